@@ -11,8 +11,6 @@ from ckpt2saved.savedmodel import ServingGraph, cut_down
 from ckpt2saved.tf1 import tf, v1_control_flow
 
 BEAM_SEARCH = "CTCBeamSearchDecoder"
-# Of wider beams over few classes it is known that a few answers differ from the op's: these stay as they are.
-FAST_UP_TO = 10
 
 _GRAFTED = "rewritten"
 _ENTER = ("Enter", "RefEnter")
@@ -42,8 +40,6 @@ class Rewritten:
 def replace_decoders(serving: ServingGraph, kind: str) -> Rewritten:
     """A copy of `serving` in which every CTC beam search is `kind`: fast, the same answers from stock ops; or greedy.
 
-    fast leaves beams wider than FAST_UP_TO alone.
-
     Greedy decoding takes the best class of each step: other answers now and then, and only one path (raises NotServable
     where a decoder has top_paths > 1). Its log-probability is that of its one alignment. `serving` is left as it is.
     """
@@ -51,8 +47,6 @@ def replace_decoders(serving: ServingGraph, kind: str) -> Rewritten:
     with graph.as_default(), v1_control_flow():
         tf.import_graph_def(serving.graph_def, name="")
         decoders = [op for op in graph.get_operations() if op.type == BEAM_SEARCH]
-        if kind == "fast":
-            decoders = [op for op in decoders if op.get_attr("beam_width") <= FAST_UP_TO]
         replaced = tuple(_replacement(op, kind) for op in decoders)
     in_functions = sum(
         node.op == BEAM_SEARCH for function in serving.graph_def.library.function for node in function.node_def

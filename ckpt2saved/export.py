@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Union
 from ckpt2saved import __version__
 from ckpt2saved.checkpoint import Checkpoint, Weights, choose_weights, open_checkpoint
 from ckpt2saved.checkpoint_files import CheckpointFiles
-from ckpt2saved.decoders import BEAM_SEARCH, FAST_UP_TO, Rewritten, graft, replace_decoders
+from ckpt2saved.decoders import BEAM_SEARCH, Rewritten, graft, replace_decoders
 from ckpt2saved.disagreement import count_disagreements
 from ckpt2saved.graphs import build_graph
 from ckpt2saved.lint import check_servable
@@ -94,14 +94,11 @@ def _with_decoder(kind: str, serving: ServingGraph) -> Rewritten:
 
 def _decoder_text(kind: str, rewritten: Rewritten) -> str:
     replaced = ["{} (beam_width {})".format(decoder.name, decoder.beam_width) for decoder in rewritten.replaced]
-    left = [node.name for node in rewritten.serving.graph_def.node if node.op == BEAM_SEARCH]
     parts = []
     if replaced:
         parts.append("{} in place of {}".format(kind, ", ".join(replaced)))
-    if left and kind == "stock":
+    elif any(node.op == BEAM_SEARCH for node in rewritten.serving.graph_def.node):
         parts.append("stock, as asked")
-    elif left:
-        parts.append("{} stays: fast takes the place of beams up to {} wide".format(", ".join(left), FAST_UP_TO))
     if rewritten.in_functions:
         parts.append("{} inside functions stay as they are".format(rewritten.in_functions))
     return "; ".join(parts) or "the graph has no CTC beam search"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import numpy as np
 
@@ -117,9 +116,9 @@ class Replay:
                 raise Impossible("{} can't follow from {}".format(prefix, self.beam))
         self.beam, self.prefixes = list(beam), kept
 
-    def settle(self):
+    def settle(self, lost=None):
         """The outcome of the step that was looked at, with ties to the earlier prefix and the lower label."""
-        lost = self.forgotten()
+        lost = self.forgotten() if lost is None else lost
         offers = [(-self.stays[prefix].total, 0, prefix) for prefix in self.beam]
         for place, prefix in enumerate(self.beam):
             if place not in lost:
@@ -127,15 +126,6 @@ class Replay:
                 offers += [(-self.extended[place, label], 1, prefix + (int(label),)) for label in best]
         offers = [offer for offer in offers if offer[0] < np.inf]
         return [offer[2] for offer in sorted(offers, key=lambda offer: offer[:2])[: self.width]]
-
-
-def decode(logits, width):
-    """The prefixes of one item [time, classes] after its last step, best first, and their log probabilities."""
-    replay = Replay(logits, width)
-    for t in range(len(logits)):
-        replay.look(t)
-        replay.take(replay.settle())
-    return replay.beam, [replay.prefixes[prefix].total for prefix in replay.beam]
 
 
 def count_prefixes(steps, classes, width):
@@ -155,4 +145,4 @@ def count_prefixes(steps, classes, width):
 
 def spacing(total):
     """The distance of neighbouring float32 numbers of this size."""
-    return float(np.spacing(np.float32(max(abs(total), math.ulp(1.0) if hasattr(math, "ulp") else 1e-12))))
+    return float(np.spacing(np.float32(max(abs(total), 1e-12))))

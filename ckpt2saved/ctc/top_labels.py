@@ -6,16 +6,15 @@ from typing import NamedTuple, Sequence, Tuple
 
 from ckpt2saved.tf1 import tf
 
-# More classes than this for each label wanted: block maxima are faster than one top_k over the whole row.
-_CLASSES_PER_LABEL = 100
+# With more classes than these, and than these for each label wanted, block maxima are faster than one top_k over the
+# whole row. Blocks of blocks also need a row to be several of them wide.
+_CLASSES, _CLASSES_PER_LABEL = 1000, 100
 
 
 class Best(NamedTuple):
     """The best labels of each step and item; scores are relative to the greatest logit of the step, blank included."""
 
-    labels: (
-        tf.Tensor
-    )  # int64 [time, batch, k], the best first, equal ones by label; the blank's where there are too few
+    labels: tf.Tensor  # int64 [time, batch, k], the best first, ties by label; the blank's where there are too few
     scores: tf.Tensor  # [time, batch, k], at most 0; -infinity where there are too few
     blank: tf.Tensor  # [time, batch], the blank's score
     greatest: tf.Tensor  # [time, batch], the greatest logit
@@ -28,7 +27,7 @@ def best_labels(logits, k: int) -> Best:
     time, batch, classes = shape[0], shape[1], shape[2]
     rows = tf.reshape(logits, [-1, classes])
     known = logits.shape[2].value if hasattr(logits.shape[2], "value") else logits.shape[2]
-    many = k * _CLASSES_PER_LABEL
+    many = max(_CLASSES, k * _CLASSES_PER_LABEL)
     if known is None:
         values, labels, broken = tf.cond(
             classes > many, lambda: _search_blocks(rows, classes, k), lambda: _search_rows(rows, classes, k)
@@ -104,7 +103,8 @@ def _largest(values, first, last, width, k: int, blocks: Sequence[int]) -> Tuple
     """The `k` largest of `values[first[r]:last[r]]` for every row r, larger first, ties by position.
 
     `values` is a vector; `first` and `last` are int64 [rows], `last - first <= width`. Each size in `blocks` is one
-    level of block maxima, coarser from level to level. Returns values and positions, both [rows, k]; the positions are
+    level of block maxima, coarser from level to level, and rows must be at least three of the coarsest blocks wide.
+    Returns values and positions, both [rows, k]; the positions are
     meaningless where the value is -infinity. A NaN counts as +infinity.
     """
     if not blocks:
@@ -134,9 +134,9 @@ def _top(values, k: int):
     if k != 2:
         return tf.nn.top_k(values, k)
     best, first = tf.nn.top_k(values, 1)
-    row = tf.range(tf.shape(values)[0])[:, None] * tf.shape(values)[1]
-    rest = tf.tensor_scatter_update(tf.reshape(values, [-1]), row + first, tf.fill(tf.shape(row)[:1], -_inf(values)))
-    second_best, second = tf.nn.top_k(tf.reshape(rest, tf.shape(values)), 1)
+    lowest = tf.fill(tf.shape(values), -_inf(values))
+    rest = tf.where(tf.equal(tf.range(tf.shape(values)[1]), first), lowest, values)
+    second_best, second = tf.nn.top_k(rest, 1)
     return tf.concat([best, second_best], 1), tf.concat([first, second], 1)
 
 

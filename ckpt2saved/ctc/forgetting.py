@@ -1,0 +1,124 @@
+"""Which prefixes TensorFlow's CTC beam search loses sight of: a habit of the op that shows in its answers."""
+
+from __future__ import annotations
+
+from ckpt2saved.ctc.prefixes import ZERO, pick, search
+from ckpt2saved.tf1 import tf
+
+# How many labels for each beam are looked at before all of them are.
+_FIRST_LABELS = 8
+
+
+class Forgetting:
+    """Which of some suspect prefixes the op forgets in a step.
+
+    One is forgotten if, when its parent comes to its label, at least beam_width of these beat it: prefixes that stay,
+    extensions of prefixes before the parent, extensions of the parent by lower labels. The suspects are given by their
+    `places`, int64 [suspects, 2] of item and place. All that is counted is int32 [suspects].
+    """
+
+    def __init__(self, decoder, beams, now, stays, places) -> None:
+        self.decoder, self.beams, self.now, self.stays, self.places = decoder, beams, now, stays, places
+        self.item = places[:, 0]
+        self.parent = tf.gather_nd(stays.parent, places)
+        self.of_parent = tf.stack([self.item, tf.cast(self.parent, tf.int64)], 1)
+        self.parent_total = tf.gather_nd(beams.total, self.of_parent)[:, None]
+        self.last = tf.gather_nd(beams.last, places)[:, None]
+        self.bar = tf.gather_nd(stays.total, places)[:, None]
+
+    def forgotten(self):
+        """Bool [batch, beam_width]."""
+        width = self.decoder.width
+        # The first labels settle most cases; a whole row of logits for each suspect is much to look at.
+        some = tf.minimum(_FIRST_LABELS * width, tf.shape(self.decoder.logits)[2])
+        logits = tf.gather(self.decoder.logits[self.now.time, :, :some], self.item)
+        staying = _count(tf.gather(self.stays.total, self.item) > self.bar)
+        lower = staying + self._lower_labels(logits) - self._miscounted()
+        sure = lower >= width
+        unsure = tf.where(tf.logical_not(sure))
+        rest = self._only(unsure)
+        counted = tf.gather(lower, unsure[:, 0]), tf.gather(staying, unsure[:, 0])
+        return self._settle(sure, unsure, rest, rest._all_lower_labels(tf.cast(some, tf.int64), *counted))
+
+    def _only(self, which):
+        return Forgetting(self.decoder, self.beams, self.now, self.stays, tf.gather(self.places, which[:, 0]))
+
+    def _lower_labels(self, logits):
+        """How many extensions of the parent by labels below the suspect's beat it, if none were special.
+
+        `logits` [suspects, n] are those of the first n labels.
+        """
+        scores = tf.maximum(logits - tf.gather(self.now.greatest, self.item)[:, None], ZERO)
+        below = tf.range(tf.shape(logits, out_type=tf.int64)[1])[None] < self.last
+        return _count(tf.logical_and(self.parent_total + scores > self.bar, below))
+
+    def _miscounted(self):
+        """How many of those aren't there: the parent's own label counts less, and some are in the beam already."""
+        stays = self.stays
+        own = tf.gather_nd(stays.last_score, self.of_parent)[:, None]
+        blank = tf.gather_nd(self.beams.blank, self.of_parent)[:, None]
+        own = _count(self.parent_total + own > self.bar) - _count(blank + own > self.bar)
+        own = tf.where(tf.gather_nd(self.beams.last, self.of_parent) < self.last[:, 0], own, tf.zeros_like(own))
+        sibling = tf.logical_and(
+            tf.equal(tf.gather(stays.parent, self.item), self.parent[:, None]),
+            tf.gather(self.beams.last, self.item) < self.last,
+        )
+        return own + _count(tf.logical_and(sibling, self._beaten_by_children()))
+
+    def _beaten_by_children(self):
+        """Whether what each beam would be as an extension of its parent beats the suspect, [suspects, beam_width]."""
+        scores = tf.gather(self.stays.from_parent + self.stays.last_score, self.item)
+        return tf.logical_and(tf.gather(self.stays.has_parent, self.item), scores > self.bar)
+
+    def _all_lower_labels(self, some, lower, staying):
+        """Like `lower`, which is the count among the first `some` labels, for all of them."""
+        beating = self.parent_total + tf.gather(self.now.scores, self.item) > self.bar
+        best = tf.logical_and(beating, tf.gather(self.now.labels, self.item) < self.last)
+        # If not all of the best labels beat the suspect, then no other label does.
+        lower = tf.where(self.last[:, 0] <= some, lower, staying + _count(best) - self._miscounted())
+        open_ = tf.where(tf.logical_and(self.last[:, 0] > some, tf.reduce_all(beating, 1)))
+        rest = self._only(open_)
+        rows = tf.gather(self.now.row, rest.item) // self.decoder.classes
+        logits = tf.gather(tf.reshape(self.decoder.logits, [-1, self.decoder.classes]), rows)
+        all_ = tf.gather(staying, open_[:, 0]) + rest._lower_labels(logits) - rest._miscounted()
+        return tf.tensor_scatter_update(lower, open_, all_)
+
+    def _earlier(self):
+        """For each place [suspects, beam_width]: what to count if that prefix is extended before the parent.
+
+        The second result is what to take off again for a beam whose parent is.
+        """
+        scores = tf.gather(self.now.scores, self.item)
+        totals = tf.gather(self.beams.total, self.item)
+        count = search(-scores, totals - self.bar)
+        last_score = tf.gather(self.stays.last_score, self.item)
+        own = tf.cast(totals + last_score > self.bar, tf.int32)
+        own -= tf.cast(tf.gather(self.beams.blank, self.item) + last_score > self.bar, tf.int32)
+        ranked = tf.gather(self.stays.ranked, self.item)
+        before = self.decoder.places[:1] < self.parent[:, None]
+        count -= tf.where(ranked, own, tf.zeros_like(own))
+        children = tf.logical_and(self._beaten_by_children(), ranked)
+        children = tf.logical_and(children, tf.gather(self.stays.parent, self.item) < self.parent[:, None])
+        return tf.where(before, count, tf.zeros_like(count)), tf.cast(children, tf.int32)
+
+    def _settle(self, sure, unsure, rest, lower):
+        """Who is forgotten: a forgotten prefix isn't extended, so it pushes none out and wipes none."""
+        decoder = self.decoder
+        shape = tf.shape(self.stays.parent, out_type=tf.int64)
+        gains, children = rest._earlier()
+
+        def step(_, forgotten):
+            extended = tf.cast(tf.logical_not(forgotten), tf.int32)
+            parent_extended = pick(extended, self.stays.parent + decoder.beam_row)
+            gained = gains * tf.gather(extended, rest.item) - children * tf.gather(parent_extended, rest.item)
+            full = tf.cast(lower + tf.reduce_sum(gained, 1) >= decoder.width, tf.int32)
+            full = tf.cast(sure, tf.int32) + tf.scatter_nd(unsure, full, tf.shape(sure, out_type=tf.int64))
+            wiped = tf.scatter_nd(self.places, full * tf.gather_nd(extended, self.of_parent), shape) > 0
+            return tf.reduce_any(tf.not_equal(wiped, forgotten)), wiped
+
+        start = tf.fill(shape, False)
+        return tf.while_loop(lambda changed, _: changed, step, [tf.constant(True), start])[1]
+
+
+def _count(condition):
+    return tf.reduce_sum(tf.cast(condition, tf.int32), 1)

@@ -1,0 +1,69 @@
+"""The tensors of a beam search, [batch, beam_width], and how to look things up in them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ckpt2saved.tf1 import tf
+
+# Stands for the logarithm of 0: unlike -infinity it can be subtracted from itself. Below DEAD nothing is alive.
+ZERO = -1e30
+DEAD = -1e29
+
+
+class Beams(NamedTuple):
+    """The prefixes kept after a step, the most probable first; all [batch, beam_width]."""
+
+    total: tf.Tensor  # log probability, relative to the greatest logits of the steps so far
+    blank: tf.Tensor  # the part of it that ends in a blank
+    label: tf.Tensor  # the part of it that ends in the prefix's last label
+    last: tf.Tensor  # int64, that label; the blank for the empty prefix
+    name: tf.Tensor  # int64, the prefix's number
+    parent: tf.Tensor  # int64, the number of the prefix without its last label
+
+
+class Step(NamedTuple):
+    """What a step's logits say about labels, all relative to the step's greatest logit."""
+
+    time: tf.Tensor  # int32
+    row: tf.Tensor  # int64 [batch], the place of the item's first logit
+    greatest: tf.Tensor  # [batch]
+    blank: tf.Tensor  # [batch, 1]
+    labels: tf.Tensor  # int64 [batch, k], the best labels
+    scores: tf.Tensor  # [batch, k], theirs
+    ordered: tf.Tensor  # int64 [batch, k], the same labels, ascending
+    ranks: tf.Tensor  # int32 [batch, k], where those stand in `labels`
+
+
+class Stays(NamedTuple):
+    """What becomes of each prefix if it isn't extended, all [batch, beam_width]."""
+
+    total: tf.Tensor
+    blank: tf.Tensor
+    label: tf.Tensor
+    last_score: tf.Tensor  # the step's score of the last label
+    parent: tf.Tensor  # int32, the place of the parent among the prefixes
+    has_parent: tf.Tensor  # bool, the parent is among them
+    from_parent: tf.Tensor  # the parent's part that a last label can follow
+    repeats: tf.Tensor  # bool, the parent's last label is the same
+    rank: tf.Tensor  # int32, the rank of the last label in this step
+    ranked: tf.Tensor  # bool, it has one
+
+
+class Kept(NamedTuple):
+    """The outcome of a step, all [batch, beam_width], the best first."""
+
+    total: tf.Tensor
+    source: tf.Tensor  # int32, the place of the prefix that stayed or was extended
+    last: tf.Tensor  # int64
+    stayed: tf.Tensor  # bool
+
+
+def search(ordered, values):
+    """The place of each of `values` [rows, n] in the ascending `ordered` [rows, m]; m if it is greater than all."""
+    return tf.raw_ops.LowerBound(sorted_inputs=ordered, values=values)
+
+
+def pick(table, row):
+    """Elements of `table` by their place in it as a vector."""
+    return tf.gather(tf.reshape(table, [-1]), row)
