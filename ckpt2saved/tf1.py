@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from typing import Iterator
+from typing import Any, Iterator, List, Tuple
 
 from ckpt2saved.errors import TensorFlowError
 
@@ -18,6 +18,8 @@ try:
         warnings.simplefilter("ignore")
         import tensorflow.compat.v1 as tf
         from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+        from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
+        from tensorflow.python.framework import kernels, op_def_registry
 except ModuleNotFoundError as error:
     if (error.name or "").split(".")[0] != "tensorflow":
         raise  # TensorFlow is there; something that it needs is not
@@ -32,7 +34,7 @@ except TypeError as error:
         "this TensorFlow was generated for an older protobuf than the one installed: pip install 'protobuf<3.21'"
     ) from error
 
-__all__ = ["SavedModel", "tf", "v1_control_flow"]
+__all__ = ["SavedModel", "TrackableObjectGraph", "frozen", "has_cpu_kernel", "op_def", "tf", "v1_control_flow"]
 
 
 @contextlib.contextmanager
@@ -50,3 +52,26 @@ def v1_control_flow() -> Iterator[None]:
     finally:
         if enabled:
             tf.enable_control_flow_v2()
+
+
+def op_def(name: str) -> Any:
+    """The OpDef that this TensorFlow registers under a name; None where it has no such op."""
+    if hasattr(op_def_registry, "get_registered_ops"):  # 1.14
+        return op_def_registry.get_registered_ops().get(name)
+    return op_def_registry.get(name)
+
+
+def has_cpu_kernel(name: str) -> bool:
+    """Whether this TensorFlow can run an op that it registers without a GPU."""
+    return any(
+        kernel.device_type in ("CPU", "DEFAULT") for kernel in kernels.get_registered_kernels_for_op(name).kernel
+    )
+
+
+def frozen(concrete: Any) -> Tuple[Any, List[str], List[str]]:
+    """A concrete function's GraphDef, its variables constants and its loops v1; the names of its inputs and outputs."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    function = convert_variables_to_constants_v2(concrete, lower_control_flow=True)
+    names = [[tensor.name for tensor in tensors] for tensors in (function.inputs, function.outputs)]
+    return function.graph.as_graph_def(), names[0], names[1]

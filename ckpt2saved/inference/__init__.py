@@ -1,0 +1,141 @@
+"""From a training's graph to the graph of its inference, by structure; what can't be proven is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Iterable, Mapping, Sequence, Set, Tuple
+
+from ckpt2saved.errors import NotServable
+from ckpt2saved.inference.averages import Averages
+from ckpt2saved.inference.batch_norm import BatchNorms
+from ckpt2saved.inference.dropout import bypass, bypass_inside_of_ops, find_dropouts, random_nodes
+from ckpt2saved.inference.folding import Folding
+from ckpt2saved.inference.functions import lay_out
+from ckpt2saved.inference.leftovers import find_leftovers
+from ckpt2saved.inference.network import PLACEHOLDERS, Edit, Network, fed_by_data, may_be_scalar, noisy, parsed
+from ckpt2saved.inference.side_effects import drop_side_effects, drop_unanswerable_checks
+from ckpt2saved.inference.statistics import find_statistics
+from ckpt2saved.inference.switches import Marks, Switches, find_pins, pin_edit
+
+__all__ = ["Edit", "Inference", "to_inference"]
+
+
+@dataclass(frozen=True)
+class Inference:
+    """A graph that answers as the network does in inference, and in what it differs from the training's."""
+
+    graph_def: Any  # GraphDef: what the outputs depend on; what is behind the inputs is as it was
+    edits: Tuple[Edit, ...]
+
+
+def to_inference(
+    graph_def: Any,
+    outputs: Iterable[str],
+    inputs: Iterable[str],
+    variables: Mapping[str, Sequence[int]],
+    pinned: Mapping[str, Any],
+) -> Inference:
+    """The inference graph of a training's `graph_def`, which stays as it is, for tensors that are served.
+
+    `inputs` are the tensors that requests feed, `variables` are the checkpoint's (name -> shape), `pinned` are
+    the user's for switches ("is_train" or "is_train:0" -> False). Raises NotServable with everything that can't be
+    turned into inference without guessing.
+    """
+    conversion = _Conversion(graph_def, outputs, inputs, variables)
+    conversion.decide_switches(pinned)
+    conversion.bypass_dropout()
+    conversion.use_moving_averages()
+    conversion.drop_side_effects()
+    conversion.raise_for_leftovers()
+    return Inference(conversion.graph_def(), tuple(conversion.edits))
+
+
+class _Conversion:
+    """The steps, one after another, on one network."""
+
+    def __init__(
+        self, graph_def: Any, outputs: Iterable[str], inputs: Iterable[str], variables: Mapping[str, Sequence[int]]
+    ) -> None:
+        self.network = Network(graph_def)
+        self.outputs = [parsed(name) for name in outputs]
+        self.inputs = {parsed(name) for name in inputs}  # type: Set[Ref]
+        self.variables = variables
+        self.problems = []  # type: List[str]
+        self.edits = []  # type: List[Edit]
+        self.check_names()
+        lay_out(self.network, self.outputs, self.inputs)
+        self.data = fed_by_data(self.network, self.inputs)
+        self.noise = noisy(self.network)
+        self.before = self.within()
+        self.statistics = find_statistics(self.network, self.before, self.data)
+        self.averages = Averages(self.network, self.statistics, self.data)
+
+    def check_names(self) -> None:
+        missing = [name for name, _ in self.outputs + sorted(self.inputs) if name not in self.network]
+        if missing:
+            raise NotServable(
+                "the graph does not have all tensors that are asked for",
+                ["{}: the graph has no such node".format(name) for name in missing],
+            )
+
+    def within(self) -> Set[str]:
+        """The nodes on the way to the outputs, as the network stands."""
+        return self.network.on_the_way(self.outputs, self.inputs)
+
+    def decide_switches(self, by_user: Mapping[str, Any]) -> None:
+        pins = find_pins(self.network, by_user, self.inputs, self.problems)
+        self.switches = Switches(self.network, self.outputs, self.inputs, self.marks(), self.noise)
+        decided = self.switches.decided(pins, self.before)
+        folding = Folding(self.network, self.before, decided, self.noise)
+        folding.apply(self.before)
+        for name, value in decided.items():
+            self.edits.append(pin_edit(name, value, "as asked for" if name in pins else ""))
+
+    def marks(self) -> Marks:
+        trivial = {d.random for d in find_dropouts(self.network, self.before, self.data, self.noise) if d.trivial}
+        nodes = {name: "random numbers" for name in random_nodes(self.network, self.before) if name not in trivial}
+        for statistics in self.statistics:
+            nodes[statistics.name] = "batch statistics"
+        for name in self.averages.updates:
+            nodes[name] = "an update of a moving average"
+        return Marks(nodes)
+
+    def bypass_dropout(self) -> None:
+        within = self.within()
+        self.edits += bypass(self.network, find_dropouts(self.network, within, self.data, self.noise))
+        self.edits += bypass_inside_of_ops(self.network, within)
+        left = self.within()
+        for name in sorted(within - left):
+            node = self.network[name]
+            if node.op in PLACEHOLDERS and may_be_scalar(node):
+                self.edits.append(
+                    Edit(name, "switch", "{}: only the dropout that is bypassed asked for it".format(name))
+                )
+
+    def use_moving_averages(self) -> None:
+        within = self.within()
+        batch_norms = BatchNorms(self.network, self.variables, self.averages, set(self.outputs))
+        self.refused = set()  # type: Set[str]
+        for number, statistics in enumerate(self.statistics):
+            if any(ref[0] in within for ref in statistics.tensors):
+                before = len(batch_norms.problems)
+                batch_norms.replace(number, statistics)
+                if len(batch_norms.problems) > before:
+                    self.refused.update(statistics.nodes)
+        batch_norms.done()
+        self.edits += batch_norms.edits
+        self.problems += batch_norms.problems
+
+    def drop_side_effects(self) -> None:
+        self.edits += drop_side_effects(
+            self.network, self.outputs, self.inputs, set(self.averages.updates), self.problems
+        )
+        self.edits += drop_unanswerable_checks(self.network, self.outputs, self.inputs)
+
+    def raise_for_leftovers(self) -> None:
+        self.problems += find_leftovers(self.network, self.outputs, self.inputs, self.switches.reasons, self.refused)
+        if self.problems:
+            raise NotServable("this training's graph can't be turned into its inference safely", self.problems)
+
+    def graph_def(self) -> Any:
+        return self.network.graph_def(name for name, _ in self.outputs + sorted(self.inputs))

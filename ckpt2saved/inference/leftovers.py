@@ -1,0 +1,103 @@
+"""What of training is left on the way to the answers, and so refused."""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, List, Mapping, Sequence, Set
+
+from ckpt2saved.inference.network import (
+    ASSIGNMENTS,
+    PLACEHOLDERS,
+    VARIABLES,
+    Network,
+    Ref,
+    fed_by_data,
+    functions_of,
+    is_random,
+    may_be_scalar,
+)
+from ckpt2saved.inference.statistics import is_layer_norm, is_training, unrecognised
+from ckpt2saved.inference.switches import choices, is_truth
+
+
+def find_leftovers(
+    network: Network, outputs: Sequence[Ref], inputs: Set[Ref], reasons: Mapping[str, str], known: Set[str]
+) -> List[str]:
+    """A line for each node that can't be served; `reasons` are those of undecided switches, `known` is said already."""
+    reached = network.on_the_way(outputs, inputs)
+    data = fed_by_data(network, inputs)
+    problems = []
+    switches = [name for name in network.nodes if name in reached and _is_switch(network, name, inputs, reasons)]
+    hint = "set {} first".format(" and ".join(switches)) if switches else ""
+    for name in switches:
+        node = network[name]
+        reason = reasons.get(name) or "nothing in the graph shows its value in inference"
+        problems.append(
+            "{} ({}): nothing feeds it when it is served, and {}; choose: {}{}".format(
+                name, node.op, reason, choices(name, node), "" if is_truth(node) else ", or make it an input"
+            )
+        )
+    for name in network.nodes:
+        if name in reached and name not in known:
+            problem = _problem(network, name, inputs, switches)
+            if problem:
+                problems.append("{} ({}): {}{}".format(name, network[name].op, problem, hint and "; or " + hint))
+    for name in unrecognised(network, reached, data):
+        if name not in known:
+            problems.append(
+                "{} ({}): it looks like a statistic of the batch that values are scaled or shifted back by, and no "
+                "pair of moving averages is known to stand for it; build the graph for inference{}".format(
+                    name, network[name].op, hint and "; or " + hint
+                )
+            )
+    for name in network.nodes:
+        if name in reached:
+            for function, node, op in _random_in_functions(network, name):
+                problems.append(
+                    "{} ({}): its function {} draws random numbers at {} ({}); build the graph for inference".format(
+                        name, network[name].op, function, node, op
+                    )
+                )
+    return problems
+
+
+def _is_switch(network: Network, name: str, inputs: Set[Ref], reasons: Mapping[str, str]) -> bool:
+    node = network[name]
+    if (name, 0) in inputs or not may_be_scalar(node):
+        return False
+    if node.op in ("Placeholder", "PlaceholderV2"):
+        return True
+    return node.op in PLACEHOLDERS + VARIABLES and (is_truth(node) or name in reasons)
+
+
+def _problem(network: Network, name: str, inputs: Set[Ref], switches: Sequence[str]) -> str:
+    node = network[name]
+    if is_random(node.op):
+        return (
+            "random numbers that are no dropout as far as can be proven: the same request would get another answer "
+            "each time; cut the graph after it, or build it for inference"
+        )
+    if is_training(node) and not is_layer_norm(network, node):
+        return "batch norm on the statistics of the batch; build the graph for inference"
+    if node.op in ASSIGNMENTS:
+        return "the answer is what it assigns to {}; build the graph for inference".format(
+            network.variable(node.inputs[0]) or "a variable"
+        )
+    if node.op in ("Placeholder", "PlaceholderV2") and (name, 0) not in inputs and name not in switches:
+        return "nothing feeds it when it is served; make it an input, or cut the graph after it"
+    return ""
+
+
+def _random_in_functions(network: Network, name: str) -> Iterator[Any]:
+    """(function, node, op) of what is random in the functions that a node calls."""
+    functions = {function.signature.name: function for function in network.library.function}
+    ahead = sorted(functions_of(network[name].definition)) + [network[name].op]
+    seen = set()  # type: Set[str]
+    while ahead:
+        function = ahead.pop()
+        if function in seen or function not in functions:
+            continue
+        seen.add(function)
+        for node in functions[function].node_def:
+            if is_random(node.op) or node.op in ASSIGNMENTS or is_training(node):
+                yield function, node.name, node.op
+            ahead.extend(sorted(functions_of(node)) + [node.op])
