@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Iterable, List, Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
@@ -42,11 +43,20 @@ def print_timings(timings: Sequence[Any], machine: Mapping[str, str]) -> None:
     _print(table)
 
 
+def stdout() -> Console:
+    """Where tables go: as wide as the terminal, or as a CI log can be."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(width=_width(), highlight=False)
+
+
+def _width() -> int:
+    """COLUMNS, by which a user asks for another width than that of a CI log."""
+    asked = os.environ.get("COLUMNS", "")
+    return int(asked) if asked.isdigit() and int(asked) > 0 else _WIDTH_WITHOUT_TERMINAL
+
+
 def _print(table: Table) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH_WITHOUT_TERMINAL)
-    console.print(table)
+    stdout().print(table)
 
 
 def _origin(version: Any) -> str:

@@ -1,0 +1,158 @@
+"""A graph as tensors that nodes make of other tensors: what depends on what, and in which dtype and shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Collection, Iterable, List, Mapping, Optional, Set, Tuple
+
+from ckpt2saved.errors import CheckpointError
+from ckpt2saved.metagraph import MetaGraph
+from ckpt2saved.tf1 import op_def, tf
+
+# These look at the sizes of a tensor, not at what is in it.
+SHAPE_OPS = frozenset(["Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"])
+
+Shape = Optional[Tuple[Optional[int], ...]]  # None: of unknown rank
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A node's output."""
+
+    name: str
+    dtype: str
+    shape: Shape
+
+    @property
+    def rank(self) -> Optional[int]:
+        return None if self.shape is None else len(self.shape)
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype in ("float32", "float16", "float64", "bfloat16")
+
+    @property
+    def is_scalar(self) -> bool:
+        return self.shape == ()
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operation, with the names of the tensors that it takes and the tensors that it makes."""
+
+    name: str
+    op: str
+    inputs: Tuple[str, ...]
+    controls: Tuple[str, ...]  # the nodes that run before it
+    outputs: Tuple[Tensor, ...]
+    attr: Any
+
+
+class Dataflow:
+    """The nodes of a graph by name, and the ways through them."""
+
+    def __init__(self, nodes: Mapping[str, Node], functions: Mapping[str, Any]) -> None:
+        self.nodes = nodes
+        self.functions = functions  # name -> FunctionDef
+        self.takers = {}  # type: Dict[str, List[Node]]
+        for node in nodes.values():
+            for name in dict.fromkeys(node.inputs):
+                self.takers.setdefault(name, []).append(node)
+
+    def tensor(self, name: str) -> Tensor:
+        node, _, number = name.rpartition(":")
+        return self.nodes[node].outputs[int(number)]
+
+    def maker(self, name: str) -> Node:
+        """The node that makes a tensor."""
+        return self.nodes[name.rpartition(":")[0]]
+
+    def consumers(self, tensor: str) -> List[Node]:
+        return self.takers.get(tensor, [])
+
+    def called(self, attr: Any) -> List[Any]:
+        """The NodeDefs of the functions that a node with these attributes runs, and of those that they run."""
+        ahead, seen, found = [attr], set(), []  # type: List[Any], Set[str], List[Any]
+        while ahead:
+            values = ahead.pop().values()
+            names = [value.func.name for value in values if value.WhichOneof("value") == "func"]
+            names += [func.name for value in values for func in value.list.func]
+            for name in names:
+                if name in self.functions and name not in seen:
+                    seen.add(name)
+                    found += self.functions[name].node_def
+                    ahead += [node.attr for node in self.functions[name].node_def]
+        return found
+
+    def downstream(self, tensors: Iterable[str], enter: Callable[[Node], bool] = lambda node: True) -> Set[str]:
+        """The nodes that depend on one of the tensors; a node that may not be entered leads no further."""
+        reached = set()  # type: Set[str]
+        ahead = list(tensors)
+        while ahead:
+            for node in self.consumers(ahead.pop()):
+                if node.name not in reached and enter(node):
+                    reached.add(node.name)
+                    ahead.extend(output.name for output in node.outputs)
+        return reached
+
+    def upstream(
+        self,
+        tensors: Iterable[str],
+        cut: Collection[str] = (),
+        enter: Callable[[Node], bool] = lambda node: True,
+        controls: bool = False,
+    ) -> Set[str]:
+        """The nodes that the tensors depend on, as far as the tensors `cut`, which are given."""
+        given = {name.rpartition(":")[0] for name in cut}
+        reached = set()  # type: Set[str]
+        ahead = [name for name in tensors if name not in cut]
+        while ahead:
+            node = self.maker(ahead.pop())
+            if node.name not in reached and enter(node):
+                reached.add(node.name)
+                ahead.extend(name for name in node.inputs if name not in cut)
+                if controls:
+                    ahead.extend(name + ":0" for name in node.controls if name not in given)
+        return reached
+
+
+def read_dataflow(meta_graph: MetaGraph) -> Dataflow:
+    """The dataflow of a training's graph; raises CheckpointError where this TensorFlow can't import it."""
+    functions = {function.signature.name: function for function in meta_graph.graph_def.library.function}
+    foreign = sorted({n.op for n in meta_graph.graph_def.node if n.op not in functions and op_def(n.op) is None})
+    if foreign:
+        raise CheckpointError(
+            "{}: TensorFlow {} has no op {}; inspect it with the TensorFlow that wrote it{}".format(
+                meta_graph.path,
+                tf.VERSION,
+                ", ".join(foreign),
+                " ({})".format(meta_graph.tensorflow) if meta_graph.tensorflow else "",
+            )
+        )
+    graph = tf.Graph()
+    try:
+        with graph.as_default():
+            tf.import_graph_def(meta_graph.graph_def, name="")
+    except (ValueError, tf.errors.OpError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            "{}: TensorFlow {} can't import this graph: {}".format(meta_graph.path, tf.VERSION, reason)
+        ) from error
+    attributes = {node.name: node.attr for node in meta_graph.graph_def.node}
+    nodes = [_node(op, attributes, meta_graph.shapes.get(op.name, ())) for op in graph.get_operations()]
+    return Dataflow({node.name: node for node in nodes}, functions)
+
+
+def _node(op: tf.Operation, attributes: Mapping[str, Any], recorded: List[Any]) -> Node:
+    outputs = []  # type: List[Tensor]
+    for number, output in enumerate(op.outputs):
+        shape = output.shape
+        if number < len(recorded):
+            known = tf.TensorShape(recorded[number])
+            if shape.is_compatible_with(known):
+                shape = shape.merge_with(known)
+        sizes = None if shape.ndims is None else tuple(shape.as_list())
+        outputs.append(Tensor(output.name, output.dtype.base_dtype.name, sizes))
+    names = tuple(tensor.name for tensor in op.inputs)
+    controls = tuple(other.name for other in op.control_inputs)
+    return Node(op.name, op.type, names, controls, tuple(outputs), attributes.get(op.name, {}))

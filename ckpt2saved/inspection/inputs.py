@@ -1,0 +1,259 @@
+"""Which tensors a request would have to bring, so that a graph can compute its outputs from nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import List, Optional, Sequence, Set, Tuple
+
+from ckpt2saved.inspection.dataflow import Node, Shape, Tensor
+from ckpt2saved.inspection.network import DECODERS, PIPELINE, PLACEHOLDERS, RANDOM, Network
+from ckpt2saved.inspection.outputs import key_of
+
+_NEAREST = 200  # tensors to look at for one through which all data comes
+
+
+@dataclass(frozen=True)
+class Input:
+    """A tensor that a request brings, and the name that clients could know it by."""
+
+    key: str
+    tensor: str
+    dtype: str
+    shape: Shape
+    kind: str  # image, lengths, other
+    reason: str
+    instead: Tuple[str, ...] = ()  # other tensors at which the same data could come in
+
+
+def find_inputs(network: Network, outputs: Sequence[str]) -> List[Input]:
+    """What the outputs need from outside: placeholders, and where an input pipeline feeds them, where to cut in."""
+    found = _images(network, outputs)
+    found += _lengths(network, outputs, [one.tensor for one in found])
+    found += _others(network, outputs, [one.tensor for one in found])
+    return _named_apart(found)
+
+
+def _images(network: Network, outputs: Sequence[str]) -> List[Input]:
+    """The data that the first weights meet, as near to the source as a float tensor with pixels in it is."""
+    chains = {}  # type: Dict[str, List[List[str]]]
+    for entry in _entries(network, outputs):
+        chain = _chain(network, entry)
+        chains.setdefault(chain[-1], []).append(chain)
+    found = []  # type: List[Input]
+    for several in chains.values():
+        common = [name for name in several[0] if all(name in chain for chain in several)]
+        inputs = [_image(network, common)] if common else [_image(network, chain) for chain in several]
+        found += [one for one in inputs if one.tensor not in [other.tensor for other in found]]
+    return found
+
+
+def _entries(network: Network, outputs: Sequence[str]) -> List[str]:
+    """The data that goes into a node with weights, and into none before it."""
+    data = network.reach([tensor.name for tensor in network.primary])
+    reached = network.flow.upstream(outputs)
+    found = []  # type: List[str]
+    for name in network.flow.nodes:
+        if name not in network.weighted or name not in reached:
+            continue
+        node = network.flow.nodes[name]
+        for tensor in node.inputs:
+            maker = network.flow.maker(tensor)
+            before = network.flow.upstream([tensor])
+            if (maker.name in data or tensor in _names(network.primary)) and not before & network.weighted:
+                if tensor not in found and network.flow.tensor(tensor).dtype not in ("resource", "bool"):
+                    found.append(tensor)
+    pixels = [t for t in found if network.flow.tensor(t).rank in (None, 2, 3, 4, 5)]
+    return pixels or found
+
+
+def _chain(network: Network, entry: str) -> List[str]:
+    """From a tensor back towards where it comes from, by tensors of which it is made alone.
+
+    Where random numbers come in, or a switch (it could be an augmentation), it ends, unless a placeholder lies behind a
+    switch: there the switch will be pinned.
+    """
+    chain, barrier = [entry], None  # type: List[str], Optional[int]
+    sources = _names(network.sources)
+    while chain[-1] not in sources and not _is_share(network, network.flow.maker(chain[-1])):
+        before, between = _before(network, chain[-1])
+        if before is None or before in chain:
+            break
+        steered = bool(between & network.switches_makers)
+        random = any(RANDOM.match(network.flow.nodes[name].op) for name in between)
+        if barrier is None and (steered or random):
+            barrier = len(chain)
+        if random and not steered:
+            return chain[:barrier]
+        chain.append(before)
+    return chain if network.flow.maker(chain[-1]).op in PLACEHOLDERS else chain[:barrier]
+
+
+def _before(network: Network, tensor: str) -> Tuple[Optional[str], Set[str]]:
+    """The nearest tensor through which all the data of this one comes, and the nodes from there to here."""
+    data = network.reach([source.name for source in network.primary + network.lengths])
+    sources = _names(network.sources)
+    inputs = network.flow.maker(tensor).inputs
+    steps = [t for t in dict.fromkeys(inputs) if t in sources or network.flow.maker(t).name in data]
+    steps = [t for t in steps if t not in _names(network.switches)]
+    candidates = list(steps)
+    for one in candidates:
+        if len(candidates) > _NEAREST:
+            break
+        between = network.flow.upstream(inputs, [one])
+        if not any(_is_taken(network, source, between, inputs) for source in network.primary + network.lengths):
+            return one, between
+        if one not in sources:
+            candidates += [
+                t
+                for t in network.flow.maker(one).inputs
+                if t not in candidates and (t in sources or network.flow.maker(t).name in data)
+            ]
+    return None, set()
+
+
+def _is_share(network: Network, node: Node) -> bool:
+    """Whether a batch is dealt out here, to several towers: what goes in is more than one of them reads."""
+    if node.op in ("Split", "SplitV", "Unpack", "Unstack"):
+        return len(node.outputs) > 1
+    if node.op not in ("Slice", "StridedSlice"):
+        return False
+    data = [taker for taker in network.flow.consumers(node.inputs[0]) if network.computes(taker)]
+    return sum(taker.op == node.op for taker in data) > 1
+
+
+def _image(network: Network, chain: Sequence[str]) -> Input:
+    """The input at one of the tensors of `chain`, which leads from the weights to the source."""
+    flow = network.flow
+    source = flow.tensor(chain[-1])
+    maker = flow.maker(source.name)
+    pixels = [name for name in chain if _is_image(flow.tensor(name))]
+    # A pipeline may hang on by control inputs: the checks of a padding queue.
+    free = [name for name in pixels if not _runs_pipeline(network, chain[0], name)]
+    pixels = free or pixels
+    if maker.op in PLACEHOLDERS:
+        reason = "placeholder" if source.dtype != "string" else "placeholder; the graph decodes what is in it"
+        return _input(network, source, "image", reason + _and_the_network_follows(chain), tuple(pixels[-1:]))
+    tensor = flow.tensor(pixels[-1]) if pixels else flow.tensor(chain[0])
+    if PIPELINE.match(flow.maker(tensor.name).op):
+        reason = "{}: the input pipeline ends here".format(maker.op)
+    elif tensor.name == source.name:
+        reason = "what the first weights read, cut in here"
+    else:
+        reason = "behind {} ({})".format(maker.name, maker.op)
+        reason += ": the first float image, cut in here" if pixels else ": what the first weights read, cut in here"
+    others = [name for name in chain if name != tensor.name and flow.tensor(name).rank in (None, 3, 4)]
+    return _input(network, tensor, "image", reason, tuple(others[-3:]))
+
+
+def _runs_pipeline(network: Network, entry: str, cut: str) -> bool:
+    """Whether what makes `entry` of the tensor `cut` still runs an input pipeline."""
+    reached = network.flow.upstream([entry], [cut], controls=True)
+    return any(PIPELINE.match(network.flow.nodes[name].op) for name in reached)
+
+
+def _and_the_network_follows(chain: Sequence[str]) -> str:
+    return "" if len(chain) == 1 else "; {} is what the first weights read".format(chain[0])
+
+
+def _is_image(tensor: Tensor) -> bool:
+    return tensor.is_float and tensor.rank in (None, 3, 4)
+
+
+def _lengths(network: Network, outputs: Sequence[str], cut: Sequence[str]) -> List[Input]:
+    """How many steps of each line count, where that comes from outside and not from the image's own size."""
+    found = []  # type: List[Input]
+    reached = network.flow.upstream(outputs, cut)
+    for name in sorted(reached):
+        decoder = network.flow.nodes[name]
+        if decoder.op not in DECODERS:
+            continue
+        chain = _length_chain(network, decoder, cut)
+        if chain and chain[-1] not in [one.tensor for one in found]:
+            reason = "sequence lengths of {}".format(decoder.name)
+            found.append(_input(network, network.flow.tensor(chain[-1]), "lengths", reason, tuple(chain[:-1][-2:])))
+    return found
+
+
+def _length_chain(network: Network, decoder: Node, cut: Sequence[str]) -> List[str]:
+    """The tensors of sequence lengths, from the decoder back to the source; none if nothing from outside is in them."""
+    lengths = decoder.inputs[1]
+    sources = set(_names(network.sources)) - set(_names(network.switches))
+    before = network.flow.upstream([lengths], cut)
+    behind = [name for name in sources if network.flow.maker(name).name in before]
+    if not behind:
+        return []
+    chain = [lengths]
+    while chain[-1] not in sources:
+        node = network.flow.maker(chain[-1])
+        parents = [
+            t
+            for t in node.inputs
+            if t in sources or network.flow.upstream([t]) & {network.flow.maker(s).name for s in sources}
+        ]
+        if len(set(parents)) != 1 or network.flow.tensor(parents[0]).dtype not in ("int32", "int64"):
+            break
+        if network.flow.tensor(parents[0]).rank not in (None, 1):
+            break
+        chain.append(parents[0])
+    if chain[-1] not in sources and all(network.flow.maker(name).op in PLACEHOLDERS for name in behind):
+        return []  # made of placeholders, which are then inputs themselves
+    return chain
+
+
+def _others(network: Network, outputs: Sequence[str], cut: Sequence[str]) -> List[Input]:
+    """What is needed beside images and lengths."""
+    reached = network.flow.upstream(outputs, cut)
+    by_value = network.flow.upstream(outputs, cut, lambda node: node.op not in ("Shape", "ShapeN", "Size", "Rank"))
+    found = []  # type: List[Input]
+    for tensor in network.sources:
+        if tensor in network.switches or tensor.name in cut or not _is_taken(network, tensor, reached):
+            continue
+        maker = network.flow.maker(tensor.name)
+        reason = "placeholder" if maker.op in PLACEHOLDERS else "{} ({})".format(maker.name, maker.op)
+        if not _is_taken(network, tensor, by_value):
+            reason += "; only its size counts"
+        found.append(_input(network, tensor, "other", reason, ()))
+    return found
+
+
+def _is_taken(network: Network, tensor: Tensor, reached: Set[str], wanted: Sequence[str] = ()) -> bool:
+    """Whether one of the nodes `reached` takes the tensor, or it is itself wanted."""
+    takers = network.flow.consumers(tensor.name)
+    return network.flow.maker(tensor.name).name in reached and (
+        tensor.name in wanted or not takers or any(taker.name in reached for taker in takers)
+    )
+
+
+def _input(network: Network, tensor: Tensor, kind: str, reason: str, instead: Tuple[str, ...]) -> Input:
+    fallback = {"image": "image", "lengths": "sequence_length"}.get(kind, "input")
+    named = kind == "other" or network.flow.maker(tensor.name).op in PLACEHOLDERS
+    key = key_of(tensor.name, fallback) if named else fallback
+    return Input(
+        key, tensor.name, tensor.dtype, tensor.shape, kind, reason, tuple(t for t in instead if t != tensor.name)
+    )
+
+
+def _named_apart(inputs: Sequence[Input]) -> List[Input]:
+    """The same with keys of which no two are alike."""
+    taken = set()  # type: Set[str]
+    result = []  # type: List[Input]
+    for one in inputs:
+        key, number = one.key, 1
+        while key in taken:
+            number += 1
+            key = "{}_{}".format(one.key, number)
+        taken.add(key)
+        result.append(Input(key, one.tensor, one.dtype, one.shape, one.kind, one.reason, one.instead))
+    return result
+
+
+def _names(tensors: Sequence[Tensor]) -> List[str]:
+    return [tensor.name for tensor in tensors]
+
+
+def batch_of(inputs: Sequence[Input]) -> Optional[int]:
+    """The batch that the first image is fixed to, if it is."""
+    images = [one for one in inputs if one.kind == "image" and one.shape]
+    if not images or (len(images[0].shape) == 3 and images[0].shape[2] in (1, 3, 4)):  # one picture, no batch
+        return None
+    return images[0].shape[0]

@@ -1,0 +1,260 @@
+"""Which tensors of a graph could be its outputs, the likeliest first, and why."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+from ckpt2saved.inspection.dataflow import SHAPE_OPS, Node, Shape, Tensor
+from ckpt2saved.inspection.network import DECODERS, LOSSES, Network, settings_of
+
+# They show the same numbers in another shape.
+_VIEWS = (
+    "Cast",
+    "Reshape",
+    "Transpose",
+    "Squeeze",
+    "ExpandDims",
+    "Identity",
+    "StopGradient",
+    "PreventGradient",
+    "CheckNumerics",
+)
+_WITH_BY_PRODUCTS = re.compile(r"(Exit|(Stateless)?While|FusedBatchNorm\w*|BlockLSTM\w*|LSTMBlockCell|CudnnRNN\w*)\Z")
+_CROSS_ENTROPY = re.compile(r"\w*(CrossEntropy|Softmax|LogSoftmax|Sigmoid|Softplus|Log)\w*\Z")
+_BOXES = re.compile(r"(?i).*(bbox|box|delta|geo|loc|regress|offset|coord)")
+_GENERIC = re.compile(
+    r"(Placeholder|PlaceholderWithDefault|IteratorGetNext|Cast|Reshape|Squeeze|ExpandDims|transpose|Transpose|Softmax|"
+    r"Sigmoid|ArgMax|[Ss]plit|SparseToDense|SparseTensorDense|MatMul|BiasAdd|[Aa]dd|Identity|Merge|concat|shuffle_batch|batch|"
+    r"Conv2D|Conv|convolution|Tensordot|LogSoftmax|sub|mul|truediv|Sub|Mul|input|cond|fifo_queue_Dequeue|Exit|while|strided_slice)(V2)?(_[0-9]+)?\Z"
+)
+
+
+@dataclass(frozen=True)
+class Output:
+    """A tensor that could be served, the name that clients could know it by, and why it is likely to be wanted."""
+
+    key: str
+    tensor: str
+    dtype: str
+    shape: Shape
+    kind: str  # decoder, dense, score, text, decoded, logits, probabilities, boxes, scores, classes, values
+    reason: str
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A CTC decoder of the graph."""
+
+    node: str
+    op: str
+    logits: str
+    sequence_length: str
+    settings: Mapping[str, Any]
+    paths: Tuple[Tuple[str, str, str], ...]  # indices, values and shape of each
+    log_probability: str
+    dense: Tuple[str, ...]  # the same labels as a padded matrix
+
+
+def find_decoders(network: Network) -> List[Decoder]:
+    """Every CTC decoder of the forward pass."""
+    nodes = [n for n in network.flow.nodes.values() if n.op in DECODERS and n.name not in network.training_side]
+    # One that is fed with logits by hand, to try things out, is of no network.
+    of_weights = [n for n in nodes if network.flow.upstream(n.inputs[:1]) & network.weighted]
+    return [_decoder(network, node) for node in of_weights or nodes]
+
+
+def _decoder(network: Network, node: Node) -> Decoder:
+    names = [output.name for output in node.outputs]
+    count = (len(names) - 1) // 3
+    paths = tuple((names[n], names[count + n], names[2 * count + n]) for n in range(count))
+    dense = [
+        other.outputs[0].name
+        for other in network.flow.nodes.values()
+        if other.op == "SparseToDense" and names[0] in other.inputs[:1] and other.name not in network.tainted
+    ]
+    lengths = node.inputs[1]
+    return Decoder(node.name, node.op, node.inputs[0], lengths, settings_of(node), paths, names[-1], tuple(dense))
+
+
+def find_ctc_logits(network: Network) -> Dict[str, Node]:
+    """The logits of each CTC loss, with the loss."""
+    losses = [n for n in network.flow.nodes.values() if n.op in LOSSES and n.name not in network.training_side]
+    found = {}  # type: Dict[str, Node]
+    for loss in losses:
+        if network.flow.maker(loss.inputs[0]).name in network.pure:
+            found.setdefault(loss.inputs[0], loss)
+    return found
+
+
+def find_heads(network: Network, known: Sequence[str] = ()) -> List[Output]:
+    """Where the network ends: what is computed from the data alone and no weight follows upon.
+
+    `known` are tensors that are told of elsewhere, as those of decoders; views of them are left out.
+    """
+    told = {_root(network, tensor) for tensor in known} | set(known)
+    roots = {}  # type: Dict[str, None]
+    for name in network.pure:
+        for output in network.flow.nodes[name].outputs:
+            if _is_end(network, output):
+                roots[_root(network, output.name)] = None
+    weighted = [output.name for name in network.weighted for output in network.flow.nodes[name].outputs]
+    computed = network.reach(weighted) | network.weighted
+    order = {name: number for number, name in enumerate(network.flow.nodes)}
+    heads = []  # type: List[Output]
+    for root in sorted(roots, key=lambda name: order[network.flow.maker(name).name]):
+        if network.flow.maker(root).name not in network.pure & computed or _leads_to_weights(network, root):
+            continue
+        tensor = _representative(network, root)
+        if (
+            _is_by_product(network, root)
+            or root in told
+            or tensor.rank == 0
+            or tensor.dtype in ("resource", "variant", "bool")
+        ):
+            continue
+        kind, reason = _kind(network, root, tensor)
+        heads.append(Output(key_of(tensor.name, kind), tensor.name, tensor.dtype, tensor.shape, kind, reason))
+    return _of_most_weights(network, heads)
+
+
+def _is_end(network: Network, tensor: Tensor) -> bool:
+    """Whether nothing computes on from it, or a label or a Python function meets it."""
+    maker = network.flow.maker(tensor.name)
+    if tensor.is_scalar or maker.op in ("Switch", "NextIteration", "Enter") or not _is_value(network, maker):
+        return False
+    takers = _takers(network, tensor)
+    if any(taker.name in network.tainted or taker in network.blocked for taker in takers):
+        return True
+    return not any(_takers(network, output) for output in maker.outputs)
+
+
+def _is_by_product(network: Network, root: str) -> bool:
+    """Whether it is made beside what is used: a batch norm's statistics, the last state of a recurrent layer."""
+    maker = network.flow.maker(root)
+    if not _WITH_BY_PRODUCTS.match(maker.op):
+        return False
+    siblings = [maker]
+    if maker.op == "Exit":
+        loop = maker.name.rpartition("/")[0]
+        siblings = [n for n in network.flow.nodes.values() if n.op == "Exit" and n.name.rpartition("/")[0] == loop]
+    others = [output.name for node in siblings for output in node.outputs if output.name != root]
+    used = [network.flow.nodes[name] for name in network.reach(others) & network.pure]
+    return any(node.op not in _VIEWS for node in used)
+
+
+def _takers(network: Network, tensor: Tensor) -> List[Node]:
+    return [t for t in network.flow.consumers(tensor.name) if network.computes(t) and t.op not in SHAPE_OPS]
+
+
+def _is_value(network: Network, maker: Node) -> bool:
+    """Whether it is there for its value, not to update a variable or to be checked."""
+    takers = [taker for output in maker.outputs for taker in network.flow.consumers(output.name)]
+    return not any(taker.op.startswith(("Assign", "Scatter", "Assert")) for taker in takers)
+
+
+def _root(network: Network, tensor: str) -> str:
+    """The tensor that this one is a view of."""
+    node = network.flow.maker(tensor)
+    while node.op in _VIEWS:
+        tensor = node.inputs[0]
+        node = network.flow.maker(tensor)
+    return tensor
+
+
+def _views(network: Network, root: str) -> List[str]:
+    found = [root]
+    for tensor in found:
+        for taker in network.flow.consumers(tensor):
+            if taker.op in _VIEWS and taker.inputs[0] == tensor and taker.name in network.pure:
+                found.append(taker.outputs[0].name)
+    return found
+
+
+def _representative(network: Network, root: str) -> Tensor:
+    """Of the views of one tensor the one that clients would want: not flattened, and named by the author."""
+    scope = root.rpartition("/")[0]
+    views = [network.flow.tensor(name) for name in _views(network, root)]
+    best = max(tensor.rank or 0 for tensor in views)
+    widest = [tensor for tensor in views if (tensor.rank or 0) == best]
+    named = [t for t in widest if not _GENERIC.match(t.name.rpartition(":")[0].rpartition("/")[2])]
+    inside = [t for t in widest if scope and t.name.startswith(scope + "/")]
+    return (named or inside[-1:] or widest)[0]
+
+
+def _leads_to_weights(network: Network, tensor: str) -> bool:
+    return bool(network.reach([tensor]) & network.pure & network.weighted)
+
+
+def _kind(network: Network, root: str, tensor: Tensor) -> Tuple[str, str]:
+    maker = network.flow.maker(root)
+    behind_decoder = any(network.flow.nodes[name].op in DECODERS for name in network.flow.upstream([root]))
+    if tensor.dtype == "string":
+        return "text", "text that is computed from the input ({})".format(maker.op)
+    if behind_decoder:
+        return "decoded", "computed from a decoder's labels ({})".format(maker.op)
+    if maker.op in ("Softmax", "LogSoftmax"):
+        return "probabilities", "class probabilities ({})".format(maker.op)
+    if maker.op == "Sigmoid":
+        return "probabilities", "probabilities (Sigmoid)"
+    if maker.op in ("ArgMax", "ArgMin"):
+        return "classes", "the best class of each position ({})".format(maker.op)
+    if _BOXES.match(tensor.name):
+        return "boxes", "box deltas, by the name; no weight follows"
+    followers = [t.op for view in _views(network, root) for t in network.flow.consumers(view)]
+    followers += [o.op for v in _views(network, root) for t in network.flow.consumers(v) for o in _next(network, t)]
+    if tensor.is_float and any(_CROSS_ENTROPY.match(op) for op in followers):
+        return "scores", "class scores before the softmax; no weight follows"
+    return "values", "nothing of the network follows ({})".format(maker.op)
+
+
+def _next(network: Network, node: Node) -> List[Node]:
+    return [taker for output in node.outputs for taker in network.flow.consumers(output.name)]
+
+
+def _of_most_weights(network: Network, heads: Sequence[Output]) -> List[Output]:
+    """Without what hangs on a small part of the network, such as a picture for a summary."""
+    counts = {head.tensor: len(network.weights_of([head.tensor])) for head in heads}
+    most = max(counts.values()) if counts else 0
+    return [head for head in heads if counts[head.tensor] * 2 > most]
+
+
+def key_of(tensor: str, fallback: str) -> str:
+    """The name for clients: the last part of the tensor's name that its author chose."""
+    for part in reversed(tensor.rpartition(":")[0].split("/")):
+        if not _GENERIC.match(part):
+            return re.sub(r"[^0-9A-Za-z_]", "_", part)
+    return fallback
+
+
+def ctc_outputs(network: Network, decoder: Decoder) -> List[Output]:
+    """The labels of a decoder, as the original system's clients know them, its dense form, and the logits."""
+    settings = ", ".join("{} {}".format(name, _text(value)) for name, value in sorted(decoder.settings.items()))
+    reason = "CTC {}, {}".format("beam search" if "Beam" in decoder.op else "greedy decoding", settings)
+    found = []  # type: List[Tuple[str, str, str, str]]
+    for number, path in enumerate(decoder.paths):
+        suffix, which = ("", "its") if number == 0 else ("_{}".format(number), "path {}'s".format(number + 1))
+        whys = [reason + ": indices" if number == 0 else which + " indices", which + " values", which + " shape"]
+        keys = ("output_indices", "output_values", "output_shape")
+        found += [(key + suffix, tensor, "decoder", why) for key, tensor, why in zip(keys, path, whys)]
+    found += [("output_dense", name, "dense", "its labels as a matrix") for name in decoder.dense]
+    what = "log-probability of each path" if "Beam" in decoder.op else "negative sum of the best logits"
+    found.append(("score", decoder.log_probability, "score", what))
+    found.append(("logits", decoder.logits, "logits", "what it decodes: [time, batch, classes]"))
+    return [_output(network, *item) for item in found]
+
+
+def loss_output(network: Network, logits: str, loss: Node) -> Output:
+    """The logits of a CTC loss, where no decoder reads them."""
+    reason = "what {} reads, [time, batch, classes]; the graph has no decoder for it".format(loss.name)
+    return _output(network, "logits", logits, "logits", reason)
+
+
+def _output(network: Network, key: str, name: str, kind: str, reason: str) -> Output:
+    tensor = network.flow.tensor(name)
+    return Output(key, name, tensor.dtype, tensor.shape, kind, reason)
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

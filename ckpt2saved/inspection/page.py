@@ -1,0 +1,230 @@
+"""An inspection as a page for people: what it is, inputs, outputs, the command; then problems; then variables."""
+
+from __future__ import annotations
+
+from typing import Any, Iterable, Optional, Sequence, Tuple
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ckpt2saved import roles
+from ckpt2saved.inspection.proposal import value_text
+from ckpt2saved.inspection.report import GraphReport, Inspection, VariableReport
+from ckpt2saved.tables import stdout
+from ckpt2saved.versions import parse_version
+
+_MOST = 6  # lines of one kind; --json has them all
+
+
+def print_inspection(inspection: Inspection) -> None:
+    """Print it, the most useful first."""
+    console = stdout()
+    _print_head(console, inspection)
+    if inspection.saved_model:
+        _print_saved_model(console, inspection.saved_model)
+    if inspection.graph:
+        _print_graph(console, inspection, inspection.graph)
+    if inspection.checkpoint:
+        _print_variables(console, inspection.checkpoint, inspection.graph)
+
+
+def _print_head(console: Console, inspection: Inspection) -> None:
+    held, graph, files = inspection.checkpoint, inspection.graph, inspection.subject.checkpoint
+    if held and files:
+        kind = "object-based (TensorFlow 2), " if held.is_object_based else "V1, " if files.is_v1 else ""
+        step = "" if held.step is None else ", step {}".format(held.step)
+        text = "{} ({}{} tensors, {}{})".format(files.prefix, kind, len(held.variables), _megabytes(files.size), step)
+        _line(console, "checkpoint", text)
+    if graph:
+        by = ", written by TensorFlow {}".format(graph.tensorflow) if graph.tensorflow else ""
+        _line(console, "graph", "{} ({} nodes{})".format(inspection.subject.meta, graph.nodes, by))
+    for remark in inspection.remarks:
+        _line(console, "note", remark, "yellow")
+
+
+def _print_graph(console: Console, inspection: Inspection, graph: GraphReport) -> None:
+    _print_rows(
+        console,
+        ("input", "tensor", "dtype and shape", "why"),
+        [(one.key, one.tensor, one.dtype + " " + _shape(one.shape), one.reason) for one in graph.inputs],
+    )
+    keys = {spec.tensor: spec.key for spec in graph.proposal.outputs} if graph.proposal else {}
+    shown = [output for output in graph.outputs if output.tensor in keys]
+    rest = [output for output in graph.outputs if output.tensor not in keys]
+    rows = [(keys[o.tensor], o.tensor, o.dtype + " " + _shape(o.shape), o.reason) for o in shown]
+    rows += [("", o.tensor, o.dtype + " " + _shape(o.shape), o.reason) for o in rest[:_MOST]]
+    _print_rows(console, ("output", "tensor", "dtype and shape", "why"), rows, dim_from=len(shown))
+    if len(rest) > _MOST:
+        _line(console, "", "and {} more, in --json".format(len(rest) - _MOST))
+    if not graph.outputs:
+        _line(console, "outputs", "none found: no tensor of the graph depends on weights and data alone", "yellow")
+    _print_command(console, inspection)
+    _print_findings(console, graph)
+
+
+def _print_command(console: Console, inspection: Inspection) -> None:
+    lines = [" ".join(line) for line in inspection.command]
+    if not lines:
+        return
+    console.print()
+    console.print(Text("export it with", style="bold"))
+    console.print(Text("  " + " \\\n      ".join(lines)), soft_wrap=True)
+    console.print()
+
+
+def _print_findings(console: Console, graph: GraphReport) -> None:
+    proposal = graph.proposal
+    for choice in proposal.choices if proposal else ():
+        _line(console, "choose", choice, "yellow")
+    for one in graph.inputs:
+        if one.instead:
+            _line(console, "or cut at", "{} instead of {}".format(", ".join(one.instead), one.tensor))
+    for switch in graph.switches:
+        default = ", by default {}".format(switch.default) if switch.default else ""
+        text = "{} ({}{}): {}; for inference {}"
+        _line(
+            console, "switch", text.format(switch.name, switch.dtype, default, switch.reason, value_text(switch.value))
+        )
+    _print_training_ops(console, graph)
+    if proposal and proposal.fixed:
+        text = "the batch is {} and can't be another: {}".format(proposal.batch, _some(proposal.fixed, 3))
+        _line(console, "fixed", text, "yellow")
+    for number, tower in enumerate(graph.towers):
+        text = "{}: {} variables, {} of them shared".format(tower.ends[0], len(tower.variables), len(graph.shared))
+        if tower.untrained:
+            text += "; no optimizer trains {}".format(_some(tower.untrained, 2))
+        if tower.missing:
+            text += "; the checkpoint lacks {}".format(_some(tower.missing, 2))
+        _line(console, "tower", text + (" (proposed)" if number == 0 else ""), "yellow" if tower.untrained else "")
+    for problem in graph.problems[:_MOST]:
+        _line(console, "problem", problem, "red")
+    if len(graph.problems) > _MOST:
+        _line(console, "", "and {} more problems, in --json".format(len(graph.problems) - _MOST), "red")
+    if graph.left_out:
+        _line(console, "cut off", "{}: behind the outputs, and not served".format(_some(graph.left_out, 3)))
+    if graph.labels:
+        _line(console, "not inputs", "{}: only the training takes them".format(_some(graph.labels, 4)))
+    if graph.tables:
+        _line(console, "tables", "{}: lookup tables, whose contents come along".format(_some(graph.tables, 3)))
+
+
+def _print_training_ops(console: Console, graph: GraphReport) -> None:
+    found = graph.training_ops
+    for names, what, instead in (
+        (found.dropout, "dropout or other random numbers", "to be taken out"),
+        (found.batch_norm, "batch norm on the batch's own statistics", "to be put on the moving ones"),
+    ):
+        if names:
+            steered = sum(name in found.switched for name in names)
+            how = "{} on a branch of a switch".format(steered) if steered else instead + " for inference"
+            _line(console, "training", "{} x {} ({}): {}".format(len(names), what, how, _some(names, 2)), "yellow")
+
+
+def _print_variables(console: Console, held: VariableReport, graph: Optional[GraphReport]) -> None:
+    for style, names, text in (
+        ("red", held.missing_needed, "that the outputs need are not in the checkpoint: {}"),
+        ("red", held.misshapen, "of another shape: {}"),
+        ("", () if held.missing_needed else held.missing, "not in the checkpoint, and no output needs them: {}"),
+        ("", held.unused if graph else (), "in the checkpoint, and not in the graph: {}"),
+    ):
+        if names:
+            _line(console, "variables", "{} {}".format(len(names), text.format(_some(names, 3))), style)
+    if held.averaged and not (graph and graph.proposal):  # with a proposal it stands among the choices
+        text = "{} of {} weights have a moving average: --weights ema serves those, --weights raw the others"
+        _line(console, "averages", text.format(held.averaged, held.averageable), "yellow")
+    _print_roles(console, held.variables)
+    console.print()
+    table = _table(("scope of weights and statistics", "count", "size"), right=(1, 2))
+    groups = roles.by_scope(held.variables)
+    for group in groups[: 2 * _MOST]:
+        table.add_row(Text(group.name), str(group.count), _megabytes(group.size))
+    if len(groups) > 2 * _MOST:
+        others = groups[2 * _MOST :]
+        count, size = sum(g.count for g in others), sum(g.size for g in others)
+        table.add_row("{} more".format(len(others)), str(count), _megabytes(size))
+    console.print(table)
+
+
+def _print_saved_model(console: Console, found: Any) -> None:
+    by = ", written by TensorFlow {}".format(found.tensorflow) if found.tensorflow else ""
+    _line(console, "SavedModel", "{} ({} nodes{})".format(found.directory, found.nodes, by))
+    if found.provenance:
+        _line(console, "origin", "ckpt2saved" + _origin(found.provenance.get("checkpoint")))
+    for signature in found.signatures:
+        rows = [("in  " + s.key, s.tensor or "none", s.dtype + " " + _shape(s.shape)) for s in signature.inputs]
+        rows += [("out " + s.key, s.tensor or "none", s.dtype + " " + _shape(s.shape)) for s in signature.outputs]
+        _print_rows(console, (signature.name, "tensor", "dtype and shape"), rows)
+    for decoder in found.decoders:
+        _line(console, "decoder", decoder)
+    if found.tables:
+        _line(console, "tables", _some(found.tables, 3))
+    for problem in found.problems:
+        _line(console, "problem", problem, "red")
+    if found.variables:
+        _print_roles(console, found.variables)
+    base = found.directory.parent if parse_version(found.directory.name) is not None else "BASE"
+    console.print()
+    console.print(Text("publish it again with", style="bold"))
+    console.print(Text("  ckpt2saved bump-version {} --from {}".format(base, found.directory)), soft_wrap=True)
+
+
+def _origin(checkpoint: Any) -> str:
+    """What a version's provenance says of its checkpoint."""
+    if not isinstance(checkpoint, dict) or "name" not in checkpoint:
+        return ""
+    step = checkpoint.get("step")
+    return ", from {}{}".format(checkpoint["name"], "" if step is None else ", step {}".format(step))
+
+
+def _print_roles(console: Console, variables: Sequence[roles.Variable]) -> None:
+    console.print()
+    table = _table(("variables", "count", "size"), right=(1, 2))
+    for group in roles.by_role(variables):
+        table.add_row(Text(group.name), str(group.count), _megabytes(group.size))
+    console.print(table)
+
+
+def _print_rows(
+    console: Console, headings: Sequence[str], rows: Iterable[Tuple[str, ...]], dim_from: Optional[int] = None
+) -> None:
+    table = _table(headings)
+    for number, row in enumerate(rows):
+        style = "dim" if dim_from is not None and number >= dim_from else ""
+        table.add_row(*[Text(cell, style=style) for cell in row])
+    if table.row_count:
+        console.print()
+        console.print(table)
+
+
+def _table(headings: Sequence[str], right: Sequence[int] = ()) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for number, heading in enumerate(headings):
+        narrow = heading in ("dtype and shape", "count", "size", "input", "output")
+        table.add_column(heading, justify="right" if number in right else "left", overflow="fold", no_wrap=narrow)
+    return table
+
+
+def _line(console: Console, label: str, text: str, style: str = "") -> None:
+    """A labelled paragraph, its further lines indented."""
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 1, 0, 0))
+    table.add_column(width=10, no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row(Text(label, style="bold"), Text(text, style=style))
+    console.print(table)
+
+
+def _shape(shape: Optional[Sequence[Optional[int]]]) -> str:
+    if shape is None:
+        return "unknown"
+    return "[{}]".format(", ".join("?" if size is None else str(size) for size in shape))
+
+
+def _some(names: Sequence[str], most: int) -> str:
+    text = ", ".join(names[:most])
+    return text if len(names) <= most else "{} and {} more".format(text, len(names) - most)
+
+
+def _megabytes(size: int) -> str:
+    return "{:.1f} MB".format(size / 1e6) if size >= 100000 else "{:.1f} kB".format(size / 1e3)

@@ -1,0 +1,148 @@
+"""The export that an inspection comes to: inputs and outputs with open sizes, switches, and its command line."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, replace
+from typing import List, Optional, Sequence, Tuple, Union
+
+from ckpt2saved.inspection.fixed import fixed_to_batch
+from ckpt2saved.inspection.inputs import Input, batch_of, find_inputs
+from ckpt2saved.inspection.network import Network
+from ckpt2saved.inspection.outputs import Output
+from ckpt2saved.inspection.training import Switch
+
+Sizes = Tuple[Union[int, str], ...]
+
+EXPORT_DIR = "models/ocr"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A tensor to be served: the name for clients, the tensor, its dtype, and its sizes, named where they vary."""
+
+    key: str
+    tensor: str
+    dtype: str
+    sizes: Optional[Sizes]  # None: the graph does not tell
+
+    @property
+    def text(self) -> str:
+        return "?" if self.sizes is None else "[{}]".format(",".join(str(size) for size in self.sizes))
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What to export. `choices` is what only the user can decide."""
+
+    inputs: Tuple[Spec, ...]
+    outputs: Tuple[Spec, ...]
+    switches: Tuple[Switch, ...]
+    fixed: Tuple[str, ...]  # nodes that hold the batch fast
+    batch: Optional[int]  # the fixed batch
+    choices: Tuple[str, ...]
+
+
+def propose(network: Network, chosen: Sequence[Output], switches: Sequence[Switch], choices: Sequence[str]) -> Proposal:
+    """Inputs for the chosen outputs; the batch is left open where no constant of the graph holds it."""
+    wanted = [output.tensor for output in chosen]
+    inputs = find_inputs(network, wanted)
+    batch = batch_of(inputs)
+    fixed = fixed_to_batch(network, wanted, [one.tensor for one in inputs], batch) if batch and batch > 1 else []
+    holds = batch if fixed else None
+    open_batch = batch if batch and not fixed else None
+    sizes = [_input_sizes(network, one, holds, open_batch) for one in inputs]
+    specs = tuple(Spec(one.key, one.tensor, one.dtype, size) for one, size in zip(inputs, sizes))
+    choices = list(choices) + [
+        "the sizes of {}: the graph does not tell them".format(spec.tensor) for spec in specs if spec.sizes is None
+    ]
+    outputs = _apart([Spec(o.key, o.tensor, o.dtype, _output_sizes(o, open_batch)) for o in chosen])
+    return Proposal(specs, tuple(outputs), tuple(switches), tuple(fixed), holds, tuple(choices))
+
+
+def _input_sizes(network: Network, one: Input, holds: Optional[int], open_batch: Optional[int]) -> Optional[Sizes]:
+    shape = one.shape
+    batch = holds if holds else "batch"
+    if one.kind == "image":
+        return _image_sizes(network, one, batch, open_batch)
+    if shape is None:
+        return (batch,) if one.kind == "lengths" else None
+    names = []  # type: List[Union[int, str]]
+    for axis, size in enumerate(shape):
+        is_batch = axis == 0 and (size is None or size == open_batch)
+        names.append(batch if is_batch else "{}_{}".format(one.key, axis) if size is None else size)
+    return tuple(names)
+
+
+def _image_sizes(network: Network, one: Input, batch: Union[int, str], open_batch: Optional[int]) -> Optional[Sizes]:
+    shape, channels_first, channels = one.shape, False, None
+    for taker in network.flow.consumers(one.tensor):
+        if taker.op == "Conv2D":
+            channels_first = "data_format" in taker.attr and taker.attr["data_format"].s == b"NCHW"
+            weights = network.flow.tensor(taker.inputs[1]).shape
+            channels = weights[2] if weights and len(weights) == 4 else None
+    if shape is None:
+        if channels is None:
+            return () if one.dtype == "string" else None
+        shape = (None, channels, None, None) if channels_first else (None, None, None, channels)
+    sizes = list(shape)  # type: List[Union[int, str, None]]
+    alone = len(sizes) == 3 and sizes[2] in (1, 3, 4)  # one picture, no batch
+    first = 0 if alone else 1
+    if not alone and sizes and (sizes[0] is None or sizes[0] == open_batch):
+        sizes[0] = batch
+    if len(sizes) == 4:
+        last = 1 if channels_first else 3
+        if sizes[last] is None and channels:
+            sizes[last] = channels
+    spatial = [axis for axis in range(first, len(sizes)) if sizes[axis] is None]
+    names = ["height", "width"] if len(spatial) == 2 else ["width"]
+    for number, axis in enumerate(spatial):
+        sizes[axis] = names[number] if number < len(names) else "size_{}".format(axis)
+    return tuple(size for size in sizes if size is not None)
+
+
+def _output_sizes(output: Output, open_batch: Optional[int]) -> Optional[Sizes]:
+    shape = output.shape
+    if shape is None:
+        return None
+    names = {
+        "decoder": ("labels",),
+        "dense": ("batch", "longest"),
+        "score": ("batch", "paths"),
+        "logits": ("time", "batch", "classes"),
+    }.get(output.kind)
+    if names is None:
+        names = ("batch", "rows", "columns", "values") if len(shape) == 4 else ("batch", "steps", "values")
+        names = names if len(shape) > 2 else ("rows", "values")
+    axis = 1 if output.kind == "logits" else 0
+    sizes = []  # type: List[Union[int, str]]
+    for number, size in enumerate(shape):
+        opened = size is None or (size == open_batch and number == axis and output.kind != "decoder")
+        name = names[number] if number < len(names) else "size_{}".format(number)
+        sizes.append(name if opened else size)
+    return tuple(sizes)
+
+
+def _apart(specs: Sequence[Spec]) -> List[Spec]:
+    taken = {}  # type: Dict[str, int]
+    found = []  # type: List[Spec]
+    for spec in specs:
+        number = taken[spec.key] = taken.get(spec.key, 0) + 1
+        found.append(spec if number == 1 else replace(spec, key="{}_{}".format(spec.key, number)))
+    return found
+
+
+def command_line(proposal: Proposal, checkpoint: str) -> List[List[str]]:
+    """The arguments of the export, in groups that a page can put on lines of their own."""
+    lines = [["ckpt2saved", "export", "--graph", "meta", "--checkpoint", checkpoint]]
+    for spec in proposal.inputs:
+        lines.append(["--input", "{}={}{}".format(spec.key, spec.tensor, "" if spec.sizes is None else spec.text)])
+    lines += [["--output", "{}={}".format(spec.key, spec.tensor)] for spec in proposal.outputs]
+    lines += [["--set", "{}={}".format(s.name, value_text(s.value))] for s in proposal.switches if s.value is not None]
+    lines.append(["--export-dir", EXPORT_DIR])
+    return [[shlex.quote(word) for word in line] for line in lines]
+
+
+def value_text(value: Union[bool, float, None]) -> str:
+    """A switch's value as YAML and the command line write it."""
+    return "?" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)

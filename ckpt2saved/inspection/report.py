@@ -1,0 +1,386 @@
+"""An inspection: everything that is found out about a checkpoint, a training's graph or a SavedModel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from ckpt2saved import roles
+from ckpt2saved.checkpoint import AVERAGE, Checkpoint, open_checkpoint
+from ckpt2saved.errors import CheckpointError, NotServable
+from ckpt2saved.inspection import outputs as ends
+from ckpt2saved.inspection.dataflow import read_dataflow
+from ckpt2saved.inspection.inputs import Input, find_inputs
+from ckpt2saved.inspection.network import RANDOM, Network
+from ckpt2saved.inspection.proposal import Proposal, command_line, propose
+from ckpt2saved.inspection.subject import Subject
+from ckpt2saved.inspection.towers import Tower, find_towers, shared_variables
+from ckpt2saved.inspection.training import Switch, TrainingOps, find_switches, find_training_ops
+from ckpt2saved.lint import check_servable
+from ckpt2saved.metagraph import MetaGraph, read_meta_graph
+from ckpt2saved.tf1 import tf
+
+_HEADS = ("probabilities", "boxes", "scores")
+# The likeliest first; what a kind lacks here comes last.
+_RANKS = (
+    "decoder",
+    "dense",
+    "text",
+    "logits",
+    "probabilities",
+    "boxes",
+    "scores",
+    "classes",
+    "score",
+    "decoded",
+    "values",
+)
+
+
+@dataclass(frozen=True)
+class GraphReport:
+    """What a training's graph could serve."""
+
+    tensorflow: str  # that wrote it
+    nodes: int
+    inputs: Tuple[Input, ...]  # for the proposed outputs, or for all where none is proposed
+    outputs: Tuple[ends.Output, ...]  # the likeliest first
+    decoders: Tuple[ends.Decoder, ...]
+    switches: Tuple[Switch, ...]
+    training_ops: TrainingOps
+    towers: Tuple[Tower, ...]  # the one to serve first
+    shared: Tuple[str, ...]  # variables of all towers
+    tables: Tuple[str, ...]
+    left_out: Tuple[str, ...]  # Python functions behind the outputs
+    labels: Tuple[str, ...]  # what only the loss needs
+    proposal: Optional[Proposal]
+    problems: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class VariableReport:
+    """What a checkpoint holds, and how that fits the graph beside it."""
+
+    variables: Tuple[roles.Variable, ...]
+    step: Optional[int]
+    is_object_based: bool
+    averaged: int  # how many trained variables have a moving average
+    averageable: int
+    missing: Tuple[str, ...]  # variables of the graph
+    missing_needed: Tuple[str, ...]  # of them, what the proposed outputs depend on
+    misshapen: Tuple[str, ...]
+    unused: Tuple[str, ...]  # tensors of the checkpoint that are no variable of the graph
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found, and what was not possible."""
+
+    subject: Subject
+    graph: Optional[GraphReport]
+    checkpoint: Optional[VariableReport]
+    saved_model: Any  # a SavedModelReport
+    remarks: Tuple[str, ...]
+
+    @property
+    def prefix(self) -> str:
+        files = self.subject.checkpoint
+        return str(files.prefix) if files else "PREFIX"
+
+    @property
+    def command(self) -> List[List[str]]:
+        proposal = self.graph.proposal if self.graph else None
+        return command_line(proposal, self.prefix) if proposal else []
+
+
+def inspect_subject(subject: Subject) -> Inspection:
+    """Read everything; what can't be read beside something that can is a remark."""
+    if subject.saved_model:
+        from ckpt2saved.inspection.saved import read_saved_model
+
+        return Inspection(subject, None, None, read_saved_model(subject.saved_model), subject.remarks)
+    remarks = list(subject.remarks)
+    checkpoint = open_checkpoint(subject.checkpoint) if subject.checkpoint else None
+    meta_graph, network = None, None
+    if subject.meta:
+        try:
+            meta_graph = read_meta_graph(subject.meta)
+            network = Network(read_dataflow(meta_graph))
+        except CheckpointError as error:
+            if checkpoint is None:
+                raise
+            remarks.append(str(error))
+    elif checkpoint:
+        remarks.append(
+            "there is no {}.meta, so nothing is known of the graph: export with a built-in model (--model crnn, ctpn), "
+            "or copy the .meta that training wrote".format(subject.checkpoint.name)
+        )
+    fit = _Fit(checkpoint, network)
+    graph = _graph_report(meta_graph, network, fit) if meta_graph and network else None
+    variables = _variable_report(checkpoint, network, fit, graph) if checkpoint else None
+    if variables and fit.is_of_another_run:
+        remarks.insert(
+            0,
+            "the .meta seems to be of another run: {} of its {} trained variables are not in the checkpoint, or in "
+            "another shape".format(len(fit.foreign), len(fit.weights)),
+        )
+    if (
+        variables
+        and not subject.checkpoint.is_v1
+        and sum(v.size for v in variables.variables) > subject.checkpoint.size
+    ):
+        remarks.insert(0, "the data files are shorter than the index says: this checkpoint was cut off; copy it again")
+    return Inspection(subject, graph, variables, None, tuple(remarks))
+
+
+class _Fit:
+    """How the variables of a graph and the tensors of a checkpoint go together."""
+
+    def __init__(self, checkpoint: Optional[Checkpoint], network: Optional[Network]) -> None:
+        self.missing, self.misshapen, self.unused = [], [], []  # type: List[str], List[str], List[str]
+        self.foreign, self.weights, self.averaged = [], [], []  # type: List[str], List[str], List[str]
+        if checkpoint is None or network is None:
+            return
+        keys = {name: _key(name, checkpoint.shapes) for name in network.variables}
+        for name, key in keys.items():
+            node = network.variables[name]
+            declared = tf.TensorShape(node.attr["shape"].shape)
+            if key not in checkpoint.shapes:
+                self.missing.append(name)
+            elif key == name and not declared.is_compatible_with(checkpoint.shapes[key]):
+                text = "{}: {} in the graph, {} in the checkpoint"
+                self.misshapen.append(text.format(name, declared, list(checkpoint.shapes[key])))
+                self.foreign.append(name)
+        wanted = set(keys.values())
+        self.unused = [
+            name
+            for name in sorted(checkpoint.shapes)
+            if name not in wanted and not (name.endswith(AVERAGE) and name[: -len(AVERAGE)] in wanted)
+        ]
+        self.weights = sorted(network.trained or [n for n in network.variables if keys[n] in checkpoint.shapes])
+        self.averaged = [name for name in self.weights if name + AVERAGE in checkpoint.shapes]
+        self.foreign += [name for name in self.missing if name in self.weights]
+
+    @property
+    def is_of_another_run(self) -> bool:
+        return len(self.foreign) * 2 > len(self.weights) > 0
+
+
+def _key(name: str, shapes: Mapping[str, Any]) -> str:
+    """A variable's name in the checkpoint: a part of a partitioned one is saved under the name of the whole."""
+    head, _, last = name.rpartition("/")
+    if name not in shapes and last.startswith("part_") and head in shapes:
+        return head
+    if name not in shapes and name + AVERAGE in shapes:  # saved as its average alone
+        return name + AVERAGE
+    return name
+
+
+def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphReport:
+    decoders = ends.find_decoders(network)
+    logits = ends.find_ctc_logits(network)
+    of_decoders = {d.node: ends.ctc_outputs(network, d) for d in decoders}
+    decoded = {d.logits for d in decoders}
+    of_losses = [ends.loss_output(network, name, loss) for name, loss in logits.items() if name not in decoded]
+    known = [o.tensor for found in of_decoders.values() for o in found] + [o.tensor for o in of_losses]
+    heads = ends.find_heads(network, known)
+    candidates = [o for found in of_decoders.values() for o in found] + of_losses + heads
+    candidates = list({o.tensor: o for o in reversed(candidates)}.values())[::-1]
+    of_ctc = list(dict.fromkeys([d.logits for d in decoders] + [o.tensor for o in of_losses]))
+    of_heads = [head.tensor for head in heads if head.kind != "decoded"]
+    towers = find_towers(network, of_ctc or of_heads, fit.missing, apart=bool(of_ctc))
+    first = _first_tower(network, candidates, towers)
+    ranked = sorted(candidates, key=lambda o: (o.tensor not in first, _RANKS.index(o.kind)))
+    chosen, choices = _chosen(ranked, decoders, of_losses, first)
+    wanted = [output.tensor for output in chosen] or [output.tensor for output in ranked]
+    inputs = find_inputs(network, wanted)
+    reached = network.flow.upstream(wanted, [one.tensor for one in inputs], controls=True)
+    switches = find_switches(network, reached)
+    choices += ["--set {}=…: {}".format(s.name, s.reason) for s in switches if s.value is None]
+    if len(towers) > 1 and _as_good(towers[0], towers[1]):
+        choices.append("another tower: {} instead".format(", ".join(towers[1].ends[:3])))
+    choices += _choice_of_weights(network, wanted, fit)
+    proposal = propose(network, chosen, switches, choices) if chosen and inputs else None
+    ranked = sorted(ranked, key=lambda o: o.tensor not in [c.tensor for c in chosen])
+    return GraphReport(
+        meta_graph.tensorflow,
+        len(network.flow.nodes),
+        tuple(inputs),
+        tuple(ranked),
+        tuple(decoders),
+        tuple(switches),
+        find_training_ops(network, reached),
+        tuple(towers) if len(towers) > 1 else (),
+        tuple(shared_variables(towers)) if len(towers) > 1 else (),
+        tuple(sorted(n for n in reached if network.flow.nodes[n].op.startswith(("HashTable", "MutableHashTable")))),
+        tuple("{} ({})".format(node.name, node.op) for node in network.blocked if node.name not in reached),
+        tuple(t.name for t in network.labels if network.flow.consumers(t.name)),
+        proposal,
+        tuple(_problems(meta_graph, network, reached, inputs, switches)),
+    )
+
+
+def _choice_of_weights(network: Network, wanted: Sequence[str], fit: _Fit) -> List[str]:
+    """Whether to serve moving averages, where there are some and the graph does not read them itself."""
+    needed = network.weights_of(list(wanted))
+    averaged = [name for name in fit.averaged if name in needed]
+    if not averaged or any(name.endswith(AVERAGE) for name in needed):
+        return []
+    return ["--weights ema or --weights raw: {} of the weights have a moving average".format(len(averaged))]
+
+
+def _as_good(first: Tower, second: Tower) -> bool:
+    """Whether nothing but the user's intention speaks for the first; of the same weights either will do."""
+    return first.rank == second.rank and first.weights != second.weights
+
+
+def _first_tower(network: Network, candidates: Sequence[ends.Output], towers: Sequence[Tower]) -> List[str]:
+    """The candidates that belong to the best tower."""
+    if len(towers) < 2:
+        return [output.tensor for output in candidates]
+    nodes = [network.flow.upstream(tower.ends) & network.weighted for tower in towers]
+    found = []  # type: List[str]
+    for output in candidates:
+        own = network.flow.upstream([output.tensor]) & network.weighted
+        if max(range(len(towers)), key=lambda number: (len(own & nodes[number]), -number)) == 0:
+            found.append(output.tensor)
+    return found
+
+
+def _chosen(
+    ranked: Sequence[ends.Output],
+    decoders: Sequence[ends.Decoder],
+    of_losses: Sequence[ends.Output],
+    first: Sequence[str],
+) -> Tuple[List[ends.Output], List[str]]:
+    """What is proposed to be served, and what the user must decide."""
+    by_tensor = {output.tensor: output for output in ranked}
+    mine = [decoder for decoder in decoders if decoder.logits in first]
+    if mine:
+        beams = [decoder for decoder in mine if "Beam" in decoder.op] or mine
+        decoder = beams[0]
+        names = list(decoder.paths[0]) + list(decoder.dense[:1]) + [decoder.logits]
+        if "Greedy" in decoder.op:
+            names.append(decoder.log_probability)
+        texts = [o.tensor for o in ranked if o.kind == "text" and o.tensor in first]
+        choices = [
+            "another decoder: {} ({})".format(other.node, other.paths[0][1]) for other in mine if other is not decoder
+        ]
+        return [by_tensor[name] for name in names + texts], choices
+    from_losses = [o for o in of_losses if o.tensor in first]
+    if from_losses:
+        return from_losses[:1], []
+    heads = [o for o in ranked if o.tensor in first and o.kind in _HEADS + ("text",)]
+    return heads or [o for o in ranked if o.tensor in first and o.kind in ("classes", "values")][:1], []
+
+
+def _problems(
+    meta_graph: MetaGraph, network: Network, reached: Any, inputs: Sequence[Input], switches: Sequence[Switch]
+) -> List[str]:
+    """What TF Serving could not run of the way from the inputs to the outputs."""
+    given = {network.flow.maker(one.tensor).name for one in inputs}
+    graph_def = tf.GraphDef()
+    for node in meta_graph.graph_def.node:
+        if node.name in reached and node.name not in given:
+            for one in [node] + network.flow.called(node.attr):
+                if not RANDOM.match(one.op) and not one.op.startswith("FusedBatchNorm"):  # find_training_ops tells
+                    graph_def.node.add().CopyFrom(one)
+    try:
+        check_servable(graph_def)
+        found = []  # type: List[str]
+    except NotServable as error:
+        found = list(error.problems)
+    found += ["{}: {}".format(name, why) for name, why in meta_graph.unknown.items() if name in reached]
+    settled = given | {switch.name for switch in switches}
+    found += [
+        "{}: a placeholder that is neither input nor switch".format(tensor.name)
+        for tensor in network.sources
+        if network.flow.maker(tensor.name).op.startswith("Placeholder")
+        and network.flow.maker(tensor.name).name in reached
+        and network.flow.maker(tensor.name).name not in settled
+    ]
+    found += [
+        "{}: it reads files by their names, which a server should not do for a client".format(name)
+        for name in sorted(reached)
+        if network.flow.nodes[name].op in ("ReadFile", "WholeFileReaderV2") and name not in given
+    ]
+    return found
+
+
+def _variable_report(
+    checkpoint: Checkpoint, network: Optional[Network], fit: _Fit, graph: Optional[GraphReport]
+) -> VariableReport:
+    dtypes = {name: (dtype.base_dtype.name, _width(dtype)) for name, dtype in checkpoint.dtypes.items()}
+    variables = roles.with_roles(checkpoint.shapes, dtypes)
+    weights = [v for v in variables if v.role == roles.WEIGHTS]
+    needed = set()  # type: set
+    if network and graph:
+        served = graph.proposal.outputs if graph.proposal else graph.outputs[:3]
+        needed = network.weights_of([output.tensor for output in served])
+    return VariableReport(
+        tuple(variables),
+        checkpoint.step if checkpoint.step is not None else _step_of_objects(checkpoint),
+        roles.is_object_based(list(checkpoint.shapes)),
+        sum(v.name + AVERAGE in checkpoint.shapes for v in weights),
+        len(weights),
+        tuple(fit.missing),
+        tuple(name for name in fit.missing if name in needed),
+        tuple(fit.misshapen),
+        tuple(fit.unused),
+    )
+
+
+def _width(dtype: tf.DType) -> int:
+    return 0 if dtype.base_dtype.name in ("string", "resource", "variant") else dtype.base_dtype.size
+
+
+def _step_of_objects(checkpoint: Checkpoint) -> Optional[int]:
+    """The step of a training loop whose objects were saved, under one of the usual names."""
+    reader = tf.train.NewCheckpointReader(str(checkpoint.files.prefix))
+    for name in ("global_step", "step", "optimizer/iter", "optimizer/_iterations", "save_counter"):
+        key = name + "/.ATTRIBUTES/VARIABLE_VALUE"
+        if checkpoint.shapes.get(key) == ():
+            return int(reader.get_tensor(key))
+    scalars = [name for name in checkpoint.shapes if name.endswith("/global_step") and checkpoint.shapes[name] == ()]
+    return int(reader.get_tensor(scalars[0])) if len(scalars) == 1 else None
+
+
+def as_content(inspection: Inspection) -> Dict[str, Any]:
+    """The inspection as what JSON knows."""
+    subject, graph, held = inspection.subject, inspection.graph, inspection.checkpoint
+    content = {
+        "path": str(subject.path),
+        "kind": subject.kind,
+        "checkpoint": str(subject.checkpoint.prefix) if subject.checkpoint else None,
+        "meta": str(subject.meta) if subject.meta else None,
+        "saved_model": str(subject.saved_model) if subject.saved_model else None,
+        "remarks": list(inspection.remarks),
+    }  # type: Dict[str, Any]
+    if graph:
+        content["graph"] = _plain(graph)
+        chosen = [spec.tensor for spec in graph.proposal.outputs] if graph.proposal else []
+        for output in content["graph"]["outputs"]:
+            output["proposed"] = output["tensor"] in chosen
+        content["command"] = " ".join(word for line in inspection.command for word in line) or None
+    if held:
+        content["step"] = held.step
+        content["object_based"] = held.is_object_based
+        content["roles"] = [_plain(group) for group in roles.by_role(held.variables)]
+        content["scopes"] = [_plain(group) for group in roles.by_scope(held.variables)]
+        content["averages"] = {"of": held.averaged, "weights": held.averageable}
+        for name in ("missing", "missing_needed", "misshapen", "unused", "variables"):
+            content[name] = _plain(getattr(held, name))
+    if inspection.saved_model:
+        content["served"] = _plain(inspection.saved_model)
+    return content
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return str(value) if isinstance(value, Path) else value

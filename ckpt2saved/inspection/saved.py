@@ -1,0 +1,167 @@
+"""What a SavedModel serves: its signatures, what is in its files, and what a server would refuse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, List, Mapping, Optional, Tuple
+
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
+
+from ckpt2saved import roles
+from ckpt2saved.checkpoint import open_checkpoint
+from ckpt2saved.checkpoint_files import find_checkpoint
+from ckpt2saved.errors import CheckpointError, NotServable
+from ckpt2saved.inspection.dataflow import Dataflow
+from ckpt2saved.lint import check_servable
+from ckpt2saved.savedmodel import node_name, pruned
+from ckpt2saved.tf1 import SavedModel, op_def, tf
+from ckpt2saved.versions import read_provenance
+from ckpt2saved.versions.health import content_problems
+
+
+@dataclass(frozen=True)
+class Served:
+    """A tensor of a signature."""
+
+    key: str
+    tensor: str
+    dtype: str
+    shape: Optional[Tuple[Optional[int], ...]]
+
+
+@dataclass(frozen=True)
+class ServedSignature:
+    """One of the questions that the SavedModel answers."""
+
+    name: str
+    method: str
+    inputs: Tuple[Served, ...]
+    outputs: Tuple[Served, ...]
+
+
+@dataclass(frozen=True)
+class SavedModelReport:
+    """A SavedModel as its files have it."""
+
+    directory: Path
+    tags: Tuple[str, ...]
+    tensorflow: str
+    nodes: int
+    signatures: Tuple[ServedSignature, ...]
+    decoders: Tuple[str, ...]
+    tables: Tuple[str, ...]
+    variables: Tuple[roles.Variable, ...]
+    provenance: Optional[Mapping[str, Any]]
+    problems: Tuple[str, ...]
+
+
+def read_saved_model(directory: Path) -> SavedModelReport:
+    """Read the meta graph that TF Serving would load; raises CheckpointError for a file that is no SavedModel."""
+    saved_model = _parsed(directory)
+    tagged = [m for m in saved_model.meta_graphs if tf.saved_model.SERVING in m.meta_info_def.tags]
+    meta_graph = (tagged or list(saved_model.meta_graphs))[0]
+    nodes = _served_nodes(meta_graph)
+    problems = list(content_problems(directory))
+    if not tagged:
+        tags = [", ".join(m.meta_info_def.tags) or "none" for m in saved_model.meta_graphs]
+        problems.append("no meta graph is tagged 'serve', so TF Serving loads none; the tags are: " + "; ".join(tags))
+    signatures = tuple(
+        _signature(name, d) for name, d in sorted(meta_graph.signature_def.items()) if not name.startswith("__")
+    )
+    problems += _signature_problems(signatures)
+    try:
+        check_servable(tf.GraphDef(node=nodes))
+    except NotServable as error:
+        problems += error.problems
+    return SavedModelReport(
+        directory,
+        tuple(meta_graph.meta_info_def.tags),
+        meta_graph.meta_info_def.tensorflow_version,
+        len(meta_graph.graph_def.node),
+        signatures,
+        tuple(_decoder(node) for node in nodes if node.op.startswith(("CTCBeam", "CTCGreedy"))),
+        tuple(node.name for node in nodes if node.op.startswith(("HashTable", "MutableHashTable"))),
+        tuple(_variables(directory)),
+        read_provenance(directory),
+        tuple(problems),
+    )
+
+
+def _served_nodes(meta_graph: Any) -> List[Any]:
+    """The nodes that answer the signatures, in functions too; a Keras model brings others along, which train it."""
+    graph_def = meta_graph.graph_def
+    there = {node.name for node in graph_def.node}
+    tensors = [info.name for d in meta_graph.signature_def.values() for info in d.outputs.values()]
+    wanted = {node_name(tensor) for tensor in tensors} & there
+    flow = Dataflow({}, {function.signature.name: function for function in graph_def.library.function})
+    found = list(pruned(graph_def, wanted).node)
+    return found + [inner for node in found for inner in flow.called(node.attr)]
+
+
+def _parsed(directory: Path) -> Any:
+    saved_model = SavedModel()
+    binary = directory / "saved_model.pb"
+    path = binary if binary.is_file() else directory / "saved_model.pbtxt"
+    try:
+        if path == binary:
+            saved_model.ParseFromString(path.read_bytes())
+        else:
+            text_format.Merge(path.read_text(encoding="utf-8"), saved_model)
+    except (DecodeError, UnicodeDecodeError, text_format.ParseError) as error:
+        raise CheckpointError("{}: this is no SavedModel, or it is damaged ({})".format(path, error)) from error
+    except OSError as error:
+        raise CheckpointError("{}: can't be read: {}".format(path, error.strerror)) from error
+    if not saved_model.meta_graphs:
+        raise CheckpointError("{}: there is no meta graph in it".format(path))
+    return saved_model
+
+
+def _signature(name: str, definition: Any) -> ServedSignature:
+    return ServedSignature(name, definition.method_name, _served(definition.inputs), _served(definition.outputs))
+
+
+def _served(side: Any) -> Tuple[Served, ...]:
+    found = []  # type: List[Served]
+    for key in sorted(side):
+        info = side[key]
+        shape = tf.TensorShape(info.tensor_shape)
+        sizes = None if shape.ndims is None else tuple(shape.as_list())
+        found.append(Served(key, info.name, tf.as_dtype(info.dtype).name if info.dtype else "unknown", sizes))
+    return tuple(found)
+
+
+def _signature_problems(signatures: Tuple[ServedSignature, ...]) -> List[str]:
+    found = []  # type: List[str]
+    if not any(signature.method for signature in signatures):
+        found.append("no signature can be asked; TF Serving answers nothing")
+    for signature in signatures:
+        for served in signature.inputs + signature.outputs:
+            if not served.tensor:
+                text = "{}.{}: it has no tensor name (a SparseTensor?), and every request for it fails"
+                found.append(text.format(signature.name, served.key))
+    return found
+
+
+def _decoder(node: Any) -> str:
+    settings = {}  # type: Dict[str, Any]
+    known = op_def(node.op)
+    defaults = {a.name: a.default_value for a in known.attr} if known else {}
+    for name in ("beam_width", "merge_repeated", "top_paths"):
+        value = node.attr[name] if name in node.attr else defaults.get(name)
+        if value is not None:
+            settings[name] = value.b if name == "merge_repeated" else value.i
+    text = ", ".join("{} {}".format(name, str(value).lower()) for name, value in sorted(settings.items()))
+    return "{} ({}: {})".format(node.name, node.op, text)
+
+
+def _variables(directory: Path) -> List[roles.Variable]:
+    try:
+        checkpoint = open_checkpoint(find_checkpoint(directory / "variables" / "variables"))
+    except CheckpointError:
+        return []  # none, or damaged, which the health says
+    widths = {}  # type: Dict[str, Tuple[str, int]]
+    for name, dtype in checkpoint.dtypes.items():
+        widths[name] = (dtype.base_dtype.name, 0 if dtype.base_dtype.name == "string" else dtype.base_dtype.size)
+    return roles.with_roles(checkpoint.shapes, widths)

@@ -1,0 +1,135 @@
+"""The signature file that an inspection comes to: what `export` takes, with the choices that are left as comments."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import List, Mapping
+
+from ckpt2saved.errors import Ckpt2SavedError, UsageError
+from ckpt2saved.inspection.proposal import Proposal, Spec, value_text
+from ckpt2saved.inspection.report import GraphReport, Inspection
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_WORDS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")  # what YAML takes for something else
+_SIZES = {"batch": 2, "height": 64, "width": 96}
+
+
+def write_signature(inspection: Inspection, path: Path, force: bool) -> None:
+    """Write the file; raises Ckpt2SavedError where there is nothing that could be served."""
+    text = signature_text(inspection)
+    try:
+        with open(str(path), "w" if force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise UsageError("--write-signature: {} is there already".format(path)) from error
+    except OSError as error:
+        raise Ckpt2SavedError("--write-signature: {}: {}".format(path, error.strerror)) from error
+
+
+def signature_text(inspection: Inspection) -> str:
+    """The YAML text."""
+    graph = inspection.graph
+    if graph is None or graph.proposal is None:
+        raise Ckpt2SavedError(
+            "{}: no signature can be written: {}".format(
+                inspection.subject.path,
+                "the graph has no output that depends on weights and data alone" if graph else "there is no .meta here",
+            )
+        )
+    proposal = graph.proposal
+    lines = ["# {}, as inspected; served from the training's own graph.".format(inspection.subject.meta.name)]
+    lines += ["# choose: " + choice for choice in proposal.choices]
+    lines += ["format: 1", "graph:", "  builder: meta"] + _switches(proposal) + _weights(proposal)
+    lines += ["", "signatures:", "  serving_default:", "    inputs:"]
+    for one in graph.inputs:
+        lines += ["      # or at {}".format(tensor) for tensor in one.instead]
+        lines += ["      " + _spec(spec) for spec in proposal.inputs if spec.tensor == one.tensor]
+    lines.append("    outputs:")
+    lines += ["      " + _spec(spec) for spec in proposal.outputs]
+    proposed = [spec.tensor for spec in proposal.outputs]
+    for output in graph.outputs:
+        if output.tensor not in proposed:
+            spec = "{}: {{tensor: {}, dtype: {}}}".format(_name(output.key), _quoted(output.tensor), output.dtype)
+            lines.append("      # or: {}  # {}".format(spec, output.reason))
+    lines += _parity(graph, proposal)
+    return "\n".join(lines) + "\n"
+
+
+def _switches(proposal: Proposal) -> List[str]:
+    """What export pins; a switch without a known value is a comment, so that export says that it is missing."""
+    known = [switch for switch in proposal.switches if switch.value is not None]
+    lines = ["  set:"] if known else []
+    lines += ["    {}: {}".format(_name(switch.name), value_text(switch.value)) for switch in known]
+    for switch in proposal.switches:
+        if switch.value is None:
+            lines.append("  # choose: set: {{{}: 1.0}}  # {}".format(_name(switch.name), switch.reason))
+    return lines
+
+
+def _weights(proposal: Proposal) -> List[str]:
+    """The two lines of which one is to be uncommented, where the checkpoint has moving averages."""
+    asked = any(choice.startswith("--weights") for choice in proposal.choices)
+    return ["  # choose: weights: raw", "  # choose: weights: ema"] if asked else []
+
+
+def _spec(spec: Spec) -> str:
+    sizes = () if spec.sizes is None else spec.sizes
+    shape = "[{}]".format(", ".join(str(size) for size in sizes))
+    line = "{}: {{tensor: {}, dtype: {}, shape: {}}}".format(_name(spec.key), _quoted(spec.tensor), spec.dtype, shape)
+    return line + ("  # choose: its sizes, which the graph does not tell" if spec.sizes is None else "")
+
+
+def _parity(graph: GraphReport, proposal: Proposal) -> List[str]:
+    """Two sizes of every size that varies, and inputs that any network of this kind can read."""
+    lines = ["", "# The inputs on which the staged files must answer as the checkpoint does.", "parity:"]
+    names = {size for spec in proposal.inputs for size in spec.sizes or () if isinstance(size, str)}
+    for number in range(2 if names else 1):
+        dims = {name: _SIZES.get(name, 4) + (1 if number and name == "batch" else 0) for name in sorted(names)}
+        text = ", ".join("{}: {}".format(_name(name), size) for name, size in dims.items())
+        lines += ["  - dims: {{{}}}".format(text) if names else "  -", "    inputs:"]
+        for spec in proposal.inputs:
+            lines.append("      {}: {}".format(_name(spec.key), _example(graph, spec, proposal, dims)))
+    if not names:
+        lines[-2 - len(proposal.inputs) :] = ["  - inputs:"] + lines[-len(proposal.inputs) :]
+    return lines
+
+
+def _example(graph: GraphReport, spec: Spec, proposal: Proposal, dims: Mapping[str, int]) -> str:
+    kinds = {one.tensor: one.kind for one in graph.inputs}
+    if spec.dtype == "string":
+        return "{{values: {}}}  # choose: what the graph can decode".format(_filled(spec, dims, '""'))
+    if spec.dtype == "bool":
+        return "{{values: {}}}".format(_filled(spec, dims, "false"))
+    if spec.dtype.startswith(("float", "bfloat")) or spec.dtype == "uint8":
+        return "{uniform: [0, 255]}"
+    if spec.sizes == ():
+        return "{{values: {}}}".format(dims.get("batch", proposal.batch or 1))
+    most = _steps(graph, proposal) if kinds.get(spec.tensor) == "lengths" or spec.dtype in ("int32", "int64") else 1
+    return "{{uniform: [1, {}]}}".format(most + 1)
+
+
+def _filled(spec: Spec, dims: Mapping[str, int], value: str) -> str:
+    for size in reversed(spec.sizes or ()):
+        value = "[{}]".format(", ".join([value] * int(dims.get(size, size))))
+    return value
+
+
+def _steps(graph: GraphReport, proposal: Proposal) -> int:
+    """How many steps the logits have: as the graph says, or a sixteenth of the image's longer side, which is safe."""
+    for output in graph.outputs:
+        if output.kind == "logits" and output.shape and output.shape[0]:
+            return output.shape[0]
+    images = [spec for spec in proposal.inputs if len(spec.sizes or ()) >= 3]
+    sizes = [_SIZES.get(size, size) if isinstance(size, str) else size for spec in images for size in spec.sizes[1:]]
+    numbers = [size for size in sizes if isinstance(size, int)]
+    return max(1, max(numbers) // 16) if numbers else 1
+
+
+def _name(text: str) -> str:
+    return text if _PLAIN.match(text) and text.lower() not in _WORDS else json.dumps(text)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text)

@@ -1,0 +1,81 @@
+"""What a path stands for: a checkpoint, a training's graph or a SavedModel; found without TensorFlow."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Tuple
+
+from ckpt2saved.checkpoint_files import CheckpointFiles, find_checkpoint
+from ckpt2saved.errors import CheckpointError
+from ckpt2saved.versions import numbered_children
+from ckpt2saved.versions.base import SAVED_MODEL_FILES
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is inspected."""
+
+    path: Path
+    kind: str  # checkpoint, meta graph, SavedModel
+    checkpoint: Optional[CheckpointFiles]
+    meta: Optional[Path]
+    saved_model: Optional[Path]  # the directory
+    remarks: Tuple[str, ...] = ()
+
+
+def find_subject(path: Path) -> Subject:
+    """What `path` means; raises CheckpointError with what was found instead."""
+    directory = _saved_model(path)
+    if directory:
+        return Subject(path, "SavedModel", None, None, directory)
+    if path.name.endswith(".meta") and os.path.isfile(str(path)):
+        return _of_meta(path)
+    if os.path.isdir(str(path)):
+        return _of_directory(path)
+    return _of_checkpoint(path, find_checkpoint(path))
+
+
+def _saved_model(path: Path) -> Optional[Path]:
+    directory = path.parent if path.name in SAVED_MODEL_FILES else path
+    found = any(os.path.isfile(str(directory / name)) for name in SAVED_MODEL_FILES)
+    return directory if found else None
+
+
+def _of_checkpoint(path: Path, files: CheckpointFiles, remarks: Tuple[str, ...] = ()) -> Subject:
+    return Subject(path, "checkpoint", files, files.meta, None, remarks)
+
+
+def _of_meta(path: Path) -> Subject:
+    try:
+        return Subject(path, "meta graph", find_checkpoint(path), path, None)
+    except CheckpointError as error:
+        return Subject(
+            path, "meta graph", None, path, None, ("no checkpoint beside it that can be read: {}".format(error),)
+        )
+
+
+def _of_directory(path: Path) -> Subject:
+    """A training's directory goes before versions in it: trainings export into their own directories."""
+    try:
+        return _of_checkpoint(path, find_checkpoint(path))
+    except CheckpointError as error:
+        try:
+            children = [child for child in numbered_children(path) if _saved_model(child.path)]
+            metas = sorted(name for name in os.listdir(str(path)) if name.endswith(".meta"))
+        except OSError as problem:
+            raise CheckpointError("{}: can't be read: {}".format(path, problem.strerror)) from problem
+        if children:
+            newest = children[-1].path
+            remark = "{} is the newest of {} versions".format(newest, len(children))
+            return Subject(path, "SavedModel", None, None, newest, (remark,) if len(children) > 1 else ())
+        if len(metas) == 1:
+            return _of_meta(path / metas[0])
+        if "no checkpoint here" in str(error):
+            raise CheckpointError(
+                "{}: neither a checkpoint here (a 'checkpoint' state file, a *.index file, a V1 checkpoint), nor a "
+                "SavedModel (saved_model.pb), nor numbered versions of one, nor a single .meta file; pass the path of "
+                "one of these".format(path)
+            ) from error
+        raise

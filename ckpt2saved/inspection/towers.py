@@ -1,0 +1,71 @@
+"""Sub-networks of one graph that do the same on variables that they share: for several GPUs, or for validation."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import List, Sequence, Tuple
+
+from ckpt2saved.checkpoint import AVERAGE
+from ckpt2saved.inspection.network import Network
+from ckpt2saved.inspection.training import find_training_ops
+
+_STATISTICS = re.compile(r".*/(moving|running|pop)_?(mean|variance|var|avg)\Z")
+
+
+@dataclass(frozen=True)
+class Tower:
+    """The sub-network of some tensors that are computed in the same nodes."""
+
+    ends: Tuple[str, ...]
+    variables: Tuple[str, ...]
+    untrained: Tuple[str, ...]  # of them, what no optimizer updates though there is one
+    missing: Tuple[str, ...]  # of them, what the checkpoint lacks
+    training_ops: int
+
+    @property
+    def rank(self) -> Tuple[int, int, int]:
+        """What speaks against serving it, the gravest first."""
+        return len(self.missing), len(self.untrained), self.training_ops
+
+    @property
+    def weights(self) -> List[str]:
+        """Its variables but for batch norm's statistics, which one in training mode does not read."""
+        return [name for name in self.variables if not _STATISTICS.match(name)]
+
+
+def find_towers(network: Network, ends: Sequence[str], missing: Sequence[str], *, apart: bool) -> List[Tower]:
+    """The towers that end in these tensors, the best to serve first: trained, whole, with the fewest training ops.
+
+    Ends that are `apart`, as the logits of several decoders, make a tower each, unless all their weights meet the data
+    in the same nodes; the heads of a detector are of one tower where any do.
+    """
+    groups = []  # type: List[Tuple[set, List[str]]]
+    for end in ends:
+        nodes = network.flow.upstream([end]) & network.weighted
+        for group, members in groups:
+            if group == nodes if apart else group & nodes:
+                group |= nodes
+                members.append(end)
+                break
+        else:
+            groups.append((set(nodes), [end]))
+    towers = [_tower(network, members, missing) for _, members in groups]
+    return sorted(towers, key=lambda tower: tower.rank)
+
+
+def _tower(network: Network, ends: Sequence[str], missing: Sequence[str]) -> Tower:
+    reached = network.flow.upstream(ends)
+    names = sorted(name for name in reached if name in network.variables)
+    bases = {name: name[: -len(AVERAGE)] if name.endswith(AVERAGE) else name for name in names}
+    weights = [name for name in names if not _STATISTICS.match(bases[name])]
+    untrained = [name for name in weights if network.trained and bases[name] not in network.trained]
+    found = find_training_ops(network, reached)
+    lacking = [name for name in names if name in missing]
+    count = len(found.dropout) + len(found.batch_norm)
+    return Tower(tuple(ends), tuple(names), tuple(untrained), tuple(lacking), count)
+
+
+def shared_variables(towers: Sequence[Tower]) -> List[str]:
+    """The variables that all of the towers depend on."""
+    return sorted(set.intersection(*(set(tower.variables) for tower in towers))) if towers else []
