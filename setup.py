@@ -36,7 +36,15 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.7",
     # The signature files lie beside the package in the repository, and inside it once installed.
-    packages=["ckpt2saved", "ckpt2saved.ctc", "ckpt2saved.graphs", "ckpt2saved.versions", "ckpt2saved.signatures"],
+    packages=[
+        "ckpt2saved",
+        "ckpt2saved.ctc",
+        "ckpt2saved.graphs",
+        "ckpt2saved.inference",
+        "ckpt2saved.inspection",
+        "ckpt2saved.versions",
+        "ckpt2saved.signatures",
+    ],
     package_dir={"ckpt2saved.signatures": "signatures"},
     package_data={"ckpt2saved.signatures": ["*.yaml"]},
     install_requires=["click>=8.0,<9", "PyYAML>=5.4,<7", "numpy", "rich>=10,<16"],

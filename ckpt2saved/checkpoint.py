@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -17,6 +18,8 @@ Shape = Tuple[int, ...]
 AVERAGE = "/ExponentialMovingAverage"
 # Batch norm's statistics are averages already; no optimizer trains them, and ExponentialMovingAverage leaves them out.
 _STATISTICS = ("/moving_mean", "/moving_variance")
+# What TensorFlow 1.2 renamed in its LSTM cells, and layers libraries call one way or the other.
+_RENAMINGS = (("kernel$", "weights"), ("bias$", "biases"), ("weights$", "kernel"), ("biases$", "bias"))
 # What TensorFlow's readers raise for files that they can't read: 2.x turns a status into the nearest Python error.
 _UNREADABLE = (tf.errors.OpError, ValueError, RuntimeError, LookupError)
 
@@ -35,6 +38,15 @@ class Checkpoint:
         averaged = {name[: -len(AVERAGE)]: shape for name, shape in self.shapes.items() if name.endswith(AVERAGE)}
         averaged.update({name: shape for name, shape in self.shapes.items() if not name.endswith(AVERAGE)})
         return averaged
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable of a graph; `name` is that of its node."""
+
+    name: str
+    shape: Tuple[Optional[int], ...]
+    dtype: tf.DType
 
 
 @dataclass(frozen=True)
@@ -82,15 +94,29 @@ def _shape_text(shape: Sequence[Optional[int]]) -> str:
     return "[{}]".format(", ".join("?" if size is None else str(size) for size in shape))
 
 
-def choose_weights(checkpoint: Checkpoint, variables: Sequence[tf.Variable], weights: str) -> Weights:
+def choose_weights(
+    checkpoint: Checkpoint,
+    variables: Sequence[Variable],
+    weights: str,
+    rename: Callable[[str], str] = str,
+    must_choose: bool = False,
+) -> Weights:
     """The tensors for these variables of a graph, by `weights`: raw, ema (moving averages) or auto.
 
-    auto takes the averages where the checkpoint holds one for every variable, batch norm's statistics aside. Raises
-    CheckpointError with every variable that is missing or differs in shape or dtype.
+    auto takes the averages where the checkpoint holds one for every variable, batch norm's statistics aside; where
+    the user `must_choose` between raw weights and averages it raises UsageError. `rename` makes the checkpoint's name
+    of a variable's. Raises CheckpointError with every variable that is missing or differs in shape or dtype.
     """
-    names = [variable.op.name for variable in variables]
-    averaged = [name for name in names if name + AVERAGE in checkpoint.shapes]
-    without = [name for name in names if name not in averaged and not name.endswith(_STATISTICS)]
+    names = {variable.name: rename(variable.name) for variable in variables}
+    averaged = [name for name in names.values() if name + AVERAGE in checkpoint.shapes]
+    without = [name for name in names.values() if name not in averaged and not name.endswith(_STATISTICS)]
+    if averaged and must_choose and weights == "auto":
+        raise UsageError(
+            "{}: it holds moving averages of {} of the {} variables, and the graph does not say whether inference uses "
+            "them: pass --weights ema (the averages) or --weights raw (the variables themselves)".format(
+                checkpoint.files.prefix, len(averaged), len(names)
+            )
+        )
     kind, remark = _kind(weights, averaged, without)
     if kind == "ema" and without:
         raise CheckpointError(
@@ -98,14 +124,41 @@ def choose_weights(checkpoint: Checkpoint, variables: Sequence[tf.Variable], wei
             "pass --weights raw to serve the raw weights".format(checkpoint.files.prefix, len(without), len(names)),
             ["{}: missing".format(name + AVERAGE) for name in without],
         )
-    keys = {name: name + AVERAGE if kind == "ema" and name in averaged else name for name in names}
+    keys = {v: name + AVERAGE if kind == "ema" and name in averaged else name for v, name in names.items()}
     problems = _mismatches(checkpoint, variables, keys)
     if problems:
         raise CheckpointError(
-            "{}: {} of the graph's {} variables do not fit".format(checkpoint.files.prefix, len(problems), len(names)),
+            "{}: {} of the graph's {} variables do not fit{}".format(
+                checkpoint.files.prefix, len(problems), len(names), _rename_hint(checkpoint, variables, names)
+            ),
             problems,
         )
     return Weights(kind, keys, remark)
+
+
+def _rename_hint(checkpoint: Checkpoint, variables: Sequence[Variable], names: Mapping[str, str]) -> str:
+    """What --map would have to say for missing variables to be found, if one of the usual renamings does it."""
+    shapes = checkpoint.variables()
+    missing = {names[v.name]: v.shape for v in variables if names[v.name] not in shapes}
+    found = []
+    for pattern, replacement in _RENAMINGS + _scopes(missing, shapes):
+        renamed = {name: re.sub(pattern, replacement, name) for name in missing}
+        there = [name for name, new in renamed.items() if new != name and shapes.get(new) == missing[name]]
+        if there:
+            found.append("--map '{}={}' finds {} of them".format(pattern, replacement, len(there)))
+    return "; " + ", ".join(found) if found else ""
+
+
+def _scopes(missing: Mapping[str, Any], shapes: Mapping[str, Shape]) -> Tuple[Tuple[str, str], ...]:
+    """A scope around all the names that only the checkpoint has, or only the graph."""
+    for name in sorted(missing):
+        around = [held[: -len(name)] for held in sorted(shapes) if held.endswith("/" + name)]
+        if around:
+            return (("^", around[0]),)
+        scope, slash, inner = name.partition("/")
+        if slash and inner in shapes:
+            return (("^{}/".format(re.escape(scope)), ""),)
+    return ()
 
 
 def _kind(weights: str, averaged: Sequence[str], without: Sequence[str]) -> Tuple[str, str]:
@@ -122,20 +175,19 @@ def _kind(weights: str, averaged: Sequence[str], without: Sequence[str]) -> Tupl
     return "ema", "the checkpoint holds moving averages of all that is trained"
 
 
-def _mismatches(checkpoint: Checkpoint, variables: Sequence[tf.Variable], keys: Mapping[str, str]) -> List[str]:
-    expected = {keys[v.op.name]: tuple(v.get_shape().as_list()) for v in variables}
-    problems = misfits(expected, checkpoint.shapes)
+def _mismatches(checkpoint: Checkpoint, variables: Sequence[Variable], keys: Mapping[str, str]) -> List[str]:
+    problems = misfits({keys[v.name]: v.shape for v in variables}, checkpoint.shapes)
     for variable in variables:
-        key, wanted = keys[variable.op.name], variable.dtype.base_dtype
+        key, wanted = keys[variable.name], variable.dtype
         if key in checkpoint.dtypes and checkpoint.dtypes[key] != wanted:
             problems.append("{}: found {}, expected {}".format(key, checkpoint.dtypes[key].name, wanted.name))
     return problems
 
 
-def restore(session: tf.Session, saver: tf.train.Saver, checkpoint: Checkpoint, weights: Weights) -> None:
+def restore(session: tf.Session, saver_def: Any, checkpoint: Checkpoint, weights: Weights) -> None:
     """Fill a session's variables; raises CheckpointError with every tensor that can't be read."""
     try:
-        saver.restore(session, str(checkpoint.files.prefix))
+        session.run(saver_def.restore_op_name, {saver_def.filename_tensor_name: str(checkpoint.files.prefix)})
     except _UNREADABLE as error:
         raise unreadable(checkpoint, weights, error) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any, Dict, Optional
@@ -102,8 +103,38 @@ version_option = option(
 )
 
 
+class _TensorType(click.ParamType):
+    """NAME=TENSOR[shape], as a tensor of a signature."""
+
+    name = "name=tensor[shape]"
+
+    def convert(self, value: Any, param: Optional[click.Parameter], context: Optional[click.Context]) -> Any:
+        from ckpt2saved.arguments import parse_tensor
+
+        try:
+            return parse_tensor(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, context)
+
+
+class _RenameType(click.ParamType):
+    """REGEX=REPLACEMENT, of which the last equals sign is meant."""
+
+    name = "regex=replacement"
+
+    def convert(self, value: Any, param: Optional[click.Parameter], context: Optional[click.Context]) -> Any:
+        pattern, equals, replacement = str(value).rpartition("=")
+        if not pattern:
+            self.fail("{!r} is not REGEX=REPLACEMENT, as in weights$=kernel".format(value), param, context)
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            self.fail("{!r} is no regular expression: {}".format(pattern, error), param, context)
+        return pattern, replacement
+
+
 @command("export")
-@option("--model", "-m", required=True, metavar="NAME|FILE.yaml", help="crnn, ctpn, or a signature file.")
+@option("--model", "-m", metavar="NAME|FILE.yaml", help="crnn, ctpn, or a signature file.")
 @option(
     "--checkpoint",
     "--checkpoint-path",
@@ -151,24 +182,70 @@ version_option = option(
     show_default=True,
     help="Compare the files with the checkpoint before publishing.",
 )
+@option(
+    "--graph",
+    metavar="meta|FILE.meta|NAME|MODULE:FUNCTION",
+    help="The training's graph beside the checkpoint or in a file, a built-in network, or your own function.",
+)
+@option("--python-path", type=_PathType(), multiple=True, help="Where MODULE of --graph is looked for first. Repeat.")
+@option("--input", "inputs", type=_TensorType(), multiple=True, help="What a request feeds, without --model. Repeat.")
+@option("--output", "outputs", type=_TensorType(), multiple=True, help="What it is answered. Repeat.")
+@option(
+    "--set",
+    "pinned",
+    type=_OptionType(),
+    multiple=True,
+    help="A training switch's value, as in is_train=false. Repeat.",
+)
+@option(
+    "--map", "renames", type=_RenameType(), multiple=True, help="From the graph's names to the checkpoint's. Repeat."
+)
+@option("--keep-training-ops", is_flag=True, help="Leave dropout and batch statistics of the training's graph alone.")
+@option("--decode", metavar="LOGITS", help="Append a CTC beam search to these logits [time, batch, classes].")
+@option("--beam-width", type=click.IntRange(min=1), help="Of --decode. Default: 10.")
+@option("--top-paths", type=click.IntRange(min=1), help="Of --decode. Default: 1.")
+@option("--merge-repeated", is_flag=True, help="Of --decode: equal neighbours in a decoded text become one.")
+@option("--sequence-length", metavar="TENSOR|full", help="Of --decode: the steps that count. Default: full.")
 @option("--gpu", is_flag=True, help="Use the GPUs, which are otherwise left to the training.")
 @option("--dry-run", is_flag=True, help="Do everything but publish.")
 @json_option
 @quiet_option
-def export(export_dir, options, gpu, as_json, quiet, **plan) -> None:
+def export(export_dir, options, pinned, decode, gpu, as_json, quiet, **plan) -> None:
     """Publish a checkpoint as the next version of a model.
 
     Prints the published directory, and nothing else, on stdout.
     """
     from ckpt2saved.plan import plan_export
 
-    planned = plan_export(base=export_dir, options=dict(options), **plan)
+    details = {key: plan.pop(key) for key in ("beam_width", "top_paths", "merge_repeated", "sequence_length")}
+    planned = plan_export(
+        base=export_dir, options=dict(options), pinned=dict(pinned), decode=_decode(decode, details), **plan
+    )
     with _narration("export", quiet=quiet) as say:
         _prepare_tensorflow(gpu)
         from ckpt2saved.export import export_checkpoint
 
         exported = export_checkpoint(planned, say)
     _result({"path": str(exported.path), "dry_run": exported.dry_run, **exported.provenance}, exported.path, as_json)
+
+
+def _decode(logits: Optional[str], details: Dict[str, Any]) -> Any:
+    from ckpt2saved.signature import FULL, Decode
+
+    given = {key: value for key, value in details.items() if value}
+    if logits is None:
+        if given:
+            raise click.UsageError("--{}: only with --decode LOGITS".format(min(given).replace("_", "-")))
+        return None
+    if given.get("sequence_length", FULL) != FULL:
+        given["sequence_length"] = _first_output(given["sequence_length"])
+    if given.get("top_paths", 1) > given.get("beam_width", 10):
+        raise click.UsageError("--top-paths: more than --beam-width")
+    return Decode(_first_output(logits), **given)
+
+
+def _first_output(tensor: str) -> str:
+    return tensor if ":" in tensor else tensor + ":0"
 
 
 @command("bump-version")
@@ -221,6 +298,45 @@ def prune(base, keep, dry_run, as_json) -> None:
         _print_json({"deleted": [str(version.path) for version in deleted], "dry_run": dry_run})
     for version in () if as_json else deleted:
         click.echo(str(version.path))
+
+
+@command("inspect")
+@click.argument("path", type=_PathType())
+@option(
+    "--write-signature",
+    type=_PathType(),
+    metavar="FILE.yaml",
+    help="Also write a signature file for export --model; what only you can decide stands in it as a comment.",
+)
+@option("--force", is_flag=True, help="Replace that file if it is there.")
+@json_option
+def inspect(path, write_signature, force, as_json) -> None:
+    """What a checkpoint, .meta or SavedModel holds, and what of it could be served under which command.
+
+    PATH is a checkpoint (a prefix, a directory, any of its files), a training's .meta, a SavedModel, or a model's
+    directory, of which the newest version is taken.
+    """
+    from ckpt2saved.inspection.subject import find_subject
+
+    if write_signature:
+        from ckpt2saved.inspection.target import check_target
+
+        check_target(write_signature, force)
+    subject = find_subject(path)
+    _prepare_tensorflow(gpu=False)
+    from ckpt2saved.inspection.report import as_content, inspect_subject
+
+    inspection = inspect_subject(subject)
+    if write_signature:
+        from ckpt2saved.inspection.signature_file import write_signature as write
+
+        write(inspection, write_signature, force)
+    if as_json:
+        _print_json(dict(as_content(inspection), signature=str(write_signature) if write_signature else None))
+    else:
+        from ckpt2saved.inspection.page import print_inspection
+
+        print_inspection(inspection)
 
 
 @main.group("bench", context_settings=SETTINGS)

@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Union
 
 from ckpt2saved import __version__
-from ckpt2saved.checkpoint import Checkpoint, Weights, choose_weights, open_checkpoint
+from ckpt2saved.checkpoint import Checkpoint, open_checkpoint
 from ckpt2saved.checkpoint_files import CheckpointFiles
 from ckpt2saved.decoders import BEAM_SEARCH, Rewritten, graft, replace_decoders
 from ckpt2saved.disagreement import count_disagreements
-from ckpt2saved.graphs import build_graph
+from ckpt2saved.lengths import with_lengths
 from ckpt2saved.lint import check_servable
+from ckpt2saved.network import Network, prepare_network
 from ckpt2saved.parity import Report, compare_files, reference_answers
 from ckpt2saved.plan import Plan
 from ckpt2saved.questions import questions
-from ckpt2saved.savedmodel import ServingGraph, bind_signatures, serving_graph, write_saved_model
+from ckpt2saved.savedmodel import ServingGraph, write_saved_model
 from ckpt2saved.tf1 import tf
 from ckpt2saved.versions import Stage, staged, write_provenance
 
@@ -38,16 +39,6 @@ class Exported:
     provenance: Mapping[str, Any]  # what assets.extra/ckpt2saved.json says
 
 
-@dataclass(frozen=True)
-class Network:
-    """A graph with the variables and the tensors that matter, nothing restored yet."""
-
-    graph: tf.Graph
-    weights: Weights
-    serving: ServingGraph
-    saver: tf.train.Saver  # restores from the checkpoint
-
-
 def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exported:
     """Publish a checkpoint as a version that answers as the checkpoint does, whole or not at all.
 
@@ -57,6 +48,10 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
     checkpoint = open_checkpoint(plan.checkpoint)
     say("checkpoint", _described(checkpoint))
     network = prepare_network(plan, checkpoint)
+    for edit in network.edits:
+        say("edited", edit.text)
+    for remark in network.remarks:
+        say("note", remark)
     say(
         "weights",
         "{} ({})".format({"ema": "moving averages", "raw": "raw"}[network.weights.kind], network.weights.remark),
@@ -69,23 +64,9 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
         report = _write(stage.path, plan, checkpoint, network, rewritten, say)
         size = _size(stage.path)
         say("written", "{} of the checkpoint's {}".format(_megabytes(size), _megabytes(checkpoint.files.size)))
-        provenance = _provenance(plan, checkpoint, network.weights, rewritten, report, size)
+        provenance = _provenance(plan, checkpoint, network, rewritten, report, size)
         write_provenance(stage.path, provenance)
         return Exported(stage.publish(), plan.dry_run, provenance)
-
-
-def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
-    """Build the graph of `plan` for a checkpoint, match their variables and bind the signatures."""
-    graph = tf.Graph()
-    with graph.as_default():
-        tensors = build_graph(plan.model.builder, checkpoint.variables(), plan.model.options)
-        variables = tf.global_variables()
-        weights = choose_weights(checkpoint, variables, plan.weights)
-        signature_defs = bind_signatures(plan.model, tensors, graph)
-        # Two savers: the served one knows each variable by its own name, whatever the tensor was called in training.
-        serving = serving_graph(graph, tf.train.Saver(variables), signature_defs)
-        saver = tf.train.Saver({weights.keys[variable.op.name]: variable for variable in variables})
-    return Network(graph, weights, serving, saver)
 
 
 def _with_decoder(kind: str, serving: ServingGraph) -> Rewritten:
@@ -112,8 +93,9 @@ def _write(
         write_saved_model(stage, rewritten.serving, checkpoint, network.weights)
         say("parity", "not checked, as asked")
         return None
-    asked = questions(plan.model)
-    ask = functools.partial(reference_answers, network.graph, network.saver, checkpoint, network.weights)
+    fill = functools.partial(network.fill, checkpoint)
+    asked = questions(with_lengths(network.model, network.graph, network.serving.signature_defs, fill))
+    ask = functools.partial(reference_answers, network.graph, fill, str(checkpoint.files.prefix))
     if plan.ctc_decoder == "greedy" and rewritten.replaced:
         # It answers differently from the checkpoint's own decoder: the files are held to what it answers there.
         expected = ask(graft(network.graph, rewritten), asked)
@@ -154,7 +136,7 @@ def _stage(plan: Plan) -> Iterator[Union[Stage, _Rehearsal]]:
 
 
 def _provenance(
-    plan: Plan, checkpoint: Checkpoint, weights: Weights, rewritten: Rewritten, report: Optional[Report], size: int
+    plan: Plan, checkpoint: Checkpoint, network: Network, rewritten: Rewritten, report: Optional[Report], size: int
 ) -> Dict[str, Any]:
     files = checkpoint.files
     return {
@@ -165,10 +147,11 @@ def _provenance(
             "format": "V1" if files.is_v1 else "V2",
             "sha256": _digest(files),
         },
-        "weights": weights.kind,
-        "model": plan.model.name,
-        "graph": {"builder": plan.model.builder, "options": dict(plan.model.options)},
-        "signatures": [signature.name for signature in plan.model.signatures],
+        "weights": network.weights.kind,
+        "model": network.model.name,
+        "graph": {"builder": network.model.builder, "options": dict(network.model.options)},
+        "edits": [{"node": edit.node, "kind": edit.kind, "text": edit.text} for edit in network.edits],
+        "signatures": [signature.name for signature in network.model.signatures],
         "ctc_decoder": plan.ctc_decoder if rewritten.replaced else "stock",
         "replaced_nodes": [decoder.name for decoder in rewritten.replaced],
         "bytes": {"checkpoint": files.size, "version": size},

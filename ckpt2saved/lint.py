@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from ckpt2saved.errors import NotServable
+from ckpt2saved.tf1 import has_cpu_kernel, op_def
 
 # Why no server can run, or should run, an op; the first pattern that fits its type decides.
 _REASONS = (
@@ -13,6 +14,10 @@ _REASONS = (
     (
         r".*(Queue|QueueV2|Dequeue\w*|Iterator|IteratorV2|IteratorGetNext|OneShotIterator|ReaderV2|Reader|ReaderRead\w*)",
         "it feeds from an input pipeline, which a server does not have: make this tensor the input",
+    ),
+    (
+        r"(ReadFile|MatchingFiles|WriteFile)",
+        "it takes the name of a file, and the server has none of your files: make the file's content the input",
     ),
     (
         r"(Random\w+|TruncatedNormal|Multinomial|ParameterizedTruncatedNormal|Stateful\w+Random\w*|StatelessRandom\w*)",
@@ -24,15 +29,27 @@ _REASONS = (
 def check_servable(graph_def: Any) -> None:
     """Raise NotServable with every node that can't be served, why, and what to do about it."""
     problems = []  # type: List[str]
+    runs = {op: op_def(op) is None or has_cpu_kernel(op) for op in {node.op for node in graph_def.node}}
     for node in graph_def.node:
         for pattern, reason in _REASONS:
             if re.match(pattern + r"\Z", node.op):
                 problems.append("{} ({}): {}".format(node.name, node.op, reason))
                 break
-        if node.op.startswith("FusedBatchNorm") and "Grad" not in node.op and node.attr["is_training"].b:
+        else:
+            if not runs[node.op]:
+                problems.append(
+                    "{} ({}): there is no kernel of it for the CPU, on which parity runs and many servers do".format(
+                        node.name, node.op
+                    )
+                )
+        if node.op.startswith("FusedBatchNorm") and "Grad" not in node.op and _is_training(node):
             problems.append(
                 "{} ({}): batch norm in training mode, so that an answer depends on the rest of the batch: "
                 "build the graph for inference".format(node.name, node.op)
             )
     if problems:
         raise NotServable("the graph is not one to serve", problems)
+
+
+def _is_training(node: Any) -> bool:
+    return "is_training" not in node.attr or node.attr["is_training"].b  # true is the default, which may be stripped

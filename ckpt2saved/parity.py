@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
 from ckpt2saved import cc_loader
-from ckpt2saved.checkpoint import Checkpoint, Weights, restore
 from ckpt2saved.errors import NotServable, ParityError, SignatureError
 from ckpt2saved.fresh_process import fresh_rounds
 from ckpt2saved.questions import Answers, Question
@@ -45,17 +44,15 @@ class Report:
 
 def reference_answers(
     graph: tf.Graph,
-    saver: tf.train.Saver,
-    checkpoint: Checkpoint,
-    weights: Weights,
+    fill: Callable[[tf.Session], None],
+    checkpoint: str,
     signature_defs: Mapping[str, Any],
     asked: Sequence[Question],
 ) -> List[Answers]:
-    """What the untouched graph with the checkpoint's weights answers; raises NotServable where that is no number."""
+    """What the untouched graph answers when `fill` has restored it; raises NotServable where that is no number."""
     answers = []
     with tf.Session(graph=graph) as session:
-        if weights.keys:
-            restore(session, saver, checkpoint, weights)
+        fill(session)
         for question in asked:
             feeds, fetches = question.wires(signature_defs)
             try:
@@ -63,7 +60,7 @@ def reference_answers(
             except (tf.errors.InvalidArgumentError, tf.errors.FailedPreconditionError) as error:
                 raise SignatureError(
                     "parity[{}]: the graph itself can't answer signature {} on these inputs: {}".format(
-                        question.case, question.signature, error.message.strip().splitlines()[0]
+                        question.case, question.signature, _reason(error)
                     )
                 ) from error
             answers.append(dict(zip(fetches, map(np.asarray, values))))
@@ -71,7 +68,16 @@ def reference_answers(
     return answers
 
 
-def _refuse_nan(checkpoint: Checkpoint, asked: Sequence[Question], answers: Sequence[Answers]) -> None:
+def _reason(error: tf.errors.OpError) -> str:
+    """What an op says, and which op it is; TensorFlow 2 puts a heading and where the op was made before it."""
+    lines = [line.strip() for line in error.message.strip().splitlines()]
+    starts = [number for number, line in enumerate(lines) if line.startswith("Node: ")]
+    text = lines[starts[-1] + 1] if starts and starts[-1] + 1 < len(lines) else lines[0]
+    node = "" if error.op is None else "{} ({}): ".format(error.op.name, error.op.type)
+    return node + text.rstrip(".")
+
+
+def _refuse_nan(checkpoint: str, asked: Sequence[Question], answers: Sequence[Answers]) -> None:
     problems = [
         "parity[{}]: {}.{}: {} of {} values are NaN".format(
             question.case, question.signature, key, int(np.isnan(value).sum()), value.size
@@ -82,9 +88,7 @@ def _refuse_nan(checkpoint: Checkpoint, asked: Sequence[Question], answers: Sequ
     ]
     if problems:
         raise NotServable(
-            "{}: the checkpoint answers NaN (a training that diverged?); take an earlier one".format(
-                checkpoint.files.prefix
-            ),
+            "{}: the checkpoint answers NaN (a training that diverged?); take an earlier one".format(checkpoint),
             problems,
         )
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Mapping, Optional
+from typing import Mapping, Optional, Sequence, Tuple
 
+from ckpt2saved.arguments import model_of_arguments, with_surgery
 from ckpt2saved.checkpoint_files import CheckpointFiles, find_checkpoint
-from ckpt2saved.signature import Scalar, ServedModel, load_model
+from ckpt2saved.errors import CheckpointError, UsageError
+from ckpt2saved.signature import META, Decode, Scalar, ServedModel, TensorSpec, load_model
 from ckpt2saved.versions import check_base, next_version
 
 
@@ -16,36 +18,75 @@ class Plan:
     """An export that nothing speaks against yet."""
 
     model: ServedModel
+    meta: Optional[Path]  # the training's graph, where that is what is served
     checkpoint: CheckpointFiles
     base: Path
     requested: Optional[int]  # the version asked for; None: the next one when it is published
     number: int  # the version that this is, if nobody else publishes meanwhile
     weights: str
     ctc_decoder: str
+    python_path: Tuple[Path, ...]  # where the user's own builder is looked for first
     parity: bool
     dry_run: bool
 
 
 def plan_export(
     *,
-    model: str,
+    model: Optional[str],
     checkpoint: Path,
     base: Path,
     version: Optional[int] = None,
     weights: str = "auto",
     ctc_decoder: str = "fast",
     options: Mapping[str, Scalar] = {},
+    graph: Optional[str] = None,
+    inputs: Sequence[TensorSpec] = (),
+    outputs: Sequence[TensorSpec] = (),
+    pinned: Mapping[str, Scalar] = {},
+    renames: Sequence[Tuple[str, str]] = (),
+    keep_training_ops: bool = False,
+    decode: Optional[Decode] = None,
+    python_path: Sequence[Path] = (),
     parity: bool = True,
     dry_run: bool = False,
 ) -> Plan:
     """Check everything about an export that takes milliseconds to check.
 
-    `model` is a built-in model's name or a signature file's path, `checkpoint` anything that find_checkpoint takes,
-    `base` the directory of the model's versions, `options` go before those in the signature file. Raises UsageError,
-    SignatureError, CheckpointError or VersionError.
+    `model` is a built-in model's name or a signature file's path; without it `inputs`, `outputs` and `decode` are the
+    signature. `graph` goes before what the file says of it: a `.meta` file, `meta` for the one beside the checkpoint,
+    or a built-in network. `checkpoint` is anything that find_checkpoint takes, `base` the directory of the model's
+    versions; `options` go before those in the signature file. Raises UsageError, SignatureError, CheckpointError or
+    VersionError.
     """
-    served = load_model(model)
+    builder = META if graph is not None and graph.endswith(".meta") else graph
+    if model is None:
+        served = model_of_arguments(builder or META, inputs, outputs, decode)
+    elif inputs or outputs:
+        raise UsageError("--input and --output stand for a signature file: pass them, or --model, not both")
+    else:
+        served = load_model(model)
+    served = with_surgery(
+        served,
+        builder=builder,
+        pinned=pinned,
+        renames=renames,
+        keep_training_ops=keep_training_ops,
+        decode=decode,
+    )
     served = replace(served, options=dict(served.options, **options))
     check_base(base)
     number = next_version(base, version)
-    return Plan(served, find_checkpoint(checkpoint), base, version, number, weights, ctc_decoder, parity, dry_run)
+    files = find_checkpoint(checkpoint)
+    meta = _meta(graph, files) if served.builder == META else None
+    return Plan(served, meta, files, base, version, number, weights, ctc_decoder, tuple(python_path), parity, dry_run)
+
+
+def _meta(graph: Optional[str], files: CheckpointFiles) -> Path:
+    if graph is not None and graph != META:
+        return Path(graph)
+    if files.meta is None:
+        raise CheckpointError(
+            "{}: there is no {}.meta, the training's graph, beside this checkpoint: pass its path (--graph FILE.meta), "
+            "or a signature file whose graph has a builder (--model)".format(files.prefix, files.name)
+        )
+    return files.meta

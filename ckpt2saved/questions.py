@@ -35,28 +35,35 @@ def questions(model: ServedModel) -> List[Question]:
 
     Raises SignatureError where an input can't be made from what the file says.
     """
-    asked, problems = [], []  # type: List[Question], List[str]
-    for number, case in enumerate(model.parity or (_default_case(model),)):
-        inputs = {}  # type: Dict[str, np.ndarray]
-        for spec in {spec.key: spec for signature in model.signatures for spec in signature.inputs}.values():
-            try:
-                inputs[spec.key] = _array(spec, case, seed=number)
-            except ValueError as error:
-                problems.append("parity[{}].inputs.{}: {}".format(number, spec.key, error))
-        asked += [_question(number, signature, inputs) for signature in model.signatures if not problems]
+    asked = []  # type: List[Question]
+    for number, case in enumerate(model.parity or (default_case(model),)):
+        inputs = question_inputs(model, case, number)
+        asked += [_question(number, signature, inputs) for signature in model.signatures]
+    return asked
+
+
+def question_inputs(model: ServedModel, case: ParityCase, number: int = 0) -> Dict[str, np.ndarray]:
+    """The inputs of all signatures, by their keys, as a parity case says; raises SignatureError for what is none."""
+    inputs, problems = {}, []  # type: Dict[str, np.ndarray], List[str]
+    for spec in {spec.key: spec for signature in model.signatures for spec in signature.inputs}.values():
+        try:
+            inputs[spec.key] = _array(spec, case, seed=number)
+        except ValueError as error:
+            problems.append("parity[{}].inputs.{}: {}".format(number, spec.key, error))
     if problems:
         raise SignatureError("{}: the inputs to compare on can't be made".format(model.source), problems)
-    return asked
+    return inputs
 
 
 def _question(case: int, signature: Signature, inputs: Inputs) -> Question:
     return Question(case, signature.name, {spec.key: inputs[spec.key] for spec in signature.inputs})
 
 
-def _default_case(model: ServedModel) -> ParityCase:
-    """Random numbers, which do for images; what else an input means, only its signature file can say."""
+def default_case(model: ServedModel, known: Mapping[str, ExampleInput] = {}) -> ParityCase:
+    """Random numbers, which do for images; what an input that is not `known` means, only a signature file can say."""
     specs = {spec.key: spec for signature in model.signatures for spec in signature.inputs}
-    unknown = [key for key, spec in specs.items() if not spec.dtype.startswith(("float", "bfloat", "uint8"))]
+    images = ("float", "bfloat", "uint8")
+    unknown = [key for key, spec in specs.items() if key not in known and not spec.dtype.startswith(images)]
     if unknown:
         raise SignatureError(
             "{}: it needs a 'parity' part that says how to make {}: the staged version is compared with the "
@@ -65,7 +72,7 @@ def _default_case(model: ServedModel) -> ParityCase:
     names = {size for spec in specs.values() for size in spec.shape if isinstance(size, str)}
     batches = {spec.shape[0] for spec in specs.values() if spec.shape}
     dims = {name: 2 if name in batches else 64 for name in names}
-    return ParityCase(dims, {key: ExampleInput((0.0, 255.0), None) for key in specs})
+    return ParityCase(dims, {key: known.get(key, ExampleInput((0.0, 255.0), None)) for key in specs})
 
 
 def _array(spec: TensorSpec, case: ParityCase, seed: int) -> np.ndarray:
@@ -79,6 +86,8 @@ def _array(spec: TensorSpec, case: ParityCase, seed: int) -> np.ndarray:
         values = np.array(example.values, dtype)
     except (TypeError, ValueError, OverflowError):
         raise ValueError("the values are not {}".format(spec.dtype)) from None
+    if not values.shape:
+        return np.full(shape, values)
     if values.shape != shape:
         raise ValueError("the values have the shape {}, expected {}".format(list(values.shape), list(shape)))
     return values

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, Iterable, Mapping
+from typing import Any, Dict, Iterable, Mapping, Set, Tuple
 
 from ckpt2saved.checkpoint import Checkpoint, Weights, unreadable
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.signature import ServedModel, TensorSpec
 from ckpt2saved.tf1 import SavedModel, tf
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file that a graph reads: the constant that holds its path, and where it is."""
+
+    tensor: str
+    file: Path
 
 
 @dataclass(frozen=True)
@@ -19,6 +28,8 @@ class ServingGraph:
     graph_def: Any  # GraphDef
     saver_def: Any  # SaverDef
     signature_defs: Mapping[str, Any]  # name -> SignatureDef
+    init_op: str = ""  # fills the lookup tables, where there are some
+    assets: Tuple[Asset, ...] = ()
 
 
 def bind_signatures(model: ServedModel, tensors: Mapping[str, Any], graph: tf.Graph) -> Dict[str, Any]:
@@ -66,7 +77,7 @@ class _Binder:
             self.problems.append(
                 "{}.dtype: {} in the graph, {} in the file".format(where, tensor.dtype.base_dtype.name, spec.dtype)
             )
-        sizes = [size if isinstance(size, int) else None for size in spec.shape]
+        sizes = None if spec.shape is None else [size if isinstance(size, int) else None for size in spec.shape]
         if not tensor.shape.is_compatible_with(sizes):
             self.problems.append(
                 "{}.shape: {} in the graph, {} in the file".format(
@@ -101,15 +112,12 @@ def _shape_text(shape: tf.TensorShape) -> str:
     return "[{}]".format(", ".join("?" if size is None else str(size) for size in shape.as_list()))
 
 
-def serving_graph(graph: tf.Graph, saver: tf.train.Saver, signature_defs: Mapping[str, Any]) -> ServingGraph:
-    """`graph` cut down to what answers `signature_defs` and restores the variables through `saver`."""
-    return cut_down(ServingGraph(graph.as_graph_def(), saver.as_saver_def(), signature_defs))
-
-
 def cut_down(serving: ServingGraph) -> ServingGraph:
     """The same without the nodes that no signature and no restoring needs."""
     saver_def = serving.saver_def
-    names = [saver_def.filename_tensor_name, saver_def.save_tensor_name, saver_def.restore_op_name]
+    names = [saver_def.filename_tensor_name, saver_def.save_tensor_name, saver_def.restore_op_name, serving.init_op]
+    names = [name for name in names if name]
+    names += [asset.tensor for asset in serving.assets]
     for signature_def in serving.signature_defs.values():
         names += [info.name for side in (signature_def.inputs, signature_def.outputs) for info in side.values()]
     graph_def = pruned(serving.graph_def, {node_name(name) for name in names})
@@ -127,14 +135,42 @@ def pruned(graph_def: Any, wanted: Iterable[str]) -> Any:
             reached.add(name)
             ahead.extend(node_name(source) for source in nodes[name].input)
     result = tf.GraphDef(versions=graph_def.versions)
-    result.library.CopyFrom(graph_def.library)
     for node in graph_def.node:
         if node.name in reached:
             copy = result.node.add()
             copy.CopyFrom(node)
             copy.device = ""
             copy.attr.pop("_class", None)  # colocation, with nodes that may be gone
+            copy.attr.pop("debug_name", None)  # of resource variables; TensorFlow 1 refuses to load it
+    _take_functions(graph_def.library, result)
     return result
+
+
+def _take_functions(library: Any, graph_def: Any) -> None:
+    """Put into `graph_def` those functions of `library` that its nodes call, however indirectly."""
+    functions = {function.signature.name: function for function in library.function}
+    gradients = {gradient.function_name: gradient for gradient in library.gradient}
+    called = set()  # type: Set[str]
+    ahead = list(graph_def.node)
+    while ahead:
+        for name in sorted(_functions_of(ahead.pop()) & set(functions) - called):
+            called.add(name)
+            ahead.extend(functions[name].node_def)
+            if name in gradients:
+                called.add(gradients[name].gradient_func)
+                ahead.extend(functions[gradients[name].gradient_func].node_def)
+    for name in functions:
+        if name in called:
+            graph_def.library.function.add().CopyFrom(functions[name])
+            if name in gradients:
+                graph_def.library.gradient.add().CopyFrom(gradients[name])
+
+
+def _functions_of(node: Any) -> Set[str]:
+    named = {node.op}  # a function may be called as an op of its own name
+    for value in node.attr.values():
+        named |= {value.func.name} | {function.name for function in value.list.func}
+    return named
 
 
 def node_name(name: str) -> str:
@@ -146,10 +182,12 @@ def write_saved_model(directory: Path, serving: ServingGraph, checkpoint: Checkp
     """Write saved_model.pb and variables/ into the empty `directory`; the same input gives the same bytes."""
     if weights.keys:
         _write_variables(directory / "variables", checkpoint, weights)
+    if serving.assets:
+        _copy_assets(directory / tf.saved_model.ASSETS_DIRECTORY, serving.assets)
     meta_graph = tf.train.export_meta_graph(
         graph_def=serving.graph_def,
         graph=tf.Graph(),
-        saver_def=serving.saver_def,
+        saver_def=serving.saver_def if serving.saver_def.restore_op_name else None,
         collection_list=[],
         clear_devices=True,
         strip_default_attrs=True,
@@ -157,10 +195,27 @@ def write_saved_model(directory: Path, serving: ServingGraph, checkpoint: Checkp
     meta_graph.meta_info_def.tags.append(tf.saved_model.SERVING)
     for name, signature_def in serving.signature_defs.items():
         meta_graph.signature_def[name].CopyFrom(signature_def)
+    if serving.init_op:
+        meta_graph.collection_def[tf.saved_model.MAIN_OP_KEY].node_list.value.append(serving.init_op)
+    for asset in serving.assets:
+        meta_graph.asset_file_def.add(filename=asset.file.name).tensor_info.name = asset.tensor
     saved_model = SavedModel()
     saved_model.saved_model_schema_version = tf.saved_model.SAVED_MODEL_SCHEMA_VERSION
     saved_model.meta_graphs.add().CopyFrom(meta_graph)
     (directory / tf.saved_model.SAVED_MODEL_FILENAME_PB).write_bytes(saved_model.SerializeToString(deterministic=True))
+
+
+def _copy_assets(directory: Path, assets: Iterable[Asset]) -> None:
+    directory.mkdir()
+    for asset in assets:
+        try:
+            shutil.copyfile(str(asset.file), str(directory / asset.file.name))
+        except OSError as error:
+            raise NotServable(
+                "{}: the graph reads this file, and it can't be copied into the SavedModel: {}".format(
+                    asset.file, error.strerror
+                )
+            ) from error
 
 
 def _write_variables(directory: Path, checkpoint: Checkpoint, weights: Weights) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -18,10 +18,14 @@ _HERE = Path(__file__).resolve().parent
 _FOLDERS = (_HERE / "signatures", _HERE.parent / "signatures")
 
 FORMAT = 1
+META = "meta"  # the builder that stands for the training's graph beside the checkpoint
+FULL = "full"  # every step of the logits counts
 DTYPES = (
     "bfloat16 bool complex64 complex128 float16 float32 float64 "
     "int8 int16 int32 int64 string uint8 uint16 uint32 uint64"
 ).split()
+
+_SURGERY = ("set", "map", "keep_training_ops", "weights", "decode")  # the keys of a graph that is cut out of a training
 
 _DEEPEST = 50  # mappings and lists inside one another; far below what the YAML reader's recursion can take
 _LARGEST_SIZE = 2**63 - 1
@@ -39,8 +43,8 @@ class TensorSpec:
 
     key: str
     tensor: str
-    dtype: str
-    shape: Tuple[Dimension, ...]
+    dtype: str  # "": as in the graph, which a command line need not say
+    shape: Optional[Tuple[Dimension, ...]]  # None: as in the graph
 
 
 @dataclass(frozen=True)
@@ -69,15 +73,38 @@ class ParityCase:
 
 
 @dataclass(frozen=True)
+class Decode:
+    """A CTC beam search to append to a graph."""
+
+    logits: str  # [time, batch, classes], the blank last
+    beam_width: int = 10
+    top_paths: int = 1
+    merge_repeated: bool = False
+    sequence_length: str = FULL  # or an int32 tensor [batch]
+
+
+@dataclass(frozen=True)
+class Surgery:
+    """What is done to a training's graph beside cutting it down to the signatures."""
+
+    pinned: Mapping[str, Scalar] = field(default_factory=dict)  # switch -> the value that it has from now on
+    renames: Tuple[Tuple[str, str], ...] = ()  # regular expression -> replacement: variables to the checkpoint's names
+    keep_training_ops: bool = False
+    weights: Optional[str] = None  # raw or ema, where the graph does not say it
+    decode: Optional[Decode] = None
+
+
+@dataclass(frozen=True)
 class ServedModel:
     """A signature file: the graph's builder with its options, the signatures, and the inputs to compare on."""
 
     name: str
     source: Path
-    builder: str
+    builder: str  # a built-in network, META, or a function as package.module:function
     options: Mapping[str, Scalar]
     signatures: Tuple[Signature, ...]
     parity: Tuple[ParityCase, ...]
+    surgery: Surgery = Surgery()
 
 
 def signature_folder() -> Path:
@@ -204,10 +231,10 @@ class _Reader:
     # The file's parts, top-down.
 
     def model(self, root: yaml.Node, source: Path) -> Optional[ServedModel]:
-        parts = self.mapping(root, "", required=("format", "graph", "signatures"), optional=("parity",))
+        parts = self.mapping(root, "", required=("format", "signatures"), optional=("graph", "parity"))
         if "format" in parts:
             self.format(parts["format"], "1, the only format that this version of ckpt2saved reads,")
-        builder, options = self.graph(parts["graph"]) if "graph" in parts else ("", {})
+        builder, options, surgery = self.graph(parts["graph"]) if "graph" in parts else (META, {}, Surgery())
         count = len(self.problems)
         signatures = self.signatures(parts["signatures"]) if "signatures" in parts else ()
         sound = "signatures" in parts and len(self.problems) == count
@@ -216,17 +243,64 @@ class _Reader:
         parity = self.parity(parts["parity"], signatures, sound) if "parity" in parts else ()
         if self.problems:
             return None
-        return ServedModel(source.stem, source, builder, options, signatures, parity)
+        return ServedModel(source.stem, source, builder, options, signatures, parity, surgery)
 
     def format(self, node: yaml.Node, expected: str) -> None:
         if self.scalar(node, "format", expected, (int,)) not in (None, FORMAT):
             self.problem(node, "format", "{} is expected; found {}".format(expected, _found(node)))
 
-    def graph(self, node: yaml.Node) -> Tuple[str, Dict[str, Scalar]]:
-        parts = self.mapping(node, "graph", required=("builder",), optional=("options",))
-        builder = self.text(parts["builder"], "graph.builder") if "builder" in parts else ""
+    def graph(self, node: yaml.Node) -> Tuple[str, Dict[str, Scalar], Surgery]:
+        parts = self.mapping(node, "graph", optional=("builder", "options") + _SURGERY)
+        builder = self.text(parts["builder"], "graph.builder") if "builder" in parts else META
         options = self.mapping(parts["options"], "graph.options") if "options" in parts else {}
-        return builder, {name: self.scalar(value, "graph.options." + name) for name, value in options.items()}
+        for key in _SURGERY if builder != META else ():
+            if key in parts:
+                self.problem(parts[key], "graph." + key, "only a graph with 'builder: {}' takes it".format(META))
+        if options and builder == META:
+            self.problem(parts["options"], "graph.options", "a graph that is read from a file takes none")
+        scalars = {name: self.scalar(value, "graph.options." + name) for name, value in options.items()}
+        return builder, scalars, self.surgery(parts)
+
+    def surgery(self, parts: Mapping[str, yaml.Node]) -> Surgery:
+        found = {}  # type: Dict[str, Any]
+        if "set" in parts:
+            pinned = self.mapping(parts["set"], "graph.set")
+            found["pinned"] = {name: self.scalar(value, "graph.set." + name) for name, value in pinned.items()}
+        if "map" in parts:
+            renames = self.mapping(parts["map"], "graph.map").items()
+            found["renames"] = tuple(
+                (self.pattern(name, parts["map"]), self.text(v, "graph.map")) for name, v in renames
+            )
+        if "keep_training_ops" in parts:
+            value = self.scalar(parts["keep_training_ops"], "graph.keep_training_ops", "true or false", (bool,))
+            found["keep_training_ops"] = value
+        if "weights" in parts:
+            found["weights"] = self.text(parts["weights"], "graph.weights")
+            if found["weights"] not in ("raw", "ema"):
+                self.problem(parts["weights"], "graph.weights", "raw or ema is expected; found " + found["weights"])
+        if "decode" in parts:
+            found["decode"] = self.decode(parts["decode"])
+        return Surgery(**found)
+
+    def pattern(self, text: str, node: yaml.Node) -> str:
+        try:
+            re.compile(text)
+        except re.error as error:
+            self.problem(node, "graph.map", "{!r} is no regular expression: {}".format(text, error))
+        return text
+
+    def decode(self, node: yaml.Node) -> Decode:
+        where = "graph.decode"
+        kinds = {"beam_width": int, "top_paths": int, "merge_repeated": bool}
+        parts = self.mapping(node, where, required=("logits",), optional=tuple(kinds) + ("sequence_length",))
+        found = {key: self.text(parts[key], where + "." + key) for key in ("logits", "sequence_length") if key in parts}
+        for key, kind in kinds.items():
+            if key in parts:
+                expected = "true or false" if kind is bool else "a number from 1 on"
+                found[key] = self.scalar(parts[key], "{}.{}".format(where, key), expected, (kind,))
+                if kind is int and found[key] is not None and found[key] < 1:
+                    self.problem(parts[key], "{}.{}".format(where, key), expected + " is expected")
+        return Decode(**found) if "logits" in found else Decode("")
 
     def signatures(self, node: yaml.Node) -> Tuple[Signature, ...]:
         nodes = self.mapping(node, "signatures")

@@ -13,6 +13,7 @@ from ckpt2saved.checkpoint import choose_weights, misfits, open_checkpoint, rest
 from ckpt2saved.checkpoint_files import find_checkpoint
 from ckpt2saved.errors import CheckpointError, UsageError
 from ckpt2saved.tf1 import tf
+from ckpt2saved.variables import add_restore, graph_variables
 
 AVERAGE = "/ExponentialMovingAverage"
 SHAPES = {"a/w": (2, 3), "a/b": (3,), "n/moving_mean": (3,)}
@@ -30,26 +31,29 @@ def write(prefix, names):
 
 @pytest.fixture
 def variables():
-    """Reference variables of SHAPES, in a graph of their own."""
-    with tf.Graph().as_default():
-        yield [tf.get_variable(name, shape, use_resource=False) for name, shape in sorted(SHAPES.items())]
+    """Variables of SHAPES, in a graph of their own: of both kinds."""
+    with tf.Graph().as_default() as graph:
+        for name, shape in sorted(SHAPES.items()):
+            tf.get_variable(name, shape, use_resource=name == "a/b")
+        yield graph_variables(graph)
 
 
 def restored(checkpoint, variables, weights="auto"):
     """The values that the variables get."""
     chosen = choose_weights(checkpoint, variables, weights)
-    saver = tf.train.Saver({chosen.keys[v.op.name]: v for v in variables})
+    saver_def = add_restore(tf.get_default_graph(), chosen.keys)
     with tf.Session() as session:
-        restore(session, saver, checkpoint, chosen)
-        return dict(zip([v.op.name for v in variables], session.run(variables)))
+        restore(session, saver_def, checkpoint, chosen)
+        return {v.op.name: session.run(v) for v in tf.global_variables()}
 
 
 def test_a_v1_checkpoint_is_read(tmp_path, variables):
     """The single-file format of tf.train.SaverDef.V1."""
     prefix = tmp_path / "old.ckpt-5"
     with tf.Session() as session:
-        session.run([tf.assign(v, golden_rule.fill(v.op.name, v.get_shape().as_list())) for v in variables])
-        tf.train.Saver(variables, write_version=tf.train.SaverDef.V1).save(session, str(prefix))
+        values = tf.global_variables()
+        session.run([tf.assign(v, golden_rule.fill(v.op.name, v.get_shape().as_list())).op for v in values])
+        tf.train.Saver(write_version=tf.train.SaverDef.V1).save(session, str(prefix))
     checkpoint = opened(prefix)
     assert checkpoint.files.is_v1 and checkpoint.shapes == SHAPES
     for name, value in restored(checkpoint, variables).items():
@@ -191,7 +195,7 @@ def test_a_damaged_v1_checkpoint_is_refused(tmp_path, variables):
     prefix = tmp_path / "old"
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
-        tf.train.Saver(variables, write_version=tf.train.SaverDef.V1).save(session, str(prefix))
+        tf.train.Saver(write_version=tf.train.SaverDef.V1).save(session, str(prefix))
     content = bytearray(prefix.read_bytes())
     content[30] ^= 1
     prefix.write_bytes(bytes(content))

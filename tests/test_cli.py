@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ["bench", "export", "bump-version", "list", "prune"]
+COMMANDS = ["bench", "export", "bump-version", "inspect", "list", "prune"]
 PLAIN_MODULES = [
     "cli",
     "checkpoint_files",
     "errors",
+    "inspection.subject",
+    "inspection.target",
     "narration",
     "plan",
     "signature",
@@ -111,7 +113,8 @@ def test_without_tensorflow_export_says_which_line_installs_it(tmp_path):
     "arguments, code, message",
     [
         (["nonsense"], 2, "No such command 'nonsense'"),
-        (["export"], 2, "Missing option '--model'"),
+        (["export"], 2, "Missing option '--checkpoint'"),
+        (["export", "-c", "x", "-o", "y"], 2, "--input NAME=TENSOR is missing: what a request feeds"),
         (["export", "-m", "crn", "-c", "x", "-o", "y"], 2, "there is no built-in model 'crn', did you mean crnn?"),
         (["export", "-m", "no.yaml", "-c", "x", "-o", "y"], 2, "--model: there is no signature file no.yaml"),
         (["export", "-m", "crnn", "-c", "x", "-o", "y", "--weights", "best"], 2, "'best' is not one of"),
@@ -119,6 +122,9 @@ def test_without_tensorflow_export_says_which_line_installs_it(tmp_path):
         (["export", "-m", "crnn", "-c", "", "-o", "y"], 2, "an empty path"),
         (["export", "-m", "crnn", "-c", "nowhere", "-o", "y"], 1, "nowhere: no such checkpoint"),
         (["export", "-m", "crnn", "-c", "x", "-o", "s3://bucket/m"], 1, "s3:/bucket/m: not a local directory"),
+        (["inspect", "nowhere"], 1, "nowhere: no such checkpoint"),
+        (["inspect", "x", "--write-signature", "x.json"], 2, "x.json does not end in .yaml"),
+        (["inspect", "x", "--write-signature", "no/x.yaml"], 2, "there is no directory no"),
         (["prune", "nowhere", "--keep", "0"], 2, "0 is not in the range x>=1"),
         (["prune", "nowhere"], 1, "nowhere"),
         (["list", "nowhere"], 1, "nowhere"),

@@ -198,7 +198,12 @@ def test_a_checkpoint_of_something_else_is_shown_for_what_it_is(builder, found, 
 @pytest.mark.parametrize(
     "builder, options, error, message",
     [
-        ("crn", {}, SignatureError, "graph.builder: 'crn' is not built in; there are crnn, ctpn"),
+        (
+            "crn",
+            {},
+            SignatureError,
+            "graph.builder: 'crn' is not built in; there are crnn, ctpn; a function of your own is package.module:function, the training's graph is meta",
+        ),
         (
             "crnn",
             {"beamwidth": 1, "beam_width": "wide", "merge_repeated": 0},

@@ -27,6 +27,14 @@ def iterator(x):
     return tf.data.make_one_shot_iterator(tf.data.Dataset.from_tensors([1.0])).get_next(name="next")
 
 
+def file_name(x):
+    return tf.read_file("picture.png", name="read")
+
+
+def gpu_only(x):
+    return tf.raw_ops.CudnnRNN(input=x[0], input_h=x[0], input_c=x[0], params=tf.ones([9]), name="rnn")
+
+
 def training_batch_norm(x):
     ones = tf.ones([3])
     return tf.nn.fused_batch_norm(x, ones, ones, is_training=True, name="norm")[0]
@@ -39,6 +47,8 @@ def training_batch_norm(x):
         (dropout, "dropout/random_uniform/RandomUniform (RandomUniform)", "it is random (dropout?)"),
         (queue, "taken (QueueDequeueV2)", "it feeds from an input pipeline"),
         (iterator, "next (IteratorGetNext)", "it feeds from an input pipeline"),
+        (file_name, "read (ReadFile)", "it takes the name of a file"),
+        (gpu_only, "rnn (CudnnRNN)", "there is no kernel of it for the CPU"),
         (training_batch_norm, "norm (FusedBatchNorm", "batch norm in training mode"),
     ],
 )

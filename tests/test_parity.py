@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,9 +36,8 @@ def prepared(prefix, **plan):
     checkpoint = open_checkpoint(planned.checkpoint)
     network = prepare_network(planned, checkpoint)
     asked = questions(planned.model)
-    answers = parity.reference_answers(
-        network.graph, network.saver, checkpoint, network.weights, network.serving.signature_defs, asked
-    )
+    fill = functools.partial(network.fill, checkpoint)
+    answers = parity.reference_answers(network.graph, fill, str(prefix), network.serving.signature_defs, asked)
     return SimpleNamespace(network=network, checkpoint=checkpoint, asked=asked, answers=answers)
 
 

@@ -14,6 +14,7 @@ from ckpt2saved.graphs import build_graph
 from ckpt2saved.savedmodel import _write_variables, bind_signatures, node_name, pruned, read_signature_defs
 from ckpt2saved.signature import load_model, parse_model
 from ckpt2saved.tf1 import SavedModel, tf
+from ckpt2saved.variables import graph_variables
 
 SPARSE = """
 format: 1
@@ -220,14 +221,14 @@ def test_moving_averages_are_written_under_their_variables_names(tmp_path, ctpn_
     checkpoint = open_checkpoint(find_checkpoint(ctpn_checkpoint))
     with tf.Graph().as_default():
         build_graph("ctpn", checkpoint.variables(), {})
-        variables = tf.global_variables()
+        variables = graph_variables(tf.get_default_graph())
         weights = choose_weights(checkpoint, variables, "auto")
     assert weights.kind == "ema"
     _write_variables(tmp_path / "variables", checkpoint, weights)
     written = tf.train.NewCheckpointReader(str(tmp_path / "variables" / "variables"))
     source_reader = tf.train.NewCheckpointReader(str(ctpn_checkpoint))
     for variable in variables:
-        name = variable.op.name
+        name = variable.name
         average = source_reader.get_tensor(name + "/ExponentialMovingAverage")
         assert (written.get_tensor(name) == average).all()
         assert (written.get_tensor(name) != source_reader.get_tensor(name)).any()

@@ -187,7 +187,7 @@ def test_dtypes(dtype):
         pytest.param(
             "format: 1",
             "format: 1\nq: 2",
-            "line 2: 'q' is no known key; expected format, graph, signatures, parity",
+            "line 2: 'q' is no known key; expected format, signatures, graph, parity",
             id="key-unknown",
         ),
         pytest.param(
@@ -209,15 +209,17 @@ def test_dtypes(dtype):
         ),
         # graph
         pytest.param(
-            GOOD[GOOD.index("graph:") : GOOD.index("signatures")], "", "line 1: graph is missing", id="graph-missing"
-        ),
-        pytest.param(
             GOOD[GOOD.index("graph:") : GOOD.index("signatures")],
             "graph: mine\n",
             "line 2: graph: a mapping (lines of 'name: …') is expected; found mine",
             id="graph-word",
         ),
-        pytest.param("  builder: mine\n", "", "line 3: graph: builder is missing", id="builder-missing"),
+        pytest.param(
+            "  builder: mine\n",
+            "",
+            "line 3: graph.options: a graph that is read from a file takes none",
+            id="options-without-builder",
+        ),
         pytest.param(
             "builder: mine",
             "builder:",
@@ -746,10 +748,10 @@ parity:
 more: 1
 """
     assert refusal(text) == listing(
-        "line 13: 'more' is no known key; expected format, graph, signatures, parity",
+        "line 13: 'more' is no known key; expected format, signatures, graph, parity",
         "line 1: format: 1, the only format that this version of ckpt2saved reads, is expected; found 3",
         "line 3: graph: 'bilder' is no known key; did you mean builder?",
-        "line 3: graph: builder is missing",
+        "line 4: graph.options: a graph that is read from a file takes none",
         "line 4: graph.options.scope: a number, a word, true or false is expected; found nothing",
         "line 4: graph.options.beams: a number, a word, true or false is expected; found a list of 1",
         "line 6: signatures: serving_default is missing: what TF Serving answers when a request names none; "

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, Dict, Mapping
+from pathlib import Path
+from typing import Any, Dict, Mapping, Sequence
 
 from ckpt2saved.errors import SignatureError, UsageError
 from ckpt2saved.graphs import crnn, ctpn
+from ckpt2saved.graphs.function import checked_tensors, load_function
 from ckpt2saved.graphs.layout import Shape
 from ckpt2saved.tf1 import tf, v1_control_flow
 
 BUILDERS = {"crnn": crnn, "ctpn": ctpn}
 
 
-def build_graph(builder: str, variables: Mapping[str, Shape], options: Mapping[str, Any]) -> Dict[str, tf.Tensor]:
-    """Build a built-in network in the default graph; returns its tensors by the names that signatures use.
+def build_graph(
+    builder: str, variables: Mapping[str, Shape], options: Mapping[str, Any], python_path: Sequence[Path] = ()
+) -> Mapping[str, tf.Tensor]:
+    """Build a network in the default graph; returns its tensors by the names that signatures use.
 
-    `variables` are the checkpoint's, name -> shape. Raises SignatureError for a builder that does not exist,
-    UsageError for an option that it does not have or a value of another type, CheckpointError for a checkpoint that is
-    not of this network.
+    `builder` is a built-in network or the user's `package.module:function`, which is called with `variables`, the
+    checkpoint's, name -> shape, and `options`, and whose exceptions pass through. Raises SignatureError for a builder
+    that does not exist, UsageError for an option that a built-in one does not have or a value of another type,
+    CheckpointError for a checkpoint that is not of this network.
     """
+    if ":" in builder:
+        function = load_function(builder, python_path)
+        with v1_control_flow():
+            return checked_tensors(builder, function(dict(variables), dict(options)))
     if builder not in BUILDERS:
         raise SignatureError(
-            "graph.builder: {!r} is not built in; there are {}".format(builder, ", ".join(sorted(BUILDERS)))
+            "graph.builder: {!r} is not built in; there are {}; a function of your own is package.module:function, the "
+            "training's graph is meta".format(builder, ", ".join(sorted(BUILDERS)))
         )
     module = BUILDERS[builder]
     with v1_control_flow():

@@ -6,6 +6,7 @@ import re
 from typing import Any, Dict, Mapping
 
 from ckpt2saved.graphs import layers
+from ckpt2saved.graphs.decoding import decoded
 from ckpt2saved.graphs.layout import Layout, Shape, last, require
 from ckpt2saved.tf1 import tf
 
@@ -38,7 +39,7 @@ def build(variables: Mapping[str, Shape], options: Mapping[str, Any]) -> Dict[st
     with tf.name_scope(scope):
         logits = _logits(_features(images, weights), lengths, weights)
     tensors = {"input_data": images, "input_batch_size": lengths, "logits": logits}
-    tensors.update(_decoded(logits, lengths, options))
+    tensors.update(decoded(logits, lengths, beam_width=options["beam_width"], merge_repeated=options["merge_repeated"]))
     return tensors
 
 
@@ -108,25 +109,3 @@ def _logits(features: tf.Tensor, lengths: tf.Tensor, weights: Mapping[str, tf.Va
     steps, batch = tf.shape(sequence)[0], tf.shape(sequence)[1]
     logits = tf.matmul(tf.reshape(sequence, [-1, depth]), matrix)
     return tf.reshape(logits, [steps, batch, classes], name="logits")
-
-
-def _decoded(logits: tf.Tensor, lengths: tf.Tensor, options: Mapping[str, Any]) -> Dict[str, tf.Tensor]:
-    paths, log_probability = tf.nn.ctc_beam_search_decoder(
-        logits, lengths, beam_width=options["beam_width"], top_paths=1, merge_repeated=options["merge_repeated"]
-    )
-    best = paths[0]
-    # TF Serving fetches one tensor by one name: a SparseTensor has none of its own, so it is served in its three parts.
-    # The dense form is as wide as the time, not as the longest text: its shape may not depend on the other lines of a
-    # batch that TF Serving put together.
-    size = tf.shape(logits, out_type=tf.int64)
-    full = tf.SparseTensor(best.indices, best.values, tf.stack([size[1], size[0]]))
-    ids = tf.sparse.to_dense(full, default_value=-1, name="ids")
-    ids.set_shape([None, None])
-    return {
-        "output_indices": tf.identity(best.indices, name="output_indices"),
-        "output_values": tf.identity(best.values, name="output_values"),
-        "output_shape": tf.identity(best.dense_shape, name="output_shape"),
-        "ids": ids,
-        "lengths": tf.reduce_sum(tf.cast(ids >= 0, tf.int32), axis=1, name="lengths"),
-        "score": tf.squeeze(log_probability, axis=1, name="score"),
-    }

@@ -1,0 +1,231 @@
+"""A graph cut out of a larger one: from the tensors that requests feed to the tensors that answer."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, replace
+from typing import Any, List, Mapping, Sequence, Tuple
+
+from ckpt2saved.errors import NotServable, SignatureError
+from ckpt2saved.metagraph import MetaGraph, nodes_of
+from ckpt2saved.savedmodel import node_name, pruned
+from ckpt2saved.signature import ServedModel, Signature, TensorSpec
+from ckpt2saved.tf1 import op_def, tf
+
+_PROBE = 3  # a batch of this size shows what is made for another one
+
+
+def surroundings(source: MetaGraph, model: ServedModel, more: Sequence[str] = ()) -> tf.Graph:
+    """The part of a training's graph that makes the model's inputs and outputs, and the tensors in `more`, imported.
+
+    Raises SignatureError with every tensor that does not exist, NotServable with every op that this TensorFlow lacks.
+    """
+    nodes = {node.name for node in source.graph_def.node}
+    problems = []
+    for where, name in _tensors(model, more):
+        if node_name(name) not in nodes:
+            near = difflib.get_close_matches(node_name(name), nodes, n=3)
+            hint = "; did you mean {}?".format(" or ".join(near)) if near else ""
+            problems.append("{}: the graph has no node {!r}{}".format(where, node_name(name), hint))
+    if problems:
+        raise SignatureError(
+            "{}: it does not fit the graph; ckpt2saved inspect shows the graph".format(model.source), problems
+        )
+    part = pruned(source.graph_def, {node_name(name) for _, name in _tensors(model, more)})
+    _refuse_strange_ops(part)
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(part, name="")
+    for where, name in _tensors(model, more):
+        try:
+            tensor = graph.get_tensor_by_name(name)
+            known = source.shapes.get(tensor.op.name, ())[tensor.value_index :]
+            if known and tensor.shape.is_compatible_with(tf.TensorShape(known[0])):
+                tensor.set_shape(tf.TensorShape(known[0]))
+        except KeyError:
+            count = len(graph.get_operation_by_name(node_name(name)).outputs)
+            problems.append("{}: {!r} has {} outputs, from {}:0 on".format(where, name, count, node_name(name)))
+    if problems:
+        raise SignatureError("{}: it does not fit the graph".format(model.source), problems)
+    return graph
+
+
+def _tensors(model: ServedModel, more: Sequence[str]) -> List[Tuple[str, str]]:
+    found = [("graph.decode", name) for name in more]
+    for signature in model.signatures:
+        for side, specs in (("inputs", signature.inputs), ("outputs", signature.outputs)):
+            for spec in specs:
+                if ":" in spec.tensor:
+                    found.append(("signatures.{}.{}.{}".format(signature.name, side, spec.key), spec.tensor))
+    return found
+
+
+def _refuse_strange_ops(graph_def: Any) -> None:
+    functions = {function.signature.name for function in graph_def.library.function}
+    strange = [node for node in nodes_of(graph_def) if op_def(node.op) is None and node.op not in functions]
+    if strange:
+        raise NotServable(
+            "the graph uses ops that this TensorFlow does not have, nor would TF Serving: cut the graph before them",
+            ["{} ({})".format(node.name, node.op) for node in strange],
+        )
+
+
+def completed(model: ServedModel, graph: tf.Graph, tensors: Mapping[str, Any] = {}) -> ServedModel:
+    """`model` with the dtypes and shapes that it leaves to the graph, of which `tensors` have names of their own."""
+    signatures = []
+    for signature in model.signatures:
+        inputs = [_completed(spec, graph, tensors) for spec in signature.inputs]
+        batches = {spec.shape[0] for spec in inputs if len(spec.shape) > 1}
+        if len(batches) == 1:
+            inputs = [_with_batch(given, spec, batches.copy().pop()) for given, spec in zip(signature.inputs, inputs)]
+        outputs = tuple(_completed(spec, graph, tensors, rank_needed=False) for spec in signature.outputs)
+        signatures.append(Signature(signature.name, tuple(inputs), outputs))
+    return replace(model, signatures=tuple(signatures))
+
+
+def _completed(spec: TensorSpec, graph: tf.Graph, tensors: Mapping[str, Any], rank_needed: bool = True) -> TensorSpec:
+    if spec.dtype and spec.shape is not None:
+        return spec
+    try:
+        tensor = tensors[spec.tensor] if spec.tensor in tensors else graph.get_tensor_by_name(spec.tensor)
+    except (KeyError, ValueError):
+        return replace(spec, dtype=spec.dtype or "float32", shape=spec.shape or ())  # binding it says what is wrong
+    dtype, shape = spec.dtype or tensor.dtype.base_dtype.name, spec.shape
+    if shape is None and (tensor.shape.ndims is not None or rank_needed):
+        if tensor.shape.ndims is None:
+            raise SignatureError(
+                "{}: the graph does not know the rank of {}; say its shape, as in {}={}[batch,32,width,3]".format(
+                    spec.key, spec.tensor, spec.key, spec.tensor
+                )
+            )
+        names = ["batch"] + ["{}_{}".format(spec.key, axis) for axis in range(1, tensor.shape.ndims)]
+        shape = tuple(name if size is None else size for name, size in zip(names, tensor.shape.as_list()))
+    return TensorSpec(spec.key, spec.tensor, dtype, shape)
+
+
+def _with_batch(given: TensorSpec, spec: TensorSpec, batch: Any) -> TensorSpec:
+    """One number for each line, of which the graph does not say how many: as many as there are images."""
+    left_open = given.shape is None and spec.shape == ("batch",)
+    return replace(spec, shape=(batch,)) if left_open else spec
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The graph from placeholders in the place of a model's inputs to its outputs."""
+
+    graph_def: Any
+    places: Mapping[str, str]  # an input tensor -> the tensor of the placeholder in its place
+    unused: Tuple[str, ...]  # the input tensors that no output depends on
+
+
+def cut(graph_def: Any, model: ServedModel, more: Sequence[str] = ()) -> Cut:
+    """Cut a model's inputs and outputs, and the tensors in `more`, out of a graph.
+
+    A placeholder has the shape that the signature gives it, so that a batch or a width that training fixed is open
+    again. Raises NotServable where the inputs are not what the outputs depend on.
+    """
+    specs = {spec.tensor: spec for signature in model.signatures for spec in signature.inputs if ":" in spec.tensor}
+    names = {node.name for node in graph_def.node}
+    kinds = {node.name: node.op for node in graph_def.node}
+    result = tf.GraphDef(versions=graph_def.versions)
+    result.library.CopyFrom(graph_def.library)
+    places = {}  # type: Dict[str, str]
+    for tensor, spec in specs.items():
+        node = node_name(tensor)
+        # A placeholder keeps its name: clients of old exports may know it.
+        name = node if kinds[node].startswith("Placeholder") else _free_name(spec.key, names)
+        names.add(name)
+        places[tensor] = name
+        result.node.add().CopyFrom(_placeholder(name, spec))
+    for node in graph_def.node:
+        if node.name in places.values():
+            continue
+        copy = result.node.add()
+        copy.CopyFrom(node)
+        copy.input[:] = [_rewired(source, places) for source in node.input]
+    outputs = [spec.tensor for signature in model.signatures for spec in signature.outputs if ":" in spec.tensor]
+    used = pruned(result, {places.get(name, node_name(name)) for name in outputs + list(more)})
+    have = {node.name for node in used.node}
+    unused = tuple(tensor for tensor, name in places.items() if name not in have)
+    _check_ends(used, places, unused, model)
+    used.node.extend(node for node in result.node if node.name in places.values() and node.name not in have)
+    return Cut(used, {tensor: name + ":0" for tensor, name in places.items()}, unused)
+
+
+def _placeholder(name: str, spec: TensorSpec) -> Any:
+    node = tf.NodeDef(name=name, op="Placeholder")
+    node.attr["dtype"].type = tf.as_dtype(spec.dtype).as_datatype_enum
+    sizes = [size if isinstance(size, int) else None for size in spec.shape]
+    node.attr["shape"].shape.CopyFrom(tf.TensorShape(sizes).as_proto())
+    return node
+
+
+def _free_name(key: str, names: Any) -> str:
+    name = "".join(c if c.isalnum() and c.isascii() or c in "_.-" else "_" for c in key)
+    name = name if name[:1].isalnum() else "input" + name
+    while name in names:
+        name += "_"
+    return name
+
+
+def _rewired(source: str, places: Mapping[str, str]) -> str:
+    if source.startswith("^"):
+        return source
+    return places.get(source if ":" in source else source + ":0", source)
+
+
+def _check_ends(part: Any, places: Mapping[str, str], unused: Sequence[str], model: ServedModel) -> None:
+    problems = []
+    if len(unused) == len(places):
+        problems.append("no output depends on {}: cut nearer to the outputs".format(" or ".join(unused)))
+    for node in part.node:
+        if node.op in ("Placeholder", "PlaceholderV2") and node.name not in places.values():
+            shape = tf.TensorShape(node.attr["shape"].shape)
+            problems.append(
+                "{}: an output depends on this placeholder ({} {}): make it an input (--input NAME={}:0), or say what "
+                "it is in inference (--set {}=VALUE)".format(
+                    node.name, tf.as_dtype(node.attr["dtype"].type).name, shape, node.name, node.name
+                )
+            )
+    if problems:
+        raise NotServable("{}: the inputs do not make the outputs".format(model.source), problems)
+
+
+def import_cut(graph_def: Any, model: ServedModel) -> tf.Graph:
+    """A cut graph, imported; raises SignatureError with the node that does not take the shapes of the signature."""
+    graph = tf.Graph()
+    with graph.as_default():
+        try:
+            tf.import_graph_def(graph_def, name="")
+        except (ValueError, tf.errors.OpError) as error:
+            raise _misfit(model, error) from error
+    _probe_batch(graph_def, model)
+    return graph
+
+
+def _probe_batch(graph_def: Any, model: ServedModel) -> None:
+    """Find out now, with the node's name, what a request of another batch size than training's would run into."""
+    specs = {spec.tensor: spec for signature in model.signatures for spec in signature.inputs}
+    placeholders = {node_name(tensor) for tensor, spec in specs.items() if spec.shape and spec.shape[0] == "batch"}
+    if not placeholders:
+        return
+    probe = tf.GraphDef()
+    probe.CopyFrom(graph_def)
+    for node in probe.node:
+        if node.op == "Placeholder" and node.name in placeholders:
+            node.attr["shape"].shape.dim[0].size = _PROBE
+    with tf.Graph().as_default():
+        try:
+            tf.import_graph_def(probe, name="")
+        except (ValueError, tf.errors.OpError) as error:
+            raise _misfit(model, error, " (a batch of {} was tried)".format(_PROBE)) from error
+
+
+def _misfit(model: ServedModel, error: Exception, remark: str = "") -> SignatureError:
+    text = str(error).strip().splitlines()[0]
+    return SignatureError(
+        "{}: the graph does not take inputs of these shapes{}: a size from training stands in it: give the input "
+        "that size (as in [64,32,100,3]; shorter batches are padded by the client), or build the graph anew for "
+        "inference".format(model.source, remark),
+        [text],
+    )

@@ -1,0 +1,60 @@
+"""Lookup tables of a graph: how they are filled when a SavedModel is loaded, and the files that this takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, List, Tuple
+
+from ckpt2saved.errors import NotServable
+from ckpt2saved.savedmodel import Asset, node_name
+from ckpt2saved.tf1 import tf
+
+TABLES = ("HashTable", "HashTableV2")
+_OTHER_TABLES = ("MutableHashTable", "MutableHashTableV2", "MutableDenseHashTable", "MutableDenseHashTableV2")
+_FILLS = ("InitializeTable", "InitializeTableV2", "LookupTableImport", "LookupTableImportV2")
+_FILLS_FROM_FILE = ("InitializeTableFromTextFile", "InitializeTableFromTextFileV2")
+
+
+def fillers(graph_def: Any, wanted: Any) -> List[str]:
+    """The nodes of `graph_def` that fill the tables among the `wanted` nodes; raises NotServable for one that can't be.
+
+    A table that is filled by hand while training runs is empty wherever else the graph is loaded.
+    """
+    tables = {node.name: node for node in graph_def.node if node.name in wanted and node.op in TABLES + _OTHER_TABLES}
+    found, filled = [], set()
+    for node in graph_def.node:
+        if node.op in _FILLS + _FILLS_FROM_FILE and node_name(node.input[0]) in tables:
+            found.append(node.name)
+            filled.add(node_name(node.input[0]))
+    problems = [
+        "{} ({}): nothing in the graph fills this lookup table".format(name, node.op)
+        for name, node in tables.items()
+        if name not in filled
+    ]
+    if problems:
+        raise NotServable("the graph looks things up in tables that would be empty", problems)
+    return found
+
+
+def add_filling(graph: tf.Graph, names: List[str]) -> Tuple[str, Tuple[Asset, ...]]:
+    """One operation that fills all tables of an imported graph, and the files that this takes; ("", ()) for none."""
+    if not names:
+        return "", ()
+    with graph.as_default():
+        operations = [graph.get_operation_by_name(name) for name in names]
+        done = tf.group(*operations, name="fill_tables")
+    assets = [_asset(op) for op in operations if op.type in _FILLS_FROM_FILE]
+    return done.name, tuple(assets)
+
+
+def _asset(op: tf.Operation) -> Asset:
+    path = op.inputs[1]
+    value = tf.get_static_value(path)
+    if value is None:
+        raise NotServable("{}: the file that this lookup table is filled from is not a constant".format(op.name))
+    file = Path(tf.compat.as_str_any(value.item() if hasattr(value, "item") else value))
+    if not file.is_file():
+        raise NotServable(
+            "{}: it is filled from {}, which is not there; put the file there for the export".format(op.name, file)
+        )
+    return Asset(path.name, file)

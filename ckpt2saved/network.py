@@ -1,0 +1,206 @@
+"""A graph with everything that serving it takes: its variables matched with a checkpoint, its signatures bound."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+from ckpt2saved.checkpoint import Checkpoint, Weights, choose_weights, restore
+from ckpt2saved.cutting import completed, cut, import_cut, surroundings
+from ckpt2saved.errors import NotServable, UsageError
+from ckpt2saved.graphs import build_graph
+from ckpt2saved.graphs.decoding import decoded
+from ckpt2saved.graphs.function import load_function
+from ckpt2saved.graphs.objects import draw_object
+from ckpt2saved.inference import Edit, to_inference
+from ckpt2saved.lookups import add_filling, fillers
+from ckpt2saved.metagraph import MetaGraph, read_meta_graph
+from ckpt2saved.plan import Plan
+from ckpt2saved.roles import OBJECT_GRAPH, with_roles, without_slots
+from ckpt2saved.savedmodel import Asset, ServingGraph, bind_signatures, cut_down, pruned
+from ckpt2saved.signature import FULL, META, Decode, ServedModel
+from ckpt2saved.tf1 import tf, v1_control_flow
+from ckpt2saved.variables import add_restore, graph_variables
+
+
+@dataclass(frozen=True)
+class Network:
+    """A graph with the variables and the tensors that matter, nothing restored yet."""
+
+    graph: tf.Graph
+    model: ServedModel
+    weights: Weights
+    serving: ServingGraph
+    restore_def: Any  # the SaverDef that restores from the checkpoint
+    edits: Tuple[Edit, ...]  # what was changed in a training's graph
+    remarks: Tuple[str, ...]  # what the user should know of it
+
+    def fill(self, checkpoint: Checkpoint, session: tf.Session) -> None:
+        """Make a session's variables and lookup tables what the checkpoint says."""
+        if self.weights.keys:
+            restore(session, self.restore_def, checkpoint, self.weights)
+        if self.serving.init_op:
+            session.run(self.serving.init_op)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A graph before a checkpoint's tensors are matched with it."""
+
+    graph: tf.Graph
+    model: ServedModel
+    tensors: Mapping[str, tf.Tensor]  # by the names that signatures use
+    edits: Tuple[Edit, ...] = ()
+    remarks: Tuple[str, ...] = ()
+    init_op: str = ""
+    assets: Tuple[Asset, ...] = ()
+
+
+def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
+    """Build or read the graph of `plan` for a checkpoint, match their variables and bind the signatures."""
+    from_meta = plan.model.builder == META
+    drawn = _from_meta(plan, checkpoint) if from_meta else _from_builder(plan, checkpoint)
+    variables = graph_variables(drawn.graph)
+    surgery = plan.model.surgery
+    kind = plan.weights if plan.weights != "auto" else surgery.weights or "auto"
+    rename = functools.partial(_renamed, surgery.renames)
+    weights = choose_weights(checkpoint, variables, kind, rename, must_choose=from_meta)
+    signature_defs = bind_signatures(drawn.model, drawn.tensors, drawn.graph)
+    # Two ways to restore: the served one knows each variable by its own name, whatever its tensor is called.
+    served = add_restore(drawn.graph, {name: name for name in weights.keys})
+    restore_def = add_restore(drawn.graph, weights.keys)
+    graph_def = drawn.graph.as_graph_def()
+    serving = cut_down(ServingGraph(graph_def, served, signature_defs, drawn.init_op, drawn.assets))
+    remarks = drawn.remarks + (_untrained(checkpoint, weights) if from_meta else ())
+    return Network(drawn.graph, drawn.model, weights, serving, restore_def, drawn.edits, remarks)
+
+
+def _untrained(checkpoint: Checkpoint, weights: Weights) -> Tuple[str, ...]:
+    """A tower for validation may have variables of its own that no training ever touched."""
+    dtypes = {name: (dtype.name, dtype.size or 0) for name, dtype in checkpoint.dtypes.items()}
+    left = without_slots(sorted(weights.keys.values()), with_roles(checkpoint.shapes, dtypes))
+    if not left:
+        return ()
+    more = " and {} more".format(len(left) - 3) if len(left) > 3 else ""
+    return (
+        "no optimizer slots for {}{}, as there are for others: frozen, or of a tower that was never trained?".format(
+            ", ".join(left[:3]), more
+        ),
+    )
+
+
+def _renamed(renames: Sequence[Tuple[str, str]], name: str) -> str:
+    for pattern, replacement in renames:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _from_builder(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
+    if OBJECT_GRAPH in checkpoint.shapes:
+        return _from_object(plan, checkpoint)
+    graph = tf.Graph()
+    with graph.as_default():
+        tensors = build_graph(plan.model.builder, checkpoint.variables(), plan.model.options, plan.python_path)
+    return _Drawn(graph, completed(plan.model, graph, tensors), tensors)
+
+
+def _from_object(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
+    builder, prefix = plan.model.builder, str(checkpoint.files.prefix)
+    if ":" not in builder:
+        raise UsageError(
+            "{}: this checkpoint is object-based (tf.train.Checkpoint): pass --graph package.module:function, a "
+            "function that returns the tf.Module or Keras model".format(prefix)
+        )
+    function = load_function(builder, plan.python_path)
+    graph_def, names = draw_object(function, plan.model, prefix, checkpoint.variables(), plan.model.options)
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(graph_def, name="")
+    tensors = {key: graph.get_tensor_by_name(name) for key, name in names.items()}
+    return _Drawn(graph, completed(plan.model, graph, tensors), tensors)
+
+
+def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
+    """The training's own graph: turned to inference, cut to the signatures, a decoder at its end if one is wanted."""
+    source = read_meta_graph(plan.meta)
+    surgery = plan.model.surgery
+    ends = _decoder_ends(surgery.decode)
+    model = completed(plan.model, surroundings(source, plan.model, ends))
+    graph_def, edits = _inference(source, model, ends, checkpoint)
+    found = cut(graph_def, model, ends)
+    part = found.graph_def
+    _refuse_unknown(source, part)
+    filling = _take_fillers(source.graph_def, part)
+    graph = import_cut(part, model)
+    tensors = {tensor: graph.get_tensor_by_name(place) for tensor, place in found.places.items()}
+    if surgery.decode:
+        tensors.update(_append_decoder(graph, surgery.decode, tensors))
+    init_op, assets = add_filling(graph, filling)
+    remarks = tuple("no output depends on the input {}".format(tensor) for tensor in found.unused)
+    return _Drawn(graph, model, tensors, edits, remarks, init_op, assets)
+
+
+def _inference(
+    source: MetaGraph, model: ServedModel, ends: Sequence[str], checkpoint: Checkpoint
+) -> Tuple[Any, Tuple[Edit, ...]]:
+    if model.surgery.keep_training_ops:
+        return source.graph_def, ()
+    outputs = [spec.tensor for signature in model.signatures for spec in signature.outputs if ":" in spec.tensor]
+    inputs = [spec.tensor for signature in model.signatures for spec in signature.inputs if ":" in spec.tensor]
+    unique = sorted((set(outputs) | set(ends)) - set(inputs))
+    inference = to_inference(
+        source.graph_def, unique, sorted(set(inputs)), checkpoint.variables(), model.surgery.pinned
+    )
+    return inference.graph_def, inference.edits
+
+
+def _take_fillers(graph_def: Any, part: Any) -> List[str]:
+    """Put into `part` the nodes of the whole graph that fill its lookup tables; returns their names."""
+    have = {node.name for node in part.node}
+    filling = fillers(graph_def, have)
+    part.node.extend(node for node in pruned(graph_def, filling).node if node.name not in have)
+    return filling
+
+
+def _refuse_unknown(source: MetaGraph, part: Any) -> None:
+    problems = [
+        "{}: {}".format(node.name, source.unknown[node.name]) for node in part.node if node.name in source.unknown
+    ]
+    if problems:
+        raise NotServable(
+            "{}: written by TensorFlow {}, which knows more than this one".format(source.path, source.tensorflow),
+            problems,
+        )
+
+
+def _decoder_ends(decode: Any) -> Tuple[str, ...]:
+    if decode is None:
+        return ()
+    return (decode.logits,) if decode.sequence_length == FULL else (decode.logits, decode.sequence_length)
+
+
+def _append_decoder(graph: tf.Graph, decode: Decode, tensors: Mapping[str, tf.Tensor]) -> Dict[str, tf.Tensor]:
+    def tensor(name):
+        return tensors[name] if name in tensors else graph.get_tensor_by_name(name)
+
+    logits = tensor(decode.logits)
+    if logits.shape.ndims not in (None, 3) or not logits.dtype.is_floating:
+        raise UsageError(
+            "--decode {}: logits are floats [time, batch, classes]; this is {} {}".format(
+                decode.logits, logits.dtype.name, logits.shape
+            )
+        )
+    with graph.as_default(), v1_control_flow():
+        if decode.sequence_length == FULL:
+            lengths = tf.fill(tf.shape(logits)[1:2], tf.shape(logits)[0])
+        else:
+            lengths = tf.cast(tensor(decode.sequence_length), tf.int32)
+        return decoded(
+            logits,
+            lengths,
+            beam_width=decode.beam_width,
+            top_paths=decode.top_paths,
+            merge_repeated=decode.merge_repeated,
+        )

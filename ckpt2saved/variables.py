@@ -1,0 +1,63 @@
+"""The variables of a graph, and the nodes that restore them from a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any, List, Mapping
+
+from ckpt2saved.checkpoint import Variable
+from ckpt2saved.tf1 import tf
+
+REFERENCES = ("Variable", "VariableV2")
+RESOURCES = ("VarHandleOp",)
+
+
+def graph_variables(graph: tf.Graph) -> List[Variable]:
+    """What a checkpoint has to fill, in the order of the graph."""
+    return [
+        Variable(op.name, _shape(op.get_attr("shape")), tf.as_dtype(op.get_attr("dtype")).base_dtype)
+        for op in graph.get_operations()
+        if op.type in REFERENCES + RESOURCES
+    ]
+
+
+def _shape(proto: Any) -> Any:
+    shape = tf.TensorShape(proto)
+    return () if shape.ndims is None else tuple(shape.as_list())
+
+
+def add_restore(graph: tf.Graph, keys: Mapping[str, str]) -> Any:
+    """Add nodes to `graph` that fill each variable of `keys` with the tensor of that name; returns their SaverDef.
+
+    With no variables the SaverDef is empty.
+    """
+    saver_def = tf.train.SaverDef(version=tf.train.SaverDef.V2)
+    if not keys:
+        return saver_def
+    names = sorted(keys)
+    stored = {"tensor_names": [keys[name] for name in names], "shape_and_slices": [""] * len(names)}
+    with graph.as_default(), tf.name_scope("save"):
+        prefix = tf.placeholder_with_default("variables", [], name="Const")
+        variables = [graph.get_operation_by_name(name) for name in names]
+        dtypes = [tf.as_dtype(op.get_attr("dtype")).base_dtype for op in variables]
+        restored = tf.raw_ops.RestoreV2(prefix=prefix, dtypes=dtypes, **stored)
+        done = tf.group(*[_assigned(op, tensor) for op, tensor in zip(variables, restored)], name="restore_all")
+        # TF Serving never saves; Python's loader wants to know how.
+        values = [_value(op, dtype) for op, dtype in zip(variables, dtypes)]
+        with tf.control_dependencies([tf.raw_ops.SaveV2(prefix=prefix, tensors=values, **stored)]):
+            saved = tf.identity(prefix, name="saved")
+    saver_def.filename_tensor_name = prefix.name
+    saver_def.save_tensor_name = saved.name
+    saver_def.restore_op_name = done.name
+    return saver_def
+
+
+def _assigned(op: tf.Operation, tensor: tf.Tensor) -> tf.Operation:
+    if op.type in RESOURCES:
+        return tf.raw_ops.AssignVariableOp(resource=op.outputs[0], value=tensor)
+    return tf.raw_ops.Assign(ref=op.outputs[0], value=tensor).op
+
+
+def _value(op: tf.Operation, dtype: tf.DType) -> tf.Tensor:
+    if op.type in RESOURCES:
+        return tf.raw_ops.ReadVariableOp(resource=op.outputs[0], dtype=dtype)
+    return op.outputs[0]

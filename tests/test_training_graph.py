@@ -1,0 +1,393 @@
+"""A training's own `.meta` is served: cut where it is asked, at its checkpoint's numbers, without a line of code."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from conftest import write_checkpoint
+
+from ckpt2saved import cc_loader
+from ckpt2saved.savedmodel import read_signature_defs
+from ckpt2saved.tf1 import SavedModel, tf, v1_control_flow
+
+CLASSES, WIDTH, HEIGHT = 6, 12, 8
+
+
+def features(images, batch=None):
+    """Logits [time, batch, classes] of images [batch, 8, width, 1], by hand-made layers; `batch` is wired in if given."""
+    kernel = tf.get_variable("conv/weights", [3, 3, 1, 4], initializer=tf.random_normal_initializer(seed=1))
+    found = tf.nn.relu(tf.nn.conv2d(images, kernel, [1, 1, 1, 1], "SAME"))
+    found = tf.transpose(tf.reduce_max(found, 1), [1, 0, 2])
+    if batch:
+        found = tf.concat([found, tf.ones([WIDTH, batch, 1])], 2)
+    depth = 5 if batch else 4
+    matrix = tf.get_variable("logits/weights", [depth, CLASSES], initializer=tf.random_normal_initializer(seed=2))
+    bias = tf.get_variable("logits/biases", [CLASSES], initializer=tf.random_normal_initializer(seed=3))
+    return tf.add(tf.tensordot(found, matrix, 1), bias, name="logits")
+
+
+def trained(path, build, step=100, average=False, **saver):
+    """A training of `build`, saved as training scripts save it; returns the prefix."""
+    with tf.Graph().as_default(), v1_control_flow(), tf.Session() as session:
+        loss = build()
+        count = tf.train.get_or_create_global_step()
+        train = tf.train.AdamOptimizer(0.1).minimize(loss, global_step=count) if loss is not None else tf.no_op()
+        if average:
+            averages = tf.train.ExponentialMovingAverage(0.5)
+            with tf.control_dependencies([train]):
+                train = averages.apply(tf.trainable_variables())
+        session.run([tf.global_variables_initializer(), tf.tables_initializer()])
+        if average:
+            session.run(tf.assign_add(tf.trainable_variables()[0], tf.ones([3, 3, 1, 4])).op)
+        session.run(tf.assign(count, step).op)
+        saver = tf.train.Saver(**saver)
+        return saver.save(session, str(path / "model.ckpt"), global_step=step)
+
+
+def training():
+    """Images and labels by placeholders, a CTC loss, a beam search beside it."""
+    images = tf.placeholder(tf.float32, [None, HEIGHT, None, 1], name="images")
+    lengths = tf.placeholder(tf.int32, [None], name="lengths")
+    labels = tf.sparse_placeholder(tf.int32, name="labels")
+    logits = features(images)
+    tf.nn.ctc_beam_search_decoder(logits, lengths, beam_width=3, merge_repeated=False)
+    return tf.reduce_mean(tf.nn.ctc_loss(labels, logits, lengths))
+
+
+def asked(path, signature="serving_default", **inputs):
+    """The answers of a published version, by TF Serving's own loader."""
+    library = cc_loader.find_library()
+    signature_def = read_signature_defs(path)[signature]
+    feeds = {signature_def.inputs[key].name: value for key, value in inputs.items()}
+    names = {key: info.name for key, info in signature_def.outputs.items()}
+    with cc_loader.loaded(library, path) as loaded:
+        return dict(zip(names, loaded.run(list(names.values()), feeds)))
+
+
+def of_training(prefix, fetches, **inputs):
+    """The answers of the training's graph itself, by the script that everybody writes."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.train.import_meta_graph(prefix + ".meta").restore(session, prefix)
+        return session.run(fetches, {name + ":0": value for name, value in inputs.items()})
+
+
+def lines(batch=2, width=WIDTH, seed=0):
+    return np.random.RandomState(seed).uniform(0, 1, (batch, HEIGHT, width, 1)).astype("float32")
+
+
+CRNN = ["--input", "image=images:0", "--input", "steps=lengths:0", "--output", "logits"]
+SPARSE = ["--output=indices=CTCBeamSearchDecoder:0", "--output=values=CTCBeamSearchDecoder:1"]
+
+
+@pytest.fixture(scope="session")
+def prefix(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("training"), training)
+
+
+def test_a_command_line_alone(run, tmp_path, prefix):
+    """Tensors by name; labels, loss and optimizer stay behind, and the lengths to compare on are found out."""
+    result = run("export", "--checkpoint", prefix, *CRNN, *SPARSE, "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "fast in place of CTCBeamSearchDecoder (beam_width 3)" in result.output
+    for batch, width in ((2, 12), (5, 20)):
+        image, steps = lines(batch, width), np.arange(width - batch, width, dtype="int32")
+        found = asked(tmp_path / "1", image=image, steps=steps)
+        names = {"logits": "logits:0", "indices": "CTCBeamSearchDecoder:0", "values": "CTCBeamSearchDecoder:1"}
+        wanted = of_training(prefix, names, images=image, lengths=steps)
+        np.testing.assert_allclose(found.pop("logits"), wanted.pop("logits"), atol=1e-5)
+        for key, value in wanted.items():
+            np.testing.assert_array_equal(found[key], value)
+    saved_model = SavedModel()
+    saved_model.ParseFromString((tmp_path / "1" / "saved_model.pb").read_bytes())
+    graph_def = saved_model.meta_graphs[0].graph_def
+    assert {node.name for node in graph_def.node if node.op == "Placeholder"} == {"images", "lengths"}
+    assert not [node.name for node in graph_def.node if node.name.startswith(("gradients", "CTCLoss", "Adam"))]
+    assert sorted(
+        tf.train.NewCheckpointReader(str(tmp_path / "1/variables/variables")).get_variable_to_shape_map()
+    ) == [
+        "conv/weights",
+        "logits/biases",
+        "logits/weights",
+    ]
+
+
+SIGNATURE = """
+format: 1
+signatures:
+  serving_default:
+    inputs:
+      image: {tensor: "images:0", dtype: float32, shape: [batch, 8, width, 1]}
+      steps: {tensor: "lengths:0", dtype: int32, shape: [batch]}
+    outputs:
+      logits: {tensor: "logits:0", dtype: float32, shape: [time, batch, 6]}
+parity:
+  - dims: {batch: 2, width: 9}
+    inputs: {image: {uniform: [0, 1]}, steps: {values: [9, 4]}}
+"""
+
+
+def test_a_signature_file_without_a_graph_means_the_meta(run, tmp_path, prefix):
+    """A user's own file, with the graph that lies beside the checkpoint."""
+    own = tmp_path / "own.yaml"
+    own.write_text(SIGNATURE)
+    result = run("export", "--model", own, "--checkpoint", prefix, "-o", tmp_path / "base")
+    assert result.exit_code == 0, result.output
+    found = asked(tmp_path / "base" / "1", image=lines(), steps=np.array([3, 4], "int32"))
+    wanted = of_training(prefix, "logits:0", images=lines())
+    np.testing.assert_allclose(found["logits"], wanted, atol=1e-5)
+    provenance = json.loads((tmp_path / "base/1/assets.extra/ckpt2saved.json").read_text())
+    assert (provenance["graph"], provenance["edits"]) == ({"builder": "meta", "options": {}}, [])
+
+
+def test_any_tensor_can_be_the_input(run, tmp_path):
+    """An input pipeline ends where the cut is: the queue, the reader and the decoding of images stay behind."""
+
+    def build():
+        names = tf.train.string_input_producer(["none.png"], shuffle=False)
+        image = tf.image.decode_png(tf.read_file(names.dequeue()), channels=1)
+        image = tf.reshape(tf.cast(image, tf.float32), [HEIGHT, WIDTH, 1])
+        batch = tf.train.batch([image], 2)
+        return tf.reduce_sum(features(tf.identity(batch, name="queued")))
+
+    prefix = trained(tmp_path, build)
+    naive = run("export", "--checkpoint", prefix, "--input", "x=read/never", "--output", "logits", "-o", tmp_path / "m")
+    assert naive.exit_code == 1
+    assert "x: the graph has no node 'read/never'" in naive.output or "signatures.serving_default" in naive.output
+    opened = ["--input", "image=queued:0[batch,8,width,1]", "--output", "logits"]
+    result = run("export", "--checkpoint", prefix, *opened, "-o", tmp_path / "m")
+    assert result.exit_code == 1 and "Tensordot" in result.output and "Reshape" in result.output, result.output
+    result = run("export", "--checkpoint", prefix, "--input", "image=queued", *opened[2:], "-o", tmp_path / "m")
+    assert result.exit_code == 0, result.output
+    found = asked(tmp_path / "m" / "1", image=lines())["logits"]
+    np.testing.assert_allclose(found, of_training(prefix, "logits:0", queued=lines()), atol=1e-5)
+
+
+def test_a_batch_that_is_wired_in_is_named(run, tmp_path):
+    """What fixes it is said; asked for with the size of training it is served."""
+
+    def build():
+        return tf.reduce_sum(features(tf.placeholder(tf.float32, [4, HEIGHT, WIDTH, 1], name="images"), batch=4))
+
+    prefix = trained(tmp_path, build)
+    opened = ["--checkpoint", prefix, "--input", "images[batch,8,12,1]", "--output", "logits", "-o", tmp_path / "m"]
+    result = run("export", *opened)
+    assert result.exit_code == 1
+    assert "a size from training stands in it" in result.output and "'concat" in result.output.replace("{{node ", "'")
+    fixed = [argument.replace("batch,", "4,") for argument in map(str, opened)]
+    assert run("export", *fixed).exit_code == 0
+    found = asked(tmp_path / "m" / "1", images=lines(4))
+    np.testing.assert_allclose(found["logits"], of_training(prefix, "logits:0", images=lines(4)), atol=1e-5)
+
+
+def test_a_decoder_is_appended(run, tmp_path, prefix):
+    """To a graph that has none, or another one: in the sparse form and the dense one."""
+    arguments = ["--checkpoint", prefix, "--input", "image=images:0", "--decode", "logits", "--beam-width", "7"]
+    result = run("export", *arguments, "--top-paths", "2", "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    logits = of_training(prefix, "logits:0", images=lines(3))
+    with tf.Graph().as_default(), tf.Session() as session:
+        decoder = tf.nn.ctc_beam_search_decoder(logits, [WIDTH] * 3, beam_width=7, top_paths=2, merge_repeated=False)
+        paths, score = session.run(decoder)
+    found = asked(tmp_path / "1", image=lines(3))
+    for path, suffix in zip(paths, ("", "_2")):
+        np.testing.assert_array_equal(found["output_indices" + suffix], path.indices)
+        np.testing.assert_array_equal(found["output_values" + suffix], path.values)
+        np.testing.assert_array_equal(found["output_shape" + suffix], path.dense_shape)
+    dense = asked(tmp_path / "1", signature="dense", image=lines(3))
+    assert [row[row >= 0].tolist() for row in dense["ids"]] == [
+        paths[0].values[paths[0].indices[:, 0] == line].tolist() for line in range(3)
+    ]
+    np.testing.assert_allclose(dense["score"], score[:, 0], rtol=1e-4)
+
+
+def test_the_decoders_lengths_can_be_an_input(run, tmp_path, prefix):
+    """--sequence-length names the tensor that says how many steps count."""
+    arguments = [
+        "--checkpoint",
+        prefix,
+        "--input",
+        "image=images:0",
+        "--input",
+        "steps=lengths:0",
+        "--decode",
+        "logits",
+    ]
+    result = run("export", *arguments, "--sequence-length", "lengths", "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    found = asked(tmp_path / "1", signature="dense", image=lines(2), steps=np.array([12, 0], "int32"))
+    assert found["lengths"][0] > 0 and found["lengths"][1] == 0
+
+
+def test_averages_need_a_choice(run, tmp_path):
+    """The checkpoint has both, the graph does not say which: never guessed."""
+    prefix = trained(tmp_path, training, average=True)
+    result = run("export", "--checkpoint", prefix, *CRNN, "-o", tmp_path / "m")
+    assert result.exit_code == 2
+    assert "pass --weights ema (the averages) or --weights raw (the variables themselves)" in result.output
+    answers = {}
+    for kind in ("raw", "ema"):
+        result = run("export", "--checkpoint", prefix, *CRNN, "--weights", kind, "-o", tmp_path / kind)
+        assert result.exit_code == 0, result.output
+        answers[kind] = asked(tmp_path / kind / "1", image=lines(), steps=np.array([12, 12], "int32"))["logits"]
+    np.testing.assert_allclose(answers["raw"], of_training(prefix, "logits:0", images=lines()), atol=1e-5)
+    assert np.abs(answers["raw"] - answers["ema"]).max() > 0.1
+    own = tmp_path / "own.yaml"
+    own.write_text(SIGNATURE + "graph: {weights: ema}\n")
+    assert run("export", "--model", own, "--checkpoint", prefix, "-o", tmp_path / "own").exit_code == 0
+    found = asked(tmp_path / "own" / "1", image=lines(), steps=np.array([12, 12], "int32"))["logits"]
+    np.testing.assert_array_equal(found, answers["ema"])
+
+
+def test_renamed_variables_are_found_by_a_map(run, tmp_path, prefix):
+    """The usual renamings are offered in the error, and what is offered works."""
+    reader = tf.train.NewCheckpointReader(prefix)
+    names = {"conv/weights": "conv/kernel", "logits/weights": "logits/kernel", "logits/biases": "logits/bias"}
+    renamed = write_checkpoint(tmp_path / "new", {new: reader.get_tensor(old) for old, new in names.items()})
+    arguments = ["--graph", prefix + ".meta", "--checkpoint", renamed, *CRNN, "-o", tmp_path / "m"]
+    result = run("export", *arguments)
+    assert result.exit_code == 1
+    assert "--map 'weights$=kernel' finds 2 of them, --map 'biases$=bias' finds 1 of them" in result.output
+    result = run("export", *arguments, "--map", "weights$=kernel", "--map", "biases$=bias")
+    assert result.exit_code == 0, result.output
+    found = asked(tmp_path / "m" / "1", image=lines(), steps=np.array([12, 12], "int32"))
+    np.testing.assert_allclose(found["logits"], of_training(prefix, "logits:0", images=lines()), atol=1e-5)
+    scoped = write_checkpoint(tmp_path / "scoped", {"net/" + old: reader.get_tensor(old) for old in names})
+    result = run("export", "--graph", prefix + ".meta", "--checkpoint", scoped, *CRNN, "-o", tmp_path / "s")
+    assert "--map '^=net/' finds 3 of them" in result.output
+
+
+def charset(path):
+    file = path / "charset.txt"
+    file.write_text("\n".join("abcdef") + "\n")
+    return file
+
+
+@pytest.mark.parametrize("kind", ["constants", "a file"])
+def test_lookup_tables_are_filled(run, tmp_path, kind):
+    """By the graph's own constants, or from a file that goes into the SavedModel's assets."""
+    file = charset(tmp_path)
+
+    def build():
+        keys = tf.constant(list(range(6)), tf.int64)
+        if kind == "constants":
+            filler = tf.lookup.KeyValueTensorInitializer(keys, tf.constant([10, 20, 30, 40, 50, 60], tf.int64))
+            table = tf.lookup.StaticHashTable(filler, -1)
+        else:
+            filler = tf.lookup.TextFileInitializer(
+                str(file), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
+            )
+            table = tf.lookup.StaticHashTable(filler, -1)
+        logits = features(tf.placeholder(tf.float32, [None, HEIGHT, None, 1], name="images"))
+        best = tf.argmax(logits, 2)
+        if kind != "constants":
+            best = tf.gather(tf.constant(list("fedcba")), best)
+        tf.identity(table.lookup(best), name="found")
+        return tf.reduce_sum(logits)
+
+    prefix = trained(tmp_path, build)
+    result = run("export", "--checkpoint", prefix, "--input", "images", "--output", "found", "-o", tmp_path / "m")
+    assert result.exit_code == 0, result.output
+    file.unlink()
+    best = of_training(prefix, "logits:0", images=lines()).argmax(2)
+    wanted = 10 * best + 10 if kind == "constants" else 5 - best
+    np.testing.assert_array_equal(asked(tmp_path / "m" / "1", images=lines())["found"], wanted)
+    if kind == "a file":
+        assert (tmp_path / "m" / "1" / "assets" / "charset.txt").read_text() == "\n".join("abcdef") + "\n"
+        again = run("export", "--checkpoint", prefix, "--input", "images", "--output", "found", "-o", tmp_path / "m")
+        assert again.exit_code == 3 and "charset.txt, which is not there" in again.output
+
+
+@pytest.mark.parametrize(
+    "arguments, code, said",
+    [
+        pytest.param(
+            ["--input", "image=image:0", "--output", "logits"],
+            1,
+            "signatures.serving_default.inputs.image: the graph has no node 'image'; did you mean images",
+            id="misspelt",
+        ),
+        pytest.param(
+            ["--input", "images", "--output", "logits:4"],
+            1,
+            "'logits:4' has 1 outputs, from logits:0 on",
+            id="no-such-output",
+        ),
+        pytest.param(
+            ["--input", "x=lengths", "--output", "Const"],
+            3,
+            "no output depends on lengths:0: cut nearer to the outputs",
+            id="input-for-nothing",
+        ),
+        pytest.param(
+            ["--input", "images", "--output", "CTCBeamSearchDecoder"],
+            3,
+            "lengths (Placeholder): nothing feeds it when it is served; make it an input",
+            id="input-missing",
+        ),
+        pytest.param(["--output", "logits"], 2, "--input NAME=TENSOR is missing", id="no-inputs"),
+        pytest.param(["--input", "images"], 2, "--output NAME=TENSOR is missing", id="no-outputs"),
+        pytest.param(
+            ["--input", "a=images", "--input", "a=lengths", "--output", "logits"],
+            2,
+            "--input a: this name is given twice",
+            id="twice",
+        ),
+        pytest.param(["--model", "crnn", "--input", "images"], 2, "or --model, not both", id="model-and-input"),
+        pytest.param(["--model", "crnn", "--set", "is_train=false"], 2, "--set: only for a training's", id="set"),
+        pytest.param(["--model", "crnn", "--beam-width", "3"], 2, "--beam-width: only with --decode", id="beam"),
+        pytest.param(["--input", "x=images[a b]", "--output", "logits"], 2, "neither a size nor a name", id="shape"),
+        pytest.param(["--input", "images", "--output", "logits", "--map", "(=x"], 2, "no regular expression", id="map"),
+        pytest.param(
+            ["--input", "images[batch,8,9]", "--output", "logits"], 1, "does not take inputs of these shapes", id="rank"
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(run, tmp_path, prefix, arguments, code, said):
+    """Each with what to do about it, and nothing is published."""
+    result = run("export", "--checkpoint", prefix, *arguments, "-o", tmp_path / "m")
+    assert result.exit_code == code, result.output
+    assert said in result.output, result.output
+    assert not (tmp_path / "m").exists() or not list((tmp_path / "m").iterdir())
+
+
+def test_what_no_optimizer_touched_is_noted(run, tmp_path):
+    """The validation tower shares a layer with the training's, and ends in one of its own that was never trained."""
+
+    def build():
+        images = tf.placeholder(tf.float32, [None, HEIGHT, None, 1], name="images")
+        with tf.variable_scope("net"):
+            loss = tf.reduce_sum(features(images))
+        with tf.variable_scope("net", reuse=True):
+            kernel = tf.get_variable("conv/weights", [3, 3, 1, 4])
+        shared = tf.reduce_max(tf.nn.conv2d(images, kernel, [1, 1, 1, 1], "SAME"), 1)
+        own = tf.get_variable("validation/weights", [4, CLASSES])
+        tf.tensordot(shared, own, 1, name="validated")
+        return loss
+
+    prefix = trained(tmp_path, build)
+    arguments = ["--checkpoint", prefix, "--input", "images", "-o", tmp_path / "m"]
+    result = run("export", *arguments, "--output", "validated")
+    assert result.exit_code == 0, result.output
+    assert (
+        "note        no optimizer slots for validation/weights, as there are for others: frozen, or of" in result.output
+    )
+    assert "no optimizer slots" not in run("export", *arguments, "--output", "net/logits").output
+
+
+def test_no_meta_is_said(run, tmp_path, prefix):
+    """A checkpoint alone has no graph."""
+    reader = tf.train.NewCheckpointReader(prefix)
+    alone = write_checkpoint(tmp_path / "alone", {"conv/weights": reader.get_tensor("conv/weights")})
+    result = run("export", "--checkpoint", alone, *CRNN, "-o", tmp_path / "m")
+    assert result.exit_code == 1 and "there is no alone.meta, the training's graph" in result.output
+
+
+@pytest.mark.parametrize("content", [b"", b"no graph", b"\x0a\x00" * 9], ids=["empty", "text", "bytes"])
+def test_a_broken_meta_is_said(run, tmp_path, prefix, content):
+    """Whatever lies there under that name."""
+    broken = tmp_path / "broken.meta"
+    broken.write_bytes(content)
+    result = run("export", "--graph", broken, "--checkpoint", prefix, *CRNN, "-o", tmp_path / "m")
+    assert result.exit_code == 1 and str(broken) in result.output and "Traceback" not in result.output
