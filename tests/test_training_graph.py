@@ -352,6 +352,48 @@ def test_what_does_not_fit_is_refused(run, tmp_path, prefix, arguments, code, sa
     assert not (tmp_path / "m").exists() or not list((tmp_path / "m").iterdir())
 
 
+def test_a_signature_file_can_ask_for_a_decoder(run, tmp_path, prefix):
+    """What --decode says, in a file."""
+    own = tmp_path / "own.yaml"
+    text = SIGNATURE + "graph: {decode: {logits: 'logits:0', beam_width: 4, merge_repeated: true}}\n"
+    own.write_text(
+        text.replace(
+            "      logits: {tensor",
+            "      ids: {tensor: ids, dtype: int64, shape: [batch, time]}\n      logits: {tensor",
+        )
+    )
+    result = run("export", "--model", own, "--checkpoint", prefix, "-o", tmp_path / "base")
+    assert result.exit_code == 0, result.output
+    assert "fast in place of CTCBeamSearchDecoder (beam_width 4)" in result.output
+    logits = of_training(prefix, "logits:0", images=lines(3))
+    with tf.Graph().as_default(), tf.Session() as session:
+        (best,), _ = tf.nn.ctc_beam_search_decoder(logits, [WIDTH] * 3, beam_width=4, merge_repeated=True)
+        wanted = session.run(best).values
+    ids = asked(tmp_path / "base" / "1", image=lines(3), steps=np.ones(3, "int32"))["ids"]
+    np.testing.assert_array_equal(ids[ids >= 0], wanted)
+
+
+def test_training_ops_are_kept_only_to_be_refused(run, tmp_path):
+    """Dropout is taken out, and what it would have served is other numbers at each call."""
+
+    def build():
+        images = tf.placeholder(tf.float32, [None, HEIGHT, None, 1], name="images")
+        return tf.reduce_sum(tf.nn.dropout(features(images), rate=0.5, name="dropout"), name="loss")
+
+    prefix = trained(tmp_path, build)
+    arguments = ["--checkpoint", prefix, "--input", "images", "--output", "sum=loss", "-o", tmp_path / "m"]
+    kept = run("export", *arguments, "--keep-training-ops")
+    assert kept.exit_code == 3 and "it is random (dropout?)" in kept.output
+    result = run("export", *arguments)
+    assert result.exit_code == 0 and "edited      dropout: bypassed" in result.output, result.output
+    wanted = of_training(prefix, "logits:0", images=lines()).sum()
+    naive = [of_training(prefix, "loss:0", images=lines()) for _ in range(2)]
+    assert naive[0] != naive[1] and abs(naive[0] - wanted) > 0.1
+    np.testing.assert_allclose(asked(tmp_path / "m" / "1", images=lines())["sum"], wanted, rtol=1e-4)
+    provenance = json.loads((tmp_path / "m/1/assets.extra/ckpt2saved.json").read_text())
+    assert [edit["kind"] for edit in provenance["edits"]] == ["dropout"]
+
+
 def test_what_no_optimizer_touched_is_noted(run, tmp_path):
     """The validation tower shares a layer with the training's, and ends in one of its own that was never trained."""
 
