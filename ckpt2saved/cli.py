@@ -165,9 +165,8 @@ class _RenameType(click.ParamType):
 @option(
     "--ctc-decoder",
     type=click.Choice(["fast", "stock", "greedy"]),
-    default="fast",
-    show_default=True,
-    help="fast: TensorFlow's beam search from stock ops, the same answers; greedy: no search, other answers.",
+    help="fast: TensorFlow's beam search from stock ops, the same answers; greedy: no search, other answers. "
+    "Default: fast, or stock where parity shows that fast answers differently.",
 )
 @option(
     "--option",

@@ -14,7 +14,6 @@ class Ckpt2SavedError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
-        self.summary = message
         self.problems = tuple(problems)
         super().__init__("\n  - ".join((message,) + self.problems))
 

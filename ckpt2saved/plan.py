@@ -24,7 +24,7 @@ class Plan:
     requested: Optional[int]  # the version asked for; None: the next one when it is published
     number: int  # the version that this is, if nobody else publishes meanwhile
     weights: str
-    ctc_decoder: str
+    ctc_decoder: Optional[str]  # None: fast, and stock where that answers differently
     python_path: Tuple[Path, ...]  # where the user's own builder is looked for first
     parity: bool
     dry_run: bool
@@ -37,7 +37,7 @@ def plan_export(
     base: Path,
     version: Optional[int] = None,
     weights: str = "auto",
-    ctc_decoder: str = "fast",
+    ctc_decoder: Optional[str] = None,
     options: Mapping[str, Scalar] = {},
     graph: Optional[str] = None,
     inputs: Sequence[TensorSpec] = (),
