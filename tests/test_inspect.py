@@ -440,6 +440,21 @@ def test_a_signature_file_is_written_and_never_replaced(queues, detector, tmp_pa
     assert run("inspect", detector, "--write-signature", path, "--force").exit_code == 0
 
 
+def test_outputs_end_where_a_handwritten_loss_begins(tmp_path, inspected):
+    """A softmax written out as Keras writes it, clipped for a logarithm, and boxes that a loss adds up as they are."""
+    with tf.Graph().as_default():
+        image = tf.placeholder(tf.float32, [None, 8, 8, 3], name="image")
+        label = tf.placeholder(tf.float32, [None, 8, 8, 5], name="label")
+        features = tf.nn.conv2d(image, weights("conv/W", 3, 3, 3, 6), [1, 1, 1, 1], "SAME")
+        boxes = tf.nn.bias_add(tf.tensordot(features, weights("boxes/W", 6, 4), 1), weights("boxes/b", 4), name="boxes")
+        powers = tf.exp(tf.nn.bias_add(tf.tensordot(features, weights("fc/W", 6, 5), 1), weights("fc/b", 5)))
+        classes = tf.divide(powers, tf.reduce_sum(powers, 3, keepdims=True), name="classes")
+        shares = classes / tf.reduce_sum(classes, 3, keepdims=True)
+        entropy = -tf.reduce_sum(label * tf.log(tf.minimum(tf.maximum(shares, 1e-7), 1 - 1e-7)))
+        content = inspected(save(tmp_path, loss=entropy + tf.reduce_sum(boxes)))
+    assert {output["tensor"] for output in content["graph"]["outputs"]} == {"boxes:0", "classes:0"}
+
+
 def test_switches_and_choices_stand_in_the_signature_file(tmp_path, placeholders, run):
     """A switch with a known value is set; the second decoder is a choice."""
     path = tmp_path / "ocr.yaml"

@@ -23,6 +23,8 @@ _VIEWS = (
 )
 _WITH_BY_PRODUCTS = re.compile(r"(Exit|(Stateless)?While|FusedBatchNorm\w*|BlockLSTM\w*|LSTMBlockCell|CudnnRNN\w*)\Z")
 _CROSS_ENTROPY = re.compile(r"\w*(CrossEntropy|Softmax|LogSoftmax|Sigmoid|Softplus|Log)\w*\Z")
+_CLIPS = ("Maximum", "Minimum", "ClipByValue", "Add", "AddV2")
+_PROBABILITIES = ("Softmax", "LogSoftmax", "Sigmoid")
 _BOXES = re.compile(r"(?i).*(bbox|box|delta|geo|loc|regress|offset|coord)")
 _GENERIC = re.compile(
     r"(Placeholder|PlaceholderWithDefault|IteratorGetNext|Cast|Reshape|Squeeze|ExpandDims|transpose|Transpose|Softmax|"
@@ -98,7 +100,7 @@ def find_heads(network: Network, known: Sequence[str] = ()) -> List[Output]:
     for name in network.pure:
         for output in network.flow.nodes[name].outputs:
             if _is_end(network, output):
-                roots[_root(network, output.name)] = None
+                roots[_before_loss(network, _root(network, output.name))] = None
     weighted = [output.name for name in network.weighted for output in network.flow.nodes[name].outputs]
     computed = network.reach(weighted) | network.weighted
     order = {name: number for number, name in enumerate(network.flow.nodes)}
@@ -127,7 +129,36 @@ def _is_end(network: Network, tensor: Tensor) -> bool:
     takers = _takers(network, tensor)
     if any(taker.name in network.tainted or taker in network.blocked for taker in takers):
         return True
-    return not any(_takers(network, output) for output in maker.outputs)
+    left = [taker for output in maker.outputs for taker in _takers(network, output)]
+    # A sum of everything is a loss, whatever it is a loss of.
+    return not any(not output.is_scalar for taker in left for output in taker.outputs)
+
+
+def _before_loss(network: Network, root: str) -> str:
+    """The probabilities that a loss takes the logarithm of, where that is how `root` was made."""
+    if network.flow.maker(root).op == "Log":
+        return _clipped(network, network.flow.maker(root).inputs[0])
+    found = [
+        node.outputs[0].name
+        for node in (network.flow.nodes[name] for name in network.flow.upstream([root]) & network.pure)
+        if node.op in _PROBABILITIES and not _leads_to_weights(network, node.outputs[0].name)
+    ]
+    return found[0] if len(found) == 1 and network.flow.maker(root).op not in ("ArgMax", "ArgMin") else root
+
+
+def _clipped(network: Network, tensor: str) -> str:
+    """What was kept away from 0, and made to add up to 1, before its logarithm was taken."""
+    node = network.flow.maker(tensor)
+    while node.op in _CLIPS or (node.op == "RealDiv" and _is_share(network, node)):
+        tensor = node.inputs[0]
+        node = network.flow.maker(tensor)
+    return tensor
+
+
+def _is_share(network: Network, node: Node) -> bool:
+    """Whether numbers are divided by their sum, unless that makes the probabilities themselves (of exponentials)."""
+    total = network.flow.maker(node.inputs[1])
+    return total.op == "Sum" and total.inputs[:1] == node.inputs[:1] and network.flow.maker(node.inputs[0]).op != "Exp"
 
 
 def _is_by_product(network: Network, root: str) -> bool:
@@ -214,10 +245,19 @@ def _next(network: Network, node: Node) -> List[Node]:
 
 
 def _of_most_weights(network: Network, heads: Sequence[Output]) -> List[Output]:
-    """Without what hangs on a small part of the network, such as a picture for a summary."""
-    counts = {head.tensor: len(network.weights_of([head.tensor])) for head in heads}
-    most = max(counts.values()) if counts else 0
-    return [head for head in heads if counts[head.tensor] * 2 > most]
+    """Without what hangs on a small part of the network, such as a picture for a summary.
+
+    What depends on fewer weights than another, and does not say what it is, such as a layer's last state, comes last.
+    """
+    weights = {head.tensor: network.weights_of([head.tensor]) for head in heads}
+    most = max(map(len, weights.values())) if weights else 0
+    likely = [head for head in heads if len(weights[head.tensor]) * 2 > most]
+    partly = {
+        head.tensor
+        for head in likely
+        if head.kind == "values" and any(weights[head.tensor] < weights[other.tensor] for other in likely)
+    }
+    return sorted(likely, key=lambda head: head.tensor in partly)
 
 
 def key_of(tensor: str, fallback: str) -> str:
