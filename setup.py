@@ -42,6 +42,7 @@ setup(
         "ckpt2saved.graphs",
         "ckpt2saved.inference",
         "ckpt2saved.inspection",
+        "ckpt2saved.serving",
         "ckpt2saved.versions",
         "ckpt2saved.signatures",
     ],

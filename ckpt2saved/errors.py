@@ -36,6 +36,10 @@ class VersionError(Ckpt2SavedError):
     """A version could not be published, found or deleted."""
 
 
+class ServingError(Ckpt2SavedError):
+    """A server could not be configured for these models, or not be started."""
+
+
 class TensorFlowError(Ckpt2SavedError):
     """TensorFlow is absent, or this one can't do what is asked."""
 

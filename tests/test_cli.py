@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ["bench", "export", "bump-version", "inspect", "list", "prune"]
+COMMANDS = ["bench", "export", "bump-version", "inspect", "list", "prune", "serving-config"]
 PLAIN_MODULES = [
     "cli",
     "checkpoint_files",
@@ -21,6 +21,8 @@ PLAIN_MODULES = [
     "inspection.target",
     "narration",
     "plan",
+    "serving.configuration",
+    "serving.page",
     "signature",
     "tables",
     "versions",
@@ -129,6 +131,8 @@ def test_without_tensorflow_export_says_which_line_installs_it(tmp_path):
         (["prune", "nowhere"], 1, "nowhere"),
         (["list", "nowhere"], 1, "nowhere"),
         (["bump-version", "nowhere"], 1, "nowhere"),
+        (["serving-config", "nowhere", "-o", "x"], 1, "nowhere: there is no such directory"),
+        (["serving-config", "nowhere", "-o", "x", "--serving", "latest"], 2, "'latest' is no release"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_message(tmp_path, arguments, code, message):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Iterator, List, Set, Tuple
 
 from ckpt2saved.versions.base import PathLike, may_access
+from ckpt2saved.wire import Malformed, fields
 
 _INDEX = "variables/variables.index"
 _WITHOUT_VALUES = "TF Serving would load the version without a value in any variable"
@@ -19,11 +20,6 @@ _TABLE_MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
 # Fields of the messages SavedModel and MetaGraphDef.
 _META_GRAPHS = 2
 _SAVER_DEF = 3
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-
-
-class _Malformed(Exception):
-    """The bytes are no protobuf message, or not all of one."""
 
 
 def health(version_dir: PathLike) -> Tuple[str, ...]:
@@ -92,8 +88,8 @@ def _graph_problems(directory: Path) -> List[str]:
         return ["saved_model.pb: empty"]
     with binary.open("rb") as file:
         try:
-            meta_graphs = [span for number, span in _fields(file, 0, size) if number == _META_GRAPHS]
-        except _Malformed:
+            meta_graphs = [span for number, span in fields(file, 0, size) if number == _META_GRAPHS]
+        except Malformed:
             return ["saved_model.pb: truncated after {} bytes; copy it again, whole".format(size)]
         if not meta_graphs:
             return ["saved_model.pb: truncated or of something else: no meta graph in its {} bytes".format(size)]
@@ -136,41 +132,6 @@ def _missing_shards(present: Set[Tuple[int, int]]) -> List[str]:
 def _restores_variables(file: BinaryIO, start: int, end: int) -> bool:
     """Whether the meta graph names a restore op: TensorFlow's writers leave it out if there is no variable."""
     try:
-        return any(number == _SAVER_DEF for number, _ in _fields(file, start, end))
-    except _Malformed:
+        return any(number == _SAVER_DEF for number, _ in fields(file, start, end))
+    except Malformed:
         return False  # the loader will say so; nothing can be concluded here
-
-
-def _fields(file: BinaryIO, start: int, end: int) -> Iterator[Tuple[int, Tuple[int, int]]]:
-    """Number and span of every field of the message between two offsets; reads no field's content."""
-    position = start
-    while position < end:
-        file.seek(position)
-        key = _varint(file)
-        wire_type = key & 7
-        if wire_type == _BYTES:
-            length = _varint(file)
-        elif wire_type in (_FIXED64, _FIXED32):
-            length = 8 if wire_type == _FIXED64 else 4
-        elif wire_type == _VARINT:
-            _varint(file)
-            length = 0
-        else:
-            raise _Malformed
-        content = file.tell()
-        position = content + length
-        if position > end or key >> 3 == 0:
-            raise _Malformed
-        yield key >> 3, (content, position)
-
-
-def _varint(file: BinaryIO) -> int:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = file.read(1)
-        if not byte:
-            raise _Malformed
-        value |= (byte[0] & 0x7F) << shift
-        if byte[0] < 0x80:
-            return value
-    raise _Malformed

@@ -1,0 +1,107 @@
+"""Whether a model's answers survive TF Serving's batching, which cuts them apart by their first dimension."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from ckpt2saved.errors import NotServable
+from ckpt2saved.serving.models import Model
+from ckpt2saved.serving.saved_signatures import SavedSignature, SavedTensor, read_signatures
+
+DEFAULT_SIGNATURE = "serving_default"
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How a server puts requests together."""
+
+    max_batch_size: int = 32
+    timeout_micros: int = 5000
+    pad_inputs: bool = False
+    threads: Optional[int] = None  # None: as many as the machine has cores
+
+
+def check_batching(models: Sequence[Model], asked: Sequence[str]) -> Tuple[str, ...]:
+    """Refuse models that batching breaks; what to know about the others, a line each.
+
+    Clients ask for serving_default, or of a model that has them for the signatures in `asked`.
+    """
+    problems, remarks = [], []  # type: List[str], List[str]
+    seen = set()
+    for model in models:
+        for version in model.loaded:
+            signatures = read_signatures(version.path)
+            seen.update(signatures)
+            names = [name for name in asked if name in signatures] or [DEFAULT_SIGNATURE]
+            for name in names:
+                where = "{}, signature {}".format(version.path, name)
+                if name not in signatures:
+                    problems.append("{}: there is none; expected one of {}".format(where, _list(signatures)))
+                    continue
+                reasons = batching_problems(signatures[name])
+                if reasons:
+                    problems.append("{}: {}; {}".format(where, "; ".join(reasons), _way_out(signatures)))
+                remarks += _varying(model, signatures[name])
+    problems += ["--batched-signature: no model has a signature {}".format(name) for name in asked if name not in seen]
+    if problems:
+        raise NotServable(
+            "batching would make requests fail, as TF Serving cuts every answer apart by its first dimension, which "
+            "must be the batch; nothing was written",
+            problems,
+        )
+    return tuple(dict.fromkeys(remarks))
+
+
+def batching_problems(signature: SavedSignature) -> Tuple[str, ...]:
+    """Why requests for the signature fail on a server that batches; () if they don't."""
+    problems = []
+    for kind, tensors in (("input", signature.inputs), ("output", signature.outputs)):
+        for tensor in tensors:
+            problem = _problem(tensor)
+            if problem:
+                problems.append("{} {}{} {}".format(kind, tensor.key, _brackets(tensor.shape), problem))
+    return tuple(problems)
+
+
+def _problem(tensor: SavedTensor) -> Optional[str]:
+    if not tensor.name:
+        return "is a SparseTensor bound whole, which TF Serving can't fetch"
+    if tensor.shape is None:
+        return None  # unknown until it runs
+    if not tensor.shape:
+        return "has no dimension at all"
+    if tensor.shape[0] != -1:
+        return "is {} long whatever the batch".format(tensor.shape[0])
+    # Of a SparseTensor in three parts only output_shape gives itself away by its size.
+    if tensor.is_int64 and tensor.shape == (-1, 2) and tensor.key.endswith("indices"):
+        return "has a row for each value of a SparseTensor, not for each item of the batch"
+    return None
+
+
+def _way_out(signatures: Dict[str, SavedSignature]) -> str:
+    surviving = [name for name in sorted(signatures) if not batching_problems(signatures[name])]
+    if surviving:
+        return "signature {0} survives: have the clients ask for it, and pass --batched-signature {0}".format(
+            "dense" if "dense" in surviving else surviving[0]
+        )
+    return "export a signature with dense outputs [batch, …], as dense of the built-in crnn; or do without --batching"
+
+
+def _varying(model: Model, signature: SavedSignature) -> List[str]:
+    return [
+        "{}: requests that differ in the size of {}{} can't share a batch: they fail when they meet, unless clients "
+        "bring them to one size, or --pad-inputs fills them up with their first element".format(
+            model.name, tensor.key, _brackets(tensor.shape)
+        )
+        for tensor in signature.inputs
+        if tensor.shape and -1 in tensor.shape[1:]
+    ]
+
+
+def _brackets(shape: Optional[Sequence[int]]) -> str:
+    return "" if shape is None else " [{}]".format(", ".join("?" if size == -1 else str(size) for size in shape))
+
+
+def _list(names: Dict[str, SavedSignature]) -> str:
+    return ", ".join(sorted(names)) or "none"

@@ -1,0 +1,135 @@
+"""What a running server will do with the files, as against those that it has now."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from ckpt2saved.serving import kubernetes, textproto
+from ckpt2saved.serving.config_files import MODELS
+from ckpt2saved.serving.files import read_if_there
+from ckpt2saved.serving.policy import SPECIFIC
+from ckpt2saved.serving.server import REREADING_SECONDS, Server
+
+_TAKES_EFFECT = {
+    kubernetes.FILE: "kubectl apply hands {} on to the pods, and starts new ones for the rest".format(MODELS),
+}
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A model in a models.config."""
+
+    base_path: str
+    policy: Any
+    labels: Dict[str, Any]
+
+
+def what_changes(files: Mapping[str, str], server: Server) -> Tuple[str, ...]:
+    """A sentence for each thing that a server does that was started with the files that are there now."""
+    before = {name: read_if_there(server.directory / name) for name in files}
+    if before[MODELS] is None:
+        return _first(server)
+    sentences = []  # type: List[str]
+    try:
+        sentences += _models(_entries(before[MODELS] or ""), _entries(files[MODELS]), server)
+    except textproto.NotTextProto as error:
+        sentences.append("the {} that was there can't be read ({}), so nothing is known of it".format(MODELS, error))
+    if sentences:
+        sentences.insert(0, _when(server))
+    sentences += _unseen(before, server)
+    for name in sorted(files):
+        if name != MODELS and before[name] != files[name]:
+            state = "is new" if before[name] is None else "differs"
+            sentences.append(
+                "{} {}: {}".format(name, state, _TAKES_EFFECT.get(name, "the server must be started anew"))
+            )
+    return tuple(sentences) or ("nothing: the files are as they were",)
+
+
+def _unseen(before: Mapping[str, Optional[str]], server: Server) -> List[str]:
+    """A model in a directory that the server was not started with keeps it from seeing any model's new versions."""
+    starters = [text for name, text in before.items() if text is not None and not name.endswith(".config")]
+    return [
+        "{}: {} is not in a server that was started before; it would wait for it without end, and load nothing new of "
+        "any model meanwhile; start it anew, now".format(model.name, model.mount.server)
+        for model in server.models
+        if starters and not any(re.search(re.escape(model.mount.server) + r"(?![\w./-])", text) for text in starters)
+    ]
+
+
+def _first(server: Server) -> Tuple[str, ...]:
+    loads = ", ".join(
+        "{} {}".format(model.name, "+".join(str(version.number) for version in model.loaded)) for model in server.models
+    )
+    if any(model.policy.kind == SPECIFIC for model in server.models):
+        return ("once started it loads {}".format(loads),)
+    return ("once started it loads {}, and from then on every new version within seconds".format(loads),)
+
+
+def _when(server: Server) -> str:
+    if server.image.rereads_configuration:
+        return "it reads {} again within {} s, and then:".format(MODELS, REREADING_SECONDS)
+    return "a server before 1.15 reads {} at its start only; start it anew, and then:".format(MODELS)
+
+
+def _models(before: Dict[str, _Entry], after: Dict[str, _Entry], server: Server) -> List[str]:
+    sentences = []
+    for name in sorted(set(after) - set(before)):
+        numbers = "+".join(str(one.number) for model in server.models if model.name == name for one in model.loaded)
+        sentences.append("{}: loads version {}".format(name, numbers))
+    for name in sorted(set(before) - set(after)):
+        sentences.append("{}: is unloaded; requests for it fail with NOT_FOUND from then on".format(name))
+    for name in sorted(set(before) & set(after)):
+        sentences += _differences(name, before[name], after[name])
+    return sentences
+
+
+def _differences(name: str, before: _Entry, after: _Entry) -> List[str]:
+    sentences = []
+    if before.base_path != after.base_path:
+        sentences.append(
+            "{}: looks for its versions in {} instead of {}; a number that is loaded already is not loaded again from "
+            "there, so start the server anew unless both are the same directory".format(
+                name, after.base_path, before.base_path
+            )
+        )
+    if before.policy != after.policy:
+        sentences.append("{}: loads and unloads versions until the new policy holds".format(name))
+    for label in sorted(set(before.labels) | set(after.labels)):
+        old, new = before.labels.get(label), after.labels.get(label)
+        if old is not None and new is not None and old != new:
+            sentences.append(
+                "{}: moves label {} from {} to {}, if {} is AVAILABLE by then; otherwise it refuses all of the change, "
+                "so have {} loaded first, by a configuration that leaves the label where it is".format(
+                    name, label, old, new, new, new
+                )
+            )
+        elif old != new:
+            sentences.append("{}: {}".format(name, _new_label(label, new)))
+    return sentences
+
+
+def _new_label(label: str, number: Any) -> str:
+    if number is None:
+        return "label {} is gone, and requests for it fail".format(label)
+    return "label {} names {} from the moment that this is loaded".format(label, number)
+
+
+def _entries(text: str) -> Dict[str, _Entry]:
+    entries = {}
+    for models in textproto.values(textproto.read(text), "model_config_list"):
+        for config in textproto.values(models, "config"):
+            labels = textproto.values(config, "version_labels")
+            entries[str(_only(config, "name"))] = _Entry(
+                base_path=str(_only(config, "base_path")),
+                policy=_only(config, "model_version_policy"),
+                labels={str(_only(label, "key")): _only(label, "value") for label in labels},
+            )
+    return entries
+
+
+def _only(message: Any, name: str) -> Optional[Any]:
+    found = textproto.values(message, name)
+    return found[-1] if found else None

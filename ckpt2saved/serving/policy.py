@@ -1,0 +1,61 @@
+"""Which of a model's versions a server is to load, and what clients may call them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Iterable, Optional, Tuple
+
+LATEST, ALL, SPECIFIC = "latest", "all", "specific"
+_POLICY = re.compile(r"(?:latest(?::([0-9]{1,4}))?|(all)|specific:([0-9]{1,18}(?:,[0-9]{1,18})*))\Z")
+_LABEL = re.compile(r"([A-Za-z0-9_]+)=([0-9]{1,18})\Z")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The newest `count` versions, all, or those of `numbers`."""
+
+    kind: str = LATEST
+    count: int = 1
+    numbers: Tuple[int, ...] = ()
+
+    def selects(self, published: Iterable[int]) -> Tuple[int, ...]:
+        """The numbers that a server would load of those that are published; the newest first."""
+        newest_first = sorted(set(published), reverse=True)
+        if self.kind == SPECIFIC:
+            return tuple(number for number in newest_first if number in self.numbers)
+        return tuple(newest_first if self.kind == ALL else newest_first[: self.count])
+
+    def __str__(self) -> str:
+        if self.kind == SPECIFIC:
+            return "{}:{}".format(SPECIFIC, ",".join(map(str, self.numbers)))
+        return "latest:{}".format(self.count) if self.kind == LATEST and self.count > 1 else self.kind
+
+
+@dataclass(frozen=True)
+class Label:
+    """A name by which clients ask for a version."""
+
+    name: str
+    number: int
+
+
+def parse_policy(text: str) -> Tuple[Optional[str], Policy]:
+    """[MODEL=]latest[:COUNT], [MODEL=]all or [MODEL=]specific:N,N: the model, if one is named, and its policy."""
+    model, _, policy = text.rpartition("=")
+    match = _POLICY.match(policy)
+    if match is None or match.group(1) and int(match.group(1)) == 0:
+        raise ValueError("{!r} is none of latest, latest:2, all and specific:3,4".format(policy))
+    count, every, numbers = match.groups()
+    if numbers:
+        return model or None, Policy(SPECIFIC, numbers=tuple(sorted({int(number) for number in numbers.split(",")})))
+    return model or None, Policy(ALL) if every else Policy(count=int(count or 1))
+
+
+def parse_label(text: str) -> Tuple[Optional[str], Label]:
+    """[MODEL:]LABEL=N: the model, if one is named, and the label."""
+    model, _, label = text.rpartition(":")
+    match = _LABEL.match(label)
+    if match is None:
+        raise ValueError("{!r} is not LABEL=N, as in stable=3, or MODEL:LABEL=N".format(text))
+    return model or None, Label(match.group(1), int(match.group(2)))

@@ -1,0 +1,90 @@
+"""The server to be started: its image, flags, ports, processors and directories, however it is started."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Tuple
+
+from ckpt2saved.serving.config_files import BATCHING, MODELS, MONITORING
+from ckpt2saved.serving.devices import Gpus
+from ckpt2saved.serving.image import Image
+from ckpt2saved.serving.models import Model
+from ckpt2saved.serving.mounts import Mount
+
+GRPC_PORT, REST_PORT = 8500, 8501  # the image's entry point opens them inside the container
+REREADING_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server for all the models."""
+
+    name: str
+    image: Image
+    models: Tuple[Model, ...]
+    directory: Path  # with the configuration files
+    config_mount: Mount  # through which the server sees it
+    batching: bool = False
+    gpus: Optional[Gpus] = None
+    cpus: Optional[float] = None
+    port: int = GRPC_PORT
+    rest_port: int = REST_PORT
+
+    @property
+    def tag(self) -> str:
+        """The image with its tag."""
+        return self.image.tag(gpu=self.gpus is not None)
+
+    @property
+    def model_mounts(self) -> Tuple[Mount, ...]:
+        """The directories that hold the models, each once."""
+        return tuple(dict.fromkeys(model.mount for model in self.models))
+
+    @property
+    def config_dir(self) -> str:
+        """The directory with the configuration files as the server sees it."""
+        return self.config_mount.seen(self.directory)
+
+    @property
+    def mounts(self) -> Tuple[Mount, ...]:
+        """Every directory of this machine that the server sees."""
+        return tuple(dict.fromkeys(self.model_mounts + (self.config_mount,)))
+
+    def flags(self, config_dir: str) -> Tuple[str, ...]:
+        """The flags of the server that finds its configuration files in `config_dir`."""
+        flags = ["--model_config_file={}/{}".format(config_dir, MODELS)]
+        if self.image.rereads_configuration:
+            flags.append("--model_config_file_poll_wait_seconds={}".format(REREADING_SECONDS))
+        flags.append("--monitoring_config_file={}/{}".format(config_dir, MONITORING))
+        if self.batching:
+            flags += ["--enable_batching", "--batching_parameters_file={}/{}".format(config_dir, BATCHING)]
+        if self.image.loads_in_threads and len(self.models) > 1:
+            # Without threads of its own a model that fails to load holds up the others for five minutes.
+            flags.append("--num_load_threads={}".format(len(self.models)))
+        if any(model.labels for model in self.models):
+            # Labels are assigned before versions are loaded; without this the server would not even start.
+            flags.append("--allow_version_labels_for_unavailable_models")
+        return tuple(flags)
+
+
+def parse_name(text: str) -> str:
+    """A name that Docker, Compose and Kubernetes take for what they start."""
+    if not re.match(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z", text):
+        raise ValueError(
+            "{!r} is no name that Docker and Kubernetes take; expected small letters, digits and '-'".format(text)
+        )
+    return text
+
+
+def parse_cpus(text: str) -> float:
+    """A number of processors, which need not be a whole one."""
+    if not re.match(r"[0-9]{1,4}(\.[0-9]{1,3})?\Z", text) or not float(text):
+        raise ValueError("{!r} is no number of processors; expected one above 0, as in 4 or 1.5".format(text))
+    return float(text)
+
+
+def trimmed(number: float) -> str:
+    """4.0 as 4, 1.5 as it is."""
+    return "{:.8g}".format(number)
