@@ -9,7 +9,7 @@ import os
 import re
 import signal
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Dict, Optional
 
 import click
 
@@ -74,12 +74,30 @@ def main() -> None:
     Exit codes: 0 done; 1 could not be done; 2 wrong command line; 3 done, and the answer is no (the files answer
     differently from the checkpoint, or the graph can't be served).
     """
+    _signals.clear()
     # As ctrl-C: leave nothing behind when a CI job is cancelled.
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+_signals = []  # type: List[int]
 
 
 def _interrupt(number: int, frame: Any) -> None:
+    _signals.append(number)
     raise KeyboardInterrupt
+
+
+def _until_interrupted(say: Callable[[str, str], None]) -> Callable[[str, str], None]:
+    """`say`, and an end to the work where a signal's exception was lost, as in a destructor that Python was running."""
+
+    def checked(step: str, text: str) -> None:
+        if _signals:
+            raise KeyboardInterrupt
+        say(step, text)
+
+    return checked
 
 
 def command(name: str) -> Any:
@@ -225,7 +243,7 @@ def export(export_dir, options, pinned, decode, gpu, as_json, quiet, **plan) -> 
         _prepare_tensorflow(gpu)
         from ckpt2saved.export import export_checkpoint
 
-        exported = export_checkpoint(planned, say)
+        exported = export_checkpoint(planned, _until_interrupted(say))
     _result({"path": str(exported.path), "dry_run": exported.dry_run, **exported.provenance}, exported.path, as_json)
 
 

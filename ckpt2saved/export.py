@@ -26,6 +26,8 @@ from ckpt2saved.parity import Report, compare_files, reference_answers
 from ckpt2saved.plan import Plan
 from ckpt2saved.questions import questions
 from ckpt2saved.savedmodel import ServingGraph, write_saved_model
+from ckpt2saved.serving.batching import keys_without_batch
+from ckpt2saved.serving.saved_signatures import read_signatures
 from ckpt2saved.tf1 import tf
 from ckpt2saved.versions import Stage, staged, write_provenance
 
@@ -78,6 +80,10 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
             report = _write(stage.path, plan, checkpoint, network, rewritten, say)
         size = _size(stage.path)
         say("written", "{} of the checkpoint's {}".format(_megabytes(size), _megabytes(checkpoint.files.size)))
+        for signature in read_signatures(stage.path).values():
+            keys = ", ".join(keys_without_batch(signature))
+            if keys:
+                say("note", "{}: not for a server with --enable_batching: {}".format(signature.name, keys))
         provenance = _provenance(plan, checkpoint, network, rewritten, report, size)
         write_provenance(stage.path, provenance)
         return Exported(stage.publish(), plan.dry_run, provenance)

@@ -192,3 +192,18 @@ def test_prune_prints_what_is_gone(tmp_path):
     done = call("prune", tmp_path, "--keep", "2", "--json")
     assert json.loads(done.stdout) == {"deleted": [str(tmp_path / "1")], "dry_run": False, "format": 1}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3"]
+
+
+def test_a_signal_whose_exception_was_lost_still_ends_the_work(monkeypatch):
+    """Python drops what is raised in a destructor: the next thing that is said notices."""
+    from ckpt2saved import cli
+
+    said = []
+    monkeypatch.setattr(cli, "_signals", [])
+    say = cli._until_interrupted(lambda step, text: said.append(step))
+    say("graph", "")
+    with pytest.raises(KeyboardInterrupt):
+        cli._interrupt(2, None)
+    with pytest.raises(KeyboardInterrupt):
+        say("written", "")
+    assert said == ["graph"]

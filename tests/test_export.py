@@ -191,6 +191,14 @@ def corrupting(original):
     return write
 
 
+def test_what_batching_would_break_is_noted(run, tmp_path, crnn_checkpoint):
+    """The sparse triple has no batch in front; dense, beside it, has."""
+    result = exported(run, tmp_path, crnn_checkpoint, "--no-parity")
+    notes = [line for line in result.output.splitlines() if line.startswith("note")]
+    expected = "serving_default: not for a server with --enable_batching: output_indices, output_shape"
+    assert notes == ["note        " + expected]
+
+
 def test_files_that_answer_differently_are_not_published(run, tmp_path, monkeypatch, crnn_checkpoint):
     """Exit 3, every output that differs, and not a trace in the directory that TF Serving watches."""
     monkeypatch.setattr(pipeline, "write_saved_model", corrupting(pipeline.write_saved_model))

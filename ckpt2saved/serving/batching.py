@@ -64,6 +64,11 @@ def batching_problems(signature: SavedSignature) -> Tuple[str, ...]:
     return tuple(problems)
 
 
+def keys_without_batch(signature: SavedSignature) -> Tuple[str, ...]:
+    """The inputs and outputs whose first dimension can't be the batch, by their keys."""
+    return tuple(tensor.key for tensor in signature.inputs + signature.outputs if _problem(tensor))
+
+
 def _problem(tensor: SavedTensor) -> Optional[str]:
     if not tensor.name:
         return "is a SparseTensor bound whole, which TF Serving can't fetch"
