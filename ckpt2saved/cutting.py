@@ -77,7 +77,8 @@ def completed(model: ServedModel, graph: tf.Graph, tensors: Mapping[str, Any] = 
         inputs = [_completed(spec, graph, tensors) for spec in signature.inputs]
         batches = {spec.shape[0] for spec in inputs if len(spec.shape) > 1}
         if len(batches) == 1:
-            inputs = [_with_batch(given, spec, batches.copy().pop()) for given, spec in zip(signature.inputs, inputs)]
+            (batch,) = batches
+            inputs = [_with_batch(given, spec, batch) for given, spec in zip(signature.inputs, inputs)]
         outputs = tuple(_completed(spec, graph, tensors, rank_needed=False) for spec in signature.outputs)
         signatures.append(Signature(signature.name, tuple(inputs), outputs))
     return replace(model, signatures=tuple(signatures))

@@ -142,11 +142,11 @@ def pruned(graph_def: Any, wanted: Iterable[str]) -> Any:
             copy.device = ""
             copy.attr.pop("_class", None)  # colocation, with nodes that may be gone
             copy.attr.pop("debug_name", None)  # of resource variables; TensorFlow 1 refuses to load it
-    _take_functions(graph_def.library, result)
+    take_functions(graph_def.library, result)
     return result
 
 
-def _take_functions(library: Any, graph_def: Any) -> None:
+def take_functions(library: Any, graph_def: Any) -> None:
     """Put into `graph_def` those functions of `library` that its nodes call, however indirectly."""
     functions = {function.signature.name: function for function in library.function}
     gradients = {gradient.function_name: gradient for gradient in library.gradient}

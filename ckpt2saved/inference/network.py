@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
+from ckpt2saved.savedmodel import take_functions
 from ckpt2saved.tf1 import tf
 
 Ref = Tuple[str, int]  # a tensor: its node, and which of the node's outputs it is
@@ -204,7 +205,6 @@ class Network:
         """What the nodes called `wanted` need, all that is behind them included."""
         kept = self.on_the_way([(name, 0) for name in wanted], set())
         result = tf.GraphDef(versions=self._definition.versions)
-        called = set()  # type: Set[str]
         for name, node in self.nodes.items():
             if name in kept:
                 definition = result.node.add()
@@ -212,24 +212,8 @@ class Network:
                 del definition.input[:]
                 definition.input.extend(written(source) for source in node.inputs)
                 definition.input.extend("^" + control for control in node.controls)
-                called |= functions_of(definition)
-        self._keep_functions(result, called)
+        take_functions(self.library, result)
         return result
-
-    def _keep_functions(self, result: Any, called: Set[str]) -> None:
-        functions = {function.signature.name: function for function in self.library.function}
-        ahead = [name for name in called if name in functions] + [n.op for n in result.node if n.op in functions]
-        kept = set()  # type: Set[str]
-        while ahead:
-            name = ahead.pop()
-            if name in kept or name not in functions:
-                continue
-            kept.add(name)
-            for node in functions[name].node_def:
-                ahead.extend(functions_of(node) | {node.op})
-        for function in self.library.function:
-            if function.signature.name in kept:
-                result.library.function.add().CopyFrom(function)
 
     def variable(self, ref: Ref) -> Optional[str]:
         """The node of the variable that a tensor is the value or the handle of; None where it is neither."""
@@ -324,14 +308,7 @@ def fed_by_data(network: Network, inputs: Set[Ref]) -> Set[str]:
 
 def noisy(network: Network) -> Set[str]:
     """The nodes whose values depend on random numbers."""
-    ahead = [name for name, node in network.nodes.items() if is_random(node.op)]
-    reached = set()  # type: Set[str]
-    while ahead:
-        name = ahead.pop()
-        if name not in reached:
-            reached.add(name)
-            ahead.extend(node.name for node in network.consumers(name) if node.op not in SIZES)
-    return reached
+    return _reached(network, [name for name, node in network.nodes.items() if is_random(node.op)], SIZES)
 
 
 def conditional(network: Network) -> Set[str]:
@@ -340,12 +317,17 @@ def conditional(network: Network) -> Set[str]:
     for name, node in network.nodes.items():
         if node.op in SWITCHES and network[network.root(node.inputs[1])[0]].op != "LoopCond":
             ahead.append(name)
+    return _reached(network, ahead, MERGES)
+
+
+def _reached(network: Network, ahead: List[str], ends: Sequence[str]) -> Set[str]:
+    """The nodes in `ahead` and all that consume them, but for ops in `ends` and what is behind those alone."""
     reached = set()  # type: Set[str]
     while ahead:
         name = ahead.pop()
         if name not in reached:
             reached.add(name)
-            ahead.extend(node.name for node in network.consumers(name) if node.op not in MERGES)
+            ahead.extend(node.name for node in network.consumers(name) if node.op not in ends)
     return reached
 
 
