@@ -11,6 +11,9 @@ from ckpt2saved.errors import TensorFlowError
 
 # Read once, when the shared library is loaded: hides the start-up chatter, keeps errors.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# On processors that it likes, TensorFlow 2.9 and newer compute in oneDNN: with sums in another order, with a line on
+# stderr that no log level hides, and with convolutions that abort the process on an input of the wrong rank.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 try:
     with warnings.catch_warnings():

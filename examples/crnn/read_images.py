@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Sequence
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # must precede the import of TensorFlow
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"  # which it announces at any log level
 warnings.simplefilter("ignore")  # TensorFlow 1.x warns about the numpy of its own time
 
 import numpy  # noqa: E402
