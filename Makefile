@@ -25,6 +25,7 @@ clean:
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[cpu,test]"
+	sh tests/install_serving_api.sh $(BIN)/python
 	touch $@
 
 $(VENV)/.linters: $(VENV)/.installed

@@ -24,7 +24,15 @@ EXTRAS = {
     ]
     + FOR_TENSORFLOW_1,
     "plot": ["matplotlib>=3,<4"],
-    "test": ["matplotlib>=3,<4", "pytest>=7,<10", "setuptools>=40.8", "wheel>=0.30"],
+    "test": [
+        "compose-viz>=0.3,<1; python_version >= '3.9' and python_version < '3.14'",
+        "grpcio>=1.24,<2",
+        "kubernetes-validate>=1.27,<2; python_version >= '3.9'",
+        "matplotlib>=3,<4",
+        "pytest>=7,<10",
+        "setuptools>=40.8",
+        "wheel>=0.30",
+    ],
     "lint": ["ruff>=0.14,<1", "vermin>=1.6,<2"],
 }
 

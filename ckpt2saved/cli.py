@@ -413,14 +413,13 @@ class _ParsedType(click.ParamType):
 @option("--output-dir", "-o", required=True, type=_PathType(), help="Where the configuration is written to.")
 @option(
     "--for",
-    "starters",
-    type=click.Choice(["docker", "compose", "kubernetes"]),
+    "targets",
+    type=_ParsedType("docker|compose|kubernetes|version", "serving.configuration:parse_target"),
     multiple=True,
-    default=["docker"],
-    show_default=True,
-    help="What starts the server. Repeat.",
+    metavar="docker|compose|kubernetes|VERSION",
+    help="What starts the server, and which TF Serving it is, as in --for compose --for 1.14. Default: docker. Repeat.",
 )
-@option("--serving", default="2.19", show_default=True, metavar="VERSION", help="TF Serving's, 1.14 or later.")
+@option("--serving", metavar="VERSION", help="TF Serving's, 1.14 or later; the same as --for VERSION. Default: 2.19.")
 @option(
     "--mount",
     "mounts",
@@ -479,7 +478,7 @@ class _ParsedType(click.ParamType):
 @option("--dry-run", is_flag=True, help="Only say what would be written, and what a running server would do.")
 @json_option
 @quiet_option
-def serving_config(models, output_dir, starters, start, dry_run, as_json, quiet, **wishes) -> None:
+def serving_config(models, output_dir, targets, serving, start, dry_run, as_json, quiet, **wishes) -> None:
     """Write what TF Serving needs to serve models, and the way to start it.
 
     Prints the command that starts the server. Says on stderr what a server that is running already will do with the
@@ -487,12 +486,13 @@ def serving_config(models, output_dir, starters, start, dry_run, as_json, quiet,
     """
     if start and dry_run:
         raise click.UsageError("--run: not with --dry-run")
-    _check_serving_options(starters, start, wishes)
-    batching = _batching(wishes)
-    from ckpt2saved.serving.configuration import Wishes, configure
+    from ckpt2saved.serving.configuration import Wishes, configure, told_apart
     from ckpt2saved.serving.page import as_content, narrate
 
-    planned = configure(models, Wishes(output_dir, starters, batching=batching, **wishes))
+    starters, release = told_apart(targets, serving)
+    _check_serving_options(starters, start, wishes)
+    batching = _batching(wishes)
+    planned = configure(models, Wishes(output_dir, starters, release, batching=batching, **wishes))
     if start:
         from ckpt2saved.serving.docker import find_docker
 

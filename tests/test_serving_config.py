@@ -390,6 +390,49 @@ def test_a_volume_claim(configure, tmp_path, crnn):
     assert "tcpSocket" in spec["containers"][0]["readinessProbe"]  # one model must not take the other out of service
 
 
+EVERY_STARTER = ["--for", "compose", "--for", "kubernetes"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param([], id="plain"),
+        pytest.param(["--gpus", "1", "--cpus", "1.5", "--serving", "1.14"], id="gpus"),
+        pytest.param(["--gpus", "device=0,1", "--nvidia-runtime", "--versions", "latest:2"], id="old-docker"),
+        pytest.param(["--batching", "--batched-signature", "dense", "--volume-claim", "models"], id="batching"),
+        pytest.param(["--gpus", "2", "--port", "9000", "--rest-port", "9001", "--label", "stable=2"], id="ports"),
+    ],
+)
+def test_files_fit_the_schemas_of_those_who_read_them(configure, tmp_path, crnn, options):
+    """The Compose specification, and Kubernetes' own schemas, of an old and of the newest release, strictly."""
+    compose = pytest.importorskip("compose_viz.spec.compose_spec")
+    kubernetes = pytest.importorskip("kubernetes_validate")
+    succeeded(configure(crnn, *EVERY_STARTER, *options))
+    content = yaml.safe_load((tmp_path / "out" / "compose.yaml").read_text())
+    compose.ComposeSpecification.model_validate(content)
+    found = manifests(tmp_path / "out" / "kubernetes.yaml")
+    for manifest in found.values():
+        for release in ("1.25", kubernetes.latest_version()):
+            kubernetes.validate(manifest, release, strict=True)
+
+    content["services"]["tensorflow-serving"]["volumes"][0]["readonly"] = True
+    with pytest.raises(ValueError, match="readonly"):
+        compose.ComposeSpecification.model_validate(content)
+    found["Deployment"]["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["periodSeconds"] = "10s"
+    with pytest.raises(kubernetes.ValidationError, match="10s"):
+        kubernetes.validate(found["Deployment"], "1.25", strict=True)
+
+
+def test_a_release_may_be_given_where_it_belongs(configure, tmp_path, crnn):
+    """--for 1.14 is --serving 1.14; two different ones are refused."""
+    done = succeeded(configure(crnn, "--for", "1.14", "--for", "compose"))
+    assert "docker compose" in done.output and "docker run" not in done.output
+    assert "image: tensorflow/serving:1.14.0" in (tmp_path / "out" / "compose.yaml").read_text()
+    assert "tensorflow/serving:2.20.0" in succeeded(configure(crnn, "--for", "2.20", "--serving", "2.20")).output
+    refused(configure(crnn, "--for", "1.14", "--for", "2.20"), 2, "one release of TF Serving is expected")
+    refused(configure(crnn, "--for", "podman"), 2, "'podman' is none of docker, compose, kubernetes, nor a release")
+
+
 # batching
 
 
@@ -622,7 +665,7 @@ def test_an_older_broken_version_is_no_hindrance(configure, tmp_path, crnn):
         (["--rest-port", "8500"], 2, "--rest-port: another one than --port"),
         (["--port", "0"], 2, "0 is not in the range"),
         (["--name", "My Server"], 2, "'My Server' is no name that Docker and Kubernetes take"),
-        (["--for", "nomad"], 2, "'nomad' is not one of"),
+        (["--for", "nomad"], 2, "'nomad' is none of"),
         (["--for", "compose", "--run"], 2, "--run: starts docker; add --for docker"),
         (["--volume-claim", "x"], 2, "--volume-claim: only with --for kubernetes"),
         (["--for", "kubernetes", "--volume-claim", ""], 2, "'' is no name of a claim"),

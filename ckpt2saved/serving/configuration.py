@@ -27,7 +27,7 @@ from ckpt2saved.serving.mounts import Mount, absolute, check_mounts, find_mount
 from ckpt2saved.serving.policy import Label, Policy
 from ckpt2saved.serving.server import GRPC_PORT, REST_PORT, Server
 
-DOCKER, COMPOSE, KUBERNETES = "docker", "compose", "kubernetes"
+STARTERS = DOCKER, COMPOSE, KUBERNETES = "docker", "compose", "kubernetes"
 _CONFIG_IN_SERVER = "/config"
 
 
@@ -69,6 +69,29 @@ class Configuration:
     def write(self) -> None:
         """Write the files, models.config as the last: what it refers to is there by then."""
         write_files(self.server.directory, self.files)
+
+
+def parse_target(text: str) -> str:
+    """What `--for` takes: docker, compose, kubernetes, or a release of TF Serving."""
+    if text not in STARTERS:
+        try:
+            find_image(text)
+        except UsageError:
+            raise ValueError(
+                "{!r} is none of {}, nor a release of TF Serving that is known here, as 1.14, {} or 2.19.0".format(
+                    text, ", ".join(STARTERS), DEFAULT
+                )
+            ) from None
+    return text
+
+
+def told_apart(targets: Sequence[str], serving: Optional[str] = None) -> Tuple[Tuple[str, ...], str]:
+    """What is to start the server, and the release of TF Serving that it is to be, out of the values of `--for`."""
+    starters = tuple(target for target in targets if target in STARTERS)
+    releases = dict.fromkeys([target for target in targets if target not in STARTERS] + ([serving] if serving else []))
+    if len(releases) > 1:
+        raise UsageError("--for: one release of TF Serving is expected, not {}".format(" and ".join(releases)))
+    return starters or (DOCKER,), (list(releases) or [DEFAULT])[0]
 
 
 def configure(directories: Sequence[str], wishes: Wishes) -> Configuration:
