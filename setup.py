@@ -25,7 +25,7 @@ EXTRAS = {
     + FOR_TENSORFLOW_1,
     "plot": ["matplotlib>=3,<4"],
     "test": [
-        "compose-viz>=0.3,<1; python_version >= '3.9' and python_version < '3.14'",
+        "check-jsonschema>=0.30,<1; python_version >= '3.9'",
         "grpcio>=1.24,<2",
         "kubernetes-validate>=1.27,<2; python_version >= '3.9'",
         "matplotlib>=3,<4",

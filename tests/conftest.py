@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -38,6 +39,13 @@ def without_chatter(err):
     if not tf.__version__.startswith("2.20."):
         return err
     return re.sub(r"(?m)^(WARNING: All log messages before absl|I0000 .* MLIR V1 optimization pass).*\n", "", err)
+
+
+def against_schema(name, path):
+    """What a schema that check-jsonschema comes with has against a file; "" if nothing."""
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor." + name, str(path)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return done.stdout.decode() if done.returncode else ""
 
 
 # No two sizes alike, so that none can stand for another by mistake.

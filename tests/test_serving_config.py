@@ -13,6 +13,7 @@ import sys
 
 import pytest
 import yaml
+from conftest import against_schema
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 from ckpt2saved.serving import textproto
@@ -405,22 +406,29 @@ EVERY_STARTER = ["--for", "compose", "--for", "kubernetes"]
 )
 def test_files_fit_the_schemas_of_those_who_read_them(configure, tmp_path, crnn, options):
     """The Compose specification, and Kubernetes' own schemas, of an old and of the newest release, strictly."""
-    compose = pytest.importorskip("compose_viz.spec.compose_spec")
+    pytest.importorskip("check_jsonschema")
     kubernetes = pytest.importorskip("kubernetes_validate")
     succeeded(configure(crnn, *EVERY_STARTER, *options))
-    content = yaml.safe_load((tmp_path / "out" / "compose.yaml").read_text())
-    compose.ComposeSpecification.model_validate(content)
+    path = tmp_path / "out" / "compose.yaml"
+    assert against_schema("compose-spec", path) == ""
     found = manifests(tmp_path / "out" / "kubernetes.yaml")
     for manifest in found.values():
         for release in ("1.25", kubernetes.latest_version()):
             kubernetes.validate(manifest, release, strict=True)
 
-    content["services"]["tensorflow-serving"]["volumes"][0]["readonly"] = True
-    with pytest.raises(ValueError, match="readonly"):
-        compose.ComposeSpecification.model_validate(content)
-    found["Deployment"]["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["periodSeconds"] = "10s"
+
+def test_the_schemas_refuse_what_is_wrong(configure, tmp_path, crnn):
+    """So that files which fit them say something."""
+    pytest.importorskip("check_jsonschema")
+    kubernetes = pytest.importorskip("kubernetes_validate")
+    succeeded(configure(crnn, *EVERY_STARTER))
+    path = tmp_path / "out" / "compose.yaml"
+    path.write_text(path.read_text().replace("read_only", "readonly"))
+    assert "'volumes' were unexpected" in against_schema("compose-spec", path)
+    deployment = manifests(tmp_path / "out" / "kubernetes.yaml")["Deployment"]
+    deployment["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["periodSeconds"] = "10s"
     with pytest.raises(kubernetes.ValidationError, match="10s"):
-        kubernetes.validate(found["Deployment"], "1.25", strict=True)
+        kubernetes.validate(deployment, "1.25", strict=True)
 
 
 def test_a_release_may_be_given_where_it_belongs(configure, tmp_path, crnn):
