@@ -30,6 +30,7 @@ EXTRAS = {
         "kubernetes-validate>=1.27,<2; python_version >= '3.9'",
         "matplotlib>=3,<4",
         "pytest>=7,<10",
+        "pytest-xdist>=3,<4",
         "setuptools>=40.8",
         "wheel>=0.30",
     ],

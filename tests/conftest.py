@@ -17,8 +17,9 @@ import golden_rule
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _without_gpu():
+def _without_gpu_and_narrow_tables():
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    os.environ.pop("COLUMNS", None)  # of whoever runs the tests; the tables obey it
 
 
 @pytest.fixture

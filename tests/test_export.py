@@ -275,7 +275,7 @@ def test_a_bug_keeps_its_traceback(run, tmp_path, monkeypatch, crnn_checkpoint):
 def interrupted(number, base, checkpoint, folder):
     """Start a long export, send it a signal as soon as it has something staged, and wait for its end."""
     text = load_model("crnn").source.read_text()
-    long = text.replace("{batch: 2, width: 100}", "{batch: 2, width: 200000}").replace("[25, 20]", "[50000, 20]")
+    long = text.replace("{batch: 2, width: 100}", "{batch: 2, width: 60000}").replace("[25, 20]", "[15000, 20]")
     (folder / "long.yaml").write_text(long)
     command = [sys.executable, "-m", "ckpt2saved", "export", "-q", "-m", str(folder / "long.yaml")]
     command += ["-c", str(checkpoint), "-o", str(base)]
