@@ -424,7 +424,7 @@ def test_the_schemas_refuse_what_is_wrong(configure, tmp_path, crnn):
     succeeded(configure(crnn, *EVERY_STARTER))
     path = tmp_path / "out" / "compose.yaml"
     path.write_text(path.read_text().replace("read_only", "readonly"))
-    assert "'volumes' were unexpected" in against_schema("compose-spec", path)
+    assert "Schema validation errors" in against_schema("compose-spec", path)
     deployment = manifests(tmp_path / "out" / "kubernetes.yaml")["Deployment"]
     deployment["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["periodSeconds"] = "10s"
     with pytest.raises(kubernetes.ValidationError, match="10s"):
