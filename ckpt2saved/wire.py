@@ -1,8 +1,8 @@
-"""Protobuf messages in a file, walked field by field without TensorFlow and without reading what is not asked for."""
+"""Protobuf messages without TensorFlow: in a file walked field by field, unread where not asked for; and written."""
 
 from __future__ import annotations
 
-from typing import BinaryIO, Iterator, Tuple
+from typing import BinaryIO, Iterator, List, Tuple, Union
 
 Span = Tuple[int, int]  # the offsets in the file between which something lies
 
@@ -20,28 +20,33 @@ def fields(file: BinaryIO, start: int, end: int) -> Iterator[Tuple[int, Span]]:
         file.seek(position)
         key = _varint(file)
         wire_type = key & 7
-        content = file.tell()
+        start_of_value = file.tell()
         if wire_type == _BYTES:
             length = _varint(file)
-            content = file.tell()
+            start_of_value = file.tell()
         elif wire_type in (_FIXED64, _FIXED32):
             length = 8 if wire_type == _FIXED64 else 4
         elif wire_type == _VARINT:
             _varint(file)
-            length = file.tell() - content
+            length = file.tell() - start_of_value
         else:
             raise Malformed
-        position = content + length
+        position = start_of_value + length
         if position > end or key >> 3 == 0:
             raise Malformed
-        yield key >> 3, (content, position)
+        yield key >> 3, (start_of_value, position)
+
+
+def content(file: BinaryIO, span: Span) -> bytes:
+    """A field of type bytes."""
+    file.seek(span[0])
+    return file.read(span[1] - span[0])
 
 
 def text(file: BinaryIO, span: Span) -> str:
     """A field of type string."""
-    file.seek(span[0])
     try:
-        return file.read(span[1] - span[0]).decode("utf-8")
+        return content(file, span).decode("utf-8")
     except UnicodeDecodeError:
         raise Malformed from None
 
@@ -51,6 +56,32 @@ def integer(file: BinaryIO, span: Span) -> int:
     file.seek(span[0])
     value = _varint(file)
     return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def integers(file: BinaryIO, span: Span) -> List[int]:
+    """A packed field of a repeated int32, int64, enum or bool."""
+    found = []
+    position = span[0]
+    while position < span[1]:
+        found.append(integer(file, (position, span[1])))
+        position = file.tell()
+    return found
+
+
+def written(number: int, value: Union[int, bytes]) -> bytes:
+    """A field: of a type that is a varint where `value` is an integer, of one with a length where it is bytes."""
+    if isinstance(value, int):
+        return _encoded(number << 3 | _VARINT) + _encoded(value % (1 << 64))
+    return _encoded(number << 3 | _BYTES) + _encoded(len(value)) + value
+
+
+def _encoded(value: int) -> bytes:
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
 
 
 def _varint(file: BinaryIO) -> int:
