@@ -201,6 +201,22 @@ class _RenameType(click.ParamType):
     help="Compare the files with the checkpoint before publishing.",
 )
 @option(
+    "--warmup",
+    multiple=True,
+    metavar="N|FILE.npz|IMAGE",
+    help="Requests that a server answers before it takes the version: N made for each signature, arrays by input key, "
+    "or pictures (repeat). Default: 1.",
+)
+@option(
+    "--warmup-signature",
+    "warmup_signatures",
+    multiple=True,
+    metavar="NAME",
+    help="Of --warmup. Default: those that batching doesn't break; for others a server with --enable_batching would "
+    "never load the version. Repeat.",
+)
+@option("--no-warmup", is_flag=True, help="Write no such requests.")
+@option(
     "--graph",
     metavar="meta|FILE.meta|NAME|MODULE:FUNCTION",
     help="The training's graph beside the checkpoint or in a file, a built-in network, or your own function.",

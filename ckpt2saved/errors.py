@@ -36,6 +36,10 @@ class VersionError(Ckpt2SavedError):
     """A version could not be published, found or deleted."""
 
 
+class WarmupError(Ckpt2SavedError):
+    """The requests to warm a server up with can't be made of what was given for them."""
+
+
 class ServingError(Ckpt2SavedError):
     """A server could not be configured for these models, or not be started."""
 

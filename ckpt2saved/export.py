@@ -9,27 +9,28 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Union
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 from ckpt2saved import __version__
 from ckpt2saved.checkpoint import Checkpoint, open_checkpoint
 from ckpt2saved.checkpoint_files import CheckpointFiles
 from ckpt2saved.decoders import BEAM_SEARCH, Rewritten, graft, replace_decoders
 from ckpt2saved.disagreement import count_disagreements
-from ckpt2saved.errors import ParityError
+from ckpt2saved.errors import ParityError, SignatureError
 from ckpt2saved.lengths import with_lengths
 from ckpt2saved.lint import check_servable
 from ckpt2saved.network import Network, prepare_network
-from ckpt2saved.parity import Report, compare_files, reference_answers
+from ckpt2saved.parity import Report, answer_all, compare_files, reference_answers
 from ckpt2saved.plan import Plan
-from ckpt2saved.questions import questions
+from ckpt2saved.questions import Question, questions
 from ckpt2saved.savedmodel import ServingGraph, write_saved_model
 from ckpt2saved.serving.batching import keys_without_batch
 from ckpt2saved.serving.saved_signatures import read_signatures
 from ckpt2saved.tf1 import tf
 from ckpt2saved.versions import Stage, staged, write_provenance
+from ckpt2saved.warmup import Warmup, make_warmup, staged_requests, write_warmup
 
 Say = Callable[[str, str], None]
 
@@ -65,9 +66,10 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
     kind = plan.ctc_decoder or "fast"
     rewritten = _with_decoder(kind, network.serving)
     say("decoder", _decoder_text(kind, rewritten))
+    network, warmup = _with_requests(plan, checkpoint, network)
     with _stage(plan) as stage:
         try:
-            report = _write(stage.path, plan, checkpoint, network, rewritten, say)
+            report = _write(stage.path, plan, checkpoint, network, rewritten, warmup, say)
         except ParityError as error:
             if not rewritten.replaced or plan.ctc_decoder is not None:
                 raise
@@ -77,14 +79,16 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
                 say("differs", problem)
             _empty(stage.path)
             rewritten = _with_decoder("stock", network.serving)
-            report = _write(stage.path, plan, checkpoint, network, rewritten, say)
+            report = _write(stage.path, plan, checkpoint, network, rewritten, warmup, say)
         size = _size(stage.path)
         say("written", "{} of the checkpoint's {}".format(_megabytes(size), _megabytes(checkpoint.files.size)))
         for signature in read_signatures(stage.path).values():
             keys = ", ".join(keys_without_batch(signature))
             if keys:
                 say("note", "{}: not for a server with --enable_batching: {}".format(signature.name, keys))
-        provenance = _provenance(plan, checkpoint, network, rewritten, report, size)
+        for remark in warmup.remarks:
+            say("note", remark)
+        provenance = _provenance(plan, checkpoint, network, rewritten, report, warmup, size)
         write_provenance(stage.path, provenance)
         return Exported(stage.publish(), plan.dry_run, provenance)
 
@@ -105,16 +109,41 @@ def _decoder_text(kind: str, rewritten: Rewritten) -> str:
     return "; ".join(parts) or "the graph has no CTC beam search"
 
 
+def _with_requests(plan: Plan, checkpoint: Checkpoint, network: Network) -> Tuple[Network, Warmup]:
+    """The network with the requests to compare on, and those to warm a server up with, as far as they are wanted."""
+    if not plan.parity and plan.warmup is None:
+        return network, Warmup()
+    fill = functools.partial(network.fill, checkpoint)
+    try:
+        model = with_lengths(network.model, network.graph, network.serving.signature_defs, fill)
+        network = replace(network, model=model)
+        return network, Warmup() if plan.warmup is None else make_warmup(plan.warmup, network, fill)
+    except SignatureError as error:
+        if plan.parity or plan.warmup.asked:
+            raise
+        return network, Warmup(absence="none: {}".format(error))
+
+
 def _write(
-    stage: Path, plan: Plan, checkpoint: Checkpoint, network: Network, rewritten: Rewritten, say: Say
+    stage: Path,
+    plan: Plan,
+    checkpoint: Checkpoint,
+    network: Network,
+    rewritten: Rewritten,
+    warmup: Warmup,
+    say: Say,
 ) -> Optional[Report]:
     """Write the SavedModel into `stage`, then read the files back and compare, unless that is not wanted."""
     if not plan.parity:
         write_saved_model(stage, rewritten.serving, checkpoint, network.weights)
         say("parity", "not checked, as asked")
+        requests = _staged_warmup(stage, network, warmup)
+        if requests:
+            answer_all(stage, requests)
+        say("warm-up", _warmup_text(warmup))
         return None
     fill = functools.partial(network.fill, checkpoint)
-    asked = questions(with_lengths(network.model, network.graph, network.serving.signature_defs, fill))
+    asked = questions(network.model)
     ask = functools.partial(reference_answers, network.graph, fill, str(checkpoint.files.prefix))
     if plan.ctc_decoder == "greedy" and rewritten.replaced:
         # It answers differently from the checkpoint's own decoder: the files are held to what it answers there.
@@ -124,14 +153,30 @@ def _write(
     else:
         expected = ask(network.serving.signature_defs, asked)
     write_saved_model(stage, rewritten.serving, checkpoint, network.weights)
-    report = compare_files(stage, asked, expected)
+    report = compare_files(stage, asked, expected, _staged_warmup(stage, network, warmup))
     say(
         "parity",
         "{} answers as the checkpoint's, largest difference {:.2g}; read by {}".format(
             report.questions, report.max_abs, report.loader
         ),
     )
+    say("warm-up", _warmup_text(warmup))
     return report
+
+
+def _staged_warmup(stage: Path, network: Network, warmup: Warmup) -> Sequence[Question]:
+    """Write the requests beside the SavedModel, and what the file says that they are."""
+    if not warmup.requests:
+        return ()
+    write_warmup(stage, warmup, network.model.name)
+    return staged_requests(stage)
+
+
+def _warmup_text(warmup: Warmup) -> str:
+    counts = ["{} of {}".format(count, name) for name, count in warmup.counts.items()]
+    if not counts:
+        return warmup.absence
+    return "requests that a server answers before it takes the version: {}".format(", ".join(counts))
 
 
 def _empty(directory: Path) -> None:
@@ -161,7 +206,13 @@ def _stage(plan: Plan) -> Iterator[Union[Stage, _Rehearsal]]:
 
 
 def _provenance(
-    plan: Plan, checkpoint: Checkpoint, network: Network, rewritten: Rewritten, report: Optional[Report], size: int
+    plan: Plan,
+    checkpoint: Checkpoint,
+    network: Network,
+    rewritten: Rewritten,
+    report: Optional[Report],
+    warmup: Warmup,
+    size: int,
 ) -> Dict[str, Any]:
     files = checkpoint.files
     return {
@@ -181,6 +232,7 @@ def _provenance(
         "replaced_nodes": [decoder.name for decoder in rewritten.replaced],
         "bytes": {"checkpoint": files.size, "version": size},
         "parity": None if report is None else _parity(report),
+        "warmup": warmup.counts,
         "ckpt2saved": __version__,
         "tensorflow": tf.version.VERSION,
         "git_commit": _git_commit(),

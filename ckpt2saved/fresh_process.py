@@ -46,7 +46,10 @@ def _answer(directory: Path, exchange: Path) -> None:
 
 def _run(session: tf.Session, meta_graph, question: Question) -> Answers:
     feeds, fetches = question.wires(meta_graph.signature_def)
-    return dict(zip(fetches, map(np.asarray, session.run(list(fetches.values()), feeds))))
+    try:
+        return dict(zip(fetches, map(np.asarray, session.run(list(fetches.values()), feeds))))
+    except tf.errors.OpError as error:
+        sys.exit("{}: {}".format(question.where, error.message))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def with_lengths(
     for signature in model.signatures:
         for spec in signature.inputs:
             tensor = graph.get_tensor_by_name(signature_defs[signature.name].inputs[spec.key].name)
-            found = _measured(tensor) if tensor.dtype.is_integer and len(spec.shape) == 1 else None
+            found = measured(tensor) if tensor.dtype.is_integer and len(spec.shape) == 1 else None
             if found:
                 measured[spec.key] = found
             if (found or not tensor.consumers()) and spec.dtype != "string":
@@ -59,7 +59,7 @@ def _lengths(batch: int, steps: int) -> Any:
     return [max(steps - steps * (line % 4) // 4, 1) for line in range(batch)]
 
 
-def _measured(tensor: tf.Tensor) -> Optional[Tuple[str, int]]:
+def measured(tensor: tf.Tensor) -> Optional[Tuple[str, int]]:
     """A tensor and its axis whose size the values of `tensor` may not exceed, if something says so."""
     ahead, seen = [tensor], set()
     found = {}  # type: Dict[str, Tuple[str, int]]

@@ -93,14 +93,18 @@ def _refuse_nan(checkpoint: str, asked: Sequence[Question], answers: Sequence[An
         )
 
 
-def compare_files(directory: Path, asked: Sequence[Question], expected: Sequence[Answers]) -> Report:
+def compare_files(
+    directory: Path, asked: Sequence[Question], expected: Sequence[Answers], warmup: Sequence[Question] = ()
+) -> Report:
     """Load the SavedModel in `directory` afresh, ask every question twice, and compare with `expected`.
+
+    The requests in `warmup` need to be answered only, in the same session.
 
     The loader is the one that TF Serving uses; where this build of TensorFlow does not export it, or a signature
     carries strings, it is Python's in a new process, and the report says so. Raises ParityError with every output
     that differs, NotServable where the files can't be loaded or can't answer.
     """
-    first, second, loader = _two_rounds(directory, asked)
+    first, second, loader = _two_rounds(directory, asked, warmup)
     differences, problems = _differences(asked, expected, first)
     again = [] if problems else _differences(asked, first, second)[1]
     if problems:
@@ -114,23 +118,42 @@ def compare_files(directory: Path, asked: Sequence[Question], expected: Sequence
     return Report(2 * len(asked), tuple(differences), loader)
 
 
-def _two_rounds(directory: Path, asked: Sequence[Question]) -> Tuple[List[Answers], List[Answers], str]:
-    """Both rounds of answers, and what gave them."""
+def answer_all(directory: Path, warmup: Sequence[Question]) -> None:
+    """Load the SavedModel in `directory` afresh and put these requests to it, where nothing is to be compared.
+
+    Raises NotServable where the files can't be loaded or can't answer.
+    """
+    _two_rounds(directory, (), warmup)
+
+
+def _two_rounds(
+    directory: Path, asked: Sequence[Question], warmup: Sequence[Question]
+) -> Tuple[List[Answers], List[Answers], str]:
+    """Both rounds of answers to what is `asked`, and what gave them."""
     signature_defs = read_signature_defs(directory)
     library = cc_loader.find_library()
     strings = cc_loader.has_strings(signature_defs)
     if library is None or strings:
         why = "signatures carry strings" if strings else "this TensorFlow does not export the C++ one"
-        first, second = fresh_rounds(directory, asked, rounds=2)
-        return first, second, "Python's loader in a new process ({})".format(why)
+        count = len(asked)
+        first, second = fresh_rounds(directory, tuple(asked) + tuple(warmup), rounds=2)
+        return first[:count], second[:count], "Python's loader in a new process ({})".format(why)
     with cc_loader.loaded(library, directory) as loaded:
         first, second = [[_ask(loaded, question, signature_defs) for question in asked] for _ in range(2)]
+        for question in warmup:
+            _ask(loaded, question, signature_defs)
     return first, second, "the C++ loader that TF Serving uses"
 
 
 def _ask(loaded: cc_loader.LoadedModel, question: Question, signature_defs: Mapping[str, Any]) -> Answers:
     feeds, fetches = question.wires(signature_defs)
-    return dict(zip(fetches, loaded.run(list(fetches.values()), feeds)))
+    try:
+        return dict(zip(fetches, loaded.run(list(fetches.values()), feeds)))
+    except NotServable as error:
+        more = "; with this request (--warmup) in it a server would not load the version"
+        raise NotServable(
+            "{}: {}{}".format(question.where, error, more if question.part == "warm-up" else "")
+        ) from error
 
 
 def _differences(

@@ -11,6 +11,7 @@ from ckpt2saved.checkpoint_files import CheckpointFiles, find_checkpoint
 from ckpt2saved.errors import CheckpointError, UsageError
 from ckpt2saved.signature import META, Decode, Scalar, ServedModel, TensorSpec, load_model
 from ckpt2saved.versions import check_base, next_version
+from ckpt2saved.warmup_source import WarmupSource, warmup_source
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Plan:
     ctc_decoder: Optional[str]  # None: fast, and stock where that answers differently
     python_path: Tuple[Path, ...]  # where the user's own builder is looked for first
     parity: bool
+    warmup: Optional[WarmupSource]  # None: no requests for the server to warm up with
     dry_run: bool
 
 
@@ -48,6 +50,9 @@ def plan_export(
     decode: Optional[Decode] = None,
     python_path: Sequence[Path] = (),
     parity: bool = True,
+    warmup: Sequence[str] = (),
+    warmup_signatures: Sequence[str] = (),
+    no_warmup: bool = False,
     dry_run: bool = False,
 ) -> Plan:
     """Check everything about an export that takes milliseconds to check.
@@ -55,7 +60,8 @@ def plan_export(
     `model` is a built-in model's name or a signature file's path; without it `inputs`, `outputs` and `decode` are the
     signature. `graph` goes before what the file says of it: a `.meta` file, `meta` for the one beside the checkpoint,
     or a built-in network. `checkpoint` is anything that find_checkpoint takes, `base` the directory of the model's
-    versions; `options` go before those in the signature file. Raises UsageError, SignatureError, CheckpointError or
+    versions; `options` go before those in the signature file. `warmup` is what --warmup
+    was given. Raises UsageError, SignatureError, CheckpointError or
     VersionError.
     """
     builder = META if graph is not None and graph.endswith(".meta") else graph
@@ -74,11 +80,25 @@ def plan_export(
         decode=decode,
     )
     served = replace(served, options=dict(served.options, **options))
+    source = warmup_source(served, warmup, warmup_signatures, no_warmup)
     check_base(base)
     number = next_version(base, version)
     files = find_checkpoint(checkpoint)
     meta = _meta(graph, files) if served.builder == META else None
-    return Plan(served, meta, files, base, version, number, weights, ctc_decoder, tuple(python_path), parity, dry_run)
+    return Plan(
+        model=served,
+        meta=meta,
+        checkpoint=files,
+        base=base,
+        requested=version,
+        number=number,
+        weights=weights,
+        ctc_decoder=ctc_decoder,
+        python_path=tuple(python_path),
+        parity=parity,
+        warmup=source,
+        dry_run=dry_run,
+    )
 
 
 def _meta(graph: Optional[str], files: CheckpointFiles) -> Path:

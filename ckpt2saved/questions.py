@@ -22,6 +22,11 @@ class Question:
     case: int
     signature: str
     inputs: Inputs
+    part: str = "parity"  # what it is asked for, and counted in
+
+    @property
+    def where(self) -> str:
+        return "{}[{}]: signature {}".format(self.part, self.case, self.signature)
 
     def wires(self, signature_defs: Mapping[str, Any]) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
         """The feeds by tensor name, and the tensors to fetch by output key."""

@@ -125,6 +125,7 @@ def test_the_same_checkpoint_gives_the_same_bytes(tmp_path, version, crnn_checkp
     files = sorted(file.relative_to(version) for file in version.rglob("*") if file.is_file())
     assert [str(file) for file in files] == [
         "assets.extra/ckpt2saved.json",
+        "assets.extra/tf_serving_warmup_requests",
         "saved_model.pb",
         "variables/variables.data-00000-of-00001",
         "variables/variables.index",
