@@ -56,7 +56,7 @@ def test_stdout_is_the_published_directory_and_nothing_else(tmp_path, ctpn_check
         r"parity      4 answers as the checkpoint's, largest difference [0-9.e-]+; "
         r"read by the C\+\+ loader that TF Serving uses\n"
         r"warm-up     requests that a server answers before it takes the version: 1 of serving_default\n"
-        r"written     0.1 MB of the checkpoint's 0.0 MB\n\Z",
+        r"written     0.2 MB of the checkpoint's 0.0 MB\n\Z",
         without_chatter(err),
     ), err
     assert children(base) == ["1"]
