@@ -10,7 +10,8 @@ from typing import BinaryIO, Dict, Iterable, List, Mapping, Optional
 import numpy as np
 
 from ckpt2saved.errors import ServingError
-from ckpt2saved.wire import Malformed, Span, content, fields, integer, integers, text, written
+from ckpt2saved.tensor_proto import decode_tensor, encode_tensor
+from ckpt2saved.wire import Malformed, Span, content, fields, text, written
 
 # saved_model_warmup_util.h of TF Serving: where the file is, and how many records it may have; one more, and the
 # server does not load the version.
@@ -24,35 +25,11 @@ _MODEL_SPEC, _INPUTS = 1, 2
 _MODEL_NAME, _SIGNATURE_NAME = 1, 3
 _KEY, _VALUE = 1, 2  # of a map's entry
 
-# Fields of TensorProto and TensorShapeProto.
-_DTYPE, _SHAPE, _CONTENT, _STRINGS = 1, 2, 4, 8
-_DIMENSION, _SIZE = 2, 1
-# The lists of values that TensorFlow writes in place of a tensor's content, above all for single values. Packed, of
-# fixed size or of varints.
-_FIXED = {5: "<f4", 6: "<f8", 9: "<c8", 12: "<c16"}
-_VARINTS = (7, 10, 11, 13, 16, 17)
-
-_STRING = 7
-# The enum DataType, by numpy's names; bfloat16 is not one of numpy's own.
-_DTYPES = {
-    1: "float32",
-    2: "float64",
-    3: "int32",
-    4: "uint8",
-    5: "int16",
-    6: "int8",
-    8: "complex64",
-    9: "int64",
-    10: "bool",
-    17: "uint16",
-    18: "complex128",
-    19: "float16",
-    22: "uint32",
-    23: "uint64",
-}
-_NUMBERS = {name: number for number, name in _DTYPES.items()}
-
 _HEADER, _FOOTER = 12, 4  # of a TFRecord: length and its checksum before the record, the record's checksum after it
+
+
+class BrokenWarmup(ServingError):
+    """The file is one that keeps TF Serving from loading the version."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +46,8 @@ class WarmupRequest:
 def read_warmup_requests(version_dir: Path) -> List[WarmupRequest]:
     """The requests in a version's warm-up file, in its order; [] where it has none.
 
-    Raises ServingError where the file is no such file. The checksums are TensorFlow's to compare, which does it many
-    times faster; a file that is cut off is found out.
+    Raises ServingError where the file can't be read, BrokenWarmup where it is no such file. The checksums are
+    TensorFlow's to compare, which does it many times faster; a file that is cut off is found out.
     """
     path = Path(version_dir) / WARMUP_FILE
     try:
@@ -83,7 +60,7 @@ def read_warmup_requests(version_dir: Path) -> List[WarmupRequest]:
     except _Unread as error:
         raise ServingError("{}: {}".format(path, error)) from error
     except (Malformed, ValueError, struct.error) as error:
-        raise ServingError(
+        raise BrokenWarmup(
             "{}: cut off, or no TFRecords of PredictionLog: TF Serving would not load the version; export it "
             "again".format(path)
         ) from error
@@ -92,25 +69,14 @@ def read_warmup_requests(version_dir: Path) -> List[WarmupRequest]:
 def as_prediction_log(request: WarmupRequest, model: str) -> bytes:
     """The request as a serialised PredictionLog; the same request gives the same bytes.
 
-    TF Serving does not read the model's name. Raises KeyError for a dtype that has no number here.
+    TF Serving does not read the model's name. Raises ValueError for a dtype that has no place in it.
     """
     spec = written(_MODEL_NAME, model.encode()) + written(_SIGNATURE_NAME, request.signature.encode())
     predict = written(_MODEL_SPEC, spec)
     for key in sorted(request.inputs):
-        entry = written(_KEY, key.encode()) + written(_VALUE, _tensor_proto(request.inputs[key]))
+        entry = written(_KEY, key.encode()) + written(_VALUE, encode_tensor(request.inputs[key]))
         predict += written(_INPUTS, entry)
     return written(_PREDICT_LOG, written(_REQUEST, predict))
-
-
-def _tensor_proto(value: np.ndarray) -> bytes:
-    is_string = value.dtype == object
-    number = _STRING if is_string else _NUMBERS[value.dtype.name]
-    sizes = b"".join(written(_DIMENSION, written(_SIZE, size) if size else b"") for size in value.shape)
-    head = written(_DTYPE, number) + written(_SHAPE, sizes)
-    if is_string:
-        return head + b"".join(written(_STRINGS, item) for item in value.ravel().tolist())
-    little = np.ascontiguousarray(value).astype(value.dtype.newbyteorder("<"), copy=False)
-    return head + written(_CONTENT, little.tobytes())
 
 
 class _Unread(Exception):
@@ -145,48 +111,10 @@ def _request(file: BinaryIO, span: Span) -> WarmupRequest:
 
 
 def _array(file: BinaryIO, span: Span, key: str) -> np.ndarray:
-    """A TensorProto as an array, whichever of its two forms it has."""
-    dtype, shape = 0, []  # type: int, List[int]
-    packed, strings, values = None, [], []  # type: Optional[bytes], List[bytes], List[np.ndarray]
-    for number, at in fields(file, *span):
-        if number == _DTYPE:
-            dtype = integer(file, at)
-        elif number == _SHAPE:
-            shape = [_size(file, dimension) for dimension in _each(file, at, _DIMENSION)]
-        elif number == _CONTENT:
-            packed = content(file, at)
-        elif number == _STRINGS:
-            strings.append(content(file, at))
-        elif number in _FIXED:
-            values.append(np.frombuffer(content(file, at), _FIXED[number]))
-        elif number in _VARINTS:
-            values.append(np.array(integers(file, at)))
-    if dtype == _STRING:
-        return _filled(np.array(strings + [b""], object)[:-1], shape)
-    if dtype not in _DTYPES:
-        raise _Unread("the input {} has the dtype number {}, which is not read here".format(key, dtype))
-    kind = np.dtype(_DTYPES[dtype])
-    if packed is not None:
-        return np.frombuffer(packed, kind.newbyteorder("<")).astype(kind).reshape(shape)
-    listed = np.concatenate(values or [np.zeros(0)])
-    # half_val is a list of bit patterns.
-    return _filled(listed.astype("uint16").view(kind) if kind == np.float16 else listed.astype(kind), shape)
-
-
-def _filled(values: np.ndarray, shape: List[int]) -> np.ndarray:
-    """The values in a shape; where they are too few the last one stands for the rest, as in TensorFlow."""
-    count = int(np.prod(shape, dtype=np.int64))
-    if len(values) < count:
-        last = (
-            values[-1:] if len(values) else np.array([b""], object) if values.dtype == object else values.dtype.type(0)
-        )
-        values = np.concatenate([values, np.resize(last, count - len(values))])
-    return values.reshape(shape)
-
-
-def _size(file: BinaryIO, span: Span) -> int:
-    size = _one(file, span, _SIZE)
-    return 0 if size is None else integer(file, size)
+    try:
+        return decode_tensor(content(file, span))
+    except ValueError as error:
+        raise _Unread("the input {}: {}".format(key, error)) from error
 
 
 def _one(file: BinaryIO, span: Span, number: int) -> Optional[Span]:
