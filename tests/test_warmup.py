@@ -24,6 +24,7 @@ from ckpt2saved.serving.warmup_file import (
 )
 from ckpt2saved.signature import load_model
 from ckpt2saved.tf1 import tf
+from ckpt2saved.warmup_source import warmup_source
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "crnn"
 
@@ -166,7 +167,6 @@ def test_the_records_make_a_version_without_values_fail(tmp_path, version):
         (["--warmup", "3"], {"dense": 3}),
         (["--warmup-signature", "serving_default", "--warmup-signature", "dense"], {"serving_default": 1, "dense": 1}),
         (["--no-warmup"], {}),
-        (["--warmup", "0"], {}),
     ],
 )
 def test_the_signatures_that_batching_leaves_whole_are_asked(exported, options, counts):
@@ -349,6 +349,13 @@ def test_too_many_items_for_a_batching_server_are_noted(exported, tmp_path):
     path = arrays(tmp_path, input_data=np.zeros([33, 32, 8, 3], "float32"), input_batch_size=np.ones(33, "int32"))
     result, _ = exported("--warmup", path)
     assert "only if its max_batch_size is 33 or more" in result.output
+
+
+def test_no_requests_are_none():
+    """--warmup 0 says what --no-warmup does."""
+    model = load_model("crnn")
+    assert warmup_source(model, ["0"]) is None and warmup_source(model, none=True) is None
+    assert not warmup_source(model).asked and warmup_source(model, ["1"]).asked
 
 
 @pytest.mark.parametrize(
