@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -29,6 +32,20 @@ from ckpt2saved.warmup_source import WarmupSource, too_many
 Fill = Callable[[tf.Session], None]
 
 _UNWRITABLE = ("bfloat16",)  # numpy does not know it
+# What numpy, zipfile and zlib say of a file that is cut off, of another kind, or holds objects; an .npy file is an
+# array, which `with` does not take.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    RuntimeError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 _LARGEST_BATCH = 32  # what a server puts together unless told otherwise by serving-config
 
 
@@ -161,8 +178,7 @@ def _of_file(path: Path, signatures: Sequence[Signature]) -> List[WarmupRequest]
     requests = []  # type: List[WarmupRequest]
     for signature in signatures:
         problems += ["{}: missing".format(spec.key) for spec in signature.inputs if spec.key not in arrays]
-        found = _misfits(signature, arrays)
-        problems += found
+        problems += _misfits(signature, arrays)
         if not problems:
             requests += [WarmupRequest(signature.name, inputs) for inputs in _records(signature, arrays)]
     if problems:
@@ -174,9 +190,7 @@ def _arrays(path: Path) -> Dict[str, np.ndarray]:
     try:
         with np.load(str(path), allow_pickle=False) as file:
             return {name: _with_bytes(file[name]) for name in file.files}
-    except Exception as error:  # numpy raises whatever zipfile, zlib and its own parsers do
-        if isinstance(error, MemoryError):
-            raise
+    except _UNREADABLE as error:
         raise WarmupError(
             "{}: this can't be read as a file of numpy.savez ({}); strings are arrays of dtype S, not objects".format(
                 path, str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -263,10 +277,10 @@ def _of_pictures(
             signature_def = network.serving.signature_defs[signature.name]
             for path in paths:
                 picture = decoder.decoded(path, image)
-                inputs = dict(given[signature.name], **({} if picture is None else {image.key: picture}))
                 if picture is None:
                     continue
                 rows = picture.shape[0]
+                inputs = dict(given[signature.name], **{image.key: picture})
                 inputs.update({key: np.ones(rows, _dtype(signature, key)) for key in lengths[signature.name]})
                 feeds = {signature_def.inputs[key].name: value for key, value in inputs.items()}
                 for key, (tensor, axis) in lengths[signature.name].items():
@@ -366,15 +380,12 @@ class _PictureDecoder:
 
 def _resized(height: int, width: int, wanted_height: Any, wanted_width: Any) -> Tuple[int, int]:
     """The size that a shape allows and that keeps the proportions, unless it says both sides."""
-    sides = wanted_height if isinstance(wanted_height, int) else None, wanted_width
-    if not isinstance(wanted_width, int):
-        sides = sides[0], None
-    if sides[0] and sides[1]:
-        return sides
-    if sides[0]:
-        return sides[0], max(int(round(width * sides[0] / height)), 1)
-    if sides[1]:
-        return max(int(round(height * sides[1] / width)), 1), sides[1]
+    if isinstance(wanted_height, int) and isinstance(wanted_width, int):
+        return wanted_height, wanted_width
+    if isinstance(wanted_height, int):
+        return wanted_height, max(int(round(width * wanted_height / height)), 1)
+    if isinstance(wanted_width, int):
+        return max(int(round(height * wanted_width / width)), 1), wanted_width
     return height, width
 
 

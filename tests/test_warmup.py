@@ -248,7 +248,8 @@ def test_everything_wrong_with_a_file_is_said_at_once(exported, tmp_path):
 
 def test_a_file_that_is_no_npz_is_said(exported, tmp_path):
     """Whatever numpy raises, and pickled objects, which are never read."""
-    for content in (b"", b"PK\x03\x04 cut off", b"words"):
+    np.save(str(tmp_path / "one.npy"), np.zeros(3))
+    for content in (b"", b"PK\x03\x04 cut off", b"words", (tmp_path / "one.npy").read_bytes()):
         (tmp_path / "x.npz").write_bytes(content)
         result, _ = exported("-q", "--warmup", tmp_path / "x.npz")
         assert result.exit_code == 1 and "this can't be read as a file of numpy.savez" in result.output
