@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import zlib
@@ -12,7 +13,10 @@ import pytest
 from conftest import filled, write_checkpoint
 
 from ckpt2saved import cc_loader
-from ckpt2saved.errors import NotServable, ServingError
+from ckpt2saved.checkpoint import open_checkpoint
+from ckpt2saved.errors import NotServable, ServingError, UsageError, WarmupError
+from ckpt2saved.network import prepare_network
+from ckpt2saved.plan import plan_export
 from ckpt2saved.questions import Question
 from ckpt2saved.savedmodel import read_signature_defs
 from ckpt2saved.serving.warmup_file import (
@@ -24,6 +28,7 @@ from ckpt2saved.serving.warmup_file import (
 )
 from ckpt2saved.signature import load_model
 from ckpt2saved.tf1 import tf
+from ckpt2saved.warmup import make_warmup
 from ckpt2saved.warmup_source import warmup_source
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "crnn"
@@ -53,6 +58,20 @@ def version(exported):
     result, path = exported()
     assert result.exit_code == 0, result.output
     return path
+
+
+@pytest.fixture(scope="module")
+def warmup(crnn_checkpoint):
+    """A function: the requests for the crnn that the values of --warmup stand for, without an export around it."""
+    plan = plan_export(model="crnn", checkpoint=crnn_checkpoint, base=Path("unused"))
+    checkpoint = open_checkpoint(plan.checkpoint)
+    network = prepare_network(plan, checkpoint)
+
+    def make(value, signatures=()):
+        source = warmup_source(plan.model, [str(value)], signatures)
+        return make_warmup(source, network, functools.partial(network.fill, checkpoint))
+
+    return make
 
 
 def test_tf_serving_reads_what_was_meant(version):
@@ -186,10 +205,9 @@ def test_the_signatures_that_batching_leaves_whole_are_asked(exported, options, 
     assert (path / WARMUP_FILE).exists() == bool(counts)
 
 
-def test_of_many_requests_no_two_are_alike(exported):
+def test_of_many_requests_no_two_are_alike(warmup):
     """The parity cases in turn, then other batches and widths; steps that count are never more than there are."""
-    _, path = exported("--warmup", "8")
-    requests = read_warmup_requests(path)
+    requests = warmup(8).requests
     shapes = [request.inputs["input_data"].shape for request in requests]
     assert shapes == [
         (2, 32, 100, 3),
@@ -203,8 +221,8 @@ def test_of_many_requests_no_two_are_alike(exported):
     ]
     assert requests[6].inputs["input_batch_size"].tolist() == [25, 20, 25, 20]
     assert len({zlib.crc32(request.inputs["input_data"].tobytes()) for request in requests}) == 8
-    _, again = exported("--warmup", "8")
-    assert (again / WARMUP_FILE).read_bytes() == (path / WARMUP_FILE).read_bytes()
+    again = warmup(8).requests
+    assert [as_prediction_log(r, "m") for r in again] == [as_prediction_log(r, "m") for r in requests]
 
 
 def test_the_arrays_of_a_file_become_records(exported, tmp_path):
@@ -225,7 +243,7 @@ def arrays(directory, **values):
     return directory / "bad.npz"
 
 
-def test_everything_wrong_with_a_file_is_said_at_once(exported, tmp_path):
+def test_everything_wrong_with_a_file_is_said_at_once(exported, warmup, tmp_path):
     """Types, shapes, sizes that contradict each other, keys too many and too few."""
     path = arrays(tmp_path, input_data=np.zeros([2, 31, 40, 3]), picture=np.zeros(1))
     result, _ = exported("-q", "--warmup", path)
@@ -239,22 +257,22 @@ def test_everything_wrong_with_a_file_is_said_at_once(exported, tmp_path):
         "records in front\n".format(path)
     )
     path = arrays(tmp_path, input_data=np.zeros([2, 32, 40, 3], "float32"), input_batch_size=np.ones(3, "int32"))
-    result, _ = exported("-q", "--warmup", path)
-    assert "  - input_batch_size: batch is 3, but 2 in input_data\n" in result.output
+    with pytest.raises(WarmupError, match="  - input_batch_size: batch is 3, but 2 in input_data$"):
+        warmup(path)
     path = arrays(tmp_path, input_data=np.zeros([2, 1, 32, 8, 3], "float32"), input_batch_size=np.ones([3, 1], "int32"))
-    result, _ = exported("-q", "--warmup", path)
-    assert "  - 2 of input_data, 3 of input_batch_size: as many records of each are expected" in result.output
+    with pytest.raises(WarmupError, match="  - 2 of input_data, 3 of input_batch_size: as many records of each"):
+        warmup(path)
 
 
-def test_a_file_that_is_no_npz_is_said(exported, tmp_path):
+def test_a_file_that_is_no_npz_is_said(warmup, tmp_path):
     """Whatever numpy raises, and pickled objects, which are never read."""
     np.save(str(tmp_path / "one.npy"), np.zeros(3))
     for content in (b"", b"PK\x03\x04 cut off", b"words", (tmp_path / "one.npy").read_bytes()):
         (tmp_path / "x.npz").write_bytes(content)
-        result, _ = exported("-q", "--warmup", tmp_path / "x.npz")
-        assert result.exit_code == 1 and "this can't be read as a file of numpy.savez" in result.output
-    result, _ = exported("-q", "--warmup", arrays(tmp_path, input_data=np.array([b"x", None], object)))
-    assert result.exit_code == 1 and "strings are arrays of dtype S, not objects" in result.output
+        with pytest.raises(WarmupError, match="this can't be read as a file of numpy.savez"):
+            warmup(tmp_path / "x.npz")
+    with pytest.raises(WarmupError, match="strings are arrays of dtype S, not objects"):
+        warmup(arrays(tmp_path, input_data=np.array([b"x", None], object)))
 
 
 def test_pictures_become_requests(exported):
@@ -345,11 +363,10 @@ def test_a_request_that_is_not_answered_publishes_nothing(exported, tmp_path):
         assert "a server would not load the version" in result.output
 
 
-def test_too_many_items_for_a_batching_server_are_noted(exported, tmp_path):
+def test_too_many_items_for_a_batching_server_are_noted(warmup, tmp_path):
     """Its max_batch_size is 32 unless it was told otherwise."""
     path = arrays(tmp_path, input_data=np.zeros([33, 32, 8, 3], "float32"), input_batch_size=np.ones(33, "int32"))
-    result, _ = exported("--warmup", path)
-    assert "only if its max_batch_size is 33 or more" in result.output
+    assert warmup(path).remarks[0].endswith("loads the version only if its max_batch_size is 33 or more")
 
 
 def test_no_requests_are_none():
@@ -381,11 +398,11 @@ def test_a_wrong_command_line(exported, options, message):
     assert message in result.output
 
 
-def test_more_records_in_a_file_than_a_server_takes(exported, tmp_path):
+def test_more_records_in_a_file_than_a_server_takes(warmup, tmp_path):
     """Known once the file is read."""
     path = arrays(tmp_path, input_data=np.zeros([1001, 1, 32, 4, 3], "float32"), input_batch_size=np.ones(1, "int32"))
-    result, _ = exported("-q", "--warmup", path)
-    assert result.exit_code == 2 and "1001 records" in result.output
+    with pytest.raises(UsageError, match="1001 records"):
+        warmup(path)
 
 
 TEXT = """
