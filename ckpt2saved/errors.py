@@ -54,6 +54,12 @@ class NotServable(Ckpt2SavedError):
     exit_code = 3
 
 
+class NotCompatible(Ckpt2SavedError):
+    """The SavedModel asks for ops or attributes that a release of TF Serving does not have."""
+
+    exit_code = 3
+
+
 class ParityError(Ckpt2SavedError):
     """The staged SavedModel answers differently from the checkpoint that it came from."""
 

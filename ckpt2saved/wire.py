@@ -84,6 +84,13 @@ def _encoded(value: int) -> bytes:
     return bytes(encoded)
 
 
+def each(file: BinaryIO, span: Span, number: int) -> Iterator[Span]:
+    """Every occurrence of one field in the message that lies in the span."""
+    for found, at in fields(file, *span):
+        if found == number:
+            yield at
+
+
 def _varint(file: BinaryIO) -> int:
     value = 0
     for shift in range(0, 70, 7):

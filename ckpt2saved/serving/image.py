@@ -30,6 +30,11 @@ class Image:
         return "{}:{}{}".format(REPOSITORY, self.version, "-gpu" if gpu else "")
 
     @property
+    def minor(self) -> str:
+        """2.19 of 2.19.1: what decides which ops it has."""
+        return "{}.{}".format(*self._release)
+
+    @property
     def rereads_configuration(self) -> bool:
         """Whether a running server can be told to look at models.config again from time to time."""
         return self._release >= (1, 15)
@@ -49,14 +54,19 @@ class Image:
         return tuple(int(part) for part in self.version.split("."))
 
 
-def find_image(serving: str) -> Image:
+def known_images() -> Tuple[Image, ...]:
+    """The last patch release of each minor one, the oldest first."""
+    return tuple(Image(release) for release in _RELEASES)
+
+
+def find_image(serving: str, option: str = "--serving") -> Image:
     """The image of `serving`: 2.19, which stands for its last patch release, or 2.19.0."""
     known = {release.rpartition(".")[0]: release for release in _RELEASES}
     match = _VERSION.match(serving)
     minor = "{}.{}".format(*match.groups()) if match else ""
     if match is None or minor not in known:
         raise UsageError(
-            "--serving: {!r} is no release of TF Serving that is known here; expected one of {} (its last patch "
-            "release), or all three numbers, as in {}".format(serving, ", ".join(known), _RELEASES[-2])
+            "{}: {!r} is no release of TF Serving that is known here; expected one of {} (its last patch "
+            "release), or all three numbers, as in {}".format(option, serving, ", ".join(known), _RELEASES[-2])
         )
     return Image(known[minor] if match.group(3) is None else serving)

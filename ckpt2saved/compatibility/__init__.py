@@ -1,0 +1,1 @@
+"""Which versions go together: a SavedModel's ops and TF Serving's, TensorFlow and what it needs; without TensorFlow."""

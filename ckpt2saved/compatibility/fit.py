@@ -1,0 +1,184 @@
+"""Whether a release of TF Serving has every op and attribute that a SavedModel asks for, and what it does not have."""
+
+from __future__ import annotations
+
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from ckpt2saved.compatibility.demands import Demands, Use
+from ckpt2saved.compatibility.op_table import OpTable, allows, read_table
+from ckpt2saved.errors import NotCompatible
+from ckpt2saved.serving.image import Image, known_images
+
+# Registered in TensorFlow's Python package, whose registry the table holds, and run by its interpreter.
+_PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
+_CONTRIB_UNTIL = (1, 15)  # tensorflow_serving/model_servers/BUILD: if_not_v2(contrib_kernels, contrib_ops_op_lib)
+
+# tensorflow/core/framework/types.proto
+_DATA_TYPES = dict(
+    enumerate(
+        "float32 float64 int32 uint8 int16 int8 string complex64 int64 bool qint8 quint8 qint32 bfloat16 qint16 quint16 "
+        "uint16 complex128 float16 resource variant uint32 uint64 float8_e5m2 float8_e4m3fn float8_e4m3fnuz "
+        "float8_e4m3b11fnuz float8_e5m2fnuz int4 uint4 int2 uint2".split(),
+        start=1,
+    )
+)
+_MOST_NODES = 3
+
+
+class Misfit(NamedTuple):
+    """One thing that a server does not have, and the nodes that ask for it."""
+
+    kind: str  # op, attribute, value, or missing attribute
+    op: str
+    attribute: str  # "" where it is the op
+    value: str  # "" unless it is the attribute's value
+    reason: str
+    nodes: Tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "{}: {} ({})".format(self.subject, self.reason, nodes_text(self.nodes))
+
+    @property
+    def subject(self) -> str:
+        """Conv2D, Conv2D.padding or Conv2D.padding=EXPLICIT."""
+        return self.op + (self.attribute and "." + self.attribute) + (self.value and "=" + self.value)
+
+
+def find_misfits(demands: Demands, image: Image, table: OpTable) -> Tuple[Misfit, ...]:
+    """Everything that servers of a release would refuse: first what keeps them from loading, then from answering."""
+    found = {}  # type: Dict[Tuple[str, str, str, str, str], List[str]]
+    for use, nodes in demands.uses.items():
+        for key in _problems(use, image, table):
+            found.setdefault(key, []).extend(nodes)
+    order = {"op": 0, "missing attribute": 1, "attribute": 2, "value": 3}
+    keys = sorted(found, key=lambda key: (order[key[0]], key))
+    return tuple(Misfit(*key, nodes=tuple(found[key])) for key in keys)
+
+
+def fitting_images(demands: Demands, table: OpTable) -> Tuple[Image, ...]:
+    """The releases that have everything, the oldest first."""
+    return tuple(image for image in known_images() if not find_misfits(demands, image, table))
+
+
+def contrib_ops(demands: Demands, table: OpTable) -> Tuple[str, ...]:
+    """The ops of tf.contrib among those asked for: servers up to 1.15 have them, and the table can't say which of them."""
+    ops = {use.op for use in demands.uses}
+    return tuple(sorted(op for op in ops & table.contrib if not table.releases_with(op)))
+
+
+def check_fit(demands: Demands, image: Image) -> None:
+    """Raise NotCompatible with everything that TF Serving of this release lacks, and with what to do about it."""
+    table = read_table()
+    misfits = find_misfits(demands, image, table)
+    if misfits:
+        raise NotCompatible(
+            "the SavedModel asks for what TF Serving {} does not have; {}".format(
+                image.version, advice(image, fitting_images(demands, table))
+            ),
+            [str(misfit) for misfit in misfits],
+        )
+
+
+def advice(image: Optional[Image], fitting: Sequence[Image]) -> str:
+    """What to do where a release does not fit."""
+    build = "make the graph without these ops, or under TensorFlow {}".format(image.minor if image else "1.15")
+    if not fitting:
+        return "no known release has everything: " + build
+    return "serve it with {}, or {}".format(releases_text([one.minor for one in fitting]), build)
+
+
+def releases_text(minors: Sequence[str]) -> str:
+    """Those of the known releases as people say it: 2.4 or newer; 1.15, 2.1 or newer; 1.14 to 2.3."""
+    known = [image.minor for image in known_images()]
+    stretches = _stretches([known.index(minor) for minor in minors])
+    parts = []  # type: List[str]
+    for first, last in stretches:
+        if last == len(known) - 1 and first != last:
+            parts.append(known[first] + " or newer")
+        elif first == last:
+            parts.append(known[first])
+        else:
+            parts.append("{} to {}".format(known[first], known[last]))
+    return ", ".join(parts)
+
+
+def nodes_text(nodes: Sequence[str]) -> str:
+    """How many, and the names of the first."""
+    names = ", ".join(nodes[:_MOST_NODES])
+    more = len(nodes) - _MOST_NODES
+    if more > 0:
+        return "{} nodes: {} and {} more".format(len(nodes), names, more)
+    return "{}: {}".format("node" if len(nodes) == 1 else "nodes", names)
+
+
+def _problems(use: Use, image: Image, table: OpTable) -> Iterator[Tuple[str, str, str, str, str]]:
+    ops = table.releases[image.minor]
+    if use.op in _PYTHON_OPS:
+        yield "op", use.op, "", "", "it calls Python, and a server has none"
+        return
+    if use.op not in ops:
+        reason = _reason_of_op(use.op, image, table)
+        if reason:
+            yield "op", use.op, "", "", reason
+        return
+    given = dict(use.attributes)
+    for name, definition in ops[use.op].items():
+        if name not in given and not definition.has_default:
+            yield (
+                "missing attribute",
+                use.op,
+                name,
+                "",
+                "{} wants the attribute, which was left to a default that newer releases have".format(image.minor),
+            )
+    for name, values in given.items():
+        if name not in ops[use.op]:
+            since = _since(table.releases_with_attribute(use.op, name), table)
+            yield "attribute", use.op, name, "", "an attribute that {} does not know; {}".format(image.minor, since)
+            continue
+        for value in values:
+            if not allows(ops[use.op][name], value):
+                text = _DATA_TYPES.get(value, "DataType {}".format(value)) if isinstance(value, int) else value
+                since = _since(table.releases_allowing(use.op, name, value), table)
+                yield "value", use.op, name, text, "a value that {} does not allow; {}".format(image.minor, since)
+
+
+def _reason_of_op(op: str, image: Image, table: OpTable) -> str:
+    """Why there is no such op; "" if tf.contrib has it, and the server tf.contrib."""
+    having = table.releases_with(op)
+    if having:
+        return "no op of {}; {}".format(image.minor, _since(having, table))
+    if op in table.contrib:
+        is_linked = tuple(int(part) for part in image.minor.split(".")) <= _CONTRIB_UNTIL
+        return "" if is_linked else "an op of tf.contrib, which servers have up to 1.15"
+    # The image's additions are not in the table, and none of them belongs to the reading of text in pictures.
+    return (
+        "no op of any TensorFlow from {} to {}: an add-on's or your own, and the image has of add-ons only "
+        "TensorFlow Text's (2.0 or newer) and Decision Forests' (2.11 or newer)".format(
+            list(table.releases)[0], list(table.releases)[-1]
+        )
+    )
+
+
+def _since(having: Sequence[str], table: OpTable) -> str:
+    """In which releases of TensorFlow something is to be found; not all that 1.15 has came with 2.0."""
+    known = list(table.releases)
+    parts = []  # type: List[str]
+    for first, last in _stretches([known.index(release) for release in having]):
+        if last == len(known) - 1:
+            parts.append("since " + known[first])
+        elif first == last:
+            parts.append("in " + known[first])
+        else:
+            parts.append("from {} to {}".format(known[first], known[last]))
+    return "TensorFlow has it " + " and ".join(parts) if parts else "no TensorFlow has it"
+
+
+def _stretches(indices: Sequence[int]) -> List[Tuple[int, int]]:
+    stretches = []  # type: List[Tuple[int, int]]
+    for index in indices:
+        if stretches and stretches[-1][1] == index - 1:
+            stretches[-1] = (stretches[-1][0], index)
+        else:
+            stretches.append((index, index))
+    return stretches

@@ -1,0 +1,118 @@
+"""Which ops each TensorFlow release has, and which attributes they take: a table that ships, from 1.12 to the newest.
+
+`make_table.py` writes it from the op registries inside TensorFlow's own packages. TF Serving X.Y is built on TensorFlow
+X.Y and registers the same ops. Beyond those its image has some of TensorFlow Text (from 2.0 on), of Decision Forests
+(from 2.11 on), and up to 1.15 those of tf.contrib (SUPPORTED_TENSORFLOW_OPS in tensorflow_serving/model_servers/BUILD);
+of these the table knows only the names of contrib's. How many inputs an op takes is not in it: since 1.14 that changed
+for collectives and for internal ops alone.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Sequence, Tuple
+
+from ckpt2saved.compatibility.registry import Attribute, Ops
+
+PATH = Path(__file__).resolve().parent / "ops.json.gz"
+
+_FORMAT = 1
+
+
+class OpTable(NamedTuple):
+    """The registries of several TensorFlow releases, and the ops of tf.contrib."""
+
+    releases: Mapping[str, Ops]  # "1.14" -> its ops; the oldest first
+    packages: Mapping[str, str]  # "1.14" -> the release whose package was read, 1.14.0
+    contrib: FrozenSet[str]
+
+    def releases_with(self, op: str) -> Tuple[str, ...]:
+        """Those that have an op, the oldest first."""
+        return tuple(release for release, ops in self.releases.items() if op in ops)
+
+    def releases_with_attribute(self, op: str, attribute: str) -> Tuple[str, ...]:
+        """Those whose op takes an attribute."""
+        return tuple(release for release, ops in self.releases.items() if attribute in ops.get(op, {}))
+
+    def releases_allowing(self, op: str, attribute: str, value: Any) -> Tuple[str, ...]:
+        """Those whose op takes a value for an attribute."""
+        return tuple(
+            release
+            for release in self.releases_with_attribute(op, attribute)
+            if allows(self.releases[release][op][attribute], value)
+        )
+
+
+def allows(attribute: Attribute, value: Any) -> bool:
+    """Whether a DataType's number or a text is among what an attribute may be."""
+    return attribute.allowed is None or value in attribute.allowed
+
+
+def read_table(path: Path = PATH) -> OpTable:
+    """The table that ships with the package."""
+    with gzip.open(str(path), "rb") as file:
+        content = json.loads(file.read().decode("utf-8"))
+    releases = list(content["tensorflow"])
+    found = {release: {} for release in releases}  # type: Dict[str, Ops]
+    values = [None if value is None else tuple(value) for value in content["allowed"]]
+    for op, (spans, attributes) in content["ops"].items():
+        for first, last in spans:
+            for release in releases[first : last + 1]:
+                found[release][op] = {}
+        for name, variants in attributes.items():
+            for first, last, has_default, allowed in variants:
+                attribute = Attribute(bool(has_default), values[allowed])
+                for release in releases[first : last + 1]:
+                    found[release][op][name] = attribute
+    return OpTable(found, content["tensorflow"], frozenset(content["contrib"]))
+
+
+def write_table(table: OpTable, path: Path = PATH) -> None:
+    """Write a table, the same bytes for the same content; what stays the same from release to release once."""
+    releases = list(table.releases)
+    allowed = []  # type: List[Any]
+    ops = {}  # type: Dict[str, Any]
+    for op in sorted({op for release in releases for op in table.releases[release]}):
+        columns = [table.releases[release].get(op) for release in releases]
+        names = sorted({name for attributes in columns if attributes for name in attributes})
+        attributes = {
+            name: [
+                [first, last, int(value.has_default), _index(allowed, value.allowed)]
+                for first, last, value in _runs([(column or {}).get(name) for column in columns])
+            ]
+            for name in names
+        }
+        present = _runs([None if column is None else True for column in columns])
+        ops[op] = [[[first, last] for first, last, _ in present], attributes]
+    content = {
+        "format": _FORMAT,
+        "tensorflow": {release: table.packages[release] for release in releases},
+        "contrib": sorted(table.contrib),
+        "allowed": allowed,
+        "ops": ops,
+    }
+    text = json.dumps(content, separators=(",", ":"))
+    with open(str(path), "wb") as raw:
+        # No name and no time in it, so that the file says by its bytes whether anything changed.
+        with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=9, mtime=0) as file:
+            file.write(text.encode("utf-8"))
+
+
+def _runs(column: Sequence[Any]) -> List[Tuple[int, int, Any]]:
+    """First and last index of every stretch of one value, without those of None."""
+    runs = []  # type: List[Tuple[int, int, Any]]
+    for index, value in enumerate(column):
+        if runs and runs[-1][1] == index - 1 and runs[-1][2] == value:
+            runs[-1] = (runs[-1][0], index, value)
+        elif value is not None:
+            runs.append((index, index, value))
+    return runs
+
+
+def _index(values: List[Any], value: Any) -> int:
+    found = None if value is None else list(value)
+    if found not in values:
+        values.append(found)
+    return values.index(found)

@@ -1,0 +1,78 @@
+"""The ops that a TensorFlow registers, read from the OpList that its libraries give, without importing it."""
+
+from __future__ import annotations
+
+import io
+from typing import BinaryIO, Dict, List, NamedTuple, Optional, Tuple, Union
+
+from ckpt2saved.wire import Span, fields, integer, text
+
+# Fields of the messages OpList, OpDef, AttrDef, AttrValue and AttrValue.ListValue.
+_OP = 1
+_OP_NAME, _OP_ATTR = 1, 4
+_ATTR_NAME, _ATTR_DEFAULT, _ATTR_ALLOWED = 1, 3, 7
+_LIST = 1
+_STRINGS, _TYPES = 2, 6
+
+
+class Attribute(NamedTuple):
+    """What an op's definition says of one of its attributes."""
+
+    has_default: bool
+    allowed: Optional[Tuple[Union[int, str], ...]]  # DataTypes by their numbers, or texts; None: any
+
+
+Ops = Dict[str, Dict[str, Attribute]]  # op -> attribute's name -> what it may be
+
+
+def parse_op_list(content: bytes) -> Ops:
+    """The ops of a serialized OpList, as TF_GetAllOpList gives it; raises Malformed for anything else."""
+    file = io.BytesIO(content)
+    return dict(_op(file, span) for number, span in fields(file, 0, len(content)) if number == _OP)
+
+
+def _op(file: BinaryIO, span: Span) -> Tuple[str, Dict[str, Attribute]]:
+    name, attributes = "", {}  # type: str, Dict[str, Attribute]
+    for number, at in fields(file, *span):
+        if number == _OP_NAME:
+            name = text(file, at)
+        elif number == _OP_ATTR:
+            key, attribute = _attribute(file, at)
+            attributes[key] = attribute
+    return name, attributes
+
+
+def _attribute(file: BinaryIO, span: Span) -> Tuple[str, Attribute]:
+    name, has_default, allowed = "", False, None
+    for number, at in fields(file, *span):
+        if number == _ATTR_NAME:
+            name = text(file, at)
+        elif number == _ATTR_DEFAULT:
+            has_default = True
+        elif number == _ATTR_ALLOWED:
+            allowed = tuple(sorted(set(list_items(file, at))))
+    return name, Attribute(has_default, allowed)
+
+
+def list_items(file: BinaryIO, value: Span) -> List[Union[int, str]]:
+    """The types and texts in the list of an AttrValue."""
+    items = []  # type: List[Union[int, str]]
+    for number, at in fields(file, *value):
+        if number != _LIST:
+            continue
+        for kind, item in fields(file, *at):
+            if kind == _STRINGS:
+                file.seek(item[0])
+                items.append(file.read(item[1] - item[0]).decode("utf-8", "replace"))
+            elif kind == _TYPES:
+                items.extend(_enums(file, item))
+    return items
+
+
+def _enums(file: BinaryIO, span: Span) -> List[int]:
+    """A repeated enum, packed or not: either way varints fill the span."""
+    numbers, position = [], span[0]
+    while position < span[1]:
+        numbers.append(integer(file, (position, span[1])))
+        position = file.tell()
+    return numbers
