@@ -47,6 +47,7 @@ setup(
     # The signature files lie beside the package in the repository, and inside it once installed.
     packages=[
         "ckpt2saved",
+        "ckpt2saved.compatibility",
         "ckpt2saved.ctc",
         "ckpt2saved.graphs",
         "ckpt2saved.inference",
@@ -56,7 +57,7 @@ setup(
         "ckpt2saved.signatures",
     ],
     package_dir={"ckpt2saved.signatures": "signatures"},
-    package_data={"ckpt2saved.signatures": ["*.yaml"]},
+    package_data={"ckpt2saved.compatibility": ["ops.json.gz"], "ckpt2saved.signatures": ["*.yaml"]},
     install_requires=["click>=8.0,<9", "PyYAML>=5.4,<7", "numpy", "rich>=10,<16"],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["ckpt2saved = ckpt2saved.cli:main"]},

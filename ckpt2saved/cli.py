@@ -240,6 +240,7 @@ class _RenameType(click.ParamType):
 @option("--top-paths", type=click.IntRange(min=1), help="Of --decode. Default: 1.")
 @option("--merge-repeated", is_flag=True, help="Of --decode: equal neighbours in a decoded text become one.")
 @option("--sequence-length", metavar="TENSOR|full", help="Of --decode: the steps that count. Default: full.")
+@option("--for-serving", metavar="VERSION", help="Refuse what a TF Serving of this release, as in 1.14, does not have.")
 @option("--gpu", is_flag=True, help="Use the GPUs, which are otherwise left to the training.")
 @option("--dry-run", is_flag=True, help="Do everything but publish.")
 @json_option
@@ -371,6 +372,28 @@ def inspect(path, write_signature, force, as_json) -> None:
         from ckpt2saved.inspection.page import print_inspection
 
         print_inspection(inspection)
+
+
+@command("doctor")
+@click.argument("saved_model", required=False, type=_PathType())
+@option("--serving", metavar="VERSION", help="The TF Serving that is to load it. Default: a line for every release.")
+@json_option
+def doctor(saved_model, serving, as_json) -> None:
+    """Which versions go together: Python, TensorFlow, CUDA, TF Serving, and what a SavedModel needs of it.
+
+    SAVED_MODEL is a version, a SavedModel elsewhere, or a model's directory, of which the newest version is taken. Exit
+    code 3 if it asks for an op or an attribute that the TF Serving does not have.
+    """
+    from ckpt2saved.compatibility.doctor import as_content, diagnose
+
+    diagnosis = diagnose(saved_model, serving)
+    if as_json:
+        _print_json(as_content(diagnosis))
+    else:
+        from ckpt2saved.compatibility.page import print_diagnosis
+
+        print_diagnosis(diagnosis)
+    diagnosis.raise_if_misfit()
 
 
 @main.group("bench", context_settings=SETTINGS)

@@ -16,6 +16,8 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, T
 from ckpt2saved import __version__
 from ckpt2saved.checkpoint import Checkpoint, open_checkpoint
 from ckpt2saved.checkpoint_files import CheckpointFiles
+from ckpt2saved.compatibility.demands import read_demands
+from ckpt2saved.compatibility.fit import check_fit
 from ckpt2saved.decoders import BEAM_SEARCH, Rewritten, graft, replace_decoders
 from ckpt2saved.disagreement import count_disagreements
 from ckpt2saved.errors import ParityError, SignatureError
@@ -48,7 +50,7 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
     """Publish a checkpoint as a version that answers as the checkpoint does, whole or not at all.
 
     `say` is called with the name of each step and what came of it. Raises CheckpointError, SignatureError, UsageError,
-    NotServable, ParityError or VersionError, and then leaves nothing behind.
+    NotServable, ParityError, NotCompatible or VersionError, and then leaves nothing behind.
     """
     checkpoint = open_checkpoint(plan.checkpoint)
     say("checkpoint", _described(checkpoint))
@@ -88,6 +90,9 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
                 say("note", "{}: not for a server with --enable_batching: {}".format(signature.name, keys))
         for remark in warmup.remarks:
             say("note", remark)
+        if plan.for_serving:
+            check_fit(read_demands(stage.path), plan.for_serving)
+            say("fits", "TF Serving {} has all of its ops and attributes".format(plan.for_serving.version))
         provenance = _provenance(plan, checkpoint, network, rewritten, report, warmup, size)
         write_provenance(stage.path, provenance)
         return Exported(stage.publish(), plan.dry_run, provenance)
@@ -233,6 +238,7 @@ def _provenance(
         "bytes": {"checkpoint": files.size, "version": size},
         "parity": None if report is None else _parity(report),
         "warmup": warmup.counts,
+        "for_serving": plan.for_serving and plan.for_serving.version,
         "ckpt2saved": __version__,
         "tensorflow": tf.version.VERSION,
         "git_commit": _git_commit(),

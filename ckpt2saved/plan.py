@@ -9,6 +9,7 @@ from typing import Mapping, Optional, Sequence, Tuple
 from ckpt2saved.arguments import model_of_arguments, with_surgery
 from ckpt2saved.checkpoint_files import CheckpointFiles, find_checkpoint
 from ckpt2saved.errors import CheckpointError, UsageError
+from ckpt2saved.serving.image import Image, find_image
 from ckpt2saved.signature import META, Decode, Scalar, ServedModel, TensorSpec, load_model
 from ckpt2saved.versions import check_base, next_version
 from ckpt2saved.warmup_source import WarmupSource, warmup_source
@@ -30,6 +31,7 @@ class Plan:
     parity: bool
     warmup: Optional[WarmupSource]  # None: no requests for the server to warm up with
     dry_run: bool
+    for_serving: Optional[Image] = None  # the release of TF Serving that must have all its ops and attributes
 
 
 def plan_export(
@@ -54,16 +56,17 @@ def plan_export(
     warmup_signatures: Sequence[str] = (),
     no_warmup: bool = False,
     dry_run: bool = False,
+    for_serving: Optional[str] = None,
 ) -> Plan:
     """Check everything about an export that takes milliseconds to check.
 
     `model` is a built-in model's name or a signature file's path; without it `inputs`, `outputs` and `decode` are the
     signature. `graph` goes before what the file says of it: a `.meta` file, `meta` for the one beside the checkpoint,
     or a built-in network. `checkpoint` is anything that find_checkpoint takes, `base` the directory of the model's
-    versions; `options` go before those in the signature file. `warmup` is what --warmup
-    was given. Raises UsageError, SignatureError, CheckpointError or
-    VersionError.
+    versions, `warmup` what --warmup was given, `for_serving` a release of TF Serving; `options` go before those in the
+    signature file. Raises UsageError, SignatureError, CheckpointError or VersionError.
     """
+    image = None if for_serving is None else find_image(for_serving, "--for-serving")
     builder = META if graph is not None and graph.endswith(".meta") else graph
     if model is None:
         served = model_of_arguments(builder or META, inputs, outputs, decode)
@@ -98,6 +101,7 @@ def plan_export(
         parity=parity,
         warmup=source,
         dry_run=dry_run,
+        for_serving=image,
     )
 
 

@@ -43,6 +43,15 @@ def print_timings(timings: Sequence[Any], machine: Mapping[str, str]) -> None:
     _print(table)
 
 
+def print_labelled(console: Console, label: str, text: str, style: str = "") -> None:
+    """A paragraph behind its label, its further lines indented."""
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 1, 0, 0))
+    table.add_column(width=10, no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row(Text(label, style="bold"), Text(text, style=style))
+    console.print(table)
+
+
 def stdout() -> Console:
     """Where tables go: as wide as the terminal, or as a CI log can be."""
     console = Console(highlight=False)

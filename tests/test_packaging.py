@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FIND = "import ckpt2saved, ckpt2saved.signature as s; print(ckpt2saved.__file__); print(s.builtin_models())"
+FIND = (
+    "import ckpt2saved, ckpt2saved.signature as s, ckpt2saved.compatibility.op_table as t; t.read_table();"
+    "print(ckpt2saved.__file__); print(s.builtin_models())"
+)
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +85,12 @@ def test_from_an_editable_install(tmp_path, sources):
 
 
 def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
-    """Every module of the checkout, both signatures, no tests and no examples."""
+    """Every module of the checkout, both signatures, the table of ops, no tests and no examples."""
     with zipfile.ZipFile(str(wheel)) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         metadata = [archive.read(name).decode() for name in archive.namelist() if name.endswith("METADATA")][0]
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "ckpt2saved").rglob("*.py")}
     signatures = {"ckpt2saved/" + str(path.relative_to(ROOT)) for path in (ROOT / "signatures").glob("*.yaml")}
-    assert names == modules | signatures
+    assert names == modules | signatures | {"ckpt2saved/compatibility/ops.json.gz"}
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
     assert required and not any("tensorflow" in line for line in required)

@@ -6,7 +6,7 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Set, Tuple, Union
+from typing import BinaryIO, FrozenSet, Iterator, List, Mapping, NamedTuple, Tuple, Union
 
 from ckpt2saved.compatibility.registry import list_items
 from ckpt2saved.errors import NotServable, ServingError
@@ -14,8 +14,8 @@ from ckpt2saved.versions import numbered_children
 from ckpt2saved.versions.base import SAVED_MODEL_FILES
 from ckpt2saved.wire import Malformed, Span, each, fields, integer, text
 
-# Fields of the messages SavedModel, MetaGraphDef, MetaInfoDef, GraphDef, FunctionDefLibrary, FunctionDef, OpDef, NodeDef
-# and AttrValue.
+# Fields of the messages SavedModel, MetaGraphDef, MetaInfoDef, GraphDef, FunctionDefLibrary, FunctionDef, OpDef,
+# NodeDef and AttrValue.
 _META_GRAPH = 2
 _META_INFO, _GRAPH = 1, 2
 _TAG, _TENSORFLOW = 4, 5

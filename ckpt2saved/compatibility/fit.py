@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Iterator, List, NamedTuple, Sequence, Tuple
 
 from ckpt2saved.compatibility.demands import Demands, Use
 from ckpt2saved.compatibility.op_table import OpTable, allows, read_table
@@ -16,13 +16,12 @@ _CONTRIB_UNTIL = (1, 15)  # tensorflow_serving/model_servers/BUILD: if_not_v2(co
 # tensorflow/core/framework/types.proto
 _DATA_TYPES = dict(
     enumerate(
-        "float32 float64 int32 uint8 int16 int8 string complex64 int64 bool qint8 quint8 qint32 bfloat16 qint16 quint16 "
-        "uint16 complex128 float16 resource variant uint32 uint64 float8_e5m2 float8_e4m3fn float8_e4m3fnuz "
+        "float32 float64 int32 uint8 int16 int8 string complex64 int64 bool qint8 quint8 qint32 bfloat16 qint16 "
+        "quint16 uint16 complex128 float16 resource variant uint32 uint64 float8_e5m2 float8_e4m3fn float8_e4m3fnuz "
         "float8_e4m3b11fnuz float8_e5m2fnuz int4 uint4 int2 uint2".split(),
         start=1,
     )
 )
-_MOST_NODES = 3
 
 
 class Misfit(NamedTuple):
@@ -61,7 +60,7 @@ def fitting_images(demands: Demands, table: OpTable) -> Tuple[Image, ...]:
 
 
 def contrib_ops(demands: Demands, table: OpTable) -> Tuple[str, ...]:
-    """The ops of tf.contrib among those asked for: servers up to 1.15 have them, and the table can't say which of them."""
+    """The ops of tf.contrib among those asked for, which servers up to 1.15 have as far as they were linked."""
     ops = {use.op for use in demands.uses}
     return tuple(sorted(op for op in ops & table.contrib if not table.releases_with(op)))
 
@@ -79,9 +78,9 @@ def check_fit(demands: Demands, image: Image) -> None:
         )
 
 
-def advice(image: Optional[Image], fitting: Sequence[Image]) -> str:
+def advice(image: Image, fitting: Sequence[Image]) -> str:
     """What to do where a release does not fit."""
-    build = "make the graph without these ops, or under TensorFlow {}".format(image.minor if image else "1.15")
+    build = "make the graph without these ops and attributes, for which one way is TensorFlow {}".format(image.minor)
     if not fitting:
         return "no known release has everything: " + build
     return "serve it with {}, or {}".format(releases_text([one.minor for one in fitting]), build)
@@ -102,13 +101,13 @@ def releases_text(minors: Sequence[str]) -> str:
     return ", ".join(parts)
 
 
-def nodes_text(nodes: Sequence[str]) -> str:
+def nodes_text(nodes: Sequence[str], most: int = 3) -> str:
     """How many, and the names of the first."""
-    names = ", ".join(nodes[:_MOST_NODES])
-    more = len(nodes) - _MOST_NODES
-    if more > 0:
-        return "{} nodes: {} and {} more".format(len(nodes), names, more)
-    return "{}: {}".format("node" if len(nodes) == 1 else "nodes", names)
+    if len(nodes) == 1:
+        return "node {}".format(nodes[0])
+    more = len(nodes) - most
+    names = ", ".join(nodes[:most])
+    return "{} nodes: {}{}".format(len(nodes), names, " and {} more".format(more) if more > 0 else "")
 
 
 def _problems(use: Use, image: Image, table: OpTable) -> Iterator[Tuple[str, str, str, str, str]]:

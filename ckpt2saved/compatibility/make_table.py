@@ -1,10 +1,12 @@
 """Adds a TensorFlow release to the table of ops: `python -m ckpt2saved.compatibility.make_table 2.22.0`.
 
-Downloads the package of that release with pip, takes the op registry out of its libraries through TensorFlow's C API, in
-a process of its own and without importing TensorFlow, and writes the table anew. The Python that pip runs under must be
-one for which the release has a package: `--python python3.9` for 2.5 to 2.20, `python3.7` for 1.13 to 2.1 and `python3.6`
-for 1.12; `--package tensorflow` up to 2.0, which have no tensorflow-cpu of their own. Where a package is at hand already,
-`--wheel FILE.whl` takes that. A release that is in the table is replaced; with all of them the table is made from nothing.
+Downloads the package of that release with pip, takes the op registry out of its libraries through TensorFlow's C API,
+in a process of its own and without importing TensorFlow, and writes the table anew. Where a package is at hand already,
+`--wheel FILE.whl` takes that. A release that is in the table is replaced.
+
+The Python that pip runs under must be one for which the release has a package: `--python python3.9` for 2.5 to 2.20,
+`python3.8` for 2.2 to 2.4, `python3.7` for 1.13 to 2.1, `python3.6` for 1.12; and up to 2.0, which have no
+tensorflow-cpu of their own, `--package tensorflow`. All of them, one after the other, make the table from nothing.
 """
 
 from __future__ import annotations
@@ -63,7 +65,9 @@ def add_release(table: OpTable, wheel: Path, python: str) -> OpTable:
         with zipfile.ZipFile(str(wheel)) as archive:
             names = [name for name in archive.namelist() if ".so" in name]
             base = sorted((name for name in names if _order(name) >= 0), key=_order)
-            contrib = sorted(filter(_CONTRIB.search, names), key=lambda name: "/lib" not in name)  # what others need first
+            contrib = sorted(
+                filter(_CONTRIB.search, names), key=lambda name: "/lib" not in name
+            )  # what others need first
             for name in base + contrib:
                 archive.extract(name, folder)
         ops = parse_op_list(_dump(python, folder, base))
@@ -80,6 +84,11 @@ def _order(name: str) -> int:
     base = name.rpartition("/")[2]
     found = [index for index, library in enumerate(_LIBRARIES) if base.startswith(library)]
     return found[0] if found else -1
+
+
+def _is_plugin(name: str) -> bool:
+    """Whether it is one of contrib's own, and not a library that several of them need, which comes first."""
+    return "/lib" not in name
 
 
 def _dump(python: str, folder: str, libraries: Sequence[str], plugins: Sequence[str] = ()) -> bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
-from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, FrozenSet, List, Mapping, NamedTuple, Sequence, Tuple
 
 from ckpt2saved.compatibility.registry import Attribute, Ops
 

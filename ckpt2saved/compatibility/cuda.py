@@ -1,0 +1,113 @@
+"""Which CUDA, cuDNN and NVIDIA driver TensorFlow and TF Serving's images want, and what this machine has."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Optional, Tuple
+
+from ckpt2saved.compatibility.requirements import release
+
+# https://www.tensorflow.org/install/source#gpu, up to 2.18; from 2.14 on also what tensorflow[and-cuda] installs.
+_OF_TENSORFLOW = (
+    ("1.12", "9.0", "7"),
+    ("1.13", "10.0", "7.4"),
+    ("2.1", "10.1", "7.6"),
+    ("2.4", "11.0", "8.0"),
+    ("2.5", "11.2", "8.1"),
+    ("2.12", "11.8", "8.6"),
+    ("2.14", "11.8", "8.7"),
+    ("2.15", "12.2", "8.9"),
+    ("2.16", "12.3", "8.9"),
+    ("2.18", "12.5", "9.3"),
+)
+
+# The base images of tensorflow_serving/tools/docker/Dockerfile.gpu at each release; 2.15's was not at hand.
+_OF_IMAGES = (
+    ("1.13", "10.0"),
+    ("2.2", "10.1"),
+    ("2.4", "11.0"),
+    ("2.5", "11.2"),
+    ("2.12", "11.8"),
+    ("2.15", None),
+    ("2.16", "12.2"),
+    ("2.20", "12.5"),
+)
+
+# The oldest driver for Linux that runs programs built with it: CUDA Toolkit Release Notes and, from 11 on, where all of
+# one major release run on the driver of its first, CUDA Compatibility, "Minor Version Compatibility".
+_DRIVERS = (("9.0", "384.81"), ("10.0", "410.48"), ("10.1", "418.39"), ("11.0", "450.80.02"), ("12.0", "525.60.13"))
+
+_PROC = Path("/proc/driver/nvidia/version")
+_SECONDS = 20  # nvidia-smi takes seconds where no process keeps the driver loaded
+
+
+class Wanted(NamedTuple):
+    """What a build of TensorFlow for GPUs loads."""
+
+    cuda: str
+    cudnn: str
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The NVIDIA driver of this machine, and the GPUs that it shows."""
+
+    version: Optional[str]
+    gpus: Tuple[str, ...]
+    remark: str  # why there is no version, or no GPU; "" if there are both
+
+    def runs(self, cuda: str) -> bool:
+        """Whether programs built with a CUDA run on it."""
+        return self.version is not None and release(self.version) >= release(oldest_driver(cuda))
+
+
+def wanted_by(tensorflow: str) -> Optional[Wanted]:
+    """What the GPU builds of a release were built with; None before 1.12."""
+    row = _row(_OF_TENSORFLOW, tensorflow)
+    return Wanted(row[1], row[2]) if row else None
+
+
+def in_image(serving: str) -> Optional[str]:
+    """The CUDA inside TF Serving's -gpu image of a release; None where that is not known."""
+    row = _row(_OF_IMAGES, serving)
+    return row[1] if row else None
+
+
+def oldest_driver(cuda: str) -> str:
+    """The oldest NVIDIA driver for Linux that a CUDA runs on."""
+    return (_row(_DRIVERS, cuda) or _DRIVERS[0])[1]
+
+
+def find_driver(proc: Path = _PROC) -> Driver:
+    """Ask nvidia-smi; without it the driver's own file, which a container may lack."""
+    query = ["nvidia-smi", "--query-gpu=driver_version,name,memory.total", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(
+            query, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, timeout=_SECONDS
+        )
+    except FileNotFoundError:
+        return _of_proc(proc, "there is no nvidia-smi")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return _of_proc(proc, "nvidia-smi does not answer ({})".format(getattr(error, "strerror", None) or "timeout"))
+    rows = [[cell.strip() for cell in line.split(",", 2)] for line in done.stdout.splitlines()]
+    rows = [row for row in rows if len(row) == 3 and release(row[0])]
+    if done.returncode != 0 or not rows:
+        return _of_proc(proc, "nvidia-smi says: {}".format(" ".join(done.stdout.split()) or "nothing"))
+    return Driver(rows[0][0], tuple("{} ({})".format(name, memory) for _, name, memory in rows), "")
+
+
+def _of_proc(proc: Path, remark: str) -> Driver:
+    try:
+        match = re.search(r"Kernel Module\s+(?:for \S+\s+)?([0-9.]+)", proc.read_text(errors="replace"))
+    except OSError:
+        match = None
+    return Driver(match.group(1) if match else None, (), remark)
+
+
+def _row(table: Tuple, version: str) -> Optional[Tuple]:
+    """The last row that begins with this version or an older one."""
+    rows = [row for row in table if release(row[0]) <= release(version)]
+    return rows[-1] if rows else None

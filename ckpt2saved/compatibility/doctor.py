@@ -1,0 +1,135 @@
+"""A diagnosis: this environment, the servers that go with it, and whether they have what a SavedModel asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+from ckpt2saved.compatibility.cuda import Driver, find_driver, in_image, oldest_driver
+from ckpt2saved.compatibility.demands import Demands, find_saved_model, read_demands
+from ckpt2saved.compatibility.environment import Environment, client_command, examine_environment
+from ckpt2saved.compatibility.fit import Misfit, contrib_ops, find_misfits, releases_text
+from ckpt2saved.compatibility.op_table import read_table
+from ckpt2saved.compatibility.requirements import release
+from ckpt2saved.errors import NotCompatible
+from ckpt2saved.serving.image import Image, find_image, known_images
+
+
+@dataclass(frozen=True)
+class SavedModelFit:
+    """A SavedModel, and what each release of TF Serving that was asked about lacks for it."""
+
+    demands: Demands
+    misfits: Mapping[Image, Tuple[Misfit, ...]]  # () where it fits; the oldest release first
+    fitting: Tuple[Image, ...]  # among all known releases
+    contrib: Tuple[str, ...]  # its ops of tf.contrib
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found."""
+
+    environment: Environment
+    driver: Driver
+    asked: Optional[Image]  # the release that was asked about
+    images: Tuple[Image, ...]  # that go with the environment, or the one that was asked about
+    saved_model: Optional[SavedModelFit]
+
+    def raise_if_misfit(self) -> None:
+        """Raise NotCompatible if the SavedModel fits none of the releases that were asked about."""
+        if self.saved_model is None or not all(self.saved_model.misfits.values()):
+            return
+        path = self.saved_model.demands.directory
+        if self.asked is None:
+            raise NotCompatible("{}: it fits no known release of TF Serving".format(path))
+        fitting = releases_text([image.minor for image in self.saved_model.fitting])
+        raise NotCompatible(
+            "{}: it does not fit TF Serving {}; it fits {}".format(path, self.asked.version, fitting or "none")
+        )
+
+
+def diagnose(saved_model: Optional[Path] = None, serving: Optional[str] = None) -> Diagnosis:
+    """Examine this environment, and a SavedModel against a release of TF Serving or, without one, against all."""
+    asked = None if serving is None else find_image(serving)
+    fit = None if saved_model is None else _fit(read_demands(find_saved_model(saved_model)), asked)
+    environment = examine_environment()
+    images = (asked,) if asked else _matching(environment)
+    return Diagnosis(environment, find_driver(), asked, images, fit)
+
+
+def as_content(diagnosis: Diagnosis) -> Dict[str, Any]:
+    """What --json prints of it."""
+    environment, fit = diagnosis.environment, diagnosis.saved_model
+    here = environment.tensorflow
+    return {
+        "python": {"version": environment.python, "executable": environment.executable},
+        "tensorflow": here
+        and {
+            "package": here.flavour,
+            "version": here.version,
+            "directory": str(here.directory),
+            "cuda": here.wanted and here.wanted.cuda,
+            "cudnn": here.wanted and here.wanted.cudnn,
+        },
+        "problems": list(environment.problems),
+        "driver": {
+            "version": diagnosis.driver.version,
+            "gpus": list(diagnosis.driver.gpus),
+            "remark": diagnosis.driver.remark,
+        },
+        "images": [_image_content(image, diagnosis) for image in diagnosis.images],
+        "client": {
+            "installed": environment.client and environment.client.version,
+            "install": client_command(here),
+        },
+        "saved_model": fit and _fit_content(fit),
+    }
+
+
+def _fit(demands: Demands, asked: Optional[Image]) -> SavedModelFit:
+    table = read_table()
+    found = {image: find_misfits(demands, image, table) for image in known_images()}
+    fitting = tuple(image for image, misfits in found.items() if not misfits)
+    if asked:
+        found = {asked: find_misfits(demands, asked, table)}
+    return SavedModelFit(demands, found, fitting, contrib_ops(demands, table))
+
+
+def _matching(environment: Environment) -> Tuple[Image, ...]:
+    """The images of TensorFlow's own release and of newer ones, which load what it writes; else the newest there is."""
+    images = known_images()
+    if environment.tensorflow is None:
+        return images
+    matching = tuple(one for one in images if release(one.minor) >= release(environment.tensorflow.minor))
+    return matching or images[-1:]
+
+
+def _image_content(image: Image, diagnosis: Diagnosis) -> Dict[str, Any]:
+    cuda = in_image(image.version)
+    return {
+        "version": image.version,
+        "tag": image.tag(gpu=False),
+        "gpu_tag": image.tag(gpu=True),
+        "cuda": cuda,
+        "oldest_driver": cuda and oldest_driver(cuda),
+        "driver_suffices": diagnosis.driver.runs(cuda) if cuda and diagnosis.driver.version else None,
+    }
+
+
+def _fit_content(fit: SavedModelFit) -> Dict[str, Any]:
+    return {
+        "path": str(fit.demands.directory),
+        "tensorflow": fit.demands.tensorflow,
+        "nodes": fit.demands.nodes,
+        "contrib_ops": list(fit.contrib),
+        "fits": [image.minor for image in fit.fitting],
+        "serving": {
+            image.minor: {
+                "version": image.version,
+                "fits": not misfits,
+                "problems": [dict(misfit._asdict(), nodes=list(misfit.nodes)) for misfit in misfits],
+            }
+            for image, misfits in fit.misfits.items()
+        },
+    }

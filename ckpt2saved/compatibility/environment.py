@@ -1,0 +1,182 @@
+"""The TensorFlow that this Python would import, and what stands in its way; found without importing it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from ckpt2saved.compatibility.cuda import Wanted, wanted_by
+from ckpt2saved.compatibility.installed import Package, find_packages
+from ckpt2saved.compatibility.requirements import Requirement, minor, parse_requirement, release
+
+Packages = Dict[str, Tuple[Package, ...]]
+
+# Packages whose files are a directory named tensorflow. On Windows and for some processors `tensorflow` itself is empty
+# and requires another one of them, which is no conflict.
+_FLAVOURS = (
+    "tensorflow",
+    "tensorflow-cpu",
+    "tensorflow-gpu",
+    "tensorflow-intel",
+    "tensorflow-macos",
+    "tensorflow-cpu-aws",
+    "tensorflow-aarch64",
+    "tensorflow-rocm",
+    "tensorflow-directml",
+    "intel-tensorflow",
+    "intel-tensorflow-avx512",
+    "tf-nightly",
+    "tf-nightly-cpu",
+    "tf-nightly-gpu",
+)
+_FILE = "tensorflow/__init__.py"
+_BUILD_INFO = ("tensorflow/python/platform/build_info.py", "tensorflow_core/python/platform/build_info.py")
+
+_CLIENTS = ("tensorflow-serving-api", "tensorflow-serving-api-gpu")
+
+# Beside what a release says of itself, since the older ones did not know what would come: messages generated for
+# protobuf 3 are refused by 4 and later ("Descriptors cannot be created directly"); modules built for NumPy 1 don't run
+# under 2. TensorFlow's setup.py has the bounds from 2.12 and from 2.18 on.
+_BOUNDS = (((2, 12), Requirement("protobuf", "<4")), ((2, 18), Requirement("numpy", "<2")))
+
+
+@dataclass(frozen=True)
+class TensorFlow:
+    """An installed TensorFlow."""
+
+    flavour: str  # the package's name
+    version: str
+    directory: Path
+    wanted: Optional[Wanted]  # the CUDA and cuDNN that it was built with; None: it computes on the CPU alone
+
+    @property
+    def minor(self) -> str:
+        """2.21 of 2.21.0."""
+        return minor(self.version)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """This Python, and what is installed beside TensorFlow that matters to it."""
+
+    python: str
+    executable: str
+    tensorflows: Tuple[TensorFlow, ...]  # that which is imported first; more than one is a problem
+    client: Optional[Package]  # tensorflow-serving-api
+    has_grpc: bool
+    problems: Tuple[str, ...]
+
+    @property
+    def tensorflow(self) -> Optional[TensorFlow]:
+        """The one that is imported."""
+        return self.tensorflows[0] if self.tensorflows else None
+
+
+def examine_environment(directories: Optional[Sequence[str]] = None) -> Environment:
+    """What this Python finds in the directories of sys.path, or in others."""
+    packages = find_packages(sys.path if directories is None else directories)
+    installed = [one for name in _FLAVOURS for one in packages.get(name, ()) if one.provides(_FILE)]
+    installed.sort(key=lambda package: package.position)
+    tensorflows = tuple(
+        TensorFlow(package.name, package.version, package.directory, _wanted(package)) for package in installed
+    )
+    clients = [one for name in _CLIENTS for one in packages.get(name, ())]
+    client = clients[0] if clients else None
+    problems = _problems_of_flavours(tensorflows)
+    if installed:
+        problems += _problems_of_requirements(installed[0], packages)
+        problems += _problems_of_client(tensorflows[0], client)
+    return Environment(
+        "{}.{}.{}".format(*sys.version_info), sys.executable, tensorflows, client, "grpcio" in packages, tuple(problems)
+    )
+
+
+def client_command(tensorflow: Optional[TensorFlow]) -> str:
+    """How to install what clients for gRPC import, beside a TensorFlow that stays as it is.
+
+    tensorflow-serving-api requires a package called tensorflow: pip would install that over a tensorflow-cpu or
+    tensorflow-gpu, and another version over this one.
+    """
+    version = "=={}.*".format(tensorflow.minor) if tensorflow else ""
+    return 'pip install --no-deps "tensorflow-serving-api{}" grpcio'.format(version)
+
+
+def _wanted(package: Package) -> Optional[Wanted]:
+    """What the build says of itself, in a file that it has from 1.x on; else what its name promises."""
+    for name in _BUILD_INFO:
+        try:
+            text = (package.directory / name).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        if re.search(r"is_cuda_build'?\s*[,=:]\s*True", text):
+            return _built_with(text) or wanted_by(package.version)
+        return None
+    is_for_gpus = package.name.endswith("-gpu") or (
+        package.name in ("tensorflow", "tf-nightly") and release(package.version) >= (2, 1) and sys.platform == "linux"
+    )
+    return wanted_by(package.version) if is_for_gpus else None
+
+
+def _built_with(text: str) -> Optional[Wanted]:
+    cuda = re.search(r"cuda_version(?:_number)?'?\s*[,=:]\s*'([0-9.]+)'", text)
+    cudnn = re.search(r"cudnn_version(?:_number)?'?\s*[,=:]\s*'([0-9.]+)'", text)
+    return Wanted(cuda.group(1), cudnn.group(1)) if cuda and cudnn else None
+
+
+def _problems_of_flavours(tensorflows: Sequence[TensorFlow]) -> List[str]:
+    if len(tensorflows) < 2:
+        return []
+    names = ["{} {}".format(one.flavour, one.version) for one in tensorflows]
+    places = {str(one.directory) for one in tensorflows}
+    if len(places) > 1:
+        where = ", ".join("{} in {}".format(name, one.directory) for name, one in zip(names, tensorflows))
+        return [
+            "several TensorFlows are installed, and the first hides the others: {}; uninstall all but one".format(where)
+        ]
+    flavours = " ".join(sorted({one.flavour for one in tensorflows}))
+    return [
+        "{} are installed over each other, into the same directory tensorflow: what is imported is a mixture; "
+        "pip uninstall {}, then install one of them anew".format(" and ".join(names), flavours)
+    ]
+
+
+def _problems_of_requirements(package: Package, packages: Packages) -> List[str]:
+    parsed = [parse_requirement(text) for text in package.requirements()]
+    wanted = [one for one in parsed if one and one.name in ("numpy", "protobuf")]
+    wanted += [bound for before, bound in _BOUNDS if release(package.version) < before]
+    problems = {}  # type: Dict[str, str]
+    for requirement in wanted:
+        found = packages.get(requirement.name)
+        if not found:
+            text = "{} {} does not start without {}: pip install {}"
+            problems[requirement.name] = text.format(
+                package.name, package.version, requirement.name, _quoted(requirement)
+            )
+        elif not requirement.is_met_by(found[0].version):
+            text = "{} {} does not go with {} {}, it wants {}: pip install {}"
+            problems[requirement.name] = text.format(
+                package.name,
+                package.version,
+                requirement.name,
+                found[0].version,
+                requirement.versions,
+                _quoted(requirement),
+            )
+    return list(problems.values())
+
+
+def _problems_of_client(tensorflow: TensorFlow, client: Optional[Package]) -> List[str]:
+    if client is None or minor(client.version) == tensorflow.minor:
+        return []
+    return [
+        "{} {} was made for another TensorFlow than {} {}, and its messages may not go with it; {}".format(
+            client.name, client.version, tensorflow.flavour, tensorflow.version, client_command(tensorflow)
+        )
+    ]
+
+
+def _quoted(requirement: Requirement) -> str:
+    return '"{}{}"'.format(requirement.name, requirement.versions.replace(" ", ""))

@@ -1,0 +1,173 @@
+"""A diagnosis as a page for people: the environment and what stands in its way; the servers; the SavedModel."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Sequence, Tuple
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ckpt2saved.compatibility.cuda import in_image, oldest_driver, wanted_by
+from ckpt2saved.compatibility.doctor import Diagnosis, SavedModelFit
+from ckpt2saved.compatibility.environment import TensorFlow, client_command
+from ckpt2saved.compatibility.fit import Misfit, advice, nodes_text, releases_text
+from ckpt2saved.compatibility.requirements import minor, release
+from ckpt2saved.serving.image import REPOSITORY, Image, known_images
+from ckpt2saved.tables import print_labelled, stdout
+
+_MOST = 3  # problems that are named for each release, where all of them are shown
+
+
+def print_diagnosis(diagnosis: Diagnosis) -> None:
+    """Print it, the SavedModel last: its answer is what a terminal still shows."""
+    console = stdout()
+    _print_environment(console, diagnosis)
+    _print_images(console, diagnosis)
+    _print_client(console, diagnosis)
+    if diagnosis.saved_model:
+        _print_fit(console, diagnosis.saved_model, diagnosis)
+
+
+def _print_environment(console: Console, diagnosis: Diagnosis) -> None:
+    environment, driver = diagnosis.environment, diagnosis.driver
+    print_labelled(console, "Python", "{} ({})".format(environment.python, environment.executable))
+    if environment.tensorflow is None:
+        text = "none in this Python; for export and inspect: pip install 'ckpt2saved[cpu]', or the one of your training"
+        print_labelled(console, "TensorFlow", text, "yellow")
+    for number, one in enumerate(environment.tensorflows):
+        text = "{} {} (in {})".format(one.flavour, one.version, one.directory)
+        print_labelled(console, "TensorFlow" if number == 0 else "", text)
+    for problem in environment.problems:
+        print_labelled(console, "problem", problem, "red")
+    if environment.tensorflow:
+        print_labelled(console, "CUDA", _cuda(environment.tensorflow))
+    if driver.version:
+        gpus = ", ".join(driver.gpus) or "no GPU is seen: {}".format(driver.remark)
+        wanted = environment.tensorflow and environment.tensorflow.wanted
+        is_too_old = bool(wanted and not driver.runs(wanted.cuda))
+        text = "NVIDIA {}: {}".format(driver.version, gpus)
+        if wanted and is_too_old:
+            text += "; too old for CUDA {}, which runs on {} or newer".format(wanted.cuda, oldest_driver(wanted.cuda))
+        print_labelled(console, "driver", text, "red" if is_too_old else "")
+    else:
+        print_labelled(console, "driver", "none for NVIDIA GPUs is found on this machine ({})".format(driver.remark))
+
+
+def _cuda(tensorflow: TensorFlow) -> str:
+    if tensorflow.wanted:
+        return "{} {} wants CUDA {} and cuDNN {}".format(
+            tensorflow.flavour, tensorflow.version, tensorflow.wanted.cuda, tensorflow.wanted.cudnn
+        )
+    text = "not used: this build of {} computes on the CPU".format(tensorflow.flavour)
+    wanted = wanted_by(tensorflow.version)
+    if wanted:
+        text += " (builds of {} for GPUs want CUDA {} and cuDNN {})".format(tensorflow.minor, wanted.cuda, wanted.cudnn)
+    return text
+
+
+def _print_images(console: Console, diagnosis: Diagnosis) -> None:
+    here, newest = diagnosis.environment.tensorflow, known_images()[-1]
+    console.print()
+    table = _table(("TF Serving image", "with GPUs", "CUDA in it", "NVIDIA driver"))
+    for cuda, group in groupby(diagnosis.images, key=lambda image: in_image(image.version)):
+        images = list(group)
+        driver = "" if cuda is None else "{} or newer".format(oldest_driver(cuda))
+        style = "red" if cuda and diagnosis.driver.version and not diagnosis.driver.runs(cuda) else ""
+        table.add_row(
+            Text("{}:{}".format(REPOSITORY, _versions(images, ""))),
+            Text(_versions(images, "-gpu")),
+            Text(cuda or "not known"),
+            Text(driver, style=style),
+        )
+    console.print(table)
+    console.print()
+    if here and release(here.minor) > release(newest.minor):
+        text = "no TF Serving {} is known here yet; {} is the newest, and "
+        print_labelled(console, "note", text.format(here.minor, newest.version) + _ask(diagnosis, newest), "yellow")
+    elif here and diagnosis.asked and release(here.minor) > release(diagnosis.asked.minor):
+        text = "TF Serving {} is older than TensorFlow {}: "
+        text = text.format(diagnosis.asked.version, here.version) + _ask(diagnosis, diagnosis.asked)
+        print_labelled(console, "note", text, "yellow")
+
+
+def _ask(diagnosis: Diagnosis, image: Image) -> str:
+    if diagnosis.saved_model:
+        return "whether it has what the SavedModel asks for is said below"
+    text = "ckpt2saved doctor SAVED_MODEL --serving {} says whether it has what a SavedModel asks for"
+    return text.format(image.minor)
+
+
+def _versions(images: Sequence[Image], suffix: str) -> str:
+    names = [image.version + suffix for image in images]
+    return names[0] if len(names) == 1 else "{} to {}".format(names[0], names[-1])
+
+
+def _print_client(console: Console, diagnosis: Diagnosis) -> None:
+    environment = diagnosis.environment
+    here, client = environment.tensorflow, environment.client
+    if client and here and minor(client.version) == here.minor and environment.has_grpc:
+        print_labelled(console, "client", "{} {} is installed, and goes with it".format(client.name, client.version))
+        return
+    if client:
+        return  # a problem, which is said above
+    text = "{}  (for clients over gRPC; without --no-deps pip would put another TensorFlow over this one)"
+    print_labelled(console, "client", text.format(client_command(here)))
+
+
+def _print_fit(console: Console, fit: SavedModelFit, diagnosis: Diagnosis) -> None:
+    demands = fit.demands
+    ops = len({use.op for use in demands.uses})
+    by = ", written by TensorFlow {}".format(demands.tensorflow) if demands.tensorflow else ""
+    console.print()
+    print_labelled(console, "SavedModel", "{} ({} nodes, {} ops{})".format(demands.directory, demands.nodes, ops, by))
+    fitting = releases_text([image.minor for image in fit.fitting])
+    print_labelled(console, "fits", "TF Serving " + fitting if fitting else "none", "green" if fitting else "red")
+    if fit.contrib:
+        text = "{}: of tf.contrib, which servers up to 1.15 have, not all of it, and later ones don't"
+        print_labelled(console, "note", text.format(", ".join(fit.contrib)), "yellow")
+    if diagnosis.asked:
+        _print_misfits(console, fit, diagnosis.asked)
+    elif any(fit.misfits.values()):
+        _print_releases(console, fit)
+
+
+def _print_misfits(console: Console, fit: SavedModelFit, asked: Image) -> None:
+    misfits = fit.misfits[asked]
+    if not misfits:
+        return
+    console.print()
+    table = _table(("TF Serving {} lacks".format(asked.version), "why", "asked for by"))
+    for misfit in misfits:
+        table.add_row(Text(misfit.subject), Text(misfit.reason), Text(nodes_text(misfit.nodes, most=1)))
+    console.print(table)
+    console.print()
+    print_labelled(console, "advice", advice(asked, fit.fitting))
+
+
+def _print_releases(console: Console, fit: SavedModelFit) -> None:
+    """A line for each stretch of releases that lack the same."""
+    console.print()
+    table = _table(("TF Serving", "fits", "what it lacks"))
+    rows = [(image, misfits) for image, misfits in fit.misfits.items()]
+    for subjects, group in groupby(rows, key=lambda row: tuple(misfit.subject for misfit in row[1])):
+        stretch = list(group)
+        releases = releases_text([image.minor for image, _ in stretch])
+        table.add_row(Text(releases), Text("no" if subjects else "yes"), Text(_lacks(stretch[0][1])))
+    console.print(table)
+
+
+def _lacks(misfits: Tuple[Misfit, ...]) -> str:
+    parts = ["{} ({})".format(misfit.subject, nodes_text(misfit.nodes, most=1)) for misfit in misfits[:_MOST]]  # type: List[str]
+    if len(misfits) > _MOST:
+        parts.append("and {} more; doctor --serving RELEASE says all of one".format(len(misfits) - _MOST))
+    return "\n".join(parts)
+
+
+def _table(headings: Sequence[str]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
