@@ -12,7 +12,7 @@ from rich.text import Text
 from ckpt2saved import roles
 from ckpt2saved.inspection.proposal import value_text
 from ckpt2saved.inspection.report import GraphReport, Inspection, VariableReport
-from ckpt2saved.tables import stdout
+from ckpt2saved.tables import print_labelled, stdout
 from ckpt2saved.versions import parse_version
 
 _MOST = 6  # lines of one kind; --json has them all
@@ -36,12 +36,12 @@ def _print_head(console: Console, inspection: Inspection) -> None:
         kind = "object-based (TensorFlow 2), " if held.is_object_based else "V1, " if files.is_v1 else ""
         step = "" if held.step is None else ", step {}".format(held.step)
         text = "{} ({}{} tensors, {}{})".format(files.prefix, kind, len(held.variables), _megabytes(files.size), step)
-        _line(console, "checkpoint", text)
+        print_labelled(console, "checkpoint", text)
     if graph:
         by = ", written by TensorFlow {}".format(graph.tensorflow) if graph.tensorflow else ""
-        _line(console, "graph", "{} ({} nodes{})".format(inspection.subject.meta, graph.nodes, by))
+        print_labelled(console, "graph", "{} ({} nodes{})".format(inspection.subject.meta, graph.nodes, by))
     for remark in inspection.remarks:
-        _line(console, "note", remark, "yellow")
+        print_labelled(console, "note", remark, "yellow")
 
 
 def _print_graph(console: Console, inspection: Inspection, graph: GraphReport) -> None:
@@ -57,9 +57,11 @@ def _print_graph(console: Console, inspection: Inspection, graph: GraphReport) -
     rows += [("", o.tensor, o.dtype + " " + _shape(o.shape), o.reason) for o in rest[:_MOST]]
     _print_rows(console, ("output", "tensor", "dtype and shape", "why"), rows, dim_from=len(shown))
     if len(rest) > _MOST:
-        _line(console, "", "and {} more, in --json".format(len(rest) - _MOST))
+        print_labelled(console, "", "and {} more, in --json".format(len(rest) - _MOST))
     if not graph.outputs:
-        _line(console, "outputs", "none found: no tensor of the graph depends on weights and data alone", "yellow")
+        print_labelled(
+            console, "outputs", "none found: no tensor of the graph depends on weights and data alone", "yellow"
+        )
     _print_command(console, inspection)
     _print_findings(console, graph)
 
@@ -77,37 +79,39 @@ def _print_command(console: Console, inspection: Inspection) -> None:
 def _print_findings(console: Console, graph: GraphReport) -> None:
     proposal = graph.proposal
     for choice in proposal.choices if proposal else ():
-        _line(console, "choose", choice, "yellow")
+        print_labelled(console, "choose", choice, "yellow")
     for one in graph.inputs:
         if one.instead:
-            _line(console, "or cut at", "{} instead of {}".format(", ".join(one.instead), one.tensor))
+            print_labelled(console, "or cut at", "{} instead of {}".format(", ".join(one.instead), one.tensor))
     for switch in graph.switches:
         default = ", by default {}".format(switch.default) if switch.default else ""
         text = "{} ({}{}): {}; for inference {}"
-        _line(
+        print_labelled(
             console, "switch", text.format(switch.name, switch.dtype, default, switch.reason, value_text(switch.value))
         )
     _print_training_ops(console, graph)
     if proposal and proposal.fixed:
         text = "the batch is {} and can't be another: {}".format(proposal.batch, _some(proposal.fixed, 3))
-        _line(console, "fixed", text, "yellow")
+        print_labelled(console, "fixed", text, "yellow")
     for number, tower in enumerate(graph.towers):
         text = "{}: {} variables, {} of them shared".format(tower.ends[0], len(tower.variables), len(graph.shared))
         if tower.untrained:
             text += "; no optimizer trains {}".format(_some(tower.untrained, 2))
         if tower.missing:
             text += "; the checkpoint lacks {}".format(_some(tower.missing, 2))
-        _line(console, "tower", text + (" (proposed)" if number == 0 else ""), "yellow" if tower.untrained else "")
+        print_labelled(
+            console, "tower", text + (" (proposed)" if number == 0 else ""), "yellow" if tower.untrained else ""
+        )
     for problem in graph.problems[:_MOST]:
-        _line(console, "problem", problem, "red")
+        print_labelled(console, "problem", problem, "red")
     if len(graph.problems) > _MOST:
-        _line(console, "", "and {} more problems, in --json".format(len(graph.problems) - _MOST), "red")
+        print_labelled(console, "", "and {} more problems, in --json".format(len(graph.problems) - _MOST), "red")
     if graph.left_out:
-        _line(console, "cut off", "{}: behind the outputs, and not served".format(_some(graph.left_out, 3)))
+        print_labelled(console, "cut off", "{}: behind the outputs, and not served".format(_some(graph.left_out, 3)))
     if graph.labels:
-        _line(console, "not inputs", "{}: only the training takes them".format(_some(graph.labels, 4)))
+        print_labelled(console, "not inputs", "{}: only the training takes them".format(_some(graph.labels, 4)))
     if graph.tables:
-        _line(console, "tables", "{}: lookup tables, whose contents come along".format(_some(graph.tables, 3)))
+        print_labelled(console, "tables", "{}: lookup tables, whose contents come along".format(_some(graph.tables, 3)))
 
 
 def _print_training_ops(console: Console, graph: GraphReport) -> None:
@@ -119,7 +123,9 @@ def _print_training_ops(console: Console, graph: GraphReport) -> None:
         if names:
             steered = sum(name in found.switched for name in names)
             how = "{} on a branch of a switch".format(steered) if steered else instead + " for inference"
-            _line(console, "training", "{} x {} ({}): {}".format(len(names), what, how, _some(names, 2)), "yellow")
+            print_labelled(
+                console, "training", "{} x {} ({}): {}".format(len(names), what, how, _some(names, 2)), "yellow"
+            )
 
 
 def _print_variables(console: Console, held: VariableReport, graph: Optional[GraphReport]) -> None:
@@ -130,10 +136,10 @@ def _print_variables(console: Console, held: VariableReport, graph: Optional[Gra
         ("", held.unused if graph else (), "in the checkpoint, and not in the graph: {}"),
     ):
         if names:
-            _line(console, "variables", "{} {}".format(len(names), text.format(_some(names, 3))), style)
+            print_labelled(console, "variables", "{} {}".format(len(names), text.format(_some(names, 3))), style)
     if held.averaged and not (graph and graph.proposal):  # with a proposal it stands among the choices
         text = "{} of {} weights have a moving average: --weights ema serves those, --weights raw the others"
-        _line(console, "averages", text.format(held.averaged, held.averageable), "yellow")
+        print_labelled(console, "averages", text.format(held.averaged, held.averageable), "yellow")
     _print_roles(console, held.variables)
     console.print()
     table = _table(("scope of weights and statistics", "count", "size"), right=(1, 2))
@@ -149,19 +155,19 @@ def _print_variables(console: Console, held: VariableReport, graph: Optional[Gra
 
 def _print_saved_model(console: Console, found: Any) -> None:
     by = ", written by TensorFlow {}".format(found.tensorflow) if found.tensorflow else ""
-    _line(console, "SavedModel", "{} ({} nodes{})".format(found.directory, found.nodes, by))
+    print_labelled(console, "SavedModel", "{} ({} nodes{})".format(found.directory, found.nodes, by))
     if found.provenance:
-        _line(console, "origin", "ckpt2saved" + _origin(found.provenance.get("checkpoint")))
+        print_labelled(console, "origin", "ckpt2saved" + _origin(found.provenance.get("checkpoint")))
     for signature in found.signatures:
         rows = [("in  " + s.key, s.tensor or "none", s.dtype + " " + _shape(s.shape)) for s in signature.inputs]
         rows += [("out " + s.key, s.tensor or "none", s.dtype + " " + _shape(s.shape)) for s in signature.outputs]
         _print_rows(console, (signature.name, "tensor", "dtype and shape"), rows)
     for decoder in found.decoders:
-        _line(console, "decoder", decoder)
+        print_labelled(console, "decoder", decoder)
     if found.tables:
-        _line(console, "tables", _some(found.tables, 3))
+        print_labelled(console, "tables", _some(found.tables, 3))
     for problem in found.problems:
-        _line(console, "problem", problem, "red")
+        print_labelled(console, "problem", problem, "red")
     if found.variables:
         _print_roles(console, found.variables)
     base = found.directory.parent if parse_version(found.directory.name) is not None else "BASE"
@@ -204,15 +210,6 @@ def _table(headings: Sequence[str], right: Sequence[int] = ()) -> Table:
         narrow = heading in ("dtype and shape", "count", "size", "input", "output")
         table.add_column(heading, justify="right" if number in right else "left", overflow="fold", no_wrap=narrow)
     return table
-
-
-def _line(console: Console, label: str, text: str, style: str = "") -> None:
-    """A labelled paragraph, its further lines indented."""
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 1, 0, 0))
-    table.add_column(width=10, no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row(Text(label, style="bold"), Text(text, style=style))
-    console.print(table)
 
 
 def _shape(shape: Optional[Sequence[Optional[int]]]) -> str:
