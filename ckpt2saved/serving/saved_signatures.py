@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, Dict, Iterator, Optional, Tuple
 
 from ckpt2saved.errors import ServingError
-from ckpt2saved.wire import Malformed, Span, fields, integer, text
+from ckpt2saved.wire import Malformed, Span, each, fields, integer, text
 
 # Fields of the messages SavedModel, MetaGraphDef, MetaInfoDef, SignatureDef, TensorInfo and TensorShapeProto.
 _META_GRAPHS = 2
@@ -48,7 +48,7 @@ def read_signatures(version_dir: Path) -> Dict[str, SavedSignature]:
     try:
         with path.open("rb") as file:
             found = {}  # type: Dict[str, SavedSignature]
-            for meta_graph in _each(file, (0, path.stat().st_size), _META_GRAPHS):
+            for meta_graph in each(file, (0, path.stat().st_size), _META_GRAPHS):
                 if _tags(file, meta_graph) == _SERVED:
                     found.update((name, _signature(file, name, at)) for name, at in _map(file, meta_graph, _SIGNATURES))
             return found
@@ -63,7 +63,7 @@ def read_signatures(version_dir: Path) -> Dict[str, SavedSignature]:
 
 
 def _tags(file: BinaryIO, meta_graph: Span) -> set:
-    return {text(file, tag) for info in _each(file, meta_graph, _META_INFO) for tag in _each(file, info, _TAGS)}
+    return {text(file, tag) for info in each(file, meta_graph, _META_INFO) for tag in each(file, info, _TAGS)}
 
 
 def _signature(file: BinaryIO, name: str, span: Span) -> SavedSignature:
@@ -87,19 +87,13 @@ def _tensor(file: BinaryIO, key: str, span: Span) -> SavedTensor:
 
 
 def _shape(file: BinaryIO, span: Span) -> Optional[Tuple[int, ...]]:
-    if any(integer(file, at) for at in _each(file, span, _UNKNOWN_RANK)):
+    if any(integer(file, at) for at in each(file, span, _UNKNOWN_RANK)):
         return None
-    sizes = ([integer(file, at) for at in _each(file, one, _SIZE)] for one in _each(file, span, _DIMENSION))
+    sizes = ([integer(file, at) for at in each(file, one, _SIZE)] for one in each(file, span, _DIMENSION))
     return tuple(size[-1] if size else 0 for size in sizes)
 
 
 def _map(file: BinaryIO, span: Span, number: int) -> Iterator[Tuple[str, Span]]:
-    for entry in _each(file, span, number):
+    for entry in each(file, span, number):
         parts = dict(fields(file, *entry))
         yield text(file, parts[_KEY]) if _KEY in parts else "", parts.get(_VALUE, (entry[1], entry[1]))
-
-
-def _each(file: BinaryIO, span: Span, number: int) -> Iterator[Span]:
-    for found, at in fields(file, *span):
-        if found == number:
-            yield at
