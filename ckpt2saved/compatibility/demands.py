@@ -6,7 +6,7 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, FrozenSet, Iterator, List, Mapping, NamedTuple, Tuple, Union
+from typing import BinaryIO, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from ckpt2saved.compatibility.registry import list_items
 from ckpt2saved.errors import NotServable, ServingError
@@ -14,28 +14,46 @@ from ckpt2saved.versions import numbered_children
 from ckpt2saved.versions.base import SAVED_MODEL_FILES
 from ckpt2saved.wire import Malformed, Span, each, fields, integer, text
 
-# Fields of the messages SavedModel, MetaGraphDef, MetaInfoDef, GraphDef, FunctionDefLibrary, FunctionDef, OpDef,
-# NodeDef and AttrValue.
+# Fields of the messages SavedModel, MetaGraphDef, MetaInfoDef, SaverDef, CollectionDef and its NodeList, SignatureDef,
+# TensorInfo, GraphDef, FunctionDefLibrary, FunctionDef, OpDef, NodeDef, AttrValue and its ListValue, NameAttrList.
 _META_GRAPH = 2
-_META_INFO, _GRAPH = 1, 2
+_META_INFO, _GRAPH, _SAVER, _COLLECTION, _SIGNATURE = 1, 2, 3, 4, 5
 _TAG, _TENSORFLOW = 4, 5
+_RESTORE_OP = 3
+_NODE_LIST, _LISTED = 1, 1
+_OUTPUT = 2
+_TENSOR_NAME = 1
 _NODE, _LIBRARY = 1, 2
 _FUNCTION = 1
-_SIGNATURE, _FUNCTION_NODE = 1, 3
+_FUNCTION_SIGNATURE, _FUNCTION_NODE = 1, 3
 _OP_NAME = 1
-_NODE_NAME, _NODE_OP, _NODE_ATTR = 1, 2, 5
-_LIST, _TEXT, _TYPE = 1, 2, 6
+_NODE_NAME, _NODE_OP, _NODE_INPUT, _NODE_ATTR = 1, 2, 3, 5
+_LIST, _TEXT, _TYPE, _FUNC, _LISTED_FUNC = 1, 2, 6, 10, 9
+_FUNC_NAME = 1
+_KEY, _VALUE = 1, 2  # of a map's entry
+
+# What a server runs when it has loaded a graph: tensorflow/cc/saved_model/loader.cc.
+_RUN_AFTER_LOADING = ("saved_model_main_op", "legacy_init_op")
 
 _SERVED = {"serve"}  # TF Serving takes the meta graph with this tag and no other
 _SMALL = 1 << 16  # bytes of a node, or of an attribute, that are read at once: all but those with a constant in them
 _LONGEST_CHOICE = 64  # bytes; texts that an op definition lists as allowed are words
+_LONGEST_DEFAULT = 256
+
+
+class Given(NamedTuple):
+    """An attribute as a node gives it."""
+
+    name: str
+    choices: Tuple[Union[int, str], ...]  # the DataTypes or texts in its value
+    value: Optional[bytes]  # the AttrValue message; None for one that is too long to be a default
 
 
 class Use(NamedTuple):
     """An op with the attributes that a node gives it."""
 
     op: str
-    attributes: FrozenSet[Tuple[str, Tuple[Union[int, str], ...]]]  # name, and the DataTypes or texts in its value
+    attributes: FrozenSet[Given]
 
 
 @dataclass(frozen=True)
@@ -44,8 +62,9 @@ class Demands:
 
     directory: Path
     tensorflow: str  # that wrote it, by its own account; "" if it does not say
-    nodes: int  # in the graph and in its functions
+    nodes: int  # in the graph, and in the functions that it calls
     uses: Mapping[Use, Tuple[str, ...]]  # the nodes with this use; function/node for those in functions
+    idle: FrozenSet[str]  # the nodes in functions that neither loading nor a request runs, such as those that save
 
 
 def find_saved_model(path: Path) -> Path:
@@ -59,7 +78,7 @@ def find_saved_model(path: Path) -> Path:
                 path, "not a directory" if os.path.lexists(str(path)) else "there is nothing"
             )
         )
-    children = numbered_children(path)
+    children = [child for child in numbered_children(path) if child.number >= 0]
     if not children:
         raise ServingError(
             "{}: no SavedModel (there is no saved_model.pb), nor a version of one; expected the directory that export "
@@ -95,51 +114,118 @@ def read_demands(version_dir: Path) -> Demands:
 
 
 def _demands(version_dir: Path, file: BinaryIO, meta_graph: Span) -> Demands:
-    uses = {}  # type: Dict[Use, List[str]]
-    functions = set()  # type: Set[str]
     reader = _NodeReader()
+    nodes, functions = [], {}  # type: List[_Node], Dict[str, List[_Node]]
     for graph in each(file, meta_graph, _GRAPH):
-        for node in each(file, graph, _NODE):
-            name, use = reader.read(file, node)
-            uses.setdefault(use, []).append(name)
+        nodes += [reader.read(file, node) for node in each(file, graph, _NODE)]
         for library in each(file, graph, _LIBRARY):
             for function in each(file, library, _FUNCTION):
-                signature = list(each(file, function, _SIGNATURE))
-                names = [text(file, at) for one in signature for at in each(file, one, _OP_NAME)]
-                functions.update(names)
-                for node in each(file, function, _FUNCTION_NODE):
-                    name, use = reader.read(file, node)
-                    uses.setdefault(use, []).append("{}/{}".format("".join(names), name))
-    written_by = "".join(_texts(file, meta_graph, _TENSORFLOW))
-    called = {use: tuple(names) for use, names in uses.items() if use.op not in functions}
-    return Demands(version_dir, written_by, sum(len(names) for names in uses.values()), called)
+                signatures = each(file, function, _FUNCTION_SIGNATURE)
+                name = "".join(text(file, at) for one in signatures for at in each(file, one, _OP_NAME))
+                functions[name] = [reader.read(file, node) for node in each(file, function, _FUNCTION_NODE)]
+    # Servers look at a function's nodes where something in the graph calls it, and leave others alone.
+    called = _called(nodes, functions)
+    uses = {}  # type: Dict[Use, List[str]]
+    for prefix, members in [("", nodes)] + [(name + "/", functions[name]) for name in called]:
+        for node in members:
+            if node.use.op not in functions:
+                uses.setdefault(node.use, []).append(prefix + node.name)
+    needed = _needed(nodes, _roots(file, meta_graph))
+    busy = set(_called([node for node in nodes if node.name in needed], functions))
+    idle = {name + "/" + node.name for name in called if name not in busy for node in functions[name]}
+    return Demands(
+        version_dir,
+        "".join(_texts(file, meta_graph, _TENSORFLOW)),
+        len(nodes) + sum(len(functions[name]) for name in called),
+        {use: tuple(names) for use, names in uses.items()},
+        frozenset(idle),
+    )
+
+
+def _roots(file: BinaryIO, meta_graph: Span) -> Set[str]:
+    """The nodes that a server asks for: what the signatures answer, what restores and what initializes."""
+    tensors = []  # type: List[str]
+    for signature in _values(file, meta_graph, _SIGNATURE):
+        for output in _values(file, signature[1], _OUTPUT):
+            tensors += [text(file, at) for at in each(file, output[1], _TENSOR_NAME)]
+    for saver in each(file, meta_graph, _SAVER):
+        tensors += [text(file, at) for at in each(file, saver, _RESTORE_OP)]
+    for name, collection in _values(file, meta_graph, _COLLECTION):
+        if name in _RUN_AFTER_LOADING:
+            for listed in each(file, collection, _NODE_LIST):
+                tensors += [text(file, at) for at in each(file, listed, _LISTED)]
+    return {tensor.partition(":")[0] for tensor in tensors}
+
+
+def _values(file: BinaryIO, message: Span, number: int) -> Iterator[Tuple[str, Span]]:
+    """Key and value of every entry of a map of messages."""
+    for entry in each(file, message, number):
+        parts = dict(fields(file, *entry))
+        yield text(file, parts[_KEY]) if _KEY in parts else "", parts.get(_VALUE, (entry[1], entry[1]))
+
+
+def _needed(nodes: Sequence[_Node], roots: Set[str]) -> Set[str]:
+    """The names of the nodes that these are computed from, and their own."""
+    inputs = {node.name: node.inputs for node in nodes}
+    found, left = set(), [root for root in roots if root in inputs]  # type: Set[str], List[str]
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += [one for one in inputs.get(name, ()) if one not in found]
+    return found
+
+
+def _called(nodes: Sequence[_Node], functions: Mapping[str, Sequence[_Node]]) -> List[str]:
+    """The names of the functions that nodes call, directly or through other functions."""
+    found, left = [], list(nodes)  # type: List[str], List[_Node]
+    seen = set()  # type: Set[str]
+    while left:
+        node = left.pop()
+        for name in node.calls + (node.use.op,):
+            if name in functions and name not in seen:
+                seen.add(name)
+                found.append(name)
+                left += functions[name]
+    return found
 
 
 def _texts(file: BinaryIO, meta_graph: Span, number: int) -> List[str]:
     return [text(file, at) for info in each(file, meta_graph, _META_INFO) for at in each(file, info, number)]
 
 
+class _Node(NamedTuple):
+    name: str
+    use: Use
+    calls: Tuple[str, ...]  # functions
+    inputs: Tuple[str, ...]  # nodes
+
+
 class _NodeReader:
     """Reads nodes, most of which share their attributes with many others."""
 
     def __init__(self) -> None:
-        self._known = {}  # type: Dict[bytes, Tuple[str, Tuple[Union[int, str], ...]]]
+        self._known = {}  # type: Dict[bytes, Tuple[Given, Tuple[str, ...]]]
 
-    def read(self, file: BinaryIO, span: Span) -> Tuple[str, Use]:
-        """A node's name and use."""
+    def read(self, file: BinaryIO, span: Span) -> _Node:
         file, span = _small(file, span)
-        name, op, attributes = "", "", set()
+        name, op = "", ""
+        attributes, inputs = [], []  # type: List[Tuple[Given, Tuple[str, ...]]], List[str]
         for number, at in fields(file, *span):
             if number == _NODE_NAME:
                 name = text(file, at)
             elif number == _NODE_OP:
                 op = text(file, at)
+            elif number == _NODE_INPUT:
+                inputs.append(text(file, at).lstrip("^").partition(":")[0])
             elif number == _NODE_ATTR:
-                attributes.add(self._attribute(file, at))
+                attributes.append(self._attribute(file, at))
         # A server does not look at those with an underscore in front: they are for whoever put them there.
-        return name, Use(op, frozenset(one for one in attributes if not one[0].startswith("_")))
+        seen = [one for one in attributes if not one[0].name.startswith("_")]
+        use = Use(op, frozenset(given for given, _ in seen))
+        return _Node(name, use, tuple(called for _, functions in seen for called in functions), tuple(inputs))
 
-    def _attribute(self, file: BinaryIO, span: Span) -> Tuple[str, Tuple[Union[int, str], ...]]:
+    def _attribute(self, file: BinaryIO, span: Span) -> Tuple[Given, Tuple[str, ...]]:
         if span[1] - span[0] > _SMALL:
             return _parsed(file, span)
         file.seek(span[0])
@@ -157,15 +243,18 @@ def _small(file: BinaryIO, span: Span) -> Tuple[BinaryIO, Span]:
     return io.BytesIO(file.read(size)), (0, size)
 
 
-def _parsed(file: BinaryIO, entry: Span) -> Tuple[str, Tuple[Union[int, str], ...]]:
-    """An entry of a node's map of attributes."""
-    name, value = "", (entry[1], entry[1])
-    for number, at in fields(file, *entry):
-        if number == 1:
-            name = text(file, at)
-        elif number == 2:
-            value = at
-    return name, tuple(_choices(file, value))
+def _parsed(file: BinaryIO, entry: Span) -> Tuple[Given, Tuple[str, ...]]:
+    """An entry of a node's map of attributes, and the names of the functions in its value."""
+    parts = dict(fields(file, *entry))
+    value = parts.get(_VALUE, (entry[1], entry[1]))
+    functions = list(each(file, value, _FUNC))
+    functions += [at for found in each(file, value, _LIST) for at in each(file, found, _LISTED_FUNC)]
+    names = tuple(text(file, name) for one in functions for name in each(file, one, _FUNC_NAME))
+    content = None  # type: Optional[bytes]
+    if value[1] - value[0] <= _LONGEST_DEFAULT:
+        file.seek(value[0])
+        content = file.read(value[1] - value[0])
+    return Given(text(file, parts[_KEY]) if _KEY in parts else "", tuple(_choices(file, value)), content), names
 
 
 def _choices(file: BinaryIO, value: Span) -> Iterator[Union[int, str]]:
@@ -175,5 +264,4 @@ def _choices(file: BinaryIO, value: Span) -> Iterator[Union[int, str]]:
         elif number == _TEXT and at[1] - at[0] <= _LONGEST_CHOICE:
             file.seek(at[0])
             yield file.read(at[1] - at[0]).decode("utf-8", "replace")
-        elif number == _LIST and at[1] - at[0] <= _SMALL:
-            yield from list_items(file, value)
+    yield from list_items(file, value)

@@ -9,7 +9,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 from ckpt2saved.compatibility.cuda import Driver, find_driver, in_image, oldest_driver
 from ckpt2saved.compatibility.demands import Demands, find_saved_model, read_demands
 from ckpt2saved.compatibility.environment import Environment, client_command, examine_environment
-from ckpt2saved.compatibility.fit import Misfit, contrib_ops, find_misfits, releases_text
+from ckpt2saved.compatibility.fit import Misfit, contrib_ops, find_misfits, fitting_images, releases_text
 from ckpt2saved.compatibility.op_table import read_table
 from ckpt2saved.compatibility.requirements import release
 from ckpt2saved.errors import NotCompatible
@@ -89,11 +89,11 @@ def as_content(diagnosis: Diagnosis) -> Dict[str, Any]:
 
 def _fit(demands: Demands, asked: Optional[Image]) -> SavedModelFit:
     table = read_table()
-    found = {image: find_misfits(demands, image, table) for image in known_images()}
-    fitting = tuple(image for image, misfits in found.items() if not misfits)
+    misfits = find_misfits(demands, known_images(), table)
+    fitting = fitting_images(misfits)
     if asked:
-        found = {asked: find_misfits(demands, asked, table)}
-    return SavedModelFit(demands, found, fitting, contrib_ops(demands, table))
+        misfits = find_misfits(demands, [asked], table)
+    return SavedModelFit(demands, misfits, fitting, contrib_ops(demands, table))
 
 
 def _matching(environment: Environment) -> Tuple[Image, ...]:

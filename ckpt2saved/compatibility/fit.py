@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 
-from ckpt2saved.compatibility.demands import Demands, Use
+from ckpt2saved.compatibility.demands import Demands, Given, Use
 from ckpt2saved.compatibility.op_table import OpTable, allows, read_table
+from ckpt2saved.compatibility.requirements import release
 from ckpt2saved.errors import NotCompatible
 from ckpt2saved.serving.image import Image, known_images
 
 # Registered in TensorFlow's Python package, whose registry the table holds, and run by its interpreter.
 _PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 _CONTRIB_UNTIL = (1, 15)  # tensorflow_serving/model_servers/BUILD: if_not_v2(contrib_kernels, contrib_ops_op_lib)
+
+# tensorflow/core/framework/node_def_util.cc: "Unknown attributes will be ignored". Up to 2.4 a node of the graph with
+# one keeps the graph from loading, and one of a function fails the request that runs it.
+_IGNORES_ATTRIBUTES = (2, 5)
+_MEANINGLESS = ("debug_name",)  # for messages to people
 
 # tensorflow/core/framework/types.proto
 _DATA_TYPES = dict(
@@ -43,20 +49,15 @@ class Misfit(NamedTuple):
         return self.op + (self.attribute and "." + self.attribute) + (self.value and "=" + self.value)
 
 
-def find_misfits(demands: Demands, image: Image, table: OpTable) -> Tuple[Misfit, ...]:
-    """Everything that servers of a release would refuse: first what keeps them from loading, then from answering."""
-    found = {}  # type: Dict[Tuple[str, str, str, str, str], List[str]]
-    for use, nodes in demands.uses.items():
-        for key in _problems(use, image, table):
-            found.setdefault(key, []).extend(nodes)
-    order = {"op": 0, "missing attribute": 1, "attribute": 2, "value": 3}
-    keys = sorted(found, key=lambda key: (order[key[0]], key))
-    return tuple(Misfit(*key, nodes=tuple(found[key])) for key in keys)
+def find_misfits(demands: Demands, images: Sequence[Image], table: OpTable) -> Dict[Image, Tuple[Misfit, ...]]:
+    """Everything that servers of each release lack: first what keeps them from loading, then from answering."""
+    uses = _condensed(demands, table)
+    return {image: _misfits(uses, demands.idle, image, table) for image in images}
 
 
-def fitting_images(demands: Demands, table: OpTable) -> Tuple[Image, ...]:
-    """The releases that have everything, the oldest first."""
-    return tuple(image for image in known_images() if not find_misfits(demands, image, table))
+def fitting_images(misfits: Mapping[Image, Sequence[Misfit]]) -> Tuple[Image, ...]:
+    """Those that lack nothing."""
+    return tuple(image for image, found in misfits.items() if not found)
 
 
 def contrib_ops(demands: Demands, table: OpTable) -> Tuple[str, ...]:
@@ -68,11 +69,12 @@ def contrib_ops(demands: Demands, table: OpTable) -> Tuple[str, ...]:
 def check_fit(demands: Demands, image: Image) -> None:
     """Raise NotCompatible with everything that TF Serving of this release lacks, and with what to do about it."""
     table = read_table()
-    misfits = find_misfits(demands, image, table)
+    misfits = find_misfits(demands, [image], table)[image]
     if misfits:
+        fitting = fitting_images(find_misfits(demands, known_images(), table))
         raise NotCompatible(
             "the SavedModel asks for what TF Serving {} does not have; {}".format(
-                image.version, advice(image, fitting_images(demands, table))
+                image.version, advice(image, fitting)
             ),
             [str(misfit) for misfit in misfits],
         )
@@ -110,7 +112,34 @@ def nodes_text(nodes: Sequence[str], most: int = 3) -> str:
     return "{} nodes: {}{}".format(len(nodes), names, " and {} more".format(more) if more > 0 else "")
 
 
+def _condensed(demands: Demands, table: OpTable) -> Dict[Use, List[str]]:
+    """The uses without the values that no release has a question about, so that many nodes share one."""
+    oldest = table.releases[known_images()[0].minor]
+    uses = {}  # type: Dict[Use, List[str]]
+    for use, nodes in demands.uses.items():
+        known = oldest.get(use.op, {})
+        attributes = frozenset(one._replace(value=None) if one.name in known else one for one in use.attributes)
+        uses.setdefault(Use(use.op, attributes), []).extend(nodes)
+    return uses
+
+
+def _misfits(
+    uses: Mapping[Use, Sequence[str]], idle: FrozenSet[str], image: Image, table: OpTable
+) -> Tuple[Misfit, ...]:
+    found = {}  # type: Dict[Tuple[str, str, str, str, str], List[str]]
+    for use, nodes in uses.items():
+        for key in _problems(use, image, table):
+            # A function's attributes are looked at when it is first run; all the rest when the graph is loaded.
+            refused = [node for node in nodes if node not in idle] if key[0] == "attribute" else nodes
+            if refused:
+                found.setdefault(key, []).extend(refused)
+    order = {"op": 0, "missing attribute": 1, "attribute": 2, "value": 3}
+    keys = sorted(found, key=lambda key: (order[key[0]], key))
+    return tuple(Misfit(*key, nodes=tuple(found[key])) for key in keys)
+
+
 def _problems(use: Use, image: Image, table: OpTable) -> Iterator[Tuple[str, str, str, str, str]]:
+    """Kind, op, attribute, value and reason of everything that a release lacks for it."""
     ops = table.releases[image.minor]
     if use.op in _PYTHON_OPS:
         yield "op", use.op, "", "", "it calls Python, and a server has none"
@@ -120,26 +149,33 @@ def _problems(use: Use, image: Image, table: OpTable) -> Iterator[Tuple[str, str
         if reason:
             yield "op", use.op, "", "", reason
         return
-    given = dict(use.attributes)
+    names = {given.name for given in use.attributes}
     for name, definition in ops[use.op].items():
-        if name not in given and not definition.has_default:
-            yield (
-                "missing attribute",
-                use.op,
-                name,
-                "",
-                "{} wants the attribute, which was left to a default that newer releases have".format(image.minor),
-            )
-    for name, values in given.items():
-        if name not in ops[use.op]:
-            since = _since(table.releases_with_attribute(use.op, name), table)
-            yield "attribute", use.op, name, "", "an attribute that {} does not know; {}".format(image.minor, since)
+        if name not in names and definition.default is None:
+            reason = "{} wants the attribute, which was left to a default that newer releases have"
+            yield "missing attribute", use.op, name, "", reason.format(image.minor)
+    for given in use.attributes:
+        if given.name not in ops[use.op]:
+            reason = _reason_of_attribute(use.op, given, image, table)
+            if reason:
+                yield "attribute", use.op, given.name, "", reason
             continue
-        for value in values:
-            if not allows(ops[use.op][name], value):
+        for value in given.choices:
+            if not allows(ops[use.op][given.name], value):
                 text = _DATA_TYPES.get(value, "DataType {}".format(value)) if isinstance(value, int) else value
-                since = _since(table.releases_allowing(use.op, name, value), table)
-                yield "value", use.op, name, text, "a value that {} does not allow; {}".format(image.minor, since)
+                since = _since(table.releases_allowing(use.op, given.name, value), table)
+                reason = "a value that {} does not allow; {}".format(image.minor, since)
+                yield "value", use.op, given.name, text, reason
+
+
+def _reason_of_attribute(op: str, given: Given, image: Image, table: OpTable) -> str:
+    """Why it can't have an attribute that it does not know; "" where it answers as if it did."""
+    having = table.releases_with_attribute(op, given.name)
+    if release(image.minor) < _IGNORES_ATTRIBUTES:
+        return "an attribute that {} refuses; {}".format(image.minor, _since(having, table))
+    if given.name in _MEANINGLESS or having and table.releases[having[-1]][op][given.name].default == given.value:
+        return ""
+    return "an attribute that {} ignores, and so answers otherwise; {}".format(image.minor, _since(having, table))
 
 
 def _reason_of_op(op: str, image: Image, table: OpTable) -> str:
@@ -148,7 +184,7 @@ def _reason_of_op(op: str, image: Image, table: OpTable) -> str:
     if having:
         return "no op of {}; {}".format(image.minor, _since(having, table))
     if op in table.contrib:
-        is_linked = tuple(int(part) for part in image.minor.split(".")) <= _CONTRIB_UNTIL
+        is_linked = release(image.minor) <= _CONTRIB_UNTIL
         return "" if is_linked else "an op of tf.contrib, which servers have up to 1.15"
     # The image's additions are not in the table, and none of them belongs to the reading of text in pictures.
     return (
@@ -163,7 +199,7 @@ def _since(having: Sequence[str], table: OpTable) -> str:
     """In which releases of TensorFlow something is to be found; not all that 1.15 has came with 2.0."""
     known = list(table.releases)
     parts = []  # type: List[str]
-    for first, last in _stretches([known.index(release) for release in having]):
+    for first, last in _stretches([known.index(one) for one in having]):
         if last == len(known) - 1:
             parts.append("since " + known[first])
         elif first == last:

@@ -57,13 +57,14 @@ def read_table(path: Path = PATH) -> OpTable:
     releases = list(content["tensorflow"])
     found = {release: {} for release in releases}  # type: Dict[str, Ops]
     values = [None if value is None else tuple(value) for value in content["allowed"]]
+    defaults = [None if default is None else bytes.fromhex(default) for default in content["defaults"]]
     for op, (spans, attributes) in content["ops"].items():
         for first, last in spans:
             for release in releases[first : last + 1]:
                 found[release][op] = {}
         for name, variants in attributes.items():
-            for first, last, has_default, allowed in variants:
-                attribute = Attribute(bool(has_default), values[allowed])
+            for first, last, default, allowed in variants:
+                attribute = Attribute(defaults[default], values[allowed])
                 for release in releases[first : last + 1]:
                     found[release][op][name] = attribute
     return OpTable(found, content["tensorflow"], frozenset(content["contrib"]))
@@ -72,14 +73,14 @@ def read_table(path: Path = PATH) -> OpTable:
 def write_table(table: OpTable, path: Path = PATH) -> None:
     """Write a table, the same bytes for the same content; what stays the same from release to release once."""
     releases = list(table.releases)
-    allowed = []  # type: List[Any]
+    allowed, defaults = [], []  # type: List[Any], List[Any]
     ops = {}  # type: Dict[str, Any]
     for op in sorted({op for release in releases for op in table.releases[release]}):
         columns = [table.releases[release].get(op) for release in releases]
         names = sorted({name for attributes in columns if attributes for name in attributes})
         attributes = {
             name: [
-                [first, last, int(value.has_default), _index(allowed, value.allowed)]
+                [first, last, _index(defaults, value.default and value.default.hex()), _index(allowed, value.allowed)]
                 for first, last, value in _runs([(column or {}).get(name) for column in columns])
             ]
             for name in names
@@ -91,6 +92,7 @@ def write_table(table: OpTable, path: Path = PATH) -> None:
         "tensorflow": {release: table.packages[release] for release in releases},
         "contrib": sorted(table.contrib),
         "allowed": allowed,
+        "defaults": defaults,
         "ops": ops,
     }
     text = json.dumps(content, separators=(",", ":"))
@@ -112,7 +114,6 @@ def _runs(column: Sequence[Any]) -> List[Tuple[int, int, Any]]:
 
 
 def _index(values: List[Any], value: Any) -> int:
-    found = None if value is None else list(value)
-    if found not in values:
-        values.append(found)
-    return values.index(found)
+    if value not in values:
+        values.append(value)
+    return values.index(value)

@@ -18,7 +18,7 @@ _STRINGS, _TYPES = 2, 6
 class Attribute(NamedTuple):
     """What an op's definition says of one of its attributes."""
 
-    has_default: bool
+    default: Optional[bytes]  # as an AttrValue message; None: every node has to say
     allowed: Optional[Tuple[Union[int, str], ...]]  # DataTypes by their numbers, or texts; None: any
 
 
@@ -43,15 +43,16 @@ def _op(file: BinaryIO, span: Span) -> Tuple[str, Dict[str, Attribute]]:
 
 
 def _attribute(file: BinaryIO, span: Span) -> Tuple[str, Attribute]:
-    name, has_default, allowed = "", False, None
+    name, default, allowed = "", None, None
     for number, at in fields(file, *span):
         if number == _ATTR_NAME:
             name = text(file, at)
         elif number == _ATTR_DEFAULT:
-            has_default = True
+            file.seek(at[0])
+            default = file.read(at[1] - at[0])
         elif number == _ATTR_ALLOWED:
             allowed = tuple(sorted(set(list_items(file, at))))
-    return name, Attribute(has_default, allowed)
+    return name, Attribute(default, allowed)
 
 
 def list_items(file: BinaryIO, value: Span) -> List[Union[int, str]]:

@@ -1,0 +1,423 @@
+"""The table of ops is TensorFlow's own registry, and what it says of a SavedModel is what TensorFlow's loader does."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import sys
+
+import numpy as np
+import pytest
+from tensorflow.core.framework.attr_value_pb2 import AttrValue
+from tensorflow.core.framework.function_pb2 import FunctionDef
+from tensorflow.core.framework.op_def_pb2 import OpList
+
+from ckpt2saved import cc_loader
+from ckpt2saved.compatibility.demands import find_saved_model, read_demands
+from ckpt2saved.compatibility.fit import (
+    check_fit,
+    contrib_ops,
+    find_misfits,
+    fitting_images,
+    nodes_text,
+    releases_text,
+)
+from ckpt2saved.compatibility.make_table import _dump
+from ckpt2saved.compatibility.op_table import PATH, OpTable, read_table, write_table
+from ckpt2saved.compatibility.registry import Attribute, parse_op_list
+from ckpt2saved.errors import NotCompatible, NotServable, ServingError
+from ckpt2saved.serving.image import Image, find_image, known_images
+from ckpt2saved.tf1 import SavedModel, op_def, tf
+from ckpt2saved.wire import Malformed
+
+RUNNING = ".".join(tf.__version__.split(".")[:2])
+
+
+@pytest.fixture(scope="module")
+def table():
+    return read_table()
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory):
+    """The OpList of the running TensorFlow's libraries, as the script takes it from a package: nothing is imported."""
+    folder = tf.sysconfig.get_lib()
+    patterns = ("libtensorflow_framework*", "libtensorflow_cc*", "python/_pywrap_tensorflow_internal.so")
+    libraries = [path for pattern in patterns for path in sorted(glob.glob(os.path.join(folder, pattern)))]
+    return _dump(sys.executable, str(tmp_path_factory.mktemp("ops")), libraries)
+
+
+def test_the_table_is_the_registry_of_the_running_tensorflow(table, registered):
+    """Every op, attribute, default and allowed value, as TensorFlow's own messages have them."""
+    ops = {op.name: op for op in OpList.FromString(registered).op}
+    expected = {name: {a.name: a for a in op.attr} for name, op in ops.items()}
+    column = table.releases[RUNNING]
+    assert len(column) > 1000
+    assert sorted(column) == sorted(expected), "run ckpt2saved.compatibility.make_table for this TensorFlow"
+    for op, attributes in column.items():
+        assert sorted(attributes) == sorted(expected[op])
+        assert op_def(op) in (None, ops[op])  # 1.x registers some in Python when they are first used
+        for name, attribute in attributes.items():
+            definition = expected[op][name]
+            has_default = definition.HasField("default_value")
+            assert (attribute.default is not None) == has_default, (op, name)
+            if has_default:
+                assert AttrValue.FromString(attribute.default) == definition.default_value, (op, name)
+            allowed = definition.allowed_values.list
+            values = sorted(set(allowed.type)) or sorted({text.decode() for text in allowed.s})
+            assert list(attribute.allowed or ()) == values, (op, name)
+
+
+def test_the_script_reads_what_the_libraries_say(table, registered):
+    """Without TensorFlow's messages."""
+    assert parse_op_list(registered) == table.releases[RUNNING]
+
+
+def test_what_is_no_list_of_ops_is_not_taken_for_one():
+    """Cut off, or something else."""
+    with pytest.raises(Malformed):
+        parse_op_list(b"\x0a\x05ab")
+
+
+def test_the_table_knows_every_release_that_can_be_asked_about(table):
+    """And is small enough to ship."""
+    assert {image.minor for image in known_images()} <= set(table.releases)
+    assert list(table.releases)[0] == "1.12" and RUNNING in table.releases
+    assert PATH.stat().st_size < 150000
+
+
+def test_a_table_is_written_as_it_was_read(tmp_path, table):
+    """The same bytes each time, so that a difference in them is one in the content."""
+    write_table(table, tmp_path / "copy")
+    assert read_table(tmp_path / "copy") == table
+    assert (tmp_path / "copy").read_bytes() == PATH.read_bytes()
+
+
+def test_what_comes_goes_and_comes_again(tmp_path):
+    """As an attribute of 1.15 that 2.0, branched off earlier, does not have."""
+    with_t, without = {"T": Attribute(b"0\x01", (1, 2))}, {}
+    ops = {"1.15": {"Op": with_t}, "2.0": {"Op": without}, "2.1": {"Op": {"T": Attribute(None, None)}}, "2.2": {}}
+    written = OpTable(ops, {release: release + ".0" for release in ops}, frozenset(["Old"]))
+    write_table(written, tmp_path / "table")
+    read = read_table(tmp_path / "table")
+    assert read == written
+    assert read.releases_with("Op") == ("1.15", "2.0", "2.1")
+    assert read.releases_with_attribute("Op", "T") == ("1.15", "2.1")
+    assert read.releases_allowing("Op", "T", 3) == ("2.1",)
+
+
+def write(directory, nodes=(), functions=(), tags=("serve",), tensorflow="", answers="y"):
+    """A SavedModel of NodeDefs and FunctionDefs without variables, which answers with one of the nodes."""
+    message = SavedModel(saved_model_schema_version=1)
+    meta_graph = message.meta_graphs.add()
+    meta_graph.meta_info_def.tags.extend(tags)
+    meta_graph.meta_info_def.tensorflow_version = tensorflow
+    meta_graph.graph_def.node.extend(nodes)
+    meta_graph.graph_def.versions.producer = 27
+    meta_graph.graph_def.library.function.extend(functions)
+    meta_graph.signature_def["serving_default"].outputs["answer"].name = answers + ":0"
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "saved_model.pb").write_bytes(message.SerializeToString())
+    return directory
+
+
+def node(op, name, *inputs, **attributes):
+    found = tf.NodeDef(op=op, name=name, input=inputs)
+    for key, value in attributes.items():
+        if isinstance(value, tf.DType):
+            found.attr[key].type = value.as_datatype_enum
+        elif isinstance(value, str):
+            found.attr[key].s = value.encode()
+        elif isinstance(value, list):
+            items = found.attr[key].list
+            (items.i if isinstance(value[0], int) else items.type).extend(
+                value if isinstance(value[0], int) else [dtype.as_datatype_enum for dtype in value]
+            )
+        elif isinstance(value, FunctionDef):
+            found.attr[key].func.name = value.signature.name
+        else:
+            found.attr[key].i = value
+    return found
+
+
+def function(name, *nodes):
+    found = FunctionDef(node_def=nodes)
+    found.signature.name = name
+    argument, result = found.signature.input_arg.add(), found.signature.output_arg.add()
+    argument.name, argument.type, result.name, result.type = "x", 1, "y", 1
+    found.ret["y"] = nodes[0].name + ":y:0" if nodes else "x"
+    return found
+
+
+def said(directory, serving, table):
+    """What is missing, as text."""
+    image = Image(serving)
+    return [str(misfit) for misfit in find_misfits(read_demands(directory), [image], table)[image]]
+
+
+def fits(directory, table):
+    """The releases that lack nothing."""
+    misfits = find_misfits(read_demands(directory), known_images(), table)
+    return releases_text([image.minor for image in fitting_images(misfits)])
+
+
+X = node("Placeholder", "x", dtype=tf.float32)
+
+Y = node("Neg", "y", "x", T=tf.float32)
+NEW = function("g", node("Neg", "inner", "x", T=tf.float32, new=3))
+UNKNOWN = function("f", node("NoSuchOp", "inner", "x", T=tf.float32))
+CALL = {"Tin": [tf.float32], "Tout": [tf.float32], "f": UNKNOWN}
+POOL = {"T": tf.float32, "ksize": [1, 1, 1, 1], "strides": [1, 1, 1, 1]}
+
+# Up to 2.4 and from 2.5 on.
+REFUSED = "NodeDef mentions attr 'new' not in Op" if [int(n) for n in RUNNING.split(".")] < [2, 5] else None
+IGNORED = "Neg.new: an attribute that {} ignores, and so answers otherwise; no TensorFlow has it"
+
+# Nodes, functions; what the C++ loader complains of; what is said.
+LOADED = {
+    "all there": ([X, Y], [], None, []),
+    "an attribute for others": ([X, node("Neg", "y", "x", T=tf.float32, _mine=3)], [], None, []),
+    "an op": (
+        [X, node("NoSuchOp", "y", "x", T=tf.float32)],
+        [],
+        "not registered 'NoSuchOp'",
+        ["NoSuchOp: no op of any TensorFlow from 1.12 to 2.21: an add-on's or your own"],
+    ),
+    "an op that nobody asks for": (
+        [X, Y, node("NoSuchOp", "idle", "x", T=tf.float32)],
+        [],
+        "not registered 'NoSuchOp'",
+        ["NoSuchOp: no op of any TensorFlow"],
+    ),
+    "an op in a function that nobody asks for": (
+        [X, Y, node("PartitionedCall", "idle", "x", **CALL)],
+        [UNKNOWN],
+        "not registered 'NoSuchOp'",
+        ["NoSuchOp: no op of any TensorFlow"],
+    ),
+    "an op in a function that nobody calls": ([X, Y], [UNKNOWN], None, []),
+    "an attribute": (
+        [X, node("Neg", "y", "x", T=tf.float32, new=3)],
+        [],
+        REFUSED,
+        ["Neg.new: an attribute that {} refuses; no TensorFlow has it (node y)"] if REFUSED else [IGNORED],
+    ),
+    "an attribute that nobody asks for": (
+        [X, Y, node("Neg", "idle", "x", T=tf.float32, new=3)],
+        [],
+        REFUSED,
+        ["Neg.new: an attribute that {} refuses"] if REFUSED else [IGNORED],
+    ),
+    "an attribute in a function": (
+        [X, node("PartitionedCall", "y", "x", **dict(CALL, f=NEW))],
+        [NEW],
+        REFUSED,
+        ["Neg.new: an attribute that {} refuses; no TensorFlow has it (node g/inner)"] if REFUSED else [IGNORED],
+    ),
+    "an attribute in a function that nobody asks for": (
+        [X, Y, node("PartitionedCall", "idle", "x", **dict(CALL, f=NEW))],
+        [NEW],
+        None,
+        [],
+    ),
+    "an attribute without a meaning": (
+        [X, node("Neg", "y", "x", T=tf.float32, debug_name="y")],
+        [],
+        REFUSED and REFUSED.replace("new", "debug_name"),
+        ["Neg.debug_name: an attribute that {} refuses"] if REFUSED else [],
+    ),
+    "a type": (
+        [X, node("Placeholder", "s", dtype=tf.string), node("Neg", "y", "s", T=tf.string)],
+        [],
+        "(is not in the list of allowed values|No OpKernel was registered)",
+        ["Neg.T=string: a value that {} does not allow; no TensorFlow has it (node y)"],
+    ),
+    "a word": (
+        [X, node("MaxPool", "y", "x", padding="ROUND", **POOL)],
+        [],
+        "is not in the list of allowed values",
+        ["MaxPool.padding=ROUND: a value that {} does not allow"],
+    ),
+    "an attribute left out": (
+        [X, node("Neg", "y", "x")],
+        [],
+        "(missing attr 'T'|No attr named 'T')",
+        ["Neg.T: {} wants the attribute"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", sorted(LOADED))
+def test_what_is_said_of_the_running_release_is_what_its_loader_does(tmp_path, case, table):
+    """Loaded, and asked for y, by the loader that TF Serving uses: refused for what is said, and for nothing else."""
+    nodes, functions, complaint, expected = LOADED[case]
+    directory = write(tmp_path / "1", nodes, functions)
+    problems = said(directory, RUNNING + ".0", table)
+    assert len(problems) == len(expected), problems
+    for problem, text in zip(problems, expected):
+        assert problem.startswith(text.format(RUNNING)), problem
+    feed = np.ones((1, 2, 2, 1), "float32")
+    if complaint is None:
+        with cc_loader.loaded(cc_loader.find_library(), directory) as model:
+            np.testing.assert_array_equal(model.run(["y:0"], {"x:0": feed})[0], -feed)
+        return
+    with pytest.raises(NotServable) as refused:
+        with cc_loader.loaded(cc_loader.find_library(), directory) as model:
+            model.run(["y:0"], {"x:0": feed})
+    assert re.search(complaint, str(refused.value)), str(refused.value)
+
+
+def test_ops_and_attributes_by_release(tmp_path, table):
+    """What today's TensorFlow writes and older servers lack: each with the releases that have it, the worst first."""
+    nodes = [node("VarHandleOp", "v{}".format(n), dtype=tf.float32, shape=1, debug_name=0) for n in range(5)]
+    nodes += [X, node("DisableCopyOnRead", "r", "v0"), node("Neg", "y", "v0", "v1", "^v2", "v3:0", "v4", T=tf.float32)]
+    nodes += [node("DepthwiseConv2dNative", "c", "x", "x", T=tf.float32, strides=1, padding="EXPLICIT")]
+    directory = write(tmp_path / "1", nodes)
+    assert said(directory, "1.14.0", table) == [
+        "DisableCopyOnRead: no op of 1.14; TensorFlow has it since 2.10 (node r)",
+        "VarHandleOp.debug_name: an attribute that 1.14 refuses; TensorFlow has it since 2.15 "
+        "(5 nodes: v0, v1, v2 and 2 more)",
+        "DepthwiseConv2dNative.padding=EXPLICIT: a value that 1.14 does not allow; TensorFlow has it since 2.3 (node c)",
+    ]
+    assert [text.split(":")[0] for text in said(directory, "2.4.4", table)] == [
+        "DisableCopyOnRead",
+        "VarHandleOp.debug_name",
+    ]
+    assert fits(directory, table) == "2.10 or newer"
+
+
+def test_an_attribute_at_its_default_is_no_difference(tmp_path, table):
+    """Where it is ignored; servers up to 2.4 refuse it all the same."""
+    given = {"T": tf.float32, "Tk": tf.int32, "index_type": tf.int32}
+    default = write(tmp_path / "1", [X, node("TopKV2", "y", "x", "x", **given)])
+    assert fits(default, table) == "2.5 or newer"
+    other = write(tmp_path / "2", [X, node("TopKV2", "y", "x", "x", **dict(given, index_type=tf.int64))])
+    assert fits(other, table) == "2.13 or newer"
+    assert said(other, "2.12.2", table) == [
+        "TopKV2.index_type: an attribute that 2.12 ignores, and so answers otherwise; TensorFlow has it since 2.13 (node y)"
+    ]
+
+
+def test_what_left_and_what_came_back(tmp_path, table):
+    """2.0 branched off before 1.15: the decoder's T is in 1.15 and from 2.1 on."""
+    decoder = {"beam_width": 1, "top_paths": 1, "T": tf.float32}
+    directory = write(tmp_path / "1", [X, node("CTCBeamSearchDecoder", "y", "x", "x", **decoder)])
+    assert said(directory, "1.15.0", table) == [] == said(directory, "2.1.4", table)
+    (problem,) = said(directory, "2.0.0", table)
+    assert "TensorFlow has it in 1.15 and since 2.1" in problem
+    assert fits(directory, table) == "1.15, 2.1 or newer"
+    (problem,) = said(
+        write(tmp_path / "2", [X, node("CompareAndBitpack", "b", "x", "x", T=tf.float32)]), "2.9.3", table
+    )
+    assert "TensorFlow has it from 1.12 to 2.5" in problem
+
+
+def test_functions_are_no_unknown_ops(tmp_path, table):
+    """One that is called as an op is looked up in the library, and its attributes are its own; its nodes are looked at."""
+    called = function("my_function", node("DisableCopyOnRead", "inner", "x"))
+    directory = write(tmp_path / "1", [X, node("my_function", "y", "x", anything=tf.float32)], [called])
+    assert said(directory, "2.19.1", table) == []
+    assert said(directory, "2.4.4", table) == [
+        "DisableCopyOnRead: no op of 2.4; TensorFlow has it since 2.10 (node my_function/inner)"
+    ]
+
+
+@pytest.mark.parametrize("op", ["PyFunc", "PyFuncStateless", "EagerPyFunc"])
+def test_python_is_in_no_server(tmp_path, op, table):
+    """Though it is in every registry of a Python package."""
+    directory = write(tmp_path / "1", [node(op, "p")])
+    assert all("it calls Python" in said(directory, image.version, table)[0] for image in known_images())
+
+
+def test_contrib(tmp_path, table):
+    """Servers of 1.x have its ops, and later ones don't."""
+    directory = write(tmp_path / "1", [node("Resampler", "r", T=tf.float32), X])
+    assert "Resampler" in table.contrib
+    assert said(directory, "1.15.0", table) == []
+    assert said(directory, "2.0.0", table) == ["Resampler: an op of tf.contrib, which servers have up to 1.15 (node r)"]
+    assert contrib_ops(read_demands(directory), table) == ("Resampler",)
+
+
+def test_an_error_says_everything_and_what_to_do(tmp_path):
+    """For export: all problems, and where they are none."""
+    demands = read_demands(write(tmp_path / "1", [X, node("DisableCopyOnRead", "r", "x"), node("NoSuchOp", "n")]))
+    with pytest.raises(NotCompatible) as refused:
+        check_fit(demands, find_image("1.14"))
+    assert refused.value.exit_code == 3 and len(refused.value.problems) == 2
+    assert "no known release has everything" in str(refused.value)
+    demands = read_demands(write(tmp_path / "2", [X, node("DisableCopyOnRead", "r", "x")]))
+    with pytest.raises(NotCompatible, match="serve it with 2.10 or newer, or make the graph without"):
+        check_fit(demands, find_image("1.14"))
+    check_fit(demands, find_image("2.19"))
+
+
+def test_large_nodes_and_odd_bytes_are_no_obstacle(tmp_path, table):
+    """A constant of megabytes is passed over; a text that is none is no allowed value, nor an error."""
+    constant = node("Const", "k", dtype=tf.float32)
+    constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(np.zeros(1 << 18, "float32")))
+    odd = node("Identity", "y", "k", T=tf.float32)
+    odd.attr["texts"].list.s.append(b"\xff\xfe")
+    odd.attr["text"].s = b"\xff"
+    demands = read_demands(write(tmp_path / "1", [constant, odd]))
+    assert demands.nodes == 2
+    assert [misfit.attribute for misfit in find_misfits(demands, known_images(), table)[Image("2.20.0")]] == [
+        "text",
+        "texts",
+    ]
+
+
+def test_where_a_saved_model_is(tmp_path):
+    """Its directory, its file, or the base directory of its versions."""
+    for number in (2, 10):
+        write(tmp_path / str(number), [X])
+    assert find_saved_model(tmp_path) == tmp_path / "10"
+    assert find_saved_model(tmp_path / "2") == tmp_path / "2"
+    assert find_saved_model(tmp_path / "2" / "saved_model.pb") == tmp_path / "2"
+
+
+def test_who_wrote_it(tmp_path):
+    """By its own account; of several meta graphs the one that servers load."""
+    demands = read_demands(write(tmp_path / "1", [X], tensorflow="2.4.1"))
+    assert (demands.tensorflow, demands.nodes) == ("2.4.1", 1)
+
+
+@pytest.mark.parametrize("length", [1, 30, 100, -1])
+def test_a_file_that_is_cut_off(tmp_path, length):
+    """Anywhere: nothing is said of its ops."""
+    path = write(tmp_path / "1", [X] * 20) / "saved_model.pb"
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(ServingError, match="cut off, or no SavedModel; export it again"):
+        read_demands(tmp_path / "1")
+
+
+def test_what_is_no_saved_model(tmp_path):
+    """Each with what was found, and what to do."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "text" / "1").mkdir(parents=True)
+    (tmp_path / "text" / "1" / "saved_model.pbtxt").write_text("saved_model_schema_version: 1")
+    write(tmp_path / "nothing")
+    (tmp_path / "nothing" / "saved_model.pb").write_bytes(b"")
+    for path, message in (
+        ("absent", "there is nothing; expected a SavedModel"),
+        ("file", "not a directory"),
+        ("empty", "no SavedModel .there is no saved_model.pb., nor a version of one"),
+        ("text", "the graph of a saved_model.pbtxt is not read here"),
+        ("nothing", "no graph is in it"),
+    ):
+        with pytest.raises(ServingError, match=message):
+            read_demands(find_saved_model(tmp_path / path))
+    with pytest.raises(NotServable, match="no meta graph is tagged 'serve' and nothing else.*: gpu, serve; "):
+        read_demands(write(tmp_path / "tagged", [X], tags=("serve", "gpu")))
+
+
+def test_releases_as_people_say_them():
+    """Stretches, and the end left open."""
+    everything = [image.minor for image in known_images()]
+    assert releases_text(everything) == "1.14 or newer"
+    assert releases_text(everything[-1:]) == everything[-1]
+    assert releases_text(["1.15", "2.1", "2.2"]) == "1.15, 2.1 to 2.2"
+    assert releases_text([]) == ""
+    assert nodes_text(["a"]) == "node a"
+    assert nodes_text(["a", "b", "c", "d"]) == "4 nodes: a, b, c and 1 more"
