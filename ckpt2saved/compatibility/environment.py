@@ -127,20 +127,22 @@ def _built_with(text: str) -> Optional[Wanted]:
 
 
 def _problems_of_flavours(tensorflows: Sequence[TensorFlow]) -> List[str]:
-    if len(tensorflows) < 2:
-        return []
-    names = ["{} {}".format(one.flavour, one.version) for one in tensorflows]
-    places = {str(one.directory) for one in tensorflows}
+    places = {}  # type: Dict[Path, List[TensorFlow]]
+    for one in tensorflows:
+        places.setdefault(one.directory, []).append(one)
+    problems = []
+    for directory, together in places.items():
+        if len(together) > 1:
+            text = (
+                "{} are installed over each other in {}: what is imported is a mixture; pip uninstall {}, then install "
+                "one of them anew"
+            )
+            names = " and ".join("{} {}".format(one.flavour, one.version) for one in together)
+            problems.append(text.format(names, directory, " ".join(one.flavour for one in together)))
     if len(places) > 1:
-        where = ", ".join("{} in {}".format(name, one.directory) for name, one in zip(names, tensorflows))
-        return [
-            "several TensorFlows are installed, and the first hides the others: {}; uninstall all but one".format(where)
-        ]
-    flavours = " ".join(sorted({one.flavour for one in tensorflows}))
-    return [
-        "{} are installed over each other, into the same directory tensorflow: what is imported is a mixture; "
-        "pip uninstall {}, then install one of them anew".format(" and ".join(names), flavours)
-    ]
+        names = ", ".join("{} {} in {}".format(one.flavour, one.version, one.directory) for one in tensorflows)
+        problems.append("the first of these hides the others: {}; uninstall all but one".format(names))
+    return problems
 
 
 def _problems_of_requirements(package: Package, packages: Packages) -> List[str]:
