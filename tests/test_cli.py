@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ["bench", "export", "bump-version", "inspect", "list", "prune", "serving-config"]
+COMMANDS = ["bench", "doctor", "export", "bump-version", "inspect", "list", "prune", "serving-config"]
 PLAIN_MODULES = [
     "cli",
     "checkpoint_files",
+    "compatibility.doctor",
+    "compatibility.make_table",
+    "compatibility.page",
     "errors",
     "inspection.subject",
     "inspection.target",
