@@ -323,6 +323,25 @@ def test_functions_are_no_unknown_ops(tmp_path, table):
     ]
 
 
+def test_what_a_server_runs_and_what_it_does_not(tmp_path, table):
+    """To restore, to initialize and to answer; functions among several as well; but not to save."""
+    names = ("restored", "initialized", "answered", "saved")
+    functions = [function(name, node("Neg", "inner", "x", T=tf.float32, new=3)) for name in names]
+    nodes = [X] + [node("PartitionedCall", name + "_call", "x", **dict(CALL, f=f)) for name, f in zip(names, functions)]
+    case = node("Case", "y", "^answered_call", "x", Tin=[tf.float32], Tout=[tf.float32])
+    case.attr["branches"].list.func.add().name = "branch"
+    functions.append(function("branch", node("Neg", "inner", "x", T=tf.float32, new=3)))
+    directory = write(tmp_path / "1", nodes + [case], functions)
+    message = SavedModel.FromString((directory / "saved_model.pb").read_bytes())
+    message.meta_graphs[0].saver_def.restore_op_name = "restored_call"
+    message.meta_graphs[0].collection_def["legacy_init_op"].node_list.value.append("initialized_call")
+    (directory / "saved_model.pb").write_bytes(message.SerializeToString())
+    assert read_demands(directory).idle == {"saved/inner"}
+    image = find_image("2.4")
+    (misfit,) = find_misfits(read_demands(directory), [image], table)[image]
+    assert sorted(misfit.nodes) == ["answered/inner", "branch/inner", "initialized/inner", "restored/inner"]
+
+
 @pytest.mark.parametrize("op", ["PyFunc", "PyFuncStateless", "EagerPyFunc"])
 def test_python_is_in_no_server(tmp_path, op, table):
     """Though it is in every registry of a Python package."""

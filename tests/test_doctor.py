@@ -285,6 +285,7 @@ def test_doctor_in_a_broken_environment(tmp_path):
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, universal_newlines=True)
     assert done.returncode == 0
     assert "installed over each other" in done.stdout and 'pip install "protobuf<4"' in done.stdout
+    assert "450.80.02 or newer, not 384.90" in done.stdout
     assert "NVIDIA 384.90: Tesla K80 (11441 MiB); too old for CUDA 10.1, which runs on 418.39 or newer" in done.stdout
 
 
@@ -310,6 +311,7 @@ def test_doctor_for_one_release(run, tmp_path):
         "no op of 1.14; TensorFlow has it since 2.10" in result.output and "50 nodes: n0 and 49 more" in result.output
     )
     assert "no known release has everything" in result.output
+    assert RUNNING == "1.14" or "TF Serving 1.14.0 is older than TensorFlow " + tf.__version__ in result.output
     result = run("doctor", tmp_path / "1", "--serving", "2.19.0", "--json")
     assert result.exit_code == 3
     content = json.loads(result.output[: result.output.rindex("}") + 1])["saved_model"]

@@ -74,8 +74,11 @@ def _print_images(console: Console, diagnosis: Diagnosis) -> None:
     table = _table(("TF Serving image", "with GPUs", "CUDA in it", "NVIDIA driver"))
     for cuda, group in groupby(diagnosis.images, key=lambda image: in_image(image.version)):
         images = list(group)
-        driver = "" if cuda is None else "{} or newer".format(oldest_driver(cuda))
-        style = "red" if cuda and diagnosis.driver.version and not diagnosis.driver.runs(cuda) else ""
+        driver, style = "", ""
+        if cuda:
+            driver = "{} or newer".format(oldest_driver(cuda))
+            if diagnosis.driver.version and not diagnosis.driver.runs(cuda):
+                driver, style = "{}, not {}".format(driver, diagnosis.driver.version), "red"
         table.add_row(
             Text("{}:{}".format(REPOSITORY, _versions(images, ""))),
             Text(_versions(images, "-gpu")),
@@ -84,13 +87,12 @@ def _print_images(console: Console, diagnosis: Diagnosis) -> None:
         )
     console.print(table)
     console.print()
-    if here and release(here.minor) > release(newest.minor):
-        text = "no TF Serving {} is known here yet; {} is the newest, and "
-        print_labelled(console, "note", text.format(here.minor, newest.version) + _ask(diagnosis, newest), "yellow")
-    elif here and diagnosis.asked and release(here.minor) > release(diagnosis.asked.minor):
-        text = "TF Serving {} is older than TensorFlow {}: "
-        text = text.format(diagnosis.asked.version, here.version) + _ask(diagnosis, diagnosis.asked)
-        print_labelled(console, "note", text, "yellow")
+    if here and diagnosis.asked and release(here.minor) > release(diagnosis.asked.minor):
+        text = "TF Serving {} is older than TensorFlow {}: ".format(diagnosis.asked.version, here.version)
+        print_labelled(console, "note", text + _ask(diagnosis, diagnosis.asked), "yellow")
+    elif here and release(here.minor) > release(newest.minor):
+        text = "no TF Serving {} is known here yet; {} is the newest, and ".format(here.minor, newest.version)
+        print_labelled(console, "note", text + _ask(diagnosis, newest), "yellow")
 
 
 def _ask(diagnosis: Diagnosis, image: Image) -> str:
@@ -108,12 +110,12 @@ def _versions(images: Sequence[Image], suffix: str) -> str:
 def _print_client(console: Console, diagnosis: Diagnosis) -> None:
     environment = diagnosis.environment
     here, client = environment.tensorflow, environment.client
-    if client and here and minor(client.version) == here.minor and environment.has_grpc:
+    if client and here and minor(client.version) != here.minor:
+        return  # a problem, which is said above
+    if client and environment.has_grpc:
         print_labelled(console, "client", "{} {} is installed, and goes with it".format(client.name, client.version))
         return
-    if client:
-        return  # a problem, which is said above
-    text = "{}  (for clients over gRPC; without --no-deps pip would put another TensorFlow over this one)"
+    text = "{}  (for clients over gRPC; without --no-deps pip installs a tensorflow as well, over any that is there)"
     print_labelled(console, "client", text.format(client_command(here)))
 
 
