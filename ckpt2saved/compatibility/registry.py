@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import BinaryIO, Dict, List, NamedTuple, Optional, Tuple, Union
 
-from ckpt2saved.wire import Span, fields, integer, text
+from ckpt2saved.wire import Span, fields, integers, text
 
 # Fields of the messages OpList, OpDef, AttrDef, AttrValue and AttrValue.ListValue.
 _OP = 1
@@ -66,14 +66,5 @@ def list_items(file: BinaryIO, value: Span) -> List[Union[int, str]]:
                 file.seek(item[0])
                 items.append(file.read(item[1] - item[0]).decode("utf-8", "replace"))
             elif kind == _TYPES:
-                items.extend(_enums(file, item))
+                items.extend(integers(file, item))
     return items
-
-
-def _enums(file: BinaryIO, span: Span) -> List[int]:
-    """A repeated enum, packed or not: either way varints fill the span."""
-    numbers, position = [], span[0]
-    while position < span[1]:
-        numbers.append(integer(file, (position, span[1])))
-        position = file.tell()
-    return numbers
