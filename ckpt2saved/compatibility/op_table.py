@@ -4,7 +4,7 @@
 X.Y and registers the same ops. Beyond those its image has some of TensorFlow Text (from 2.0 on), of Decision Forests
 (from 2.11 on), and up to 1.15 those of tf.contrib (SUPPORTED_TENSORFLOW_OPS in tensorflow_serving/model_servers/BUILD);
 of these the table knows only the names of contrib's. How many inputs an op takes is not in it: since 1.14 that changed
-for collectives and for internal ops alone.
+for collectives, TPU embeddings, internal ops and CustomAggregator, and in 1.15 for a few of tensor lists and datasets.
 """
 
 from __future__ import annotations
