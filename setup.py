@@ -23,6 +23,8 @@ EXTRAS = {
         "tensorflow[and-cuda]>=2.14,<3; python_version >= '3.9'",
     ]
     + FOR_TENSORFLOW_1,
+    # tensorflow-serving-api would require the package tensorflow, and so replace the one that is there.
+    "serving": ["grpcio>=1.24,<2"],
     "plot": ["matplotlib>=3,<4"],
     "test": [
         "check-jsonschema>=0.30,<1; python_version >= '3.9'",
@@ -52,6 +54,7 @@ setup(
         "ckpt2saved.graphs",
         "ckpt2saved.inference",
         "ckpt2saved.inspection",
+        "ckpt2saved.running",
         "ckpt2saved.serving",
         "ckpt2saved.versions",
         "ckpt2saved.signatures",

@@ -11,12 +11,14 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
 import numpy as np
 
-from ckpt2saved.errors import NotServable
+from ckpt2saved.errors import InvalidRequest, NotServable
 from ckpt2saved.tf1 import tf
 
 # Which library exports the function depends on the build: 1.x and 2.x up to 2.9 have one for everything, later ones
 # this second one. Looked for in both.
 _LIBRARIES = ("python/_pywrap_tensorflow_internal.so", "libtensorflow_cc*.so*", "libtensorflow_cc*.dylib")
+
+_INVALID_ARGUMENT = 3  # of TF_Code
 
 _TYPES = {
     "TF_NewStatus": (ctypes.c_void_p, []),
@@ -118,9 +120,12 @@ def _owned(pointer: int, delete: Any) -> Iterator[ctypes.c_void_p]:
         delete(pointer)
 
 
-def _check(library: ctypes.CDLL, status: ctypes.c_void_p, what: str) -> None:
-    if library.TF_GetCode(status) != 0:
-        raise NotServable("{}: {}".format(what, library.TF_Message(status).decode("utf-8", "replace")))
+def _check(library: ctypes.CDLL, status: ctypes.c_void_p, what: str, invalid: type = NotServable) -> None:
+    """Raise NotServable where the status is no OK, or `invalid` where it blames the arguments."""
+    code = library.TF_GetCode(status)
+    if code != 0:
+        kind = invalid if code == _INVALID_ARGUMENT else NotServable
+        raise kind("{}: {}".format(what, library.TF_Message(status).decode("utf-8", "replace")))
 
 
 class LoadedModel:
@@ -152,7 +157,7 @@ class LoadedModel:
                 None,
                 self._status,
             )
-            _check(library, self._status, "TF Serving would answer this request with an error")
+            _check(library, self._status, "TF Serving would answer this request with an error", InvalidRequest)
             return [self._array(pointer) for pointer in results]
         finally:
             for pointer in inputs + [pointer for pointer in results if pointer]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import logging
 import os
 import re
 import signal
+import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional
 
@@ -72,7 +74,7 @@ def main() -> None:
     """Publish TensorFlow checkpoints of OCR networks as versions that TF Serving hot-loads.
 
     Exit codes: 0 done; 1 could not be done; 2 wrong command line; 3 done, and the answer is no (the files answer
-    differently from the checkpoint, or the graph can't be served).
+    differently from the checkpoint, the graph can't be served, or a server does not have the version).
     """
     _signals.clear()
     # As ctrl-C: leave nothing behind when a CI job is cancelled.
@@ -120,6 +122,41 @@ version_option = option(
     metavar="N",
     help="This number; above all there are. Default: next.",
 )
+
+
+class _ParsedType(click.ParamType):
+    """What a function makes of the text, whose ValueError says what is wrong with it."""
+
+    def __init__(self, name: str, parse: str) -> None:
+        self.name = name
+        self.parse = parse  # module:function, imported when there is something to parse
+
+    def convert(self, value: Any, param: Optional[click.Parameter], context: Optional[click.Context]) -> Any:
+        if not isinstance(value, str):
+            return value
+        module, function = self.parse.split(":")
+        try:
+            return getattr(importlib.import_module("ckpt2saved." + module), function)(value)
+        except ValueError as error:
+            self.fail(str(error), param, context)
+
+
+_address = _ParsedType("url", "running.address:parse_address")
+wait_option = option(
+    "--wait-for",
+    type=_address,
+    metavar="URL",
+    help="Then wait until this TF Serving has it, and compare its answers: http://host:8501 or grpc://host:8500.",
+)
+timeout_option = option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=600,
+    show_default=True,
+    metavar="SECONDS",
+    help="For the server to get there.",
+)
+model_name_option = option("--model-name", metavar="NAME", help="The server's for the model. Default: BASE's own name.")
 
 
 class _TensorType(click.ParamType):
@@ -242,26 +279,99 @@ class _RenameType(click.ParamType):
 @option("--sequence-length", metavar="TENSOR|full", help="Of --decode: the steps that count. Default: full.")
 @option("--for-serving", metavar="VERSION", help="Refuse what a TF Serving of this release, as in 1.14, does not have.")
 @option("--gpu", is_flag=True, help="Use the GPUs, which are otherwise left to the training.")
+@wait_option
+@timeout_option
+@model_name_option
 @option("--dry-run", is_flag=True, help="Do everything but publish.")
 @json_option
 @quiet_option
-def export(export_dir, options, pinned, decode, gpu, as_json, quiet, **plan) -> None:
+def export(export_dir, gpu, wait_for, timeout, model_name, as_json, quiet, **plan) -> None:
     """Publish a checkpoint as the next version of a model.
 
-    Prints the published directory, and nothing else, on stdout.
+    Prints the published directory, and nothing else, on stdout: with --wait-for before the waiting.
     """
     from ckpt2saved.plan import plan_export
 
-    details = {key: plan.pop(key) for key in ("beam_width", "top_paths", "merge_repeated", "sequence_length")}
-    planned = plan_export(
-        base=export_dir, options=dict(options), pinned=dict(pinned), decode=_decode(decode, details), **plan
-    )
+    planned = plan_export(base=export_dir, **_planned(plan))
+    server = _server(wait_for, plan["dry_run"])
     with _narration("export", quiet=quiet) as say:
         _prepare_tensorflow(gpu)
         from ckpt2saved.export import export_checkpoint
 
         exported = export_checkpoint(planned, _until_interrupted(say))
-    _result({"path": str(exported.path), "dry_run": exported.dry_run, **exported.provenance}, exported.path, as_json)
+    content = {"path": str(exported.path), "dry_run": exported.dry_run, **exported.provenance}
+    if server is None:
+        _result(content, exported.path, as_json)
+    else:
+        from ckpt2saved.comparison import as_requests
+
+        target = _target(server, model_name, exported.path, timeout)
+        _await(target, content, as_json, quiet, known=as_requests(exported.asked))
+
+
+def _planned(plan: Dict[str, Any]) -> Dict[str, Any]:
+    """What the options about the graph come to."""
+    names = ("beam_width", "top_paths", "merge_repeated", "sequence_length")
+    details = {key: plan[key] for key in names}
+    more = {"options": dict(plan["options"]), "pinned": dict(plan["pinned"])}
+    more["decode"] = _decode(plan["decode"], details)
+    return {**{key: value for key, value in plan.items() if key not in names}, **more}
+
+
+def _server(address: Any, dry_run: bool = False) -> Any:
+    """The server to wait for, which is asked later; None where none is."""
+    if address is None:
+        if _is_on_command_line("model_name"):
+            raise click.UsageError("--model-name: only with the address of a server")
+        return None
+    if dry_run:
+        if _is_on_command_line("wait_for"):
+            raise click.UsageError("--wait-for: not with --dry-run, which publishes nothing")
+        return None
+    from ckpt2saved.running.server import connect
+
+    return connect(address)
+
+
+def _target(server: Any, model_name: Optional[str], path: Path, timeout: float) -> Any:
+    from ckpt2saved.running.live import Target
+    from ckpt2saved.versions import parse_version
+
+    absolute = Path(os.path.abspath(str(path)))
+    number = parse_version(absolute.name)
+    if number is None:
+        raise click.UsageError("{}: it has no number, so that no server has it".format(path))
+    return Target(server, model_name or absolute.parent.name, number, path, timeout)
+
+
+def _await(target: Any, content: Dict[str, Any], as_json: bool, quiet: bool, known: Any = ()) -> None:
+    """Print what was published, wait until the server has it, and fail where it does not get there."""
+    from ckpt2saved.running.asking import as_content
+    from ckpt2saved.running.live import check_live, prepare_without_tensorflow
+
+    if not as_json:
+        click.echo(content["path"])  # it is published, whatever comes now
+    sys.stdout.flush()
+
+    def prepare() -> Any:
+        if not _has_tensorflow():
+            why = "that takes TensorFlow, and there is none in this Python"
+            return prepare_without_tensorflow(target.directory, why)
+        _prepare_tensorflow(gpu=False)
+        from ckpt2saved.file_answers import wanted_answers
+
+        return wanted_answers(target.directory, known=known)
+
+    with _narration("wait for {}".format(target.server.address), quiet=quiet) as say:
+        try:
+            report = check_live(target, prepare, say=say, progress=say.progress)
+        except Ckpt2SavedError as error:
+            if as_json:
+                _print_json(dict(content, server={"address": str(target.server.address), "problems": [str(error)]}))
+            raise
+    if as_json:
+        _print_json(dict(content, server=as_content(report)))
+    report.raise_if_not_live()
 
 
 def _decode(logits: Optional[str], details: Dict[str, Any]) -> Any:
@@ -287,18 +397,27 @@ def _first_output(tensor: str) -> str:
 @base_argument
 @option("--from", "source", metavar="N|DIR", help="A version of BASE or a SavedModel elsewhere. Default: the newest.")
 @version_option
+@wait_option
+@timeout_option
+@model_name_option
 @option("--dry-run", is_flag=True, help="Only print what would be published.")
 @json_option
-def bump_version(base, source, version, dry_run, as_json) -> None:
+@quiet_option
+def bump_version(base, source, version, wait_for, timeout, model_name, dry_run, as_json, quiet) -> None:
     """Publish an existing SavedModel as the next version of BASE.
 
-    To roll back, to publish again, or to take in one that was built elsewhere. Prints the published directory.
+    To roll back, to publish again, or to take in one that was built elsewhere. Prints the published directory: with
+    --wait-for before the waiting, after which answers are compared if there is a TensorFlow.
     """
     from ckpt2saved import versions
 
+    server = _server(wait_for, dry_run)
     bumped = versions.bump_version(base, source, requested=version, dry_run=dry_run)
     content = {"path": str(bumped.path), "version": bumped.number, "from": bumped.republished_from, "dry_run": dry_run}
-    _result(content, bumped.path, as_json)
+    if server is None:
+        _result(content, bumped.path, as_json)
+    else:
+        _await(_target(server, model_name, bumped.path, timeout), content, as_json, quiet)
 
 
 @command("list")
@@ -322,17 +441,100 @@ def list_(base, as_json) -> None:
 @command("prune")
 @base_argument
 @option("--keep", type=click.IntRange(min=1), default=5, show_default=True, help="How many whole versions to leave.")
+@option("--server", type=_address, metavar="URL", help="Spare what this TF Serving still has: http://host:8501.")
+@model_name_option
 @option("--dry-run", is_flag=True, help="Only print what would be deleted.")
 @json_option
-def prune(base, keep, dry_run, as_json) -> None:
-    """Delete the older versions of BASE, never the newest; prints the directories that are gone."""
+def prune(base, keep, server, model_name, dry_run, as_json) -> None:
+    """Delete the older versions of BASE, never the newest; prints the directories that are gone.
+
+    With --server nothing is deleted until the server has the newest version, and never one that it still has.
+    """
     from ckpt2saved.versions import prune_versions
 
-    deleted = prune_versions(base, keep=keep, dry_run=dry_run)
+    spare = _spared(base, _server(server), model_name)
+    deleted = prune_versions(base, keep=keep, spare=spare, dry_run=dry_run)
     if as_json:
         _print_json({"deleted": [str(version.path) for version in deleted], "dry_run": dry_run})
     for version in () if as_json else deleted:
         click.echo(str(version.path))
+
+
+def _spared(base: Path, server: Any, model_name: Optional[str]) -> Any:
+    if server is None:
+        return ()
+    from ckpt2saved.running.spared import spared_versions
+    from ckpt2saved.versions import list_versions
+
+    numbers = [version.number for version in list_versions(base)]
+    name = model_name or Path(os.path.abspath(str(base))).name
+    return spared_versions(server, name, numbers[0]) if numbers else ()
+
+
+@command("verify")
+@click.argument("version_dir", type=_PathType())
+@option(
+    "--checkpoint",
+    "-c",
+    type=_PathType(),
+    help="Compare the answers with this checkpoint's. The model is what the version says, or the options below.",
+)
+@option("--server", type=_address, metavar="URL", help="Is it live there? http://host:8501 or grpc://host:8500.")
+@model_name_option
+@timeout_option
+@option("--inputs", "request_file", type=_PathType(), metavar="FILE.npz", help="Requests: arrays by the inputs' names.")
+@json_option
+@quiet_option
+def verify(version_dir, checkpoint, server, model_name, timeout, request_file, as_json, quiet, **plan) -> None:
+    """Whether a version can be served, what it answers, and whether a server answers the same.
+
+    VERSION_DIR is a version, or a model's directory, of which the newest is taken. Its files are examined, loaded by
+    the loader that TF Serving uses, and every signature is asked twice. Prints the version's directory.
+    """
+    from ckpt2saved.versions import find_version
+
+    directory = find_version(version_dir)
+    connected = _server(server)
+    target = _target(connected, model_name, directory, timeout) if connected else None
+    planned = _comparison(directory, checkpoint, plan)
+    with _narration("verify", quiet=quiet) as say:
+        _prepare_tensorflow(gpu=False)
+        from ckpt2saved.verify import as_content, verify_version
+
+        found = verify_version(
+            directory, plan=planned, inputs=request_file, target=target, say=say, progress=say.progress
+        )
+    if as_json:
+        _print_json(as_content(found))
+    found.raise_if_wrong()
+    if not as_json:
+        click.echo(str(directory))
+
+
+_OF_THE_GRAPH = (
+    "model weights ctc_decoder options graph python_path inputs outputs pinned renames keep_training_ops decode "
+    "beam_width top_paths merge_repeated sequence_length"
+).split()
+verify.params += [parameter for parameter in export.params if parameter.name in _OF_THE_GRAPH]
+
+
+def _is_on_command_line(name: str) -> bool:
+    """Not from the environment, which speaks to all commands of a CI job."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source == click.core.ParameterSource.COMMANDLINE
+
+
+def _comparison(directory: Path, checkpoint: Optional[Path], plan: Dict[str, Any]) -> Any:
+    """The export that the version was; None where it is not compared."""
+    if checkpoint is None:
+        stray = [name for name in plan if _is_on_command_line(name)]
+        if stray:
+            option_of = {parameter.name: parameter.opts[0] for parameter in verify.params}
+            raise click.UsageError("{}: only with --checkpoint".format(", ".join(option_of[name] for name in stray)))
+        return None
+    from ckpt2saved.plan import plan_comparison
+
+    return plan_comparison(directory, checkpoint=checkpoint, **_planned(plan))
 
 
 @command("inspect")
@@ -430,21 +632,6 @@ def bench_ctc(repeats, cases, plot, as_json, quiet) -> None:
         from ckpt2saved.tables import print_timings
 
         print_timings(timings, machine())
-
-
-class _ParsedType(click.ParamType):
-    """What a function makes of the text, whose ValueError says what is wrong with it."""
-
-    def __init__(self, name: str, parse: str) -> None:
-        self.name = name
-        self.parse = parse  # module:function, imported when there is something to parse
-
-    def convert(self, value: Any, param: Optional[click.Parameter], context: Optional[click.Context]) -> Any:
-        module, function = self.parse.split(":")
-        try:
-            return getattr(importlib.import_module("ckpt2saved." + module), function)(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, context)
 
 
 @command("serving-config")
@@ -582,6 +769,12 @@ def _prepare_tensorflow(gpu: bool) -> None:
     if not gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+def _has_tensorflow() -> bool:
+    """Whether there is one, found without importing it."""
+    # Of one that is imported already, 1.14 does not know where it was found.
+    return sys.modules.get("tensorflow") is not None or importlib.util.find_spec("tensorflow") is not None
 
 
 def _narration(doing: str, *, quiet: bool) -> Any:

@@ -44,6 +44,16 @@ class ServingError(Ckpt2SavedError):
     """A server could not be configured for these models, or not be started."""
 
 
+class ServerError(Ckpt2SavedError):
+    """A running server can't be asked: what answers at its address is none, or something to ask it with is missing."""
+
+
+class NotLive(Ckpt2SavedError):
+    """A running server does not have the version, or answers otherwise than the version's files."""
+
+    exit_code = 3
+
+
 class TensorFlowError(Ckpt2SavedError):
     """TensorFlow is absent, or this one can't do what is asked."""
 
@@ -56,6 +66,16 @@ class NotServable(Ckpt2SavedError):
 
 class NotCompatible(Ckpt2SavedError):
     """The SavedModel asks for ops or attributes that a release of TF Serving does not have."""
+
+    exit_code = 3
+
+
+class InvalidRequest(NotServable):
+    """The SavedModel was loaded, and refuses this one request for its values or shapes."""
+
+
+class VerificationError(Ckpt2SavedError):
+    """A version is not what it should be."""
 
     exit_code = 3
 

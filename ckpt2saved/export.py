@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ckpt2saved import __version__
 from ckpt2saved.checkpoint import Checkpoint, open_checkpoint
@@ -20,16 +20,15 @@ from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.fit import check_fit
 from ckpt2saved.decoders import BEAM_SEARCH, Rewritten, graft, replace_decoders
 from ckpt2saved.disagreement import count_disagreements
-from ckpt2saved.errors import ParityError, SignatureError
+from ckpt2saved.errors import NotServable, ParityError, SignatureError
 from ckpt2saved.lengths import with_lengths
 from ckpt2saved.lint import check_servable
 from ckpt2saved.network import Network, prepare_network
 from ckpt2saved.parity import Report, answer_all, compare_files, reference_answers
 from ckpt2saved.plan import Plan
-from ckpt2saved.questions import Question, questions
+from ckpt2saved.questions import Answers, Question, questions
 from ckpt2saved.savedmodel import ServingGraph, write_saved_model
-from ckpt2saved.serving.batching import keys_without_batch
-from ckpt2saved.serving.saved_signatures import read_signatures
+from ckpt2saved.servability import check_content
 from ckpt2saved.tf1 import tf
 from ckpt2saved.versions import Stage, staged, write_provenance
 from ckpt2saved.warmup import Warmup, make_warmup, staged_requests, write_warmup
@@ -44,6 +43,7 @@ class Exported:
     path: Path
     dry_run: bool
     provenance: Mapping[str, Any]  # what assets.extra/ckpt2saved.json says
+    asked: Tuple[Question, ...] = ()  # the requests on which it was compared
 
 
 def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exported:
@@ -66,12 +66,12 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
     say("graph", "{} nodes, {} variables".format(len(network.serving.graph_def.node), len(network.weights.keys)))
     check_servable(network.serving.graph_def)
     kind = plan.ctc_decoder or "fast"
-    rewritten = _with_decoder(kind, network.serving)
+    rewritten = with_decoder(kind, network.serving)
     say("decoder", _decoder_text(kind, rewritten))
     network, warmup = _with_requests(plan, checkpoint, network)
     with _stage(plan) as stage:
         try:
-            report = _write(stage.path, plan, checkpoint, network, rewritten, warmup, say)
+            report, asked = _write(stage.path, plan, checkpoint, network, rewritten, warmup, say)
         except ParityError as error:
             if not rewritten.replaced or plan.ctc_decoder is not None:
                 raise
@@ -80,14 +80,11 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
             for problem in error.problems:
                 say("differs", problem)
             _empty(stage.path)
-            rewritten = _with_decoder("stock", network.serving)
-            report = _write(stage.path, plan, checkpoint, network, rewritten, warmup, say)
+            rewritten = with_decoder("stock", network.serving)
+            report, asked = _write(stage.path, plan, checkpoint, network, rewritten, warmup, say)
         size = _size(stage.path)
         say("written", "{} of the checkpoint's {}".format(_megabytes(size), _megabytes(checkpoint.files.size)))
-        for signature in read_signatures(stage.path).values():
-            keys = ", ".join(keys_without_batch(signature))
-            if keys:
-                say("note", "{}: not for a server with --enable_batching: {}".format(signature.name, keys))
+        _lint(stage.path, say)
         for remark in warmup.remarks:
             say("note", remark)
         if plan.for_serving:
@@ -95,10 +92,20 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
             say("fits", "TF Serving {} has all of its ops and attributes".format(plan.for_serving.version))
         provenance = _provenance(plan, checkpoint, network, rewritten, report, warmup, size)
         write_provenance(stage.path, provenance)
-        return Exported(stage.publish(), plan.dry_run, provenance)
+        return Exported(stage.publish(), plan.dry_run, provenance, asked)
 
 
-def _with_decoder(kind: str, serving: ServingGraph) -> Rewritten:
+def _lint(stage: Path, say: Say) -> None:
+    """What the staged files as a whole show, beyond what was refused before they were written."""
+    findings = check_content(stage)
+    for note in findings.notes:
+        say("note", note)
+    if findings.problems:
+        raise NotServable("the staged files are nothing to serve; nothing is published", findings.problems)
+
+
+def with_decoder(kind: str, serving: ServingGraph) -> Rewritten:
+    """The graph with its CTC beam searches replaced, where `kind` is not stock."""
     return Rewritten(serving, (), 0) if kind == "stock" else replace_decoders(serving, kind)
 
 
@@ -137,7 +144,7 @@ def _write(
     rewritten: Rewritten,
     warmup: Warmup,
     say: Say,
-) -> Optional[Report]:
+) -> Tuple[Optional[Report], Tuple[Question, ...]]:
     """Write the SavedModel into `stage`, then read the files back and compare, unless that is not wanted."""
     if not plan.parity:
         write_saved_model(stage, rewritten.serving, checkpoint, network.weights)
@@ -146,17 +153,8 @@ def _write(
         if requests:
             answer_all(stage, requests)
         say("warm-up", _warmup_text(warmup))
-        return None
-    fill = functools.partial(network.fill, checkpoint)
-    asked = questions(network.model)
-    ask = functools.partial(reference_answers, network.graph, fill, str(checkpoint.files.prefix))
-    if plan.ctc_decoder == "greedy" and rewritten.replaced:
-        # It answers differently from the checkpoint's own decoder: the files are held to what it answers there.
-        expected = ask(graft(network.graph, rewritten), asked)
-        lines, differing = count_disagreements(ask, network.serving, rewritten, asked)
-        say("greedy", "reads {} of {} lines differently from the beam search".format(differing, lines))
-    else:
-        expected = ask(network.serving.signature_defs, asked)
+        return None, ()
+    asked, expected = checkpoint_answers(plan, checkpoint, network, rewritten, say)
     write_saved_model(stage, rewritten.serving, checkpoint, network.weights)
     report = compare_files(stage, asked, expected, _staged_warmup(stage, network, warmup))
     say(
@@ -166,7 +164,23 @@ def _write(
         ),
     )
     say("warm-up", _warmup_text(warmup))
-    return report
+    return report, tuple(asked)
+
+
+def checkpoint_answers(
+    plan: Plan, checkpoint: Checkpoint, network: Network, rewritten: Rewritten, say: Say
+) -> Tuple[List[Question], List[Answers]]:
+    """The requests to compare on, and what the untouched graph with the checkpoint answers."""
+    fill = functools.partial(network.fill, checkpoint)
+    asked = questions(with_lengths(network.model, network.graph, network.serving.signature_defs, fill))
+    ask = functools.partial(reference_answers, network.graph, fill, str(checkpoint.files.prefix))
+    if plan.ctc_decoder != "greedy" or not rewritten.replaced:
+        return asked, ask(network.serving.signature_defs, asked)
+    # It answers differently from the checkpoint's own decoder: the files are held to what it answers there.
+    expected = ask(graft(network.graph, rewritten), asked)
+    lines, differing = count_disagreements(ask, network.serving, rewritten, asked)
+    say("greedy", "reads {} of {} lines differently from the beam search".format(differing, lines))
+    return asked, expected
 
 
 def _staged_warmup(stage: Path, network: Network, warmup: Warmup) -> Sequence[Question]:
@@ -226,7 +240,7 @@ def _provenance(
             "name": files.name,
             "step": checkpoint.step,
             "format": "V1" if files.is_v1 else "V2",
-            "sha256": _digest(files),
+            "sha256": digest(files),
         },
         "weights": network.weights.kind,
         "model": network.model.name,
@@ -253,7 +267,7 @@ def _parity(report: Report) -> Dict[str, Any]:
     return {"answers": report.questions, "loader": report.loader, "max_abs_difference": differences}
 
 
-def _digest(files: CheckpointFiles) -> Dict[str, str]:
+def digest(files: CheckpointFiles) -> Dict[str, str]:
     """The SHA-256 of the file that tells one checkpoint from another: a V2 index holds a checksum of every tensor."""
     digest = hashlib.sha256()
     with open(str(files.files[0]), "rb") as file:

@@ -13,10 +13,11 @@ from typing import List, Sequence
 
 import numpy as np
 
-from ckpt2saved.errors import NotServable
+from ckpt2saved.errors import InvalidRequest, NotServable
 from ckpt2saved.questions import Answers, Question
 from ckpt2saved.tf1 import tf
 
+_INVALID_REQUEST = 4  # exit code of the process that was asked
 _ROOT = str(Path(__file__).resolve().parent.parent)
 
 
@@ -31,7 +32,8 @@ def fresh_rounds(directory: Path, asked: Sequence[Question], rounds: int) -> Lis
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode != 0:
             output = done.stdout.decode("utf-8", "replace").strip()
-            raise NotServable("{}: it does not load or answer in a new process:\n{}".format(directory, output))
+            kind = InvalidRequest if done.returncode == _INVALID_REQUEST else NotServable
+            raise kind("{}: it does not load or answer in a new process:\n{}".format(directory, output))
         return pickle.loads(exchange.read_bytes())
 
 
@@ -49,7 +51,8 @@ def _run(session: tf.Session, meta_graph, question: Question) -> Answers:
     try:
         return dict(zip(fetches, map(np.asarray, session.run(list(fetches.values()), feeds))))
     except tf.errors.OpError as error:
-        sys.exit("{}: {}".format(question.where, error.message))
+        sys.stderr.write("{}: {}\n".format(question.where, error.message))
+        sys.exit(_INVALID_REQUEST if isinstance(error, tf.errors.InvalidArgumentError) else 1)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
-from typing import Any, Callable, Mapping, Optional, Tuple
+from typing import Any, Callable, ContextManager, Iterator, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -28,24 +29,38 @@ def with_lengths(
 
     That is for a signature that says nothing about such requests; `fill` restores the variables in a session.
     """
-    if model.parity:
-        return model
-    measured, any_will_do = {}, {}  # type: Dict[str, Tuple[str, int]], Dict[str, ExampleInput]
+
+    @contextlib.contextmanager
+    def filled() -> Iterator[tf.Session]:
+        with tf.Session(graph=graph) as session:
+            fill(session)
+            yield session
+
+    return model if model.parity else with_measured(model, graph, signature_defs, filled)
+
+
+def with_measured(
+    model: ServedModel,
+    graph: tf.Graph,
+    signature_defs: Mapping[str, Any],
+    filled: Callable[[], ContextManager[tf.Session]],
+) -> ServedModel:
+    """The same, where `filled` gives a session of `graph` in which the variables are restored."""
+    lengths, any_will_do = {}, {}  # type: Dict[str, Tuple[str, int]], Dict[str, ExampleInput]
     for signature in model.signatures:
         for spec in signature.inputs:
             tensor = graph.get_tensor_by_name(signature_defs[signature.name].inputs[spec.key].name)
             found = measured(tensor) if tensor.dtype.is_integer and len(spec.shape) == 1 else None
             if found:
-                measured[spec.key] = found
+                lengths[spec.key] = found
             if (found or not tensor.consumers()) and spec.dtype != "string":
                 any_will_do[spec.key] = ExampleInput(None, 1)
     if not any_will_do:
         return model
     case = default_case(model, any_will_do)
     inputs = dict(case.inputs)
-    with tf.Session(graph=graph) as session:
-        fill(session)
-        for key, (tensor, axis) in measured.items():
+    with filled() as session:
+        for key, (tensor, axis) in lengths.items():
             signature = next(s for s in model.signatures if key in {spec.key for spec in s.inputs})
             made = question_inputs(model, case)
             feeds = {signature_defs[signature.name].inputs[spec.key].name: made[spec.key] for spec in signature.inputs}

@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Callable, Iterator
+from typing import Callable, Iterator, Optional
 
 from rich.console import Console
 from rich.markup import escape
+from rich.status import Status
 
 Say = Callable[[str, str], None]
 
 
+class Narration:
+    """Called with each step's name and what came of it."""
+
+    def __init__(self, console: Console, doing: str, status: Optional[Status]) -> None:
+        self._console = console
+        self._doing = doing
+        self._status = status
+
+    def __call__(self, step: str, text: str) -> None:
+        if self._status is None:
+            self._console.print("{:<11} {}".format(step, text), markup=False)
+        else:
+            self._console.print("[bold]{:<11}[/bold] {}".format(escape(step), escape(text)))
+            self._status.update(self._doing)
+
+    def progress(self, text: str) -> None:
+        """What is being waited for, on a terminal; a CI log gets no line of it."""
+        if self._status is not None:
+            self._status.update("{}: {}".format(escape(self._doing), escape(text)))
+
+
 @contextlib.contextmanager
-def narration(doing: str, *, quiet: bool) -> Iterator[Say]:
-    """Yield a function that is told each step's name and what came of it."""
+def narration(doing: str, *, quiet: bool) -> Iterator[Narration]:
+    """Yield what is told each step's name and what came of it."""
     console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
     if not console.is_terminal or quiet:
-        yield lambda step, text: console.print("{:<11} {}".format(step, text), markup=False)
+        yield Narration(console, doing, None)
         return
     with console.status(doing) as status:
-
-        def say(step: str, text: str) -> None:
-            console.print("[bold]{:<11}[/bold] {}".format(escape(step), escape(text)))
-            status.update(doing)
-
-        yield say
+        yield Narration(console, doing, status)

@@ -9,6 +9,7 @@ from typing import Any, Callable, List, Mapping, Sequence, Tuple
 import numpy as np
 
 from ckpt2saved import cc_loader
+from ckpt2saved.differences import Difference, Tolerance, find_differences
 from ckpt2saved.errors import NotServable, ParityError, SignatureError
 from ckpt2saved.fresh_process import fresh_rounds
 from ckpt2saved.questions import Answers, Question
@@ -16,17 +17,7 @@ from ckpt2saved.savedmodel import read_signature_defs
 from ckpt2saved.tf1 import tf
 
 # Two sessions of one TensorFlow differ by the order of their sums: about 1e-6 of a tensor's largest value.
-TOLERANCE = 1e-4
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The largest difference found in an output of a signature."""
-
-    signature: str
-    output: str
-    max_abs: float
-    max_value: float  # the largest absolute value that it should have
+TOLERANCE = Tolerance(1e-4, 1.0)
 
 
 @dataclass(frozen=True)
@@ -105,8 +96,8 @@ def compare_files(
     that differs, NotServable where the files can't be loaded or can't answer.
     """
     first, second, loader = _two_rounds(directory, asked, warmup)
-    differences, problems = _differences(asked, expected, first)
-    again = [] if problems else _differences(asked, first, second)[1]
+    differences, problems = find_differences(asked, expected, first, TOLERANCE)
+    again = [] if problems else find_differences(asked, first, second, TOLERANCE)[1]
     if problems:
         raise ParityError("the staged files answer differently from the checkpoint; nothing is published", problems)
     if again:
@@ -154,39 +145,3 @@ def _ask(loaded: cc_loader.LoadedModel, question: Question, signature_defs: Mapp
         raise NotServable(
             "{}: {}{}".format(question.where, error, more if question.part == "warm-up" else "")
         ) from error
-
-
-def _differences(
-    asked: Sequence[Question], expected: Sequence[Answers], found: Sequence[Answers]
-) -> Tuple[List[Difference], List[str]]:
-    """The largest difference of each output of each signature, and a line for each that is too large."""
-    largest, problems = {}, []  # type: Dict[Tuple[str, str], Difference], List[str]
-    for question, wanted, answers in zip(asked, expected, found):
-        for key, value in wanted.items():
-            where = "parity[{}]: {}.{}".format(question.case, question.signature, key)
-            difference, problem = _difference(value, answers[key])
-            if problem:
-                problems.append("{}: {}".format(where, problem))
-            place = (question.signature, key)
-            if place not in largest or difference > largest[place].max_abs:
-                size = float(np.max(np.abs(value))) if value.size and value.dtype.kind in "fiub" else 0.0
-                largest[place] = Difference(question.signature, key, difference, size)
-    return list(largest.values()), problems
-
-
-def _difference(wanted: np.ndarray, found: np.ndarray) -> Tuple[float, str]:
-    """The largest absolute difference, and what is wrong with it; anything but floats must be equal."""
-    if wanted.shape != found.shape or wanted.dtype != found.dtype:
-        text = "{} {} expected, {} {} found".format(wanted.dtype, list(wanted.shape), found.dtype, list(found.shape))
-        return float("inf"), text
-    if not np.issubdtype(wanted.dtype, np.floating):
-        unequal = int(np.sum(wanted != found))
-        return float(unequal), "{} of {} values differ".format(unequal, wanted.size) if unequal else ""
-    if not wanted.size:
-        return 0.0, ""
-    same = wanted == found  # infinities too
-    gaps = np.where(same, 0, np.abs(np.where(same, 0, wanted) - np.where(same, 0, found)))
-    largest, limit = float(np.max(gaps)), TOLERANCE * (1 + float(np.max(np.abs(np.where(np.isinf(wanted), 0, wanted)))))
-    if largest <= limit:
-        return largest, ""
-    return largest, "values differ by up to {:.3g}, where {:.1g} is allowed".format(largest, limit)

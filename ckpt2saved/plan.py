@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Mapping, Optional, Sequence, Tuple
+from typing import Any, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.arguments import model_of_arguments, with_surgery
 from ckpt2saved.checkpoint_files import CheckpointFiles, find_checkpoint
 from ckpt2saved.errors import CheckpointError, UsageError
 from ckpt2saved.serving.image import Image, find_image
-from ckpt2saved.signature import META, Decode, Scalar, ServedModel, TensorSpec, load_model
-from ckpt2saved.versions import check_base, next_version
+from ckpt2saved.signature import META, Decode, Scalar, ServedModel, TensorSpec, builtin_models, load_model
+from ckpt2saved.versions import check_base, next_version, read_provenance
 from ckpt2saved.warmup_source import WarmupSource, warmup_source
 
 
@@ -67,22 +67,7 @@ def plan_export(
     signature file. Raises UsageError, SignatureError, CheckpointError or VersionError.
     """
     image = None if for_serving is None else find_image(for_serving, "--for-serving")
-    builder = META if graph is not None and graph.endswith(".meta") else graph
-    if model is None:
-        served = model_of_arguments(builder or META, inputs, outputs, decode)
-    elif inputs or outputs:
-        raise UsageError("--input and --output stand for a signature file: pass them, or --model, not both")
-    else:
-        served = load_model(model)
-    served = with_surgery(
-        served,
-        builder=builder,
-        pinned=pinned,
-        renames=renames,
-        keep_training_ops=keep_training_ops,
-        decode=decode,
-    )
-    served = replace(served, options=dict(served.options, **options))
+    served = _served_model(model, graph, options, inputs, outputs, pinned, renames, keep_training_ops, decode)
     source = warmup_source(served, warmup, warmup_signatures, no_warmup)
     check_base(base)
     number = next_version(base, version)
@@ -103,6 +88,97 @@ def plan_export(
         dry_run=dry_run,
         for_serving=image,
     )
+
+
+def plan_comparison(
+    version_dir: Path,
+    *,
+    checkpoint: Path,
+    model: Optional[str] = None,
+    weights: str = "auto",
+    ctc_decoder: Optional[str] = None,
+    options: Mapping[str, Scalar] = {},
+    graph: Optional[str] = None,
+    inputs: Sequence[TensorSpec] = (),
+    outputs: Sequence[TensorSpec] = (),
+    pinned: Mapping[str, Scalar] = {},
+    renames: Sequence[Tuple[str, str]] = (),
+    keep_training_ops: bool = False,
+    decode: Optional[Decode] = None,
+    python_path: Sequence[Path] = (),
+) -> Plan:
+    """The export that a version was, as far as the comparison with a checkpoint needs it.
+
+    What is not given is what the version's provenance says; raises UsageError where that does not suffice.
+    """
+    provenance = read_provenance(version_dir) or {}
+    if model is None and graph is None and not inputs and not outputs and decode is None:
+        model, recorded = _recorded_model(version_dir, provenance)
+        options = dict(recorded, **options)
+    served = _served_model(model, graph, options, inputs, outputs, pinned, renames, keep_training_ops, decode)
+    files = find_checkpoint(checkpoint)
+    meta = _meta(graph, files) if served.builder == META else None
+    if weights == "auto" and provenance.get("weights") in ("raw", "ema"):
+        weights = provenance["weights"]
+    kind = ctc_decoder or ("greedy" if provenance.get("ctc_decoder") == "greedy" else None)
+    return Plan(
+        model=served,
+        meta=meta,
+        checkpoint=files,
+        base=version_dir.parent,
+        requested=None,
+        number=0,
+        weights=weights,
+        ctc_decoder=kind,
+        python_path=tuple(python_path),
+        parity=True,
+        warmup=None,
+        for_serving=None,
+        dry_run=True,
+    )
+
+
+def _recorded_model(version_dir: Path, provenance: Mapping[str, Any]) -> Tuple[str, Mapping[str, Scalar]]:
+    """A built-in model and its options; nothing else is recorded whole."""
+    graph = provenance.get("graph")
+    name, builder = provenance.get("model"), graph.get("builder") if isinstance(graph, dict) else None
+    if name == builder and name in builtin_models():
+        return name, graph.get("options") or {}
+    origin = "it was exported from {}".format(builder or "elsewhere") if provenance else "ckpt2saved did not export it"
+    raise UsageError(
+        "{}: {}, and only of a built-in model does a version say all that the comparison with a checkpoint takes; "
+        "pass the options that it was exported with: --model NAME|FILE.yaml, or --graph with --input and --output, and "
+        "--option, --set, --map, --decode where they were used".format(version_dir, origin)
+    )
+
+
+def _served_model(
+    model: Optional[str],
+    graph: Optional[str],
+    options: Mapping[str, Scalar],
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    pinned: Mapping[str, Scalar],
+    renames: Sequence[Tuple[str, str]],
+    keep_training_ops: bool,
+    decode: Optional[Decode],
+) -> ServedModel:
+    builder = META if graph is not None and graph.endswith(".meta") else graph
+    if model is None:
+        served = model_of_arguments(builder or META, inputs, outputs, decode)
+    elif inputs or outputs:
+        raise UsageError("--input and --output stand for a signature file: pass them, or --model, not both")
+    else:
+        served = load_model(model)
+    served = with_surgery(
+        served,
+        builder=builder,
+        pinned=pinned,
+        renames=renames,
+        keep_training_ops=keep_training_ops,
+        decode=decode,
+    )
+    return replace(served, options=dict(served.options, **options))
 
 
 def _meta(graph: Optional[str], files: CheckpointFiles) -> Path:

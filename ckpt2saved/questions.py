@@ -8,10 +8,10 @@ from typing import Any, Dict, List, Mapping, Tuple
 import numpy as np
 
 from ckpt2saved.errors import SignatureError
+from ckpt2saved.requests import Inputs, wires
 from ckpt2saved.signature import ExampleInput, ParityCase, ServedModel, Signature, TensorSpec
 from ckpt2saved.tf1 import tf
 
-Inputs = Mapping[str, np.ndarray]  # by the key of a signature's input
 Answers = Dict[str, np.ndarray]  # by the key of a signature's output
 
 
@@ -26,13 +26,16 @@ class Question:
 
     @property
     def where(self) -> str:
-        return "{}[{}]: signature {}".format(self.part, self.case, self.signature)
+        return "{}: signature {}".format(self.name, self.signature)
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return "{}[{}]".format(self.part, self.case)
 
     def wires(self, signature_defs: Mapping[str, Any]) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
         """The feeds by tensor name, and the tensors to fetch by output key."""
-        signature_def = signature_defs[self.signature]
-        feeds = {signature_def.inputs[key].name: value for key, value in self.inputs.items()}
-        return feeds, {key: signature_def.outputs[key].name for key in sorted(signature_def.outputs)}
+        return wires(signature_defs[self.signature], self.inputs)
 
 
 def questions(model: ServedModel) -> List[Question]:

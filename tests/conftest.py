@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -131,3 +132,21 @@ def ctpn_checkpoint(tmp_path_factory):
     prefix = tmp_path_factory.mktemp("ctpn") / "model.ckpt-123"
     values = filled(ctpn_shapes())
     return write_checkpoint(prefix, {name: golden_rule.np.asarray(value) for name, value in values.items()})
+
+
+@pytest.fixture(scope="session")
+def exported_crnn(tmp_path_factory, crnn_checkpoint):
+    """A version of the small CRNN, published once. Not to be written to."""
+    from ckpt2saved.export import export_checkpoint
+    from ckpt2saved.plan import plan_export
+
+    base = tmp_path_factory.mktemp("exported") / "crnn"
+    return export_checkpoint(plan_export(model="crnn", checkpoint=crnn_checkpoint, base=base)).path
+
+
+@pytest.fixture
+def version(tmp_path, exported_crnn):
+    """A copy of it that may be spoilt."""
+    target = tmp_path / "models" / "crnn" / "1"
+    shutil.copytree(str(exported_crnn), str(target))
+    return target

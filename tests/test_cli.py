@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ["bench", "doctor", "export", "bump-version", "inspect", "list", "prune", "serving-config"]
+COMMANDS = ["bench", "doctor", "export", "bump-version", "inspect", "list", "prune", "serving-config", "verify"]
 PLAIN_MODULES = [
     "cli",
     "checkpoint_files",
@@ -24,6 +24,10 @@ PLAIN_MODULES = [
     "inspection.target",
     "narration",
     "plan",
+    "requests",
+    "running.live",
+    "running.rpc",
+    "running.spared",
     "serving.configuration",
     "serving.page",
     "signature",
@@ -134,6 +138,8 @@ def test_without_tensorflow_export_says_which_line_installs_it(tmp_path):
         (["prune", "nowhere"], 1, "nowhere"),
         (["list", "nowhere"], 1, "nowhere"),
         (["bump-version", "nowhere"], 1, "nowhere"),
+        (["verify", "nowhere"], 1, "nowhere: there is no such directory; expected a version"),
+        (["verify", "nowhere", "--server", "host:8501"], 2, "'host:8501' is no server's address"),
         (["serving-config", "nowhere", "-o", "x"], 1, "nowhere: there is no such directory"),
         (["serving-config", "nowhere", "-o", "x", "--serving", "latest"], 2, "'latest' is no release"),
     ],

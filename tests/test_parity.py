@@ -14,6 +14,7 @@ from conftest import crnn_shapes, filled, write_checkpoint
 
 from ckpt2saved import cc_loader, parity
 from ckpt2saved.checkpoint import open_checkpoint
+from ckpt2saved.differences import find_difference
 from ckpt2saved.errors import NotServable, ParityError, SignatureError
 from ckpt2saved.export import prepare_network
 from ckpt2saved.fresh_process import fresh_rounds
@@ -218,7 +219,7 @@ def test_the_cc_loader_says_what_is_wrong_with_a_request(tmp_path, crnn_checkpoi
 )
 def test_values_are_compared_by_their_kind(wanted, found, message):
     """Integers must be equal, floats near for their tensor's size, shapes and types the same; NaN equals nothing."""
-    assert parity._difference(np.array(wanted), np.array(found))[1] == message
+    assert find_difference(np.array(wanted), np.array(found), parity.TOLERANCE)[1] == message
 
 
 OWN = """

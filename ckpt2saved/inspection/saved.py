@@ -59,11 +59,12 @@ class SavedModelReport:
 
 def read_saved_model(directory: Path) -> SavedModelReport:
     """Read the meta graph that TF Serving would load; raises CheckpointError for a file that is no SavedModel."""
-    saved_model = _parsed(directory)
+    saved_model = parse_saved_model(directory)
     tagged = [m for m in saved_model.meta_graphs if tf.saved_model.SERVING in m.meta_info_def.tags]
     meta_graph = (tagged or list(saved_model.meta_graphs))[0]
-    nodes = _served_nodes(meta_graph)
-    problems = list(content_problems(directory))
+    dangling = _dangling(meta_graph.graph_def)
+    nodes = [] if dangling else _served_nodes(meta_graph)
+    problems = list(content_problems(directory)) + dangling
     if not tagged:
         tags = [", ".join(m.meta_info_def.tags) or "none" for m in saved_model.meta_graphs]
         problems.append("no meta graph is tagged 'serve', so TF Serving loads none; the tags are: " + "; ".join(tags))
@@ -89,6 +90,16 @@ def read_saved_model(directory: Path) -> SavedModelReport:
     )
 
 
+def _dangling(graph_def: Any) -> List[str]:
+    there = {node.name for node in graph_def.node}
+    return [
+        "{}: its input {} is no node of the graph".format(node.name, source)
+        for node in graph_def.node
+        for source in node.input
+        if node_name(source) not in there
+    ]
+
+
 def _served_nodes(meta_graph: Any) -> List[Any]:
     """The nodes that answer the signatures, in functions too; a Keras model brings others along, which train it."""
     graph_def = meta_graph.graph_def
@@ -100,7 +111,8 @@ def _served_nodes(meta_graph: Any) -> List[Any]:
     return found + [inner for node in found for inner in flow.called(node.attr)]
 
 
-def _parsed(directory: Path) -> Any:
+def parse_saved_model(directory: Path) -> Any:
+    """The message SavedModel in a directory; raises CheckpointError where there is none that can be read."""
     saved_model = SavedModel()
     binary = directory / "saved_model.pb"
     path = binary if binary.is_file() else directory / "saved_model.pbtxt"

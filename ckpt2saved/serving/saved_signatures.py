@@ -29,8 +29,12 @@ class SavedTensor:
 
     key: str
     name: str  # "" if it is bound as a whole SparseTensor, which TF Serving can't fetch
-    is_int64: bool
+    data_type: int  # TensorFlow's DataType
     shape: Optional[Tuple[int, ...]]  # None: of any rank; -1: any size
+
+    @property
+    def is_int64(self) -> bool:
+        return self.data_type == _INT64
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def _tensor(file: BinaryIO, key: str, span: Span) -> SavedTensor:
             dtype = integer(file, at)
         elif number == _SHAPE:
             shape = _shape(file, at)
-    return SavedTensor(key, name, dtype == _INT64, shape)
+    return SavedTensor(key, name, dtype, shape)
 
 
 def _shape(file: BinaryIO, span: Span) -> Optional[Tuple[int, ...]]:

@@ -9,6 +9,7 @@ from ckpt2saved.versions.base import (
     parse_version,
 )
 from ckpt2saved.versions.bump import Published, bump_version, copy_version
+from ckpt2saved.versions.found import find_version
 from ckpt2saved.versions.listing import Origin, Version, list_versions, prune_versions
 from ckpt2saved.versions.provenance import PROVENANCE, read_provenance, write_provenance
 from ckpt2saved.versions.stage import Stage, staged
@@ -24,6 +25,7 @@ __all__ = [
     "bump_version",
     "check_base",
     "copy_version",
+    "find_version",
     "list_versions",
     "next_version",
     "numbered_children",

@@ -1,0 +1,202 @@
+"""Requests for a SavedModel's signatures: from a file, recorded beside it, or made up from what the signatures say."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ckpt2saved.errors import ServingError, UsageError
+from ckpt2saved.serving.saved_signatures import SavedSignature, SavedTensor, read_signatures
+from ckpt2saved.serving.warmup_file import read_warmup_requests
+from ckpt2saved.tensor_proto import STRING, numpy_dtype
+
+Inputs = Mapping[str, np.ndarray]  # by the key of a signature's input
+
+# What stands for sizes that a request may choose: the same as for the requests on which an export is compared.
+_BATCH, _SIZE = 2, 64
+_PIXELS = 255.0
+_MOST_RECORDED = 10  # of each signature: a file may hold a thousand, to warm up and not to compare
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request: a signature, its inputs, and what it is called in messages."""
+
+    name: str
+    signature: str
+    inputs: Inputs
+    is_made_up: bool = False  # nobody says that the graph takes such values
+
+    @property
+    def where(self) -> str:
+        """As a Question has it."""
+        return "{}: signature {}".format(self.name, self.signature)
+
+    def wires(self, signature_defs: Mapping[str, Any]) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
+        """The feeds by tensor name, and the tensors to fetch by output key."""
+        return wires(signature_defs[self.signature], self.inputs)
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What to ask, and a line for each signature that can't be asked."""
+
+    requests: Tuple[Request, ...]
+    unasked: Tuple[str, ...] = ()
+
+
+Make = Callable[[Path, Mapping[str, SavedSignature]], Requests]
+
+
+def wires(signature_def: Any, inputs: Inputs) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
+    """Of a SignatureDef the feeds by tensor name, and the tensors to fetch by output key."""
+    feeds = {signature_def.inputs[key].name: value for key, value in inputs.items()}
+    return feeds, {key: signature_def.outputs[key].name for key in sorted(signature_def.outputs)}
+
+
+def served_signatures(version_dir: Path) -> Dict[str, SavedSignature]:
+    """The signatures that can be asked; TensorFlow 2 keeps others of its own among them."""
+    found = read_signatures(version_dir)
+    return {name: found[name] for name in sorted(found) if not name.startswith("__") and _can_be_asked(found[name])}
+
+
+def _can_be_asked(signature: SavedSignature) -> bool:
+    """Whether it has outputs, and all its tensors names."""
+    return bool(signature.outputs) and all(tensor.name for tensor in signature.inputs + signature.outputs)
+
+
+def gather_requests(
+    version_dir: Path, make: Make, *, inputs: Optional[Path] = None, known: Sequence[Request] = ()
+) -> Requests:
+    """A request or more for each signature: from the file `inputs`, else as recorded, else `known`, else made up."""
+    signatures = served_signatures(version_dir)
+    chosen = list(read_inputs(inputs, signatures)) if inputs else []
+    for source in (recorded_requests(version_dir), known):
+        unasked = _without(signatures, chosen)
+        chosen += [request for request in source if request.signature in unasked]
+    made = make(version_dir, _without(signatures, chosen))
+    return Requests(tuple(chosen) + made.requests, made.unasked)
+
+
+def recorded_requests(version_dir: Path) -> Tuple[Request, ...]:
+    """The first of each signature in the version's warm-up file, which a server answers before the version goes live.
+
+    None where that file can't be read, which is not for this module to judge.
+    """
+    try:
+        recorded = read_warmup_requests(version_dir)
+    except ServingError:
+        return ()
+    chosen, counts = [], {}  # type: List[Request], Dict[str, int]
+    for number, request in enumerate(recorded, start=1):
+        counts[request.signature] = counts.get(request.signature, 0) + 1
+        if counts[request.signature] <= _MOST_RECORDED:
+            chosen.append(Request("warm-up request {}".format(number), request.signature, request.inputs))
+    return tuple(chosen)
+
+
+def read_inputs(path: Path, signatures: Mapping[str, SavedSignature]) -> Tuple[Request, ...]:
+    """A request for each signature all of whose inputs are among the arrays of a .npz file; raises UsageError."""
+    try:
+        with np.load(str(path), allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+        reason = getattr(error, "strerror", None) or "not a .npz file of plain arrays, as numpy.savez writes it"
+        raise UsageError("--inputs {}: {}".format(path, reason)) from error
+    fitting = [s for s in signatures.values() if all(tensor.key in arrays for tensor in s.inputs)]
+    if not fitting:
+        wanted = ["{}: {}".format(s.name, ", ".join(t.key for t in s.inputs)) for s in signatures.values()]
+        raise UsageError(
+            "--inputs {}: it holds {}, which is all the inputs of no signature; expected those of one".format(
+                path, ", ".join(sorted(arrays)) or "nothing"
+            ),
+            wanted,
+        )
+    requests, problems = [], []  # type: List[Request], List[str]
+    for signature in fitting:
+        made, wrong = _converted(signature, arrays)
+        problems += wrong
+        requests.append(Request(path.name, signature.name, made))
+    if problems:
+        raise UsageError("--inputs {}: these arrays do not fit".format(path), sorted(set(problems)))
+    return tuple(requests)
+
+
+def made_without_tensorflow(version_dir: Path, signatures: Mapping[str, SavedSignature]) -> Requests:
+    """Random pixels, and 1 for integers; whether the graph takes them, its answer tells."""
+    requests, unasked = [], []  # type: List[Request], List[str]
+    for name, signature in signatures.items():
+        try:
+            inputs = {tensor.key: _made_up(tensor) for tensor in signature.inputs}
+        except ValueError as error:
+            unasked.append(cant_be_asked(name, str(error)))
+        else:
+            requests.append(Request("a made-up request", name, inputs, is_made_up=True))
+    return Requests(tuple(requests), tuple(unasked))
+
+
+def cant_be_asked(signature: str, reason: str) -> str:
+    """The line about a signature for which there is no request."""
+    return "{}: not asked: {}; pass requests that it answers with --inputs FILE.npz".format(signature, reason)
+
+
+def _without(signatures: Mapping[str, SavedSignature], requests: Sequence[Request]) -> Dict[str, SavedSignature]:
+    asked = {request.signature for request in requests}
+    return {name: signature for name, signature in signatures.items() if name not in asked}
+
+
+def _converted(signature: SavedSignature, arrays: Mapping[str, np.ndarray]) -> Tuple[Dict[str, np.ndarray], List[str]]:
+    inputs, problems = {}, []  # type: Dict[str, np.ndarray], List[str]
+    for tensor in signature.inputs:
+        array = arrays[tensor.key]
+        try:
+            dtype = numpy_dtype(tensor.data_type)
+        except ValueError as error:
+            problems.append("{}: {}".format(tensor.key, error))
+            continue
+        if not _is_compatible(array.shape, tensor.shape):
+            problems.append(
+                "{}: the shape {}, expected {}".format(tensor.key, list(array.shape), _shape_text(tensor.shape))
+            )
+        elif not (array.dtype.kind in "SU" if dtype.kind == "O" else np.can_cast(array.dtype, dtype, "same_kind")):
+            wanted = "strings" if dtype.kind == "O" else dtype.name
+            problems.append("{}: {} in the file, expected {}".format(tensor.key, array.dtype, wanted))
+        else:
+            inputs[tensor.key] = _texts(array) if dtype.kind == "O" else array.astype(dtype)
+    return inputs, problems
+
+
+def _texts(array: np.ndarray) -> np.ndarray:
+    found = np.empty(array.shape, object)
+    for index in np.ndindex(*array.shape):
+        text = array[index]
+        found[index] = bytes(text) if isinstance(text, bytes) else str(text).encode("utf-8")
+    return found
+
+
+def _is_compatible(shape: Sequence[int], wanted: Optional[Sequence[int]]) -> bool:
+    if wanted is None:
+        return True
+    return len(shape) == len(wanted) and all(size in (-1, found) for found, size in zip(shape, wanted))
+
+
+def _shape_text(shape: Optional[Sequence[int]]) -> str:
+    return "any" if shape is None else "[{}]".format(", ".join("?" if size == -1 else str(size) for size in shape))
+
+
+def _made_up(tensor: SavedTensor) -> np.ndarray:
+    if tensor.data_type == STRING:
+        raise ValueError("{} takes strings, which can't be guessed".format(tensor.key))
+    if tensor.shape is None:
+        raise ValueError("{} may have any number of dimensions".format(tensor.key))
+    dtype = numpy_dtype(tensor.data_type)
+    shape = [(_BATCH if axis == 0 else _SIZE) if size == -1 else size for axis, size in enumerate(tensor.shape)]
+    if dtype.kind == "f" or dtype == np.uint8:
+        return np.random.RandomState(0).uniform(0.0, _PIXELS, shape).astype(dtype)
+    if dtype.kind in "iu":
+        return np.ones(shape, dtype)
+    raise ValueError("{} takes {}, which can't be guessed".format(tensor.key, dtype.name))

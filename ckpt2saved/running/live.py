@@ -1,0 +1,99 @@
+"""Whether a published version is live: waited for, then asked every signature that can be asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Optional, Tuple
+
+from ckpt2saved.differences import Answers
+from ckpt2saved.narration import Say
+from ckpt2saved.requests import Request, gather_requests, made_without_tensorflow, served_signatures
+from ckpt2saved.running.asking import Answered, ServerReport, ask_server
+from ckpt2saved.running.server import Server
+from ckpt2saved.running.waiting import TIMEOUT_SECONDS, Clock, wait_until_live
+
+_LEAST_SECONDS = 60.0  # for an answer, even where the waiting took all the time there was
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a server is to be asked, and what it should answer."""
+
+    requests: Tuple[Request, ...]
+    expected: Optional[Tuple[Answers, ...]]  # None: not known
+    unasked: Tuple[str, ...] = ()
+    problems: Tuple[str, ...] = ()  # of the files themselves
+    why_not_compared: str = ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The version that should be live, by the name that the server has for its model."""
+
+    server: Server
+    model: str
+    version: int
+    directory: Path
+    timeout: float = TIMEOUT_SECONDS
+
+
+def check_live(
+    target: Target,
+    prepare: Callable[[], Wanted],
+    *,
+    say: Say = lambda step, text: None,
+    progress: Callable[[str], None] = lambda text: None,
+    clock: Optional[Clock] = None,
+) -> ServerReport:
+    """Wait for the version, then put what `prepare` says to it; raises ServerError where no TF Serving answers."""
+    clock = clock or Clock()
+    end = clock.now() + target.timeout
+    arrival = wait_until_live(
+        target.server, target.model, target.version, target.timeout, say=say, progress=progress, clock=clock
+    )
+    answered = None
+    if arrival.is_live:
+        progress("asking {} {}".format(target.model, target.version))
+        wanted = prepare()
+        timeout = max(end - clock.now(), _LEAST_SECONDS)
+        signatures = served_signatures(target.directory)
+        answered = ask_server(
+            target.server, target.model, target.version, signatures, wanted.requests, wanted.expected, timeout
+        )
+        answered = _with_those_of_files(answered, wanted)
+        _narrate(answered, wanted.why_not_compared, say)
+    return ServerReport(str(target.server.address), target.model, target.version, arrival, answered)
+
+
+def prepare_without_tensorflow(directory: Path, why: str) -> Wanted:
+    """Requests without the answers that they should get, which are not known for the reason `why`."""
+    gathered = gather_requests(directory, made_without_tensorflow)
+    return Wanted(gathered.requests, None, gathered.unasked, why_not_compared=why)
+
+
+def _with_those_of_files(answered: Answered, wanted: Wanted) -> Answered:
+    return Answered(
+        answered.answers,
+        answered.seconds,
+        answered.is_compared,
+        answered.differences,
+        wanted.unasked + answered.unasked,
+        wanted.problems + answered.problems,
+    )
+
+
+def _narrate(answered: Answered, why_not_compared: str, say: Say) -> None:
+    for line in answered.unasked:
+        say("note", line)
+    if not answered.answers:
+        say("answers", "none: no signature could be asked")
+    elif answered.problems:
+        say("answers", "{}, not all as they should be".format(answered.answers))
+    elif answered.is_compared:
+        largest = max((difference.max_abs for difference in answered.differences), default=0.0)
+        text = "{} as the files', largest difference {:.2g}; {:.3g} s at most for one"
+        say("answers", text.format(answered.answers, largest, answered.seconds))
+    else:
+        text = "{}, not compared with the files': {}; {:.3g} s at most for one"
+        say("answers", text.format(answered.answers, why_not_compared, answered.seconds))

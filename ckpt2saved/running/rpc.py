@@ -1,0 +1,107 @@
+"""A running server asked through its gRPC API, which takes the package grpcio and nothing else."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+
+import numpy as np
+
+from ckpt2saved import wire
+from ckpt2saved.errors import ServerError
+from ckpt2saved.running.address import Address
+from ckpt2saved.running.messages import (
+    decode_predict_response,
+    decode_status_response,
+    encode_predict_request,
+    encode_status_request,
+)
+from ckpt2saved.running.server import (
+    STATUS_SECONDS,
+    NoServing,
+    Output,
+    Refused,
+    Server,
+    Unknown,
+    Unreachable,
+    VersionStatus,
+)
+
+try:
+    import grpc
+except ModuleNotFoundError as error:
+    if error.name != "grpc":
+        raise
+    raise ServerError(
+        "grpc:// needs grpcio, and it is not in this Python: pip install 'ckpt2saved[serving]' installs it, and no "
+        "TensorFlow; or ask the server's REST port, as in http://localhost:8501"
+    ) from None
+
+_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+_PREDICT = "/tensorflow.serving.PredictionService/Predict"
+_OPTIONS = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),  # 4 MB otherwise
+    ("grpc.enable_http_proxy", 0),  # nor does the REST client ask the environment's
+]
+# What UNAVAILABLE says where the port speaks something else, in the words of older and newer grpcio.
+_OTHER_PROTOCOL = re.compile(r"http1\.x server|Failed parsing HTTP/2")
+
+
+class GrpcServer(Server):
+    """TF Serving behind grpc://, without encryption, as its images start it."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+
+    def statuses(self, model: str, version: Optional[int] = None) -> Tuple[VersionStatus, ...]:
+        """ModelService.GetModelStatus."""
+        try:
+            return self._ask(_STATUS, encode_status_request(model, version), STATUS_SECONDS, decode_status_response)
+        except Refused as error:
+            if error.code == "NOT_FOUND":
+                raise Unknown(error.message) from error
+            raise
+
+    def predict(
+        self,
+        model: str,
+        version: int,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Tuple[Output, ...],
+        timeout: float,
+    ) -> Dict[str, np.ndarray]:
+        """PredictionService.Predict."""
+        request = encode_predict_request(model, version, signature, inputs)
+        answered = self._ask(_PREDICT, request, timeout, decode_predict_response)
+        missing = [output.key for output in outputs if output.key not in answered]
+        if missing:
+            raise Refused("OK", "the answer has no output {}".format(", ".join(map(repr, missing))))
+        return {output.key: answered[output.key] for output in outputs}
+
+    def _ask(self, method: str, request: bytes, timeout: float, decode: Callable[[bytes], Any]) -> Any:
+        # A channel for each call: one that was refused waits longer and longer before it tries again.
+        target = str(self.address).partition("://")[2]
+        with grpc.insecure_channel(target, options=_OPTIONS) as channel:
+            try:
+                answer = channel.unary_unary(method)(request, timeout=timeout)
+            except grpc.RpcError as error:
+                raise self._failure(error.code(), error.details() or "", timeout) from error
+        try:
+            return decode(answer)
+        except (wire.Malformed, ValueError) as error:
+            reason = str(error) or "cut off"
+            raise NoServing("{}: this is no answer of TF Serving's: {}".format(self.address, reason)) from error
+
+    def _failure(self, code: Any, details: str, timeout: float) -> Exception:
+        if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+            return Unreachable("no answer within {:g} s".format(timeout))
+        if code == grpc.StatusCode.UNAVAILABLE and not _OTHER_PROTOCOL.search(details):
+            return Unreachable(
+                "no server to talk to ({}); one that is starting opens its ports only when its first models are "
+                "loaded".format(details)
+            )
+        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNIMPLEMENTED):
+            return NoServing("{}: what answers there is no gRPC API of TF Serving's ({})".format(self.address, details))
+        return Refused(code.name, details)

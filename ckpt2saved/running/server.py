@@ -1,0 +1,98 @@
+"""What can be asked of a running server, whichever way it is asked, and how that can fail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, Mapping, Optional, Tuple
+
+import numpy as np
+
+from ckpt2saved.errors import ServerError
+from ckpt2saved.running.address import GRPC, Address
+
+# The states of a version, in TF Serving's words.
+START, LOADING, AVAILABLE, UNLOADING, END = "START", "LOADING", "AVAILABLE", "UNLOADING", "END"
+OK = "OK"
+
+STATUS_SECONDS = 10.0  # for an answer about a version's state, which a server gives at once
+_NO_GRPC_PORT = "its REST port, 8501 unless told otherwise, is asked with http://, its gRPC port, 8500, with grpc://"
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """What a server says about one version."""
+
+    version: int
+    state: str
+    error_code: str = OK  # of a version that failed to load, in TensorFlow's words: NOT_FOUND, …
+    error_message: str = ""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the server will never load it."""
+        return self.state == END and self.error_code != OK
+
+
+class Unreachable(Exception):
+    """The server does not answer now, and may later: it is starting, or busy, or the network is down."""
+
+
+class Unknown(Exception):
+    """The server answers that it has no such model or version."""
+
+
+class Refused(Exception):
+    """The server answered a request with an error."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__("{}: {}".format(code, message))
+        self.code = code  # HTTP 400, or gRPC's FAILED_PRECONDITION
+        self.message = message
+
+
+class NoServing(ServerError):
+    """Something answers at the address, and it is no TF Serving, or not this API of it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("{}; {}".format(text, _NO_GRPC_PORT))
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output as the signature has it."""
+
+    key: str
+    dtype: np.dtype  # object for strings
+
+
+class Server:
+    """A running TF Serving. Every call may raise Unreachable or NoServing."""
+
+    address: Address
+
+    def statuses(self, model: str, version: Optional[int] = None) -> Tuple[VersionStatus, ...]:
+        """The state of a version, or of all that the server knows, the newest first; raises Unknown."""
+        raise NotImplementedError
+
+    def predict(
+        self,
+        model: str,
+        version: int,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Tuple[Output, ...],
+        timeout: float,
+    ) -> Dict[str, np.ndarray]:
+        """What exactly this version answers, by output key; raises Refused."""
+        raise NotImplementedError
+
+
+def connect(address: Address) -> Server:
+    """The server at an address, not asked anything yet; raises ServerError where what speaks gRPC is not installed."""
+    if address.scheme == GRPC:
+        from ckpt2saved.running.rpc import GrpcServer
+
+        return GrpcServer(address)
+    from ckpt2saved.running.rest import RestServer
+
+    return RestServer(address)

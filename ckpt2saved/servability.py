@@ -1,0 +1,155 @@
+"""What in a version's directory would keep TF Serving from loading it, from counting it, or from answering."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Iterator, List, Sequence, Tuple
+
+from ckpt2saved.errors import ServingError
+from ckpt2saved.inspection.saved import parse_saved_model, read_saved_model
+from ckpt2saved.serving.batching import DEFAULT_SIGNATURE, keys_without_batch
+from ckpt2saved.serving.saved_signatures import read_signatures
+from ckpt2saved.serving.warmup_file import MOST_RECORDS, WARMUP_FILE, BrokenWarmup, read_warmup_requests
+from ckpt2saved.tf1 import op_def, tf
+from ckpt2saved.versions import numbered_children, parse_version
+from ckpt2saved.versions.health import access_problems, content_problems
+
+_METHODS = tuple("tensorflow/serving/" + method for method in ("predict", "classify", "regress"))
+_CPU = re.compile(r"(.*/)?(device:)?CPU:\*?0?\Z", re.IGNORECASE)
+_MOST = 5  # nodes of one kind; the rest are counted
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a server would refuse or never see, and what is good to know."""
+
+    problems: Tuple[str, ...]
+    notes: Tuple[str, ...]
+
+
+def check_version(directory: Path) -> Findings:
+    """Everything about a version: its name, its files, and what is in them."""
+    name = check_name(directory)
+    broken = content_problems(directory)
+    if broken:
+        return Findings(name.problems + broken, name.notes)
+    content = check_content(directory)
+    notes = name.notes + access_problems(directory) + content.notes
+    return Findings(name.problems + content.problems, notes)
+
+
+def check_name(directory: Path) -> Findings:
+    """Whether TF Serving takes the directory for a version, and for the one of its number."""
+    absolute = Path(os.path.abspath(str(directory)))
+    name, base = absolute.name, absolute.parent
+    number = parse_version(name)
+    if number is None:
+        return Findings(
+            (
+                "{}: TF Serving takes no directory of this name for a version; expected a number, as "
+                "ckpt2saved bump-version BASE --from {} gives it".format(name, directory),
+            ),
+            (),
+        )
+    if number < 0:
+        return Findings(("{}: the number is negative, which TF Serving does not load".format(name),), ())
+    others = [child.path.name for child in numbered_children(base) if child.number == number]
+    if others and others[-1] != name:
+        text = "{}: TF Serving loads {} for this number instead"
+        return Findings((text.format(name, others[-1]),), ())
+    if name.lstrip().startswith("+"):
+        return Findings((), ("{}: TF Serving before 2.19 takes no name with a sign for a version".format(name),))
+    if name != str(number):
+        return Findings((), ("{}: TF Serving counts it as version {}".format(name, number),))
+    return Findings((), ())
+
+
+def check_content(directory: Path) -> Findings:
+    """What is in a SavedModel's files, which are all there; raises CheckpointError for one that can't be parsed."""
+    problems, notes = [], []  # type: List[str], List[str]
+    if (directory / "export.meta").exists():
+        problems.append(
+            "export.meta: with a file of this name TF Serving takes the directory for a session bundle, and refuses "
+            "it; remove it"
+        )
+    _check_warmup(directory, problems, notes)
+    report = read_saved_model(directory)
+    problems += report.problems
+    served = [m for m in parse_saved_model(directory).meta_graphs if _tags(m) == [tf.saved_model.SERVING]]
+    if not served and "serve" in report.tags:
+        text = "the tags are {}: TF Serving takes a meta graph with the tag serve and no other"
+        problems.append(text.format(", ".join(report.tags)))
+    for meta_graph in served:
+        problems += _node_problems(meta_graph)
+    names = [signature.name for signature in report.signatures]
+    if DEFAULT_SIGNATURE not in names:
+        text = "there is no signature {}, so that a request has to name one of {}"
+        notes.append(text.format(DEFAULT_SIGNATURE, ", ".join(names) or "none"))
+    for signature in report.signatures:
+        if signature.method not in _METHODS and signature.outputs:
+            text = "{}: the method name is {!r}, and TF Serving up to 2.3 answers only {}"
+            problems.append(text.format(signature.name, signature.method, _METHODS[0]))
+    if (directory / "saved_model.pb").is_file():
+        notes += batching_notes(directory)
+    return Findings(tuple(problems), tuple(notes))
+
+
+def _check_warmup(directory: Path, problems: List[str], notes: List[str]) -> None:
+    try:
+        count = len(read_warmup_requests(directory))
+    except BrokenWarmup as error:
+        problems.append(str(error))
+    except ServingError as error:
+        notes.append(str(error))
+    else:
+        if count > MOST_RECORDS:
+            problems.append("{}: {} requests, and TF Serving takes {} at most".format(WARMUP_FILE, count, MOST_RECORDS))
+
+
+def batching_notes(directory: Path) -> List[str]:
+    """A line for each signature whose answers batching would break."""
+    notes = []
+    for name, signature in read_signatures(directory).items():
+        keys = ", ".join(keys_without_batch(signature))
+        if keys and not name.startswith("__"):
+            notes.append("{}: not for a server with --enable_batching: {}".format(name, keys))
+    return notes
+
+
+def _tags(meta_graph: Any) -> List[str]:
+    return sorted(set(meta_graph.meta_info_def.tags))
+
+
+def _node_problems(meta_graph: Any) -> List[str]:
+    """Of the whole graph: a server places every node, whether a signature needs it or not."""
+    graph_def = meta_graph.graph_def
+    functions = {function.signature.name for function in graph_def.library.function}
+    pinned, unknown = [], []  # type: List[str], List[str]
+    for node in _nodes(graph_def):
+        if node.device and not _CPU.match(node.device):
+            pinned.append("{} ({})".format(node.name, node.device))
+        if node.op not in functions and op_def(node.op) is None:
+            unknown.append("{} ({})".format(node.name, node.op))
+    problems = []
+    if pinned:
+        text = "{}: tied to a device, and a server without it does not load the graph; export with clear_devices"
+        problems.append(text.format(_listed(pinned)))
+    if unknown:
+        text = "{}: no op of this TensorFlow, {}, nor of a server of its release; the graph was written by {}"
+        written = meta_graph.meta_info_def.tensorflow_version or "one that does not say so"
+        problems.append(text.format(_listed(unknown), tf.version.VERSION, written))
+    return problems
+
+
+def _nodes(graph_def: Any) -> Iterator[Any]:
+    yield from graph_def.node
+    for function in graph_def.library.function:
+        yield from function.node_def
+
+
+def _listed(nodes: Sequence[str]) -> str:
+    more = " and {} more".format(len(nodes) - _MOST) if len(nodes) > _MOST else ""
+    return ", ".join(nodes[:_MOST]) + more

@@ -1,0 +1,136 @@
+"""Whether a version can be served, answers as its checkpoint, and is what a server answers: the steps of `verify`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Callable, Dict, Optional, Tuple
+
+from ckpt2saved.comparison import Compared, ask_checkpoint, compare_with
+from ckpt2saved.errors import NotServable, VerificationError
+from ckpt2saved.file_answers import FileAnswers, prepare_requests
+from ckpt2saved.narration import Say
+from ckpt2saved.plan import Plan
+from ckpt2saved.running.asking import ServerReport, by_signature
+from ckpt2saved.running.asking import as_content as server_content
+from ckpt2saved.running.live import Target, Wanted, check_live
+from ckpt2saved.servability import Findings, check_version
+from ckpt2saved.versions.health import content_problems
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Everything that was found out about a version; the parts that were not asked for are None."""
+
+    path: Path
+    findings: Findings
+    answered: Optional[FileAnswers]  # None where the files are not whole
+    compared: Optional[Compared] = None
+    server: Optional[ServerReport] = None
+    load_problems: Tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> Tuple[str, ...]:
+        """What is good to know."""
+        of_files = self.answered.unasked if self.answered else ()
+        return self.findings.notes + of_files + (self.compared.notes if self.compared else ())
+
+    @property
+    def problems(self) -> Tuple[str, ...]:
+        """Everything that speaks against the version."""
+        found = self.findings.problems + self.load_problems
+        for part in (self.answered, self.compared, self.server):
+            found += part.problems if part else ()
+        return tuple(dict.fromkeys(found))
+
+    def raise_if_wrong(self) -> None:
+        """Raise VerificationError with all the problems, if there are any."""
+        if self.problems:
+            raise VerificationError("{}: {} problem(s)".format(self.path, len(self.problems)), self.problems)
+
+
+def verify_version(
+    directory: Path,
+    *,
+    plan: Optional[Plan] = None,
+    inputs: Optional[Path] = None,
+    target: Optional[Target] = None,
+    say: Say = lambda step, text: None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Verification:
+    """Look at the files of a version, ask them, compare with the checkpoint of `plan` and with the server of `target`.
+
+    What is wrong with the version is in what is returned; raises UsageError, CheckpointError or ServerError where it
+    could not be found out.
+    """
+    found = Verification(directory, check_version(directory), None)
+    _say_all(say, found.findings)
+    if content_problems(directory):
+        return found  # nothing can be loaded
+    reference = ask_checkpoint(plan, directory, say) if plan else None
+    try:
+        answered = prepare_requests(directory, inputs=inputs, known=reference.requests if reference else ())
+    except NotServable as error:
+        say("problem", str(error))
+        return replace(found, load_problems=(str(error),))
+    found = replace(found, answered=answered)
+    _say_answers(say, answered)
+    if reference:
+        compared = compare_with(reference, directory)
+        found = replace(found, compared=compared)
+        _say_compared(say, compared)
+    if target:
+        wanted = Wanted(answered.requests, answered.answers)  # what else there is to say of the files is said
+        found = replace(found, server=check_live(target, lambda: wanted, say=say, progress=progress))
+    return found
+
+
+def as_content(found: Verification) -> Dict[str, Any]:
+    """What --json prints of it."""
+    answered, compared = found.answered, found.compared
+    return {
+        "path": str(found.path),
+        "problems": list(found.problems),
+        "notes": list(found.notes),
+        "answers": len(answered.answers) if answered else 0,
+        "loader": answered.loader if answered else None,
+        "checkpoint": {
+            "path": str(compared.checkpoint),
+            "answers": compared.answers,
+            "max_abs_difference": by_signature(compared.differences),
+        }
+        if compared
+        else None,
+        "server": server_content(found.server) if found.server else None,
+    }
+
+
+def _say_all(say: Say, findings: Findings) -> None:
+    if not findings.problems:
+        say("files", "whole, and nothing in them that TF Serving would refuse")
+    for problem in findings.problems:
+        say("problem", problem)
+    for note in findings.notes:
+        say("note", note)
+
+
+def _say_answers(say: Say, answered: FileAnswers) -> None:
+    for line in answered.unasked:
+        say("note", line)
+    for problem in answered.problems:
+        say("problem", problem)
+    if answered.answers and not answered.problems:
+        text = "{} answers, each given twice; read by {}"
+        say("answers", text.format(len(answered.answers), answered.loader))
+    elif not answered.answers:
+        say("answers", "none: no signature could be asked; read by {}".format(answered.loader))
+
+
+def _say_compared(say: Say, compared: Compared) -> None:
+    for note in compared.notes:
+        say("note", note)
+    for problem in compared.problems:
+        say("problem", problem)
+    if not compared.problems:
+        text = "{} answers as the checkpoint's, largest difference {:.2g}"
+        say("parity", text.format(compared.answers, compared.max_abs))

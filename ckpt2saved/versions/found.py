@@ -1,0 +1,28 @@
+"""Which version a path stands for: a version's own directory, or the newest of a model's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ckpt2saved.errors import VersionError
+from ckpt2saved.versions.base import SAVED_MODEL_FILES, PathLike, numbered_children, parse_version
+
+
+def find_version(path: PathLike) -> Path:
+    """The directory of a version; of a base directory its newest. Raises VersionError where there is neither."""
+    given = Path(path)
+    if not os.path.isdir(os.fspath(given)):
+        what = "not a directory" if os.path.lexists(os.fspath(given)) else "there is no such directory"
+        raise VersionError("{}: {}; expected a version, or the directory of a model's versions".format(given, what))
+    if any((given / name).is_file() for name in SAVED_MODEL_FILES):
+        return given
+    children = [child for child in numbered_children(given) if child.number >= 0]
+    if children:
+        return children[-1].path
+    if parse_version(Path(os.path.abspath(os.fspath(given))).name) is not None:
+        return given  # a version without its graph, which is for whoever asked to say
+    raise VersionError(
+        "{}: neither a version (saved_model.pb is not there) nor the directory of a model's versions (it holds no "
+        "number)".format(given)
+    )

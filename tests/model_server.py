@@ -1,0 +1,250 @@
+"""A small server that answers as TF Serving documents it, and computes its answers with TensorFlow; faults on demand."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.server
+import json
+import re
+import socketserver
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+PATH = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+))?(:predict)?\Z")
+
+
+class ModelServer:
+    """One model, whose versions are AVAILABLE as they lie in `base`, the newest alone; `script` says otherwise."""
+
+    def __init__(self, base, name):
+        self.base = Path(str(base))
+        self.name = name
+        self.script = {}  # version -> states, one for each time that it is asked for, of which the last stays
+        self.batching = False
+        self.uninitialised = False  # the version was loaded before its variables were there
+        self.wrong = lambda key, value: value  # what becomes of a right answer
+        self.fault = None  # hang, garbage, busy: of predict
+        self.lists = None  # what the model's status is, instead of what lies there
+        self.asked = []  # the paths
+        self.models = {}
+
+    def statuses(self, version=None):
+        """(code, content) as GetModelStatus has it."""
+        if version is None:
+            listed = self.lists if self.lists is not None else [(n, "AVAILABLE") for n in self.newest()]
+            if not listed:
+                return 404, {"error": "Could not find any versions of model {}".format(self.name)}
+            return 200, {"model_version_status": [entry(number, state) for number, state in listed]}
+        states = self.script.get(version, ["AVAILABLE" if version in self.newest() else 404])
+        state = states.pop(0) if len(states) > 1 else states[0]
+        if state == 404:
+            return 404, {"error": "Could not find version {} of model {}".format(version, self.name)}
+        if isinstance(state, tuple):
+            return state if isinstance(state[0], int) else (200, {"model_version_status": [entry(version, *state)]})
+        return 200, {"model_version_status": [entry(version, state)]}
+
+    def newest(self):
+        numbers = sorted(int(path.name) for path in self.base.iterdir() if path.name.isdigit())
+        return numbers[-1:]
+
+    def predict(self, version, signature, inputs):
+        """The arrays that a version answers, or (code, message); `inputs` are arrays or nested lists."""
+        session, signature_defs = self.loaded(version)
+        if signature not in signature_defs:
+            return "INVALID_ARGUMENT", 'Serving signature name: "{}" not found in signature def'.format(signature)
+        definition = signature_defs[signature]
+        feeds = {
+            info.name: np.array(inputs[key], dtype_of(info)).reshape(np.shape(inputs[key]))
+            for key, info in definition.inputs.items()
+        }
+        from ckpt2saved.tf1 import tf
+
+        keys = sorted(definition.outputs)
+        try:
+            values = session.run([definition.outputs[key].name for key in keys], feeds)
+        except tf.errors.OpError as error:
+            return type(error).__name__, error.message
+        answers = {key: self.wrong(key, np.asarray(value)) for key, value in zip(keys, values)}
+        batch = next(iter(feeds.values())).shape[0]
+        if self.batching and any(not value.ndim or value.shape[0] != batch for value in answers.values()):
+            return (
+                "FAILED_PRECONDITION",
+                "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the "
+                "input tensors",
+            )
+        return answers
+
+    def loaded(self, version):
+        if version not in self.models:
+            from ckpt2saved.tf1 import tf
+
+            path = self.base / str(version)
+            session = tf.Session(graph=tf.Graph())
+            with session.graph.as_default():
+                meta_graph = tf.saved_model.loader.load(session, ["serve"], str(path))
+            if self.uninitialised:
+                session = tf.Session(graph=session.graph)
+            self.models[version] = session, meta_graph.signature_def
+        return self.models[version]
+
+
+def entry(version, state, code="OK", message=""):
+    return {"version": str(version), "state": state, "status": {"error_code": code, "error_message": message}}
+
+
+def dtype_of(info):
+    from ckpt2saved.tf1 import tf
+
+    dtype = tf.as_dtype(info.dtype)
+    return object if dtype == tf.string else dtype.as_numpy_dtype
+
+
+def plain(value):
+    """Strings of a JSON request as bytes."""
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return base64.b64decode(value["b64"]) if isinstance(value, dict) else value
+
+
+def as_json(key, value):
+    if value.dtype.kind not in "OSU":
+        return value.tolist()
+
+    def text(one):
+        return {"b64": base64.b64encode(one).decode()} if key.endswith("_bytes") else one.decode()
+
+    return each(value.tolist(), text)
+
+
+def each(value, change):
+    return [each(one, change) for one in value] if isinstance(value, list) else change(value)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """The REST API of `server.model`."""
+
+    def do_GET(self):
+        model = self.server.model
+        match = self.match()
+        if match is None or match.group(3):
+            return self.answer(400, {"error": "Malformed request: GET " + self.path})
+        if match.group(1) != model.name:
+            return self.answer(404, {"error": "Could not find any versions of model " + match.group(1)})
+        code, content = model.statuses(int(match.group(2)) if match.group(2) else None)
+        self.answer(code, content)
+
+    def do_POST(self):
+        model = self.server.model
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        match = self.match()
+        if model.fault == "hang":
+            time.sleep(2)
+        if model.fault == "garbage":
+            return self.answer(200, "<html>Welcome</html>")
+        inputs = {key: plain(value) for key, value in body["inputs"].items()}
+        answers = model.predict(int(match.group(2)), body["signature_name"], inputs)
+        if isinstance(answers, tuple):
+            return self.answer(400, {"error": answers[1]})
+        outputs = {key: as_json(key, value) for key, value in answers.items()}
+        self.answer(200, {"outputs": outputs if len(outputs) > 1 else list(outputs.values())[0]})
+
+    def match(self):
+        self.server.model.asked.append(self.path)
+        return PATH.match(self.path)
+
+    def answer(self, code, content):
+        text = content if isinstance(content, str) else json.dumps(content)
+        self.send_response(code if isinstance(code, int) else 200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(text.encode())
+
+    def log_message(self, *arguments):
+        pass
+
+
+class Listener(http.server.HTTPServer):
+    """Without looking up this machine's name, which may take seconds."""
+
+    def server_bind(self):
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address
+
+
+@contextlib.contextmanager
+def serving_rest(base, name):
+    """A ModelServer behind the REST API; its `url` is the address."""
+    model = ModelServer(base, name)
+    with Listener(("127.0.0.1", 0), Handler) as server:
+        server.model = model
+        model.url = "http://127.0.0.1:{}".format(server.server_port)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield model
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextlib.contextmanager
+def serving_grpc(base, name):
+    """A ModelServer behind the gRPC API, in the messages of tensorflow-serving-api."""
+    from concurrent import futures
+
+    import grpc
+    from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
+
+    from ckpt2saved.tf1 import tf
+
+    model = ModelServer(base, name)
+
+    def status(request, context):
+        spec = request.model_spec
+        model.asked.append("GetModelStatus {}".format(spec.version.value))
+        code, content = model.statuses(spec.version.value if spec.HasField("version") else None)
+        if code == 404:
+            context.abort(grpc.StatusCode.NOT_FOUND, content["error"])
+        answer = get_model_status_pb2.GetModelStatusResponse()
+        for one in content["model_version_status"]:
+            added = answer.model_version_status.add(version=int(one["version"]))
+            added.state = get_model_status_pb2.ModelVersionStatus.State.Value(one["state"])
+            added.status.error_code = getattr(tf.errors, one["status"]["error_code"], 0)
+            added.status.error_message = one["status"]["error_message"]
+        return answer
+
+    def predict(request, context):
+        spec = request.model_spec
+        model.asked.append("Predict {} {}".format(spec.version.value, spec.signature_name))
+        inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
+        answers = model.predict(spec.version.value, spec.signature_name, inputs)
+        if isinstance(answers, tuple):
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, answers[1])
+        answer = predict_pb2.PredictResponse()
+        for key, value in answers.items():
+            answer.outputs[key].CopyFrom(tf.make_tensor_proto(value))
+        return answer
+
+    server = grpc.server(futures.ThreadPoolExecutor(2))
+    for service, method, call, kind in (
+        ("ModelService", "GetModelStatus", status, get_model_status_pb2.GetModelStatusRequest),
+        ("PredictionService", "Predict", predict, predict_pb2.PredictRequest),
+    ):
+        handler = grpc.unary_unary_rpc_method_handler(
+            call, request_deserializer=kind.FromString, response_serializer=lambda answer: answer.SerializeToString()
+        )
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("tensorflow.serving." + service, {method: handler}),)
+        )
+    port = server.add_insecure_port("127.0.0.1:0")
+    model.url = "grpc://127.0.0.1:{}".format(port)
+    server.start()
+    try:
+        yield model
+    finally:
+        server.stop(None)
