@@ -463,6 +463,7 @@ def test_grpc_without_a_server_is_waited_for(tmp_path):
         ("Op type not registered 'CTCBeam' in binary", "this server's TensorFlow is older"),
         ("NodeDef mentions attr 'x' not in Op<name=Y>", "this server's TensorFlow is older"),
         ("Cannot assign a device for operation x", "tied to a device"),
+        ("Servable not found for request: Specific(m, 2)", "a newer one took its place"),
         ("/models/m/2/saved_model.pb; Permission denied", "the modes 755 and 644"),
         ("Failed to parse warmup record: x", "tf_serving_warmup_requests"),
     ],

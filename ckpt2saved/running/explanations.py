@@ -36,6 +36,10 @@ _EXPLANATIONS = (
         "export with the TensorFlow that fits it",
     ),
     (
+        r"Servable not found for request",
+        "the server has unloaded the version since: a newer one took its place, or its directory went",
+    ),
+    (
         r"meta graph def matching supplied tags",
         "the SavedModel has no meta graph whose only tag is serve",
     ),
