@@ -156,6 +156,12 @@ timeout_option = option(
     metavar="SECONDS",
     help="For the server to get there.",
 )
+report_option = option(
+    "--report",
+    type=_PathType(),
+    metavar="FILE.md",
+    help="Append what was done, or went wrong, to this file as Markdown: for $GITHUB_STEP_SUMMARY.",
+)
 model_name_option = option("--model-name", metavar="NAME", help="The server's for the model. Default: BASE's own name.")
 
 
@@ -283,30 +289,33 @@ class _RenameType(click.ParamType):
 @timeout_option
 @model_name_option
 @option("--dry-run", is_flag=True, help="Do everything but publish.")
+@report_option
 @json_option
 @quiet_option
-def export(export_dir, gpu, wait_for, timeout, model_name, as_json, quiet, **plan) -> None:
+def export(export_dir, gpu, wait_for, timeout, model_name, report, as_json, quiet, **plan) -> None:
     """Publish a checkpoint as the next version of a model.
 
     Prints the published directory, and nothing else, on stdout: with --wait-for before the waiting.
     """
     from ckpt2saved.plan import plan_export
 
-    planned = plan_export(base=export_dir, **_planned(plan))
-    server = _server(wait_for, plan["dry_run"])
-    with _narration("export", quiet=quiet) as say:
-        _prepare_tensorflow(gpu)
-        from ckpt2saved.export import export_checkpoint
+    with _reported(report, "export") as record:
+        planned = plan_export(base=export_dir, **_planned(plan))
+        server = _server(wait_for, plan["dry_run"])
+        with _narration("export", quiet=quiet, hear=record.hear) as say:
+            _prepare_tensorflow(gpu)
+            from ckpt2saved.export import export_checkpoint
 
-        exported = export_checkpoint(planned, _until_interrupted(say))
-    content = {"path": str(exported.path), "dry_run": exported.dry_run, **exported.provenance}
-    if server is None:
-        _result(content, exported.path, as_json)
-    else:
-        from ckpt2saved.comparison import as_requests
+            exported = export_checkpoint(planned, _until_interrupted(say))
+        record.outcome = ("would publish `{}`" if exported.dry_run else "published `{}`").format(exported.path)
+        content = {"path": str(exported.path), "dry_run": exported.dry_run, **exported.provenance}
+        if server is None:
+            _result(content, exported.path, as_json)
+        else:
+            from ckpt2saved.comparison import as_requests
 
-        target = _target(server, model_name, exported.path, timeout)
-        _await(target, content, as_json, quiet, known=as_requests(exported.asked))
+            target = _target(server, model_name, exported.path, timeout)
+            _await(target, content, as_json, quiet, record, known=as_requests(exported.asked))
 
 
 def _planned(plan: Dict[str, Any]) -> Dict[str, Any]:
@@ -344,7 +353,7 @@ def _target(server: Any, model_name: Optional[str], path: Path, timeout: float) 
     return Target(server, model_name or absolute.parent.name, number, path, timeout)
 
 
-def _await(target: Any, content: Dict[str, Any], as_json: bool, quiet: bool, known: Any = ()) -> None:
+def _await(target: Any, content: Dict[str, Any], as_json: bool, quiet: bool, record: Any, known: Any = ()) -> None:
     """Print what was published, wait until the server has it, and fail where it does not get there."""
     from ckpt2saved.running.asking import as_content
     from ckpt2saved.running.live import check_live, prepare_without_tensorflow
@@ -362,7 +371,7 @@ def _await(target: Any, content: Dict[str, Any], as_json: bool, quiet: bool, kno
 
         return wanted_answers(target.directory, known=known)
 
-    with _narration("wait for {}".format(target.server.address), quiet=quiet) as say:
+    with _narration("wait for {}".format(target.server.address), quiet=quiet, hear=record.hear) as say:
         try:
             report = check_live(target, prepare, say=say, progress=say.progress)
         except Ckpt2SavedError as error:
@@ -372,6 +381,7 @@ def _await(target: Any, content: Dict[str, Any], as_json: bool, quiet: bool, kno
     if as_json:
         _print_json(dict(content, server=as_content(report)))
     report.raise_if_not_live()
+    record.outcome += ", live on {}".format(target.server.address)
 
 
 def _decode(logits: Optional[str], details: Dict[str, Any]) -> Any:
@@ -401,9 +411,10 @@ def _first_output(tensor: str) -> str:
 @timeout_option
 @model_name_option
 @option("--dry-run", is_flag=True, help="Only print what would be published.")
+@report_option
 @json_option
 @quiet_option
-def bump_version(base, source, version, wait_for, timeout, model_name, dry_run, as_json, quiet) -> None:
+def bump_version(base, source, version, wait_for, timeout, model_name, dry_run, report, as_json, quiet) -> None:
     """Publish an existing SavedModel as the next version of BASE.
 
     To roll back, to publish again, or to take in one that was built elsewhere. Prints the published directory: with
@@ -411,13 +422,17 @@ def bump_version(base, source, version, wait_for, timeout, model_name, dry_run, 
     """
     from ckpt2saved import versions
 
-    server = _server(wait_for, dry_run)
-    bumped = versions.bump_version(base, source, requested=version, dry_run=dry_run)
-    content = {"path": str(bumped.path), "version": bumped.number, "from": bumped.republished_from, "dry_run": dry_run}
-    if server is None:
-        _result(content, bumped.path, as_json)
-    else:
-        _await(_target(server, model_name, bumped.path, timeout), content, as_json, quiet)
+    with _reported(report, "bump-version") as record:
+        server = _server(wait_for, dry_run)
+        bumped = versions.bump_version(base, source, requested=version, dry_run=dry_run)
+        number, origin = bumped.number, bumped.republished_from
+        content = {"path": str(bumped.path), "version": number, "from": origin, "dry_run": dry_run}
+        record.hear("from", str(bumped.source))
+        record.outcome = ("would publish `{}`" if dry_run else "published `{}`").format(bumped.path)
+        if server is None:
+            _result(content, bumped.path, as_json)
+        else:
+            _await(_target(server, model_name, bumped.path, timeout), content, as_json, quiet, record)
 
 
 @command("list")
@@ -483,9 +498,10 @@ def _spared(base: Path, server: Any, model_name: Optional[str]) -> Any:
 @model_name_option
 @timeout_option
 @option("--inputs", "request_file", type=_PathType(), metavar="FILE.npz", help="Requests: arrays by the inputs' names.")
+@report_option
 @json_option
 @quiet_option
-def verify(version_dir, checkpoint, server, model_name, timeout, request_file, as_json, quiet, **plan) -> None:
+def verify(version_dir, checkpoint, server, model_name, timeout, request_file, report, as_json, quiet, **plan) -> None:
     """Whether a version can be served, what it answers, and whether a server answers the same.
 
     VERSION_DIR is a version, or a model's directory, of which the newest is taken. Its files are examined, loaded by
@@ -493,22 +509,24 @@ def verify(version_dir, checkpoint, server, model_name, timeout, request_file, a
     """
     from ckpt2saved.versions import find_version
 
-    directory = find_version(version_dir)
-    connected = _server(server)
-    target = _target(connected, model_name, directory, timeout) if connected else None
-    planned = _comparison(directory, checkpoint, plan)
-    with _narration("verify", quiet=quiet) as say:
-        _prepare_tensorflow(gpu=False)
-        from ckpt2saved.verify import as_content, verify_version
+    with _reported(report, "verify") as record:
+        directory = find_version(version_dir)
+        connected = _server(server)
+        target = _target(connected, model_name, directory, timeout) if connected else None
+        planned = _comparison(directory, checkpoint, plan)
+        with _narration("verify", quiet=quiet, hear=record.hear) as say:
+            _prepare_tensorflow(gpu=False)
+            from ckpt2saved.verify import as_content, verify_version
 
-        found = verify_version(
-            directory, plan=planned, inputs=request_file, target=target, say=say, progress=say.progress
-        )
-    if as_json:
-        _print_json(as_content(found))
-    found.raise_if_wrong()
-    if not as_json:
-        click.echo(str(directory))
+            found = verify_version(
+                directory, plan=planned, inputs=request_file, target=target, say=say, progress=say.progress
+            )
+        if as_json:
+            _print_json(as_content(found))
+        found.raise_if_wrong()
+        record.outcome = "`{}` is right".format(directory)
+        if not as_json:
+            click.echo(str(directory))
 
 
 _OF_THE_GRAPH = (
@@ -777,10 +795,16 @@ def _has_tensorflow() -> bool:
     return sys.modules.get("tensorflow") is not None or importlib.util.find_spec("tensorflow") is not None
 
 
-def _narration(doing: str, *, quiet: bool) -> Any:
+def _narration(doing: str, **how: Any) -> Any:
     from ckpt2saved.narration import narration
 
-    return narration(doing, quiet=quiet)
+    return narration(doing, **how)
+
+
+def _reported(path: Optional[Path], command: str) -> Any:
+    from ckpt2saved.report import reported
+
+    return reported(path, command)
 
 
 def _result(content: Dict[str, Any], path: Path, as_json: bool) -> None:

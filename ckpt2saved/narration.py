@@ -15,12 +15,14 @@ Say = Callable[[str, str], None]
 class Narration:
     """Called with each step's name and what came of it."""
 
-    def __init__(self, console: Console, doing: str, status: Optional[Status]) -> None:
+    def __init__(self, console: Console, doing: str, status: Optional[Status], hear: Say) -> None:
+        self._hear = hear
         self._console = console
         self._doing = doing
         self._status = status
 
     def __call__(self, step: str, text: str) -> None:
+        self._hear(step, text)
         if self._status is None:
             self._console.print("{:<11} {}".format(step, text), markup=False)
         else:
@@ -34,11 +36,11 @@ class Narration:
 
 
 @contextlib.contextmanager
-def narration(doing: str, *, quiet: bool) -> Iterator[Narration]:
-    """Yield what is told each step's name and what came of it."""
+def narration(doing: str, *, quiet: bool, hear: Say = lambda step, text: None) -> Iterator[Narration]:
+    """Yield what is told each step's name and what came of it; `hear` is told the same."""
     console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
     if not console.is_terminal or quiet:
-        yield Narration(console, doing, None)
+        yield Narration(console, doing, None, hear)
         return
     with console.status(doing) as status:
-        yield Narration(console, doing, status)
+        yield Narration(console, doing, status, hear)

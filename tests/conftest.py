@@ -16,6 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import golden_rule
 
+# As ckpt2saved.tf1 has it, for tests that import TensorFlow before that does.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _without_gpu_and_narrow_tables():
