@@ -11,9 +11,9 @@ from ckpt2saved.differences import Answers, Difference, find_differences
 from ckpt2saved.export import checkpoint_answers, digest, with_decoder
 from ckpt2saved.file_answers import ask_files
 from ckpt2saved.narration import Say
-from ckpt2saved.network import prepare_network
 from ckpt2saved.parity import TOLERANCE
 from ckpt2saved.plan import Plan
+from ckpt2saved.preparation import prepare_network
 from ckpt2saved.questions import Question
 from ckpt2saved.requests import Request, served_signatures
 from ckpt2saved.signature import Signature

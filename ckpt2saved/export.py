@@ -23,9 +23,9 @@ from ckpt2saved.disagreement import count_disagreements
 from ckpt2saved.errors import NotServable, ParityError, SignatureError
 from ckpt2saved.lengths import with_lengths
 from ckpt2saved.lint import check_servable
-from ckpt2saved.network import Network, prepare_network
 from ckpt2saved.parity import Report, answer_all, compare_files, reference_answers
 from ckpt2saved.plan import Plan
+from ckpt2saved.preparation import Network, prepare_network
 from ckpt2saved.questions import Answers, Question, questions
 from ckpt2saved.savedmodel import ServingGraph, write_saved_model
 from ckpt2saved.servability import check_content

@@ -13,7 +13,7 @@ import numpy as np
 
 from ckpt2saved.errors import NotServable, UsageError, WarmupError
 from ckpt2saved.lengths import measured
-from ckpt2saved.network import Network
+from ckpt2saved.preparation import Network
 from ckpt2saved.questions import Question, default_case, question_inputs
 from ckpt2saved.serving.batching import keys_without_batch
 from ckpt2saved.serving.saved_signatures import SavedSignature, SavedTensor

@@ -15,8 +15,8 @@ from conftest import filled, write_checkpoint
 from ckpt2saved import cc_loader
 from ckpt2saved.checkpoint import open_checkpoint
 from ckpt2saved.errors import NotServable, ServingError, UsageError, WarmupError
-from ckpt2saved.network import prepare_network
 from ckpt2saved.plan import plan_export
+from ckpt2saved.preparation import prepare_network
 from ckpt2saved.questions import Question
 from ckpt2saved.savedmodel import read_signature_defs
 from ckpt2saved.serving.warmup_file import (

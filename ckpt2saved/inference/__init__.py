@@ -9,10 +9,10 @@ from ckpt2saved.errors import NotServable
 from ckpt2saved.inference.averages import Averages
 from ckpt2saved.inference.batch_norm import BatchNorms
 from ckpt2saved.inference.dropout import bypass, bypass_inside_of_ops, find_dropouts, random_nodes
+from ckpt2saved.inference.edited_graph import PLACEHOLDERS, Edit, Network, fed_by_data, may_be_scalar, noisy, parsed
 from ckpt2saved.inference.folding import Folding
 from ckpt2saved.inference.functions import lay_out
 from ckpt2saved.inference.leftovers import find_leftovers
-from ckpt2saved.inference.network import PLACEHOLDERS, Edit, Network, fed_by_data, may_be_scalar, noisy, parsed
 from ckpt2saved.inference.side_effects import drop_side_effects, drop_unanswerable_checks
 from ckpt2saved.inference.statistics import find_statistics
 from ckpt2saved.inference.switches import Marks, Switches, find_pins, pin_edit

@@ -6,7 +6,7 @@ from typing import Dict, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
-from ckpt2saved.inference.network import ASSIGNMENTS, MERGES, PASSING, SELECTS, Network, Ref
+from ckpt2saved.inference.edited_graph import ASSIGNMENTS, MERGES, PASSING, SELECTS, Network, Ref
 from ckpt2saved.inference.probe import ELEMENTWISE, MOVING, Probe, Unprovable, assigned_value
 from ckpt2saved.inference.statistics import BatchStatistics
 

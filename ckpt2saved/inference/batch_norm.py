@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import List, Mapping, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.inference.averages import Averages, kept_by_fused
-from ckpt2saved.inference.network import SWITCHES, Edit, Network, Ref, conditional, frames
+from ckpt2saved.inference.edited_graph import SWITCHES, Edit, Network, Ref, conditional, frames
 from ckpt2saved.inference.probe import MOVING
 from ckpt2saved.inference.statistics import MEAN, VARIANCE, BatchStatistics
 from ckpt2saved.tf1 import tf

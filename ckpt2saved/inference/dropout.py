@@ -7,7 +7,7 @@ from typing import List, Optional, Sequence, Set
 
 import numpy as np
 
-from ckpt2saved.inference.network import PASSING, SELECTS, Edit, Network, Node, Ref, is_random
+from ckpt2saved.inference.edited_graph import PASSING, SELECTS, Edit, Network, Node, Ref, is_random
 from ckpt2saved.inference.probe import ELEMENTWISE, MOVING, Probe, Unprovable
 
 _JOINS = ("Mul", "RealDiv", "Div", "DivNoNan") + SELECTS

@@ -6,7 +6,7 @@ from typing import Any, Iterable, Mapping, Optional, Set
 
 import numpy as np
 
-from ckpt2saved.inference.network import (
+from ckpt2saved.inference.edited_graph import (
     ITERATIONS,
     MERGES,
     PASSING,

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, List, Optional, Sequence, Set, Tuple
 
-from ckpt2saved.inference.network import ASSIGNMENTS, Network, Node, Ref, functions_of
+from ckpt2saved.inference.edited_graph import ASSIGNMENTS, Network, Node, Ref, functions_of
 from ckpt2saved.tf1 import op_def, tf
 
 _CONDITIONALS = ("If", "StatelessIf")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Iterator, List, Mapping, Sequence, Set
 
-from ckpt2saved.inference.network import (
+from ckpt2saved.inference.edited_graph import (
     ASSIGNMENTS,
     PLACEHOLDERS,
     VARIABLES,

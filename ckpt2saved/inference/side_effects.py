@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import List, Sequence, Set
 
-from ckpt2saved.inference.network import ASSIGNMENTS, MERGES, PASSING, Edit, Network, Ref
+from ckpt2saved.inference.edited_graph import ASSIGNMENTS, MERGES, PASSING, Edit, Network, Ref
 
 _STEPS = ("Apply", "SparseApply", "ResourceApply", "ResourceSparseApply")
 _ONLY_WAITED_FOR = PASSING + MERGES + ("NoOp", "Group", "IdentityN")

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, Set, Tuple
 
 import numpy as np
 
-from ckpt2saved.inference.network import PASSING, Network, Node, Ref
+from ckpt2saved.inference.edited_graph import PASSING, Network, Node, Ref
 from ckpt2saved.inference.probe import COUNT, ELEMENTWISE, MOVING, Probe, Unprovable, reduces_batch, reduction_axes
 from ckpt2saved.tf1 import tf
 

@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Set
 
-from ckpt2saved.inference.folding import Folding
-from ckpt2saved.inference.network import (
+from ckpt2saved.inference.edited_graph import (
     MERGES,
     PASSING,
     PLACEHOLDERS,
@@ -20,6 +19,7 @@ from ckpt2saved.inference.network import (
     Ref,
     may_be_scalar,
 )
+from ckpt2saved.inference.folding import Folding
 from ckpt2saved.inference.probe import ELEMENTWISE
 from ckpt2saved.tf1 import tf
 
