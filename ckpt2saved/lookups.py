@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, List, Tuple
+from typing import Any, Dict, Iterable, List, Set, Tuple
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.savedmodel import Asset, node_name
@@ -43,11 +43,34 @@ def add_filling(graph: tf.Graph, names: List[str]) -> Tuple[str, Tuple[Asset, ..
     with graph.as_default():
         operations = [graph.get_operation_by_name(name) for name in names]
         done = tf.group(*operations, name="fill_tables")
-    assets = [_asset(op) for op in operations if op.type in _FILLS_FROM_FILE]
-    return done.name, tuple(assets)
+    files = {}  # type: Dict[str, Path]
+    for op in operations:
+        if op.type in _FILLS_FROM_FILE:
+            files[op.inputs[1].name] = _file(op)
+    names = _asset_names(files.values())
+    return done.name, tuple(Asset(tensor, file, names[file]) for tensor, file in files.items())
 
 
-def _asset(op: tf.Operation) -> Asset:
+def _asset_names(files: Iterable[Path]) -> Dict[Path, str]:
+    """A name in `assets`, which has no directories, for each file: its own, or of a second one of that name a new one.
+
+    Names that only case tells apart are one name to some file systems.
+    """
+    names, taken = {}, set()  # type: Dict[Path, str], Set[str]
+    for file in files:
+        if file in names:
+            continue
+        name, number = file.name, 1
+        while name.lower() in taken:
+            number += 1
+            name = "{}_{}{}".format(file.stem, number, file.suffix)
+        taken.add(name.lower())
+        names[file] = name
+    return names
+
+
+def _file(op: tf.Operation) -> Path:
+    """The file that a table is filled from; raises NotServable where there is none to take along."""
     path = op.inputs[1]
     value = tf.get_static_value(path)
     if value is None:
@@ -57,4 +80,4 @@ def _asset(op: tf.Operation) -> Asset:
         raise NotServable(
             "{}: it is filled from {}, which is not there; put the file there for the export".format(op.name, file)
         )
-    return Asset(path.name, file)
+    return file

@@ -15,10 +15,11 @@ from ckpt2saved.tf1 import SavedModel, tf
 
 @dataclass(frozen=True)
 class Asset:
-    """A file that a graph reads: the constant that holds its path, and where it is."""
+    """A file that a graph reads: the constant that holds its path, where it is, and its name in `assets`."""
 
     tensor: str
     file: Path
+    name: str
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ def write_saved_model(directory: Path, serving: ServingGraph, checkpoint: Checkp
     if serving.init_op:
         meta_graph.collection_def[tf.saved_model.MAIN_OP_KEY].node_list.value.append(serving.init_op)
     for asset in serving.assets:
-        meta_graph.asset_file_def.add(filename=asset.file.name).tensor_info.name = asset.tensor
+        meta_graph.asset_file_def.add(filename=asset.name).tensor_info.name = asset.tensor
     saved_model = SavedModel()
     saved_model.saved_model_schema_version = tf.saved_model.SAVED_MODEL_SCHEMA_VERSION
     saved_model.meta_graphs.add().CopyFrom(meta_graph)
@@ -209,7 +210,7 @@ def _copy_assets(directory: Path, assets: Iterable[Asset]) -> None:
     directory.mkdir()
     for asset in assets:
         try:
-            shutil.copyfile(str(asset.file), str(directory / asset.file.name))
+            shutil.copyfile(str(asset.file), str(directory / asset.name))
         except OSError as error:
             raise NotServable(
                 "{}: the graph reads this file, and it can't be copied into the SavedModel: {}".format(

@@ -299,6 +299,41 @@ def test_lookup_tables_are_filled(run, tmp_path, kind):
         assert again.exit_code == 3 and "charset.txt, which is not there" in again.output
 
 
+def test_lookup_files_of_one_name_are_kept_apart(run, tmp_path):
+    """A charset for each script, in directories of their own; a SavedModel's assets have none."""
+
+    def build():
+        lines_of = tf.lookup.TextFileIndex.WHOLE_LINE
+        images = tf.placeholder(tf.float32, [None, HEIGHT, None, 1], name="images")
+        best = tf.argmax(features(images), 2)
+        for script, letters in (("latin", "abcdef"), ("greek", "uvwxyz"), ("again", "abcdef")):
+            folder = tmp_path / ("latin" if script == "again" else script)
+            folder.mkdir(exist_ok=True)
+            (folder / "charset.txt").write_text("\n".join(letters) + "\n")
+            number = tf.lookup.TextFileIndex.LINE_NUMBER
+            filler = tf.lookup.TextFileInitializer(
+                str(folder / "charset.txt"), tf.int64, number, tf.string, lines_of, name=script + "_init"
+            )
+            table = tf.lookup.StaticHashTable(filler, "?", name=script)
+            tf.identity(table.lookup(best), name=script + "_text")
+        return tf.reduce_sum(images * tf.get_variable("scale", []))
+
+    prefix = trained(tmp_path, build)
+    outputs = ["--output=latin_text", "--output=greek_text", "--output=again_text"]
+    result = run("export", "--checkpoint", prefix, "--input", "images", *outputs, "-o", tmp_path / "m")
+    assert result.exit_code == 0, result.output
+    best = of_training(prefix, "logits:0", images=lines()).argmax(2)
+    for folder in ("latin", "greek"):  # what is read is in the SavedModel
+        (tmp_path / folder / "charset.txt").unlink()
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.saved_model.load(session, ["serve"], str(tmp_path / "m" / "1"))
+        names = [script + "_text:0" for script in ("latin", "greek", "again")]
+        found = session.run(names, {"images:0": lines()})
+    for letters, texts in zip(("abcdef", "uvwxyz", "abcdef"), found):
+        np.testing.assert_array_equal(texts.astype("U"), np.array(list(letters))[best])
+    assert sorted(file.name for file in (tmp_path / "m/1/assets").iterdir()) == ["charset.txt", "charset_2.txt"]
+
+
 @pytest.mark.parametrize(
     "arguments, code, said",
     [
