@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import UsageError
-from ckpt2saved.signature import META, Decode, ServedModel, Signature, Surgery, TensorSpec
+from ckpt2saved.signature import FULL, META, Decode, ServedModel, Signature, Surgery, TensorSpec
 
 _TENSOR = re.compile(
     r"(?:(?P<key>[^=:\[\]^]+)=)?(?P<node>[^=:\[\]^]+)(?::(?P<output>[0-9]+))?(?:\[(?P<shape>[^\]]*)\])?\Z"
@@ -103,20 +103,35 @@ def with_surgery(
     decode: Optional[Decode] = None,
 ) -> ServedModel:
     """`model` with what the command line says beside its file; the command line goes first."""
-    asked = [name for name, value in (("--set", pinned), ("--map", renames), ("--decode", decode)) if value]
-    asked += ["--keep-training-ops"] if keep_training_ops else []
     model = replace(model, builder=builder or model.builder)
-    if asked and model.builder != META:
-        raise UsageError("{}: only for a training's graph (--graph {})".format(", ".join(asked), META))
+    asked = [("--set", pinned), ("--keep-training-ops", keep_training_ops)]
+    names = [name for name, value in asked if value and model.builder != META]
+    if names:
+        raise UsageError("{}: only for a training's graph (--graph {})".format(", ".join(names), META))
+    if renames and model.builder != META and ":" not in model.builder:
+        raise UsageError(
+            "--map: {} is built from the names in its checkpoint; --option scope=… is what they begin with".format(
+                model.builder
+            )
+        )
+    decode = decode or model.surgery.decode
+    if decode is not None and model.builder == META:
+        decode = replace(decode, logits=_first_output(decode.logits))
+        if decode.sequence_length != FULL:
+            decode = replace(decode, sequence_length=_first_output(decode.sequence_length))
     surgery = Surgery(
         dict(model.surgery.pinned, **pinned),
         tuple(renames) + model.surgery.renames,
         keep_training_ops or model.surgery.keep_training_ops,
         model.surgery.weights,
-        decode or model.surgery.decode,
+        decode,
     )
     model = replace(model, surgery=surgery)
     return _with_outputs(model) if model.builder == META else model
+
+
+def _first_output(tensor: str) -> str:
+    return tensor if ":" in tensor else tensor + ":0"
 
 
 def _with_outputs(model: ServedModel) -> ServedModel:
@@ -126,7 +141,7 @@ def _with_outputs(model: ServedModel) -> ServedModel:
 
     def full(specs: Sequence[TensorSpec]) -> Tuple[TensorSpec, ...]:
         bare = [":" not in spec.tensor and spec.tensor not in own for spec in specs]
-        return tuple(replace(spec, tensor=spec.tensor + ":0") if b else spec for spec, b in zip(specs, bare))
+        return tuple(replace(spec, tensor=_first_output(spec.tensor)) if b else spec for spec, b in zip(specs, bare))
 
     signatures = [replace(s, inputs=full(s.inputs), outputs=full(s.outputs)) for s in model.signatures]
     return replace(model, signatures=tuple(signatures))

@@ -278,7 +278,7 @@ class _RenameType(click.ParamType):
     "--map", "renames", type=_RenameType(), multiple=True, help="From the graph's names to the checkpoint's. Repeat."
 )
 @option("--keep-training-ops", is_flag=True, help="Leave dropout and batch statistics of the training's graph alone.")
-@option("--decode", metavar="LOGITS", help="Append a CTC beam search to these logits [time, batch, classes].")
+@option("--decode", metavar="LOGITS", help="Append a CTC beam search to these logits.")
 @option("--beam-width", type=click.IntRange(min=1), help="Of --decode. Default: 10.")
 @option("--top-paths", type=click.IntRange(min=1), help="Of --decode. Default: 1.")
 @option("--merge-repeated", is_flag=True, help="Of --decode: equal neighbours in a decoded text become one.")
@@ -385,22 +385,16 @@ def _await(target: Any, content: Dict[str, Any], as_json: bool, quiet: bool, rec
 
 
 def _decode(logits: Optional[str], details: Dict[str, Any]) -> Any:
-    from ckpt2saved.signature import FULL, Decode
+    from ckpt2saved.signature import Decode
 
     given = {key: value for key, value in details.items() if value}
     if logits is None:
         if given:
             raise click.UsageError("--{}: only with --decode LOGITS".format(min(given).replace("_", "-")))
         return None
-    if given.get("sequence_length", FULL) != FULL:
-        given["sequence_length"] = _first_output(given["sequence_length"])
     if given.get("top_paths", 1) > given.get("beam_width", 10):
         raise click.UsageError("--top-paths: more than --beam-width")
-    return Decode(_first_output(logits), **given)
-
-
-def _first_output(tensor: str) -> str:
-    return tensor if ":" in tensor else tensor + ":0"
+    return Decode(logits, **given)
 
 
 @command("bump-version")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Set, Tuple
+from typing import Any, Dict, Iterable, List, Tuple
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.savedmodel import Asset, node_name

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from dataclasses import dataclass, replace
+from typing import Any, List, Mapping, Sequence, Tuple
 
+from ckpt2saved.appended import append_decoder
 from ckpt2saved.checkpoint import Checkpoint, Weights, choose_weights, restore
 from ckpt2saved.cutting import completed, cut, import_cut, surroundings
 from ckpt2saved.errors import NotServable, UsageError
 from ckpt2saved.graphs import build_graph
-from ckpt2saved.graphs.decoding import decoded
 from ckpt2saved.graphs.function import load_function
 from ckpt2saved.graphs.objects import draw_object
 from ckpt2saved.inference import Edit, to_inference
@@ -20,8 +20,8 @@ from ckpt2saved.metagraph import MetaGraph, read_meta_graph
 from ckpt2saved.plan import Plan
 from ckpt2saved.roles import OBJECT_GRAPH, with_roles, without_slots
 from ckpt2saved.savedmodel import Asset, ServingGraph, bind_signatures, cut_down, pruned
-from ckpt2saved.signature import FULL, META, Decode, ServedModel
-from ckpt2saved.tf1 import tf, v1_control_flow
+from ckpt2saved.signature import FULL, META, ServedModel
+from ckpt2saved.tf1 import tf
 from ckpt2saved.variables import add_restore, graph_variables
 
 
@@ -103,7 +103,7 @@ def _from_builder(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     graph = tf.Graph()
     with graph.as_default():
         tensors = build_graph(plan.model.builder, checkpoint.variables(), plan.model.options, plan.python_path)
-    return _Drawn(graph, completed(plan.model, graph, tensors), tensors)
+    return _with_decoder(plan.model, graph, tensors)
 
 
 def _from_object(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
@@ -113,13 +113,31 @@ def _from_object(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
             "{}: this checkpoint is object-based (tf.train.Checkpoint): pass --graph package.module:function, a "
             "function that returns the tf.Module or Keras model".format(prefix)
         )
+    if plan.model.surgery.renames:
+        raise UsageError("--map: the variables of an object-based checkpoint are found by their objects, not by names")
     function = load_function(builder, plan.python_path)
     graph_def, names = draw_object(function, plan.model, prefix, checkpoint.variables(), plan.model.options)
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(graph_def, name="")
     tensors = {key: graph.get_tensor_by_name(name) for key, name in names.items()}
-    return _Drawn(graph, completed(plan.model, graph, tensors), tensors)
+    return _with_decoder(plan.model, graph, tensors)
+
+
+def _with_decoder(model: ServedModel, graph: tf.Graph, tensors: Mapping[str, tf.Tensor]) -> _Drawn:
+    """A builder's graph, with a decoder at its end if one is wanted."""
+    if model.surgery.decode is None:
+        return _Drawn(graph, completed(model, graph, tensors), tensors)
+    known = {spec.key: spec.tensor for signature in model.signatures for spec in signature.outputs}
+    inputs = completed(
+        replace(model, signatures=tuple(replace(s, outputs=()) for s in model.signatures)), graph, tensors
+    )
+    found, remarks = append_decoder(graph, model.surgery.decode, inputs, tensors)
+    hidden = sorted(set(found) & set(tensors) & set(known.values()))
+    if hidden:
+        remarks += ("{}: of the decoder that is appended, not the builder's".format(", ".join(hidden)),)
+    tensors = dict(tensors, **found)
+    return _Drawn(graph, completed(model, graph, tensors), tensors, remarks=remarks)
 
 
 def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
@@ -135,10 +153,12 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     filling = _take_fillers(source.graph_def, part)
     graph = import_cut(part, model)
     tensors = {tensor: graph.get_tensor_by_name(place) for tensor, place in found.places.items()}
-    if surgery.decode:
-        tensors.update(_append_decoder(graph, surgery.decode, tensors))
-    init_op, assets = add_filling(graph, filling)
     remarks = tuple("no output depends on the input {}".format(tensor) for tensor in found.unused)
+    if surgery.decode:
+        decoded, more = append_decoder(graph, surgery.decode, model, tensors)
+        tensors.update(decoded)
+        remarks += more
+    init_op, assets = add_filling(graph, filling)
     return _Drawn(graph, model, tensors, edits, remarks, init_op, assets)
 
 
@@ -179,28 +199,3 @@ def _decoder_ends(decode: Any) -> Tuple[str, ...]:
     if decode is None:
         return ()
     return (decode.logits,) if decode.sequence_length == FULL else (decode.logits, decode.sequence_length)
-
-
-def _append_decoder(graph: tf.Graph, decode: Decode, tensors: Mapping[str, tf.Tensor]) -> Dict[str, tf.Tensor]:
-    def tensor(name):
-        return tensors[name] if name in tensors else graph.get_tensor_by_name(name)
-
-    logits = tensor(decode.logits)
-    if logits.shape.ndims not in (None, 3) or not logits.dtype.is_floating:
-        raise UsageError(
-            "--decode {}: logits are floats [time, batch, classes]; this is {} {}".format(
-                decode.logits, logits.dtype.name, logits.shape
-            )
-        )
-    with graph.as_default(), v1_control_flow():
-        if decode.sequence_length == FULL:
-            lengths = tf.fill(tf.shape(logits)[1:2], tf.shape(logits)[0])
-        else:
-            lengths = tf.cast(tensor(decode.sequence_length), tf.int32)
-        return decoded(
-            logits,
-            lengths,
-            beam_width=decode.beam_width,
-            top_paths=decode.top_paths,
-            merge_repeated=decode.merge_repeated,
-        )

@@ -25,7 +25,7 @@ DTYPES = (
     "int8 int16 int32 int64 string uint8 uint16 uint32 uint64"
 ).split()
 
-_SURGERY = ("set", "map", "keep_training_ops", "weights", "decode")  # the keys of a graph that is cut out of a training
+_SURGERY = ("set", "map", "keep_training_ops", "weights", "decode")  # what is done to a graph
 
 _DEEPEST = 50  # mappings and lists inside one another; far below what the YAML reader's recursion can take
 _LARGEST_SIZE = 2**63 - 1
@@ -76,7 +76,7 @@ class ParityCase:
 class Decode:
     """A CTC beam search to append to a graph."""
 
-    logits: str  # [time, batch, classes], the blank last
+    logits: str  # [time, batch, classes] or [batch, time, classes], the blank last
     beam_width: int = 10
     top_paths: int = 1
     merge_repeated: bool = False
@@ -85,7 +85,7 @@ class Decode:
 
 @dataclass(frozen=True)
 class Surgery:
-    """What is done to a training's graph beside cutting it down to the signatures."""
+    """What is done to a graph beside cutting it down to the signatures; `pinned` and so on to a training's alone."""
 
     pinned: Mapping[str, Scalar] = field(default_factory=dict)  # switch -> the value that it has from now on
     renames: Tuple[Tuple[str, str], ...] = ()  # regular expression -> replacement: variables to the checkpoint's names
@@ -253,7 +253,7 @@ class _Reader:
         parts = self.mapping(node, "graph", optional=("builder", "options") + _SURGERY)
         builder = self.text(parts["builder"], "graph.builder") if "builder" in parts else META
         options = self.mapping(parts["options"], "graph.options") if "options" in parts else {}
-        for key in _SURGERY if builder != META else ():
+        for key in ("set", "keep_training_ops") if builder != META else ():
             if key in parts:
                 self.problem(parts[key], "graph." + key, "only a graph with 'builder: {}' takes it".format(META))
         if options and builder == META:

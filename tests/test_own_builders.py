@@ -97,6 +97,123 @@ def test_what_is_no_builder_is_refused(run, tmp_path, module, kernel, graph, cod
     assert said in result.output
 
 
+DECODED = """
+import tensorflow.compat.v1 as tf
+
+def build(variables, options):
+    images = tf.placeholder(tf.float32, [None, 8, None, 2], name="images")
+    steps = tf.placeholder(tf.int32, [None], name="steps")
+    logits = tf.tensordot(tf.reduce_sum(images, 1), tf.get_variable("fc/kernel", [2, 5]), 1)
+    logits = tf.ensure_shape(logits, [None, None, 5])
+    if options["first"] == "time":
+        logits = tf.transpose(logits, [1, 0, 2])
+    if options.get("softmax"):
+        logits = tf.nn.softmax(logits)
+    return {"images": images, "steps": steps, "logits": logits, "ids": steps}
+"""
+
+
+def beam_search(logits, lengths, width):
+    """The answers of TensorFlow's decoder to logits [time, batch, classes]: a text for each line."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        (best,), score = tf.nn.ctc_beam_search_decoder(logits, lengths, beam_width=width, merge_repeated=False)
+        best, score = session.run([best, score])
+    return [best.values[best.indices[:, 0] == line].tolist() for line in range(len(lengths))], score[:, 0]
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """The matrix of the network above, and a checkpoint of it that calls it as older layers do."""
+    matrix = np.random.RandomState(3).standard_normal((2, 5)).astype("float32") * 3
+    return matrix, write_checkpoint(tmp_path / "model", {"fc/weights": matrix})
+
+
+@pytest.mark.parametrize("options", [["first=time"], ["first=batch"], ["first=batch", "softmax=true"]])
+def test_a_decoder_after_ones_own_function(run, tmp_path, module, weights, options):
+    """Whichever dimension is the batch's, and of probabilities too; the variables are mapped to the checkpoint's names."""
+    module.write_text(DECODED)
+    matrix, prefix = weights
+    arguments = ["--graph", "my_network:build", "--checkpoint", prefix, "--input", "images", "--input", "steps"]
+    arguments += ["--decode", "logits", "--beam-width", "4", "--sequence-length", "steps"]
+    arguments += [word for option in options for word in ("--option", option)]
+    result = exported(run, tmp_path, module, *arguments)
+    assert result.exit_code == 1 and "--map 'kernel$=weights' finds 1 of them" in result.output, result.output
+    result = exported(run, tmp_path, module, *arguments, "--map", "kernel$=weights")
+    assert result.exit_code == 0, result.output
+    notes = {
+        "[batch, time, classes], transposed for the decoder": "first=batch" in options,
+        "probabilities, of which the decoder gets the logarithm": "softmax=true" in options,
+        "note        ids: of the decoder that is appended, not the builder's": True,
+    }
+    assert {note: note in result.output for note in notes} == notes, result.output
+    images, steps = (
+        np.random.RandomState(1).standard_normal((3, 8, 9, 2)).astype("float32"),
+        np.array([9, 4, 1], "int32"),
+    )
+    logits = (images.sum(1) @ matrix).transpose(1, 0, 2)
+    texts, score = beam_search(logits, steps, 4)
+    found = asked(tmp_path / "base" / "1", "dense", images=images, steps=steps)
+    assert [row[row >= 0].tolist() for row in found["ids"]] == texts and any(texts)
+    np.testing.assert_allclose(found["score"], score, rtol=1e-4, atol=1e-5)
+    sparse = asked(tmp_path / "base" / "1", images=images, steps=steps)
+    assert sparse["output_values"].tolist() == [label for text in texts for label in text]
+    # As the decoder takes them otherwise: nine lines of three steps.
+    naive = logits.transpose(1, 0, 2)
+    assert [text[:1] for text in beam_search(naive, [3] * 9, 4)[0][:3]] != [text[:1] for text in texts]
+
+
+@pytest.mark.parametrize(
+    "arguments, code, said",
+    [
+        (
+            ["--decode", "logit"],
+            1,
+            "--decode logit: the graph has no such tensor; the builder names ids, images, logits",
+        ),
+        (
+            ["--decode", "images"],
+            2,
+            "--decode images: logits are floats [time, batch, classes]; this is float32 (?, 8,",
+        ),
+        (
+            ["--decode", "logits", "--sequence-length", "images"],
+            2,
+            "the steps that count are integers [batch]; this is",
+        ),
+        (["--output", "logits", "--set", "a=1"], 2, "--set: only for a training's graph (--graph meta)"),
+        (["--output", "logits", "--keep-training-ops"], 2, "--keep-training-ops: only for a training's graph"),
+    ],
+)
+def test_what_no_builder_can_do_is_refused(run, tmp_path, module, weights, arguments, code, said):
+    """Each option with what it is for."""
+    module.write_text(DECODED)
+    command = ["--graph", "my_network:build", "--checkpoint", weights[1], "--map", "kernel$=weights", *arguments]
+    result = exported(run, tmp_path, module, *command, "--option", "first=time", "--input", "images")
+    assert result.exit_code == code, result.output
+    assert said in result.output.replace("(None, 8", "(?, 8")
+
+
+def test_another_decoder_for_a_built_in_network(run, tmp_path, crnn_checkpoint):
+    """Its own stays behind; a built-in network has no names to map."""
+    command = ["export", "--model", "crnn", "--checkpoint", crnn_checkpoint, "-o", tmp_path / "m"]
+    decode = ["--decode", "logits", "--beam-width", "3", "--sequence-length", "input_batch_size"]
+    result = run(*command, *decode)
+    assert result.exit_code == 0, result.output
+    assert "decoder     fast in place of CTCBeamSearchDecoder_1 (beam_width 3)" in result.output
+    assert "ids, lengths, output_indices, output_shape, output_values, score: of the decoder that is" in result.output
+    images, steps = (
+        np.random.RandomState(1).uniform(0, 255, (2, 32, 40, 3)).astype("float32"),
+        np.array([10, 7], "int32"),
+    )
+    found = asked(tmp_path / "m" / "1", "dense", input_data=images, input_batch_size=steps)
+    again = run(*command, "--option", "beam_width=3")
+    assert again.exit_code == 0, again.output
+    wanted = asked(tmp_path / "m" / "2", "dense", input_data=images, input_batch_size=steps)
+    np.testing.assert_array_equal(found["ids"], wanted["ids"])
+    mapped = run(*command, "--map", "a=b")
+    assert mapped.exit_code == 2 and "--map: crnn is built from the names in its checkpoint" in mapped.output
+
+
 MODEL = """
 import tensorflow as tf
 
@@ -155,6 +272,24 @@ def test_a_keras_model_with_its_object_based_checkpoint(run, tmp_path, object_ch
     saved_model.ParseFromString((tmp_path / "base" / "1" / "saved_model.pb").read_bytes())
     ops = {node.op for node in saved_model.meta_graphs[0].graph_def.node}
     assert "Enter" in ops and not ops & {"While", "StatelessWhile", "PartitionedCall", "StatefulPartitionedCall"}
+
+
+@needs_tf2
+def test_a_decoder_after_a_keras_model(run, tmp_path, object_checkpoint):
+    """Keras has the batch in front: proven by the graph, and turned."""
+    prefix, model = object_checkpoint
+    arguments = ["--graph", "my_models:build", "--checkpoint", prefix, "--input", "image[batch,8,12,1]"]
+    result = run("export", *arguments, "-o", tmp_path / "base", "--decode", "output", "--beam-width", "3")
+    assert result.exit_code == 0, result.output
+    assert "note        output: [batch, time, classes], transposed for the decoder" in result.output
+    image = np.random.RandomState(5).uniform(0, 1, (3, 8, 12, 1)).astype("float32")
+    logits = np.asarray(model(image, training=False)).transpose(1, 0, 2)
+    texts, score = beam_search(logits, [12] * 3, 3)
+    found = asked(tmp_path / "base" / "1", "dense", image=image)
+    assert [row[row >= 0].tolist() for row in found["ids"]] == texts
+    np.testing.assert_allclose(found["score"], score, rtol=1e-4, atol=1e-5)
+    mapped = run("export", *arguments, "-o", tmp_path / "base", "--output", "output", "--map", "a=b")
+    assert mapped.exit_code == 2 and "are found by their objects" in mapped.output
 
 
 @needs_tf2
