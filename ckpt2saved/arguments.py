@@ -61,7 +61,7 @@ def model_of_arguments(
     if not outputs and decode is None:
         problems.append("--output NAME=TENSOR is missing: what a request is answered")
     for option, specs in (("--input", inputs), ("--output", outputs)):
-        keys = [spec.key for spec in specs]
+        keys = [spec.key for spec in specs] + [spec.key for spec in _sparse(decode) if option == "--output"]
         problems += [
             "{} {}: this name is given twice".format(option, key)
             for key in sorted({k for k in keys if keys.count(k) > 1})

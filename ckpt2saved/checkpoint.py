@@ -108,6 +108,7 @@ def choose_weights(
     of a variable's. Raises CheckpointError with every variable that is missing or differs in shape or dtype.
     """
     names = {variable.name: rename(variable.name) for variable in variables}
+    _refuse_shared(names)
     averaged = [name for name in names.values() if name + AVERAGE in checkpoint.shapes]
     without = [name for name in names.values() if name not in averaged and not name.endswith(_STATISTICS)]
     if averaged and must_choose and weights == "auto":
@@ -134,6 +135,20 @@ def choose_weights(
             problems,
         )
     return Weights(kind, keys, remark)
+
+
+def _refuse_shared(names: Mapping[str, str]) -> None:
+    """A renaming that is too broad would fill one variable with another's numbers, and nothing would show it."""
+    takers = {}  # type: Dict[str, List[str]]
+    for variable, name in names.items():
+        takers.setdefault(name, []).append(variable)
+    problems = [
+        "{}: {} would read it".format(name, " and ".join(sorted(variables)))
+        for name, variables in sorted(takers.items())
+        if len(variables) > 1
+    ]
+    if problems:
+        raise UsageError("--map: it gives several variables of the graph one name in the checkpoint", problems)
 
 
 def _rename_hint(checkpoint: Checkpoint, variables: Sequence[Variable], names: Mapping[str, str]) -> str:

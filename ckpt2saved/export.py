@@ -63,6 +63,8 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
         "weights",
         "{} ({})".format({"ema": "moving averages", "raw": "raw"}[network.weights.kind], network.weights.remark),
     )
+    if network.devices:
+        say("devices", "{}; cleared".format(network.devices))
     say("graph", "{} nodes, {} variables".format(len(network.serving.graph_def.node), len(network.weights.keys)))
     check_servable(network.serving.graph_def)
     kind = plan.ctc_decoder or "fast"
@@ -84,7 +86,7 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
             report, asked = _write(stage.path, plan, checkpoint, network, rewritten, warmup, say)
         size = _size(stage.path)
         say("written", "{} of the checkpoint's {}".format(_megabytes(size), _megabytes(checkpoint.files.size)))
-        _lint(stage.path, say)
+        _lint(stage.path, report, say)
         for remark in warmup.remarks:
             say("note", remark)
         if plan.for_serving:
@@ -95,9 +97,9 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
         return Exported(stage.publish(), plan.dry_run, provenance, asked)
 
 
-def _lint(stage: Path, say: Say) -> None:
+def _lint(stage: Path, report: Optional[Report], say: Say) -> None:
     """What the staged files as a whole show, beyond what was refused before they were written."""
-    findings = check_content(stage)
+    findings = check_content(stage, report.without_batch if report else {})
     for note in findings.notes:
         say("note", note)
     if findings.problems:

@@ -12,40 +12,47 @@ from ckpt2saved.tf1 import has_cpu_kernel, op_def
 _REASONS = (
     (r"(Eager)?PyFunc(Stateless)?", "it calls Python, and the server has none: cut the graph before it"),
     (
-        r".*(Queue|QueueV2|Dequeue\w*|Iterator|IteratorV2|IteratorGetNext|OneShotIterator|ReaderV2|Reader|ReaderRead\w*)",
+        r".*(Queue|QueueV2|Dequeue\w*|Iterator|IteratorV[0-9]|IteratorFromStringHandle\w*|IteratorGetNext\w*|Barrier"
+        r"|BarrierTakeMany|Unstage\w*|StagePeek|MapPeek|RecordInput|ReaderV2|Reader|ReaderRead\w*)",
         "it feeds from an input pipeline, which a server does not have: make this tensor the input",
     ),
     (
-        r"(ReadFile|MatchingFiles|WriteFile)",
+        r"(ReadFile|MatchingFiles|WriteFile|ImmutableConst|LoadAndRemapMatrix)",
         "it takes the name of a file, and the server has none of your files: make the file's content the input",
     ),
     (
-        r"(Random\w+|TruncatedNormal|Multinomial|ParameterizedTruncatedNormal|Stateful\w+Random\w*|StatelessRandom\w*)",
+        r"(Random\w+|TruncatedNormal|Multinomial|ParameterizedTruncatedNormal|SampleDistortedBoundingBox(V2)?"
+        r"|Stateful(Uniform|StandardNormal|TruncatedNormal|Random)\w*|NonDeterministicInts|RngReadAndSkip"
+        r"|Stateless(Random|Multinomial|TruncatedNormal|ParameterizedTruncatedNormal|SampleDistorted)\w*"
+        r"|(Uniform|LogUniform|ThreadUnsafeUnigram|LearnedUnigram|FixedUnigram)CandidateSampler|Anonymous\w*Seed\w*)",
         "it is random (dropout?): the same request would get another answer each time; build the graph for inference",
     ),
 )
 
 
 def check_servable(graph_def: Any) -> None:
-    """Raise NotServable with every node that can't be served, why, and what to do about it."""
+    """Raise NotServable with every node that can't be served, in functions too, why, and what to do about it."""
     problems = []  # type: List[str]
-    runs = {op: op_def(op) is None or has_cpu_kernel(op) for op in {node.op for node in graph_def.node}}
-    for node in graph_def.node:
+    nodes = [(node.name, node) for node in graph_def.node]
+    for function in graph_def.library.function:
+        nodes += [("{} in the function {}".format(n.name, function.signature.name), n) for n in function.node_def]
+    runs = {op: op_def(op) is None or has_cpu_kernel(op) for op in {node.op for _, node in nodes}}
+    for name, node in nodes:
         for pattern, reason in _REASONS:
             if re.match(pattern + r"\Z", node.op):
-                problems.append("{} ({}): {}".format(node.name, node.op, reason))
+                problems.append("{} ({}): {}".format(name, node.op, reason))
                 break
         else:
             if not runs[node.op]:
                 problems.append(
                     "{} ({}): there is no kernel of it for the CPU, on which parity runs and many servers do".format(
-                        node.name, node.op
+                        name, node.op
                     )
                 )
         if node.op.startswith("FusedBatchNorm") and "Grad" not in node.op and _is_training(node):
             problems.append(
                 "{} ({}): batch norm in training mode, so that an answer depends on the rest of the batch: "
-                "build the graph for inference".format(node.name, node.op)
+                "build the graph for inference".format(name, node.op)
             )
     if problems:
         raise NotServable("the graph is not one to serve", problems)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator, List, Mapping
+from typing import Any, Dict, Iterable, Iterator, List, Mapping
 
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
@@ -26,6 +27,7 @@ class MetaGraph:
     tensorflow: str  # the version that wrote it
     unknown: Mapping[str, str]  # node -> what it says that this TensorFlow does not know; such a node can't be served
     shapes: Mapping[str, Any]  # node -> TensorShapeProtos of its outputs, as the training knew them
+    devices: Mapping[str, str]  # node -> the device that it was pinned to
 
 
 def read_meta_graph(path: Path) -> MetaGraph:
@@ -37,6 +39,7 @@ def read_meta_graph(path: Path) -> MetaGraph:
     meta_graph = _parsed(path)
     produced = {op.name: op for op in meta_graph.meta_info_def.stripped_op_list.op}
     unknown, shapes = {}, {}  # type: Dict[str, str], Dict[str, Any]
+    devices = devices_of(meta_graph.graph_def)
     for node in meta_graph.graph_def.node:
         if "_output_shapes" in node.attr:  # it knows what comes out of a queue, which no shape function does
             shapes[node.name] = list(node.attr["_output_shapes"].list.shape)
@@ -47,7 +50,22 @@ def read_meta_graph(path: Path) -> MetaGraph:
         for name in _take_unknown(node, produced):
             unknown[node.name] = "this TensorFlow's {} has no attribute {!r}".format(node.op, name)
     written_by = meta_graph.meta_info_def.tensorflow_version
-    return MetaGraph(path, meta_graph.graph_def, dict(meta_graph.collection_def), written_by, unknown, shapes)
+    collections = dict(meta_graph.collection_def)
+    return MetaGraph(path, meta_graph.graph_def, collections, written_by, unknown, shapes, devices)
+
+
+def devices_of(graph_def: Any) -> Dict[str, str]:
+    """The devices that nodes are pinned to, those inside of functions too: node -> device."""
+    return {node.name: node.device for node in nodes_of(graph_def) if node.device}
+
+
+def pinned_text(devices: Mapping[str, str], names: Iterable[str]) -> str:
+    """How many of the nodes called `names` are pinned to which device; empty for none."""
+    counts = Counter(devices[name] for name in set(names) if name in devices)
+    return ", ".join(
+        "{} {} pinned to {}".format(count, "node" if count == 1 else "nodes", device)
+        for device, count in sorted(counts.items())
+    )
 
 
 def nodes_of(graph_def: Any) -> Iterator[Any]:

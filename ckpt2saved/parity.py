@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class Report:
     questions: int
     differences: Tuple[Difference, ...]
     loader: str
+    without_batch: Mapping[str, FrozenSet[str]]  # signature -> outputs that had another first dimension than the batch
 
     @property
     def max_abs(self) -> float:
@@ -106,7 +107,17 @@ def compare_files(
             "nothing is published",
             again,
         )
-    return Report(2 * len(asked), tuple(differences), loader)
+    return Report(2 * len(asked), tuple(differences), loader, _without_batch(asked, expected))
+
+
+def _without_batch(asked: Sequence[Question], answers: Sequence[Answers]) -> Dict[str, FrozenSet[str]]:
+    found = {}  # type: Dict[str, FrozenSet[str]]
+    for question, answer in zip(asked, answers):
+        batches = {value.shape[:1] for value in question.inputs.values() if value.shape}
+        if len(batches) == 1:
+            keys = frozenset(key for key, value in answer.items() if value.shape[:1] not in batches)
+            found[question.signature] = found.get(question.signature, frozenset()) | keys
+    return found
 
 
 def answer_all(directory: Path, warmup: Sequence[Question]) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass, replace
-from typing import Any, List, Mapping, Sequence, Tuple
+from typing import AbstractSet, Any, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.appended import append_decoder
-from ckpt2saved.checkpoint import Checkpoint, Weights, choose_weights, restore
+from ckpt2saved.checkpoint import AVERAGE, Checkpoint, Weights, choose_weights, restore
 from ckpt2saved.cutting import completed, cut, import_cut, surroundings
 from ckpt2saved.errors import NotServable, UsageError
 from ckpt2saved.graphs import build_graph
@@ -16,10 +16,10 @@ from ckpt2saved.graphs.function import load_function
 from ckpt2saved.graphs.objects import draw_object
 from ckpt2saved.inference import Edit, to_inference
 from ckpt2saved.lookups import add_filling, fillers
-from ckpt2saved.metagraph import MetaGraph, read_meta_graph
+from ckpt2saved.metagraph import MetaGraph, devices_of, nodes_of, pinned_text, read_meta_graph
 from ckpt2saved.plan import Plan
-from ckpt2saved.roles import OBJECT_GRAPH, with_roles, without_slots
-from ckpt2saved.savedmodel import Asset, ServingGraph, bind_signatures, cut_down, pruned
+from ckpt2saved.roles import OBJECT_GRAPH, has_slots, with_roles, without_slots
+from ckpt2saved.savedmodel import Asset, ServingGraph, bind_signatures, cut_down, node_name, pruned
 from ckpt2saved.signature import FULL, META, ServedModel
 from ckpt2saved.tf1 import tf
 from ckpt2saved.variables import add_restore, graph_variables
@@ -36,6 +36,7 @@ class Network:
     restore_def: Any  # the SaverDef that restores from the checkpoint
     edits: Tuple[Edit, ...]  # what was changed in a training's graph
     remarks: Tuple[str, ...]  # what the user should know of it
+    devices: str  # what was pinned to which device, and is no longer
 
     def fill(self, checkpoint: Checkpoint, session: tf.Session) -> None:
         """Make a session's variables and lookup tables what the checkpoint says."""
@@ -56,6 +57,8 @@ class _Drawn:
     remarks: Tuple[str, ...] = ()
     init_op: str = ""
     assets: Tuple[Asset, ...] = ()
+    devices: Optional[Mapping[str, str]] = None  # node -> device; None: as the graph says
+    updated: FrozenSet[str] = frozenset()  # the variables that an optimizer of the training updates
 
 
 def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
@@ -73,22 +76,60 @@ def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
     restore_def = add_restore(drawn.graph, weights.keys)
     graph_def = drawn.graph.as_graph_def()
     serving = cut_down(ServingGraph(graph_def, served, signature_defs, drawn.init_op, drawn.assets))
-    remarks = drawn.remarks + (_untrained(checkpoint, weights) if from_meta else ())
-    return Network(drawn.graph, drawn.model, weights, serving, restore_def, drawn.edits, remarks)
+    devices, graph = drawn.devices, drawn.graph
+    if devices is None:  # a builder's graph, which is going to be run as well: on whatever there is
+        devices = devices_of(graph_def)
+        graph = _unpinned(graph_def) if devices else graph
+    pinned = pinned_text(devices, [node.name for node in nodes_of(serving.graph_def)])
+    remarks = drawn.remarks + (_untrained(checkpoint, weights, drawn.updated) if from_meta else ())
+    return Network(graph, drawn.model, weights, serving, restore_def, drawn.edits, remarks, pinned)
 
 
-def _untrained(checkpoint: Checkpoint, weights: Weights) -> Tuple[str, ...]:
-    """A tower for validation may have variables of its own that no training ever touched."""
+def _unpinned(graph_def: Any) -> tf.Graph:
+    for node in nodes_of(graph_def):
+        node.device = ""
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(graph_def, name="")
+    return graph
+
+
+def _untrained(checkpoint: Checkpoint, weights: Weights, updated: AbstractSet[str]) -> Tuple[str, ...]:
+    """A tower for validation may have variables of its own that no training ever touched.
+
+    What tells trained variables is that an optimizer keeps slots for them in the checkpoint, or is in the graph and has
+    `updated` them: plain gradient descent keeps none.
+    """
     dtypes = {name: (dtype.name, dtype.size or 0) for name, dtype in checkpoint.dtypes.items()}
-    left = without_slots(sorted(weights.keys.values()), with_roles(checkpoint.shapes, dtypes))
+    names = {re.sub(AVERAGE + r"\Z", "", key): variable for variable, key in weights.keys.items()}
+    roles = with_roles(checkpoint.shapes, dtypes)
+    slotted = has_slots(roles)
+    if not slotted and not updated & set(weights.keys):
+        return ()
+    left = [name for name in without_slots(sorted(names), roles) if names[name] not in updated]
     if not left:
         return ()
     more = " and {} more".format(len(left) - 3) if len(left) > 3 else ""
     return (
-        "no optimizer slots for {}{}, as there are for others: frozen, or of a tower that was never trained?".format(
-            ", ".join(left[:3]), more
+        "{} for {}{}, as there are for others: frozen, or of a tower that was never trained?".format(
+            "no optimizer slots" if slotted else "no updates by an optimizer",
+            ", ".join(left[:3]),
+            more,
         ),
     )
+
+
+def _updated(graph_def: Any) -> FrozenSet[str]:
+    """The variables that an optimizer of the training updates."""
+    nodes = {node.name: node for node in graph_def.node}
+    found = set()  # type: Set[str]
+    for node in graph_def.node:
+        if re.match(r"(Resource)?(Sparse)?Apply[A-Z]\w*\Z", node.op) and node.input:
+            name = node_name(node.input[0])
+            while nodes[name].op in ("Identity", "Switch", "RefSwitch", "Enter", "RefEnter") and nodes[name].input:
+                name = node_name(nodes[name].input[0])
+            found.add(name)
+    return frozenset(found)
 
 
 def _renamed(renames: Sequence[Tuple[str, str]], name: str) -> str:
@@ -159,7 +200,8 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
         tensors.update(decoded)
         remarks += more
     init_op, assets = add_filling(graph, filling)
-    return _Drawn(graph, model, tensors, edits, remarks, init_op, assets)
+    updated = _updated(source.graph_def)
+    return _Drawn(graph, model, tensors, edits, remarks, init_op, assets, source.devices, updated)
 
 
 def _inference(

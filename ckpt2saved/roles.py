@@ -91,12 +91,16 @@ def _role(key: str, shapes: Mapping[str, Tuple[int, ...]], dtype: str) -> Tuple[
     return WEIGHTS, None
 
 
+def has_slots(variables: Sequence[Variable]) -> bool:
+    """Whether an optimizer kept slots for weights."""
+    weights = {variable.name for variable in variables if variable.role == WEIGHTS}
+    return any(variable.role == SLOTS and _base(variable.name) in weights for variable in variables)
+
+
 def without_slots(names: Sequence[str], variables: Sequence[Variable]) -> List[str]:
-    """Those weights among `names` that no optimizer kept a slot for, where it did for others."""
+    """Those weights among `names` that no optimizer kept a slot for."""
     trained = {_base(variable.name) for variable in variables if variable.role == SLOTS}
     weights = {variable.name for variable in variables if variable.role == WEIGHTS}
-    if not trained & weights:
-        return []
     return [name for name in names if name in weights and name not in trained]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, Iterable, Mapping, Set, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Set, Tuple
 
 from ckpt2saved.checkpoint import Checkpoint, Weights, unreadable
 from ckpt2saved.errors import NotServable, SignatureError
@@ -47,11 +47,48 @@ def bind_signatures(model: ServedModel, tensors: Mapping[str, Any], graph: tf.Gr
             for spec in specs:
                 where = "signatures.{}.{}.{}".format(signature.name, side, spec.key)
                 binder.bind(spec, getattr(signature_def, side)[spec.key], where)
+        binder.problems += _clashes(signature.name, signature_def)
+    binder.problems += _other_shapes(model)
     if binder.nameless:
         raise NotServable("{}: it serves tensors that have no name".format(model.source), binder.nameless)
     if binder.problems:
         raise SignatureError("{}: it does not fit the graph".format(model.source), binder.problems)
     return dict(signature_defs)
+
+
+def _clashes(name: str, signature_def: Any) -> List[str]:
+    """Keys that stand for one tensor where a request would fail for it."""
+    problems, fed = [], {}  # type: List[str], Dict[str, str]
+    for key in sorted(signature_def.inputs):
+        tensor = signature_def.inputs[key].name
+        if tensor and fed.setdefault(tensor, key) != key:
+            problems.append(
+                '{}: {} and {} are both {}, and TF Serving would answer every request with "fed more than once": '
+                "leave one of them away".format("signatures.{}.inputs".format(name), fed[tensor], key, tensor)
+            )
+    for key in sorted(signature_def.outputs):
+        tensor = signature_def.outputs[key].name
+        if tensor in fed:
+            problems.append(
+                "signatures.{}.outputs.{}: {} is the input {} itself, and TF Serving would answer every request with "
+                '"is both fed and fetched": leave it away, or take a tensor behind it'.format(
+                    name, key, tensor, fed[tensor]
+                )
+            )
+    return problems
+
+
+def _other_shapes(model: ServedModel) -> List[str]:
+    """Inputs of several signatures that are one tensor, which has one shape."""
+    problems, first = [], {}  # type: List[str], Dict[str, Tuple[str, Any]]
+    for signature in model.signatures:
+        for spec in signature.inputs:
+            where = "signatures.{}.inputs.{}".format(signature.name, spec.key)
+            sizes = spec.shape and tuple(size if isinstance(size, int) else None for size in spec.shape)
+            other, found = first.setdefault(spec.tensor, (where, sizes))
+            if found != sizes:
+                problems.append("{}: {} has another shape as {}".format(where, spec.tensor, other))
+    return problems
 
 
 class _Binder:
@@ -162,7 +199,10 @@ def take_functions(library: Any, graph_def: Any) -> None:
                 ahead.extend(functions[gradients[name].gradient_func].node_def)
     for name in functions:
         if name in called:
-            graph_def.library.function.add().CopyFrom(functions[name])
+            function = graph_def.library.function.add()
+            function.CopyFrom(functions[name])
+            for node in function.node_def:
+                node.device = ""
             if name in gradients:
                 graph_def.library.gradient.add().CopyFrom(gradients[name])
 

@@ -6,11 +6,11 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator, List, Sequence, Tuple
+from typing import Any, Collection, Iterator, List, Mapping, Sequence, Tuple
 
 from ckpt2saved.errors import ServingError
 from ckpt2saved.inspection.saved import parse_saved_model, read_saved_model
-from ckpt2saved.serving.batching import DEFAULT_SIGNATURE, keys_without_batch
+from ckpt2saved.serving.batching import DEFAULT_SIGNATURE, keys_without_batch, without_batch_text
 from ckpt2saved.serving.saved_signatures import read_signatures
 from ckpt2saved.serving.warmup_file import MOST_RECORDS, WARMUP_FILE, BrokenWarmup, read_warmup_requests
 from ckpt2saved.tf1 import op_def, tf
@@ -67,8 +67,11 @@ def check_name(directory: Path) -> Findings:
     return Findings((), ())
 
 
-def check_content(directory: Path) -> Findings:
-    """What is in a SavedModel's files, which are all there; raises CheckpointError for one that can't be parsed."""
+def check_content(directory: Path, seen: Mapping[str, Collection[str]] = {}) -> Findings:
+    """What is in a SavedModel's files, which are all there; raises CheckpointError for one that can't be parsed.
+
+    `seen` are the outputs of each signature that answered with another first dimension than the batch.
+    """
     problems, notes = [], []  # type: List[str], List[str]
     if (directory / "export.meta").exists():
         problems.append(
@@ -93,7 +96,7 @@ def check_content(directory: Path) -> Findings:
             text = "{}: the method name is {!r}, and TF Serving up to 2.3 answers only {}"
             problems.append(text.format(signature.name, signature.method, _METHODS[0]))
     if (directory / "saved_model.pb").is_file():
-        notes += batching_notes(directory)
+        notes += batching_notes(directory, seen)
     return Findings(tuple(problems), tuple(notes))
 
 
@@ -109,13 +112,13 @@ def _check_warmup(directory: Path, problems: List[str], notes: List[str]) -> Non
             problems.append("{}: {} requests, and TF Serving takes {} at most".format(WARMUP_FILE, count, MOST_RECORDS))
 
 
-def batching_notes(directory: Path) -> List[str]:
+def batching_notes(directory: Path, seen: Mapping[str, Collection[str]] = {}) -> List[str]:
     """A line for each signature whose answers batching would break."""
     notes = []
     for name, signature in read_signatures(directory).items():
-        keys = ", ".join(keys_without_batch(signature))
-        if keys and not name.startswith("__"):
-            notes.append("{}: not for a server with --enable_batching: {}".format(name, keys))
+        text = without_batch_text(keys_without_batch(signature, seen.get(name, ())))
+        if text and not name.startswith("__"):
+            notes.append("{}: {}".format(name, text))
     return notes
 
 

@@ -27,6 +27,8 @@ DTYPES = (
 
 _SURGERY = ("set", "map", "keep_training_ops", "weights", "decode")  # what is done to a graph
 
+_RESERVED = "__saved_model_"  # of the signatures that say how to initialise a SavedModel
+
 _DEEPEST = 50  # mappings and lists inside one another; far below what the YAML reader's recursion can take
 _LARGEST_SIZE = 2**63 - 1
 # Tags that may be written out; !!binary for an image's bytes among the parity inputs. The rest are refused unread.
@@ -331,6 +333,8 @@ class _Reader:
 
     def signature(self, name: str, node: yaml.Node) -> Signature:
         where = "signatures." + name
+        if name.startswith(_RESERVED):
+            self.problem(node, where, "names that begin with {} are TensorFlow's own".format(_RESERVED))
         parts = self.mapping(node, where, required=("inputs", "outputs"))
         sides = []
         for side in ("inputs", "outputs"):

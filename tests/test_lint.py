@@ -35,6 +35,30 @@ def gpu_only(x):
     return tf.raw_ops.CudnnRNN(input=x[0], input_h=x[0], input_c=x[0], params=tf.ones([9]), name="rnn")
 
 
+def from_a_stage(x):
+    return tf.raw_ops.Unstage(dtypes=[tf.float32], name="unstaged")
+
+
+def sampled(x):
+    return tf.random.uniform_candidate_sampler(tf.cast(x[:, 0, 0, :1], tf.int64), 1, 1, True, 3, name="sampler")
+
+
+def cropped(x):
+    return tf.image.sample_distorted_bounding_box(
+        [9, 9, 3], [[[0.0, 0.0, 1.0, 1.0]]], min_object_covered=0.1, name="crop"
+    )
+
+
+def random_in_a_function(x):
+    from tensorflow.python.framework.function import Defun
+
+    @Defun(tf.float32, func_name="noisy")
+    def noisy(value):
+        return value + tf.random_uniform([], name="noise")
+
+    return noisy(x)
+
+
 def training_batch_norm(x):
     ones = tf.ones([3])
     return tf.nn.fused_batch_norm(x, ones, ones, is_training=True, name="norm")[0]
@@ -48,6 +72,10 @@ def training_batch_norm(x):
         (queue, "taken (QueueDequeueV2)", "it feeds from an input pipeline"),
         (iterator, "next (IteratorGetNext)", "it feeds from an input pipeline"),
         (file_name, "read (ReadFile)", "it takes the name of a file"),
+        (from_a_stage, "unstaged (Unstage)", "it feeds from an input pipeline"),
+        (sampled, "sampler (UniformCandidateSampler)", "it is random"),
+        (cropped, "crop", "it is random"),
+        (random_in_a_function, "noise/RandomUniform in the function noisy (RandomUniform)", "it is random"),
         (gpu_only, "rnn (CudnnRNN)", "there is no kernel of it for the CPU"),
         (training_batch_norm, "norm (FusedBatchNorm", "batch norm in training mode"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import numpy as np
@@ -63,6 +64,17 @@ def test_a_function_of_ones_own(run, tmp_path, module, kernel):
     nodes = saved_model.meta_graphs[0].graph_def.node
     assert "Enter" in {node.op for node in nodes}
     assert not [node.name for node in nodes if "debug_name" in node.attr]
+
+
+def test_ones_own_function_may_pin_to_a_gpu(run, tmp_path, module, kernel):
+    """Where the export runs there need not be one, nor where it is served."""
+    pinned = GRAPH.replace("    kernel =", '    with tf.device("/device:GPU:0"):\n        kernel =')
+    module.write_text(pinned)
+    prefix = write_checkpoint(tmp_path / "model", {"conv/w": kernel})
+    arguments = ["--graph", "my_network:build", "--checkpoint", prefix, "--input", "images", "--output", "features"]
+    result = exported(run, tmp_path, module, *arguments)
+    assert result.exit_code == 0, result.output
+    assert re.search("devices     [0-9]+ nodes? pinned to /device:GPU:0; cleared", result.output)
 
 
 def test_their_exceptions_are_theirs(run, tmp_path, module, kernel):

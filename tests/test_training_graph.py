@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 from conftest import write_checkpoint
 
 from ckpt2saved import cc_loader, ctc
+from ckpt2saved.errors import NotServable
 from ckpt2saved.savedmodel import read_signature_defs
 from ckpt2saved.tf1 import SavedModel, tf, v1_control_flow
 
@@ -451,6 +453,128 @@ def test_what_no_optimizer_touched_is_noted(run, tmp_path):
         "note        no optimizer slots for validation/weights, as there are for others: frozen, or of" in result.output
     )
     assert "no optimizer slots" not in run("export", *arguments, "--output", "net/logits").output
+
+
+@pytest.mark.parametrize("weights", [[], ["--weights", "ema"]])
+def test_of_two_towers_the_untrained_one_is_told_by_the_graph(run, tmp_path, weights):
+    """Plain gradient descent keeps no slots: the training's own updates say what was trained."""
+
+    def build():
+        images = tf.placeholder(tf.float32, [None, HEIGHT, None, 1], name="images")
+        with tf.variable_scope("net"):
+            logits = features(images)
+        shared = tf.reduce_max(tf.get_default_graph().get_tensor_by_name("net/Relu:0"), 1)
+        own = [tf.get_variable("val/" + name, shape) for name, shape in (("matrix", [4, CLASSES]), ("bias", [CLASSES]))]
+        tf.add(tf.tensordot(shared, own[0], 1), own[1], name="validated")
+        trained = tf.trainable_variables("net")
+        averages = tf.train.ExponentialMovingAverage(0.5)
+        with tf.control_dependencies([tf.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_sum(logits))]):
+            averages.apply(tf.trainable_variables() if weights else trained[:0])
+
+    prefix = trained(tmp_path, build)
+    arguments = ["--checkpoint", prefix, "--input", "images", "-o", tmp_path / "m", *weights]
+    result = run("export", *arguments, "--output", "validated")
+    assert result.exit_code == 0, result.output
+    assert (
+        "note        no updates by an optimizer for val/bias, val/matrix, as there are for others: frozen, or of a tower "
+        "that was never trained?" in result.output
+    )
+    assert "no updates by" not in run("export", *arguments, "--output", "net/logits").output
+
+
+def test_devices_are_cleared_and_said(run, tmp_path):
+    """A graph of several GPUs is served on any machine; the usual script's is refused by a server without them."""
+
+    def build():
+        images = tf.placeholder(tf.float32, [None, HEIGHT, None, 1], name="images")
+        with tf.device("/device:GPU:0"):
+            logits = features(images)
+        with tf.device("/device:GPU:1"):
+            tf.nn.softmax(logits, name="probabilities")
+
+    with tf.Graph().as_default() as graph:
+        build()
+        values = {v.op.name: np.ones(v.shape.as_list(), "float32") for v in tf.global_variables()}
+        prefix = write_checkpoint(tmp_path / "model", values)
+        graph_def = graph.as_graph_def()
+        meta = tf.train.export_meta_graph(str(tmp_path / "model.meta"), graph_def=graph_def)
+    naive = tmp_path / "naive"
+    meta.meta_info_def.tags.append("serve")
+    saved_model = SavedModel(saved_model_schema_version=1, meta_graphs=[meta])
+    naive.mkdir()
+    (naive / "saved_model.pb").write_bytes(saved_model.SerializeToString())
+    with pytest.raises(NotServable, match="Cannot assign a device for operation"):
+        with cc_loader.loaded(cc_loader.find_library(), naive) as loaded:
+            loaded.run(["probabilities:0"], {"images:0": lines()})
+    arguments = ["--checkpoint", prefix, "--input", "images", "--output", "probabilities", "-o", tmp_path / "m"]
+    result = run("export", *arguments)
+    assert result.exit_code == 0, result.output
+    said = re.search(
+        r"devices     (\d+) nodes pinned to /device:GPU:0, 1 node pinned to /device:GPU:1; cleared", result.output
+    )
+    assert said and int(said.group(1)) > 5, result.output
+    text = " ".join(run("inspect", prefix).output.split())
+    assert "1 node pinned to /device:GPU:1, which export clears" in text
+    text = " ".join(run("inspect", naive).output.split())
+    assert "/device:GPU:1: a server that has no such device can't load the graph; export it again" in text
+    assert "pinned" not in run("inspect", tmp_path / "m").output
+
+
+@pytest.mark.parametrize(
+    "arguments, code, said",
+    [
+        (
+            ["--input", "a=images", "--input", "b=images", "--output", "logits"],
+            1,
+            "signatures.serving_default.inputs: a and b are both images:0, and TF Serving would answer every request "
+            'with "fed more than once"',
+        ),
+        (
+            ["--input", "images", "--output", "logits", "--output", "same=images"],
+            1,
+            "signatures.serving_default.outputs.same: images:0 is the input images itself, and TF Serving would answer "
+            'every request with "is both fed and fetched"',
+        ),
+        (
+            ["--input", "images", "--output", "output_values=logits", "--decode", "logits"],
+            2,
+            "--output output_values: this name is given twice",
+        ),
+        (
+            ["--input", "images", "--output", "logits", "--map", "^logits/.*=logits/biases"],
+            2,
+            "logits/biases: logits/biases and logits/weights would read it",
+        ),
+    ],
+)
+def test_names_that_clash_are_refused(run, tmp_path, prefix, arguments, code, said):
+    """Two names for one tensor, or two variables under one name."""
+    result = run("export", "--checkpoint", prefix, *arguments, "-o", tmp_path / "m")
+    assert result.exit_code == code, result.output
+    assert said in result.output, result.output
+    feeds = {"images:0": lines(1), "images": lines(2)}
+    if "a=images" in arguments or "same=images" in arguments:  # what would have been served
+        run("export", "--checkpoint", prefix, "--input", "images", "--output", "logits", "-o", tmp_path / "n")
+        with cc_loader.loaded(cc_loader.find_library(), tmp_path / "n" / "1") as loaded:
+            with pytest.raises(NotServable, match="fed more than once"):
+                loaded.run(["logits:0"], feeds)
+            with pytest.raises(NotServable, match="is both fed and fetched"):
+                loaded.run(["logits:0", "images:0"], {"images:0": lines()})
+
+
+def test_outputs_without_the_batch_in_front_are_noted(run, tmp_path, prefix):
+    """At export by what was answered, in inspect by what is known of the graph or stands in the signature."""
+    arguments = ["--checkpoint", prefix, "--input", "images", "--input", "lengths", "-o", tmp_path / "m"]
+    result = run("export", *arguments, "--output", "logits", *SPARSE)
+    assert result.exit_code == 0, result.output
+    note = "not for a server with --enable_batching: "
+    assert "note        serving_default: {}indices, logits, values\n".format(note) in result.output
+    text = " ".join(run("inspect", prefix).output.split())
+    assert note + "output_indices, output_values, output_shape, logits" in text
+    text = " ".join(run("inspect", tmp_path / "m").output.split())
+    assert "serving_default: {}indices".format(note) in text
+    decoded = run("export", *arguments[:4], "--decode", "logits", "-o", tmp_path / "d")
+    assert "dense: not for" not in decoded.output and "serving_default: not for" in decoded.output
 
 
 def test_no_meta_is_said(run, tmp_path, prefix):

@@ -102,6 +102,8 @@ def _print_findings(console: Console, graph: GraphReport) -> None:
         print_labelled(
             console, "tower", text + (" (proposed)" if number == 0 else ""), "yellow" if tower.untrained else ""
         )
+    for note in graph.notes:
+        print_labelled(console, "note", note)
     for problem in graph.problems[:_MOST]:
         print_labelled(console, "problem", problem, "red")
     if len(graph.problems) > _MOST:
@@ -168,6 +170,8 @@ def _print_saved_model(console: Console, found: Any) -> None:
         print_labelled(console, "tables", _some(found.tables, 3))
     for problem in found.problems:
         print_labelled(console, "problem", problem, "red")
+    for note in found.notes:
+        print_labelled(console, "note", note)
     if found.variables:
         _print_roles(console, found.variables)
     base = found.directory.parent if parse_version(found.directory.name) is not None else "BASE"

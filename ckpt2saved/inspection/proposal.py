@@ -123,6 +123,13 @@ def _output_sizes(output: Output, open_batch: Optional[int]) -> Optional[Sizes]:
     return tuple(sizes)
 
 
+def outputs_without_batch(proposal: Proposal) -> List[str]:
+    """The keys of the outputs whose first dimension is known to be something else than the batch."""
+    batches = ("batch", "rows", proposal.batch)  # of rows nothing is known
+    known = [spec for spec in proposal.outputs if spec.sizes is not None]
+    return [spec.key for spec in known if not spec.sizes or spec.sizes[0] not in batches]
+
+
 def _apart(specs: Sequence[Spec]) -> List[Spec]:
     taken = {}  # type: Dict[str, int]
     found = []  # type: List[Spec]

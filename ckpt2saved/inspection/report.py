@@ -13,12 +13,13 @@ from ckpt2saved.inspection import outputs as ends
 from ckpt2saved.inspection.dataflow import read_dataflow
 from ckpt2saved.inspection.inputs import Input, find_inputs
 from ckpt2saved.inspection.network import RANDOM, Network
-from ckpt2saved.inspection.proposal import Proposal, command_line, propose
+from ckpt2saved.inspection.proposal import Proposal, command_line, outputs_without_batch, propose
 from ckpt2saved.inspection.subject import Subject
 from ckpt2saved.inspection.towers import Tower, find_towers, shared_variables
 from ckpt2saved.inspection.training import Switch, TrainingOps, find_switches, find_training_ops
 from ckpt2saved.lint import check_servable
-from ckpt2saved.metagraph import MetaGraph, read_meta_graph
+from ckpt2saved.metagraph import MetaGraph, pinned_text, read_meta_graph
+from ckpt2saved.serving.batching import without_batch_text
 from ckpt2saved.tf1 import tf
 
 _HEADS = ("probabilities", "boxes", "scores")
@@ -56,6 +57,7 @@ class GraphReport:
     labels: Tuple[str, ...]  # what only the loss needs
     proposal: Optional[Proposal]
     problems: Tuple[str, ...]
+    notes: Tuple[str, ...]  # what the export will see to, or not be able to change
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,15 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
         tuple(t.name for t in network.labels if network.flow.consumers(t.name)),
         proposal,
         tuple(_problems(meta_graph, network, reached, inputs, switches)),
+        tuple(_notes(meta_graph, proposal, reached)),
     )
+
+
+def _notes(meta_graph: MetaGraph, proposal: Optional[Proposal], reached: Any) -> List[str]:
+    pinned = pinned_text(meta_graph.devices, reached)
+    notes = ["{}, which export clears".format(pinned)] if pinned else []
+    text = without_batch_text(outputs_without_batch(proposal)) if proposal else ""
+    return notes + ([text] if text else [])
 
 
 def _choice_of_weights(network: Network, wanted: Sequence[str], fit: _Fit) -> List[str]:

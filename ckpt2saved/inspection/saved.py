@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
@@ -15,7 +16,10 @@ from ckpt2saved.checkpoint_files import find_checkpoint
 from ckpt2saved.errors import CheckpointError, NotServable
 from ckpt2saved.inspection.dataflow import Dataflow
 from ckpt2saved.lint import check_servable
+from ckpt2saved.metagraph import devices_of, nodes_of, pinned_text
 from ckpt2saved.savedmodel import node_name, pruned
+from ckpt2saved.serving.batching import keys_without_batch, without_batch_text
+from ckpt2saved.serving.saved_signatures import SavedSignature, SavedTensor
 from ckpt2saved.tf1 import SavedModel, op_def, tf
 from ckpt2saved.versions import read_provenance
 from ckpt2saved.versions.health import content_problems
@@ -55,6 +59,7 @@ class SavedModelReport:
     variables: Tuple[roles.Variable, ...]
     provenance: Optional[Mapping[str, Any]]
     problems: Tuple[str, ...]
+    notes: Tuple[str, ...]
 
 
 def read_saved_model(directory: Path) -> SavedModelReport:
@@ -72,6 +77,9 @@ def read_saved_model(directory: Path) -> SavedModelReport:
         _signature(name, d) for name, d in sorted(meta_graph.signature_def.items()) if not name.startswith("__")
     )
     problems += _signature_problems(signatures)
+    pinned = pinned_text(_accelerators(meta_graph.graph_def), [node.name for node in nodes_of(meta_graph.graph_def)])
+    if pinned:
+        pinned += ": a server that has no such device can't load the graph; export it again"
     try:
         check_servable(tf.GraphDef(node=nodes))
     except NotServable as error:
@@ -87,6 +95,7 @@ def read_saved_model(directory: Path) -> SavedModelReport:
         tuple(_variables(directory)),
         read_provenance(directory),
         tuple(problems),
+        tuple(note for note in [pinned] + [_batching_note(signature) for signature in signatures] if note),
     )
 
 
@@ -98,6 +107,23 @@ def _dangling(graph_def: Any) -> List[str]:
         for source in node.input
         if node_name(source) not in there
     ]
+
+
+def _accelerators(graph_def: Any) -> Dict[str, str]:
+    """The nodes that only an accelerator, or another machine, may run."""
+    own = re.compile(r"/?(job:localhost|replica:0|task:0|device:cpu:0|cpu:0|/)*\Z", re.IGNORECASE)
+    return {name: device for name, device in devices_of(graph_def).items() if not own.match(device)}
+
+
+def _batching_note(signature: ServedSignature) -> str:
+    sides = [tuple(_saved_tensor(served) for served in side) for side in (signature.inputs, signature.outputs)]
+    text = without_batch_text(keys_without_batch(SavedSignature(signature.name, *sides)))
+    return "{}: {}".format(signature.name, text) if text else ""
+
+
+def _saved_tensor(served: Served) -> SavedTensor:
+    sizes = None if served.shape is None else tuple(-1 if size is None else size for size in served.shape)
+    return SavedTensor(served.key, served.tensor, served.dtype == "int64", sizes)
 
 
 def _served_nodes(meta_graph: Any) -> List[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Collection, Dict, List, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.serving.models import Model
@@ -64,9 +64,15 @@ def batching_problems(signature: SavedSignature) -> Tuple[str, ...]:
     return tuple(problems)
 
 
-def keys_without_batch(signature: SavedSignature) -> Tuple[str, ...]:
-    """The inputs and outputs whose first dimension can't be the batch, by their keys."""
-    return tuple(tensor.key for tensor in signature.inputs + signature.outputs if _problem(tensor))
+def keys_without_batch(signature: SavedSignature, seen: Collection[str] = ()) -> Tuple[str, ...]:
+    """The inputs and outputs whose first dimension can't be the batch, or was `seen` to be another, by their keys."""
+    outputs = [tensor.key for tensor in signature.outputs if _problem(tensor) or tensor.key in seen]
+    return tuple([tensor.key for tensor in signature.inputs if _problem(tensor)] + outputs)
+
+
+def without_batch_text(keys: Sequence[str]) -> str:
+    """What such a signature is not for; empty where there are no such `keys`."""
+    return "not for a server with --enable_batching: {}".format(", ".join(keys)) if keys else ""
 
 
 def _problem(tensor: SavedTensor) -> Optional[str]:
