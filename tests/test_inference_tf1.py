@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_inference import SIZES, Built, answer, check, refused, variable
+from test_inference import BATCH, RANDOM, SIZES, Built, answer, check, refused, variable
 
 from ckpt2saved.tf1 import tf
 
@@ -199,12 +199,13 @@ def test_batch_renorm_is_refused():
     refused(
         lambda x: tf.layers.batch_normalization(x, training=True, renorm=True, fused=False, name="bn"),
         "batch norm on the statistics of the batch",
+        wrong=BATCH,
     )
 
 
 def test_alpha_dropout_is_refused():
     """What it drops it does not set to 0."""
-    refused(lambda x: layers_alpha(x), "random numbers that are no dropout")
+    refused(lambda x: layers_alpha(x), "random numbers that are no dropout", wrong=RANDOM)
 
 
 def layers_alpha(x):
