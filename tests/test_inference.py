@@ -139,11 +139,11 @@ def would_serve(train, wrong, feeds=None, **built):
         assert np.abs(first - right).max() > 1e-2, "the naive export would do"
 
 
-def refused(train, *messages, wrong, feeds=None, pinned=None, without=(), **built):
+def refused(train, *messages, wrong, feeds=None, pinned=None, without=(), inputs=("x:0",), **built):
     """`train` is refused, each message is among the reasons, and served as it is it would have been `wrong`."""
     would_serve(train, wrong, feeds, **built)
     with pytest.raises(NotServable) as caught:
-        Built(train, **built).inference(pinned, without)
+        Built(train, **built).inference(pinned, without, inputs)
     for message in messages:
         assert any(re.search(message, problem) for problem in caught.value.problems), str(caught.value)
     return caught.value.problems
@@ -963,6 +963,65 @@ def test_an_update_that_is_no_average_is_refused():
         return y
 
     refused(train, r"bn/fused .*assigns something made from it that is no moving average", wrong=BATCH)
+
+
+def last_batch(x):
+    gamma, beta, mean, variance = norm_variables()
+    y, batch_mean, batch_variance = tf.nn.fused_batch_norm(x, gamma, beta, name="bn/fused")
+    tf.assign(mean, batch_mean), tf.assign(variance, batch_variance)
+    return y
+
+
+def several_candidates(x):
+    gamma, beta, _, _ = norm_variables()
+    [variable("bn/" + name) for name in ("pop_mean", "pop_var")]
+    return tf.nn.fused_batch_norm(x, gamma, beta, name="bn/fused")[0]
+
+
+def two_averages(x):
+    gamma, beta, mean, variance = norm_variables()
+    y, batch_mean, batch_variance = tf.nn.fused_batch_norm(x, gamma, beta, name="bn/fused")
+    update(mean, batch_mean), update(variance, batch_variance), update(variable("bn/slow"), batch_mean, 0.999)
+    return y
+
+
+def loop_in_a_loop(x):
+    gamma, beta, _, _ = norm_variables()
+
+    def normed(i, y):
+        return i + 1, tf.nn.fused_batch_norm(y * 1.5 + 1, gamma, beta, name="bn/fused")[0]
+
+    def step(i, y):
+        return i + 1, tf.tanh(tf.while_loop(lambda i, _: i < 2, normed, [0, y])[1])
+
+    return tf.while_loop(lambda i, _: i < 2, step, [0, x])[1]
+
+
+@pytest.mark.parametrize(
+    "build, message",
+    [
+        (last_batch, "assigns something made from it that is no moving average"),
+        (several_candidates, "several could: bn/moving_mean, bn/moving_variance and bn/pop_mean, bn/pop_var"),
+        (
+            two_averages,
+            "the moving averages of its mean are bn/moving_mean, bn/slow, of its variance bn/moving_variance",
+        ),
+        (loop_in_a_loop, "it is inside of a loop in a loop"),
+    ],
+)
+def test_averages_that_are_not_sure_are_refused(build, message):
+    """Of the last batch, two of a kind, or where no average can be put."""
+    refused(build, "batch norm on the statistics of the batch.*" + message, wrong=BATCH)
+    would_serve(build, inference_norm)
+
+
+def test_an_input_that_is_set_is_refused():
+    """A request's value would be thrown away."""
+
+    def train(x):
+        return x * tf.placeholder(tf.float32, [], name="scale")
+
+    refused(train, "--set scale: scale is an input too", wrong=FAILS, pinned={"scale": 2.0}, inputs=["x:0", "scale:0"])
 
 
 def standardised(x):

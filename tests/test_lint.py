@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+
+import numpy as np
 import pytest
 from conftest import crnn_shapes, ctpn_shapes
 
@@ -40,12 +43,12 @@ def from_a_stage(x):
 
 
 def sampled(x):
-    return tf.random.uniform_candidate_sampler(tf.cast(x[:, 0, 0, :1], tf.int64), 1, 1, True, 3, name="sampler")
+    return tf.random.uniform_candidate_sampler(tf.cast(x[:, 0, 0, :1], tf.int64), 1, 4, True, 999, name="sampler")
 
 
 def cropped(x):
     return tf.image.sample_distorted_bounding_box(
-        [9, 9, 3], [[[0.0, 0.0, 1.0, 1.0]]], min_object_covered=0.1, name="crop"
+        [999, 999, 3], [[[0.0, 0.0, 1.0, 1.0]]], min_object_covered=0.1, name="crop"
     )
 
 
@@ -64,29 +67,52 @@ def training_batch_norm(x):
     return tf.nn.fused_batch_norm(x, ones, ones, is_training=True, name="norm")[0]
 
 
+RANDOM, BATCH = "other answers each time", "the rest of the batch"
+
+
 @pytest.mark.parametrize(
-    "build, node, reason",
+    "build, node, reason, served",
     [
-        (python_call, "call (PyFunc)", "it calls Python, and the server has none"),
-        (dropout, "dropout/random_uniform/RandomUniform (RandomUniform)", "it is random (dropout?)"),
-        (queue, "taken (QueueDequeueV2)", "it feeds from an input pipeline"),
-        (iterator, "next (IteratorGetNext)", "it feeds from an input pipeline"),
-        (file_name, "read (ReadFile)", "it takes the name of a file"),
-        (from_a_stage, "unstaged (Unstage)", "it feeds from an input pipeline"),
-        (sampled, "sampler (UniformCandidateSampler)", "it is random"),
-        (cropped, "crop", "it is random"),
-        (random_in_a_function, "noise/RandomUniform in the function noisy (RandomUniform)", "it is random"),
-        (gpu_only, "rnn (CudnnRNN)", "there is no kernel of it for the CPU"),
-        (training_batch_norm, "norm (FusedBatchNorm", "batch norm in training mode"),
+        (python_call, "call (PyFunc)", "it calls Python, and the server has none", tf.errors.OpError),
+        (dropout, "dropout/random_uniform/RandomUniform (RandomUniform)", "it is random (dropout?)", RANDOM),
+        (queue, "taken (QueueDequeueV2)", "it feeds from an input pipeline", tf.errors.DeadlineExceededError),
+        (iterator, "next (IteratorGetNext)", "it feeds from an input pipeline", tf.errors.OutOfRangeError),
+        (file_name, "read (ReadFile)", "it takes the name of a file", tf.errors.NotFoundError),
+        (from_a_stage, "unstaged (Unstage)", "it feeds from an input pipeline", None),  # waits for ever
+        (sampled, "sampler (UniformCandidateSampler)", "it is random", RANDOM),
+        (cropped, "crop", "it is random", RANDOM),
+        (random_in_a_function, "noise/RandomUniform in the function noisy (RandomUniform)", "it is random", RANDOM),
+        (gpu_only, "rnn (CudnnRNN)", "there is no kernel of it for the CPU", tf.errors.InvalidArgumentError),
+        (training_batch_norm, "norm (FusedBatchNorm", "batch norm in training mode", BATCH),
     ],
 )
-def test_what_cant_be_served_is_refused(build, node, reason):
-    """The node, its op, why, and what to do."""
+def test_what_cant_be_served_is_refused(build, node, reason, served):
+    """The node, its op, why, and what to do; and what a server would have answered without that."""
     with tf.Graph().as_default() as graph, pytest.raises(NotServable) as caught:
-        build(tf.placeholder(tf.float32, [None, 2, 2, 3]))
+        made = build(tf.placeholder(tf.float32, [None, 2, 2, 3], name="x"))
+        name = (made[0] if isinstance(made, (list, tuple)) else made).name
         check_servable(graph.as_graph_def())
     assert any(problem.startswith(node) and reason in problem for problem in caught.value.problems), str(caught.value)
     assert caught.value.exit_code == 3
+    graph_def = graph.as_graph_def()
+    del graph, made
+    gc.collect()  # with them goes the Python function, which no server has
+    if served in (RANDOM, BATCH):
+        first, second, alone = answers(graph_def, name)
+        differs = first != second if served == RANDOM else abs(first[0] - alone[0]) > 0.01
+        assert np.any(differs), "the naive export would do"
+    elif served:
+        with pytest.raises(served):
+            answers(graph_def, name)
+
+
+def answers(graph_def, name):
+    """What a graph as it is answers to a request, to the same again, and to its first item alone."""
+    x = np.random.RandomState(0).uniform(0, 1, [4, 2, 2, 3])
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.import_graph_def(graph_def, name="")
+        soon = tf.RunOptions(timeout_in_ms=300)
+        return [session.run(name, {"x:0": asked}, options=soon) for asked in (x, x, x[:1])]
 
 
 @pytest.mark.parametrize("builder, shapes", [("crnn", crnn_shapes()), ("ctpn", ctpn_shapes())])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import crnn_shapes
 
+from ckpt2saved import cc_loader
 from ckpt2saved.checkpoint import choose_weights, open_checkpoint
 from ckpt2saved.checkpoint_files import find_checkpoint
 from ckpt2saved.errors import NotServable, SignatureError
@@ -179,6 +181,21 @@ def test_a_sparse_tensor_is_refused_with_the_way_out():
     (problem,) = caught.value.problems
     assert problem.startswith("signatures.serving_default.outputs.decoded: 'decoded' is a SparseTensor")
     assert problem.endswith("serve its indices, values and dense_shape")
+
+
+def test_a_sparse_tensor_bound_whole_fails_every_request(tmp_path):
+    """What is refused, as SavedModelBuilder writes it without a word: no name, so that the server looks for ":0"."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.placeholder(tf.float32, [None, 4], name="x")
+        sparse = tf.SparseTensor(tf.where(x > 0), tf.boolean_mask(x, x > 0), tf.shape(x, out_type=tf.int64))
+        builder = tf.saved_model.Builder(str(tmp_path / "naive"))
+        signature = tf.saved_model.predict_signature_def({"x": x}, {"decoded": sparse})
+        builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature})
+        builder.save()
+    name = read_signature_defs(tmp_path / "naive")["serving_default"].outputs["decoded"].name
+    with cc_loader.loaded(cc_loader.find_library(), tmp_path / "naive") as loaded:
+        with pytest.raises(NotServable, match="Tensor , specified in a signature, is not in the SavedModel's graph"):
+            loaded.run([name], {"x:0": np.ones([1, 4], "float32")})
 
 
 def test_any_tensor_of_the_graph_can_be_served():

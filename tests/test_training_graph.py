@@ -177,6 +177,8 @@ def test_a_batch_that_is_wired_in_is_named(run, tmp_path):
     result = run("export", *opened)
     assert result.exit_code == 1
     assert "a size from training stands in it" in result.output and "'concat" in result.output.replace("{{node ", "'")
+    with pytest.raises((ValueError, tf.errors.OpError)):  # what clients would have run into
+        of_training(prefix, "logits:0", images=lines(3))
     fixed = [argument.replace("batch,", "4,") for argument in map(str, opened)]
     assert run("export", *fixed).exit_code == 0
     found = asked(tmp_path / "m" / "1", images=lines(4))
@@ -255,6 +257,8 @@ def test_renamed_variables_are_found_by_a_map(run, tmp_path, prefix):
     assert result.exit_code == 0, result.output
     found = asked(tmp_path / "m" / "1", image=lines(), steps=np.array([12, 12], "int32"))
     np.testing.assert_allclose(found["logits"], of_training(prefix, "logits:0", images=lines()), atol=1e-5)
+    with tf.Graph().as_default(), tf.Session() as session, pytest.raises(tf.errors.NotFoundError):
+        tf.train.import_meta_graph(prefix + ".meta").restore(session, str(renamed))  # what the usual script says
     scoped = write_checkpoint(tmp_path / "scoped", {"net/" + old: reader.get_tensor(old) for old in names})
     result = run("export", "--graph", prefix + ".meta", "--checkpoint", scoped, *CRNN, "-o", tmp_path / "s")
     assert "--map '^=net/' finds 3 of them" in result.output
@@ -334,6 +338,32 @@ def test_lookup_files_of_one_name_are_kept_apart(run, tmp_path):
     for letters, texts in zip(("abcdef", "uvwxyz", "abcdef"), found):
         np.testing.assert_array_equal(texts.astype("U"), np.array(list(letters))[best])
     assert sorted(file.name for file in (tmp_path / "m/1/assets").iterdir()) == ["charset.txt", "charset_2.txt"]
+
+
+def test_a_table_that_is_filled_by_hand_is_refused(run, tmp_path):
+    """What a training script puts into it is in no file; elsewhere it is empty."""
+
+    def build():
+        images = tf.placeholder(tf.float32, [None, HEIGHT, None, 1], name="images")
+        best = tf.argmax(features(images), 2)
+        table = tf.raw_ops.MutableHashTableV2(key_dtype=tf.int64, value_dtype=tf.int64, name="table")
+        found = tf.raw_ops.LookupTableFindV2(table_handle=table, keys=best, default_value=np.int64(-1))
+        tf.identity(found, name="found")
+        return tf.reduce_sum(images * tf.get_variable("scale", []))
+
+    prefix = trained(tmp_path, build)
+    result = run("export", "--checkpoint", prefix, "--input", "images", "--output", "found", "-o", tmp_path / "m")
+    assert result.exit_code == 3, result.output
+    assert "table (MutableHashTableV2): nothing in the graph fills this lookup table" in result.output
+    assert (of_training(prefix, "found:0", images=lines()) == -1).all()
+
+
+def test_without_the_other_input_nothing_answers(run, tmp_path, prefix):
+    """What a refused export would have served: an error at each request."""
+    result = run("export", "--checkpoint", prefix, "--input", "images", *SPARSE, "-o", tmp_path / "m")
+    assert result.exit_code == 3 and "lengths (Placeholder): nothing feeds it when it is served" in result.output
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        of_training(prefix, "CTCBeamSearchDecoder:0", images=lines())
 
 
 @pytest.mark.parametrize(
