@@ -225,8 +225,8 @@ def _probe_batch(graph_def: Any, model: ServedModel) -> None:
 def _misfit(model: ServedModel, error: Exception, remark: str = "") -> SignatureError:
     text = str(error).strip().splitlines()[0]
     return SignatureError(
-        "{}: the graph does not take inputs of these shapes{}: a size from training stands in it: give the input "
+        "{}: the graph does not take inputs of these shapes{}: {}a size from training stands in it: give the input "
         "that size (as in [64,32,100,3]; shorter batches are padded by the client), or build the graph anew for "
-        "inference".format(model.source, remark),
+        "inference".format(model.source, remark, "" if remark else "they are not the network's, or "),
         [text],
     )

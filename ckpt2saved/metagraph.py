@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ class MetaGraph:
     tensorflow: str  # the version that wrote it
     unknown: Mapping[str, str]  # node -> what it says that this TensorFlow does not know; such a node can't be served
     shapes: Mapping[str, Any]  # node -> TensorShapeProtos of its outputs, as the training knew them
-    devices: Mapping[str, str]  # node -> the device that it was pinned to
+    devices: Mapping[str, str]  # node -> the accelerator or other machine that it was pinned to
 
 
 def read_meta_graph(path: Path) -> MetaGraph:
@@ -55,8 +56,9 @@ def read_meta_graph(path: Path) -> MetaGraph:
 
 
 def devices_of(graph_def: Any) -> Dict[str, str]:
-    """The devices that nodes are pinned to, those inside of functions too: node -> device."""
-    return {node.name: node.device for node in nodes_of(graph_def) if node.device}
+    """Node -> device of the nodes that only an accelerator, or another machine, may run; in functions too."""
+    own = re.compile(r"/?(job:localhost|replica:0|task:0|device:cpu:[0*]|cpu:0|/)*\Z", re.IGNORECASE)
+    return {node.name: node.device for node in nodes_of(graph_def) if not own.match(node.device)}
 
 
 def pinned_text(devices: Mapping[str, str], names: Iterable[str]) -> str:

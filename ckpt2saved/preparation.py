@@ -14,7 +14,7 @@ from ckpt2saved.errors import NotServable, UsageError
 from ckpt2saved.graphs import build_graph
 from ckpt2saved.graphs.function import load_function
 from ckpt2saved.graphs.objects import draw_object
-from ckpt2saved.inference import Edit, to_inference
+from ckpt2saved.inference import Edit, to_inference, with_values
 from ckpt2saved.lookups import add_filling, fillers
 from ckpt2saved.metagraph import MetaGraph, devices_of, nodes_of, pinned_text, read_meta_graph
 from ckpt2saved.plan import Plan
@@ -194,6 +194,8 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     filling = _take_fillers(source.graph_def, part)
     graph = import_cut(part, model)
     tensors = {tensor: graph.get_tensor_by_name(place) for tensor, place in found.places.items()}
+    if any(spec.shape is not None for signature in plan.model.signatures for spec in signature.inputs):
+        model = _with_own_outputs(plan.model, model, graph, tensors)
     remarks = tuple("no output depends on the input {}".format(tensor) for tensor in found.unused)
     if surgery.decode:
         decoded, more = append_decoder(graph, surgery.decode, model, tensors)
@@ -204,17 +206,28 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     return _Drawn(graph, model, tensors, edits, remarks, init_op, assets, source.devices, updated)
 
 
+def _with_own_outputs(
+    asked: ServedModel, model: ServedModel, graph: tf.Graph, tensors: Mapping[str, Any]
+) -> ServedModel:
+    """`model` with outputs as the cut graph has them: sizes of the training's may be others than those asked for."""
+    signatures = [replace(new, outputs=old.outputs) for old, new in zip(asked.signatures, model.signatures)]
+    return completed(replace(model, signatures=tuple(signatures)), graph, tensors)
+
+
 def _inference(
-    source: MetaGraph, model: ServedModel, ends: Sequence[str], checkpoint: Checkpoint
+    source: MetaGraph, model: ServedModel, more: Sequence[str], checkpoint: Checkpoint
 ) -> Tuple[Any, Tuple[Edit, ...]]:
-    if model.surgery.keep_training_ops:
+    surgery = model.surgery
+    if surgery.keep_training_ops and not surgery.pinned:
         return source.graph_def, ()
     outputs = [spec.tensor for signature in model.signatures for spec in signature.outputs if ":" in spec.tensor]
     inputs = [spec.tensor for signature in model.signatures for spec in signature.inputs if ":" in spec.tensor]
-    unique = sorted((set(outputs) | set(ends)) - set(inputs))
-    inference = to_inference(
-        source.graph_def, unique, sorted(set(inputs)), checkpoint.variables(), model.surgery.pinned
-    )
+    unique = sorted((set(outputs) | set(more)) - set(inputs))
+    ends = unique, sorted(set(inputs))
+    if surgery.keep_training_ops:
+        inference = with_values(source.graph_def, *ends, surgery.pinned)
+    else:
+        inference = to_inference(source.graph_def, *ends, checkpoint.variables(), surgery.pinned)
     return inference.graph_def, inference.edits
 
 

@@ -1101,7 +1101,7 @@ def test_a_placeholder_that_nobody_feeds_is_refused():
 @pytest.mark.parametrize(
     "pinned, message",
     [
-        ({"is_trian": False}, "--set is_trian: the graph has no node 'is_trian'"),
+        ({"is_trian": False}, r"--set is_trian: the graph has no node 'is_trian'; did you mean is_train\?"),
         ({"x": 1.0}, "--set x: x is a Placeholder; expected"),
         ({"is_train": "no"}, "--set is_train: 'no' is no bool"),
     ],

@@ -185,6 +185,21 @@ def test_a_batch_that_is_wired_in_is_named(run, tmp_path):
     np.testing.assert_allclose(found["logits"], of_training(prefix, "logits:0", images=lines(4)), atol=1e-5)
 
 
+def test_sizes_that_are_opened_are_open_in_the_outputs(run, tmp_path):
+    """A client reads the signature: the training's batch and width are no longer in it."""
+    prefix = trained(
+        tmp_path, lambda: tf.reduce_sum(features(tf.placeholder(tf.float32, [4, 8, 12, 1], name="images")))
+    )
+    arguments = ["export", "--graph", prefix + ".meta", "--checkpoint", prefix, "--output", "conv=Relu:0"]
+    result = run(*arguments, "--input", "images[batch,8,width,1]", "-o", tmp_path / "m")
+    assert result.exit_code == 0, result.output
+    shape = read_signature_defs(tmp_path / "m" / "1")["serving_default"].outputs["conv"].tensor_shape
+    assert [size.size for size in shape.dim] == [-1, 8, -1, 4]
+    assert asked(tmp_path / "m" / "1", images=lines(3, 17))["conv"].shape == (3, 8, 17, 4)
+    result = run(*arguments, "--input", "images[batch,8,9,3]", "-o", tmp_path / "m")
+    assert result.exit_code == 1 and "they are not the network's, or a size from training stands" in result.output
+
+
 def test_a_decoder_is_appended(run, tmp_path, prefix):
     """To a graph that has none, or another one: in the sparse form and the dense one."""
     arguments = ["--checkpoint", prefix, "--input", "image=images:0", "--decode", "logits", "--beam-width", "7"]
@@ -459,6 +474,29 @@ def test_training_ops_are_kept_only_to_be_refused(run, tmp_path):
     np.testing.assert_allclose(asked(tmp_path / "m" / "1", images=lines())["sum"], wanted, rtol=1e-4)
     provenance = json.loads((tmp_path / "m/1/assets.extra/ckpt2saved.json").read_text())
     assert [edit["kind"] for edit in provenance["edits"]] == ["dropout"]
+
+
+def test_a_switch_can_be_set_where_training_ops_are_kept(run, tmp_path):
+    """Nothing else is changed; what trains is refused, and with it what it would have answered."""
+
+    def build():
+        images = tf.placeholder(tf.float32, [None, HEIGHT, None, 1], name="images")
+        logits = features(images)
+        train = tf.placeholder(tf.bool, [], name="is_train")
+        dropped = tf.cond(train, lambda: tf.nn.dropout(logits, rate=0.5), lambda: tf.identity(logits))
+        return tf.reduce_sum(dropped, name="loss")
+
+    prefix = trained(tmp_path, build)
+    arguments = ["--checkpoint", prefix, "--input", "images", "--output", "sum=loss", "--keep-training-ops"]
+    result = run("export", *arguments, "--set", "is_train=true", "-o", tmp_path / "m")
+    assert result.exit_code == 3 and "it is random (dropout?)" in result.output, result.output
+    answers = [of_training(prefix, "loss:0", images=lines(), is_train=True) for _ in range(2)]
+    assert abs(answers[0] - answers[1]) > 0.1
+    result = run("export", *arguments, "--set", "is_train=false", "-o", tmp_path / "m")
+    assert result.exit_code == 0, result.output
+    assert "edited      is_train: pinned to False (as asked for)" in result.output
+    wanted = of_training(prefix, "loss:0", images=lines(), is_train=False)
+    np.testing.assert_allclose(asked(tmp_path / "m" / "1", images=lines())["sum"], wanted, rtol=1e-4)
 
 
 def test_what_no_optimizer_touched_is_noted(run, tmp_path):

@@ -17,7 +17,7 @@ from ckpt2saved.inference.side_effects import drop_side_effects, drop_unanswerab
 from ckpt2saved.inference.statistics import find_statistics
 from ckpt2saved.inference.switches import Marks, Switches, find_pins, pin_edit
 
-__all__ = ["Edit", "Inference", "to_inference"]
+__all__ = ["Edit", "Inference", "to_inference", "with_values"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,19 @@ def to_inference(
     conversion.drop_side_effects()
     conversion.raise_for_leftovers()
     return Inference(conversion.graph_def(), tuple(conversion.edits))
+
+
+def with_values(graph_def: Any, outputs: Iterable[str], inputs: Iterable[str], pinned: Mapping[str, Any]) -> Inference:
+    """The training's graph as it is, but for the switches to which the user gives values; raises NotServable."""
+    network, problems = Network(graph_def), []  # type: Network, List[str]
+    known = {parsed(name) for name in inputs}
+    pins = find_pins(network, pinned, known, problems)
+    if problems:
+        raise NotServable("these values can't be set", problems)
+    within = network.on_the_way([parsed(name) for name in outputs], known)
+    Folding(network, within, pins, noisy(network)).apply(within)
+    kept = network.graph_def(parsed(name)[0] for name in list(outputs) + sorted(inputs))
+    return Inference(kept, tuple(pin_edit(name, value, "as asked for") for name, value in pins.items()))
 
 
 class _Conversion:

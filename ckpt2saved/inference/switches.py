@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Set
@@ -238,4 +239,6 @@ def _similar(network: Network, name: str) -> str:
     alike = [
         other for other, node in network.nodes.items() if node.op in PLACEHOLDERS and name.lower() in other.lower()
     ]
+    switches = [other for other, node in network.nodes.items() if node.op in PLACEHOLDERS and may_be_scalar(node)]
+    alike = alike or difflib.get_close_matches(name, switches, n=3)
     return "; did you mean {}?".format(" or ".join(alike[:3])) if alike else ""

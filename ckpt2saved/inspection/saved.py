@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, List, Mapping, Optional, Tuple
 
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
@@ -77,7 +76,7 @@ def read_saved_model(directory: Path) -> SavedModelReport:
         _signature(name, d) for name, d in sorted(meta_graph.signature_def.items()) if not name.startswith("__")
     )
     problems += _signature_problems(signatures)
-    pinned = pinned_text(_accelerators(meta_graph.graph_def), [node.name for node in nodes_of(meta_graph.graph_def)])
+    pinned = pinned_text(devices_of(meta_graph.graph_def), [node.name for node in nodes_of(meta_graph.graph_def)])
     if pinned:
         pinned += ": a server that has no such device can't load the graph; export it again"
     try:
@@ -107,12 +106,6 @@ def _dangling(graph_def: Any) -> List[str]:
         for source in node.input
         if node_name(source) not in there
     ]
-
-
-def _accelerators(graph_def: Any) -> Dict[str, str]:
-    """The nodes that only an accelerator, or another machine, may run."""
-    own = re.compile(r"/?(job:localhost|replica:0|task:0|device:cpu:0|cpu:0|/)*\Z", re.IGNORECASE)
-    return {name: device for name, device in devices_of(graph_def).items() if not own.match(device)}
 
 
 def _batching_note(signature: ServedSignature) -> str:
