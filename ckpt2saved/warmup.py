@@ -125,7 +125,7 @@ def _saved_signature(name: str, signature_def: Any) -> SavedSignature:
                 SavedTensor(
                     key,
                     info.name,
-                    info.dtype == tf.int64.as_datatype_enum,
+                    info.dtype,
                     None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim),
                 )
                 for key, info in sorted(side.items())

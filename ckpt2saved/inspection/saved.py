@@ -116,7 +116,8 @@ def _batching_note(signature: ServedSignature) -> str:
 
 def _saved_tensor(served: Served) -> SavedTensor:
     sizes = None if served.shape is None else tuple(-1 if size is None else size for size in served.shape)
-    return SavedTensor(served.key, served.tensor, served.dtype == "int64", sizes)
+    data_type = 0 if served.dtype == "unknown" else tf.as_dtype(served.dtype).as_datatype_enum
+    return SavedTensor(served.key, served.tensor, data_type, sizes)
 
 
 def _served_nodes(meta_graph: Any) -> List[Any]:
