@@ -297,8 +297,8 @@ def test_a_terminal_has_a_live_line():
             self.texts.append(text)
 
     status = Status()
-    Narration(Console(file=sys.stderr), "wait", status).progress("m 2 is LOADING, 3 s of 600")
-    Narration(Console(file=sys.stderr), "wait", None).progress("nothing")
+    Narration(Console(file=sys.stderr), "wait", status, lambda step, text: None).progress("m 2 is LOADING, 3 s of 600")
+    Narration(Console(file=sys.stderr), "wait", None, lambda step, text: None).progress("nothing")
     assert status.texts == ["wait: m 2 is LOADING, 3 s of 600"]
 
 
