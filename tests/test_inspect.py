@@ -167,13 +167,13 @@ def test_placeholders_of_the_loss_are_no_inputs(placeholders, inspected):
     assert "labels/values:0" in content["graph"]["labels"]
     assert {switch["name"]: switch["value"] for switch in content["graph"]["switches"]} == {
         "is_train": False,
-        "keep_prob": 1.0,
+        "keep_prob": None,  # nothing asks for it where its dropout is bypassed
     }
     assert content["command"] == (
         "ckpt2saved export --graph meta --checkpoint {} --input 'images=images:0[batch,8,12,1]' "
         "--input 'seq_len=seq_len:0[batch]' --output output_indices=CTCBeamSearchDecoder:0 "
         "--output output_values=CTCBeamSearchDecoder:1 --output output_shape=CTCBeamSearchDecoder:2 "
-        "--output output_dense=dense:0 --output logits=net/time_major:0 --set is_train=false --set keep_prob=1.0 "
+        "--output output_dense=dense:0 --output logits=net/time_major:0 "
         "--export-dir models/ocr".format(placeholders)
     )
     assert len(content["graph"]["training_ops"]["switched"]) == 1  # the batch norm
@@ -455,16 +455,52 @@ def test_outputs_end_where_a_handwritten_loss_begins(tmp_path, inspected):
     assert {output["tensor"] for output in content["graph"]["outputs"]} == {"boxes:0", "classes:0"}
 
 
-def test_switches_and_choices_stand_in_the_signature_file(tmp_path, placeholders, run):
-    """A switch with a known value is set; the second decoder is a choice."""
+def test_what_the_structure_decides_is_not_set(tmp_path, placeholders, run):
+    """The command and the file leave it to export, which proves it; sizes and examples are there."""
     path = tmp_path / "ocr.yaml"
     assert run("inspect", placeholders, "--write-signature", path).exit_code == 0
     text = path.read_text()
-    assert "  set:\n    is_train: false\n    keep_prob: 1.0\n" in text
     model = parse_model(text, path)
-    assert model.surgery.pinned == {"is_train": False, "keep_prob": 1.0}
+    assert not model.surgery.pinned and "choose" not in text
     assert [spec.shape for spec in model.signatures[0].inputs] == [("batch", 8, 12, 1), ("batch",)]
     assert model.parity[0].inputs["seq_len"].uniform == (1.0, 13.0)
+
+
+def switched(directory, name, true, false):
+    """A training whose logits go through `true` or `false`, as a switch says."""
+    with tf.Graph().as_default(), v1_control_flow():
+        images = tf.placeholder(tf.float32, [None, 8, 12, 1], name="images")
+        switch = tf.placeholder(tf.bool, [], name=name)
+        logits = crnn(images)
+        logits = tf.identity(tf.cond(switch, lambda: true(logits), lambda: false(logits)), name="chosen")
+        return save(directory, loss=ctc_loss(logits, tf.fill([tf.shape(images)[0]], 12)))
+
+
+def test_a_name_is_no_more_than_a_suggestion(tmp_path, inspected, run):
+    """Where the branches don't tell, the user is asked; and export asks too."""
+    prefix = switched(tmp_path, "is_train", lambda x: 2 * x, lambda x: 3 * x)
+    content = inspected(prefix)
+    (choice,) = content["graph"]["proposal"]["choices"]
+    assert choice.startswith("--set is_train=…: nothing in the graph shows") and choice.endswith("by its name false")
+    assert "--set" not in content["command"]
+    assert run("inspect", prefix, "--write-signature", tmp_path / "ocr.yaml").exit_code == 0
+    assert "# choose: set: {is_train: false}" in (tmp_path / "ocr.yaml").read_text()
+    result = run("export", "--model", tmp_path / "ocr.yaml", "--checkpoint", prefix, "--export-dir", tmp_path / "out")
+    assert result.exit_code == 3 and "--set is_train=False" in result.output
+
+
+def test_a_name_that_contradicts_the_branches_suggests_nothing(tmp_path, inspected):
+    """Dropout where is_train is false: neither is proposed."""
+    prefix = switched(tmp_path, "is_train", lambda x: x, lambda x: tf.nn.dropout(x, rate=0.5))
+    (choice,) = inspected(prefix)["graph"]["proposal"]["choices"]
+    assert "its name says" in choice and "by its name" not in choice
+
+
+def test_a_switch_without_a_telling_name_is_decided(tmp_path, inspected):
+    """By its branches alone, in whichever sense its author meant it."""
+    prefix = switched(tmp_path, "mode", lambda x: x, lambda x: tf.nn.dropout(x, rate=0.5))
+    (switch,) = inspected(prefix)["graph"]["switches"]
+    assert switch["name"] == "mode" and switch["value"] is True
 
 
 def test_two_decoders_of_the_same_logits_are_a_choice(tmp_path, run):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Iterable, Mapping, Sequence, Set, Tuple
+from typing import Any, Collection, Iterable, Mapping, Sequence, Set, Tuple
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.inference.averages import Averages
@@ -12,12 +12,12 @@ from ckpt2saved.inference.dropout import bypass, bypass_inside_of_ops, find_drop
 from ckpt2saved.inference.edited_graph import PLACEHOLDERS, Edit, Network, fed_by_data, may_be_scalar, noisy, parsed
 from ckpt2saved.inference.folding import Folding
 from ckpt2saved.inference.functions import lay_out
-from ckpt2saved.inference.leftovers import find_leftovers
+from ckpt2saved.inference.leftovers import find_leftovers, undecided
 from ckpt2saved.inference.side_effects import drop_side_effects, drop_unanswerable_checks
 from ckpt2saved.inference.statistics import find_statistics
 from ckpt2saved.inference.switches import Marks, Switches, find_pins, pin_edit
 
-__all__ = ["Edit", "Inference", "to_inference", "with_values"]
+__all__ = ["Edit", "Inference", "Steering", "find_steering", "to_inference", "with_values"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,25 @@ def with_values(graph_def: Any, outputs: Iterable[str], inputs: Iterable[str], p
     return Inference(kept, tuple(pin_edit(name, value, "as asked for") for name, value in pins.items()))
 
 
+@dataclass(frozen=True)
+class Steering:
+    """The switches between training and inference of some outputs, and their values as far as the structure says."""
+
+    decided: Mapping[str, Any]  # node -> its value in inference
+    undecided: Mapping[str, str]  # node that the outputs depend on, whatever is bypassed -> why it is not decided
+    misnamed: Collection[str]  # of these, those whose names contradict what their branches say
+
+
+def find_steering(graph_def: Any, outputs: Iterable[str], inputs: Iterable[str]) -> Steering:
+    """What `to_inference` would make of the switches if nobody pinned any; raises NotServable as that does."""
+    conversion = _Conversion(graph_def, outputs, inputs, {})
+    conversion.decide_switches({})
+    conversion.bypass_dropout()
+    conversion.drop_side_effects()
+    left = undecided(conversion.network, conversion.outputs, conversion.inputs, conversion.switches.reasons)
+    return Steering(conversion.decided, left, conversion.switches.misnamed)
+
+
 class _Conversion:
     """The steps, one after another, on one network."""
 
@@ -98,10 +117,10 @@ class _Conversion:
     def decide_switches(self, by_user: Mapping[str, Any]) -> None:
         pins = find_pins(self.network, by_user, self.inputs, self.problems)
         self.switches = Switches(self.network, self.outputs, self.inputs, self.marks(), self.noise)
-        decided = self.switches.decided(pins, self.before)
-        folding = Folding(self.network, self.before, decided, self.noise)
+        self.decided = self.switches.decided(pins, self.before)
+        folding = Folding(self.network, self.before, self.decided, self.noise)
         folding.apply(self.before)
-        for name, value in decided.items():
+        for name, value in self.decided.items():
             self.edits.append(pin_edit(name, value, "as asked for" if name in pins else ""))
 
     def marks(self) -> Marks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, List, Mapping, Sequence, Set
+from typing import Any, Collection, Dict, Iterator, List, Mapping, Sequence, Set
 
 from ckpt2saved.inference.edited_graph import (
     ASSIGNMENTS,
@@ -26,11 +26,10 @@ def find_leftovers(
     reached = network.on_the_way(outputs, inputs)
     data = fed_by_data(network, inputs)
     problems = []
-    switches = [name for name in network.nodes if name in reached and _is_switch(network, name, inputs, reasons)]
+    switches = undecided(network, outputs, inputs, reasons)
     hint = "set {} first".format(" and ".join(switches)) if switches else ""
-    for name in switches:
+    for name, reason in switches.items():
         node = network[name]
-        reason = reasons.get(name) or "nothing in the graph shows its value in inference"
         problems.append(
             "{} ({}): nothing feeds it when it is served, and {}; choose: {}{}".format(
                 name, node.op, reason, choices(name, node), "" if is_truth(node) else ", or make it an input"
@@ -60,6 +59,16 @@ def find_leftovers(
     return problems
 
 
+def undecided(network: Network, outputs: Sequence[Ref], inputs: Set[Ref], reasons: Mapping[str, str]) -> Dict[str, str]:
+    """The switches that outputs still depend on, in the graph's order, and why nothing decides their values."""
+    reached = network.on_the_way(outputs, inputs)
+    return {
+        name: reasons.get(name) or "nothing in the graph shows its value in inference"
+        for name in network.nodes
+        if name in reached and _is_switch(network, name, inputs, reasons)
+    }
+
+
 def _is_switch(network: Network, name: str, inputs: Set[Ref], reasons: Mapping[str, str]) -> bool:
     node = network[name]
     if (name, 0) in inputs or not may_be_scalar(node):
@@ -69,7 +78,7 @@ def _is_switch(network: Network, name: str, inputs: Set[Ref], reasons: Mapping[s
     return node.op in PLACEHOLDERS + VARIABLES and (is_truth(node) or name in reasons)
 
 
-def _problem(network: Network, name: str, inputs: Set[Ref], switches: Sequence[str]) -> str:
+def _problem(network: Network, name: str, inputs: Set[Ref], switches: Collection[str]) -> str:
     node = network[name]
     if is_random(node.op):
         return (

@@ -60,6 +60,7 @@ class Switches:
         self.marks = marks
         self.noise = noise
         self.reasons = {}  # type: Dict[str, str]  # switch -> why it is not decided
+        self.misnamed = set()  # type: Set[str]  # those whose names contradict their branches
 
     def decided(self, pins: Mapping[str, Any], within: Set[str]) -> Dict[str, Any]:
         """`pins`, and a value for each other switch that the structure decides."""
@@ -162,6 +163,7 @@ class Switches:
         against = (_TRAINING_NAME if value else _INFERENCE_NAME).search(name)
         if not against:
             return True
+        self.misnamed.add(name)
         self.reasons[name] = "its name says that {} is training, and its branches say that {} is".format(
             _shown(value), _shown(not value)
         )

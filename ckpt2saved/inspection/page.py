@@ -85,10 +85,9 @@ def _print_findings(console: Console, graph: GraphReport) -> None:
             print_labelled(console, "or cut at", "{} instead of {}".format(", ".join(one.instead), one.tensor))
     for switch in graph.switches:
         default = ", by default {}".format(switch.default) if switch.default else ""
-        text = "{} ({}{}): {}; for inference {}"
-        print_labelled(
-            console, "switch", text.format(switch.name, switch.dtype, default, switch.reason, value_text(switch.value))
-        )
+        value = "" if switch.value is None else "{} in inference: ".format(value_text(switch.value))
+        text = "{} ({}{}): {}{}".format(switch.name, switch.dtype, default, value, switch.reason)
+        print_labelled(console, "switch", text, "yellow" if switch.is_open else "")
     _print_training_ops(console, graph)
     if proposal and proposal.fixed:
         text = "the batch is {} and can't be another: {}".format(proposal.batch, _some(proposal.fixed, 3))

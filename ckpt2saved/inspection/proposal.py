@@ -145,11 +145,12 @@ def command_line(proposal: Proposal, checkpoint: str) -> List[List[str]]:
     for spec in proposal.inputs:
         lines.append(["--input", "{}={}{}".format(spec.key, spec.tensor, "" if spec.sizes is None else spec.text)])
     lines += [["--output", "{}={}".format(spec.key, spec.tensor)] for spec in proposal.outputs]
-    lines += [["--set", "{}={}".format(s.name, value_text(s.value))] for s in proposal.switches if s.value is not None]
     lines.append(["--export-dir", EXPORT_DIR])
     return [[shlex.quote(word) for word in line] for line in lines]
 
 
-def value_text(value: Union[bool, float, None]) -> str:
+def value_text(value: Union[bool, float, str, None]) -> str:
     """A switch's value as YAML and the command line write it."""
-    return "?" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    if value is None or isinstance(value, str):
+        return value or "?"
+    return str(value).lower() if isinstance(value, bool) else repr(value)

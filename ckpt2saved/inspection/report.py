@@ -13,7 +13,7 @@ from ckpt2saved.inspection import outputs as ends
 from ckpt2saved.inspection.dataflow import read_dataflow
 from ckpt2saved.inspection.inputs import Input, find_inputs
 from ckpt2saved.inspection.network import RANDOM, Network
-from ckpt2saved.inspection.proposal import Proposal, command_line, outputs_without_batch, propose
+from ckpt2saved.inspection.proposal import Proposal, command_line, outputs_without_batch, propose, value_text
 from ckpt2saved.inspection.subject import Subject
 from ckpt2saved.inspection.towers import Tower, find_towers, shared_variables
 from ckpt2saved.inspection.training import Switch, TrainingOps, find_switches, find_training_ops
@@ -198,8 +198,8 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
     wanted = [output.tensor for output in chosen] or [output.tensor for output in ranked]
     inputs = find_inputs(network, wanted)
     reached = network.flow.upstream(wanted, [one.tensor for one in inputs], controls=True)
-    switches = find_switches(network, reached)
-    choices += ["--set {}=…: {}".format(s.name, s.reason) for s in switches if s.value is None]
+    switches = find_switches(network, meta_graph.graph_def, reached, wanted, [one.tensor for one in inputs])
+    choices += [_choice_of_value(switch) for switch in switches if switch.is_open]
     if len(towers) > 1 and _as_good(towers[0], towers[1]):
         choices.append("another tower: {} instead".format(", ".join(towers[1].ends[:3])))
     choices += _choice_of_weights(network, wanted, fit)
@@ -229,6 +229,11 @@ def _notes(meta_graph: MetaGraph, proposal: Optional[Proposal], reached: Any) ->
     notes = ["{}, which export clears".format(pinned)] if pinned else []
     text = without_batch_text(outputs_without_batch(proposal)) if proposal else ""
     return notes + ([text] if text else [])
+
+
+def _choice_of_value(switch: Switch) -> str:
+    hint = "" if switch.guess is None else "; by its name {}".format(value_text(switch.guess))
+    return "--set {}=…: {}{}".format(switch.name, switch.reason, hint)
 
 
 def _choice_of_weights(network: Network, wanted: Sequence[str], fit: _Fit) -> List[str]:

@@ -58,13 +58,12 @@ def signature_text(inspection: Inspection) -> str:
 
 
 def _switches(proposal: Proposal) -> List[str]:
-    """What export pins; a switch without a known value is a comment, so that export says that it is missing."""
-    known = [switch for switch in proposal.switches if switch.value is not None]
-    lines = ["  set:"] if known else []
-    lines += ["    {}: {}".format(_name(switch.name), value_text(switch.value)) for switch in known]
+    """What the graph does not decide, as comments, so that export says that it is missing; the rest decides itself."""
+    lines = []
     for switch in proposal.switches:
-        if switch.value is None:
-            lines.append("  # choose: set: {{{}: 1.0}}  # {}".format(_name(switch.name), switch.reason))
+        if switch.is_open:
+            value = "?" if switch.guess is None else value_text(switch.guess)
+            lines.append("  # choose: set: {{{}: {}}}  # {}".format(_name(switch.name), value, switch.reason))
     return lines
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Collection, List, Optional, Tuple, Union
+from typing import Any, Collection, List, Optional, Sequence, Tuple, Union
 
+from ckpt2saved.errors import NotServable
+from ckpt2saved.inference import Steering, find_steering
 from ckpt2saved.inspection.dataflow import Node
 from ckpt2saved.inspection.network import RANDOM, Network
 from ckpt2saved.tf1 import tf
@@ -14,17 +16,24 @@ _OFF = re.compile(r"(?i).*(test|infer|eval|predict|valid)")
 _KEEP = re.compile(r"(?i).*keep|.*(?<![a-z])(retain|kp)(?![a-z])")
 _DROP = re.compile(r"(?i).*(drop|rate|prob)")
 _STATISTICS_STEPS = 8
+_GONE = "only the dropout that export bypasses asks for it"
 
 
 @dataclass(frozen=True)
 class Switch:
-    """A placeholder that says how to run, not on what."""
+    """A placeholder or variable that says how to run, not on what."""
 
     name: str  # of the node
     dtype: str
-    value: Union[bool, float, None]  # for inference; None where the name does not tell
+    value: Union[bool, float, str, None]  # for inference, as the graph's structure says; None where it does not
+    guess: Union[bool, float, None]  # what its name suggests, where the user has to choose
     default: Optional[str]  # of a placeholder_with_default, as far as it is a constant
     reason: str
+
+    @property
+    def is_open(self) -> bool:
+        """Whether only the user can say what it is in inference."""
+        return self.value is None and self.reason != _GONE
 
 
 @dataclass(frozen=True)
@@ -36,26 +45,44 @@ class TrainingOps:
     switched: Tuple[str, ...]  # of both, those on one branch of a tf.cond
 
 
-def find_switches(network: Network, reached: Collection[str]) -> List[Switch]:
-    """The switches among the nodes `reached`, with the value that inference would give them."""
-    return [
-        _switch(network, network.flow.maker(tensor.name))
-        for tensor in network.switches
-        if network.flow.maker(tensor.name).name in reached
-    ]
+def find_switches(
+    network: Network, graph_def: Any, reached: Collection[str], outputs: Sequence[str], inputs: Sequence[str]
+) -> List[Switch]:
+    """The switches among the nodes `reached`: what `export` will make of them, or why the user has to choose.
+
+    What they are called is looked at only where nothing else tells, and then it is no more than a suggestion.
+    """
+    try:
+        steering = find_steering(graph_def, outputs, inputs)
+    except NotServable as error:
+        steering = Steering({}, dict.fromkeys(network.switches_makers, str(error)), ())
+    names = [name for name in network.flow.nodes if name in network.switches_makers and name in reached]
+    names += [name for name in list(steering.decided) + list(steering.undecided) if name not in names]
+    given = {tensor.rpartition(":")[0] for tensor in inputs}
+    return [_switch(network, network.flow.nodes[name], steering) for name in names if name not in given]
 
 
-def _switch(network: Network, node: Node) -> Switch:
+def _switch(network: Network, node: Node, steering: Steering) -> Switch:
     default = _default(network, node)
+    dtype = node.outputs[0].dtype
+    if node.name in steering.decided:
+        value = steering.decided[node.name]
+        value = tf.compat.as_text(value) if isinstance(value, bytes) else value
+        return Switch(node.name, dtype, value, None, default, "its other values lead to what only a training does")
+    if node.name not in steering.undecided:
+        return Switch(node.name, dtype, None, None, default, _GONE)
+    guess = None if node.name in steering.misnamed else _guess(network, node)
+    return Switch(node.name, dtype, None, guess, default, steering.undecided[node.name])
+
+
+def _guess(network: Network, node: Node) -> Union[bool, float, None]:
+    """The value that its name suggests, or where a number meets random ones."""
     name = node.name.rpartition("/")[2]
     if node.outputs[0].dtype == "bool":
-        value = bool(_OFF.match(name)) and not re.match(r"(?i).*train", name)
-        return Switch(node.name, "bool", value, default, "it steers the graph between training and inference")
-    reason = "the probability of a dropout"
-    value = _probability(network, node, name)
-    if value is None:
-        reason += "; 1 if it is to keep, 0 if it is to drop"
-    return Switch(node.name, node.outputs[0].dtype, value, default, reason)
+        if re.match(r"(?i).*train", name):
+            return False
+        return True if _OFF.match(name) else None
+    return _probability(network, node, name) if node.outputs[0].dtype.startswith("float") else None
 
 
 def _probability(network: Network, node: Node, name: str) -> Optional[float]:
