@@ -1151,6 +1151,28 @@ def test_checks_that_need_what_nobody_feeds_are_dropped():
     assert [edit.kind for edit in made.edits] == ["side effect"]
 
 
+def test_an_input_pipeline_that_is_only_waited_for_is_dropped():
+    """A padding queue hands out images after labels; the request brings the images."""
+
+    def train(x):
+        queue = tf.queue.FIFOQueue(9, [tf.float32, tf.int32], [[5, 4, 3], []], name="queue")
+        images, labels = queue.dequeue_many(4, name="batch")
+        with tf.control_dependencies([tf.negative(labels, name="restored")]):
+            return tf.tanh(tf.identity(images, name="after")) + x
+
+    made = Built(train).inference(inputs=["batch:0", "x:0"])
+    names = graph_names(made.graph_def)
+    assert [str(edit) for edit in made.edits] == ["after: no longer runs restored first"]
+    assert "after" in names and "restored" not in names
+
+
+@pytest.mark.parametrize("factor", [0.0, np.inf])
+def test_a_sum_that_is_divided_by_no_count(factor):
+    """Nor by the inverse of one: it is no mean, and no reason to stop."""
+    built = Built(lambda x: x + factor * tf.reduce_sum(x))
+    assert built.inference().edits == ()
+
+
 def test_big_graphs_take_seconds():
     """A hundred layers with all that training has."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
@@ -353,6 +354,13 @@ def frames(network: Network) -> Mapping[str, Tuple[str, ...]]:
         elif node.op in EXITS and not frame:
             continue
     return found
+
+
+def never_served(op: str) -> bool:
+    """Whether no server can run an op: what queues, iterators and readers hand out, and calls of Python."""
+    return bool(
+        re.match(r"(\w*Dequeue\w*|\w*Iterator\w*GetNext\w*|\w*TensorsMap|ReaderRead\w*|(Eager)?PyFunc\w*)\Z", op)
+    )
 
 
 def is_random(op: str) -> bool:

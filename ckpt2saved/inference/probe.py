@@ -185,7 +185,9 @@ class Probe:
     def _check_count(self, ref: Ref) -> None:
         """Raise Unprovable unless a tensor can be how many elements a sum had, or one over that."""
         value = self.value(ref)
-        if value.ndim or not (
+        if value.ndim or not value or not np.isfinite(value):
+            raise Unprovable(ref)
+        if not (
             value in (COUNT, 1 / COUNT)
             or abs(1 / value - round(float(1 / value))) < 1e-3
             or value == round(float(value))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import List, Sequence, Set
 
-from ckpt2saved.inference.edited_graph import ASSIGNMENTS, MERGES, PASSING, Edit, Network, Ref
+from ckpt2saved.inference.edited_graph import ASSIGNMENTS, MERGES, PASSING, Edit, Network, Ref, never_served
 
 _STEPS = ("Apply", "SparseApply", "ResourceApply", "ResourceSparseApply")
 _ONLY_WAITED_FOR = PASSING + MERGES + ("NoOp", "Group", "IdentityN")
@@ -41,13 +41,15 @@ def drop_side_effects(
 
 
 def drop_unanswerable_checks(network: Network, outputs: Sequence[Ref], inputs: Set[Ref]) -> List[Edit]:
-    """Take away the control inputs that need what nobody feeds, such as assertions about labels."""
+    """Take away the control inputs that need what nobody feeds: assertions about labels, an input pipeline's padding."""
     reached = network.on_the_way(outputs, inputs)
     needed = _by_data(network, outputs, inputs)
+    given = {name for name, _ in inputs}
     unfed = {
         name
         for name in reached - needed
-        if network[name].op in ("Placeholder", "PlaceholderV2") and (name, 0) not in inputs
+        if (network[name].op in ("Placeholder", "PlaceholderV2") and name not in given)
+        or never_served(network[name].op)
     }
     ahead = sorted(unfed)
     followers = {}  # type: Dict[str, List[str]]

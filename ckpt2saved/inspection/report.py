@@ -219,7 +219,7 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
         tuple("{} ({})".format(node.name, node.op) for node in network.blocked if node.name not in reached),
         tuple(t.name for t in network.labels if network.flow.consumers(t.name)),
         proposal,
-        tuple(_problems(meta_graph, network, reached, inputs, switches)),
+        tuple(_problems(meta_graph, network, wanted, inputs, switches)),
         tuple(_notes(meta_graph, proposal, reached)),
     )
 
@@ -291,9 +291,10 @@ def _chosen(
 
 
 def _problems(
-    meta_graph: MetaGraph, network: Network, reached: Any, inputs: Sequence[Input], switches: Sequence[Switch]
+    meta_graph: MetaGraph, network: Network, wanted: Sequence[str], inputs: Sequence[Input], switches: Sequence[Switch]
 ) -> List[str]:
-    """What TF Serving could not run of the way from the inputs to the outputs."""
+    """What TF Serving could not run of the way from the inputs to the outputs; what is only waited for, export drops."""
+    reached = network.flow.upstream(wanted, [one.tensor for one in inputs])
     given = {network.flow.maker(one.tensor).name for one in inputs}
     graph_def = tf.GraphDef()
     for node in meta_graph.graph_def.node:
