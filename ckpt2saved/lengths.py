@@ -1,15 +1,16 @@
-"""Inputs that say how many steps of a line count, for which no random number can stand."""
+"""Inputs for which no random number can stand, such as lengths and encoded pictures: found out from the graph."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 from dataclasses import replace
-from typing import Any, Callable, ContextManager, Iterator, Mapping, Optional, Tuple
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ckpt2saved.questions import default_case, question_inputs
-from ckpt2saved.signature import ExampleInput, ServedModel
+from ckpt2saved.questions import RANDOM_WILL_DO, default_case, default_sizes, question_inputs
+from ckpt2saved.signature import ExampleInput, ServedModel, TensorSpec
 from ckpt2saved.tf1 import tf
 
 # Ops that are told lengths: which input they are, and which input's axis (or the attribute that names it) they measure.
@@ -20,14 +21,16 @@ _TAKERS = {
 }
 _PASSING = ("Identity", "Cast", "Reshape", "StopGradient", "PlaceholderWithDefault", "ToInt32")
 _STEPS_FIRST = ("CTCBeamSearchDecoder", "CTCGreedyDecoder")
+_MOST_TRIALS = 60
 
 
 def with_lengths(
     model: ServedModel, graph: tf.Graph, signature_defs: Mapping[str, Any], fill: Callable[[tf.Session], None]
 ) -> ServedModel:
-    """`model` with requests to compare on in which the steps of each line are no more than the graph makes of the line.
+    """`model` with requests to compare on that the graph can answer: with no more steps of a line than it makes of it.
 
-    That is for a signature that says nothing about such requests; `fill` restores the variables in a session.
+    That is for a signature that says nothing about such requests; `fill` restores the variables in a session. What
+    numbers, texts or pictures any other input takes is found by trying; raises SignatureError where nothing will do.
     """
 
     @contextlib.contextmanager
@@ -36,7 +39,7 @@ def with_lengths(
             fill(session)
             yield session
 
-    return model if model.parity else with_measured(model, graph, signature_defs, filled)
+    return model if model.parity else with_measured(model, graph, signature_defs, filled, tries=True)
 
 
 def with_measured(
@@ -44,29 +47,105 @@ def with_measured(
     graph: tf.Graph,
     signature_defs: Mapping[str, Any],
     filled: Callable[[], ContextManager[tf.Session]],
+    tries: bool = False,
 ) -> ServedModel:
-    """The same, where `filled` gives a session of `graph` in which the variables are restored."""
-    lengths, any_will_do = {}, {}  # type: Dict[str, Tuple[str, int]], Dict[str, ExampleInput]
+    """The same, where `filled` gives a session of `graph` with its variables restored; `tries`: by trying, too."""
+    steps_of, known = {}, {}  # type: Dict[str, Tuple[str, int]], Dict[str, ExampleInput]
+    unknown = {}  # type: Dict[str, TensorSpec]
     for signature in model.signatures:
         for spec in signature.inputs:
             tensor = graph.get_tensor_by_name(signature_defs[signature.name].inputs[spec.key].name)
             found = measured(tensor) if tensor.dtype.is_integer and len(spec.shape) == 1 else None
             if found:
-                lengths[spec.key] = found
+                steps_of[spec.key] = found
             if (found or not tensor.consumers()) and spec.dtype != "string":
-                any_will_do[spec.key] = ExampleInput(None, 1)
-    if not any_will_do:
+                known[spec.key] = ExampleInput(None, 1)
+            elif not spec.dtype.startswith(RANDOM_WILL_DO):
+                unknown[spec.key] = spec
+    if not known and not (tries and unknown):
         return model
-    case = default_case(model, any_will_do)
-    inputs = dict(case.inputs)
     with filled() as session:
-        for key, (tensor, axis) in lengths.items():
+        if tries:
+            known.update(_Trial(model, session, signature_defs).found(known, list(unknown.values())))
+        case = default_case(model, known)
+        inputs = dict(case.inputs)
+        for key, (tensor, axis) in steps_of.items():
             signature = next(s for s in model.signatures if key in {spec.key for spec in s.inputs})
             made = question_inputs(model, case)
             feeds = {signature_defs[signature.name].inputs[spec.key].name: made[spec.key] for spec in signature.inputs}
             steps = np.asarray(session.run(tensor, feeds)).shape[axis]
             inputs[key] = ExampleInput(None, _lengths(made[key].shape[0], steps))
     return replace(model, parity=(replace(case, inputs=inputs),))
+
+
+class _Trial:
+    """Asks a graph what it answers."""
+
+    def __init__(self, model: ServedModel, session: tf.Session, signature_defs: Mapping[str, Any]) -> None:
+        self._model = model
+        self._session = session
+        self._signature_defs = signature_defs
+
+    def found(self, known: Mapping[str, ExampleInput], specs: Sequence[TensorSpec]) -> Dict[str, ExampleInput]:
+        """Examples for `specs` that the graph answers; {} where none of those that were tried will do."""
+        if not specs:
+            return {}
+        sizes = default_sizes(self._model)
+        likely = [_likely(spec, sizes) for spec in specs]
+        for values in itertools.islice(itertools.product(*likely), _MOST_TRIALS):
+            found = {spec.key: ExampleInput(None, value) for spec, value in zip(specs, values)}
+            if self.answers(dict(known, **found)):
+                return self.shortened(known, found, specs, sizes)
+        return {}
+
+    def shortened(
+        self,
+        known: Mapping[str, ExampleInput],
+        found: Dict[str, ExampleInput],
+        specs: Sequence[TensorSpec],
+        sizes: Mapping[str, int],
+    ) -> Dict[str, ExampleInput]:
+        """The same with a smaller number for some lines, where there is one for each line: it could be a length."""
+        for spec in specs:
+            value = found[spec.key].values
+            if len(spec.shape) == 1 and isinstance(value, int) and value > 1:
+                lines = int(sizes.get(spec.shape[0], spec.shape[0]))
+                shorter = dict(found, **{spec.key: ExampleInput(None, _lengths(lines, value))})
+                if self.answers(dict(known, **shorter)):
+                    found = shorter
+        return found
+
+    def answers(self, inputs: Mapping[str, ExampleInput]) -> bool:
+        """Whether each signature has an answer, and a number where it should be one."""
+        made = question_inputs(self._model, default_case(self._model, inputs))
+        for signature in self._model.signatures:
+            signature_def = self._signature_defs[signature.name]
+            feeds = {signature_def.inputs[spec.key].name: made[spec.key] for spec in signature.inputs}
+            try:
+                values = self._session.run([info.name for info in signature_def.outputs.values()], feeds)
+            except tf.errors.OpError:
+                return False
+            if any(value.dtype.kind == "f" and np.isnan(value).any() for value in map(np.asarray, values)):
+                return False
+        return True
+
+
+def _likely(spec: TensorSpec, sizes: Mapping[str, int]) -> List[Any]:
+    """What an input could mean, as far as the graph takes it: a width or a length, a batch, an id, a picture."""
+    if spec.dtype == "string":
+        return [_picture(), b"", b"0"]
+    if spec.dtype == "bool":
+        return [False, True]
+    widest = max([size for key, size in sizes.items()] or [1])
+    numbers = [widest >> shift for shift in range(7) if widest >> shift > 0] + [1, 0]
+    return list(dict.fromkeys(numbers if spec.shape else [sizes.get("batch", 1)] + numbers))
+
+
+def _picture() -> bytes:
+    """A PNG that any decoder of pictures can read."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        pixels = np.random.RandomState(0).randint(0, 256, (32, 96, 3)).astype(np.uint8)
+        return session.run(tf.image.encode_png(pixels))
 
 
 def _lengths(batch: int, steps: int) -> Any:

@@ -12,6 +12,8 @@ from ckpt2saved.requests import Inputs, wires
 from ckpt2saved.signature import ExampleInput, ParityCase, ServedModel, Signature, TensorSpec
 from ckpt2saved.tf1 import tf
 
+RANDOM_WILL_DO = ("float", "bfloat", "uint8")  # dtypes of pictures
+
 Answers = Dict[str, np.ndarray]  # by the key of a signature's output
 
 
@@ -70,17 +72,22 @@ def _question(case: int, signature: Signature, inputs: Inputs) -> Question:
 def default_case(model: ServedModel, known: Mapping[str, ExampleInput] = {}) -> ParityCase:
     """Random numbers, which do for images; what an input that is not `known` means, only a signature file can say."""
     specs = {spec.key: spec for signature in model.signatures for spec in signature.inputs}
-    images = ("float", "bfloat", "uint8")
-    unknown = [key for key, spec in specs.items() if key not in known and not spec.dtype.startswith(images)]
+    unknown = [key for key, spec in specs.items() if key not in known and not spec.dtype.startswith(RANDOM_WILL_DO)]
     if unknown:
         raise SignatureError(
             "{}: it needs a 'parity' part that says how to make {}: the staged version is compared with the "
             "checkpoint on such inputs".format(model.source, ", ".join(unknown))
         )
-    names = {size for spec in specs.values() for size in spec.shape if isinstance(size, str)}
-    batches = {spec.shape[0] for spec in specs.values() if spec.shape}
-    dims = {name: 2 if name in batches else 64 for name in names}
+    dims = {name: size for name, size in default_sizes(model).items() if isinstance(name, str)}
     return ParityCase(dims, {key: known.get(key, ExampleInput((0.0, 255.0), None)) for key in specs})
+
+
+def default_sizes(model: ServedModel) -> Dict[Any, int]:
+    """What the sizes in the shapes of inputs are in a request of `default_case`, those that are numbers included."""
+    specs = [spec for signature in model.signatures for spec in signature.inputs]
+    batches = {spec.shape[0] for spec in specs if spec.shape}
+    sizes = {size for spec in specs for size in spec.shape}
+    return {size: size if isinstance(size, int) else 2 if size in batches else 64 for size in sizes}
 
 
 def _array(spec: TensorSpec, case: ParityCase, seed: int) -> np.ndarray:

@@ -680,3 +680,40 @@ def test_where_fast_answers_otherwise_the_op_is_served(run, tmp_path, prefix, mo
         (best,), _ = tf.nn.ctc_beam_search_decoder(logits, [WIDTH] * 3, beam_width=40, merge_repeated=False)
         wanted = session.run(best).values
     np.testing.assert_array_equal(asked(tmp_path / "m" / "1", images=lines(3))["output_values"], wanted)
+
+
+def widths_training():
+    """The steps of a line are computed from its width; pictures come as files; a number is what some table knows."""
+    files = tf.placeholder(tf.string, [None], name="files")
+    widths = tf.placeholder(tf.int32, [None], name="widths")
+    style = tf.placeholder(tf.int32, [], name="style")
+    images = tf.map_fn(lambda file: tf.image.decode_png(file, channels=1), files, dtype=tf.uint8)
+    images = tf.image.resize_bilinear(tf.cast(images, tf.float32), [HEIGHT, WIDTH])
+    table = tf.get_variable("styles", [1, CLASSES], initializer=tf.random_normal_initializer(seed=4))
+    logits = features(images) + tf.gather(table, style)
+    tf.nn.ctc_beam_search_decoder(logits, tf.floordiv(widths - 2, 2), beam_width=3, merge_repeated=False)
+    return tf.reduce_sum(logits)
+
+
+def test_what_an_input_means_is_found_by_trying(run, tmp_path):
+    """Widths of which not too many steps come, an encoded picture, a number that is a row of a table."""
+    prefix = trained(tmp_path, widths_training)
+    inputs = ["--input=files=files:0", "--input=widths=widths:0", "--input=style=style:0"]
+    outputs = ["--output=values=CTCBeamSearchDecoder:1", "--output=logits=logits:0"]
+    result = run("export", "--checkpoint", prefix, *inputs, *outputs, "--export-dir", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+
+
+def test_what_no_trial_answers_is_asked_for(run, tmp_path):
+    """An input that nothing likely fits: the signature file has to say what it takes."""
+
+    def build():
+        images = tf.placeholder(tf.float32, [None, HEIGHT, WIDTH, 1], name="images")
+        code = tf.placeholder(tf.int32, [None], name="code")
+        with tf.control_dependencies([tf.debugging.assert_equal(code, 12345)]):
+            return tf.reduce_sum(tf.identity(features(images) + tf.cast(code[0], tf.float32), name="answer"))
+
+    prefix = trained(tmp_path, build)
+    arguments = ["--input=images=images:0", "--input=code=code:0", "--output=answer=answer:0"]
+    result = run("export", "--checkpoint", prefix, *arguments, "--export-dir", tmp_path / "out")
+    assert result.exit_code == 1 and "a 'parity' part that says how to make code" in result.output

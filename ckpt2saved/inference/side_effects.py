@@ -41,7 +41,7 @@ def drop_side_effects(
 
 
 def drop_unanswerable_checks(network: Network, outputs: Sequence[Ref], inputs: Set[Ref]) -> List[Edit]:
-    """Take away the control inputs that need what nobody feeds: assertions about labels, an input pipeline's padding."""
+    """Take away the control inputs that need what nobody feeds, such as labels or an input pipeline."""
     reached = network.on_the_way(outputs, inputs)
     needed = _by_data(network, outputs, inputs)
     given = {name for name, _ in inputs}

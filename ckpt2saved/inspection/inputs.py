@@ -226,7 +226,9 @@ def _is_taken(network: Network, tensor: Tensor, reached: Set[str], wanted: Seque
 
 def _input(network: Network, tensor: Tensor, kind: str, reason: str, instead: Tuple[str, ...]) -> Input:
     fallback = {"image": "image", "lengths": "sequence_length"}.get(kind, "input")
-    named = kind == "other" or network.flow.maker(tensor.name).op in PLACEHOLDERS
+    maker = network.flow.maker(tensor.name)
+    # A pipeline's outputs have one name for all of them, and that of the tower they are for.
+    named = maker.op in PLACEHOLDERS or (kind == "other" and not PIPELINE.match(maker.op))
     key = key_of(tensor.name, fallback) if named else fallback
     return Input(
         key, tensor.name, tensor.dtype, tensor.shape, kind, reason, tuple(t for t in instead if t != tensor.name)

@@ -293,7 +293,7 @@ def _chosen(
 def _problems(
     meta_graph: MetaGraph, network: Network, wanted: Sequence[str], inputs: Sequence[Input], switches: Sequence[Switch]
 ) -> List[str]:
-    """What TF Serving could not run of the way from the inputs to the outputs; what is only waited for, export drops."""
+    """What TF Serving could not run of what outputs are made of; what is only waited for, export drops."""
     reached = network.flow.upstream(wanted, [one.tensor for one in inputs])
     given = {network.flow.maker(one.tensor).name for one in inputs}
     graph_def = tf.GraphDef()
