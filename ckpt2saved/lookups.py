@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Tuple
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.savedmodel import Asset, node_name
@@ -11,7 +11,14 @@ from ckpt2saved.tf1 import tf
 
 TABLES = ("HashTable", "HashTableV2")
 _OTHER_TABLES = ("MutableHashTable", "MutableHashTableV2", "MutableDenseHashTable", "MutableDenseHashTableV2")
-_FILLS = ("InitializeTable", "InitializeTableV2", "LookupTableImport", "LookupTableImportV2")
+_FILLS = (
+    "InitializeTable",
+    "InitializeTableV2",
+    "LookupTableImport",
+    "LookupTableImportV2",
+    "LookupTableInsert",
+    "LookupTableInsertV2",
+)
 _FILLS_FROM_FILE = ("InitializeTableFromTextFile", "InitializeTableFromTextFileV2")
 
 
@@ -21,9 +28,12 @@ def fillers(graph_def: Any, wanted: Any) -> List[str]:
     A table that is filled by hand while training runs is empty wherever else the graph is loaded.
     """
     tables = {node.name: node for node in graph_def.node if node.name in wanted and node.op in TABLES + _OTHER_TABLES}
+    nodes = {node.name: node for node in graph_def.node}
     found, filled = [], set()
     for node in graph_def.node:
-        if node.op in _FILLS + _FILLS_FROM_FILE and node_name(node.input[0]) in tables:
+        if node.op not in _FILLS + _FILLS_FROM_FILE or node_name(node.input[0]) not in tables:
+            continue
+        if node.op in _FILLS_FROM_FILE or all(_is_constant(nodes, name) for name in node.input[1:]):
             found.append(node.name)
             filled.add(node_name(node.input[0]))
     problems = [
@@ -34,6 +44,21 @@ def fillers(graph_def: Any, wanted: Any) -> List[str]:
     if problems:
         raise NotServable("the graph looks things up in tables that would be empty", problems)
     return found
+
+
+def _is_constant(nodes: Mapping[str, Any], name: str) -> bool:
+    """Whether a tensor is made of constants: what a saver restores into a table is not."""
+    ahead, seen = [node_name(name)], set()  # type: List[str], Set[str]
+    while ahead:
+        node = nodes[ahead.pop()]
+        if not node.input and node.op != "Const":
+            return False
+        if node.name not in seen:
+            seen.add(node.name)
+            if "Placeholder" in node.op or "Restore" in node.op:
+                return False
+            ahead.extend(node_name(source) for source in node.input)
+    return True
 
 
 def add_filling(graph: tf.Graph, names: List[str]) -> Tuple[str, Tuple[Asset, ...]]:

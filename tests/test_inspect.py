@@ -503,6 +503,33 @@ def test_a_switch_without_a_telling_name_is_decided(tmp_path, inspected):
     assert switch["name"] == "mode" and switch["value"] is True
 
 
+def test_a_loss_that_no_tensorflow_has_is_left_out(placeholders, inspected, run):
+    """Somebody's own library computed it: the network before it is all there."""
+    meta_graph, path = tf.MetaGraphDef(), placeholders + ".meta"
+    with open(path, "rb") as file:
+        meta_graph.ParseFromString(file.read())
+    (loss,) = [node for node in meta_graph.graph_def.node if node.op == "CTCLoss"]
+    loss.op = "OurOwnCTC"
+    loss.attr.clear()
+    with open(path, "wb") as file:
+        file.write(meta_graph.SerializeToString())
+    content = inspected(placeholders)
+    assert any("has no op OurOwnCTC: left out" in remark for remark in content["remarks"])
+    assert inputs_of(content) == {"images": "images:0", "seq_len": "seq_len:0"}
+    assert "--output output_indices=CTCBeamSearchDecoder:0" in content["command"]
+
+
+def test_what_export_would_refuse_is_a_problem(tmp_path, inspected):
+    """Found out before anybody tries."""
+    with tf.Graph().as_default():
+        images = tf.placeholder(tf.float32, [None, 8, 12, 1], name="images")
+        logits = crnn(images)
+        logits += tf.random_normal(tf.shape(logits))
+        save(tmp_path, loss=ctc_loss(logits, tf.fill([tf.shape(images)[0]], 12)))
+    (problem,) = inspected(tmp_path)["graph"]["problems"]
+    assert "random numbers that are no dropout" in problem
+
+
 def test_two_decoders_of_the_same_logits_are_a_choice(tmp_path, run):
     """Both are likely; which of the two is for the user to say."""
     with tf.Graph().as_default():

@@ -717,3 +717,46 @@ def test_what_no_trial_answers_is_asked_for(run, tmp_path):
     arguments = ["--input=images=images:0", "--input=code=code:0", "--output=answer=answer:0"]
     result = run("export", "--checkpoint", prefix, *arguments, "--export-dir", tmp_path / "out")
     assert result.exit_code == 1 and "a 'parity' part that says how to make code" in result.output
+
+
+def spelling(texts):
+    """Logits as texts, by a table that each answer fills before it is read; `texts` fills it."""
+
+    def build():
+        images = tf.placeholder(tf.float32, [None, HEIGHT, WIDTH, 1], name="images")
+        classes = tf.argmax(features(images), 2)
+        table = tf.raw_ops.MutableHashTableV2(key_dtype=tf.int64, value_dtype=tf.string)
+        fill = tf.raw_ops.LookupTableInsertV2(table_handle=table, keys=tf.range(6, dtype=tf.int64), values=texts())
+        with tf.control_dependencies([fill]):
+            text = tf.raw_ops.LookupTableFindV2(table_handle=table, keys=classes, default_value="")
+        return tf.reduce_sum(tf.cast(tf.identity(text, name="text") == "a", tf.float32)) + 0 * tf.reduce_sum(images)
+
+    return build
+
+
+def test_a_table_that_answers_fill_themselves(run, tmp_path):
+    """With constants: it is filled when the server loads it."""
+    with tf.Graph().as_default(), v1_control_flow(), tf.Session() as session:
+        spelling(lambda: tf.constant(list("abcdef")))()
+        session.run(tf.global_variables_initializer())
+        prefix = tf.train.Saver().save(session, str(tmp_path / "model.ckpt"))
+    arguments = ["--input=image=images:0", "--output=text=text:0"]
+    result = run("export", "--checkpoint", prefix, *arguments, "--export-dir", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    wanted = of_training(prefix, "text:0", images=lines())
+    with tf.Graph().as_default(), tf.Session() as session:
+        signature = tf.saved_model.loader.load(session, ["serve"], result.stdout.split()[-1]).signature_def
+        names = signature["serving_default"]
+        found = session.run(names.outputs["text"].name, {names.inputs["image"].name: lines()})
+    assert found.tolist() == wanted.tolist() and len(set(found.ravel())) > 1
+
+
+def test_a_table_that_is_filled_by_what_is_fed_is_empty(run, tmp_path):
+    """Refused: a server has nothing to fill it with."""
+    with tf.Graph().as_default(), v1_control_flow(), tf.Session() as session:
+        spelling(lambda: tf.placeholder(tf.string, [6], name="texts"))()
+        session.run(tf.global_variables_initializer())
+        prefix = tf.train.Saver().save(session, str(tmp_path / "model.ckpt"))
+    arguments = ["--input=image=images:0", "--input=texts=texts:0", "--output=text=text:0"]
+    result = run("export", "--checkpoint", prefix, *arguments, "--export-dir", tmp_path / "out")
+    assert result.exit_code == 3 and "nothing in the graph fills this lookup table" in result.output

@@ -65,21 +65,31 @@ def with_values(graph_def: Any, outputs: Iterable[str], inputs: Iterable[str], p
 
 @dataclass(frozen=True)
 class Steering:
-    """The switches between training and inference of some outputs, and their values as far as the structure says."""
+    """The switches between training and inference of some outputs: their values as far as the structure says."""
 
     decided: Mapping[str, Any]  # node -> its value in inference
     undecided: Mapping[str, str]  # node that the outputs depend on, whatever is bypassed -> why it is not decided
     misnamed: Collection[str]  # of these, those whose names contradict what their branches say
+    problems: Tuple[str, ...]  # what beside the undecided can't be turned into inference
 
 
-def find_steering(graph_def: Any, outputs: Iterable[str], inputs: Iterable[str]) -> Steering:
-    """What `to_inference` would make of the switches if nobody pinned any; raises NotServable as that does."""
-    conversion = _Conversion(graph_def, outputs, inputs, {})
+def find_steering(
+    graph_def: Any, outputs: Iterable[str], inputs: Iterable[str], variables: Mapping[str, Sequence[int]]
+) -> Steering:
+    """What `to_inference` would make of the switches if nobody pinned any, and what else it would refuse.
+
+    Raises NotServable where the graph lacks an output or an input.
+    """
+    conversion = _Conversion(graph_def, outputs, inputs, variables)
     conversion.decide_switches({})
     conversion.bypass_dropout()
+    conversion.use_moving_averages()
     conversion.drop_side_effects()
     left = undecided(conversion.network, conversion.outputs, conversion.inputs, conversion.switches.reasons)
-    return Steering(conversion.decided, left, conversion.switches.misnamed)
+    conversion.find_leftovers()
+    told = tuple("{} (".format(name) for name in left)
+    problems = tuple(problem for problem in conversion.problems if not problem.startswith(told))
+    return Steering(conversion.decided, left, conversion.switches.misnamed, problems)
 
 
 class _Conversion:
@@ -164,8 +174,11 @@ class _Conversion:
         )
         self.edits += drop_unanswerable_checks(self.network, self.outputs, self.inputs)
 
-    def raise_for_leftovers(self) -> None:
+    def find_leftovers(self) -> None:
         self.problems += find_leftovers(self.network, self.outputs, self.inputs, self.switches.reasons, self.refused)
+
+    def raise_for_leftovers(self) -> None:
+        self.find_leftovers()
         if self.problems:
             raise NotServable("this training's graph can't be turned into its inference safely", self.problems)
 

@@ -6,6 +6,7 @@ from typing import Any, Collection, Dict, Iterator, List, Mapping, Sequence, Set
 
 from ckpt2saved.inference.edited_graph import (
     ASSIGNMENTS,
+    PASSING,
     PLACEHOLDERS,
     VARIABLES,
     Network,
@@ -15,8 +16,17 @@ from ckpt2saved.inference.edited_graph import (
     is_random,
     may_be_scalar,
 )
+from ckpt2saved.inference.probe import MOVING
 from ckpt2saved.inference.statistics import is_layer_norm, is_training, unrecognised
 from ckpt2saved.inference.switches import choices, is_truth
+
+# The inputs of losses that are labels; of sparse ones the values.
+_LABELS = {
+    "SparseSoftmaxCrossEntropyWithLogits": (1,),
+    "SoftmaxCrossEntropyWithLogits": (1,),
+    "CTCLoss": (2,),
+    "CTCLossV2": (2,),
+}
 
 
 def find_leftovers(
@@ -48,6 +58,13 @@ def find_leftovers(
                     name, network[name].op, hint and "; or " + hint
                 )
             )
+    for name in _labels_on_the_way(network, outputs, inputs, data):
+        problems.append(
+            "{} ({}): answers are computed from what a loss takes for labels (teacher forcing), and a request brings "
+            "none; build the graph for inference, where the network reads what it answered before".format(
+                name, network[name].op
+            )
+        )
     for name in network.nodes:
         if name in reached:
             for function, node, op in _random_in_functions(network, name):
@@ -94,6 +111,32 @@ def _problem(network: Network, name: str, inputs: Set[Ref], switches: Collection
     if node.op in ("Placeholder", "PlaceholderV2") and (name, 0) not in inputs and name not in switches:
         return "nothing feeds it when it is served; make it an input, or cut the graph after it"
     return ""
+
+
+def _labels_on_the_way(network: Network, outputs: Sequence[Ref], inputs: Set[Ref], data: Set[str]) -> List[str]:
+    """What losses take for labels and outputs are computed from, though it is neither constant nor made of a request.
+
+    Placeholders are told of elsewhere.
+    """
+    labels = {}  # type: Dict[str, None]
+    for node in network.nodes.values():
+        for position in _LABELS.get(node.op, ()):
+            ref = node.inputs[position]
+            for _ in range(20):
+                source = network[ref[0]]
+                if ref in inputs or ref[0] in data or source.op in PLACEHOLDERS + VARIABLES + ("Const",):
+                    break
+                labels[ref[0]] = None
+                if source.op not in PASSING + MOVING + ("Cast", "OneHot", "Slice", "StridedSlice", "Unpack"):
+                    break
+                ref = source.inputs[0]
+    ahead, read = [ref[0] for ref in outputs if ref not in inputs], set()  # type: List[str], Set[str]
+    while ahead:
+        name = ahead.pop()
+        if name not in read:
+            read.add(name)
+            ahead.extend(ref[0] for ref in network[name].inputs if ref not in inputs)
+    return [name for name in network.nodes if name in labels and name in read]
 
 
 def _random_in_functions(network: Network, name: str) -> Iterator[Any]:

@@ -7,6 +7,7 @@ from typing import Any, Callable, Collection, Iterable, List, Mapping, Optional,
 
 from ckpt2saved.errors import CheckpointError
 from ckpt2saved.metagraph import MetaGraph
+from ckpt2saved.savedmodel import node_name
 from ckpt2saved.tf1 import op_def, tf
 
 # These look at the sizes of a tensor, not at what is in it.
@@ -117,30 +118,50 @@ class Dataflow:
 
 
 def read_dataflow(meta_graph: MetaGraph) -> Dataflow:
-    """The dataflow of a training's graph; raises CheckpointError where this TensorFlow can't import it."""
+    """The dataflow of a training's graph, without what depends on ops that this TensorFlow does not have.
+
+    Raises CheckpointError where it can't import the rest.
+    """
     functions = {function.signature.name: function for function in meta_graph.graph_def.library.function}
-    foreign = sorted({n.op for n in meta_graph.graph_def.node if n.op not in functions and op_def(n.op) is None})
-    if foreign:
-        raise CheckpointError(
-            "{}: TensorFlow {} has no op {}; inspect it with the TensorFlow that wrote it{}".format(
-                meta_graph.path,
-                tf.VERSION,
-                ", ".join(foreign),
-                " ({})".format(meta_graph.tensorflow) if meta_graph.tensorflow else "",
-            )
-        )
+    known = _without_foreign(meta_graph.graph_def)
     graph = tf.Graph()
     try:
         with graph.as_default():
-            tf.import_graph_def(meta_graph.graph_def, name="")
+            tf.import_graph_def(known, name="")
     except (ValueError, tf.errors.OpError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(
             "{}: TensorFlow {} can't import this graph: {}".format(meta_graph.path, tf.VERSION, reason)
         ) from error
-    attributes = {node.name: node.attr for node in meta_graph.graph_def.node}
+    attributes = {node.name: node.attr for node in known.node}
     nodes = [_node(op, attributes, meta_graph.shapes.get(op.name, ())) for op in graph.get_operations()]
     return Dataflow({node.name: node for node in nodes}, functions)
+
+
+def foreign_nodes(graph_def: Any) -> List[Any]:
+    """The nodes of ops that this TensorFlow does not have, such as the loss of somebody's own library."""
+    functions = {function.signature.name for function in graph_def.library.function}
+    return [node for node in graph_def.node if node.op not in functions and op_def(node.op) is None]
+
+
+def _without_foreign(graph_def: Any) -> Any:
+    lost = {node.name for node in foreign_nodes(graph_def)}
+    if not lost:
+        return graph_def
+    takers = {}  # type: Dict[str, List[str]]
+    for node in graph_def.node:
+        for source in node.input:
+            takers.setdefault(node_name(source.lstrip("^")), []).append(node.name)
+    ahead = list(lost)
+    while ahead:
+        for name in takers.get(ahead.pop(), ()):
+            if name not in lost:
+                lost.add(name)
+                ahead.append(name)
+    known = tf.GraphDef(versions=graph_def.versions)
+    known.library.CopyFrom(graph_def.library)
+    known.node.extend(node for node in graph_def.node if node.name not in lost)
+    return known
 
 
 def _node(op: tf.Operation, attributes: Mapping[str, Any], recorded: List[Any]) -> Node:

@@ -10,13 +10,13 @@ from ckpt2saved import roles
 from ckpt2saved.checkpoint import AVERAGE, Checkpoint, open_checkpoint
 from ckpt2saved.errors import CheckpointError, NotServable
 from ckpt2saved.inspection import outputs as ends
-from ckpt2saved.inspection.dataflow import read_dataflow
+from ckpt2saved.inspection.dataflow import foreign_nodes, read_dataflow
 from ckpt2saved.inspection.inputs import Input, find_inputs
 from ckpt2saved.inspection.network import RANDOM, Network
 from ckpt2saved.inspection.proposal import Proposal, command_line, outputs_without_batch, propose, value_text
 from ckpt2saved.inspection.subject import Subject
 from ckpt2saved.inspection.towers import Tower, find_towers, shared_variables
-from ckpt2saved.inspection.training import Switch, TrainingOps, find_switches, find_training_ops
+from ckpt2saved.inspection.training import Switch, TrainingOps, find_switches, find_training_ops, steer
 from ckpt2saved.lint import check_servable
 from ckpt2saved.metagraph import MetaGraph, pinned_text, read_meta_graph
 from ckpt2saved.serving.batching import without_batch_text
@@ -109,6 +109,7 @@ def inspect_subject(subject: Subject) -> Inspection:
         try:
             meta_graph = read_meta_graph(subject.meta)
             network = Network(read_dataflow(meta_graph))
+            remarks += _foreign(meta_graph)
         except CheckpointError as error:
             if checkpoint is None:
                 raise
@@ -136,12 +137,26 @@ def inspect_subject(subject: Subject) -> Inspection:
     return Inspection(subject, graph, variables, None, tuple(remarks))
 
 
+def _foreign(meta_graph: MetaGraph) -> List[str]:
+    nodes = foreign_nodes(meta_graph.graph_def)
+    if not nodes:
+        return []
+    text = "TensorFlow {} has no op {}: left out, with all that depends on {}{}"
+    more = " and {} more".format(len(nodes) - 1) if len(nodes) > 1 else ""
+    return [text.format(tf.VERSION, ", ".join(sorted({node.op for node in nodes})), nodes[0].name, more)]
+
+
 class _Fit:
     """How the variables of a graph and the tensors of a checkpoint go together."""
 
     def __init__(self, checkpoint: Optional[Checkpoint], network: Optional[Network]) -> None:
         self.missing, self.misshapen, self.unused = [], [], []  # type: List[str], List[str], List[str]
         self.foreign, self.weights, self.averaged = [], [], []  # type: List[str], List[str], List[str]
+        self.shapes = {}  # type: Mapping[str, Any]  # of the variables; without a checkpoint, of the graph's
+        if network is not None:
+            self.shapes = {name: _declared(node) for name, node in network.variables.items()}
+        if checkpoint is not None:
+            self.shapes = checkpoint.variables()
         if checkpoint is None or network is None:
             return
         keys = {name: _key(name, checkpoint.shapes) for name in network.variables}
@@ -167,6 +182,11 @@ class _Fit:
     @property
     def is_of_another_run(self) -> bool:
         return len(self.foreign) * 2 > len(self.weights) > 0
+
+
+def _declared(node: Any) -> List[Any]:
+    shape = tf.TensorShape(node.attr["shape"].shape)
+    return [] if shape.ndims is None else shape.as_list()
 
 
 def _key(name: str, shapes: Mapping[str, Any]) -> str:
@@ -198,7 +218,9 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
     wanted = [output.tensor for output in chosen] or [output.tensor for output in ranked]
     inputs = find_inputs(network, wanted)
     reached = network.flow.upstream(wanted, [one.tensor for one in inputs], controls=True)
-    switches = find_switches(network, meta_graph.graph_def, reached, wanted, [one.tensor for one in inputs])
+    given = [one.tensor for one in inputs]
+    steering = steer(network, meta_graph.graph_def, wanted, given, fit.shapes)
+    switches = find_switches(network, steering, reached, given)
     choices += [_choice_of_value(switch) for switch in switches if switch.is_open]
     if len(towers) > 1 and _as_good(towers[0], towers[1]):
         choices.append("another tower: {} instead".format(", ".join(towers[1].ends[:3])))
@@ -219,7 +241,7 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
         tuple("{} ({})".format(node.name, node.op) for node in network.blocked if node.name not in reached),
         tuple(t.name for t in network.labels if network.flow.consumers(t.name)),
         proposal,
-        tuple(_problems(meta_graph, network, wanted, inputs, switches)),
+        tuple(_problems(meta_graph, network, wanted, inputs, switches)) + (steering.problems if proposal else ()),
         tuple(_notes(meta_graph, proposal, reached)),
     )
 

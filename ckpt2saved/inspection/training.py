@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Collection, List, Optional, Sequence, Tuple, Union
+from typing import Any, Collection, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.inference import Steering, find_steering
@@ -45,21 +45,35 @@ class TrainingOps:
     switched: Tuple[str, ...]  # of both, those on one branch of a tf.cond
 
 
+def steer(
+    network: Network,
+    graph_def: Any,
+    outputs: Sequence[str],
+    inputs: Sequence[str],
+    variables: Mapping[str, Sequence[int]],
+) -> Steering:
+    """What `export` will make of the switches, and what it will refuse; `variables` are the checkpoint's."""
+    try:
+        return find_steering(graph_def, sorted(set(outputs) - set(inputs)), sorted(set(inputs)), variables)
+    except NotServable as error:
+        return Steering({}, dict.fromkeys(network.switches_makers, str(error)), (), ())
+
+
 def find_switches(
-    network: Network, graph_def: Any, reached: Collection[str], outputs: Sequence[str], inputs: Sequence[str]
+    network: Network, steering: Steering, reached: Collection[str], inputs: Sequence[str]
 ) -> List[Switch]:
     """The switches among the nodes `reached`: what `export` will make of them, or why the user has to choose.
 
     What they are called is looked at only where nothing else tells, and then it is no more than a suggestion.
     """
-    try:
-        steering = find_steering(graph_def, outputs, inputs)
-    except NotServable as error:
-        steering = Steering({}, dict.fromkeys(network.switches_makers, str(error)), ())
     names = [name for name in network.flow.nodes if name in network.switches_makers and name in reached]
     names += [name for name in list(steering.decided) + list(steering.undecided) if name not in names]
     given = {tensor.rpartition(":")[0] for tensor in inputs}
-    return [_switch(network, network.flow.nodes[name], steering) for name in names if name not in given]
+    return [
+        _switch(network, network.flow.nodes[name], steering)
+        for name in names
+        if name not in given and name in network.flow.nodes
+    ]
 
 
 def _switch(network: Network, node: Node, steering: Steering) -> Switch:
