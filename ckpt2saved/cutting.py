@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass, replace
-from typing import Any, List, Mapping, Sequence, Tuple
+from typing import Any, Collection, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.metagraph import MetaGraph, nodes_of
@@ -110,6 +111,16 @@ def _with_batch(given: TensorSpec, spec: TensorSpec, batch: Any) -> TensorSpec:
     return replace(spec, shape=(batch,)) if left_open else spec
 
 
+def with_batch(model: ServedModel, batch: int) -> ServedModel:
+    """`model` with inputs of one batch size."""
+
+    def fixed(spec: TensorSpec) -> TensorSpec:
+        return replace(spec, shape=tuple(batch if size == "batch" else size for size in spec.shape))
+
+    signatures = [replace(s, inputs=tuple(map(fixed, s.inputs))) for s in model.signatures]
+    return replace(model, signatures=tuple(signatures))
+
+
 @dataclass(frozen=True)
 class Cut:
     """The graph from placeholders in the place of a model's inputs to its outputs."""
@@ -192,41 +203,99 @@ def _check_ends(part: Any, places: Mapping[str, str], unused: Sequence[str], mod
         raise NotServable("{}: the inputs do not make the outputs".format(model.source), problems)
 
 
-def import_cut(graph_def: Any, model: ServedModel) -> tf.Graph:
+class FixedBatch(SignatureError):
+    """The graph takes batches of one size alone."""
+
+    def __init__(self, message: str, problems: Sequence[str], batch: int) -> None:
+        super().__init__(message, problems)
+        self.batch = batch
+
+
+def import_cut(part: Cut, model: ServedModel) -> tf.Graph:
     """A cut graph, imported; raises SignatureError with the node that does not take the shapes of the signature."""
     graph = tf.Graph()
     with graph.as_default():
         try:
-            tf.import_graph_def(graph_def, name="")
+            tf.import_graph_def(part.graph_def, name="")
         except (ValueError, tf.errors.OpError) as error:
-            raise _misfit(model, error) from error
-    _probe_batch(graph_def, model)
+            raise SignatureError(*_misfit(model, error)) from error
+    _probe_batch(part, model)
     return graph
 
 
-def _probe_batch(graph_def: Any, model: ServedModel) -> None:
+def _probe_batch(part: Cut, model: ServedModel) -> None:
     """Find out now, with the node's name, what a request of another batch size than training's would run into."""
     specs = {spec.tensor: spec for signature in model.signatures for spec in signature.inputs}
-    placeholders = {node_name(tensor) for tensor, spec in specs.items() if spec.shape and spec.shape[0] == "batch"}
+    placeholders = {
+        node_name(part.places[tensor]) for tensor, spec in specs.items() if spec.shape and spec.shape[0] == "batch"
+    }
+    graph_def = part.graph_def
     if not placeholders:
         return
+    try:
+        _import_with_batch(graph_def, placeholders, _PROBE)
+    except (ValueError, tf.errors.OpError) as error:
+        remark = " (a batch of {} was tried)".format(_PROBE)
+        for size in dict.fromkeys(int(number) for number in re.findall(r"(?<![\w./])[0-9]+(?![\w./])", str(error))):
+            if size not in (0, _PROBE) and _takes(graph_def, placeholders, size):
+                message, problems = _misfit(model, error, remark + "; it takes one of {}".format(size))
+                raise FixedBatch(message, problems, size) from error
+        raise SignatureError(*_misfit(model, error, remark)) from error
+
+
+def _takes(graph_def: Any, placeholders: Collection[str], batch: int) -> bool:
+    try:
+        _import_with_batch(graph_def, placeholders, batch)
+    except (ValueError, tf.errors.OpError):
+        return False
+    return True
+
+
+def _import_with_batch(graph_def: Any, placeholders: Collection[str], batch: int) -> None:
+    """Let TensorFlow find the shapes for a batch; raises ValueError where a node can't take it, or mixes its lines."""
     probe = tf.GraphDef()
     probe.CopyFrom(graph_def)
     for node in probe.node:
         if node.op == "Placeholder" and node.name in placeholders:
-            node.attr["shape"].shape.dim[0].size = _PROBE
-    with tf.Graph().as_default():
-        try:
-            tf.import_graph_def(probe, name="")
-        except (ValueError, tf.errors.OpError) as error:
-            raise _misfit(model, error, " (a batch of {} was tried)".format(_PROBE)) from error
+            node.attr["shape"].shape.dim[0].size = batch
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(probe, name="")
+        fed = [graph.get_operation_by_name(name) for name in placeholders]
+        for op in _of_lines(fed, batch):
+            if op.type == "Reshape" and _first_size(op.outputs[0]) not in (None, 1, batch):
+                sizes = tf.get_static_value(op.inputs[1], partial=True)
+                if sizes is not None and len(sizes) and sizes[0] == _first_size(op.outputs[0]):
+                    raise ValueError(
+                        "{}: it makes {} lines of {} ({} from {})".format(
+                            op.name, sizes[0], batch, op.outputs[0].shape, op.inputs[0].shape
+                        )
+                    )
 
 
-def _misfit(model: ServedModel, error: Exception, remark: str = "") -> SignatureError:
+def _of_lines(operations: Sequence[tf.Operation], batch: int) -> List[tf.Operation]:
+    """The operations that take something with one item for each line of a batch first."""
+    found, seen = [], set()  # type: List[tf.Operation], Set[str]
+    ahead = list(operations)
+    while ahead:
+        for output in ahead.pop().outputs:
+            for op in output.consumers() if _first_size(output) == batch else ():
+                if op.name not in seen and op.inputs[0] is output:
+                    seen.add(op.name)
+                    found.append(op)
+                    ahead.append(op)
+    return found
+
+
+def _first_size(tensor: tf.Tensor) -> Optional[int]:
+    return tensor.shape.as_list()[0] if tensor.shape.ndims else None
+
+
+def _misfit(model: ServedModel, error: Exception, remark: str = "") -> Tuple[str, List[str]]:
+    """The message of a SignatureError, and what TensorFlow says."""
     text = str(error).strip().splitlines()[0]
-    return SignatureError(
+    message = (
         "{}: the graph does not take inputs of these shapes{}: {}a size from training stands in it: give the input "
         "that size (as in [64,32,100,3]; shorter batches are padded by the client), or build the graph anew for "
-        "inference".format(model.source, remark, "" if remark else "they are not the network's, or "),
-        [text],
+        "inference".format(model.source, remark, "" if remark else "they are not the network's, or ")
     )
+    return message, [text]

@@ -9,7 +9,7 @@ from typing import AbstractSet, Any, FrozenSet, List, Mapping, Optional, Sequenc
 
 from ckpt2saved.appended import append_decoder
 from ckpt2saved.checkpoint import AVERAGE, Checkpoint, Weights, choose_weights, restore
-from ckpt2saved.cutting import completed, cut, import_cut, surroundings
+from ckpt2saved.cutting import FixedBatch, completed, cut, import_cut, surroundings, with_batch
 from ckpt2saved.errors import NotServable, UsageError
 from ckpt2saved.graphs import build_graph
 from ckpt2saved.graphs.function import load_function
@@ -192,11 +192,22 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     part = found.graph_def
     _refuse_unknown(source, part)
     filling = _take_fillers(source.graph_def, part)
-    graph = import_cut(part, model)
+    remarks = tuple("no output depends on the input {}".format(tensor) for tensor in found.unused)
+    try:
+        graph = import_cut(found, model)
+    except FixedBatch as error:
+        if any(spec.shape is not None for signature in plan.model.signatures for spec in signature.inputs):
+            raise
+        # Nobody asked for another batch: the only one it takes is what the graph says, if not where one would look.
+        model = with_batch(model, error.batch)
+        found = cut(graph_def, model, ends)
+        part = found.graph_def
+        part.node.extend(_filling_nodes(source.graph_def, part, filling))
+        graph = import_cut(found, model)
+        remarks += ("the batch is {} and can't be another: {}".format(error.batch, error.problems[0]),)
     tensors = {tensor: graph.get_tensor_by_name(place) for tensor, place in found.places.items()}
     if any(spec.shape is not None for signature in plan.model.signatures for spec in signature.inputs):
         model = _with_own_outputs(plan.model, model, graph, tensors)
-    remarks = tuple("no output depends on the input {}".format(tensor) for tensor in found.unused)
     if surgery.decode:
         decoded, more = append_decoder(graph, surgery.decode, model, tensors)
         tensors.update(decoded)
@@ -233,10 +244,14 @@ def _inference(
 
 def _take_fillers(graph_def: Any, part: Any) -> List[str]:
     """Put into `part` the nodes of the whole graph that fill its lookup tables; returns their names."""
-    have = {node.name for node in part.node}
-    filling = fillers(graph_def, have)
-    part.node.extend(node for node in pruned(graph_def, filling).node if node.name not in have)
+    filling = fillers(graph_def, {node.name for node in part.node})
+    part.node.extend(_filling_nodes(graph_def, part, filling))
     return filling
+
+
+def _filling_nodes(graph_def: Any, part: Any, filling: Sequence[str]) -> List[Any]:
+    have = {node.name for node in part.node}
+    return [node for node in pruned(graph_def, filling).node if node.name not in have]
 
 
 def _refuse_unknown(source: MetaGraph, part: Any) -> None:

@@ -760,3 +760,45 @@ def test_a_table_that_is_filled_by_what_is_fed_is_empty(run, tmp_path):
     arguments = ["--input=image=images:0", "--input=texts=texts:0", "--output=text=text:0"]
     result = run("export", "--checkpoint", prefix, *arguments, "--export-dir", tmp_path / "out")
     assert result.exit_code == 3 and "nothing in the graph fills this lookup table" in result.output
+
+
+def regrouped(batch):
+    """A training whose batch stands in a reshape alone: of any other it would make lines of pieces."""
+
+    def build():
+        images = tf.placeholder(tf.float32, [None, HEIGHT, WIDTH, 1], name="images")
+        kernel = tf.get_variable("conv/weights", [3, 3, 1, 4], initializer=tf.random_normal_initializer(seed=1))
+        found = tf.reshape(tf.nn.conv2d(images, kernel, [1, 1, 1, 1], "SAME"), [batch, -1, 4], name="regroup")
+        return tf.reduce_sum(tf.tanh(found, name="steps"))
+
+    return build
+
+
+def test_a_batch_that_a_reshape_holds_is_served_alone(run, tmp_path):
+    """Where nobody asked for another, the export says so, and clients see it in the signature."""
+    prefix = trained(tmp_path, regrouped(4))
+    arguments = ["export", "--checkpoint", prefix, "--output=steps=steps:0", "--export-dir", tmp_path / "out"]
+    result = run(*arguments, "--input=image=images:0")
+    assert result.exit_code == 0 and "the batch is 4 and can't be another: regroup" in result.output
+    (version,) = (tmp_path / "out").iterdir()
+    shape = read_signature_defs(version)["serving_default"].inputs["image"].tensor_shape
+    assert [dim.size for dim in shape.dim] == [4, HEIGHT, WIDTH, 1]
+    result = run(*arguments, "--input=image=images:0[batch,8,12,1]")
+    assert result.exit_code == 1 and "it takes one of 4" in result.output and "lines of 3" in result.output
+
+
+def test_flattened_steps_are_no_batch(run, tmp_path):
+    """A reshape that begins with a constant, of what has no line for each image first, is let through."""
+
+    def build():
+        images = tf.placeholder(tf.float32, [None, HEIGHT, WIDTH, 1], name="images")
+        steps = tf.transpose(features(images), [0, 1, 2])
+        return tf.reduce_sum(tf.reshape(tf.reshape(steps, [-1, CLASSES]), [WIDTH, -1, CLASSES], name="steps"))
+
+    prefix = trained(tmp_path, build)
+    result = run(
+        "export", "--checkpoint", prefix, "--input=image=images:0", "--output=steps=steps:0",
+        "--export-dir", tmp_path / "out",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "the batch is" not in result.output

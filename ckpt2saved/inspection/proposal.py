@@ -47,7 +47,7 @@ def propose(network: Network, chosen: Sequence[Output], switches: Sequence[Switc
     """Inputs for the chosen outputs; the batch is left open where no constant of the graph holds it."""
     wanted = [output.tensor for output in chosen]
     inputs = find_inputs(network, wanted)
-    batch = batch_of(inputs)
+    batch = batch_of(inputs) or _batch_of_logits(chosen)
     fixed = fixed_to_batch(network, wanted, [one.tensor for one in inputs], batch) if batch and batch > 1 else []
     holds = batch if fixed else None
     open_batch = batch if batch and not fixed else None
@@ -58,6 +58,12 @@ def propose(network: Network, chosen: Sequence[Output], switches: Sequence[Switc
     ]
     outputs = _apart([Spec(o.key, o.tensor, o.dtype, _output_sizes(o, open_batch)) for o in chosen])
     return Proposal(specs, tuple(outputs), tuple(switches), tuple(fixed), holds, tuple(choices))
+
+
+def _batch_of_logits(chosen: Sequence[Output]) -> Optional[int]:
+    """The batch that [time, batch, classes] are fixed to, where the image leaves it open."""
+    shapes = [output.shape for output in chosen if output.kind == "logits" and output.shape and len(output.shape) == 3]
+    return shapes[0][1] if shapes else None
 
 
 def _input_sizes(network: Network, one: Input, holds: Optional[int], open_batch: Optional[int]) -> Optional[Sizes]:
