@@ -228,3 +228,11 @@ def unreadable(checkpoint: Checkpoint, weights: Weights, error: Exception) -> Ck
 def _first_line(error: Exception) -> str:
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
     return (text.strip() or type(error).__name__).splitlines()[0]
+
+
+def is_as_initialised(checkpoint: Checkpoint, mean: str, variance: str) -> bool:
+    """Whether moving averages hold what they began with, a mean of 0 and a variance of 1 throughout."""
+    reader = tf.train.NewCheckpointReader(str(checkpoint.files.prefix))
+    if mean not in checkpoint.shapes or variance not in checkpoint.shapes:
+        return False
+    return not np.any(reader.get_tensor(mean)) and bool(np.all(reader.get_tensor(variance) == 1))

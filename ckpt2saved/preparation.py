@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import AbstractSet, Any, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.appended import append_decoder
-from ckpt2saved.checkpoint import AVERAGE, Checkpoint, Weights, choose_weights, restore
+from ckpt2saved.checkpoint import AVERAGE, Checkpoint, Weights, choose_weights, is_as_initialised, restore
 from ckpt2saved.cutting import FixedBatch, completed, cut, import_cut, surroundings, with_batch
 from ckpt2saved.errors import NotServable, UsageError
 from ckpt2saved.graphs import build_graph
@@ -239,6 +239,13 @@ def _inference(
         inference = with_values(source.graph_def, *ends, surgery.pinned)
     else:
         inference = to_inference(source.graph_def, *ends, checkpoint.variables(), surgery.pinned)
+    never = [names for names in inference.idle if is_as_initialised(checkpoint, *names)]
+    if never:
+        raise NotServable(
+            "the training never updated its moving averages (did it run tf.GraphKeys.UPDATE_OPS?), and batch norm has "
+            "nothing else to stand in for the statistics of a batch: train again with the updates",
+            ["{} is all 0 and {} all 1, as they were initialised".format(*names) for names in never],
+        )
     return inference.graph_def, inference.edits
 
 

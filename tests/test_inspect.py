@@ -530,6 +530,16 @@ def test_what_export_would_refuse_is_a_problem(tmp_path, inspected):
     assert "random numbers that are no dropout" in problem
 
 
+def test_probabilities_are_served_beside_their_logarithm(tmp_path, inspected):
+    """As Keras's CTC loss has it: it takes the logarithm itself, of a softmax that its users read."""
+    with tf.Graph().as_default(), v1_control_flow():
+        images = tf.placeholder(tf.float32, [None, 8, 12, 1], name="images")
+        shares = tf.nn.softmax(tf.transpose(crnn(images), [1, 0, 2]), name="shares")
+        logits = tf.log(tf.transpose(shares, [1, 0, 2]) + 1e-7, name="logarithm")
+        content = inspected(save(tmp_path, loss=ctc_loss(logits, tf.fill([tf.shape(images)[0]], 12))))
+    assert proposed(content) == ["logarithm:0", "shares:0"]
+
+
 def test_two_decoders_of_the_same_logits_are_a_choice(tmp_path, run):
     """Both are likely; which of the two is for the user to say."""
     with tf.Graph().as_default():

@@ -802,3 +802,25 @@ def test_flattened_steps_are_no_batch(run, tmp_path):
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "the batch is" not in result.output
+
+
+@pytest.mark.parametrize("updated", [False, True])
+def test_averages_that_were_never_averaged(run, tmp_path, updated):
+    """Nothing in the graph runs their updates; whether the training did by itself is seen by their values."""
+
+    def build():
+        images = tf.placeholder(tf.float32, [None, HEIGHT, WIDTH, 1], name="images")
+        held = tf.constant_initializer(0.3 if updated else 0.0)
+        mean = tf.get_variable("bn/mean", [6], initializer=held, trainable=False)
+        variance = tf.get_variable("bn/variance", [6], initializer=tf.ones_initializer(), trainable=False)
+        logits = features(images)
+        batch = tf.nn.moments(logits, [0, 1])
+        for average, statistic in zip((mean, variance), batch):
+            tf.assign(average, 0.9 * average + 0.1 * statistic)
+        return tf.reduce_sum(tf.nn.batch_normalization(logits, batch[0], batch[1], None, None, 1e-3, name="normed"))
+
+    prefix = trained(tmp_path, build)
+    arguments = ["--input=image=images:0", "--output=normed=normed/add_1:0"]
+    result = run("export", "--checkpoint", prefix, *arguments, "--export-dir", tmp_path / "out")
+    assert result.exit_code == (0 if updated else 3), result.output
+    assert ("bn/mean is all 0 and bn/variance all 1" in result.output) is not updated

@@ -26,6 +26,7 @@ class Inference:
 
     graph_def: Any  # GraphDef: what the outputs depend on; what is behind the inputs is as it was
     edits: Tuple[Edit, ...]
+    idle: Tuple[Tuple[str, str], ...]  # of the averages that are used, the (mean, variance) that nothing updates
 
 
 def to_inference(
@@ -47,7 +48,7 @@ def to_inference(
     conversion.use_moving_averages()
     conversion.drop_side_effects()
     conversion.raise_for_leftovers()
-    return Inference(conversion.graph_def(), tuple(conversion.edits))
+    return Inference(conversion.graph_def(), tuple(conversion.edits), tuple(conversion.idle))
 
 
 def with_values(graph_def: Any, outputs: Iterable[str], inputs: Iterable[str], pinned: Mapping[str, Any]) -> Inference:
@@ -166,6 +167,7 @@ class _Conversion:
                     self.refused.update(statistics.nodes)
         batch_norms.done()
         self.edits += batch_norms.edits
+        self.idle = batch_norms.idle
         self.problems += batch_norms.problems
 
     def drop_side_effects(self) -> None:

@@ -54,6 +54,7 @@ class BatchNorms:
         self.problems = []  # type: List[str]
         self.redirected = {}  # type: Dict[Ref, Ref]
         self.edits = []  # type: List[Edit]
+        self.idle = []  # type: List[Tuple[str, str]]  # means and variances that nothing in the graph updates
 
     def replace(self, number: int, statistics: BatchStatistics) -> None:
         """Put moving averages in the place of batch statistics, the `number`th that `averages` knows."""
@@ -75,6 +76,8 @@ class BatchNorms:
             scope_of(statistics.name), found.mean, found.variance, found.found_by and " ({})".format(found.found_by)
         )
         self.edits.append(Edit(statistics.name, "batch norm", text))
+        if found.found_by == _IDLE:
+            self.idle.append((self.checkpoint_name(found.mean), self.checkpoint_name(found.variance)))
 
     def done(self) -> None:
         """Write what was replaced into the network."""

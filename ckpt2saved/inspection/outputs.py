@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.inspection.dataflow import SHAPE_OPS, Node, Shape, Tensor
 from ckpt2saved.inspection.network import DECODERS, LOSSES, Network, settings_of
@@ -289,6 +289,24 @@ def loss_output(network: Network, logits: str, loss: Node) -> Output:
     """The logits of a CTC loss, where no decoder reads them."""
     reason = "what {} reads, [time, batch, classes]; the graph has no decoder for it".format(loss.name)
     return _output(network, "logits", logits, "logits", reason)
+
+
+def shares_of(network: Network, logits: str) -> Optional[Output]:
+    """The probabilities whose logarithm these logits are, as Keras's CTC loss takes it; its users know those."""
+    maker = network.flow.maker(_root(network, logits))
+    if maker.op != "Log":
+        return None
+    tensor = _clipped(network, maker.inputs[0])
+    maker = network.flow.maker(tensor)
+    while maker.op in _VIEWS + ("Slice", "StridedSlice"):
+        tensor = maker.inputs[0]
+        maker = network.flow.maker(tensor)
+    written_out = maker.op == "RealDiv" and network.flow.maker(maker.inputs[0]).op == "Exp"
+    if maker.op not in _PROBABILITIES and not written_out:
+        return None
+    tensor = _representative(network, tensor).name
+    reason = "class probabilities ({}); the loss takes their logarithm".format(maker.op)
+    return _output(network, key_of(tensor, "probabilities"), tensor, "probabilities", reason)
 
 
 def _output(network: Network, key: str, name: str, kind: str, reason: str) -> Output:

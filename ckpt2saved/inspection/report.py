@@ -205,16 +205,19 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
     of_decoders = {d.node: ends.ctc_outputs(network, d) for d in decoders}
     decoded = {d.logits for d in decoders}
     of_losses = [ends.loss_output(network, name, loss) for name, loss in logits.items() if name not in decoded]
-    known = [o.tensor for found in of_decoders.values() for o in found] + [o.tensor for o in of_losses]
+    found_shares = [(o.tensor, ends.shares_of(network, o.tensor)) for o in of_losses]
+    shares = {name: output for name, output in found_shares if output}
+    told = of_losses + list(shares.values())
+    known = [o.tensor for found in of_decoders.values() for o in found] + [o.tensor for o in told]
     heads = ends.find_heads(network, known)
-    candidates = [o for found in of_decoders.values() for o in found] + of_losses + heads
+    candidates = [o for found in of_decoders.values() for o in found] + told + heads
     candidates = list({o.tensor: o for o in reversed(candidates)}.values())[::-1]
     of_ctc = list(dict.fromkeys([d.logits for d in decoders] + [o.tensor for o in of_losses]))
     of_heads = [head.tensor for head in heads if head.kind != "decoded"]
     towers = find_towers(network, of_ctc or of_heads, fit.missing, apart=bool(of_ctc))
     first = _first_tower(network, candidates, towers)
     ranked = sorted(candidates, key=lambda o: (o.tensor not in first, _RANKS.index(o.kind)))
-    chosen, choices = _chosen(ranked, decoders, of_losses, first)
+    chosen, choices = _chosen(ranked, decoders, of_losses, {name: o.tensor for name, o in shares.items()}, first)
     wanted = [output.tensor for output in chosen] or [output.tensor for output in ranked]
     inputs = find_inputs(network, wanted)
     reached = network.flow.upstream(wanted, [one.tensor for one in inputs], controls=True)
@@ -289,6 +292,7 @@ def _chosen(
     ranked: Sequence[ends.Output],
     decoders: Sequence[ends.Decoder],
     of_losses: Sequence[ends.Output],
+    shares: Mapping[str, str],
     first: Sequence[str],
 ) -> Tuple[List[ends.Output], List[str]]:
     """What is proposed to be served, and what the user must decide."""
@@ -307,7 +311,7 @@ def _chosen(
         return [by_tensor[name] for name in names + texts], choices
     from_losses = [o for o in of_losses if o.tensor in first]
     if from_losses:
-        return from_losses[:1], []
+        return from_losses[:1] + [o for o in ranked if o.tensor == shares.get(from_losses[0].tensor)], []
     heads = [o for o in ranked if o.tensor in first and o.kind in _HEADS + ("text",)]
     return heads or [o for o in ranked if o.tensor in first and o.kind in ("classes", "values")][:1], []
 
