@@ -26,7 +26,7 @@ class Inference:
 
     graph_def: Any  # GraphDef: what the outputs depend on; what is behind the inputs is as it was
     edits: Tuple[Edit, ...]
-    idle: Tuple[Tuple[str, str], ...]  # of the averages that are used, the (mean, variance) that nothing updates
+    idle: Tuple[Tuple[str, str], ...] = ()  # of the averages that are used, the (mean, variance) that nothing updates
 
 
 def to_inference(
