@@ -175,7 +175,7 @@ class LoadedModel:
         return outputs
 
     def _tensor_handle(self, value: np.ndarray) -> int:
-        value = np.ascontiguousarray(value)
+        value = np.asarray(value, order="C")  # ascontiguousarray would make a vector of a scalar
         dims = (ctypes.c_int64 * value.ndim)(*value.shape)
         dtype = tf.as_dtype(value.dtype).as_datatype_enum
         pointer = self._library.TF_AllocateTensor(dtype, dims, value.ndim, value.nbytes)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from dataclasses import dataclass, field
+from typing import Any, Callable, Collection, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ckpt2saved.checkpoint_files import CheckpointFiles
 from ckpt2saved.errors import CheckpointError, Ckpt2SavedError, UsageError
+from ckpt2saved.savers import Saved
 from ckpt2saved.tf1 import tf
 
 Shape = Tuple[int, ...]
@@ -56,6 +57,7 @@ class Weights:
     kind: str  # "raw" or "ema"
     keys: Mapping[str, str]  # variable -> name in the checkpoint
     remark: str  # why this kind
+    slices: Mapping[str, str] = field(default_factory=dict)  # variable -> which part of that tensor it is, if not all
 
 
 def open_checkpoint(files: CheckpointFiles) -> Checkpoint:
@@ -100,17 +102,23 @@ def choose_weights(
     weights: str,
     rename: Callable[[str], str] = str,
     must_choose: bool = False,
+    saved: Mapping[str, Sequence[Saved]] = {},
+    frozen: Collection[str] = (),
 ) -> Weights:
     """The tensors for these variables of a graph, by `weights`: raw, ema (moving averages) or auto.
 
     auto takes the averages where the checkpoint holds one for every variable, batch norm's statistics aside; where
     the user `must_choose` between raw weights and averages it raises UsageError. `rename` makes the checkpoint's name
-    of a variable's. Raises CheckpointError with every variable that is missing or differs in shape or dtype.
+    of a variable's; one that is not there is looked for under the names that it is `saved` as. Those that are `frozen`
+    need no average. Raises CheckpointError with every variable that is missing or differs in shape or dtype.
     """
-    names = {variable.name: rename(variable.name) for variable in variables}
-    _refuse_shared(names)
+    sources = {variable.name: source_of(variable.name, checkpoint.shapes, rename, saved) for variable in variables}
+    _refuse_shared(sources)
+    names = {name: source.key for name, source in sources.items()}
+    parts = {name: source for name, source in sources.items() if source.slice}
     averaged = [name for name in names.values() if name + AVERAGE in checkpoint.shapes]
-    without = [name for name in names.values() if name not in averaged and not name.endswith(_STATISTICS)]
+    needing = [name for variable, name in names.items() if variable not in frozen and not name.endswith(_STATISTICS)]
+    without = [name for name in needing if name not in averaged]
     if averaged and must_choose and weights == "auto":
         raise UsageError(
             "{}: it holds moving averages of {} of the {} variables, and the graph does not say whether inference uses "
@@ -126,7 +134,7 @@ def choose_weights(
             ["{}: missing".format(name + AVERAGE) for name in without],
         )
     keys = {v: name + AVERAGE if kind == "ema" and name in averaged else name for v, name in names.items()}
-    problems = _mismatches(checkpoint, variables, keys)
+    problems = _mismatches(checkpoint, variables, keys, parts)
     if problems:
         raise CheckpointError(
             "{}: {} of the graph's {} variables do not fit{}".format(
@@ -134,19 +142,33 @@ def choose_weights(
             ),
             problems,
         )
-    return Weights(kind, keys, remark)
+    return Weights(kind, keys, remark, {name: part.slice for name, part in parts.items()})
 
 
-def _refuse_shared(names: Mapping[str, str]) -> None:
+def source_of(
+    name: str, shapes: Mapping[str, Shape], rename: Callable[[str], str], saved: Mapping[str, Sequence[Saved]]
+) -> Saved:
+    """The tensor of a checkpoint for a variable: of its own name, or of the one that its graph saves it under."""
+    own = Saved(rename(name))
+    if own.key in shapes or own.key + AVERAGE in shapes:
+        return own
+    # What a Saver only reads, a backbone of another network, say, may be called as somebody else's variable is saved.
+    alone = [o for o in saved.get(name, ()) if o.key not in saved and sum(o in held for held in saved.values()) == 1]
+    found = [Saved(rename(other.key), other.slice) for other in alone]
+    found = [other for other in found if other.key in shapes or other.key + AVERAGE in shapes]
+    return found[0] if len(set(found)) == 1 else own
+
+
+def _refuse_shared(sources: Mapping[str, Saved]) -> None:
     """A renaming that is too broad would fill one variable with another's numbers, and nothing would show it."""
-    takers = {}  # type: Dict[str, List[str]]
-    for variable, name in names.items():
-        takers.setdefault(name, []).append(variable)
-    problems = [
-        "{}: {} would read it".format(name, " and ".join(sorted(variables)))
-        for name, variables in sorted(takers.items())
+    takers = {}  # type: Dict[Saved, List[str]]
+    for variable, source in sources.items():
+        takers.setdefault(source, []).append(variable)
+    problems = sorted(
+        "{}: {} would read it".format(source.key, " and ".join(sorted(variables)))
+        for source, variables in takers.items()
         if len(variables) > 1
-    ]
+    )
     if problems:
         raise UsageError("--map: it gives several variables of the graph one name in the checkpoint", problems)
 
@@ -190,8 +212,11 @@ def _kind(weights: str, averaged: Sequence[str], without: Sequence[str]) -> Tupl
     return "ema", "the checkpoint holds moving averages of all that is trained"
 
 
-def _mismatches(checkpoint: Checkpoint, variables: Sequence[Variable], keys: Mapping[str, str]) -> List[str]:
-    problems = misfits({keys[v.name]: v.shape for v in variables}, checkpoint.shapes)
+def _mismatches(
+    checkpoint: Checkpoint, variables: Sequence[Variable], keys: Mapping[str, str], parts: Mapping[str, Saved]
+) -> List[str]:
+    expected = {keys[v.name]: parts[v.name].whole if v.name in parts else v.shape for v in variables}
+    problems = misfits(expected, checkpoint.shapes)
     for variable in variables:
         key, wanted = keys[variable.name], variable.dtype
         if key in checkpoint.dtypes and checkpoint.dtypes[key] != wanted:

@@ -13,6 +13,8 @@ from ckpt2saved.savedmodel import node_name, pruned
 from ckpt2saved.signature import ServedModel, Signature, TensorSpec
 from ckpt2saved.tf1 import op_def, tf
 
+# They leave the batch where it is.
+_POINTWISE = ("Identity", "Cast", "Sub", "Add", "AddV2", "Mul", "RealDiv", "StopGradient")
 _PROBE = 3  # a batch of this size shows what is made for another one
 
 
@@ -160,6 +162,7 @@ def cut(graph_def: Any, model: ServedModel, more: Sequence[str] = ()) -> Cut:
     have = {node.name for node in used.node}
     unused = tuple(tensor for tensor, name in places.items() if name not in have)
     _check_ends(used, places, unused, model)
+    _check_towers(used, places, model)
     used.node.extend(node for node in result.node if node.name in places.values() and node.name not in have)
     return Cut(used, {tensor: name + ":0" for tensor, name in places.items()}, unused)
 
@@ -209,6 +212,35 @@ class FixedBatch(SignatureError):
     def __init__(self, message: str, problems: Sequence[str], batch: int) -> None:
         super().__init__(message, problems)
         self.batch = batch
+
+
+def _check_towers(part: Any, places: Mapping[str, str], model: ServedModel) -> None:
+    """Refuse a batch that is dealt out to several towers of which only some answer: for a part of what is asked."""
+    nodes = {node.name: node for node in part.node}
+    taken = {name if ":" in name else name + ":0" for node in part.node for name in node.input}
+    taken |= {spec.tensor for signature in model.signatures for spec in signature.outputs}
+    problems = []
+    for node in part.node:
+        if node.op not in ("Split", "SplitV") or node.attr["num_split"].i < 2:
+            continue
+        data, axis = (node.input[1], node.input[0]) if node.op == "Split" else (node.input[0], node.input[2])
+        axis_node, source = nodes[node_name(axis)], nodes[node_name(data)]
+        while source.op in _POINTWISE and source.name not in places.values():
+            source = nodes[node_name(source.input[0])]
+        shares = ["{}:{}".format(node.name, number) for number in range(node.attr["num_split"].i)]
+        if source.name not in places.values() or axis_node.op != "Const" or set(shares) <= taken:
+            continue
+        if int(tf.make_ndarray(axis_node.attr["value"].tensor)) == 0:
+            tensor = next(tensor for tensor, name in places.items() if name == source.name)
+            used = [share for share in shares if share in taken]
+            problems.append(
+                "{} ({}): it deals the batch of {} out to {} towers, and the outputs are those of {}, which would "
+                "answer a part of each request: make {} the input instead".format(
+                    node.name, node.op, tensor, len(shares), len(used), " or ".join(used)
+                )
+            )
+    if problems:
+        raise NotServable("{}: the inputs do not make the outputs".format(model.source), problems)
 
 
 def import_cut(part: Cut, model: ServedModel) -> tf.Graph:

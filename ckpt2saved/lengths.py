@@ -22,6 +22,7 @@ _TAKERS = {
 _PASSING = ("Identity", "Cast", "Reshape", "StopGradient", "PlaceholderWithDefault", "ToInt32")
 _STEPS_FIRST = ("CTCBeamSearchDecoder", "CTCGreedyDecoder")
 _MOST_TRIALS = 60
+_HIGHEST_PIXEL = 255.0
 
 
 def with_lengths(
@@ -62,11 +63,12 @@ def with_measured(
                 known[spec.key] = ExampleInput(None, 1)
             elif not spec.dtype.startswith(RANDOM_WILL_DO):
                 unknown[spec.key] = spec
-    if not known and not (tries and unknown):
+    small = _small_floats(model, known)
+    if not known and not (tries and (unknown or small)):
         return model
     with filled() as session:
         if tries:
-            known.update(_Trial(model, session, signature_defs).found(known, list(unknown.values())))
+            known.update(_Trial(model, session, signature_defs).found(known, list(unknown.values()), small))
         case = default_case(model, known)
         inputs = dict(case.inputs)
         for key, (tensor, axis) in steps_of.items():
@@ -86,14 +88,18 @@ class _Trial:
         self._session = session
         self._signature_defs = signature_defs
 
-    def found(self, known: Mapping[str, ExampleInput], specs: Sequence[TensorSpec]) -> Dict[str, ExampleInput]:
-        """Examples for `specs` that the graph answers; {} where none of those that were tried will do."""
-        if not specs:
+    def found(
+        self, known: Mapping[str, ExampleInput], specs: Sequence[TensorSpec], small: Sequence[str]
+    ) -> Dict[str, ExampleInput]:
+        """Examples for `specs`, and for the floats called `small`, that the graph answers; {} where none will do."""
+        if not specs and not small:
             return {}
         sizes = default_sizes(self._model)
         likely = [_likely(spec, sizes) for spec in specs]
-        for values in itertools.islice(itertools.product(*likely), _MOST_TRIALS):
+        highest = (_HIGHEST_PIXEL, 1.0) if small else (_HIGHEST_PIXEL,)
+        for high, *values in itertools.islice(itertools.product(highest, *likely), _MOST_TRIALS * len(highest)):
             found = {spec.key: ExampleInput(None, value) for spec, value in zip(specs, values)}
+            found.update({key: ExampleInput((0.0, high), None) for key in small})
             if self.answers(dict(known, **found)):
                 return self.shortened(known, found, specs, sizes)
         return {}
@@ -128,6 +134,14 @@ class _Trial:
             if any(value.dtype.kind == "f" and np.isnan(value).any() for value in map(np.asarray, values)):
                 return False
         return True
+
+
+def _small_floats(model: ServedModel, known: Mapping[str, ExampleInput]) -> Tuple[str, ...]:
+    """The inputs of floats beside the image: they could be regions of it, whose first number is that of a picture."""
+    specs = {spec.key: spec for signature in model.signatures for spec in signature.inputs}
+    floats = [spec for spec in specs.values() if spec.dtype.startswith("float")]
+    image = max(floats, key=lambda spec: len(spec.shape), default=None)
+    return tuple(sorted(spec.key for spec in floats if spec is not image and spec.key not in known))
 
 
 def _likely(spec: TensorSpec, sizes: Mapping[str, int]) -> List[Any]:

@@ -49,7 +49,7 @@ def reference_answers(
             feeds, fetches = question.wires(signature_defs)
             try:
                 values = session.run(list(fetches.values()), feeds)
-            except (tf.errors.InvalidArgumentError, tf.errors.FailedPreconditionError) as error:
+            except tf.errors.OpError as error:
                 raise SignatureError(
                     "parity[{}]: the graph itself can't answer signature {} on these inputs: {}".format(
                         question.case, question.signature, _reason(error)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass, replace
-from typing import AbstractSet, Any, FrozenSet, List, Mapping, Optional, Sequence, Tuple
+from dataclasses import dataclass, field, replace
+from typing import Any, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.appended import append_decoder
 from ckpt2saved.checkpoint import AVERAGE, Checkpoint, Weights, choose_weights, is_as_initialised, restore
@@ -14,12 +14,14 @@ from ckpt2saved.errors import NotServable, UsageError
 from ckpt2saved.graphs import build_graph
 from ckpt2saved.graphs.function import load_function
 from ckpt2saved.graphs.objects import draw_object
-from ckpt2saved.inference import Edit, to_inference, with_values
+from ckpt2saved.inference import Edit, Inference, to_inference, with_values
 from ckpt2saved.lookups import add_filling, fillers
 from ckpt2saved.metagraph import MetaGraph, devices_of, nodes_of, pinned_text, read_meta_graph
+from ckpt2saved.optimizers import trained_variables
 from ckpt2saved.plan import Plan
 from ckpt2saved.roles import OBJECT_GRAPH, has_slots, with_roles, without_slots
-from ckpt2saved.savedmodel import Asset, ServingGraph, bind_signatures, cut_down, node_name, pruned
+from ckpt2saved.savedmodel import Asset, ServingGraph, bind_signatures, cut_down, pruned
+from ckpt2saved.savers import Saved, saved_as
 from ckpt2saved.signature import FULL, META, ServedModel
 from ckpt2saved.tf1 import tf
 from ckpt2saved.variables import add_restore, graph_variables
@@ -58,7 +60,9 @@ class _Drawn:
     init_op: str = ""
     assets: Tuple[Asset, ...] = ()
     devices: Optional[Mapping[str, str]] = None  # node -> device; None: as the graph says
-    updated: FrozenSet[str] = frozenset()  # the variables that an optimizer of the training updates
+    saved: Mapping[str, Sequence[Saved]] = field(default_factory=dict)  # what the graph's own Savers save, and as what
+    trained: FrozenSet[str] = frozenset()  # the variables that the graph's optimizers update
+    averages: Tuple[str, ...] = ()  # those that took the place of batch statistics
 
 
 def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
@@ -69,11 +73,12 @@ def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
     surgery = plan.model.surgery
     kind = plan.weights if plan.weights != "auto" else surgery.weights or "auto"
     rename = functools.partial(_renamed, surgery.renames)
-    weights = choose_weights(checkpoint, variables, kind, rename, must_choose=from_meta)
+    frozen = {v.name for v in variables} - drawn.trained if drawn.trained else ()
+    weights = choose_weights(checkpoint, variables, kind, rename, from_meta, drawn.saved, frozen)
     signature_defs = bind_signatures(drawn.model, drawn.tensors, drawn.graph)
     # Two ways to restore: the served one knows each variable by its own name, whatever its tensor is called.
     served = add_restore(drawn.graph, {name: name for name in weights.keys})
-    restore_def = add_restore(drawn.graph, weights.keys)
+    restore_def = add_restore(drawn.graph, weights.keys, weights.slices)
     graph_def = drawn.graph.as_graph_def()
     serving = cut_down(ServingGraph(graph_def, served, signature_defs, drawn.init_op, drawn.assets))
     devices, graph = drawn.devices, drawn.graph
@@ -81,7 +86,7 @@ def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
         devices = devices_of(graph_def)
         graph = _unpinned(graph_def) if devices else graph
     pinned = pinned_text(devices, [node.name for node in nodes_of(serving.graph_def)])
-    remarks = drawn.remarks + (_untrained(checkpoint, weights, drawn.updated) if from_meta else ())
+    remarks = drawn.remarks + (_untrained(checkpoint, weights, drawn) if from_meta else ())
     return Network(graph, drawn.model, weights, serving, restore_def, drawn.edits, remarks, pinned)
 
 
@@ -94,19 +99,20 @@ def _unpinned(graph_def: Any) -> tf.Graph:
     return graph
 
 
-def _untrained(checkpoint: Checkpoint, weights: Weights, updated: AbstractSet[str]) -> Tuple[str, ...]:
+def _untrained(checkpoint: Checkpoint, weights: Weights, drawn: _Drawn) -> Tuple[str, ...]:
     """A tower for validation may have variables of its own that no training ever touched.
 
     What tells trained variables is that an optimizer keeps slots for them in the checkpoint, or is in the graph and has
-    `updated` them: plain gradient descent keeps none.
+    changed them: plain gradient descent keeps none.
     """
     dtypes = {name: (dtype.name, dtype.size or 0) for name, dtype in checkpoint.dtypes.items()}
     names = {re.sub(AVERAGE + r"\Z", "", key): variable for variable, key in weights.keys.items()}
     roles = with_roles(checkpoint.shapes, dtypes)
     slotted = has_slots(roles)
-    if not slotted and not updated & set(weights.keys):
+    if not slotted and not drawn.trained & set(weights.keys):
         return ()
-    left = [name for name in without_slots(sorted(names), roles) if names[name] not in updated]
+    spared = drawn.trained | set(drawn.averages)
+    left = [name for name in without_slots(sorted(names), roles) if names[name] not in spared]
     if not left:
         return ()
     more = " and {} more".format(len(left) - 3) if len(left) > 3 else ""
@@ -117,19 +123,6 @@ def _untrained(checkpoint: Checkpoint, weights: Weights, updated: AbstractSet[st
             more,
         ),
     )
-
-
-def _updated(graph_def: Any) -> FrozenSet[str]:
-    """The variables that an optimizer of the training updates."""
-    nodes = {node.name: node for node in graph_def.node}
-    found = set()  # type: Set[str]
-    for node in graph_def.node:
-        if re.match(r"(Resource)?(Sparse)?Apply[A-Z]\w*\Z", node.op) and node.input:
-            name = node_name(node.input[0])
-            while nodes[name].op in ("Identity", "Switch", "RefSwitch", "Enter", "RefEnter") and nodes[name].input:
-                name = node_name(nodes[name].input[0])
-            found.add(name)
-    return frozenset(found)
 
 
 def _renamed(renames: Sequence[Tuple[str, str]], name: str) -> str:
@@ -187,8 +180,8 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     surgery = plan.model.surgery
     ends = _decoder_ends(surgery.decode)
     model = completed(plan.model, surroundings(source, plan.model, ends))
-    graph_def, edits = _inference(source, model, ends, checkpoint)
-    found = cut(graph_def, model, ends)
+    inference = _inference(source, model, ends, checkpoint)
+    found = cut(inference.graph_def, model, ends)
     part = found.graph_def
     _refuse_unknown(source, part)
     filling = _take_fillers(source.graph_def, part)
@@ -200,7 +193,7 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
             raise
         # Nobody asked for another batch: the only one it takes is what the graph says, if not where one would look.
         model = with_batch(model, error.batch)
-        found = cut(graph_def, model, ends)
+        found = cut(inference.graph_def, model, ends)
         part = found.graph_def
         part.node.extend(_filling_nodes(source.graph_def, part, filling))
         graph = import_cut(found, model)
@@ -213,8 +206,19 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
         tensors.update(decoded)
         remarks += more
     init_op, assets = add_filling(graph, filling)
-    updated = _updated(source.graph_def)
-    return _Drawn(graph, model, tensors, edits, remarks, init_op, assets, source.devices, updated)
+    return _Drawn(
+        graph,
+        model,
+        tensors,
+        inference.edits,
+        remarks,
+        init_op,
+        assets,
+        source.devices,
+        saved_as(source.graph_def),
+        trained_variables(source.graph_def),
+        inference.averages,
+    )
 
 
 def _with_own_outputs(
@@ -225,12 +229,10 @@ def _with_own_outputs(
     return completed(replace(model, signatures=tuple(signatures)), graph, tensors)
 
 
-def _inference(
-    source: MetaGraph, model: ServedModel, more: Sequence[str], checkpoint: Checkpoint
-) -> Tuple[Any, Tuple[Edit, ...]]:
+def _inference(source: MetaGraph, model: ServedModel, more: Sequence[str], checkpoint: Checkpoint) -> Inference:
     surgery = model.surgery
     if surgery.keep_training_ops and not surgery.pinned:
-        return source.graph_def, ()
+        return Inference(source.graph_def, (), ())
     outputs = [spec.tensor for signature in model.signatures for spec in signature.outputs if ":" in spec.tensor]
     inputs = [spec.tensor for signature in model.signatures for spec in signature.inputs if ":" in spec.tensor]
     unique = sorted((set(outputs) | set(more)) - set(inputs))
@@ -246,7 +248,7 @@ def _inference(
             "nothing else to stand in for the statistics of a batch: train again with the updates",
             ["{} is all 0 and {} all 1, as they were initialised".format(*names) for names in never],
         )
-    return inference.graph_def, inference.edits
+    return inference
 
 
 def _take_fillers(graph_def: Any, part: Any) -> List[str]:

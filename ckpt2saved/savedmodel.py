@@ -269,7 +269,7 @@ def _write_variables(directory: Path, checkpoint: Checkpoint, weights: Weights) 
         tensors = tf.raw_ops.RestoreV2(
             prefix=str(checkpoint.files.prefix),
             tensor_names=keys,
-            shape_and_slices=whole,
+            shape_and_slices=[weights.slices.get(name, "") for name in names],
             dtypes=[checkpoint.dtypes[key] for key in keys],
         )
         save = tf.raw_ops.SaveV2(

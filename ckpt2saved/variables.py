@@ -25,16 +25,19 @@ def _shape(proto: Any) -> Any:
     return () if shape.ndims is None else tuple(shape.as_list())
 
 
-def add_restore(graph: tf.Graph, keys: Mapping[str, str]) -> Any:
+def add_restore(graph: tf.Graph, keys: Mapping[str, str], slices: Mapping[str, str] = {}) -> Any:
     """Add nodes to `graph` that fill each variable of `keys` with the tensor of that name; returns their SaverDef.
 
-    With no variables the SaverDef is empty.
+    `slices` says which part of the tensor a variable is, where it is not all. With no variables the SaverDef is empty.
     """
     saver_def = tf.train.SaverDef(version=tf.train.SaverDef.V2)
     if not keys:
         return saver_def
     names = sorted(keys)
-    stored = {"tensor_names": [keys[name] for name in names], "shape_and_slices": [""] * len(names)}
+    stored = {
+        "tensor_names": [keys[name] for name in names],
+        "shape_and_slices": [slices.get(name, "") for name in names],
+    }
     with graph.as_default(), tf.name_scope("save"):
         prefix = tf.placeholder_with_default("variables", [], name="Const")
         variables = [graph.get_operation_by_name(name) for name in names]

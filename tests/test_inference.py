@@ -649,6 +649,85 @@ def build_reusing(build, x):
         return build(x)
 
 
+def standardized(x):
+    """All of x to mean 0 and deviation 1, as tf.image.per_image_standardization was written at first."""
+    x = x * 2
+    mean = tf.reduce_mean(x)
+    deviation = tf.sqrt(tf.nn.relu(tf.reduce_mean(tf.square(x)) - tf.square(mean)))
+    lowest = 1 / tf.sqrt(tf.cast(tf.size(x), tf.float32))
+    return tf.tanh((x - mean) / tf.maximum(deviation, lowest))
+
+
+def test_one_picture_has_no_batch():
+    """Its own mean and deviation are none of a batch, whatever the reduction says of the axes."""
+    built = Built(standardized, sizes=[5, 7, 3])
+    question = built.question()
+    made = built.inference()
+    assert made.edits == ()
+    np.testing.assert_array_equal(answer(made.graph_def, question), answer(built.graph_def, question))
+
+
+@pytest.mark.parametrize("sizes", [[None, 7, 1], [None, 5, 7, 3], [None, 7, 5]])
+def test_rows_are_no_picture(sizes):
+    """There may be a batch in front: what is subtracted depends on what else is in it."""
+    refused(standardized, "batch norm on the statistics of the batch", sizes=sizes)
+
+
+needs_case = pytest.mark.skipif(not hasattr(tf.raw_ops, "StatelessCase"), reason="TensorFlow 1.14 has no Case")
+
+
+@needs_case
+def test_a_number_that_chooses_a_branch_is_a_switch():
+    """0 trains, with batch norm and dropout; 1 answers, and so does every number beyond."""
+
+    def train(x):
+        mode = tf.placeholder_with_default(0, [], name="mode")
+        gamma, beta, mean, variance = norm_variables()
+
+        def training():
+            axes = [0, 1, 2]
+            found = tf.nn.moments(x, axes)
+            updates = [tf.assign_sub(v, (v - new) * 0.1) for v, new in zip((mean, variance), found)]
+            with tf.control_dependencies(updates):
+                return stock(tf.nn.batch_normalization(x, *found, beta, gamma, 1e-3), 0.5)
+
+        def answering():
+            return tf.nn.batch_normalization(x, mean, variance, beta, gamma, 1e-3)
+
+        return tf.switch_case(mode, {0: training, 1: answering, 2: lambda: tf.identity(answering())})
+
+    made = check(train, inference_norm, pinned={"mode": 1}, resources=True, v2_control_flow=True)
+    assert not [node.op for node in made.graph_def.node if node.op in ("Switch", "Case", "StatelessCase")]
+
+
+@needs_case
+@pytest.mark.parametrize("number", [-1, 0, 1, 2, 7])
+def test_a_case_that_stays_answers_as_before(number):
+    """Laid out as switches and one merge: the last branch is for every number that has none of its own."""
+
+    def build(x):
+        index = tf.cast(tf.reduce_sum(x * 0), tf.int32) + number
+        x = tf.nn.dropout(x, 0.5)
+        return tf.switch_case(
+            index,
+            {
+                0: lambda: x + 1,
+                1: lambda: x * 2,
+                2: lambda: tf.while_loop(
+                    lambda n, _: n < 3, lambda n, y: (n + 1, tf.switch_case(n, [lambda: y - 1, lambda: y * x])), [0, x]
+                )[1],
+            },
+        )
+
+    built = Built(build, v2_control_flow=True)
+    question = built.question()
+    made = built.inference()
+    assert "StatelessCase" not in {node.op for node in made.graph_def.node}
+    branches = [question + 1, question * 2, (question - 1) * question * question]
+    wanted = branches[number] if number in (0, 1, 2) else branches[2]
+    np.testing.assert_allclose(answer(made.graph_def, question), wanted, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.skipif(not hasattr(tf, "where_v2"), reason="newer")
 def test_a_select_is_a_switch_too():
     """tf.where on a scalar."""

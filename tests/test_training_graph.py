@@ -824,3 +824,217 @@ def test_averages_that_were_never_averaged(run, tmp_path, updated):
     result = run("export", "--checkpoint", prefix, *arguments, "--export-dir", tmp_path / "out")
     assert result.exit_code == (0 if updated else 3), result.output
     assert ("bn/mean is all 0 and bn/variance all 1" in result.output) is not updated
+
+
+def of_regions():
+    """One picture, its width, and regions of it with the picture's number in front, as detectors ask for them."""
+    image = tf.placeholder(tf.float32, [1, None, None, 1], name="image")
+    width = tf.placeholder(tf.int32, [None], name="width")
+    regions = tf.placeholder(tf.float32, [None, 5], name="regions")
+    kernel = tf.get_variable("conv/weights", [3, 3, 1, 4], initializer=tf.random_normal_initializer(seed=1))
+    found = tf.nn.conv2d(image, kernel, [1, 1, 1, 1], "SAME")
+    crops = tf.image.crop_and_resize(found, regions[:, 1:], tf.cast(regions[:, 0], tf.int32), [2, 2])
+    tf.identity(crops, name="crops")
+    line = tf.reshape(found, tf.stack([tf.shape(found)[1], width[0], 4]), name="rows")
+    tf.reshape(found, tf.stack([tf.placeholder(tf.int32, [], name="cells") - 5, 4]), name="column")
+    return tf.reduce_sum(line) + tf.reduce_sum(crops)
+
+
+@pytest.fixture(scope="session")
+def regions(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("regions"), of_regions)
+
+
+def test_inputs_that_are_no_pictures_are_compared_on_values_that_the_graph_answers(run, tmp_path, regions):
+    """A width that must be the picture's, and regions whose picture must exist."""
+    arguments = ["--input=image=image:0", "--input=width=width:0[1]", "--input=regions=regions:0"]
+    arguments += ["--output=crops=crops:0", "--output=rows=rows:0"]
+    result = run("export", "--checkpoint", regions, *arguments, "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    asking = {"image": lines(1), "width": np.array([WIDTH], "int32"), "regions": np.ones([3, 5], "float32") * 0.3}
+    found = asked(tmp_path / "1", **asking)
+    wanted = of_training(regions, {"crops": "crops:0", "rows": "rows:0"}, **asking)
+    for key, value in wanted.items():
+        np.testing.assert_allclose(found[key], value, atol=1e-5)
+
+
+OF_REGIONS = """
+format: 1
+signatures:
+  serving_default:
+    inputs:
+      image: {tensor: "image:0", dtype: float32, shape: [1, 8, width, 1]}
+      regions: {tensor: "regions:0", dtype: float32, shape: [regions, 5]}
+    outputs:
+      crops: {tensor: "crops:0", dtype: float32, shape: [regions, 2, 2, 4]}
+parity:
+  - dims: {width: 8, regions: 1}
+    inputs: {image: {uniform: [0, 1]}, regions: {values: [[9, 0, 0, 1, 1]]}}
+"""
+
+
+def test_inputs_that_no_tried_value_fits_need_a_parity_part(run, tmp_path, regions):
+    """And what the graph says about wrong values in one is a message too."""
+    arguments = ["--checkpoint", regions, "-o", tmp_path / "base"]
+    result = run(
+        "export", *arguments, "--input=image=image:0[1,8,12,1]", "--input=cells=cells:0", "--output=column=column:0"
+    )
+    assert result.exit_code == 1 and "needs a 'parity' part that says how to make cells" in result.output
+    own = tmp_path / "own.yaml"
+    own.write_text(OF_REGIONS)
+    result = run("export", "--model", own, *arguments)
+    assert result.exit_code == 1 and not (tmp_path / "base").exists(), result.output
+    assert "can't answer signature serving_default on these inputs" in result.output
+
+
+def in_parts():
+    """Logits of images as above, from a matrix whose rows are spread over two variables."""
+    images = tf.placeholder(tf.float32, [None, HEIGHT, None, 1], name="images")
+    with tf.variable_scope("net", partitioner=tf.fixed_size_partitioner(2)):
+        kernel = tf.get_variable("kernel", [5, HEIGHT, 1, CLASSES], initializer=tf.random_normal_initializer())
+        logits = tf.nn.conv2d(images, tf.convert_to_tensor(kernel), [1, 1, 1, 1], "SAME", name="logits")
+    return tf.reduce_mean(logits**2)
+
+
+def test_partitioned_variables_are_put_together(run, tmp_path):
+    """The checkpoint has one tensor for all parts, of which each variable is a slice; inspect finds nothing missing."""
+    prefix = trained(tmp_path, in_parts)
+    assert "net/kernel" in tf.train.NewCheckpointReader(prefix).get_variable_to_shape_map()
+    result = run(
+        "export", "--checkpoint", prefix, "--input=image=images:0", "--output=net/logits", "-o", tmp_path / "b"
+    )
+    assert result.exit_code == 0, result.output
+    found = asked(tmp_path / "b" / "1", image=lines())["logits"]
+    np.testing.assert_allclose(found, of_training(prefix, "net/logits:0", images=lines()), atol=1e-5)
+    content = json.loads(run("inspect", prefix, "--json").stdout)
+    assert content["missing"] == [] and content["unused"] == []
+
+
+def test_a_variable_is_found_under_the_name_that_its_saver_gives_it(run, tmp_path):
+    """Saved with a dict of names, as for a backbone that others are to load; the graph's Saver says which is which."""
+
+    def build():
+        loss = training()
+        names.update({"backbone/" + v.op.name: v for v in tf.trainable_variables()})
+        return loss
+
+    names = {}
+    prefix = trained(tmp_path, build, var_list=names)
+    result = run("export", "--checkpoint", prefix, *CRNN, "-o", tmp_path / "base")
+    assert result.exit_code == 0, result.output
+    found = asked(tmp_path / "base" / "1", image=lines(), steps=np.array([3, 4], "int32"))
+    np.testing.assert_allclose(found["logits"], of_training(prefix, "logits:0", images=lines()), atol=1e-5)
+
+
+def test_a_batch_dealt_out_to_towers_is_not_the_input_of_one(run, tmp_path):
+    """One tower would answer for the first half of a request and keep quiet about the second; its share is the input."""
+
+    def build():
+        shares = tf.split(tf.placeholder(tf.float32, [None, HEIGHT, None, 1], name="images") / 2, 2)
+        with tf.variable_scope("", reuse=tf.AUTO_REUSE):
+            towers = [features(share) for share in shares]
+        return tf.add_n([tf.reduce_mean(logits) for logits in towers])
+
+    prefix = trained(tmp_path, build)
+    arguments = ["--checkpoint", prefix, "-o", tmp_path / "base", "--output=logits:0"]
+    for shape in ("", "[2,8,12,1]"):
+        result = run("export", "--input=image=images:0" + shape, *arguments)
+        assert result.exit_code == 3, result.output
+        assert "split (Split): it deals the batch of images:0 out to 2 towers" in result.output
+        assert "make split:0 the input" in result.output
+    result = run("export", "--input=image=split:0", *arguments)
+    assert result.exit_code == 0, result.output
+    both = ["--input=image=images:0[2,8,12,1]", "--output=logits_1:0"]
+    assert run("export", *both, *arguments).exit_code == 0
+
+
+def test_a_single_number_can_be_an_input(run, tmp_path):
+    """A scalar, as thresholds and scales are: it is compared, and served, as one."""
+
+    def build():
+        images = tf.placeholder(tf.float32, [None, HEIGHT, None, 1], name="images")
+        scale = tf.placeholder(tf.int32, [], name="scale")
+        found = tf.cond(scale > 2, lambda: images * 2, lambda: images)
+        return tf.reduce_mean(features(found))
+
+    prefix = trained(tmp_path, build)
+    arguments = ["--input=image=images:0", "--input=scale=scale:0", "--output=logits:0"]
+    result = run("export", "--checkpoint", prefix, *arguments, "--keep-training-ops", "-o", tmp_path / "base")
+    assert result.exit_code == 0, result.output
+    found = asked(tmp_path / "base" / "1", image=lines(), scale=np.int32(3))["logits"]
+    np.testing.assert_allclose(found, of_training(prefix, "logits:0", images=lines(), scale=3), atol=1e-5)
+
+
+def test_averages_are_not_wanted_of_what_is_not_trained(run, tmp_path):
+    """A frozen layer and batch norm's own averages, called as their author liked, are there but once: no choice, no note."""
+
+    def build():
+        images = tf.placeholder(tf.float32, [None, HEIGHT, None, 1], name="images")
+        options = {"initializer": tf.constant_initializer(0.3), "trainable": False}
+        frozen, mean, variance = [tf.get_variable(name, [1], **options) for name in ("frozen", "mean", "variance")]
+        moments = tf.nn.moments(images * frozen, [0, 1, 2])
+        pairs = zip((mean, variance), moments)
+        updates = [tf.assign(held, held * 0.9 + new * 0.1) for held, new in pairs]
+        with tf.control_dependencies(updates):
+            logits = features(tf.nn.batch_normalization(images * frozen, *moments, None, None, 1e-3))
+        return tf.reduce_mean(logits**2)
+
+    prefix = trained(tmp_path, build, average=True)
+    arguments = ["--checkpoint", prefix, "--input=image=images:0", "--output=logits:0", "--weights=ema"]
+    result = run("export", *arguments, "-o", tmp_path / "base")
+    assert result.exit_code == 0, result.output
+    assert "replaced by mean, variance" in result.output and "no optimizer slots for frozen, as" in result.output
+    names = {name.op.name for name in variables_of(tmp_path / "base" / "1")}
+    assert names == {"conv/weights", "frozen", "logits/biases", "logits/weights", "mean", "variance"}
+
+
+def variables_of(path):
+    """The variables that a SavedModel restores, in a graph."""
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        tf.saved_model.loader.load(session, ["serve"], str(path))
+        return [op.outputs[0] for op in graph.get_operations() if op.type in ("VariableV2", "VarHandleOp")]
+
+
+def test_bytes_of_pictures_are_compared_on_a_picture(run, tmp_path):
+    """The graph decodes what a request brings, line by line."""
+
+    def build():
+        content = tf.placeholder(tf.string, [None], name="content")
+
+        def decoded(one):
+            image = tf.image.decode_jpeg(one, channels=1)
+            return tf.cast(tf.image.resize(tf.expand_dims(image, 0), [HEIGHT, WIDTH])[0], tf.float32)
+
+        images = tf.map_fn(decoded, content, tf.float32)
+        return tf.reduce_mean(features(tf.reshape(images / 255, [-1, HEIGHT, WIDTH, 1])))
+
+    prefix = trained(tmp_path, build)
+    arguments = ["--input=content=content:0", "--output=logits:0"]
+    result = run("export", "--checkpoint", prefix, *arguments, "-o", tmp_path / "base")
+    assert result.exit_code == 0, result.output
+    assert "2 answers as the checkpoint's" in result.output
+
+
+@pytest.mark.parametrize("of_both", [False, True])
+def test_a_name_that_two_variables_could_be_saved_under_is_nobodys(run, tmp_path, of_both):
+    """A Saver that only ever reads a backbone gives the frozen copy the name that the trained one is saved under."""
+
+    def build():
+        images = tf.placeholder(tf.float32, [None, HEIGHT, None, 1], name="images")
+        with tf.variable_scope("trained" if of_both else ""):
+            loss = tf.reduce_mean(features(images) ** 2)
+            mine = {v.op.name.replace("trained/", ""): v for v in tf.trainable_variables()}
+        with tf.variable_scope("copy"):
+            features(images)
+        theirs = {v.op.name.replace("copy/", ""): v for v in tf.global_variables() if v.op.name.startswith("copy/")}
+        assert set(theirs) == set(mine)
+        tf.train.Saver(theirs)
+        saved.update(mine)
+        return loss
+
+    saved = {}
+    prefix = trained(tmp_path, build, var_list=saved)
+    result = run(
+        "export", "--checkpoint", prefix, "--input=image=images:0", "--output=copy/logits:0", "-o", tmp_path / "base"
+    )
+    assert result.exit_code == 1 and "copy/conv/weights: missing" in result.output, result.output

@@ -26,6 +26,7 @@ class Inference:
 
     graph_def: Any  # GraphDef: what the outputs depend on; what is behind the inputs is as it was
     edits: Tuple[Edit, ...]
+    averages: Tuple[str, ...] = ()  # the variables that took the place of batch statistics
     idle: Tuple[Tuple[str, str], ...] = ()  # of the averages that are used, the (mean, variance) that nothing updates
 
 
@@ -48,7 +49,8 @@ def to_inference(
     conversion.use_moving_averages()
     conversion.drop_side_effects()
     conversion.raise_for_leftovers()
-    return Inference(conversion.graph_def(), tuple(conversion.edits), tuple(conversion.idle))
+    averages, idle = tuple(conversion.averages_used), tuple(conversion.idle)
+    return Inference(conversion.graph_def(), tuple(conversion.edits), averages, idle)
 
 
 def with_values(graph_def: Any, outputs: Iterable[str], inputs: Iterable[str], pinned: Mapping[str, Any]) -> Inference:
@@ -168,6 +170,7 @@ class _Conversion:
         batch_norms.done()
         self.edits += batch_norms.edits
         self.idle = batch_norms.idle
+        self.averages_used = batch_norms.used
         self.problems += batch_norms.problems
 
     def drop_side_effects(self) -> None:

@@ -55,6 +55,7 @@ class BatchNorms:
         self.redirected = {}  # type: Dict[Ref, Ref]
         self.edits = []  # type: List[Edit]
         self.idle = []  # type: List[Tuple[str, str]]  # means and variances that nothing in the graph updates
+        self.used = []  # type: List[str]  # the variables that were put in
 
     def replace(self, number: int, statistics: BatchStatistics) -> None:
         """Put moving averages in the place of batch statistics, the `number`th that `averages` knows."""
@@ -78,6 +79,7 @@ class BatchNorms:
         self.edits.append(Edit(statistics.name, "batch norm", text))
         if found.found_by == _IDLE:
             self.idle.append((self.checkpoint_name(found.mean), self.checkpoint_name(found.variance)))
+        self.used += [found.mean, found.variance]
 
     def done(self) -> None:
         """Write what was replaced into the network."""

@@ -1,4 +1,4 @@
-"""Functional calls of TensorFlow 2 graphs (If, While, PartitionedCall) laid out as the nodes that they stand for."""
+"""Functional calls of TensorFlow 2 graphs (If, Case, While, PartitionedCall) laid out as the nodes they stand for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ckpt2saved.inference.edited_graph import ASSIGNMENTS, Network, Node, Ref, f
 from ckpt2saved.tf1 import op_def, tf
 
 _CONDITIONALS = ("If", "StatelessIf")
+_CASES = ("Case", "StatelessCase")
 _LOOPS = ("While", "StatelessWhile")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _LARGEST = 300000  # nodes; a graph that unfolds to more is left as it is, and what is random in it refused
@@ -62,6 +63,8 @@ class _Layout:
             if node.attr["Tcond"].type != tf.bool.as_datatype_enum:
                 return False
             outputs = self.conditional(node)
+        elif node.op in _CASES and all(f.name in self.functions for f in node.attr["branches"].list.func):
+            outputs = self.case(node)
         elif node.op in _LOOPS and self.known(node, "cond", "body"):
             outputs = self.loop(node)
         elif node.op in _CALLS and self.known(node, "f"):
@@ -131,6 +134,52 @@ class _Layout:
                 effects.append(merged.name)
         node.controls = effects
         return outputs
+
+    def case(self, node: Node) -> List[Tuple[Ref, int]]:
+        """One of several branches, by a number; the last for every number that is none of the others'."""
+        name, network = node.name, self.network
+        index, inputs, boolean = node.inputs[0], node.inputs[1:], tf.bool.as_datatype_enum
+        functions = [function.name for function in node.attr["branches"].list.func]
+        if len(functions) == 1:
+            node.inputs = inputs
+            return self.call(node, functions[0])
+        predicates = [self.equals(name, index, number) for number in range(len(functions) - 1)]
+        others = predicates[0]
+        for predicate in predicates[1:]:
+            others = network.add(name + "/any", "LogicalOr", [(others.name, 0), (predicate.name, 0)])
+        predicates.append(network.add(name + "/none", "LogicalNot", [(others.name, 0)]))
+        bodies, dtypes = [], self.argument_types(functions[0])
+        for function, predicate in zip(functions, predicates):
+            chosen = (predicate.name, 0)
+            pivot = network.add(name + "/pivot", "Switch", [chosen, chosen], node.controls, T=boolean)
+            alive = network.add(name + "/alive", "Identity", [(pivot.name, 1)], T=boolean)
+            switches = [
+                network.add(name + "/switch", "Switch", [source, chosen], node.controls, T=dtype)
+                for source, dtype in zip(inputs, dtypes)
+            ]
+            arguments = [(switch.name, 1) for switch in switches]
+            bodies.append(self.copy(function, name + "/branch", arguments, [alive.name], alive.name))
+        outputs = []
+        for position, (_, dtype) in enumerate(bodies[0].outputs):
+            outputs.append((self.merged(name + "/merge", [body.outputs[position][0] for body in bodies], dtype), dtype))
+        node.controls = []
+        if any(body.effects for body in bodies):
+            done = [network.add(name + "/done", "Identity", [(b.pivot, 0)], b.effects, T=boolean) for b in bodies]
+            node.controls = [self.merged(name + "/done", [(end.name, 0) for end in done], boolean)[0]]
+        return outputs
+
+    def equals(self, name: str, index: Ref, number: int) -> Node:
+        """A node that says whether a whole number is `number`."""
+        dtype = tf.int32.as_datatype_enum
+        constant = self.network.add(name + "/number", "Const", (), [index[0]])
+        constant.become_constant(number, dtype)
+        return self.network.add(name + "/equal", "Equal", [index, (constant.name, 0)], T=dtype)
+
+    def merged(self, name: str, sources: Sequence[Ref], dtype: int) -> Ref:
+        """The one of some tensors of branches that has a value."""
+        merge = self.network.add(name, "Merge", sources, T=dtype)
+        merge.attr["N"].i = len(sources)
+        return merge.name, 0
 
     def loop(self, node: Node) -> List[Tuple[Ref, int]]:
         name, network = node.name, self.network

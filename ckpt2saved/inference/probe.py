@@ -68,6 +68,9 @@ ELEMENTWISE = {
 }  # type: Mapping[str, Callable[..., Any]]
 # What changes where values stand, and not the values; their first input is what they move.
 MOVING = ("Reshape", "Squeeze", "ExpandDims", "Transpose", "Tile", "BroadcastTo")
+# Over all axes of a tensor of rank 3, or over all that there are, which (0,) stands for too.
+_ALL_OF_PICTURE = ((0,), (0, 1, 2), (-1, -2, -3), (-3, -2, -1))
+_DECODERS = ("DecodeJpeg", "DecodePng", "DecodeBmp", "DecodeAndCropJpeg")
 _OF_SIZES = ("Prod", "Gather", "GatherV2", "StridedSlice", "Slice", "Pack", "ConcatV2", "Max", "Min")
 _SCALES = ("Mul", "RealDiv", "Div")
 
@@ -217,7 +220,33 @@ def assigned_value(network: Network, name: str, probe: Probe) -> Any:
 def reduces_batch(network: Network, name: str) -> bool:
     """Whether a reduction runs over the first axis, the batch's."""
     axes = reduction_axes(network, name)
-    return axes is not None and (0 in axes or any(axis < -3 for axis in axes))
+    if axes is None or not (0 in axes or any(axis < -3 for axis in axes)):
+        return False
+    return not (axes in _ALL_OF_PICTURE and _is_one_picture(network, network[name].inputs[0]))
+
+
+def _is_one_picture(network: Network, ref: Ref) -> bool:
+    """Whether a tensor is made, pixel by pixel, of a single picture [height, width, channels], which has no batch."""
+    ahead, seen, found = [ref], set(), False  # type: List[Ref], Set[Ref], bool
+    while ahead and len(seen) < _BUDGET:
+        ref = network.root(ahead.pop())
+        node = network.nodes.get(ref[0])
+        if ref in seen or node is None or node.op in ("Const",) + SIZES:
+            continue
+        seen.add(ref)
+        if node.op in _DECODERS or (node.op in ("Placeholder", "PlaceholderV2") and _has_a_picture(node)):
+            found = True
+        elif node.op in ELEMENTWISE:
+            ahead += node.inputs
+        elif not (node.op in ("Mean", "Sum") and reduction_axes(network, node.name) in _ALL_OF_PICTURE):
+            return False
+    return found
+
+
+def _has_a_picture(node: Any) -> bool:
+    """Whether a placeholder is shaped as one picture: rows that could be a batch have no three or four channels."""
+    sizes = [dim.size for dim in node.attr["shape"].shape.dim] if "shape" in node.attr else []
+    return len(sizes) == 3 and (sizes[2] in (3, 4) or (sizes[2] == 1 and sizes[0] > 1))
 
 
 def reduction_axes(network: Network, name: str) -> Any:

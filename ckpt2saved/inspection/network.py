@@ -24,7 +24,7 @@ _LINEAR = re.compile(
     r"(Conv[123]D|DepthwiseConv2dNative|MatMul|BatchMatMul\w*|Einsum|BlockLSTM\w*|LSTMBlockCell|GRUBlockCell|CudnnRNN\w*"
     r"|_?FusedConv2D|Gather\w*|ResourceGather\w*)\Z"
 )
-_CALL = re.compile(r"(Stateless|Stateful)?(While|If|PartitionedCall)\Z")
+_CALL = re.compile(r"(Stateless|Stateful)?(While|If|Case|PartitionedCall)\Z")
 _STEPS = ("Identity", "Switch", "RefSwitch", "Enter", "RefEnter", "RefIdentity")
 # What a dropout's probability goes through on its way, and where it meets the random numbers.
 _CARRIES = ("Add", "AddV2", "Sub", "Mul", "RealDiv", "Cast", "Merge", "PlaceholderWithDefault", "Maximum", "Minimum")

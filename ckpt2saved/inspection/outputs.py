@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.inspection.dataflow import SHAPE_OPS, Node, Shape, Tensor
@@ -22,7 +22,15 @@ _VIEWS = (
     "CheckNumerics",
 )
 _WITH_BY_PRODUCTS = re.compile(r"(Exit|(Stateless)?While|FusedBatchNorm\w*|BlockLSTM\w*|LSTMBlockCell|CudnnRNN\w*)\Z")
-_CROSS_ENTROPY = re.compile(r"\w*(CrossEntropy|Softmax|LogSoftmax|Sigmoid|Softplus|Log)\w*\Z")
+# Each takes a part of a tensor: a loss treats the channels of one differently.
+_PARTS = ("Split", "SplitV", "Unpack", "Slice", "StridedSlice")
+# What a loss makes of such parts before it meets labels: the area of a box, for one.
+_ARITHMETIC = tuple(
+    "Add AddV2 Sub Mul RealDiv Pow Square SquaredDifference Abs Neg Exp Log Log1p Relu Minimum Maximum Select SelectV2 "
+    "Greater GreaterEqual Less LessEqual ZerosLike OnesLike".split()
+)
+_CROSS_ENTROPY = re.compile(r"\w*(CrossEntropy|Softmax)\w*\Z")
+_OF_PROBABILITIES = re.compile(r"\w*(Sigmoid|Softplus|Log)\w*\Z")
 _CLIPS = ("Maximum", "Minimum", "ClipByValue", "Add", "AddV2")
 _PROBABILITIES = ("Softmax", "LogSoftmax", "Sigmoid")
 _BOXES = re.compile(r"(?i).*(bbox|box|delta|geo|loc|regress|offset|coord)")
@@ -96,13 +104,19 @@ def find_heads(network: Network, known: Sequence[str] = ()) -> List[Output]:
     `known` are tensors that are told of elsewhere, as those of decoders; views of them are left out.
     """
     told = {_root(network, tensor) for tensor in known} | set(known)
-    roots = {}  # type: Dict[str, None]
+    weighted = [output.name for name in network.weighted for output in network.flow.nodes[name].outputs]
+    computed = network.reach(weighted) | network.weighted
+    roots, whole = {}, set()  # type: Dict[str, None], Set[str]
     for name in network.pure:
         for output in network.flow.nodes[name].outputs:
             if _is_end(network, output):
-                roots[_before_loss(network, _root(network, output.name))] = None
-    weighted = [output.name for name in network.weighted for output in network.flow.nodes[name].outputs]
-    computed = network.reach(weighted) | network.weighted
+                root = _root(network, output.name)
+                taken_apart = _taken_apart(network, root)
+                if taken_apart and network.flow.maker(taken_apart).name in computed:
+                    whole.add(taken_apart)
+                    roots[taken_apart] = None
+                else:
+                    roots[_before_loss(network, root)] = None
     order = {name: number for number, name in enumerate(network.flow.nodes)}
     heads = []  # type: List[Output]
     for root in sorted(roots, key=lambda name: order[network.flow.maker(name).name]):
@@ -116,9 +130,9 @@ def find_heads(network: Network, known: Sequence[str] = ()) -> List[Output]:
             or tensor.dtype in ("resource", "variant", "bool")
         ):
             continue
-        kind, reason = _kind(network, root, tensor)
+        kind, reason = _kind(network, root, tensor, root in whole)
         heads.append(Output(key_of(tensor.name, kind), tensor.name, tensor.dtype, tensor.shape, kind, reason))
-    return _of_most_weights(network, heads)
+    return _of_most_weights(network, _with_boxes(network, heads))
 
 
 def _is_end(network: Network, tensor: Tensor) -> bool:
@@ -138,12 +152,16 @@ def _before_loss(network: Network, root: str) -> str:
     """The probabilities that a loss takes the logarithm of, where that is how `root` was made."""
     if network.flow.maker(root).op == "Log":
         return _clipped(network, network.flow.maker(root).inputs[0])
+    behind = network.flow.upstream([root])
     found = [
         node.outputs[0].name
-        for node in (network.flow.nodes[name] for name in network.flow.upstream([root]) & network.pure)
+        for node in (network.flow.nodes[name] for name in behind & network.pure)
         if node.op in _PROBABILITIES and not _leads_to_weights(network, node.outputs[0].name)
     ]
-    return found[0] if len(found) == 1 and network.flow.maker(root).op not in ("ArgMax", "ArgMin") else root
+    if len(found) != 1 or network.flow.maker(root).op in ("ArgMax", "ArgMin"):
+        return root
+    # Probabilities that are joined with other heads are but a part of it.
+    return found[0] if behind & network.weighted == network.flow.upstream(found) & network.weighted else root
 
 
 def _clipped(network: Network, tensor: str) -> str:
@@ -159,6 +177,29 @@ def _is_share(network: Network, node: Node) -> bool:
     """Whether numbers are divided by their sum, unless that makes the probabilities themselves (of exponentials)."""
     total = network.flow.maker(node.inputs[1])
     return total.op == "Sum" and total.inputs[:1] == node.inputs[:1] and network.flow.maker(node.inputs[0]).op != "Exp"
+
+
+def _taken_apart(network: Network, root: str) -> str:
+    """The tensor of whose parts alone `root` is made, such as the geometry of a box, or ""."""
+    ahead, seen, found = [root], set(), set()  # type: List[str], Set[str], Set[str]
+    while ahead:
+        tensor = ahead.pop()
+        node = network.flow.maker(tensor)
+        if tensor in seen or node.name not in network.pure:
+            continue
+        seen.add(tensor)
+        if node.op in _PARTS:
+            found.add(_root(network, node.inputs[1 if node.op == "Split" else 0]))
+        elif node.op in _VIEWS + _PROBABILITIES:
+            ahead.append(node.inputs[0])
+        elif node.op in _ARITHMETIC:
+            ahead += node.inputs
+        else:
+            return ""  # made of more than of parts
+    whole = found.pop() if len(found) == 1 else ""
+    if not whole or network.flow.maker(whole).op in _PROBABILITIES or _leads_to_weights(network, whole):
+        return ""
+    return whole
 
 
 def _is_by_product(network: Network, root: str) -> bool:
@@ -209,16 +250,29 @@ def _representative(network: Network, root: str) -> Tensor:
     views = [network.flow.tensor(name) for name in _views(network, root)]
     best = max(tensor.rank or 0 for tensor in views)
     widest = [tensor for tensor in views if (tensor.rank or 0) == best]
-    named = [t for t in widest if not _GENERIC.match(t.name.rpartition(":")[0].rpartition("/")[2])]
+    named = [t for t in widest + [view for view in views if (view.rank or 0) > 2] if _is_named(network, t)]
     inside = [t for t in widest if scope and t.name.startswith(scope + "/")]
     return (named or inside[-1:] or widest)[0]
+
+
+def _also(network: Network, tensor: str) -> str:
+    """The other names that the author gave to the same numbers."""
+    views = [network.flow.tensor(name) for name in _views(network, _root(network, tensor))]
+    others = [t.name for t in views if t.name != tensor and (t.rank or 0) > 2 and _is_named(network, t)]
+    return "; in another shape also {}".format(" and ".join(others[:3])) if others else ""
+
+
+def _is_named(network: Network, tensor: Tensor) -> bool:
+    """Whether the author named it: not after its op, as TensorFlow does."""
+    name = tensor.name.rpartition(":")[0].rpartition("/")[2]
+    return not _GENERIC.match(name) and re.sub(r"_[0-9]+\Z", "", name) != network.flow.maker(tensor.name).op
 
 
 def _leads_to_weights(network: Network, tensor: str) -> bool:
     return bool(network.reach([tensor]) & network.pure & network.weighted)
 
 
-def _kind(network: Network, root: str, tensor: Tensor) -> Tuple[str, str]:
+def _kind(network: Network, root: str, tensor: Tensor, taken_apart: bool) -> Tuple[str, str]:
     maker = network.flow.maker(root)
     behind_decoder = any(network.flow.nodes[name].op in DECODERS for name in network.flow.upstream([root]))
     if tensor.dtype == "string":
@@ -231,13 +285,60 @@ def _kind(network: Network, root: str, tensor: Tensor) -> Tuple[str, str]:
         return "probabilities", "probabilities (Sigmoid)"
     if maker.op in ("ArgMax", "ArgMin"):
         return "classes", "the best class of each position ({})".format(maker.op)
-    if _BOXES.match(tensor.name):
-        return "boxes", "box deltas, by the name; no weight follows"
     followers = [t.op for view in _views(network, root) for t in network.flow.consumers(view)]
     followers += [o.op for v in _views(network, root) for t in network.flow.consumers(v) for o in _next(network, t)]
+    scores = "scores", "class scores before the softmax; no weight follows"
     if tensor.is_float and any(_CROSS_ENTROPY.match(op) for op in followers):
-        return "scores", "class scores before the softmax; no weight follows"
+        return scores
+    if taken_apart:
+        return "boxes", "what the loss takes apart, such as the geometry of boxes; no weight follows"
+    if _BOXES.match(tensor.name):
+        return "boxes", "box deltas, by the name; no weight follows"
+    if tensor.is_float and any(_OF_PROBABILITIES.match(op) for op in followers):
+        return scores
     return "values", "nothing of the network follows ({})".format(maker.op)
+
+
+def _with_boxes(network: Network, heads: Sequence[Output]) -> List[Output]:
+    """The same, with box deltas for what they are: beside the classes, and compared with labels, as numbers are."""
+    classes = [head for head in heads if head.kind in ("scores", "probabilities")]
+    found = []  # type: List[Output]
+    for head in heads:
+        beside = [other for other in classes if _branches_off(network, head.tensor, other.tensor)]
+        if head.kind == "values" and head.dtype.startswith("float") and beside and _is_learned(network, head.tensor):
+            channels = [_channels(network, one.tensor) for one in (head, beside[0])]
+            sizes = "{} channels beside {}".format(*channels) if None not in channels else "branching off beside them"
+            reason = "box deltas: {} of {}, compared with labels; no weight follows".format(sizes, beside[0].key)
+            head = replace(head, key=key_of(head.tensor, "boxes"), kind="boxes", reason=reason)
+        found.append(replace(head, reason=head.reason + _also(network, head.tensor)))
+    return found
+
+
+def _branches_off(network: Network, tensor: str, other: str) -> bool:
+    """Whether two heads have weights of their own behind weights that they share."""
+    first, second = [network.flow.upstream([name]) & network.weighted for name in (tensor, other)]
+    return bool(first & second and first - second and second - first)
+
+
+def _is_learned(network: Network, tensor: str) -> bool:
+    """Whether labels, or a Python function that makes boxes of it, meet the tensor a few nodes on."""
+    ahead = _views(network, _root(network, tensor))
+    for _ in range(3):
+        takers = [taker for name in ahead for taker in network.flow.consumers(name) if network.computes(taker)]
+        if any(taker.name in network.tainted or taker in network.blocked for taker in takers):
+            return True
+        ahead = [output.name for taker in takers if taker.op in _VIEWS + _ARITHMETIC for output in taker.outputs]
+    return False
+
+
+def _channels(network: Network, tensor: str) -> Optional[int]:
+    """How many numbers a position of the feature map has: of the first tensor of rank 4 that this is a view of."""
+    name = _root(network, tensor)
+    while network.flow.maker(name).op in _PROBABILITIES:
+        name = _root(network, network.flow.maker(name).inputs[0])
+    shapes = [network.flow.tensor(view).shape for view in _views(network, name)]
+    sizes = [shape[-1] for shape in shapes if shape and shape[-1]]
+    return max(sizes, default=None)
 
 
 def _next(network: Network, node: Node) -> List[Node]:

@@ -15,6 +15,8 @@ from ckpt2saved.inspection.training import Switch
 Sizes = Tuple[Union[int, str], ...]
 
 EXPORT_DIR = "models/ocr"
+# Kinds of outputs that say to a client what it gets.
+_SAYING = ("probabilities", "boxes", "scores", "classes")
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,14 @@ def propose(network: Network, chosen: Sequence[Output], switches: Sequence[Switc
     batch = batch_of(inputs) or _batch_of_logits(chosen)
     fixed = fixed_to_batch(network, wanted, [one.tensor for one in inputs], batch) if batch and batch > 1 else []
     holds = batch if fixed else None
-    open_batch = batch if batch and not fixed else None
-    sizes = [_input_sizes(network, one, holds, open_batch) for one in inputs]
+    open_batch = batch if batch and batch > 1 and not fixed else None
+    # Who trained on one picture at a time may have written it anywhere; that is not to be seen in any number.
+    sizes = [_input_sizes(network, one, 1 if batch == 1 else holds, open_batch) for one in inputs]
     specs = tuple(Spec(one.key, one.tensor, one.dtype, size) for one, size in zip(inputs, sizes))
     choices = list(choices) + [
         "the sizes of {}: the graph does not tell them".format(spec.tensor) for spec in specs if spec.sizes is None
     ]
-    outputs = _apart([Spec(o.key, o.tensor, o.dtype, _output_sizes(o, open_batch)) for o in chosen])
+    outputs = _apart([Spec(o.key, o.tensor, o.dtype, _output_sizes(o, open_batch)) for o in _by_kind(chosen)])
     return Proposal(specs, tuple(outputs), tuple(switches), tuple(fixed), holds, tuple(choices))
 
 
@@ -134,6 +137,12 @@ def outputs_without_batch(proposal: Proposal) -> List[str]:
     batches = ("batch", "rows", proposal.batch)  # of rows nothing is known
     known = [spec for spec in proposal.outputs if spec.sizes is not None]
     return [spec.key for spec in known if not spec.sizes or spec.sizes[0] not in batches]
+
+
+def _by_kind(chosen: Sequence[Output]) -> List[Output]:
+    """Outputs of one scope, such as a tower's, under the names of what they are."""
+    keys = [output.key for output in chosen]
+    return [replace(o, key=o.kind) if o.kind in _SAYING and keys.count(o.key) > 1 else o for o in chosen]
 
 
 def _apart(specs: Sequence[Spec]) -> List[Spec]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved import roles
-from ckpt2saved.checkpoint import AVERAGE, Checkpoint, open_checkpoint
+from ckpt2saved.checkpoint import AVERAGE, Checkpoint, open_checkpoint, source_of
 from ckpt2saved.errors import CheckpointError, NotServable
 from ckpt2saved.inspection import outputs as ends
 from ckpt2saved.inspection.dataflow import foreign_nodes, read_dataflow
@@ -19,6 +19,7 @@ from ckpt2saved.inspection.towers import Tower, find_towers, shared_variables
 from ckpt2saved.inspection.training import Switch, TrainingOps, find_switches, find_training_ops, steer
 from ckpt2saved.lint import check_servable
 from ckpt2saved.metagraph import MetaGraph, pinned_text, read_meta_graph
+from ckpt2saved.savers import Saved, saved_as
 from ckpt2saved.serving.batching import without_batch_text
 from ckpt2saved.tf1 import tf
 
@@ -119,7 +120,7 @@ def inspect_subject(subject: Subject) -> Inspection:
             "there is no {}.meta, so nothing is known of the graph: export with a built-in model (--model crnn, ctpn), "
             "or copy the .meta that training wrote".format(subject.checkpoint.name)
         )
-    fit = _Fit(checkpoint, network)
+    fit = _Fit(checkpoint, network, saved_as(meta_graph.graph_def) if meta_graph else {})
     graph = _graph_report(meta_graph, network, fit) if meta_graph and network else None
     variables = _variable_report(checkpoint, network, fit, graph) if checkpoint else None
     if variables and fit.is_of_another_run:
@@ -149,7 +150,9 @@ def _foreign(meta_graph: MetaGraph) -> List[str]:
 class _Fit:
     """How the variables of a graph and the tensors of a checkpoint go together."""
 
-    def __init__(self, checkpoint: Optional[Checkpoint], network: Optional[Network]) -> None:
+    def __init__(
+        self, checkpoint: Optional[Checkpoint], network: Optional[Network], saved: Mapping[str, Sequence[Saved]]
+    ) -> None:
         self.missing, self.misshapen, self.unused = [], [], []  # type: List[str], List[str], List[str]
         self.foreign, self.weights, self.averaged = [], [], []  # type: List[str], List[str], List[str]
         self.shapes = {}  # type: Mapping[str, Any]  # of the variables; without a checkpoint, of the graph's
@@ -159,7 +162,7 @@ class _Fit:
             self.shapes = checkpoint.variables()
         if checkpoint is None or network is None:
             return
-        keys = {name: _key(name, checkpoint.shapes) for name in network.variables}
+        keys = {name: _key(name, checkpoint.shapes, saved) for name in network.variables}
         for name, key in keys.items():
             node = network.variables[name]
             declared = tf.TensorShape(node.attr["shape"].shape)
@@ -189,14 +192,10 @@ def _declared(node: Any) -> List[Any]:
     return [] if shape.ndims is None else shape.as_list()
 
 
-def _key(name: str, shapes: Mapping[str, Any]) -> str:
+def _key(name: str, shapes: Mapping[str, Any], saved: Mapping[str, Sequence[Saved]]) -> str:
     """A variable's name in the checkpoint: a part of a partitioned one is saved under the name of the whole."""
-    head, _, last = name.rpartition("/")
-    if name not in shapes and last.startswith("part_") and head in shapes:
-        return head
-    if name not in shapes and name + AVERAGE in shapes:  # saved as its average alone
-        return name + AVERAGE
-    return name
+    key = source_of(name, shapes, str, saved).key
+    return key + AVERAGE if key not in shapes and key + AVERAGE in shapes else key  # saved as its average alone
 
 
 def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphReport:
