@@ -14,7 +14,7 @@ from tensorflow.core.framework.function_pb2 import FunctionDef
 from tensorflow.core.framework.op_def_pb2 import OpList
 
 from ckpt2saved import cc_loader
-from ckpt2saved.compatibility.demands import find_saved_model, read_demands
+from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.fit import (
     check_fit,
     contrib_ops,
@@ -26,9 +26,10 @@ from ckpt2saved.compatibility.fit import (
 from ckpt2saved.compatibility.make_table import _dump
 from ckpt2saved.compatibility.op_table import PATH, OpTable, read_table, write_table
 from ckpt2saved.compatibility.registry import Attribute, parse_op_list
-from ckpt2saved.errors import NotCompatible, NotServable, ServingError
+from ckpt2saved.errors import NotCompatible, NotServable, ServingError, VersionError
 from ckpt2saved.serving.image import Image, find_image, known_images
 from ckpt2saved.tf1 import SavedModel, op_def, tf
+from ckpt2saved.versions import find_version
 from ckpt2saved.wire import Malformed
 
 RUNNING = ".".join(tf.__version__.split(".")[:2])
@@ -390,9 +391,9 @@ def test_where_a_saved_model_is(tmp_path):
     """Its directory, its file, or the base directory of its versions."""
     for number in (2, 10):
         write(tmp_path / str(number), [X])
-    assert find_saved_model(tmp_path) == tmp_path / "10"
-    assert find_saved_model(tmp_path / "2") == tmp_path / "2"
-    assert find_saved_model(tmp_path / "2" / "saved_model.pb") == tmp_path / "2"
+    assert find_version(tmp_path) == tmp_path / "10"
+    assert find_version(tmp_path / "2") == tmp_path / "2"
+    assert find_version(tmp_path / "2" / "saved_model.pb") == tmp_path / "2"
 
 
 def test_who_wrote_it(tmp_path):
@@ -419,14 +420,14 @@ def test_what_is_no_saved_model(tmp_path):
     write(tmp_path / "nothing")
     (tmp_path / "nothing" / "saved_model.pb").write_bytes(b"")
     for path, message in (
-        ("absent", "there is nothing; expected a SavedModel"),
+        ("absent", "there is no such directory; expected a version"),
         ("file", "not a directory"),
-        ("empty", "no SavedModel .there is no saved_model.pb., nor a version of one"),
+        ("empty", "neither a version .saved_model.pb is not there. nor the directory"),
         ("text", "the graph of a saved_model.pbtxt is not read here"),
         ("nothing", "no graph is in it"),
     ):
-        with pytest.raises(ServingError, match=message):
-            read_demands(find_saved_model(tmp_path / path))
+        with pytest.raises((ServingError, VersionError), match=message):
+            read_demands(find_version(tmp_path / path))
     with pytest.raises(NotServable, match="no meta graph is tagged 'serve' and nothing else.*: gpu, serve; "):
         read_demands(write(tmp_path / "tagged", [X], tags=("serve", "gpu")))
 

@@ -332,8 +332,8 @@ def test_doctor_about_bad_input(run, tmp_path):
     write(tmp_path / "training", [X], tags=("train",))
     for arguments, code, message in (
         ([tmp_path / "cut"], 1, "cut off, or no SavedModel"),
-        ([tmp_path / "empty"], 1, "no SavedModel"),
-        ([tmp_path / "absent"], 1, "there is nothing"),
+        ([tmp_path / "empty"], 1, "neither a version"),
+        ([tmp_path / "absent"], 1, "there is no such directory"),
         ([tmp_path / "training"], 3, "no meta graph is tagged 'serve'"),
         ([tmp_path / "1", "--serving", "9.9"], 2, "--serving: '9.9' is no release of TF Serving that is known here"),
         (["--serving", "latest"], 2, "'latest' is no release"),

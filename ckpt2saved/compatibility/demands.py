@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from ckpt2saved.compatibility.registry import list_items
 from ckpt2saved.errors import NotServable, ServingError
-from ckpt2saved.versions import numbered_children
-from ckpt2saved.versions.base import SAVED_MODEL_FILES
 from ckpt2saved.wire import Malformed, Span, each, fields, integer, text
 
 # Fields of the messages SavedModel, MetaGraphDef, MetaInfoDef, SaverDef, CollectionDef and its NodeList, SignatureDef,
@@ -65,26 +62,6 @@ class Demands:
     nodes: int  # in the graph, and in the functions that it calls
     uses: Mapping[Use, Tuple[str, ...]]  # the nodes with this use; function/node for those in functions
     idle: FrozenSet[str]  # the nodes in functions that neither loading nor a request runs, such as those that save
-
-
-def find_saved_model(path: Path) -> Path:
-    """The directory of the SavedModel that is meant by it, its saved_model.pb or the base directory of its versions."""
-    directory = path.parent if path.name in SAVED_MODEL_FILES else path
-    if any(os.path.isfile(str(directory / name)) for name in SAVED_MODEL_FILES):
-        return directory
-    if not os.path.isdir(str(path)):
-        raise ServingError(
-            "{}: {}; expected a SavedModel, or a directory with versions of one".format(
-                path, "not a directory" if os.path.lexists(str(path)) else "there is nothing"
-            )
-        )
-    children = [child for child in numbered_children(path) if child.number >= 0]
-    if not children:
-        raise ServingError(
-            "{}: no SavedModel (there is no saved_model.pb), nor a version of one; expected the directory that export "
-            "printed, or the one above it".format(path)
-        )
-    return children[-1].path
 
 
 def read_demands(version_dir: Path) -> Demands:

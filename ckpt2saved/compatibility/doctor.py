@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from ckpt2saved.compatibility.cuda import Driver, find_driver, in_image, oldest_driver
-from ckpt2saved.compatibility.demands import Demands, find_saved_model, read_demands
+from ckpt2saved.compatibility.demands import Demands, read_demands
 from ckpt2saved.compatibility.environment import Environment, client_command, examine_environment
 from ckpt2saved.compatibility.fit import Misfit, contrib_ops, find_misfits, fitting_images, releases_text
 from ckpt2saved.compatibility.op_table import read_table
 from ckpt2saved.compatibility.requirements import release
 from ckpt2saved.errors import NotCompatible
 from ckpt2saved.serving.image import Image, find_image, known_images
+from ckpt2saved.versions import find_version
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Diagnosis:
 def diagnose(saved_model: Optional[Path] = None, serving: Optional[str] = None) -> Diagnosis:
     """Examine this environment, and a SavedModel against a release of TF Serving or, without one, against all."""
     asked = None if serving is None else find_image(serving)
-    fit = None if saved_model is None else _fit(read_demands(find_saved_model(saved_model)), asked)
+    fit = None if saved_model is None else _fit(read_demands(find_version(saved_model)), asked)
     environment = examine_environment()
     images = (asked,) if asked else _matching(environment)
     return Diagnosis(environment, find_driver(), asked, images, fit)

@@ -10,8 +10,12 @@ from ckpt2saved.versions.base import SAVED_MODEL_FILES, PathLike, numbered_child
 
 
 def find_version(path: PathLike) -> Path:
-    """The directory of a version; of a base directory its newest. Raises VersionError where there is neither."""
+    """The directory of a version, or of its saved_model.pb; of a base directory its newest version.
+
+    Raises VersionError where there is none of these.
+    """
     given = Path(path)
+    given = given.parent if given.name in SAVED_MODEL_FILES and given.is_file() else given
     if not os.path.isdir(os.fspath(given)):
         what = "not a directory" if os.path.lexists(os.fspath(given)) else "there is no such directory"
         raise VersionError("{}: {}; expected a version, or the directory of a model's versions".format(given, what))
