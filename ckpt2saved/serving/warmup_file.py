@@ -11,7 +11,7 @@ import numpy as np
 
 from ckpt2saved.errors import ServingError
 from ckpt2saved.tensor_proto import decode_tensor, encode_tensor
-from ckpt2saved.wire import Malformed, Span, content, fields, text, written
+from ckpt2saved.wire import Malformed, Span, content, each, fields, text, written
 
 # saved_model_warmup_util.h of TF Serving: where the file is, and how many records it may have; one more, and the
 # server does not load the version.
@@ -103,7 +103,7 @@ def _request(file: BinaryIO, span: Span) -> WarmupRequest:
     spec = _one(file, request, _MODEL_SPEC)
     name = None if spec is None else _one(file, spec, _SIGNATURE_NAME)
     inputs = {}
-    for entry in _each(file, request, _INPUTS):
+    for entry in each(file, request, _INPUTS):
         parts = dict(fields(file, *entry))
         key = text(file, parts[_KEY]) if _KEY in parts else ""
         inputs[key] = _array(file, parts.get(_VALUE, (entry[1], entry[1])), key)
@@ -119,14 +119,8 @@ def _array(file: BinaryIO, span: Span, key: str) -> np.ndarray:
 
 def _one(file: BinaryIO, span: Span, number: int) -> Optional[Span]:
     """The field of that number, of which the last one counts."""
-    found = list(_each(file, span, number))
+    found = list(each(file, span, number))
     return found[-1] if found else None
-
-
-def _each(file: BinaryIO, span: Span, number: int) -> Iterable[Span]:
-    for found, at in fields(file, *span):
-        if found == number:
-            yield at
 
 
 def requests_by_signature(requests: Iterable[WarmupRequest]) -> Dict[str, int]:
