@@ -74,11 +74,12 @@ def test_ctpn_gives_the_golden_boxes_and_probabilities(kind, suffix):
     feeds = {"input_image": images(1, 160, 224, 3), "input_im_info": [[160, 224, 1]]}
     answers = network.answer(["output_bbox_pred", "output_cls_prob"], feeds)
     for name, key in (("output_bbox_pred", kind + "_bbox"), ("output_cls_prob", kind + "_prob")):
-        # The golden answers have rounding errors of their own (golden/README.md): where these alone exceed the
-        # tolerance, ours must be within it of the exact answer, and of the golden one within both errors.
+        # The golden answers have rounding errors of their own, up to 1.3e-4 (golden/README.md). Processors that sum in
+        # the original's order come as near as asked to its answers; others, to the exact ones.
         golden_error = np.abs(golden[key] - exact[key]).max()
-        np.testing.assert_allclose(answers[name], exact[key], rtol=0, atol=ATOL)
-        np.testing.assert_allclose(answers[name], golden[key], rtol=0, atol=max(ATOL, 1.1 * golden_error))
+        from_golden, from_exact = (np.abs(answers[name] - right[key]).max() for right in (golden, exact))
+        assert min(from_golden, from_exact) <= ATOL
+        assert from_golden <= max(ATOL, 1.1 * golden_error)
 
 
 def test_crnn_sizes_follow_the_checkpoint():
