@@ -49,6 +49,7 @@ setup(
     # The signature files lie beside the package in the repository, and inside it once installed.
     packages=[
         "ckpt2saved",
+        "ckpt2saved.cli",
         "ckpt2saved.compatibility",
         "ckpt2saved.ctc",
         "ckpt2saved.graphs",

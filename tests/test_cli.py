@@ -205,14 +205,14 @@ def test_prune_prints_what_is_gone(tmp_path):
 
 def test_a_signal_whose_exception_was_lost_still_ends_the_work(monkeypatch):
     """Python drops what is raised in a destructor: the next thing that is said notices."""
-    from ckpt2saved import cli
+    from ckpt2saved.cli import invocation
 
     said = []
-    monkeypatch.setattr(cli, "_signals", [])
-    say = cli._until_interrupted(lambda step, text: said.append(step))
+    monkeypatch.setattr(invocation, "_signals", [])
+    say = invocation.until_interrupted(lambda step, text: said.append(step))
     say("graph", "")
     with pytest.raises(KeyboardInterrupt):
-        cli._interrupt(2, None)
+        invocation._interrupt(2, None)
     with pytest.raises(KeyboardInterrupt):
         say("written", "")
     assert said == ["graph"]

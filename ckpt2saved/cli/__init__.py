@@ -1,0 +1,34 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import click
+
+from ckpt2saved import __version__
+from ckpt2saved.cli import bench, doctor, export, inspect, serving_config, verify, versions
+from ckpt2saved.cli.invocation import SETTINGS, heed_signals
+
+
+@click.group(context_settings=SETTINGS)
+@click.version_option(__version__, prog_name="ckpt2saved")
+def main() -> None:
+    """Publish TensorFlow checkpoints of OCR networks as versions that TF Serving hot-loads.
+
+    Exit codes: 0 done; 1 could not be done; 2 wrong command line; 3 done, and the answer is no (the files answer
+    differently from the checkpoint, the graph can't be served, or a server does not have the version).
+    """
+    heed_signals()
+
+
+for command in (
+    bench.bench,
+    doctor.doctor,
+    export.export,
+    inspect.inspect,
+    serving_config.serving_config,
+    verify.verify,
+    versions.bump_version,
+    versions.list_,
+    versions.prune,
+):
+    main.add_command(command)

@@ -1,0 +1,44 @@
+"""The command `bench`, which has a command for each thing that is measured."""
+
+from __future__ import annotations
+
+import click
+
+from ckpt2saved.cli.invocation import SETTINGS, Command, narration, prepare_tensorflow, print_json
+from ckpt2saved.cli.options import PathType, json_option, option, quiet_option
+
+
+@click.group("bench", context_settings=SETTINGS)
+def bench() -> None:
+    """Measure on this machine, with this TensorFlow."""
+
+
+@bench.command("ctc", cls=Command, context_settings=SETTINGS)
+@option("--repeats", type=click.IntRange(min=1), default=5, show_default=True, help="Runs of which the median counts.")
+@option(
+    "--case", "cases", multiple=True, metavar="BATCHxSTEPSxCLASSES:WIDTH", help="Instead of the original's. Repeat."
+)
+@option("--plot", type=PathType(), help="Also draw a bar chart: a .png or .svg file. Needs matplotlib.")
+@json_option
+@quiet_option
+def bench_ctc(repeats, cases, plot, as_json, quiet) -> None:
+    """CTC decoders side by side: TensorFlow's beam search, the fast one with the same answers, greedy.
+
+    The original's experiment: a batch of 128 lines, 50 to 128 steps, 3862 classes. It takes the stock op minutes.
+    """
+    with narration("bench", quiet=quiet) as say:
+        prepare_tensorflow(gpu=False)
+        from ckpt2saved.bench import CASES, as_content, machine, parse_case, time_decoders
+
+        chosen = [case for text in cases for case in parse_case(text)] or CASES
+        timings = time_decoders(chosen, repeats=repeats, say=say)
+    if plot:
+        from ckpt2saved.plots import plot_decoders
+
+        plot_decoders(timings, machine(), plot)
+    if as_json:
+        print_json(as_content(timings))
+    else:
+        from ckpt2saved.tables import print_timings
+
+        print_timings(timings, machine())

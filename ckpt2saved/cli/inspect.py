@@ -1,0 +1,47 @@
+"""The command `inspect`, and the signature file that it writes where one is wanted."""
+
+from __future__ import annotations
+
+import click
+
+from ckpt2saved.cli.invocation import command, prepare_tensorflow, print_json
+from ckpt2saved.cli.options import PathType, json_option, option
+
+
+@command("inspect")
+@click.argument("path", type=PathType())
+@option(
+    "--write-signature",
+    type=PathType(),
+    metavar="FILE.yaml",
+    help="Also write a signature file for export --model; what only you can decide stands in it as a comment.",
+)
+@option("--force", is_flag=True, help="Replace that file if it is there.")
+@json_option
+def inspect(path, write_signature, force, as_json) -> None:
+    """What a checkpoint, .meta or SavedModel holds, and what of it could be served under which command.
+
+    PATH is a checkpoint (a prefix, a directory, any of its files), a training's .meta, a SavedModel, or a model's
+    directory, of which the newest version is taken.
+    """
+    from ckpt2saved.inspection.subject import find_subject
+
+    if write_signature:
+        from ckpt2saved.inspection.target import check_target
+
+        check_target(write_signature, force)
+    subject = find_subject(path)
+    prepare_tensorflow(gpu=False)
+    from ckpt2saved.inspection.report import as_content, inspect_subject
+
+    inspection = inspect_subject(subject)
+    if write_signature:
+        from ckpt2saved.inspection.signature_file import write_signature as write
+
+        write(inspection, write_signature, force)
+    if as_json:
+        print_json(dict(as_content(inspection), signature=str(write_signature) if write_signature else None))
+    else:
+        from ckpt2saved.inspection.page import print_inspection
+
+        print_inspection(inspection)

@@ -1,0 +1,97 @@
+"""What every command does around its one call: heeds signals and errors, prepares TensorFlow, narrates, prints."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any, Callable, Dict, Optional
+
+import click
+
+from ckpt2saved.errors import Ckpt2SavedError
+
+SETTINGS = {
+    # An underscore does for a hyphen, as in TensorFlow's own tools.
+    "token_normalize_func": lambda token: token.replace("_", "-"),
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 100,
+}
+
+
+class Command(click.Command):
+    """Shows a Ckpt2SavedError as its message with its exit code, never as a traceback; bugs keep theirs."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except Ckpt2SavedError as error:
+            failure = click.ClickException(str(error))
+            failure.exit_code = error.exit_code
+            raise failure from error
+
+
+def command(name: str) -> Any:
+    return click.command(name, cls=Command, context_settings=SETTINGS)
+
+
+_signals = []  # type: List[int]
+
+
+def heed_signals() -> None:
+    """From here on a signal ends the work, and whatever ended an earlier command of this process is forgotten."""
+    _signals.clear()
+    # As ctrl-C: leave nothing behind when a CI job is cancelled.
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    _signals.append(number)
+    raise KeyboardInterrupt
+
+
+def until_interrupted(say: Callable[[str, str], None]) -> Callable[[str, str], None]:
+    """`say`, and an end to the work where a signal's exception was lost, as in a destructor that Python was running."""
+
+    def checked(step: str, text: str) -> None:
+        if _signals:
+            raise KeyboardInterrupt
+        say(step, text)
+
+    return checked
+
+
+def prepare_tensorflow(gpu: bool) -> None:
+    """Before it is imported: which devices it may take, and that its deprecations are not this command's news."""
+    import logging
+
+    if not gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+def narration(doing: str, **how: Any) -> Any:
+    from ckpt2saved.narration import narration
+
+    return narration(doing, **how)
+
+
+def reported(path: Optional[Path], command: str) -> Any:
+    from ckpt2saved.report import reported
+
+    return reported(path, command)
+
+
+def print_result(content: Dict[str, Any], path: Path, as_json: bool) -> None:
+    if as_json:
+        print_json(content)
+    else:
+        click.echo(str(path))
+
+
+def print_json(content: Dict[str, Any]) -> None:
+    import json
+
+    click.echo(json.dumps(dict(content, format=1), indent=2, ensure_ascii=False))

@@ -1,0 +1,81 @@
+"""The server that a command asks, and the waiting until it has what was published."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+import click
+
+from ckpt2saved.cli.invocation import narration, prepare_tensorflow, print_json
+from ckpt2saved.cli.options import is_on_command_line
+from ckpt2saved.errors import Ckpt2SavedError
+
+
+def server_at(address: Any, dry_run: bool = False) -> Any:
+    """The server to wait for, which is asked later; None where none is."""
+    if address is None:
+        if is_on_command_line("model_name"):
+            raise click.UsageError("--model-name: only with the address of a server")
+        return None
+    if dry_run:
+        if is_on_command_line("wait_for"):
+            raise click.UsageError("--wait-for: not with --dry-run, which publishes nothing")
+        return None
+    from ckpt2saved.running.server import connect
+
+    return connect(address)
+
+
+def target_on(server: Any, model_name: Optional[str], path: Path, timeout: float) -> Any:
+    from ckpt2saved.running.live import Target
+    from ckpt2saved.versions import parse_version
+
+    absolute = Path(os.path.abspath(str(path)))
+    number = parse_version(absolute.name)
+    if number is None:
+        raise click.UsageError("{}: it has no number, so that no server has it".format(path))
+    return Target(server, model_name or absolute.parent.name, number, path, timeout)
+
+
+def await_version(
+    target: Any, content: Dict[str, Any], as_json: bool, quiet: bool, record: Any, known: Any = ()
+) -> None:
+    """Print what was published, wait until the server has it, and fail where it does not get there."""
+    from ckpt2saved.running.asking import as_content
+    from ckpt2saved.running.live import check_live, prepare_without_tensorflow
+
+    if not as_json:
+        click.echo(content["path"])  # it is published, whatever comes now
+    sys.stdout.flush()
+
+    def prepare() -> Any:
+        if not _has_tensorflow():
+            why = "that takes TensorFlow, and there is none in this Python"
+            return prepare_without_tensorflow(target.directory, why)
+        prepare_tensorflow(gpu=False)
+        from ckpt2saved.file_answers import wanted_answers
+
+        return wanted_answers(target.directory, known=known)
+
+    with narration("wait for {}".format(target.server.address), quiet=quiet, hear=record.hear) as say:
+        try:
+            report = check_live(target, prepare, say=say, progress=say.progress)
+        except Ckpt2SavedError as error:
+            if as_json:
+                print_json(dict(content, server={"address": str(target.server.address), "problems": [str(error)]}))
+            raise
+    if as_json:
+        print_json(dict(content, server=as_content(report)))
+    report.raise_if_not_live()
+    record.outcome += ", live on {}".format(target.server.address)
+
+
+def _has_tensorflow() -> bool:
+    """Whether there is one, found without importing it."""
+    from importlib.util import find_spec
+
+    # Of one that is imported already, 1.14 does not know where it was found.
+    return sys.modules.get("tensorflow") is not None or find_spec("tensorflow") is not None

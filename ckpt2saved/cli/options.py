@@ -1,0 +1,84 @@
+"""The options that several commands have, and what their words are made into."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import Any, Optional
+
+import click
+
+
+class PathType(click.ParamType):
+    """A path as a pathlib.Path; whether anything is there is for the command to find out and explain."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: Optional[click.Parameter], context: Optional[click.Context]) -> Path:
+        if value == "":
+            self.fail("an empty path", param, context)
+        return Path(os.path.expanduser(str(value)))
+
+
+class ParsedType(click.ParamType):
+    """What a function makes of the text, whose ValueError says what is wrong with it."""
+
+    def __init__(self, name: str, parse: str) -> None:
+        self.name = name
+        self.parse = parse  # module:function, imported when there is something to parse
+
+    def convert(self, value: Any, param: Optional[click.Parameter], context: Optional[click.Context]) -> Any:
+        if not isinstance(value, str):
+            return value
+        module, function = self.parse.split(":")
+        try:
+            return getattr(importlib.import_module("ckpt2saved." + module), function)(value)
+        except ValueError as error:
+            self.fail(str(error), param, context)
+
+
+def option(name: str, *more: str, **keywords: Any) -> Any:
+    """An option that also comes from the environment: --export-dir from CKPT2SAVED_EXPORT_DIR."""
+    variable = "CKPT2SAVED_" + name.split("/")[0].lstrip("-").upper().replace("-", "_")
+    return click.option(name, *more, envvar=variable, **keywords)
+
+
+def is_on_command_line(name: str) -> bool:
+    """Not from the environment, which speaks to all commands of a CI job."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source == click.core.ParameterSource.COMMANDLINE
+
+
+base_argument = click.argument("base", type=PathType())
+json_option = option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+quiet_option = option("--quiet", "-q", is_flag=True, help="Say nothing on stderr but errors.")
+version_option = option(
+    "--version",
+    "version",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="This number; above all there are. Default: next.",
+)
+address_type = ParsedType("url", "running.address:parse_address")
+wait_option = option(
+    "--wait-for",
+    type=address_type,
+    metavar="URL",
+    help="Then wait until this TF Serving has it, and compare its answers: http://host:8501 or grpc://host:8500.",
+)
+timeout_option = option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=600,
+    show_default=True,
+    metavar="SECONDS",
+    help="For the server to get there.",
+)
+report_option = option(
+    "--report",
+    type=PathType(),
+    metavar="FILE.md",
+    help="Append what was done, or went wrong, to this file as Markdown: for $GITHUB_STEP_SUMMARY.",
+)
+model_name_option = option("--model-name", metavar="NAME", help="The server's for the model. Default: BASE's own name.")

@@ -1,0 +1,140 @@
+"""The command `serving-config`, and which of its options go together."""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+import click
+
+from ckpt2saved.cli.invocation import command, narration, print_json
+from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, quiet_option
+
+
+@command("serving-config")
+@click.argument("models", nargs=-1, required=True, metavar="[NAME=]MODEL_DIR...")
+@option("--output-dir", "-o", required=True, type=PathType(), help="Where the configuration is written to.")
+@option(
+    "--for",
+    "targets",
+    type=ParsedType("docker|compose|kubernetes|version", "serving.configuration:parse_target"),
+    multiple=True,
+    metavar="docker|compose|kubernetes|VERSION",
+    help="What starts the server, and which TF Serving it is, as in --for compose --for 1.14. Default: docker. Repeat.",
+)
+@option("--serving", metavar="VERSION", help="TF Serving's, 1.14 or later; the same as --for VERSION. Default: 2.19.")
+@option(
+    "--mount",
+    "mounts",
+    type=ParsedType("host=server", "serving.mounts:parse_mount"),
+    multiple=True,
+    help="A directory here and its path in the server, as in ./models=/models. Default: each model by itself. Repeat.",
+)
+@option(
+    "--versions",
+    "policies",
+    type=ParsedType("[model=]policy", "serving.policy:parse_policy"),
+    multiple=True,
+    help="What is loaded: latest, latest:2, all or specific:3,4. Default: latest. Repeat.",
+)
+@option(
+    "--label",
+    "labels",
+    type=ParsedType("[model:]label=n", "serving.policy:parse_label"),
+    multiple=True,
+    help="A name by which clients may ask for a version. Repeat.",
+)
+@option("--batching", is_flag=True, help="Let the server put requests together.")
+@option("--max-batch-size", type=click.IntRange(min=1), help="Of --batching. Default: 32.")
+@option("--batch-timeout-micros", type=click.IntRange(min=0), help="Of --batching. Default: 5000.")
+@option("--pad-inputs", is_flag=True, help="Of --batching: fill inputs up to one size with their first element.")
+@option(
+    "--batched-signature",
+    "batched_signatures",
+    multiple=True,
+    metavar="NAME",
+    help="Of --batching: what the clients ask for, of models that have it. Default: serving_default. Repeat.",
+)
+@option(
+    "--gpus",
+    type=ParsedType("gpus", "serving.devices:parse_gpus"),
+    metavar="all|N|device=0,1",
+    help="As docker run has it; with the image for GPUs.",
+)
+@option("--nvidia-runtime", is_flag=True, help="Ask for the GPUs as Docker before 19.03 wants it.")
+@option("--cpus", type=ParsedType("number", "serving.server:parse_cpus"), help="Processors that the server may use.")
+@option("--port", type=click.IntRange(1, 65535), default=8500, show_default=True, help="For gRPC.")
+@option("--rest-port", type=click.IntRange(1, 65535), default=8501, show_default=True, help="For REST and metrics.")
+@option(
+    "--name",
+    type=ParsedType("name", "serving.server:parse_name"),
+    default="tensorflow-serving",
+    show_default=True,
+    help="Of the container, service or deployment.",
+)
+@option(
+    "--volume-claim",
+    type=ParsedType("claim", "serving.kubernetes:parse_claim"),
+    help="Of kubernetes: the volume with the models. Default: the node's disk.",
+)
+@option("--run", "start", is_flag=True, help="Then start the server with docker.")
+@option("--dry-run", is_flag=True, help="Only say what would be written, and what a running server would do.")
+@json_option
+@quiet_option
+def serving_config(models, output_dir, targets, serving, start, dry_run, as_json, quiet, **wishes) -> None:
+    """Write what TF Serving needs to serve models, and the way to start it.
+
+    Prints the command that starts the server. Says on stderr what a server that is running already will do with the
+    change. Refuses a model without a whole version, and batching where it would break the answers.
+    """
+    if start and dry_run:
+        raise click.UsageError("--run: not with --dry-run")
+    from ckpt2saved.serving.configuration import Wishes, configure, told_apart
+    from ckpt2saved.serving.page import as_content, narrate
+
+    starters, release = told_apart(targets, serving)
+    _check_serving_options(starters, start, wishes)
+    batching = _batching(wishes)
+    planned = configure(models, Wishes(output_dir, starters, release, batching=batching, **wishes))
+    if start:
+        from ckpt2saved.serving.docker import find_docker
+
+        find_docker()  # before anything is written
+    if not dry_run:
+        planned.write()
+    with narration("serving-config", quiet=quiet) as say:
+        narrate(planned, say, dry_run)
+    container = None
+    if start:
+        from ckpt2saved.serving.docker import run
+
+        container = run(planned.docker_command)
+    if as_json:
+        print_json(dict(as_content(planned), dry_run=dry_run, container=container))
+    for line in () if as_json else planned.start.values():
+        click.echo(line)
+
+
+def _check_serving_options(starters: Any, start: bool, wishes: Dict[str, Any]) -> None:
+    if start and "docker" not in starters:
+        raise click.UsageError("--run: starts docker; add --for docker")
+    if wishes["nvidia_runtime"] and not wishes["gpus"]:
+        raise click.UsageError("--nvidia-runtime: only with --gpus")
+    if wishes["volume_claim"] and "kubernetes" not in starters:
+        raise click.UsageError("--volume-claim: only with --for kubernetes")
+    if wishes["port"] == wishes["rest_port"]:
+        raise click.UsageError("--rest-port: another one than --port is expected")
+
+
+def _batching(wishes: Dict[str, Any]) -> Any:
+    """What --batching and its details come to, which are taken out of the wishes; None without it."""
+    from ckpt2saved.serving.batching import Batching
+
+    names = {"max_batch_size": "max_batch_size", "batch_timeout_micros": "timeout_micros", "pad_inputs": "pad_inputs"}
+    values = {name: wishes.pop(name) for name in names}
+    given = {name: value for name, value in values.items() if value is not None and value is not False}
+    if wishes.pop("batching"):
+        return Batching(**{names[name]: value for name, value in given.items()})
+    stray = list(given) + (["batched_signature"] if wishes["batched_signatures"] else [])
+    if stray:
+        raise click.UsageError("--{}: only with --batching".format(stray[0].replace("_", "-")))
+    return None

@@ -1,0 +1,86 @@
+"""The command `verify`, whose options about the graph are those of `export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+import click
+
+from ckpt2saved.cli.export import export, graph_options
+from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json, reported
+from ckpt2saved.cli.live import server_at, target_on
+from ckpt2saved.cli.options import (
+    PathType,
+    address_type,
+    is_on_command_line,
+    json_option,
+    model_name_option,
+    option,
+    quiet_option,
+    report_option,
+    timeout_option,
+)
+
+
+@command("verify")
+@click.argument("version_dir", type=PathType())
+@option(
+    "--checkpoint",
+    "-c",
+    type=PathType(),
+    help="Compare the answers with this checkpoint's. The model is what the version says, or the options below.",
+)
+@option("--server", type=address_type, metavar="URL", help="Is it live there? http://host:8501 or grpc://host:8500.")
+@model_name_option
+@timeout_option
+@option("--inputs", "request_file", type=PathType(), metavar="FILE.npz", help="Requests: arrays by the inputs' names.")
+@report_option
+@json_option
+@quiet_option
+def verify(version_dir, checkpoint, server, model_name, timeout, request_file, report, as_json, quiet, **plan) -> None:
+    """Whether a version can be served, what it answers, and whether a server answers the same.
+
+    VERSION_DIR is a version, or a model's directory, of which the newest is taken. Its files are examined, loaded by
+    the loader that TF Serving uses, and every signature is asked twice. Prints the version's directory.
+    """
+    from ckpt2saved.versions import find_version
+
+    with reported(report, "verify") as record:
+        directory = find_version(version_dir)
+        connected = server_at(server)
+        target = target_on(connected, model_name, directory, timeout) if connected else None
+        planned = _comparison(directory, checkpoint, plan)
+        with narration("verify", quiet=quiet, hear=record.hear) as say:
+            prepare_tensorflow(gpu=False)
+            from ckpt2saved.verify import as_content, verify_version
+
+            found = verify_version(
+                directory, plan=planned, inputs=request_file, target=target, say=say, progress=say.progress
+            )
+        if as_json:
+            print_json(as_content(found))
+        found.raise_if_wrong()
+        record.outcome = "`{}` is right".format(directory)
+        if not as_json:
+            click.echo(str(directory))
+
+
+_OF_THE_GRAPH = (
+    "model weights ctc_decoder options graph python_path inputs outputs pinned renames keep_training_ops decode "
+    "beam_width top_paths merge_repeated sequence_length"
+).split()
+verify.params += [parameter for parameter in export.params if parameter.name in _OF_THE_GRAPH]
+
+
+def _comparison(directory: Path, checkpoint: Optional[Path], plan: Dict[str, Any]) -> Any:
+    """The export that the version was; None where it is not compared."""
+    if checkpoint is None:
+        stray = [name for name in plan if is_on_command_line(name)]
+        if stray:
+            option_of = {parameter.name: parameter.opts[0] for parameter in verify.params}
+            raise click.UsageError("{}: only with --checkpoint".format(", ".join(option_of[name] for name in stray)))
+        return None
+    from ckpt2saved.plan import plan_comparison
+
+    return plan_comparison(directory, checkpoint=checkpoint, **graph_options(plan))

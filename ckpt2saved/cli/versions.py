@@ -1,0 +1,122 @@
+"""The commands about the versions that are there: `bump-version`, `list`, `prune`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+import click
+
+from ckpt2saved.cli.invocation import command, print_json, print_result, reported
+from ckpt2saved.cli.live import await_version, server_at, target_on
+from ckpt2saved.cli.options import (
+    address_type,
+    base_argument,
+    json_option,
+    model_name_option,
+    option,
+    quiet_option,
+    report_option,
+    timeout_option,
+    version_option,
+    wait_option,
+)
+
+
+@command("bump-version")
+@base_argument
+@option("--from", "source", metavar="N|DIR", help="A version of BASE or a SavedModel elsewhere. Default: the newest.")
+@version_option
+@wait_option
+@timeout_option
+@model_name_option
+@option("--dry-run", is_flag=True, help="Only print what would be published.")
+@report_option
+@json_option
+@quiet_option
+def bump_version(base, source, version, wait_for, timeout, model_name, dry_run, report, as_json, quiet) -> None:
+    """Publish an existing SavedModel as the next version of BASE.
+
+    To roll back, to publish again, or to take in one that was built elsewhere. Prints the published directory: with
+    --wait-for before the waiting, after which answers are compared if there is a TensorFlow.
+    """
+    from ckpt2saved import versions
+
+    with reported(report, "bump-version") as record:
+        server = server_at(wait_for, dry_run)
+        bumped = versions.bump_version(base, source, requested=version, dry_run=dry_run)
+        number, origin = bumped.number, bumped.republished_from
+        content = {"path": str(bumped.path), "version": number, "from": origin, "dry_run": dry_run}
+        record.hear("from", str(bumped.source))
+        record.outcome = ("would publish `{}`" if dry_run else "published `{}`").format(bumped.path)
+        if server is None:
+            print_result(content, bumped.path, as_json)
+        else:
+            await_version(target_on(server, model_name, bumped.path, timeout), content, as_json, quiet, record)
+
+
+@command("list")
+@base_argument
+@json_option
+def list_(base, as_json) -> None:
+    """The versions of BASE: origin, size and health, the newest first."""
+    from ckpt2saved.versions import list_versions
+
+    versions = list_versions(base)
+    if as_json:
+        print_json({"versions": [_version_content(version) for version in versions]})
+    elif not versions:
+        click.echo("{}: no versions yet".format(base), err=True)
+    else:
+        from ckpt2saved.tables import print_versions
+
+        print_versions(versions)
+
+
+def _version_content(version: Any) -> Dict[str, Any]:
+    origin = version.origin
+    return {
+        "version": version.number,
+        "path": str(version.path),
+        "bytes": version.size,
+        "modified": version.modified.isoformat(timespec="seconds"),
+        "checkpoint": origin and origin.checkpoint,
+        "step": origin and origin.step,
+        "republished_from": origin and origin.republished_from,
+        "problems": list(version.problems),
+        "duplicate_of": version.duplicate_of,
+    }
+
+
+@command("prune")
+@base_argument
+@option("--keep", type=click.IntRange(min=1), default=5, show_default=True, help="How many whole versions to leave.")
+@option("--server", type=address_type, metavar="URL", help="Spare what this TF Serving still has: http://host:8501.")
+@model_name_option
+@option("--dry-run", is_flag=True, help="Only print what would be deleted.")
+@json_option
+def prune(base, keep, server, model_name, dry_run, as_json) -> None:
+    """Delete the older versions of BASE, never the newest; prints the directories that are gone.
+
+    With --server nothing is deleted until the server has the newest version, and never one that it still has.
+    """
+    from ckpt2saved.versions import prune_versions
+
+    spare = _spared(base, server_at(server), model_name)
+    deleted = prune_versions(base, keep=keep, spare=spare, dry_run=dry_run)
+    if as_json:
+        print_json({"deleted": [str(version.path) for version in deleted], "dry_run": dry_run})
+    for version in () if as_json else deleted:
+        click.echo(str(version.path))
+
+
+def _spared(base: Path, server: Any, model_name: Optional[str]) -> Any:
+    if server is None:
+        return ()
+    from ckpt2saved.running.spared import spared_versions
+    from ckpt2saved.versions import list_versions
+
+    numbers = [version.number for version in list_versions(base)]
+    name = model_name or Path(os.path.abspath(str(base))).name
+    return spared_versions(server, name, numbers[0]) if numbers else ()
