@@ -503,6 +503,34 @@ def test_a_switch_without_a_telling_name_is_decided(tmp_path, inspected):
     assert switch["name"] == "mode" and switch["value"] is True
 
 
+def test_a_number_that_says_how_to_run_is_no_input(tmp_path, inspected, run):
+    """A request brings the image alone, and the printed command is one that export proves."""
+    with tf.Graph().as_default(), v1_control_flow():
+        images = tf.placeholder(tf.float32, [None, 8, 12, 1], name="images")
+        mode = tf.placeholder(tf.int32, [], name="mode")
+        logits = crnn(images, training=tf.equal(mode, 1))
+        prefix = save(tmp_path, loss=ctc_loss(logits, tf.fill([tf.shape(images)[0]], 12)))
+    content = inspected(prefix)
+    assert inputs_of(content) == {"images": "images:0"} and not content["graph"]["problems"]
+    (switch,) = content["graph"]["switches"]
+    assert switch["name"] == "mode" and switch["value"] != 1
+    arguments = content["command"].split()[1:-2]
+    result = run(*[one.strip("'") for one in arguments], "-o", tmp_path / "base")
+    assert result.exit_code == 0, result.output
+
+
+def test_a_number_that_chooses_between_two_networks_is_an_input(tmp_path, inspected):
+    """Neither is training's: a request says which one is to answer."""
+    with tf.Graph().as_default(), v1_control_flow():
+        images = tf.placeholder(tf.float32, [None, 8, 12, 1], name="images")
+        script = tf.placeholder(tf.int32, [], name="script")
+        one, two = crnn(images, scope="one"), crnn(images, scope="two")
+        merged = tf.cond(tf.equal(script, 1), lambda: one, lambda: two)
+        logits = tf.tensordot(merged, weights("fc/W", CLASSES, CLASSES), 1)
+        prefix = save(tmp_path, loss=ctc_loss(logits, tf.fill([tf.shape(images)[0]], 12)))
+    assert inputs_of(inspected(prefix)) == {"images": "images:0", "script": "script:0"}
+
+
 def test_a_loss_that_no_tensorflow_has_is_left_out(placeholders, inspected, run):
     """Somebody's own library computed it: the network before it is all there."""
     meta_graph, path = tf.MetaGraphDef(), placeholders + ".meta"

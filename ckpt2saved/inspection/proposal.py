@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import List, Optional, Sequence, Tuple, Union
 
 from ckpt2saved.inspection.fixed import fixed_to_batch
-from ckpt2saved.inspection.inputs import Input, batch_of, find_inputs
+from ckpt2saved.inspection.inputs import Input, batch_of
 from ckpt2saved.inspection.network import Network
 from ckpt2saved.inspection.outputs import Output
 from ckpt2saved.inspection.training import Switch
@@ -45,10 +45,15 @@ class Proposal:
     choices: Tuple[str, ...]
 
 
-def propose(network: Network, chosen: Sequence[Output], switches: Sequence[Switch], choices: Sequence[str]) -> Proposal:
-    """Inputs for the chosen outputs; the batch is left open where no constant of the graph holds it."""
+def propose(
+    network: Network,
+    inputs: Sequence[Input],
+    chosen: Sequence[Output],
+    switches: Sequence[Switch],
+    choices: Sequence[str],
+) -> Proposal:
+    """The chosen outputs and their inputs; the batch is left open where no constant of the graph holds it."""
     wanted = [output.tensor for output in chosen]
-    inputs = find_inputs(network, wanted)
     batch = batch_of(inputs) or _batch_of_logits(chosen)
     fixed = fixed_to_batch(network, wanted, [one.tensor for one in inputs], batch) if batch and batch > 1 else []
     holds = batch if fixed else None

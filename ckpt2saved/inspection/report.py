@@ -9,10 +9,11 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from ckpt2saved import roles
 from ckpt2saved.checkpoint import AVERAGE, Checkpoint, open_checkpoint, source_of
 from ckpt2saved.errors import CheckpointError, NotServable
+from ckpt2saved.inference import Steering
 from ckpt2saved.inspection import outputs as ends
 from ckpt2saved.inspection.dataflow import foreign_nodes, read_dataflow
 from ckpt2saved.inspection.inputs import Input, find_inputs
-from ckpt2saved.inspection.network import RANDOM, Network
+from ckpt2saved.inspection.network import PLACEHOLDERS, RANDOM, Network
 from ckpt2saved.inspection.proposal import Proposal, command_line, outputs_without_batch, propose, value_text
 from ckpt2saved.inspection.subject import Subject
 from ckpt2saved.inspection.towers import Tower, find_towers, shared_variables
@@ -218,16 +219,15 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
     ranked = sorted(candidates, key=lambda o: (o.tensor not in first, _RANKS.index(o.kind)))
     chosen, choices = _chosen(ranked, decoders, of_losses, {name: o.tensor for name, o in shares.items()}, first)
     wanted = [output.tensor for output in chosen] or [output.tensor for output in ranked]
-    inputs = find_inputs(network, wanted)
-    reached = network.flow.upstream(wanted, [one.tensor for one in inputs], controls=True)
+    inputs, steering = _inputs_and_steering(meta_graph, network, wanted, fit)
     given = [one.tensor for one in inputs]
-    steering = steer(network, meta_graph.graph_def, wanted, given, fit.shapes)
+    reached = network.flow.upstream(wanted, given, controls=True)
     switches = find_switches(network, steering, reached, given)
     choices += [_choice_of_value(switch) for switch in switches if switch.is_open]
     if len(towers) > 1 and _as_good(towers[0], towers[1]):
         choices.append("another tower: {} instead".format(", ".join(towers[1].ends[:3])))
     choices += _choice_of_weights(network, wanted, fit)
-    proposal = propose(network, chosen, switches, choices) if chosen and inputs else None
+    proposal = propose(network, inputs, chosen, switches, choices) if chosen and inputs else None
     ranked = sorted(ranked, key=lambda o: o.tensor not in [c.tensor for c in chosen])
     return GraphReport(
         meta_graph.tensorflow,
@@ -246,6 +246,23 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
         tuple(_problems(meta_graph, network, wanted, inputs, switches)) + (steering.problems if proposal else ()),
         tuple(_notes(meta_graph, proposal, reached)),
     )
+
+
+def _inputs_and_steering(
+    meta_graph: MetaGraph, network: Network, wanted: Sequence[str], fit: _Fit
+) -> Tuple[List[Input], Steering]:
+    """What requests bring, and what export makes of the switches; a number that says how to run is one of these."""
+    inputs = find_inputs(network, wanted)
+    data = [one for one in inputs if not _may_be_switch(network, one)]
+    steering = steer(network, meta_graph.graph_def, wanted, [one.tensor for one in data], fit.shapes)
+    brought = [one for one in inputs if one in data or network.flow.maker(one.tensor).name not in steering.decided]
+    if len(brought) > len(data):
+        steering = steer(network, meta_graph.graph_def, wanted, [one.tensor for one in brought], fit.shapes)
+    return brought, steering
+
+
+def _may_be_switch(network: Network, one: Input) -> bool:
+    return one.kind == "other" and not one.shape and network.flow.maker(one.tensor).op in PLACEHOLDERS
 
 
 def _notes(meta_graph: MetaGraph, proposal: Optional[Proposal], reached: Any) -> List[str]:

@@ -25,7 +25,7 @@ class Switch:
 
     name: str  # of the node
     dtype: str
-    value: Union[bool, float, str, None]  # for inference, as the graph's structure says; None where it does not
+    value: Union[bool, int, float, str, None]  # for inference, as the graph's structure says; None where it does not
     guess: Union[bool, float, None]  # what its name suggests, where the user has to choose
     default: Optional[str]  # of a placeholder_with_default, as far as it is a constant
     reason: str
