@@ -2,7 +2,7 @@
 
 CKPT2SAVED_TEST_SERVING=http://host:8501 names one that watches CKPT2SAVED_TEST_MODEL_ROOT as its model, whose name is
 that directory's (or CKPT2SAVED_TEST_MODEL_NAME); its gRPC port is 8500 (or in CKPT2SAVED_TEST_SERVING_GRPC). Otherwise a
-tensorflow_model_server on the PATH is started, or the one of docker.
+tensorflow_model_server on the PATH is started, or docker's image of it if that is there.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 import pytest
 from test_export import exported
 
+from ckpt2saved.serving.image import DEFAULT, find_image
+
 SERVER, ROOT = "CKPT2SAVED_TEST_SERVING", "CKPT2SAVED_TEST_MODEL_ROOT"
 ONLY_ONCE = "--max_num_load_retries=0"  # or a broken version keeps the server busy for five minutes
 
@@ -31,9 +33,11 @@ class Serving:
         self.base, self.rest, self.grpc, self.name = Path(str(base)), rest, grpc, name
 
 
-def has_docker():
+def has_image():
+    """Whether docker can start TF Serving without fetching it first."""
+    command = ["docker", "image", "inspect", find_image(DEFAULT).tag(gpu=False)]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return shutil.which("docker") is not None and subprocess.run(["docker", "info"], **quiet).returncode == 0
+    return shutil.which("docker") is not None and subprocess.run(command, **quiet).returncode == 0
 
 
 def free_port():
@@ -53,8 +57,10 @@ def serving(tmp_path, run, crnn_checkpoint):
         yield Serving(base, os.environ[SERVER], grpc, name)
         return
     program = shutil.which("tensorflow_model_server")
-    if program is None and not has_docker():
-        pytest.skip("no TensorFlow Serving: {} is not set, no tensorflow_model_server, no docker".format(SERVER))
+    if program is None and not has_image():
+        pytest.skip(
+            "no TensorFlow Serving: {} is not set, no tensorflow_model_server, no image of docker's".format(SERVER)
+        )
     base, config = tmp_path / "crnn", tmp_path / "config"
     ports = {"--port": free_port(), "--rest-port": free_port()}
     options = [str(word) for port in ports.items() for word in port]

@@ -14,9 +14,10 @@ from test_cli import python, version_of
 
 from ckpt2saved.errors import NotLive, ServerError
 from ckpt2saved.running.address import parse_address
+from ckpt2saved.running.connection import connect
 from ckpt2saved.running.explanations import explained
 from ckpt2saved.running.json_values import from_json, to_json
-from ckpt2saved.running.server import NoServing, Unreachable, connect
+from ckpt2saved.running.server import NoServing, Unreachable
 from ckpt2saved.running.spared import spared_versions
 from ckpt2saved.running.waiting import Clock, wait_until_live
 from ckpt2saved.tensor_proto import decode_tensor, encode_tensor

@@ -24,7 +24,7 @@ def server_at(address: Any, dry_run: bool = False) -> Any:
         if is_on_command_line("wait_for"):
             raise click.UsageError("--wait-for: not with --dry-run, which publishes nothing")
         return None
-    from ckpt2saved.running.server import connect
+    from ckpt2saved.running.connection import connect
 
     return connect(address)
 

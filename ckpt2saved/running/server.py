@@ -8,7 +8,7 @@ from typing import Dict, Mapping, Optional, Tuple
 import numpy as np
 
 from ckpt2saved.errors import ServerError
-from ckpt2saved.running.address import GRPC, Address
+from ckpt2saved.running.address import Address
 
 # The states of a version, in TF Serving's words.
 START, LOADING, AVAILABLE, UNLOADING, END = "START", "LOADING", "AVAILABLE", "UNLOADING", "END"
@@ -85,14 +85,3 @@ class Server:
     ) -> Dict[str, np.ndarray]:
         """What exactly this version answers, by output key; raises Refused."""
         raise NotImplementedError
-
-
-def connect(address: Address) -> Server:
-    """The server at an address, not asked anything yet; raises ServerError where what speaks gRPC is not installed."""
-    if address.scheme == GRPC:
-        from ckpt2saved.running.rpc import GrpcServer
-
-        return GrpcServer(address)
-    from ckpt2saved.running.rest import RestServer
-
-    return RestServer(address)
