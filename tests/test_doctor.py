@@ -262,7 +262,15 @@ def test_doctor_without_a_saved_model(run):
     """The page, and the same as JSON."""
     result = run("doctor", env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
-    parts = ("Python ", tf.__version__, "CUDA", "driver", "tensorflow/serving:", "NVIDIA driver", "tensorflow-serving-api")
+    parts = (
+        "Python ",
+        tf.__version__,
+        "CUDA",
+        "driver",
+        "tensorflow/serving:",
+        "NVIDIA driver",
+        "tensorflow-serving-api",
+    )
     for expected in parts:  # of the client as what goes with it or, for lack of a release for this Python, as a problem
         assert expected in result.output
     content = json.loads(run("doctor", "--json").output)
