@@ -13,13 +13,24 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Iterator, List, NamedTuple
+
+import click
+
+from ckpt2saved.cli import main as commands
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PYTHON = sys.executable
 # This process stays small, and what needs TensorFlow runs in others: a child's peak memory counts its parent's.
-ENVIRONMENT = dict(os.environ, PYTHONPATH=str(ROOT), CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
+# The plain script computes as the exports do: without oneDNN, which they switch off.
+ENVIRONMENT = dict(
+    os.environ,
+    PYTHONPATH=str(ROOT),
+    CUDA_VISIBLE_DEVICES="-1",
+    TF_CPP_MIN_LOG_LEVEL="3",
+    TF_ENABLE_ONEDNN_OPTS="0",
+)
 
 
 class Cost(NamedTuple):
@@ -78,12 +89,20 @@ def exports(model: str, scratch: Path, rounds: int) -> bool:
 def helps(rounds: int) -> bool:
     """Every --help."""
     failed = False
-    for arguments in ([], ["export"], ["bump-version"], ["list"], ["prune"]):
+    for arguments in words(commands):
         costs = [run(["-m", "ckpt2saved"] + arguments + ["--help"]) for _ in range(rounds)]
         cost = Cost(*map(statistics.median, zip(*costs)))
         print("{} | {:.2f} (0.25) | {:.0f} | |".format(" ".join(["ckpt2saved"] + arguments + ["--help"]), *cost))
         failed |= cost.seconds > 0.25
     return failed
+
+
+def words(command: click.Command) -> Iterator[List[str]]:
+    """What follows the program's name to reach the command and each one below it."""
+    yield []
+    for name, below in sorted(getattr(command, "commands", {}).items()):
+        for rest in words(below):
+            yield [name] + rest
 
 
 def bump(scratch: Path, rounds: int) -> bool:
