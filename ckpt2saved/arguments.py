@@ -104,10 +104,10 @@ def with_surgery(
 ) -> ServedModel:
     """`model` with what the command line says beside its file; the command line goes first."""
     model = replace(model, builder=builder or model.builder)
-    asked = [("--set", pinned), ("--keep-training-ops", keep_training_ops)]
-    names = [name for name, value in asked if value and model.builder != META]
-    if names:
-        raise UsageError("{}: only for a training's graph (--graph {})".format(", ".join(names), META))
+    if pinned and model.builder != META:
+        raise UsageError("--set: only for a training's graph (--graph {})".format(META))
+    if keep_training_ops and model.builder != META and ":" not in model.builder:
+        raise UsageError("--keep-training-ops: {} is built for inference, and has none".format(model.builder))
     if renames and model.builder != META and ":" not in model.builder:
         raise UsageError(
             "--map: {} is built from the names in its checkpoint; --option scope=… is what they begin with".format(

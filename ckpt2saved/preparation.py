@@ -15,6 +15,7 @@ from ckpt2saved.graphs import build_graph
 from ckpt2saved.graphs.function import load_function
 from ckpt2saved.graphs.objects import draw_object
 from ckpt2saved.inference import Edit, Inference, to_inference, with_values
+from ckpt2saved.inference.batch_dependence import find_batch_dependence
 from ckpt2saved.lookups import add_filling, fillers
 from ckpt2saved.metagraph import MetaGraph, devices_of, nodes_of, pinned_text, read_meta_graph
 from ckpt2saved.optimizers import trained_variables
@@ -69,6 +70,8 @@ def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
     """Build or read the graph of `plan` for a checkpoint, match their variables and bind the signatures."""
     from_meta = plan.model.builder == META
     drawn = _from_meta(plan, checkpoint) if from_meta else _from_builder(plan, checkpoint)
+    if ":" in plan.model.builder and not plan.model.surgery.keep_training_ops:
+        _refuse_batch_dependence(drawn)
     variables = graph_variables(drawn.graph)
     surgery = plan.model.surgery
     kind = plan.weights if plan.weights != "auto" else surgery.weights or "auto"
@@ -172,6 +175,21 @@ def _with_decoder(model: ServedModel, graph: tf.Graph, tensors: Mapping[str, tf.
         remarks += ("{}: of the decoder that is appended, not the builder's".format(", ".join(hidden)),)
     tensors = dict(tensors, **found)
     return _Drawn(graph, completed(model, graph, tensors), tensors, remarks=remarks)
+
+
+def _refuse_batch_dependence(drawn: _Drawn) -> None:
+    """A user's function is said to build the inference; with batch norm in training mode it answers other numbers."""
+    signatures = drawn.model.signatures
+    outputs = [drawn.tensors[spec.tensor].name for signature in signatures for spec in signature.outputs]
+    inputs = [drawn.tensors[spec.tensor].name for signature in signatures for spec in signature.inputs]
+    problems = find_batch_dependence(drawn.graph.as_graph_def(), outputs, inputs)
+    if problems:
+        raise NotServable(
+            "{} builds a graph that normalises over the batch (batch norm in training mode?), so that answers depend on "
+            "what else is in the batch: build it for inference (training=False, is_training=False); where this is "
+            "meant, say --keep-training-ops".format(drawn.model.builder),
+            problems,
+        )
 
 
 def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:

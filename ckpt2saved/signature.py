@@ -255,9 +255,10 @@ class _Reader:
         parts = self.mapping(node, "graph", optional=("builder", "options") + _SURGERY)
         builder = self.text(parts["builder"], "graph.builder") if "builder" in parts else META
         options = self.mapping(parts["options"], "graph.options") if "options" in parts else {}
-        for key in ("set", "keep_training_ops") if builder != META else ():
-            if key in parts:
-                self.problem(parts[key], "graph." + key, "only a graph with 'builder: {}' takes it".format(META))
+        if "set" in parts and builder != META:
+            self.problem(parts["set"], "graph.set", "only a graph with 'builder: {}' takes it".format(META))
+        if "keep_training_ops" in parts and builder != META and ":" not in builder:
+            self.problem(parts["keep_training_ops"], "graph.keep_training_ops", "a built-in network has none")
         if options and builder == META:
             self.problem(parts["options"], "graph.options", "a graph that is read from a file takes none")
         scalars = {name: self.scalar(value, "graph.options." + name) for name, value in options.items()}

@@ -109,6 +109,74 @@ def test_what_is_no_builder_is_refused(run, tmp_path, module, kernel, graph, cod
     assert said in result.output
 
 
+NORMALISED = """
+import tensorflow.compat.v1 as tf
+
+def build(variables, options):
+    rows = tf.placeholder(tf.float32, [None, 6], name="rows")
+    gamma, mean, variance = [tf.get_variable("bn/" + name, [6]) for name in ("gamma", "moving_mean", "moving_variance")]
+    normal = lambda mean, variance: tf.nn.batch_normalization(rows, mean, variance, None, gamma, 1e-3)
+    of_batch = lambda: normal(*tf.nn.moments(rows, [0]))
+    of_training = lambda: normal(mean, variance)
+    mode = options["mode"]
+    if mode == "training":
+        answer = of_batch()
+    elif mode == "shifted":
+        answer = (rows - tf.reduce_mean(rows, 0)) * gamma + mean + variance
+    elif mode == "loop":
+        answer = tf.while_loop(lambda i, x: i < 2, lambda i, x: [i + 1, x + of_batch()], [0, rows])[1]
+    elif mode == "inference":
+        answer = of_training()
+    elif mode == "switch":
+        is_training = tf.placeholder_with_default(options["train"], [], name="is_training")
+        answer = tf.cond(is_training, of_batch, of_training)
+    elif mode == "layer":
+        answer = tf.nn.batch_normalization(of_training(), *tf.nn.moments(rows, [1], keepdims=True), None, None, 1e-3)
+    elif mode == "instance":
+        maps = tf.reshape(of_training(), [-1, 3, 2, 1])
+        answer = tf.nn.batch_normalization(maps, *tf.nn.moments(maps, [1, 2], keepdims=True), None, None, 1e-3)
+    return {"rows": rows, "answer": answer}
+"""
+
+
+def normalised(run, tmp_path, module, *options):
+    """The result of an export of NORMALISED, and what its statistics are in the checkpoint."""
+    module.write_text(NORMALISED)
+    random = np.random.RandomState(3)
+    trained = {"bn/" + name: random.uniform(1, 2, 6).astype("float32") for name in ("gamma", "moving_mean")}
+    trained["bn/moving_variance"] = random.uniform(4, 9, 6).astype("float32")
+    prefix = write_checkpoint(tmp_path / "model", trained)
+    arguments = ["--graph", "my_network:build", "--checkpoint", prefix, "--input", "rows", "--output", "answer"]
+    return exported(run, tmp_path, module, *arguments, *options), trained
+
+
+@pytest.mark.parametrize("mode", ["training", "shifted", "loop", "switch"])
+def test_batch_norm_in_training_mode_of_ones_own_function_is_refused(run, tmp_path, module, mode):
+    """It loads and answers, each row by what else is in the batch; who means it says so."""
+    options = ["--option", "mode=" + mode, "--option", "train=true"]
+    result, trained = normalised(run, tmp_path, module, *options)
+    assert result.exit_code == 3 and "(Mean): a statistic of the batch" in result.output, result.output
+    assert "my_network:build builds a graph that normalises over the batch" in result.output
+    assert not (tmp_path / "base" / "1").exists()
+    result, _ = normalised(run, tmp_path, module, *options, "--keep-training-ops")
+    assert result.exit_code == 0, result.output
+    rows = np.random.RandomState(1).standard_normal((5, 6)).astype("float32")
+    naive = [asked(tmp_path / "base" / "1", rows=part)["answer"] for part in (rows, rows[:2])]
+    assert np.abs(naive[0][:2] - naive[1]).max() > 0.1
+    wanted = (rows - trained["bn/moving_mean"]) / np.sqrt(trained["bn/moving_variance"] + 1e-3) * trained["bn/gamma"]
+    assert np.abs(naive[0] - wanted).max() > 0.1
+
+
+@pytest.mark.parametrize("mode", ["inference", "switch", "layer", "instance"])
+def test_what_normalises_each_item_by_itself_is_served(run, tmp_path, module, mode):
+    """Moving statistics, also where a switch that nobody feeds chooses them; norms of a layer and of an instance."""
+    result, _ = normalised(run, tmp_path, module, "--option", "mode=" + mode, "--option", "train=false")
+    assert result.exit_code == 0, result.output
+    rows = np.random.RandomState(1).standard_normal((5, 6)).astype("float32")
+    together, alone = [asked(tmp_path / "base" / "1", rows=part)["answer"] for part in (rows, rows[:2])]
+    np.testing.assert_allclose(together[:2], alone, rtol=1e-5)
+
+
 DECODED = """
 import tensorflow.compat.v1 as tf
 
@@ -193,7 +261,6 @@ def test_a_decoder_after_ones_own_function(run, tmp_path, module, weights, optio
             "the steps that count are integers [batch]; this is",
         ),
         (["--output", "logits", "--set", "a=1"], 2, "--set: only for a training's graph (--graph meta)"),
-        (["--output", "logits", "--keep-training-ops"], 2, "--keep-training-ops: only for a training's graph"),
     ],
 )
 def test_what_no_builder_can_do_is_refused(run, tmp_path, module, weights, arguments, code, said):
@@ -241,6 +308,15 @@ def build(variables=None, options=None):
         layers.Dropout(0.5),
         layers.Dense(7),
     ])
+
+class Centred(tf.Module):
+    def __init__(self, variables, options):
+        super().__init__()
+        self.model = build()
+
+    def __call__(self, image):
+        rows = self.model(image, training=False)
+        return rows - tf.reduce_mean(rows, axis=0)
 
 def wider(variables, options):
     return tf.keras.Sequential([tf.keras.layers.Input((12,)), tf.keras.layers.Dense(99)])
@@ -308,6 +384,14 @@ def test_a_decoder_after_a_keras_model(run, tmp_path, object_checkpoint):
     np.testing.assert_allclose(found["score"], score, rtol=1e-4, atol=1e-5)
     mapped = run("export", *arguments, "-o", tmp_path / "base", "--map", "a=b")
     assert mapped.exit_code == 2 and "are found by their objects" in mapped.output
+
+
+@needs_tf2
+def test_statistics_of_the_batch_in_a_model_object_are_refused(run, tmp_path, object_checkpoint):
+    """As in a function's graph."""
+    arguments = ["--checkpoint", object_checkpoint[0], "--input", "image[batch,8,12,1]", "-o", tmp_path / "base"]
+    result = run("export", "--graph", "my_models:Centred", *arguments, "--output", "output")
+    assert result.exit_code == 3 and "(Mean): a statistic of the batch" in result.output, result.output
 
 
 @needs_tf2
