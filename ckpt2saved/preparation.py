@@ -185,8 +185,8 @@ def _refuse_batch_dependence(drawn: _Drawn) -> None:
     problems = find_batch_dependence(drawn.graph.as_graph_def(), outputs, inputs)
     if problems:
         raise NotServable(
-            "{} builds a graph that normalises over the batch (batch norm in training mode?), so that answers depend on "
-            "what else is in the batch: build it for inference (training=False, is_training=False); where this is "
+            "{} builds a graph that normalises over the batch (batch norm in training mode?), so that answers depend "
+            "on what else is in the batch: build it for inference (training=False, is_training=False); where this is "
             "meant, say --keep-training-ops".format(drawn.model.builder),
             problems,
         )
