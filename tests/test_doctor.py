@@ -166,6 +166,20 @@ def test_a_client_for_another_tensorflow(tmp_path):
     assert problem.endswith('pip install --no-deps "tensorflow-serving-api==2.10.*" grpcio')
 
 
+@pytest.mark.parametrize(
+    "python, version, client",
+    [((3, 9), "2.20.0", "2.19"), ((3, 9), "2.19.3", "2.19"), ((3, 9), "2.9.1", "2.9"), ((3, 12), "2.20.0", "2.20")],
+)
+def test_the_client_of_a_tensorflow_on_a_python(tmp_path, monkeypatch, python, version, client):
+    """Of tensorflow-serving-api 2.20 there is none for Python 3.9, for which there is a TensorFlow 2.20."""
+    install(with_needs(tmp_path, protobuf="5.29.5", numpy="2.0.2"), "tensorflow", version)
+    install(tmp_path, "tensorflow-serving-api", client + ".0", files=())
+    monkeypatch.setattr(sys, "version_info", python + (18,))
+    found = examine_environment([str(tmp_path)])
+    assert '"tensorflow-serving-api=={}.*"'.format(client) in client_command(found.tensorflow)
+    assert not [problem for problem in found.problems if "was made for another" in problem]
+
+
 def test_packages_however_they_were_installed(tmp_path):
     """egg-info as a directory, as a file, and of a checkout; the description's lines are no headers."""
     (tmp_path / "tensorflow_gpu-1.14.0-py3.7.egg-info").mkdir()
@@ -271,14 +285,16 @@ def test_doctor_without_a_saved_model(run):
         "NVIDIA driver",
         "tensorflow-serving-api",
     )
-    for expected in parts:  # of the client as what goes with it or, for lack of a release for this Python, as a problem
+    for expected in parts:
         assert expected in result.output
     content = json.loads(run("doctor", "--json").output)
     assert content["format"] == 1 and content["tensorflow"]["version"] == tf.__version__
     matching = [image.version for image in known_images() if image.minor == RUNNING] or [known_images()[-1].version]
     assert content["images"][0]["version"] == matching[0]
     assert content["images"][-1]["tag"] == "tensorflow/serving:" + known_images()[-1].version
-    assert content["client"]["install"] == 'pip install --no-deps "tensorflow-serving-api=={}.*" grpcio'.format(RUNNING)
+    assert content["client"]["install"] == 'pip install --no-deps "tensorflow-serving-api=={}.*" grpcio'.format(
+        "2.19" if sys.version_info < (3, 10) and RUNNING == "2.20" else RUNNING
+    )
     assert content["saved_model"] is None
 
 

@@ -36,6 +36,8 @@ _FILE = "tensorflow/__init__.py"
 _BUILD_INFO = ("tensorflow/python/platform/build_info.py", "tensorflow_core/python/platform/build_info.py")
 
 _CLIENTS = ("tensorflow-serving-api", "tensorflow-serving-api-gpu")
+# TensorFlow 2.20 runs on Python 3.9; of tensorflow-serving-api 2.19 is the last that does (both by Requires-Python).
+_LAST_CLIENT = {(3, 9): "2.19"}
 
 # Beside what a release says of itself, since the older ones did not know what would come: messages generated for
 # protobuf 3 are refused by 4 and later ("Descriptors cannot be created directly"); modules built for NumPy 1 don't run
@@ -56,6 +58,12 @@ class TensorFlow:
     def minor(self) -> str:
         """2.21 of 2.21.0."""
         return minor(self.version)
+
+    @property
+    def client_minor(self) -> str:
+        """The tensorflow-serving-api that goes with it: of the same release, or the last one for this Python."""
+        last = _LAST_CLIENT.get(sys.version_info[:2], "")
+        return last if last and release(self.version) > release(last) + (99,) else self.minor
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,7 @@ def client_command(tensorflow: Optional[TensorFlow]) -> str:
     tensorflow-serving-api requires a package called tensorflow: pip would install that over a tensorflow-cpu or
     tensorflow-gpu, and another version over this one.
     """
-    version = "=={}.*".format(tensorflow.minor) if tensorflow else ""
+    version = "=={}.*".format(tensorflow.client_minor) if tensorflow else ""
     return 'pip install --no-deps "tensorflow-serving-api{}" grpcio'.format(version)
 
 
@@ -171,7 +179,7 @@ def _problems_of_requirements(package: Package, packages: Packages) -> List[str]
 
 
 def _problems_of_client(tensorflow: TensorFlow, client: Optional[Package]) -> List[str]:
-    if client is None or minor(client.version) == tensorflow.minor:
+    if client is None or minor(client.version) == tensorflow.client_minor:
         return []
     return [
         "{} {} was made for another TensorFlow than {} {}, and its messages may not go with it; {}".format(
