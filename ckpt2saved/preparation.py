@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.appended import append_decoder
+from ckpt2saved.channels import channels_last
 from ckpt2saved.checkpoint import AVERAGE, Checkpoint, Weights, choose_weights, is_as_initialised, restore
-from ckpt2saved.cutting import FixedBatch, completed, cut, import_cut, surroundings, with_batch
+from ckpt2saved.cutting import Cut, FixedBatch, completed, cut, import_cut, surroundings, with_batch
 from ckpt2saved.errors import NotServable, UsageError
 from ckpt2saved.graphs import build_graph
 from ckpt2saved.graphs.function import load_function
@@ -72,6 +73,8 @@ def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
     drawn = _from_meta(plan, checkpoint) if from_meta else _from_builder(plan, checkpoint)
     if ":" in plan.model.builder and not plan.model.surgery.keep_training_ops:
         _refuse_batch_dependence(drawn)
+    if not from_meta:
+        drawn = _with_channels_last(drawn)
     variables = graph_variables(drawn.graph)
     surgery = plan.model.surgery
     kind = plan.weights if plan.weights != "auto" else surgery.weights or "auto"
@@ -93,9 +96,22 @@ def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
     return Network(graph, drawn.model, weights, serving, restore_def, drawn.edits, remarks, pinned)
 
 
+def _with_channels_last(drawn: _Drawn) -> _Drawn:
+    graph_def, edit = channels_last(drawn.graph.as_graph_def())
+    if edit is None:
+        return drawn
+    graph = _imported(graph_def)
+    tensors = {key: graph.get_tensor_by_name(tensor.name) for key, tensor in drawn.tensors.items()}
+    return replace(drawn, graph=graph, tensors=tensors, edits=drawn.edits + (edit,))
+
+
 def _unpinned(graph_def: Any) -> tf.Graph:
     for node in nodes_of(graph_def):
         node.device = ""
+    return _imported(graph_def)
+
+
+def _imported(graph_def: Any) -> tf.Graph:
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(graph_def, name="")
@@ -154,9 +170,7 @@ def _from_object(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
         raise UsageError("--map: the variables of an object-based checkpoint are found by their objects, not by names")
     function = load_function(builder, plan.python_path)
     graph_def, names = draw_object(function, plan.model, prefix, checkpoint.variables(), plan.model.options)
-    graph = tf.Graph()
-    with graph.as_default():
-        tf.import_graph_def(graph_def, name="")
+    graph = _imported(graph_def)
     tensors = {key: graph.get_tensor_by_name(name) for key, name in names.items()}
     return _with_decoder(plan.model, graph, tensors)
 
@@ -199,7 +213,7 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     ends = _decoder_ends(surgery.decode)
     model = completed(plan.model, surroundings(source, plan.model, ends))
     inference = _inference(source, model, ends, checkpoint)
-    found = cut(inference.graph_def, model, ends)
+    found, edits = _cut(inference, model, ends)
     part = found.graph_def
     _refuse_unknown(source, part)
     filling = _take_fillers(source.graph_def, part)
@@ -211,7 +225,7 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
             raise
         # Nobody asked for another batch: the only one it takes is what the graph says, if not where one would look.
         model = with_batch(model, error.batch)
-        found = cut(inference.graph_def, model, ends)
+        found, edits = _cut(inference, model, ends)
         part = found.graph_def
         part.node.extend(_filling_nodes(source.graph_def, part, filling))
         graph = import_cut(found, model)
@@ -228,7 +242,7 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
         graph,
         model,
         tensors,
-        inference.edits,
+        edits,
         remarks,
         init_op,
         assets,
@@ -237,6 +251,13 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
         trained_variables(source.graph_def),
         inference.averages,
     )
+
+
+def _cut(inference: Inference, model: ServedModel, ends: Sequence[str]) -> Tuple[Cut, Tuple[Edit, ...]]:
+    """What is served of a graph, as every server can compute it; and everything that was edited."""
+    found = cut(inference.graph_def, model, ends)
+    graph_def, edit = channels_last(found.graph_def)
+    return replace(found, graph_def=graph_def), inference.edits + ((edit,) if edit else ())
 
 
 def _with_own_outputs(

@@ -58,7 +58,7 @@ class Edit:
     """One thing in which the inference graph differs from the training's."""
 
     node: str
-    kind: str  # "switch", "dropout", "batch norm", "noise", "side effect"
+    kind: str  # "switch", "dropout", "batch norm", "noise", "side effect", "layout"
     text: str
 
     def __str__(self) -> str:
