@@ -58,6 +58,7 @@ setup(
         "ckpt2saved.running",
         "ckpt2saved.serving",
         "ckpt2saved.versions",
+        "ckpt2saved.warmup",
         "ckpt2saved.signatures",
     ],
     package_dir={"ckpt2saved.signatures": "signatures"},

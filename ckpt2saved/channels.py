@@ -33,8 +33,8 @@ _INT32 = tf.int32.as_datatype_enum
 def channels_last(graph_def: Any) -> Tuple[Any, Optional[Edit]]:
     """A graph that computes the same with the channels last wherever the CPU has no other kernel, and what was edited.
 
-    Every tensor keeps its name and its order of dimensions: each op gets transposes around it, which TensorFlow's layout
-    optimizer is there to take out where a server has a GPU. `graph_def` stays as it is.
+    Every tensor keeps its name and its order of dimensions: each op gets transposes around it, which the optimizer of a
+    server with a GPU is there to take out. `graph_def` stays as it is.
     """
     network = Network(graph_def)
     names = [name for name, node in network.nodes.items() if node.op in _OPS and _has_channels_first(node)]

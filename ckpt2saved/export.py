@@ -31,7 +31,8 @@ from ckpt2saved.savedmodel import ServingGraph, write_saved_model
 from ckpt2saved.servability import check_content
 from ckpt2saved.tf1 import tf
 from ckpt2saved.versions import Stage, staged, write_provenance
-from ckpt2saved.warmup import Warmup, make_warmup, staged_requests, write_warmup
+from ckpt2saved.warmup.making import Warmup, make_warmup
+from ckpt2saved.warmup.staged import staged_requests, write_warmup
 
 Say = Callable[[str, str], None]
 
@@ -189,7 +190,7 @@ def _staged_warmup(stage: Path, network: Network, warmup: Warmup) -> Sequence[Qu
     """Write the requests beside the SavedModel, and what the file says that they are."""
     if not warmup.requests:
         return ()
-    write_warmup(stage, warmup, network.model.name)
+    write_warmup(stage, warmup.requests, network.model.name)
     return staged_requests(stage)
 
 

@@ -12,7 +12,7 @@ from ckpt2saved.errors import CheckpointError, UsageError
 from ckpt2saved.serving.image import Image, find_image
 from ckpt2saved.signature import META, Decode, Scalar, ServedModel, TensorSpec, builtin_models, load_model
 from ckpt2saved.versions import check_base, next_version, read_provenance
-from ckpt2saved.warmup_source import WarmupSource, warmup_source
+from ckpt2saved.warmup.source import WarmupSource, warmup_source
 
 
 @dataclass(frozen=True)

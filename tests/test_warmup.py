@@ -28,8 +28,8 @@ from ckpt2saved.serving.warmup_file import (
 )
 from ckpt2saved.signature import load_model
 from ckpt2saved.tf1 import tf
-from ckpt2saved.warmup import make_warmup
-from ckpt2saved.warmup_source import warmup_source
+from ckpt2saved.warmup.making import make_warmup
+from ckpt2saved.warmup.source import warmup_source
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "crnn"
 

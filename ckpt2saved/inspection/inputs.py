@@ -7,7 +7,7 @@ from typing import List, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.inspection.dataflow import Node, Shape, Tensor
 from ckpt2saved.inspection.network import DECODERS, PIPELINE, PLACEHOLDERS, RANDOM, Network
-from ckpt2saved.inspection.outputs import key_of
+from ckpt2saved.inspection.views import key_of
 
 _NEAREST = 200  # tensors to look at for one through which all data comes
 

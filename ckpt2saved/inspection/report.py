@@ -10,10 +10,13 @@ from ckpt2saved import roles
 from ckpt2saved.checkpoint import AVERAGE, Checkpoint, open_checkpoint, source_of
 from ckpt2saved.errors import CheckpointError, NotServable
 from ckpt2saved.inference import Steering
-from ckpt2saved.inspection import outputs as ends
 from ckpt2saved.inspection.dataflow import foreign_nodes, read_dataflow
+from ckpt2saved.inspection.decoders import Decoder, ctc_outputs, find_ctc_logits, find_decoders, loss_output
+from ckpt2saved.inspection.heads import find_heads
 from ckpt2saved.inspection.inputs import Input, find_inputs
 from ckpt2saved.inspection.network import PLACEHOLDERS, RANDOM, Network
+from ckpt2saved.inspection.outputs import Output
+from ckpt2saved.inspection.probabilities import shares_of
 from ckpt2saved.inspection.proposal import Proposal, command_line, outputs_without_batch, propose, value_text
 from ckpt2saved.inspection.subject import Subject
 from ckpt2saved.inspection.towers import Tower, find_towers, shared_variables
@@ -48,8 +51,8 @@ class GraphReport:
     tensorflow: str  # that wrote it
     nodes: int
     inputs: Tuple[Input, ...]  # for the proposed outputs, or for all where none is proposed
-    outputs: Tuple[ends.Output, ...]  # the likeliest first
-    decoders: Tuple[ends.Decoder, ...]
+    outputs: Tuple[Output, ...]  # the likeliest first
+    decoders: Tuple[Decoder, ...]
     switches: Tuple[Switch, ...]
     training_ops: TrainingOps
     towers: Tuple[Tower, ...]  # the one to serve first
@@ -200,16 +203,16 @@ def _key(name: str, shapes: Mapping[str, Any], saved: Mapping[str, Sequence[Save
 
 
 def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphReport:
-    decoders = ends.find_decoders(network)
-    logits = ends.find_ctc_logits(network)
-    of_decoders = {d.node: ends.ctc_outputs(network, d) for d in decoders}
+    decoders = find_decoders(network)
+    logits = find_ctc_logits(network)
+    of_decoders = {d.node: ctc_outputs(network, d) for d in decoders}
     decoded = {d.logits for d in decoders}
-    of_losses = [ends.loss_output(network, name, loss) for name, loss in logits.items() if name not in decoded]
-    found_shares = [(o.tensor, ends.shares_of(network, o.tensor)) for o in of_losses]
+    of_losses = [loss_output(network, name, loss) for name, loss in logits.items() if name not in decoded]
+    found_shares = [(o.tensor, shares_of(network, o.tensor)) for o in of_losses]
     shares = {name: output for name, output in found_shares if output}
     told = of_losses + list(shares.values())
     known = [o.tensor for found in of_decoders.values() for o in found] + [o.tensor for o in told]
-    heads = ends.find_heads(network, known)
+    heads = find_heads(network, known)
     candidates = [o for found in of_decoders.values() for o in found] + told + heads
     candidates = list({o.tensor: o for o in reversed(candidates)}.values())[::-1]
     of_ctc = list(dict.fromkeys([d.logits for d in decoders] + [o.tensor for o in of_losses]))
@@ -291,7 +294,7 @@ def _as_good(first: Tower, second: Tower) -> bool:
     return first.rank == second.rank and first.weights != second.weights
 
 
-def _first_tower(network: Network, candidates: Sequence[ends.Output], towers: Sequence[Tower]) -> List[str]:
+def _first_tower(network: Network, candidates: Sequence[Output], towers: Sequence[Tower]) -> List[str]:
     """The candidates that belong to the best tower."""
     if len(towers) < 2:
         return [output.tensor for output in candidates]
@@ -305,12 +308,12 @@ def _first_tower(network: Network, candidates: Sequence[ends.Output], towers: Se
 
 
 def _chosen(
-    ranked: Sequence[ends.Output],
-    decoders: Sequence[ends.Decoder],
-    of_losses: Sequence[ends.Output],
+    ranked: Sequence[Output],
+    decoders: Sequence[Decoder],
+    of_losses: Sequence[Output],
     shares: Mapping[str, str],
     first: Sequence[str],
-) -> Tuple[List[ends.Output], List[str]]:
+) -> Tuple[List[Output], List[str]]:
     """What is proposed to be served, and what the user must decide."""
     by_tensor = {output.tensor: output for output in ranked}
     mine = [decoder for decoder in decoders if decoder.logits in first]

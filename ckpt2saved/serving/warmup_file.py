@@ -129,3 +129,13 @@ def requests_by_signature(requests: Iterable[WarmupRequest]) -> Dict[str, int]:
     for request in requests:
         counts[request.signature] = counts.get(request.signature, 0) + 1
     return counts
+
+
+def with_bytes(value: np.ndarray) -> np.ndarray:
+    """An array as requests hold it: strings as bytes, each an object; numbers as they are."""
+    if value.dtype.kind not in "OSU":
+        return value
+    items = [item.encode("utf-8") if isinstance(item, str) else bytes(item) for item in value.ravel().tolist()]
+    found = np.empty(len(items), object)
+    found[:] = items
+    return found.reshape(value.shape)

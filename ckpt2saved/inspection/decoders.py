@@ -1,0 +1,82 @@
+"""The CTC decoders and losses of a graph, and what of them could be served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Tuple
+
+from ckpt2saved.inspection.dataflow import Node
+from ckpt2saved.inspection.network import DECODERS, LOSSES, Network, settings_of
+from ckpt2saved.inspection.outputs import Output, output_of
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A CTC decoder of the graph."""
+
+    node: str
+    op: str
+    logits: str
+    sequence_length: str
+    settings: Mapping[str, Any]
+    paths: Tuple[Tuple[str, str, str], ...]  # indices, values and shape of each
+    log_probability: str
+    dense: Tuple[str, ...]  # the same labels as a padded matrix
+
+
+def find_decoders(network: Network) -> List[Decoder]:
+    """Every CTC decoder of the forward pass."""
+    nodes = [n for n in network.flow.nodes.values() if n.op in DECODERS and n.name not in network.training_side]
+    # One that is fed with logits by hand, to try things out, is of no network.
+    of_weights = [n for n in nodes if network.flow.upstream(n.inputs[:1]) & network.weighted]
+    return [_decoder(network, node) for node in of_weights or nodes]
+
+
+def _decoder(network: Network, node: Node) -> Decoder:
+    names = [output.name for output in node.outputs]
+    count = (len(names) - 1) // 3
+    paths = tuple((names[n], names[count + n], names[2 * count + n]) for n in range(count))
+    dense = [
+        other.outputs[0].name
+        for other in network.flow.nodes.values()
+        if other.op == "SparseToDense" and names[0] in other.inputs[:1] and other.name not in network.tainted
+    ]
+    lengths = node.inputs[1]
+    return Decoder(node.name, node.op, node.inputs[0], lengths, settings_of(node), paths, names[-1], tuple(dense))
+
+
+def find_ctc_logits(network: Network) -> Dict[str, Node]:
+    """The logits of each CTC loss, with the loss."""
+    losses = [n for n in network.flow.nodes.values() if n.op in LOSSES and n.name not in network.training_side]
+    found = {}  # type: Dict[str, Node]
+    for loss in losses:
+        if network.flow.maker(loss.inputs[0]).name in network.pure:
+            found.setdefault(loss.inputs[0], loss)
+    return found
+
+
+def ctc_outputs(network: Network, decoder: Decoder) -> List[Output]:
+    """The labels of a decoder, as the original system's clients know them, its dense form, and the logits."""
+    settings = ", ".join("{} {}".format(name, _text(value)) for name, value in sorted(decoder.settings.items()))
+    reason = "CTC {}, {}".format("beam search" if "Beam" in decoder.op else "greedy decoding", settings)
+    found = []  # type: List[Tuple[str, str, str, str]]
+    for number, path in enumerate(decoder.paths):
+        suffix, which = ("", "its") if number == 0 else ("_{}".format(number), "path {}'s".format(number + 1))
+        whys = [reason + ": indices" if number == 0 else which + " indices", which + " values", which + " shape"]
+        keys = ("output_indices", "output_values", "output_shape")
+        found += [(key + suffix, tensor, "decoder", why) for key, tensor, why in zip(keys, path, whys)]
+    found += [("output_dense", name, "dense", "its labels as a matrix") for name in decoder.dense]
+    what = "log-probability of each path" if "Beam" in decoder.op else "negative sum of the best logits"
+    found.append(("score", decoder.log_probability, "score", what))
+    found.append(("logits", decoder.logits, "logits", "what it decodes: [time, batch, classes]"))
+    return [output_of(network, *item) for item in found]
+
+
+def loss_output(network: Network, logits: str, loss: Node) -> Output:
+    """The logits of a CTC loss, where no decoder reads them."""
+    reason = "what {} reads, [time, batch, classes]; the graph has no decoder for it".format(loss.name)
+    return output_of(network, "logits", logits, "logits", reason)
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

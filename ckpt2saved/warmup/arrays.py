@@ -1,0 +1,112 @@
+"""Warm-up requests of a file of arrays, as numpy.savez writes it."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Sequence
+
+import numpy as np
+
+from ckpt2saved.errors import WarmupError
+from ckpt2saved.serving.warmup_file import WarmupRequest, with_bytes
+from ckpt2saved.signature import Signature
+
+# What numpy, zipfile and zlib say of a file that is cut off, of another kind, or holds objects; an .npy file is an
+# array, which `with` does not take.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    RuntimeError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def requests_of_file(path: Path, signatures: Sequence[Signature]) -> List[WarmupRequest]:
+    """A request of each signature for each record in a file of numpy.savez; raises WarmupError with what is wrong."""
+    arrays = _arrays(path)
+    known = sorted({spec.key for signature in signatures for spec in signature.inputs})
+    problems = [
+        "{}: no such input; expected {}".format(key, ", ".join(known)) for key in sorted(arrays) if key not in known
+    ]
+    requests = []  # type: List[WarmupRequest]
+    for signature in signatures:
+        problems += ["{}: missing".format(spec.key) for spec in signature.inputs if spec.key not in arrays]
+        problems += _misfits(signature, arrays)
+        if not problems:
+            requests += [WarmupRequest(signature.name, inputs) for inputs in _records(signature, arrays)]
+    if problems:
+        raise WarmupError("{}: no requests can be made of it".format(path), list(dict.fromkeys(problems)))
+    return requests
+
+
+def _arrays(path: Path) -> Dict[str, np.ndarray]:
+    try:
+        with np.load(str(path), allow_pickle=False) as file:
+            return {name: with_bytes(file[name]) for name in file.files}
+    except _UNREADABLE as error:
+        raise WarmupError(
+            "{}: this can't be read as a file of numpy.savez ({}); strings are arrays of dtype S, not objects".format(
+                path, str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            )
+        ) from error
+
+
+def _misfits(signature: Signature, arrays: Mapping[str, np.ndarray]) -> List[str]:
+    """What is wrong with the arrays of one signature's inputs, as far as they are there."""
+    problems = []
+    sizes, counts = {}, {}  # type: Dict[str, Tuple[int, str]], Dict[str, int]
+    for spec in signature.inputs:
+        value = arrays.get(spec.key)
+        if value is None:
+            continue
+        dtype = "string" if value.dtype == object else value.dtype.name
+        if dtype != spec.dtype:
+            problems.append("{}: {} found, {} expected".format(spec.key, dtype, spec.dtype))
+        several = value.ndim == len(spec.shape) + 1
+        shape = value.shape[1:] if several else value.shape
+        if several:
+            counts[spec.key] = value.shape[0]
+        if len(shape) != len(spec.shape) or any(
+            isinstance(size, int) and size != found for size, found in zip(spec.shape, shape)
+        ):
+            problems.append(
+                "{}: the shape {} found, {} expected, or that with the number of records in front".format(
+                    spec.key, brackets(value.shape), brackets(spec.shape)
+                )
+            )
+            continue
+        for size, found in zip(spec.shape, shape):
+            first, key = sizes.setdefault(size, (found, spec.key)) if isinstance(size, str) else (found, "")
+            if first != found:
+                problems.append("{}: {} is {}, but {} in {}".format(spec.key, size, found, first, key))
+    if len(set(counts.values())) > 1 or 0 in counts.values():
+        problems.append(
+            "{}: as many records of each are expected, and at least one".format(
+                ", ".join("{} of {}".format(count, key) for key, count in counts.items())
+            )
+        )
+    return problems
+
+
+def brackets(shape: Sequence[Any]) -> str:
+    """A shape, as in [2, 32, 100, 3] or [batch, 32, width, 3]."""
+    return "[{}]".format(", ".join(map(str, shape)))
+
+
+def _records(signature: Signature, arrays: Mapping[str, np.ndarray]) -> List[Dict[str, np.ndarray]]:
+    """The inputs of each record; what has no axis for them is the same in all."""
+    several = {spec.key: arrays[spec.key].ndim > len(spec.shape) for spec in signature.inputs}
+    counts = [arrays[key].shape[0] for key in several if several[key]]
+    return [
+        {key: np.asarray(arrays[key][number] if several[key] else arrays[key]) for key in several}
+        for number in range(counts[0] if counts else 1)
+    ]

@@ -1,0 +1,33 @@
+"""The warm-up file of a version that is not published yet: written, and read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List, Sequence
+
+from ckpt2saved.errors import NotServable
+from ckpt2saved.questions import Question
+from ckpt2saved.serving.warmup_file import WARMUP_FILE, WarmupRequest, as_prediction_log, read_warmup_requests
+from ckpt2saved.tf1 import tf
+
+
+def write_warmup(directory: Path, requests: Sequence[WarmupRequest], model: str) -> None:
+    """Write the requests into the version in `directory`; the same requests give the same bytes."""
+    path = directory / WARMUP_FILE
+    path.parent.mkdir(exist_ok=True)
+    with tf.python_io.TFRecordWriter(str(path)) as writer:
+        for request in requests:
+            writer.write(as_prediction_log(request, model))
+
+
+def staged_requests(directory: Path) -> List[Question]:
+    """The requests in the file of `directory`, whose checksums are compared; raises NotServable if they are wrong."""
+    path = directory / WARMUP_FILE
+    try:
+        count = sum(1 for _ in tf.python_io.tf_record_iterator(str(path)))
+    except tf.errors.DataLossError as error:
+        raise NotServable("{}: {}; the disk?".format(path, error.message)) from error
+    requests = read_warmup_requests(directory)
+    if len(requests) != count:
+        raise NotServable("{}: {} records found, {} expected".format(path, len(requests), count))
+    return [Question(number, r.signature, r.inputs, "warm-up") for number, r in enumerate(requests)]
