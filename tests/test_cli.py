@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +107,31 @@ def test_the_map_of_the_rooms_is_their_own_sentences():
             sentence = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).split("\n\n")[0]
             row = "| `{}` | {} |".format(path.relative_to(ROOT / "ckpt2saved"), sentence.replace("\n", " "))
             assert row in contributing
+
+
+def test_imports_point_down_the_map():
+    """In both of CONTRIBUTING's lists; what is in the first imports nothing of the second, unless inside of functions."""
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    tables = re.findall(r"\| module \| its sentence \|\n\|---\|---\|\n((?:\| .*\n)+)", contributing)
+    assert len(tables) == 2
+    rows = [(number, row) for number, table in enumerate(tables) for row in re.findall(r"^\| `(.*?)` \|", table, re.M)]
+    assert len({row for _, row in rows}) == len(rows) > 100
+    places = {row: place for place, (_, row) in enumerate(rows)}
+    for number, row in rows:
+        path = ROOT / "ckpt2saved" / (row + "__init__.py" if row.endswith("/") else row)
+        for imported in imported_rows(path, places):
+            assert number == 1 or (number, imported) in rows, (row, imported)
+            assert places[imported] > places[row] or (number == 1 and (0, imported) in rows), (row, imported)
+
+
+def imported_rows(path, places):
+    """The rows of the modules that a module imports as soon as it is imported itself."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("ckpt2saved"):
+            place = node.module.replace(".", "/").partition("/")[2]
+            for name in node.names:
+                rows = [(place + "/" if place else "") + name.name + ".py", place + ".py", place + "/"]
+                yield from [row for row in rows if row in places][:1]
 
 
 def test_without_tensorflow_export_says_which_line_installs_it(tmp_path):
