@@ -157,12 +157,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return PATH.match(self.path)
 
     def answer(self, code, content):
-        text = content if isinstance(content, str) else json.dumps(content)
+        text = (content if isinstance(content, str) else json.dumps(content)).encode()
         self.send_response(code if isinstance(code, int) else 200)
         self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         with contextlib.suppress(OSError):
-            self.wfile.write(text.encode())
+            self.wfile.write(text)
 
     def log_message(self, *arguments):
         pass
@@ -177,12 +178,14 @@ class Listener(http.server.HTTPServer):
 
 
 @contextlib.contextmanager
-def serving_rest(base, name):
-    """A ModelServer behind the REST API; its `url` is the address."""
+def serving_rest(base, name, tls=None):
+    """A ModelServer behind the REST API, as a proxy with the SSLContext `tls` shows it; its `url` is the address."""
     model = ModelServer(base, name)
     with Listener(("127.0.0.1", 0), Handler) as server:
         server.model = model
-        model.url = "http://127.0.0.1:{}".format(server.server_port)
+        model.url = "http{}://127.0.0.1:{}".format("s" if tls else "", server.server_port)
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:

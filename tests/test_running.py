@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 
 import numpy as np
@@ -268,6 +271,41 @@ def test_https_where_there_is_no_tls_is_explained(rest):
     rest.url = rest.url.replace("http", "https")
     with pytest.raises(NoServing, match="no TLS there, or no certificate to trust"):
         waited(rest)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Files of a certificate that nobody vouches for, and of its key, made for 127.0.0.1."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make a certificate with")
+    folder = tmp_path_factory.mktemp("tls")
+    (folder / "request").write_text(
+        "[req]\ndistinguished_name = name\nx509_extensions = of\nprompt = no\n"
+        "[name]\nCN = proxy\n[of]\nsubjectAltName = IP:127.0.0.1\n"
+    )
+    made = ["-keyout", "key.pem", "-out", "certificate.pem", "-days", "2", "-nodes", "-config", "request"]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048"] + made,
+        cwd=str(folder),
+        check=True,
+        stderr=subprocess.DEVNULL,
+    )
+    return folder / "certificate.pem", folder / "key.pem"
+
+
+def test_a_server_behind_https(tmp_path, monkeypatch, certificate):
+    """Its certificate is checked, against those of SSL_CERT_FILE where that is set."""
+    (tmp_path / "m" / "2").mkdir(parents=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*map(str, certificate))
+    with serving_rest(tmp_path / "m", "m", tls) as server:
+        server.script[2] = ["AVAILABLE"]
+        with pytest.raises(NoServing, match="certificate verify failed.*; one of your own: SSL_CERT_FILE=ca.pem"):
+            waited(server)
+        assert server.asked == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        arrival, said = waited(server)
+        assert arrival.is_live and server.url.startswith("https:") and said[-1].startswith("m 2 is AVAILABLE")
 
 
 def test_the_grpc_port_asked_by_http_is_explained():

@@ -85,7 +85,11 @@ class RestServer(Server):
             answer = connection.getresponse()
             return answer.status, answer.read().decode("utf-8", "replace")
         except ssl.SSLError as error:
-            raise NoServing("{}: no TLS there, or no certificate to trust ({})".format(address, error)) from error
+            raise NoServing(
+                "{}: no TLS there, or no certificate to trust ({}); one of your own: SSL_CERT_FILE=ca.pem".format(
+                    address, error
+                )
+            ) from error
         except ConnectionRefusedError as error:
             raise Unreachable(
                 "connection refused: no server listens there; one that is starting opens its ports only when its first "
