@@ -110,7 +110,7 @@ def _versions(images: Sequence[Image], suffix: str) -> str:
 def _print_client(console: Console, diagnosis: Diagnosis) -> None:
     environment = diagnosis.environment
     here, client = environment.tensorflow, environment.client
-    if client and here and minor(client.version) != here.minor:
+    if client and here and minor(client.version) != here.client_minor:
         return  # a problem, which is said above
     if client and environment.has_grpc:
         print_labelled(console, "client", "{} {} is installed, and goes with it".format(client.name, client.version))
