@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Optional, Sequence, Tuple
 
-from ckpt2saved.inference.edited_graph import Edit, Network, Node, Ref, frames
+from ckpt2saved.inference.edited_graph import Edit, Network, Ref, frames
 from ckpt2saved.inference.statistics import FUSED, is_training
 from ckpt2saved.tf1 import tf
 
@@ -36,10 +36,10 @@ def channels_last(graph_def: Any) -> Tuple[Any, Optional[Edit]]:
     Every tensor keeps its name and its order of dimensions: each op gets transposes around it, which the optimizer of a
     server with a GPU is there to take out. `graph_def` stays as it is.
     """
-    network = Network(graph_def)
-    names = [name for name, node in network.nodes.items() if node.op in _OPS and _has_channels_first(node)]
+    names = [node.name for node in graph_def.node if node.op in _OPS and _has_channels_first(node)]
     if not names:
-        return graph_def, None
+        return graph_def, None  # which may be as large as its weights: not copied
+    network = Network(graph_def)
     ops = sorted({network[name].op for name in names})
     everything = list(network.nodes)
     turning = _Turning(network)
@@ -51,7 +51,9 @@ def channels_last(graph_def: Any) -> Tuple[Any, Optional[Edit]]:
     return network.graph_def(everything), Edit(names[0], "layout", text)
 
 
-def _has_channels_first(node: Node) -> bool:
+def _has_channels_first(node: Any) -> bool:
+    if "data_format" not in node.attr:  # as is usual; asking for it would put an empty one there
+        return False
     # Batch norm in training mode is Keras's layer norm here, for which newer CPUs have a kernel, or refused.
     return tf.compat.as_text(node.attr["data_format"].s) in _LAST and not is_training(node)
 

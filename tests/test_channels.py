@@ -178,3 +178,13 @@ def test_between_two_ops_there_is_no_transpose():
     assert nodes["Conv2D_1/channels_last"].input[0] == "Conv2D/channels_last"
     assert [name for name in nodes if nodes[name].op == "Transpose"] == ["Conv2D", "Conv2D_1", "Conv2D/input"]
     assert channels_last(turned) == (turned, None)
+
+
+def test_where_nothing_says_the_order_nothing_is_written():
+    """As in graphs without their default attributes, of Saver.save(strip_default_attrs=True)."""
+    with tf.Graph().as_default() as graph:
+        Layers("last", training=False).convolved(tf.placeholder(tf.float32, [None, 16, 16, 3]), "a", 3, 4)
+    given = graph.as_graph_def()
+    (node,) = [node for node in given.node if node.op == "Conv2D"]
+    del node.attr["data_format"]
+    assert channels_last(given) == (given, None) and "data_format" not in node.attr
