@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Callable, Collection, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Collection, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -77,7 +77,35 @@ def _step(reader: Any, shapes: Mapping[str, Shape]) -> Optional[int]:
     try:
         return int(reader.get_tensor("global_step"))
     except _UNREADABLE + (OverflowError,):
-        return None  # damaged, and nothing that is served: what is served is checked when it is read
+        return None  # damaged, which check_whole says
+
+
+def check_whole(checkpoint: Checkpoint) -> None:
+    """Read every tensor, so also those that are not served: a file with a damaged one can't be trusted for the others.
+
+    Each has a checksum. Raises CheckpointError with all that can't be read. An iterator's state can't be read here.
+    """
+    readable = [key for key, dtype in checkpoint.dtypes.items() if dtype not in (tf.variant, tf.resource)]
+    problems = _damaged(checkpoint, sorted(readable))
+    if problems:
+        raise _damage(checkpoint, problems)
+
+
+def _damaged(checkpoint: Checkpoint, keys: Iterable[str]) -> List[str]:
+    reader = tf.train.NewCheckpointReader(str(checkpoint.files.prefix))
+    problems = []
+    for key in keys:
+        try:
+            np.asarray(reader.get_tensor(key))
+        except _UNREADABLE as problem:
+            problems.append("{}: {}".format(key, _first_line(problem)))
+    return problems
+
+
+def _damage(checkpoint: Checkpoint, problems: Sequence[str]) -> CheckpointError:
+    return CheckpointError(
+        "{}: this checkpoint is damaged; take another one, or copy it again".format(checkpoint.files.prefix), problems
+    )
 
 
 def misfits(expected: Mapping[str, Sequence[Optional[int]]], found: Mapping[str, Shape]) -> List[str]:
@@ -234,20 +262,12 @@ def restore(session: tf.Session, saver_def: Any, checkpoint: Checkpoint, weights
 
 def unreadable(checkpoint: Checkpoint, weights: Weights, error: Exception) -> Ckpt2SavedError:
     """What to say when tensors can't be read or written: TensorFlow names one at most, this tries to read them all."""
-    reader = tf.train.NewCheckpointReader(str(checkpoint.files.prefix))
-    problems = []
-    for key in sorted(weights.keys.values()):
-        try:
-            np.asarray(reader.get_tensor(key))
-        except _UNREADABLE as problem:
-            problems.append("{}: {}".format(key, _first_line(problem)))
+    problems = _damaged(checkpoint, sorted(weights.keys.values()))
     if not problems:  # every tensor can be read: a full disk, say, and no fault of the checkpoint's
         return Ckpt2SavedError(
             "{}: its variables can't be copied: {}".format(checkpoint.files.prefix, _first_line(error))
         )
-    return CheckpointError(
-        "{}: this checkpoint is damaged; take another one, or copy it again".format(checkpoint.files.prefix), problems
-    )
+    return _damage(checkpoint, problems)
 
 
 def _first_line(error: Exception) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ckpt2saved import __version__
-from ckpt2saved.checkpoint import Checkpoint, open_checkpoint
+from ckpt2saved.checkpoint import Checkpoint, check_whole, open_checkpoint
 from ckpt2saved.checkpoint_files import CheckpointFiles
 from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.fit import check_fit
@@ -54,6 +54,7 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
     NotServable, ParityError, NotCompatible or VersionError, and then leaves nothing behind.
     """
     checkpoint = open_checkpoint(plan.checkpoint)
+    check_whole(checkpoint)
     say("checkpoint", _described(checkpoint))
     network = prepare_network(plan, checkpoint)
     for edit in network.edits:

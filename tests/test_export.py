@@ -222,6 +222,14 @@ def damaged(prefix, directory):
     return directory / "bad"
 
 
+def damaged_beside(prefix, directory):
+    """In what Adam keeps for itself, and nothing of that is served."""
+    write_checkpoint(directory / "bad", dict(filled(crnn_shapes()), **{"zzz/Adam": np.ones(8, "float32")}))
+    data = directory / "bad.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:-1] + b"x")
+    return directory / "bad"
+
+
 def of_ctpn(prefix, directory):
     return write_checkpoint(directory / "other", {"bbox_pred/weights": np.zeros([2, 8], "float32")})
 
@@ -231,6 +239,7 @@ def of_ctpn(prefix, directory):
     [
         pytest.param(lambda p, d: d / "nowhere", 1, "no such checkpoint", id="missing"),
         pytest.param(damaged, 1, "this checkpoint is damaged", id="flipped bit"),
+        pytest.param(damaged_beside, 1, "zzz/Adam: ", id="flipped bit of no weight"),
         pytest.param(of_ctpn, 1, "shadow/conv1/W: missing; expected", id="another network"),
     ],
 )
