@@ -71,8 +71,6 @@ def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
     """Build or read the graph of `plan` for a checkpoint, match their variables and bind the signatures."""
     from_meta = plan.model.builder == META
     drawn = _from_meta(plan, checkpoint) if from_meta else _from_builder(plan, checkpoint)
-    if ":" in plan.model.builder and not plan.model.surgery.keep_training_ops:
-        _refuse_batch_dependence(drawn)
     if not from_meta:
         drawn = _with_channels_last(drawn)
     variables = graph_variables(drawn.graph)
@@ -82,6 +80,8 @@ def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
     frozen = {v.name for v in variables} - drawn.trained if drawn.trained else ()
     weights = choose_weights(checkpoint, variables, kind, rename, from_meta, drawn.saved, frozen)
     signature_defs = bind_signatures(drawn.model, drawn.tensors, drawn.graph)
+    if ":" in plan.model.builder and not surgery.keep_training_ops:
+        _refuse_batch_dependence(drawn, signature_defs)
     # Two ways to restore: the served one knows each variable by its own name, whatever its tensor is called.
     served = add_restore(drawn.graph, {name: name for name in weights.keys})
     restore_def = add_restore(drawn.graph, weights.keys, weights.slices)
@@ -191,11 +191,10 @@ def _with_decoder(model: ServedModel, graph: tf.Graph, tensors: Mapping[str, tf.
     return _Drawn(graph, completed(model, graph, tensors), tensors, remarks=remarks)
 
 
-def _refuse_batch_dependence(drawn: _Drawn) -> None:
+def _refuse_batch_dependence(drawn: _Drawn, signature_defs: Mapping[str, Any]) -> None:
     """A user's function is said to build the inference; with batch norm in training mode it answers other numbers."""
-    signatures = drawn.model.signatures
-    outputs = [drawn.tensors[spec.tensor].name for signature in signatures for spec in signature.outputs]
-    inputs = [drawn.tensors[spec.tensor].name for signature in signatures for spec in signature.inputs]
+    outputs = [info.name for signature in signature_defs.values() for info in signature.outputs.values()]
+    inputs = [info.name for signature in signature_defs.values() for info in signature.inputs.values()]
     problems = find_batch_dependence(drawn.graph.as_graph_def(), outputs, inputs)
     if problems:
         raise NotServable(

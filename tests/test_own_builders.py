@@ -132,6 +132,8 @@ def build(variables, options):
         answer = tf.cond(is_training, of_batch, of_training)
     elif mode == "layer":
         answer = tf.nn.batch_normalization(of_training(), *tf.nn.moments(rows, [1], keepdims=True), None, None, 1e-3)
+    elif mode == "offsets":
+        answer = of_training() - tf.reshape(tf.placeholder_with_default([1.0] * 6, None), [6])
     elif mode == "instance":
         maps = tf.reshape(of_training(), [-1, 3, 2, 1])
         answer = tf.nn.batch_normalization(maps, *tf.nn.moments(maps, [1, 2], keepdims=True), None, None, 1e-3)
@@ -167,7 +169,7 @@ def test_batch_norm_in_training_mode_of_ones_own_function_is_refused(run, tmp_pa
     assert np.abs(naive[0] - wanted).max() > 0.1
 
 
-@pytest.mark.parametrize("mode", ["inference", "switch", "layer", "instance"])
+@pytest.mark.parametrize("mode", ["inference", "switch", "offsets", "layer", "instance"])
 def test_what_normalises_each_item_by_itself_is_served(run, tmp_path, module, mode):
     """Moving statistics, also where a switch that nobody feeds chooses them; norms of a layer and of an instance."""
     result, _ = normalised(run, tmp_path, module, "--option", "mode=" + mode, "--option", "train=false")
@@ -260,6 +262,7 @@ def test_a_decoder_after_ones_own_function(run, tmp_path, module, weights, optio
             2,
             "the steps that count are integers [batch]; this is",
         ),
+        (["--output", "nonsense"], 1, "the graph has no tensor 'nonsense'; the builder names ids, images, logits"),
         (["--output", "logits", "--set", "a=1"], 2, "--set: only for a training's graph (--graph meta)"),
     ],
 )

@@ -43,6 +43,6 @@ def _defaults(network: Network, within: Iterable[str], inputs: Any) -> Dict[str,
         node = network[name]
         if node.op == "PlaceholderWithDefault" and (name, 0) not in inputs and may_be_scalar(node):
             value = network.constant(node.inputs[0])
-            if value is not None:
+            if value is not None and value.ndim == 0:  # its shape may be left open
                 values[name] = value.item()
     return values
