@@ -101,7 +101,10 @@ def _with_channels_last(drawn: _Drawn) -> _Drawn:
     if edit is None:
         return drawn
     graph = _imported(graph_def)
-    tensors = {key: graph.get_tensor_by_name(tensor.name) for key, tensor in drawn.tensors.items()}
+    tensors = {
+        key: tensor if isinstance(tensor, tf.SparseTensor) else graph.get_tensor_by_name(tensor.name)
+        for key, tensor in drawn.tensors.items()  # a sparse one is refused where it is bound
+    }
     return replace(drawn, graph=graph, tensors=tensors, edits=drawn.edits + (edit,))
 
 

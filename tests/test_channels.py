@@ -109,6 +109,12 @@ def network(channels, training=False):
     return tf.identity(layers.turned(x, back=True), name="answer")
 
 
+def sparse(tensor):
+    """What can't be served, and may stand beside what is."""
+    where = tf.where(tensor > 0)
+    return tf.SparseTensor(where, tf.gather_nd(tensor, where), tf.shape(tensor, out_type=tf.int64))
+
+
 def pictures():
     return np.random.RandomState(0).uniform(-1, 1, (2, 16, 12, 3)).astype("float32")
 
@@ -155,13 +161,16 @@ def test_a_function_of_ones_own_with_the_channels_first(run, tmp_path, prefix):
     (tmp_path / "channels_of_mine.py").write_text(
         "import test_channels\n\ndef build(variables, options):\n"
         "    answer = test_channels.network('first')\n"
-        "    return {'images': answer.graph.get_tensor_by_name('images:0'), 'answer': answer}\n"
+        "    images = answer.graph.get_tensor_by_name('images:0')\n"
+        "    return {'images': images, 'answer': answer, 'sparse': test_channels.sparse(answer)}\n"
     )
     arguments = ["--graph", "channels_of_mine:build", "--python-path", tmp_path, "--checkpoint", prefix]
     result = run("export", *arguments, "--input", "images", "--output", "answer", "-o", tmp_path / "base")
     assert result.exit_code == 0, result.output
     found = asked(tmp_path / "base" / "1", images=pictures())["answer"]
     np.testing.assert_allclose(found, of_the_other_order(prefix), atol=1e-5)
+    result = run("export", *arguments, "--input", "images", "--output", "sparse", "-o", tmp_path / "base")
+    assert result.exit_code == 3 and "SparseTensor" in result.output, result.output
 
 
 def test_between_two_ops_there_is_no_transpose():
