@@ -106,9 +106,9 @@ def with_surgery(
     model = replace(model, builder=builder or model.builder)
     if pinned and model.builder != META:
         raise UsageError("--set: only for a training's graph (--graph {})".format(META))
-    if keep_training_ops and model.builder != META and ":" not in model.builder:
+    if keep_training_ops and model.is_builtin:
         raise UsageError("--keep-training-ops: {} is built for inference, and has none".format(model.builder))
-    if renames and model.builder != META and ":" not in model.builder:
+    if renames and model.is_builtin:
         raise UsageError(
             "--map: {} is built from the names in its checkpoint; --option scope=… is what they begin with".format(
                 model.builder

@@ -45,6 +45,7 @@ def channels_last(graph_def: Any) -> Tuple[Any, Optional[Edit]]:
     turning = _Turning(network)
     for name in names:
         turning.turn(name)
+    turning.done()
     text = "{}{}: {} computed with the channels last, as CPUs can; were with the channels first".format(
         names[0], " and {} more".format(len(names) - 1) if len(names) > 1 else "", ", ".join(ops)
     )
@@ -66,6 +67,7 @@ class _Turning:
         self.frames = frames(network)
         self.controls = []  # type: List[str]  # of constants
         self.turned = {}  # type: Dict[Ref, Ref]  # with the channels first -> with the channels last
+        self.moved = {}  # type: Dict[Ref, Ref]  # what a batch norm computes beside: of the op -> of its copy
 
     def turn(self, name: str) -> None:
         """Put a copy of the op that has the channels last before the op, which becomes the transpose of its answer."""
@@ -93,10 +95,13 @@ class _Turning:
         _reorder_attributes(definition, to_last)
         turned = network.adopt(definition, inputs, node.controls)
         if node.op in FUSED:
-            network.redirect({(name, number): (turned.name, number) for number in range(1, 6)})
+            self.moved.update({(name, number): (turned.name, number) for number in range(1, 6)})
         node.become("Transpose", [(turned.name, 0), self.constant(name + "/to_first", to_first)], **types)
-        network.changed()
         self.turned[(name, 0)] = (turned.name, 0)
+
+    def done(self) -> None:
+        """Let everybody take from the copies what the ops, as transposes, no longer have."""
+        self.network.redirect(self.moved)
 
     def reordered(self, name: str, ref: Ref, order: Sequence[int]) -> Ref:
         """The sizes of the dimensions, in another order."""

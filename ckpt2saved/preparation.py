@@ -71,7 +71,7 @@ def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
     """Build or read the graph of `plan` for a checkpoint, match their variables and bind the signatures."""
     from_meta = plan.model.builder == META
     drawn = _from_meta(plan, checkpoint) if from_meta else _from_builder(plan, checkpoint)
-    if not from_meta:
+    if plan.model.is_function:
         drawn = _with_channels_last(drawn)
     variables = graph_variables(drawn.graph)
     surgery = plan.model.surgery
@@ -80,12 +80,12 @@ def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
     frozen = {v.name for v in variables} - drawn.trained if drawn.trained else ()
     weights = choose_weights(checkpoint, variables, kind, rename, from_meta, drawn.saved, frozen)
     signature_defs = bind_signatures(drawn.model, drawn.tensors, drawn.graph)
-    if ":" in plan.model.builder and not surgery.keep_training_ops:
-        _refuse_batch_dependence(drawn, signature_defs)
     # Two ways to restore: the served one knows each variable by its own name, whatever its tensor is called.
     served = add_restore(drawn.graph, {name: name for name in weights.keys})
     restore_def = add_restore(drawn.graph, weights.keys, weights.slices)
     graph_def = drawn.graph.as_graph_def()
+    if plan.model.is_function and not surgery.keep_training_ops:
+        _refuse_batch_dependence(plan.model.builder, graph_def, signature_defs)
     serving = cut_down(ServingGraph(graph_def, served, signature_defs, drawn.init_op, drawn.assets))
     devices, graph = drawn.devices, drawn.graph
     if devices is None:  # a builder's graph, which is going to be run as well: on whatever there is
@@ -164,7 +164,7 @@ def _from_builder(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
 
 def _from_object(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     builder, prefix = plan.model.builder, str(checkpoint.files.prefix)
-    if ":" not in builder:
+    if not plan.model.is_function:
         raise UsageError(
             "{}: this checkpoint is object-based (tf.train.Checkpoint): pass --graph package.module:function, a "
             "function that returns the tf.Module or Keras model".format(prefix)
@@ -194,16 +194,16 @@ def _with_decoder(model: ServedModel, graph: tf.Graph, tensors: Mapping[str, tf.
     return _Drawn(graph, completed(model, graph, tensors), tensors, remarks=remarks)
 
 
-def _refuse_batch_dependence(drawn: _Drawn, signature_defs: Mapping[str, Any]) -> None:
+def _refuse_batch_dependence(builder: str, graph_def: Any, signature_defs: Mapping[str, Any]) -> None:
     """A user's function is said to build the inference; with batch norm in training mode it answers other numbers."""
     outputs = [info.name for signature in signature_defs.values() for info in signature.outputs.values()]
     inputs = [info.name for signature in signature_defs.values() for info in signature.inputs.values()]
-    problems = find_batch_dependence(drawn.graph.as_graph_def(), outputs, inputs)
+    problems = find_batch_dependence(graph_def, outputs, inputs)
     if problems:
         raise NotServable(
             "{} builds a graph that normalises over the batch (batch norm in training mode?), so that answers depend "
             "on what else is in the batch: build it for inference (training=False, is_training=False); where this is "
-            "meant, say --keep-training-ops".format(drawn.model.builder),
+            "meant, say --keep-training-ops".format(builder),
             problems,
         )
 

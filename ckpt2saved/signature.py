@@ -108,6 +108,16 @@ class ServedModel:
     parity: Tuple[ParityCase, ...]
     surgery: Surgery = Surgery()
 
+    @property
+    def is_builtin(self) -> bool:
+        """Whether the graph is one of the built-in networks, which are made for inference."""
+        return self.builder != META and not self.is_function
+
+    @property
+    def is_function(self) -> bool:
+        """Whether the graph is what a function of the user's builds."""
+        return ":" in self.builder
+
 
 def signature_folder() -> Path:
     """Where the signature files of the built-in models are."""

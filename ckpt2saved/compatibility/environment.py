@@ -63,7 +63,11 @@ class TensorFlow:
     def client_minor(self) -> str:
         """The tensorflow-serving-api that goes with it: of the same release, or the last one for this Python."""
         last = _LAST_CLIENT.get(sys.version_info[:2], "")
-        return last if last and release(self.version) > release(last) + (99,) else self.minor
+        return last if last and release(self.minor) > release(last) else self.minor
+
+    def goes_with(self, client: Package) -> bool:
+        """Whether a tensorflow-serving-api is the one that was made for it."""
+        return minor(client.version) == self.client_minor
 
 
 @dataclass(frozen=True)
@@ -179,7 +183,7 @@ def _problems_of_requirements(package: Package, packages: Packages) -> List[str]
 
 
 def _problems_of_client(tensorflow: TensorFlow, client: Optional[Package]) -> List[str]:
-    if client is None or minor(client.version) == tensorflow.client_minor:
+    if client is None or tensorflow.goes_with(client):
         return []
     return [
         "{} {} was made for another TensorFlow than {} {}, and its messages may not go with it; {}".format(

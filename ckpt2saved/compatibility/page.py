@@ -14,7 +14,7 @@ from ckpt2saved.compatibility.cuda import in_image, oldest_driver, wanted_by
 from ckpt2saved.compatibility.doctor import Diagnosis, SavedModelFit
 from ckpt2saved.compatibility.environment import TensorFlow, client_command
 from ckpt2saved.compatibility.fit import Misfit, advice, nodes_text, releases_text
-from ckpt2saved.compatibility.requirements import minor, release
+from ckpt2saved.compatibility.requirements import release
 from ckpt2saved.serving.image import REPOSITORY, Image, known_images
 from ckpt2saved.tables import print_labelled, stdout
 
@@ -110,7 +110,7 @@ def _versions(images: Sequence[Image], suffix: str) -> str:
 def _print_client(console: Console, diagnosis: Diagnosis) -> None:
     environment = diagnosis.environment
     here, client = environment.tensorflow, environment.client
-    if client and here and minor(client.version) != here.client_minor:
+    if client and here and not here.goes_with(client):
         return  # a problem, which is said above
     if client and environment.has_grpc:
         print_labelled(console, "client", "{} {} is installed, and goes with it".format(client.name, client.version))
