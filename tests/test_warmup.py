@@ -267,7 +267,10 @@ def test_everything_wrong_with_a_file_is_said_at_once(exported, warmup, tmp_path
 def test_a_file_that_is_no_npz_is_said(warmup, tmp_path):
     """Whatever numpy raises, and pickled objects, which are never read."""
     np.save(str(tmp_path / "one.npy"), np.zeros(3))
-    for content in (b"", b"PK\x03\x04 cut off", b"words", (tmp_path / "one.npy").read_bytes()):
+    np.savez(str(tmp_path / "packed.npz"), input_data=np.zeros(3))
+    packed = bytearray((tmp_path / "packed.npz").read_bytes())
+    packed[packed.index(b"PK\x01\x02") + 10] = 99  # compressed in a way that zipfile does not know
+    for content in (b"", b"PK\x03\x04 cut off", b"words", (tmp_path / "one.npy").read_bytes(), bytes(packed)):
         (tmp_path / "x.npz").write_bytes(content)
         with pytest.raises(WarmupError, match="this can't be read as a file of numpy.savez"):
             warmup(tmp_path / "x.npz")

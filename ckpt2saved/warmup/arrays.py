@@ -22,8 +22,7 @@ _UNREADABLE = (
     EOFError,
     TypeError,
     AttributeError,
-    NotImplementedError,
-    RuntimeError,
+    RuntimeError,  # with NotImplementedError: a compression that zipfile does not know
     struct.error,
     zipfile.BadZipFile,
     zlib.error,
