@@ -18,8 +18,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 
 from ckpt2saved.serving import textproto
 from ckpt2saved.serving.devices import parse_gpus
+from ckpt2saved.serving.image import known_images
 from ckpt2saved.serving.mounts import parse_mount
-from ckpt2saved.serving.policy import parse_label, parse_policy
+from ckpt2saved.serving.policy import Policy, parse_label, parse_policy, read_policy
 from ckpt2saved.serving.saved_signatures import read_signatures
 
 SPARSE = {"output_indices": ("int64", [-1, 2]), "output_values": ("int64", [-1]), "output_shape": ("int64", [2])}
@@ -238,6 +239,8 @@ def test_the_docker_command_is_one_line(configure, tmp_path, crnn):
         "--model_config_file=/config/models.config",
         "--model_config_file_poll_wait_seconds=60",
         "--monitoring_config_file=/config/monitoring.config",
+        "--num_load_threads=2",
+        "--allow_version_labels_for_unavailable_models",
     ]
     assert (tmp_path / "out" / "docker-run.sh").read_text() == "#!/bin/sh\nexec " + done.stdout
 
@@ -263,15 +266,16 @@ def test_gpus_and_images(configure, crnn, options, expected, image):
     assert image in words
 
 
-def test_flags_are_those_that_the_release_knows(configure, tmp_path, crnn):
-    """A server before 1.15 refuses to start with a flag that came later."""
-    publish(tmp_path / "models" / "ctpn", 1)
-    old = succeeded(configure(crnn, tmp_path / "models" / "ctpn", "--serving", "1.14", "--quiet")).stdout
-    assert "poll_wait_seconds" not in old and "num_load_threads" not in old
-    new = succeeded(configure(crnn, tmp_path / "models" / "ctpn", "--quiet")).stdout
-    assert "poll_wait_seconds=60" in new and "--num_load_threads=2" in new and "labels" not in new
-    labelled = succeeded(configure(crnn, "--label", "stable=2", "--quiet")).stdout
-    assert "--allow_version_labels_for_unavailable_models" in labelled
+@pytest.mark.parametrize("image", known_images(), ids=lambda image: image.minor)
+@pytest.mark.parametrize("count", [1, 3])
+def test_flags_are_those_that_the_release_knows(configure, tmp_path, crnn, image, count):
+    """A server refuses to start with a flag that came later; from 2.5 on a broken version holds up no other load."""
+    models = [publish(tmp_path / "models" / "m{}".format(number), 1) for number in range(1, count)]
+    line = succeeded(configure(crnn, *models, "--serving", image.minor, "--quiet")).stdout
+    release = tuple(int(part) for part in image.minor.split("."))
+    assert ("--model_config_file_poll_wait_seconds=60" in line) is (release >= (1, 15))
+    assert ("--allow_version_labels_for_unavailable_models" in line) is (release >= (2, 2))
+    assert re.findall("--num_load_threads=([0-9]+)", line) == ([str(max(2, count))] if release >= (2, 5) else [])
 
 
 def test_one_mount_for_models_and_configuration(configure, tmp_path, crnn):
@@ -392,6 +396,7 @@ def test_a_volume_claim(configure, tmp_path, crnn):
 
 
 EVERY_STARTER = ["--for", "compose", "--for", "kubernetes"]
+DENSE_BATCHING = ["--batching", "--batched-signature", "dense", "--equal-shapes"]
 
 
 @pytest.mark.parametrize(
@@ -400,7 +405,7 @@ EVERY_STARTER = ["--for", "compose", "--for", "kubernetes"]
         pytest.param([], id="plain"),
         pytest.param(["--gpus", "1", "--cpus", "1.5", "--serving", "1.14"], id="gpus"),
         pytest.param(["--gpus", "device=0,1", "--nvidia-runtime", "--versions", "latest:2"], id="old-docker"),
-        pytest.param(["--batching", "--batched-signature", "dense", "--volume-claim", "models"], id="batching"),
+        pytest.param([*DENSE_BATCHING, "--volume-claim", "models"], id="batching"),
         pytest.param(["--gpus", "2", "--port", "9000", "--rest-port", "9001", "--label", "stable=2"], id="ports"),
     ],
 )
@@ -450,9 +455,39 @@ def test_batching_that_breaks_every_request_is_refused(configure, tmp_path, crnn
     refused(done, 3, "output_shape [2] is 2 long whatever the batch", "output_indices [?, 2]")
     assert "--batched-signature dense" in done.output
     assert not (tmp_path / "out").exists()
-    done = succeeded(configure(crnn, "--batching", "--batched-signature", "dense"))
+    done = succeeded(configure(crnn, *DENSE_BATCHING))
     assert "--enable_batching --batching_parameters_file=/config/batching.config" in done.output
-    assert "input_data [?, 32, ?, 3] can't share a batch" in done.output and "--pad-inputs" in done.output
+
+
+def test_batching_of_requests_that_may_differ_asks_for_a_choice(configure, tmp_path, crnn, message_of):
+    """Requests of two widths in one batch fail for all clients, unless somebody sees to it; and padding has a price."""
+    dense = ["--batching", "--batched-signature", "dense"]
+    done = configure(crnn, *dense)
+    refused(done, 3, "requests may differ in the size of input_data [?, 32, ?, 3]", "--equal-shapes", "--pad-inputs")
+    assert "input_batch_size" not in done.output and not (tmp_path / "out").exists()
+    done = succeeded(configure(crnn, *dense, "--equal-shapes"))
+    assert "clients have to bring input_data [?, 32, ?, 3] to one size" in done.output
+    path = tmp_path / "out" / "batching.config"
+    assert not message_of("BatchingParameters", path.read_text()).pad_variable_length_inputs
+    done = succeeded(configure(crnn, *dense, "--pad-inputs"))
+    assert "score was off by more than 0.001 in 35 of 600 words" in done.output
+    assert message_of("BatchingParameters", path.read_text()).pad_variable_length_inputs
+    refused(configure(crnn, *dense, "--pad-inputs", "--equal-shapes"), 2, "--equal-shapes: not with --pad-inputs")
+
+
+def test_all_that_batching_breaks_is_said_at_once(configure, tmp_path, crnn):
+    """The sparse parts of one model, the open width of another."""
+    wide = publish(tmp_path / "wide", 1, signatures={"serving_default": (LINES, DENSE)})
+    refused(configure(crnn, wide, "--batching"), 3, "output_shape [2] is 2 long", "{}/1, signature".format(wide))
+
+
+@pytest.mark.parametrize("options, size", [([], 32), (["--max-batch-size", "128"], 128)])
+def test_the_limit_of_a_request_is_said(configure, tmp_path, options, size):
+    """A single request of more items than a batch may have is refused by the server, in these words."""
+    model = publish(tmp_path / "m", 1, signatures={"serving_default": (FIXED_LINES, DENSE)})
+    done = succeeded(configure(model, "--batching", *options))
+    words = "Task size {} is larger than maximum input batch size {}".format(size + 1, size)
+    assert "a request of more than {} items".format(size) in done.output and words in done.output
 
 
 def test_batching_parameters(configure, tmp_path, message_of):
@@ -490,6 +525,9 @@ def test_unknown_ranks_are_let_through(configure, tmp_path):
     """Nothing is known against them."""
     model = publish(tmp_path / "m", 1, signatures={"serving_default": (FIXED_LINES, {"any": ("float32", None)})})
     succeeded(configure(model, "--batching"))
+    model = publish(tmp_path / "i", 1, signatures={"serving_default": ({"image": ("string", None)}, DENSE)})
+    done = succeeded(configure(model, "--batching"))
+    assert "clients have to bring image (of unknown rank) to one size" in done.output
 
 
 def test_batching_needs_a_signature_to_judge(configure, tmp_path, crnn):
@@ -542,17 +580,124 @@ def test_what_a_running_server_does_with_the_change(configure, tmp_path, crnn):
     """Models that come and go, policies and labels; and when."""
     ctpn = publish(tmp_path / "models" / "ctpn", 5)
     mount = ["--mount", "{}=/models".format(tmp_path / "models")]
-    done = succeeded(configure(crnn, "--label", "stable=2", *mount))
-    assert "once started it loads crnn 2, and from then on every new version" in done.output
-    done = succeeded(configure(ctpn, crnn, "--versions", "crnn=all", "--label", "crnn:stable=1", *mount))
+    done = succeeded(configure(crnn, "--versions", "all", "--label", "stable=2", *mount))
+    assert "once started it loads crnn 2+1, and from then on every new version" in done.output
+    done = succeeded(configure(ctpn, crnn, "--versions", "crnn=latest:2", "--label", "crnn:stable=1", *mount))
     assert "it reads models.config again within 60 s" in done.output
     assert "ctpn: loads version 5" in done.output
     assert "crnn: loads and unloads versions until the new policy holds" in done.output
-    assert "moves label stable from 2 to 1, if 1 is AVAILABLE by then" in done.output
+    assert "moves label stable from 2 to 1 if 1 is AVAILABLE by then; until it is, the server refuses" in done.output
     assert "is not in a server that was started before" not in done.output
     done = succeeded(configure(ctpn, *mount, "--serving", "1.14"))
     assert "a server before 1.15 reads models.config at its start only" in done.output
     assert "crnn: is unloaded; requests for it fail with NOT_FOUND" in done.output
+
+
+@pytest.fixture
+def change(configure, crnn, tmp_path):
+    """A function that writes a configuration, or tries to: what the command says, and whether the files are new."""
+    mount = ["--mount", "{}=/models".format(crnn.parent)]
+
+    def call(*arguments, **keywords):
+        config = tmp_path / "out" / "models.config"
+        before = config.read_bytes() if config.exists() else None
+        done = configure(*arguments, *mount, **keywords)
+        is_new = config.exists() and config.read_bytes() != before
+        assert done.exit_code == 0 or not is_new
+        return done, is_new
+
+    return call
+
+
+def test_a_label_on_a_version_that_is_not_loaded_refuses_the_whole_change(change, crnn):
+    """A running server takes nothing of the change, whatever else is in it; it takes the two steps that are said."""
+    ctpn, other = publish(crnn.parent / "ctpn", 5), publish(crnn.parent / "other", 1)
+    assert change(crnn, other, "--versions", "crnn=specific:1", "--label", "crnn:stable=1")[1]
+    specific = [ctpn, crnn, "--versions", "crnn=specific:1,2"]
+    done, is_written = change(*specific, "--label", "crnn:stable=2")
+    refused(
+        done,
+        1,
+        "would refuse all of the change",
+        "crnn: label stable moves from 1 to 2, and 2 is not loaded by the present configuration",
+        "with --versions crnn=specific:1,2 --label crnn:stable=1 in place of what it says of crnn; once 2 is AVAILABLE",
+        "ctpn: would not be loaded either",
+        "other: would not be unloaded either",
+        "--restart",
+    )
+    assert not is_written and "ctpn: loads version 5" not in done.output
+    assert change(*specific, "--label", "crnn:stable=2", "--dry-run")[0].exit_code == 1
+    done, is_written = change(*specific, "--label", "crnn:stable=1")
+    assert is_written and "ctpn: loads version 5" in done.output and "refuse" not in done.output
+    done, is_written = change(*specific, "--label", "crnn:stable=2")
+    assert is_written and "moves label stable from 1 to 2 if 2 is AVAILABLE by then" in done.output
+
+
+def test_a_server_that_is_started_anew_takes_any_label(change, crnn, tmp_path, monkeypatch):
+    """Since 2.2: by --restart, and by --run, which starts it."""
+    docker_that(tmp_path, monkeypatch, "echo 4f1c")
+    for options in (["--restart"], ["--run"]):
+        succeeded(change(crnn, "--versions", "specific:1", "--label", "stable=1", "--restart")[0])
+        assert change(crnn, "--label", "stable=2")[0].exit_code == 1
+        assert change(crnn, "--label", "stable=2", *options)[1]
+
+
+@pytest.mark.parametrize(
+    "present, wanted, step",
+    [
+        (["latest", "stable=2"], ["all", "stable=1"], "crnn=all --label crnn:stable=2"),
+        (["specific:1", "stable=1"], ["latest", "stable=2"], "crnn=specific:1,2 --label crnn:stable=1"),
+        (["specific:1", "stable=1"], ["all", "stable=2"], "crnn=all --label crnn:stable=1"),
+        (["all", "stable=1"], ["latest", "stable=2"], None),
+        (["latest:2", "stable=1"], ["specific:1,2", "stable=2"], None),
+        (["latest", "stable=2"], ["all", "stable=2"], None),
+    ],
+)
+def test_a_moved_label_and_the_policy_that_a_server_has(change, crnn, present, wanted, step):
+    """What the present policy selects is loaded, or will be; anything else never is, as the new one is refused."""
+    succeeded(change(crnn, "--versions", present[0], "--label", present[1])[0])
+    done, is_written = change(crnn, "--versions", wanted[0], "--label", wanted[1])
+    assert is_written is (step is None)
+    assert step is None or "with --versions {} in place of".format(step) in done.output
+
+
+def test_a_new_label_on_a_version_that_is_not_loaded(change, crnn, tmp_path):
+    """A server that was started with the flag takes it; one of an older script does not, of a new model either."""
+    ctpn = publish(crnn.parent / "ctpn", 5)
+    both = [crnn, ctpn, "--versions", "crnn=all", "--label", "crnn:old=1", "--label", "ctpn:new=5"]
+    succeeded(change(crnn)[0])
+    done = succeeded(change(*both)[0])
+    assert "crnn: label old names 1 from the moment that this is loaded" in done.output
+    succeeded(change(crnn)[0])
+    script = tmp_path / "out" / "docker-run.sh"
+    script.write_text(script.read_text().replace(" --allow_version_labels_for_unavailable_models", ""))
+    refused(
+        change(*both)[0],
+        1,
+        "crnn: label old names 1, and 1 is not loaded by the present configuration: first run this command with "
+        "--versions crnn=all in place of",
+        "ctpn: label new names 5, and 5 is not loaded",
+    )
+    done = succeeded(change(crnn, "--versions", "crnn=all", "--label", "crnn:new=2")[0])  # 2 is loaded
+    assert "crnn: label new names 2" in done.output
+
+
+@pytest.mark.parametrize(
+    "text, policy",
+    [
+        ("latest { }", Policy()),
+        ("latest { num_versions: 0 }", Policy()),
+        ("latest { num_versions: 3 }", Policy(count=3)),
+        ("all: {}", Policy("all")),
+        ("specific { versions: [1, 2] }", Policy("specific", numbers=(1, 2))),
+        ("", Policy()),
+        ("specific { versions: x }", None),
+        ("latest: 3", None),
+    ],
+)
+def test_policies_are_read_as_a_server_reads_them(text, policy):
+    """None for what is none."""
+    assert read_policy(textproto.read(text)) == policy
 
 
 def test_a_model_that_a_running_server_can_not_see(configure, tmp_path, crnn):
@@ -678,6 +823,7 @@ def test_an_older_broken_version_is_no_hindrance(configure, tmp_path, crnn):
         (["--volume-claim", "x"], 2, "--volume-claim: only with --for kubernetes"),
         (["--for", "kubernetes", "--volume-claim", ""], 2, "'' is no name of a claim"),
         (["--pad-inputs"], 2, "--pad-inputs: only with --batching"),
+        (["--equal-shapes"], 2, "--equal-shapes: only with --batching"),
         (["--max-batch-size", "4"], 2, "--max-batch-size: only with --batching"),
         (["--batched-signature", "dense"], 2, "--batched-signature: only with --batching"),
     ],
@@ -797,7 +943,7 @@ def test_json(configure, tmp_path, crnn):
 def test_it_needs_no_tensorflow(tmp_path, crnn):
     """Not for the batching check either, which reads signatures."""
     code = "import sys; sys.modules['tensorflow'] = None; from ckpt2saved.cli import main; main({!r}, 'ckpt2saved')"
-    arguments = ["serving-config", str(crnn), "-o", str(tmp_path / "out"), "--batching", "--batched-signature", "dense"]
+    arguments = ["serving-config", str(crnn), "-o", str(tmp_path / "out"), *DENSE_BATCHING]
     done = subprocess.run(
         [sys.executable, "-c", code.format(arguments)],
         env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)),

@@ -44,9 +44,22 @@ from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, qu
     help="A name by which clients may ask for a version. Repeat.",
 )
 @option("--batching", is_flag=True, help="Let the server put requests together.")
-@option("--max-batch-size", type=click.IntRange(min=1), help="Of --batching. Default: 32.")
+@option(
+    "--max-batch-size",
+    type=click.IntRange(min=1),
+    help="Of --batching: items in a batch, and in a single request; the server refuses larger ones. Default: 32.",
+)
 @option("--batch-timeout-micros", type=click.IntRange(min=0), help="Of --batching. Default: 5000.")
-@option("--pad-inputs", is_flag=True, help="Of --batching: fill inputs up to one size with their first element.")
+@option(
+    "--equal-shapes",
+    is_flag=True,
+    help="Of --batching: clients bring all requests to one size, but for the batch, where a signature leaves it open.",
+)
+@option(
+    "--pad-inputs",
+    is_flag=True,
+    help="Of --batching: requests of different sizes are filled up with their first element, which may change answers.",
+)
 @option(
     "--batched-signature",
     "batched_signatures",
@@ -76,6 +89,11 @@ from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, qu
     type=ParsedType("claim", "serving.kubernetes:parse_claim"),
     help="Of kubernetes: the volume with the models. Default: the node's disk.",
 )
+@option(
+    "--restart",
+    is_flag=True,
+    help="You start the server anew with these files: also write what a running one would refuse.",
+)
 @option("--run", "start", is_flag=True, help="Then start the server with docker.")
 @option("--dry-run", is_flag=True, help="Only say what would be written, and what a running server would do.")
 @json_option
@@ -94,6 +112,7 @@ def serving_config(models, output_dir, targets, serving, start, dry_run, as_json
     starters, release = told_apart(targets, serving)
     _check_serving_options(starters, start, wishes)
     batching = _batching(wishes)
+    wishes["restart"] = wishes["restart"] or start
     planned = configure(models, Wishes(output_dir, starters, release, batching=batching, **wishes))
     if start:
         from ckpt2saved.serving.docker import find_docker
@@ -129,9 +148,16 @@ def _batching(wishes: Dict[str, Any]) -> Any:
     """What --batching and its details come to, which are taken out of the wishes; None without it."""
     from ckpt2saved.serving.batching import Batching
 
-    names = {"max_batch_size": "max_batch_size", "batch_timeout_micros": "timeout_micros", "pad_inputs": "pad_inputs"}
+    names = {
+        "max_batch_size": "max_batch_size",
+        "batch_timeout_micros": "timeout_micros",
+        "pad_inputs": "pad_inputs",
+        "equal_shapes": "equal_shapes",
+    }
     values = {name: wishes.pop(name) for name in names}
     given = {name: value for name, value in values.items() if value is not None and value is not False}
+    if values["pad_inputs"] and values["equal_shapes"]:
+        raise click.UsageError("--equal-shapes: not with --pad-inputs, which is for requests of different sizes")
     if wishes.pop("batching"):
         return Batching(**{names[name]: value for name, value in given.items()})
     stray = list(given) + (["batched_signature"] if wishes["batched_signatures"] else [])

@@ -6,11 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from ckpt2saved.errors import ServingError
 from ckpt2saved.serving import kubernetes, textproto
 from ckpt2saved.serving.config_files import MODELS
 from ckpt2saved.serving.files import read_if_there
-from ckpt2saved.serving.policy import SPECIFIC
-from ckpt2saved.serving.server import REREADING_SECONDS, Server
+from ckpt2saved.serving.labels import LabelChange, refused_labels, two_steps
+from ckpt2saved.serving.policy import SPECIFIC, Policy, read_policy
+from ckpt2saved.serving.server import LABELS_FLAG, REREADING_SECONDS, Server
 
 _TAKES_EFFECT = {
     kubernetes.FILE: "kubectl apply hands {} on to the pods, and starts new ones for the rest".format(MODELS),
@@ -22,7 +24,7 @@ class _Entry:
     """A model in a models.config."""
 
     base_path: str
-    policy: Any
+    policy: Optional[Policy]  # None for what can't be understood
     labels: Dict[str, Any]
 
 
@@ -48,9 +50,34 @@ def what_changes(files: Mapping[str, str], server: Server) -> Tuple[str, ...]:
     return tuple(sentences) or ("nothing: the files are as they were",)
 
 
+def check_labels(files: Mapping[str, str], server: Server) -> None:
+    """Raise ServingError where a label makes a running server refuse all of the change, for as long as it runs.
+
+    The files have to stay as they are then: they say what the server has.
+    """
+    before = {name: read_if_there(server.directory / name) for name in files}
+    try:
+        present, wanted = _entries(before[MODELS] or ""), _entries(files[MODELS])
+    except textproto.NotTextProto:
+        return  # what_changes() says so
+    if before[MODELS] is None or not server.image.rereads_configuration:
+        return  # nothing runs that would read the file
+    refused = refused_labels(_label_changes(present, wanted), server, _takes_unloaded_labels(before))
+    if refused:
+        others = ["{}: would not be loaded either".format(name) for name in sorted(set(wanted) - set(present))]
+        others += ["{}: would not be unloaded either".format(name) for name in sorted(set(present) - set(wanted))]
+        raise ServingError(
+            "a running server would refuse all of the change, each time that it reads {}, as it moves no label to a "
+            'version that is not loaded ("Request to assign label to version … which is not currently available for '
+            'inference"); nothing was written. Make the change in two steps, or add --restart if you start the server '
+            "anew with these files".format(MODELS),
+            two_steps(refused, server) + others,
+        )
+
+
 def _unseen(before: Mapping[str, Optional[str]], server: Server) -> List[str]:
     """A model in a directory that the server was not started with keeps it from seeing any model's new versions."""
-    starters = [text for name, text in before.items() if text is not None and not name.endswith(".config")]
+    starters = _starters(before)
     return [
         "{}: {} is not in a server that was started before; it would wait for it without end, and load nothing new of "
         "any model meanwhile; start it anew, now".format(model.name, model.mount.server)
@@ -72,6 +99,29 @@ def _when(server: Server) -> str:
     if server.image.rereads_configuration:
         return "it reads {} again within {} s, and then:".format(MODELS, REREADING_SECONDS)
     return "a server before 1.15 reads {} at its start only; start it anew, and then:".format(MODELS)
+
+
+def _starters(before: Mapping[str, Optional[str]]) -> List[str]:
+    """The files that start the server, as they were."""
+    return [text for name, text in before.items() if text is not None and not name.endswith(".config")]
+
+
+def _takes_unloaded_labels(before: Mapping[str, Optional[str]]) -> bool:
+    """Whether the server was started with the flag for new labels on versions that are not loaded; True if unknown."""
+    starters = _starters(before)
+    return not starters or any(LABELS_FLAG in text for text in starters)
+
+
+def _label_changes(before: Dict[str, _Entry], after: Dict[str, _Entry]) -> List[LabelChange]:
+    """Every label of the new configuration beside what it names now."""
+    changes = []
+    for name in sorted(after):
+        old = before.get(name)
+        for label in sorted(after[name].labels):
+            was, number = old.labels.get(label) if old else None, after[name].labels[label]
+            policy = old.policy if old and old.base_path == after[name].base_path else None
+            changes.append(LabelChange(name, label, was, number, old is not None, policy))
+    return changes
 
 
 def _models(before: Dict[str, _Entry], after: Dict[str, _Entry], server: Server) -> List[str]:
@@ -101,10 +151,8 @@ def _differences(name: str, before: _Entry, after: _Entry) -> List[str]:
         old, new = before.labels.get(label), after.labels.get(label)
         if old is not None and new is not None and old != new:
             sentences.append(
-                "{}: moves label {} from {} to {}, if {} is AVAILABLE by then; otherwise it refuses all of the change, "
-                "so have {} loaded first, by a configuration that leaves the label where it is".format(
-                    name, label, old, new, new, new
-                )
+                "{}: moves label {} from {} to {} if {} is AVAILABLE by then; until it is, the server refuses all of "
+                "{} each time that it reads it".format(name, label, old, new, new, MODELS)
             )
         elif old != new:
             sentences.append("{}: {}".format(name, _new_label(label, new)))
@@ -124,7 +172,7 @@ def _entries(text: str) -> Dict[str, _Entry]:
             labels = textproto.values(config, "version_labels")
             entries[str(_only(config, "name"))] = _Entry(
                 base_path=str(_only(config, "base_path")),
-                policy=_only(config, "model_version_policy"),
+                policy=read_policy(_only(config, "model_version_policy")),
                 labels={str(_only(label, "key")): _only(label, "value") for label in labels},
             )
     return entries

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import ServingError, UsageError
 from ckpt2saved.serving import compose, docker, kubernetes
 from ckpt2saved.serving.batching import Batching, check_batching
-from ckpt2saved.serving.change import what_changes
+from ckpt2saved.serving.change import check_labels, what_changes
 from ckpt2saved.serving.config_files import (
     BATCHING,
     MODELS,
@@ -53,6 +53,7 @@ class Wishes:
     rest_port: int = REST_PORT
     name: str = "tensorflow-serving"
     volume_claim: Optional[str] = None
+    restart: bool = False  # the server is started anew with the files
 
 
 @dataclass(frozen=True)
@@ -121,10 +122,12 @@ def configure(directories: Sequence[str], wishes: Wishes) -> Configuration:
         rest_port=wishes.rest_port,
     )
     _check_all_mounts(server, wishes)
-    remarks = check_batching(models, wishes.batched_signatures) if wishes.batching else ()
+    remarks = check_batching(models, wishes.batched_signatures, wishes.batching) if wishes.batching else ()
     config_files = _config_files(models, _with_threads(wishes))
     files, start, command = _starters(server, config_files, wishes)
     files.update(config_files)
+    if not wishes.restart:
+        check_labels(files, server)
     return Configuration(server, files, start, command, remarks, what_changes(files, server))
 
 
@@ -153,8 +156,7 @@ def _with_threads(wishes: Wishes) -> Optional[Batching]:
     """A container's share of the processors, which TF Serving does not see: it would take as many threads as cores."""
     if wishes.batching is None or wishes.cpus is None:
         return wishes.batching
-    batching = wishes.batching
-    return Batching(batching.max_batch_size, batching.timeout_micros, batching.pad_inputs, math.ceil(wishes.cpus))
+    return replace(wishes.batching, threads=math.ceil(wishes.cpus))
 
 
 def _config_files(models: Sequence[Model], batching: Optional[Batching]) -> Dict[str, str]:

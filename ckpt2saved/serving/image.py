@@ -46,7 +46,7 @@ class Image:
 
     @property
     def loads_in_threads(self) -> bool:
-        """Whether one model that fails to load can be kept from holding up the others."""
+        """Whether it has --num_load_threads, by which a load that fails need not hold up the others."""
         return self._release >= (2, 5)
 
     @property

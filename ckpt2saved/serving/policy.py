@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Iterable, Optional, Tuple
+from typing import Any, Iterable, Optional, Tuple
+
+from ckpt2saved.serving import textproto
 
 LATEST, ALL, SPECIFIC = "latest", "all", "specific"
 _POLICY = re.compile(r"(?:latest(?::([0-9]{1,4}))?|(all)|specific:([0-9]{1,18}(?:,[0-9]{1,18})*))\Z")
@@ -50,6 +52,21 @@ def parse_policy(text: str) -> Tuple[Optional[str], Policy]:
     if numbers:
         return model or None, Policy(SPECIFIC, numbers=tuple(sorted({int(number) for number in numbers.split(",")})))
     return model or None, Policy(ALL) if every else Policy(count=int(count or 1))
+
+
+def read_policy(message: Any) -> Optional[Policy]:
+    """A model_version_policy as textproto reads it: latest where it is None or empty; None for what is no policy."""
+    try:
+        for name, value in message or ():
+            if name == LATEST:
+                return Policy(count=int((textproto.values(value, "num_versions") or [1])[-1]) or 1)
+            if name == ALL:
+                return Policy(ALL)
+            if name == SPECIFIC:
+                return Policy(SPECIFIC, numbers=tuple(int(number) for number in textproto.values(value, "versions")))
+    except (TypeError, ValueError):
+        return None
+    return Policy()
 
 
 def parse_label(text: str) -> Tuple[Optional[str], Label]:

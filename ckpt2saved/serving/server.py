@@ -15,6 +15,11 @@ from ckpt2saved.serving.mounts import Mount
 
 GRPC_PORT, REST_PORT = 8500, 8501  # the image's entry point opens them inside the container
 REREADING_SECONDS = 60
+LABELS_FLAG = "--allow_version_labels_for_unavailable_models"
+
+# With none, a load that fails holds up every other load and unload for five minutes. With one, the retries of a broken
+# version still hold up the healthy one that was published after it for most of a minute.
+_FEWEST_LOAD_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,12 @@ class Server:
         flags.append("--monitoring_config_file={}/{}".format(config_dir, MONITORING))
         if self.batching:
             flags += ["--enable_batching", "--batching_parameters_file={}/{}".format(config_dir, BATCHING)]
-        if self.image.loads_in_threads and len(self.models) > 1:
-            # Without threads of its own a model that fails to load holds up the others for five minutes.
-            flags.append("--num_load_threads={}".format(len(self.models)))
-        if any(model.labels for model in self.models):
-            # Labels are assigned before versions are loaded; without this the server would not even start.
-            flags.append("--allow_version_labels_for_unavailable_models")
+        if self.image.loads_in_threads:
+            flags.append("--num_load_threads={}".format(max(_FEWEST_LOAD_THREADS, len(self.models))))
+        if self.image.accepts_first_labels:
+            # Labels are assigned before versions are loaded. Without this a server does not start with labels, and one
+            # that was started without labels refuses the first one on a version that it is yet to load.
+            flags.append(LABELS_FLAG)
         return tuple(flags)
 
 
