@@ -11,6 +11,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
 import numpy as np
 
+from ckpt2saved.contrib import register_ops_of
 from ckpt2saved.errors import InvalidRequest, NotServable
 from ckpt2saved.tf1 import tf
 
@@ -99,6 +100,7 @@ def find_library() -> Optional[ctypes.CDLL]:
 @contextlib.contextmanager
 def loaded(library: ctypes.CDLL, directory: Path) -> Iterator["LoadedModel"]:
     """The SavedModel in `directory`, loaded as TF Serving loads it; raises NotServable with the loader's own words."""
+    register_ops_of(directory)
     tag = (ctypes.c_char_p * 1)(tf.saved_model.SERVING.encode())
     path = os.fsencode(str(directory))
     with contextlib.ExitStack() as stack:

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Collection, List, Mapping, Optional, Sequence, Tuple
 
+from ckpt2saved.compatibility.fit import origin_text
+from ckpt2saved.compatibility.op_table import shipped_table
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.metagraph import MetaGraph, nodes_of
 from ckpt2saved.savedmodel import node_name, pruned
@@ -67,9 +69,11 @@ def _refuse_strange_ops(graph_def: Any) -> None:
     functions = {function.signature.name for function in graph_def.library.function}
     strange = [node for node in nodes_of(graph_def) if op_def(node.op) is None and node.op not in functions]
     if strange:
+        table = shipped_table()
         raise NotServable(
-            "the graph uses ops that this TensorFlow does not have, nor would TF Serving: cut the graph before them",
-            ["{} ({})".format(node.name, node.op) for node in strange],
+            "the graph uses ops that this TensorFlow, {}, does not have: cut the graph before them, or export it with "
+            "a TensorFlow that has them".format(tf.version.VERSION),
+            ["{} ({}): {}".format(node.name, node.op, origin_text(node.op, table)) for node in strange],
         )
 
 

@@ -13,6 +13,7 @@ from typing import List, Sequence
 
 import numpy as np
 
+from ckpt2saved.contrib import register_ops_of
 from ckpt2saved.errors import InvalidRequest, NotServable
 from ckpt2saved.questions import Answers, Question
 from ckpt2saved.tf1 import tf
@@ -40,6 +41,7 @@ def fresh_rounds(directory: Path, asked: Sequence[Question], rounds: int) -> Lis
 def _answer(directory: Path, exchange: Path) -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # deprecations would hide the reason of a failure
     asked, rounds = pickle.loads(exchange.read_bytes())
+    register_ops_of(directory)
     with tf.Graph().as_default(), tf.Session() as session:
         meta_graph = tf.saved_model.loader.load(session, [tf.saved_model.SERVING], str(directory))
         answers = [[_run(session, meta_graph, question) for question in asked] for _ in range(rounds)]

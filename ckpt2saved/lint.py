@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ckpt2saved.compatibility.fit import check_linked
+from ckpt2saved.compatibility.op_table import shipped_table
+from ckpt2saved.contrib import register_ops
 from ckpt2saved.errors import NotServable
-from ckpt2saved.tf1 import has_cpu_kernel, op_def
+from ckpt2saved.tf1 import contrib_directory, has_cpu_kernel, op_def
 
 # Why no server can run, or should run, an op; the first pattern that fits its type decides.
 _REASONS = (
@@ -36,6 +39,7 @@ def check_servable(graph_def: Any) -> None:
     nodes = [(node.name, node) for node in graph_def.node]
     for function in graph_def.library.function:
         nodes += [("{} in the function {}".format(n.name, function.signature.name), n) for n in function.node_def]
+    register_ops(node.op for _, node in nodes)
     runs = {op: op_def(op) is None or has_cpu_kernel(op) for op in {node.op for _, node in nodes}}
     for name, node in nodes:
         for pattern, reason in _REASONS:
@@ -54,6 +58,8 @@ def check_servable(graph_def: Any) -> None:
                 "{} ({}): batch norm in training mode, so that an answer depends on the rest of the batch: "
                 "build the graph for inference".format(name, node.op)
             )
+    if contrib_directory() is not None or not all(map(op_def, runs)):  # else there can be no op of tf.contrib
+        problems += check_linked({name: node.op for name, node in nodes}, shipped_table())
     if problems:
         raise NotServable("the graph is not one to serve", problems)
 

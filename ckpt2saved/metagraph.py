@@ -11,6 +11,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
+from ckpt2saved.contrib import register_ops
 from ckpt2saved.errors import CheckpointError
 from ckpt2saved.tf1 import op_def, tf
 
@@ -38,6 +39,7 @@ def read_meta_graph(path: Path) -> MetaGraph:
     that this TensorFlow does not have because it would refuse the graph for any one node, wanted or not.
     """
     meta_graph = _parsed(path)
+    register_ops(node.op for node in nodes_of(meta_graph.graph_def))
     produced = {op.name: op for op in meta_graph.meta_info_def.stripped_op_list.op}
     unknown, shapes = {}, {}  # type: Dict[str, str], Dict[str, Any]
     devices = devices_of(meta_graph.graph_def)

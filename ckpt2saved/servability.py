@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Collection, Iterator, List, Mapping, Sequence, Tuple
 
+from ckpt2saved.compatibility.fit import origin_text
+from ckpt2saved.compatibility.op_table import shipped_table
+from ckpt2saved.contrib import register_ops
 from ckpt2saved.errors import ServingError
 from ckpt2saved.inspection.saved import parse_saved_model, read_saved_model
 from ckpt2saved.serving.batching import DEFAULT_SIGNATURE, keys_without_batch, without_batch_text
@@ -130,20 +133,24 @@ def _node_problems(meta_graph: Any) -> List[str]:
     """Of the whole graph: a server places every node, whether a signature needs it or not."""
     graph_def = meta_graph.graph_def
     functions = {function.signature.name for function in graph_def.library.function}
+    register_ops(node.op for node in _nodes(graph_def))
     pinned, unknown = [], []  # type: List[str], List[str]
+    origins = {}  # type: Dict[str, str]
     for node in _nodes(graph_def):
         if node.device and not _CPU.match(node.device):
             pinned.append("{} ({})".format(node.name, node.device))
         if node.op not in functions and op_def(node.op) is None:
             unknown.append("{} ({})".format(node.name, node.op))
+            origins[node.op] = origin_text(node.op, shipped_table())
     problems = []
     if pinned:
         text = "{}: tied to a device, and a server without it does not load the graph; export with clear_devices"
         problems.append(text.format(_listed(pinned)))
     if unknown:
-        text = "{}: no op of this TensorFlow, {}, nor of a server of its release; the graph was written by {}"
+        text = "{}: no op of this TensorFlow, {}, nor of a server of its release; the graph was written by {} ({})"
         written = meta_graph.meta_info_def.tensorflow_version or "one that does not say so"
-        problems.append(text.format(_listed(unknown), tf.version.VERSION, written))
+        where = "; ".join("{}: {}".format(op, origins[op]) for op in sorted(origins))
+        problems.append(text.format(_listed(unknown), tf.version.VERSION, written, where))
     return problems
 
 

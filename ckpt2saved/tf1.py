@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import warnings
-from typing import Any, Iterator, List, Tuple
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from ckpt2saved.errors import TensorFlowError
 
@@ -20,6 +22,7 @@ try:
         # TF 1.x spells numpy dtypes in a way that every later numpy warns about, forty lines of it.
         warnings.simplefilter("ignore")
         import tensorflow.compat.v1 as tf
+        from tensorflow.core.framework.op_def_pb2 import OpList
         from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
         from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
         from tensorflow.python.framework import kernels, op_def_registry
@@ -37,7 +40,17 @@ except TypeError as error:
         "this TensorFlow was generated for an older protobuf than the one installed: pip install 'protobuf<3.21'"
     ) from error
 
-__all__ = ["SavedModel", "TrackableObjectGraph", "frozen", "has_cpu_kernel", "op_def", "tf", "v1_control_flow"]
+__all__ = [
+    "SavedModel",
+    "TrackableObjectGraph",
+    "contrib_directory",
+    "frozen",
+    "has_cpu_kernel",
+    "load_library",
+    "op_def",
+    "tf",
+    "v1_control_flow",
+]
 
 
 @contextlib.contextmanager
@@ -59,9 +72,42 @@ def v1_control_flow() -> Iterator[None]:
 
 def op_def(name: str) -> Any:
     """The OpDef that this TensorFlow registers under a name; None where it has no such op."""
-    if hasattr(op_def_registry, "get_registered_ops"):  # 1.14
-        return op_def_registry.get_registered_ops().get(name)
-    return op_def_registry.get(name)
+    if not hasattr(op_def_registry, "get_registered_ops"):
+        return op_def_registry.get(name)
+    # TensorFlow 1.x: Python's own registry has the libraries' ops as far as Python modules with them were imported.
+    known = op_def_registry.get_registered_ops()
+    # Ops without a kernel are left out: the libraries have some for TensorFlow's own tests.
+    if name not in known and has_cpu_kernel(name) and name in _library_ops():
+        op_def_registry.register_op_list(OpList(op=[_library_ops()[name]]))
+    return known.get(name)
+
+
+@functools.lru_cache(maxsize=1)
+def _library_ops() -> Dict[str, Any]:
+    """The ops of TensorFlow 1.x's libraries, without those of the libraries that are loaded later."""
+    from tensorflow.python import pywrap_tensorflow
+
+    ops = OpList.FromString(pywrap_tensorflow.TF_GetBuffer(pywrap_tensorflow.TF_GetAllOpList())).op
+    for op in ops:  # as Python's modules have them, which TensorFlow compares where one is imported later
+        op.ClearField("summary")
+        op.ClearField("description")
+        for part in [*op.input_arg, *op.output_arg, *op.attr]:
+            part.ClearField("description")
+    return {op.name: op for op in ops}
+
+
+def contrib_directory() -> Optional[Path]:
+    """Where this TensorFlow has the libraries of tf.contrib; None where it has no tf.contrib."""
+    directory = Path(tf.sysconfig.get_lib()) / "contrib"
+    return directory if directory.is_dir() else None
+
+
+def load_library(path: Path) -> None:
+    """Register the ops and kernels of a library; raises TensorFlowError where it can't be loaded."""
+    try:
+        tf.load_op_library(str(path))
+    except (tf.errors.OpError, RuntimeError) as error:
+        raise TensorFlowError("{}: this library of TensorFlow can't be loaded: {}".format(path, error)) from error
 
 
 def has_cpu_kernel(name: str) -> bool:

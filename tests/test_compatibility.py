@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tensorflow.core.framework.attr_value_pb2 import AttrValue
 from tensorflow.core.framework.function_pb2 import FunctionDef
+from tensorflow.core.framework.kernel_def_pb2 import KernelList
 from tensorflow.core.framework.op_def_pb2 import OpList
 
 from ckpt2saved import cc_loader
@@ -23,9 +24,9 @@ from ckpt2saved.compatibility.fit import (
     nodes_text,
     releases_text,
 )
-from ckpt2saved.compatibility.make_table import _dump
-from ckpt2saved.compatibility.op_table import PATH, OpTable, read_table, write_table
-from ckpt2saved.compatibility.registry import Attribute, parse_op_list
+from ckpt2saved.compatibility.make_table import dump
+from ckpt2saved.compatibility.op_table import LINKED, PATH, OpTable, read_table, write_table
+from ckpt2saved.compatibility.registry import Attribute, parse_kernel_list, parse_op_list
 from ckpt2saved.errors import NotCompatible, NotServable, ServingError, VersionError
 from ckpt2saved.serving.image import Image, find_image, known_images
 from ckpt2saved.tf1 import SavedModel, op_def, tf
@@ -42,16 +43,18 @@ def table():
 
 @pytest.fixture(scope="module")
 def registered(tmp_path_factory):
-    """The OpList of the running TensorFlow's libraries, as the script takes it from a package: nothing is imported."""
+    """What the running TensorFlow's libraries list, as the script takes it from a package: nothing is imported."""
     folder = tf.sysconfig.get_lib()
     patterns = ("libtensorflow_framework*", "libtensorflow_cc*", "python/_pywrap_tensorflow_internal.so")
     libraries = [path for pattern in patterns for path in sorted(glob.glob(os.path.join(folder, pattern)))]
-    return _dump(sys.executable, str(tmp_path_factory.mktemp("ops")), libraries)
+    folder = tmp_path_factory.mktemp("ops")
+    dump(sys.executable, str(folder), libraries)
+    return {name: (folder / (name + ".0")).read_bytes() for name in ("ops", "kernels")}
 
 
 def test_the_table_is_the_registry_of_the_running_tensorflow(table, registered):
     """Every op, attribute, default and allowed value, as TensorFlow's own messages have them."""
-    expected = {op.name: {a.name: a for a in op.attr} for op in OpList.FromString(registered).op}
+    expected = {op.name: {a.name: a for a in op.attr} for op in OpList.FromString(registered["ops"]).op}
     column = table.releases[RUNNING]
     assert len(column) > 1000
     assert sorted(column) == sorted(expected), "run ckpt2saved.compatibility.make_table for this TensorFlow"
@@ -72,7 +75,25 @@ def test_the_table_is_the_registry_of_the_running_tensorflow(table, registered):
 
 def test_the_script_reads_what_the_libraries_say(table, registered):
     """Without TensorFlow's messages."""
-    assert parse_op_list(registered) == table.releases[RUNNING]
+    assert parse_op_list(registered["ops"]) == table.releases[RUNNING]
+
+
+def test_kernels_are_read_as_tensorflow_has_them(registered):
+    """Op and device, by TensorFlow's own message."""
+    expected = {}
+    for kernel in KernelList.FromString(registered["kernels"]).kernel:
+        expected.setdefault(kernel.op, set()).add(kernel.device_type)
+    assert parse_kernel_list(registered["kernels"]) == expected and "CPU" in expected["Conv2D"]
+
+
+def test_what_is_said_to_need_a_gpu_has_no_kernel_here(table, registered):
+    """And what any CPU runs is not said to; nor what this release does not have."""
+    devices = parse_kernel_list(registered["kernels"])
+    for op in table.releases[RUNNING]:
+        if table.is_for_gpu(op):
+            assert not devices.get(op, set()) & {"CPU", "DEFAULT"}, op
+    assert all(table.is_for_gpu(op) for op in ("CudnnRNN", "CudnnRNNV2", "CudnnRNNV3", "CTCLossV2"))
+    assert not any(table.is_for_gpu(op) for op in ("Conv2D", "CTCBeamSearchDecoder", "AccumulateNV2", "NoSuchOp"))
 
 
 def test_what_is_no_list_of_ops_is_not_taken_for_one():
@@ -99,7 +120,10 @@ def test_what_comes_goes_and_comes_again(tmp_path):
     """As an attribute of 1.15 that 2.0, branched off earlier, does not have."""
     with_t, without = {"T": Attribute(b"0\x01", (1, 2))}, {}
     ops = {"1.15": {"Op": with_t}, "2.0": {"Op": without}, "2.1": {"Op": {"T": Attribute(None, None)}}, "2.2": {}}
-    written = OpTable(ops, {release: release + ".0" for release in ops}, frozenset(["Old"]))
+    libraries = {"1.14": {"Old": "rnn/a.so", "Other": "rnn/a.so"}, "1.15": {"Old": "image/b.so"}}
+    for_gpu = {"2.1": frozenset(["Op"]), "1.15": frozenset(["Op"])}
+    packages = {release: release + ".0" for release in ops}
+    written = OpTable(ops, packages, frozenset(["Old"]), libraries, for_gpu)
     write_table(written, tmp_path / "table")
     read = read_table(tmp_path / "table")
     assert read == written
@@ -350,13 +374,51 @@ def test_python_is_in_no_server(tmp_path, op, table):
     assert all("it calls Python" in said(directory, image.version, table)[0] for image in known_images())
 
 
-def test_contrib(tmp_path, table):
-    """Servers of 1.x have its ops, and later ones don't."""
-    directory = write(tmp_path / "1", [node("Resampler", "r", T=tf.float32), X])
-    assert "Resampler" in table.contrib
-    assert said(directory, "1.15.0", table) == []
-    assert said(directory, "2.0.0", table) == ["Resampler: an op of tf.contrib, which servers have up to 1.15 (node r)"]
-    assert contrib_ops(read_demands(directory), table) == ("Resampler",)
+@pytest.mark.parametrize(
+    "op, where",
+    [
+        ("GatherTree", "1.14 to 1.15"),  # seq2seq
+        ("TreePredictionsV4", "1.14 to 1.15"),  # tensor_forest
+        ("SkipGramGenerateCandidates", "1.14 to 1.15"),  # text
+        ("HyperplaneLSHProbes", "1.14 to 1.15"),  # nearest_neighbor
+        ("SparseFeatureCrossV2", "1.14 to 1.15"),  # layers
+        ("MaskedMatmul", "1.14 to 1.15"),  # factorization
+        ("Resampler", ""),
+        ("PeriodicResample", ""),
+        ("ImageProjectiveTransform", ""),
+        ("BipartiteMatch", ""),
+        ("FusedConv2DBiasActivation", ""),
+        ("RoutingFunction", ""),  # tensor_forest/hybrid
+        ("ZeroInitializer", ""),  # framework: the op is linked, its kernel is not
+        ("DecodeLibsvm", ""),
+        ("BlockLSTM", "1.14 or newer"),  # TensorFlow's own; its kernel is of contrib in 1.14
+        ("GRUBlockCell", "1.14 or newer"),
+        ("ImageProjectiveTransformV2", "2.2 or newer"),  # of contrib, which no image links, until 2.2
+    ],
+)
+def test_contrib(tmp_path, table, op, where):
+    """Servers of 1.x have of tf.contrib what their image links, and not all that a Python package has."""
+    assert op in table.contrib or table.releases_with(op)
+    nodes = [tf.NodeDef(op=op, name="r"), X]
+    for name, attribute in dict(*[table.releases[one][op] for one in table.releases_with(op)[-1:]]).items():
+        if attribute.default is None:  # as a node has to give it
+            nodes[0].attr[name].type = (attribute.allowed or [1])[0]
+    directory = write(tmp_path / "1", nodes)
+    assert fits(directory, table) == where
+    if not table.releases_with(op):
+        expected = "which TF Serving has in 1.14 to 1.15 only" if where else "and no image of TF Serving links it"
+        assert contrib_ops(read_demands(directory), table) == (op,)
+        (problem,) = said(directory, "2.0.0", table)
+        assert problem == "{0}: an op of tf.contrib, {1} (node r)".format(op, expected)
+        assert said(directory, "1.15.0", table) == ([] if where else [problem])
+
+
+def test_which_libraries_the_images_link(table):
+    """Each pattern is that of a library which the packages of 1.14 have, and 1.15 but for the one that moved."""
+    for release, moved in (("1.14", set()), ("1.15", {"rnn/"})):
+        libraries = set(table.libraries[release].values())
+        found = {prefix for prefix in LINKED if any(library.startswith(prefix) for library in libraries)}
+        assert set(LINKED) - found == moved
 
 
 def test_an_error_says_everything_and_what_to_do(tmp_path):

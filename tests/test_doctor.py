@@ -348,6 +348,20 @@ def test_doctor_for_one_release(run, tmp_path):
     assert run("doctor", tmp_path / "2", "--serving", "1.14").exit_code == 0
 
 
+def test_doctor_says_what_needs_a_gpu(run, tmp_path):
+    """Ops are registered on every server; their kernels are not, and a CPU server fails to load the graph."""
+    write(tmp_path / "gpu", [X, node("CudnnRNNV3", "rnn"), node("CudnnRNNParamsSize", "size")])
+    for options in ([], ["--serving", "2.19"]):
+        words = " ".join(run("doctor", tmp_path / "gpu", *options).output.split())
+        assert "CudnnRNNParamsSize, CudnnRNNV3: TensorFlow has kernels of it for GPUs only" in words
+        assert ("tensorflow/serving:2.19.1-gpu" in words) or not options
+    content = json.loads(run("doctor", tmp_path / "gpu", "--json").output.rpartition("}")[0] + "}")
+    assert content["saved_model"]["gpu_ops"] == ["CudnnRNNParamsSize", "CudnnRNNV3"]
+    write(tmp_path / "cpu", [X])
+    assert "for GPUs only" not in run("doctor", tmp_path / "cpu").output
+    assert json.loads(run("doctor", tmp_path / "cpu", "--json").output)["saved_model"]["gpu_ops"] == []
+
+
 def test_doctor_about_bad_input(run, tmp_path):
     """Never a traceback, and each its exit code."""
     write(tmp_path / "1", [X])

@@ -9,8 +9,16 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 from ckpt2saved.compatibility.cuda import Driver, find_driver, in_image, oldest_driver
 from ckpt2saved.compatibility.demands import Demands, read_demands
 from ckpt2saved.compatibility.environment import Environment, client_command, examine_environment
-from ckpt2saved.compatibility.fit import Misfit, contrib_ops, find_misfits, fitting_images, releases_text
-from ckpt2saved.compatibility.op_table import read_table
+from ckpt2saved.compatibility.fit import (
+    Misfit,
+    contrib_ops,
+    find_misfits,
+    fitting_images,
+    linked_text,
+    ops_for_gpu,
+    releases_text,
+)
+from ckpt2saved.compatibility.op_table import shipped_table
 from ckpt2saved.compatibility.requirements import release
 from ckpt2saved.errors import NotCompatible
 from ckpt2saved.serving.image import Image, find_image, known_images
@@ -24,7 +32,8 @@ class SavedModelFit:
     demands: Demands
     misfits: Mapping[Image, Tuple[Misfit, ...]]  # () where it fits; the oldest release first
     fitting: Tuple[Image, ...]  # among all known releases
-    contrib: Tuple[str, ...]  # its ops of tf.contrib
+    contrib: Mapping[str, str]  # its ops of tf.contrib, and which servers have them
+    for_gpu: Tuple[str, ...]  # its ops that need a server with a GPU
 
 
 @dataclass(frozen=True)
@@ -89,12 +98,13 @@ def as_content(diagnosis: Diagnosis) -> Dict[str, Any]:
 
 
 def _fit(demands: Demands, asked: Optional[Image]) -> SavedModelFit:
-    table = read_table()
+    table = shipped_table()
     misfits = find_misfits(demands, known_images(), table)
     fitting = fitting_images(misfits)
     if asked:
         misfits = find_misfits(demands, [asked], table)
-    return SavedModelFit(demands, misfits, fitting, contrib_ops(demands, table))
+    contrib = {op: linked_text(op, table) for op in contrib_ops(demands, table)}
+    return SavedModelFit(demands, misfits, fitting, contrib, ops_for_gpu(demands, table))
 
 
 def _matching(environment: Environment) -> Tuple[Image, ...]:
@@ -124,6 +134,7 @@ def _fit_content(fit: SavedModelFit) -> Dict[str, Any]:
         "tensorflow": fit.demands.tensorflow,
         "nodes": fit.demands.nodes,
         "contrib_ops": list(fit.contrib),
+        "gpu_ops": list(fit.for_gpu),
         "fits": [image.minor for image in fit.fitting],
         "serving": {
             image.minor: {

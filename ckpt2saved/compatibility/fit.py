@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 
 from ckpt2saved.compatibility.demands import Demands, Given, Use
-from ckpt2saved.compatibility.op_table import OpTable, allows, read_table
+from ckpt2saved.compatibility.op_table import OpTable, allows, shipped_table
 from ckpt2saved.compatibility.requirements import release
 from ckpt2saved.errors import NotCompatible
 from ckpt2saved.serving.image import Image, known_images
 
 # Registered in TensorFlow's Python package, whose registry the table holds, and run by its interpreter.
 _PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
-_CONTRIB_UNTIL = (1, 15)  # tensorflow_serving/model_servers/BUILD: if_not_v2(contrib_kernels, contrib_ops_op_lib)
 
 # tensorflow/core/framework/node_def_util.cc: "Unknown attributes will be ignored". Up to 2.4 a node of the graph with
 # one keeps the graph from loading, and one of a function fails the request that runs it.
@@ -61,14 +60,57 @@ def fitting_images(misfits: Mapping[Image, Sequence[Misfit]]) -> Tuple[Image, ..
 
 
 def contrib_ops(demands: Demands, table: OpTable) -> Tuple[str, ...]:
-    """The ops of tf.contrib among those asked for, which servers up to 1.15 have as far as they were linked."""
-    ops = {use.op for use in demands.uses}
-    return tuple(sorted(op for op in ops & table.contrib if not table.releases_with(op)))
+    """The ops among those asked for that no TensorFlow has but in tf.contrib."""
+    return tuple(sorted(op for op in {use.op for use in demands.uses} if _is_contrib(op, table)))
+
+
+def ops_for_gpu(demands: Demands, table: OpTable) -> Tuple[str, ...]:
+    """The ops among those asked for that only a server with a GPU can run."""
+    return tuple(sorted(op for op in {use.op for use in demands.uses} if table.is_for_gpu(op)))
+
+
+def linked_text(op: str, table: OpTable) -> str:
+    """Which servers have an op of tf.contrib: only those whose image links the library that it is in."""
+    linking = [release for release in table.linking(op) if release in {image.minor for image in known_images()}]
+    if not linking:
+        return "an op of tf.contrib, and no image of TF Serving links it"
+    return "an op of tf.contrib, which TF Serving has in {} only".format(releases_text(linking))
+
+
+def origin_text(op: str, table: OpTable) -> str:
+    """Where an op is to be had that the TensorFlow or the server at hand does not have."""
+    if op in _PYTHON_OPS:
+        return "it calls Python, and a server has none"
+    having = table.releases_with(op)
+    if having:
+        return _since(having, table)
+    if op in table.contrib:
+        return linked_text(op, table)
+    # The image's additions are not in the table, and none of them belongs to the reading of text in pictures.
+    return (
+        "no op of any TensorFlow from {} to {}: an add-on's or your own, and the image has of add-ons only "
+        "TensorFlow Text's (2.0 or newer) and Decision Forests' (2.11 or newer)".format(
+            list(table.releases)[0], list(table.releases)[-1]
+        )
+    )
+
+
+def check_linked(ops: Mapping[str, str], table: OpTable) -> List[str]:
+    """A line for each node -> op of tf.contrib that no server has, whatever TensorFlow built the graph."""
+    return [
+        "{} ({}): {}; build the graph without it, or cut it before this node".format(node, op, linked_text(op, table))
+        for node, op in ops.items()
+        if _is_contrib(op, table) and not table.linking(op)
+    ]
+
+
+def _is_contrib(op: str, table: OpTable) -> bool:
+    return op in table.contrib and not table.releases_with(op)
 
 
 def check_fit(demands: Demands, image: Image) -> None:
     """Raise NotCompatible with everything that TF Serving of this release lacks, and with what to do about it."""
-    table = read_table()
+    table = shipped_table()
     misfits = find_misfits(demands, [image], table)[image]
     if misfits:
         fitting = fitting_images(find_misfits(demands, known_images(), table))
@@ -82,9 +124,9 @@ def check_fit(demands: Demands, image: Image) -> None:
 
 def advice(image: Image, fitting: Sequence[Image]) -> str:
     """What to do where a release does not fit."""
-    build = "make the graph without these ops and attributes, for which one way is TensorFlow {}".format(image.minor)
     if not fitting:
-        return "no known release has everything: " + build
+        return "no known release has everything: make the graph without these ops and attributes"
+    build = "make the graph without these ops and attributes, for which one way is TensorFlow {}".format(image.minor)
     return "serve it with {}, or {}".format(releases_text([one.minor for one in fitting]), build)
 
 
@@ -179,20 +221,11 @@ def _reason_of_attribute(op: str, given: Given, image: Image, table: OpTable) ->
 
 
 def _reason_of_op(op: str, image: Image, table: OpTable) -> str:
-    """Why there is no such op; "" if tf.contrib has it, and the server tf.contrib."""
+    """Why there is no such op; "" if the server has it from tf.contrib."""
+    if image.minor in table.linking(op):
+        return ""
     having = table.releases_with(op)
-    if having:
-        return "no op of {}; {}".format(image.minor, _since(having, table))
-    if op in table.contrib:
-        is_linked = release(image.minor) <= _CONTRIB_UNTIL
-        return "" if is_linked else "an op of tf.contrib, which servers have up to 1.15"
-    # The image's additions are not in the table, and none of them belongs to the reading of text in pictures.
-    return (
-        "no op of any TensorFlow from {} to {}: an add-on's or your own, and the image has of add-ons only "
-        "TensorFlow Text's (2.0 or newer) and Decision Forests' (2.11 or newer)".format(
-            list(table.releases)[0], list(table.releases)[-1]
-        )
-    )
+    return "no op of {}; {}".format(image.minor, _since(having, table)) if having else origin_text(op, table)
 
 
 def _since(having: Sequence[str], table: OpTable) -> str:

@@ -7,6 +7,9 @@ in a process of its own and without importing TensorFlow, and writes the table a
 The Python that pip runs under must be one for which the release has a package: `--python python3.9` for 2.5 to 2.20,
 `python3.8` for 2.2 to 2.4, `python3.7` for 1.13 to 2.1, `python3.6` for 1.12; and up to 2.0, which have no
 tensorflow-cpu of their own, `--package tensorflow`. All of them, one after the other, make the table from nothing.
+
+`--gpu-wheel FILE.whl` takes from a package that is built for GPUs (tensorflow-gpu 1.14.0, tensorflow 2.21.0) which of
+the release's ops have kernels for GPUs only.
 """
 
 from __future__ import annotations
@@ -17,18 +20,19 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Sequence
+from typing import List, Mapping, NamedTuple, Sequence, Set, Tuple
 
 import click
 
 from ckpt2saved.compatibility.op_table import PATH, OpTable, read_table, write_table
-from ckpt2saved.compatibility.registry import parse_op_list
+from ckpt2saved.compatibility.registry import Ops, parse_kernel_list, parse_op_list
 
 # In the order in which they need each other. Which of them exports the C API depends on the release.
 _LIBRARIES = ("libtensorflow_framework.so", "libtensorflow_cc.so", "_pywrap_tensorflow_internal.so")
 _CONTRIB = re.compile(r"/contrib/(?!.*/kernel_tests/).*\.so\Z")
 
-# Runs under the release's own Python, 3.6 for 1.12. The libraries' destructors are not all fit to run.
+# Runs under the release's own Python, 3.6 for 1.12. Writes the ops and the kernels, first without contrib's libraries,
+# then after each of them. The libraries' destructors are not all fit to run.
 _DUMP = """
 import ctypes, os, sys
 class Buffer(ctypes.Structure):
@@ -43,41 +47,86 @@ else:
 library.TF_NewStatus.restype = ctypes.c_void_p
 library.TF_LoadLibrary.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
 library.TF_GetAllOpList.restype = ctypes.POINTER(Buffer)
-for path in filter(None, plugins):
+library.TF_GetAllRegisteredKernels.argtypes = [ctypes.c_void_p]
+library.TF_GetAllRegisteredKernels.restype = ctypes.POINTER(Buffer)
+def write(number):
+    lists = ("ops", library.TF_GetAllOpList()), ("kernels", library.TF_GetAllRegisteredKernels(library.TF_NewStatus()))
+    for name, buffer in lists:
+        with open(os.path.join(target, "{}.{}".format(name, number)), "wb") as file:
+            file.write(ctypes.string_at(buffer.contents.data, buffer.contents.length))
+write(0)
+for number, path in enumerate(filter(None, plugins), start=1):
     if "/lib" in path:
         ctypes.CDLL(path, mode=os.RTLD_LAZY | os.RTLD_GLOBAL)
     else:
         library.TF_LoadLibrary(path.encode(), library.TF_NewStatus())
-buffer = library.TF_GetAllOpList().contents
-with open(target, "wb") as file:
-    file.write(ctypes.string_at(buffer.data, buffer.length))
+    write(number)
 os._exit(0)
 """
 
 
+class Registered(NamedTuple):
+    """What a TensorFlow has registered at some moment."""
+
+    ops: Ops
+    kernels: Mapping[str, Set[str]]  # op -> devices
+
+
 def add_release(table: OpTable, wheel: Path, python: str) -> OpTable:
     """The table with the ops of a TensorFlow package; contrib's are added to those that are known already."""
+    version, release = _version(wheel)
+    base, contrib = _read(wheel, python)
+    of_contrib = {op for _, after in contrib for op in after.ops} - set(base.ops)
+    libraries, before = {}, base  # type: Dict[str, str], Registered
+    for library, after in contrib:
+        libraries.update((op, library) for op in set(after.kernels) - set(before.kernels))
+        before = after
+    releases = dict(table.releases, **{release: base.ops})
+    ordered = sorted(releases, key=lambda one: [int(part) for part in one.split(".")])
+    packages = dict(table.packages, **{release: version})
+    return table._replace(
+        releases={one: releases[one] for one in ordered},
+        packages={one: packages[one] for one in ordered},
+        contrib=table.contrib | of_contrib,
+        libraries=dict(table.libraries, **{release: libraries}) if libraries else table.libraries,
+    )
+
+
+def add_kernels(table: OpTable, wheel: Path, python: str) -> OpTable:
+    """The table with those ops of a release that have kernels for GPUs only, from a package that is built for GPUs."""
+    _, release = _version(wheel)
+    base, _ = _read(wheel, python)
+    if "GPU" not in base.kernels["Conv2D"]:
+        raise click.ClickException(
+            "{}: it has no kernels for GPUs; expected a package that is built for them".format(wheel)
+        )
+    found = {op for op, devices in base.kernels.items() if "GPU" in devices and not devices & {"CPU", "DEFAULT"}}
+    known = frozenset(found & set(table.releases[release]))
+    return table._replace(for_gpu=dict(table.for_gpu, **{release: known}))
+
+
+def _version(wheel: Path) -> Tuple[str, str]:
     match = re.match(r"[A-Za-z_]+-(([0-9]+\.[0-9]+)\.[0-9]+)-", wheel.name)
     if match is None:
         raise click.ClickException("{}: expected the package of a TensorFlow release, *.whl".format(wheel))
     version, release = match.groups()
+    return version, release
+
+
+def _read(wheel: Path, python: str) -> Tuple[Registered, List[Tuple[str, Registered]]]:
+    """What a package registers, and what it has after each of contrib's libraries, by their paths below contrib/."""
     with tempfile.TemporaryDirectory(prefix="ckpt2saved-") as folder:
         with zipfile.ZipFile(str(wheel)) as archive:
             names = [name for name in archive.namelist() if ".so" in name]
             base = sorted((name for name in names if _order(name) >= 0), key=_order)
             contrib = sorted(
-                filter(_CONTRIB.search, names), key=lambda name: "/lib" not in name
+                filter(_CONTRIB.search, names), key=lambda name: ("/lib" not in name, name)
             )  # what others need first
             for name in base + contrib:
                 archive.extract(name, folder)
-        ops = parse_op_list(_dump(python, folder, base))
-        of_contrib = set(parse_op_list(_dump(python, folder, base, contrib))) - set(ops) if contrib else set()
-    releases = dict(table.releases, **{release: ops})
-    ordered = sorted(releases, key=lambda one: [int(part) for part in one.split(".")])
-    packages = dict(table.packages, **{release: version})
-    return OpTable(
-        {one: releases[one] for one in ordered}, {one: packages[one] for one in ordered}, table.contrib | of_contrib
-    )
+        paths = [[str(Path(folder) / name) for name in group] for group in (base, contrib)]
+        found = dump(python, folder, *paths)
+    return found[0], list(zip([name.partition("/contrib/")[2] for name in contrib], found[1:]))
 
 
 def _order(name: str) -> int:
@@ -86,19 +135,17 @@ def _order(name: str) -> int:
     return found[0] if found else -1
 
 
-def _is_plugin(name: str) -> bool:
-    """Whether it is one of contrib's own, and not a library that several of them need, which comes first."""
-    return "/lib" not in name
-
-
-def _dump(python: str, folder: str, libraries: Sequence[str], plugins: Sequence[str] = ()) -> bytes:
-    target = Path(folder) / "ops"
-    paths = [":".join(str(Path(folder) / name) for name in names) for names in (libraries, plugins)]
-    command = [python, "-c", _DUMP, str(target)] + paths
+def dump(python: str, folder: str, libraries: Sequence[str], plugins: Sequence[str] = ()) -> List[Registered]:
+    """What is registered once the libraries are loaded, and after each of the plugins; `folder` is for files."""
+    command = [python, "-c", _DUMP, folder] + [":".join(paths) for paths in (libraries, plugins)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode != 0:
         raise click.ClickException("the ops can't be read: {}".format(done.stdout.decode("utf-8", "replace")))
-    return target.read_bytes()
+    contents = [
+        [(Path(folder) / "{}.{}".format(name, number)).read_bytes() for name in ("ops", "kernels")]
+        for number in range(len(plugins) + 1)
+    ]
+    return [Registered(parse_op_list(ops), parse_kernel_list(kernels)) for ops, kernels in contents]
 
 
 def _download(python: str, requirement: str, folder: str) -> Path:
@@ -113,14 +160,17 @@ def _download(python: str, requirement: str, folder: str) -> Path:
 @click.argument("versions", nargs=-1)
 @click.option("--python", default=sys.executable, help="Default: this one.")
 @click.option("--package", default="tensorflow-cpu", show_default=True)
-@click.option("--wheel", "wheels", multiple=True, type=click.Path(exists=True), help="Repeat.")
-def main(versions: Sequence[str], python: str, package: str, wheels: Sequence[str]) -> None:
-    table = read_table() if PATH.is_file() else OpTable({}, {}, frozenset())
+@click.option("--wheel", "wheels", multiple=True, type=click.Path(exists=True), help="May be given several times.")
+@click.option("--gpu-wheel", "gpu_wheels", multiple=True, type=click.Path(exists=True), help="As --wheel, for kernels.")
+def main(versions: Sequence[str], python: str, package: str, wheels: Sequence[str], gpu_wheels: Sequence[str]) -> None:
+    table = read_table() if PATH.is_file() else OpTable({}, {}, frozenset(), {}, {})
     for wheel in wheels:
         table = add_release(table, Path(wheel), python)
     for version in versions:
         with tempfile.TemporaryDirectory(prefix="ckpt2saved-") as folder:
             table = add_release(table, _download(python, "{}=={}".format(package, version), folder), python)
+    for wheel in gpu_wheels:
+        table = add_kernels(table, Path(wheel), python)
     write_table(table)
     for release, ops in table.releases.items():
         click.echo("{:<6} {} ops".format(release, len(ops)))

@@ -2,23 +2,42 @@
 
 `make_table.py` writes it from the op registries inside TensorFlow's own packages. TF Serving X.Y is built on TensorFlow
 X.Y and registers the same ops. Beyond those its image has some of TensorFlow Text (from 2.0 on), of Decision Forests
-(from 2.11 on), and up to 1.15 those of tf.contrib (SUPPORTED_TENSORFLOW_OPS in tensorflow_serving/model_servers/BUILD);
-of these the table knows only the names of contrib's. How many inputs an op takes is not in it: since 1.14 that changed
-for collectives, TPU embeddings, internal ops and CustomAggregator, and in 1.15 for a few of tensor lists and datasets.
+(from 2.11 on), and up to 1.15 some of tf.contrib; of these the table knows only the names of contrib's. How many inputs
+an op takes is not in it: since 1.14 that changed for collectives, TPU embeddings, internal ops and CustomAggregator,
+and in 1.15 for a few of tensor lists and datasets.
 """
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 from pathlib import Path
-from typing import Any, FrozenSet, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 
 from ckpt2saved.compatibility.registry import Attribute, Ops
 
 PATH = Path(__file__).resolve().parent / "ops.json.gz"
 
-_FORMAT = 1
+_FORMAT = 2
+
+# What TF Serving 1.14 and 1.15 link of tf.contrib (SUPPORTED_TENSORFLOW_OPS in their tensorflow_serving/model_servers/
+# BUILD): the libraries that are both in contrib_kernels and in contrib_ops_op_lib of TensorFlow's contrib/BUILD. The
+# ops of contrib/framework are there without their kernels, and those of contrib/ignite as well.
+LINKED = (
+    "boosted_trees/",
+    "factorization/",
+    "hadoop/",
+    "input_pipeline/",
+    "kafka/",
+    "kinesis/",
+    "layers/",
+    "nearest_neighbor/",
+    "rnn/",
+    "seq2seq/",
+    "tensor_forest/python/",
+    "text/",
+)
 
 
 class OpTable(NamedTuple):
@@ -27,6 +46,22 @@ class OpTable(NamedTuple):
     releases: Mapping[str, Ops]  # "1.14" -> its ops; the oldest first
     packages: Mapping[str, str]  # "1.14" -> the release whose package was read, 1.14.0
     contrib: FrozenSet[str]
+    libraries: Mapping[str, Mapping[str, str]]  # "1.14" -> op -> the library below contrib/ with its kernels
+    for_gpu: Mapping[str, FrozenSet[str]]  # "2.21" -> the ops with kernels for GPUs and none for the CPU, where known
+
+    def linking(self, op: str) -> Tuple[str, ...]:
+        """The releases of TF Serving whose images have an op of tf.contrib, the oldest first."""
+        return tuple(release for release, ops in self.libraries.items() if op in ops and ops[op].startswith(LINKED))
+
+    def library_of(self, op: str) -> str:
+        """The library below tensorflow/contrib with the kernels of an op; "" where there is none."""
+        found = [ops[op] for ops in self.libraries.values() if op in ops]
+        return found[-1] if found else ""
+
+    def is_for_gpu(self, op: str) -> bool:
+        """Whether TensorFlow has kernels of an op for GPUs only, in every release of which that is known."""
+        known = [op in ops for release, ops in self.for_gpu.items() if op in self.releases[release]]
+        return bool(known) and all(known)
 
     def releases_with(self, op: str) -> Tuple[str, ...]:
         """Those that have an op, the oldest first."""
@@ -50,6 +85,12 @@ def allows(attribute: Attribute, value: Any) -> bool:
     return attribute.allowed is None or value in attribute.allowed
 
 
+@functools.lru_cache(maxsize=1)
+def shipped_table() -> OpTable:
+    """The table that ships with the package, read once."""
+    return read_table()
+
+
 def read_table(path: Path = PATH) -> OpTable:
     """The table that ships with the package."""
     with gzip.open(str(path), "rb") as file:
@@ -67,7 +108,12 @@ def read_table(path: Path = PATH) -> OpTable:
                 attribute = Attribute(defaults[default], values[allowed])
                 for release in releases[first : last + 1]:
                     found[release][op][name] = attribute
-    return OpTable(found, content["tensorflow"], frozenset(content["contrib"]))
+    libraries = {
+        release: {op: library for library, ops in by_library.items() for op in ops}
+        for release, by_library in content["contrib_libraries"].items()
+    }
+    for_gpu = {release: frozenset(ops) for release, ops in content["for_gpu"].items()}
+    return OpTable(found, content["tensorflow"], frozenset(content["contrib"]), libraries, for_gpu)
 
 
 def write_table(table: OpTable, path: Path = PATH) -> None:
@@ -91,6 +137,8 @@ def write_table(table: OpTable, path: Path = PATH) -> None:
         "format": _FORMAT,
         "tensorflow": {release: table.packages[release] for release in releases},
         "contrib": sorted(table.contrib),
+        "contrib_libraries": {release: _by_library(table.libraries[release]) for release in _ordered(table.libraries)},
+        "for_gpu": {release: sorted(table.for_gpu[release]) for release in _ordered(table.for_gpu)},
         "allowed": allowed,
         "defaults": defaults,
         "ops": ops,
@@ -100,6 +148,17 @@ def write_table(table: OpTable, path: Path = PATH) -> None:
         # No name and no time in it, so that the file says by its bytes whether anything changed.
         with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=9, mtime=0) as file:
             file.write(text.encode("utf-8"))
+
+
+def _ordered(releases: Iterable[str]) -> List[str]:
+    return sorted(releases, key=lambda release: [int(part) for part in release.split(".")])
+
+
+def _by_library(libraries: Mapping[str, str]) -> Dict[str, List[str]]:
+    return {
+        library: sorted(op for op in libraries if libraries[op] == library)
+        for library in sorted(set(libraries.values()))
+    }
 
 
 def _runs(column: Sequence[Any]) -> List[Tuple[int, int, Any]]:

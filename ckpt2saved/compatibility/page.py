@@ -127,9 +127,12 @@ def _print_fit(console: Console, fit: SavedModelFit, diagnosis: Diagnosis) -> No
     print_labelled(console, "SavedModel", "{} ({} nodes, {} ops{})".format(demands.directory, demands.nodes, ops, by))
     fitting = releases_text([image.minor for image in fit.fitting])
     print_labelled(console, "fits", "TF Serving " + fitting if fitting else "none", "green" if fitting else "red")
-    if fit.contrib:
-        text = "{}: of tf.contrib, which servers up to 1.15 have, not all of it, and later ones don't"
-        print_labelled(console, "note", text.format(", ".join(fit.contrib)), "yellow")
+    for op, servers in fit.contrib.items():
+        print_labelled(console, "note", "{}: {}".format(op, servers), "yellow")
+    if fit.for_gpu:
+        text = "{}: TensorFlow has kernels of it for GPUs only, so that the server needs a GPU and the image {}"
+        image = (diagnosis.asked or (fit.fitting or known_images())[-1]).tag(gpu=True)
+        print_labelled(console, "note", text.format(", ".join(fit.for_gpu), image), "yellow")
     if diagnosis.asked:
         _print_misfits(console, fit, diagnosis.asked)
     elif any(fit.misfits.values()):

@@ -1,17 +1,19 @@
-"""The ops that a TensorFlow registers, read from the OpList that its libraries give, without importing it."""
+"""The ops and kernels that a TensorFlow registers, as its libraries list them, without importing it."""
 
 from __future__ import annotations
 
 import io
-from typing import BinaryIO, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import BinaryIO, Dict, List, NamedTuple, Optional, Set, Tuple, Union
 
 from ckpt2saved.wire import Span, fields, integers, text
 
-# Fields of the messages OpList, OpDef, AttrDef, AttrValue and AttrValue.ListValue.
+# Fields of the messages OpList, OpDef, AttrDef, AttrValue, AttrValue.ListValue, KernelList and KernelDef.
 _OP = 1
 _OP_NAME, _OP_ATTR = 1, 4
 _ATTR_NAME, _ATTR_DEFAULT, _ATTR_ALLOWED = 1, 3, 7
 _LIST = 1
+_KERNEL = 1
+_KERNEL_OP, _KERNEL_DEVICE = 1, 2
 _STRINGS, _TYPES = 2, 6
 
 
@@ -29,6 +31,18 @@ def parse_op_list(content: bytes) -> Ops:
     """The ops of a serialized OpList, as TF_GetAllOpList gives it; raises Malformed for anything else."""
     file = io.BytesIO(content)
     return dict(_op(file, span) for number, span in fields(file, 0, len(content)) if number == _OP)
+
+
+def parse_kernel_list(content: bytes) -> Dict[str, Set[str]]:
+    """Op -> devices of a serialized KernelList, as TF_GetAllRegisteredKernels gives it; raises Malformed."""
+    file = io.BytesIO(content)
+    devices = {}  # type: Dict[str, Set[str]]
+    for number, span in fields(file, 0, len(content)):
+        if number == _KERNEL:
+            parts = dict(fields(file, *span))
+            op, device = (text(file, parts[one]) if one in parts else "" for one in (_KERNEL_OP, _KERNEL_DEVICE))
+            devices.setdefault(op, set()).add(device)
+    return devices
 
 
 def _op(file: BinaryIO, span: Span) -> Tuple[str, Dict[str, Attribute]]:

@@ -1,0 +1,40 @@
+"""The ops of tf.contrib, which TensorFlow 1.x registers when they are first used, for graphs that name one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Iterable
+
+from google.protobuf.message import DecodeError
+
+from ckpt2saved.compatibility.op_table import shipped_table
+from ckpt2saved.tf1 import SavedModel, contrib_directory, has_cpu_kernel, load_library, op_def
+
+
+def register_ops(ops: Iterable[str]) -> None:
+    """Load the libraries of tf.contrib with those of `ops` that this TensorFlow otherwise lacks; nothing else of it.
+
+    Without an effect on a TensorFlow without tf.contrib, and for ops that are none of its.
+    """
+    directory = contrib_directory()
+    if directory is None:
+        return
+    missing = [op for op in set(ops) if op_def(op) is None or not has_cpu_kernel(op)]
+    libraries = {shipped_table().library_of(op) for op in missing}
+    for library in sorted(libraries - {""}):
+        if (directory / library).is_file():
+            load_library(directory / library)
+
+
+def register_ops_of(version_dir: Path) -> None:
+    """The same for the ops of a SavedModel; without an effect where it can't be read, which its loader will say."""
+    if contrib_directory() is None:
+        return
+    try:
+        saved_model = SavedModel.FromString((version_dir / "saved_model.pb").read_bytes())
+    except (OSError, DecodeError):
+        return
+    graphs = [meta_graph.graph_def for meta_graph in saved_model.meta_graphs]
+    nodes = [node for graph in graphs for node in graph.node]
+    nodes += [node for graph in graphs for function in graph.library.function for node in function.node_def]
+    register_ops(node.op for node in nodes)
