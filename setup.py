@@ -43,6 +43,7 @@ setup(
     name="ckpt2saved",
     version=VERSION.split('"')[1],
     description="Publishes a TensorFlow checkpoint of an OCR network as a SavedModel version that TF Serving hot-loads",
+    license="Apache-2.0",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.7",
@@ -66,6 +67,6 @@ setup(
     install_requires=["click>=8.0,<9", "PyYAML>=5.4,<7", "numpy", "rich>=10,<16"],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["ckpt2saved = ckpt2saved.cli:main"]},
-    classifiers=["Programming Language :: Python :: 3"]
+    classifiers=["License :: OSI Approved :: Apache Software License", "Programming Language :: Python :: 3"]
     + ["Programming Language :: Python :: 3.{}".format(minor) for minor in range(7, 14)],
 )

@@ -9,6 +9,7 @@ from typing import Any, Callable, Collection, Dict, Iterable, List, Mapping, Opt
 import numpy as np
 
 from ckpt2saved.checkpoint_files import CheckpointFiles
+from ckpt2saved.disk import error_in
 from ckpt2saved.errors import CheckpointError, Ckpt2SavedError, UsageError
 from ckpt2saved.savers import Saved
 from ckpt2saved.tf1 import tf
@@ -262,6 +263,9 @@ def restore(session: tf.Session, saver_def: Any, checkpoint: Checkpoint, weights
 
 def unreadable(checkpoint: Checkpoint, weights: Weights, error: Exception) -> Ckpt2SavedError:
     """What to say when tensors can't be read or written: TensorFlow names one at most, this tries to read them all."""
+    disk = error_in(str(error))
+    if disk is not None and not disk.filename.startswith(str(checkpoint.files.prefix)):
+        raise disk from error  # of the files that were being written
     problems = _damaged(checkpoint, sorted(weights.keys.values()))
     if not problems:  # every tensor can be read: a full disk, say, and no fault of the checkpoint's
         return Ckpt2SavedError(

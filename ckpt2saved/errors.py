@@ -32,6 +32,10 @@ class CheckpointError(Ckpt2SavedError):
     """The checkpoint is absent, unreadable, or not of this graph."""
 
 
+class WriteError(Ckpt2SavedError):
+    """A file could not be written: the disk is full, or a quota or a limit is reached."""
+
+
 class VersionError(Ckpt2SavedError):
     """A version could not be published, found or deleted."""
 

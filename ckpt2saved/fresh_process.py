@@ -14,11 +14,13 @@ from typing import List, Sequence
 import numpy as np
 
 from ckpt2saved.contrib import register_ops_of
+from ckpt2saved.disk import writing
 from ckpt2saved.errors import InvalidRequest, NotServable
 from ckpt2saved.questions import Answers, Question
 from ckpt2saved.tf1 import tf
 
 _INVALID_REQUEST = 4  # exit code of the process that was asked
+_NOT_WRITTEN = 100  # and the errno, where it can't write its answers
 _ROOT = str(Path(__file__).resolve().parent.parent)
 
 
@@ -26,11 +28,15 @@ def fresh_rounds(directory: Path, asked: Sequence[Question], rounds: int) -> Lis
     """The answers, `rounds` times, of the SavedModel loaded by Python's loader in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         exchange = Path(folder) / "exchange.pickle"  # between two processes of one user, in a directory of theirs alone
-        exchange.write_bytes(pickle.dumps((asked, rounds), protocol=4))
+        with writing(exchange):
+            exchange.write_bytes(pickle.dumps((asked, rounds), protocol=4))
         command = [sys.executable, "-m", __name__, os.path.abspath(str(directory)), str(exchange)]
         path = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
         environment = dict(os.environ, PYTHONPATH=path)
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode > _NOT_WRITTEN:
+            code = done.returncode - _NOT_WRITTEN
+            raise OSError(code, os.strerror(code), str(exchange))
         if done.returncode != 0:
             output = done.stdout.decode("utf-8", "replace").strip()
             kind = InvalidRequest if done.returncode == _INVALID_REQUEST else NotServable
@@ -45,7 +51,10 @@ def _answer(directory: Path, exchange: Path) -> None:
     with tf.Graph().as_default(), tf.Session() as session:
         meta_graph = tf.saved_model.loader.load(session, [tf.saved_model.SERVING], str(directory))
         answers = [[_run(session, meta_graph, question) for question in asked] for _ in range(rounds)]
-    exchange.write_bytes(pickle.dumps(answers, protocol=4))
+    try:
+        exchange.write_bytes(pickle.dumps(answers, protocol=4))
+    except OSError as error:
+        sys.exit(_NOT_WRITTEN + (error.errno or 0))
 
 
 def _run(session: tf.Session, meta_graph, question: Question) -> Answers:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Mapping, Sequence
 
 from ckpt2saved.bench import DECODERS, Timing
+from ckpt2saved.disk import writing
 from ckpt2saved.errors import Ckpt2SavedError
 
 _COLOURS = {"stock": "#b0b0b0", "fast": "#1f77b4", "greedy": "#ff9f40"}
@@ -39,5 +40,6 @@ def plot_decoders(timings: Sequence[Timing], machine: Mapping[str, str], file: P
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     figure.tight_layout()
-    figure.savefig(str(file), dpi=150)
+    with writing(file):
+        figure.savefig(str(file), dpi=150)
     pyplot.close(figure)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Set, Tuple
 
 from ckpt2saved.checkpoint import Checkpoint, Weights, unreadable
+from ckpt2saved.disk import FULL, writing
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.signature import ServedModel, TensorSpec
 from ckpt2saved.tf1 import SavedModel, tf
@@ -243,15 +244,20 @@ def write_saved_model(directory: Path, serving: ServingGraph, checkpoint: Checkp
     saved_model = SavedModel()
     saved_model.saved_model_schema_version = tf.saved_model.SAVED_MODEL_SCHEMA_VERSION
     saved_model.meta_graphs.add().CopyFrom(meta_graph)
-    (directory / tf.saved_model.SAVED_MODEL_FILENAME_PB).write_bytes(saved_model.SerializeToString(deterministic=True))
+    path = directory / tf.saved_model.SAVED_MODEL_FILENAME_PB
+    with writing(path):
+        path.write_bytes(saved_model.SerializeToString(deterministic=True))
 
 
 def _copy_assets(directory: Path, assets: Iterable[Asset]) -> None:
     directory.mkdir()
     for asset in assets:
         try:
-            shutil.copyfile(str(asset.file), str(directory / asset.name))
+            with writing(directory / asset.name):
+                shutil.copyfile(str(asset.file), str(directory / asset.name))
         except OSError as error:
+            if error.errno in FULL:
+                raise
             raise NotServable(
                 "{}: the graph reads this file, and it can't be copied into the SavedModel: {}".format(
                     asset.file, error.strerror

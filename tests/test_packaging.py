@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -25,7 +27,7 @@ def sources(tmp_path_factory):
     copy = tmp_path_factory.mktemp("sources")
     for name in ("ckpt2saved", "signatures"):
         shutil.copytree(str(ROOT / name), str(copy / name), ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.py", "pyproject.toml", "README.md"):
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
         shutil.copy(str(ROOT / name), str(copy / name))
     return copy
 
@@ -82,6 +84,29 @@ def test_from_an_editable_install(tmp_path, sources):
     place, models = found(python, tmp_path)
     assert place == sources / "ckpt2saved" / "__init__.py"
     assert models == "['crnn', 'ctpn']"
+
+
+def test_the_license_goes_along(wheel, sources, tmp_path):
+    """Its text in the wheel and in the source distribution, its name in the metadata."""
+    text = (ROOT / "LICENSE").read_bytes()
+    assert b"Apache License" in text and b"Version 2.0, January 2004" in text and len(text) > 11000
+    with zipfile.ZipFile(str(wheel)) as archive:
+        (name,) = [name for name in archive.namelist() if ".dist-info/" in name and name.endswith("LICENSE")]
+        assert archive.read(name) == text
+        metadata = archive.read([name for name in archive.namelist() if name.endswith("METADATA")][0]).decode()
+    assert re.search("(?m)^License(-Expression)?: Apache-2.0$", metadata)
+    assert "Classifier: License :: OSI Approved :: Apache Software License" in metadata
+    copy = tmp_path / "sources"  # building leaves its files in it
+    shutil.copytree(str(sources), str(copy))
+    command = [sys.executable, "-W", "ignore", "setup.py", "--quiet", "sdist", "--dist-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=str(copy), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout
+    (built,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(str(built)) as archive:
+        (member,) = [
+            member for member in archive.getmembers() if member.name.count("/") == 1 and "LICENSE" in member.name
+        ]
+        assert archive.extractfile(member).read() == text
 
 
 def test_the_wheel_holds_the_packages_and_nothing_else(wheel):

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, Optional
 
 import click
 
+from ckpt2saved.disk import not_written
 from ckpt2saved.errors import Ckpt2SavedError
 
 SETTINGS = {
@@ -26,9 +27,18 @@ class Command(click.Command):
         try:
             return super().invoke(context)
         except Ckpt2SavedError as error:
-            failure = click.ClickException(str(error))
-            failure.exit_code = error.exit_code
-            raise failure from error
+            raise _shown(error) from error
+        except OSError as error:
+            failure = not_written(error)
+            if failure is None:
+                raise
+            raise _shown(failure) from error
+
+
+def _shown(error: Ckpt2SavedError) -> click.ClickException:
+    failure = click.ClickException(str(error))
+    failure.exit_code = error.exit_code
+    return failure
 
 
 def command(name: str) -> Any:

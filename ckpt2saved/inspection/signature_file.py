@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import List, Mapping
 
-from ckpt2saved.errors import Ckpt2SavedError, UsageError
+from ckpt2saved.disk import advice
+from ckpt2saved.errors import Ckpt2SavedError, UsageError, WriteError
 from ckpt2saved.inspection.proposal import Proposal, Spec, value_text
 from ckpt2saved.inspection.report import GraphReport, Inspection
+from ckpt2saved.serving.files import replace_file
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _WORDS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")  # what YAML takes for something else
@@ -19,13 +22,12 @@ _SIZES = {"batch": 2, "height": 64, "width": 96}
 def write_signature(inspection: Inspection, path: Path, force: bool) -> None:
     """Write the file; raises Ckpt2SavedError where there is nothing that could be served."""
     text = signature_text(inspection)
+    if not force and os.path.lexists(str(path)):
+        raise UsageError("--write-signature: {} is there already".format(path))
     try:
-        with open(str(path), "w" if force else "x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise UsageError("--write-signature: {} is there already".format(path)) from error
+        replace_file(path, text.encode("utf-8"))
     except OSError as error:
-        raise Ckpt2SavedError("--write-signature: {}: {}".format(path, error.strerror)) from error
+        raise WriteError("--write-signature: {}: {}; {}".format(path, error.strerror, advice(error))) from error
 
 
 def signature_text(inspection: Inspection) -> str:

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Iterator, Mapping, Optional
 
+from ckpt2saved.disk import writing
 from ckpt2saved.errors import ServingError
 from ckpt2saved.versions.base import explained
 
@@ -32,13 +33,14 @@ def write_files(directory: Path, files: Mapping[str, str]) -> None:
             directory.mkdir(parents=True)
             directory.chmod(_DIRECTORY_MODE)
         for name, text in files.items():
-            _replace(directory / name, text.encode("utf-8"))
+            replace_file(directory / name, text.encode("utf-8"))
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file as a whole, in place of one that is there; raises OSError, which names it, and leaves that alone."""
     handle, temporary = tempfile.mkstemp(prefix=".{}-".format(path.name), dir=os.fspath(path.parent))
     try:
-        with os.fdopen(handle, "wb") as file:
+        with writing(path), os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import stat
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, Optional, Tuple, Union
 
+from ckpt2saved.disk import advice
 from ckpt2saved.errors import VersionError
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -137,14 +137,8 @@ def os_errors_explained(where: PathLike, doing: str) -> Iterator[None]:
 
 def explained(error: OSError, where: PathLike, doing: str) -> VersionError:
     """The VersionError that says what the file system refused, and what to do about it."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        advice = "free some space there and run again"
-    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        advice = "run as a user who has the right to, or have the directory opened for this one"
-    else:
-        advice = "put that right and run again"
     at = " ({})".format(error.filename) if error.filename else ""
-    return VersionError("{}: could not {}: {}{}; {}".format(where, doing, error.strerror or error, at, advice))
+    return VersionError("{}: could not {}: {}{}; {}".format(where, doing, error.strerror or error, at, advice(error)))
 
 
 def _is_other_than_directory(path: PathLike) -> bool:
@@ -194,6 +188,12 @@ def _check_writable(base: PathLike) -> None:
         existing = existing.parent
     if _is_other_than_directory(existing):
         raise VersionError("{}: can't be created, as {} is not a directory".format(base, existing))
+    if os.path.isdir(existing) and os.statvfs(os.fspath(existing)).f_flag & os.ST_RDONLY:
+        raise VersionError(
+            "{}: the file system of {} is mounted read-only; publish elsewhere, or have it mounted for writing".format(
+                base, existing
+            )
+        )
     if not may_access(existing, os.R_OK | os.W_OK | os.X_OK):
         if not os.path.lexists(os.fspath(existing)):
             return _check_writable(base)  # its exporter has failed, and removed it again

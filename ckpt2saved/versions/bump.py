@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Tuple, Union
 
+from ckpt2saved.disk import writing
 from ckpt2saved.errors import VersionError
 from ckpt2saved.versions.base import (
     PathLike,
@@ -135,7 +136,8 @@ def _copy_file(source: Path, target: Path, *, link: bool) -> None:
             os.link(os.fspath(source), os.fspath(target))
             return
     before = os.stat(os.fspath(source))
-    shutil.copyfile(os.fspath(source), os.fspath(target))
+    with writing(target):
+        shutil.copyfile(os.fspath(source), os.fspath(target))
     after = os.stat(os.fspath(source))
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise VersionError("{}: changed while it was copied; wait until it is written, then run again".format(source))

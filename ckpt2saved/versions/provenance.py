@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional
 
+from ckpt2saved.disk import writing
 from ckpt2saved.versions.base import PathLike
 
 PROVENANCE = Path("assets.extra") / "ckpt2saved.json"
@@ -29,5 +30,6 @@ def write_provenance(version_dir: PathLike, content: Mapping[str, Any]) -> Path:
         path.unlink()
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     # A path that is no UTF-8 holds lone surrogates, and their \udcff is JSON as well.
-    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    with writing(path):
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
     return path

@@ -13,6 +13,7 @@ import uuid
 from pathlib import Path
 from typing import Iterator, List, Optional
 
+from ckpt2saved.disk import writing
 from ckpt2saved.errors import VersionError
 from ckpt2saved.versions.base import PathLike, check_base, explained, next_version, os_errors_explained
 from ckpt2saved.versions.health import content_problems
@@ -233,7 +234,8 @@ def _set_mode(path: Path, mode: int) -> None:
 def _sync(path: Path) -> None:
     descriptor = os.open(os.fspath(path), os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with writing(path):
+            os.fsync(descriptor)
     except OSError as error:
         # Some network file systems can't for a directory; they write directories at once.
         if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import List, Sequence
 
+from ckpt2saved.disk import error_in
 from ckpt2saved.errors import NotServable
 from ckpt2saved.questions import Question
 from ckpt2saved.serving.warmup_file import WARMUP_FILE, WarmupRequest, as_prediction_log, read_warmup_requests
@@ -15,9 +16,15 @@ def write_warmup(directory: Path, requests: Sequence[WarmupRequest], model: str)
     """Write the requests into the version in `directory`; the same requests give the same bytes."""
     path = directory / WARMUP_FILE
     path.parent.mkdir(exist_ok=True)
-    with tf.python_io.TFRecordWriter(str(path)) as writer:
-        for request in requests:
-            writer.write(as_prediction_log(request, model))
+    try:
+        with tf.python_io.TFRecordWriter(str(path)) as writer:
+            for request in requests:
+                writer.write(as_prediction_log(request, model))
+    except tf.errors.OpError as error:
+        disk = error_in(error.message)
+        if disk is None:
+            raise
+        raise disk from error
 
 
 def staged_requests(directory: Path) -> List[Question]:
