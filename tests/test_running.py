@@ -146,10 +146,18 @@ def test_a_failed_load_is_final_in_the_servers_own_words(rest):
         == said[-1]
         == (
             "m 2 failed to load, for good: NOT_FOUND: Could not find meta graph def matching supplied tags: { serve } (the "
-            "SavedModel has no meta graph whose only tag is serve); publish a higher number (ckpt2saved export, or "
-            "bump-version to roll back), as a server never tries one again"
+            "SavedModel has no meta graph whose only tag is serve, or its saved_model.pb is empty); publish a higher number (ckpt2saved export, or "
+            "bump-version to roll back), as a server that has an older version loaded does not try this one again"
         )
     )
+
+
+def test_what_to_do_about_a_cut_short_copy_is_said_once(rest):
+    """It is part of what the server's message means."""
+    rest.script[2] = ["LOADING", ("END", "OUT_OF_RANGE", "Read less bytes than requested")]
+    problem = waited(rest)[0].problem
+    assert "a file of the version is missing, cut short or damaged" in problem
+    assert problem.count("publish a higher number") == 1
 
 
 @pytest.mark.parametrize("state", ["END", "UNLOADING"])
@@ -495,6 +503,13 @@ def test_grpc_without_a_server_is_waited_for(tmp_path):
         ("Attempting to use uninitialized value w", "before its variables were there"),
         ("Error while reading resource variable w from Container: localhost", "before its variables were there"),
         ("Could not find variable w. This could mean that", "before its variables were there"),
+        ("Read less bytes than requested", "cut short"),
+        ("Data loss: file is too short to be an sstable", "cut short"),
+        ("not an sstable (bad magic number)", "cut short"),
+        ("Checksum does not match: stored 1 vs. calculated on the restored bytes 2", "cut short or damaged"),
+        ("/models/m/2/variables/variables.data-00000-of-00001; No such file or directory", "missing, cut short"),
+        ("Can't parse /models/m/2/saved_model.pb as binary proto", "cut short"),
+        ("Could not find meta graph def matching supplied tags: { serve }", "saved_model.pb is empty"),
         ('Serving signature name: "x" not found in signature def', "other files under this number"),
         ('Serving signature key "x" not found.', "other files under this number"),
         ("input size does not match signature: 1!=2 len({a})", "other files under this number"),

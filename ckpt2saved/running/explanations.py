@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 PUBLISH_HIGHER = (
-    "publish a higher number (ckpt2saved export, or bump-version to roll back), as a server never tries one again"
+    "publish a higher number (ckpt2saved export, or bump-version to roll back), as a server that has an older version "
+    "loaded does not try this one again"
 )
 
 _EXPLANATIONS = (
@@ -18,6 +19,14 @@ _EXPLANATIONS = (
         r"[Uu]ninitialized value|Error while reading resource variable|Could not find variable|"
         r"was uninitialized|not initialized",
         "the server loaded the version before its variables were there: it was copied into place, not renamed; "
+        + PUBLISH_HIGHER,
+    ),
+    (
+        r"Read less bytes than requested|too short to be an sstable|not an sstable|[Cc]hecksum does not match|"
+        r"variables\.(index|data)[^ ;]*; No such file or directory|Failed to find any matching files for .*variables|"
+        r"[Cc]an't parse .*saved_model\.pb|Failed to parse .*saved_model\.pb|truncated (record|block)",
+        "a file of the version is missing, cut short or damaged where the server reads it: it was copied into place, "
+        "and the copy was still going on, or broke off; copy under a name that is no number, rename it at the end, and "
         + PUBLISH_HIGHER,
     ),
     (
@@ -41,7 +50,7 @@ _EXPLANATIONS = (
     ),
     (
         r"meta graph def matching supplied tags",
-        "the SavedModel has no meta graph whose only tag is serve",
+        "the SavedModel has no meta graph whose only tag is serve, or its saved_model.pb is empty",
     ),
     (
         r"Cannot assign a device",

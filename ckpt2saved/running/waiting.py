@@ -143,12 +143,9 @@ class _Wait:
             )
             return status.state, text.format(name, status.state), ""
         if status.has_failed:
-            text = "{} failed to load, for good: {}: {}; {}"
-            return (
-                END,
-                text.format(name, status.error_code, explained(status.error_message), PUBLISH_HIGHER),
-                FAILED,
-            )
+            why = explained(status.error_message)
+            text = "{} failed to load, for good: {}: {}".format(name, status.error_code, why)
+            return END, text if PUBLISH_HIGHER in why else "{}; {}".format(text, PUBLISH_HIGHER), FAILED
         if status.state in (UNLOADING, END):
             newer = [other for other in self.others() if other.version > self.version]
             by = "version {}, which is {}".format(newer[0].version, newer[0].state) if newer else "no newer version"
