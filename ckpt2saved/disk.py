@@ -24,6 +24,7 @@ _NO_RIGHTS = "run as a user who has the right to, or have the directory opened f
 # "FILE; No space left on device" is how TensorFlow says it, on a line of its own in a longer text.
 _REASONS = {os.strerror(code): code for code in FULL + (errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)}
 _BY_TENSORFLOW = re.compile(r"(?m)^(?P<file>.*); (?P<reason>{})".format("|".join(map(re.escape, _REASONS))))
+_NO_TEMPORARY = "No usable temporary directory"
 _UNFINISHED = re.compile(r"\.tempstate[0-9]+\Z")  # the end of a file's name while SaveV2 writes it
 
 
@@ -59,6 +60,9 @@ def advice(error: OSError) -> str:
 
 def not_written(error: OSError) -> Optional[WriteError]:
     """The failure to write a file, in words; None for an error of another kind, or of no file."""
+    if _NO_TEMPORARY in str(error):  # from Python's tempfile, which TensorFlow asks as soon as it is imported
+        text = "{}: none of them can be written; free some space there, or name another one in the variable TMPDIR"
+        return WriteError(text.format(error.strerror))
     if error.errno not in FULL or error.filename is None:
         return None
     name = error.filename if error.filename2 is None else error.filename2

@@ -33,13 +33,6 @@ except ModuleNotFoundError as error:
         "this command needs TensorFlow, and there is none in this Python: "
         "pip install 'ckpt2saved[cpu]' installs one that fits (or install the TensorFlow of your training)"
     ) from None
-except FileNotFoundError as error:
-    if "temporary directory" not in str(error):
-        raise
-    raise TensorFlowError(
-        "TensorFlow needs a directory for temporary files, and none can be written ({}): free some space, or name "
-        "another one in the environment variable TMPDIR".format(error.strerror)
-    ) from error
 except TypeError as error:
     if "Descriptors cannot" not in str(error):
         raise

@@ -224,6 +224,9 @@ def test_no_directory_for_temporary_files():
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
     )
     assert done.returncode == 1 and b"Traceback" not in done.stderr, done.stderr
+    error = FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/var/tmp']")
+    assert "['/tmp', '/var/tmp']: none of them can be written; free some space" in str(not_written(error))
+    assert not_written(FileNotFoundError(errno.ENOENT, "No such file or directory", "/a")) is None
 
 
 @pytest.mark.parametrize(
