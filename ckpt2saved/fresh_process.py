@@ -14,11 +14,11 @@ from typing import List, Sequence
 import numpy as np
 
 from ckpt2saved.errors import InvalidRequest, NotServable
+from ckpt2saved.programs import python_command
 from ckpt2saved.questions import Answers, Question
 from ckpt2saved.tf1 import tf
 
 _INVALID_REQUEST = 4  # exit code of the process that was asked
-_ROOT = str(Path(__file__).resolve().parent.parent)
 
 
 def fresh_rounds(directory: Path, asked: Sequence[Question], rounds: int) -> List[List[Answers]]:
@@ -26,10 +26,8 @@ def fresh_rounds(directory: Path, asked: Sequence[Question], rounds: int) -> Lis
     with tempfile.TemporaryDirectory() as folder:
         exchange = Path(folder) / "exchange.pickle"  # between two processes of one user, in a directory of theirs alone
         exchange.write_bytes(pickle.dumps((asked, rounds), protocol=4))
-        command = [sys.executable, "-m", __name__, os.path.abspath(str(directory)), str(exchange)]
-        path = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
-        environment = dict(os.environ, PYTHONPATH=path)
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        command = python_command("ckpt2saved.fresh_process", os.path.abspath(str(directory)), str(exchange))
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode != 0:
             output = done.stdout.decode("utf-8", "replace").strip()
             kind = InvalidRequest if done.returncode == _INVALID_REQUEST else NotServable
@@ -55,5 +53,6 @@ def _run(session: tf.Session, meta_graph, question: Question) -> Answers:
         sys.exit(_INVALID_REQUEST if isinstance(error, tf.errors.InvalidArgumentError) else 1)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """What the new process does: sys.argv holds the SavedModel's directory and the file of the questions."""
     _answer(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -13,7 +13,7 @@ from ckpt2saved.checkpoint import AVERAGE, Checkpoint, Weights, choose_weights, 
 from ckpt2saved.cutting import Cut, FixedBatch, completed, cut, import_cut, surroundings, with_batch
 from ckpt2saved.errors import NotServable, UsageError
 from ckpt2saved.graphs import build_graph
-from ckpt2saved.graphs.function import load_function
+from ckpt2saved.graphs.function import users_function
 from ckpt2saved.graphs.objects import draw_object
 from ckpt2saved.inference import Edit, Inference, to_inference, with_values
 from ckpt2saved.inference.batch_dependence import find_batch_dependence
@@ -171,8 +171,8 @@ def _from_object(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
         )
     if plan.model.surgery.renames:
         raise UsageError("--map: the variables of an object-based checkpoint are found by their objects, not by names")
-    function = load_function(builder, plan.python_path)
-    graph_def, names = draw_object(function, plan.model, prefix, checkpoint.variables(), plan.model.options)
+    with users_function(builder, plan.python_path) as function:
+        graph_def, names = draw_object(function, plan.model, prefix, checkpoint.variables(), plan.model.options)
     graph = _imported(graph_def)
     tensors = {key: graph.get_tensor_by_name(name) for key, name in names.items()}
     return _with_decoder(plan.model, graph, tensors)

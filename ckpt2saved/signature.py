@@ -25,6 +25,9 @@ DTYPES = (
     "int8 int16 int32 int64 string uint8 uint16 uint32 uint64"
 ).split()
 
+# A function as a graph's builder, package.module:function.
+FUNCTION = re.compile(r"[^\W0-9]\w*(\.[^\W0-9]\w*)*:[^\W0-9]\w*(\.[^\W0-9]\w*)*\Z")
+
 _SURGERY = ("set", "map", "keep_training_ops", "weights", "decode")  # what is done to a graph
 
 _RESERVED = "__saved_model_"  # of the signatures that say how to initialise a SavedModel
@@ -264,6 +267,9 @@ class _Reader:
     def graph(self, node: yaml.Node) -> Tuple[str, Dict[str, Scalar], Surgery]:
         parts = self.mapping(node, "graph", optional=("builder", "options") + _SURGERY)
         builder = self.text(parts["builder"], "graph.builder") if "builder" in parts else META
+        if ":" in builder and not FUNCTION.match(builder):
+            expected = "meta, a built-in network, or package.module:function is expected; found "
+            self.problem(parts["builder"], "graph.builder", expected + _found(parts["builder"]))
         options = self.mapping(parts["options"], "graph.options") if "options" in parts else {}
         if "set" in parts and builder != META:
             self.problem(parts["set"], "graph.set", "only a graph with 'builder: {}' takes it".format(META))

@@ -431,7 +431,7 @@ def test_strings_are_requests_too(exported, tmp_path):
     """Bytes as they are; a request that fails is told in the same way."""
     (tmp_path / "reader_of_bytes.py").write_text(READER)
     checkpoint = write_checkpoint(tmp_path / "m.ckpt", filled({"w": (1,)}))
-    options = ["--python-path", tmp_path]
+    options = ["--python-path", tmp_path, "--allow-code"]
     keywords = {"checkpoint": checkpoint, "model": own(tmp_path, TEXT)}
     result, path = exported(*options, **keywords)
     assert result.exit_code == 0, result.output

@@ -141,6 +141,7 @@ class _RenameType(click.ParamType):
     help="The training's graph beside the checkpoint or in a file, a built-in network, or your own function.",
 )
 @option("--python-path", type=PathType(), multiple=True, help="Where MODULE of --graph is looked for first. Repeat.")
+@option("--allow-code", is_flag=True, help="Run the function that the file of --model names as its graph's builder.")
 @option("--input", "inputs", type=_TensorType(), multiple=True, help="What a request feeds, without --model. Repeat.")
 @option("--output", "outputs", type=_TensorType(), multiple=True, help="What it is answered. Repeat.")
 @option(

@@ -11,6 +11,7 @@ tensorflow-cpu of their own, `--package tensorflow`. All of them, one after the 
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -95,7 +96,7 @@ def _dump(python: str, folder: str, libraries: Sequence[str], plugins: Sequence[
     target = Path(folder) / "ops"
     paths = [":".join(str(Path(folder) / name) for name in names) for names in (libraries, plugins)]
     command = [python, "-c", _DUMP, str(target)] + paths
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode != 0:
         raise click.ClickException("the ops can't be read: {}".format(done.stdout.decode("utf-8", "replace")))
     return target.read_bytes()
@@ -103,7 +104,7 @@ def _dump(python: str, folder: str, libraries: Sequence[str], plugins: Sequence[
 
 def _download(python: str, requirement: str, folder: str) -> Path:
     command = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, requirement]
-    if subprocess.run(command).returncode != 0:
+    if subprocess.run(command, cwd=folder).returncode != 0:  # not where a file could be taken for a module of pip's
         raise click.ClickException("{}: not to be had for {}; pass another --python".format(requirement, python))
     (wheel,) = Path(folder).glob("*.whl")
     return wheel
@@ -115,6 +116,7 @@ def _download(python: str, requirement: str, folder: str) -> Path:
 @click.option("--package", default="tensorflow-cpu", show_default=True)
 @click.option("--wheel", "wheels", multiple=True, type=click.Path(exists=True), help="Repeat.")
 def main(versions: Sequence[str], python: str, package: str, wheels: Sequence[str]) -> None:
+    python = os.path.abspath(python) if os.sep in python else python
     table = read_table() if PATH.is_file() else OpTable({}, {}, frozenset())
     for wheel in wheels:
         table = add_release(table, Path(wheel), python)
