@@ -185,6 +185,7 @@ def export(export_dir, gpu, wait_for, timeout, model_name, report, as_json, quie
 
             exported = export_checkpoint(planned, until_interrupted(say))
         record.outcome = ("would publish `{}`" if exported.dry_run else "published `{}`").format(exported.path)
+        record.is_done = not exported.dry_run
         content = {"path": str(exported.path), "dry_run": exported.dry_run, **exported.provenance}
         if server is None:
             print_result(content, exported.path, as_json)
