@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from dataclasses import dataclass, field, replace
 from typing import Any, FrozenSet, List, Mapping, Optional, Sequence, Tuple
@@ -21,6 +20,7 @@ from ckpt2saved.lookups import add_filling, fillers
 from ckpt2saved.metagraph import MetaGraph, devices_of, nodes_of, pinned_text, read_meta_graph
 from ckpt2saved.optimizers import trained_variables
 from ckpt2saved.plan import Plan
+from ckpt2saved.renaming import Renaming
 from ckpt2saved.roles import OBJECT_GRAPH, has_slots, with_roles, without_slots
 from ckpt2saved.savedmodel import Asset, ServingGraph, bind_signatures, cut_down, pruned
 from ckpt2saved.savers import Saved, saved_as
@@ -76,7 +76,7 @@ def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
     variables = graph_variables(drawn.graph)
     surgery = plan.model.surgery
     kind = plan.weights if plan.weights != "auto" else surgery.weights or "auto"
-    rename = functools.partial(_renamed, surgery.renames)
+    rename = Renaming(surgery.renames)
     frozen = {v.name for v in variables} - drawn.trained if drawn.trained else ()
     weights = choose_weights(checkpoint, variables, kind, rename, from_meta, drawn.saved, frozen)
     signature_defs = bind_signatures(drawn.model, drawn.tensors, drawn.graph)
@@ -145,12 +145,6 @@ def _untrained(checkpoint: Checkpoint, weights: Weights, drawn: _Drawn) -> Tuple
             more,
         ),
     )
-
-
-def _renamed(renames: Sequence[Tuple[str, str]], name: str) -> str:
-    for pattern, replacement in renames:
-        name = re.sub(pattern, replacement, name)
-    return name
 
 
 def _from_builder(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
