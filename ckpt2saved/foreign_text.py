@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 MOST_CHARACTERS = 2000  # of one text; the longest messages of TensorFlow that say something are shorter
 _TAIL = 500  # of them from the end, where TensorFlow often says the reason
@@ -27,6 +28,11 @@ def harmless(text: str) -> str:
     """
     shown = "".join(c if c == "\n" or c.isprintable() else " " if c.isspace() else "?" for c in text)
     return _ANYWHERE.sub("# #", _GITHUB.sub(": :", shown))
+
+
+def is_plain(text: str) -> bool:
+    """Whether it has no control characters, line breaks among them, and no bytes that are no UTF-8."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
 
 
 def _shortened(text: str, most: int) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 import yaml
 
 from ckpt2saved.errors import SignatureError, UsageError
+from ckpt2saved.foreign_text import is_plain
 from ckpt2saved.renaming import check_rule
 
 _HERE = Path(__file__).resolve().parent
@@ -589,7 +590,7 @@ class _Reader:
 
     def text(self, node: yaml.Node, where: str) -> str:
         if isinstance(node, yaml.ScalarNode) and node.value and node.tag not in _NO_NAMES:
-            if len(node.value) <= _LONGEST_NAME and node.value.isprintable():
+            if len(node.value) <= _LONGEST_NAME and is_plain(node.value):
                 return str(node.value)
             expected = "a name of at most {} characters, none of them a control character, is expected; found {!a}"
             self.problem(node, where, expected.format(_LONGEST_NAME, node.value[:40]))

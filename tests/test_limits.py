@@ -269,6 +269,23 @@ def test_pictures_that_are_read(tmp_path):
         read_picture(Path("/dev/zero"))
 
 
+@pytest.mark.parametrize("part", ["model", "output", "mount"])
+def test_a_line_break_in_a_path_that_a_server_would_see(run, tmp_path, part):
+    """No line of a command, nor of a file, could hold it."""
+    from test_cli import version_of
+
+    odd = tmp_path / "a\nb"
+    version_of((odd if part == "model" else tmp_path) / "m", 1)
+    arguments = [
+        (odd if part == "model" else tmp_path) / "m",
+        "--output-dir",
+        odd if part == "output" else tmp_path / "o",
+    ]
+    result = run("serving-config", *arguments, *(["--mount", str(odd) + "=/models"] if part == "mount" else []))
+    assert result.exit_code == 2 and "a path with a line break" in result.output.replace("\n", " "), result.output
+    assert not (tmp_path / "o").exists() and (part == "model" or not odd.exists())
+
+
 @pytest.fixture(scope="module")
 def meta(tmp_path_factory):
     """The bytes of a training's .meta with a branch, a loop and a function's library."""
