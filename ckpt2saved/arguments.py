@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import UsageError
-from ckpt2saved.signature import FULL, META, Decode, ServedModel, Signature, Surgery, TensorSpec
+from ckpt2saved.signature import FULL, LARGEST_SIZE, META, Decode, ServedModel, Signature, Surgery, TensorSpec
 
 _TENSOR = re.compile(
     r"(?:(?P<key>[^=:\[\]^]+)=)?(?P<node>[^=:\[\]^]+)(?::(?P<output>[0-9]+))?(?:\[(?P<shape>[^\]]*)\])?\Z"
@@ -41,7 +41,7 @@ def _shape(key: str, text: str) -> Tuple[Any, ...]:
 def _size(key: str, axis: int, size: str) -> Any:
     if size in ("?", "-1", "None"):
         return "batch" if axis == 0 else "{}_{}".format(key, axis)
-    if re.match(r"[0-9]+\Z", size):
+    if re.match(r"[0-9]{1,19}\Z", size) and int(size) <= LARGEST_SIZE:
         return int(size)
     if re.match(r"[A-Za-z_]\w*\Z", size):
         return size

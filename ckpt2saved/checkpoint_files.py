@@ -15,6 +15,7 @@ STATE_FILE = "checkpoint"
 _SHARD = re.compile(r"(?P<prefix>.+)\.data-(?P<number>[0-9]{5})-of-(?P<count>(?!00000)[0-9]{5})\Z")
 _RECORDED = re.compile(rb"""^\s*model_checkpoint_path\s*:\s*(["'])((?:\\.|(?!\1)[^\\\n])*)\1""", re.MULTILINE)
 _ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|.)")
+_MOST_OF_STATE = 16 << 20  # bytes; the latest checkpoint stands in the first line
 # The last eight bytes of a table file (little endian), which both a V2 index and a V1 checkpoint are.
 _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
 _TABLE_FOOTER = 48  # bytes
@@ -90,7 +91,8 @@ def _prefix_in_directory(directory: Path) -> Path:
 
 def _recorded_prefix(state: Path) -> Path:
     """The latest checkpoint by a CheckpointState file (text protobuf)."""
-    match = _RECORDED.search(state.read_bytes())
+    with state.open("rb") as file:
+        match = _RECORDED.search(file.read(_MOST_OF_STATE))
     recorded = _unescaped(match.group(2)) if match else ""
     if not recorded or "\0" in recorded:
         raise _no_use("{}: no line 'model_checkpoint_path: \"…\"' in this state file".format(state), state.parent)

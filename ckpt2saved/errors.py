@@ -18,6 +18,10 @@ class Ckpt2SavedError(Exception):
         super().__init__("\n  - ".join((message,) + self.problems))
 
 
+class OutputError(Ckpt2SavedError):
+    """What a command has to say can't be written: stdout is closed or full, or the file of --report is."""
+
+
 class UsageError(Ckpt2SavedError):
     """The command line asks for something that does not exist or contradicts itself."""
 

@@ -26,6 +26,7 @@ from ckpt2saved.lint import check_servable
 from ckpt2saved.parity import Report, answer_all, compare_files, reference_answers
 from ckpt2saved.plan import Plan
 from ckpt2saved.preparation import Network, prepare_network
+from ckpt2saved.programs import find_program
 from ckpt2saved.questions import Answers, Question, questions
 from ckpt2saved.savedmodel import ServingGraph, write_saved_model
 from ckpt2saved.servability import check_content
@@ -282,13 +283,18 @@ def digest(files: CheckpointFiles) -> Dict[str, str]:
 
 def _git_commit() -> Optional[str]:
     """The commit of the working directory: what the training code was, where the export is a step of its CI."""
+    git = find_program("git")
+    if git is None:
+        return None
+    # A repository of somebody else's may name a program to run for this.
+    command = [git, "--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "rev-parse", "HEAD"]
     try:
         done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.decode().strip() or None if done.returncode == 0 else None
+    return done.stdout.decode("ascii", "replace").strip() or None if done.returncode == 0 else None
 
 
 def _described(checkpoint: Checkpoint) -> str:

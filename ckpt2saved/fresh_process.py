@@ -16,12 +16,12 @@ import numpy as np
 from ckpt2saved.contrib import register_ops_of
 from ckpt2saved.disk import writing
 from ckpt2saved.errors import InvalidRequest, NotServable
+from ckpt2saved.programs import python_command
 from ckpt2saved.questions import Answers, Question
 from ckpt2saved.tf1 import tf
 
 _INVALID_REQUEST = 4  # exit code of the process that was asked
 _NOT_WRITTEN = 100  # and the errno, where it can't write its answers
-_ROOT = str(Path(__file__).resolve().parent.parent)
 
 
 def fresh_rounds(directory: Path, asked: Sequence[Question], rounds: int) -> List[List[Answers]]:
@@ -30,10 +30,8 @@ def fresh_rounds(directory: Path, asked: Sequence[Question], rounds: int) -> Lis
         exchange = Path(folder) / "exchange.pickle"  # between two processes of one user, in a directory of theirs alone
         with writing(exchange):
             exchange.write_bytes(pickle.dumps((asked, rounds), protocol=4))
-        command = [sys.executable, "-m", __name__, os.path.abspath(str(directory)), str(exchange)]
-        path = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
-        environment = dict(os.environ, PYTHONPATH=path)
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        command = python_command("ckpt2saved.fresh_process", os.path.abspath(str(directory)), str(exchange))
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode > _NOT_WRITTEN:
             code = done.returncode - _NOT_WRITTEN
             raise OSError(code, os.strerror(code), str(exchange))
@@ -66,5 +64,6 @@ def _run(session: tf.Session, meta_graph, question: Question) -> Answers:
         sys.exit(_INVALID_REQUEST if isinstance(error, tf.errors.InvalidArgumentError) else 1)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """What the new process does: sys.argv holds the SavedModel's directory and the file of the questions."""
     _answer(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -6,8 +6,9 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Mapping
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Mapping, Sequence, Set, Tuple
 
+import numpy as np
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
@@ -16,6 +17,11 @@ from ckpt2saved.errors import CheckpointError
 from ckpt2saved.tf1 import op_def, tf
 
 # What a graph says about where and with what it ran; it ties nodes to devices and to nodes that may be cut away.
+_TEXTS = ("data_format", "frame_name", "shared_name", "container", "padding")  # attributes; others may be any bytes
+_SHOWN = 20  # of what is damaged
+_MOST_OF_FILE = 2**31 - 1  # bytes of a protobuf message
+_MOST_BYTES = 4 << 30  # of a constant, which may be a single value that stands for all
+_NODE = re.compile(r"[A-Za-z0-9._][A-Za-z0-9_.\\/>-]*\Z")
 _TIES = ("_class", "_output_shapes")
 
 
@@ -81,9 +87,14 @@ def nodes_of(graph_def: Any) -> Iterator[Any]:
 
 def _parsed(path: Path) -> Any:
     try:
-        content = path.read_bytes()
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise CheckpointError("{}: this is no file but a device or a pipe; expected a .meta file".format(path))
+        with path.open("rb") as file:
+            content = file.read(_MOST_OF_FILE + 1)
     except OSError as error:
         raise CheckpointError("{}: the graph can't be read: {}".format(path, error.strerror)) from error
+    if len(content) > _MOST_OF_FILE:
+        raise CheckpointError("{}: more than 2 GB, which no TensorFlow reads".format(path))
     meta_graph = tf.MetaGraphDef()
     try:
         meta_graph.ParseFromString(content)
@@ -97,7 +108,138 @@ def _parsed(path: Path) -> Any:
             ) from error
     if not meta_graph.graph_def.node:
         raise CheckpointError("{}: the meta graph in it has no nodes".format(path))
+    problems = _Damage().found_in(meta_graph.graph_def)
+    if problems:
+        more = ", of which these are the first" if len(problems) > _SHOWN else ""
+        raise CheckpointError(
+            "{}: this meta graph is damaged, in {} place(s){}; copy it again, or take that of another step of the same "
+            "training".format(path, len(problems), more),
+            problems[:_SHOWN],
+        )
     return meta_graph
+
+
+class _Damage:
+    """What no TensorFlow would take for a graph: of a file whose bytes have changed, which has no checksum."""
+
+    def __init__(self) -> None:
+        self.problems = []  # type: List[str]
+        self.types = {}  # type: Dict[int, bool]  # DataType -> whether there is such a one
+
+    def found_in(self, graph_def: Any) -> List[str]:
+        """Each with the node where it is; [] of a graph that is sound as far as that can be told from itself."""
+        self.look_at(graph_def.node, "", frozenset())
+        functions = Counter(function.signature.name for function in graph_def.library.function)
+        self.problems += ["function {!a}: there are {}".format(n, c) for n, c in functions.items() if c > 1 or not n]
+        for function in graph_def.library.function:
+            self.look_into(function)
+        for gradient in graph_def.library.gradient:
+            if gradient.function_name not in functions:
+                self.problems.append("gradient of {!a}: there is no such function".format(gradient.function_name))
+        return self.problems
+
+    def look_into(self, function: Any) -> None:
+        signature = function.signature
+        where = "function {}: ".format(signature.name)
+        arguments = {argument.name for argument in signature.input_arg}
+        for argument in list(signature.input_arg) + list(signature.output_arg):
+            if not (argument.type_attr or argument.type_list_attr or self.is_type(argument.type)):
+                self.problems.append("{}argument {!a}: no data type {}".format(where, argument.name, argument.type))
+        names = self.look_at(function.node_def, where, arguments)
+        for argument in signature.output_arg:
+            source = function.ret.get(argument.name, "")
+            if source.partition(":")[0] not in names and source not in arguments:
+                self.problems.append("{}result {!a}: there is no node {!a}".format(where, argument.name, source))
+        for result, source in function.control_ret.items():
+            if source not in names:
+                self.problems.append("{}result {!a}: there is no node {!a}".format(where, result, source))
+
+    def look_at(self, nodes: Sequence[Any], where: str, arguments: Collection[str]) -> Set[str]:
+        names = {node.name for node in nodes}
+        if len(names) != len(nodes):
+            counts = Counter(node.name for node in nodes)
+            self.problems += [
+                "{}{}: this name is given {} times".format(where, n, c) for n, c in counts.items() if c > 1
+            ]
+        for node in nodes:
+            wrong = [tensor for tensor in node.input if not _is_of(tensor, names, arguments, bool(where))]
+            found = ["input {!a}: there is no such tensor".format(tensor) for tensor in wrong]
+            if not _NODE.match(node.name) or not node.op:
+                found.append("{!a} is no name of an op, or of a node".format(node.op))
+            found += ["attribute {!a}: {}".format(n, t) for n, t in self.of_attributes(node.attr) if t]
+            self.problems += ["{}{!a}: {}".format(where, node.name, text) for text in found]
+        return names
+
+    def of_attributes(self, attributes: Mapping[str, Any]) -> Iterator[Tuple[str, str]]:
+        for name, value in attributes.items():
+            kind = value.WhichOneof("value")
+            if kind == "type":
+                yield name, self.of_types([value.type])
+            elif kind == "shape":
+                yield name, _of_shapes([value.shape])
+            elif kind == "tensor":
+                yield name, self.of_types([value.tensor.dtype]) or _of_tensor(value.tensor)
+            elif kind == "s" and name in _TEXTS:
+                yield name, "" if _is_text(value.s) else "no text"
+            elif kind == "list":
+                yield name, self.of_types(value.list.type) or _of_shapes(value.list.shape)
+
+    def of_types(self, types: Sequence[int]) -> str:
+        unknown = [number for number in types if not self.is_type(number)]
+        return "no data type {}".format(unknown[0]) if unknown else ""
+
+    def is_type(self, number: int) -> bool:
+        if number not in self.types:
+            try:
+                tf.as_dtype(number)
+                self.types[number] = True
+            except TypeError:
+                self.types[number] = False
+        return self.types[number]
+
+
+def _is_of(tensor: str, names: Collection[str], arguments: Collection[str], in_function: bool) -> bool:
+    """Whether an input is an output of a node or an argument."""
+    if tensor.startswith("^"):
+        return tensor[1:] in names or tensor[1:] in arguments
+    node, _, output = tensor.partition(":")
+    if in_function:
+        return (node in names and bool(re.match(r"\w+(:[0-9]+)?\Z", output))) or (node in arguments)
+    return node in names and (not output or output.isdigit())
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _of_tensor(tensor: Any) -> str:
+    """What is wrong with a constant: its values are not those of its shape, or it is larger than memory."""
+    count = 1
+    for dimension in tensor.tensor_shape.dim:
+        count *= dimension.size
+    if count < 0 or tensor.tensor_shape.unknown_rank or any(d.size < 0 for d in tensor.tensor_shape.dim):
+        return "a constant has no open shape"
+    dtype = tf.as_dtype(tensor.dtype)
+    if dtype in (tf.resource, tf.variant):
+        return ""
+    size = count * np.dtype(dtype.as_numpy_dtype).itemsize
+    if size > _MOST_BYTES:
+        return "a constant of {} GB; at most {} GB are read".format(size >> 30, _MOST_BYTES >> 30)
+    if tensor.tensor_content and dtype != tf.string and len(tensor.tensor_content) != size:
+        return "{} bytes for a constant that takes {}".format(len(tensor.tensor_content), size)
+    for field, values in tensor.ListFields():
+        if field.name.endswith("_val") and len(values) > count * (2 if "complex" in field.name else 1):
+            return "{} values for a constant of {}".format(len(values), count)
+    return ""
+
+
+def _of_shapes(shapes: Sequence[Any]) -> str:
+    sizes = [dimension.size for shape in shapes for dimension in shape.dim if dimension.size < -1]
+    return "no size {}".format(sizes[0]) if sizes else ""
 
 
 def _take_unknown(node: Any, produced: Mapping[str, Any]) -> List[str]:

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
+from ckpt2saved.foreign_text import harmless
+
 Say = Callable[[str, str], None]
 
 
@@ -22,6 +24,7 @@ class Narration:
         self._status = status
 
     def __call__(self, step: str, text: str) -> None:
+        text = harmless(text)
         self._hear(step, text)
         if self._status is None:
             self._console.print("{:<11} {}".format(step, text), markup=False)
@@ -32,7 +35,7 @@ class Narration:
     def progress(self, text: str) -> None:
         """What is being waited for, on a terminal; a CI log gets no line of it."""
         if self._status is not None:
-            self._status.update("{}: {}".format(escape(self._doing), escape(text)))
+            self._status.update("{}: {}".format(escape(self._doing), escape(harmless(text))))
 
 
 @contextlib.contextmanager

@@ -51,6 +51,7 @@ def plan_export(
     keep_training_ops: bool = False,
     decode: Optional[Decode] = None,
     python_path: Sequence[Path] = (),
+    allow_code: bool = False,
     parity: bool = True,
     warmup: Sequence[str] = (),
     warmup_signatures: Sequence[str] = (),
@@ -64,10 +65,13 @@ def plan_export(
     signature. `graph` goes before what the file says of it: a `.meta` file, `meta` for the one beside the checkpoint,
     or a built-in network. `checkpoint` is anything that find_checkpoint takes, `base` the directory of the model's
     versions, `warmup` what --warmup was given, `for_serving` a release of TF Serving; `options` go before those in the
-    signature file. Raises UsageError, SignatureError, CheckpointError or VersionError.
+    signature file. A function that only the file names is refused unless `allow_code`. Raises UsageError,
+    SignatureError, CheckpointError or VersionError.
     """
     image = None if for_serving is None else find_image(for_serving, "--for-serving")
     served = _served_model(model, graph, options, inputs, outputs, pinned, renames, keep_training_ops, decode)
+    if graph is None and not allow_code:
+        _refuse_code(served)
     source = warmup_source(served, warmup, warmup_signatures, no_warmup)
     check_base(base)
     number = next_version(base, version)
@@ -106,6 +110,7 @@ def plan_comparison(
     keep_training_ops: bool = False,
     decode: Optional[Decode] = None,
     python_path: Sequence[Path] = (),
+    allow_code: bool = False,
 ) -> Plan:
     """The export that a version was, as far as the comparison with a checkpoint needs it.
 
@@ -116,6 +121,8 @@ def plan_comparison(
         model, recorded = _recorded_model(version_dir, provenance)
         options = dict(recorded, **options)
     served = _served_model(model, graph, options, inputs, outputs, pinned, renames, keep_training_ops, decode)
+    if graph is None and not allow_code:
+        _refuse_code(served)
     files = find_checkpoint(checkpoint)
     meta = _meta(graph, files) if served.builder == META else None
     if weights == "auto" and provenance.get("weights") in ("raw", "ema"):
@@ -179,6 +186,15 @@ def _served_model(
         decode=decode,
     )
     return replace(served, options=dict(served.options, **options))
+
+
+def _refuse_code(model: ServedModel) -> None:
+    """A signature file is data, and data of somebody else's may name any function that Python can import."""
+    if model.is_function:
+        raise UsageError(
+            "{}: graph.builder: {} is code, which a signature file alone does not run; pass --graph {}, or "
+            "--allow-code if you trust the file".format(model.source, model.builder, model.builder)
+        )
 
 
 def _meta(graph: Optional[str], files: CheckpointFiles) -> Path:

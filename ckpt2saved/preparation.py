@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from dataclasses import dataclass, field, replace
 from typing import Any, FrozenSet, List, Mapping, Optional, Sequence, Tuple
@@ -13,7 +12,7 @@ from ckpt2saved.checkpoint import AVERAGE, Checkpoint, Weights, choose_weights, 
 from ckpt2saved.cutting import Cut, FixedBatch, completed, cut, import_cut, surroundings, with_batch
 from ckpt2saved.errors import NotServable, UsageError
 from ckpt2saved.graphs import build_graph
-from ckpt2saved.graphs.function import load_function
+from ckpt2saved.graphs.function import users_function
 from ckpt2saved.graphs.objects import draw_object
 from ckpt2saved.inference import Edit, Inference, to_inference, with_values
 from ckpt2saved.inference.batch_dependence import find_batch_dependence
@@ -21,6 +20,7 @@ from ckpt2saved.lookups import add_filling, fillers
 from ckpt2saved.metagraph import MetaGraph, devices_of, nodes_of, pinned_text, read_meta_graph
 from ckpt2saved.optimizers import trained_variables
 from ckpt2saved.plan import Plan
+from ckpt2saved.renaming import Renaming
 from ckpt2saved.roles import OBJECT_GRAPH, has_slots, with_roles, without_slots
 from ckpt2saved.savedmodel import Asset, ServingGraph, bind_signatures, cut_down, pruned
 from ckpt2saved.savers import Saved, saved_as
@@ -76,7 +76,7 @@ def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
     variables = graph_variables(drawn.graph)
     surgery = plan.model.surgery
     kind = plan.weights if plan.weights != "auto" else surgery.weights or "auto"
-    rename = functools.partial(_renamed, surgery.renames)
+    rename = Renaming(surgery.renames)
     frozen = {v.name for v in variables} - drawn.trained if drawn.trained else ()
     weights = choose_weights(checkpoint, variables, kind, rename, from_meta, drawn.saved, frozen)
     signature_defs = bind_signatures(drawn.model, drawn.tensors, drawn.graph)
@@ -147,12 +147,6 @@ def _untrained(checkpoint: Checkpoint, weights: Weights, drawn: _Drawn) -> Tuple
     )
 
 
-def _renamed(renames: Sequence[Tuple[str, str]], name: str) -> str:
-    for pattern, replacement in renames:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
 def _from_builder(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     if OBJECT_GRAPH in checkpoint.shapes:
         return _from_object(plan, checkpoint)
@@ -171,8 +165,8 @@ def _from_object(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
         )
     if plan.model.surgery.renames:
         raise UsageError("--map: the variables of an object-based checkpoint are found by their objects, not by names")
-    function = load_function(builder, plan.python_path)
-    graph_def, names = draw_object(function, plan.model, prefix, checkpoint.variables(), plan.model.options)
+    with users_function(builder, plan.python_path) as function:
+        graph_def, names = draw_object(function, plan.model, prefix, checkpoint.variables(), plan.model.options)
     graph = _imported(graph_def)
     tensors = {key: graph.get_tensor_by_name(name) for key, name in names.items()}
     return _with_decoder(plan.model, graph, tensors)

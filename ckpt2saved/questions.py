@@ -12,6 +12,7 @@ from ckpt2saved.requests import Inputs, wires
 from ckpt2saved.signature import ExampleInput, ParityCase, ServedModel, Signature, TensorSpec
 from ckpt2saved.tf1 import tf
 
+MOST_VALUES = 1 << 28  # of an input; a page of 600 dpi has 100 million
 RANDOM_WILL_DO = ("float", "bfloat", "uint8")  # dtypes of pictures
 
 Answers = Dict[str, np.ndarray]  # by the key of a signature's output
@@ -92,6 +93,11 @@ def default_sizes(model: ServedModel) -> Dict[Any, int]:
 
 def _array(spec: TensorSpec, case: ParityCase, seed: int) -> np.ndarray:
     shape = tuple(size if isinstance(size, int) else case.dims[size] for size in spec.shape)
+    count = 1
+    for size in shape:
+        count *= size
+    if count > MOST_VALUES:
+        raise ValueError("the shape {} has {} values; at most {} are made".format(list(shape), count, MOST_VALUES))
     dtype = tf.as_dtype(spec.dtype).as_numpy_dtype
     example = case.inputs[spec.key]
     if example.uniform is not None:
@@ -101,8 +107,17 @@ def _array(spec: TensorSpec, case: ParityCase, seed: int) -> np.ndarray:
         values = np.array(example.values, dtype)
     except (TypeError, ValueError, OverflowError):
         raise ValueError("the values are not {}".format(spec.dtype)) from None
+    if not _are_as_given(values, example.values):
+        raise ValueError("the values are not {}".format(spec.dtype))
     if not values.shape:
         return np.full(shape, values)
     if values.shape != shape:
         raise ValueError("the values have the shape {}, expected {}".format(list(values.shape), list(shape)))
     return values
+
+
+def _are_as_given(values: np.ndarray, given: Any) -> bool:
+    """Whether numpy has made no other values of those that were given: 1 of 1.5, or a list in the place of a text."""
+    if values.dtype.kind == "O":
+        return all(isinstance(value, (str, bytes)) for value in values.ravel().tolist())
+    return values.dtype.kind not in "iu" or bool(np.all(np.array(given) == values))

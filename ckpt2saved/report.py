@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import Callable, Iterator, Optional
 
 from ckpt2saved.disk import FULL, advice
-from ckpt2saved.errors import Ckpt2SavedError
+from ckpt2saved.errors import OutputError
+from ckpt2saved.foreign_text import harmless, one_line
 
 
 class Record:
@@ -16,6 +18,7 @@ class Record:
     def __init__(self) -> None:
         self.steps = []  # type: List[Tuple[str, str]]
         self.outcome = ""  # what stays, even if the command fails afterwards
+        self.is_done = False  # so that to run the command again would do it twice
 
     def hear(self, step: str, text: str) -> None:
         """Write down a step and what came of it."""
@@ -23,11 +26,12 @@ class Record:
 
 
 @contextlib.contextmanager
-def reported(path: Optional[Path], command: str) -> Iterator[Record]:
+def reported(path: Optional[Path], command: str, warn: Callable[[str], None] = lambda text: None) -> Iterator[Record]:
     """Yield a Record, and append it to the file `path` as Markdown, however the command ends; None: to no file.
 
-    Appended, since the summary of a step of GitHub Actions may have something in it already. Raises Ckpt2SavedError
-    where the file can't be written, before the command begins.
+    Appended, since the summary of a step of GitHub Actions may have something in it already. Raises OutputError where
+    the file can't be written: before the command begins, or after it, unless that has failed or is done for good, when
+    `warn` is told instead.
     """
     record = Record()
     if path is None:
@@ -37,19 +41,30 @@ def reported(path: Optional[Path], command: str) -> Iterator[Record]:
     try:
         yield record
     except BaseException as error:
-        _append(path, _page(record, command, _failure(record, error), _text(error)))
+        try:
+            _append(path, _page(record, command, _failure(record, error), _text(error)))
+        except OutputError as unwritten:
+            warn(str(unwritten))
         raise
-    _append(path, _page(record, command, record.outcome or "done", ""))
+    try:
+        _append(path, _page(record, command, record.outcome or "done", ""))
+    except OutputError as unwritten:
+        if not record.is_done:
+            raise
+        warn("{}; {}".format(record.outcome.replace("`", ""), unwritten))
 
 
 def _append(path: Path, text: str) -> None:
     try:
-        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        # Without waiting for somebody to read a pipe.
+        descriptor = os.open(str(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o644)
+        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            os.set_blocking(descriptor, True)
             file.write(text)
     except OSError as error:
         todo = advice(error) if error.errno in FULL else "expected a file that can be written"
         text = "--report {}: {}; {}".format(path, error.strerror, todo)
-        raise Ckpt2SavedError(text) from error
+        raise OutputError(text) from error
 
 
 def _failure(record: Record, error: BaseException) -> str:
@@ -61,11 +76,12 @@ def _failure(record: Record, error: BaseException) -> str:
 def _text(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
-    return str(error) if hasattr(error, "exit_code") else "{}: {}".format(type(error).__name__, error)
+    text = str(error) if hasattr(error, "exit_code") else "{}: {}".format(type(error).__name__, error)
+    return harmless(text)
 
 
 def _page(record: Record, command: str, heading: str, error: str) -> str:
-    lines = ["### ckpt2saved {}: {}".format(command, heading), ""]
+    lines = ["### ckpt2saved {}: {}".format(command, one_line(heading)), ""]
     if error:
         fence = "`" * max(3, _longest_run(error) + 1)
         lines += [fence + "text", error, fence, ""]
@@ -82,6 +98,7 @@ def _longest_run(text: str) -> int:
 
 def _cell(text: str) -> str:
     """The text as it is, whatever Markdown would make of it, on one line of a table."""
+    text = harmless(text)
     for character in "\\`*_[]<>|#~$":
         text = text.replace(character, "\\" + character)
     return "<br>".join(text.splitlines())

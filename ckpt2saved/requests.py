@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ckpt2saved.array_file import NoArrays, read_arrays
 from ckpt2saved.errors import ServingError, UsageError
 from ckpt2saved.serving.saved_signatures import SavedSignature, SavedTensor, read_signatures
 from ckpt2saved.serving.warmup_file import read_warmup_requests
@@ -19,6 +19,7 @@ Inputs = Mapping[str, np.ndarray]  # by the key of a signature's input
 # What stands for sizes that a request may choose: the same as for the requests on which an export is compared.
 _BATCH, _SIZE = 2, 64
 _PIXELS = 255.0
+_MOST_VALUES = 1 << 28
 _MOST_RECORDED = 10  # of each signature: a file may hold a thousand, to warm up and not to compare
 
 
@@ -102,11 +103,9 @@ def recorded_requests(version_dir: Path) -> Tuple[Request, ...]:
 def read_inputs(path: Path, signatures: Mapping[str, SavedSignature]) -> Tuple[Request, ...]:
     """A request for each signature all of whose inputs are among the arrays of a .npz file; raises UsageError."""
     try:
-        with np.load(str(path), allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
-        reason = getattr(error, "strerror", None) or "not a .npz file of plain arrays, as numpy.savez writes it"
-        raise UsageError("--inputs {}: {}".format(path, reason)) from error
+        arrays = read_arrays(path)
+    except NoArrays as error:
+        raise UsageError("--inputs {}: {}".format(path, error)) from error
     fitting = [s for s in signatures.values() if all(tensor.key in arrays for tensor in s.inputs)]
     if not fitting:
         wanted = ["{}: {}".format(s.name, ", ".join(t.key for t in s.inputs)) for s in signatures.values()]
@@ -195,6 +194,8 @@ def _made_up(tensor: SavedTensor) -> np.ndarray:
         raise ValueError("{} may have any number of dimensions".format(tensor.key))
     dtype = numpy_dtype(tensor.data_type)
     shape = [(_BATCH if axis == 0 else _SIZE) if size == -1 else size for axis, size in enumerate(tensor.shape)]
+    if np.prod([float(size) for size in shape]) > _MOST_VALUES:
+        raise ValueError("{} has the shape {}, more than {} values".format(tensor.key, shape, _MOST_VALUES))
     if dtype.kind == "f" or dtype == np.uint8:
         return np.random.RandomState(0).uniform(0.0, _PIXELS, shape).astype(dtype)
     if dtype.kind in "iu":

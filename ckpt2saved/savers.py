@@ -46,7 +46,8 @@ def _texts(nodes: Mapping[str, Any], name: str) -> List[str]:
     node = nodes.get(name.partition(":")[0])
     if node is None or node.op != "Const":
         return []
-    return [tf.compat.as_text(value) for value in tf.make_ndarray(node.attr["value"].tensor).reshape(-1).tolist()]
+    values = tf.make_ndarray(node.attr["value"].tensor).reshape(-1).tolist()
+    return [value.decode("utf-8", "replace") for value in values if isinstance(value, bytes)]
 
 
 def variable_of(nodes: Mapping[str, Any], name: str) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import math
+import os
 import re
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
@@ -12,6 +15,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 import yaml
 
 from ckpt2saved.errors import SignatureError, UsageError
+from ckpt2saved.foreign_text import is_plain
+from ckpt2saved.renaming import check_rule
 
 _HERE = Path(__file__).resolve().parent
 # In a wheel the folder lies inside the package; in a checkout and an editable install beside it.
@@ -25,12 +30,22 @@ DTYPES = (
     "int8 int16 int32 int64 string uint8 uint16 uint32 uint64"
 ).split()
 
+# A function as a graph's builder, package.module:function.
+FUNCTION = re.compile(r"[^\W0-9]\w*(\.[^\W0-9]\w*)*:[^\W0-9]\w*(\.[^\W0-9]\w*)*\Z")
+
 _SURGERY = ("set", "map", "keep_training_ops", "weights", "decode")  # what is done to a graph
 
 _RESERVED = "__saved_model_"  # of the signatures that say how to initialise a SavedModel
 
+# What a file may have. A thousand lines say most of what can be said; the images of a parity part are larger.
+_MOST_BYTES = 16 << 20
+_MOST_NODES = 100000
+_MOST_WITH_ALIASES = 1000000  # values, when each alias stands for all of what it names
+_MOST_PROBLEMS = 100
+_LONGEST_NAME = 1000
+_LONGEST_NUMBER = 1000  # characters; Python takes the square of their number in time to read one
 _DEEPEST = 50  # mappings and lists inside one another; far below what the YAML reader's recursion can take
-_LARGEST_SIZE = 2**63 - 1
+LARGEST_SIZE = 2**63 - 1
 # Tags that may be written out; !!binary for an image's bytes among the parity inputs. The rest are refused unread.
 _TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:binary")
 _NO_NAMES = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:binary")
@@ -139,7 +154,7 @@ def load_model(model: str) -> ServedModel:
     """The signature file called `model` (crnn, ctpn), or at the path `model` (anything ending in .yaml or .yml)."""
     path = Path(model) if model.endswith((".yaml", ".yml")) else _builtin_path(model)
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = _content(path).decode("utf-8")
     except (FileNotFoundError, NotADirectoryError):
         near = difflib.get_close_matches(path.stem, builtin_models(), n=1)
         hint = "; did you mean the built-in model {}?".format(near[0]) if near else ""
@@ -154,6 +169,19 @@ def load_model(model: str) -> ServedModel:
     except OSError as error:
         raise SignatureError("{}: can't be read: {}".format(path, error.strerror)) from error
     return parse_model(text, path)
+
+
+def _content(path: Path) -> bytes:
+    """All of a file, if it is one and not too large."""
+    if stat.S_ISDIR(path.stat().st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise SignatureError("{}: this is no file but a device or a pipe; expected a signature file".format(path))
+    with path.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise SignatureError("{}: more than {} MB; a signature file has less".format(path, _MOST_BYTES >> 20))
+    return content
 
 
 def _builtin_path(model: str) -> Path:
@@ -178,12 +206,67 @@ def parse_model(text: str, source: Path) -> ServedModel:
     if root is None:
         raise SignatureError("{}: the file is empty; the built-in ones lie in {}".format(source, signature_folder()))
     reader = _Reader()
-    model = None if loader.refused else reader.model(root, source)
+    size = _size_with_aliases(root, {})
+    if size > _MOST_WITH_ALIASES:
+        text = "{}: with what its aliases stand for it has {} values; at most {} are read"
+        raise SignatureError(text.format(source, size, _MOST_WITH_ALIASES))
+    try:
+        model = None if loader.refused else reader.model(root, source)
+    except _TooManyProblems:
+        model = None
     if model is None:
         problems = loader.refused or reader.problems
         count = "1 problem" if len(problems) == 1 else "{} problems".format(len(problems))
-        raise SignatureError("{}: {}".format(source, count), problems)
+        more = ", of which these are the first" if len(problems) >= _MOST_PROBLEMS else ""
+        raise SignatureError("{}: {}{}".format(source, count, more), problems[:_MOST_PROBLEMS])
     return model
+
+
+def parse_scalar(text: str) -> Scalar:
+    """A value as it stands in a signature file; anything that is no number or truth value is the text itself.
+
+    Raises ValueError for what YAML reads as another number than people do.
+    """
+    node = yaml.ScalarNode(yaml.resolver.Resolver().resolve(yaml.ScalarNode, text.strip(), (True, False)), text.strip())
+    kind = node.tag.rpartition(":")[2]
+    if kind not in ("int", "float", "bool"):
+        quoted = re.match(r"(['\"])(.*)\1\Z", node.value, re.DOTALL)
+        return quoted.group(2) if quoted else text
+    try:
+        return _constructed(node)
+    except ValueError as error:
+        raise ValueError("{} is {}".format(text.strip()[:40], error)) from None
+
+
+def _constructed(node: yaml.ScalarNode) -> Any:
+    """What safe_load makes of a scalar; raises ValueError for what is another number to YAML than it looks like."""
+    kind, value = node.tag.rpartition(":")[2], node.value
+    if kind in ("int", "float"):
+        if len(value) > _LONGEST_NUMBER and not re.match(r"[-+]?0[bx]", value):
+            raise ValueError("a number of {} characters; at most {} are read".format(len(value), _LONGEST_NUMBER))
+        if ":" in value:
+            raise ValueError("a number of base 60 to YAML; put it in quotes, or write the number out")
+        if kind == "int" and re.match(r"[-+]?0[0-7_]*[1-7]", value):
+            raise ValueError("a number of base 8 to YAML; put it in quotes, or write it without the 0 in front")
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _size_with_aliases(node: yaml.Node, known: Dict[int, int]) -> int:
+    """How many nodes there are, an alias counted as all of what it names; nodes are no deeper than _DEEPEST."""
+    if id(node) not in known:
+        parts = [] if isinstance(node, yaml.ScalarNode) else node.value
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in parts for part in pair]
+        known[id(node)] = 1 + sum(_size_with_aliases(part, known) for part in parts)
+    return known[id(node)]
+
+
+class _TooManyProblems(Exception):
+    """Nobody reads that many."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -193,9 +276,14 @@ class _Loader(yaml.SafeLoader):
         super().__init__(text)
         self.refused = []  # type: List[str]
         self.open = []  # type: List[Optional[str]]  # anchors of the mappings and lists around
+        self.nodes = 0
 
     def compose_node(self, parent: Optional[yaml.Node], index: Any) -> yaml.Node:
         event = self.peek_event()
+        self.nodes += 1
+        if self.nodes > _MOST_NODES:
+            problem = "more than {} values; a signature file has less".format(_MOST_NODES)
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         if event.anchor in self.open and isinstance(event, yaml.AliasEvent):
             self.refuse(event, "the alias *{} stands inside of what it names".format(event.anchor))
             event = self.get_event()
@@ -238,7 +326,10 @@ class _Reader:
 
     def problem(self, node: yaml.Node, where: str, text: str) -> None:
         place = "line {}".format(node.start_mark.line + 1)
+        where = where if len(where) <= _LONGEST_NAME else where[:_LONGEST_NAME] + "…"
         self.problems.append("{}: {}: {}".format(place, where, text) if where else "{}: {}".format(place, text))
+        if len(self.problems) >= _MOST_PROBLEMS:
+            raise _TooManyProblems
 
     # The file's parts, top-down.
 
@@ -264,6 +355,9 @@ class _Reader:
     def graph(self, node: yaml.Node) -> Tuple[str, Dict[str, Scalar], Surgery]:
         parts = self.mapping(node, "graph", optional=("builder", "options") + _SURGERY)
         builder = self.text(parts["builder"], "graph.builder") if "builder" in parts else META
+        if ":" in builder and not FUNCTION.match(builder):
+            expected = "meta, a built-in network, or package.module:function is expected; found "
+            self.problem(parts["builder"], "graph.builder", expected + _found(parts["builder"]))
         options = self.mapping(parts["options"], "graph.options") if "options" in parts else {}
         if "set" in parts and builder != META:
             self.problem(parts["set"], "graph.set", "only a graph with 'builder: {}' takes it".format(META))
@@ -281,9 +375,7 @@ class _Reader:
             found["pinned"] = {name: self.scalar(value, "graph.set." + name) for name, value in pinned.items()}
         if "map" in parts:
             renames = self.mapping(parts["map"], "graph.map").items()
-            found["renames"] = tuple(
-                (self.pattern(name, parts["map"]), self.text(v, "graph.map")) for name, v in renames
-            )
+            found["renames"] = tuple(self.rename(pattern, node) for pattern, node in renames)
         if "keep_training_ops" in parts:
             value = self.scalar(parts["keep_training_ops"], "graph.keep_training_ops", "true or false", (bool,))
             found["keep_training_ops"] = value
@@ -295,12 +387,15 @@ class _Reader:
             found["decode"] = self.decode(parts["decode"])
         return Surgery(**found)
 
-    def pattern(self, text: str, node: yaml.Node) -> str:
+    def rename(self, pattern: str, node: yaml.Node) -> Tuple[str, str]:
+        # An empty replacement takes away what is matched.
+        is_empty = isinstance(node, yaml.ScalarNode) and node.style is not None and not node.value
+        replacement = "" if is_empty else self.text(node, "graph.map")
         try:
-            re.compile(text)
-        except re.error as error:
-            self.problem(node, "graph.map", "{!r} is no regular expression: {}".format(text, error))
-        return text
+            check_rule(pattern, replacement)
+        except ValueError as error:
+            self.problem(node, "graph.map", str(error))
+        return pattern, replacement
 
     def decode(self, node: yaml.Node) -> Decode:
         where = "graph.decode"
@@ -495,7 +590,11 @@ class _Reader:
 
     def text(self, node: yaml.Node, where: str) -> str:
         if isinstance(node, yaml.ScalarNode) and node.value and node.tag not in _NO_NAMES:
-            return str(node.value)
+            if len(node.value) <= _LONGEST_NAME and is_plain(node.value):
+                return str(node.value)
+            expected = "a name of at most {} characters, none of them a control character, is expected; found {!a}"
+            self.problem(node, where, expected.format(_LONGEST_NAME, node.value[:40]))
+            return ""
         self.problem(node, where, "a name is expected; found {}".format(_found(node)))
         return ""
 
@@ -510,15 +609,12 @@ class _Reader:
         if not isinstance(node, yaml.ScalarNode):
             self.problem(node, where, "{} is expected; found {}".format(expected, _found(node)))
             return None
-        loader = yaml.SafeLoader("")
         try:
-            value = loader.construct_document(node)
-        except (yaml.YAMLError, ValueError) as error:  # 2024-02-30, bad base64, more digits than Python converts
+            value = _constructed(node)
+        except (yaml.YAMLError, ValueError) as error:  # 2024-02-30, bad base64, base 60
             reason = getattr(error, "problem", None) or error
             self.problem(node, where, "{} is expected; found {} ({})".format(expected, _found(node), reason))
             return None
-        finally:
-            loader.dispose()
         if type(value) in types:
             return value
         self.problem(node, where, "{} is expected; found {}".format(expected, _found(node)))
@@ -526,7 +622,7 @@ class _Reader:
 
 
 def _is_size(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= _LARGEST_SIZE
+    return type(value) is int and 0 <= value <= LARGEST_SIZE
 
 
 def _found(node: yaml.Node) -> str:

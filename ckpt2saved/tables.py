@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ckpt2saved.foreign_text import harmless
 from ckpt2saved.versions import Version
 
 _WIDTH_WITHOUT_TERMINAL = 120  # rich would take 80, and fold the paths in a CI log
@@ -24,7 +25,7 @@ def print_versions(versions: Iterable[Version]) -> None:
         cells = [version.name, _origin(version), "{:.1f} MB".format(version.size / 1e6)]
         cells += [version.modified.strftime("%Y-%m-%d %H:%M"), "\n".join(_health(version)) or "whole"]
         style = "red" if version.problems else "yellow" if version.duplicate_of else ""
-        table.add_row(*[Text(cell, style=style) for cell in cells])
+        table.add_row(*[Text(harmless(cell), style=style) for cell in cells])
     _print(table)
 
 
@@ -48,7 +49,7 @@ def print_labelled(console: Console, label: str, text: str, style: str = "") -> 
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 1, 0, 0))
     table.add_column(width=10, no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row(Text(label, style="bold"), Text(text, style=style))
+    table.add_row(Text(label, style="bold"), Text(harmless(text), style=style))
     console.print(table)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import BinaryIO, List
+from typing import BinaryIO, Iterator, List, Optional, Tuple
 
 import numpy as np
 
@@ -33,7 +33,33 @@ _TYPES = {
     22: ("uint32", 16, "varint"),
     23: ("uint64", 17, "varint"),
 }  # type: Dict[int, Tuple[str, int, str]]
+_MOST_BYTES = 1 << 30
+_MOST_FIELDS = 1 << 20
+_PIECE = 1 << 20  # bytes of varints that are read at once
 _NUMBERS = {name: number for number, (name, _, _) in _TYPES.items()}
+
+
+class Budget:
+    """What the tensors of one message may take altogether: a message of 60 bytes can stand for an array of 32 GiB."""
+
+    def __init__(self, most_bytes: int = _MOST_BYTES, most_fields: int = _MOST_FIELDS) -> None:
+        self.most_bytes, self.most_fields = most_bytes, most_fields
+        self._bytes, self._fields = 0, 0
+
+    def fields(self, file: BinaryIO, span: wire.Span) -> Iterator[Tuple[int, wire.Span]]:
+        """The fields of the message in the span; raises ValueError where there are too many."""
+        for field in wire.fields(file, *span):
+            self._fields += 1
+            if self._fields > self.most_fields:
+                raise ValueError("its tensors have more than {} separate fields".format(self.most_fields))
+            yield field
+
+    def take(self, count: int) -> None:
+        """Note that an array takes `count` bytes more; raises ValueError where that is too much."""
+        self._bytes += count
+        if self._bytes > self.most_bytes:
+            text = "its tensors take {} MB or more, and at most {} MB are read"
+            raise ValueError(text.format(self._bytes >> 20, self.most_bytes >> 20))
 
 
 def numpy_dtype(data_type: int) -> np.dtype:
@@ -57,16 +83,20 @@ def encode_tensor(array: np.ndarray) -> bytes:
     return written(_DTYPE, _NUMBERS[array.dtype.name]) + written(_SHAPE, shape) + written(_CONTENT, content)
 
 
-def decode_tensor(message: bytes) -> np.ndarray:
-    """The array that a message stands for; of bytes objects for one of strings. Raises wire.Malformed or ValueError."""
+def decode_tensor(message: bytes, budget: Optional[Budget] = None) -> np.ndarray:
+    """The array that a message stands for; of bytes objects for one of strings.
+
+    Raises wire.Malformed, or ValueError, which is also for what takes more than the `budget`.
+    """
+    budget = budget or Budget()
     file = io.BytesIO(message)
     data_type, shape, content = 0, [], None  # type: int, List[int], Any
     texts, values = [], {}  # type: List[bytes], Dict[int, List[wire.Span]]
-    for number, span in wire.fields(file, 0, len(message)):
+    for number, span in budget.fields(file, (0, len(message))):
         if number == _DTYPE:
             data_type = wire.integer(file, span)
         elif number == _SHAPE:
-            shape = _shape(file, span)
+            shape = _shape(file, span, budget)
         elif number == _CONTENT:
             content = wire.content(file, span)
         elif number == _STRINGS:
@@ -75,42 +105,71 @@ def decode_tensor(message: bytes) -> np.ndarray:
             values.setdefault(number, []).append(span)
     dtype = numpy_dtype(data_type)
     if data_type == STRING:
+        budget.take(sum(map(len, texts)))
         flat = np.empty([len(texts)], object)
         flat[:] = texts
     elif content:
+        budget.take(len(content))
         flat = np.frombuffer(content, dtype.newbyteorder("<")).astype(dtype)
     else:
         _, number, kind = _TYPES[data_type]
-        flat = _values(file, values.get(number, []), kind, dtype)
-    return _filled(flat, shape)
+        parts = [wire.content(file, span) for span in values.get(number, [])]
+        flat = _values(b"".join(parts), kind, dtype, budget)
+    return _filled(flat, shape, budget)
 
 
-def _shape(file: BinaryIO, span: wire.Span) -> List[int]:
+def _shape(file: BinaryIO, span: wire.Span, budget: Budget) -> List[int]:
     sizes = []
-    for number, dimension in wire.fields(file, *span):
+    for number, dimension in budget.fields(file, span):
         if number == _DIMENSION:
-            size = [wire.integer(file, at) for found, at in wire.fields(file, *dimension) if found == _SIZE]
+            size = [wire.integer(file, at) for found, at in budget.fields(file, dimension) if found == _SIZE]
             sizes.append(size[-1] if size else 0)
     return sizes
 
 
-def _values(file: BinaryIO, spans: List[wire.Span], kind: str, dtype: np.dtype) -> np.ndarray:
-    if kind in ("varint", "bits"):
-        numbers = [number for span in spans for number in wire.integers(file, span)]
-        if kind == "bits":
-            return np.array(numbers, np.uint16).view(dtype)
-        wide = np.uint64 if dtype == np.uint64 else np.int64
-        return np.array([number & 0xFFFFFFFFFFFFFFFF for number in numbers], np.uint64).astype(wide).astype(dtype)
-    return np.frombuffer(b"".join(wire.content(file, span) for span in spans), kind).astype(dtype)
+def _values(content: bytes, kind: str, dtype: np.dtype, budget: Budget) -> np.ndarray:
+    if kind not in ("varint", "bits"):
+        budget.take(len(content))
+        return np.frombuffer(content, kind).astype(dtype)
+    numbers = _varints(content, budget)
+    if kind == "bits":
+        return numbers.astype(np.uint16).view(dtype)
+    return numbers.astype(np.uint64 if dtype == np.uint64 else np.int64).astype(dtype)
 
 
-def _filled(flat: np.ndarray, shape: List[int]) -> np.ndarray:
+def _varints(content: bytes, budget: Budget) -> np.ndarray:
+    """All the varints of a field or of several, as uint64."""
+    found = [np.zeros([0], np.uint64)]
+    position = 0
+    while position < len(content):
+        piece = np.frombuffer(content, np.uint8, min(_PIECE, len(content) - position), position)
+        ends = np.flatnonzero(piece < 0x80)
+        lengths = np.diff(np.concatenate([[-1], ends]))
+        if not ends.size or lengths.max() > 10:
+            raise wire.Malformed
+        budget.take(8 * ends.size)
+        numbers = np.zeros(ends.shape, np.uint64)
+        for place in range(lengths.max()):
+            longer = lengths > place
+            part = piece[(ends - lengths + 1 + place)[longer]] & 0x7F
+            numbers[longer] |= part.astype(np.uint64) << np.uint64(7 * place)
+        found.append(numbers)
+        position += int(ends[-1]) + 1
+    return np.concatenate(found)
+
+
+def _filled(flat: np.ndarray, shape: List[int], budget: Budget) -> np.ndarray:
     """In its shape; where values are missing, the last one stands for the rest, as TensorFlow reads it, or zero."""
-    size = int(np.prod(shape, dtype=np.int64))
+    size = 1
+    for length in shape:
+        size *= length
+    if size < 0 or min(shape, default=0) < 0:
+        raise ValueError("a tensor of the shape {}".format(shape[:10]))
     if flat.size < size:
+        budget.take((size - flat.size) * flat.itemsize)
         nothing = np.array([b""], object) if flat.dtype == object else np.zeros([1], flat.dtype)
         last = flat[-1:] if flat.size else nothing
         flat = np.concatenate([flat, np.repeat(last, size - flat.size)])
     if flat.size != size:
-        raise ValueError("{} values for a tensor of the shape {}".format(flat.size, shape))
+        raise ValueError("{} values for a tensor of the shape {}".format(flat.size, shape[:10]))
     return flat.reshape(shape)

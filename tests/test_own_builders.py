@@ -109,6 +109,90 @@ def test_what_is_no_builder_is_refused(run, tmp_path, module, kernel, graph, cod
     assert said in result.output
 
 
+FILE = """
+format: 1
+graph: {builder: "BUILDER"}
+signatures:
+  serving_default:
+    inputs: {image: {tensor: images, dtype: float32, shape: [batch, 8, width, 1]}}
+    outputs: {features: {dtype: float32, shape: [batch, 8, width, 2]}}
+parity: [{dims: {batch: 2, width: 9}, inputs: {image: {uniform: [0, 1]}}}]
+"""
+
+
+@pytest.mark.parametrize("builder", ["os:system", "my_network:build", "subprocess:check_output"])
+def test_a_file_alone_runs_no_code(run, tmp_path, module, kernel, builder):
+    """Exit 2, before the module is looked for, in export and in verify; --graph or --allow-code is the user's word."""
+    module.write_text("raise SystemExit('this was run')")
+    signature = tmp_path / "mine.yaml"
+    signature.write_text(FILE.replace("BUILDER", builder))
+    prefix = write_checkpoint(tmp_path / "model", {"conv/w": kernel})
+    result = exported(run, tmp_path, module, "--model", signature, "-c", prefix)
+    assert result.exit_code == 2 and "pass --graph {}, or --allow-code".format(builder) in result.output, result.output
+    (tmp_path / "base" / "1").mkdir(parents=True)
+    result = run("verify", tmp_path / "base" / "1", "--model", signature, "-c", prefix)
+    assert result.exit_code == 2 and "--allow-code" in result.output
+
+
+@pytest.mark.parametrize("word", [["--allow-code"], ["--graph", "my_network:build"]])
+def test_a_files_function_runs_at_the_users_word(run, tmp_path, module, kernel, word):
+    """With the signatures of the file."""
+    module.write_text(GRAPH)
+    (tmp_path / "mine.yaml").write_text(FILE.replace("BUILDER", "my_network:build"))
+    prefix = write_checkpoint(tmp_path / "model", {"conv/w": kernel})
+    result = exported(run, tmp_path, module, "--model", tmp_path / "mine.yaml", "-c", prefix, *word)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("builder", ["..x:y", ":", "os.path:", ":x", "a b:c", "os:system('x')", "a:b:c", "a..b:c"])
+def test_what_is_no_name_of_a_function(run, tmp_path, module, kernel, builder):
+    """In a file and on the command line."""
+    (tmp_path / "mine.yaml").write_text(FILE.replace("BUILDER", builder))
+    prefix = write_checkpoint(tmp_path / "model", {"conv/w": kernel})
+    result = exported(run, tmp_path, module, "--model", tmp_path / "mine.yaml", "-c", prefix, "--allow-code")
+    assert result.exit_code == 1 and "or package.module:function is expected; found" in result.output, result.output
+    arguments = ["--graph", builder, "-c", prefix, "--input", "images", "--output", "features"]
+    result = exported(run, tmp_path, module, *arguments)
+    assert result.exit_code == 2 and "expected package.module:function" in result.output, result.output
+
+
+EVIL = "open({!r}, 'a').write(__name__ + ' ')\nraise ImportError('not the standard library')\n"
+
+
+def test_nothing_beside_the_users_module_stands_in_for_the_standard_library(run, tmp_path, module, kernel, monkeypatch):
+    """Neither in this process nor in the one that loads the SavedModel; the module itself may have any name."""
+    folder = module.parent
+    for name in ("tempfile", "bz2", "cgi", "chunk", "sndhdr", "pickle", "encodings", "this", "zipapp"):
+        (folder / (name + ".py")).write_text(EVIL.format(str(tmp_path / "executed")))
+    (folder / "sibling_of_mine.py").write_text("SCALE = 3.0")
+    (folder / "nturl2path.py").write_text(GRAPH.replace("def build", "import zipapp, sibling_of_mine\n\ndef build"))
+    prefix = write_checkpoint(tmp_path / "model", {"conv/w": kernel})
+    monkeypatch.chdir(folder)
+    arguments = ["--graph", "nturl2path:build", "-c", prefix, "--input", "image=images", "--output", "features"]
+    result = exported(run, tmp_path, module, *arguments)
+    sys.modules.pop("nturl2path", None)
+    assert result.exit_code == 0, result.output
+    version = tmp_path / "base" / "1"
+    from ckpt2saved.fresh_process import fresh_rounds
+    from ckpt2saved.requests import Request
+
+    image = np.zeros((2, 8, 9, 1), "float32")
+    ((answers,),) = fresh_rounds(version, [Request("one", "serving_default", {"image": image})], 1)
+    assert answers["features"].shape == (2, 8, 9, 2)
+    assert not (tmp_path / "executed").exists()
+    assert str(folder) not in sys.path
+
+
+def test_a_module_of_the_working_directory_is_found(run, tmp_path, module, kernel, monkeypatch):
+    """Without --python-path, as `python -m` has it, and behind everything else."""
+    module.write_text(GRAPH)
+    prefix = write_checkpoint(tmp_path / "model", {"conv/w": kernel})
+    monkeypatch.chdir(module.parent)
+    arguments = ["--graph", "my_network:build", "-c", prefix, "--input", "image=images", "--output", "features"]
+    result = run("export", *arguments, "-o", tmp_path / "base")
+    assert result.exit_code == 0, result.output
+
+
 NORMALISED = """
 import tensorflow.compat.v1 as tf
 

@@ -220,7 +220,7 @@ def test_a_host_that_is_not_there(rest):
 
 def test_a_server_that_hangs_is_asked_again(monkeypatch):
     """No answer is no state."""
-    monkeypatch.setattr("ckpt2saved.running.rest.STATUS_SECONDS", 0.1)
+    monkeypatch.setattr("ckpt2saved.running.waiting.STATUS_SECONDS", 0.1)
     with silent_port() as port:
         server = connect(parse_address("http://127.0.0.1:{}".format(port)))
         arrival = wait_until_live(server, "m", 2, 2, clock=FakeTime().clock)

@@ -272,7 +272,7 @@ def test_a_file_that_is_no_npz_is_said(warmup, tmp_path):
     packed[packed.index(b"PK\x01\x02") + 10] = 99  # compressed in a way that zipfile does not know
     for content in (b"", b"PK\x03\x04 cut off", b"words", (tmp_path / "one.npy").read_bytes(), bytes(packed)):
         (tmp_path / "x.npz").write_bytes(content)
-        with pytest.raises(WarmupError, match="this can't be read as a file of numpy.savez"):
+        with pytest.raises(WarmupError, match="not a .npz file of plain arrays, as numpy.savez writes it"):
             warmup(tmp_path / "x.npz")
     with pytest.raises(WarmupError, match="strings are arrays of dtype S, not objects"):
         warmup(arrays(tmp_path, input_data=np.array([b"x", None], object)))
@@ -431,7 +431,7 @@ def test_strings_are_requests_too(exported, tmp_path):
     """Bytes as they are; a request that fails is told in the same way."""
     (tmp_path / "reader_of_bytes.py").write_text(READER)
     checkpoint = write_checkpoint(tmp_path / "m.ckpt", filled({"w": (1,)}))
-    options = ["--python-path", tmp_path]
+    options = ["--python-path", tmp_path, "--allow-code"]
     keywords = {"checkpoint": checkpoint, "model": own(tmp_path, TEXT)}
     result, path = exported(*options, **keywords)
     assert result.exit_code == 0, result.output

@@ -7,9 +7,10 @@ import click
 from ckpt2saved import __version__
 from ckpt2saved.cli import bench, doctor, export, inspect, serving_config, verify, versions
 from ckpt2saved.cli.invocation import SETTINGS, heed_signals
+from ckpt2saved.cli.streams import Main
 
 
-@click.group(context_settings=SETTINGS)
+@click.group(cls=Main, context_settings=SETTINGS)
 @click.version_option(__version__, prog_name="ckpt2saved")
 def main() -> None:
     """Publish TensorFlow checkpoints of OCR networks as versions that TF Serving hot-loads.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Dict, Optional
 
 import click
@@ -33,12 +32,12 @@ class _OptionType(click.ParamType):
         name, equals, text = str(value).partition("=")
         if not equals or not name:
             self.fail("{!r} is not NAME=VALUE".format(value), param, context)
-        from yaml import YAMLError, safe_load
+        from ckpt2saved.signature import parse_scalar
 
         try:
-            return name, safe_load(text)
-        except (YAMLError, ValueError):  # 2024-99-06 looks like a date
-            return name, text
+            return name, parse_scalar(text)
+        except ValueError as error:
+            self.fail("{}: {}".format(name, error), param, context)
 
 
 class _TensorType(click.ParamType):
@@ -64,10 +63,12 @@ class _RenameType(click.ParamType):
         pattern, equals, replacement = str(value).rpartition("=")
         if not pattern:
             self.fail("{!r} is not REGEX=REPLACEMENT, as in weights$=kernel".format(value), param, context)
+        from ckpt2saved.renaming import check_rule
+
         try:
-            re.compile(pattern)
-        except re.error as error:
-            self.fail("{!r} is no regular expression: {}".format(pattern, error), param, context)
+            check_rule(pattern, replacement)
+        except ValueError as error:
+            self.fail(str(error), param, context)
         return pattern, replacement
 
 
@@ -141,6 +142,7 @@ class _RenameType(click.ParamType):
     help="The training's graph beside the checkpoint or in a file, a built-in network, or your own function.",
 )
 @option("--python-path", type=PathType(), multiple=True, help="Where MODULE of --graph is looked for first. Repeat.")
+@option("--allow-code", is_flag=True, help="Run the function that the file of --model names as its graph's builder.")
 @option("--input", "inputs", type=_TensorType(), multiple=True, help="What a request feeds, without --model. Repeat.")
 @option("--output", "outputs", type=_TensorType(), multiple=True, help="What it is answered. Repeat.")
 @option(
@@ -184,6 +186,7 @@ def export(export_dir, gpu, wait_for, timeout, model_name, report, as_json, quie
 
             exported = export_checkpoint(planned, until_interrupted(say))
         record.outcome = ("would publish `{}`" if exported.dry_run else "published `{}`").format(exported.path)
+        record.is_done = not exported.dry_run
         content = {"path": str(exported.path), "dry_run": exported.dry_run, **exported.provenance}
         if server is None:
             print_result(content, exported.path, as_json)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Iterator, Optional
 
 import click
 
 from ckpt2saved.disk import not_written
-from ckpt2saved.errors import Ckpt2SavedError
+from ckpt2saved.errors import Ckpt2SavedError, OutputError
+from ckpt2saved.foreign_text import harmless
 
 SETTINGS = {
     # An underscore does for a hyphen, as in TensorFlow's own tools.
@@ -36,7 +38,7 @@ class Command(click.Command):
 
 
 def _shown(error: Ckpt2SavedError) -> click.ClickException:
-    failure = click.ClickException(str(error))
+    failure = click.ClickException(harmless(str(error)))
     failure.exit_code = error.exit_code
     return failure
 
@@ -91,17 +93,48 @@ def narration(doing: str, **how: Any) -> Any:
 def reported(path: Optional[Path], command: str) -> Any:
     from ckpt2saved.report import reported
 
-    return reported(path, command)
+    return reported(path, command, _warn)
 
 
 def print_result(content: Dict[str, Any], path: Path, as_json: bool) -> None:
-    if as_json:
-        print_json(content)
-    else:
-        click.echo(str(path))
+    """Print a version that was published, or in a dry run would be."""
+    with printed("" if content["dry_run"] else "{} is published".format(path)):
+        if as_json:
+            print_json(content)
+        else:
+            click.echo(str(path))
 
 
 def print_json(content: Dict[str, Any]) -> None:
     import json
 
     click.echo(json.dumps(dict(content, format=1), indent=2, ensure_ascii=False))
+
+
+@contextlib.contextmanager
+def printed(done: str) -> Iterator[None]:
+    """For a block that prints what was `done`: where it can't, that is said on stderr, and is done all the same.
+
+    With nothing done the command has failed, as printing is all that it does.
+    """
+    try:
+        yield
+    except OutputError as error:
+        if not done:
+            raise
+        _warn("{}; {}".format(done, error))
+
+
+@contextlib.contextmanager
+def after_publishing(path: str) -> Iterator[None]:
+    """For what comes after a version was published: whatever ends it, the user learns that it must not be run again."""
+    try:
+        yield
+    except BaseException as error:
+        if getattr(error, "exit_code", 1) == 1:
+            _warn("{0} is published: to run this again would publish it twice; verify {0} asks again".format(path))
+        raise
+
+
+def _warn(text: str) -> None:
+    click.echo("Warning: {}".format(harmless(text)), err=True)

@@ -9,7 +9,7 @@ from typing import Any, Dict, Optional
 
 import click
 
-from ckpt2saved.cli.invocation import narration, prepare_tensorflow, print_json
+from ckpt2saved.cli.invocation import after_publishing, narration, prepare_tensorflow, print_json, printed
 from ckpt2saved.cli.options import is_on_command_line
 from ckpt2saved.errors import Ckpt2SavedError
 
@@ -47,9 +47,10 @@ def await_version(
     from ckpt2saved.running.asking import as_content
     from ckpt2saved.running.live import check_live, prepare_without_tensorflow
 
+    done = "{} is published".format(content["path"])
     if not as_json:
-        click.echo(content["path"])  # it is published, whatever comes now
-    sys.stdout.flush()
+        with printed(done):
+            click.echo(content["path"])  # it is published, whatever comes now
 
     def prepare() -> Any:
         if not _has_tensorflow():
@@ -60,16 +61,20 @@ def await_version(
 
         return wanted_answers(target.directory, known=known)
 
-    with narration("wait for {}".format(target.server.address), quiet=quiet, hear=record.hear) as say:
-        try:
-            report = check_live(target, prepare, say=say, progress=say.progress)
-        except Ckpt2SavedError as error:
-            if as_json:
-                print_json(dict(content, server={"address": str(target.server.address), "problems": [str(error)]}))
-            raise
-    if as_json:
-        print_json(dict(content, server=as_content(report)))
-    report.raise_if_not_live()
+    with after_publishing(content["path"]):
+        with narration("wait for {}".format(target.server.address), quiet=quiet, hear=record.hear) as say:
+            try:
+                report = check_live(target, prepare, say=say, progress=say.progress)
+            except Ckpt2SavedError as error:
+                if as_json:
+                    server = {"address": str(target.server.address), "problems": [str(error)]}
+                    with printed(done):
+                        print_json(dict(content, server=server))
+                raise
+        if as_json:
+            with printed(done):
+                print_json(dict(content, server=as_content(report)))
+        report.raise_if_not_live()
     record.outcome += ", live on {}".format(target.server.address)
 
 

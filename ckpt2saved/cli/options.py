@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 from pathlib import Path
 from typing import Any, Optional
@@ -38,6 +39,19 @@ class ParsedType(click.ParamType):
             self.fail(str(error), param, context)
 
 
+class SecondsType(click.FloatRange):
+    """A number of seconds that has an end."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+    def convert(self, value: Any, param: Optional[click.Parameter], context: Optional[click.Context]) -> float:
+        seconds = super().convert(value, param, context)
+        if not math.isfinite(seconds):
+            self.fail("{!r} is no number of seconds".format(value), param, context)
+        return seconds
+
+
 def option(name: str, *more: str, **keywords: Any) -> Any:
     """An option that also comes from the environment: --export-dir from CKPT2SAVED_EXPORT_DIR."""
     variable = "CKPT2SAVED_" + name.split("/")[0].lstrip("-").upper().replace("-", "_")
@@ -69,11 +83,11 @@ wait_option = option(
 )
 timeout_option = option(
     "--timeout",
-    type=click.FloatRange(min=0),
+    type=SecondsType(),
     default=600,
     show_default=True,
     metavar="SECONDS",
-    help="For the server to get there.",
+    help="For the server to get there, and for its answers.",
 )
 report_option = option(
     "--report",

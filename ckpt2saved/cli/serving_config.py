@@ -6,7 +6,7 @@ from typing import Any, Dict
 
 import click
 
-from ckpt2saved.cli.invocation import command, narration, print_json
+from ckpt2saved.cli.invocation import command, narration, print_json, printed
 from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, quiet_option
 
 
@@ -127,10 +127,11 @@ def serving_config(models, output_dir, targets, serving, start, dry_run, as_json
         from ckpt2saved.serving.docker import run
 
         container = run(planned.docker_command)
-    if as_json:
-        print_json(dict(as_content(planned), dry_run=dry_run, container=container))
-    for line in () if as_json else planned.start.values():
-        click.echo(line)
+    with printed("the server is started, container {}".format(container) if container else ""):
+        if as_json:
+            print_json(dict(as_content(planned), dry_run=dry_run, container=container))
+        for line in () if as_json else planned.start.values():
+            click.echo(line)
 
 
 def _check_serving_options(starters: Any, start: bool, wishes: Dict[str, Any]) -> None:

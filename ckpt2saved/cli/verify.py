@@ -8,7 +8,7 @@ from typing import Any, Dict, Optional
 import click
 
 from ckpt2saved.cli.export import export, graph_options
-from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json, reported
+from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json, printed, reported
 from ckpt2saved.cli.live import server_at, target_on
 from ckpt2saved.cli.options import (
     PathType,
@@ -59,7 +59,8 @@ def verify(version_dir, checkpoint, server, model_name, timeout, request_file, r
                 directory, plan=planned, inputs=request_file, target=target, say=say, progress=say.progress
             )
         if as_json:
-            print_json(as_content(found))
+            with printed("{} is wrong".format(directory) if found.problems else ""):
+                print_json(as_content(found))
         found.raise_if_wrong()
         record.outcome = "`{}` is right".format(directory)
         if not as_json:
@@ -67,8 +68,8 @@ def verify(version_dir, checkpoint, server, model_name, timeout, request_file, r
 
 
 _OF_THE_GRAPH = (
-    "model weights ctc_decoder options graph python_path inputs outputs pinned renames keep_training_ops decode "
-    "beam_width top_paths merge_repeated sequence_length"
+    "model weights ctc_decoder options graph python_path allow_code inputs outputs pinned renames keep_training_ops "
+    "decode beam_width top_paths merge_repeated sequence_length"
 ).split()
 verify.params += [parameter for parameter in export.params if parameter.name in _OF_THE_GRAPH]
 

@@ -8,7 +8,7 @@ from typing import Any, Dict, Optional
 
 import click
 
-from ckpt2saved.cli.invocation import command, print_json, print_result, reported
+from ckpt2saved.cli.invocation import command, print_json, print_result, printed, reported
 from ckpt2saved.cli.live import await_version, server_at, target_on
 from ckpt2saved.cli.options import (
     address_type,
@@ -50,6 +50,7 @@ def bump_version(base, source, version, wait_for, timeout, model_name, dry_run, 
         content = {"path": str(bumped.path), "version": number, "from": origin, "dry_run": dry_run}
         record.hear("from", str(bumped.source))
         record.outcome = ("would publish `{}`" if dry_run else "published `{}`").format(bumped.path)
+        record.is_done = not dry_run
         if server is None:
             print_result(content, bumped.path, as_json)
         else:
@@ -105,10 +106,12 @@ def prune(base, keep, server, model_name, dry_run, as_json) -> None:
 
     spare = _spared(base, server_at(server), model_name)
     deleted = prune_versions(base, keep=keep, spare=spare, dry_run=dry_run)
-    if as_json:
-        print_json({"deleted": [str(version.path) for version in deleted], "dry_run": dry_run})
-    for version in () if as_json else deleted:
-        click.echo(str(version.path))
+    paths = [str(version.path) for version in deleted]
+    with printed("deleted {}".format(", ".join(paths)) if paths and not dry_run else ""):
+        if as_json:
+            print_json({"deleted": paths, "dry_run": dry_run})
+        for path in () if as_json else paths:
+            click.echo(path)
 
 
 def _spared(base: Path, server: Any, model_name: Optional[str]) -> Any:

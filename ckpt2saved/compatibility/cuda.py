@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Optional, Tuple
 
 from ckpt2saved.compatibility.requirements import release
+from ckpt2saved.programs import find_program
 
 # https://www.tensorflow.org/install/source#gpu, up to 2.18; from 2.14 on also what tensorflow[and-cuda] installs.
 _OF_TENSORFLOW = (
@@ -83,13 +84,14 @@ def oldest_driver(cuda: str) -> str:
 
 def find_driver(proc: Path = _PROC) -> Driver:
     """Ask nvidia-smi; without it the driver's own file, which a container may lack."""
-    query = ["nvidia-smi", "--query-gpu=driver_version,name,memory.total", "--format=csv,noheader"]
+    program = find_program("nvidia-smi")
+    if program is None:
+        return _of_proc(proc, "there is no nvidia-smi")
+    query = [program, "--query-gpu=driver_version,name,memory.total", "--format=csv,noheader"]
     try:
         done = subprocess.run(
             query, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, timeout=_SECONDS
         )
-    except FileNotFoundError:
-        return _of_proc(proc, "there is no nvidia-smi")
     except (OSError, subprocess.TimeoutExpired) as error:
         return _of_proc(proc, "nvidia-smi does not answer ({})".format(getattr(error, "strerror", None) or "timeout"))
     rows = [[cell.strip() for cell in line.split(",", 2)] for line in done.stdout.splitlines()]

@@ -8,7 +8,7 @@ from typing import Any, Dict, Mapping, Sequence
 
 from ckpt2saved.errors import SignatureError, UsageError
 from ckpt2saved.graphs import crnn, ctpn
-from ckpt2saved.graphs.function import checked_tensors, load_function
+from ckpt2saved.graphs.function import checked_tensors, users_function
 from ckpt2saved.graphs.layout import Shape
 from ckpt2saved.tf1 import tf, v1_control_flow
 
@@ -26,8 +26,7 @@ def build_graph(
     CheckpointError for a checkpoint that is not of this network.
     """
     if ":" in builder:
-        function = load_function(builder, python_path)
-        with v1_control_flow():
+        with users_function(builder, python_path) as function, v1_control_flow():
             return checked_tensors(builder, function(dict(variables), dict(options)))
     if builder not in BUILDERS:
         raise SignatureError(

@@ -2,40 +2,93 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import sys
+import sysconfig
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import module_from_spec
 from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from ckpt2saved.errors import SignatureError, UsageError
+from ckpt2saved.signature import FUNCTION
 
 
-def load_function(builder: str, python_path: Sequence[Path]) -> Callable[[Mapping[str, Any], Mapping[str, Any]], Any]:
-    """The function that `package.module:function` means, looked for in `python_path` first, then where Python looks.
+@contextlib.contextmanager
+def users_function(
+    builder: str, python_path: Sequence[Path]
+) -> Iterator[Callable[[Mapping[str, Any], Mapping[str, Any]], Any]]:
+    """Yield the function that `package.module:function` means, with its directories on sys.path for as long.
 
-    Raises UsageError where there is none. What the user's module raises while it is imported passes through: it is
-    theirs to see.
+    The module is looked for in `python_path`, then where Python looks, then in the working directory. What it imports
+    is looked for there as well, but in the standard library first: no file beside it stands in for a module of that,
+    which TensorFlow and this package import too. Raises UsageError where there is no such function. What the user's
+    module raises while it is imported passes through: it is theirs to see.
     """
-    module_name, _, function_name = builder.partition(":")
-    for folder in reversed(python_path):
+    if not FUNCTION.match(builder):
+        raise UsageError(
+            "--graph {!a}: expected package.module:function, as in my_project.serving:build".format(builder)
+        )
+    for folder in python_path:
         if not folder.is_dir():
             raise UsageError("--python-path {}: there is no such directory".format(folder))
-        sys.path.insert(0, str(folder.resolve()))
+    module_name, _, function_name = builder.partition(":")
+    paths = list(sys.path)
+    folders = [str(folder.resolve()) for folder in python_path]
     try:
-        module = importlib.import_module(module_name)
+        yield _function(builder, _module(builder, module_name, folders), function_name)
+    finally:
+        sys.path[:] = paths
+
+
+def _module(builder: str, name: str, folders: Sequence[str]) -> Any:
+    place = _behind_the_standard_library()
+    sys.path[place:place] = folders
+    importlib.invalidate_caches()
+    top = name.partition(".")[0]
+    if top not in sys.modules:
+        found = PathFinder.find_spec(top, folders)
+        if found is None and PathFinder.find_spec(top) is None:
+            sys.path.insert(place, os.getcwd())
+        elif found is not None and found.origin is not None:  # of its own name, even one of the standard library's
+            _execute(found)
+    try:
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name is None or not (module_name + ".").startswith(error.name + "."):
+        if error.name is None or not (name + ".").startswith(error.name + "."):
             raise  # the module is there; something that it needs is not
         raise UsageError(
             "--graph {}: Python finds no module {!r}; say where it is with --python-path DIRECTORY".format(
                 builder, error.name
             )
         ) from None
+
+
+def _execute(spec: ModuleSpec) -> None:
+    module = sys.modules[spec.name] = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
+
+
+def _behind_the_standard_library() -> int:
+    """The index in sys.path behind the last directory of the standard library, before what is installed."""
+    standard = {os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
+    standard |= {os.path.join(folder, "lib-dynload") for folder in standard}
+    return 1 + max((i for i, path in enumerate(sys.path) if os.path.realpath(path) in standard), default=-1)
+
+
+def _function(builder: str, module: Any, name: str) -> Callable[[Mapping[str, Any], Mapping[str, Any]], Any]:
     found = module
-    for part in function_name.split("."):
+    for part in name.split("."):
         found = getattr(found, part, None)
     if not callable(found):
-        raise UsageError("--graph {}: {} has no function {!r}".format(builder, module.__file__, function_name))
+        where = getattr(module, "__file__", None) or module.__name__
+        raise UsageError("--graph {}: {} has no function {!r}".format(builder, where, name))
     return found
 
 

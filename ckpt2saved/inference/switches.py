@@ -188,7 +188,7 @@ def choices(name: str, node: Node) -> str:
 
 
 def _shown(value: Any) -> str:
-    return tf.compat.as_text(value) if isinstance(value, bytes) else str(value)
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _first(names: FrozenSet[str]) -> str:

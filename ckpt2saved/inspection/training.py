@@ -81,7 +81,7 @@ def _switch(network: Network, node: Node, steering: Steering) -> Switch:
     dtype = node.outputs[0].dtype
     if node.name in steering.decided:
         value = steering.decided[node.name]
-        value = tf.compat.as_text(value) if isinstance(value, bytes) else value
+        value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
         return Switch(node.name, dtype, value, None, default, "its other values lead to what only a training does")
     if node.name not in steering.undecided:
         return Switch(node.name, dtype, None, None, default, _GONE)

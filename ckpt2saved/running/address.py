@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -25,26 +26,44 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """The address that a user gives; raises ValueError that says what is wrong and what was expected."""
-    parts = urlsplit(text.strip())
+    """The address that a user gives; raises ValueError that says what is wrong and what was expected.
+
+    A name, a password or a query is refused, and not shown: messages end up in logs.
+    """
+    shown = repr(_without_secrets(text))
+    try:
+        parts = urlsplit(text.strip())
+    except ValueError:  # of brackets that hold no IPv6 address
+        raise ValueError("{} is no server's address; {}".format(shown, _EXPECTED)) from None
     if "://" not in text or parts.scheme not in _PORTS:
-        raise ValueError("{!r} is no server's address; {}".format(text, _EXPECTED))
+        raise ValueError("{} is no server's address; {}".format(shown, _EXPECTED))
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("{}: a name, a password or a query can't be part of it; {}".format(shown, _EXPECTED))
     try:
         port = parts.port
     except ValueError:
-        raise ValueError("{!r}: its port is no number from 1 to 65535; {}".format(text, _EXPECTED)) from None
+        raise ValueError("{}: its port is no number from 1 to 65535; {}".format(shown, _EXPECTED)) from None
     if not parts.hostname or port == 0:
         what = "there is no host in it" if not parts.hostname else "0 is no port"
-        raise ValueError("{!r}: {}; {}".format(text, what, _EXPECTED))
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("{!r}: a name, a password or a query can't be part of it; {}".format(text, _EXPECTED))
+        raise ValueError("{}: {}; {}".format(shown, what, _EXPECTED))
+    if not all(" " < character <= "~" for character in parts.hostname + parts.path):
+        raise ValueError("{}: it holds characters that are not printable ASCII; {}".format(shown, _EXPECTED))
     path = parts.path.rstrip("/")
     if path == "/v1" or path.startswith("/v1/"):
         raise ValueError(
-            "{!r}: it ends in a path of the REST API; pass {}://{} alone, and the model with --model-name".format(
-                text, parts.scheme, parts.netloc
+            "{}: it ends in a path of the REST API; pass {}://{} alone, and the model with --model-name".format(
+                shown, parts.scheme, parts.netloc
             )
         )
     if path and parts.scheme == GRPC:
-        raise ValueError("{!r}: gRPC has no path; {}".format(text, _EXPECTED))
+        raise ValueError("{}: gRPC has no path; {}".format(shown, _EXPECTED))
     return Address(parts.scheme, parts.hostname, port or _PORTS[parts.scheme], path)
+
+
+def _without_secrets(text: str) -> str:
+    """An address as far as it may be shown: what may be a name with a password, or a token, is left out."""
+    before, at, host = text.rpartition("@")
+    scheme, separator, _ = before.partition("://")
+    return re.sub(
+        r"([?#]).+", r"\1***", "{}***@{}".format(scheme + separator if separator else "", host) if at else text
+    )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
-from typing import Any, Tuple
+import itertools
+from typing import Any, List, Tuple
 
 import numpy as np
 
 _TYPES = {"f": (float, int), "i": (int,), "u": (int,), "b": (bool,)}  # numpy's kind -> what JSON is read as
+_MOST_AXES = 32  # as many as numpy's arrays have
 _BASE64 = "b64"  # the key of an object that stands for bytes
 
 
@@ -23,22 +25,32 @@ def from_json(values: Any, dtype: np.dtype) -> np.ndarray:
 
     Of a tensor without elements JSON shows only the sizes up to the first 0.
     """
+    flat, shape = _flat(values)
     if dtype.kind == "O":
-        return _objects(_each(values, _text))
-    types = _TYPES.get(dtype.kind, ())
-    if not _are(values, types):
+        array = np.empty([len(flat)], object)  # numpy would make fixed-width strings, which lose zeros at their ends
+        array[:] = [_text(value) for value in flat]
+        return array.reshape(shape)
+    if not set(map(type, flat)) <= set(_TYPES.get(dtype.kind, ())):  # True is an int too
         raise ValueError("values that are not {}".format(dtype.name))
     try:
         with np.errstate(over="ignore"):
-            return np.array(values, dtype)
+            return np.array(flat, dtype).reshape(shape)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError("lists of unequal lengths, or values out of range ({})".format(error)) from None
+        raise ValueError("values out of range ({})".format(error)) from None
 
 
-def _are(values: Any, types: Tuple[type, ...]) -> bool:
-    if isinstance(values, list):
-        return all(_are(value, types) for value in values)
-    return type(values) in types  # True is an int too
+def _flat(values: Any) -> Tuple[List[Any], List[int]]:
+    """The values of nested lists, and the sizes of the lists; raises ValueError where they are of unequal lengths."""
+    shape = []  # type: List[int]
+    flat = [values]
+    while flat and any(type(value) is list for value in flat):
+        if len({len(row) if type(row) is list else None for row in flat}) > 1:
+            raise ValueError("lists of unequal lengths")
+        if len(shape) == _MOST_AXES:
+            raise ValueError("lists that are nested more than {} deep".format(_MOST_AXES))
+        shape.append(len(flat[0]))
+        flat = list(itertools.chain.from_iterable(flat))
+    return flat, shape
 
 
 def _each(values: Any, change: Any) -> Any:
@@ -58,19 +70,3 @@ def _text(value: Any) -> bytes:
 
 def _bytes(text: Any) -> bytes:
     return text if isinstance(text, bytes) else str(text).encode("utf-8")
-
-
-def _objects(values: Any) -> np.ndarray:
-    """numpy would take nested lists of bytes for fixed-width strings, which lose zeros at their ends."""
-    shape, level = [], values
-    while isinstance(level, list):
-        shape.append(len(level))
-        level = level[0] if level else None
-    flat = [values]
-    for _ in shape:
-        if len({len(row) if isinstance(row, list) else None for row in flat}) > 1:
-            raise ValueError("lists of unequal lengths")
-        flat = [value for row in flat for value in row]
-    array = np.empty([len(flat)], object)
-    array[:] = flat
-    return array.reshape(shape)

@@ -10,10 +10,10 @@ from ckpt2saved.differences import Answers
 from ckpt2saved.narration import Say
 from ckpt2saved.requests import Request, gather_requests, made_without_tensorflow, served_signatures
 from ckpt2saved.running.asking import Answered, ServerReport, ask_server
-from ckpt2saved.running.server import Server
+from ckpt2saved.running.server import Server, ServerUntil
 from ckpt2saved.running.waiting import TIMEOUT_SECONDS, Clock, wait_until_live
 
-_LEAST_SECONDS = 60.0  # for an answer, even where the waiting took all the time there was
+_LEAST_SECONDS = 10.0  # for all the answers, even where the waiting took all the time there was
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,10 @@ def check_live(
     progress: Callable[[str], None] = lambda text: None,
     clock: Optional[Clock] = None,
 ) -> ServerReport:
-    """Wait for the version, then put what `prepare` says to it; raises ServerError where no TF Serving answers."""
+    """Wait for the version, then put what `prepare` says to it; raises ServerError where no TF Serving answers.
+
+    The target's timeout is for all of it together, but for what `prepare` takes.
+    """
     clock = clock or Clock()
     end = clock.now() + target.timeout
     arrival = wait_until_live(
@@ -55,12 +58,11 @@ def check_live(
     answered = None
     if arrival.is_live:
         progress("asking {} {}".format(target.model, target.version))
+        left = max(end - clock.now(), _LEAST_SECONDS)
         wanted = prepare()
-        timeout = max(end - clock.now(), _LEAST_SECONDS)
+        server = ServerUntil(target.server, clock.now() + left, clock.now)
         signatures = served_signatures(target.directory)
-        answered = ask_server(
-            target.server, target.model, target.version, signatures, wanted.requests, wanted.expected, timeout
-        )
+        answered = ask_server(server, target.model, target.version, signatures, wanted.requests, wanted.expected, left)
         answered = _with_those_of_files(answered, wanted)
         _narrate(answered, wanted.why_not_compared, say)
     return ServerReport(str(target.server.address), target.model, target.version, arrival, answered)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import ssl
 from typing import Any, Dict, Mapping, Optional, Tuple
@@ -11,7 +12,9 @@ from urllib.parse import quote
 
 import numpy as np
 
-from ckpt2saved.running.address import HTTPS, Address
+from ckpt2saved.foreign_text import one_line
+from ckpt2saved.running.address import Address
+from ckpt2saved.running.exchange import Limits, TooLarge, exchange
 from ckpt2saved.running.json_values import from_json, to_json
 from ckpt2saved.running.server import (
     OK,
@@ -23,9 +26,17 @@ from ckpt2saved.running.server import (
     Unknown,
     Unreachable,
     VersionStatus,
+    of_version,
 )
 
 _SHOWN = 200  # characters of an answer that is not TF Serving's
+# Bytes of an answer: the states of some 50,000 versions; numbers, which take several times as much memory once read.
+_STATUS_BYTES = 8 << 20
+_PREDICT_BYTES = 64 << 20
+_MOST_LISTS = 4 << 20  # of an answer; each takes 64 bytes of memory or more, for two of JSON
+_LARGEST_VERSION = 2**63 - 1
+# What Python would take hours to read as a number, where it has no limit of its own (3.7.13 and older).
+_ENDLESS_NUMBER = re.compile(r"[0-9]{400}")
 
 
 class RestServer(Server):
@@ -34,10 +45,12 @@ class RestServer(Server):
     def __init__(self, address: Address) -> None:
         self.address = address
 
-    def statuses(self, model: str, version: Optional[int] = None) -> Tuple[VersionStatus, ...]:
+    def statuses(
+        self, model: str, version: Optional[int] = None, timeout: float = STATUS_SECONDS
+    ) -> Tuple[VersionStatus, ...]:
         """GET /v1/models/NAME[/versions/N]."""
         path = _path(model, version)
-        code, text = self._ask("GET", path, None, STATUS_SECONDS)
+        code, text = self._ask("GET", path, None, Limits(timeout, _STATUS_BYTES))
         content = self._content(code, text, path)
         if code == 404:
             raise Unknown(content["error"])
@@ -46,9 +59,10 @@ class RestServer(Server):
         if code != 200:
             raise Refused("HTTP {}".format(code), content["error"])
         try:
-            return tuple(_status(entry) for entry in content["model_version_status"])
+            found = tuple(_status(entry) for entry in content["model_version_status"])
         except (KeyError, TypeError, ValueError, AttributeError):
             raise self._garbage(code, text, path) from None
+        return of_version(found, version, self.address)
 
     def predict(
         self,
@@ -62,7 +76,7 @@ class RestServer(Server):
         """POST /v1/models/NAME/versions/N:predict, in columns: rows can't carry a SparseTensor's parts."""
         path = _path(model, version) + ":predict"
         body = {"signature_name": signature, "inputs": {key: to_json(value) for key, value in inputs.items()}}
-        code, text = self._ask("POST", path, json.dumps(body), timeout)
+        code, text = self._ask("POST", path, json.dumps(body).encode("ascii"), Limits(timeout, _PREDICT_BYTES))
         content = self._content(code, text, path)
         if code != 200:
             raise Refused("HTTP {}".format(code), content["error"])
@@ -70,20 +84,22 @@ class RestServer(Server):
             answered = content["outputs"]
             # Of a single output the server leaves the name away.
             by_key = {outputs[0].key: answered} if len(outputs) == 1 else answered
+            if not isinstance(by_key, dict):
+                raise ValueError("its outputs have no names")
             return {output.key: from_json(by_key[output.key], output.dtype) for output in outputs}
         except KeyError as error:
             raise Refused("HTTP {}".format(code), "the answer has no output {}".format(error)) from None
         except (TypeError, ValueError) as error:
             raise Refused("HTTP {}".format(code), "the answer can't be read: {}".format(error)) from None
 
-    def _ask(self, method: str, path: str, body: Optional[str], timeout: float) -> Tuple[int, str]:
+    def _ask(self, method: str, path: str, body: Optional[bytes], limits: Limits) -> Tuple[int, str]:
         address = self.address
-        kind = http.client.HTTPSConnection if address.scheme == HTTPS else http.client.HTTPConnection
-        connection = kind(address.host, address.port, timeout=timeout)
         try:
-            connection.request(method, address.path + path, body, {"Content-Type": "application/json"} if body else {})
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode("utf-8", "replace")
+            code, content = exchange(address, method, address.path + path, body, limits)
+            return code, content.decode("utf-8", "replace")
+        except TooLarge as error:
+            remedy = "; ask for fewer rows (--inputs), or over gRPC" if method == "POST" and not error.is_head else ""
+            raise NoServing("{}{}: {}{}".format(address, path, error, remedy)) from error
         except ssl.SSLError as error:
             raise NoServing(
                 "{}: no TLS there, or no certificate to trust ({}); one of your own: SSL_CERT_FILE=ca.pem".format(
@@ -96,7 +112,7 @@ class RestServer(Server):
                 "models are loaded"
             ) from error
         except socket.timeout as error:
-            raise Unreachable("no answer within {:g} s".format(timeout)) from error
+            raise Unreachable("no answer within {:.3g} s".format(limits.seconds)) from error
         except socket.gaierror as error:
             raise Unreachable("there is no host {} ({})".format(address.host, error.strerror)) from error
         except ConnectionError as error:
@@ -107,42 +123,52 @@ class RestServer(Server):
             raise Unreachable("the answer broke off ({})".format(type(error).__name__)) from error
         except OSError as error:
             raise Unreachable(error.strerror or str(error)) from error
-        finally:
-            connection.close()
 
     def _content(self, code: int, text: str, path: str) -> Dict[str, Any]:
         """The JSON object of an answer; of an error one with the text `error`."""
-        try:
-            content = json.loads(text)
-        except (ValueError, RecursionError):
-            content = None
-        if code >= 500 and not (isinstance(content, dict) and "error" in content):
+        content = _parsed(text)
+        if code >= 500 and not (isinstance(content, dict) and isinstance(content.get("error"), str)):
             raise Unreachable("HTTP {}, as of a proxy whose server is not up: {}".format(code, _shown(text)))
         if not isinstance(content, dict) or (code != 200 and not isinstance(content.get("error"), str)):
             raise self._garbage(code, text, path)
-        return content
+        return content if code == 200 else {"error": one_line(content["error"])}
 
     def _garbage(self, code: int, text: str, path: str) -> NoServing:
+        what = "{}, and redirects are not followed".format(code) if 300 <= code < 400 else code
         return NoServing(
-            "{}{}: this is no answer of TF Serving's: HTTP {}, {}".format(self.address, path, code, _shown(text))
+            "{}{}: this is no answer of TF Serving's: HTTP {}, {}".format(self.address, path, what, _shown(text))
         )
 
 
 def _path(model: str, version: Optional[int]) -> str:
-    path = "/v1/models/" + quote(model, safe="")
+    path = "/v1/models/" + quote(model, safe="", errors="surrogateescape")
     return path if version is None else "{}/versions/{}".format(path, version)
 
 
+def _parsed(text: str) -> Any:
+    """The content of a JSON text; None where it is none, or one whose content would take much more than the text."""
+    if text.count("[") + text.count("{") > _MOST_LISTS or _ENDLESS_NUMBER.search(text):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _status(entry: Mapping[str, Any]) -> VersionStatus:
+    """A version's state; raises ValueError, KeyError or AttributeError where this is none."""
+    version = str(entry["version"])
+    if (
+        not re.match(r"[0-9]{1,19}\Z", version)
+        or int(version) > _LARGEST_VERSION
+        or not isinstance(entry["state"], str)
+    ):
+        raise ValueError
     status = entry.get("status") or {}
-    return VersionStatus(
-        int(entry["version"]),
-        str(entry["state"]),
-        str(status.get("error_code", OK)),
-        str(status.get("error_message", "")),
-    )
+    code, message = status.get("error_code", OK), status.get("error_message", "")
+    return VersionStatus(int(version), one_line(entry["state"]), one_line(str(code), _SHOWN), one_line(str(message)))
 
 
 def _shown(text: str) -> str:
-    line = " ".join(text.split())
-    return repr(line if len(line) <= _SHOWN else line[:_SHOWN] + "…") if line else "an empty answer"
+    line = one_line(text, _SHOWN)
+    return repr(line) if line else "an empty answer"

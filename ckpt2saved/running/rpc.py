@@ -9,6 +9,7 @@ import numpy as np
 
 from ckpt2saved import wire
 from ckpt2saved.errors import ServerError
+from ckpt2saved.foreign_text import one_line
 from ckpt2saved.running.address import Address
 from ckpt2saved.running.messages import (
     decode_predict_response,
@@ -25,6 +26,7 @@ from ckpt2saved.running.server import (
     Unknown,
     Unreachable,
     VersionStatus,
+    of_version,
 )
 
 try:
@@ -37,14 +39,20 @@ except ModuleNotFoundError as error:
         "TensorFlow; or ask the server's REST port, as in http://localhost:8501"
     ) from None
 
+_MOST_BYTES = 256 << 20  # of an answer
+_LONGEST_SECONDS = 1e6  # what grpcio can count to is more
 _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _OPTIONS = [
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),  # 4 MB otherwise
+    ("grpc.max_receive_message_length", _MOST_BYTES),  # 4 MB otherwise
+    # None: older grpcio unpacks all of an answer before it looks at its size. TF Serving packs none unless asked to.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
     ("grpc.enable_http_proxy", 0),  # nor does the REST client ask the environment's
 ]
 # What UNAVAILABLE says where the port speaks something else, in the words of older and newer grpcio.
+_COMPRESSED = re.compile(r"(?i)compression algorithm")
+_TOO_LARGE = re.compile(r"(?i)received message (is )?larger than max")
 _OTHER_PROTOCOL = re.compile(r"http1\.x server|Failed parsing HTTP/2")
 
 
@@ -54,14 +62,17 @@ class GrpcServer(Server):
     def __init__(self, address: Address) -> None:
         self.address = address
 
-    def statuses(self, model: str, version: Optional[int] = None) -> Tuple[VersionStatus, ...]:
+    def statuses(
+        self, model: str, version: Optional[int] = None, timeout: float = STATUS_SECONDS
+    ) -> Tuple[VersionStatus, ...]:
         """ModelService.GetModelStatus."""
         try:
-            return self._ask(_STATUS, encode_status_request(model, version), STATUS_SECONDS, decode_status_response)
+            found = self._ask(_STATUS, encode_status_request(model, version), timeout, decode_status_response)
         except Refused as error:
             if error.code == "NOT_FOUND":
                 raise Unknown(error.message) from error
             raise
+        return of_version(found, version, self.address)
 
     def predict(
         self,
@@ -74,7 +85,12 @@ class GrpcServer(Server):
     ) -> Dict[str, np.ndarray]:
         """PredictionService.Predict."""
         request = encode_predict_request(model, version, signature, inputs)
-        answered = self._ask(_PREDICT, request, timeout, decode_predict_response)
+        keys = [output.key for output in outputs]
+        found = self._ask(_PREDICT, request, timeout, lambda message: decode_predict_response(message, keys))
+        if found.version not in (None, version):
+            text = "{}: asked for version {}, it answers with version {}"
+            raise NoServing(text.format(self.address, version, found.version))
+        answered = found.outputs
         missing = [output.key for output in outputs if output.key not in answered]
         if missing:
             raise Refused("OK", "the answer has no output {}".format(", ".join(map(repr, missing))))
@@ -85,9 +101,9 @@ class GrpcServer(Server):
         target = str(self.address).partition("://")[2]
         with grpc.insecure_channel(target, options=_OPTIONS) as channel:
             try:
-                answer = channel.unary_unary(method)(request, timeout=timeout)
+                answer = channel.unary_unary(method)(request, timeout=min(timeout, _LONGEST_SECONDS))
             except grpc.RpcError as error:
-                raise self._failure(error.code(), error.details() or "", timeout) from error
+                raise self._failure(error.code(), one_line(error.details() or ""), timeout) from error
         try:
             return decode(answer)
         except (wire.Malformed, ValueError) as error:
@@ -96,7 +112,9 @@ class GrpcServer(Server):
 
     def _failure(self, code: Any, details: str, timeout: float) -> Exception:
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-            return Unreachable("no answer within {:g} s".format(timeout))
+            return Unreachable("no answer within {:.3g} s".format(timeout))
+        if _COMPRESSED.search(details):
+            return NoServing("{}: it compresses its answer, which was not asked for ({})".format(self.address, details))
         if code == grpc.StatusCode.UNAVAILABLE and not _OTHER_PROTOCOL.search(details):
             return Unreachable(
                 "no server to talk to ({}); one that is starting opens its ports only when its first models are "
@@ -104,4 +122,10 @@ class GrpcServer(Server):
             )
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNIMPLEMENTED):
             return NoServing("{}: what answers there is no gRPC API of TF Serving's ({})".format(self.address, details))
+        if code == grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE.search(details):
+            return NoServing(
+                "{}: the answer is larger than the {} MB that are read; ask for fewer rows (--inputs)".format(
+                    self.address, _MOST_BYTES >> 20
+                )
+            )
         return Refused(code.name, details)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Mapping, Optional, Tuple
+from typing import Callable, Dict, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from ckpt2saved.running.address import Address
 START, LOADING, AVAILABLE, UNLOADING, END = "START", "LOADING", "AVAILABLE", "UNLOADING", "END"
 OK = "OK"
 
-STATUS_SECONDS = 10.0  # for an answer about a version's state, which a server gives at once
+STATUS_SECONDS = 10.0  # at most, for an answer about a version's state, which a server gives at once
 _NO_GRPC_PORT = "its REST port, 8501 unless told otherwise, is asked with http://, its gRPC port, 8500, with grpc://"
 
 
@@ -70,8 +70,13 @@ class Server:
 
     address: Address
 
-    def statuses(self, model: str, version: Optional[int] = None) -> Tuple[VersionStatus, ...]:
-        """The state of a version, or of all that the server knows, the newest first; raises Unknown."""
+    def statuses(
+        self, model: str, version: Optional[int] = None, timeout: float = STATUS_SECONDS
+    ) -> Tuple[VersionStatus, ...]:
+        """The state of a version, or of all that the server knows, the newest first; raises Unknown.
+
+        `timeout`, in seconds, is for connecting, asking and the whole answer together, here and in predict().
+        """
         raise NotImplementedError
 
     def predict(
@@ -85,3 +90,49 @@ class Server:
     ) -> Dict[str, np.ndarray]:
         """What exactly this version answers, by output key; raises Refused."""
         raise NotImplementedError
+
+
+class ServerUntil(Server):
+    """A server that answers until one deadline for all that it is asked: each call gets what is left of it."""
+
+    def __init__(self, server: Server, end: float, now: Callable[[], float]) -> None:
+        self.address = server.address
+        self._server = server
+        self._end = end  # as `now` counts, in seconds
+        self._now = now
+
+    def statuses(
+        self, model: str, version: Optional[int] = None, timeout: float = STATUS_SECONDS
+    ) -> Tuple[VersionStatus, ...]:
+        return self._server.statuses(model, version, self._left(timeout))
+
+    def predict(
+        self,
+        model: str,
+        version: int,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Tuple[Output, ...],
+        timeout: float,
+    ) -> Dict[str, np.ndarray]:
+        return self._server.predict(model, version, signature, inputs, outputs, self._left(timeout))
+
+    def _left(self, timeout: float) -> float:
+        left = self._end - self._now()
+        if left <= 0:
+            raise Unreachable("the time of --timeout is over")
+        return min(timeout, left)
+
+
+def of_version(
+    statuses: Tuple[VersionStatus, ...], version: Optional[int], address: Address
+) -> Tuple[VersionStatus, ...]:
+    """The statuses, if they are of the version that was asked for, or none was; raises NoServing."""
+    others = sorted({status.version for status in statuses if version not in (None, status.version)})
+    if others:
+        raise NoServing(
+            "{}: asked for version {}, it answers with version {}".format(
+                address, version, ", ".join(map(str, others[:5]))
+            )
+        )
+    return statuses

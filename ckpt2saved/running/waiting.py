@@ -14,6 +14,7 @@ from ckpt2saved.running.server import (
     END,
     LOADING,
     START,
+    STATUS_SECONDS,
     UNLOADING,
     Refused,
     Server,
@@ -25,6 +26,7 @@ from ckpt2saved.running.server import (
 # A server retries a failed load five times, a minute apart, before it says so.
 TIMEOUT_SECONDS = 600
 POLL_SECONDS = 1.0  # as often as a server itself looks for new versions
+_LEAST_SECONDS = 2.0  # for an answer about the state, also where no time is left: a server is asked once at least
 _PATIENCE_SECONDS = 5.0  # a server that watches the directory has seen the version by then
 
 # What became of the version.
@@ -114,13 +116,17 @@ class _Wait:
     def elapsed(self) -> float:
         return self.clock.now() - self.start
 
+    def left(self) -> float:
+        """Seconds for the next answer."""
+        return max(min(STATUS_SECONDS, self.timeout - self.elapsed()), min(_LEAST_SECONDS, STATUS_SECONDS))
+
     def arrival(self, outcome: str, problem: str) -> Arrival:
         return Arrival(outcome, round(self.elapsed(), 1), tuple(self.seen), problem)
 
     def look(self) -> Tuple[str, str, str]:
         """The state, a line about it, and the outcome if it is settled."""
         try:
-            status = self.server.statuses(self.model, self.version)[0]
+            status = self.server.statuses(self.model, self.version, self.left())[0]
         except Unknown:
             return self.absent()
         except IndexError:
@@ -169,7 +175,7 @@ class _Wait:
 
     def others(self) -> Sequence[VersionStatus]:
         try:
-            return sorted(self.server.statuses(self.model), key=lambda status: -status.version)
+            return sorted(self.server.statuses(self.model, None, self.left()), key=lambda status: -status.version)
         except (Unknown, Unreachable, Refused):
             return ()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import shlex
-import shutil
 import subprocess
 from typing import Sequence, Tuple
 
 from ckpt2saved.errors import ServingError
+from ckpt2saved.programs import find_program
 from ckpt2saved.serving.mounts import Mount
 from ckpt2saved.serving.server import GRPC_PORT, REST_PORT, Server, trimmed
 
@@ -44,7 +44,7 @@ def as_script(command: Sequence[str]) -> str:
 
 def find_docker() -> str:
     """The docker that --run would call."""
-    found = shutil.which("docker")
+    found = find_program("docker")
     if found is None:
         raise ServingError(
             "--run: there is no docker on the PATH; install it, or leave --run out and start the server where there is"

@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
 from ckpt2saved.errors import UsageError
+from ckpt2saved.foreign_text import is_plain
 
 _SERVER_PATH = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+\Z")
+_NOT_PLAIN = (
+    "a path with a line break, another control character or bytes that are no UTF-8, which the files and commands that "
+    "start a server can't hold; rename the directory"
+)
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,10 @@ class Mount:
 
     host: Path  # absolute
     server: str
+
+    def __post_init__(self) -> None:
+        if not is_plain(str(self.host)):
+            raise UsageError("{!a}: {}".format(str(self.host), _NOT_PLAIN))
 
     def covers(self, path: Path) -> bool:
         """Whether the server sees this path through the mount."""
@@ -40,7 +49,10 @@ def parse_mount(text: str) -> Mount:
             "{!r} is no path that a server could have; expected an absolute one below /, of letters, digits, "
             "'_', '.' and '-', as in /models".format(server)
         )
-    return Mount(absolute(Path(os.path.expanduser(host))), server)
+    path = absolute(Path(os.path.expanduser(host)))
+    if not is_plain(str(path)):
+        raise ValueError("{!a}: {}".format(str(path), _NOT_PLAIN))
+    return Mount(path, server)
 
 
 def check_mounts(mounts: Sequence[Mount]) -> None:

@@ -10,7 +10,7 @@ from typing import BinaryIO, Dict, Iterable, List, Mapping, Optional
 import numpy as np
 
 from ckpt2saved.errors import ServingError
-from ckpt2saved.tensor_proto import decode_tensor, encode_tensor
+from ckpt2saved.tensor_proto import Budget, decode_tensor, encode_tensor
 from ckpt2saved.wire import Malformed, Span, content, each, fields, text, written
 
 # saved_model_warmup_util.h of TF Serving: where the file is, and how many records it may have; one more, and the
@@ -24,6 +24,9 @@ _REQUEST = 1
 _MODEL_SPEC, _INPUTS = 1, 2
 _MODEL_NAME, _SIGNATURE_NAME = 1, 3
 _KEY, _VALUE = 1, 2  # of a map's entry
+
+# What the file's tensors may take beyond what stands in it, where values are left out that repeat.
+_MOST_BYTES, _MOST_FIELDS = 1 << 30, 4 << 20
 
 _HEADER, _FOOTER = 12, 4  # of a TFRecord: length and its checksum before the record, the record's checksum after it
 
@@ -52,7 +55,9 @@ def read_warmup_requests(version_dir: Path) -> List[WarmupRequest]:
     path = Path(version_dir) / WARMUP_FILE
     try:
         with path.open("rb") as file:
-            return [_request(file, span) for span in _records(file, path.stat().st_size)]
+            size = path.stat().st_size
+            budget = Budget(_MOST_BYTES + 8 * size, _MOST_FIELDS)
+            return [_request(file, span, budget) for span in _records(file, size)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
@@ -95,7 +100,7 @@ def _records(file: BinaryIO, size: int) -> Iterable[Span]:
         yield start, start + length
 
 
-def _request(file: BinaryIO, span: Span) -> WarmupRequest:
+def _request(file: BinaryIO, span: Span, budget: Budget) -> WarmupRequest:
     predict = _one(file, span, _PREDICT_LOG)
     request = None if predict is None else _one(file, predict, _REQUEST)
     if request is None:
@@ -106,13 +111,13 @@ def _request(file: BinaryIO, span: Span) -> WarmupRequest:
     for entry in each(file, request, _INPUTS):
         parts = dict(fields(file, *entry))
         key = text(file, parts[_KEY]) if _KEY in parts else ""
-        inputs[key] = _array(file, parts.get(_VALUE, (entry[1], entry[1])), key)
+        inputs[key] = _array(file, parts.get(_VALUE, (entry[1], entry[1])), key, budget)
     return WarmupRequest((text(file, name) if name else "") or "serving_default", inputs)
 
 
-def _array(file: BinaryIO, span: Span, key: str) -> np.ndarray:
+def _array(file: BinaryIO, span: Span, key: str, budget: Budget) -> np.ndarray:
     try:
-        return decode_tensor(content(file, span))
+        return decode_tensor(content(file, span), budget)
     except ValueError as error:
         raise _Unread("the input {}: {}".format(key, error)) from error
 

@@ -26,6 +26,7 @@ PRUNED = ".pruned-"
 _DIRECTORY_MODE = 0o755
 _FILE_MODE = 0o644
 _ABANDONED_AFTER = 24 * 60 * 60  # seconds; only where no lock tells
+_UNSYNCED = "write to disk that {} is published (a server sees it already; to run this again would publish it twice)"
 _ATTEMPTS = 100  # to find the base still there, among exporters that fail and remove it again
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EFBIG)
@@ -81,7 +82,7 @@ class Stage:
                 )
             with locked(self._base):
                 published = self._rename()
-        with os_errors_explained(self._given_base, "write to disk that {} is published".format(published)):
+        with os_errors_explained(self._given_base, _UNSYNCED.format(published)):
             for directory in [self._base] + [created.parent for created in self._created]:
                 _sync(directory)
         return published

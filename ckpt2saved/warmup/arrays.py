@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import struct
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence
 
 import numpy as np
 
+from ckpt2saved.array_file import NoArrays, read_arrays
 from ckpt2saved.errors import WarmupError
 from ckpt2saved.serving.warmup_file import WarmupRequest, with_bytes
 from ckpt2saved.signature import Signature
-
-# What numpy, zipfile and zlib say of a file that is cut off, of another kind, or holds objects; an .npy file is an
-# array, which `with` does not take.
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    EOFError,
-    TypeError,
-    AttributeError,
-    RuntimeError,  # with NotImplementedError: a compression that zipfile does not know
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def requests_of_file(path: Path, signatures: Sequence[Signature]) -> List[WarmupRequest]:
@@ -49,14 +33,9 @@ def requests_of_file(path: Path, signatures: Sequence[Signature]) -> List[Warmup
 
 def _arrays(path: Path) -> Dict[str, np.ndarray]:
     try:
-        with np.load(str(path), allow_pickle=False) as file:
-            return {name: with_bytes(file[name]) for name in file.files}
-    except _UNREADABLE as error:
-        raise WarmupError(
-            "{}: this can't be read as a file of numpy.savez ({}); strings are arrays of dtype S, not objects".format(
-                path, str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            )
-        ) from error
+        return {name: with_bytes(array) for name, array in read_arrays(path).items()}
+    except NoArrays as error:
+        raise WarmupError("{}: {}".format(path, error)) from error
 
 
 def _misfits(signature: Signature, arrays: Mapping[str, np.ndarray]) -> List[str]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ckpt2saved.errors import WarmupError
 from ckpt2saved.lengths import measured
+from ckpt2saved.picture_file import NoPicture, check_pixels, read_picture
 from ckpt2saved.preparation import Network
 from ckpt2saved.questions import question_inputs
 from ckpt2saved.serving.warmup_file import WarmupRequest, with_bytes
@@ -120,10 +121,13 @@ class _PictureDecoder:
     def decoded(self, path: Path, spec: TensorSpec) -> Optional[np.ndarray]:
         """RGB, 0..255, of the height that the shape says and the width that follows from it; None if it is none."""
         try:
-            content = path.read_bytes()
-        except OSError as error:
-            self.problems.append("{}: {}".format(path, error.strerror))
+            return self._decoded(path, spec)
+        except NoPicture as error:
+            self.problems.append("{}: {}".format(path, error))
             return None
+
+    def _decoded(self, path: Path, spec: TensorSpec) -> np.ndarray:
+        content = read_picture(path, of_any_format=spec.dtype == "string")
         copies = spec.shape[0] if isinstance(spec.shape[0], int) else 1
         if spec.dtype == "string":
             return with_bytes(np.array([content] * copies, object))
@@ -134,12 +138,16 @@ class _PictureDecoder:
             try:
                 raw = session.run(pixels, {"content:0": content})
             except tf.errors.InvalidArgumentError:
-                self.problems.append("{}: no PNG or JPEG picture".format(path))
-                return None
+                raise NoPicture("no PNG or JPEG picture") from None
+            if raw.ndim != 3:
+                raise NoPicture("an animation; expected a single picture")
             size = _resized(raw.shape[0], raw.shape[1], spec.shape[1], spec.shape[2])
-            picture = raw[None].astype("float32")
-            if size != raw.shape[:2]:
-                picture = session.run(tf.image.resize_bilinear(picture, size))
+            check_pixels(size[1], size[0])
+            if size == raw.shape[:2]:
+                picture = raw[None].astype("float32")
+            else:
+                whole = tf.placeholder(tf.uint8, raw[None].shape)
+                picture = session.run(tf.image.resize_bilinear(whole, size), {whole: raw[None]})
         if spec.dtype == "uint8":
             picture = np.round(picture)
         return np.repeat(picture.astype(spec.dtype), copies, axis=0)

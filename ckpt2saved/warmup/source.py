@@ -41,7 +41,7 @@ def warmup_source(
         for name in signatures
         if name not in names
     ]
-    numbers = [value for value in values if re.match(r"[0-9]+\Z", value)]
+    numbers = [value for value in values if re.match(r"[0-9]{1,9}\Z", value)]
     paths = [Path(value).expanduser() for value in values if value not in numbers]
     arrays = [path for path in paths if path.suffix == ".npz"]
     pictures = [path for path in paths if path.suffix.lower() in _PICTURES]
