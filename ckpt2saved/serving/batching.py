@@ -7,7 +7,7 @@ from typing import Collection, Dict, List, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.serving.models import Model
-from ckpt2saved.serving.saved_signatures import SavedSignature, SavedTensor, read_signatures
+from ckpt2saved.serving.saved_signatures import SavedSignature, SavedTensor, is_for_warmup, read_signatures
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -66,8 +66,32 @@ def batching_problems(signature: SavedSignature) -> Tuple[str, ...]:
 
 def keys_without_batch(signature: SavedSignature, seen: Collection[str] = ()) -> Tuple[str, ...]:
     """The inputs and outputs whose first dimension can't be the batch, or was `seen` to be another, by their keys."""
-    outputs = [tensor.key for tensor in signature.outputs if _problem(tensor) or tensor.key in seen]
-    return tuple([tensor.key for tensor in signature.inputs if _problem(tensor)] + outputs)
+    return inputs_without_batch(signature) + outputs_without_batch(signature, seen)
+
+
+def inputs_without_batch(signature: SavedSignature) -> Tuple[str, ...]:
+    """The inputs whose first dimension can't be the batch, by their keys."""
+    return tuple(tensor.key for tensor in signature.inputs if _problem(tensor))
+
+
+def outputs_without_batch(signature: SavedSignature, seen: Collection[str] = ()) -> Tuple[str, ...]:
+    """The outputs whose first dimension can't be the batch, or was `seen` to be another, by their keys."""
+    sparse = _sparse_values(signature.outputs)
+    return tuple(
+        tensor.key for tensor in signature.outputs if _problem(tensor) or tensor.key in seen or tensor.key in sparse
+    )
+
+
+def _sparse_values(tensors: Sequence[SavedTensor]) -> Tuple[str, ...]:
+    """The values of a SparseTensor in three parts: as many as its indices have rows, which is not the batch."""
+    sizes = {tensor.key: tensor.shape for tensor in tensors}
+    return tuple(
+        key
+        for tensor in tensors
+        if tensor.is_int64 and tensor.shape == (-1, 2) and tensor.key.endswith("indices")
+        for key in [tensor.key[: -len("indices")] + "values"]
+        if sizes.get(key) == (-1,)
+    )
 
 
 def without_batch_text(keys: Sequence[str]) -> str:
@@ -91,7 +115,11 @@ def _problem(tensor: SavedTensor) -> Optional[str]:
 
 
 def _way_out(signatures: Dict[str, SavedSignature]) -> str:
-    surviving = [name for name in sorted(signatures) if not batching_problems(signatures[name])]
+    surviving = [
+        name
+        for name in sorted(signatures)
+        if not batching_problems(signatures[name]) and not is_for_warmup(signatures[name])
+    ]
     if surviving:
         return "signature {0} survives: have the clients ask for it, and pass --batched-signature {0}".format(
             "dense" if "dense" in surviving else surviving[0]
