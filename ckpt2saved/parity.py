@@ -14,7 +14,7 @@ from ckpt2saved.errors import NotServable, ParityError, SignatureError
 from ckpt2saved.fresh_process import fresh_rounds
 from ckpt2saved.questions import Answers, Question
 from ckpt2saved.savedmodel import read_signature_defs
-from ckpt2saved.serving.splitting import batch_of, outputs_seen_unsplit, unsplit_outputs, with_lines
+from ckpt2saved.serving.splitting import outputs_seen_unsplit, unsplit_outputs, with_another_line
 from ckpt2saved.serving.state_changes import changing_signatures, why_different
 from ckpt2saved.tf1 import tf
 
@@ -168,7 +168,7 @@ def _refused(warmup: Sequence[Question], split: Collection[str], answer: Callabl
         keys = unsplit_outputs(question.inputs, answers)
         if question.signature not in longer and not keys:
             longer.add(question.signature)
-            more = replace(question, inputs=with_lines(question.inputs, (batch_of(question.inputs) or 0) + 1))
+            more = replace(question, inputs=with_another_line(question.inputs))
             try:
                 keys = unsplit_outputs(more.inputs, answer(more))
             except NotServable:

@@ -186,8 +186,9 @@ def test_clients_of_other_sizes_do_not_make_a_version_red(run, version, rest):
     assert result.exit_code == 0, result.output
     assert "dense: not asked: HTTP 400: Tensors with name 'x' from different tasks" in result.output
     lines = result.output.splitlines()
-    assert "warning     no signature was asked: whether the server answers requests for this version is not known; " in (
-        lines[-2] + lines[-1] + lines[-3]
+    assert (
+        "warning     no signature was asked: whether the server answers requests for this version is not known; "
+        in (lines[-2] + lines[-1] + lines[-3])
     )
 
 

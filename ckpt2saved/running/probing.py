@@ -31,7 +31,7 @@ class Manner:
 
     broken: Tuple[str, ...]  # inputs and outputs without the batch: where the server batches, every request fails
     has_open_sizes: bool  # beside the batch: in one batch all requests must have the same
-    change: str  # the node that changes what the server keeps; "": none
+    change: str  # how what the server keeps is changed, or is another than in the files; "": not at all
 
 
 def manners(
@@ -85,7 +85,7 @@ class Choice:
         if self._probing.signatures and not insists:
             return "it is not among those of --probe-signature"
         if manner.change and not insists:
-            return "each request changes what the server keeps: {}".format(manner.change)
+            return "the graph keeps state, and {}".format(manner.change)
         if self.batches is not False and name in self._asked:
             if manner.broken or self._asked[name] == _sizes(request):
                 return "" if manner.broken else None

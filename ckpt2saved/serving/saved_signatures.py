@@ -20,7 +20,7 @@ _SIZE = 1
 _KEY, _VALUE = 1, 2  # of a map's entry
 
 _INT64 = 9
-# The one output of a signature that an export adds for warm-up requests alone, and what the signature's name begins with.
+# What the name of a signature begins with that an export adds for warm-up requests alone, and its one output.
 WARMUP = "warmup"
 _SERVED = {"serve"}  # TF Serving takes the meta graph with this tag and no other
 

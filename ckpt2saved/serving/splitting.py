@@ -30,6 +30,16 @@ def with_lines(inputs: Mapping[str, np.ndarray], count: int) -> Dict[str, np.nda
     return {key: np.resize(value, (count,) + value.shape[1:]) for key, value in inputs.items()}
 
 
+def with_another_line(inputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    """The same request with a blank line more, which shows what follows the batch and what happens to be as long."""
+    count = batch_of(inputs) or 0
+    more = with_lines(inputs, count + 1)
+    for value in more.values():
+        if value.dtype.kind == "f" or value.dtype == np.uint8:
+            value[count] = 0
+    return more
+
+
 def unsplit_outputs(inputs: Mapping[str, np.ndarray], answers: Answers) -> FrozenSet[str]:
     """The outputs whose first dimension is not that of all inputs; all of them where the inputs have none."""
     batch = batch_of(inputs)

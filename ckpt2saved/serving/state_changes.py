@@ -6,7 +6,7 @@ import io
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Dict, Iterable, List, Mapping, Optional, Set, Tuple
+from typing import BinaryIO, Dict, FrozenSet, Iterable, List, Mapping, Set, Tuple
 
 from ckpt2saved.errors import ServingError
 from ckpt2saved.serving.saved_signatures import read_signatures, served_meta_graphs
@@ -43,7 +43,7 @@ class _Node:
 
 
 def changing_signatures(version_dir: Path) -> Dict[str, str]:
-    """Signature -> a node that changes a variable, table or queue when the signature is asked, and its op.
+    """Signature -> how its answers depend on what requests change: a variable, a table or a queue.
 
     Raises ServingError where the graph can't be read.
     """
@@ -51,54 +51,63 @@ def changing_signatures(version_dir: Path) -> Dict[str, str]:
     signatures = read_signatures(version_dir)
     try:
         with path.open("rb") as file:
-            nodes, functions = {}, {}  # type: Dict[str, _Node], Dict[str, List[_Node]]
-            for meta_graph in served_meta_graphs(file, path.stat().st_size):
-                for graph in each(file, meta_graph, _GRAPH):
-                    nodes.update((node.name, node) for node in _nodes(file, graph, _NODE))
-                    functions.update(_functions(file, graph))
+            graph = _Graph(file, path.stat().st_size)
     except (Malformed, OSError) as error:
         raise ServingError("{}: its graph can't be read: cut off, or no SavedModel".format(path)) from error
-    found = {}
-    for name, signature in signatures.items():
-        change = _change(nodes, functions, [tensor.name for tensor in signature.outputs])
-        if change:
-            found[name] = change
+    behind = {name: graph.behind([tensor.name for tensor in s.outputs]) for name, s in signatures.items()}
+    changes = {name: [change for node in nodes for change in graph.changes(node)] for name, nodes in behind.items()}
+    found = {name: "each request changes it: {}".format(min(made)[0]) for name, made in changes.items() if made}
+    for name, nodes in behind.items():
+        read = {node.name for node in nodes}
+        others = {other: min(state & read) for other, made in changes.items() for _, state in made if state & read}
+        if name not in found and others:
+            text = "requests for {} change it: {}"
+            found[name] = text.format(", ".join(sorted(others)), min(others.values()))
     return found
 
 
 def why_different(changes: Mapping[str, str], signature: str) -> str:
     """Why two answers to one request differ."""
-    if signature in changes:
-        return "the graph keeps state, which each request changes: {}".format(changes[signature])
-    return "random ops?"
+    return "the graph keeps state; {}".format(changes[signature]) if signature in changes else "random ops?"
 
 
-def _change(nodes: Mapping[str, _Node], functions: Mapping[str, List[_Node]], tensors: Iterable[str]) -> Optional[str]:
-    """The first node behind the tensors that changes something; control inputs count."""
-    seen, called = set(), set()  # type: Set[str], Set[str]
-    ahead = [tensor.partition(":")[0] for tensor in tensors]
-    found = []
-    while ahead:
-        name = ahead.pop()
-        if name in seen or name not in nodes:
-            continue
-        seen.add(name)
-        node = nodes[name]
-        ahead += node.inputs
-        found += _changes_of(node, "", functions, called)
-    return min(found) if found else None
+class _Graph:
+    """The nodes of the meta graph that TF Serving would load, and its functions."""
 
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._nodes = {}  # type: Dict[str, _Node]
+        self._functions = {}  # type: Dict[str, List[_Node]]
+        for meta_graph in served_meta_graphs(file, size):
+            for graph in each(file, meta_graph, _GRAPH):
+                self._nodes.update((node.name, node) for node in _nodes(file, graph, _NODE))
+                self._functions.update(_functions(file, graph))
 
-def _changes_of(node: _Node, prefix: str, functions: Mapping[str, List[_Node]], called: Set[str]) -> List[str]:
-    if _CHANGES.match(node.op):
-        return ["{}{} ({})".format(prefix, node.name, node.op)]
-    found = []  # type: List[str]
-    for name in node.calls + [node.op]:
-        if name in functions and name not in called:
-            called.add(name)
-            for inner in functions[name]:
-                found += _changes_of(inner, name + "/", functions, called)
-    return found
+    def behind(self, tensors: Iterable[str]) -> List[_Node]:
+        """The nodes that run when these tensors are asked for; control inputs count."""
+        found, ahead = {}, [tensor.partition(":")[0] for tensor in tensors]  # type: Dict[str, _Node], List[str]
+        while ahead:
+            name = ahead.pop()
+            if name in self._nodes and name not in found:
+                found[name] = self._nodes[name]
+                ahead += found[name].inputs
+        return list(found.values())
+
+    def changes(self, node: _Node) -> List[Tuple[str, FrozenSet[str]]]:
+        """What a node changes: the op that does it, and the nodes that may hold what is changed."""
+        if _CHANGES.match(node.op):
+            return [("{} ({})".format(node.name, node.op), frozenset(node.inputs[:1]))]
+        return [(text, frozenset(node.inputs)) for text in self._changes_inside(node, set())]
+
+    def _changes_inside(self, node: _Node, called: Set[str]) -> List[str]:
+        found = []  # type: List[str]
+        for name in node.calls + [node.op]:
+            if name in self._functions and name not in called:
+                called.add(name)
+                for inner in self._functions[name]:
+                    if _CHANGES.match(inner.op):
+                        found.append("{}/{} ({})".format(name, inner.name, inner.op))
+                    found += self._changes_inside(inner, called)
+        return found
 
 
 def _functions(file: BinaryIO, graph: Span) -> Dict[str, List[_Node]]:

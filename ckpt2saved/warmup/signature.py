@@ -81,7 +81,7 @@ def _info(tensor: tf.Tensor) -> Any:
 
 
 def _total(outputs: Sequence[tf.Tensor]) -> tf.Tensor:
-    """The sum of the outputs' mean sizes: a finite number, of terms that do not cancel each other, also of no values."""
+    """The sum of the outputs' mean absolute values: terms that do not cancel each other, also of no values."""
     return tf.add_n([tf.reduce_sum(_sizes(output)) / tf.cast(tf.size(output) + 1, tf.float32) for output in outputs])
 
 
