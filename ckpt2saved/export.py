@@ -208,13 +208,13 @@ class _Writer:
         write_saved_model(stage, serving, self._checkpoint, self._network.weights)
         requests = self._staged(stage, warmup)
         if self._plan.parity:
-            report = compare_files(stage, asked, expected, requests, warmup.safe)
+            report = compare_files(stage, asked, expected, requests, warmup.to_split)
             refused = report.refused
             text = "{} answers as the checkpoint's, largest difference {:.2g}; read by {}"
             self._say("parity", text.format(report.questions, report.max_abs, report.loader))
         else:
             self._say("parity", "not checked, as asked")
-            refused = answer_all(stage, requests, warmup.safe) if requests else {}
+            refused = answer_all(stage, requests, warmup.to_split) if requests else {}
         warmup, refused = self._without_refused(stage, rewritten, warmup, refused)
         self._say("warm-up", _warmup_text(warmup))
         return _Written(report, tuple(asked), warmup, refused)
@@ -230,7 +230,7 @@ class _Writer:
             with contextlib.suppress(FileNotFoundError):
                 (stage / WARMUP_FILE).unlink()
             requests = self._staged(stage, warmup)
-            refused = answer_all(stage, requests, warmup.safe) if requests else {}
+            refused = answer_all(stage, requests, warmup.to_split) if requests else {}
             found = _union(found, refused)
         return warmup, found
 

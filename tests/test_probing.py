@@ -217,6 +217,24 @@ def test_a_request_of_a_size_that_nobody_knows_is_left_out(run, tmp_path):
         assert result.exit_code == 0 and "answers     1 as the files'" in result.output, result.output
 
 
+def test_a_request_of_a_fixed_batch_is_left_out(run, tmp_path):
+    """Alone it would be answered by a server that batches, and not in one batch with a client's."""
+    version = write_version(tmp_path / "m" / "1", lambda x: {"y": x + tf.ones([4, 4])}, shape=(4, 4))
+    with serving_rest(tmp_path / "m", "m") as server:
+        server.batching = True
+        inputs = {"x": np.zeros([4, 4], "float32")}
+        alone = server.predict(1, "serving_default", inputs)
+        assert isinstance(alone, dict)
+        result = verified(run, version, server)
+        assert result.exit_code == 0 and "predict" not in "".join(server.asked), result.output
+        assert "two requests of its one batch size can't share a batch, so that this one fails those of clients" in (
+            result.output
+        )
+        server.batching = False
+        result = verified(run, version, server, "--unbatched")
+        assert result.exit_code == 0 and "answers     1 as the files'" in result.output, result.output
+
+
 def test_more_sizes_than_one_are_asked_of_a_server_that_does_not_batch(run, version, rest, tmp_path, crnn_checkpoint):
     """On one that does, the smallest of those that are recorded."""
     arguments = ["export", "-m", "crnn", "-c", crnn_checkpoint, "-o", tmp_path / "crnn", "--warmup", "2", "-q"]

@@ -195,6 +195,14 @@ def test_serving_config_does_not_propose_the_signature_for_warm_up(run, export, 
     assert "warmup" not in result.output
 
 
+def test_serving_config_knows_what_the_export_saw(run, export, tmp_path):
+    """A number of rows that the signature does not show."""
+    export("filtered", "large")
+    result = run("serving-config", tmp_path / "base", "--batching", "--output-dir", tmp_path / "out")
+    assert result.exit_code == 3, result.output
+    assert "output large [?] answers with another number of rows than the batch has" in result.output
+
+
 @pytest.mark.parametrize(
     "name, outputs", [("sparse", "indices values shape score"), ("scalar", "mean"), ("dense", "rows")]
 )

@@ -19,7 +19,7 @@ from ckpt2saved.running.explanations import (
     is_too_long,
     is_unexplained,
 )
-from ckpt2saved.running.probing import Choice, Manner, Probing, in_order, manners
+from ckpt2saved.running.probing import Choice, Manner, Probing, in_order, manner_of
 from ckpt2saved.running.server import Output, Refused, Server, Unreachable
 from ckpt2saved.running.waiting import TIMEOUT_SECONDS, Arrival
 from ckpt2saved.serving.saved_signatures import SavedSignature
@@ -102,12 +102,18 @@ def ask_server(target: Target, wanted: Wanted, timeout: float, sleep: Callable[[
     `timeout` seconds for each. One request is asked after the other.
     """
     signatures = served_signatures(target.directory)
-    manner = manners(signatures, wanted.without_batch, changing_signatures(target.directory))
-    asking = _Asking(target, signatures, Choice(target.probing, manner), timeout, sleep)
+    changes = changing_signatures(target.directory)
+    expected = wanted.expected or [None] * len(wanted.requests)  # type: Sequence[Optional[Answers]]
+    manners = [
+        manner_of(
+            r, signatures[r.signature], wanted.without_batch.get(r.signature, ()), changes.get(r.signature, ""), e
+        )
+        for r, e in zip(wanted.requests, expected)
+    ]
+    asking = _Asking(target, signatures, Choice(target.probing), timeout, sleep)
     asking.refuse_unknown(target.probing.signatures)
-    for number in in_order(wanted.requests, manner):
-        expected = wanted.expected[number] if wanted.expected is not None else None
-        asking.ask(wanted.requests[number], manner[wanted.requests[number].signature], expected)
+    for number in in_order(wanted.requests, manners):
+        asking.ask(wanted.requests[number], manners[number], expected[number])
     return asking.answered(wanted.expected is not None)
 
 
@@ -138,7 +144,7 @@ class _Asking:
         self._problems += [text.format(name, known) for name in names if name not in self._signatures]
 
     def ask(self, request: Request, manner: Manner, expected: Optional[Answers]) -> None:
-        reason = self._choice.reason_against(request, expected is not None)
+        reason = self._choice.reason_against(request, manner, expected is not None)
         if reason is not None:
             if reason:
                 self._unasked.append("{}: not asked: {}".format(request.signature, reason))

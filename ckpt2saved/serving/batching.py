@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Collection, Dict, List, Optional, Sequence, Tuple
+from typing import Collection, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.serving.models import Model
 from ckpt2saved.serving.saved_signatures import SavedSignature, SavedTensor, is_for_warmup, read_signatures
+from ckpt2saved.versions import recorded_without_batch
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -32,6 +33,7 @@ def check_batching(models: Sequence[Model], asked: Sequence[str]) -> Tuple[str, 
     for model in models:
         for version in model.loaded:
             signatures = read_signatures(version.path)
+            unsplit = recorded_without_batch(version.path)
             seen.update(signatures)
             names = [name for name in asked if name in signatures] or [DEFAULT_SIGNATURE]
             for name in names:
@@ -39,9 +41,9 @@ def check_batching(models: Sequence[Model], asked: Sequence[str]) -> Tuple[str, 
                 if name not in signatures:
                     problems.append("{}: there is none; expected one of {}".format(where, _list(signatures)))
                     continue
-                reasons = batching_problems(signatures[name])
+                reasons = batching_problems(signatures[name], unsplit.get(name, ()))
                 if reasons:
-                    problems.append("{}: {}; {}".format(where, "; ".join(reasons), _way_out(signatures)))
+                    problems.append("{}: {}; {}".format(where, "; ".join(reasons), _way_out(signatures, unsplit)))
                 remarks += _varying(model, signatures[name])
     problems += ["--batched-signature: no model has a signature {}".format(name) for name in asked if name not in seen]
     if problems:
@@ -53,12 +55,18 @@ def check_batching(models: Sequence[Model], asked: Sequence[str]) -> Tuple[str, 
     return tuple(dict.fromkeys(remarks))
 
 
-def batching_problems(signature: SavedSignature) -> Tuple[str, ...]:
-    """Why requests for the signature fail on a server that batches; () if they don't."""
+def batching_problems(signature: SavedSignature, seen: Collection[str] = ()) -> Tuple[str, ...]:
+    """Why requests for the signature fail on a server that batches; () if they don't.
+
+    `seen` are the outputs that answered with another first dimension than the batch when the version was exported.
+    """
     problems = []
     for kind, tensors in (("input", signature.inputs), ("output", signature.outputs)):
+        sparse = _sparse_values(tensors)
         for tensor in tensors:
             problem = _problem(tensor)
+            if kind == "output" and not problem and tensor.key in tuple(seen) + sparse:
+                problem = "answers with another number of rows than the batch has"
             if problem:
                 problems.append("{} {}{} {}".format(kind, tensor.key, _brackets(tensor.shape), problem))
     return tuple(problems)
@@ -114,11 +122,11 @@ def _problem(tensor: SavedTensor) -> Optional[str]:
     return None
 
 
-def _way_out(signatures: Dict[str, SavedSignature]) -> str:
+def _way_out(signatures: Dict[str, SavedSignature], unsplit: Mapping[str, Collection[str]]) -> str:
     surviving = [
         name
         for name in sorted(signatures)
-        if not batching_problems(signatures[name]) and not is_for_warmup(signatures[name])
+        if not batching_problems(signatures[name], unsplit.get(name, ())) and not is_for_warmup(signatures[name])
     ]
     if surviving:
         return "signature {0} survives: have the clients ask for it, and pass --batched-signature {0}".format(

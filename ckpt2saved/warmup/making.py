@@ -64,9 +64,9 @@ class Warmup:
         return {record.signature: list(record.outputs) for record in self.records if record.form == _PART}
 
     @property
-    def safe(self) -> Tuple[str, ...]:
-        """The signatures of the requests that a server answers also when it batches."""
-        return tuple(record.asked for record in self.records)
+    def to_split(self) -> Tuple[str, ...]:
+        """The signatures whose requests have yet to show that a server answers them also when it batches."""
+        return tuple(record.asked for record in self.records if record.form != _COPY)
 
 
 class WarmupMaker:
