@@ -11,7 +11,20 @@ import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Collection,
+    Dict,
+    FrozenSet,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from ckpt2saved import __version__
 from ckpt2saved.checkpoint import Checkpoint, check_whole, open_checkpoint
@@ -23,16 +36,18 @@ from ckpt2saved.disagreement import count_disagreements
 from ckpt2saved.errors import NotServable, ParityError, SignatureError
 from ckpt2saved.lengths import with_lengths
 from ckpt2saved.lint import check_servable
-from ckpt2saved.parity import Report, answer_all, compare_files, reference_answers
+from ckpt2saved.parity import Refused, Report, answer_all, compare_files, reference_answers
 from ckpt2saved.plan import Plan
 from ckpt2saved.preparation import Network, prepare_network
 from ckpt2saved.programs import find_program
 from ckpt2saved.questions import Answers, Question, questions
-from ckpt2saved.savedmodel import ServingGraph, write_saved_model
-from ckpt2saved.servability import check_content
+from ckpt2saved.savedmodel import ServingGraph, write_graph, write_saved_model
+from ckpt2saved.servability import batching_notes, check_content, keys_by_signature
+from ckpt2saved.serving.splitting import outputs_seen_unsplit
+from ckpt2saved.serving.warmup_file import WARMUP_FILE
 from ckpt2saved.tf1 import tf
 from ckpt2saved.versions import Stage, staged, write_provenance
-from ckpt2saved.warmup.making import Warmup, make_warmup
+from ckpt2saved.warmup.making import Warmup, WarmupMaker
 from ckpt2saved.warmup.staged import staged_requests, write_warmup
 
 Say = Callable[[str, str], None]
@@ -73,10 +88,11 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
     kind = plan.ctc_decoder or "fast"
     rewritten = with_decoder(kind, network.serving)
     say("decoder", _decoder_text(kind, rewritten))
-    network, warmup = _with_requests(plan, checkpoint, network)
+    network, maker, warmup = _with_requests(plan, checkpoint, network)
     with _stage(plan) as stage:
+        writer = _Writer(plan, checkpoint, network, maker, warmup, say)
         try:
-            report, asked = _write(stage.path, plan, checkpoint, network, rewritten, warmup, say)
+            written = writer.write(stage.path, rewritten)
         except ParityError as error:
             if not rewritten.replaced or plan.ctc_decoder is not None:
                 raise
@@ -86,24 +102,31 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
                 say("differs", problem)
             _empty(stage.path)
             rewritten = with_decoder("stock", network.serving)
-            report, asked = _write(stage.path, plan, checkpoint, network, rewritten, warmup, say)
+            written = writer.write(stage.path, rewritten)
+        report, asked, warmup = written.report, written.asked, written.warmup
         size = _size(stage.path)
         say("written", "{} of the checkpoint's {}".format(_megabytes(size), _megabytes(checkpoint.files.size)))
-        _lint(stage.path, report, say)
+        seen = _union(report.without_batch if report else {}, written.refused)
+        _lint(stage.path, seen, say)
         for remark in warmup.remarks:
             say("note", remark)
         if plan.for_serving:
             check_fit(read_demands(stage.path), plan.for_serving)
             say("fits", "TF Serving {} has all of its ops and attributes".format(plan.for_serving.version))
         provenance = _provenance(plan, checkpoint, network, rewritten, report, warmup, size)
+        provenance["without_batch"] = keys_by_signature(stage.path, seen)
         write_provenance(stage.path, provenance)
         return Exported(stage.publish(), plan.dry_run, provenance, asked)
 
 
-def _lint(stage: Path, report: Optional[Report], say: Say) -> None:
+def _union(one: Refused, other: Refused) -> Dict[str, FrozenSet[str]]:
+    return {name: one.get(name, frozenset()) | other.get(name, frozenset()) for name in sorted(set(one) | set(other))}
+
+
+def _lint(stage: Path, seen: Mapping[str, Collection[str]], say: Say) -> None:
     """What the staged files as a whole show, beyond what was refused before they were written."""
-    findings = check_content(stage, report.without_batch if report else {})
-    for note in findings.notes:
+    findings = check_content(stage)
+    for note in findings.notes + batching_notes(stage, seen):
         say("note", note)
     if findings.problems:
         raise NotServable("the staged files are nothing to serve; nothing is published", findings.problems)
@@ -126,50 +149,98 @@ def _decoder_text(kind: str, rewritten: Rewritten) -> str:
     return "; ".join(parts) or "the graph has no CTC beam search"
 
 
-def _with_requests(plan: Plan, checkpoint: Checkpoint, network: Network) -> Tuple[Network, Warmup]:
+def _with_requests(
+    plan: Plan, checkpoint: Checkpoint, network: Network
+) -> Tuple[Network, Optional[WarmupMaker], Warmup]:
     """The network with the requests to compare on, and those to warm a server up with, as far as they are wanted."""
     if not plan.parity and plan.warmup is None:
-        return network, Warmup()
+        return network, None, Warmup()
     fill = functools.partial(network.fill, checkpoint)
     try:
         model = with_lengths(network.model, network.graph, network.serving.signature_defs, fill)
         network = replace(network, model=model)
-        return network, Warmup() if plan.warmup is None else make_warmup(plan.warmup, network, fill)
+        if plan.warmup is None:
+            return network, None, Warmup()
+        maker = WarmupMaker(plan.warmup, network, fill)
+        return network, maker, maker.make()
     except SignatureError as error:
         if plan.parity or plan.warmup.asked:
             raise
-        return network, Warmup(absence="none: {}".format(error))
+        return network, None, Warmup(absence="none: {}".format(error))
 
 
-def _write(
-    stage: Path,
-    plan: Plan,
-    checkpoint: Checkpoint,
-    network: Network,
-    rewritten: Rewritten,
-    warmup: Warmup,
-    say: Say,
-) -> Tuple[Optional[Report], Tuple[Question, ...]]:
-    """Write the SavedModel into `stage`, then read the files back and compare, unless that is not wanted."""
-    if not plan.parity:
-        write_saved_model(stage, rewritten.serving, checkpoint, network.weights)
-        say("parity", "not checked, as asked")
-        requests = _staged_warmup(stage, network, warmup)
-        if requests:
-            answer_all(stage, requests)
-        say("warm-up", _warmup_text(warmup))
-        return None, ()
-    asked, expected = checkpoint_answers(plan, checkpoint, network, rewritten, say)
-    write_saved_model(stage, rewritten.serving, checkpoint, network.weights)
-    report = compare_files(stage, asked, expected, _staged_warmup(stage, network, warmup))
-    say(
-        "parity",
-        "{} answers as the checkpoint's, largest difference {:.2g}; read by {}".format(
-            report.questions, report.max_abs, report.loader
-        ),
-    )
-    say("warm-up", _warmup_text(warmup))
-    return report, tuple(asked)
+@dataclass(frozen=True)
+class _Written:
+    """What came of writing the files and asking them."""
+
+    report: Optional[Report]  # None where nothing was compared
+    asked: Tuple[Question, ...]
+    warmup: Warmup  # as it stands in the files
+    refused: Refused  # of the warm-up requests that were tried: outputs that can't be split
+
+
+class _Writer:
+    """Writes the SavedModel, with requests to warm a server up, and reads the files back."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        checkpoint: Checkpoint,
+        network: Network,
+        maker: Optional[WarmupMaker],
+        warmup: Warmup,
+        say: Say,
+    ) -> None:
+        self._plan = plan
+        self._checkpoint = checkpoint
+        self._network = network
+        self._maker = maker
+        self._warmup = warmup
+        self._say = say
+
+    def write(self, stage: Path, rewritten: Rewritten) -> _Written:
+        """Write into `stage`, then read the files back and compare, unless that is not wanted."""
+        report, asked, warmup = None, (), self._warmup  # type: Optional[Report], Sequence[Question], Warmup
+        if self._plan.parity:
+            asked, expected = checkpoint_answers(self._plan, self._checkpoint, self._network, rewritten, self._say)
+            if self._maker:
+                warmup = self._maker.make_again(outputs_seen_unsplit(asked, expected))
+        serving = self._maker.extended(rewritten.serving, warmup) if self._maker else rewritten.serving
+        write_saved_model(stage, serving, self._checkpoint, self._network.weights)
+        requests = self._staged(stage, warmup)
+        if self._plan.parity:
+            report = compare_files(stage, asked, expected, requests, warmup.to_split)
+            refused = report.refused
+            text = "{} answers as the checkpoint's, largest difference {:.2g}; read by {}"
+            self._say("parity", text.format(report.questions, report.max_abs, report.loader))
+        else:
+            self._say("parity", "not checked, as asked")
+            refused = answer_all(stage, requests, warmup.to_split) if requests else {}
+        warmup, refused = self._without_refused(stage, rewritten, warmup, refused)
+        self._say("warm-up", _warmup_text(warmup))
+        return _Written(report, tuple(asked), warmup, refused)
+
+    def _without_refused(
+        self, stage: Path, rewritten: Rewritten, warmup: Warmup, refused: Refused
+    ) -> Tuple[Warmup, Refused]:
+        """Put other requests in the place of those that a server with --enable_batching would not answer."""
+        found = refused
+        while refused and self._maker:
+            warmup = self._maker.make_without(refused)
+            write_graph(stage, self._maker.extended(rewritten.serving, warmup))
+            with contextlib.suppress(FileNotFoundError):
+                (stage / WARMUP_FILE).unlink()
+            requests = self._staged(stage, warmup)
+            refused = answer_all(stage, requests, warmup.to_split) if requests else {}
+            found = _union(found, refused)
+        return warmup, found
+
+    def _staged(self, stage: Path, warmup: Warmup) -> Sequence[Question]:
+        """Write the requests beside the SavedModel, and what the file says that they are."""
+        if not warmup.requests:
+            return ()
+        write_warmup(stage, warmup.requests, self._network.model.name)
+        return staged_requests(stage)
 
 
 def checkpoint_answers(
@@ -188,16 +259,12 @@ def checkpoint_answers(
     return asked, expected
 
 
-def _staged_warmup(stage: Path, network: Network, warmup: Warmup) -> Sequence[Question]:
-    """Write the requests beside the SavedModel, and what the file says that they are."""
-    if not warmup.requests:
-        return ()
-    write_warmup(stage, warmup.requests, network.model.name)
-    return staged_requests(stage)
-
-
 def _warmup_text(warmup: Warmup) -> str:
-    counts = ["{} of {}".format(count, name) for name, count in warmup.counts.items()]
+    filters = warmup.filters
+    counts = [
+        "{} of {}{}".format(count, name, " ({})".format(", ".join(filters[name])) if name in filters else "")
+        for name, count in warmup.counts.items()
+    ]
     if not counts:
         return warmup.absence
     return "requests that a server answers before it takes the version: {}".format(", ".join(counts))
@@ -257,6 +324,7 @@ def _provenance(
         "bytes": {"checkpoint": files.size, "version": size},
         "parity": None if report is None else _parity(report),
         "warmup": warmup.counts,
+        "warmup_outputs": warmup.filters,
         "for_serving": plan.for_serving and plan.for_serving.version,
         "ckpt2saved": __version__,
         "tensorflow": tf.version.VERSION,

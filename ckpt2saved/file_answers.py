@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
 from ckpt2saved import cc_loader
 from ckpt2saved.differences import Answers, find_differences
-from ckpt2saved.errors import InvalidRequest, NotServable
+from ckpt2saved.errors import InvalidRequest, NotServable, ServingError
 from ckpt2saved.fresh_process import fresh_rounds
 from ckpt2saved.made_requests import make_requests
 from ckpt2saved.parity import TOLERANCE
-from ckpt2saved.requests import Request, cant_be_asked, gather_requests
-from ckpt2saved.running.live import Wanted, prepare_without_tensorflow
+from ckpt2saved.requests import Request, cant_be_asked, gather_requests, has_open_batch, served_signatures
+from ckpt2saved.running.asking import Wanted
+from ckpt2saved.running.live import prepare_without_tensorflow
 from ckpt2saved.savedmodel import read_signature_defs
+from ckpt2saved.serving.batching import keys_without_batch
+from ckpt2saved.serving.splitting import batch_of, outputs_seen_unsplit, unsplit_outputs, with_another_line, with_lines
+from ckpt2saved.serving.state_changes import changing_signatures, why_different
+
+_FEWER_LINES = (2, 1)  # of a request whose batch the graph refuses
 
 Ask = Callable[[Request], List[Answers]]  # the answers of two rounds
 
@@ -31,33 +37,120 @@ class FileAnswers:
     loader: str
     unasked: Tuple[str, ...]  # a line for each signature that refuses the request that was made up for it
     problems: Tuple[str, ...]
+    notes: Tuple[str, ...] = ()
+    without_batch: Mapping[str, FrozenSet[str]] = field(default_factory=dict)  # outputs of another first dimension
 
 
 def ask_files(directory: Path, requests: Sequence[Request]) -> FileAnswers:
     """Load the SavedModel afresh and put every request to it twice; raises NotServable where it can't be loaded."""
     signature_defs = read_signature_defs(directory)
-    asked, first, second = [], [], []  # type: List[Request], List[Answers], List[Answers]
-    unasked, problems = [], []  # type: List[str], List[str]
     with _loaded(directory, signature_defs) as (ask, loader):
+        asking = _Asking(ask, directory, set(cc_loader.has_strings(signature_defs)))
         for request in requests:
-            try:
-                one, other = ask(request)
-            except InvalidRequest as error:
-                if request.is_made_up:
-                    unasked.append(cant_be_asked(request.signature, "it refuses a made-up request: {}".format(error)))
-                else:
-                    problems.append("{}: {}: {}".format(request.name, request.signature, error))
-            except NotServable as error:
-                problems.append("{}: {}: {}".format(request.name, request.signature, error))
+            asking.put(request)
+    return asking.found(loader)
+
+
+class _Asking:
+    """Requests to the files, and what came of them so far."""
+
+    def __init__(self, ask: Ask, directory: Path, slow: Set[str]) -> None:
+        self._ask = ask
+        self._signatures = served_signatures(directory)
+        self._changes = _changes(directory)
+        self._slow = slow  # signatures that are asked in a new process each time
+        self._asked, self._first, self._second = [], [], []  # type: List[Request], List[Answers], List[Answers]
+        self._longer = {}  # type: Dict[int, Tuple[Request, Answers]]  # by the number of what was asked
+        self._unasked, self._problems = [], []  # type: List[str], List[str]
+
+    def put(self, request: Request) -> None:
+        try:
+            request, (first, second) = self._answers(request)
+        except NotServable as error:
+            if request.is_made_up and isinstance(error, InvalidRequest):
+                reason = "it refuses a made-up request: {}".format(error)
+                self._unasked.append(cant_be_asked(request.signature, reason))
             else:
-                asked.append(request)
-                first.append(one)
-                second.append(other)
-    problems += _not_numbers(asked, first)
-    if not problems:
+                self._problems.append("{}: {}: {}".format(request.name, request.signature, error))
+            return
+        if self._is_to_vary(request, first):
+            more = replace(request, inputs=with_another_line(request.inputs))
+            with contextlib.suppress(NotServable):
+                self._longer[len(self._asked)] = more, self._ask(more)[0]
+        self._asked.append(request)
+        self._first.append(first)
+        self._second.append(second)
+
+    def _answers(self, request: Request) -> Tuple[Request, List[Answers]]:
+        """The answers, of fewer lines where the graph takes no more of a request that was made up."""
+        try:
+            return request, self._ask(request)
+        except InvalidRequest:
+            if not request.is_made_up or not self._has_open_batch(request):
+                raise
+            for count in _FEWER_LINES:
+                fewer = replace(request, inputs=with_lines(request.inputs, count))
+                with contextlib.suppress(NotServable):
+                    return fewer, self._ask(fewer)
+            raise
+
+    def _has_open_batch(self, request: Request) -> bool:
+        """Whether more or fewer lines can be asked for, which strings make too slow and state makes another thing."""
+        signature = self._signatures.get(request.signature)
+        if signature is None or signature.name in self._slow or signature.name in self._changes:
+            return False
+        return batch_of(request.inputs) is not None and has_open_batch(signature)
+
+    def _is_to_vary(self, request: Request, answers: Answers) -> bool:
+        """Whether another batch tells more: of what was made up, or where all is as long as the batch by chance."""
+        if not self._has_open_batch(request):
+            return False
+        broken = keys_without_batch(self._signatures[request.signature])
+        return request.is_made_up or bool(broken and not unsplit_outputs(request.inputs, answers))
+
+    def found(self, loader: str) -> FileAnswers:
+        longer = list(self._longer.values())
+        without_batch = outputs_seen_unsplit(
+            self._asked + [request for request, _ in longer], self._first + [answers for _, answers in longer]
+        )
+        problems = self._problems + _not_numbers(self._asked, self._first)
+        problems += [] if problems else self._differing()
+        pairs = [self._apart(number, without_batch) for number in range(len(self._asked))]
+        names = dict.fromkeys(request.signature for request in self._asked)
+        notes = [
+            "{}: answers may differ from request to request: {}".format(name, why_different(self._changes, name))
+            for name in names
+            if name in self._changes
+        ]
+        return FileAnswers(
+            tuple(request for request, _ in pairs),
+            tuple(answers for _, answers in pairs),
+            loader,
+            tuple(self._unasked),
+            tuple(problems),
+            tuple(notes),
+            without_batch,
+        )
+
+    def _differing(self) -> List[str]:
+        """A line for each answer that differs from the first to the second time, but for state that requests change."""
+        lasting = [n for n, request in enumerate(self._asked) if request.signature not in self._changes]
+        asked, first, second = [[of[n] for n in lasting] for of in (self._asked, self._first, self._second)]
         differing = find_differences(asked, first, second, TOLERANCE)[1]
-        problems += ["{} between two answers to one request (random ops?)".format(line) for line in differing]
-    return FileAnswers(tuple(asked), tuple(first), loader, tuple(unasked), tuple(problems))
+        return ["{} between two answers to one request (random ops?)".format(line) for line in differing]
+
+    def _apart(self, number: int, without_batch: Mapping[str, FrozenSet[str]]) -> Tuple[Request, Answers]:
+        """What was asked, or the same with a line more where only that one shows that an output can't be split."""
+        request, answers = self._asked[number], self._first[number]
+        by_chance = without_batch.get(request.signature) and not unsplit_outputs(request.inputs, answers)
+        return self._longer.get(number, (request, answers)) if by_chance else (request, answers)
+
+
+def _changes(directory: Path) -> Mapping[str, str]:
+    try:
+        return changing_signatures(directory)
+    except ServingError:  # the loader says it in its own words
+        return {}
 
 
 def prepare_requests(directory: Path, *, inputs: Optional[Path] = None, known: Sequence[Request] = ()) -> FileAnswers:
@@ -77,7 +170,18 @@ def wanted_answers(directory: Path, *, known: Sequence[Request] = ()) -> Wanted:
         answered = prepare_requests(directory, known=known)
     except NotServable as error:  # by this TensorFlow: of another one the server may have loaded them
         return prepare_without_tensorflow(directory, "they do not load here: {}".format(error))
-    return Wanted(answered.requests, answered.answers, answered.unasked, answered.problems)
+    return as_wanted(answered)
+
+
+def as_wanted(answered: FileAnswers) -> Wanted:
+    """What a server is to be asked, and should answer as the files did."""
+    return Wanted(
+        answered.requests,
+        answered.answers,
+        answered.unasked,
+        answered.problems,
+        without_batch=answered.without_batch,
+    )
 
 
 @contextlib.contextmanager

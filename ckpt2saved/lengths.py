@@ -129,7 +129,7 @@ class _Trial:
             feeds = {signature_def.inputs[spec.key].name: made[spec.key] for spec in signature.inputs}
             try:
                 values = self._session.run([info.name for info in signature_def.outputs.values()], feeds)
-            except tf.errors.OpError:
+            except (tf.errors.OpError, UnicodeDecodeError):  # the latter of an error that cites a picture's bytes
                 return False
             if any(value.dtype.kind == "f" and np.isnan(value).any() for value in map(np.asarray, values)):
                 return False

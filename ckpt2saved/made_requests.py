@@ -75,7 +75,15 @@ def _kept_open(session: tf.Session) -> Any:
 def _model(version_dir: Path, name: str, signature_def: Any) -> ServedModel:
     """What a signature file of this one signature would say."""
     inputs = tuple(_spec(key, signature_def.inputs[key]) for key in sorted(signature_def.inputs))
-    return ServedModel(name, version_dir, META, {}, (Signature(name, inputs, ()),), ())
+    outputs = tuple(_output(key, signature_def.outputs[key]) for key in sorted(signature_def.outputs))
+    return ServedModel(name, version_dir, META, {}, (Signature(name, inputs, outputs),), ())
+
+
+def _output(key: str, info: Any) -> TensorSpec:
+    """Only its sizes count: no batch is made up that is one of them."""
+    shape = tf.TensorShape(info.tensor_shape)
+    sizes = None if shape.ndims is None else tuple(size for size in shape.as_list() if size is not None)
+    return TensorSpec(key, info.name, tf.as_dtype(info.dtype).name, sizes)
 
 
 def _spec(key: str, info: Any) -> TensorSpec:

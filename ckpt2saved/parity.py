@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Collection, FrozenSet, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
@@ -14,7 +14,12 @@ from ckpt2saved.errors import NotServable, ParityError, SignatureError
 from ckpt2saved.fresh_process import fresh_rounds
 from ckpt2saved.questions import Answers, Question
 from ckpt2saved.savedmodel import read_signature_defs
+from ckpt2saved.serving.splitting import outputs_seen_unsplit, unsplit_outputs, with_another_line
+from ckpt2saved.serving.state_changes import changing_signatures, why_different
 from ckpt2saved.tf1 import tf
+
+# Signature -> outputs of its warm-up requests that can't be split; none of them where a line more is not answered.
+Refused = Mapping[str, FrozenSet[str]]
 
 # Two sessions of one TensorFlow differ by the order of their sums: about 1e-6 of a tensor's largest value.
 TOLERANCE = Tolerance(1e-4, 1.0)
@@ -28,6 +33,7 @@ class Report:
     differences: Tuple[Difference, ...]
     loader: str
     without_batch: Mapping[str, FrozenSet[str]]  # signature -> outputs that had another first dimension than the batch
+    refused: Refused  # the warm-up requests that a server with --enable_batching would not answer
 
     @property
     def max_abs(self) -> float:
@@ -86,52 +92,51 @@ def _refuse_nan(checkpoint: str, asked: Sequence[Question], answers: Sequence[An
 
 
 def compare_files(
-    directory: Path, asked: Sequence[Question], expected: Sequence[Answers], warmup: Sequence[Question] = ()
+    directory: Path,
+    asked: Sequence[Question],
+    expected: Sequence[Answers],
+    warmup: Sequence[Question] = (),
+    split: Collection[str] = (),
 ) -> Report:
     """Load the SavedModel in `directory` afresh, ask every question twice, and compare with `expected`.
 
-    The requests in `warmup` need to be answered only, in the same session.
+    The requests in `warmup` need to be answered only, in the same session; those of the signatures in `split` in such
+    a way that a server with --enable_batching can split the answers, alone and with a line more.
 
     The loader is the one that TF Serving uses; where this build of TensorFlow does not export it, or a signature
     carries strings, it is Python's in a new process, and the report says so. Raises ParityError with every output
     that differs, NotServable where the files can't be loaded or can't answer.
     """
-    first, second, loader = _two_rounds(directory, asked, warmup)
+    first, second, loader, refused = _two_rounds(directory, asked, warmup, split)
     differences, problems = find_differences(asked, expected, first, TOLERANCE)
     again = [] if problems else find_differences(asked, first, second, TOLERANCE)[1]
     if problems:
         raise ParityError("the staged files answer differently from the checkpoint; nothing is published", problems)
     if again:
+        changes = changing_signatures(directory)
+        reasons = dict.fromkeys(why_different(changes, question.signature) for question in asked)
         raise ParityError(
-            "the staged files answer the same request differently each time (random ops left in the graph?); "
-            "nothing is published",
+            "the staged files answer the same request differently each time ({}); nothing is published".format(
+                "; ".join(reasons)
+            ),
             again,
         )
-    return Report(2 * len(asked), tuple(differences), loader, _without_batch(asked, expected))
+    seen = outputs_seen_unsplit(asked, expected)
+    return Report(2 * len(asked), tuple(differences), loader, seen, refused)
 
 
-def _without_batch(asked: Sequence[Question], answers: Sequence[Answers]) -> Dict[str, FrozenSet[str]]:
-    found = {}  # type: Dict[str, FrozenSet[str]]
-    for question, answer in zip(asked, answers):
-        batches = {value.shape[:1] for value in question.inputs.values() if value.shape}
-        if len(batches) == 1:
-            keys = frozenset(key for key, value in answer.items() if value.shape[:1] not in batches)
-            found[question.signature] = found.get(question.signature, frozenset()) | keys
-    return found
-
-
-def answer_all(directory: Path, warmup: Sequence[Question]) -> None:
+def answer_all(directory: Path, warmup: Sequence[Question], split: Collection[str] = ()) -> Refused:
     """Load the SavedModel in `directory` afresh and put these requests to it, where nothing is to be compared.
 
     Raises NotServable where the files can't be loaded or can't answer.
     """
-    _two_rounds(directory, (), warmup)
+    return _two_rounds(directory, (), warmup, split)[3]
 
 
 def _two_rounds(
-    directory: Path, asked: Sequence[Question], warmup: Sequence[Question]
-) -> Tuple[List[Answers], List[Answers], str]:
-    """Both rounds of answers to what is `asked`, and what gave them."""
+    directory: Path, asked: Sequence[Question], warmup: Sequence[Question], split: Collection[str]
+) -> Tuple[List[Answers], List[Answers], str, Refused]:
+    """Both rounds of answers to what is `asked`, what gave them, and which requests in `warmup` batching refuses."""
     signature_defs = read_signature_defs(directory)
     library = cc_loader.find_library()
     strings = cc_loader.has_strings(signature_defs)
@@ -139,12 +144,38 @@ def _two_rounds(
         why = "signatures carry strings" if strings else "this TensorFlow does not export the C++ one"
         count = len(asked)
         first, second = fresh_rounds(directory, tuple(asked) + tuple(warmup), rounds=2)
-        return first[:count], second[:count], "Python's loader in a new process ({})".format(why)
+        known = {id(question): answers for question, answers in zip(warmup, first[count:])}
+
+        def answer(question: Question) -> Answers:
+            return known.get(id(question)) or fresh_rounds(directory, [question], rounds=1)[0][0]
+
+        refused = _refused(warmup, split, answer)
+        return first[:count], second[:count], "Python's loader in a new process ({})".format(why), refused
     with cc_loader.loaded(library, directory) as loaded:
         first, second = [[_ask(loaded, question, signature_defs) for question in asked] for _ in range(2)]
-        for question in warmup:
-            _ask(loaded, question, signature_defs)
-    return first, second, "the C++ loader that TF Serving uses"
+        refused = _refused(warmup, split, lambda question: _ask(loaded, question, signature_defs))
+    return first, second, "the C++ loader that TF Serving uses", refused
+
+
+def _refused(warmup: Sequence[Question], split: Collection[str], answer: Callable[[Question], Answers]) -> Refused:
+    """Put the requests to the files as a server does that batches, and as one that does not."""
+    refused = {}  # type: Dict[str, FrozenSet[str]]
+    longer = set()
+    for question in warmup:
+        answers = answer(question)
+        if question.signature not in split:
+            continue
+        keys = unsplit_outputs(question.inputs, answers)
+        if question.signature not in longer and not keys:
+            longer.add(question.signature)
+            more = replace(question, inputs=with_another_line(question.inputs))
+            try:
+                keys = unsplit_outputs(more.inputs, answer(more))
+            except NotServable:
+                refused.setdefault(question.signature, frozenset())
+        if keys:
+            refused[question.signature] = refused.get(question.signature, frozenset()) | keys
+    return refused
 
 
 def _ask(loaded: cc_loader.LoadedModel, question: Question, signature_defs: Mapping[str, Any]) -> Answers:

@@ -8,7 +8,8 @@ from typing import Any, Dict, List, Mapping, Tuple
 import numpy as np
 
 from ckpt2saved.errors import SignatureError
-from ckpt2saved.requests import Inputs, wires
+from ckpt2saved.requests import MADE_UP_SIZE, Inputs, wires
+from ckpt2saved.serving.splitting import batch_apart
 from ckpt2saved.signature import ExampleInput, ParityCase, ServedModel, Signature, TensorSpec
 from ckpt2saved.tf1 import tf
 
@@ -26,6 +27,7 @@ class Question:
     signature: str
     inputs: Inputs
     part: str = "parity"  # what it is asked for, and counted in
+    outputs: Tuple[str, ...] = ()  # those that are asked for, by their keys; (): all
 
     @property
     def where(self) -> str:
@@ -38,7 +40,8 @@ class Question:
 
     def wires(self, signature_defs: Mapping[str, Any]) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
         """The feeds by tensor name, and the tensors to fetch by output key."""
-        return wires(signature_defs[self.signature], self.inputs)
+        feeds, fetches = wires(signature_defs[self.signature], self.inputs)
+        return feeds, {key: fetches[key] for key in self.outputs or fetches}
 
 
 def questions(model: ServedModel) -> List[Question]:
@@ -88,7 +91,9 @@ def default_sizes(model: ServedModel) -> Dict[Any, int]:
     specs = [spec for signature in model.signatures for spec in signature.inputs]
     batches = {spec.shape[0] for spec in specs if spec.shape}
     sizes = {size for spec in specs for size in spec.shape}
-    return {size: size if isinstance(size, int) else 2 if size in batches else 64 for size in sizes}
+    outputs = {size for signature in model.signatures for spec in signature.outputs for size in spec.shape or ()}
+    batch = batch_apart(sizes | outputs | {MADE_UP_SIZE})
+    return {size: size if isinstance(size, int) else batch if size in batches else MADE_UP_SIZE for size in sizes}
 
 
 def _array(spec: TensorSpec, case: ParityCase, seed: int) -> np.ndarray:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
 from ckpt2saved.array_file import NoArrays, read_arrays
 from ckpt2saved.errors import ServingError, UsageError
 from ckpt2saved.serving.saved_signatures import SavedSignature, SavedTensor, read_signatures
-from ckpt2saved.serving.warmup_file import read_warmup_requests
+from ckpt2saved.serving.splitting import batch_apart, batch_of, with_lines
+from ckpt2saved.serving.warmup_file import WarmupRequest, read_warmup_requests
 from ckpt2saved.tensor_proto import STRING, numpy_dtype
 
 Inputs = Mapping[str, np.ndarray]  # by the key of a signature's input
 
-# What stands for sizes that a request may choose: the same as for the requests on which an export is compared.
-_BATCH, _SIZE = 2, 64
+MADE_UP_SIZE = 64  # what stands for a size that a request may choose, other than the batch
 _PIXELS = 255.0
 _MOST_VALUES = 1 << 28
 _MOST_RECORDED = 10  # of each signature: a file may hold a thousand, to warm up and not to compare
@@ -31,6 +31,7 @@ class Request:
     signature: str
     inputs: Inputs
     is_made_up: bool = False  # nobody says that the graph takes such values
+    is_of_known_size: bool = False  # as clients send it: of a file, or recorded to warm a server up
 
     @property
     def where(self) -> str:
@@ -79,8 +80,38 @@ def gather_requests(
     for source in (recorded_requests(version_dir), known):
         unasked = _without(signatures, chosen)
         chosen += [request for request in source if request.signature in unasked]
+    chosen += _borrowed(signatures, chosen)
     made = make(version_dir, _without(signatures, chosen))
     return Requests(tuple(chosen) + made.requests, made.unasked)
+
+
+def _borrowed(signatures: Mapping[str, SavedSignature], chosen: Sequence[Request]) -> List[Request]:
+    """For signatures without a request the inputs of one that feeds the same tensors: a known size, known to fit."""
+    made = []
+    for name, signature in _without(signatures, chosen).items():
+        for request in chosen:
+            if signatures[request.signature].inputs == signature.inputs:
+                inputs = _with_batch_apart(signature, request.inputs)
+                made.append(Request("a made-up request", name, inputs, True, request.is_of_known_size))
+                break
+    return made
+
+
+def _with_batch_apart(signature: SavedSignature, inputs: Inputs) -> Inputs:
+    """The same lines, of which there are as many as no other size of the signature is, where the batch is open."""
+    if batch_of(inputs) is None or not has_open_batch(signature):
+        return inputs
+    sizes = {size for value in inputs.values() for size in value.shape[1:]}
+    return with_lines(inputs, batch_apart(sizes | _sizes(signature)))
+
+
+def has_open_batch(signature: SavedSignature) -> bool:
+    """Whether every input has a first dimension that a request may choose."""
+    return bool(signature.inputs) and all(tensor.shape and tensor.shape[0] == -1 for tensor in signature.inputs)
+
+
+def _sizes(signature: SavedSignature) -> Set[int]:
+    return {size for tensor in signature.inputs + signature.outputs for size in tensor.shape or ()}
 
 
 def recorded_requests(version_dir: Path) -> Tuple[Request, ...]:
@@ -96,8 +127,13 @@ def recorded_requests(version_dir: Path) -> Tuple[Request, ...]:
     for number, request in enumerate(recorded, start=1):
         counts[request.signature] = counts.get(request.signature, 0) + 1
         if counts[request.signature] <= _MOST_RECORDED:
-            chosen.append(Request("warm-up request {}".format(number), request.signature, request.inputs))
+            chosen.append(_recorded(number, request))
     return tuple(chosen)
+
+
+def _recorded(number: int, request: WarmupRequest) -> Request:
+    name = "warm-up request {}".format(number)
+    return Request(name, request.signature, request.inputs, is_of_known_size=True)
 
 
 def read_inputs(path: Path, signatures: Mapping[str, SavedSignature]) -> Tuple[Request, ...]:
@@ -119,7 +155,7 @@ def read_inputs(path: Path, signatures: Mapping[str, SavedSignature]) -> Tuple[R
     for signature in fitting:
         made, wrong = _converted(signature, arrays)
         problems += wrong
-        requests.append(Request(path.name, signature.name, made))
+        requests.append(Request(path.name, signature.name, made, is_of_known_size=True))
     if problems:
         raise UsageError("--inputs {}: these arrays do not fit".format(path), sorted(set(problems)))
     return tuple(requests)
@@ -130,7 +166,8 @@ def made_without_tensorflow(version_dir: Path, signatures: Mapping[str, SavedSig
     requests, unasked = [], []  # type: List[Request], List[str]
     for name, signature in signatures.items():
         try:
-            inputs = {tensor.key: _made_up(tensor) for tensor in signature.inputs}
+            batch = batch_apart(_sizes(signature) | {MADE_UP_SIZE})
+            inputs = {tensor.key: _made_up(tensor, batch) for tensor in signature.inputs}
         except ValueError as error:
             unasked.append(cant_be_asked(name, str(error)))
         else:
@@ -187,13 +224,16 @@ def _shape_text(shape: Optional[Sequence[int]]) -> str:
     return "any" if shape is None else "[{}]".format(", ".join("?" if size == -1 else str(size) for size in shape))
 
 
-def _made_up(tensor: SavedTensor) -> np.ndarray:
+def _made_up(tensor: SavedTensor, batch: int) -> np.ndarray:
     if tensor.data_type == STRING:
         raise ValueError("{} takes strings, which can't be guessed".format(tensor.key))
     if tensor.shape is None:
         raise ValueError("{} may have any number of dimensions".format(tensor.key))
     dtype = numpy_dtype(tensor.data_type)
-    shape = [(_BATCH if axis == 0 else _SIZE) if size == -1 else size for axis, size in enumerate(tensor.shape)]
+    shape = [
+        (MADE_UP_SIZE if axis else batch) if size == -1 else size  # the rest as in the requests of an export
+        for axis, size in enumerate(tensor.shape)
+    ]
     if np.prod([float(size) for size in shape]) > _MOST_VALUES:
         raise ValueError("{} has the shape {}, more than {} values".format(tensor.key, shape, _MOST_VALUES))
     if dtype.kind == "f" or dtype == np.uint8:

@@ -226,6 +226,11 @@ def write_saved_model(directory: Path, serving: ServingGraph, checkpoint: Checkp
         _write_variables(directory / "variables", checkpoint, weights)
     if serving.assets:
         _copy_assets(directory / tf.saved_model.ASSETS_DIRECTORY, serving.assets)
+    write_graph(directory, serving)
+
+
+def write_graph(directory: Path, serving: ServingGraph) -> None:
+    """Write saved_model.pb alone, also in place of one with the same variables."""
     meta_graph = tf.train.export_meta_graph(
         graph_def=serving.graph_def,
         graph=tf.Graph(),

@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Collection, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Collection, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from ckpt2saved.compatibility.fit import origin_text
 from ckpt2saved.compatibility.op_table import shipped_table
@@ -17,7 +17,7 @@ from ckpt2saved.serving.batching import DEFAULT_SIGNATURE, keys_without_batch, w
 from ckpt2saved.serving.saved_signatures import read_signatures
 from ckpt2saved.serving.warmup_file import MOST_RECORDS, WARMUP_FILE, BrokenWarmup, read_warmup_requests
 from ckpt2saved.tf1 import op_def, tf
-from ckpt2saved.versions import numbered_children, parse_version
+from ckpt2saved.versions import numbered_children, parse_version, recorded_without_batch
 from ckpt2saved.versions.health import access_problems, content_problems
 
 _METHODS = tuple("tensorflow/serving/" + method for method in ("predict", "classify", "regress"))
@@ -70,11 +70,8 @@ def check_name(directory: Path) -> Findings:
     return Findings((), ())
 
 
-def check_content(directory: Path, seen: Mapping[str, Collection[str]] = {}) -> Findings:
-    """What is in a SavedModel's files, which are all there; raises CheckpointError for one that can't be parsed.
-
-    `seen` are the outputs of each signature that answered with another first dimension than the batch.
-    """
+def check_content(directory: Path) -> Findings:
+    """What is in a SavedModel's files, which are all there; raises CheckpointError for one that can't be parsed."""
     problems, notes = [], []  # type: List[str], List[str]
     if (directory / "export.meta").exists():
         problems.append(
@@ -98,8 +95,6 @@ def check_content(directory: Path, seen: Mapping[str, Collection[str]] = {}) -> 
         if signature.method not in _METHODS and signature.outputs:
             text = "{}: the method name is {!r}, and TF Serving up to 2.3 answers only {}"
             problems.append(text.format(signature.name, signature.method, _METHODS[0]))
-    if (directory / "saved_model.pb").is_file():
-        notes += batching_notes(directory, seen)
     return Findings(tuple(problems), tuple(notes))
 
 
@@ -115,14 +110,27 @@ def _check_warmup(directory: Path, problems: List[str], notes: List[str]) -> Non
             problems.append("{}: {} requests, and TF Serving takes {} at most".format(WARMUP_FILE, count, MOST_RECORDS))
 
 
-def batching_notes(directory: Path, seen: Mapping[str, Collection[str]] = {}) -> List[str]:
-    """A line for each signature whose answers batching would break."""
-    notes = []
-    for name, signature in read_signatures(directory).items():
-        text = without_batch_text(keys_without_batch(signature, seen.get(name, ())))
-        if text and not name.startswith("__"):
-            notes.append("{}: {}".format(name, text))
-    return notes
+def batching_notes(directory: Path, seen: Mapping[str, Collection[str]] = {}) -> Tuple[str, ...]:
+    """A line for each signature whose answers batching would break.
+
+    `seen` are the outputs of each signature that answered with another first dimension than the batch; those that the
+    export saw stand beside the version.
+    """
+    found = keys_by_signature(directory, seen)
+    return tuple("{}: {}".format(name, without_batch_text(keys)) for name, keys in found.items())
+
+
+def keys_by_signature(directory: Path, seen: Mapping[str, Collection[str]] = {}) -> Dict[str, List[str]]:
+    """Signature -> its inputs and outputs without the batch, where there are some; {} of a saved_model.pbtxt."""
+    if not (directory / "saved_model.pb").is_file():
+        return {}
+    recorded = recorded_without_batch(directory)
+    found = {
+        name: list(keys_without_batch(signature, set(seen.get(name, ())) | set(recorded.get(name, ()))))
+        for name, signature in read_signatures(directory).items()
+        if not name.startswith("__")
+    }
+    return {name: keys for name, keys in found.items() if keys}
 
 
 def _tags(meta_graph: Any) -> List[str]:

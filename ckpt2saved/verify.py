@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 from ckpt2saved.comparison import Compared, ask_checkpoint, compare_with
 from ckpt2saved.errors import NotServable, VerificationError
-from ckpt2saved.file_answers import FileAnswers, prepare_requests
+from ckpt2saved.file_answers import FileAnswers, as_wanted, prepare_requests
 from ckpt2saved.narration import Say
 from ckpt2saved.plan import Plan
 from ckpt2saved.running.asking import ServerReport, by_signature
 from ckpt2saved.running.asking import as_content as server_content
-from ckpt2saved.running.live import Target, Wanted, check_live
-from ckpt2saved.servability import Findings, check_version
+from ckpt2saved.running.live import UNASKED_WARNING, Target, check_live
+from ckpt2saved.servability import Findings, batching_notes, check_version
 from ckpt2saved.versions.health import content_problems
 
 
@@ -28,12 +28,20 @@ class Verification:
     compared: Optional[Compared] = None
     server: Optional[ServerReport] = None
     load_problems: Tuple[str, ...] = ()
+    batching: Tuple[str, ...] = ()  # what of it can't be asked of a server with --enable_batching
 
     @property
     def notes(self) -> Tuple[str, ...]:
         """What is good to know."""
-        of_files = self.answered.unasked if self.answered else ()
-        return self.findings.notes + of_files + (self.compared.notes if self.compared else ())
+        of_files = self.answered.unasked + self.answered.notes if self.answered else ()
+        return self.findings.notes + self.batching + of_files + (self.compared.notes if self.compared else ())
+
+    @property
+    def warnings(self) -> Tuple[str, ...]:
+        """What was not found out at all."""
+        if self.problems or self.answered is None or self.answered.answers:
+            return ()
+        return (UNASKED_WARNING.format("the version answers requests"),)
 
     @property
     def problems(self) -> Tuple[str, ...]:
@@ -64,24 +72,27 @@ def verify_version(
     could not be found out.
     """
     found = Verification(directory, check_version(directory), None)
-    _say_all(say, found.findings)
+    _say_findings(say, found.findings)
     if content_problems(directory):
         return found  # nothing can be loaded
     reference = ask_checkpoint(plan, directory, say) if plan else None
     try:
         answered = prepare_requests(directory, inputs=inputs, known=reference.requests if reference else ())
     except NotServable as error:
-        say("problem", str(error))
-        return replace(found, load_problems=(str(error),))
-    found = replace(found, answered=answered)
+        found = replace(found, load_problems=(str(error),), batching=batching_notes(directory))
+        _say_all(say, ("note", found.batching), ("problem", found.load_problems))
+        return found
+    found = replace(found, answered=answered, batching=batching_notes(directory, answered.without_batch))
+    _say_all(say, ("note", found.batching))
     _say_answers(say, answered)
     if reference:
         compared = compare_with(reference, directory)
         found = replace(found, compared=compared)
         _say_compared(say, compared)
     if target:
-        wanted = Wanted(answered.requests, answered.answers)  # what else there is to say of the files is said
+        wanted = replace(as_wanted(answered), unasked=(), problems=())  # of the files, which is said
         found = replace(found, server=check_live(target, lambda: wanted, say=say, progress=progress))
+    _say_all(say, ("warning", found.warnings))
     return found
 
 
@@ -92,6 +103,7 @@ def as_content(found: Verification) -> Dict[str, Any]:
         "path": str(found.path),
         "problems": list(found.problems),
         "notes": list(found.notes),
+        "warnings": list(found.warnings),
         "answers": len(answered.answers) if answered else 0,
         "loader": answered.loader if answered else None,
         "checkpoint": {
@@ -105,20 +117,20 @@ def as_content(found: Verification) -> Dict[str, Any]:
     }
 
 
-def _say_all(say: Say, findings: Findings) -> None:
+def _say_all(say: Say, *steps: Tuple[str, Sequence[str]]) -> None:
+    for step, lines in steps:
+        for line in lines:
+            say(step, line)
+
+
+def _say_findings(say: Say, findings: Findings) -> None:
     if not findings.problems:
         say("files", "whole, and nothing in them that TF Serving would refuse")
-    for problem in findings.problems:
-        say("problem", problem)
-    for note in findings.notes:
-        say("note", note)
+    _say_all(say, ("problem", findings.problems), ("note", findings.notes))
 
 
 def _say_answers(say: Say, answered: FileAnswers) -> None:
-    for line in answered.unasked:
-        say("note", line)
-    for problem in answered.problems:
-        say("problem", problem)
+    _say_all(say, ("note", answered.unasked + answered.notes), ("problem", answered.problems))
     if answered.answers and not answered.problems:
         text = "{} answers, each given twice; read by {}"
         say("answers", text.format(len(answered.answers), answered.loader))
@@ -127,10 +139,7 @@ def _say_answers(say: Say, answered: FileAnswers) -> None:
 
 
 def _say_compared(say: Say, compared: Compared) -> None:
-    for note in compared.notes:
-        say("note", note)
-    for problem in compared.problems:
-        say("problem", problem)
+    _say_all(say, ("note", compared.notes), ("problem", compared.problems))
     if not compared.problems:
         text = "{} answers as the checkpoint's, largest difference {:.2g}"
         say("parity", text.format(compared.answers, compared.max_abs))

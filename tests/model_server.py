@@ -24,13 +24,15 @@ class ModelServer:
         self.base = Path(str(base))
         self.name = name
         self.script = {}  # version -> states, one for each time that it is asked for, of which the last stays
-        self.batching = False
+        self.batching = False  # as with --enable_batching
+        self.batches = Batches()
         self.uninitialised = False  # the version was loaded before its variables were there
         self.wrong = lambda key, value: value  # what becomes of a right answer
         self.fault = None  # hang, garbage, busy: of predict
         self.lists = None  # what the model's status is, instead of what lies there
         self.asked = []  # the paths
         self.models = {}
+        self.loading = threading.Lock()
 
     def statuses(self, version=None):
         """(code, content) as GetModelStatus has it."""
@@ -64,32 +66,122 @@ class ModelServer:
         from ckpt2saved.tf1 import tf
 
         keys = sorted(definition.outputs)
-        try:
-            values = session.run([definition.outputs[key].name for key in keys], feeds)
-        except tf.errors.OpError as error:
-            return type(error).__name__, error.message
-        answers = {key: self.wrong(key, np.asarray(value)) for key, value in zip(keys, values)}
-        batch = next(iter(feeds.values())).shape[0]
-        if self.batching and any(not value.ndim or value.shape[0] != batch for value in answers.values()):
-            return (
-                "FAILED_PRECONDITION",
-                "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the "
-                "input tensors",
-            )
-        return answers
+        fetches = [definition.outputs[key].name for key in keys]
+
+        def run(feeds):
+            try:
+                return [np.asarray(value) for value in session.run(fetches, feeds)]
+            except tf.errors.OpError as error:
+                return type(error).__name__, error.message
+
+        if self.batching:  # a queue for each set of tensors, as BatchingSession has it
+            values = self.batches.run((version, tuple(sorted(feeds)), tuple(fetches)), feeds, run)
+        else:
+            values = run(feeds)
+        if isinstance(values, tuple):
+            return values
+        return {key: self.wrong(key, value) for key, value in zip(keys, values)}
 
     def loaded(self, version):
-        if version not in self.models:
-            from ckpt2saved.tf1 import tf
+        with self.loading:
+            if version not in self.models:
+                self.models[version] = self.load(version)
+            return self.models[version]
 
-            path = self.base / str(version)
-            session = tf.Session(graph=tf.Graph())
-            with session.graph.as_default():
-                meta_graph = tf.saved_model.loader.load(session, ["serve"], str(path))
-            if self.uninitialised:
-                session = tf.Session(graph=session.graph)
-            self.models[version] = session, meta_graph.signature_def
-        return self.models[version]
+    def load(self, version):
+        from ckpt2saved.tf1 import tf
+
+        session = tf.Session(graph=tf.Graph())
+        with session.graph.as_default():
+            meta_graph = tf.saved_model.loader.load(session, ["serve"], str(self.base / str(version)))
+        if self.uninitialised:
+            session = tf.Session(graph=session.graph)
+        return session, meta_graph.signature_def
+
+
+class Batches:
+    """Requests put together and answers split as TF Serving's batching_session.cc does it, errors included."""
+
+    def __init__(self):
+        self.max_batch_size = 32
+        self.timeout_seconds = 0.05  # batch_timeout_micros
+        self.sizes = []  # of all batches, in tasks
+        self.lock = threading.Lock()
+        self.open = {}  # queue -> the batch that takes tasks
+
+    def run(self, queue, feeds, run):
+        """The outputs for these feeds as a list, or (code, message); `run` computes those of a batch."""
+        if any(not value.ndim for value in feeds.values()):
+            return "INVALID_ARGUMENT", "Batching Run() input tensors must have at least one dimension"
+        sizes = {value.shape[0] for value in feeds.values()}
+        if len(sizes) != 1:
+            return "INVALID_ARGUMENT", "Batching Run() input tensors must have equal 0th-dimension size"
+        (size,) = sizes
+        if size > self.max_batch_size:
+            text = "Task size {} is larger than maximum input batch size {}"
+            return "INVALID_ARGUMENT", text.format(size, self.max_batch_size)
+        with self.lock:
+            batch = self.open.get(queue)
+            if batch is None or batch.size + size > self.max_batch_size:
+                batch = self.open[queue] = Batch()
+            position = batch.add(feeds, size)
+        if position == 0:
+            time.sleep(self.timeout_seconds)
+            with self.lock:
+                if self.open.get(queue) is batch:
+                    del self.open[queue]
+                self.sizes.append(len(batch.tasks))
+            batch.compute(run)
+        batch.done.wait()
+        return batch.answers[position]
+
+
+class Batch:
+    """Tasks that are computed together, and all fail together."""
+
+    def __init__(self):
+        self.tasks = []  # feeds
+        self.lines = []  # of each task
+        self.size = 0
+        self.answers = None
+        self.done = threading.Event()
+
+    def add(self, feeds, size):
+        self.tasks.append(feeds)
+        self.lines.append(size)
+        self.size += size
+        return len(self.tasks) - 1
+
+    def compute(self, run):
+        found = self.outputs(run)
+        if isinstance(found, tuple):
+            self.answers = [found] * len(self.tasks)
+        else:
+            ends = np.cumsum(self.lines)[:-1]
+            self.answers = list(zip(*(np.split(value, ends) for value in found)))
+            self.answers = [list(values) for values in self.answers]
+        self.done.set()
+
+    def outputs(self, run):
+        for name in self.tasks[0]:
+            if len({task[name].shape[1:] for task in self.tasks}) > 1:
+                return (
+                    "FAILED_PRECONDITION",
+                    "Tensors with name '{}' from different tasks have different shapes and padding is turned off. Set "
+                    "pad_variable_length_inputs to true, or ensure that all tensors with the same name have equal "
+                    "dimensions starting with the first dim.".format(name),
+                )
+        found = run({name: np.concatenate([task[name] for task in self.tasks]) for name in self.tasks[0]})
+        for value in found if isinstance(found, list) else ():
+            if not value.ndim:
+                return "FAILED_PRECONDITION", "Batched output tensor has 0 dimensions"
+            if value.shape[0] != self.size:
+                return (
+                    "FAILED_PRECONDITION",
+                    "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the "
+                    "input tensors",
+                )
+        return found
 
 
 def entry(version, state, code="OK", message=""):
@@ -169,8 +261,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Listener(http.server.HTTPServer):
-    """Without looking up this machine's name, which may take seconds."""
+class Listener(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    """A thread for each request; without looking up this machine's name, which may take seconds."""
+
+    daemon_threads = True
 
     def server_bind(self):
         socketserver.TCPServer.server_bind(self)
@@ -227,13 +321,13 @@ def serving_grpc(base, name):
         inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
         answers = model.predict(spec.version.value, spec.signature_name, inputs)
         if isinstance(answers, tuple):
-            context.abort(grpc.StatusCode.FAILED_PRECONDITION, answers[1])
+            context.abort(getattr(grpc.StatusCode, answers[0], grpc.StatusCode.FAILED_PRECONDITION), answers[1])
         answer = predict_pb2.PredictResponse()
         for key, value in answers.items():
             answer.outputs[key].CopyFrom(tf.make_tensor_proto(value))
         return answer
 
-    server = grpc.server(futures.ThreadPoolExecutor(2))
+    server = grpc.server(futures.ThreadPoolExecutor(16))
     for service, method, call, kind in (
         ("ModelService", "GetModelStatus", status, get_model_status_pb2.GetModelStatusRequest),
         ("PredictionService", "Predict", predict, predict_pb2.PredictRequest),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import write_checkpoint
 from test_training_graph import asked
+from test_warmup_forms import check_survives
 
 from ckpt2saved.tf1 import tf
 
@@ -78,7 +79,7 @@ def prefix(tmp_path, case):
 
 
 def test_the_right_answers_are_served(run, tmp_path, case, prefix):
-    """Logits within 1e-3 of the author's own inference, decoded sequences exactly."""
+    """Logits within 1e-3 of the author's own inference, decoded sequences exactly; and a server can be warmed up."""
     inputs, outputs = CASES[case]
     arguments = ["--input={}={}".format(*item) for item in inputs.items()]
     arguments += ["--output={}={}".format(*item) for item in outputs.items()]
@@ -92,6 +93,7 @@ def test_the_right_answers_are_served(run, tmp_path, case, prefix):
             np.testing.assert_allclose(found[name], wanted, atol=1e-3, err_msg=name)
         else:
             np.testing.assert_array_equal(found[name], wanted, err_msg=name)
+    check_survives(tmp_path / "base" / "1")
 
 
 def test_inspect_finds_what_to_serve(run, tmp_path, case, prefix):

@@ -31,7 +31,7 @@ def test_a_good_version_is_loaded_and_asked(run, version):
     assert sorted(lines) == sorted(
         [
             "files       whole, and nothing in them that TF Serving would refuse",
-            "note        serving_default: not for a server with --enable_batching: output_indices, output_shape",
+            "note        serving_default: not for a server with --enable_batching: output_indices, output_shape, output_values",
             "answers     2 answers, each given twice; read by the C++ loader that TF Serving uses",
             str(version),
         ]
@@ -217,12 +217,14 @@ def test_answers_that_change_each_time_are_found_out(run, tmp_path):
     assert "values differ by up to" in result.output and "between two answers to one request" in result.output
 
 
-def write_version(directory, build, dtype="float32", shape=(None, 4)):
-    """A SavedModel that TensorFlow's own builder writes, of a graph without variables."""
+def write_version(directory, build, dtype="float32", shape=(None, 4), restores=False):
+    """A SavedModel that TensorFlow's own builder writes, of a graph without variables unless it `restores` some."""
     with tf.Graph().as_default(), tf.Session() as session:
         x = tf.placeholder(dtype, shape, name="x")
         outputs = build(x)
         definition = tf.saved_model.predict_signature_def({"x": x}, outputs)
+        if restores:
+            session.run(tf.global_variables_initializer())
         builder = tf.saved_model.Builder(str(directory))
         builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": definition})
         builder.save()
@@ -233,7 +235,7 @@ def test_nan_answers_are_found_out(run, tmp_path):
     """The square root of less than nothing."""
     result = run("verify", write_version(tmp_path / "m" / "1", lambda x: {"y": tf.sqrt(-x - 1.0)}))
     assert result.exit_code == 3
-    assert "a made-up request: serving_default.y: 8 of 8 values are NaN" in result.output
+    assert "a made-up request: serving_default.y: 12 of 12 values are NaN" in result.output
 
 
 def test_strings_can_be_brought_in_a_file(run, tmp_path):

@@ -28,7 +28,7 @@ from ckpt2saved.serving.warmup_file import (
 )
 from ckpt2saved.signature import load_model
 from ckpt2saved.tf1 import tf
-from ckpt2saved.warmup.making import make_warmup
+from ckpt2saved.warmup.making import WarmupMaker
 from ckpt2saved.warmup.source import warmup_source
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "crnn"
@@ -69,7 +69,7 @@ def warmup(crnn_checkpoint):
 
     def make(value, signatures=()):
         source = warmup_source(plan.model, [str(value)], signatures)
-        return make_warmup(source, network, functools.partial(network.fill, checkpoint))
+        return WarmupMaker(source, network, functools.partial(network.fill, checkpoint)).make()
 
     return make
 

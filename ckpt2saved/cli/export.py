@@ -7,12 +7,14 @@ from typing import Any, Dict, Optional
 import click
 
 from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_result, reported, until_interrupted
-from ckpt2saved.cli.live import await_version, server_at, target_on
+from ckpt2saved.cli.live import await_version, probing, server_at, target_on
 from ckpt2saved.cli.options import (
     PathType,
+    batched_option,
     json_option,
     model_name_option,
     option,
+    probe_signature_option,
     quiet_option,
     report_option,
     timeout_option,
@@ -166,6 +168,8 @@ class _RenameType(click.ParamType):
 @wait_option
 @timeout_option
 @model_name_option
+@probe_signature_option
+@batched_option
 @option("--dry-run", is_flag=True, help="Do everything but publish.")
 @report_option
 @json_option
@@ -178,8 +182,10 @@ def export(export_dir, gpu, wait_for, timeout, model_name, report, as_json, quie
     from ckpt2saved.plan import plan_export
 
     with reported(report, "export") as record:
+        names, batched = plan.pop("probe_signatures"), plan.pop("batched")
         planned = plan_export(base=export_dir, **graph_options(plan))
         server = server_at(wait_for, plan["dry_run"])
+        asked = probing(names, batched, [signature.name for signature in planned.model.signatures])
         with narration("export", quiet=quiet, hear=record.hear) as say:
             prepare_tensorflow(gpu)
             from ckpt2saved.export import export_checkpoint
@@ -193,7 +199,7 @@ def export(export_dir, gpu, wait_for, timeout, model_name, report, as_json, quie
         else:
             from ckpt2saved.comparison import as_requests
 
-            target = target_on(server, model_name, exported.path, timeout)
+            target = target_on(server, model_name, exported.path, timeout, asked)
             await_version(target, content, as_json, quiet, record, known=as_requests(exported.asked))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Collection, Dict, Optional, Sequence
 
 import click
 
@@ -13,12 +13,20 @@ from ckpt2saved.cli.invocation import after_publishing, narration, prepare_tenso
 from ckpt2saved.cli.options import is_on_command_line
 from ckpt2saved.errors import Ckpt2SavedError
 
+# Options that say how a server is asked.
+_OF_A_SERVER = {
+    "model_name": "--model-name",
+    "probe_signatures": "--probe-signature",
+    "batched": "--batched, --unbatched",
+}
+
 
 def server_at(address: Any, dry_run: bool = False) -> Any:
     """The server to wait for, which is asked later; None where none is."""
     if address is None:
-        if is_on_command_line("model_name"):
-            raise click.UsageError("--model-name: only with the address of a server")
+        for name, text in _OF_A_SERVER.items():
+            if is_on_command_line(name):
+                raise click.UsageError("{}: only with the address of a server".format(text))
         return None
     if dry_run:
         if is_on_command_line("wait_for"):
@@ -29,15 +37,26 @@ def server_at(address: Any, dry_run: bool = False) -> Any:
     return connect(address)
 
 
-def target_on(server: Any, model_name: Optional[str], path: Path, timeout: float) -> Any:
-    from ckpt2saved.running.live import Target
+def probing(signatures: Sequence[str], batched: Optional[bool], known: Collection[str]) -> Any:
+    """How the server is to be asked, where a version with the signatures in `known` is."""
+    from ckpt2saved.running.probing import Probing
+
+    for name in signatures:
+        if name not in known:
+            text = "--probe-signature {}: there is no such signature; expected one of {}"
+            raise click.UsageError(text.format(name, ", ".join(sorted(known)) or "none"))
+    return Probing(tuple(dict.fromkeys(signatures)), batched)
+
+
+def target_on(server: Any, model_name: Optional[str], path: Path, timeout: float, asked: Any) -> Any:
+    from ckpt2saved.running.asking import Target
     from ckpt2saved.versions import parse_version
 
     absolute = Path(os.path.abspath(str(path)))
     number = parse_version(absolute.name)
     if number is None:
         raise click.UsageError("{}: it has no number, so that no server has it".format(path))
-    return Target(server, model_name or absolute.parent.name, number, path, timeout)
+    return Target(server, model_name or absolute.parent.name, number, path, timeout, asked)
 
 
 def await_version(

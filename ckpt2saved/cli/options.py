@@ -96,3 +96,17 @@ report_option = option(
     help="Append what was done, or went wrong, to this file as Markdown: for $GITHUB_STEP_SUMMARY.",
 )
 model_name_option = option("--model-name", metavar="NAME", help="The server's for the model. Default: BASE's own name.")
+probe_signature_option = option(
+    "--probe-signature",
+    "probe_signatures",
+    multiple=True,
+    metavar="NAME",
+    help="Ask the server for this signature and no others; may be given several times. Default: every signature whose "
+    "requests can't make those of clients fail.",
+)
+batched_option = option(
+    "--batched/--unbatched",
+    "batched",
+    default=None,
+    help="The server runs with --enable_batching, or does not. Default: what its answers show.",
+)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
 import click
 
 from ckpt2saved.cli.export import export, graph_options
 from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json, printed, reported
-from ckpt2saved.cli.live import server_at, target_on
+from ckpt2saved.cli.live import probing, server_at, target_on
 from ckpt2saved.cli.options import (
     PathType,
     address_type,
+    batched_option,
     is_on_command_line,
     json_option,
     model_name_option,
     option,
+    probe_signature_option,
     quiet_option,
     report_option,
     timeout_option,
@@ -33,12 +35,14 @@ from ckpt2saved.cli.options import (
 )
 @option("--server", type=address_type, metavar="URL", help="Is it live there? http://host:8501 or grpc://host:8500.")
 @model_name_option
+@probe_signature_option
+@batched_option
 @timeout_option
 @option("--inputs", "request_file", type=PathType(), metavar="FILE.npz", help="Requests: arrays by the inputs' names.")
 @report_option
 @json_option
 @quiet_option
-def verify(version_dir, checkpoint, server, model_name, timeout, request_file, report, as_json, quiet, **plan) -> None:
+def verify(version_dir, checkpoint, server, model_name, timeout, request_file, report, as_json, quiet, **more) -> None:
     """Whether a version can be served, what it answers, and whether a server answers the same.
 
     VERSION_DIR is a version, or a model's directory, of which the newest is taken. Its files are examined, loaded by
@@ -49,8 +53,9 @@ def verify(version_dir, checkpoint, server, model_name, timeout, request_file, r
     with reported(report, "verify") as record:
         directory = find_version(version_dir)
         connected = server_at(server)
-        target = target_on(connected, model_name, directory, timeout) if connected else None
-        planned = _comparison(directory, checkpoint, plan)
+        asked = _probing(directory, more.pop("probe_signatures"), more.pop("batched"))
+        target = target_on(connected, model_name, directory, timeout, asked) if connected else None
+        planned = _comparison(directory, checkpoint, more)
         with narration("verify", quiet=quiet, hear=record.hear) as say:
             prepare_tensorflow(gpu=False)
             from ckpt2saved.verify import as_content, verify_version
@@ -72,6 +77,12 @@ _OF_THE_GRAPH = (
     "decode beam_width top_paths merge_repeated sequence_length"
 ).split()
 verify.params += [parameter for parameter in export.params if parameter.name in _OF_THE_GRAPH]
+
+
+def _probing(directory: Path, signatures: Sequence[str], batched: Optional[bool]) -> Any:
+    from ckpt2saved.requests import served_signatures
+
+    return probing(signatures, batched, served_signatures(directory) if signatures else ())
 
 
 def _comparison(directory: Path, checkpoint: Optional[Path], plan: Dict[str, Any]) -> Any:

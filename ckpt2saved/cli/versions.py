@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
 import click
 
 from ckpt2saved.cli.invocation import command, print_json, print_result, printed, reported
-from ckpt2saved.cli.live import await_version, server_at, target_on
+from ckpt2saved.cli.live import await_version, probing, server_at, target_on
 from ckpt2saved.cli.options import (
     address_type,
     base_argument,
+    batched_option,
     json_option,
     model_name_option,
     option,
+    probe_signature_option,
     quiet_option,
     report_option,
     timeout_option,
@@ -31,11 +33,15 @@ from ckpt2saved.cli.options import (
 @wait_option
 @timeout_option
 @model_name_option
+@probe_signature_option
+@batched_option
 @option("--dry-run", is_flag=True, help="Only print what would be published.")
 @report_option
 @json_option
 @quiet_option
-def bump_version(base, source, version, wait_for, timeout, model_name, dry_run, report, as_json, quiet) -> None:
+def bump_version(
+    base, source, version, wait_for, timeout, model_name, probe_signatures, batched, dry_run, report, as_json, quiet
+) -> None:
     """Publish an existing SavedModel as the next version of BASE.
 
     To roll back, to publish again, or to take in one that was built elsewhere. Prints the published directory: with
@@ -45,6 +51,7 @@ def bump_version(base, source, version, wait_for, timeout, model_name, dry_run, 
 
     with reported(report, "bump-version") as record:
         server = server_at(wait_for, dry_run)
+        asked = _probing(base, source, probe_signatures, batched)
         bumped = versions.bump_version(base, source, requested=version, dry_run=dry_run)
         number, origin = bumped.number, bumped.republished_from
         content = {"path": str(bumped.path), "version": number, "from": origin, "dry_run": dry_run}
@@ -54,7 +61,19 @@ def bump_version(base, source, version, wait_for, timeout, model_name, dry_run, 
         if server is None:
             print_result(content, bumped.path, as_json)
         else:
-            await_version(target_on(server, model_name, bumped.path, timeout), content, as_json, quiet, record)
+            target = target_on(server, model_name, bumped.path, timeout, asked)
+            await_version(target, content, as_json, quiet, record)
+
+
+def _probing(base: Path, source: Optional[str], signatures: Sequence[str], batched: Optional[bool]) -> Any:
+    """How the server is to be asked; refused before anything is published."""
+    if not signatures:
+        return probing((), batched, ())
+    from ckpt2saved import versions
+    from ckpt2saved.requests import served_signatures
+
+    published = versions.bump_version(base, source, requested=None, dry_run=True)
+    return probing(signatures, batched, served_signatures(published.source))
 
 
 @command("list")

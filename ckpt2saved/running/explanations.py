@@ -9,11 +9,27 @@ PUBLISH_HIGHER = (
     "loaded does not try this one again"
 )
 
+# Errors of TF Serving's batching (batching_session.cc).
+_OTHER_SIZES = r"from different tasks have different shapes"
+_TOO_LONG = r"Task size \d+ is larger than maximum input batch size"
+_UNSPLIT = r"Batched output tensor|Batching (session )?Run\(\)"
+
 _EXPLANATIONS = (
     (
-        r"Batched output tensor|Batching (session )?Run\(\)|from different tasks have different shapes",
-        "the server runs with --enable_batching, which cuts every answer apart by its first dimension, and this "
-        "signature's can't be cut: ask for a dense signature (of the crnn: dense), or serve it without batching",
+        _UNSPLIT,
+        "the server runs with --enable_batching, which splits every answer by its first dimension, and this "
+        "signature's can't be split: ask for a dense signature (of the crnn: dense), or serve it without batching",
+    ),
+    (
+        _OTHER_SIZES,
+        "the server runs with --enable_batching, and a request of another size was in the same batch, all of which "
+        "fails: have the clients bring their requests to one size, or start the server with "
+        "pad_variable_length_inputs in its batching parameters, which changes some answers",
+    ),
+    (
+        _TOO_LONG,
+        "the server runs with --enable_batching, and the request has more lines than max_batch_size in its batching "
+        "parameters: split the request, or raise max_batch_size",
     ),
     (
         r"[Uu]ninitialized value|Error while reading resource variable|Could not find variable|"
@@ -70,6 +86,26 @@ _EXPLANATIONS = (
         "the server's user may not read the version's files: they need the modes 755 and 644",
     ),
 )
+
+
+def is_of_batching(message: str) -> bool:
+    """Whether only a server with --enable_batching says this."""
+    return re.search("|".join((_UNSPLIT, _OTHER_SIZES, _TOO_LONG)), message) is not None
+
+
+def is_of_other_sizes(message: str) -> bool:
+    """Whether requests of several sizes met in a batch, which says nothing of the version."""
+    return re.search(_OTHER_SIZES, message) is not None
+
+
+def is_too_long(message: str) -> bool:
+    """Whether the request has more lines than the server's max_batch_size."""
+    return re.search(_TOO_LONG, message) is not None
+
+
+def is_unexplained(message: str) -> bool:
+    """Whether nothing is known of what the message means."""
+    return not any(re.search(pattern, message) for pattern, _ in _EXPLANATIONS)
 
 
 def explained(message: str) -> str:

@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Callable, Optional, Tuple
+from typing import Callable, Optional
 
-from ckpt2saved.differences import Answers
 from ckpt2saved.narration import Say
-from ckpt2saved.requests import Request, gather_requests, made_without_tensorflow, served_signatures
-from ckpt2saved.running.asking import Answered, ServerReport, ask_server
-from ckpt2saved.running.server import Server, ServerUntil
-from ckpt2saved.running.waiting import TIMEOUT_SECONDS, Clock, wait_until_live
+from ckpt2saved.requests import gather_requests, made_without_tensorflow
+from ckpt2saved.running.asking import Answered, ServerReport, Target, Wanted, ask_server
+from ckpt2saved.running.server import ServerUntil
+from ckpt2saved.running.waiting import Clock, wait_until_live
+from ckpt2saved.versions import recorded_without_batch
+
+# What a command ends with where no signature could be asked.
+UNASKED_WARNING = "no signature was asked: whether {} is not known; see the notes above"
 
 _LEAST_SECONDS = 10.0  # for all the answers, even where the waiting took all the time there was
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a server is to be asked, and what it should answer."""
-
-    requests: Tuple[Request, ...]
-    expected: Optional[Tuple[Answers, ...]]  # None: not known
-    unasked: Tuple[str, ...] = ()
-    problems: Tuple[str, ...] = ()  # of the files themselves
-    why_not_compared: str = ""
-
-
-@dataclass(frozen=True)
-class Target:
-    """The version that should be live, by the name that the server has for its model."""
-
-    server: Server
-    model: str
-    version: int
-    directory: Path
-    timeout: float = TIMEOUT_SECONDS
 
 
 def check_live(
@@ -60,9 +41,9 @@ def check_live(
         progress("asking {} {}".format(target.model, target.version))
         left = max(end - clock.now(), _LEAST_SECONDS)
         wanted = prepare()
-        server = ServerUntil(target.server, clock.now() + left, clock.now)
-        signatures = served_signatures(target.directory)
-        answered = ask_server(server, target.model, target.version, signatures, wanted.requests, wanted.expected, left)
+        wanted = _with_recorded(target, wanted)
+        until = replace(target, server=ServerUntil(target.server, clock.now() + left, clock.now))
+        answered = ask_server(until, wanted, left, clock.sleep)
         answered = _with_those_of_files(answered, wanted)
         _narrate(answered, wanted.why_not_compared, say)
     return ServerReport(str(target.server.address), target.model, target.version, arrival, answered)
@@ -74,19 +55,21 @@ def prepare_without_tensorflow(directory: Path, why: str) -> Wanted:
     return Wanted(gathered.requests, None, gathered.unasked, why_not_compared=why)
 
 
+def _with_recorded(target: Target, wanted: Wanted) -> Wanted:
+    """With the outputs that the export saw not to be split."""
+    seen = {name: set(keys) for name, keys in wanted.without_batch.items()}
+    for name, keys in recorded_without_batch(target.directory).items():
+        seen.setdefault(name, set()).update(keys)
+    return replace(wanted, without_batch=seen)
+
+
 def _with_those_of_files(answered: Answered, wanted: Wanted) -> Answered:
-    return Answered(
-        answered.answers,
-        answered.seconds,
-        answered.is_compared,
-        answered.differences,
-        wanted.unasked + answered.unasked,
-        wanted.problems + answered.problems,
-    )
+    unasked, problems = wanted.unasked + answered.unasked, wanted.problems + answered.problems
+    return replace(answered, unasked=unasked, problems=problems)
 
 
 def _narrate(answered: Answered, why_not_compared: str, say: Say) -> None:
-    for line in answered.unasked:
+    for line in answered.unasked + answered.notes:
         say("note", line)
     if not answered.answers:
         say("answers", "none: no signature could be asked")
@@ -99,3 +82,5 @@ def _narrate(answered: Answered, why_not_compared: str, say: Say) -> None:
     else:
         text = "{}, not compared with the files': {}; {:.3g} s at most for one"
         say("answers", text.format(answered.answers, why_not_compared, answered.seconds))
+    if not answered.answers and not answered.problems:
+        say("warning", UNASKED_WARNING.format("the server answers requests for this version"))

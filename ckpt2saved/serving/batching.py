@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Collection, Dict, List, Optional, Sequence, Tuple
+from typing import Collection, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.serving.models import Model
-from ckpt2saved.serving.saved_signatures import SavedSignature, SavedTensor, read_signatures
+from ckpt2saved.serving.saved_signatures import SavedSignature, SavedTensor, is_for_warmup, read_signatures
+from ckpt2saved.versions import recorded_without_batch
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -46,6 +47,7 @@ def check_batching(models: Sequence[Model], asked: Sequence[str], batching: Batc
     for model in models:
         for version in model.loaded:
             signatures = read_signatures(version.path)
+            unsplit = recorded_without_batch(version.path)
             seen.update(signatures)
             names = [name for name in asked if name in signatures] or [DEFAULT_SIGNATURE]
             for name in names:
@@ -53,9 +55,9 @@ def check_batching(models: Sequence[Model], asked: Sequence[str], batching: Batc
                 if name not in signatures:
                     problems.append("{}: there is none; expected one of {}".format(where, _list(signatures)))
                     continue
-                reasons = batching_problems(signatures[name])
+                reasons = batching_problems(signatures[name], unsplit.get(name, ()))
                 if reasons:
-                    problems.append("{}: {}; {}".format(where, "; ".join(reasons), _way_out(signatures)))
+                    problems.append("{}: {}; {}".format(where, "; ".join(reasons), _way_out(signatures, unsplit)))
                     continue
                 varying, unknown = _varying(signatures[name]), _of_unknown_rank(signatures[name])
                 if varying and not (batching.pad_inputs or batching.equal_shapes):
@@ -75,12 +77,18 @@ def check_batching(models: Sequence[Model], asked: Sequence[str], batching: Batc
     return tuple(dict.fromkeys(remarks))
 
 
-def batching_problems(signature: SavedSignature) -> Tuple[str, ...]:
-    """Why requests for the signature fail on a server that batches; () if they don't."""
+def batching_problems(signature: SavedSignature, seen: Collection[str] = ()) -> Tuple[str, ...]:
+    """Why requests for the signature fail on a server that batches; () if they don't.
+
+    `seen` are the outputs that answered with another first dimension than the batch when the version was exported.
+    """
     problems = []
     for kind, tensors in (("input", signature.inputs), ("output", signature.outputs)):
+        sparse = _sparse_values(tensors)
         for tensor in tensors:
             problem = _problem(tensor)
+            if kind == "output" and not problem and tensor.key in tuple(seen) + sparse:
+                problem = "answers with another number of rows than the batch has"
             if problem:
                 problems.append("{} {} {}".format(kind, _described(tensor), problem))
     return tuple(problems)
@@ -88,8 +96,32 @@ def batching_problems(signature: SavedSignature) -> Tuple[str, ...]:
 
 def keys_without_batch(signature: SavedSignature, seen: Collection[str] = ()) -> Tuple[str, ...]:
     """The inputs and outputs whose first dimension can't be the batch, or was `seen` to be another, by their keys."""
-    outputs = [tensor.key for tensor in signature.outputs if _problem(tensor) or tensor.key in seen]
-    return tuple([tensor.key for tensor in signature.inputs if _problem(tensor)] + outputs)
+    return inputs_without_batch(signature) + outputs_without_batch(signature, seen)
+
+
+def inputs_without_batch(signature: SavedSignature) -> Tuple[str, ...]:
+    """The inputs whose first dimension can't be the batch, by their keys."""
+    return tuple(tensor.key for tensor in signature.inputs if _problem(tensor))
+
+
+def outputs_without_batch(signature: SavedSignature, seen: Collection[str] = ()) -> Tuple[str, ...]:
+    """The outputs whose first dimension can't be the batch, or was `seen` to be another, by their keys."""
+    sparse = _sparse_values(signature.outputs)
+    return tuple(
+        tensor.key for tensor in signature.outputs if _problem(tensor) or tensor.key in seen or tensor.key in sparse
+    )
+
+
+def _sparse_values(tensors: Sequence[SavedTensor]) -> Tuple[str, ...]:
+    """The values of a SparseTensor in three parts: as many as its indices have rows, which is not the batch."""
+    sizes = {tensor.key: tensor.shape for tensor in tensors}
+    return tuple(
+        key
+        for tensor in tensors
+        if tensor.is_int64 and tensor.shape == (-1, 2) and tensor.key.endswith("indices")
+        for key in [tensor.key[: -len("indices")] + "values"]
+        if sizes.get(key) == (-1,)
+    )
 
 
 def without_batch_text(keys: Sequence[str]) -> str:
@@ -112,8 +144,12 @@ def _problem(tensor: SavedTensor) -> Optional[str]:
     return None
 
 
-def _way_out(signatures: Dict[str, SavedSignature]) -> str:
-    surviving = [name for name in sorted(signatures) if not batching_problems(signatures[name])]
+def _way_out(signatures: Dict[str, SavedSignature], unsplit: Mapping[str, Collection[str]]) -> str:
+    surviving = [
+        name
+        for name in sorted(signatures)
+        if not batching_problems(signatures[name], unsplit.get(name, ())) and not is_for_warmup(signatures[name])
+    ]
     if surviving:
         name = "dense" if "dense" in surviving else surviving[0]
         choice = ", and --equal-shapes or --pad-inputs" if _varying(signatures[name]) else ""

@@ -20,6 +20,8 @@ _SIZE = 1
 _KEY, _VALUE = 1, 2  # of a map's entry
 
 _INT64 = 9
+# What the name of a signature begins with that an export adds for warm-up requests alone, and its one output.
+WARMUP = "warmup"
 _SERVED = {"serve"}  # TF Serving takes the meta graph with this tag and no other
 
 
@@ -46,15 +48,19 @@ class SavedSignature:
     outputs: Tuple[SavedTensor, ...]
 
 
+def is_for_warmup(signature: SavedSignature) -> bool:
+    """Whether an export added the signature so that a warm-up request depends on all variables; no client asks it."""
+    return signature.name.startswith(WARMUP) and [tensor.key for tensor in signature.outputs] == [WARMUP]
+
+
 def read_signatures(version_dir: Path) -> Dict[str, SavedSignature]:
     """Name -> signature of the meta graph that TF Serving would load."""
     path = version_dir / "saved_model.pb"
     try:
         with path.open("rb") as file:
             found = {}  # type: Dict[str, SavedSignature]
-            for meta_graph in each(file, (0, path.stat().st_size), _META_GRAPHS):
-                if _tags(file, meta_graph) == _SERVED:
-                    found.update((name, _signature(file, name, at)) for name, at in _map(file, meta_graph, _SIGNATURES))
+            for meta_graph in served_meta_graphs(file, path.stat().st_size):
+                found.update((name, _signature(file, name, at)) for name, at in _map(file, meta_graph, _SIGNATURES))
             return found
     except FileNotFoundError:
         raise ServingError(
@@ -64,6 +70,13 @@ def read_signatures(version_dir: Path) -> Dict[str, SavedSignature]:
     except (Malformed, OSError) as error:
         reason = getattr(error, "strerror", None) or "cut off, or no SavedModel"
         raise ServingError("{}: its signatures can't be read: {}; export it again".format(path, reason)) from error
+
+
+def served_meta_graphs(file: BinaryIO, size: int) -> Iterator[Span]:
+    """Where in a saved_model.pb of `size` bytes the meta graph is that TF Serving would load."""
+    for meta_graph in each(file, (0, size), _META_GRAPHS):
+        if _tags(file, meta_graph) == _SERVED:
+            yield meta_graph
 
 
 def _tags(file: BinaryIO, meta_graph: Span) -> set:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Dict, Iterable, List, Mapping, Optional
+from typing import BinaryIO, Dict, Iterable, List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ MOST_RECORDS = 1000
 # Fields of the messages PredictionLog, PredictLog, PredictRequest and ModelSpec.
 _PREDICT_LOG = 6
 _REQUEST = 1
-_MODEL_SPEC, _INPUTS = 1, 2
+_MODEL_SPEC, _INPUTS, _OUTPUT_FILTER = 1, 2, 3
 _MODEL_NAME, _SIGNATURE_NAME = 1, 3
 _KEY, _VALUE = 1, 2  # of a map's entry
 
@@ -44,6 +44,7 @@ class WarmupRequest:
 
     signature: str
     inputs: Mapping[str, np.ndarray]
+    outputs: Tuple[str, ...] = ()  # the outputs that are asked for (output_filter), by their keys; (): all
 
 
 def read_warmup_requests(version_dir: Path) -> List[WarmupRequest]:
@@ -81,6 +82,8 @@ def as_prediction_log(request: WarmupRequest, model: str) -> bytes:
     for key in sorted(request.inputs):
         entry = written(_KEY, key.encode()) + written(_VALUE, encode_tensor(request.inputs[key]))
         predict += written(_INPUTS, entry)
+    for key in request.outputs:
+        predict += written(_OUTPUT_FILTER, key.encode())
     return written(_PREDICT_LOG, written(_REQUEST, predict))
 
 
@@ -112,7 +115,8 @@ def _request(file: BinaryIO, span: Span, budget: Budget) -> WarmupRequest:
         parts = dict(fields(file, *entry))
         key = text(file, parts[_KEY]) if _KEY in parts else ""
         inputs[key] = _array(file, parts.get(_VALUE, (entry[1], entry[1])), key, budget)
-    return WarmupRequest((text(file, name) if name else "") or "serving_default", inputs)
+    outputs = tuple(text(file, at) for at in each(file, request, _OUTPUT_FILTER))
+    return WarmupRequest((text(file, name) if name else "") or "serving_default", inputs, outputs)
 
 
 def _array(file: BinaryIO, span: Span, key: str, budget: Budget) -> np.ndarray:

@@ -11,7 +11,7 @@ from ckpt2saved.versions.base import (
 from ckpt2saved.versions.bump import Published, bump_version, copy_version
 from ckpt2saved.versions.found import find_version
 from ckpt2saved.versions.listing import Origin, Version, list_versions, prune_versions
-from ckpt2saved.versions.provenance import PROVENANCE, read_provenance, write_provenance
+from ckpt2saved.versions.provenance import PROVENANCE, read_provenance, recorded_without_batch, write_provenance
 from ckpt2saved.versions.stage import Stage, staged
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "parse_version",
     "prune_versions",
     "read_provenance",
+    "recorded_without_batch",
     "staged",
     "write_provenance",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional
 
 from ckpt2saved.disk import writing
 from ckpt2saved.versions.base import PathLike
@@ -20,6 +20,16 @@ def read_provenance(version_dir: PathLike) -> Optional[Dict[str, Any]]:
     except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def recorded_without_batch(version_dir: PathLike) -> Dict[str, List[str]]:
+    """Signature -> inputs and outputs whose first dimension the export saw to be another than the batch."""
+    found = (read_provenance(version_dir) or {}).get("without_batch")
+    if not isinstance(found, dict):
+        return {}
+    return {
+        name: [key for key in keys if isinstance(key, str)] for name, keys in found.items() if isinstance(keys, list)
+    }
 
 
 def write_provenance(version_dir: PathLike, content: Mapping[str, Any]) -> Path:

@@ -37,4 +37,4 @@ def staged_requests(directory: Path) -> List[Question]:
     requests = read_warmup_requests(directory)
     if len(requests) != count:
         raise NotServable("{}: {} records found, {} expected".format(path, len(requests), count))
-    return [Question(number, r.signature, r.inputs, "warm-up") for number, r in enumerate(requests)]
+    return [Question(number, r.signature, r.inputs, "warm-up", r.outputs) for number, r in enumerate(requests)]
