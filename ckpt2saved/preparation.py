@@ -9,7 +9,7 @@ from typing import Any, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.appended import append_decoder
 from ckpt2saved.channels import channels_last
-from ckpt2saved.checkpoint import AVERAGE, Checkpoint, Weights, choose_weights, is_as_initialised, restore
+from ckpt2saved.checkpoint import AVERAGE, Checkpoint, Weights, choose_weights
 from ckpt2saved.cutting import Cut, FixedBatch, completed, cut, import_cut, surroundings, with_batch
 from ckpt2saved.errors import NotServable, UsageError
 from ckpt2saved.graphs import build_graph
@@ -21,6 +21,7 @@ from ckpt2saved.lookups import add_filling, fillers
 from ckpt2saved.metagraph import MetaGraph, devices_of, nodes_of, pinned_text, read_meta_graph
 from ckpt2saved.optimizers import trained_variables
 from ckpt2saved.plan import Plan
+from ckpt2saved.reading import is_as_initialised, restore
 from ckpt2saved.roles import OBJECT_GRAPH, has_slots, with_roles, without_slots
 from ckpt2saved.savedmodel import Asset, ServingGraph, bind_signatures, cut_down, pruned
 from ckpt2saved.savers import Saved, saved_as

@@ -14,7 +14,7 @@ COUNTERS = "counters"
 ROLES = (WEIGHTS, STATISTICS, AVERAGES, SLOTS, COUNTERS)  # in the order of what matters to a server
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _OBJECT_SLOT = re.compile(r"(.+)/\.OPTIMIZER_SLOT/(.+)/([^/]+)\Z")
 _FAMILY = re.compile(
     r"(?:.*/)?(?P<family>Adam|AdamW|AdamOptimizer|NadamOptimizer|Nadam|Momentum|RMSProp|Adadelta|Adagrad|AdagradDA|"
@@ -57,7 +57,7 @@ def with_roles(shapes: Mapping[str, Tuple[int, ...]], dtypes: Mapping[str, Tuple
 
 def shown(key: str) -> str:
     """The name of a variable for people, of its key in an object-based checkpoint too."""
-    return key[: -len(_VALUE)] if key.endswith(_VALUE) else key
+    return key[: -len(VALUE)] if key.endswith(VALUE) else key
 
 
 def is_object_based(names: Sequence[str]) -> bool:

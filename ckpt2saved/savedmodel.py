@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Set, Tuple
 
-from ckpt2saved.checkpoint import Checkpoint, Weights, unreadable
+from ckpt2saved.checkpoint import Checkpoint, Weights
 from ckpt2saved.errors import NotServable, SignatureError
+from ckpt2saved.reading import unreadable
 from ckpt2saved.signature import ServedModel, TensorSpec
 from ckpt2saved.tf1 import SavedModel, tf
 

@@ -23,6 +23,7 @@ from ckpt2saved.inspection.towers import Tower, find_towers, shared_variables
 from ckpt2saved.inspection.training import Switch, TrainingOps, find_switches, find_training_ops, steer
 from ckpt2saved.lint import check_servable
 from ckpt2saved.metagraph import MetaGraph, pinned_text, read_meta_graph
+from ckpt2saved.reading import values
 from ckpt2saved.savers import Saved, saved_as
 from ckpt2saved.serving.batching import without_batch_text
 from ckpt2saved.tf1 import tf
@@ -398,13 +399,17 @@ def _width(dtype: tf.DType) -> int:
 
 def _step_of_objects(checkpoint: Checkpoint) -> Optional[int]:
     """The step of a training loop whose objects were saved, under one of the usual names."""
-    reader = tf.train.NewCheckpointReader(str(checkpoint.files.prefix))
-    for name in ("global_step", "step", "optimizer/iter", "optimizer/_iterations", "save_counter"):
-        key = name + "/.ATTRIBUTES/VARIABLE_VALUE"
-        if checkpoint.shapes.get(key) == ():
-            return int(reader.get_tensor(key))
-    scalars = [name for name in checkpoint.shapes if name.endswith("/global_step") and checkpoint.shapes[name] == ()]
-    return int(reader.get_tensor(scalars[0])) if len(scalars) == 1 else None
+    usual = ("global_step", "step", "optimizer/iter", "optimizer/iterations", "optimizer/_iterations", "save_counter")
+    keys = [name + roles.VALUE for name in usual]
+    scalars = [name for name in checkpoint.shapes if name.endswith("/global_step")]
+    keys += scalars if len(scalars) == 1 else []
+    key = next((key for key in keys if checkpoint.shapes.get(key) == () and checkpoint.dtypes[key].is_integer), None)
+    if key is None:
+        return None
+    try:
+        return int(values(checkpoint, [key])[key])
+    except CheckpointError:
+        return None  # damaged
 
 
 def as_content(inspection: Inspection) -> Dict[str, Any]:
