@@ -173,10 +173,11 @@ def _from_object(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     if plan.model.surgery.renames:
         raise UsageError("--map: the variables of an object-based checkpoint are found by their objects, not by names")
     function = load_function(builder, plan.python_path)
-    graph_def, names = draw_object(function, plan.model, prefix, checkpoint.variables(), plan.model.options)
-    graph = _imported(graph_def)
-    tensors = {key: graph.get_tensor_by_name(name) for key, name in names.items()}
-    return _with_decoder(plan.model, graph, tensors)
+    drawn = draw_object(function, plan.model, checkpoint, plan.model.options)
+    graph = _imported(drawn.graph_def)
+    tensors = {key: graph.get_tensor_by_name(name) for key, name in drawn.tensors.items()}
+    saved = {variable: [Saved(key)] for variable, key in drawn.keys.items()}
+    return replace(_with_decoder(plan.model, graph, tensors), saved=saved)
 
 
 def _with_decoder(model: ServedModel, graph: tf.Graph, tensors: Mapping[str, tf.Tensor]) -> _Drawn:

@@ -66,7 +66,7 @@ def restore(session: tf.Session, saver_def: Any, checkpoint: Checkpoint, weights
 def unreadable(checkpoint: Checkpoint, weights: Weights, error: Exception) -> Ckpt2SavedError:
     """What to say when tensors can't be read or written: TensorFlow names one at most, this tries to read them all."""
     parts = {(key, weights.slices.get(variable, "")) for variable, key in weights.keys.items()}
-    return _failure(checkpoint, sorted(parts), error)
+    return failure(checkpoint, sorted(parts), error)
 
 
 def values(checkpoint: Checkpoint, keys: Sequence[str]) -> Dict[str, Any]:
@@ -75,10 +75,11 @@ def values(checkpoint: Checkpoint, keys: Sequence[str]) -> Dict[str, Any]:
         reader = tf.train.NewCheckpointReader(str(checkpoint.files.prefix))
         return {key: reader.get_tensor(key) for key in keys}
     except UNREADABLE as error:
-        raise _failure(checkpoint, [(key, "") for key in keys], error) from error
+        raise failure(checkpoint, [(key, "") for key in keys], error) from error
 
 
-def _failure(checkpoint: Checkpoint, parts: Sequence[Part], error: Exception) -> Ckpt2SavedError:
+def failure(checkpoint: Checkpoint, parts: Sequence[Part], error: Exception) -> Ckpt2SavedError:
+    """The error to raise for one of TensorFlow's that came of reading these: what is damaged, or cannot be read."""
     unread = _read(checkpoint, parts)
     if unread.damaged:
         return _damage(checkpoint, unread.damaged)

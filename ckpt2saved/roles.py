@@ -14,6 +14,9 @@ COUNTERS = "counters"
 ROLES = (WEIGHTS, STATISTICS, AVERAGES, SLOTS, COUNTERS)  # in the order of what matters to a server
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+OPTIMIZER_CHILDREN = frozenset(
+    ("_iterations", "_trainable_variables")
+)  # of an optimizer of Keras 3, in an object graph
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _OBJECT_SLOT = re.compile(r"(.+)/\.OPTIMIZER_SLOT/(.+)/([^/]+)\Z")
 _FAMILY = re.compile(
