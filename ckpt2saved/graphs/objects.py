@@ -15,7 +15,7 @@ from ckpt2saved.checkpoint import UNREADABLE, Checkpoint
 from ckpt2saved.errors import CheckpointError, NotServable, SignatureError, TensorFlowError
 from ckpt2saved.graphs.references import Reference, with_references
 from ckpt2saved.graphs.saved_objects import ModelObjects, Place, find_model, model_objects, read_objects
-from ckpt2saved.reading import failure, values
+from ckpt2saved.reading import failure
 from ckpt2saved.signature import ServedModel, TensorSpec
 from ckpt2saved.tf1 import children_of, inlined, tf
 
@@ -184,26 +184,35 @@ def _named(result: Any) -> Dict[str, Any]:
 
 def _check_restored(made: Any, objects: ModelObjects, place: Place, checkpoint: Checkpoint) -> None:
     """Let TensorFlow restore the model, and see that every variable got the tensor that is going to be served."""
-    prefix = str(checkpoint.files.prefix)
     log = logging.getLogger("tensorflow")
     level, log.level = log.level, logging.ERROR  # it warns of everything in the checkpoint that is not the model's
+    prefix = str(checkpoint.files.prefix)
     try:
         _restorer(made, place).restore(prefix).expect_partial()
+        problems = [
+            "{}: TensorFlow restores something else than {}".format(objects.paths[node], place.keys[node])
+            for node, variable in objects.variables.items()
+            if not _same(_held(checkpoint, place.keys[node]), variable.read_value())
+        ]
     except UNREADABLE as error:
         parts = [(key, "") for key in place.keys.values()]
         raise failure(checkpoint, parts, error) from error
     finally:
         log.level = level
-    problems = []
-    for node, variable in objects.variables.items():
-        key = place.keys[node]
-        if not _same(values(checkpoint, [key])[key], variable.read_value()):
-            problems.append("{}: TensorFlow restores something else than {}".format(objects.paths[node], key))
     if problems:
         raise CheckpointError(
             "{}: TensorFlow fills the model that the function returned otherwise than its names say".format(prefix),
             problems,
         )
+
+
+def _held(checkpoint: Checkpoint, key: str) -> Any:
+    """A tensor of a checkpoint, of which no second copy is made."""
+    dtypes = [checkpoint.dtypes[key]]
+    (tensor,) = tf.raw_ops.RestoreV2(
+        prefix=str(checkpoint.files.prefix), tensor_names=[key], shape_and_slices=[""], dtypes=dtypes
+    )
+    return tensor
 
 
 def _restorer(made: Any, place: Place) -> Any:
