@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import numpy as np
 import pytest
+from conftest import write_checkpoint
 from test_training_graph import asked
 
 from ckpt2saved.tf1 import SavedModel, tf
@@ -362,3 +364,48 @@ def test_a_damaged_object_based_checkpoint(export, tmp_path, code, what):
     result = export(prefix, "make_Dense")
     assert result.exit_code == 1 and isinstance(result.exception, SystemExit), result.output
     assert "this checkpoint is damaged; take another one, or copy it again\n  - {}".format(what) in result.output
+
+
+def inspected(run, prefix):
+    """The page, with its spaces made one, and what --json says of the roles of variables."""
+    page = run("inspect", prefix)
+    found = run("inspect", prefix, "--json")
+    assert (page.exit_code, found.exit_code) == (0, 0), page.output + found.output
+    roles = {one["name"]: one["role"] for one in json.loads(found.output)["variables"]}
+    return " ".join(page.output.split()), roles
+
+
+def test_inspect_names_the_way_and_sorts_what_objects_hold(run, tmp_path, code):
+    """A trained model beside its optimizer: weights under the model's name, whatever their keys are."""
+    model = code.compiled()
+    saved = tf.compat.v2.train.Checkpoint(
+        net=model, optimizer=model.optimizer, step=tf.Variable(3), scale=tf.Variable(2.0)
+    )
+    page, roles = inspected(run, saved.save(str(tmp_path / "ckpt")))
+    assert "(under its root: net, optimizer, scale, step) and no graph; export it with --graph MODULE:FUNCTION" in page
+    assert "--model crnn" not in page and "step 3" in page
+    of = {role: sorted(name for name in roles if roles[name] == role) for role in set(roles.values())}
+    assert set(of) == {"weights", "batch-norm statistics", "optimizer slots", "counters"}
+    assert len(of["weights"]) == 7 and all(name.startswith("net/") or name == "scale" for name in of["weights"])
+    assert len(of["batch-norm statistics"]) == 2 and len(of["optimizer slots"]) == 12
+    assert {"step", "save_counter"} <= set(of["counters"])
+
+
+def test_inspect_knows_the_slots_of_older_optimizers(run, tmp_path):
+    """As Keras up to TensorFlow 2.10 wrote them, and layers by their numbers."""
+    value = "/.ATTRIBUTES/VARIABLE_VALUE"
+    kernel = "net/layer_with_weights-0/kernel"
+    names = [kernel, kernel + "/.OPTIMIZER_SLOT/optimizer/m", "net/layer_with_weights-1/moving_mean"]
+    held = {name + value: np.ones(3, "float32") for name in names}
+    held["optimizer/learning_rate" + value] = np.array(0.1, "float32")
+    held["optimizer/iter" + value] = np.array(12, "int64")
+    held["_CHECKPOINTABLE_OBJECT_GRAPH"] = np.array(b"", object)
+    page, roles = inspected(run, write_checkpoint(tmp_path / "ckpt-1", held))
+    assert roles == {
+        kernel: "weights",
+        kernel + "/.OPTIMIZER_SLOT/optimizer/m": "optimizer slots",
+        "net/layer_with_weights-1/moving_mean": "batch-norm statistics",
+        "optimizer/learning_rate": "counters",
+        "optimizer/iter": "counters",
+    }
+    assert "optimizer slots (m of optimizer)" in page and "step 12" in page

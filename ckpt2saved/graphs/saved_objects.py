@@ -6,12 +6,16 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from google.protobuf.message import DecodeError
+
 from ckpt2saved.checkpoint import Checkpoint, misfits
 from ckpt2saved.errors import CheckpointError
 from ckpt2saved.reading import values
 from ckpt2saved.roles import OBJECT_GRAPH, OPTIMIZER_CHILDREN
 from ckpt2saved.tf1 import TrackableObjectGraph, children_of, tf
 
+_BOOK_KEEPING = ("save_counter", "root", "call_signature_parameters")
+_MOST = 8
 _DEPTH = 4  # how far below the root a model is looked for
 # Classes of what Keras hangs below a compiled model; what they hold is of the training, and no answer needs it.
 _OF_TRAINING = ("Optimizer", "BaseOptimizer", "OptimizerV2", "Metric", "MetricsContainer", "CompileMetrics")
@@ -23,6 +27,14 @@ class SavedObjects:
 
     children: Tuple[Mapping[str, int], ...]
     keys: Tuple[str, ...]  # of the tensor of a variable; "" for anything else
+
+    @property
+    def root_text(self) -> str:
+        """What hangs under the root, for people: the names of the objects that were saved."""
+        names = sorted(name for name in self.children[0] if name not in _BOOK_KEEPING)
+        names = [name for name in names if not name.startswith("_")] or names
+        more = " and {} more".format(len(names) - _MOST) if len(names) > _MOST else ""
+        return ", ".join(names[:_MOST]) + more if names else "nothing"
 
     def paths(self, depth: int) -> Dict[int, Tuple[str, ...]]:
         """The shortest way from the root to each object that is at most `depth` names away."""
@@ -56,9 +68,17 @@ class SavedObjects:
 def read_objects(checkpoint: Checkpoint) -> SavedObjects:
     """The objects of a checkpoint; raises CheckpointError where what says of them is damaged."""
     graph = TrackableObjectGraph()
-    graph.ParseFromString(values(checkpoint, [OBJECT_GRAPH])[OBJECT_GRAPH])
-    children = tuple({child.local_name: child.node_id for child in node.children} for node in graph.nodes)
-    keys = [[a.checkpoint_key for a in node.attributes if a.name == "VARIABLE_VALUE"] for node in graph.nodes]
+    try:
+        graph.ParseFromString(values(checkpoint, [OBJECT_GRAPH])[OBJECT_GRAPH])
+    except DecodeError as error:
+        text = "{}: what {} says of the checkpoint's objects is no TrackableObjectGraph: {}"
+        raise CheckpointError(text.format(checkpoint.files.prefix, OBJECT_GRAPH, error)) from error
+    nodes = list(graph.nodes) or [graph.nodes.add()]
+    children = tuple(
+        {child.local_name: child.node_id for child in node.children if 0 <= child.node_id < len(nodes)}
+        for node in nodes
+    )
+    keys = [[a.checkpoint_key for a in node.attributes if a.name == "VARIABLE_VALUE"] for node in nodes]
     return SavedObjects(children, tuple(key[0] if key else "" for key in keys))
 
 
@@ -203,15 +223,14 @@ def _problems(model: ModelObjects, place: Place, checkpoint: Checkpoint) -> List
 def _not_found(
     model: ModelObjects, objects: SavedObjects, checkpoint: Checkpoint, nearest: Optional[Place]
 ) -> CheckpointError:
-    root = ", ".join(sorted(name for name in objects.children[0] if name != "save_counter"))
     text = "{}: this checkpoint does not hold every variable of the model that the function returned".format(
         checkpoint.files.prefix
     )
     if nearest is None or not nearest.keys:
-        text += "; no object in it has parts of the same names: under its root are {}".format(root or "none")
+        text += "; no object in it has parts of the same names: under its root are {}".format(objects.root_text)
         nearest = nearest or Place((), {})
     else:
-        text += "; the nearest is {}; under its root are {}".format(nearest.name, root)
+        text += "; the nearest is {}; under its root are {}".format(nearest.name, objects.root_text)
     return CheckpointError(text + _other_keras(model, objects), _problems(model, nearest, checkpoint))
 
 

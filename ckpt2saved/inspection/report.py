@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from ckpt2saved import roles
 from ckpt2saved.checkpoint import AVERAGE, Checkpoint, open_checkpoint, source_of
 from ckpt2saved.errors import CheckpointError, NotServable
+from ckpt2saved.graphs.saved_objects import read_objects
 from ckpt2saved.inference import Steering
 from ckpt2saved.inspection.dataflow import foreign_nodes, read_dataflow
 from ckpt2saved.inspection.decoders import Decoder, ctc_outputs, find_ctc_logits, find_decoders, loss_output
@@ -120,6 +121,8 @@ def inspect_subject(subject: Subject) -> Inspection:
             if checkpoint is None:
                 raise
             remarks.append(str(error))
+    elif checkpoint and roles.is_object_based(list(checkpoint.shapes)):
+        remarks.append(_of_objects(checkpoint))
     elif checkpoint:
         remarks.append(
             "there is no {}.meta, so nothing is known of the graph: export with a built-in model (--model crnn, ctpn), "
@@ -141,6 +144,19 @@ def inspect_subject(subject: Subject) -> Inspection:
     ):
         remarks.insert(0, "the data files are shorter than the index says: this checkpoint was cut off; copy it again")
     return Inspection(subject, graph, variables, None, tuple(remarks))
+
+
+def _of_objects(checkpoint: Checkpoint) -> str:
+    """How a checkpoint is exported that was written by tf.train.Checkpoint, and has no graph at all."""
+    try:
+        under_root = read_objects(checkpoint).root_text
+    except CheckpointError as error:
+        return str(error)
+    return (
+        "tf.train.Checkpoint or Keras wrote it: it holds objects (under its root: {}) and no graph; export it with "
+        "--graph MODULE:FUNCTION, a function of yours that returns the tf.Module or Keras model, --python-path "
+        "DIRECTORY where that module is, --input NAME[batch,…] with the shape, and --output output".format(under_root)
+    )
 
 
 def _foreign(meta_graph: MetaGraph) -> List[str]:
@@ -374,7 +390,7 @@ def _variable_report(
     checkpoint: Checkpoint, network: Optional[Network], fit: _Fit, graph: Optional[GraphReport]
 ) -> VariableReport:
     dtypes = {name: (dtype.base_dtype.name, _width(dtype)) for name, dtype in checkpoint.dtypes.items()}
-    variables = roles.with_roles(checkpoint.shapes, dtypes)
+    variables = roles.with_roles(checkpoint.shapes, dtypes, _names(checkpoint))
     weights = [v for v in variables if v.role == roles.WEIGHTS]
     needed = set()  # type: set
     if network and graph:
@@ -391,6 +407,16 @@ def _variable_report(
         tuple(fit.misshapen),
         tuple(fit.unused),
     )
+
+
+def _names(checkpoint: Checkpoint) -> Optional[Mapping[str, str]]:
+    """The paths of the variables of an object-based checkpoint in their models; None for another checkpoint."""
+    if not roles.is_object_based(list(checkpoint.shapes)):
+        return None
+    try:
+        return read_objects(checkpoint).names()
+    except CheckpointError:
+        return {}  # damaged, as _of_objects says
 
 
 def _width(dtype: tf.DType) -> int:
