@@ -107,7 +107,8 @@ def _captured(
     if problems:
         raise NotServable(
             "the model reads what tf.train.Checkpoint does not save with the object that the function returned: what "
-            "no attribute leads to, and in a model of Keras 3 the layers that are kept in a list or dict",
+            "no attribute leads to, and in a model of Keras 3 the layers that are kept in a list or dict; make each "
+            "an attribute, fill the model from what Keras itself saved (.weights.h5, .keras), write the checkpoint anew",
             problems,
         )
     _put_constants(graph_def, constants)
