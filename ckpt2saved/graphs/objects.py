@@ -108,7 +108,7 @@ def _captured(
         raise NotServable(
             "the model reads what tf.train.Checkpoint does not save with the object that the function returned: what "
             "no attribute leads to, and in a model of Keras 3 the layers that are kept in a list or dict; make each "
-            "an attribute, fill the model from what Keras itself saved (.weights.h5, .keras), write the checkpoint anew",
+            "an attribute, fill the model from a file of Keras (.weights.h5, .keras), and write the checkpoint anew",
             problems,
         )
     _put_constants(graph_def, constants)
