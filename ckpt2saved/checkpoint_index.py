@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO, Dict, Iterator, List, Tuple
+from typing import BinaryIO, Dict, Iterator, List, Mapping, Tuple
 
 from ckpt2saved.checkpoint_files import CheckpointFiles
 from ckpt2saved.wire import Malformed, content, fields, integer
@@ -32,18 +32,37 @@ class Entry:
     ]  # those that exist, as RestoreV2 wants them: the whole's sizes, then start,size of each axis
 
 
-def read_index(files: CheckpointFiles) -> Dict[str, Entry]:
-    """Every tensor in the index of a V2 checkpoint; {} where this code cannot read it (compressed, or damaged)."""
+@dataclass(frozen=True)
+class Index:
+    """Every tensor in the index of a checkpoint, by name, and how long the index says that the data files are."""
+
+    entries: Mapping[str, Entry]
+    ends: Mapping[int, int]  # number of a data file -> where its last tensor ends, in bytes
+
+    def is_cut_off(self, files: CheckpointFiles) -> bool:
+        """Whether a data file ends before its last tensor does."""
+        sizes = [shard.stat().st_size for shard in files.files[1:]]
+        return any(shard < len(sizes) and end > sizes[shard] for shard, end in self.ends.items())
+
+
+def read_index(files: CheckpointFiles) -> Index:
+    """The index of a V2 checkpoint; empty where this code cannot read it (V1, compressed, or damaged)."""
+    if files.is_v1:
+        return Index({}, {})
     path = files.prefix.with_name(files.prefix.name + ".index")
-    found = {}  # type: Dict[str, Entry]
+    found, ends = {}, {}  # type: Dict[str, Entry], Dict[int, int]
     try:
         with path.open("rb") as file:
             for key, value in _pairs(file):
-                if key and not key.startswith(b"\0"):  # the header; the bytes of a slice
-                    found[key.decode("utf-8", "replace")] = _entry(value)
+                if not key:  # the header
+                    continue
+                entry = _entry(value)
+                ends[entry.shard] = max(ends.get(entry.shard, 0), entry.offset + entry.size)
+                if not key.startswith(b"\0"):  # the bytes of a slice
+                    found[key.decode("utf-8", "replace")] = entry
     except (OSError, Malformed, struct.error):
-        return {}
-    return found
+        return Index({}, {})
+    return Index(found, ends)
 
 
 def is_cut_off(files: CheckpointFiles, entry: Entry) -> bool:
@@ -110,6 +129,8 @@ def _handle(file: BinaryIO) -> Tuple[int, int]:
 
 
 def _block(file: BinaryIO, offset: int, size: int) -> List[Tuple[bytes, bytes]]:
+    if offset + size + _TRAILER > file.seek(0, io.SEEK_END):
+        raise Malformed
     file.seek(offset)
     block = file.read(size + _TRAILER)
     if len(block) != size + _TRAILER or size < 4 or block[size] != _UNCOMPRESSED:

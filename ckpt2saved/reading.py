@@ -107,7 +107,7 @@ def is_as_initialised(checkpoint: Checkpoint, mean: str, variance: str) -> bool:
 
 def _read(checkpoint: Checkpoint, parts: Sequence[Part]) -> Unread:
     """Try to read these, one after the other, which compares their checksums; nothing is kept."""
-    index = {} if checkpoint.files.is_v1 else read_index(checkpoint.files)
+    index = read_index(checkpoint.files).entries
     damaged = [
         "{}: its data file ends before it does".format(key)
         for key in list(checkpoint.unknown_dtypes) + [k for k, d in checkpoint.dtypes.items() if d in _OBJECTS]

@@ -10,7 +10,7 @@ import pytest
 from conftest import write_checkpoint
 
 from ckpt2saved.checkpoint import Weights, open_checkpoint
-from ckpt2saved.checkpoint_files import find_checkpoint
+from ckpt2saved.checkpoint_files import CheckpointFiles, find_checkpoint
 from ckpt2saved.checkpoint_index import read_index
 from ckpt2saved.errors import CheckpointError
 from ckpt2saved.reading import check_unserved, values
@@ -54,7 +54,7 @@ def test_slices_that_do_not_cover_a_tensor_are_a_note(partitioned):
     """Nobody can read such an optimizer slot whole, and nothing is damaged."""
     (note,) = check_unserved(opened(partitioned), NOTHING_SERVED)
     assert note.startswith("not served, and cannot be read whole: w/part_0/Adagrad (Does not have sufficient slices")
-    assert read_index(find_checkpoint(partitioned))["w/part_0/Adagrad"].slices == ("8 3 4,4:-",)
+    assert read_index(find_checkpoint(partitioned)).entries["w/part_0/Adagrad"].slices == ("8 3 4,4:-",)
 
 
 @pytest.mark.parametrize("at, names", [(0, ["w"]), (60, ["w"]), (100, ["w/part_0/Adagrad"]), (-1, ["z"])])
@@ -165,6 +165,7 @@ def test_a_slot_that_nobody_can_read_whole_does_not_stop_an_export(run, tmp_path
     command = ["export", "--checkpoint", tmp_path, "--input", "x=x:0", "--output", "out=out:0", "-o", tmp_path / "base"]
     result = run(*command)
     assert result.exit_code == 0, result.output
+    assert "cut off" not in run("inspect", tmp_path).output
     assert "note        not served, and cannot be read whole: rank/w/Adagrad (Does not have" in result.output
     x = np.random.RandomState(0).uniform(-1, 1, (3, 8)).astype("float32")
     np.testing.assert_allclose(asked(tmp_path / "base" / "1", x=x)["out"], x @ kernel, rtol=1e-5)
@@ -175,8 +176,25 @@ def test_a_slot_that_nobody_can_read_whole_does_not_stop_an_export(run, tmp_path
     assert result.exit_code == 1 and not (tmp_path / "base" / "2").exists()
     assert "this checkpoint is damaged; take another one, or copy it again\n  - rank/w/Adagrad: " in result.output
     assert "Checksum does not match" in result.output
+    data.write_bytes(content[:-1])
+    assert "this checkpoint was cut off; copy it again" in " ".join(run("inspect", tmp_path).output.split())
     data.write_bytes(content.replace(kernel[:4].tobytes(), kernel[4:].tobytes()))
     for options in ([], ["--no-parity"]):  # what is served is read where it is copied
         result = run(*command, *options)
         assert result.exit_code == 1 and not (tmp_path / "base" / "2").exists()
         assert "copy it again\n  - rank/w: " in result.output and "Checksum does not match" in result.output
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_index_that_is_damaged_is_no_traceback(partitioned, seed):
+    """Whatever byte is another one, this code finds tensors or nothing, in no time; TensorFlow refuses the index."""
+    index = partitioned.with_name("m.index")
+    content, random = index.read_bytes(), np.random.RandomState(seed)
+    for _ in range(300):
+        spoilt = bytearray(content)
+        spoilt[random.randint(len(spoilt))] = random.randint(256)
+        index.write_bytes(bytes(spoilt))
+        files = CheckpointFiles(partitioned, (index, partitioned.with_name("m.data-00000-of-00001")), None)
+        read_index(files).is_cut_off(files)
+    index.write_bytes(content)
+    assert set(read_index(files).entries) == {"w", "w/part_0/Adagrad", "z"}
