@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Callable, Collection, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
-
-import numpy as np
+from typing import Any, Callable, Collection, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.checkpoint_files import CheckpointFiles
-from ckpt2saved.disk import error_in
-from ckpt2saved.errors import CheckpointError, Ckpt2SavedError, UsageError
+from ckpt2saved.errors import CheckpointError, UsageError
 from ckpt2saved.savers import Saved
 from ckpt2saved.tf1 import tf
 
@@ -23,7 +20,7 @@ _STATISTICS = ("/moving_mean", "/moving_variance")
 # What TensorFlow 1.2 renamed in its LSTM cells, and layers libraries call one way or the other.
 _RENAMINGS = (("kernel$", "weights"), ("bias$", "biases"), ("weights$", "kernel"), ("biases$", "bias"))
 # What TensorFlow's readers raise for files that they can't read: 2.x turns a status into the nearest Python error.
-_UNREADABLE = (tf.errors.OpError, ValueError, RuntimeError, LookupError)
+UNREADABLE = (tf.errors.OpError, ValueError, RuntimeError, LookupError)
 
 
 @dataclass(frozen=True)
@@ -34,6 +31,7 @@ class Checkpoint:
     shapes: Mapping[str, Shape]
     dtypes: Mapping[str, tf.DType]
     step: Optional[int]  # global_step, where there is one
+    unknown_dtypes: Mapping[str, int] = field(default_factory=dict)  # tensors that this TensorFlow has no dtype for
 
     def variables(self) -> Dict[str, Shape]:
         """Name -> shape of the variables that a graph could have; one that is there only as an average counts."""
@@ -66,10 +64,17 @@ def open_checkpoint(files: CheckpointFiles) -> Checkpoint:
     try:
         reader = tf.train.NewCheckpointReader(str(files.prefix))
         shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
-        dtypes = dict(reader.get_variable_to_dtype_map())
-    except _UNREADABLE as error:
+        numbers = dict(reader._GetVariableToDataTypeMap())  # what get_variable_to_dtype_map makes dtypes of, or fails
+    except UNREADABLE as error:
         raise CheckpointError("{}: TensorFlow can't read this checkpoint: {}".format(files.prefix, error)) from error
-    return Checkpoint(files, shapes, dtypes, _step(reader, shapes))
+    dtypes, unknown = {}, {}  # type: Dict[str, tf.DType], Dict[str, int]
+    for name, number in numbers.items():
+        try:
+            dtypes[name] = tf.as_dtype(number)
+        except TypeError:
+            unknown[name] = number
+            shapes.pop(name, None)
+    return Checkpoint(files, shapes, dtypes, _step(reader, shapes), unknown)
 
 
 def _step(reader: Any, shapes: Mapping[str, Shape]) -> Optional[int]:
@@ -77,36 +82,8 @@ def _step(reader: Any, shapes: Mapping[str, Shape]) -> Optional[int]:
         return None
     try:
         return int(reader.get_tensor("global_step"))
-    except _UNREADABLE + (OverflowError,):
-        return None  # damaged, which check_whole says
-
-
-def check_whole(checkpoint: Checkpoint) -> None:
-    """Read every tensor, so also those that are not served: a file with a damaged one can't be trusted for the others.
-
-    Each has a checksum. Raises CheckpointError with all that can't be read. An iterator's state can't be read here.
-    """
-    readable = [key for key, dtype in checkpoint.dtypes.items() if dtype not in (tf.variant, tf.resource)]
-    problems = _damaged(checkpoint, sorted(readable))
-    if problems:
-        raise _damage(checkpoint, problems)
-
-
-def _damaged(checkpoint: Checkpoint, keys: Iterable[str]) -> List[str]:
-    reader = tf.train.NewCheckpointReader(str(checkpoint.files.prefix))
-    problems = []
-    for key in keys:
-        try:
-            np.asarray(reader.get_tensor(key))
-        except _UNREADABLE as problem:
-            problems.append("{}: {}".format(key, _first_line(problem)))
-    return problems
-
-
-def _damage(checkpoint: Checkpoint, problems: Sequence[str]) -> CheckpointError:
-    return CheckpointError(
-        "{}: this checkpoint is damaged; take another one, or copy it again".format(checkpoint.files.prefix), problems
-    )
+    except UNREADABLE + (OverflowError,):
+        return None  # damaged, which is found out where it is read with the others
 
 
 def misfits(expected: Mapping[str, Sequence[Optional[int]]], found: Mapping[str, Shape]) -> List[str]:
@@ -251,37 +228,3 @@ def _mismatches(
         if key in checkpoint.dtypes and checkpoint.dtypes[key] != wanted:
             problems.append("{}: found {}, expected {}".format(key, checkpoint.dtypes[key].name, wanted.name))
     return problems
-
-
-def restore(session: tf.Session, saver_def: Any, checkpoint: Checkpoint, weights: Weights) -> None:
-    """Fill a session's variables; raises CheckpointError with every tensor that can't be read."""
-    try:
-        session.run(saver_def.restore_op_name, {saver_def.filename_tensor_name: str(checkpoint.files.prefix)})
-    except _UNREADABLE as error:
-        raise unreadable(checkpoint, weights, error) from error
-
-
-def unreadable(checkpoint: Checkpoint, weights: Weights, error: Exception) -> Ckpt2SavedError:
-    """What to say when tensors can't be read or written: TensorFlow names one at most, this tries to read them all."""
-    disk = error_in(str(error))
-    if disk is not None and not disk.filename.startswith(str(checkpoint.files.prefix)):
-        raise disk from error  # of the files that were being written
-    problems = _damaged(checkpoint, sorted(weights.keys.values()))
-    if not problems:  # every tensor can be read: a full disk, say, and no fault of the checkpoint's
-        return Ckpt2SavedError(
-            "{}: its variables can't be copied: {}".format(checkpoint.files.prefix, _first_line(error))
-        )
-    return _damage(checkpoint, problems)
-
-
-def _first_line(error: Exception) -> str:
-    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
-    return (text.strip() or type(error).__name__).splitlines()[0]
-
-
-def is_as_initialised(checkpoint: Checkpoint, mean: str, variance: str) -> bool:
-    """Whether moving averages hold what they began with, a mean of 0 and a variance of 1 throughout."""
-    reader = tf.train.NewCheckpointReader(str(checkpoint.files.prefix))
-    if mean not in checkpoint.shapes or variance not in checkpoint.shapes:
-        return False
-    return not np.any(reader.get_tensor(mean)) and bool(np.all(reader.get_tensor(variance) == 1))

@@ -27,7 +27,7 @@ from typing import (
 )
 
 from ckpt2saved import __version__
-from ckpt2saved.checkpoint import Checkpoint, check_whole, open_checkpoint
+from ckpt2saved.checkpoint import Checkpoint, open_checkpoint
 from ckpt2saved.checkpoint_files import CheckpointFiles
 from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.fit import check_fit
@@ -41,6 +41,7 @@ from ckpt2saved.plan import Plan
 from ckpt2saved.preparation import Network, prepare_network
 from ckpt2saved.programs import find_program
 from ckpt2saved.questions import Answers, Question, questions
+from ckpt2saved.reading import check_unserved
 from ckpt2saved.savedmodel import ServingGraph, write_graph, write_saved_model
 from ckpt2saved.servability import batching_notes, check_content, keys_by_signature
 from ckpt2saved.serving.splitting import outputs_seen_unsplit
@@ -70,9 +71,10 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
     NotServable, ParityError, NotCompatible or VersionError, and then leaves nothing behind.
     """
     checkpoint = open_checkpoint(plan.checkpoint)
-    check_whole(checkpoint)
     say("checkpoint", _described(checkpoint))
     network = prepare_network(plan, checkpoint)
+    for note in check_unserved(checkpoint, network.weights):
+        say("note", note)
     for edit in network.edits:
         say("edited", edit.text)
     for remark in network.remarks:

@@ -8,7 +8,7 @@ from typing import Any, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.appended import append_decoder
 from ckpt2saved.channels import channels_last
-from ckpt2saved.checkpoint import AVERAGE, Checkpoint, Weights, choose_weights, is_as_initialised, restore
+from ckpt2saved.checkpoint import AVERAGE, Checkpoint, Weights, choose_weights
 from ckpt2saved.cutting import Cut, FixedBatch, completed, cut, import_cut, surroundings, with_batch
 from ckpt2saved.errors import NotServable, UsageError
 from ckpt2saved.graphs import build_graph
@@ -20,6 +20,7 @@ from ckpt2saved.lookups import add_filling, fillers
 from ckpt2saved.metagraph import MetaGraph, devices_of, nodes_of, pinned_text, read_meta_graph
 from ckpt2saved.optimizers import trained_variables
 from ckpt2saved.plan import Plan
+from ckpt2saved.reading import is_as_initialised, restore
 from ckpt2saved.renaming import Renaming
 from ckpt2saved.roles import OBJECT_GRAPH, has_slots, with_roles, without_slots
 from ckpt2saved.savedmodel import Asset, ServingGraph, bind_signatures, cut_down, pruned
@@ -166,10 +167,11 @@ def _from_object(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     if plan.model.surgery.renames:
         raise UsageError("--map: the variables of an object-based checkpoint are found by their objects, not by names")
     with users_function(builder, plan.python_path) as function:
-        graph_def, names = draw_object(function, plan.model, prefix, checkpoint.variables(), plan.model.options)
-    graph = _imported(graph_def)
-    tensors = {key: graph.get_tensor_by_name(name) for key, name in names.items()}
-    return _with_decoder(plan.model, graph, tensors)
+        drawn = draw_object(function, plan.model, checkpoint, plan.model.options)
+    graph = _imported(drawn.graph_def)
+    tensors = {key: graph.get_tensor_by_name(name) for key, name in drawn.tensors.items()}
+    saved = {variable: [Saved(key)] for variable, key in drawn.keys.items()}
+    return replace(_with_decoder(plan.model, graph, tensors), saved=saved)
 
 
 def _with_decoder(model: ServedModel, graph: tf.Graph, tensors: Mapping[str, tf.Tensor]) -> _Drawn:

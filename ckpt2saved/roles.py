@@ -14,7 +14,10 @@ COUNTERS = "counters"
 ROLES = (WEIGHTS, STATISTICS, AVERAGES, SLOTS, COUNTERS)  # in the order of what matters to a server
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+OPTIMIZER_CHILDREN = frozenset(
+    ("_iterations", "_trainable_variables")
+)  # of an optimizer of Keras 3, in an object graph
+VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _OBJECT_SLOT = re.compile(r"(.+)/\.OPTIMIZER_SLOT/(.+)/([^/]+)\Z")
 _FAMILY = re.compile(
     r"(?:.*/)?(?P<family>Adam|AdamW|AdamOptimizer|NadamOptimizer|Nadam|Momentum|RMSProp|Adadelta|Adagrad|AdagradDA|"
@@ -25,6 +28,9 @@ _AVERAGE = re.compile(r"(?:.*/)(ExponentialMovingAverage|EMA|ema|average)(_[0-9]
 _BIAS = re.compile(r"(?:.*/)(biased|local_step)(_[0-9]+)?\Z")  # of an average that begins at zero
 _STATISTIC = re.compile(r"(?:.*/)?(moving|running|pop|population)_?(mean|avg|average|variance|var)(_[0-9]+)?\Z")
 _OPTIMIZERS = re.compile(r"(?:.*/)?(optimizer|training)(_[0-9]+)?/")
+_OBJECT_OPTIMIZERS = re.compile(r"(?:.*/)?(_?[a-z]*optimizer[_0-9]*/|_variables/[0-9]+\Z)")
+_TRAINED = re.compile(r"(?:.*/)?_trainable_variables/[0-9]+\Z")  # Keras 3: the model's own, held by its optimizer
+_METRICS = re.compile(r"(?:.*/)?(_?metrics|loss_tracker|keras_api/metrics)/|.*(save_counter|step)\Z")
 _SLOT_NAMES = ("m", "v", "rms", "momentum", "accumulator", "accum_grad", "accum_var", "velocity", "vhat")
 
 
@@ -40,8 +46,15 @@ class Variable:
     family: Optional[str] = None  # the optimizer of a slot
 
 
-def with_roles(shapes: Mapping[str, Tuple[int, ...]], dtypes: Mapping[str, Tuple[str, int]]) -> List[Variable]:
-    """Every tensor with its role; `dtypes` holds name and bytes of a value. The book-keeping of objects is left out."""
+def with_roles(
+    shapes: Mapping[str, Tuple[int, ...]],
+    dtypes: Mapping[str, Tuple[str, int]],
+    names: Optional[Mapping[str, str]] = None,
+) -> List[Variable]:
+    """Every tensor with its role; `dtypes` holds name and bytes of a value. The book-keeping of objects is left out.
+
+    `names` has, in an object-based checkpoint, the path of a variable in its model, where its key is of another.
+    """
     found = []  # type: List[Variable]
     for name in sorted(shapes):
         dtype, width = dtypes[name]
@@ -50,14 +63,15 @@ def with_roles(shapes: Mapping[str, Tuple[int, ...]], dtypes: Mapping[str, Tuple
         count = 1
         for size in shapes[name]:
             count *= size
-        role, family = _role(name, shapes, dtype)
-        found.append(Variable(shown(name), tuple(shapes[name]), dtype, count * width, role, family))
+        path = (names or {}).get(name, shown(name))
+        role, family = _role(name, shapes, dtype) if names is None else _object_role(path, shapes[name], dtype)
+        found.append(Variable(path, tuple(shapes[name]), dtype, count * width, role, family))
     return found
 
 
 def shown(key: str) -> str:
     """The name of a variable for people, of its key in an object-based checkpoint too."""
-    return key[: -len(_VALUE)] if key.endswith(_VALUE) else key
+    return key[: -len(VALUE)] if key.endswith(VALUE) else key
 
 
 def is_object_based(names: Sequence[str]) -> bool:
@@ -88,6 +102,24 @@ def _role(key: str, shapes: Mapping[str, Tuple[int, ...]], dtype: str) -> Tuple[
         return COUNTERS, None
     if _OPTIMIZERS.match(name):
         return SLOTS, "optimizer"
+    return WEIGHTS, None
+
+
+def _object_role(name: str, shape: Tuple[int, ...], dtype: str) -> Tuple[str, Optional[str]]:
+    """The same in an object-based checkpoint, where names are those of attributes, and a scalar can be a weight."""
+    slot = _OBJECT_SLOT.match(name)
+    if slot:
+        return SLOTS, "{} of {}".format(slot.group(3), slot.group(2))
+    if _TRAINED.match(name):
+        return WEIGHTS, None
+    if dtype in ("int32", "int64", "bool", "uint64") or _METRICS.match(name):
+        return COUNTERS, None
+    if _OBJECT_OPTIMIZERS.match(name):
+        return (COUNTERS, None) if shape == () else (SLOTS, "optimizer")
+    if _STATISTIC.match(name):
+        return STATISTICS, None
+    if _AVERAGE.match(name):
+        return AVERAGES, None
     return WEIGHTS, None
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Set, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
 
-from ckpt2saved.checkpoint import Checkpoint, Weights, unreadable
+from ckpt2saved.checkpoint import Checkpoint, Weights
 from ckpt2saved.disk import FULL, writing
 from ckpt2saved.errors import NotServable, SignatureError
+from ckpt2saved.reading import unreadable
 from ckpt2saved.signature import ServedModel, TensorSpec
 from ckpt2saved.tf1 import SavedModel, tf
+
+_AT_ONCE = 1 << 29  # bytes of variables that are copied together
+_CHECKED = (tf.float16, tf.bfloat16, tf.float32, tf.float64)  # may be NaN; for others there is no kernel that tells
 
 
 @dataclass(frozen=True)
@@ -271,29 +275,23 @@ def _copy_assets(directory: Path, assets: Iterable[Asset]) -> None:
 
 
 def _write_variables(directory: Path, checkpoint: Checkpoint, weights: Weights) -> None:
-    """Copy each variable's tensor out of the checkpoint, under the variable's own name; nothing else is taken along."""
+    """Copy each variable's tensor out of the checkpoint, under the variable's own name; nothing else is taken along.
+
+    Not more than _AT_ONCE bytes, or one tensor, are in memory; where that is not all, there are several data files.
+    """
     directory.mkdir()
-    names = sorted(weights.keys)
-    keys = [weights.keys[name] for name in names]
-    with tf.Graph().as_default(), tf.Session() as session:
-        whole = [""] * len(names)
-        tensors = tf.raw_ops.RestoreV2(
-            prefix=str(checkpoint.files.prefix),
-            tensor_names=keys,
-            shape_and_slices=[weights.slices.get(name, "") for name in names],
-            dtypes=[checkpoint.dtypes[key] for key in keys],
-        )
-        save = tf.raw_ops.SaveV2(
-            prefix=str(directory / "variables"), tensor_names=names, shape_and_slices=whole, tensors=tensors
-        )
-        floats = [(key, tensor) for key, tensor in zip(keys, tensors) if tensor.dtype.is_floating]
-        not_numbers = [tf.count_nonzero(tf.is_nan(tensor)) for _, tensor in floats]
-        try:
-            counts = session.run([save] + not_numbers)[1:]
-        except tf.errors.OpError as error:
-            raise unreadable(checkpoint, weights, error) from error
-    # The answers need not show it: a ReLU turns NaN into 0.
-    problems = ["{}: {} values are NaN".format(key, count) for (key, _), count in zip(floats, counts) if count]
+    groups = _groups(checkpoint, weights)
+    target = str(directory / "variables")
+    prefixes = [target] if len(groups) == 1 else ["{}-{:05d}".format(target, n) for n in range(len(groups))]
+    problems = []  # type: List[str]
+    try:
+        for names, prefix in zip(groups, prefixes):
+            problems += _copy_variables(names, prefix, checkpoint, weights)
+        if len(groups) > 1:
+            with tf.Graph().as_default(), tf.Session() as session:
+                session.run(tf.raw_ops.MergeV2Checkpoints(checkpoint_prefixes=prefixes, destination_prefix=target))
+    except tf.errors.OpError as error:
+        raise unreadable(checkpoint, weights, error) from error
     if problems:
         raise NotServable(
             "{}: weights are NaN (a training that diverged?); take an earlier checkpoint".format(
@@ -301,6 +299,62 @@ def _write_variables(directory: Path, checkpoint: Checkpoint, weights: Weights) 
             ),
             problems,
         )
+
+
+def _groups(checkpoint: Checkpoint, weights: Weights) -> List[List[str]]:
+    """The variables in the order of their names, as many together as _AT_ONCE bytes hold, and at least one."""
+    groups, room = [], 0  # type: List[List[str]], int
+    for name in sorted(weights.keys):
+        key, part = weights.keys[name], weights.slices.get(name, "")
+        size = _count(checkpoint.shapes[key], part) * max(1, checkpoint.dtypes[key].size or 1)
+        if not groups or size > max(room, 0):
+            groups.append([])
+            room = _AT_ONCE
+        groups[-1].append(name)
+        room -= size
+    return groups
+
+
+def _count(shape: Sequence[int], part: str) -> int:
+    """How many values a tensor has, or a slice of it, which says start,size of each axis or - for all of it."""
+    sizes = list(shape)
+    for axis, extent in enumerate(part.split()[-1].split(":") if part else ()):
+        if extent != "-":
+            sizes[axis] = int(extent.partition(",")[2])
+    count = 1
+    for size in sizes:
+        count *= size
+    return count
+
+
+def _copy_variables(names: Sequence[str], prefix: str, checkpoint: Checkpoint, weights: Weights) -> List[str]:
+    """Copy some variables into the checkpoint `prefix`; a line for each that has values that are NaN."""
+    keys = [weights.keys[name] for name in names]
+    with tf.Graph().as_default(), tf.Session() as session:
+        tensors = tf.raw_ops.RestoreV2(
+            prefix=str(checkpoint.files.prefix),
+            tensor_names=keys,
+            shape_and_slices=[weights.slices.get(name, "") for name in names],
+            dtypes=[checkpoint.dtypes[key] for key in keys],
+        )
+        # The answers need not show a NaN: a ReLU turns it into 0. This op looks at the values and makes no copy.
+        checked = [tf.check_numerics(t, "") if t.dtype in _CHECKED else t for t in tensors]
+        save, save_unchecked = [
+            tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=values)
+            for values in (checked, tensors)
+        ]
+        try:
+            session.run(save)
+            return []
+        except tf.errors.InvalidArgumentError as error:
+            if error.op is None or error.op.type != "CheckNumerics":
+                raise
+        session.run(save_unchecked)  # with infinite values, which a mask may have
+        problems = []
+        for key, tensor in zip(keys, tensors):
+            count = int(session.run(tf.count_nonzero(tf.is_nan(tensor)))) if tensor.dtype in _CHECKED else 0
+            problems += ["{}: {} values are NaN".format(key, count)] if count else []
+        return problems
 
 
 def read_signature_defs(directory: Path) -> Dict[str, Any]:

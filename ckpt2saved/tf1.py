@@ -7,7 +7,7 @@ import functools
 import os
 import warnings
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, Optional
 
 from ckpt2saved.errors import TensorFlowError
 
@@ -43,9 +43,10 @@ except TypeError as error:
 __all__ = [
     "SavedModel",
     "TrackableObjectGraph",
+    "children_of",
     "contrib_directory",
-    "frozen",
     "has_cpu_kernel",
+    "inlined",
     "load_library",
     "op_def",
     "tf",
@@ -117,10 +118,35 @@ def has_cpu_kernel(name: str) -> bool:
     )
 
 
-def frozen(concrete: Any) -> Tuple[Any, List[str], List[str]]:
-    """A concrete function's GraphDef, its variables constants and its loops v1; the names of its inputs and outputs."""
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+def inlined(concrete: Any) -> Any:
+    """A concrete function's GraphDef with the functions that it calls laid into it, and its loops and conditions v1.
 
-    function = convert_variables_to_constants_v2(concrete, lower_control_flow=True)
-    names = [[tensor.name for tensor in tensors] for tensors in (function.inputs, function.outputs)]
-    return function.graph.as_graph_def(), names[0], names[1]
+    What it captures are placeholders, as in `concrete.graph`, whose names of inputs and outputs are kept. It is what
+    TensorFlow does itself before it turns variables into constants.
+    """
+    from tensorflow.core.protobuf.config_pb2 import ConfigProto
+    from tensorflow.python.grappler import tf_optimizer
+
+    graph_def = concrete.graph.as_graph_def()
+    for function in graph_def.library.function:
+        function.attr.pop("api_implements", None)  # a second one for GPUs, as Keras has of its LSTM, is not inlined
+    meta_graph = tf.train.export_meta_graph(graph_def=graph_def, graph=concrete.graph)
+    for name in ("variables", "model_variables", "trainable_variables", "local_variables"):
+        meta_graph.collection_def.pop(name, None)
+    ends = [tensor.name for tensor in concrete.inputs + concrete.outputs]
+    meta_graph.collection_def["train_op"].node_list.value.extend(ends)  # the optimizer keeps what is named here
+    config = ConfigProto()
+    config.graph_options.rewrite_options.min_graph_nodes = -1
+    config.graph_options.rewrite_options.optimizers.append("function")
+    return tf_optimizer.OptimizeGraph(config, meta_graph)
+
+
+def children_of(trackable: Any) -> Dict[str, Any]:
+    """The objects that tf.train.Checkpoint saves with one, by the names that it has for them."""
+    view = getattr(tf.compat.v2.train, "TrackableView", None)
+    if view is not None:
+        return dict(view.children(trackable))
+    trackable._maybe_initialize_trackable()
+    if hasattr(trackable, "_trackable_children"):
+        return dict(trackable._trackable_children())
+    return {dependency.name: dependency.ref for dependency in trackable._checkpoint_dependencies}

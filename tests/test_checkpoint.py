@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from conftest import write_checkpoint
 
-from ckpt2saved.checkpoint import check_whole, choose_weights, misfits, open_checkpoint, restore
+from ckpt2saved.checkpoint import choose_weights, misfits, open_checkpoint
 from ckpt2saved.checkpoint_files import find_checkpoint
 from ckpt2saved.errors import CheckpointError, UsageError
+from ckpt2saved.reading import restore
 from ckpt2saved.tf1 import tf
 from ckpt2saved.variables import add_restore, graph_variables
 
@@ -166,27 +167,6 @@ def test_a_flipped_bit_is_found_and_every_damaged_tensor_named(tmp_path, variabl
     message, problems = str(caught.value).splitlines()[0], caught.value.problems
     assert message == "{}: this checkpoint is damaged; take another one, or copy it again".format(prefix)
     assert [problem.split(":")[0] for problem in problems] == ["a/b", "n/moving_mean"]
-
-
-def test_tensors_of_every_kind_are_read(tmp_path):
-    """Texts, complex numbers, bfloat16; the state of a tf.data iterator, which no array can hold, is passed by."""
-    with tf.Graph().as_default(), tf.Session() as session:
-        dataset = tf.data.Dataset.from_tensor_slices(np.arange(10.0)).shuffle(5)
-        iterator = tf.data.make_initializable_iterator(dataset)
-        iterator.get_next()
-        state = tf.data.experimental.make_saveable_from_iterator(iterator)
-        for dtype, value in (("bfloat16", 1), ("complex64", 1j), ("string", "text"), ("bool", True), ("uint16", 3)):
-            tf.Variable(tf.constant(value, tf.as_dtype(dtype), [2]), name="of_" + dtype)
-        session.run([tf.global_variables_initializer(), iterator.initializer])
-        tf.train.Saver(tf.global_variables() + [state]).save(session, str(tmp_path / "m"))
-    checkpoint = opened(tmp_path / "m")
-    assert tf.variant in checkpoint.dtypes.values() and len(checkpoint.dtypes) == 6
-    check_whole(checkpoint)
-    data = tmp_path / "m.data-00000-of-00001"
-    data.write_bytes(data.read_bytes().replace(b"text", b"Text"))
-    with pytest.raises(CheckpointError, match="this checkpoint is damaged") as caught:
-        check_whole(checkpoint)
-    assert [problem.split(":")[0] for problem in caught.value.problems] == ["of_string"]
 
 
 def test_truncated_data_is_found(tmp_path, variables):

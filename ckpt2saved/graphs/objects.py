@@ -1,40 +1,75 @@
-"""A model object of TensorFlow 2, filled from its object-based checkpoint, as a graph that older servers run too."""
+"""A model object of TensorFlow 2 with its object-based checkpoint, as a graph that older servers run too."""
 
 from __future__ import annotations
 
+import gc
 import inspect
 import logging
-from typing import Any, Callable, Dict, Mapping, Sequence, Tuple
+import re
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
-from ckpt2saved.errors import CheckpointError, SignatureError, TensorFlowError
-from ckpt2saved.roles import OBJECT_GRAPH
+import numpy as np
+
+from ckpt2saved.checkpoint import UNREADABLE, Checkpoint
+from ckpt2saved.errors import CheckpointError, NotServable, SignatureError, TensorFlowError
+from ckpt2saved.graphs.references import Reference, with_references
+from ckpt2saved.graphs.saved_objects import ModelObjects, Place, find_model, model_objects, read_objects
+from ckpt2saved.reading import failure
 from ckpt2saved.signature import ServedModel, TensorSpec
-from ckpt2saved.tf1 import TrackableObjectGraph, frozen, tf
+from ckpt2saved.tf1 import children_of, inlined, tf
+
+_BLOCK = 1 << 24  # bytes that are compared at once
+_MOST_CONSTANT = (1 << 31) - (1 << 24)  # bytes; a GraphDef is a protobuf message, which ends at 2 GB
+
+
+@dataclass(frozen=True)
+class DrawnObject:
+    """What a model object computes, as a graph."""
+
+    graph_def: Any
+    tensors: Mapping[str, str]  # by the names that signatures use
+    keys: Mapping[str, str]  # variable of the graph -> name in the checkpoint
 
 
 def draw_object(
     function: Callable[[Mapping[str, Any], Mapping[str, Any]], Any],
     model: ServedModel,
-    prefix: str,
-    variables: Mapping[str, Any],
+    checkpoint: Checkpoint,
     options: Mapping[str, Any],
-) -> Tuple[Any, Dict[str, str]]:
-    """Call the user's `function` for a tf.Module or Keras model, restore it, and freeze what it computes.
+) -> DrawnObject:
+    """Call the user's `function` for a tf.Module or Keras model, find it in the checkpoint, and trace what it computes.
 
-    It is called with the inputs of serving_default in their order, and with training=False if it takes that. Returns a
-    GraphDef with the weights as constants and loops that a 1.x server runs, and its tensors' names: of the inputs by
-    their keys, of the answer `output`, or `output_0` and so on of a list, or a dict's own keys. Raises CheckpointError
-    with the variables that the checkpoint does not have, TensorFlowError on TensorFlow 1.
+    It is called with the inputs of serving_default in their order, and with training=False if it takes that. The graph
+    has reference variables, and loops that a 1.x server runs; its tensors are the inputs by their keys and the answer:
+    `output`, or `output_0` and so on of a list, or a dict's own keys. Raises CheckpointError with the variables that
+    the checkpoint does not have, NotServable where the model is more than its variables, TensorFlowError on
+    TensorFlow 1.
     """
+    prefix = checkpoint.files.prefix
     if not tf.executing_eagerly():
         raise TensorFlowError("{}: an object-based checkpoint (tf.train.Checkpoint) needs TensorFlow 2".format(prefix))
-    made = function(dict(variables), dict(options))
+    made = function(dict(checkpoint.variables()), dict(options))
     if isinstance(made, Mapping) or not callable(made):
         raise SignatureError(
             "{}: this checkpoint is object-based: expected is a function that returns a tf.Module or a Keras model, "
             "this one returned {}".format(prefix, type(made).__name__)
         )
     inputs = _inputs(model)
+    concrete, names = _traced(made, inputs)
+    objects = model_objects(made)
+    place = find_model(objects, read_objects(checkpoint), checkpoint)
+    graph_def, keys = _captured(concrete, objects, place, checkpoint)
+    _check_restored(made, objects, place, checkpoint)
+    tensors = {spec.tensor: tensor.name for spec, tensor in zip(inputs, concrete.inputs)}
+    tensors.update(zip(names, (tensor.name for tensor in concrete.outputs)))
+    del made, concrete, objects
+    gc.collect()  # the variables, which are as large as the checkpoint
+    return DrawnObject(graph_def, tensors, keys)
+
+
+def _traced(made: Any, inputs: Sequence[TensorSpec]) -> Tuple[Any, List[str]]:
+    """What an object computes, as a concrete function, and the names of its outputs."""
     names = []  # type: List[str]
 
     def answer(*tensors):
@@ -43,12 +78,76 @@ def draw_object(
         names[:] = sorted(found)
         return [found[name] for name in names]
 
-    concrete = tf.compat.v2.function(answer).get_concrete_function(*[_spec(spec) for spec in inputs])
-    _restore(made, prefix)
-    graph_def, places, answers = frozen(concrete)
-    tensors = {spec.tensor: place for spec, place in zip(inputs, places)}
-    tensors.update(zip(names, answers))
-    return graph_def, tensors
+    return tf.compat.v2.function(answer).get_concrete_function(*[_spec(spec) for spec in inputs]), names
+
+
+def _captured(
+    concrete: Any, objects: ModelObjects, place: Place, checkpoint: Checkpoint
+) -> Tuple[Any, Mapping[str, str]]:
+    """The graph with a variable or a constant for everything that it reads of the model."""
+    nodes = {id(variable.handle): node for node, variable in objects.variables.items()}
+    graph_def = inlined(concrete)
+    taken = {node.name for node in graph_def.node}
+    references, keys, constants = {}, {}, {}  # type: Dict[str, Reference], Dict[str, str], Dict[str, Any]
+    problems = []
+    captured = concrete.captured_inputs
+    for value, placeholder in zip(captured, concrete.inputs[len(concrete.inputs) - len(captured) :]):
+        name, node = placeholder.op.name, nodes.get(id(value))
+        if name not in taken:
+            continue
+        if node is not None:
+            key = place.keys[node]
+            variable = _unused("model/" + objects.paths[node], taken)
+            references[name] = Reference(variable, checkpoint.shapes[key], checkpoint.dtypes[key])
+            keys[variable] = key
+        elif value.dtype in (tf.resource, tf.variant):
+            problems.append(_foreign(concrete, value))
+        else:
+            constants[name] = value
+    if problems:
+        raise NotServable(
+            "the model reads what tf.train.Checkpoint does not save with the object that the function returned: what "
+            "no attribute leads to, and in a model of Keras 3 the layers that are kept in a list or dict; make each "
+            "an attribute, fill the model from a file of Keras (.weights.h5, .keras), and write the checkpoint anew",
+            problems,
+        )
+    _put_constants(graph_def, constants)
+    return with_references(graph_def, references), keys
+
+
+def _unused(wanted: str, taken: set) -> str:
+    name = re.sub(r"[^A-Za-z0-9_.\-/]", "_", wanted)
+    number = 1
+    while name in taken:
+        number += 1
+        name = "{}_{}".format(re.sub(r"[^A-Za-z0-9_.\-/]", "_", wanted), number)
+    taken.add(name)
+    return name
+
+
+def _foreign(concrete: Any, value: Any) -> str:
+    """What something is that a graph reads and no variable of the model."""
+    for variable in concrete.graph.variables:
+        if variable.handle is value:
+            return "{} {}: a variable".format(variable.name, list(variable.shape))
+    return "{}: a {} that is no variable (a lookup table?)".format(getattr(value, "name", value), value.dtype.name)
+
+
+def _put_constants(graph_def: Any, constants: Mapping[str, Any]) -> None:
+    arrays = {name: np.asarray(value) for name, value in constants.items()}
+    size = sum(array.nbytes for array in arrays.values())
+    if size > _MOST_CONSTANT:
+        raise NotServable(
+            "the model reads {:.1f} GB of constants, and a graph ends at 2 GB; make them a tf.Variable of the model "
+            "before the checkpoint is written".format(size / 1e9)
+        )
+    for node in graph_def.node:
+        if node.name in arrays:
+            dtype = node.attr["dtype"].type
+            node.op = "Const"
+            node.attr.clear()
+            node.attr["dtype"].type = dtype
+            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(arrays[node.name], tf.as_dtype(dtype)))
 
 
 def _inputs(model: ServedModel) -> Sequence[TensorSpec]:
@@ -84,27 +183,60 @@ def _named(result: Any) -> Dict[str, Any]:
     return {"output": result}
 
 
-def _restore(made: Any, prefix: str) -> None:
-    """Fill every variable of the model; where in the checkpoint it hangs, the checkpoint says."""
-    reader = tf.train.NewCheckpointReader(prefix)
-    graph = TrackableObjectGraph()
-    graph.ParseFromString(reader.get_tensor(OBJECT_GRAPH))
-    children = [child.local_name for child in graph.nodes[0].children if child.local_name != "save_counter"]
-    problems = []
+def _check_restored(made: Any, objects: ModelObjects, place: Place, checkpoint: Checkpoint) -> None:
+    """Let TensorFlow restore the model, and see that every variable got the tensor that is going to be served."""
     log = logging.getLogger("tensorflow")
-    level, log.level = log.level, logging.ERROR  # an attempt that fails warns of everything that it left
+    level, log.level = log.level, logging.ERROR  # it warns of everything in the checkpoint that is not the model's
+    prefix = str(checkpoint.files.prefix)
     try:
-        for name in ["model"] * ("model" in children) + ["root"] + [c for c in children if c != "model"]:
-            try:
-                status = tf.compat.v2.train.Checkpoint(**{name: made}).restore(prefix)
-                status.expect_partial().assert_existing_objects_matched()
-                return
-            except (AssertionError, TypeError, ValueError) as error:  # older ones have no `root`; shapes differ
-                problems.append("as {}: {}".format(name, str(error).strip().splitlines()[0]))
+        _restorer(made, place).restore(prefix).expect_partial()
+        problems = [
+            "{}: TensorFlow restores something else than {}".format(objects.paths[node], place.keys[node])
+            for node, variable in objects.variables.items()
+            if not _same(_held(checkpoint, place.keys[node]), variable.read_value())
+        ]
+    except UNREADABLE as error:
+        parts = [(key, "") for key in place.keys.values()]
+        raise failure(checkpoint, parts, error) from error
     finally:
         log.level = level
-    raise CheckpointError(
-        "{}: this checkpoint does not hold every variable of the model that the function returned; under its root are "
-        "{}".format(prefix, ", ".join(children)),
-        problems,
+    if problems:
+        raise CheckpointError(
+            "{}: TensorFlow fills the model that the function returned otherwise than its names say".format(prefix),
+            problems,
+        )
+
+
+def _held(checkpoint: Checkpoint, key: str) -> Any:
+    """A tensor of a checkpoint, of which no second copy is made."""
+    dtypes = [checkpoint.dtypes[key]]
+    (tensor,) = tf.raw_ops.RestoreV2(
+        prefix=str(checkpoint.files.prefix), tensor_names=[key], shape_and_slices=[""], dtypes=dtypes
+    )
+    return tensor
+
+
+def _restorer(made: Any, place: Place) -> Any:
+    wrap = tf.compat.v2.train.Checkpoint
+    if not place.path:
+        try:
+            return wrap(root=made)
+        except (TypeError, ValueError):  # TensorFlow 2.0 has no root
+            return wrap(**children_of(made))
+    for name in reversed(place.path):
+        made = wrap(**{name: made})
+    return made
+
+
+def _same(held: Any, variable: Any) -> bool:
+    """Whether two tensors have the same bits, compared in parts: they may be large."""
+    one, other = np.asarray(held), np.asarray(variable)
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    if one.dtype == object:
+        return one.tolist() == other.tolist()
+    one, other = (np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in (one, other))
+    return all(
+        np.array_equal(one[start : start + _BLOCK], other[start : start + _BLOCK])
+        for start in range(0, one.size, _BLOCK)
     )

@@ -8,7 +8,9 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved import roles
 from ckpt2saved.checkpoint import AVERAGE, Checkpoint, open_checkpoint, source_of
+from ckpt2saved.checkpoint_index import read_index
 from ckpt2saved.errors import CheckpointError, NotServable
+from ckpt2saved.graphs.saved_objects import read_objects
 from ckpt2saved.inference import Steering
 from ckpt2saved.inspection.dataflow import foreign_nodes, read_dataflow
 from ckpt2saved.inspection.decoders import Decoder, ctc_outputs, find_ctc_logits, find_decoders, loss_output
@@ -23,6 +25,7 @@ from ckpt2saved.inspection.towers import Tower, find_towers, shared_variables
 from ckpt2saved.inspection.training import Switch, TrainingOps, find_switches, find_training_ops, steer
 from ckpt2saved.lint import check_servable
 from ckpt2saved.metagraph import MetaGraph, pinned_text, read_meta_graph
+from ckpt2saved.reading import values
 from ckpt2saved.savers import Saved, saved_as
 from ckpt2saved.serving.batching import without_batch_text
 from ckpt2saved.tf1 import tf
@@ -119,6 +122,8 @@ def inspect_subject(subject: Subject) -> Inspection:
             if checkpoint is None:
                 raise
             remarks.append(str(error))
+    elif checkpoint and roles.is_object_based(list(checkpoint.shapes)):
+        remarks.append(_of_objects(checkpoint))
     elif checkpoint:
         remarks.append(
             "there is no {}.meta, so nothing is known of the graph: export with a built-in model (--model crnn, ctpn), "
@@ -133,13 +138,22 @@ def inspect_subject(subject: Subject) -> Inspection:
             "the .meta seems to be of another run: {} of its {} trained variables are not in the checkpoint, or in "
             "another shape".format(len(fit.foreign), len(fit.weights)),
         )
-    if (
-        variables
-        and not subject.checkpoint.is_v1
-        and sum(v.size for v in variables.variables) > subject.checkpoint.size
-    ):
+    if variables and read_index(subject.checkpoint).is_cut_off(subject.checkpoint):
         remarks.insert(0, "the data files are shorter than the index says: this checkpoint was cut off; copy it again")
     return Inspection(subject, graph, variables, None, tuple(remarks))
+
+
+def _of_objects(checkpoint: Checkpoint) -> str:
+    """How a checkpoint is exported that was written by tf.train.Checkpoint, and has no graph at all."""
+    try:
+        under_root = read_objects(checkpoint).root_text
+    except CheckpointError as error:
+        return str(error)
+    return (
+        "tf.train.Checkpoint or Keras wrote it: it holds objects (under its root: {}) and no graph; export it with "
+        "--graph MODULE:FUNCTION, a function of yours that returns the tf.Module or Keras model, --python-path "
+        "DIRECTORY where that module is, --input NAME[batch,…] with the shape, and --output output".format(under_root)
+    )
 
 
 def _foreign(meta_graph: MetaGraph) -> List[str]:
@@ -373,7 +387,7 @@ def _variable_report(
     checkpoint: Checkpoint, network: Optional[Network], fit: _Fit, graph: Optional[GraphReport]
 ) -> VariableReport:
     dtypes = {name: (dtype.base_dtype.name, _width(dtype)) for name, dtype in checkpoint.dtypes.items()}
-    variables = roles.with_roles(checkpoint.shapes, dtypes)
+    variables = roles.with_roles(checkpoint.shapes, dtypes, _names(checkpoint))
     weights = [v for v in variables if v.role == roles.WEIGHTS]
     needed = set()  # type: set
     if network and graph:
@@ -392,19 +406,33 @@ def _variable_report(
     )
 
 
+def _names(checkpoint: Checkpoint) -> Optional[Mapping[str, str]]:
+    """The paths of the variables of an object-based checkpoint in their models; None for another checkpoint."""
+    if not roles.is_object_based(list(checkpoint.shapes)):
+        return None
+    try:
+        return read_objects(checkpoint).names()
+    except CheckpointError:
+        return {}  # damaged, as _of_objects says
+
+
 def _width(dtype: tf.DType) -> int:
     return 0 if dtype.base_dtype.name in ("string", "resource", "variant") else dtype.base_dtype.size
 
 
 def _step_of_objects(checkpoint: Checkpoint) -> Optional[int]:
     """The step of a training loop whose objects were saved, under one of the usual names."""
-    reader = tf.train.NewCheckpointReader(str(checkpoint.files.prefix))
-    for name in ("global_step", "step", "optimizer/iter", "optimizer/_iterations", "save_counter"):
-        key = name + "/.ATTRIBUTES/VARIABLE_VALUE"
-        if checkpoint.shapes.get(key) == ():
-            return int(reader.get_tensor(key))
-    scalars = [name for name in checkpoint.shapes if name.endswith("/global_step") and checkpoint.shapes[name] == ()]
-    return int(reader.get_tensor(scalars[0])) if len(scalars) == 1 else None
+    usual = ("global_step", "step", "optimizer/iter", "optimizer/iterations", "optimizer/_iterations", "save_counter")
+    keys = [name + roles.VALUE for name in usual]
+    scalars = [name for name in checkpoint.shapes if name.endswith("/global_step")]
+    keys += scalars if len(scalars) == 1 else []
+    key = next((key for key in keys if checkpoint.shapes.get(key) == () and checkpoint.dtypes[key].is_integer), None)
+    if key is None:
+        return None
+    try:
+        return int(values(checkpoint, [key])[key])
+    except CheckpointError:
+        return None  # damaged
 
 
 def as_content(inspection: Inspection) -> Dict[str, Any]:
