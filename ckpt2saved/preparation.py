@@ -17,6 +17,7 @@ from ckpt2saved.graphs.function import load_function
 from ckpt2saved.graphs.objects import draw_object
 from ckpt2saved.inference import Edit, Inference, to_inference, with_values
 from ckpt2saved.inference.batch_dependence import find_batch_dependence
+from ckpt2saved.inference.labels import Labels, find_labels
 from ckpt2saved.lookups import add_filling, fillers
 from ckpt2saved.metagraph import MetaGraph, devices_of, nodes_of, pinned_text, read_meta_graph
 from ckpt2saved.optimizers import trained_variables
@@ -214,7 +215,10 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     surgery = plan.model.surgery
     ends = _decoder_ends(surgery.decode)
     model = completed(plan.model, surroundings(source, plan.model, ends))
-    inference = _inference(source, model, ends, checkpoint)
+    labels = find_labels(source.graph_def, source.shapes)
+    if not surgery.allow_labels:
+        _refuse_labels(model, labels)
+    inference = _inference(source, model, ends, checkpoint, labels)
     found, edits = _cut(inference, model, ends)
     part = found.graph_def
     _refuse_unknown(source, part)
@@ -270,7 +274,25 @@ def _with_own_outputs(
     return completed(replace(model, signatures=tuple(signatures)), graph, tensors)
 
 
-def _inference(source: MetaGraph, model: ServedModel, more: Sequence[str], checkpoint: Checkpoint) -> Inference:
+def _refuse_labels(model: ServedModel, labels: Labels) -> None:
+    """A request can't bring the truth that it asks for."""
+    problems = [
+        "signatures.{}.inputs.{}: {}: {}".format(signature.name, spec.key, spec.tensor, labels.refusal(spec.tensor))
+        for signature in model.signatures
+        for spec in signature.inputs
+        if ":" in spec.tensor and labels.refusal(spec.tensor)
+    ]
+    if problems:
+        raise NotServable(
+            "{}: inputs are labels: take outputs that do not depend on them, or build the graph for inference; where "
+            "clients really send them, say --allow-labels".format(model.source),
+            problems,
+        )
+
+
+def _inference(
+    source: MetaGraph, model: ServedModel, more: Sequence[str], checkpoint: Checkpoint, labels: Labels
+) -> Inference:
     surgery = model.surgery
     if surgery.keep_training_ops and not surgery.pinned:
         return Inference(source.graph_def, (), ())
@@ -281,7 +303,7 @@ def _inference(source: MetaGraph, model: ServedModel, more: Sequence[str], check
     if surgery.keep_training_ops:
         inference = with_values(source.graph_def, *ends, surgery.pinned)
     else:
-        inference = to_inference(source.graph_def, *ends, checkpoint.variables(), surgery.pinned)
+        inference = to_inference(source.graph_def, *ends, checkpoint.variables(), surgery.pinned, labels)
     never = [names for names in inference.idle if is_as_initialised(checkpoint, *names)]
     if never:
         raise NotServable(

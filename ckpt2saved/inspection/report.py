@@ -10,11 +10,13 @@ from ckpt2saved import roles
 from ckpt2saved.checkpoint import AVERAGE, Checkpoint, open_checkpoint, source_of
 from ckpt2saved.errors import CheckpointError, NotServable
 from ckpt2saved.inference import Steering
+from ckpt2saved.inference.labels import find_labels
 from ckpt2saved.inspection.dataflow import foreign_nodes, read_dataflow
 from ckpt2saved.inspection.decoders import Decoder, ctc_outputs, find_ctc_logits, find_decoders, loss_output
+from ckpt2saved.inspection.forcing import forcing_texts, settled_nodes
 from ckpt2saved.inspection.heads import find_heads
 from ckpt2saved.inspection.inputs import Input, find_inputs
-from ckpt2saved.inspection.network import PLACEHOLDERS, RANDOM, Network
+from ckpt2saved.inspection.network import PLACEHOLDERS, Network
 from ckpt2saved.inspection.outputs import Output
 from ckpt2saved.inspection.probabilities import shares_of
 from ckpt2saved.inspection.proposal import Proposal, command_line, outputs_without_batch, propose, value_text
@@ -23,6 +25,7 @@ from ckpt2saved.inspection.towers import Tower, find_towers, shared_variables
 from ckpt2saved.inspection.training import Switch, TrainingOps, find_switches, find_training_ops, steer
 from ckpt2saved.lint import check_servable
 from ckpt2saved.metagraph import MetaGraph, pinned_text, read_meta_graph
+from ckpt2saved.random_ops import is_random
 from ckpt2saved.savers import Saved, saved_as
 from ckpt2saved.serving.batching import without_batch_text
 from ckpt2saved.tf1 import tf
@@ -113,7 +116,11 @@ def inspect_subject(subject: Subject) -> Inspection:
     if subject.meta:
         try:
             meta_graph = read_meta_graph(subject.meta)
-            network = Network(read_dataflow(meta_graph))
+            labels = find_labels(meta_graph.graph_def, meta_graph.shapes)
+            network = Network(read_dataflow(meta_graph), labels)
+            shapes = checkpoint.variables() if checkpoint else {}
+            settled = settled_nodes(network, meta_graph.graph_def, shapes) if labels.forced else ()
+            network = Network(network.flow, labels, settled) if settled else network
             remarks += _foreign(meta_graph)
         except CheckpointError as error:
             if checkpoint is None:
@@ -230,7 +237,9 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
     if len(towers) > 1 and _as_good(towers[0], towers[1]):
         choices.append("another tower: {} instead".format(", ".join(towers[1].ends[:3])))
     choices += _choice_of_weights(network, wanted, fit)
-    proposal = propose(network, inputs, chosen, switches, choices) if chosen and inputs else None
+    proposal = (
+        propose(network, inputs, chosen, switches, choices) if chosen and inputs and not steering.labels else None
+    )
     ranked = sorted(ranked, key=lambda o: o.tensor not in [c.tensor for c in chosen])
     return GraphReport(
         meta_graph.tensorflow,
@@ -246,9 +255,28 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
         tuple("{} ({})".format(node.name, node.op) for node in network.blocked if node.name not in reached),
         tuple(t.name for t in network.labels if network.flow.consumers(t.name)),
         proposal,
-        tuple(_problems(meta_graph, network, wanted, inputs, switches)) + (steering.problems if proposal else ()),
-        tuple(_notes(meta_graph, proposal, reached)),
+        tuple(
+            _problems(meta_graph, network, wanted, inputs, switches) + _label_problems(network, chosen, steering.labels)
+        )
+        + (steering.problems if proposal else ()),
+        tuple(_notes(meta_graph, proposal, reached) + ([] if _needs_labels(chosen) else forcing_texts(network))),
     )
+
+
+def _needs_labels(chosen: Sequence[Output]) -> bool:
+    """Whether nothing that is an answer can be served, where a graph has answers that need labels."""
+    return all(output.kind == "values" for output in chosen)
+
+
+def _label_problems(network: Network, chosen: Sequence[Output], taken: Sequence[str]) -> List[str]:
+    found = forcing_texts(network) if _needs_labels(chosen) else []
+    told = set(network.comparisons.forced.values())
+    return found + [
+        "{}: the outputs take it, if only for its size, and {} compares the network's answers with it, so no request "
+        "can bring it: build the graph for inference".format(name, network.comparisons.sources[name])
+        for name in taken
+        if name not in told
+    ]
 
 
 def _inputs_and_steering(
@@ -345,7 +373,7 @@ def _problems(
     for node in meta_graph.graph_def.node:
         if node.name in reached and node.name not in given:
             for one in [node] + network.flow.called(node.attr):
-                if not RANDOM.match(one.op) and not one.op.startswith("FusedBatchNorm"):  # find_training_ops tells
+                if not is_random(one.op) and not one.op.startswith("FusedBatchNorm"):  # find_training_ops tells
                     graph_def.node.add().CopyFrom(one)
     try:
         check_servable(graph_def)
@@ -360,6 +388,7 @@ def _problems(
         if network.flow.maker(tensor.name).op.startswith("Placeholder")
         and network.flow.maker(tensor.name).name in reached
         and network.flow.maker(tensor.name).name not in settled
+        and tensor not in network.compared
     ]
     found += [
         "{}: it reads files by their names, which a server should not do for a client".format(name)
