@@ -9,7 +9,16 @@ from typing import Any, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.appended import append_decoder
 from ckpt2saved.channels import channels_last
-from ckpt2saved.checkpoint import AVERAGE, Checkpoint, Weights, choose_weights, is_as_initialised, restore
+from ckpt2saved.checkpoint import (
+    AVERAGE,
+    Checkpoint,
+    SavedTable,
+    Weights,
+    choose_weights,
+    is_as_initialised,
+    restore,
+    served_as,
+)
 from ckpt2saved.cutting import Cut, FixedBatch, completed, cut, import_cut, surroundings, with_batch
 from ckpt2saved.errors import NotServable, UsageError
 from ckpt2saved.graphs import build_graph
@@ -18,12 +27,13 @@ from ckpt2saved.graphs.objects import draw_object
 from ckpt2saved.inference import Edit, Inference, to_inference, with_values
 from ckpt2saved.inference.batch_dependence import find_batch_dependence
 from ckpt2saved.inference.labels import Labels, find_labels
-from ckpt2saved.lookups import add_filling, fillers
+from ckpt2saved.lookups import LOOKUPS, add_filling, fillers
 from ckpt2saved.metagraph import MetaGraph, devices_of, nodes_of, pinned_text, read_meta_graph
 from ckpt2saved.optimizers import trained_variables
 from ckpt2saved.plan import Plan
+from ckpt2saved.restored import NOTHING, Import, Restored, add_imports, find_restored, tables_of_saveables
 from ckpt2saved.roles import OBJECT_GRAPH, has_slots, with_roles, without_slots
-from ckpt2saved.savedmodel import Asset, ServingGraph, bind_signatures, cut_down, pruned
+from ckpt2saved.savedmodel import Asset, ServingGraph, bind_signatures, cut_down, node_name, pruned
 from ckpt2saved.savers import Saved, saved_as
 from ckpt2saved.signature import FULL, META, ServedModel
 from ckpt2saved.tf1 import tf
@@ -42,11 +52,16 @@ class Network:
     edits: Tuple[Edit, ...]  # what was changed in a training's graph
     remarks: Tuple[str, ...]  # what the user should know of it
     devices: str  # what was pinned to which device, and is no longer
+    imports: Tuple[Import, ...] = ()  # what fills the lookup tables that the checkpoint holds
 
     def fill(self, checkpoint: Checkpoint, session: tf.Session) -> None:
         """Make a session's variables and lookup tables what the checkpoint says."""
         if self.weights.keys:
             restore(session, self.restore_def, checkpoint, self.weights)
+        if self.imports:
+            reader = tf.train.NewCheckpointReader(str(checkpoint.files.prefix))
+            for one in self.imports:
+                one.run(session, reader)
         if self.serving.init_op:
             session.run(self.serving.init_op)
 
@@ -66,6 +81,7 @@ class _Drawn:
     saved: Mapping[str, Sequence[Saved]] = field(default_factory=dict)  # what the graph's own Savers save, and as what
     trained: FrozenSet[str] = frozenset()  # the variables that the graph's optimizers update
     averages: Tuple[str, ...] = ()  # those that took the place of batch statistics
+    restored: Restored = NOTHING  # the lookup tables that the checkpoint fills
 
 
 def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
@@ -80,10 +96,14 @@ def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
     rename = functools.partial(_renamed, surgery.renames)
     frozen = {v.name for v in variables} - drawn.trained if drawn.trained else ()
     weights = choose_weights(checkpoint, variables, kind, rename, from_meta, drawn.saved, frozen)
+    tables, as_saved = drawn.restored.checked(checkpoint, drawn.graph, rename)
+    weights = replace(weights, tables=tables)
     signature_defs = bind_signatures(drawn.model, drawn.tensors, drawn.graph)
     # Two ways to restore: the served one knows each variable by its own name, whatever its tensor is called.
-    served = add_restore(drawn.graph, {name: name for name in weights.keys})
+    own_names = {name: name for name in weights.keys}
+    served = add_restore(drawn.graph, own_names, tables={name: served_as(name) for name in tables})
     restore_def = add_restore(drawn.graph, weights.keys, weights.slices)
+    imports = add_imports(drawn.graph, as_saved)
     graph_def = drawn.graph.as_graph_def()
     if plan.model.is_function and not surgery.keep_training_ops:
         _refuse_batch_dependence(plan.model.builder, graph_def, signature_defs)
@@ -94,7 +114,7 @@ def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
         graph = _unpinned(graph_def) if devices else graph
     pinned = pinned_text(devices, [node.name for node in nodes_of(serving.graph_def)])
     remarks = drawn.remarks + (_untrained(checkpoint, weights, drawn) if from_meta else ())
-    return Network(graph, drawn.model, weights, serving, restore_def, drawn.edits, remarks, pinned)
+    return Network(graph, drawn.model, weights, serving, restore_def, drawn.edits, remarks, pinned, imports)
 
 
 def _with_channels_last(drawn: _Drawn) -> _Drawn:
@@ -160,7 +180,7 @@ def _from_builder(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     graph = tf.Graph()
     with graph.as_default():
         tensors = build_graph(plan.model.builder, checkpoint.variables(), plan.model.options, plan.python_path)
-    return _with_decoder(plan.model, graph, tensors)
+    return _with_tables(_with_decoder(plan.model, graph, tensors), tables_of_saveables(graph))
 
 
 def _from_object(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
@@ -176,7 +196,21 @@ def _from_object(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     graph_def, names = draw_object(function, plan.model, prefix, checkpoint.variables(), plan.model.options)
     graph = _imported(graph_def)
     tensors = {key: graph.get_tensor_by_name(name) for key, name in names.items()}
-    return _with_decoder(plan.model, graph, tensors)
+    return _with_tables(_with_decoder(plan.model, graph, tensors), {})
+
+
+def _with_tables(drawn: _Drawn, saved: Mapping[str, SavedTable]) -> _Drawn:
+    """A builder's graph with what fills the lookup tables on the way to its answers: the checkpoint, or the graph."""
+    graph_def = drawn.graph.as_graph_def()
+    if not any(node.op in LOOKUPS for node in graph_def.node):
+        return drawn
+    specs = [spec for signature in drawn.model.signatures for spec in signature.outputs]
+    names = [drawn.tensors[s.tensor].op.name if s.tensor in drawn.tensors else node_name(s.tensor) for s in specs]
+    known = {node.name for node in graph_def.node}
+    wanted = {node.name for node in pruned(graph_def, [name for name in names if name in known]).node}
+    tables = {name: table for name, table in saved.items() if name in wanted}
+    init_op, assets = add_filling(drawn.graph, fillers(graph_def, wanted - set(tables)))
+    return replace(drawn, init_op=init_op, assets=assets, restored=Restored(tables, tables))
 
 
 def _with_decoder(model: ServedModel, graph: tf.Graph, tensors: Mapping[str, tf.Tensor]) -> _Drawn:
@@ -222,7 +256,8 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     found, edits = _cut(inference, model, ends)
     part = found.graph_def
     _refuse_unknown(source, part)
-    filling = _take_fillers(source.graph_def, part)
+    restored = find_restored(source, {node.name for node in part.node})
+    filling = _take_fillers(source.graph_def, part, restored)
     remarks = tuple("no output depends on the input {}".format(tensor) for tensor in found.unused)
     try:
         graph = import_cut(found, model)
@@ -256,6 +291,7 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
         saved_as(source.graph_def),
         trained_variables(source.graph_def),
         inference.averages,
+        restored,
     )
 
 
@@ -314,9 +350,9 @@ def _inference(
     return inference
 
 
-def _take_fillers(graph_def: Any, part: Any) -> List[str]:
-    """Put into `part` the nodes of the whole graph that fill its lookup tables; returns their names."""
-    filling = fillers(graph_def, {node.name for node in part.node})
+def _take_fillers(graph_def: Any, part: Any, restored: Restored) -> List[str]:
+    """Put into `part` the nodes of the whole graph that fill tables which no checkpoint fills; returns their names."""
+    filling = fillers(graph_def, {node.name for node in part.node} - set(restored.tables))
     part.node.extend(_filling_nodes(graph_def, part, filling))
     return filling
 

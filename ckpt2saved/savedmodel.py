@@ -221,7 +221,7 @@ def node_name(name: str) -> str:
 
 def write_saved_model(directory: Path, serving: ServingGraph, checkpoint: Checkpoint, weights: Weights) -> None:
     """Write saved_model.pb and variables/ into the empty `directory`; the same input gives the same bytes."""
-    if weights.keys:
+    if weights.stored:
         _write_variables(directory / "variables", checkpoint, weights)
     if serving.assets:
         _copy_assets(directory / tf.saved_model.ASSETS_DIRECTORY, serving.assets)
@@ -260,10 +260,11 @@ def _copy_assets(directory: Path, assets: Iterable[Asset]) -> None:
 
 
 def _write_variables(directory: Path, checkpoint: Checkpoint, weights: Weights) -> None:
-    """Copy each variable's tensor out of the checkpoint, under the variable's own name; nothing else is taken along."""
+    """Copy each variable's and table's tensors out of the checkpoint, under its own name, and nothing else."""
     directory.mkdir()
-    names = sorted(weights.keys)
-    keys = [weights.keys[name] for name in names]
+    stored = weights.stored
+    names = sorted(stored)
+    keys = [stored[name] for name in names]
     with tf.Graph().as_default(), tf.Session() as session:
         whole = [""] * len(names)
         tensors = tf.raw_ops.RestoreV2(

@@ -7,6 +7,7 @@ import logging
 from typing import Any, Callable, Dict, Mapping, Sequence, Tuple
 
 from ckpt2saved.errors import CheckpointError, SignatureError, TensorFlowError
+from ckpt2saved.graphs.object_tables import TABLE_KEYS, put_tables
 from ckpt2saved.roles import OBJECT_GRAPH
 from ckpt2saved.signature import ServedModel, TensorSpec
 from ckpt2saved.tf1 import TrackableObjectGraph, frozen, tf
@@ -22,9 +23,10 @@ def draw_object(
     """Call the user's `function` for a tf.Module or Keras model, restore it, and freeze what it computes.
 
     It is called with the inputs of serving_default in their order, and with training=False if it takes that. Returns a
-    GraphDef with the weights as constants and loops that a 1.x server runs, and its tensors' names: of the inputs by
-    their keys, of the answer `output`, or `output_0` and so on of a list, or a dict's own keys. Raises CheckpointError
-    with the variables that the checkpoint does not have, TensorFlowError on TensorFlow 1.
+    GraphDef with the weights and lookup tables as constants and loops that a 1.x server runs, and its tensors' names:
+    of the inputs by their keys, of the answer `output`, or `output_0` and so on of a list, or a dict's own keys. Raises
+    CheckpointError with the variables that the checkpoint does not have, NotServable where the model has other state,
+    TensorFlowError on TensorFlow 1.
     """
     if not tf.executing_eagerly():
         raise TensorFlowError("{}: an object-based checkpoint (tf.train.Checkpoint) needs TensorFlow 2".format(prefix))
@@ -46,6 +48,7 @@ def draw_object(
     concrete = tf.compat.v2.function(answer).get_concrete_function(*[_spec(spec) for spec in inputs])
     _restore(made, prefix)
     graph_def, places, answers = frozen(concrete)
+    put_tables(concrete, graph_def, any(name.endswith(TABLE_KEYS) for name in variables))
     tensors = {spec.tensor: place for spec, place in zip(inputs, places)}
     tensors.update(zip(names, answers))
     return graph_def, tensors

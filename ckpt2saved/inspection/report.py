@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ckpt2saved import roles
 from ckpt2saved.checkpoint import AVERAGE, Checkpoint, open_checkpoint, source_of
@@ -24,8 +24,10 @@ from ckpt2saved.inspection.subject import Subject
 from ckpt2saved.inspection.towers import Tower, find_towers, shared_variables
 from ckpt2saved.inspection.training import Switch, TrainingOps, find_switches, find_training_ops, steer
 from ckpt2saved.lint import check_servable
+from ckpt2saved.lookups import LOOKUPS, fillers
 from ckpt2saved.metagraph import MetaGraph, pinned_text, read_meta_graph
 from ckpt2saved.random_ops import is_random
+from ckpt2saved.restored import find_restored, saved_tables
 from ckpt2saved.savers import Saved, saved_as
 from ckpt2saved.serving.batching import without_batch_text
 from ckpt2saved.tf1 import tf
@@ -131,7 +133,9 @@ def inspect_subject(subject: Subject) -> Inspection:
             "there is no {}.meta, so nothing is known of the graph: export with a built-in model (--model crnn, ctpn), "
             "or copy the .meta that training wrote".format(subject.checkpoint.name)
         )
-    fit = _Fit(checkpoint, network, saved_as(meta_graph.graph_def) if meta_graph else {})
+    saved = saved_as(meta_graph.graph_def) if meta_graph else {}
+    tables = saved_tables(meta_graph.graph_def).values() if meta_graph else ()
+    fit = _Fit(checkpoint, network, saved, {name for table in tables for name in table.names})
     graph = _graph_report(meta_graph, network, fit) if meta_graph and network else None
     variables = _variable_report(checkpoint, network, fit, graph) if checkpoint else None
     if variables and fit.is_of_another_run:
@@ -162,7 +166,11 @@ class _Fit:
     """How the variables of a graph and the tensors of a checkpoint go together."""
 
     def __init__(
-        self, checkpoint: Optional[Checkpoint], network: Optional[Network], saved: Mapping[str, Sequence[Saved]]
+        self,
+        checkpoint: Optional[Checkpoint],
+        network: Optional[Network],
+        saved: Mapping[str, Sequence[Saved]],
+        in_tables: Set[str],
     ) -> None:
         self.missing, self.misshapen, self.unused = [], [], []  # type: List[str], List[str], List[str]
         self.foreign, self.weights, self.averaged = [], [], []  # type: List[str], List[str], List[str]
@@ -183,7 +191,7 @@ class _Fit:
                 text = "{}: {} in the graph, {} in the checkpoint"
                 self.misshapen.append(text.format(name, declared, list(checkpoint.shapes[key])))
                 self.foreign.append(name)
-        wanted = set(keys.values())
+        wanted = set(keys.values()) | in_tables
         self.unused = [
             name
             for name in sorted(checkpoint.shapes)
@@ -251,7 +259,7 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
         find_training_ops(network, reached),
         tuple(towers) if len(towers) > 1 else (),
         tuple(shared_variables(towers)) if len(towers) > 1 else (),
-        tuple(sorted(n for n in reached if network.flow.nodes[n].op.startswith(("HashTable", "MutableHashTable")))),
+        tuple(sorted(n for n in reached if network.flow.nodes[n].op in LOOKUPS)),
         tuple("{} ({})".format(node.name, node.op) for node in network.blocked if node.name not in reached),
         tuple(t.name for t in network.labels if network.flow.consumers(t.name)),
         proposal,
@@ -375,11 +383,15 @@ def _problems(
             for one in [node] + network.flow.called(node.attr):
                 if not is_random(one.op) and not one.op.startswith("FusedBatchNorm"):  # find_training_ops tells
                     graph_def.node.add().CopyFrom(one)
+    found = []  # type: List[str]
     try:
         check_servable(graph_def)
-        found = []  # type: List[str]
     except NotServable as error:
-        found = list(error.problems)
+        found += error.problems
+    try:
+        fillers(meta_graph.graph_def, reached - set(find_restored(meta_graph, reached).tables))
+    except NotServable as error:
+        found += error.problems
     found += ["{}: {}".format(name, why) for name, why in meta_graph.unknown.items() if name in reached]
     settled = given | {switch.name for switch in switches}
     found += [
