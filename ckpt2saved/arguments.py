@@ -100,12 +100,15 @@ def with_surgery(
     pinned: Mapping[str, Any] = {},
     renames: Sequence[Tuple[str, str]] = (),
     keep_training_ops: bool = False,
+    allow_labels: bool = False,
     decode: Optional[Decode] = None,
 ) -> ServedModel:
     """`model` with what the command line says beside its file; the command line goes first."""
     model = replace(model, builder=builder or model.builder)
     if pinned and model.builder != META:
         raise UsageError("--set: only for a training's graph (--graph {})".format(META))
+    if allow_labels and model.builder != META:
+        raise UsageError("--allow-labels: only for a training's graph (--graph {})".format(META))
     if keep_training_ops and model.is_builtin:
         raise UsageError("--keep-training-ops: {} is built for inference, and has none".format(model.builder))
     if renames and model.is_builtin:
@@ -125,6 +128,7 @@ def with_surgery(
         keep_training_ops or model.surgery.keep_training_ops,
         model.surgery.weights,
         decode,
+        allow_labels or model.surgery.allow_labels,
     )
     model = replace(model, surgery=surgery)
     return _with_outputs(model) if model.builder == META else model

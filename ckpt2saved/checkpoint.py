@@ -50,13 +50,40 @@ class Variable:
 
 
 @dataclass(frozen=True)
+class SavedTable:
+    """The tensors of a checkpoint that hold what is in a lookup table."""
+
+    keys: str
+    values: str
+
+    @property
+    def names(self) -> Tuple[str, str]:
+        """Both."""
+        return self.keys, self.values
+
+
+@dataclass(frozen=True)
 class Weights:
-    """Which tensor of a checkpoint each variable of a graph gets."""
+    """Which tensor of a checkpoint each variable of a graph gets, and each lookup table that the checkpoint holds."""
 
     kind: str  # "raw" or "ema"
     keys: Mapping[str, str]  # variable -> name in the checkpoint
     remark: str  # why this kind
     slices: Mapping[str, str] = field(default_factory=dict)  # variable -> which part of that tensor it is, if not all
+    tables: Mapping[str, SavedTable] = field(default_factory=dict)
+
+    @property
+    def stored(self) -> Dict[str, str]:
+        """What a SavedModel holds under its own names -> name in the checkpoint."""
+        found = dict(self.keys)
+        for table, saved in self.tables.items():
+            found.update(zip(served_as(table).names, saved.names))
+        return found
+
+
+def served_as(table: str) -> SavedTable:
+    """Under which names a SavedModel holds what is in a lookup table."""
+    return SavedTable(table + "-keys", table + "-values")
 
 
 def open_checkpoint(files: CheckpointFiles) -> Checkpoint:

@@ -9,9 +9,10 @@ from ckpt2saved.compatibility.fit import check_linked
 from ckpt2saved.compatibility.op_table import shipped_table
 from ckpt2saved.contrib import register_ops
 from ckpt2saved.errors import NotServable
+from ckpt2saved.random_ops import is_random
 from ckpt2saved.tf1 import contrib_directory, has_cpu_kernel, op_def
 
-# Why no server can run, or should run, an op; the first pattern that fits its type decides.
+# Why no server can run an op; the first pattern that fits its type decides.
 _REASONS = (
     (r"(Eager)?PyFunc(Stateless)?", "it calls Python, and the server has none: cut the graph before it"),
     (
@@ -23,14 +24,8 @@ _REASONS = (
         r"(ReadFile|MatchingFiles|WriteFile|ImmutableConst|LoadAndRemapMatrix)",
         "it takes the name of a file, and the server has none of your files: make the file's content the input",
     ),
-    (
-        r"(Random\w+|TruncatedNormal|Multinomial|ParameterizedTruncatedNormal|SampleDistortedBoundingBox(V2)?"
-        r"|Stateful(Uniform|StandardNormal|TruncatedNormal|Random)\w*|NonDeterministicInts|RngReadAndSkip"
-        r"|Stateless(Random|Multinomial|TruncatedNormal|ParameterizedTruncatedNormal|SampleDistorted)\w*"
-        r"|(Uniform|LogUniform|ThreadUnsafeUnigram|LearnedUnigram|FixedUnigram)CandidateSampler|Anonymous\w*Seed\w*)",
-        "it is random (dropout?): the same request would get another answer each time; build the graph for inference",
-    ),
 )
+_RANDOM = "it is random (dropout?): the same request would get another answer each time; build the graph for inference"
 
 
 def check_servable(graph_def: Any) -> None:
@@ -42,17 +37,15 @@ def check_servable(graph_def: Any) -> None:
     register_ops(node.op for _, node in nodes)
     runs = {op: op_def(op) is None or has_cpu_kernel(op) for op in {node.op for _, node in nodes}}
     for name, node in nodes:
-        for pattern, reason in _REASONS:
-            if re.match(pattern + r"\Z", node.op):
-                problems.append("{} ({}): {}".format(name, node.op, reason))
-                break
-        else:
-            if not runs[node.op]:
-                problems.append(
-                    "{} ({}): there is no kernel of it for the CPU, on which parity runs and many servers do".format(
-                        name, node.op
-                    )
+        reason = _reason(node.op)
+        if reason:
+            problems.append("{} ({}): {}".format(name, node.op, reason))
+        elif not runs[node.op]:
+            problems.append(
+                "{} ({}): there is no kernel of it for the CPU, on which parity runs and many servers do".format(
+                    name, node.op
                 )
+            )
         if node.op.startswith("FusedBatchNorm") and "Grad" not in node.op and _is_training(node):
             problems.append(
                 "{} ({}): batch norm in training mode, so that an answer depends on the rest of the batch: "
@@ -62,6 +55,14 @@ def check_servable(graph_def: Any) -> None:
         problems += check_linked({name: node.op for name, node in nodes}, shipped_table())
     if problems:
         raise NotServable("the graph is not one to serve", problems)
+
+
+def _reason(op: str) -> str:
+    """Why no server can run, or should run, an op; "" where one can."""
+    for pattern, reason in _REASONS:
+        if re.match(pattern + r"\Z", op):
+            return reason
+    return _RANDOM if is_random(op) else ""
 
 
 def _is_training(node: Any) -> bool:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Tuple
 
 from ckpt2saved.errors import NotServable
+from ckpt2saved.restored import MUTABLE_TABLES
 from ckpt2saved.savedmodel import Asset, node_name
 from ckpt2saved.tf1 import tf
 
 TABLES = ("HashTable", "HashTableV2")
-_OTHER_TABLES = ("MutableHashTable", "MutableHashTableV2", "MutableDenseHashTable", "MutableDenseHashTableV2")
+LOOKUPS = TABLES + MUTABLE_TABLES
 _FILLS = (
     "InitializeTable",
     "InitializeTableV2",
@@ -25,24 +26,34 @@ _FILLS_FROM_FILE = ("InitializeTableFromTextFile", "InitializeTableFromTextFileV
 def fillers(graph_def: Any, wanted: Any) -> List[str]:
     """The nodes of `graph_def` that fill the tables among the `wanted` nodes; raises NotServable for one that can't be.
 
-    A table that is filled by hand while training runs is empty wherever else the graph is loaded.
+    A table that is filled by hand while training runs is empty, or lacks entries, wherever else the graph is loaded,
+    unless a checkpoint holds it; such tables are not to be among the `wanted`.
     """
-    tables = {node.name: node for node in graph_def.node if node.name in wanted and node.op in TABLES + _OTHER_TABLES}
+    tables = {node.name: node for node in graph_def.node if node.name in wanted and node.op in LOOKUPS}
     nodes = {node.name: node for node in graph_def.node}
-    found, filled = [], set()
+    found, filled, fed = [], set(), {}  # type: List[str], Set[str], Dict[str, Any]
     for node in graph_def.node:
         if node.op not in _FILLS + _FILLS_FROM_FILE or node_name(node.input[0]) not in tables:
             continue
         if node.op in _FILLS_FROM_FILE or all(_is_constant(nodes, name) for name in node.input[1:]):
             found.append(node.name)
             filled.add(node_name(node.input[0]))
+        elif node.name not in wanted:
+            fed.setdefault(node_name(node.input[0]), node)
     problems = [
+        "{} ({}): {} ({}) put into it what the training was fed, and no Saver of the graph saves it".format(
+            name, tables[name].op, node.name, node.op
+        )
+        for name, node in fed.items()
+        if name in filled
+    ]
+    problems += [
         "{} ({}): nothing in the graph fills this lookup table".format(name, node.op)
         for name, node in tables.items()
         if name not in filled
     ]
     if problems:
-        raise NotServable("the graph looks things up in tables that would be empty", problems)
+        raise NotServable("the graph looks things up in tables that would be empty, or lack entries", problems)
     return found
 
 

@@ -36,6 +36,7 @@ class MetaGraph:
     unknown: Mapping[str, str]  # node -> what it says that this TensorFlow does not know; such a node can't be served
     shapes: Mapping[str, Any]  # node -> TensorShapeProtos of its outputs, as the training knew them
     devices: Mapping[str, str]  # node -> the accelerator or other machine that it was pinned to
+    restore_op: str = ""  # what its Saver runs to restore a checkpoint
 
 
 def read_meta_graph(path: Path) -> MetaGraph:
@@ -60,7 +61,8 @@ def read_meta_graph(path: Path) -> MetaGraph:
             unknown[node.name] = "this TensorFlow's {} has no attribute {!r}".format(node.op, name)
     written_by = meta_graph.meta_info_def.tensorflow_version
     collections = dict(meta_graph.collection_def)
-    return MetaGraph(path, meta_graph.graph_def, collections, written_by, unknown, shapes, devices)
+    restore_op = meta_graph.saver_def.restore_op_name
+    return MetaGraph(path, meta_graph.graph_def, collections, written_by, unknown, shapes, devices, restore_op)
 
 
 def devices_of(graph_def: Any) -> Dict[str, str]:

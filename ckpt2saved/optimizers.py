@@ -10,8 +10,13 @@ from ckpt2saved.savers import variable_of
 _UPDATE = re.compile(r"(Resource)?(Sparse)?Apply[A-Z]\w*\Z")
 
 
+def is_update(op: str) -> bool:
+    """Whether an op is an optimizer's update of a variable."""
+    return bool(_UPDATE.match(op))
+
+
 def trained_variables(graph_def: Any) -> FrozenSet[str]:
     """The nodes of the variables that a step of training changes; none where no optimizer is known to be there."""
     nodes = {node.name: node for node in graph_def.node}
-    updated = [node.input[0] for node in graph_def.node if _UPDATE.match(node.op) and node.input]
+    updated = [node.input[0] for node in graph_def.node if is_update(node.op) and node.input]
     return frozenset(variable_of(nodes, name) for name in updated) - {""}

@@ -49,6 +49,7 @@ def plan_export(
     pinned: Mapping[str, Scalar] = {},
     renames: Sequence[Tuple[str, str]] = (),
     keep_training_ops: bool = False,
+    allow_labels: bool = False,
     decode: Optional[Decode] = None,
     python_path: Sequence[Path] = (),
     allow_code: bool = False,
@@ -69,7 +70,9 @@ def plan_export(
     SignatureError, CheckpointError or VersionError.
     """
     image = None if for_serving is None else find_image(for_serving, "--for-serving")
-    served = _served_model(model, graph, options, inputs, outputs, pinned, renames, keep_training_ops, decode)
+    served = _served_model(
+        model, graph, options, inputs, outputs, pinned, renames, keep_training_ops, allow_labels, decode
+    )
     if graph is None and not allow_code:
         _refuse_code(served)
     source = warmup_source(served, warmup, warmup_signatures, no_warmup)
@@ -108,6 +111,7 @@ def plan_comparison(
     pinned: Mapping[str, Scalar] = {},
     renames: Sequence[Tuple[str, str]] = (),
     keep_training_ops: bool = False,
+    allow_labels: bool = False,
     decode: Optional[Decode] = None,
     python_path: Sequence[Path] = (),
     allow_code: bool = False,
@@ -120,7 +124,9 @@ def plan_comparison(
     if model is None and graph is None and not inputs and not outputs and decode is None:
         model, recorded = _recorded_model(version_dir, provenance)
         options = dict(recorded, **options)
-    served = _served_model(model, graph, options, inputs, outputs, pinned, renames, keep_training_ops, decode)
+    served = _served_model(
+        model, graph, options, inputs, outputs, pinned, renames, keep_training_ops, allow_labels, decode
+    )
     if graph is None and not allow_code:
         _refuse_code(served)
     files = find_checkpoint(checkpoint)
@@ -168,6 +174,7 @@ def _served_model(
     pinned: Mapping[str, Scalar],
     renames: Sequence[Tuple[str, str]],
     keep_training_ops: bool,
+    allow_labels: bool,
     decode: Optional[Decode],
 ) -> ServedModel:
     builder = META if graph is not None and graph.endswith(".meta") else graph
@@ -183,6 +190,7 @@ def _served_model(
         pinned=pinned,
         renames=renames,
         keep_training_ops=keep_training_ops,
+        allow_labels=allow_labels,
         decode=decode,
     )
     return replace(served, options=dict(served.options, **options))

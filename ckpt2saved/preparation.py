@@ -8,7 +8,7 @@ from typing import Any, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.appended import append_decoder
 from ckpt2saved.channels import channels_last
-from ckpt2saved.checkpoint import AVERAGE, Checkpoint, Weights, choose_weights
+from ckpt2saved.checkpoint import AVERAGE, Checkpoint, SavedTable, Weights, choose_weights, served_as
 from ckpt2saved.cutting import Cut, FixedBatch, completed, cut, import_cut, surroundings, with_batch
 from ckpt2saved.errors import NotServable, UsageError
 from ckpt2saved.graphs import build_graph
@@ -16,14 +16,16 @@ from ckpt2saved.graphs.function import users_function
 from ckpt2saved.graphs.objects import draw_object
 from ckpt2saved.inference import Edit, Inference, to_inference, with_values
 from ckpt2saved.inference.batch_dependence import find_batch_dependence
-from ckpt2saved.lookups import add_filling, fillers
+from ckpt2saved.inference.labels import Labels, find_labels
+from ckpt2saved.lookups import LOOKUPS, add_filling, fillers
 from ckpt2saved.metagraph import MetaGraph, devices_of, nodes_of, pinned_text, read_meta_graph
 from ckpt2saved.optimizers import trained_variables
 from ckpt2saved.plan import Plan
 from ckpt2saved.reading import is_as_initialised, restore
 from ckpt2saved.renaming import Renaming
+from ckpt2saved.restored import NOTHING, Import, Restored, add_imports, find_restored, tables_of_saveables
 from ckpt2saved.roles import OBJECT_GRAPH, has_slots, with_roles, without_slots
-from ckpt2saved.savedmodel import Asset, ServingGraph, bind_signatures, cut_down, pruned
+from ckpt2saved.savedmodel import Asset, ServingGraph, bind_signatures, cut_down, node_name, pruned
 from ckpt2saved.savers import Saved, saved_as
 from ckpt2saved.signature import FULL, META, ServedModel
 from ckpt2saved.tf1 import tf
@@ -42,11 +44,16 @@ class Network:
     edits: Tuple[Edit, ...]  # what was changed in a training's graph
     remarks: Tuple[str, ...]  # what the user should know of it
     devices: str  # what was pinned to which device, and is no longer
+    imports: Tuple[Import, ...] = ()  # what fills the lookup tables that the checkpoint holds
 
     def fill(self, checkpoint: Checkpoint, session: tf.Session) -> None:
         """Make a session's variables and lookup tables what the checkpoint says."""
         if self.weights.keys:
             restore(session, self.restore_def, checkpoint, self.weights)
+        if self.imports:
+            reader = tf.train.NewCheckpointReader(str(checkpoint.files.prefix))
+            for one in self.imports:
+                one.run(session, reader)
         if self.serving.init_op:
             session.run(self.serving.init_op)
 
@@ -66,6 +73,7 @@ class _Drawn:
     saved: Mapping[str, Sequence[Saved]] = field(default_factory=dict)  # what the graph's own Savers save, and as what
     trained: FrozenSet[str] = frozenset()  # the variables that the graph's optimizers update
     averages: Tuple[str, ...] = ()  # those that took the place of batch statistics
+    restored: Restored = NOTHING  # the lookup tables that the checkpoint fills
 
 
 def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
@@ -80,10 +88,14 @@ def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
     rename = Renaming(surgery.renames)
     frozen = {v.name for v in variables} - drawn.trained if drawn.trained else ()
     weights = choose_weights(checkpoint, variables, kind, rename, from_meta, drawn.saved, frozen)
+    tables, as_saved = drawn.restored.checked(checkpoint, drawn.graph, rename)
+    weights = replace(weights, tables=tables)
     signature_defs = bind_signatures(drawn.model, drawn.tensors, drawn.graph)
     # Two ways to restore: the served one knows each variable by its own name, whatever its tensor is called.
-    served = add_restore(drawn.graph, {name: name for name in weights.keys})
+    own_names = {name: name for name in weights.keys}
+    served = add_restore(drawn.graph, own_names, tables={name: served_as(name) for name in tables})
     restore_def = add_restore(drawn.graph, weights.keys, weights.slices)
+    imports = add_imports(drawn.graph, as_saved)
     graph_def = drawn.graph.as_graph_def()
     if plan.model.is_function and not surgery.keep_training_ops:
         _refuse_batch_dependence(plan.model.builder, graph_def, signature_defs)
@@ -94,7 +106,7 @@ def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
         graph = _unpinned(graph_def) if devices else graph
     pinned = pinned_text(devices, [node.name for node in nodes_of(serving.graph_def)])
     remarks = drawn.remarks + (_untrained(checkpoint, weights, drawn) if from_meta else ())
-    return Network(graph, drawn.model, weights, serving, restore_def, drawn.edits, remarks, pinned)
+    return Network(graph, drawn.model, weights, serving, restore_def, drawn.edits, remarks, pinned, imports)
 
 
 def _with_channels_last(drawn: _Drawn) -> _Drawn:
@@ -154,7 +166,7 @@ def _from_builder(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     graph = tf.Graph()
     with graph.as_default():
         tensors = build_graph(plan.model.builder, checkpoint.variables(), plan.model.options, plan.python_path)
-    return _with_decoder(plan.model, graph, tensors)
+    return _with_tables(_with_decoder(plan.model, graph, tensors), tables_of_saveables(graph))
 
 
 def _from_object(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
@@ -167,11 +179,25 @@ def _from_object(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     if plan.model.surgery.renames:
         raise UsageError("--map: the variables of an object-based checkpoint are found by their objects, not by names")
     with users_function(builder, plan.python_path) as function:
-        drawn = draw_object(function, plan.model, checkpoint, plan.model.options)
-    graph = _imported(drawn.graph_def)
-    tensors = {key: graph.get_tensor_by_name(name) for key, name in drawn.tensors.items()}
-    saved = {variable: [Saved(key)] for variable, key in drawn.keys.items()}
-    return replace(_with_decoder(plan.model, graph, tensors), saved=saved)
+        traced = draw_object(function, plan.model, checkpoint, plan.model.options)
+    graph = _imported(traced.graph_def)
+    tensors = {key: graph.get_tensor_by_name(name) for key, name in traced.tensors.items()}
+    saved = {variable: [Saved(key)] for variable, key in traced.keys.items()}
+    return replace(_with_tables(_with_decoder(plan.model, graph, tensors), {}), saved=saved)
+
+
+def _with_tables(drawn: _Drawn, saved: Mapping[str, SavedTable]) -> _Drawn:
+    """A builder's graph with what fills the lookup tables on the way to its answers: the checkpoint, or the graph."""
+    graph_def = drawn.graph.as_graph_def()
+    if not any(node.op in LOOKUPS for node in graph_def.node):
+        return drawn
+    specs = [spec for signature in drawn.model.signatures for spec in signature.outputs]
+    names = [drawn.tensors[s.tensor].op.name if s.tensor in drawn.tensors else node_name(s.tensor) for s in specs]
+    known = {node.name for node in graph_def.node}
+    wanted = {node.name for node in pruned(graph_def, [name for name in names if name in known]).node}
+    tables = {name: table for name, table in saved.items() if name in wanted}
+    init_op, assets = add_filling(drawn.graph, fillers(graph_def, wanted - set(tables)))
+    return replace(drawn, init_op=init_op, assets=assets, restored=Restored(tables, tables))
 
 
 def _with_decoder(model: ServedModel, graph: tf.Graph, tensors: Mapping[str, tf.Tensor]) -> _Drawn:
@@ -210,11 +236,15 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     surgery = plan.model.surgery
     ends = _decoder_ends(surgery.decode)
     model = completed(plan.model, surroundings(source, plan.model, ends))
-    inference = _inference(source, model, ends, checkpoint)
+    labels = find_labels(source.graph_def, source.shapes)
+    if not surgery.allow_labels:
+        _refuse_labels(model, labels)
+    inference = _inference(source, model, ends, checkpoint, labels)
     found, edits = _cut(inference, model, ends)
     part = found.graph_def
     _refuse_unknown(source, part)
-    filling = _take_fillers(source.graph_def, part)
+    restored = find_restored(source, {node.name for node in part.node})
+    filling = _take_fillers(source.graph_def, part, restored)
     remarks = tuple("no output depends on the input {}".format(tensor) for tensor in found.unused)
     try:
         graph = import_cut(found, model)
@@ -248,6 +278,7 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
         saved_as(source.graph_def),
         trained_variables(source.graph_def),
         inference.averages,
+        restored,
     )
 
 
@@ -266,7 +297,25 @@ def _with_own_outputs(
     return completed(replace(model, signatures=tuple(signatures)), graph, tensors)
 
 
-def _inference(source: MetaGraph, model: ServedModel, more: Sequence[str], checkpoint: Checkpoint) -> Inference:
+def _refuse_labels(model: ServedModel, labels: Labels) -> None:
+    """A request can't bring the truth that it asks for."""
+    problems = [
+        "signatures.{}.inputs.{}: {}: {}".format(signature.name, spec.key, spec.tensor, labels.refusal(spec.tensor))
+        for signature in model.signatures
+        for spec in signature.inputs
+        if ":" in spec.tensor and labels.refusal(spec.tensor)
+    ]
+    if problems:
+        raise NotServable(
+            "{}: inputs are labels: take outputs that do not depend on them, or build the graph for inference; where "
+            "clients really send them, say --allow-labels".format(model.source),
+            problems,
+        )
+
+
+def _inference(
+    source: MetaGraph, model: ServedModel, more: Sequence[str], checkpoint: Checkpoint, labels: Labels
+) -> Inference:
     surgery = model.surgery
     if surgery.keep_training_ops and not surgery.pinned:
         return Inference(source.graph_def, (), ())
@@ -277,7 +326,7 @@ def _inference(source: MetaGraph, model: ServedModel, more: Sequence[str], check
     if surgery.keep_training_ops:
         inference = with_values(source.graph_def, *ends, surgery.pinned)
     else:
-        inference = to_inference(source.graph_def, *ends, checkpoint.variables(), surgery.pinned)
+        inference = to_inference(source.graph_def, *ends, checkpoint.variables(), surgery.pinned, labels)
     never = [names for names in inference.idle if is_as_initialised(checkpoint, *names)]
     if never:
         raise NotServable(
@@ -288,9 +337,9 @@ def _inference(source: MetaGraph, model: ServedModel, more: Sequence[str], check
     return inference
 
 
-def _take_fillers(graph_def: Any, part: Any) -> List[str]:
-    """Put into `part` the nodes of the whole graph that fill its lookup tables; returns their names."""
-    filling = fillers(graph_def, {node.name for node in part.node})
+def _take_fillers(graph_def: Any, part: Any, restored: Restored) -> List[str]:
+    """Put into `part` the nodes of the whole graph that fill tables which no checkpoint fills; returns their names."""
+    filling = fillers(graph_def, {node.name for node in part.node} - set(restored.tables))
     part.node.extend(_filling_nodes(graph_def, part, filling))
     return filling
 

@@ -38,7 +38,7 @@ def check_unserved(checkpoint: Checkpoint, weights: Weights) -> List[str]:
     that is damaged. Returns a note for those that are not damaged and can't be read: slices of one may be missing, as
     of optimizer slots of partitioned variables.
     """
-    served = {key for variable, key in weights.keys.items() if variable not in weights.slices}
+    served = {key for variable, key in weights.stored.items() if variable not in weights.slices}
     rest = [(key, "") for key in sorted(checkpoint.dtypes) if key not in served]
     unread = _read(checkpoint, rest)
     if unread.damaged:
@@ -66,7 +66,7 @@ def restore(session: tf.Session, saver_def: Any, checkpoint: Checkpoint, weights
 
 def unreadable(checkpoint: Checkpoint, weights: Weights, error: Exception) -> Ckpt2SavedError:
     """What to say when tensors can't be read or written: TensorFlow names one at most, this tries to read them all."""
-    parts = {(key, weights.slices.get(variable, "")) for variable, key in weights.keys.items()}
+    parts = {(key, weights.slices.get(variable, "")) for variable, key in weights.stored.items()}
     return failure(checkpoint, sorted(parts), error)
 
 

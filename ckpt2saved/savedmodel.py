@@ -226,7 +226,7 @@ def node_name(name: str) -> str:
 
 def write_saved_model(directory: Path, serving: ServingGraph, checkpoint: Checkpoint, weights: Weights) -> None:
     """Write saved_model.pb and variables/ into the empty `directory`; the same input gives the same bytes."""
-    if weights.keys:
+    if weights.stored:
         _write_variables(directory / "variables", checkpoint, weights)
     if serving.assets:
         _copy_assets(directory / tf.saved_model.ASSETS_DIRECTORY, serving.assets)
@@ -275,7 +275,7 @@ def _copy_assets(directory: Path, assets: Iterable[Asset]) -> None:
 
 
 def _write_variables(directory: Path, checkpoint: Checkpoint, weights: Weights) -> None:
-    """Copy each variable's tensor out of the checkpoint, under the variable's own name; nothing else is taken along.
+    """Copy each variable's and table's tensors out of the checkpoint, under its own name, and nothing else.
 
     Not more than _AT_ONCE bytes, or one tensor, are in memory; where that is not all, there are several data files.
     """
@@ -302,10 +302,10 @@ def _write_variables(directory: Path, checkpoint: Checkpoint, weights: Weights) 
 
 
 def _groups(checkpoint: Checkpoint, weights: Weights) -> List[List[str]]:
-    """The variables in the order of their names, as many together as _AT_ONCE bytes hold, and at least one."""
+    """What is stored in the order of its names, as many together as _AT_ONCE bytes hold, and at least one."""
     groups, room = [], 0  # type: List[List[str]], int
-    for name in sorted(weights.keys):
-        key, part = weights.keys[name], weights.slices.get(name, "")
+    for name, key in sorted(weights.stored.items()):
+        part = weights.slices.get(name, "")
         size = _count(checkpoint.shapes[key], part) * max(1, checkpoint.dtypes[key].size or 1)
         if not groups or size > max(room, 0):
             groups.append([])
@@ -329,7 +329,8 @@ def _count(shape: Sequence[int], part: str) -> int:
 
 def _copy_variables(names: Sequence[str], prefix: str, checkpoint: Checkpoint, weights: Weights) -> List[str]:
     """Copy some variables into the checkpoint `prefix`; a line for each that has values that are NaN."""
-    keys = [weights.keys[name] for name in names]
+    stored = weights.stored
+    keys = [stored[name] for name in names]
     with tf.Graph().as_default(), tf.Session() as session:
         tensors = tf.raw_ops.RestoreV2(
             prefix=str(checkpoint.files.prefix),

@@ -34,7 +34,7 @@ def saved_as(graph_def: Any) -> Mapping[str, List[Saved]]:
         inputs = [name for name in node.input if not name.startswith("^")]
         if node.op not in ("SaveV2", "SaveSlices") or len(inputs) < 3:
             continue
-        keys, slices = _texts(nodes, inputs[1]), _texts(nodes, inputs[2])
+        keys, slices = constant_texts(nodes, inputs[1]), constant_texts(nodes, inputs[2])
         for key, part, name in zip(keys, slices, inputs[3:]):
             variable = variable_of(nodes, name)
             if variable and Saved(key, part) not in found.setdefault(variable, []):
@@ -42,7 +42,8 @@ def saved_as(graph_def: Any) -> Mapping[str, List[Saved]]:
     return found
 
 
-def _texts(nodes: Mapping[str, Any], name: str) -> List[str]:
+def constant_texts(nodes: Mapping[str, Any], name: str) -> List[str]:
+    """The texts of a constant; none where a tensor is no constant."""
     node = nodes.get(name.partition(":")[0])
     if node is None or node.op != "Const":
         return []

@@ -33,7 +33,7 @@ DTYPES = (
 # A function as a graph's builder, package.module:function.
 FUNCTION = re.compile(r"[^\W0-9]\w*(\.[^\W0-9]\w*)*:[^\W0-9]\w*(\.[^\W0-9]\w*)*\Z")
 
-_SURGERY = ("set", "map", "keep_training_ops", "weights", "decode")  # what is done to a graph
+_SURGERY = ("set", "map", "keep_training_ops", "allow_labels", "weights", "decode")  # what is done to a graph
 
 _RESERVED = "__saved_model_"  # of the signatures that say how to initialise a SavedModel
 
@@ -109,6 +109,7 @@ class Surgery:
     keep_training_ops: bool = False
     weights: Optional[str] = None  # raw or ema, where the graph does not say it
     decode: Optional[Decode] = None
+    allow_labels: bool = False  # whether requests may bring what a loss compares answers with
 
 
 @dataclass(frozen=True)
@@ -361,6 +362,9 @@ class _Reader:
         options = self.mapping(parts["options"], "graph.options") if "options" in parts else {}
         if "set" in parts and builder != META:
             self.problem(parts["set"], "graph.set", "only a graph with 'builder: {}' takes it".format(META))
+        if "allow_labels" in parts and builder != META:
+            problem = "only a graph with 'builder: {}' takes it".format(META)
+            self.problem(parts["allow_labels"], "graph.allow_labels", problem)
         if "keep_training_ops" in parts and builder != META and ":" not in builder:
             self.problem(parts["keep_training_ops"], "graph.keep_training_ops", "a built-in network has none")
         if options and builder == META:
@@ -376,9 +380,9 @@ class _Reader:
         if "map" in parts:
             renames = self.mapping(parts["map"], "graph.map").items()
             found["renames"] = tuple(self.rename(pattern, node) for pattern, node in renames)
-        if "keep_training_ops" in parts:
-            value = self.scalar(parts["keep_training_ops"], "graph.keep_training_ops", "true or false", (bool,))
-            found["keep_training_ops"] = value
+        for name in ("keep_training_ops", "allow_labels"):
+            if name in parts:
+                found[name] = self.scalar(parts[name], "graph." + name, "true or false", (bool,))
         if "weights" in parts:
             found["weights"] = self.text(parts["weights"], "graph.weights")
             if found["weights"] not in ("raw", "ema"):

@@ -158,6 +158,7 @@ class _RenameType(click.ParamType):
     "--map", "renames", type=_RenameType(), multiple=True, help="From the graph's names to the checkpoint's. Repeat."
 )
 @option("--keep-training-ops", is_flag=True, help="Leave dropout and batch statistics alone.")
+@option("--allow-labels", is_flag=True, help="Allow an --input that the training's loss compares answers with.")
 @option("--decode", metavar="LOGITS", help="Append a CTC beam search to these logits.")
 @option("--beam-width", type=click.IntRange(min=1), help="Of --decode. Default: 10.")
 @option("--top-paths", type=click.IntRange(min=1), help="Of --decode. Default: 1.")

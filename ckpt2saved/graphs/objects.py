@@ -13,6 +13,7 @@ import numpy as np
 
 from ckpt2saved.checkpoint import UNREADABLE, Checkpoint
 from ckpt2saved.errors import CheckpointError, NotServable, SignatureError, TensorFlowError
+from ckpt2saved.graphs.object_tables import TABLE_KEYS, is_table, put_tables
 from ckpt2saved.graphs.references import Reference, with_references
 from ckpt2saved.graphs.saved_objects import ModelObjects, Place, find_model, model_objects, read_objects
 from ckpt2saved.reading import failure
@@ -41,10 +42,10 @@ def draw_object(
     """Call the user's `function` for a tf.Module or Keras model, find it in the checkpoint, and trace what it computes.
 
     It is called with the inputs of serving_default in their order, and with training=False if it takes that. The graph
-    has reference variables, and loops that a 1.x server runs; its tensors are the inputs by their keys and the answer:
-    `output`, or `output_0` and so on of a list, or a dict's own keys. Raises CheckpointError with the variables that
-    the checkpoint does not have, NotServable where the model is more than its variables, TensorFlowError on
-    TensorFlow 1.
+    has reference variables, lookup tables that are filled with constants, and loops that a 1.x server runs; its tensors
+    are the inputs by their keys and the answer: `output`, or `output_0` and so on of a list, or a dict's own keys.
+    Raises CheckpointError with the variables that the checkpoint does not have, NotServable where the model has other
+    state than its variables and tables, TensorFlowError on TensorFlow 1.
     """
     prefix = checkpoint.files.prefix
     if not tf.executing_eagerly():
@@ -59,8 +60,8 @@ def draw_object(
     concrete, names = _traced(made, inputs)
     objects = model_objects(made)
     place = find_model(objects, read_objects(checkpoint), checkpoint)
-    graph_def, keys = _captured(concrete, objects, place, checkpoint)
     _check_restored(made, objects, place, checkpoint)
+    graph_def, keys = _captured(concrete, objects, place, checkpoint)
     tensors = {spec.tensor: tensor.name for spec, tensor in zip(inputs, concrete.inputs)}
     tensors.update(zip(names, (tensor.name for tensor in concrete.outputs)))
     del made, concrete, objects
@@ -84,11 +85,12 @@ def _traced(made: Any, inputs: Sequence[TensorSpec]) -> Tuple[Any, List[str]]:
 def _captured(
     concrete: Any, objects: ModelObjects, place: Place, checkpoint: Checkpoint
 ) -> Tuple[Any, Mapping[str, str]]:
-    """The graph with a variable or a constant for everything that it reads of the model."""
+    """The graph with a variable, a lookup table or a constant for everything that it reads of the restored model."""
     nodes = {id(variable.handle): node for node, variable in objects.variables.items()}
     graph_def = inlined(concrete)
     taken = {node.name for node in graph_def.node}
-    references, keys, constants = {}, {}, {}  # type: Dict[str, Reference], Dict[str, str], Dict[str, Any]
+    references, keys = {}, {}  # type: Dict[str, Reference], Dict[str, str]
+    tables, constants = {}, {}  # type: Dict[str, Any], Dict[str, Any]
     problems = []
     captured = concrete.captured_inputs
     for value, placeholder in zip(captured, concrete.inputs[len(concrete.inputs) - len(captured) :]):
@@ -100,6 +102,8 @@ def _captured(
             variable = _unused("model/" + objects.paths[node], taken)
             references[name] = Reference(variable, checkpoint.shapes[key], checkpoint.dtypes[key])
             keys[variable] = key
+        elif is_table(graph_def, name):
+            tables[name] = value
         elif value.dtype in (tf.resource, tf.variant):
             problems.append(_foreign(concrete, value))
         else:
@@ -111,6 +115,7 @@ def _captured(
             "an attribute, fill the model from a file of Keras (.weights.h5, .keras), and write the checkpoint anew",
             problems,
         )
+    put_tables(graph_def, tables, any(name.endswith(TABLE_KEYS) for name in checkpoint.shapes))
     _put_constants(graph_def, constants)
     return with_references(graph_def, references), keys
 
@@ -130,7 +135,8 @@ def _foreign(concrete: Any, value: Any) -> str:
     for variable in concrete.graph.variables:
         if variable.handle is value:
             return "{} {}: a variable".format(variable.name, list(variable.shape))
-    return "{}: a {} that is no variable (a lookup table?)".format(getattr(value, "name", value), value.dtype.name)
+    name = getattr(value, "name", value)
+    return "{}: a {} that is neither a variable nor a lookup table".format(name, value.dtype.name)
 
 
 def _put_constants(graph_def: Any, constants: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from ckpt2saved.inference.dropout import bypass, bypass_inside_of_ops, find_drop
 from ckpt2saved.inference.edited_graph import PLACEHOLDERS, Edit, Network, fed_by_data, may_be_scalar, noisy, parsed
 from ckpt2saved.inference.folding import Folding
 from ckpt2saved.inference.functions import lay_out
+from ckpt2saved.inference.labels import NO_LABELS, Labels, find_labels_taken
 from ckpt2saved.inference.leftovers import find_leftovers, undecided
 from ckpt2saved.inference.side_effects import drop_side_effects, drop_unanswerable_checks
 from ckpt2saved.inference.statistics import find_statistics
@@ -36,14 +37,15 @@ def to_inference(
     inputs: Iterable[str],
     variables: Mapping[str, Sequence[int]],
     pinned: Mapping[str, Any],
+    labels: Labels = NO_LABELS,
 ) -> Inference:
     """The inference graph of a training's `graph_def`, which stays as it is, for tensors that are served.
 
     `inputs` are the tensors that requests feed, `variables` are the checkpoint's (name -> shape), `pinned` are
-    the user's for switches ("is_train" or "is_train:0" -> False). Raises NotServable with everything that can't be
-    turned into inference without guessing.
+    the user's for switches ("is_train" or "is_train:0" -> False), `labels` the graph's. Raises NotServable with
+    everything that can't be turned into inference without guessing.
     """
-    conversion = _Conversion(graph_def, outputs, inputs, variables)
+    conversion = _Conversion(graph_def, outputs, inputs, variables, labels)
     conversion.decide_switches(pinned)
     conversion.bypass_dropout()
     conversion.use_moving_averages()
@@ -74,16 +76,21 @@ class Steering:
     undecided: Mapping[str, str]  # node that the outputs depend on, whatever is bypassed -> why it is not decided
     misnamed: Collection[str]  # of these, those whose names contradict what their branches say
     problems: Tuple[str, ...]  # what beside the undecided can't be turned into inference
+    labels: Tuple[str, ...] = ()  # the labels that the outputs are computed from
 
 
 def find_steering(
-    graph_def: Any, outputs: Iterable[str], inputs: Iterable[str], variables: Mapping[str, Sequence[int]]
+    graph_def: Any,
+    outputs: Iterable[str],
+    inputs: Iterable[str],
+    variables: Mapping[str, Sequence[int]],
+    labels: Labels = NO_LABELS,
 ) -> Steering:
     """What `to_inference` would make of the switches if nobody pinned any, and what else it would refuse.
 
     Raises NotServable where the graph lacks an output or an input.
     """
-    conversion = _Conversion(graph_def, outputs, inputs, variables)
+    conversion = _Conversion(graph_def, outputs, inputs, variables, labels)
     conversion.decide_switches({})
     conversion.bypass_dropout()
     conversion.use_moving_averages()
@@ -92,16 +99,22 @@ def find_steering(
     conversion.find_leftovers()
     told = tuple("{} (".format(name) for name in left)
     problems = tuple(problem for problem in conversion.problems if not problem.startswith(told))
-    return Steering(conversion.decided, left, conversion.switches.misnamed, problems)
+    return Steering(conversion.decided, left, conversion.switches.misnamed, problems, tuple(conversion.labels_taken))
 
 
 class _Conversion:
     """The steps, one after another, on one network."""
 
     def __init__(
-        self, graph_def: Any, outputs: Iterable[str], inputs: Iterable[str], variables: Mapping[str, Sequence[int]]
+        self,
+        graph_def: Any,
+        outputs: Iterable[str],
+        inputs: Iterable[str],
+        variables: Mapping[str, Sequence[int]],
+        labels: Labels = NO_LABELS,
     ) -> None:
         self.network = Network(graph_def)
+        self.labels = labels
         self.outputs = [parsed(name) for name in outputs]
         self.inputs = {parsed(name) for name in inputs}  # type: Set[Ref]
         self.variables = variables
@@ -180,7 +193,16 @@ class _Conversion:
         self.edits += drop_unanswerable_checks(self.network, self.outputs, self.inputs)
 
     def find_leftovers(self) -> None:
-        self.problems += find_leftovers(self.network, self.outputs, self.inputs, self.switches.reasons, self.refused)
+        self.labels_taken = find_labels_taken(self.network, self.outputs, self.inputs, self.labels)
+        self.problems += [
+            "{} ({}): answers are computed from it, and {} compares the network's answers with it (teacher forcing): "
+            "build the graph for inference, where the network reads what it answered before".format(
+                name, self.network[parsed(name)[0]].op, self.labels.sources[name]
+            )
+            for name in self.labels_taken
+        ]
+        known = self.refused | {parsed(name)[0] for name in self.labels.sources}
+        self.problems += find_leftovers(self.network, self.outputs, self.inputs, self.switches.reasons, known)
 
     def raise_for_leftovers(self) -> None:
         self.find_leftovers()

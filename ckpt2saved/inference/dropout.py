@@ -7,8 +7,9 @@ from typing import List, Optional, Sequence, Set
 
 import numpy as np
 
-from ckpt2saved.inference.edited_graph import PASSING, SELECTS, Edit, Network, Node, Ref, is_random
+from ckpt2saved.inference.edited_graph import PASSING, SELECTS, Edit, Network, Node, Ref
 from ckpt2saved.inference.probe import ELEMENTWISE, MOVING, Probe, Unprovable
+from ckpt2saved.random_ops import is_random
 
 _JOINS = ("Mul", "RealDiv", "Div", "DivNoNan") + SELECTS
 _UNIFORM = ("RandomUniform", "StatelessRandomUniform", "StatelessRandomUniformV2", "StatefulUniform")

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
+from ckpt2saved.random_ops import is_random
 from ckpt2saved.savedmodel import take_functions
 from ckpt2saved.tf1 import tf
 
@@ -360,36 +361,4 @@ def never_served(op: str) -> bool:
     """Whether no server can run an op: what queues, iterators and readers hand out, and calls of Python."""
     return bool(
         re.match(r"(\w*Dequeue\w*|\w*Iterator\w*GetNext\w*|\w*TensorsMap|ReaderRead\w*|(Eager)?PyFunc\w*)\Z", op)
-    )
-
-
-def is_random(op: str) -> bool:
-    """Whether an op draws random numbers."""
-    return op in (
-        "TruncatedNormal",
-        "ParameterizedTruncatedNormal",
-        "Multinomial",
-        "RngReadAndSkip",
-        "StatelessMultinomial",
-        "StatelessTruncatedNormal",
-        "StatelessTruncatedNormalV2",
-        "StatelessParameterizedTruncatedNormal",
-        "SampleDistortedBoundingBox",
-        "SampleDistortedBoundingBoxV2",
-        "StatelessSampleDistortedBoundingBox",
-        "UniformCandidateSampler",
-        "LogUniformCandidateSampler",
-        "LearnedUnigramCandidateSampler",
-    ) or (
-        op.startswith(
-            (
-                "Random",
-                "StatelessRandom",
-                "StatefulUniform",
-                "StatefulRandom",
-                "StatefulStandardNormal",
-                "StatefulTruncatedNormal",
-            )
-        )
-        and not op.startswith(("StatelessRandomGet", "RandomDataset"))
     )

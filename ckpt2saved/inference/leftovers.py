@@ -13,12 +13,12 @@ from ckpt2saved.inference.edited_graph import (
     Ref,
     fed_by_data,
     functions_of,
-    is_random,
     may_be_scalar,
 )
 from ckpt2saved.inference.probe import MOVING
 from ckpt2saved.inference.statistics import is_layer_norm, is_training, unrecognised
 from ckpt2saved.inference.switches import choices, is_truth
+from ckpt2saved.random_ops import is_random
 
 # The inputs of losses that are labels; of sparse ones the values.
 _LABELS = {

@@ -16,8 +16,8 @@ from ckpt2saved.inference.edited_graph import (
     Network,
     Ref,
     constant_value,
-    is_random,
 )
+from ckpt2saved.random_ops import is_random
 from ckpt2saved.tf1 import tf
 
 # Stands for the number of elements of something; so large that n / (n - 1) is 1.

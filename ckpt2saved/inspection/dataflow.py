@@ -64,6 +64,11 @@ class Dataflow:
         node, _, number = name.rpartition(":")
         return self.nodes[node].outputs[int(number)]
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a tensor."""
+        node, _, number = name.rpartition(":")
+        return node in self.nodes and int(number) < len(self.nodes[node].outputs)
+
     def maker(self, name: str) -> Node:
         """The node that makes a tensor."""
         return self.nodes[name.rpartition(":")[0]]

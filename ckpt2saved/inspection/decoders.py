@@ -29,7 +29,10 @@ def find_decoders(network: Network) -> List[Decoder]:
     nodes = [n for n in network.flow.nodes.values() if n.op in DECODERS and n.name not in network.training_side]
     # One that is fed with logits by hand, to try things out, is of no network.
     of_weights = [n for n in nodes if network.flow.upstream(n.inputs[:1]) & network.weighted]
-    return [_decoder(network, node) for node in of_weights or nodes]
+    # Nor can a server decode what labels were read for.
+    return [
+        _decoder(network, n) for n in of_weights or nodes if network.flow.maker(n.inputs[0]).name not in network.forced
+    ]
 
 
 def _decoder(network: Network, node: Node) -> Decoder:

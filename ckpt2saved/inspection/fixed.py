@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import List, Sequence
 
-from ckpt2saved.inspection.network import RANDOM, Network
+from ckpt2saved.inspection.network import Network
+from ckpt2saved.random_ops import is_random
 from ckpt2saved.tf1 import tf
 
 _THROUGH = ("Enter", "RefEnter", "Identity")
@@ -16,7 +17,7 @@ def fixed_to_batch(network: Network, outputs: Sequence[str], inputs: Sequence[st
     data = network.flow.downstream(inputs)
     weights = network.flow.downstream([node.outputs[0].name for node in network.variables.values()])
     random = network.flow.downstream(
-        [output.name for node in network.flow.nodes.values() if RANDOM.match(node.op) for output in node.outputs]
+        [output.name for node in network.flow.nodes.values() if is_random(node.op) for output in node.outputs]
     )
     found = []  # type: List[str]
     for name in sorted(reached & data):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import List, Optional, Sequence, Tuple
 
 from ckpt2saved.inspection.dataflow import SHAPE_OPS, Node, Tensor
+from ckpt2saved.inspection.forcing import find_encoders, is_piece, leads_on
 from ckpt2saved.inspection.network import DECODERS, Network
 from ckpt2saved.inspection.outputs import Output
 from ckpt2saved.inspection.probabilities import PROBABILITIES, before_clipping
@@ -59,7 +60,7 @@ def find_heads(network: Network, known: Sequence[str] = ()) -> List[Output]:
             continue
         kind, reason = _kind(network, root, tensor, root in whole)
         heads.append(Output(key_of(tensor.name, kind), tensor.name, tensor.dtype, tensor.shape, kind, reason))
-    return _of_most_weights(network, _with_boxes(network, heads))
+    return _of_most_weights(network, _with_boxes(network, heads)) or find_encoders(network)
 
 
 def _is_end(network: Network, tensor: Tensor) -> bool:
@@ -68,8 +69,9 @@ def _is_end(network: Network, tensor: Tensor) -> bool:
     if tensor.is_scalar or maker.op in ("Switch", "NextIteration", "Enter") or not _is_value(network, maker):
         return False
     takers = _takers(network, tensor)
-    if any(taker.name in network.tainted or taker in network.blocked for taker in takers):
-        return True
+    ends = [taker for taker in takers if taker.name in network.tainted or taker in network.blocked]
+    if ends:
+        return not is_piece(network, tensor.name, ends) and not leads_on(network, ends)
     left = [taker for output in maker.outputs for taker in _takers(network, output)]
     # A sum of everything is a loss, whatever it is a loss of.
     return not any(not output.is_scalar for taker in left for output in taker.outputs)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import List, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.inspection.dataflow import Node, Shape, Tensor
-from ckpt2saved.inspection.network import DECODERS, PIPELINE, PLACEHOLDERS, RANDOM, Network
+from ckpt2saved.inspection.network import DECODERS, PIPELINE, PLACEHOLDERS, Network
 from ckpt2saved.inspection.views import key_of
+from ckpt2saved.random_ops import is_random
 
 _NEAREST = 200  # tensors to look at for one through which all data comes
 
@@ -79,7 +80,7 @@ def _chain(network: Network, entry: str) -> List[str]:
         if before is None or before in chain:
             break
         steered = bool(between & network.switches_makers)
-        random = any(RANDOM.match(network.flow.nodes[name].op) for name in between)
+        random = any(is_random(network.flow.nodes[name].op) for name in between)
         if barrier is None and (steered or random):
             barrier = len(chain)
         if random and not steered:
@@ -206,7 +207,9 @@ def _others(network: Network, outputs: Sequence[str], cut: Sequence[str]) -> Lis
     by_value = network.flow.upstream(outputs, cut, lambda node: node.op not in ("Shape", "ShapeN", "Size", "Rank"))
     found = []  # type: List[Input]
     for tensor in network.sources:
-        if tensor in network.switches or tensor.name in cut or not _is_taken(network, tensor, reached):
+        if tensor in network.switches + network.compared or tensor.name in cut:
+            continue
+        if not _is_taken(network, tensor, reached):
             continue
         maker = network.flow.maker(tensor.name)
         reason = "placeholder" if maker.op in PLACEHOLDERS else "{} ({})".format(maker.name, maker.op)

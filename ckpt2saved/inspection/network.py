@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import re
-from typing import Dict, List, Set
+from typing import Collection, Dict, List, Set
 
+from ckpt2saved.inference.backward import is_backward
+from ckpt2saved.inference.labels import NO_LABELS, Labels
+from ckpt2saved.inference.weights import is_linear, is_lookup, is_weight
 from ckpt2saved.inspection.dataflow import SHAPE_OPS, Dataflow, Node, Tensor
+from ckpt2saved.optimizers import is_update
+from ckpt2saved.random_ops import is_random
 
 VARIABLES = frozenset(["Variable", "VariableV2", "VarHandleOp"])
 DECODERS = frozenset(["CTCBeamSearchDecoder", "CTCGreedyDecoder", "CTCBeamSearchDecoderV2"])
 LOSSES = frozenset(["CTCLoss", "CTCLossV2"])
 PLACEHOLDERS = frozenset(["Placeholder", "PlaceholderV2", "PlaceholderWithDefault"])
-RANDOM = re.compile(r"(Stateless|Stateful)?(Random(Uniform|StandardNormal)\w*|TruncatedNormal\w*|Multinomial)(V2)?\Z")
 PYTHON = re.compile(r"(Eager)?PyFunc(Stateless)?\Z")
 PIPELINE = re.compile(r"(\w*Dequeue\w*|(Iterator|MultiDeviceIterator)\w*GetNext\w*|ReaderRead\w*)\Z")
 
-_GRADIENTS = re.compile(r"(.*/)?(gradients(_[0-9]+)?|gradient_tape)/")
-_GRADIENT_OP = re.compile(r"\w*(Grad|GradV[0-9]|Backprop\w*|BackpropV[0-9])\Z")
-_UPDATE = re.compile(r"(Resource)?(Sparse)?Apply[A-Z]\w*\Z")
 # Nodes that do something, instead of making something of their inputs.
 _EFFECT = re.compile(r"(Assign\w*|\w*Save\w*|\w*Summary\w*|\w*Enqueue\w*|Print\w*|Assert|NoOp|Resource\w*Apply\w*)\Z")
-_LINEAR = re.compile(
-    r"(Conv[123]D|DepthwiseConv2dNative|MatMul|BatchMatMul\w*|Einsum|BlockLSTM\w*|LSTMBlockCell|GRUBlockCell|CudnnRNN\w*"
-    r"|_?FusedConv2D|Gather\w*|ResourceGather\w*)\Z"
-)
 _CALL = re.compile(r"(Stateless|Stateful)?(While|If|Case|PartitionedCall)\Z")
 _STEPS = ("Identity", "Switch", "RefSwitch", "Enter", "RefEnter", "RefIdentity")
 # What a dropout's probability goes through on its way, and where it meets the random numbers.
@@ -35,29 +32,44 @@ class Network:
     """Which nodes are the network, which tensors feed it, and which only its loss.
 
     `sources` are the tensors that come from outside; `switches` those that say how to run, `primary` those that reach
-    the weights, `lengths` those that only a decoder's sequence lengths come from, `labels` the rest. `pure` are the
-    nodes that depend on primary sources and on no label: what a server could compute.
+    the weights, `lengths` those that only a decoder's sequence lengths come from, `labels` what losses are known to
+    compare answers with (`compared`), whatever they reach, and the rest. `pure` are the nodes that depend on primary
+    sources and on no label: what a server could compute; `forced` are those that depend on what losses compare with,
+    other than through the nodes `settled`, which hand on something else in inference.
     """
 
-    def __init__(self, flow: Dataflow) -> None:
+    def __init__(self, flow: Dataflow, labels: Labels = NO_LABELS, settled: Collection[str] = ()) -> None:
         self.flow = flow
+        self.comparisons = labels
+        self.settled = settled
+        self.compared = [flow.tensor(name) for name in labels.sources if flow.has(name)]
         self.variables = {n.name: n for n in flow.nodes.values() if n.op in VARIABLES}
         self.training_side = self._training_side()
         self.trained = self._trained()
         self.weighted = set()  # type: Set[str]
         self.blocked = []  # type: List[Node]
         self.sources = self._sources()
+        beside = [output for tensor in self.compared for output in flow.maker(tensor.name).outputs]
+        self.sources += [t for t in dict.fromkeys(beside) if t not in self.sources]  # what a parser of examples found
         self.weighted = self._weighted()
         self.blocked = self._blocked()
         self.sources = [t for t in self.sources if flow.maker(t.name) not in self.blocked]
         reaching = [t for t in self.sources if self.reach([t.name]) & self.weighted]
         self.switches = [t for t in self.sources if t.dtype == "bool" or self._is_dropout_setting(t)]
         self.switches_makers = {flow.maker(t.name).name for t in self.switches}
-        self.primary = [t for t in reaching if t not in self.switches]
-        self.lengths = [t for t in self.sources if t not in self.primary and self._is_length(t)]
-        used = self.primary + self.lengths + self.switches
-        self.labels = [t for t in self.sources if t not in used and not self._is_savers(t)]
-        self.tainted = self.reach([t.name for t in self.labels] + [o.name for n in self.blocked for o in n.outputs])
+        self.primary = [t for t in reaching if t not in self.switches + self.compared]
+        rest = [t for t in self.sources if t not in self.primary + self.switches]
+        self.lengths = [t for t in rest if t not in self.compared and self._is_length(t)]
+        self.labels = [t for t in rest if t in self.compared or (t not in self.lengths and not self._is_savers(t))]
+        self.forced = self._not_through(settled, self.compared)
+        judged = [o for name in labels.judging if name in flow.nodes for o in flow.nodes[name].outputs]
+        judging = {flow.maker(o.name).name for o in judged} | self.reach([o.name for o in judged])
+        others = [t for t in self.labels if t not in self.compared]
+        self.tainted = (
+            self.forced
+            | judging
+            | self.reach([t.name for t in others] + [o.name for n in self.blocked for o in n.outputs])
+        )
         self.pure = self.reach([t.name for t in self.primary]) - self.tainted - {n.name for n in self.blocked}
 
     def computes(self, node: Node) -> bool:
@@ -68,16 +80,19 @@ class Network:
         """The nodes of the forward pass whose values, not only their sizes, depend on the tensors."""
         return self.flow.downstream(tensors, lambda node: node.op not in SHAPE_OPS and self.computes(node))
 
+    def _not_through(self, settled: Collection[str], tensors: List[Tensor]) -> Set[str]:
+        """The nodes of the forward pass whose values depend on the tensors, other than through these nodes."""
+        return self.flow.downstream(
+            [tensor.name for tensor in tensors],
+            lambda node: node.op not in SHAPE_OPS and self.computes(node) and node.name not in settled,
+        )
+
     def weights_of(self, tensors: List[str]) -> Set[str]:
         """The variables that the tensors depend on."""
         return {name for name in self.flow.upstream(tensors) if name in self.variables}
 
     def _training_side(self) -> Set[str]:
-        gradients = {
-            node.name
-            for node in self.flow.nodes.values()
-            if _GRADIENTS.match(node.name) or _GRADIENT_OP.match(node.op) or _UPDATE.match(node.op)
-        }
+        gradients = {node.name for node in self.flow.nodes.values() if is_backward(node.name, node.op)}
         # A functional loop takes the empty lists that its gradient wants filled: what is made of constants alone in the
         # gradients' scope is no gradient yet.
         forward = [
@@ -94,7 +109,7 @@ class Network:
         """The variables that an optimizer updates."""
         found = set()  # type: Set[str]
         for node in self.flow.nodes.values():
-            if _UPDATE.match(node.op) and node.inputs:
+            if is_update(node.op) and node.inputs:
                 maker = self.flow.maker(node.inputs[0])
                 while maker.op in _STEPS:
                     maker = self.flow.maker(maker.inputs[0])
@@ -109,16 +124,16 @@ class Network:
     def _weighted(self) -> Set[str]:
         """The nodes where data meets weights that can be trained."""
         data = self.reach([t.name for t in self.sources])
-        from_variables = self.reach([n.outputs[0].name for n in self.variables.values() if _is_weight(n)])
+        from_variables = self.reach([n.outputs[0].name for n in self.variables.values() if is_weight(n.attr)])
         found = set()  # type: Set[str]
         for name in data:
             node = self.flow.nodes[name]
-            if not _LINEAR.match(node.op) and not _CALL.match(node.op):
+            if not is_linear(node.op) and not _CALL.match(node.op):
                 continue
-            inputs = node.inputs[:1] if "Gather" in node.op else node.inputs
+            inputs = node.inputs[:1] if is_lookup(node.op) else node.inputs
             makers = [self.flow.maker(tensor) for tensor in inputs]
             if any(
-                (m.name in from_variables or (m.name in self.variables and _is_weight(m))) and m.name not in data
+                (m.name in from_variables or (m.name in self.variables and is_weight(m.attr))) and m.name not in data
                 for m in makers
             ):
                 found.add(name)
@@ -149,7 +164,7 @@ class Network:
 
     def _comes_from_random(self, tensor: str, steps: int) -> bool:
         node = self.flow.maker(tensor)
-        if RANDOM.match(node.op):
+        if is_random(node.op):
             return True
         return steps > 0 and node.op in _CARRIES and any(self._comes_from_random(t, steps - 1) for t in node.inputs)
 
@@ -168,13 +183,6 @@ class Network:
                 if lengths == tensor.name or self.flow.maker(lengths).name in takers:
                     return True
         return False
-
-
-def _is_weight(node: Node) -> bool:
-    """Whether a variable could be trained, which global_step and beta1_power could not."""
-    kind = node.attr["dtype"].type if "dtype" in node.attr else 1
-    scalar = "shape" in node.attr and not node.attr["shape"].shape.unknown_rank and not node.attr["shape"].shape.dim
-    return kind in (1, 2, 14, 19) and not scalar  # DT_FLOAT, DT_DOUBLE, DT_BFLOAT16, DT_HALF
 
 
 def settings_of(decoder: Node) -> Dict[str, object]:

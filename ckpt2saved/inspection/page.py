@@ -110,7 +110,11 @@ def _print_findings(console: Console, graph: GraphReport) -> None:
     if graph.left_out:
         print_labelled(console, "cut off", "{}: behind the outputs, and not served".format(_some(graph.left_out, 3)))
     if graph.labels:
-        print_labelled(console, "not inputs", "{}: only the training takes them".format(_some(graph.labels, 4)))
+        print_labelled(
+            console,
+            "not inputs",
+            "{}: only the training takes them, or its loss compares answers with them".format(_some(graph.labels, 4)),
+        )
     if graph.tables:
         print_labelled(console, "tables", "{}: lookup tables, whose contents come along".format(_some(graph.tables, 3)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ckpt2saved import roles
 from ckpt2saved.checkpoint import AVERAGE, Checkpoint, open_checkpoint, source_of
@@ -12,11 +12,13 @@ from ckpt2saved.checkpoint_index import read_index
 from ckpt2saved.errors import CheckpointError, NotServable
 from ckpt2saved.graphs.saved_objects import read_objects
 from ckpt2saved.inference import Steering
+from ckpt2saved.inference.labels import find_labels
 from ckpt2saved.inspection.dataflow import foreign_nodes, read_dataflow
 from ckpt2saved.inspection.decoders import Decoder, ctc_outputs, find_ctc_logits, find_decoders, loss_output
+from ckpt2saved.inspection.forcing import forcing_texts, settled_nodes
 from ckpt2saved.inspection.heads import find_heads
 from ckpt2saved.inspection.inputs import Input, find_inputs
-from ckpt2saved.inspection.network import PLACEHOLDERS, RANDOM, Network
+from ckpt2saved.inspection.network import PLACEHOLDERS, Network
 from ckpt2saved.inspection.outputs import Output
 from ckpt2saved.inspection.probabilities import shares_of
 from ckpt2saved.inspection.proposal import Proposal, command_line, outputs_without_batch, propose, value_text
@@ -24,8 +26,11 @@ from ckpt2saved.inspection.subject import Subject
 from ckpt2saved.inspection.towers import Tower, find_towers, shared_variables
 from ckpt2saved.inspection.training import Switch, TrainingOps, find_switches, find_training_ops, steer
 from ckpt2saved.lint import check_servable
+from ckpt2saved.lookups import LOOKUPS, fillers
 from ckpt2saved.metagraph import MetaGraph, pinned_text, read_meta_graph
+from ckpt2saved.random_ops import is_random
 from ckpt2saved.reading import values
+from ckpt2saved.restored import find_restored, saved_tables
 from ckpt2saved.savers import Saved, saved_as
 from ckpt2saved.serving.batching import without_batch_text
 from ckpt2saved.tf1 import tf
@@ -116,7 +121,11 @@ def inspect_subject(subject: Subject) -> Inspection:
     if subject.meta:
         try:
             meta_graph = read_meta_graph(subject.meta)
-            network = Network(read_dataflow(meta_graph))
+            labels = find_labels(meta_graph.graph_def, meta_graph.shapes)
+            network = Network(read_dataflow(meta_graph), labels)
+            shapes = checkpoint.variables() if checkpoint else {}
+            settled = settled_nodes(network, meta_graph.graph_def, shapes) if labels.forced else ()
+            network = Network(network.flow, labels, settled) if settled else network
             remarks += _foreign(meta_graph)
         except CheckpointError as error:
             if checkpoint is None:
@@ -129,7 +138,9 @@ def inspect_subject(subject: Subject) -> Inspection:
             "there is no {}.meta, so nothing is known of the graph: export with a built-in model (--model crnn, ctpn), "
             "or copy the .meta that training wrote".format(subject.checkpoint.name)
         )
-    fit = _Fit(checkpoint, network, saved_as(meta_graph.graph_def) if meta_graph else {})
+    saved = saved_as(meta_graph.graph_def) if meta_graph else {}
+    tables = saved_tables(meta_graph.graph_def).values() if meta_graph else ()
+    fit = _Fit(checkpoint, network, saved, {name for table in tables for name in table.names})
     graph = _graph_report(meta_graph, network, fit) if meta_graph and network else None
     variables = _variable_report(checkpoint, network, fit, graph) if checkpoint else None
     if variables and fit.is_of_another_run:
@@ -169,7 +180,11 @@ class _Fit:
     """How the variables of a graph and the tensors of a checkpoint go together."""
 
     def __init__(
-        self, checkpoint: Optional[Checkpoint], network: Optional[Network], saved: Mapping[str, Sequence[Saved]]
+        self,
+        checkpoint: Optional[Checkpoint],
+        network: Optional[Network],
+        saved: Mapping[str, Sequence[Saved]],
+        in_tables: Set[str],
     ) -> None:
         self.missing, self.misshapen, self.unused = [], [], []  # type: List[str], List[str], List[str]
         self.foreign, self.weights, self.averaged = [], [], []  # type: List[str], List[str], List[str]
@@ -190,7 +205,7 @@ class _Fit:
                 text = "{}: {} in the graph, {} in the checkpoint"
                 self.misshapen.append(text.format(name, declared, list(checkpoint.shapes[key])))
                 self.foreign.append(name)
-        wanted = set(keys.values())
+        wanted = set(keys.values()) | in_tables
         self.unused = [
             name
             for name in sorted(checkpoint.shapes)
@@ -244,7 +259,9 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
     if len(towers) > 1 and _as_good(towers[0], towers[1]):
         choices.append("another tower: {} instead".format(", ".join(towers[1].ends[:3])))
     choices += _choice_of_weights(network, wanted, fit)
-    proposal = propose(network, inputs, chosen, switches, choices) if chosen and inputs else None
+    proposal = (
+        propose(network, inputs, chosen, switches, choices) if chosen and inputs and not steering.labels else None
+    )
     ranked = sorted(ranked, key=lambda o: o.tensor not in [c.tensor for c in chosen])
     return GraphReport(
         meta_graph.tensorflow,
@@ -256,13 +273,32 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
         find_training_ops(network, reached),
         tuple(towers) if len(towers) > 1 else (),
         tuple(shared_variables(towers)) if len(towers) > 1 else (),
-        tuple(sorted(n for n in reached if network.flow.nodes[n].op.startswith(("HashTable", "MutableHashTable")))),
+        tuple(sorted(n for n in reached if network.flow.nodes[n].op in LOOKUPS)),
         tuple("{} ({})".format(node.name, node.op) for node in network.blocked if node.name not in reached),
         tuple(t.name for t in network.labels if network.flow.consumers(t.name)),
         proposal,
-        tuple(_problems(meta_graph, network, wanted, inputs, switches)) + (steering.problems if proposal else ()),
-        tuple(_notes(meta_graph, proposal, reached)),
+        tuple(
+            _problems(meta_graph, network, wanted, inputs, switches) + _label_problems(network, chosen, steering.labels)
+        )
+        + (steering.problems if proposal else ()),
+        tuple(_notes(meta_graph, proposal, reached) + ([] if _needs_labels(chosen) else forcing_texts(network))),
     )
+
+
+def _needs_labels(chosen: Sequence[Output]) -> bool:
+    """Whether nothing that is an answer can be served, where a graph has answers that need labels."""
+    return all(output.kind == "values" for output in chosen)
+
+
+def _label_problems(network: Network, chosen: Sequence[Output], taken: Sequence[str]) -> List[str]:
+    found = forcing_texts(network) if _needs_labels(chosen) else []
+    told = set(network.comparisons.forced.values())
+    return found + [
+        "{}: the outputs take it, if only for its size, and {} compares the network's answers with it, so no request "
+        "can bring it: build the graph for inference".format(name, network.comparisons.sources[name])
+        for name in taken
+        if name not in told
+    ]
 
 
 def _inputs_and_steering(
@@ -359,13 +395,17 @@ def _problems(
     for node in meta_graph.graph_def.node:
         if node.name in reached and node.name not in given:
             for one in [node] + network.flow.called(node.attr):
-                if not RANDOM.match(one.op) and not one.op.startswith("FusedBatchNorm"):  # find_training_ops tells
+                if not is_random(one.op) and not one.op.startswith("FusedBatchNorm"):  # find_training_ops tells
                     graph_def.node.add().CopyFrom(one)
+    found = []  # type: List[str]
     try:
         check_servable(graph_def)
-        found = []  # type: List[str]
     except NotServable as error:
-        found = list(error.problems)
+        found += error.problems
+    try:
+        fillers(meta_graph.graph_def, reached - set(find_restored(meta_graph, reached).tables))
+    except NotServable as error:
+        found += error.problems
     found += ["{}: {}".format(name, why) for name, why in meta_graph.unknown.items() if name in reached]
     settled = given | {switch.name for switch in switches}
     found += [
@@ -374,6 +414,7 @@ def _problems(
         if network.flow.maker(tensor.name).op.startswith("Placeholder")
         and network.flow.maker(tensor.name).name in reached
         and network.flow.maker(tensor.name).name not in settled
+        and tensor not in network.compared
     ]
     found += [
         "{}: it reads files by their names, which a server should not do for a client".format(name)

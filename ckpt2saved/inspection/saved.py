@@ -15,6 +15,7 @@ from ckpt2saved.checkpoint_files import find_checkpoint
 from ckpt2saved.errors import CheckpointError, NotServable
 from ckpt2saved.inspection.dataflow import Dataflow
 from ckpt2saved.lint import check_servable
+from ckpt2saved.lookups import LOOKUPS
 from ckpt2saved.metagraph import devices_of, nodes_of, pinned_text
 from ckpt2saved.savedmodel import node_name, pruned
 from ckpt2saved.serving.batching import keys_without_batch, without_batch_text
@@ -90,7 +91,7 @@ def read_saved_model(directory: Path) -> SavedModelReport:
         len(meta_graph.graph_def.node),
         signatures,
         tuple(_decoder(node) for node in nodes if node.op.startswith(("CTCBeam", "CTCGreedy"))),
-        tuple(node.name for node in nodes if node.op.startswith(("HashTable", "MutableHashTable"))),
+        tuple(node.name for node in nodes if node.op in LOOKUPS),
         tuple(_variables(directory)),
         read_provenance(directory),
         tuple(problems),

@@ -9,7 +9,8 @@ from typing import Any, Collection, List, Mapping, Optional, Sequence, Tuple, Un
 from ckpt2saved.errors import NotServable
 from ckpt2saved.inference import Steering, find_steering
 from ckpt2saved.inspection.dataflow import Node
-from ckpt2saved.inspection.network import RANDOM, Network
+from ckpt2saved.inspection.network import Network
+from ckpt2saved.random_ops import is_random
 from ckpt2saved.tf1 import tf
 
 _OFF = re.compile(r"(?i).*(test|infer|eval|predict|valid)")
@@ -54,7 +55,8 @@ def steer(
 ) -> Steering:
     """What `export` will make of the switches, and what it will refuse; `variables` are the checkpoint's."""
     try:
-        return find_steering(graph_def, sorted(set(outputs) - set(inputs)), sorted(set(inputs)), variables)
+        ends = sorted(set(outputs) - set(inputs)), sorted(set(inputs))
+        return find_steering(graph_def, *ends, variables, network.comparisons)
     except NotServable as error:
         return Steering({}, dict.fromkeys(network.switches_makers, str(error)), (), ())
 
@@ -131,7 +133,7 @@ def _default(network: Network, node: Node) -> Optional[str]:
 def find_training_ops(network: Network, reached: Collection[str]) -> TrainingOps:
     """Dropout and batch norm in training mode among the nodes `reached`, by their structure, not their names."""
     nodes = [network.flow.nodes[name] for name in sorted(reached)]
-    random = {node.name: _scope_of_dropout(node.name) for node in nodes if RANDOM.match(node.op)}
+    random = {node.name: _scope_of_dropout(node.name) for node in nodes if is_random(node.op)}
     norms = {node.name: node.name for node in nodes if node.op.startswith("FusedBatchNorm") and _is_training(node)}
     norms.update(
         {n.name: n.name.rpartition("/")[0] or n.name for n in nodes if n.op == "Rsqrt" and _of_batch(network, n)}
@@ -140,7 +142,7 @@ def find_training_ops(network: Network, reached: Collection[str]) -> TrainingOps
     for node in nodes:  # what a functional tf.cond or loop of TensorFlow 2 does in its functions
         for inner in network.flow.called(node.attr):
             name = "{} in {}".format(inner.name, node.name)
-            if RANDOM.match(inner.op):
+            if is_random(inner.op):
                 random[name] = name
             elif inner.op.startswith("FusedBatchNorm") and _is_training(inner):
                 norms[name] = name

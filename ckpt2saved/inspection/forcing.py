@@ -1,0 +1,113 @@
+"""Teacher forcing: which answers a graph computes from their own labels, and what it computes before it reads them."""
+
+from __future__ import annotations
+
+from typing import Any, Collection, List, Mapping, Sequence, Set
+
+from ckpt2saved.errors import NotServable
+from ckpt2saved.inference import find_steering
+from ckpt2saved.inspection.dataflow import Node
+from ckpt2saved.inspection.network import Network
+from ckpt2saved.inspection.outputs import Output, output_of
+from ckpt2saved.inspection.views import key_of
+
+_JOINS = ("Pack", "Concat", "ConcatV2", "AddN")
+# Which input of an op decides what it hands on.
+_CONDITIONS = {
+    "Switch": 1,
+    "RefSwitch": 1,
+    "Select": 0,
+    "SelectV2": 0,
+    "If": 0,
+    "StatelessIf": 0,
+    "Case": 0,
+    "StatelessCase": 0,
+}
+
+
+def is_piece(network: Network, tensor: str, takers: Collection[Node]) -> bool:
+    """Whether a tensor is only joined with others that need labels, such as the first letter of a word."""
+    return bool(takers) and all(
+        taker.op in _JOINS
+        and not network.reach([output.name for output in taker.outputs]) & network.weighted
+        and any(network.flow.maker(other).name in network.forced for other in taker.inputs if other != tensor)
+        for taker in takers
+    )
+
+
+def leads_on(network: Network, takers: Collection[Node]) -> bool:
+    """Whether all that takes a tensor reads labels too, and weights after that: then it is no answer yet."""
+    return bool(takers) and all(
+        taker.name in network.forced and network.reach([output.name for output in taker.outputs]) & network.weighted
+        for taker in takers
+    )
+
+
+def find_encoders(network: Network) -> List[Output]:
+    """What the network computes of requests alone, where everything that follows reads labels as well."""
+    if not network.comparisons.forced or network.settled:
+        return []
+    weighted = [output.name for name in network.weighted for output in network.flow.nodes[name].outputs]
+    computed = (network.reach(weighted) | network.weighted) & network.pure
+    counts = {}  # type: Dict[str, int]
+    for name in network.flow.nodes:
+        for output in network.flow.nodes[name].outputs if name in computed else ():
+            takers = [t for t in _takers(network, output.name) if t.name in network.forced]
+            count = sum(bool(network.reach([o.name for o in t.outputs]) & network.weighted) for t in takers)
+            if count and output.is_float and output.rank != 0:
+                counts[output.name] = count
+    if not counts:
+        return []
+    best = max(counts, key=lambda name: counts[name])
+    reason = "what the network computes before it reads labels, which all the rest needs"
+    return [output_of(network, key_of(best, "features"), best, "values", reason)]
+
+
+def settled_nodes(network: Network, graph_def: Any, variables: Mapping[str, Sequence[int]]) -> Set[str]:
+    """The conditions by which inference reads no labels, where a training switch decides that answers need none."""
+    flow = network.flow
+    answers = [name for name in network.comparisons.forced if flow.has(name)]
+    data = [tensor.name for tensor in network.primary + network.lengths]
+    if not answers:
+        return set()
+    try:
+        steering = find_steering(graph_def, answers, data, variables, network.comparisons)
+    except NotServable:
+        return set()
+    if steering.labels or not steering.decided:
+        return set()
+    found, sources = set(), {flow.maker(tensor.name).name for tensor in network.sources}  # type: Set[str], Set[str]
+    for node in flow.nodes.values():
+        if node.op in _CONDITIONS:
+            decides = flow.upstream([node.inputs[_CONDITIONS[node.op]]])
+            if decides & set(steering.decided) and not decides & sources - set(steering.decided):
+                found.add(node.name)
+    return found
+
+
+def _takers(network: Network, tensor: str) -> List[Node]:
+    """The nodes that take a tensor; into a loop it goes through a node of its own."""
+    found = []  # type: List[Node]
+    for taker in network.flow.consumers(tensor):
+        if taker.op in ("Enter", "RefEnter"):
+            found += network.flow.consumers(taker.outputs[0].name)
+        elif network.computes(taker):
+            found.append(taker)
+    return found
+
+
+def forcing_texts(network: Network) -> List[str]:
+    """A line for each label from which answers are computed that are compared with it."""
+    answers = {}  # type: Dict[str, List[str]]
+    for answer, label in network.comparisons.forced.items() if not network.settled else ():
+        answers.setdefault(label, []).append(answer)
+    return [
+        "{}: {} {} computed from it and compared with it by {} (teacher forcing), so no request can bring it: build "
+        "the graph for inference, where the network reads its own answers".format(
+            label,
+            made[0] if len(made) == 1 else "{} and {} more".format(made[0], len(made) - 1),
+            "is" if len(made) == 1 else "are",
+            network.comparisons.sources[label],
+        )
+        for label, made in answers.items()
+    ]
