@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import Callable, Iterator, Optional
 
-from ckpt2saved.disk import FULL, advice
 from ckpt2saved.errors import OutputError
 from ckpt2saved.foreign_text import harmless, one_line
 
@@ -62,8 +61,7 @@ def _append(path: Path, text: str) -> None:
             os.set_blocking(descriptor, True)
             file.write(text)
     except OSError as error:
-        todo = advice(error) if error.errno in FULL else "expected a file that can be written"
-        text = "--report {}: {}; {}".format(path, error.strerror, todo)
+        text = "--report {}: {}; expected a file that can be written".format(path, error.strerror)
         raise OutputError(text) from error
 
 
