@@ -142,7 +142,11 @@ class _Damage:
         arguments = {argument.name for argument in signature.input_arg}
         for argument in list(signature.input_arg) + list(signature.output_arg):
             if not (argument.type_attr or argument.type_list_attr or self.is_type(argument.type)):
-                self.problems.append("{}argument {!a}: no data type {}".format(where, argument.name, argument.type))
+                self.problems.append(
+                    "{}argument {!a}: data type {}, which this TensorFlow does not have".format(
+                        where, argument.name, argument.type
+                    )
+                )
         names = self.look_at(function.node_def, where, arguments)
         for argument in signature.output_arg:
             source = function.ret.get(argument.name, "")
@@ -164,6 +168,8 @@ class _Damage:
             found = ["input {!a}: there is no such tensor".format(tensor) for tensor in wrong]
             if not _NODE.match(node.name) or not node.op:
                 found.append("{!a} is no name of an op, or of a node".format(node.op))
+            if node.op == "Const" and node.attr["value"].WhichOneof("value") != "tensor":
+                found.append("a constant without a value")
             found += ["attribute {!a}: {}".format(n, t) for n, t in self.of_attributes(node.attr) if t]
             self.problems += ["{}{!a}: {}".format(where, node.name, text) for text in found]
         return names
@@ -184,7 +190,7 @@ class _Damage:
 
     def of_types(self, types: Sequence[int]) -> str:
         unknown = [number for number in types if not self.is_type(number)]
-        return "no data type {}".format(unknown[0]) if unknown else ""
+        return "data type {}, which this TensorFlow does not have".format(unknown[0]) if unknown else ""
 
     def is_type(self, number: int) -> bool:
         if number not in self.types:
