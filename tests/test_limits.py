@@ -363,7 +363,10 @@ CHANGES = {
     "function f: argument 'x': data type 0, which": lambda g, f: setattr(f.signature.input_arg[0], "type", 0),
     "function f: 'inner': input 'z': there is no such tensor": lambda g, f: f.node_def[0].input.__setitem__(0, "z"),
     "gradient of 'g': there is no such function": lambda g, f: g.library.gradient.add(function_name="g"),
-    "'c': a constant without a value": lambda g, f: g.node[0].attr.pop("value"),
+    "'c': attribute 'value': expected a value of type tensor": lambda g, f: g.node[0].attr.pop("value"),
+    "'i': attribute 'T': expected a value of type type": lambda g, f: setattr(g.node[1].attr["T"], "i", 1),
+    "'i': 0 inputs; its op Identity takes 1": lambda g, f: g.node[1].input.pop(),
+    "'i': 2 inputs; its op Identity takes 1": lambda g, f: g.node[1].input.append("c"),
     "'data_format': no text": lambda g, f: setattr(g.node[1].attr["data_format"], "s", b"\xff\xfe"),
 }
 
