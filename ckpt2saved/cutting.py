@@ -9,7 +9,7 @@ from typing import Any, Collection, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.compatibility.fit import origin_text
 from ckpt2saved.compatibility.op_table import shipped_table
-from ckpt2saved.errors import NotServable, SignatureError
+from ckpt2saved.errors import CheckpointError, NotServable, SignatureError
 from ckpt2saved.metagraph import MetaGraph, nodes_of
 from ckpt2saved.savedmodel import node_name, pruned
 from ckpt2saved.signature import ServedModel, Signature, TensorSpec
@@ -40,7 +40,11 @@ def surroundings(source: MetaGraph, model: ServedModel, more: Sequence[str] = ()
     _refuse_strange_ops(part)
     graph = tf.Graph()
     with graph.as_default():
-        tf.import_graph_def(part, name="")
+        try:
+            tf.import_graph_def(part, name="")
+        except ValueError as error:
+            text = "{}: this TensorFlow can't import the graph, which is damaged or made for another one: {}"
+            raise CheckpointError(text.format(source.path, str(error).strip().splitlines()[0])) from error
     for where, name in _tensors(model, more):
         try:
             tensor = graph.get_tensor_by_name(name)

@@ -17,6 +17,9 @@ from ckpt2saved.errors import CheckpointError
 from ckpt2saved.tf1 import op_def, tf
 
 # What a graph says about where and with what it ran; it ties nodes to devices and to nodes that may be cut away.
+# What an AttrValue holds of an attribute's type; of any list it is a list.
+_KINDS = {"type": "type", "int": "i", "float": "f", "bool": "b", "string": "s", "shape": "shape", "tensor": "tensor"}
+_KINDS["func"] = "func"
 _TEXTS = ("data_format", "frame_name", "shared_name", "container", "padding")  # attributes; others may be any bytes
 _SHOWN = 20  # of what is damaged
 _MOST_OF_FILE = 2**31 - 1  # bytes of a protobuf message
@@ -127,6 +130,7 @@ class _Damage:
     def __init__(self) -> None:
         self.problems = []  # type: List[str]
         self.types = {}  # type: Dict[int, bool]  # DataType -> whether there is such a one
+        self.ops = {}  # type: Dict[str, Any]  # name -> OpDef; None where this TensorFlow has none
 
     def found_in(self, graph_def: Any) -> List[str]:
         """Each with the node where it is; [] of a graph that is sound as far as that can be told from itself."""
@@ -146,7 +150,11 @@ class _Damage:
         arguments = {argument.name for argument in signature.input_arg}
         for argument in list(signature.input_arg) + list(signature.output_arg):
             if not (argument.type_attr or argument.type_list_attr or self.is_type(argument.type)):
-                self.problems.append("{}argument {!a}: no data type {}".format(where, argument.name, argument.type))
+                self.problems.append(
+                    "{}argument {!a}: data type {}, which this TensorFlow does not have".format(
+                        where, argument.name, argument.type
+                    )
+                )
         names = self.look_at(function.node_def, where, arguments)
         for argument in signature.output_arg:
             source = function.ret.get(argument.name, "")
@@ -168,9 +176,30 @@ class _Damage:
             found = ["input {!a}: there is no such tensor".format(tensor) for tensor in wrong]
             if not _NODE.match(node.name) or not node.op:
                 found.append("{!a} is no name of an op, or of a node".format(node.op))
+            found += self.of_op(node, in_function=bool(where))
             found += ["attribute {!a}: {}".format(n, t) for n, t in self.of_attributes(node.attr) if t]
             self.problems += ["{}{!a}: {}".format(where, node.name, text) for text in found]
         return names
+
+    def of_op(self, node: Any, in_function: bool) -> List[str]:
+        """What the node lacks of that which its op asks for, where this TensorFlow has that op."""
+        if node.op not in self.ops:
+            self.ops[node.op] = op_def(node.op)
+        op = self.ops[node.op]
+        if op is None:
+            return []
+        found = []
+        for attribute in op.attr:
+            kind = node.attr[attribute.name].WhichOneof("value") if attribute.name in node.attr else None
+            if kind not in (_KINDS.get(attribute.type, "list"), "placeholder"):
+                if kind is not None or not attribute.HasField("default_value"):
+                    found.append("attribute {!a}: expected a value of type {}".format(attribute.name, attribute.type))
+        if not found and not in_function:  # in a function one input may stand for several
+            given = sum(not tensor.startswith("^") for tensor in node.input)
+            wanted = sum(_count(argument, node.attr, op) for argument in op.input_arg)
+            if given != wanted:
+                found.append("{} inputs; its op {} takes {}".format(given, node.op, wanted))
+        return found
 
     def of_attributes(self, attributes: Mapping[str, Any]) -> Iterator[Tuple[str, str]]:
         for name, value in attributes.items():
@@ -188,7 +217,7 @@ class _Damage:
 
     def of_types(self, types: Sequence[int]) -> str:
         unknown = [number for number in types if not self.is_type(number)]
-        return "no data type {}".format(unknown[0]) if unknown else ""
+        return "data type {}, which this TensorFlow does not have".format(unknown[0]) if unknown else ""
 
     def is_type(self, number: int) -> bool:
         if number not in self.types:
@@ -198,6 +227,15 @@ class _Damage:
             except TypeError:
                 self.types[number] = False
         return self.types[number]
+
+
+def _count(argument: Any, attributes: Mapping[str, Any], op: Any) -> int:
+    """How many tensors an argument of an op is."""
+    name = argument.number_attr or argument.type_list_attr
+    if not name:
+        return 1
+    value = attributes[name] if name in attributes else next(a.default_value for a in op.attr if a.name == name)
+    return value.i if argument.number_attr else len(value.list.type)
 
 
 def _is_of(tensor: str, names: Collection[str], arguments: Collection[str], in_function: bool) -> bool:

@@ -350,7 +350,9 @@ CHANGES = {
     "'i': input 'c:x': there is no such tensor": lambda g, f: g.node[1].input.__setitem__(0, "c:x"),
     "this name is given 2 times": lambda g, f: setattr(g.node[1], "name", "c"),
     "is no name of an op, or of a node": lambda g, f: setattr(g.node[1], "name", "\n"),
-    "attribute 'T': no data type 77": lambda g, f: setattr(g.node[1].attr["T"], "type", 77),
+    "attribute 'T': data type 77, which this TensorFlow does not have": lambda g, f: setattr(
+        g.node[1].attr["T"], "type", 77
+    ),
     "no size -65": lambda g, f: g.node[1].attr["shape"].shape.dim.add(size=-65),
     "a constant of 32768 GB; at most 4 GB": lambda g, f: setattr(
         g.node[0].attr["value"].tensor.tensor_shape.dim[0], "size", 2**43
@@ -358,9 +360,13 @@ CHANGES = {
     "bytes for a constant that takes": lambda g, f: setattr(g.node[0].attr["value"].tensor, "tensor_content", b"12345"),
     "function f: result 'y': there is no node 'Inner:output:0'": lambda g, f: f.ret.__setitem__("y", "Inner:output:0"),
     "function f: result 'y': there is no node ''": lambda g, f: f.ret.clear(),
-    "function f: argument 'x': no data type 0": lambda g, f: setattr(f.signature.input_arg[0], "type", 0),
+    "function f: argument 'x': data type 0, which": lambda g, f: setattr(f.signature.input_arg[0], "type", 0),
     "function f: 'inner': input 'z': there is no such tensor": lambda g, f: f.node_def[0].input.__setitem__(0, "z"),
     "gradient of 'g': there is no such function": lambda g, f: g.library.gradient.add(function_name="g"),
+    "'c': attribute 'value': expected a value of type tensor": lambda g, f: g.node[0].attr.pop("value"),
+    "'i': attribute 'T': expected a value of type type": lambda g, f: setattr(g.node[1].attr["T"], "i", 1),
+    "'i': 0 inputs; its op Identity takes 1": lambda g, f: g.node[1].input.pop(),
+    "'i': 2 inputs; its op Identity takes 1": lambda g, f: g.node[1].input.append("c"),
     "'data_format': no text": lambda g, f: setattr(g.node[1].attr["data_format"], "s", b"\xff\xfe"),
 }
 

@@ -132,7 +132,10 @@ def after_publishing(path: str) -> Iterator[None]:
         yield
     except BaseException as error:
         if getattr(error, "exit_code", 1) == 1:
-            _warn("{0} is published: to run this again would publish it twice; verify {0} asks again".format(path))
+            text = (
+                "{0} is published: to run this again would publish it twice; ckpt2saved verify {0} --server asks again"
+            )
+            _warn(text.format(path))
         raise
 
 

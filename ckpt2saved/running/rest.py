@@ -120,7 +120,7 @@ class RestServer(Server):
         except (http.client.BadStatusLine, http.client.LineTooLong) as error:
             raise NoServing("{}: what answers there does not speak HTTP".format(address)) from error
         except http.client.HTTPException as error:
-            raise Unreachable("the answer broke off ({})".format(type(error).__name__)) from error
+            raise Unreachable("the answer broke off ({})".format(one_line(str(error), _SHOWN))) from error
         except OSError as error:
             raise Unreachable(error.strerror or str(error)) from error
 
