@@ -63,7 +63,7 @@ class Weights:
 def open_checkpoint(files: CheckpointFiles) -> Checkpoint:
     """Read the names, shapes and dtypes in a checkpoint; raises CheckpointError where it can't be read."""
     try:
-        reader = tf.train.NewCheckpointReader(str(files.prefix))
+        reader = tf.train.NewCheckpointReader(files.for_tensorflow)
         shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
         dtypes = dict(reader.get_variable_to_dtype_map())
     except _UNREADABLE as error:
@@ -92,7 +92,7 @@ def check_whole(checkpoint: Checkpoint) -> None:
 
 
 def _damaged(checkpoint: Checkpoint, keys: Iterable[str]) -> List[str]:
-    reader = tf.train.NewCheckpointReader(str(checkpoint.files.prefix))
+    reader = tf.train.NewCheckpointReader(checkpoint.files.for_tensorflow)
     problems = []
     for key in keys:
         try:
@@ -255,7 +255,7 @@ def _mismatches(
 def restore(session: tf.Session, saver_def: Any, checkpoint: Checkpoint, weights: Weights) -> None:
     """Fill a session's variables; raises CheckpointError with every tensor that can't be read."""
     try:
-        session.run(saver_def.restore_op_name, {saver_def.filename_tensor_name: str(checkpoint.files.prefix)})
+        session.run(saver_def.restore_op_name, {saver_def.filename_tensor_name: checkpoint.files.for_tensorflow})
     except _UNREADABLE as error:
         raise unreadable(checkpoint, weights, error) from error
 
@@ -277,7 +277,7 @@ def _first_line(error: Exception) -> str:
 
 def is_as_initialised(checkpoint: Checkpoint, mean: str, variance: str) -> bool:
     """Whether moving averages hold what they began with, a mean of 0 and a variance of 1 throughout."""
-    reader = tf.train.NewCheckpointReader(str(checkpoint.files.prefix))
+    reader = tf.train.NewCheckpointReader(checkpoint.files.for_tensorflow)
     if mean not in checkpoint.shapes or variance not in checkpoint.shapes:
         return False
     return not np.any(reader.get_tensor(mean)) and bool(np.all(reader.get_tensor(variance) == 1))

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 from ckpt2saved import __version__
 from ckpt2saved.checkpoint import Checkpoint, check_whole, open_checkpoint
@@ -23,10 +23,11 @@ from ckpt2saved.disagreement import count_disagreements
 from ckpt2saved.errors import NotServable, ParityError, SignatureError
 from ckpt2saved.lengths import with_lengths
 from ckpt2saved.lint import check_servable
-from ckpt2saved.parity import Report, answer_all, compare_files, reference_answers
-from ckpt2saved.plan import Plan
+from ckpt2saved.parity import Report, answer_all, compare_files
+from ckpt2saved.plan import Plan, SearchLimits
 from ckpt2saved.preparation import Network, prepare_network
-from ckpt2saved.questions import Answers, Question, questions
+from ckpt2saved.proof import Proof, Reference, prove
+from ckpt2saved.questions import Question, questions
 from ckpt2saved.savedmodel import ServingGraph, write_saved_model
 from ckpt2saved.servability import check_content
 from ckpt2saved.tf1 import tf
@@ -35,6 +36,8 @@ from ckpt2saved.warmup.making import Warmup, make_warmup
 from ckpt2saved.warmup.staged import staged_requests, write_warmup
 
 Say = Callable[[str, str], None]
+
+_STOCK_SECONDS = 2.0  # for TensorFlow's own beam search, where the files have it as well
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
     network, warmup = _with_requests(plan, checkpoint, network)
     with _stage(plan) as stage:
         try:
-            report, asked = _write(stage.path, plan, checkpoint, network, rewritten, warmup, say)
+            report, proof, written = _write(stage.path, plan, checkpoint, network, rewritten, warmup, say)
         except ParityError as error:
             if not rewritten.replaced or plan.ctc_decoder is not None:
                 raise
@@ -85,18 +88,20 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
                 say("differs", problem)
             _empty(stage.path)
             rewritten = with_decoder("stock", network.serving)
-            report, asked = _write(stage.path, plan, checkpoint, network, rewritten, warmup, say)
+            report, proof, written = _write(stage.path, plan, checkpoint, network, rewritten, warmup, say)
         size = _size(stage.path)
         say("written", "{} of the checkpoint's {}".format(_megabytes(size), _megabytes(checkpoint.files.size)))
         _lint(stage.path, report, say)
-        for remark in warmup.remarks:
+        for remark in written.remarks:
             say("note", remark)
         if plan.for_serving:
             check_fit(read_demands(stage.path), plan.for_serving)
             say("fits", "TF Serving {} has all of its ops and attributes".format(plan.for_serving.version))
-        provenance = _provenance(plan, checkpoint, network, rewritten, report, warmup, size)
+        provenance = _provenance(plan, checkpoint, network, rewritten, size)
+        provenance["parity"] = None if report is None else _parity(report, proof)
+        provenance["warmup"] = written.counts
         write_provenance(stage.path, provenance)
-        return Exported(stage.publish(), plan.dry_run, provenance, asked)
+        return Exported(stage.publish(), plan.dry_run, provenance, proof.requests if proof else ())
 
 
 def _lint(stage: Path, report: Optional[Report], say: Say) -> None:
@@ -148,8 +153,11 @@ def _write(
     rewritten: Rewritten,
     warmup: Warmup,
     say: Say,
-) -> Tuple[Optional[Report], Tuple[Question, ...]]:
-    """Write the SavedModel into `stage`, then read the files back and compare, unless that is not wanted."""
+) -> Tuple[Optional[Report], Optional[Proof], Warmup]:
+    """Write the SavedModel into `stage`, then read the files back and compare, unless that is not wanted.
+
+    Returns what came of it, and the requests that were written for a server to warm up with.
+    """
     if not plan.parity:
         write_saved_model(stage, rewritten.serving, checkpoint, network.weights)
         say("parity", "not checked, as asked")
@@ -157,10 +165,18 @@ def _write(
         if requests:
             answer_all(stage, requests)
         say("warm-up", _warmup_text(warmup))
-        return None, ()
-    asked, expected = checkpoint_answers(plan, checkpoint, network, rewritten, say)
+        return None, None, warmup
+    is_stock = not rewritten.replaced
+    limits = limits_of_stock(plan.search_limits) if is_stock else plan.search_limits
+    proof = checkpoint_answers(plan, checkpoint, network, rewritten, limits, say)
     write_saved_model(stage, rewritten.serving, checkpoint, network.weights)
-    report = compare_files(stage, asked, expected, _staged_warmup(stage, network, warmup))
+    if is_stock and proof.is_partial and not plan.warmup.asked:
+        warmup = Warmup(absence="none: a server would wait for TensorFlow's beam search (--warmup N insists)")
+    # The stock op takes as long for a whole request in the files.
+    only_answered = () if is_stock else proof.only_answered
+    report = compare_files(
+        stage, proof.asked, proof.expected, (*only_answered, *_staged_warmup(stage, network, warmup))
+    )
     say(
         "parity",
         "{} answers as the checkpoint's, largest difference {:.2g}; read by {}".format(
@@ -168,23 +184,29 @@ def _write(
         ),
     )
     say("warm-up", _warmup_text(warmup))
-    return report, tuple(asked)
+    return report, proof, warmup
+
+
+def limits_of_stock(limits: SearchLimits) -> SearchLimits:
+    """Where the files have the op itself, which is asked three times and can't be interrupted in there."""
+    return replace(limits, seconds=min(limits.seconds, _STOCK_SECONDS), is_for_stock=True)
 
 
 def checkpoint_answers(
-    plan: Plan, checkpoint: Checkpoint, network: Network, rewritten: Rewritten, say: Say
-) -> Tuple[List[Question], List[Answers]]:
+    plan: Plan, checkpoint: Checkpoint, network: Network, rewritten: Rewritten, limits: SearchLimits, say: Say
+) -> Proof:
     """The requests to compare on, and what the untouched graph with the checkpoint answers."""
     fill = functools.partial(network.fill, checkpoint)
     asked = questions(with_lengths(network.model, network.graph, network.serving.signature_defs, fill))
-    ask = functools.partial(reference_answers, network.graph, fill, str(checkpoint.files.prefix))
+    reference = Reference(network.graph, fill, str(checkpoint.files.prefix), network.serving.signature_defs)
     if plan.ctc_decoder != "greedy" or not rewritten.replaced:
-        return asked, ask(network.serving.signature_defs, asked)
+        return prove(reference, asked, limits, say)
     # It answers differently from the checkpoint's own decoder: the files are held to what it answers there.
-    expected = ask(graft(network.graph, rewritten), asked)
-    lines, differing = count_disagreements(ask, network.serving, rewritten, asked)
+    greedy = replace(reference, signature_defs=graft(network.graph, rewritten))
+    expected = greedy.answers(asked)
+    lines, differing = count_disagreements(reference, rewritten, asked, limits, say)
     say("greedy", "reads {} of {} lines differently from the beam search".format(differing, lines))
-    return asked, expected
+    return Proof(tuple(asked), tuple(expected), tuple(asked))
 
 
 def _staged_warmup(stage: Path, network: Network, warmup: Warmup) -> Sequence[Question]:
@@ -233,8 +255,6 @@ def _provenance(
     checkpoint: Checkpoint,
     network: Network,
     rewritten: Rewritten,
-    report: Optional[Report],
-    warmup: Warmup,
     size: int,
 ) -> Dict[str, Any]:
     files = checkpoint.files
@@ -254,8 +274,8 @@ def _provenance(
         "ctc_decoder": plan.ctc_decoder or "fast" if rewritten.replaced else "stock",
         "replaced_nodes": [decoder.name for decoder in rewritten.replaced],
         "bytes": {"checkpoint": files.size, "version": size},
-        "parity": None if report is None else _parity(report),
-        "warmup": warmup.counts,
+        "parity": None,  # until it is known
+        "warmup": {},
         "for_serving": plan.for_serving and plan.for_serving.version,
         "ckpt2saved": __version__,
         "tensorflow": tf.version.VERSION,
@@ -264,20 +284,30 @@ def _provenance(
     }
 
 
-def _parity(report: Report) -> Dict[str, Any]:
+def _parity(report: Report, proof: Proof) -> Dict[str, Any]:
     differences = {}  # type: Dict[str, Dict[str, float]]
     for difference in report.differences:
         differences.setdefault(difference.signature, {})[difference.output] = difference.max_abs
-    return {"answers": report.questions, "loader": report.loader, "max_abs_difference": differences}
+    return {
+        "answers": report.questions,
+        "loader": report.loader,
+        "max_abs_difference": differences,
+        "beam_search": [searched.describe() for searched in proof.searched],  # empty: all of it was compared
+    }
 
 
 def digest(files: CheckpointFiles) -> Dict[str, str]:
-    """The SHA-256 of the file that tells one checkpoint from another: a V2 index holds a checksum of every tensor."""
+    """The SHA-256 of what tells one checkpoint from another: a V2 index, which holds a checksum of every tensor; all of
+    a V1 checkpoint."""
+    return {file.name: _sha256(file) for file in (files.files if files.is_v1 else files.files[:1])}
+
+
+def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with open(str(files.files[0]), "rb") as file:
+    with open(str(path), "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
-    return {files.files[0].name: digest.hexdigest()}
+    return digest.hexdigest()
 
 
 def _git_commit() -> Optional[str]:

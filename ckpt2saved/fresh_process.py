@@ -14,6 +14,7 @@ from typing import List, Sequence
 import numpy as np
 
 from ckpt2saved.errors import InvalidRequest, NotServable
+from ckpt2saved.plain_paths import as_plain_directory
 from ckpt2saved.questions import Answers, Question
 from ckpt2saved.tf1 import tf
 
@@ -26,7 +27,7 @@ def fresh_rounds(directory: Path, asked: Sequence[Question], rounds: int) -> Lis
     with tempfile.TemporaryDirectory() as folder:
         exchange = Path(folder) / "exchange.pickle"  # between two processes of one user, in a directory of theirs alone
         exchange.write_bytes(pickle.dumps((asked, rounds), protocol=4))
-        command = [sys.executable, "-m", __name__, os.path.abspath(str(directory)), str(exchange)]
+        command = [sys.executable, "-m", __name__, os.path.abspath(as_plain_directory(directory)), str(exchange)]
         path = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
         environment = dict(os.environ, PYTHONPATH=path)
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -42,22 +42,30 @@ def reference_answers(
     asked: Sequence[Question],
 ) -> List[Answers]:
     """What the untouched graph answers when `fill` has restored it; raises NotServable where that is no number."""
-    answers = []
     with tf.Session(graph=graph) as session:
         fill(session)
-        for question in asked:
-            feeds, fetches = question.wires(signature_defs)
-            try:
-                values = session.run(list(fetches.values()), feeds)
-            except tf.errors.OpError as error:
-                raise SignatureError(
-                    "parity[{}]: the graph itself can't answer signature {} on these inputs: {}".format(
-                        question.case, question.signature, _reason(error)
-                    )
-                ) from error
-            answers.append(dict(zip(fetches, map(np.asarray, values))))
-    _refuse_nan(checkpoint, asked, answers)
+        answers = [graph_answers(session, question, signature_defs) for question in asked]
+    refuse_nan(checkpoint, asked, answers)
     return answers
+
+
+def graph_answers(
+    session: tf.Session,
+    question: Question,
+    signature_defs: Mapping[str, Any],
+    given: Mapping[str, np.ndarray] = {},
+) -> Answers:
+    """What the graph of a filled session answers; `given` are tensors that it need not compute."""
+    feeds, fetches = question.wires(signature_defs)
+    try:
+        values = session.run(list(fetches.values()), {**feeds, **given})
+    except tf.errors.OpError as error:
+        raise SignatureError(
+            "parity[{}]: the graph itself can't answer signature {} on these inputs: {}".format(
+                question.case, question.signature, _reason(error)
+            )
+        ) from error
+    return dict(zip(fetches, map(np.asarray, values)))
 
 
 def _reason(error: tf.errors.OpError) -> str:
@@ -69,7 +77,8 @@ def _reason(error: tf.errors.OpError) -> str:
     return node + text.rstrip(".")
 
 
-def _refuse_nan(checkpoint: str, asked: Sequence[Question], answers: Sequence[Answers]) -> None:
+def refuse_nan(checkpoint: str, asked: Sequence[Question], answers: Sequence[Answers]) -> None:
+    """Raise NotServable where an answer is no number."""
     problems = [
         "parity[{}]: {}.{}: {} of {} values are NaN".format(
             question.case, question.signature, key, int(np.isnan(value).sum()), value.size
@@ -86,17 +95,17 @@ def _refuse_nan(checkpoint: str, asked: Sequence[Question], answers: Sequence[An
 
 
 def compare_files(
-    directory: Path, asked: Sequence[Question], expected: Sequence[Answers], warmup: Sequence[Question] = ()
+    directory: Path, asked: Sequence[Question], expected: Sequence[Answers], only_answered: Sequence[Question] = ()
 ) -> Report:
     """Load the SavedModel in `directory` afresh, ask every question twice, and compare with `expected`.
 
-    The requests in `warmup` need to be answered only, in the same session.
+    Those in `only_answered`, as requests to warm up with, need an answer, whatever it is, in the same session.
 
     The loader is the one that TF Serving uses; where this build of TensorFlow does not export it, or a signature
     carries strings, it is Python's in a new process, and the report says so. Raises ParityError with every output
     that differs, NotServable where the files can't be loaded or can't answer.
     """
-    first, second, loader = _two_rounds(directory, asked, warmup)
+    first, second, loader = _two_rounds(directory, asked, only_answered)
     differences, problems = find_differences(asked, expected, first, TOLERANCE)
     again = [] if problems else find_differences(asked, first, second, TOLERANCE)[1]
     if problems:
@@ -115,7 +124,10 @@ def _without_batch(asked: Sequence[Question], answers: Sequence[Answers]) -> Dic
     for question, answer in zip(asked, answers):
         batches = {value.shape[:1] for value in question.inputs.values() if value.shape}
         if len(batches) == 1:
-            keys = frozenset(key for key, value in answer.items() if value.shape[:1] not in batches)
+            inner = question.excerpt.inner if question.excerpt else ()
+            keys = frozenset(
+                key for key, value in answer.items() if key not in inner and value.shape[:1] not in batches
+            )
             found[question.signature] = found.get(question.signature, frozenset()) | keys
     return found
 

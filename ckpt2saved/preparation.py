@@ -172,6 +172,7 @@ def _from_object(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     if plan.model.surgery.renames:
         raise UsageError("--map: the variables of an object-based checkpoint are found by their objects, not by names")
     function = load_function(builder, plan.python_path)
+    prefix = checkpoint.files.for_tensorflow
     graph_def, names = draw_object(function, plan.model, prefix, checkpoint.variables(), plan.model.options)
     graph = _imported(graph_def)
     tensors = {key: graph.get_tensor_by_name(name) for key, name in names.items()}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
 from ckpt2saved.errors import SignatureError
-from ckpt2saved.requests import Inputs, wires
+from ckpt2saved.requests import Excerpt, Inputs, wires
 from ckpt2saved.signature import ExampleInput, ParityCase, ServedModel, Signature, TensorSpec
 from ckpt2saved.tf1 import tf
 
@@ -25,6 +25,7 @@ class Question:
     signature: str
     inputs: Inputs
     part: str = "parity"  # what it is asked for, and counted in
+    excerpt: Optional[Excerpt] = None  # None: all outputs of the signature
 
     @property
     def where(self) -> str:
@@ -37,7 +38,7 @@ class Question:
 
     def wires(self, signature_defs: Mapping[str, Any]) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
         """The feeds by tensor name, and the tensors to fetch by output key."""
-        return wires(signature_defs[self.signature], self.inputs)
+        return wires(signature_defs[self.signature], self.inputs, self.excerpt)
 
 
 def questions(model: ServedModel) -> List[Question]:

@@ -267,7 +267,7 @@ def _write_variables(directory: Path, checkpoint: Checkpoint, weights: Weights) 
     with tf.Graph().as_default(), tf.Session() as session:
         whole = [""] * len(names)
         tensors = tf.raw_ops.RestoreV2(
-            prefix=str(checkpoint.files.prefix),
+            prefix=checkpoint.files.for_tensorflow,
             tensor_names=keys,
             shape_and_slices=[weights.slices.get(name, "") for name in names],
             dtypes=[checkpoint.dtypes[key] for key in keys],

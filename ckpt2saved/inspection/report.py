@@ -398,7 +398,7 @@ def _width(dtype: tf.DType) -> int:
 
 def _step_of_objects(checkpoint: Checkpoint) -> Optional[int]:
     """The step of a training loop whose objects were saved, under one of the usual names."""
-    reader = tf.train.NewCheckpointReader(str(checkpoint.files.prefix))
+    reader = tf.train.NewCheckpointReader(checkpoint.files.for_tensorflow)
     for name in ("global_step", "step", "optimizer/iter", "optimizer/_iterations", "save_counter"):
         key = name + "/.ATTRIBUTES/VARIABLE_VALUE"
         if checkpoint.shapes.get(key) == ():

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ckpt2saved.errors import VersionError
+from ckpt2saved.file_kinds import kind_of
 from ckpt2saved.versions.base import SAVED_MODEL_FILES, PathLike, numbered_children, parse_version
 
 
@@ -17,6 +18,9 @@ def find_version(path: PathLike) -> Path:
     given = Path(path)
     given = given.parent if given.name in SAVED_MODEL_FILES and given.is_file() else given
     if not os.path.isdir(os.fspath(given)):
+        kind = kind_of(given)
+        if kind:
+            raise VersionError("{}: {}".format(given, kind.instead_of("a version's directory")))
         what = "not a directory" if os.path.lexists(os.fspath(given)) else "there is no such directory"
         raise VersionError("{}: {}; expected a version, or the directory of a model's versions".format(given, what))
     if any((given / name).is_file() for name in SAVED_MODEL_FILES):
@@ -24,6 +28,9 @@ def find_version(path: PathLike) -> Path:
     children = [child for child in numbered_children(given) if child.number >= 0]
     if children:
         return children[-1].path
+    kind = kind_of(given)
+    if kind:
+        raise VersionError("{}: {}".format(given, kind.instead_of("a version")))
     if parse_version(Path(os.path.abspath(os.fspath(given))).name) is not None:
         return given  # a version without its graph, which is for whoever asked to say
     raise VersionError(
