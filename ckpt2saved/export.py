@@ -24,6 +24,7 @@ from ckpt2saved.errors import NotServable, ParityError, SignatureError
 from ckpt2saved.lengths import with_lengths
 from ckpt2saved.lint import check_servable
 from ckpt2saved.parity import Report, answer_all, compare_files
+from ckpt2saved.plain_paths import is_pattern
 from ckpt2saved.plan import Plan, SearchLimits
 from ckpt2saved.preparation import Network, prepare_network
 from ckpt2saved.proof import Proof, Reference, prove
@@ -37,6 +38,10 @@ from ckpt2saved.warmup.staged import staged_requests, write_warmup
 
 Say = Callable[[str, str], None]
 
+_PATTERN_NOTE = (
+    "TF Serving finds no variables under a path with [ ] * ? or a backslash in it: have the server see this directory "
+    "under another path, as a mount of a container does"
+)
 _STOCK_SECONDS = 2.0  # for TensorFlow's own beam search, where the files have it as well
 
 
@@ -94,6 +99,8 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
         _lint(stage.path, report, say)
         for remark in written.remarks:
             say("note", remark)
+        if is_pattern(plan.base):
+            say("note", _PATTERN_NOTE)
         if plan.for_serving:
             check_fit(read_demands(stage.path), plan.for_serving)
             say("fits", "TF Serving {} has all of its ops and attributes".format(plan.for_serving.version))

@@ -15,10 +15,15 @@ _NAME = "checkpoint"  # what stands for a prefix's name
 _folders = {}  # type: Dict[Tuple[str, ...], tempfile.TemporaryDirectory]
 
 
+def is_pattern(path: Path) -> bool:
+    """Whether TensorFlow, and so TF Serving, would take a path for a pattern."""
+    return bool(_PATTERN.search(os.path.abspath(os.fspath(path))))
+
+
 def as_plain_directory(directory: Path) -> str:
     """The directory, or a link to it whose path is no pattern."""
     path = os.fspath(directory)
-    if not _PATTERN.search(os.path.abspath(path)):
+    if not is_pattern(directory):
         return path
     folder = _folder((os.path.abspath(path),))
     link = os.path.join(folder, _PATTERN.sub("_", directory.name) or "directory")
