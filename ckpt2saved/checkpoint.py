@@ -211,7 +211,11 @@ def _rename_hint(checkpoint: Checkpoint, variables: Sequence[Variable], names: M
         there = [name for name, new in renamed.items() if new != name and shapes.get(new) == missing[name]]
         if there:
             found.append("--map '{}={}' finds {} of them".format(pattern, replacement, len(there)))
-    return "; " + ", ".join(found) if found else ""
+    if found:
+        return "; " + ", ".join(found)
+    return (
+        "; none of them is in the checkpoint: is the graph of another training?" if len(missing) == len(names) else ""
+    )
 
 
 def _scopes(missing: Mapping[str, Any], shapes: Mapping[str, Shape]) -> Tuple[Tuple[str, str], ...]:

@@ -21,6 +21,8 @@ _RECORDED = re.compile(rb"""^\s*model_checkpoint_path\s*:\s*(["'])((?:\\.|(?!\1)
 _ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|.)")
 # The last eight bytes of a table file (little endian), which both a V2 index and a V1 checkpoint are.
 _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
+# Path("s3://bucket") has already lost a slash.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _TABLE_FOOTER = 48  # bytes
 _MOST_LOOKED_AT, _MOST_SHOWN = 100, 5  # files of a directory without a checkpoint
 
@@ -242,6 +244,14 @@ def _refuse_pointers(prefix: Path, files: Sequence[Path]) -> None:
 
 
 def _not_found(prefix: Path) -> CheckpointError:
+    if _URL.match(str(prefix)):
+        return CheckpointError(
+            "{}: this is an address, and a checkpoint is read from this machine's disk: copy its files here, and pass "
+            "the path of the copy".format(prefix)
+        )
+    from_windows = Path(str(prefix).replace("\\", "/"))
+    if from_windows != prefix and _has_checkpoint(_prefix_of_file(from_windows)):
+        return CheckpointError("{}: no such checkpoint; did you mean {}?".format(prefix, from_windows))
     try:
         names = os.listdir(str(prefix.parent))
     except (FileNotFoundError, NotADirectoryError):

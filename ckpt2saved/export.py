@@ -177,13 +177,12 @@ def _write(
     limits = limits_of_stock(plan.search_limits) if is_stock else plan.search_limits
     proof = checkpoint_answers(plan, checkpoint, network, rewritten, limits, say)
     write_saved_model(stage, rewritten.serving, checkpoint, network.weights)
-    if is_stock and proof.is_partial and not plan.warmup.asked:
+    if is_stock and proof.is_partial and warmup.requests and not plan.warmup.asked:
         warmup = Warmup(absence="none: a server would wait for TensorFlow's beam search (--warmup N insists)")
     # The stock op takes as long for a whole request in the files.
     only_answered = () if is_stock else proof.only_answered
-    report = compare_files(
-        stage, proof.asked, proof.expected, (*only_answered, *_staged_warmup(stage, network, warmup))
-    )
+    requests = _staged_warmup(stage, network, warmup)
+    report = compare_files(stage, proof.asked, proof.expected, requests, only_answered)
     say(
         "parity",
         "{} answers as the checkpoint's, largest difference {:.2g}; read by {}".format(

@@ -95,17 +95,21 @@ def refuse_nan(checkpoint: str, asked: Sequence[Question], answers: Sequence[Ans
 
 
 def compare_files(
-    directory: Path, asked: Sequence[Question], expected: Sequence[Answers], only_answered: Sequence[Question] = ()
+    directory: Path,
+    asked: Sequence[Question],
+    expected: Sequence[Answers],
+    warmup: Sequence[Question] = (),
+    only_answered: Sequence[Question] = (),
 ) -> Report:
     """Load the SavedModel in `directory` afresh, ask every question twice, and compare with `expected`.
 
-    Those in `only_answered`, as requests to warm up with, need an answer, whatever it is, in the same session.
+    The requests in `warmup`, and those in `only_answered`, need an answer, whatever it is, in the same session.
 
     The loader is the one that TF Serving uses; where this build of TensorFlow does not export it, or a signature
     carries strings, it is Python's in a new process, and the report says so. Raises ParityError with every output
     that differs, NotServable where the files can't be loaded or can't answer.
     """
-    first, second, loader = _two_rounds(directory, asked, only_answered)
+    first, second, loader = _two_rounds(directory, asked, (*only_answered, *warmup))
     differences, problems = find_differences(asked, expected, first, TOLERANCE)
     again = [] if problems else find_differences(asked, first, second, TOLERANCE)[1]
     if problems:

@@ -247,7 +247,7 @@ class StockSearches:
             tell=self._teller(question, share, len(lengths)),
         )
         seconds = time.monotonic() - started
-        self._left = max(self._left - seconds, share / 2)
+        self._left -= min(seconds, share)
         self._done[place] = Searched(question, search, logits, lengths, readings, seconds)
         self._say("compared", str(self._done[place]))
         return self._done[place]

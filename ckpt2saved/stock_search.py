@@ -215,6 +215,7 @@ class _process:
             stdin=subprocess.PIPE,  # its end tells the process that nobody waits for it any more
             stdout=subprocess.PIPE,
             stderr=self._errors,
+            env=dict(os.environ, CUDA_VISIBLE_DEVICES="-1"),  # the op has no kernel for GPUs
         )
         return self._messages()
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -294,3 +295,26 @@ def test_tensorflow_itself_finds_nothing_under_such_a_path(run, tmp_path):
     directory = saved(tmp_path / "lr=[0.1]")
     with pytest.raises((tf.errors.OpError, ValueError, RuntimeError)):
         tf.train.NewCheckpointReader(str(directory / "m.ckpt"))
+
+
+def test_the_graph_of_another_training(run, tmp_path):
+    """None of its variables is in the checkpoint."""
+    directory, other = saved(tmp_path / "run"), tmp_path / "other"
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.matmul(tf.placeholder(tf.float32, [None, 8], name="x"), tf.get_variable("u", [8, 3]), name="p")
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver().save(session, str(other / "m.ckpt"))
+    result = exported(run, directory, tmp_path / "m", "--graph", other / "m.ckpt.meta")
+    assert result.exit_code == 1
+    assert "none of them is in the checkpoint: is the graph of another training?\n  - u: missing" in result.output
+
+
+def test_addresses_and_paths_of_windows(tmp_path, monkeypatch):
+    """The way is named."""
+    saved(tmp_path / "run")
+    monkeypatch.chdir(str(tmp_path))
+    with pytest.raises(CheckpointError, match="this is an address, .* copy its files here"):
+        find_checkpoint(Path("gs://bucket/run/m.ckpt"))
+    for given in ("run\\m.ckpt", "run\\m.ckpt.index"):
+        with pytest.raises(CheckpointError, match="did you mean run/m.ckpt"):
+            find_checkpoint(Path(given))
