@@ -13,6 +13,7 @@ import numpy as np
 
 from ckpt2saved.contrib import register_ops_of
 from ckpt2saved.errors import InvalidRequest, NotServable
+from ckpt2saved.plain_paths import as_plain_directory
 from ckpt2saved.tf1 import tf
 
 # Which library exports the function depends on the build: 1.x and 2.x up to 2.9 have one for everything, later ones
@@ -102,7 +103,7 @@ def loaded(library: ctypes.CDLL, directory: Path) -> Iterator["LoadedModel"]:
     """The SavedModel in `directory`, loaded as TF Serving loads it; raises NotServable with the loader's own words."""
     register_ops_of(directory)
     tag = (ctypes.c_char_p * 1)(tf.saved_model.SERVING.encode())
-    path = os.fsencode(str(directory))
+    path = os.fsencode(as_plain_directory(directory))
     with contextlib.ExitStack() as stack:
         status = stack.enter_context(_owned(library.TF_NewStatus(), library.TF_DeleteStatus))
         options = stack.enter_context(_owned(library.TF_NewSessionOptions(), library.TF_DeleteSessionOptions))

@@ -89,7 +89,7 @@ def served_as(table: str) -> SavedTable:
 def open_checkpoint(files: CheckpointFiles) -> Checkpoint:
     """Read the names, shapes and dtypes in a checkpoint; raises CheckpointError where it can't be read."""
     try:
-        reader = tf.train.NewCheckpointReader(str(files.prefix))
+        reader = tf.train.NewCheckpointReader(files.for_tensorflow)
         shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
         numbers = dict(reader._GetVariableToDataTypeMap())  # what get_variable_to_dtype_map makes dtypes of, or fails
     except UNREADABLE as error:
@@ -216,7 +216,11 @@ def _rename_hint(checkpoint: Checkpoint, variables: Sequence[Variable], names: M
         there = [name for name, new in renamed.items() if new != name and shapes.get(new) == missing[name]]
         if there:
             found.append("--map '{}={}' finds {} of them".format(pattern, replacement, len(there)))
-    return "; " + ", ".join(found) if found else ""
+    if found:
+        return "; " + ", ".join(found)
+    return (
+        "; none of them is in the checkpoint: is the graph of another training?" if len(missing) == len(names) else ""
+    )
 
 
 def _scopes(missing: Mapping[str, Any], shapes: Mapping[str, Shape]) -> Tuple[Tuple[str, str], ...]:

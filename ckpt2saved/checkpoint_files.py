@@ -10,15 +10,22 @@ from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import CheckpointError
+from ckpt2saved.file_kinds import EMPTY, is_lfs_pointer, kind_of
+from ckpt2saved.plain_paths import as_plain_prefix
 
 STATE_FILE = "checkpoint"
 _SHARD = re.compile(r"(?P<prefix>.+)\.data-(?P<number>[0-9]{5})-of-(?P<count>(?!00000)[0-9]{5})\Z")
+# V1 of several files: TensorFlow calls such a checkpoint by a pattern for all of them.
+_V1_SHARD = re.compile(r"(?P<prefix>.+(?<!\.data))-(?P<number>[0-9]{5}|\?{5})-of-(?P<count>(?!00000)[0-9]{5})\Z")
 _RECORDED = re.compile(rb"""^\s*model_checkpoint_path\s*:\s*(["'])((?:\\.|(?!\1)[^\\\n])*)\1""", re.MULTILINE)
 _ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|.)")
 _MOST_OF_STATE = 16 << 20  # bytes; the latest checkpoint stands in the first line
 # The last eight bytes of a table file (little endian), which both a V2 index and a V1 checkpoint are.
 _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
+# Path("s3://bucket") has already lost a slash.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _TABLE_FOOTER = 48  # bytes
+_MOST_LOOKED_AT, _MOST_SHOWN = 100, 5  # files of a directory without a checkpoint
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,11 @@ class CheckpointFiles:
     @property
     def name(self) -> str:
         return self.prefix.name
+
+    @property
+    def for_tensorflow(self) -> str:
+        """The prefix as TensorFlow is given it, which takes [ ] * ? and backslashes in it for a pattern."""
+        return as_plain_prefix(self.prefix, self.files)
 
     @property
     def size(self) -> int:
@@ -77,16 +89,24 @@ def _prefix_in_directory(directory: Path) -> Path:
         )
     if _has_checkpoint(directory):  # "crnn.index" beside a directory "crnn"
         return directory
-    if any(_is_file(directory / name) for name in ("saved_model.pb", "saved_model.pbtxt")):
-        raise CheckpointError(
-            "{}: this is a SavedModel, not a checkpoint; its variables alone are the checkpoint {}".format(
-                directory, directory / "variables" / "variables"
-            )
-        )
+    kind = kind_of(directory)
+    if kind:
+        raise CheckpointError("{}: {}".format(directory, kind.instead_of("a checkpoint")))
     raise CheckpointError(
         "{}: no checkpoint here, neither a {!r} state file nor a *.index file nor a V1 checkpoint; "
-        "pass the directory, the prefix or a file that tf.train.Saver wrote".format(directory, STATE_FILE)
+        "pass the directory, the prefix or a file that tf.train.Saver wrote".format(directory, STATE_FILE),
+        _others_in(directory),
     )
+
+
+def _others_in(directory: Path) -> List[str]:
+    """What is in a directory instead of a checkpoint, as far as that can be told."""
+    found = []
+    for name in sorted(os.listdir(str(directory)))[:_MOST_LOOKED_AT]:
+        kind = kind_of(directory / name)
+        if kind and kind.what != EMPTY:
+            found.append("{}: {}".format(name, kind.instead_of("a checkpoint")))
+    return found[:_MOST_SHOWN]
 
 
 def _recorded_prefix(state: Path) -> Path:
@@ -94,6 +114,8 @@ def _recorded_prefix(state: Path) -> Path:
     with state.open("rb") as file:
         match = _RECORDED.search(file.read(_MOST_OF_STATE))
     recorded = _unescaped(match.group(2)) if match else ""
+    if is_lfs_pointer(state):
+        raise CheckpointError("{}: {}".format(state, kind_of(state).instead_of("a checkpoint's state file")))
     if not recorded or "\0" in recorded:
         raise _no_use("{}: no line 'model_checkpoint_path: \"…\"' in this state file".format(state), state.parent)
     # A path that was recorded on Windows, or on a machine that is gone, still ends in the right name.
@@ -105,7 +127,7 @@ def _recorded_prefix(state: Path) -> Path:
     for there in (_has_checkpoint, lambda prefix: prefix != state and (_is_file(prefix) or _shards_of(prefix))):
         for candidate in candidates:
             if there(candidate):
-                return candidate
+                return candidate if _is_file(_index(candidate)) else _v1_prefix(candidate) or candidate
     text = "{}: it names {!r} as the latest checkpoint, and no such files are there or beside it"
     raise _no_use(text.format(state, recorded), state.parent)
 
@@ -132,19 +154,67 @@ def _unescaped(text: bytes) -> str:
 def _prefix_of_file(path: Path) -> Path:
     if _is_file(_index(path)):
         return path
+    sharded = _v1_prefix(path)
+    if sharded:
+        return sharded
     shard = _SHARD.match(path.name)
     if shard:
         return path.with_name(shard.group("prefix"))
     return path.with_suffix("") if path.suffix in (".index", ".meta") else path
 
 
+def _v1_prefix(path: Path) -> Optional[Path]:
+    """The pattern for the files of a V1 checkpoint of several, of which `path` is one, or their beginning, or the meta.
+
+    Of several sets it is a whole one. None where there are no such files.
+    """
+    given = _V1_SHARD.match(path.name)
+    if not os.path.isdir(str(path.parent)) or (_is_table(path) and not given):
+        return None
+    stem = given.group("prefix") if given else path.name[: -len(".meta")] if path.suffix == ".meta" else path.name
+    counts = {}  # type: Dict[str, int]
+    for name in os.listdir(str(path.parent)):
+        shard = _V1_SHARD.match(name)
+        if shard and shard.group("prefix") == stem and (given or _is_table(path.with_name(name))):
+            counts[shard.group("count")] = counts.get(shard.group("count"), 0) + 1
+    if given and given.group("count") in counts:
+        counts = {given.group("count"): 0}
+    if not counts:
+        return None
+    best = min(counts, key=lambda count: (counts[count] != int(count), count))
+    return path.with_name("{}-?????-of-{}".format(stem, best))
+
+
+def _files_of_v1(prefix: Path) -> CheckpointFiles:
+    """Those that a pattern stands for."""
+    match = _V1_SHARD.match(prefix.name)
+    count = match.group("count")
+    files = [
+        prefix.with_name("{}-{:05d}-of-{}".format(match.group("prefix"), number, count)) for number in range(int(count))
+    ]
+    problems = [
+        "{}: {}".format(file.name, "missing" if not _is_file(file) else "empty, truncated or overwritten")
+        for file in files
+        if not _is_table(file)
+    ]
+    if problems:
+        raise CheckpointError(
+            "{}: this checkpoint is damaged; take another one, or copy it again".format(prefix), problems
+        )
+    meta = prefix.with_name(match.group("prefix") + ".meta")
+    return CheckpointFiles(prefix, tuple(files), meta if _is_file(meta) else None, is_v1=True)
+
+
 def _files_of(prefix: Path) -> CheckpointFiles:
+    if "?????-of-" in prefix.name and not _is_file(prefix):
+        return _files_of_v1(prefix)
     meta = Path(str(prefix) + ".meta")
     meta_or_none = meta if _is_file(meta) else None
     index = _index(prefix)
     if _is_file(index):
         shards, problems = _whole_set(prefix, _shards_of(prefix))
         problems = _index_problems(index) + problems
+        _refuse_pointers(prefix, (index, *_shards_of(prefix)))
         if problems:
             raise CheckpointError(
                 "{}: this checkpoint is damaged; take another one, or copy it again".format(prefix), problems
@@ -153,16 +223,37 @@ def _files_of(prefix: Path) -> CheckpointFiles:
     if _is_file(prefix):
         if _is_table(prefix):
             return CheckpointFiles(prefix, (prefix,), meta_or_none, is_v1=True)
+        kind = kind_of(prefix)
+        if kind and kind.what != EMPTY:
+            raise CheckpointError("{}: {}".format(prefix, kind.instead_of("a checkpoint")))
         raise CheckpointError(
             "{}: this is not a checkpoint ({}); expected a prefix with a .index file, one of its files, "
             "a directory, or a V1 checkpoint, which is a table file".format(
-                prefix, "the file is empty" if prefix.stat().st_size == 0 else "or a truncated V1 one"
+                prefix, "the file is empty" if kind else "or a truncated V1 one"
             )
         )
     raise _not_found(prefix)
 
 
+def _refuse_pointers(prefix: Path, files: Sequence[Path]) -> None:
+    """Files that Git LFS has not fetched; so are all of a checkpoint, or the large ones alone."""
+    pointers = [file for file in files if is_lfs_pointer(file)]
+    if pointers:
+        kind = kind_of(pointers[0])
+        raise CheckpointError(
+            "{}: {}".format(prefix, kind.instead_of("a checkpoint")), ["{}: a pointer".format(f.name) for f in pointers]
+        )
+
+
 def _not_found(prefix: Path) -> CheckpointError:
+    if _URL.match(str(prefix)):
+        return CheckpointError(
+            "{}: this is an address, and a checkpoint is read from this machine's disk: copy its files here, and pass "
+            "the path of the copy".format(prefix)
+        )
+    from_windows = Path(str(prefix).replace("\\", "/"))
+    if from_windows != prefix and _has_checkpoint(_prefix_of_file(from_windows)):
+        return CheckpointError("{}: no such checkpoint; did you mean {}?".format(prefix, from_windows))
     try:
         names = os.listdir(str(prefix.parent))
     except (FileNotFoundError, NotADirectoryError):
@@ -191,15 +282,18 @@ def _index(prefix: Path) -> Path:
 
 
 def _has_checkpoint(prefix: Path) -> bool:
-    return _is_file(_index(prefix)) or _is_table(prefix)
+    return _is_file(_index(prefix)) or _is_table(prefix) or _v1_prefix(prefix) is not None
 
 
 def _prefixes_in(directory: Path) -> List[Path]:
     """The checkpoints of a directory: V2 ones or else V1 ones, which are single files of any name."""
     names = [name for name in sorted(os.listdir(str(directory))) if ".tempstate" not in name]
     v2 = [directory / name[: -len(".index")] for name in names if name.endswith(".index")]
-    v1 = [directory / name for name in names if not name.endswith(".index")]
-    return [prefix for prefix in v2 if _is_file(_index(prefix))] or [file for file in v1 if _is_table(file)]
+    found = [prefix for prefix in v2 if _is_file(_index(prefix))]
+    if found:
+        return found
+    v1 = [directory / name for name in names if not name.endswith(".index") and _is_table(directory / name)]
+    return list(dict.fromkeys((_V1_SHARD.match(file.name) and _v1_prefix(file)) or file for file in v1))
 
 
 def _shards_of(prefix: Path) -> List[Path]:

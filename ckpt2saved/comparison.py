@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import List, Sequence, Tuple
+from typing import Collection, List, Sequence, Tuple
 
 from ckpt2saved.checkpoint import open_checkpoint
+from ckpt2saved.decoders import BEAM_SEARCH
 from ckpt2saved.differences import Answers, Difference, find_differences
-from ckpt2saved.export import checkpoint_answers, digest, with_decoder
+from ckpt2saved.export import checkpoint_answers, digest, limits_of_stock, with_decoder
 from ckpt2saved.file_answers import ask_files
+from ckpt2saved.inspection.saved import parse_saved_model
 from ckpt2saved.narration import Say
 from ckpt2saved.parity import TOLERANCE
 from ckpt2saved.plan import Plan
 from ckpt2saved.preparation import prepare_network
+from ckpt2saved.proof import Proof, Searched
 from ckpt2saved.questions import Question
-from ckpt2saved.requests import Request, served_signatures
+from ckpt2saved.requests import Excerpt, Request, served_signatures
+from ckpt2saved.savedmodel import node_name
 from ckpt2saved.signature import Signature
 from ckpt2saved.versions import read_provenance
 
@@ -25,8 +29,10 @@ class Reference:
     """What the checkpoint answers, through the graph that it was trained with."""
 
     prefix: Path
-    requests: Tuple[Request, ...]
-    answers: Tuple[Answers, ...]
+    requests: Tuple[Request, ...]  # whole ones
+    compared: Tuple[Request, ...]  # the same, or what of them could be answered in time
+    answers: Tuple[Answers, ...]  # to what is compared
+    beam_search: Tuple[Searched, ...]  # how far a slow beam search is compared
     notes: Tuple[str, ...]
     problems: Tuple[str, ...]  # what of the model the version does not serve
 
@@ -38,6 +44,7 @@ class Compared:
     checkpoint: Path
     answers: int
     differences: Tuple[Difference, ...]
+    beam_search: Tuple[Searched, ...]
     notes: Tuple[str, ...]
     problems: Tuple[str, ...]
 
@@ -55,26 +62,63 @@ def ask_checkpoint(plan: Plan, version_dir: Path, say: Say = lambda step, text: 
     if isinstance(recorded, dict) and recorded.get("sha256") not in (None, digest(plan.checkpoint)):
         text = "the version says that it was exported from another checkpoint: {}, step {}"
         notes.append(text.format(recorded.get("name"), recorded.get("step")))
-    asked, answers = [], []  # type: List[Question], List[Answers]
+    proof = Proof((), (), ())
     if kept:
         plan = replace(plan, model=replace(plan.model, signatures=kept))
         checkpoint = open_checkpoint(plan.checkpoint)
         network = prepare_network(plan, checkpoint)
         kind = "greedy" if plan.ctc_decoder == "greedy" else "stock"
-        asked, answers = checkpoint_answers(plan, checkpoint, network, with_decoder(kind, network.serving), say)
-    return Reference(plan.checkpoint.prefix, as_requests(asked), tuple(answers), tuple(notes), tuple(problems))
+        nodes = {
+            node.name: node.op for graph in parse_saved_model(version_dir).meta_graphs for node in graph.graph_def.node
+        }
+        limits = limits_of_stock(plan.search_limits) if BEAM_SEARCH in nodes.values() else plan.search_limits
+        proof = checkpoint_answers(plan, checkpoint, network, with_decoder(kind, network.serving), limits, say)
+        proof, more = _answerable(proof, nodes)
+        notes += more
+    return Reference(
+        plan.checkpoint.prefix,
+        as_requests(proof.requests),
+        as_requests(proof.asked),
+        proof.expected,
+        proof.searched,
+        tuple(notes),
+        tuple(problems),
+    )
+
+
+def _answerable(proof: Proof, nodes: Collection[str]) -> Tuple[Proof, List[str]]:
+    """What of it can be asked of a graph of these nodes: one that was made elsewhere may have others."""
+    asked, expected, notes = [], [], []  # type: List[Question], List[Answers], List[str]
+    for question, answers in zip(proof.asked, proof.expected):
+        excerpt = question.excerpt or Excerpt(())
+        missing = [name for name in (*excerpt.inner, *excerpt.given) if node_name(name) not in nodes]
+        if missing and excerpt.given:
+            text = (
+                "{}: not compared with the checkpoint: {}; TensorFlow's beam search would take too long for all lines, "
+                "and the version has no {} to give it fewer: --parity-seconds gives it more time"
+            )
+            notes.append(text.format(question.where, ", ".join(excerpt.outputs), ", ".join(missing)))
+            continue
+        if missing:
+            question = replace(question, excerpt=Excerpt(excerpt.outputs))
+            answers = {key: answers[key] for key in excerpt.outputs}
+        if answers:
+            asked.append(question)
+            expected.append(answers)
+    return replace(proof, asked=tuple(asked), expected=tuple(expected)), notes
 
 
 def compare_with(reference: Reference, version_dir: Path) -> Compared:
     """Ask the version's files the same, twice."""
-    answered = ask_files(version_dir, reference.requests)
-    wanted = {_name(request): answers for request, answers in zip(reference.requests, reference.answers)}
-    expected = [wanted[_name(request)] for request in answered.requests]
+    answered = ask_files(version_dir, reference.compared)
+    wanted = dict(zip(map(id, reference.compared), reference.answers))
+    expected = [wanted[id(request)] for request in answered.requests]
     differences, differing = find_differences(answered.requests, expected, answered.answers, TOLERANCE)
     return Compared(
         reference.prefix,
         len(expected),
         tuple(differences),
+        reference.beam_search,
         reference.notes,
         reference.problems
         + answered.problems
@@ -84,11 +128,9 @@ def compare_with(reference: Reference, version_dir: Path) -> Compared:
 
 def as_requests(asked: Sequence[Question]) -> Tuple[Request, ...]:
     """The requests on which an export is compared."""
-    return tuple(Request(question.name, question.signature, question.inputs) for question in asked)
-
-
-def _name(request: Request) -> Tuple[str, str]:
-    return request.name, request.signature
+    return tuple(
+        Request(question.name, question.signature, question.inputs, excerpt=question.excerpt) for question in asked
+    )
 
 
 def _shared_signatures(plan: Plan, version_dir: Path, recorded: object) -> Tuple[Tuple[Signature, ...], List[str]]:

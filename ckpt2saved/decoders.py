@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Dict, Tuple
 
 from ckpt2saved import ctc
+from ckpt2saved.beam_searches import BEAM_SEARCH
 from ckpt2saved.errors import NotServable
 from ckpt2saved.savedmodel import ServingGraph, cut_down
 from ckpt2saved.tf1 import tf, v1_control_flow
-
-BEAM_SEARCH = "CTCBeamSearchDecoder"
 
 _GRAFTED = "rewritten"
 _ENTER = ("Enter", "RefEnter")

@@ -2,54 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Mapping, Sequence, Tuple
+from typing import Dict, Sequence, Tuple
 
 import numpy as np
 
 from ckpt2saved.decoders import Rewritten, grafted
-from ckpt2saved.questions import Answers, Question
-from ckpt2saved.savedmodel import ServingGraph
+from ckpt2saved.narration import Say
+from ckpt2saved.plan import SearchLimits
+from ckpt2saved.proof import Reference, Searched, StockSearches
+from ckpt2saved.questions import Question
+from ckpt2saved.stock_search import Decoded
 from ckpt2saved.tf1 import tf
-
-Ask = Callable[[Mapping[str, Any], Sequence[Question]], List[Answers]]
 
 
 def count_disagreements(
-    ask: Ask, serving: ServingGraph, rewritten: Rewritten, asked: Sequence[Question]
+    reference: Reference, rewritten: Rewritten, asked: Sequence[Question], limits: SearchLimits, say: Say
 ) -> Tuple[int, int]:
-    """The lines that were decoded, and those that the two decoders read differently.
+    """The lines that both decoders read, and those that they read differently.
 
-    `ask` answers questions in the graph that `rewritten` was grafted into.
+    `rewritten` was grafted into the graph of `reference`. Where the graph's own search would take long, both read the
+    lines, and of a line the steps, for which it has the time that `limits` gives.
     """
-    first = asked[0].signature  # every signature is asked the same cases
-    signature_defs = {first: _decoders_signature(serving.signature_defs[first], rewritten)}
+    stock = StockSearches(reference, asked, limits, say)
+    after = {decoder.name: [tensor for _, tensor in decoder.outputs] for decoder in rewritten.replaced}
     lines = differing = 0
-    for answers in ask(signature_defs, [question for question in asked if question.signature == first]):
-        for number in range(len(rewritten.replaced)):
-            before, after = [_texts(answers, number, side) for side in ("before", "after")]
+    with tf.Session(graph=reference.graph) as session:
+        reference.fill(session)
+        for searched in stock.all(session):
+            tensors = [grafted(tensor) for tensor in after[searched.search.name]]
+            feeds, _ = searched.question.wires(reference.signature_defs)
+            name, reading = searched.search.logits, searched.readings[0]
+            logits = reading.shortened(searched.logits, searched.lengths)
+            # One tensor for both where it is a placeholder.
+            other = session.run(tensors, {**feeds, name: logits, grafted(name): logits})
+            before, now = [_texts(outputs, searched, reading) for outputs in (reading.outputs, other)]
             lines += len(before)
-            differing += sum(one != other for one, other in zip(before, after))
+            differing += sum(before[line] != now[line] for line in before)
     return lines, differing
 
 
-def _decoders_signature(signature_def: Any, rewritten: Rewritten) -> Any:
-    """A signature with the same inputs, whose outputs are the best path of each decoder before and after."""
-    result = tf.MetaGraphDef().signature_def[""]
-    for key, info in signature_def.inputs.items():
-        result.inputs[key].CopyFrom(info)
-    for number, decoder in enumerate(rewritten.replaced):
-        parts = {"indices": 0, "values": decoder.top_paths, "shape": 2 * decoder.top_paths}
-        for part, position in parts.items():
-            before, after = decoder.outputs[position]
-            result.outputs["{}.before.{}".format(number, part)].name = before
-            result.outputs["{}.after.{}".format(number, part)].name = grafted(after)
-    return result
-
-
-def _texts(answers: Mapping[str, np.ndarray], number: int, side: str) -> List[Tuple[int, ...]]:
-    """The labels of each line."""
-    parts = {part: answers["{}.{}.{}".format(number, side, part)] for part in ("indices", "values", "shape")}
-    texts = [[] for _ in range(parts["shape"][0])]  # type: List[List[int]]
-    for (line, _), value in zip(parts["indices"], parts["values"]):
-        texts[line].append(int(value))
-    return [tuple(text) for text in texts]
+def _texts(outputs: Sequence[np.ndarray], searched: Searched, reading: Decoded) -> Dict[int, Tuple[int, ...]]:
+    """The labels on the best path of each line that was read further than its first step, or to its end."""
+    lines, values = outputs[0][:, 0], outputs[searched.search.top_paths]
+    texts = {}  # type: Dict[int, Tuple[int, ...]]
+    for line, steps in enumerate(searched.lengths):
+        if line in reading.lines or reading.lengths[line] == steps:
+            texts[line] = tuple(values[lines == line].tolist())
+    return texts

@@ -11,20 +11,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import (
-    Any,
-    Callable,
-    Collection,
-    Dict,
-    FrozenSet,
-    Iterator,
-    List,
-    Mapping,
-    Optional,
-    Sequence,
-    Tuple,
-    Union,
-)
+from typing import Any, Callable, Collection, Dict, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 from ckpt2saved import __version__
 from ckpt2saved.checkpoint import Checkpoint, open_checkpoint
@@ -36,11 +23,13 @@ from ckpt2saved.disagreement import count_disagreements
 from ckpt2saved.errors import NotServable, ParityError, SignatureError
 from ckpt2saved.lengths import with_lengths
 from ckpt2saved.lint import check_servable
-from ckpt2saved.parity import Refused, Report, answer_all, compare_files, reference_answers
-from ckpt2saved.plan import Plan
+from ckpt2saved.parity import Refused, Report, answer_all, compare_files
+from ckpt2saved.plain_paths import is_pattern
+from ckpt2saved.plan import Plan, SearchLimits
 from ckpt2saved.preparation import Network, prepare_network
 from ckpt2saved.programs import find_program
-from ckpt2saved.questions import Answers, Question, questions
+from ckpt2saved.proof import Proof, Reference, prove
+from ckpt2saved.questions import Question, questions
 from ckpt2saved.reading import check_unserved
 from ckpt2saved.savedmodel import ServingGraph, write_graph, write_saved_model
 from ckpt2saved.servability import batching_notes, check_content, keys_by_signature
@@ -52,6 +41,12 @@ from ckpt2saved.warmup.making import Warmup, WarmupMaker
 from ckpt2saved.warmup.staged import staged_requests, write_warmup
 
 Say = Callable[[str, str], None]
+
+_PATTERN_NOTE = (
+    "TF Serving finds no variables under a path with [ ] * ? or a backslash in it: have the server see this directory "
+    "under another path, as a mount of a container does"
+)
+_STOCK_SECONDS = 2.0  # for TensorFlow's own beam search, where the files have it as well
 
 
 @dataclass(frozen=True)
@@ -105,20 +100,25 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
             _empty(stage.path)
             rewritten = with_decoder("stock", network.serving)
             written = writer.write(stage.path, rewritten)
-        report, asked, warmup = written.report, written.asked, written.warmup
+        report, proof, warmup = written.report, written.proof, written.warmup
         size = _size(stage.path)
         say("written", "{} of the checkpoint's {}".format(_megabytes(size), _megabytes(checkpoint.files.size)))
         seen = _union(report.without_batch if report else {}, written.refused)
         _lint(stage.path, seen, say)
         for remark in warmup.remarks:
             say("note", remark)
+        if is_pattern(plan.base):
+            say("note", _PATTERN_NOTE)
         if plan.for_serving:
             check_fit(read_demands(stage.path), plan.for_serving)
             say("fits", "TF Serving {} has all of its ops and attributes".format(plan.for_serving.version))
-        provenance = _provenance(plan, checkpoint, network, rewritten, report, warmup, size)
+        provenance = _provenance(plan, checkpoint, network, rewritten, size)
+        provenance["parity"] = _parity(report, proof) if report and proof else None
+        provenance["warmup"] = warmup.counts
+        provenance["warmup_outputs"] = warmup.filters
         provenance["without_batch"] = keys_by_signature(stage.path, seen)
         write_provenance(stage.path, provenance)
-        return Exported(stage.publish(), plan.dry_run, provenance, asked)
+        return Exported(stage.publish(), plan.dry_run, provenance, proof.requests if proof else ())
 
 
 def _union(one: Refused, other: Refused) -> Dict[str, FrozenSet[str]]:
@@ -176,7 +176,7 @@ class _Written:
     """What came of writing the files and asking them."""
 
     report: Optional[Report]  # None where nothing was compared
-    asked: Tuple[Question, ...]
+    proof: Optional[Proof]  # what the files were held to; None where nothing was compared
     warmup: Warmup  # as it stands in the files
     refused: Refused  # of the warm-up requests that were tried: outputs that can't be split
 
@@ -202,16 +202,21 @@ class _Writer:
 
     def write(self, stage: Path, rewritten: Rewritten) -> _Written:
         """Write into `stage`, then read the files back and compare, unless that is not wanted."""
-        report, asked, warmup = None, (), self._warmup  # type: Optional[Report], Sequence[Question], Warmup
+        report, proof = None, None  # type: Optional[Report], Optional[Proof]
+        warmup, is_stock = self._warmup, not rewritten.replaced
         if self._plan.parity:
-            asked, expected = checkpoint_answers(self._plan, self._checkpoint, self._network, rewritten, self._say)
+            proof = self._proof(rewritten, is_stock)
             if self._maker:
-                warmup = self._maker.make_again(outputs_seen_unsplit(asked, expected))
+                warmup = self._maker.make_again(outputs_seen_unsplit(proof.asked, proof.expected))
+            if is_stock and proof.is_partial and warmup.requests and not self._plan.warmup.asked:
+                warmup = Warmup(absence="none: a server would wait for TensorFlow's beam search (--warmup N insists)")
         serving = self._maker.extended(rewritten.serving, warmup) if self._maker else rewritten.serving
         write_saved_model(stage, serving, self._checkpoint, self._network.weights)
         requests = self._staged(stage, warmup)
-        if self._plan.parity:
-            report = compare_files(stage, asked, expected, requests, warmup.to_split)
+        if proof:
+            # The stock op takes as long for a whole request in the files.
+            also = () if is_stock else proof.only_answered
+            report = compare_files(stage, proof.asked, proof.expected, (*also, *requests), warmup.to_split)
             refused = report.refused
             text = "{} answers as the checkpoint's, largest difference {:.2g}; read by {}"
             self._say("parity", text.format(report.questions, report.max_abs, report.loader))
@@ -220,7 +225,12 @@ class _Writer:
             refused = answer_all(stage, requests, warmup.to_split) if requests else {}
         warmup, refused = self._without_refused(stage, rewritten, warmup, refused)
         self._say("warm-up", _warmup_text(warmup))
-        return _Written(report, tuple(asked), warmup, refused)
+        return _Written(report, proof, warmup, refused)
+
+    def _proof(self, rewritten: Rewritten, is_stock: bool) -> Proof:
+        limits = self._plan.search_limits
+        limits = limits_of_stock(limits) if is_stock else limits
+        return checkpoint_answers(self._plan, self._checkpoint, self._network, rewritten, limits, self._say)
 
     def _without_refused(
         self, stage: Path, rewritten: Rewritten, warmup: Warmup, refused: Refused
@@ -245,20 +255,26 @@ class _Writer:
         return staged_requests(stage)
 
 
+def limits_of_stock(limits: SearchLimits) -> SearchLimits:
+    """Where the files have the op itself, which is asked three times and can't be interrupted in there."""
+    return replace(limits, seconds=min(limits.seconds, _STOCK_SECONDS), is_for_stock=True)
+
+
 def checkpoint_answers(
-    plan: Plan, checkpoint: Checkpoint, network: Network, rewritten: Rewritten, say: Say
-) -> Tuple[List[Question], List[Answers]]:
+    plan: Plan, checkpoint: Checkpoint, network: Network, rewritten: Rewritten, limits: SearchLimits, say: Say
+) -> Proof:
     """The requests to compare on, and what the untouched graph with the checkpoint answers."""
     fill = functools.partial(network.fill, checkpoint)
     asked = questions(with_lengths(network.model, network.graph, network.serving.signature_defs, fill))
-    ask = functools.partial(reference_answers, network.graph, fill, str(checkpoint.files.prefix))
+    reference = Reference(network.graph, fill, str(checkpoint.files.prefix), network.serving.signature_defs)
     if plan.ctc_decoder != "greedy" or not rewritten.replaced:
-        return asked, ask(network.serving.signature_defs, asked)
+        return prove(reference, asked, limits, say)
     # It answers differently from the checkpoint's own decoder: the files are held to what it answers there.
-    expected = ask(graft(network.graph, rewritten), asked)
-    lines, differing = count_disagreements(ask, network.serving, rewritten, asked)
+    greedy = replace(reference, signature_defs=graft(network.graph, rewritten))
+    expected = greedy.answers(asked)
+    lines, differing = count_disagreements(reference, rewritten, asked, limits, say)
     say("greedy", "reads {} of {} lines differently from the beam search".format(differing, lines))
-    return asked, expected
+    return Proof(tuple(asked), tuple(expected), tuple(asked))
 
 
 def _warmup_text(warmup: Warmup) -> str:
@@ -303,8 +319,6 @@ def _provenance(
     checkpoint: Checkpoint,
     network: Network,
     rewritten: Rewritten,
-    report: Optional[Report],
-    warmup: Warmup,
     size: int,
 ) -> Dict[str, Any]:
     files = checkpoint.files
@@ -324,9 +338,9 @@ def _provenance(
         "ctc_decoder": plan.ctc_decoder or "fast" if rewritten.replaced else "stock",
         "replaced_nodes": [decoder.name for decoder in rewritten.replaced],
         "bytes": {"checkpoint": files.size, "version": size},
-        "parity": None if report is None else _parity(report),
-        "warmup": warmup.counts,
-        "warmup_outputs": warmup.filters,
+        "parity": None,  # until it is known
+        "warmup": {},
+        "warmup_outputs": {},
         "for_serving": plan.for_serving and plan.for_serving.version,
         "ckpt2saved": __version__,
         "tensorflow": tf.version.VERSION,
@@ -335,20 +349,30 @@ def _provenance(
     }
 
 
-def _parity(report: Report) -> Dict[str, Any]:
+def _parity(report: Report, proof: Proof) -> Dict[str, Any]:
     differences = {}  # type: Dict[str, Dict[str, float]]
     for difference in report.differences:
         differences.setdefault(difference.signature, {})[difference.output] = difference.max_abs
-    return {"answers": report.questions, "loader": report.loader, "max_abs_difference": differences}
+    return {
+        "answers": report.questions,
+        "loader": report.loader,
+        "max_abs_difference": differences,
+        "beam_search": [searched.describe() for searched in proof.searched],  # empty: all of it was compared
+    }
 
 
 def digest(files: CheckpointFiles) -> Dict[str, str]:
-    """The SHA-256 of the file that tells one checkpoint from another: a V2 index holds a checksum of every tensor."""
+    """The SHA-256 of what tells one checkpoint from another: a V2 index, which holds a checksum of every tensor; all of
+    a V1 checkpoint."""
+    return {file.name: _sha256(file) for file in (files.files if files.is_v1 else files.files[:1])}
+
+
+def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with open(str(files.files[0]), "rb") as file:
+    with open(str(path), "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
-    return {files.files[0].name: digest.hexdigest()}
+    return digest.hexdigest()
 
 
 def _git_commit() -> Optional[str]:

@@ -16,6 +16,7 @@ import numpy as np
 from ckpt2saved.contrib import register_ops_of
 from ckpt2saved.disk import writing
 from ckpt2saved.errors import InvalidRequest, NotServable
+from ckpt2saved.plain_paths import as_plain_directory
 from ckpt2saved.programs import python_command
 from ckpt2saved.questions import Answers, Question
 from ckpt2saved.tf1 import tf
@@ -30,7 +31,8 @@ def fresh_rounds(directory: Path, asked: Sequence[Question], rounds: int) -> Lis
         exchange = Path(folder) / "exchange.pickle"  # between two processes of one user, in a directory of theirs alone
         with writing(exchange):
             exchange.write_bytes(pickle.dumps((asked, rounds), protocol=4))
-        command = python_command("ckpt2saved.fresh_process", os.path.abspath(str(directory)), str(exchange))
+        target = os.path.abspath(as_plain_directory(directory))
+        command = python_command("ckpt2saved.fresh_process", target, str(exchange))
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode > _NOT_WRITTEN:
             code = done.returncode - _NOT_WRITTEN

@@ -9,6 +9,7 @@ from typing import Any, Callable, ContextManager, Dict, Iterator, List, Mapping,
 
 import numpy as np
 
+from ckpt2saved.beam_searches import QUICK, SECONDS_PER_CLASS, find_searches, searches_behind
 from ckpt2saved.questions import RANDOM_WILL_DO, default_case, default_sizes, question_inputs
 from ckpt2saved.signature import ExampleInput, ServedModel, TensorSpec
 from ckpt2saved.tf1 import tf
@@ -128,12 +129,31 @@ class _Trial:
             signature_def = self._signature_defs[signature.name]
             feeds = {signature_def.inputs[spec.key].name: made[spec.key] for spec in signature.inputs}
             try:
-                values = self._session.run([info.name for info in signature_def.outputs.values()], feeds)
-            except (tf.errors.OpError, UnicodeDecodeError):  # the latter of an error that cites a picture's bytes
+                tensors = self.in_time([info.name for info in signature_def.outputs.values()], feeds)
+                values = self._session.run(tensors, feeds)
+            except (tf.errors.OpError, ValueError):  # the latter also of an error that cites a picture's bytes
                 return False
             if any(value.dtype.kind == "f" and np.isnan(value).any() for value in map(np.asarray, values)):
                 return False
         return True
+
+    def in_time(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> List[str]:
+        """The outputs, or where TensorFlow's beam search would take long what it reads in place of what it makes.
+
+        Raises ValueError where it would refuse the lengths that it reads.
+        """
+        graph = self._session.graph
+        searches = find_searches(graph, outputs)
+        read = [[search.logits, search.lengths] for search in searches]
+        seconds = 0.0
+        for search, (logits, lengths) in zip(searches, self._session.run(read, feeds)):
+            if len(lengths) != logits.shape[1] or (lengths > len(logits)).any():
+                raise ValueError("{}: there are more steps than logits, or other lines".format(search.lengths))
+            seconds += SECONDS_PER_CLASS * search.work(logits.shape[2], lengths)
+        if seconds <= QUICK:
+            return list(outputs)
+        others = [output for output in outputs if not searches_behind(graph, output, searches)]
+        return others + [tensor for tensors in read for tensor in tensors]
 
 
 def _small_floats(model: ServedModel, known: Mapping[str, ExampleInput]) -> Tuple[str, ...]:

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from ckpt2saved.contrib import register_ops
 from ckpt2saved.errors import CheckpointError
+from ckpt2saved.file_kinds import is_meta_graph, kind_of
 from ckpt2saved.tf1 import op_def, tf
 
 # What a graph says about where and with what it ran; it ties nodes to devices and to nodes that may be cut away.
@@ -107,11 +108,17 @@ def _parsed(path: Path) -> Any:
         try:
             text_format.Merge(content.decode("utf-8"), meta_graph)
         except (UnicodeDecodeError, text_format.ParseError):
+            kind = kind_of(path)
+            if kind and not is_meta_graph(path):
+                raise CheckpointError("{}: {}".format(path, kind.instead_of("a training's graph"))) from error
             raise CheckpointError(
                 "{}: this is no meta graph, or it is damaged ({}); expected the file that tf.train.Saver writes beside "
                 "a checkpoint".format(path, error)
             ) from error
     if not meta_graph.graph_def.node:
+        kind = kind_of(path)
+        if kind and not is_meta_graph(path):
+            raise CheckpointError("{}: {}".format(path, kind.instead_of("a training's graph")))
         raise CheckpointError("{}: the meta graph in it has no nodes".format(path))
     problems = _Damage().found_in(meta_graph.graph_def)
     if problems:

@@ -38,6 +38,11 @@ class Narration:
             self._status.update("{}: {}".format(escape(self._doing), escape(harmless(text))))
 
 
+def progress_of(say: Say) -> Callable[[str], None]:
+    """How to say what is being waited for, where `say` is a Narration or stands for one; nothing is said elsewhere."""
+    return getattr(say, "progress", lambda text: None)
+
+
 @contextlib.contextmanager
 def narration(doing: str, *, quiet: bool, hear: Say = lambda step, text: None) -> Iterator[Narration]:
     """Yield what is told each step's name and what came of it; `hear` is told the same."""

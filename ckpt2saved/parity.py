@@ -12,7 +12,7 @@ from ckpt2saved import cc_loader
 from ckpt2saved.differences import Difference, Tolerance, find_differences
 from ckpt2saved.errors import NotServable, ParityError, SignatureError
 from ckpt2saved.fresh_process import fresh_rounds
-from ckpt2saved.questions import Answers, Question
+from ckpt2saved.questions import WARMUP_PART, Answers, Question
 from ckpt2saved.savedmodel import read_signature_defs
 from ckpt2saved.serving.splitting import outputs_seen_unsplit, unsplit_outputs, with_another_line
 from ckpt2saved.serving.state_changes import changing_signatures, why_different
@@ -48,22 +48,30 @@ def reference_answers(
     asked: Sequence[Question],
 ) -> List[Answers]:
     """What the untouched graph answers when `fill` has restored it; raises NotServable where that is no number."""
-    answers = []
     with tf.Session(graph=graph) as session:
         fill(session)
-        for question in asked:
-            feeds, fetches = question.wires(signature_defs)
-            try:
-                values = session.run(list(fetches.values()), feeds)
-            except tf.errors.OpError as error:
-                raise SignatureError(
-                    "parity[{}]: the graph itself can't answer signature {} on these inputs: {}".format(
-                        question.case, question.signature, _reason(error)
-                    )
-                ) from error
-            answers.append(dict(zip(fetches, map(np.asarray, values))))
-    _refuse_nan(checkpoint, asked, answers)
+        answers = [graph_answers(session, question, signature_defs) for question in asked]
+    refuse_nan(checkpoint, asked, answers)
     return answers
+
+
+def graph_answers(
+    session: tf.Session,
+    question: Question,
+    signature_defs: Mapping[str, Any],
+    given: Mapping[str, np.ndarray] = {},
+) -> Answers:
+    """What the graph of a filled session answers; `given` are tensors that it need not compute."""
+    feeds, fetches = question.wires(signature_defs)
+    try:
+        values = session.run(list(fetches.values()), {**feeds, **given})
+    except tf.errors.OpError as error:
+        raise SignatureError(
+            "parity[{}]: the graph itself can't answer signature {} on these inputs: {}".format(
+                question.case, question.signature, _reason(error)
+            )
+        ) from error
+    return dict(zip(fetches, map(np.asarray, values)))
 
 
 def _reason(error: tf.errors.OpError) -> str:
@@ -75,7 +83,8 @@ def _reason(error: tf.errors.OpError) -> str:
     return node + text.rstrip(".")
 
 
-def _refuse_nan(checkpoint: str, asked: Sequence[Question], answers: Sequence[Answers]) -> None:
+def refuse_nan(checkpoint: str, asked: Sequence[Question], answers: Sequence[Answers]) -> None:
+    """Raise NotServable where an answer is no number."""
     problems = [
         "parity[{}]: {}.{}: {} of {} values are NaN".format(
             question.case, question.signature, key, int(np.isnan(value).sum()), value.size
@@ -100,8 +109,8 @@ def compare_files(
 ) -> Report:
     """Load the SavedModel in `directory` afresh, ask every question twice, and compare with `expected`.
 
-    The requests in `warmup` need to be answered only, in the same session; those of the signatures in `split` in such
-    a way that a server with --enable_batching can split the answers, alone and with a line more.
+    The requests in `warmup` need an answer, whatever it is, in the same session; warm-up requests of the signatures in
+    `split` one that a server with --enable_batching can split, alone and with a line more.
 
     The loader is the one that TF Serving uses; where this build of TensorFlow does not export it, or a signature
     carries strings, it is Python's in a new process, and the report says so. Raises ParityError with every output
@@ -163,7 +172,7 @@ def _refused(warmup: Sequence[Question], split: Collection[str], answer: Callabl
     longer = set()
     for question in warmup:
         answers = answer(question)
-        if question.signature not in split:
+        if question.part != WARMUP_PART or question.signature not in split:
             continue
         keys = unsplit_outputs(question.inputs, answers)
         if question.signature not in longer and not keys:
@@ -185,5 +194,5 @@ def _ask(loaded: cc_loader.LoadedModel, question: Question, signature_defs: Mapp
     except NotServable as error:
         more = "; with this request (--warmup) in it a server would not load the version"
         raise NotServable(
-            "{}: {}{}".format(question.where, error, more if question.part == "warm-up" else "")
+            "{}: {}{}".format(question.where, error, more if question.part == WARMUP_PART else "")
         ) from error

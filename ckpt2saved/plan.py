@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Mapping, Optional, Sequence, Tuple
@@ -9,10 +10,20 @@ from typing import Any, Mapping, Optional, Sequence, Tuple
 from ckpt2saved.arguments import model_of_arguments, with_surgery
 from ckpt2saved.checkpoint_files import CheckpointFiles, find_checkpoint
 from ckpt2saved.errors import CheckpointError, UsageError
+from ckpt2saved.file_kinds import is_meta_graph, kind_of
 from ckpt2saved.serving.image import Image, find_image
 from ckpt2saved.signature import META, Decode, Scalar, ServedModel, TensorSpec, builtin_models, load_model
 from ckpt2saved.versions import check_base, next_version, read_provenance
 from ckpt2saved.warmup.source import WarmupSource, warmup_source
+
+
+@dataclass(frozen=True)
+class SearchLimits:
+    """How much of TensorFlow's own CTC beam search is run to compare with, where all of it would take long."""
+
+    seconds: float = 60.0
+    lines: Optional[int] = None  # of each request at most; None: as many as fit
+    is_for_stock: bool = False  # the files have the same op, which takes them as long
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,7 @@ class Plan:
     warmup: Optional[WarmupSource]  # None: no requests for the server to warm up with
     dry_run: bool
     for_serving: Optional[Image] = None  # the release of TF Serving that must have all its ops and attributes
+    search_limits: SearchLimits = SearchLimits()
 
 
 def plan_export(
@@ -59,6 +71,7 @@ def plan_export(
     no_warmup: bool = False,
     dry_run: bool = False,
     for_serving: Optional[str] = None,
+    search_limits: SearchLimits = SearchLimits(),
 ) -> Plan:
     """Check everything about an export that takes milliseconds to check.
 
@@ -94,6 +107,7 @@ def plan_export(
         warmup=source,
         dry_run=dry_run,
         for_serving=image,
+        search_limits=search_limits,
     )
 
 
@@ -115,6 +129,7 @@ def plan_comparison(
     decode: Optional[Decode] = None,
     python_path: Sequence[Path] = (),
     allow_code: bool = False,
+    search_limits: SearchLimits = SearchLimits(),
 ) -> Plan:
     """The export that a version was, as far as the comparison with a checkpoint needs it.
 
@@ -148,6 +163,7 @@ def plan_comparison(
         warmup=None,
         for_serving=None,
         dry_run=True,
+        search_limits=search_limits,
     )
 
 
@@ -177,7 +193,7 @@ def _served_model(
     allow_labels: bool,
     decode: Optional[Decode],
 ) -> ServedModel:
-    builder = META if graph is not None and graph.endswith(".meta") else graph
+    builder = META if graph is not None and _is_file_of_graph(graph) else graph
     if model is None:
         served = model_of_arguments(builder or META, inputs, outputs, decode)
     elif inputs or outputs:
@@ -205,8 +221,16 @@ def _refuse_code(model: ServedModel) -> None:
         )
 
 
+def _is_file_of_graph(graph: str) -> bool:
+    """Whether --graph is a file's path, whatever is in it; a built-in network's name is no path."""
+    return graph.endswith(".meta") or (graph not in (META, *builtin_models()) and os.path.isfile(graph))
+
+
 def _meta(graph: Optional[str], files: CheckpointFiles) -> Path:
     if graph is not None and graph != META:
+        kind = kind_of(Path(graph))
+        if kind and not is_meta_graph(Path(graph)):
+            raise CheckpointError("--graph {}: {}".format(graph, kind.instead_of("a training's graph")))
         return Path(graph)
     if files.meta is None:
         raise CheckpointError(

@@ -51,7 +51,7 @@ class Network:
         if self.weights.keys:
             restore(session, self.restore_def, checkpoint, self.weights)
         if self.imports:
-            reader = tf.train.NewCheckpointReader(str(checkpoint.files.prefix))
+            reader = tf.train.NewCheckpointReader(checkpoint.files.for_tensorflow)
             for one in self.imports:
                 one.run(session, reader)
         if self.serving.init_op:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
 from ckpt2saved.errors import SignatureError
-from ckpt2saved.requests import MADE_UP_SIZE, Inputs, wires
+from ckpt2saved.requests import MADE_UP_SIZE, Excerpt, Inputs, wires
 from ckpt2saved.serving.splitting import batch_apart
 from ckpt2saved.signature import ExampleInput, ParityCase, ServedModel, Signature, TensorSpec
 from ckpt2saved.tf1 import tf
 
 MOST_VALUES = 1 << 28  # of an input; a page of 600 dpi has 100 million
+WARMUP_PART = "warm-up"  # of requests that a server answers while it loads a version
 RANDOM_WILL_DO = ("float", "bfloat", "uint8")  # dtypes of pictures
 
 Answers = Dict[str, np.ndarray]  # by the key of a signature's output
@@ -27,7 +28,7 @@ class Question:
     signature: str
     inputs: Inputs
     part: str = "parity"  # what it is asked for, and counted in
-    outputs: Tuple[str, ...] = ()  # those that are asked for, by their keys; (): all
+    excerpt: Optional[Excerpt] = None  # None: all outputs of the signature
 
     @property
     def where(self) -> str:
@@ -40,8 +41,7 @@ class Question:
 
     def wires(self, signature_defs: Mapping[str, Any]) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
         """The feeds by tensor name, and the tensors to fetch by output key."""
-        feeds, fetches = wires(signature_defs[self.signature], self.inputs)
-        return feeds, {key: fetches[key] for key in self.outputs or fetches}
+        return wires(signature_defs[self.signature], self.inputs, self.excerpt)
 
 
 def questions(model: ServedModel) -> List[Question]:

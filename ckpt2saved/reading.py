@@ -59,7 +59,7 @@ def check_unserved(checkpoint: Checkpoint, weights: Weights) -> List[str]:
 def restore(session: tf.Session, saver_def: Any, checkpoint: Checkpoint, weights: Weights) -> None:
     """Fill a session's variables; raises CheckpointError with every tensor that can't be read."""
     try:
-        session.run(saver_def.restore_op_name, {saver_def.filename_tensor_name: str(checkpoint.files.prefix)})
+        session.run(saver_def.restore_op_name, {saver_def.filename_tensor_name: checkpoint.files.for_tensorflow})
     except UNREADABLE as error:
         raise unreadable(checkpoint, weights, error) from error
 
@@ -73,7 +73,7 @@ def unreadable(checkpoint: Checkpoint, weights: Weights, error: Exception) -> Ck
 def values(checkpoint: Checkpoint, keys: Sequence[str]) -> Dict[str, Any]:
     """Some tensors, by name, as TensorFlow's reader gives them; raises CheckpointError with all that can't be read."""
     try:
-        reader = tf.train.NewCheckpointReader(str(checkpoint.files.prefix))
+        reader = tf.train.NewCheckpointReader(checkpoint.files.for_tensorflow)
         return {key: reader.get_tensor(key) for key in keys}
     except UNREADABLE as error:
         raise failure(checkpoint, [(key, "") for key in keys], error) from error
@@ -85,7 +85,9 @@ def failure(checkpoint: Checkpoint, parts: Sequence[Part], error: Exception) -> 
     Raises the OSError that it reports instead where that is of a file that was being written.
     """
     disk = error_in(str(error))
-    if disk is not None and not disk.filename.startswith(str(checkpoint.files.prefix)):
+    if disk is not None and not disk.filename.startswith(
+        (str(checkpoint.files.prefix), checkpoint.files.for_tensorflow)
+    ):
         raise disk from error
     unread = _read(checkpoint, parts)
     if unread.damaged:
@@ -153,7 +155,7 @@ def _reading(checkpoint: Checkpoint) -> Iterator[Any]:
             dtype = checkpoint.dtypes[key]
             if dtype not in operations:
                 (tensor,) = tf.raw_ops.RestoreV2(
-                    prefix=str(checkpoint.files.prefix), tensor_names=[name], shape_and_slices=[part], dtypes=[dtype]
+                    prefix=checkpoint.files.for_tensorflow, tensor_names=[name], shape_and_slices=[part], dtypes=[dtype]
                 )
                 operations[dtype] = tensor.op
             try:

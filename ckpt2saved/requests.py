@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
@@ -24,6 +24,15 @@ _MOST_RECORDED = 10  # of each signature: a file may hold a thousand, to warm up
 
 
 @dataclass(frozen=True)
+class Excerpt:
+    """The part of a graph that is asked where a request is not put to all of it."""
+
+    outputs: Tuple[str, ...]  # keys of the signature's outputs
+    inner: Tuple[str, ...] = ()  # tensors inside of the graph, which are fetched by their own names
+    given: Mapping[str, np.ndarray] = field(default_factory=dict)  # tensors inside of it that are fed
+
+
+@dataclass(frozen=True)
 class Request:
     """One request: a signature, its inputs, and what it is called in messages."""
 
@@ -32,6 +41,7 @@ class Request:
     inputs: Inputs
     is_made_up: bool = False  # nobody says that the graph takes such values
     is_of_known_size: bool = False  # as clients send it: of a file, or recorded to warm a server up
+    excerpt: Optional[Excerpt] = None  # None: all outputs of the signature
 
     @property
     def where(self) -> str:
@@ -40,7 +50,7 @@ class Request:
 
     def wires(self, signature_defs: Mapping[str, Any]) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
         """The feeds by tensor name, and the tensors to fetch by output key."""
-        return wires(signature_defs[self.signature], self.inputs)
+        return wires(signature_defs[self.signature], self.inputs, self.excerpt)
 
 
 @dataclass(frozen=True)
@@ -54,10 +64,16 @@ class Requests:
 Make = Callable[[Path, Mapping[str, SavedSignature]], Requests]
 
 
-def wires(signature_def: Any, inputs: Inputs) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
-    """Of a SignatureDef the feeds by tensor name, and the tensors to fetch by output key."""
+def wires(
+    signature_def: Any, inputs: Inputs, excerpt: Optional[Excerpt] = None
+) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
+    """Of a SignatureDef the feeds by tensor name, and the tensors to fetch by output key (or, inner ones, by name)."""
     feeds = {signature_def.inputs[key].name: value for key, value in inputs.items()}
-    return feeds, {key: signature_def.outputs[key].name for key in sorted(signature_def.outputs)}
+    if excerpt is None:
+        return feeds, {key: signature_def.outputs[key].name for key in sorted(signature_def.outputs)}
+    fetches = {key: signature_def.outputs[key].name for key in excerpt.outputs}
+    fetches.update({tensor: tensor for tensor in excerpt.inner})
+    return {**feeds, **excerpt.given}, fetches
 
 
 def served_signatures(version_dir: Path) -> Dict[str, SavedSignature]:

@@ -333,7 +333,7 @@ def _copy_variables(names: Sequence[str], prefix: str, checkpoint: Checkpoint, w
     keys = [stored[name] for name in names]
     with tf.Graph().as_default(), tf.Session() as session:
         tensors = tf.raw_ops.RestoreV2(
-            prefix=str(checkpoint.files.prefix),
+            prefix=checkpoint.files.for_tensorflow,
             tensor_names=keys,
             shape_and_slices=[weights.slices.get(name, "") for name in names],
             dtypes=[checkpoint.dtypes[key] for key in keys],

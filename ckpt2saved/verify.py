@@ -110,6 +110,7 @@ def as_content(found: Verification) -> Dict[str, Any]:
             "path": str(compared.checkpoint),
             "answers": compared.answers,
             "max_abs_difference": by_signature(compared.differences),
+            "beam_search": [searched.describe() for searched in compared.beam_search],
         }
         if compared
         else None,

@@ -357,7 +357,8 @@ def test_a_saved_model(name, tmp_path):
     write(tmp_path / "7", [name])
     expected = write_v2(tmp_path / "7" / "variables", "variables", meta=False)
     assert refusal(tmp_path / "7", tmp_path) == [
-        "7: this is a SavedModel, not a checkpoint; its variables alone are the checkpoint 7/variables/variables"
+        "7: this is a SavedModel, not a checkpoint: take it in with ckpt2saved bump-version BASE --from 7; its "
+        "variables alone are the checkpoint 7/variables/variables"
     ]
     assert find_checkpoint(tmp_path / "7" / "variables" / "variables") == expected
     assert find_checkpoint(tmp_path / "7" / "variables") == expected
@@ -480,7 +481,7 @@ def test_a_state_file_whose_checkpoint_lacks_its_index(tmp_path):
         pytest.param(b"", "the file is empty", id="0-bytes"),
         pytest.param(TABLE[:-1], "or a truncated V1 one", id="truncated"),
         pytest.param(TABLE[1:], "or a truncated V1 one", id="too-short"),
-        pytest.param(b"<html>404</html>", "or a truncated V1 one", id="web-page"),
+        pytest.param(b"404 Not Found", "or a truncated V1 one", id="text"),
     ],
 )
 @pytest.mark.parametrize(

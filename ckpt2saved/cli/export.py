@@ -123,6 +123,20 @@ class _RenameType(click.ParamType):
     help="Compare the files with the checkpoint before publishing.",
 )
 @option(
+    "--parity-seconds",
+    type=click.FloatRange(min=1),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="For TensorFlow's own beam search, where it would take longer for the lines to compare on.",
+)
+@option(
+    "--parity-lines",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Have TensorFlow's own beam search read N lines of each request at most. Default: as many as fit.",
+)
+@option(
     "--warmup",
     multiple=True,
     metavar="N|FILE.npz|IMAGE",
@@ -205,11 +219,15 @@ def export(export_dir, gpu, wait_for, timeout, model_name, report, as_json, quie
 
 
 def graph_options(plan: Dict[str, Any]) -> Dict[str, Any]:
-    """What the options about the graph come to."""
+    """What the options about the graph, and about the comparison with it, come to."""
+    from ckpt2saved.plan import SearchLimits
+
     names = ("beam_width", "top_paths", "merge_repeated", "sequence_length")
     details = {key: plan[key] for key in names}
     more = {"options": dict(plan["options"]), "pinned": dict(plan["pinned"])}
     more["decode"] = _decode(plan["decode"], details)
+    more["search_limits"] = SearchLimits(plan["parity_seconds"], plan["parity_lines"])
+    names += ("parity_seconds", "parity_lines")
     return {**{key: value for key, value in plan.items() if key not in names}, **more}
 
 

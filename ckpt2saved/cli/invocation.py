@@ -72,6 +72,7 @@ def until_interrupted(say: Callable[[str, str], None]) -> Callable[[str, str], N
             raise KeyboardInterrupt
         say(step, text)
 
+    checked.progress = getattr(say, "progress", lambda text: None)
     return checked
 
 

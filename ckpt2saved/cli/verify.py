@@ -74,7 +74,7 @@ def verify(version_dir, checkpoint, server, model_name, timeout, request_file, r
 
 _OF_THE_GRAPH = (
     "model weights ctc_decoder options graph python_path allow_code inputs outputs pinned renames keep_training_ops "
-    "allow_labels decode beam_width top_paths merge_repeated sequence_length"
+    "allow_labels decode beam_width top_paths merge_repeated sequence_length parity_seconds parity_lines"
 ).split()
 verify.params += [parameter for parameter in export.params if parameter.name in _OF_THE_GRAPH]
 

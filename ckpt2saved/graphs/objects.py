@@ -193,7 +193,7 @@ def _check_restored(made: Any, objects: ModelObjects, place: Place, checkpoint: 
     """Let TensorFlow restore the model, and see that every variable got the tensor that is going to be served."""
     log = logging.getLogger("tensorflow")
     level, log.level = log.level, logging.ERROR  # it warns of everything in the checkpoint that is not the model's
-    prefix = str(checkpoint.files.prefix)
+    prefix = checkpoint.files.for_tensorflow
     try:
         _restorer(made, place).restore(prefix).expect_partial()
         problems = [
@@ -217,7 +217,7 @@ def _held(checkpoint: Checkpoint, key: str) -> Any:
     """A tensor of a checkpoint, of which no second copy is made."""
     dtypes = [checkpoint.dtypes[key]]
     (tensor,) = tf.raw_ops.RestoreV2(
-        prefix=str(checkpoint.files.prefix), tensor_names=[key], shape_and_slices=[""], dtypes=dtypes
+        prefix=checkpoint.files.for_tensorflow, tensor_names=[key], shape_and_slices=[""], dtypes=dtypes
     )
     return tensor
 

@@ -9,6 +9,7 @@ from typing import Optional, Tuple
 
 from ckpt2saved.checkpoint_files import CheckpointFiles, find_checkpoint
 from ckpt2saved.errors import CheckpointError
+from ckpt2saved.file_kinds import is_meta_graph
 from ckpt2saved.versions import numbered_children
 from ckpt2saved.versions.base import SAVED_MODEL_FILES
 
@@ -30,7 +31,7 @@ def find_subject(path: Path) -> Subject:
     directory = _saved_model(path)
     if directory:
         return Subject(path, "SavedModel", None, None, directory)
-    if path.name.endswith(".meta") and os.path.isfile(str(path)):
+    if os.path.isfile(str(path)) and (path.name.endswith(".meta") or is_meta_graph(path)):
         return _of_meta(path)
     if os.path.isdir(str(path)):
         return _of_directory(path)

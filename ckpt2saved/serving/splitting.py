@@ -55,6 +55,6 @@ def outputs_seen_unsplit(asked: Sequence[Any], answers: Sequence[Answers]) -> Di
     for question, answer in zip(asked, answers):
         inputs = {key: value for key, value in question.inputs.items() if value.shape}
         if batch_of(inputs) is not None:
-            keys = unsplit_outputs(inputs, answer)
+            keys = unsplit_outputs(inputs, answer) - set(question.excerpt.inner if question.excerpt else ())
             found[question.signature] = found.get(question.signature, frozenset()) | keys
     return found

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ckpt2saved.errors import VersionError
+from ckpt2saved.checkpoint_files import find_checkpoint
+from ckpt2saved.errors import CheckpointError, VersionError
+from ckpt2saved.file_kinds import kind_of
 from ckpt2saved.versions.base import SAVED_MODEL_FILES, PathLike, numbered_children, parse_version
 
 
@@ -17,6 +19,7 @@ def find_version(path: PathLike) -> Path:
     given = Path(path)
     given = given.parent if given.name in SAVED_MODEL_FILES and given.is_file() else given
     if not os.path.isdir(os.fspath(given)):
+        _refuse_others(given, "a version's directory")
         what = "not a directory" if os.path.lexists(os.fspath(given)) else "there is no such directory"
         raise VersionError("{}: {}; expected a version, or the directory of a model's versions".format(given, what))
     if any((given / name).is_file() for name in SAVED_MODEL_FILES):
@@ -24,9 +27,25 @@ def find_version(path: PathLike) -> Path:
     children = [child for child in numbered_children(given) if child.number >= 0]
     if children:
         return children[-1].path
+    _refuse_others(given, "a version")
     if parse_version(Path(os.path.abspath(os.fspath(given))).name) is not None:
         return given  # a version without its graph, which is for whoever asked to say
     raise VersionError(
         "{}: neither a version (saved_model.pb is not there) nor the directory of a model's versions (it holds no "
         "number)".format(given)
+    )
+
+
+def _refuse_others(path: Path, expected: str) -> None:
+    """Say what is there instead of a version, where that can be told."""
+    kind = kind_of(path)
+    if kind:
+        raise VersionError("{}: {}".format(path, kind.instead_of(expected)))
+    try:
+        checkpoint = find_checkpoint(path)
+    except CheckpointError:
+        return
+    raise VersionError(
+        "{}: this is a checkpoint, not {}: publish it with ckpt2saved export --checkpoint {} --export-dir BASE, and "
+        "pass what that prints".format(path, expected, checkpoint.prefix)
     )

@@ -7,7 +7,8 @@ from typing import List, Sequence
 
 from ckpt2saved.disk import error_in
 from ckpt2saved.errors import NotServable
-from ckpt2saved.questions import Question
+from ckpt2saved.questions import WARMUP_PART, Question
+from ckpt2saved.requests import Excerpt
 from ckpt2saved.serving.warmup_file import WARMUP_FILE, WarmupRequest, as_prediction_log, read_warmup_requests
 from ckpt2saved.tf1 import tf
 
@@ -37,4 +38,7 @@ def staged_requests(directory: Path) -> List[Question]:
     requests = read_warmup_requests(directory)
     if len(requests) != count:
         raise NotServable("{}: {} records found, {} expected".format(path, len(requests), count))
-    return [Question(number, r.signature, r.inputs, "warm-up", r.outputs) for number, r in enumerate(requests)]
+    return [
+        Question(number, r.signature, r.inputs, WARMUP_PART, Excerpt(r.outputs) if r.outputs else None)
+        for number, r in enumerate(requests)
+    ]

@@ -1,0 +1,320 @@
+"""What people bring instead of a checkpoint is told by its first bytes, and the message says what to do with it."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ckpt2saved.checkpoint_files import find_checkpoint
+from ckpt2saved.errors import CheckpointError
+from ckpt2saved.file_kinds import kind_of
+from ckpt2saved.tf1 import tf
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00ff\nsize 9600\n"
+
+
+def zipped(*names):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        for name in names:
+            file.writestr(name, b"1")
+    return content.getvalue()
+
+
+def tarred(*names):
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as file:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = 1
+            file.addfile(member, io.BytesIO(b"1"))
+    return content.getvalue()
+
+
+def graph_def(variables):
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 8], name="x")
+        weight = tf.get_variable("w", [8, 3], use_resource=False) if variables else tf.constant(np.ones([8, 3], "f"))
+        tf.matmul(x, weight, name="p")
+    return graph.as_graph_def()
+
+
+def message(kind, as_text=False):
+    """A graph in one of the messages that hold graphs."""
+    from google.protobuf import text_format
+
+    from ckpt2saved.tf1 import SavedModel
+
+    if kind == "meta":
+        made = tf.train.export_meta_graph(graph_def=graph_def(True), graph=tf.Graph())
+    elif kind == "saved":
+        made = SavedModel()
+        made.saved_model_schema_version = 1
+        made.meta_graphs.add().graph_def.CopyFrom(graph_def(False))
+    else:
+        made = graph_def(kind == "variables")
+    return text_format.MessageToString(made).encode() if as_text else made.SerializeToString()
+
+
+KINDS = {
+    "lfs": (lambda: LFS, "a Git LFS pointer", "git lfs pull"),
+    "h5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(2000), "an HDF5 file, as Keras saves", "tf.train.Checkpoint(model)"),
+    "keras": (
+        lambda: zipped("metadata.json", "config.json", "model.weights.h5"),
+        "a model that Keras 3 saved (.keras)",
+        "model.export(DIR)",
+    ),
+    "torch": (lambda: zipped("archive/data.pkl", "archive/data/0"), "a PyTorch file", "convert it"),
+    "torch legacy": (
+        lambda: b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.",
+        "a PyTorch file",
+        "convert it",
+    ),
+    "torch tar": (lambda: tarred("sys_info", "pickle", "tensors"), "a PyTorch file", "convert it"),
+    "pickle": (lambda: b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00}\x94.", "a Python pickle", "pass the checkpoint"),
+    "onnx": (lambda: b"\x08\x07\x12\x07pytorch\x1a\x032.0" + bytes(100), "an ONNX model", "convert it"),
+    "tflite": (lambda: b"\x1c\x00\x00\x00TFL3" + bytes(100), "a TensorFlow Lite model", "pass the checkpoint"),
+    "tfjs": (lambda: b'{"format": "graph-model", "modelTopology": {}}', "a model of TensorFlow.js", "convert it"),
+    "zip": (lambda: zipped("m/m.ckpt.index", "m/m.ckpt.data-00000-of-00001"), "a zip archive with a checkpoint", "unp"),
+    "broken zip": (lambda: zipped("a")[:40], "a zip archive that is cut short", "again"),
+    "tar": (lambda: tarred("1/saved_model.pb", "1/variables/"), "a tar archive with a SavedModel", "unpack it"),
+    "gz": (lambda: b"\x1f\x8b\x08\x00" + bytes(50), "an archive (gzip)", "unpack it"),
+    "npz": (lambda: zipped("w.npy", "b.npy"), "a .npz of numpy arrays", "pass the checkpoint"),
+    "html": (
+        lambda: b"\n<!DOCTYPE html>\n<html><title>404</title></html>",
+        "a page of HTML",
+        "download the file itself",
+    ),
+    "xml": (lambda: b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code></Error>", "an XML text", "download"),
+    "empty": (lambda: b"", "an empty file", "again"),
+    "frozen": (lambda: message("frozen"), "a frozen graph (GraphDef", "frozen from"),
+    "graph": (lambda: message("variables"), "a graph (GraphDef), which holds no variables", ".meta file"),
+    "graph text": (lambda: message("frozen", True), "a graph as text (GraphDef)", ".meta file"),
+    "meta": (lambda: message("meta"), "a training's graph (MetaGraphDef)", "--graph"),
+    "meta text": (lambda: message("meta", True), "a training's graph as text (MetaGraphDef)", "--graph"),
+    "saved": (lambda: message("saved"), "a SavedModel's graph", "bump-version BASE --from"),
+    "saved text": (lambda: message("saved", True), "a SavedModel as text", "bump-version BASE --from"),
+    "cut graph": (lambda: message("frozen")[:-3], "a graph (GraphDef) that is cut short", "again"),
+    "safetensors": (lambda: (14).to_bytes(8, "little") + b'{"w":{"a":1}} ' + bytes(9), "a safetensors file", "convert"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(KINDS))
+def test_files_are_told_by_their_first_bytes(name, tmp_path):
+    """Whatever they are called; the refusal of such a checkpoint says what the file is and what to do."""
+    make, what, remedy = KINDS[name]
+    path = tmp_path / "model"
+    path.write_bytes(make())
+    kind = kind_of(path)
+    assert kind and what in kind.what and remedy in kind.remedy
+    if name != "empty":
+        with pytest.raises(CheckpointError) as caught:
+            find_checkpoint(path)
+        assert str(caught.value) == "{}: this is {}, not a checkpoint: {}".format(path, kind.what, kind.remedy)
+
+
+@pytest.mark.parametrize("content", [b"\n", b"hello", b"\x0a\x05hello", b"\x08\x01", bytes(4096), os.urandom(4096)])
+def test_other_files_are_called_nothing(content, tmp_path):
+    """No guess is made, and none takes long."""
+    (tmp_path / "file").write_bytes(content)
+    assert kind_of(tmp_path / "file") is None
+    assert kind_of(tmp_path / "nowhere") is None
+
+
+def saved(directory, **saver):
+    """A checkpoint with its graph: p = x . w."""
+    directory.mkdir(parents=True)
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.placeholder(tf.float32, [None, 8], name="x")
+        weight = tf.get_variable("w", [8, 3], use_resource=False)
+        other = tf.get_variable("v", [3], use_resource=False)
+        tf.add(tf.matmul(x, weight), other, name="p")
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver(**saver).save(session, str(directory / "m.ckpt"))
+    return directory
+
+
+def exported(run, checkpoint, base, *options):
+    return run("export", "-c", checkpoint, "--input=x=x:0", "--output=p=p:0", "-o", base, *options)
+
+
+@pytest.mark.parametrize("name", ["m.ckpt.index", "m.ckpt.data-00000-of-00001", "checkpoint", "m.ckpt.meta"])
+def test_files_that_git_lfs_has_not_fetched(run, tmp_path, name):
+    """Each of a checkpoint's, given as the directory."""
+    directory = saved(tmp_path / "run")
+    (directory / name).write_bytes(LFS)
+    result = exported(run, directory, tmp_path / "m")
+    assert result.exit_code == 1 and "git lfs pull" in result.output, result.output
+
+
+def sharded(tmp_path):
+    directory = saved(tmp_path / "run", sharded=True, write_version=tf.train.SaverDef.V1)
+    # One device makes one file; TensorFlow reads any number by the pattern.
+    with tf.Graph().as_default(), tf.Session() as session:
+        reader = tf.train.NewCheckpointReader(str(directory / "m.ckpt-?????-of-00001"))
+        values = {name: reader.get_tensor(name) for name in ("w", "v")}
+        for number, name in enumerate(("w", "v")):
+            session.run(
+                tf.raw_ops.SaveSlices(
+                    filename=str(directory / "m.ckpt-{:05d}-of-00002".format(number)),
+                    tensor_names=[name],
+                    shapes_and_slices=[""],
+                    data=[tf.constant(values[name])],
+                )
+            )
+    (directory / "m.ckpt-00000-of-00001").unlink()
+    state = directory / "checkpoint"
+    state.write_text(state.read_text().replace("of-00001", "of-00002"))
+    return directory, values
+
+
+@pytest.mark.parametrize(
+    "given", ["", "m.ckpt", "m.ckpt-?????-of-00002", "m.ckpt-00001-of-00002", "m.ckpt.meta", "checkpoint", "no state"]
+)
+def test_a_v1_checkpoint_of_several_files(run, tmp_path, given):
+    """Whichever of its files is given, or the beginning of their names."""
+    directory, values = sharded(tmp_path)
+    if given == "no state":
+        (directory / "checkpoint").unlink()
+    files = find_checkpoint(directory / given if given != "no state" else directory)
+    assert files.is_v1 and [file.name for file in files.files] == ["m.ckpt-00000-of-00002", "m.ckpt-00001-of-00002"]
+    assert files.prefix.name == "m.ckpt-?????-of-00002" and files.meta == directory / "m.ckpt.meta"
+    if given in ("", "m.ckpt-00001-of-00002"):
+        result = exported(run, directory / given, tmp_path / "m")
+        assert result.exit_code == 0, result.output
+        reader = tf.train.NewCheckpointReader(str(tmp_path / "m" / "1" / "variables" / "variables"))
+        np.testing.assert_array_equal(reader.get_tensor("v"), values["v"])
+        assert run("inspect", directory / given).exit_code == 0
+
+
+def test_a_v1_checkpoint_that_lacks_a_file(tmp_path):
+    """Is damaged, and which file it lacks is said."""
+    directory, _ = sharded(tmp_path)
+    (directory / "m.ckpt-00000-of-00002").unlink()
+    with pytest.raises(CheckpointError) as caught:
+        find_checkpoint(directory)
+    assert caught.value.problems == ("m.ckpt-00000-of-00002: missing",)
+
+
+@pytest.mark.parametrize("name", ["lr=[0.1]", "what?", "a*", "back\\slash", "[!x]"])
+def test_characters_that_tensorflow_takes_for_a_pattern(run, tmp_path, monkeypatch, name):
+    """In the checkpoint's directory, its name, and the model's; a glob would find nothing, or another checkpoint."""
+    other = saved(tmp_path / "lr=0")
+    directory = tmp_path / name
+    shutil.copytree(str(saved(tmp_path / "run")), str(directory))
+    for file in list(directory.glob("m.ckpt*")):
+        os.rename(str(file), str(directory / (name + file.name[6:])))
+    (directory / "checkpoint").unlink()
+    values = tf.train.NewCheckpointReader(str(tmp_path / "run" / "m.ckpt"))
+    base = tmp_path / "models" / name
+    result = exported(run, directory, base)
+    assert result.exit_code == 0, result.output
+    assert "as the checkpoint's" in result.output
+    assert "note        TF Serving finds no variables under a path with [ ] * ? or a backslash" in result.output
+    shutil.copytree(str(base), str(tmp_path / "plain"))
+    reader = tf.train.NewCheckpointReader(str(tmp_path / "plain" / "1" / "variables" / "variables"))
+    np.testing.assert_array_equal(reader.get_tensor("w"), values.get_tensor("w"))
+    assert run("inspect", directory / name).exit_code == 0
+    result = run("verify", base, "-c", directory, "--input=x=x:0", "--output=p=p:0")
+    assert result.exit_code == 0, result.output
+    result = run("verify", base, "-c", other, "--input=x=x:0", "--output=p=p:0")
+    assert result.exit_code == 3, result.output
+
+
+def test_a_session_bundle_is_its_checkpoint_and_its_graph(run, tmp_path):
+    """What TensorFlow wrote for serving before SavedModels: export.meta and a sharded checkpoint beside it."""
+    directory = saved(tmp_path / "run", sharded=True, write_version=tf.train.SaverDef.V1)
+    bundle = tmp_path / "00000001"
+    bundle.mkdir()
+    shutil.copy(str(directory / "m.ckpt.meta"), str(bundle / "export.meta"))
+    shutil.copy(str(directory / "m.ckpt-00000-of-00001"), str(bundle / "export-00000-of-00001"))
+    result = exported(run, bundle, tmp_path / "m")
+    assert result.exit_code == 0, result.output
+    assert run("inspect", bundle).exit_code == 0
+    result = run("verify", bundle)
+    assert result.exit_code == 1 and "a SessionBundle, which TF Serving no longer loads" in result.output
+
+
+def test_a_hub_module_and_a_saved_model_name_the_way(tmp_path):
+    """Directories that have variables, and are no checkpoints themselves."""
+    for name in ("saved_model.pb", "tfhub_module.pb"):
+        (tmp_path / name).write_bytes(b"1")
+        with pytest.raises(CheckpointError, match=re.escape(str(tmp_path / "variables" / "variables"))):
+            find_checkpoint(tmp_path)
+
+
+def test_what_else_is_in_a_directory_is_said(tmp_path):
+    """Of a directory without a checkpoint."""
+    (tmp_path / "weights.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    with pytest.raises(CheckpointError) as caught:
+        find_checkpoint(tmp_path)
+    (problem,) = caught.value.problems
+    assert problem.startswith("weights.h5: this is an HDF5 file")
+
+
+def test_every_command_says_what_a_file_is(run, tmp_path):
+    """Of a frozen graph, where something else is expected."""
+    directory, frozen = saved(tmp_path / "run"), tmp_path / "frozen.pb"
+    frozen.write_bytes(message("frozen"))
+    for arguments in (
+        ["inspect", frozen],
+        ["verify", frozen],
+        ["doctor", frozen],
+        ["export", "-c", directory, "--graph", frozen, "--input=x=x:0", "--output=p=p:0", "-o", tmp_path / "m"],
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 1 and "this is a frozen graph" in result.output, result.output
+    result = run("bump-version", tmp_path / "m", "--from", frozen)
+    assert result.exit_code == 1 and "this is a frozen graph" in result.output, result.output
+    for command in ("verify", "doctor"):
+        result = run(command, directory)
+        assert result.exit_code == 1 and "this is a checkpoint, not a version: publish it with" in result.output
+
+
+def test_a_training_graph_of_any_name_is_taken(run, tmp_path):
+    """As text too."""
+    directory = saved(tmp_path / "run")
+    (directory / "m.ckpt.meta").unlink()
+    for as_text, name in ((False, "graph"), (True, "graph.pbtxt")):
+        (tmp_path / name).write_bytes(message("meta", as_text))
+        result = exported(run, directory, tmp_path / "m", "--graph", tmp_path / name)
+        assert result.exit_code == 0, result.output
+    assert run("inspect", tmp_path / "graph.pbtxt").exit_code == 0
+
+
+def test_tensorflow_itself_finds_nothing_under_such_a_path(run, tmp_path):
+    """Which is why there are links: the day that this fails, they can go."""
+    directory = saved(tmp_path / "lr=[0.1]")
+    with pytest.raises((tf.errors.OpError, ValueError, RuntimeError)):
+        tf.train.NewCheckpointReader(str(directory / "m.ckpt"))
+
+
+def test_the_graph_of_another_training(run, tmp_path):
+    """None of its variables is in the checkpoint."""
+    directory, other = saved(tmp_path / "run"), tmp_path / "other"
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.matmul(tf.placeholder(tf.float32, [None, 8], name="x"), tf.get_variable("u", [8, 3]), name="p")
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver().save(session, str(other / "m.ckpt"))
+    result = exported(run, directory, tmp_path / "m", "--graph", other / "m.ckpt.meta")
+    assert result.exit_code == 1
+    assert "none of them is in the checkpoint: is the graph of another training?\n  - u: missing" in result.output
+
+
+def test_addresses_and_paths_of_windows(tmp_path, monkeypatch):
+    """The way is named."""
+    saved(tmp_path / "run")
+    monkeypatch.chdir(str(tmp_path))
+    with pytest.raises(CheckpointError, match="this is an address, .* copy its files here"):
+        find_checkpoint(Path("gs://bucket/run/m.ckpt"))
+    for given in ("run\\m.ckpt", "run\\m.ckpt.index"):
+        with pytest.raises(CheckpointError, match="did you mean run/m.ckpt"):
+            find_checkpoint(Path(given))
