@@ -39,6 +39,8 @@ class FileAnswers:
     problems: Tuple[str, ...]
     notes: Tuple[str, ...] = ()
     without_batch: Mapping[str, FrozenSet[str]] = field(default_factory=dict)  # outputs of another first dimension
+    # By the number of a request all of whose answers are as long as the batch by chance: one that shows it.
+    telling: Mapping[int, Tuple[Request, Answers]] = field(default_factory=dict)
 
 
 def ask_files(directory: Path, requests: Sequence[Request]) -> FileAnswers:
@@ -115,7 +117,11 @@ class _Asking:
         )
         problems = self._problems + _not_numbers(self._asked, self._first)
         problems += [] if problems else self._differing()
-        pairs = [self._apart(number, without_batch) for number in range(len(self._asked))]
+        by_chance = [
+            number
+            for number, request in enumerate(self._asked)
+            if without_batch.get(request.signature) and not unsplit_outputs(request.inputs, self._first[number])
+        ]
         names = dict.fromkeys(request.signature for request in self._asked)
         notes = [
             "{}: answers may differ from request to request: {}".format(name, why_different(self._changes, name))
@@ -123,13 +129,14 @@ class _Asking:
             if name in self._changes
         ]
         return FileAnswers(
-            tuple(request for request, _ in pairs),
-            tuple(answers for _, answers in pairs),
+            tuple(self._asked),
+            tuple(self._first),
             loader,
             tuple(self._unasked),
             tuple(problems),
             tuple(notes),
             without_batch,
+            {number: self._longer[number] for number in by_chance if number in self._longer},
         )
 
     def _differing(self) -> List[str]:
@@ -138,12 +145,6 @@ class _Asking:
         asked, first, second = [[of[n] for n in lasting] for of in (self._asked, self._first, self._second)]
         differing = find_differences(asked, first, second, TOLERANCE)[1]
         return ["{} between two answers to one request (random ops?)".format(line) for line in differing]
-
-    def _apart(self, number: int, without_batch: Mapping[str, FrozenSet[str]]) -> Tuple[Request, Answers]:
-        """What was asked, or the same with a line more where only that one shows that an output can't be split."""
-        request, answers = self._asked[number], self._first[number]
-        by_chance = without_batch.get(request.signature) and not unsplit_outputs(request.inputs, answers)
-        return self._longer.get(number, (request, answers)) if by_chance else (request, answers)
 
 
 def _changes(directory: Path) -> Mapping[str, str]:
@@ -174,10 +175,13 @@ def wanted_answers(directory: Path, *, known: Sequence[Request] = ()) -> Wanted:
 
 
 def as_wanted(answered: FileAnswers) -> Wanted:
-    """What a server is to be asked, and should answer as the files did."""
+    """What a server is to be asked, and should answer as the files did; nothing that passes by chance if it batches."""
+    pairs = list(zip(answered.requests, answered.answers))
+    for number, pair in answered.telling.items():
+        pairs[number] = pair
     return Wanted(
-        answered.requests,
-        answered.answers,
+        tuple(request for request, _ in pairs),
+        tuple(answers for _, answers in pairs),
         answered.unasked,
         answered.problems,
         without_batch=answered.without_batch,

@@ -196,7 +196,7 @@ def test_what_batching_would_break_is_noted(run, tmp_path, crnn_checkpoint):
     """The sparse triple has no batch in front; dense, beside it, has."""
     result = exported(run, tmp_path, crnn_checkpoint, "--no-parity")
     notes = [line for line in result.output.splitlines() if line.startswith("note")]
-    expected = "serving_default: not for a server with --enable_batching: output_indices, output_shape"
+    expected = "serving_default: not for a server with --enable_batching: output_indices, output_shape, output_values"
     assert notes == ["note        " + expected]
 
 

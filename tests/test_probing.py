@@ -270,6 +270,12 @@ def test_what_is_wrong_with_the_command_line(run, version, arguments, message):
     assert [path.name for path in version.parent.iterdir()] == ["1"]
 
 
+def test_names_in_the_environment_do_no_harm_where_no_server_is_asked(run, version):
+    """A CI job sets them for another command."""
+    result = run("verify", version, "-q", env={"CKPT2SAVED_PROBE_SIGNATURE": "other", "CKPT2SAVED_BATCHED": "1"})
+    assert result.exit_code == 0, result.output
+
+
 def test_the_errors_of_batching_are_told_apart():
     """Each has its own explanation."""
     split = explained("Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes")

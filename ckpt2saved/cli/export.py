@@ -148,8 +148,9 @@ class _RenameType(click.ParamType):
     "warmup_signatures",
     multiple=True,
     metavar="NAME",
-    help="Of --warmup. Default: those that batching doesn't break; for others a server with --enable_batching would "
-    "never load the version. Repeat.",
+    help="Of --warmup: requests for this signature as a client sends them; may be given several times. With one that "
+    "batching breaks a server with --enable_batching never loads the version. Default: requests that every server "
+    "answers.",
 )
 @option("--no-warmup", is_flag=True, help="Write no such requests.")
 @option(
@@ -200,7 +201,7 @@ def export(export_dir, gpu, wait_for, timeout, model_name, report, as_json, quie
         names, batched = plan.pop("probe_signatures"), plan.pop("batched")
         planned = plan_export(base=export_dir, **graph_options(plan))
         server = server_at(wait_for, plan["dry_run"])
-        asked = probing(names, batched, [signature.name for signature in planned.model.signatures])
+        asked = probing(names, batched, [s.name for s in planned.model.signatures]) if server else None
         with narration("export", quiet=quiet, hear=record.hear) as say:
             prepare_tensorflow(gpu)
             from ckpt2saved.export import export_checkpoint

@@ -53,7 +53,8 @@ def verify(version_dir, checkpoint, server, model_name, timeout, request_file, r
     with reported(report, "verify") as record:
         directory = find_version(version_dir)
         connected = server_at(server)
-        asked = _probing(directory, more.pop("probe_signatures"), more.pop("batched"))
+        names, batched = more.pop("probe_signatures"), more.pop("batched")
+        asked = _probing(directory, names, batched) if connected else None
         target = target_on(connected, model_name, directory, timeout, asked) if connected else None
         planned = _comparison(directory, checkpoint, more)
         with narration("verify", quiet=quiet, hear=record.hear) as say:

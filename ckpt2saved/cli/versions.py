@@ -51,7 +51,7 @@ def bump_version(
 
     with reported(report, "bump-version") as record:
         server = server_at(wait_for, dry_run)
-        asked = _probing(base, source, probe_signatures, batched)
+        asked = _probing(base, source, probe_signatures, batched) if server else None
         bumped = versions.bump_version(base, source, requested=version, dry_run=dry_run)
         number, origin = bumped.number, bumped.republished_from
         content = {"path": str(bumped.path), "version": number, "from": origin, "dry_run": dry_run}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, List, Mapping, Optional, Tuple
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
@@ -21,7 +21,7 @@ from ckpt2saved.savedmodel import node_name, pruned
 from ckpt2saved.serving.batching import keys_without_batch, without_batch_text
 from ckpt2saved.serving.saved_signatures import SavedSignature, SavedTensor
 from ckpt2saved.tf1 import SavedModel, op_def, tf
-from ckpt2saved.versions import read_provenance
+from ckpt2saved.versions import read_provenance, recorded_without_batch
 from ckpt2saved.versions.health import content_problems
 
 
@@ -95,7 +95,7 @@ def read_saved_model(directory: Path) -> SavedModelReport:
         tuple(_variables(directory)),
         read_provenance(directory),
         tuple(problems),
-        tuple(note for note in [pinned] + [_batching_note(signature) for signature in signatures] if note),
+        tuple(note for note in [pinned] + _batching_notes(directory, signatures) if note),
     )
 
 
@@ -109,10 +109,14 @@ def _dangling(graph_def: Any) -> List[str]:
     ]
 
 
-def _batching_note(signature: ServedSignature) -> str:
-    sides = [tuple(_saved_tensor(served) for served in side) for side in (signature.inputs, signature.outputs)]
-    text = without_batch_text(keys_without_batch(SavedSignature(signature.name, *sides)))
-    return "{}: {}".format(signature.name, text) if text else ""
+def _batching_notes(directory: Path, signatures: Sequence[ServedSignature]) -> List[str]:
+    seen = recorded_without_batch(directory)
+    notes = []
+    for signature in signatures:
+        sides = [tuple(_saved_tensor(served) for served in side) for side in (signature.inputs, signature.outputs)]
+        keys = keys_without_batch(SavedSignature(signature.name, *sides), seen.get(signature.name, ()))
+        notes += ["{}: {}".format(signature.name, without_batch_text(keys))] if keys else []
+    return notes
 
 
 def _saved_tensor(served: Served) -> SavedTensor:

@@ -164,7 +164,7 @@ class _Asking:
             if unsplit_outputs(request.inputs, answers):
                 self._choice.batches = False  # a server that batches could not have split this answer
             self._count += 1
-            if expected is not None:
+            if expected is not None and not manner.change:
                 self._asked.append(request)
                 self._wanted.append({key: _plain(value) for key, value in expected.items()})
                 self._found.append({key: _as_told(answers[key], value) for key, value in self._wanted[-1].items()})

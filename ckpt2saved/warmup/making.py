@@ -180,7 +180,9 @@ class WarmupMaker:
         """A request or more of each signature, in the form that its record says, or as a client would ask."""
         forms = {record.signature: record for record in records}
         usual = [s for s in signatures if s.name not in forms or forms[s.name].form != _COPY]
-        made = self._requests(usual) if usual else []
+        whole = [s for s in usual if s.name not in forms or forms[s.name].form == _WHOLE] or usual
+        made = self._requests(whole) if whole else []
+        made += [WarmupRequest(s.name, self._inputs(s.name)) for s in usual if s not in whole]
         requests = [_as_recorded(request, forms.get(request.signature)) for request in made]
         requests += [WarmupRequest(r.name, request_of_copy()) for r in records if r.form == _COPY]
         _check_count(len(requests))
@@ -231,8 +233,8 @@ _FORM_TEXTS = {
     _PART: "",
     _TOTAL: "the signature {name} is for warm-up requests alone: a line of it depends on all that {signature} answers, "
     "in a form that a server with --enable_batching can split",
-    _COPY: "the signature {name} is for warm-up requests alone: it computes once more all that {signature} answers, as "
-    "a server with --enable_batching takes no request for {signature} itself",
+    _COPY: "the signature {name} is for warm-up requests alone: it computes once more all that {signature} answers, "
+    "whose own inputs do not suit a request for every server",
 }
 
 

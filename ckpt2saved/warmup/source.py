@@ -21,7 +21,7 @@ class WarmupSource:
     count: int = 1
     arrays: Optional[Path] = None
     pictures: Tuple[Path, ...] = ()
-    signatures: Tuple[str, ...] = ()  # (): those that batching doesn't break
+    signatures: Tuple[str, ...] = ()  # as clients ask for them; (): such as every server answers
     asked: bool = False  # for these requests; if not, there are none where none can be made
 
 
