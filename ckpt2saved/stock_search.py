@@ -27,7 +27,7 @@ _CODE = "import sys; sys.path[:] = [{!r}] + [p for p in sys.path if p]; import {
 
 _STARTED_WITHIN = 300.0  # seconds, for TensorFlow to be imported
 _TRIAL = 1 / 20  # of the time: the first steps, which tell how fast this machine is
-_USABLE = 0.5  # of the time that is left: the first steps may have been quick by chance
+_ENOUGH = 0.5  # of the time that is left: the first steps may have been quick by chance
 _FASTEST = SECONDS_PER_CLASS / 10  # no machine gets further with a line
 _NARROW_SHARE = 0.5  # of the time: for lines with few of their classes
 _FEW = 20  # classes at least
@@ -153,12 +153,16 @@ def _job(
 
 
 def _labels(search: BeamSearch, logits: np.ndarray, lengths: np.ndarray, seconds: float) -> Optional[np.ndarray]:
-    """For each line the labels [few] that are likeliest at any of its steps, in order; None where all fit in."""
+    """For each line the labels [few] that are likeliest at any of its steps, in order; None where all surely fit.
+
+    As many as fill a beam: to read more lines tells more than to read them with more classes.
+    """
     classes = logits.shape[2]
-    if SECONDS_PER_CLASS * search.work(classes, lengths) <= seconds:
+    if SECONDS_PER_CLASS * search.work(classes, lengths) <= seconds / 10:
         return None
     per_class = SECONDS_PER_CLASS * search.work(1, lengths)
-    count = max(int(_NARROW_SHARE / 2 * seconds / max(per_class, 1e-9)), _FEW, search.top_paths)
+    affordable = int(_NARROW_SHARE / 2 * seconds / max(per_class, 1e-9))
+    count = max(min(affordable, search.beam_width), _FEW, search.top_paths)
     if count >= classes - 1:
         return None
     highest = np.stack([logits[: max(length, 1), line, :-1].max(axis=0) for line, length in enumerate(lengths)])
@@ -298,47 +302,44 @@ def _end_with_parent() -> None:
 
 def _results(job: _Job) -> Iterator[Tuple[int, int, _Read]]:
     """The kind of what was read, the line, and what came of it."""
-    decode = _decoder(job, job.first.shape[2])
+    search, classes = job.search, job.first.shape[2]
+    decode = _decoder(job, classes)
     yield _FIRST, 0, _first_steps(job, decode)
-    started = time.monotonic()
-    if job.narrow is not None:
+    if not job.order:
+        return
+    end = time.monotonic() + job.seconds
+    line, own = job.order[0], int(job.lengths[job.order[0]])
+    tried = min(own, max(2, int(job.seconds * _TRIAL / (SECONDS_PER_CLASS * search.beam_width * classes))))
+    rate, outputs = _timed(job, decode, 0, tried)
+    yield _ALL, line, (tried, outputs)
+    rate = max(rate, SECONDS_PER_CLASS / 2)
+    whole = rate * search.work(classes, job.lengths[list(job.order)])
+    if job.narrow is not None and whole > _ENOUGH * (end - time.monotonic()):
         few = _decoder(job, job.narrow.shape[2])
         for place, line in enumerate(job.order):
             steps = int(job.lengths[line])
             yield _NARROW, line, (steps, few(job.narrow[:steps, place : place + 1], [steps]))
-            if time.monotonic() - started > _NARROW_SHARE * job.seconds:
+            if end - time.monotonic() < (1 - _NARROW_SHARE) * job.seconds:
                 break
-    for line, read in _with_all_classes(job, decode, started + job.seconds):
-        yield _ALL, line, read
-
-
-def _with_all_classes(job: _Job, decode: _Decode, end: float) -> Iterator[Tuple[int, _Read]]:
-    search, classes = job.search, job.first.shape[2]
-    per_step = search.beam_width * classes
-    rate = None  # seconds for a class of a beam
     for place, line in enumerate(job.order[: job.logits.shape[1]]):
-        own, alone = int(job.lengths[line]), job.logits[:, place : place + 1]
-        shortest = own
-        if rate is None:
-            steps = min(own, max(2, int(job.seconds * _TRIAL / (SECONDS_PER_CLASS * per_step))))
-            before = time.monotonic()
-            yield line, (steps, decode(alone[:steps], [steps]))
-            rate = max(_rate(search, classes, steps, before), SECONDS_PER_CLASS / 2)
-            if steps == own:
-                continue
-            shortest = steps + 1
-        steps = min(own, int(_USABLE * (end - time.monotonic()) / (rate * per_step)))
-        if steps < shortest:
+        own = int(job.lengths[line])
+        if place == 0 and tried == own:
+            continue
+        possible = int(_ENOUGH * (end - time.monotonic()) / (rate * search.beam_width * classes))
+        steps = min(own, possible)
+        if steps <= tried if place == 0 else steps < own:
             return
-        before = time.monotonic()
-        yield line, (steps, decode(alone[:steps], [steps]))
+        rate, outputs = _timed(job, decode, place, steps)
+        yield _ALL, line, (steps, outputs)
         if steps < own:
             return
-        rate = _rate(search, classes, steps, before)
 
 
-def _rate(search: BeamSearch, classes: int, steps: int, before: float) -> float:
-    return (time.monotonic() - before) / search.work(classes, np.array([steps]))
+def _timed(job: _Job, decode: _Decode, place: int, steps: int) -> Tuple[float, Outputs]:
+    """Seconds for a class of a beam, and what the first steps of a line come to."""
+    before = time.monotonic()
+    outputs = decode(job.logits[:steps, place : place + 1], [steps])
+    return (time.monotonic() - before) / job.search.work(job.logits.shape[2], np.array([steps])), outputs
 
 
 def _decoder(job: _Job, classes: int) -> _Decode:

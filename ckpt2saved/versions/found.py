@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ckpt2saved.checkpoint_files import find_checkpoint
 from ckpt2saved.errors import CheckpointError, VersionError
-from ckpt2saved.file_kinds import kind_of
+from ckpt2saved.file_kinds import EMPTY, kind_of
 from ckpt2saved.versions.base import SAVED_MODEL_FILES, PathLike, numbered_children, parse_version
 
 
@@ -39,7 +39,7 @@ def find_version(path: PathLike) -> Path:
 def _refuse_others(path: Path, expected: str) -> None:
     """Say what is there instead of a version, where that can be told."""
     kind = kind_of(path)
-    if kind:
+    if kind and kind.what != EMPTY:
         raise VersionError("{}: {}".format(path, kind.instead_of(expected)))
     try:
         checkpoint = find_checkpoint(path)

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO, Iterator, List, Set, Tuple
 
-from ckpt2saved.file_kinds import kind_of
+from ckpt2saved.file_kinds import EMPTY, kind_of
 from ckpt2saved.versions.base import PathLike, may_access
 from ckpt2saved.wire import Malformed, fields
 
@@ -57,7 +57,7 @@ def _instead_of_directory(path: Path) -> str:
     if path.is_symlink():
         return "a symbolic link to {}, which is no directory".format(os.readlink(os.fspath(path)))
     kind = kind_of(path)
-    if kind:
+    if kind and kind.what != EMPTY:
         return kind.instead_of("a version's directory")
     return "not a directory" if os.path.lexists(os.fspath(path)) else "there is no such directory"
 
