@@ -6,7 +6,6 @@ import contextlib
 from pathlib import Path
 from typing import Iterator, Optional
 
-from ckpt2saved.disk import FULL, advice
 from ckpt2saved.errors import Ckpt2SavedError
 
 
@@ -47,8 +46,7 @@ def _append(path: Path, text: str) -> None:
         with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
     except OSError as error:
-        todo = advice(error) if error.errno in FULL else "expected a file that can be written"
-        text = "--report {}: {}; {}".format(path, error.strerror, todo)
+        text = "--report {}: {}; expected a file that can be written".format(path, error.strerror)
         raise Ckpt2SavedError(text) from error
 
 
