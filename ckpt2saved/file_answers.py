@@ -43,11 +43,15 @@ class FileAnswers:
     telling: Mapping[int, Tuple[Request, Answers]] = field(default_factory=dict)
 
 
-def ask_files(directory: Path, requests: Sequence[Request]) -> FileAnswers:
-    """Load the SavedModel afresh and put every request to it twice; raises NotServable where it can't be loaded."""
+def ask_files(directory: Path, requests: Sequence[Request], *, vary: bool = True) -> FileAnswers:
+    """Load the SavedModel afresh and put every request to it twice; raises NotServable where it can't be loaded.
+
+    With `vary` a request may be asked once more with another batch, and be replaced by that one in what is returned,
+    where only so it shows which outputs batching can't split.
+    """
     signature_defs = read_signature_defs(directory)
     with _loaded(directory, signature_defs) as (ask, loader):
-        asking = _Asking(ask, directory, set(cc_loader.has_strings(signature_defs)))
+        asking = _Asking(ask, directory, set(cc_loader.has_strings(signature_defs)), vary)
         for request in requests:
             asking.put(request)
     return asking.found(loader)
@@ -56,8 +60,9 @@ def ask_files(directory: Path, requests: Sequence[Request]) -> FileAnswers:
 class _Asking:
     """Requests to the files, and what came of them so far."""
 
-    def __init__(self, ask: Ask, directory: Path, slow: Set[str]) -> None:
+    def __init__(self, ask: Ask, directory: Path, slow: Set[str], vary: bool) -> None:
         self._ask = ask
+        self._vary = vary
         self._signatures = served_signatures(directory)
         self._changes = _changes(directory)
         self._slow = slow  # signatures that are asked in a new process each time
@@ -105,7 +110,7 @@ class _Asking:
 
     def _is_to_vary(self, request: Request, answers: Answers) -> bool:
         """Whether another batch tells more: of what was made up, or where all is as long as the batch by chance."""
-        if not self._has_open_batch(request):
+        if not self._vary or not self._has_open_batch(request):
             return False
         broken = keys_without_batch(self._signatures[request.signature])
         return request.is_made_up or bool(broken and not unsplit_outputs(request.inputs, answers))

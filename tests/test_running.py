@@ -18,7 +18,7 @@ from test_cli import python, version_of
 from ckpt2saved.errors import NotLive, ServerError
 from ckpt2saved.running.address import parse_address
 from ckpt2saved.running.connection import connect
-from ckpt2saved.running.explanations import explained
+from ckpt2saved.running.explanations import PUBLISH_HIGHER, explained
 from ckpt2saved.running.json_values import from_json, to_json
 from ckpt2saved.running.server import NoServing, Unreachable
 from ckpt2saved.running.spared import spared_versions
@@ -141,23 +141,19 @@ def test_a_failed_load_is_final_in_the_servers_own_words(rest):
     rest.script[2] = ["LOADING", ("END", "NOT_FOUND", message)]
     arrival, said = waited(rest)
     assert arrival.outcome == "failed"
-    assert (
-        arrival.problem
-        == said[-1]
-        == (
-            "m 2 failed to load, for good: NOT_FOUND: Could not find meta graph def matching supplied tags: { serve } (the "
-            "SavedModel has no meta graph whose only tag is serve, or its saved_model.pb is empty); publish a higher number (ckpt2saved export, or "
-            "bump-version to roll back), as a server that has an older version loaded does not try this one again"
-        )
+    assert said[-1] == (
+        "m 2 failed to load, for good: NOT_FOUND: Could not find meta graph def matching supplied tags: { serve } (the "
+        "SavedModel has no meta graph whose only tag is serve)"
     )
+    assert arrival.problem == said[-1] + "; " + PUBLISH_HIGHER  # which is said once
 
 
-def test_what_to_do_about_a_cut_short_copy_is_said_once(rest):
-    """It is part of what the server's message means."""
-    rest.script[2] = ["LOADING", ("END", "OUT_OF_RANGE", "Read less bytes than requested")]
-    problem = waited(rest)[0].problem
-    assert "a file of the version is missing, cut short or damaged" in problem
-    assert problem.count("publish a higher number") == 1
+def test_what_to_do_about_a_failed_load_is_said_once(rest):
+    """Also where the server's message is explained by it."""
+    rest.script[2] = ["LOADING", ("END", "FAILED_PRECONDITION", "Attempting to use uninitialized value w")]
+    arrival, said = waited(rest)
+    assert (arrival.problem + " ".join(said)).count("publish a higher number") == 1
+    assert "it was copied into place, not renamed" in arrival.problem
 
 
 @pytest.mark.parametrize("state", ["END", "UNLOADING"])
@@ -509,7 +505,6 @@ def test_grpc_without_a_server_is_waited_for(tmp_path):
         ("Checksum does not match: stored 1 vs. calculated on the restored bytes 2", "cut short or damaged"),
         ("/models/m/2/variables/variables.data-00000-of-00001; No such file or directory", "missing, cut short"),
         ("Can't parse /models/m/2/saved_model.pb as binary proto", "cut short"),
-        ("Could not find meta graph def matching supplied tags: { serve }", "saved_model.pb is empty"),
         ('Serving signature name: "x" not found in signature def', "other files under this number"),
         ('Serving signature key "x" not found.', "other files under this number"),
         ("input size does not match signature: 1!=2 len({a})", "other files under this number"),
@@ -526,6 +521,15 @@ def test_what_servers_say_is_explained(message, meaning):
     """The server's own words, then what they mean."""
     assert explained(message).startswith(message.rstrip(".") + " (") and meaning in explained(message)
     assert explained("something else.") == "something else"
+
+
+def test_a_copy_that_broke_off(rest):
+    """What it means and what to do, the latter once; a number is tried again where no older version is loaded."""
+    rest.script[2] = ["LOADING", ("END", "OUT_OF_RANGE", "Read less bytes than requested")]
+    problem = waited(rest)[0].problem
+    assert "a file of the version is missing, cut short or damaged" in problem
+    assert problem.count("publish a higher number") == 1
+    assert "a server that has an older version loaded does not try this one again" in problem
 
 
 def test_what_a_server_still_has_is_spared(rest):

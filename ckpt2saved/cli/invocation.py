@@ -10,7 +10,6 @@ from typing import Any, Callable, Dict, Iterator, Optional
 
 import click
 
-from ckpt2saved.disk import not_written
 from ckpt2saved.errors import Ckpt2SavedError, OutputError
 from ckpt2saved.foreign_text import harmless
 
@@ -22,25 +21,31 @@ SETTINGS = {
 }
 
 
-class Command(click.Command):
+class _Writing(click.Command):
+    """Raises a file that the disk does not take as a WriteError, whoever wrote it and wherever."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except OSError as error:
+            from ckpt2saved.disk import not_written
+
+            failure = not_written(error)
+            if failure is None:
+                raise
+            raise failure from error
+
+
+class Command(_Writing):
     """Shows a Ckpt2SavedError as its message with its exit code, never as a traceback; bugs keep theirs."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
         except Ckpt2SavedError as error:
-            raise _shown(error) from error
-        except OSError as error:
-            failure = not_written(error)
-            if failure is None:
-                raise
-            raise _shown(failure) from error
-
-
-def _shown(error: Ckpt2SavedError) -> click.ClickException:
-    failure = click.ClickException(harmless(str(error)))
-    failure.exit_code = error.exit_code
-    return failure
+            failure = click.ClickException(harmless(str(error)))
+            failure.exit_code = error.exit_code
+            raise failure from error
 
 
 def command(name: str) -> Any:

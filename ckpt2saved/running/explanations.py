@@ -42,7 +42,7 @@ _EXPLANATIONS = (
         r"variables\.(index|data)[^ ;]*; No such file or directory|Failed to find any matching files for .*variables|"
         r"[Cc]an't parse .*saved_model\.pb|Failed to parse .*saved_model\.pb|truncated (record|block)",
         "a file of the version is missing, cut short or damaged where the server reads it: it was copied into place, "
-        "and the copy was still going on, or broke off; copy under a name that is no number, rename it at the end, and "
+        "and the copy was still going on, or broke off; copy under a name that is no number, rename it at the end; "
         + PUBLISH_HIGHER,
     ),
     (
@@ -66,7 +66,7 @@ _EXPLANATIONS = (
     ),
     (
         r"meta graph def matching supplied tags",
-        "the SavedModel has no meta graph whose only tag is serve, or its saved_model.pb is empty",
+        "the SavedModel has no meta graph whose only tag is serve",
     ),
     (
         r"Cannot assign a device",
