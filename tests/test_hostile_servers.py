@@ -97,7 +97,11 @@ ENDLESS = {
         b"100000\r\n" + b" " * (1 << 20) + b"\r\n",
         "the answer is larger than the 65536 KB",
     ),
-    "trailers": (OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n" * 9999, "the answer is larger than"),
+    "trailers": (
+        OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n",
+        b"X: " + b"y" * 60000 + b"\r\n",
+        "the answer is larger than",
+    ),
     "length": (OK + b"Content-Length: 99999999999999\r\n\r\n", b"", "the answer is larger than the 65536 KB"),
     "line": (b"", b"x" * 9999, "what answers there does not speak HTTP"),
 }
