@@ -107,7 +107,9 @@ def _array(packed: Any, size: int, name: str) -> np.ndarray:
         raise ValueError("{}: an array with fields; expected numbers or strings".format(name))
     shape, in_columns, dtype = read(stream)
     if dtype.hasobject:
-        raise ValueError("{}: objects, which are not unpickled; strings are arrays of dtype S".format(name))
+        raise ValueError(
+            "{}: objects, which are not unpickled; strings are arrays of dtype S, not objects".format(name)
+        )
     count = 1
     for length in shape:
         count *= length
