@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -26,6 +26,7 @@ _ROOT = str(Path(__file__).resolve().parent.parent)
 _CODE = "import sys; sys.path[:] = [{!r}] + [p for p in sys.path if p]; import {} as m; m.main(sys.argv[1])"
 
 _STARTED_WITHIN = 300.0  # seconds, for TensorFlow to be imported
+_LATEST = 60.0  # seconds more than one and a half times those given, for a first line to be read
 _TRIAL = 1 / 20  # of the time: the first steps, which tell how fast this machine is
 _ENOUGH = 0.5  # of the time that is left: the first steps may have been quick by chance
 _FASTEST = SECONDS_PER_CLASS / 10  # no machine gets further with a line
@@ -83,6 +84,7 @@ class _Job:
     order: Tuple[int, ...]  # lines of the batch, the most worthwhile first
     narrow: Optional[np.ndarray]  # [time, len(order), few classes]
     logits: np.ndarray  # [time, as many of them as could fit, classes]
+    needs_line: bool  # whether a whole line must be read, however long that takes
 
 
 def decode_in_time(
@@ -100,18 +102,19 @@ def decode_in_time(
     Otherwise it is decoded in two ways: as many whole lines as fit with the likeliest of their classes (if `narrow`),
     and as many lines as fit with all classes, the last of which may be cut short. `logits` are [time, batch, classes],
     `lengths` [batch], none above time; at most `lines` lines are taken. `tell` is called every second with the lines
-    that are done. The process is ended with whatever ends this function, and after one and a half times `seconds`.
-    Raises SignatureError where the op refuses the logits, TensorFlowError where its process dies, as for lack of
-    memory.
+    that are done. The process is ended with whatever ends this function, and after one and a half times `seconds`, or a
+    minute later where no line was read until then. Raises SignatureError where the op refuses the logits,
+    TensorFlowError where it reads nothing, or its process dies, as for lack of memory.
     """
     labels = _labels(search, logits, lengths, seconds) if narrow else None
-    job = _job(search, logits, lengths, seconds, lines, labels)
+    job = replace(_job(search, logits, lengths, seconds, lines, labels), needs_line=narrow)
     base, done = None, ({}, {})  # type: Optional[_Read], Tuple[Dict[int, _Read], Dict[int, _Read]]
     started, told = time.monotonic(), 0.0
     with _process(job) as messages:
         for message in messages:
             now = time.monotonic()
-            if base is not None and now - started > 1.5 * seconds:
+            late = now - started - 1.5 * seconds
+            if base is not None and (late > _LATEST or (late > 0 and _tells(job, done))):
                 break  # the op is slower than its first steps were
             if message is not None:
                 kind, line, read = message
@@ -124,10 +127,23 @@ def decode_in_time(
                 tell(max(map(len, done)), now - started)
     if base is None:
         raise TensorFlowError("{}: TensorFlow's beam search did not start within 300 s".format(search.name))
+    if not _tells(job, done):
+        raise TensorFlowError(
+            "{}: TensorFlow's beam search did not read a single line in {:.0f} s, and what it reads is what the files "
+            "are compared with: --parity-seconds gives it more time, --no-parity does without".format(
+                search.name, time.monotonic() - started
+            )
+        )
     whole = _merged(search, lengths, base, done[_ALL])
     if job.narrow is None or not done[_NARROW]:
         return (whole,)
     return _merged(search, lengths, base, done[_NARROW], labels), whole
+
+
+def _tells(job: _Job, done: Tuple[Dict[int, _Read], Dict[int, _Read]]) -> bool:
+    """Whether enough was read to compare with: a whole line, or where none is needed a part of one."""
+    whole = any(steps == job.lengths[line] for line, (steps, _) in done[_ALL].items())
+    return not job.order or whole or bool(done[_NARROW] if job.needs_line else done[_ALL])
 
 
 def _job(
@@ -149,7 +165,7 @@ def _job(
         narrow = np.stack([logits[:, line, few] for line, few in zip(order, kept)], axis=1)
     # After one step there are as many prefixes as classes.
     first = logits[: 1 if search.top_paths <= classes else search.top_paths + 1]
-    return _Job(search, seconds, lengths, first, tuple(order), narrow, logits[:, possible])
+    return _Job(search, seconds, lengths, first, tuple(order), narrow, logits[:, possible], needs_line=True)
 
 
 def _labels(search: BeamSearch, logits: np.ndarray, lengths: np.ndarray, seconds: float) -> Optional[np.ndarray]:
@@ -326,7 +342,8 @@ def _results(job: _Job) -> Iterator[Tuple[int, int, _Read]]:
         if place == 0 and tried == own:
             continue
         possible = int(_ENOUGH * (end - time.monotonic()) / (rate * search.beam_width * classes))
-        steps = min(own, possible)
+        must = job.needs_line and job.narrow is None and place == 0
+        steps = own if must else min(own, possible)
         if steps <= tried if place == 0 else steps < own:
             return
         rate, outputs = _timed(job, decode, place, steps)

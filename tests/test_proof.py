@@ -287,6 +287,15 @@ def test_few_classes_are_read_as_if_the_others_could_not_be():
             np.testing.assert_allclose(wanted, found, rtol=1e-4)
 
 
+def test_a_search_that_reads_nothing_is_no_proof(monkeypatch):
+    """Nothing is green because there was no time to look."""
+    monkeypatch.setattr(stock_search, "_LATEST", 0.0)
+    search = BeamSearch("decoder", 400, 1, False, "logits:0", "lengths:0", ())
+    logits = np.random.RandomState(5).randn(3, 1, 60000).astype("float32")
+    with pytest.raises(stock_search.TensorFlowError, match="did not read a single line .*--parity-seconds"):
+        decode_in_time(search, logits, np.array([3], np.int32), seconds=0.01)
+
+
 def test_a_process_that_dies_is_said(monkeypatch):
     """As for lack of memory."""
     monkeypatch.setattr(stock_search, "_CODE", "import os; {!r}, {!r}; os.kill(os.getpid(), 9)")
