@@ -19,6 +19,7 @@ _OBJECTS = (tf.variant, tf.resource)
 # A wrong checksum or size; a data file that ends too early; a data file, or in a V1 checkpoint a tensor, that is gone.
 _DAMAGE = (tf.errors.DataLossError, tf.errors.OutOfRangeError, tf.errors.NotFoundError)
 _MOST = 3
+_SMALL = 1 << 16  # values
 
 Part = Tuple[str, str]  # a tensor's name in the checkpoint, and the slice of it, "" for all
 
@@ -122,12 +123,11 @@ def _read(checkpoint: Checkpoint, parts: Sequence[Part]) -> Unread:
         for key in list(checkpoint.unknown_dtypes) + [k for k, d in checkpoint.dtypes.items() if d in _OBJECTS]
         if key in index and is_cut_off(checkpoint.files, index[key])
     ]
-    others = []
+    others, parts = [], [one for one in parts if checkpoint.dtypes[one[0]] not in _OBJECTS]
+    small = _readable(checkpoint, [key for key, part in parts if not part])
     with _reading(checkpoint) as read:
         for key, part in parts:
-            if checkpoint.dtypes[key] in _OBJECTS:
-                continue
-            error = read(key, part)
+            error = None if key in small else read(key, part)
             if error is None:
                 continue
             if not isinstance(error, _DAMAGE) and key in index:
@@ -137,6 +137,22 @@ def _read(checkpoint: Checkpoint, parts: Sequence[Part]) -> Unread:
             line = "{}: {}".format(key, _reason(error))
             (damaged if isinstance(error, _DAMAGE) else others).append(line)
     return Unread(tuple(damaged), tuple(others))
+
+
+def _readable(checkpoint: Checkpoint, keys: Sequence[str]) -> Collection[str]:
+    """Those small tensors that TensorFlow's reader can read; of many that is faster than an operation for each."""
+    found = set()
+    reader = None
+    for key in keys:
+        if np.prod(checkpoint.shapes[key], dtype=float) > _SMALL:
+            continue
+        try:
+            reader = reader or tf.train.NewCheckpointReader(str(checkpoint.files.prefix))
+            reader.get_tensor(key)
+            found.add(key)
+        except UNREADABLE:
+            reader = None  # one that has failed may end the process when it is asked again
+    return found
 
 
 @contextlib.contextmanager

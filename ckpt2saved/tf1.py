@@ -129,7 +129,10 @@ def inlined(concrete: Any) -> Any:
 
     graph_def = concrete.graph.as_graph_def()
     for function in graph_def.library.function:
-        function.attr.pop("api_implements", None)  # a second one for GPUs, as Keras has of its LSTM, is not inlined
+        for one in [function] + list(function.node_def):
+            _let_inline(one.attr)
+    for node in graph_def.node:
+        _let_inline(node.attr)
     meta_graph = tf.train.export_meta_graph(graph_def=graph_def, graph=concrete.graph)
     for name in ("variables", "model_variables", "trainable_variables", "local_variables"):
         meta_graph.collection_def.pop(name, None)
@@ -139,6 +142,12 @@ def inlined(concrete: Any) -> Any:
     config.graph_options.rewrite_options.min_graph_nodes = -1
     config.graph_options.rewrite_options.optimizers.append("function")
     return tf_optimizer.OptimizeGraph(config, meta_graph)
+
+
+def _let_inline(attributes: Any) -> None:
+    """Take away what keeps a function from being inlined: a second one for GPUs, as Keras has of its LSTM; XLA."""
+    for name in ("api_implements", "_XlaMustCompile", "_noinline"):
+        attributes.pop(name, None)
 
 
 def children_of(trackable: Any) -> Dict[str, Any]:

@@ -64,6 +64,20 @@ class Reading(tf.Module):
             rows = rows - self.step * 2.0 + tf.cast(tf.shape(self.table)[0], tf.float32)
         return rows
 
+class Called(Dense):
+    "Behind functions: compiled by XLA, mapped over rows, one of several branches."
+    @tf.function(jit_compile=True)
+    def compiled(self, x):
+        return super().__call__(x)
+
+    @tf.function
+    def of_row(self, row):
+        return tf.linalg.matvec(self.kernel, row, transpose_a=True)
+
+    def __call__(self, x):
+        branches = [lambda: tf.matmul(x, self.kernel), lambda: self.compiled(x) * self.bias]
+        return self.compiled(x) + tf.map_fn(self.of_row, x) + tf.switch_case(tf.shape(x)[0] % 2 + 1, branches * 2)
+
 class Subclassed(tf.keras.Model):
     def __init__(self):
         super().__init__()
@@ -159,7 +173,19 @@ class Two(Dense):
         super().__init__()
         self.more = Dense()
 """
-for name in ("Dense", "Parts", "Reading", "Subclassed", "Outside", "Counting", "Looking", "Untied", "Two", "Listed"):
+for name in (
+    "Dense",
+    "Parts",
+    "Reading",
+    "Called",
+    "Subclassed",
+    "Outside",
+    "Counting",
+    "Looking",
+    "Untied",
+    "Two",
+    "Listed",
+):
     CODE += "\ndef make_{0}(variables, options):\n    return {0}()\n".format(name)
 for name in ("functional", "sequential", "compiled"):
     CODE += "\ndef make_{0}(variables, options):\n    return {0}()\n".format(name)
@@ -218,6 +244,7 @@ def with_optimizer(model):
         ("Parts", "root"),
         ("Parts", "net"),
         ("Reading", "root"),
+        ("Called", "net"),
         ("Subclassed", "root"),
         ("Subclassed", "net"),
         ("functional", "root"),
@@ -235,7 +262,8 @@ def test_a_model_is_found_whatever_it_was_saved_in(export, tmp_path, code, name,
     else:
         saved = whole(model) if around == "root" else with_optimizer(model)
     prefix = saved.write(str(tmp_path / "weights.03")) if around == "root" else saved.save(str(tmp_path / "ckpt"))
-    result = export(prefix, "make_" + name)
+    old_server = [] if name == "Called" else ["--for-serving", "1.14"]  # of several branches TensorFlow 2 makes new ops
+    result = export(prefix, "make_" + name, *old_server)
     assert result.exit_code == 0, result.output
     wanted = np.asarray(model(tf.constant(X), training=False) if hasattr(model, "layers") else model(tf.constant(X)))
     np.testing.assert_allclose(asked(tmp_path / "base" / "1", x=X)["y"], wanted, rtol=2e-5, atol=1e-5)

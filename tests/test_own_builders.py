@@ -487,7 +487,7 @@ def test_statistics_of_the_batch_in_a_model_object_are_refused(run, tmp_path, ob
     [
         (
             "my_models:wider",
-            "does not hold every variable of the model that the function returned; under its root are",
+            "does not hold every variable of the model that the function returned; the nearest is model; under its",
         ),
         (
             "my_models:tensors",

@@ -9,7 +9,7 @@ from ckpt2saved.errors import NotServable
 from ckpt2saved.tf1 import tf
 
 # What hands a variable on, unread, as loops and conditions do.
-_HANDING_ON = ("Identity", "Enter", "RefEnter", "Exit", "Switch", "Merge", "NextIteration")
+_HANDING_ON = ("Identity", "Enter", "Exit", "Switch", "_SwitchN", "Merge", "NextIteration")
 _MARKS = ("DisableCopyOnRead",)  # say something of a resource variable, and compute nothing
 
 
@@ -46,9 +46,8 @@ def with_references(graph_def: Any, references: Mapping[str, Reference]) -> Any:
                     gone.add(node.name)
                 elif node.op in _HANDING_ON:
                     node.attr["T"].type = reference.dtype.as_datatype_enum
-                    outputs = [
-                        "{}:{}".format(node.name, output) for output in (0, 1)[: 2 if node.op == "Switch" else 1]
-                    ]
+                    count = node.attr["num_outs"].i if node.op == "_SwitchN" else 2 if node.op == "Switch" else 1
+                    outputs = ["{}:{}".format(node.name, output) for output in range(count)]
                     ahead += [output for output in outputs if output not in seen]
                     seen.update(outputs)
                 elif number > 0 or not _read(result, node, reference):
