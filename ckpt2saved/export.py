@@ -73,7 +73,7 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
     rewritten = with_decoder(kind, network.serving)
     say("decoder", _decoder_text(kind, rewritten))
     network, warmup = _with_requests(plan, checkpoint, network)
-    with _stage(plan) as stage:
+    with _stage(plan, say) as stage:
         try:
             report, asked = _write(stage.path, plan, checkpoint, network, rewritten, warmup, say)
         except ParityError as error:
@@ -219,9 +219,9 @@ class _Rehearsal:
 
 
 @contextlib.contextmanager
-def _stage(plan: Plan) -> Iterator[Union[Stage, _Rehearsal]]:
+def _stage(plan: Plan, say: Say) -> Iterator[Union[Stage, _Rehearsal]]:
     if not plan.dry_run:
-        with staged(plan.base, plan.requested) as stage:
+        with staged(plan.base, plan.requested, say) as stage:
             yield stage
         return
     with tempfile.TemporaryDirectory(prefix="ckpt2saved-") as folder:

@@ -18,10 +18,10 @@ from test_cli import python, version_of
 from ckpt2saved.errors import NotLive, ServerError
 from ckpt2saved.running.address import parse_address
 from ckpt2saved.running.connection import connect
-from ckpt2saved.running.explanations import explained
+from ckpt2saved.running.explanations import PUBLISH_HIGHER, explained
 from ckpt2saved.running.json_values import from_json, to_json
 from ckpt2saved.running.server import NoServing, Unreachable
-from ckpt2saved.running.spared import spared_versions
+from ckpt2saved.running.spared import held_versions
 from ckpt2saved.running.waiting import Clock, wait_until_live
 from ckpt2saved.tensor_proto import decode_tensor, encode_tensor
 
@@ -141,15 +141,19 @@ def test_a_failed_load_is_final_in_the_servers_own_words(rest):
     rest.script[2] = ["LOADING", ("END", "NOT_FOUND", message)]
     arrival, said = waited(rest)
     assert arrival.outcome == "failed"
-    assert (
-        arrival.problem
-        == said[-1]
-        == (
-            "m 2 failed to load, for good: NOT_FOUND: Could not find meta graph def matching supplied tags: { serve } (the "
-            "SavedModel has no meta graph whose only tag is serve); publish a higher number (ckpt2saved export, or "
-            "bump-version to roll back), as a server never tries one again"
-        )
+    assert said[-1] == (
+        "m 2 failed to load, for good: NOT_FOUND: Could not find meta graph def matching supplied tags: { serve } (the "
+        "SavedModel has no meta graph whose only tag is serve)"
     )
+    assert arrival.problem == said[-1] + "; " + PUBLISH_HIGHER  # which is said once
+
+
+def test_what_to_do_about_a_failed_load_is_said_once(rest):
+    """Also where the server's message is explained by it."""
+    rest.script[2] = ["LOADING", ("END", "FAILED_PRECONDITION", "Attempting to use uninitialized value w")]
+    arrival, said = waited(rest)
+    assert (arrival.problem + " ".join(said)).count("publish a higher number") == 1
+    assert "it was copied into place, not renamed" in arrival.problem
 
 
 @pytest.mark.parametrize("state", ["END", "UNLOADING"])
@@ -517,16 +521,16 @@ def test_what_a_server_still_has_is_spared(rest):
     """Loaded, loading and unloading; and nothing goes while the newest is not there."""
     server = connect(parse_address(rest.url))
     rest.lists = [(5, "AVAILABLE"), (4, "UNLOADING"), (3, "END"), (2, "LOADING")]
-    assert spared_versions(server, "m", 5) == {5, 4, 2}
+    assert held_versions(server, "m", 5) == {5: "AVAILABLE", 4: "UNLOADING", 2: "LOADING"}
     for newest, state in ((6, "unknown"), (2, "LOADING")):
         with pytest.raises(NotLive) as caught:
-            spared_versions(server, "m", newest)
+            held_versions(server, "m", newest)
         assert str(caught.value) == (
             "{}: m {}, the newest version, is {} there, not AVAILABLE, so that the server may still need an older one; "
             "nothing is deleted".format(rest.url, newest, state)
         )
     with pytest.raises(NotLive, match="it knows no model other, so that nothing is deleted"):
-        spared_versions(server, "other", 5)
+        held_versions(server, "other", 5)
     server.address = parse_address("http://no-such-host.invalid")
     with pytest.raises(ServerError, match="it does not say what it serves: there is no host"):
-        spared_versions(server, "m", 5)
+        held_versions(server, "m", 5)

@@ -103,7 +103,9 @@ class _Wait:
                 self.seen.append(Sighting(state, round(self.elapsed(), 1), text))
                 self.say("server", text)
             if outcome:
-                return self.arrival(outcome, "" if outcome == LIVE else text)
+                # What to do is said once, where the wait ends.
+                advice = "; " + PUBLISH_HIGHER if outcome == FAILED else ""
+                return self.arrival(outcome, "" if outcome == LIVE else text + advice)
             progress("{}, {:.0f} s of {:g}".format(text.partition(";")[0], self.elapsed(), self.timeout))
             if state == NOT_SEEN:
                 self.explain_absence()
@@ -143,12 +145,9 @@ class _Wait:
             )
             return status.state, text.format(name, status.state), ""
         if status.has_failed:
-            text = "{} failed to load, for good: {}: {}; {}"
-            return (
-                END,
-                text.format(name, status.error_code, explained(status.error_message), PUBLISH_HIGHER),
-                FAILED,
-            )
+            text = "{} failed to load, for good: {}: {}"
+            meaning = explained(status.error_message).replace("; " + PUBLISH_HIGHER, "")
+            return END, text.format(name, status.error_code, meaning), FAILED
         if status.state in (UNLOADING, END):
             newer = [other for other in self.others() if other.version > self.version]
             by = "version {}, which is {}".format(newer[0].version, newer[0].state) if newer else "no newer version"

@@ -10,6 +10,7 @@ from typing import BinaryIO, Dict, Iterable, List, Mapping, Optional
 import numpy as np
 
 from ckpt2saved.errors import ServingError
+from ckpt2saved.saved_model.files import open_file, size_of
 from ckpt2saved.tensor_proto import decode_tensor, encode_tensor
 from ckpt2saved.wire import Malformed, Span, content, each, fields, text, written
 
@@ -51,8 +52,8 @@ def read_warmup_requests(version_dir: Path) -> List[WarmupRequest]:
     """
     path = Path(version_dir) / WARMUP_FILE
     try:
-        with path.open("rb") as file:
-            return [_request(file, span) for span in _records(file, path.stat().st_size)]
+        with open_file(path) as file:
+            return [_request(file, span) for span in _records(file, size_of(file))]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
