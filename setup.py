@@ -57,6 +57,7 @@ setup(
         "ckpt2saved.inference",
         "ckpt2saved.inspection",
         "ckpt2saved.running",
+        "ckpt2saved.saved_model",
         "ckpt2saved.serving",
         "ckpt2saved.versions",
         "ckpt2saved.warmup",

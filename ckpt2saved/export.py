@@ -86,7 +86,7 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
     rewritten = with_decoder(kind, network.serving)
     say("decoder", _decoder_text(kind, rewritten))
     network, maker, warmup = _with_requests(plan, checkpoint, network)
-    with _stage(plan) as stage:
+    with _stage(plan, say) as stage:
         writer = _Writer(plan, checkpoint, network, maker, warmup, say)
         try:
             written = writer.write(stage.path, rewritten)
@@ -305,9 +305,9 @@ class _Rehearsal:
 
 
 @contextlib.contextmanager
-def _stage(plan: Plan) -> Iterator[Union[Stage, _Rehearsal]]:
+def _stage(plan: Plan, say: Say) -> Iterator[Union[Stage, _Rehearsal]]:
     if not plan.dry_run:
-        with staged(plan.base, plan.requested) as stage:
+        with staged(plan.base, plan.requested, say) as stage:
             yield stage
         return
     with tempfile.TemporaryDirectory(prefix="ckpt2saved-") as folder:

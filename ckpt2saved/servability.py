@@ -11,7 +11,7 @@ from typing import Any, Collection, Dict, Iterator, List, Mapping, Sequence, Tup
 from ckpt2saved.compatibility.fit import origin_text
 from ckpt2saved.compatibility.op_table import shipped_table
 from ckpt2saved.contrib import register_ops
-from ckpt2saved.errors import ServingError
+from ckpt2saved.errors import CheckpointError, ServingError
 from ckpt2saved.inspection.saved import parse_saved_model, read_saved_model
 from ckpt2saved.serving.batching import DEFAULT_SIGNATURE, keys_without_batch, without_batch_text
 from ckpt2saved.serving.saved_signatures import read_signatures
@@ -37,11 +37,14 @@ def check_version(directory: Path) -> Findings:
     """Everything about a version: its name, its files, and what is in them."""
     name = check_name(directory)
     broken = content_problems(directory)
-    if broken:
-        return Findings(name.problems + broken, name.notes)
-    content = check_content(directory)
-    notes = name.notes + access_problems(directory) + content.notes
-    return Findings(name.problems + content.problems, notes)
+    try:
+        content = check_content(directory)
+    except CheckpointError:
+        if not broken:
+            raise
+        content = Findings((), ())  # there is no more to be said of what can't be parsed
+    problems = tuple(dict.fromkeys(name.problems + broken + content.problems))
+    return Findings(problems, name.notes + access_problems(directory) + content.notes)
 
 
 def check_name(directory: Path) -> Findings:
@@ -73,16 +76,12 @@ def check_name(directory: Path) -> Findings:
 def check_content(directory: Path) -> Findings:
     """What is in a SavedModel's files, which are all there; raises CheckpointError for one that can't be parsed."""
     problems, notes = [], []  # type: List[str], List[str]
-    if (directory / "export.meta").exists():
-        problems.append(
-            "export.meta: with a file of this name TF Serving takes the directory for a session bundle, and refuses "
-            "it; remove it"
-        )
-    _check_warmup(directory, problems, notes)
     report = read_saved_model(directory)
     problems += report.problems
+    if not any(problem.startswith(str(WARMUP_FILE)) for problem in problems):
+        _check_warmup(directory, problems, notes)
     served = [m for m in parse_saved_model(directory).meta_graphs if _tags(m) == [tf.saved_model.SERVING]]
-    if not served and "serve" in report.tags:
+    if not served and "serve" in report.tags and not report.problems:
         text = "the tags are {}: TF Serving takes a meta graph with the tag serve and no other"
         problems.append(text.format(", ".join(report.tags)))
     for meta_graph in served:

@@ -11,22 +11,47 @@ from rich.table import Table
 from rich.text import Text
 
 from ckpt2saved.foreign_text import harmless
+from ckpt2saved.saved_model.files import printable
 from ckpt2saved.versions import Version
 
+_RIGHT = ("version", "size")  # columns of numbers
+_MOST_FOLDED = 200  # versions in a table that fits the terminal's width
 _WIDTH_WITHOUT_TERMINAL = 120  # rich would take 80, and fold the paths in a CI log
 
 
 def print_versions(versions: Iterable[Version]) -> None:
     """A line for each version: number, where it comes from, size, age, and what is wrong with it."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("version", "from", "size", "published (UTC)", "health"):
-        table.add_column(heading, justify="right" if heading in ("version", "size") else "left")
+    headings = ("version", "from", "size", "published (UTC)", "health")
+    rows, styles = [], []
     for version in versions:
-        cells = [version.name, _origin(version), "{:.1f} MB".format(version.size / 1e6)]
-        cells += [version.modified.strftime("%Y-%m-%d %H:%M"), "\n".join(_health(version)) or "whole"]
-        style = "red" if version.problems else "yellow" if version.duplicate_of else ""
+        cells = [printable(version.name), _origin(version), "{:.1f} MB".format(version.size / 1e6)]
+        rows.append([*cells, version.modified.strftime("%Y-%m-%d %H:%M"), "\n".join(_health(version)) or "whole"])
+        styles.append("red" if version.problems else "yellow" if version.duplicate_of else "")
+    if len(rows) > _MOST_FOLDED:
+        _print_lines([headings, *rows], ["bold", *styles])
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in _RIGHT else "left")
+    for cells, style in zip(rows, styles):
         table.add_row(*[Text(harmless(cell), style=style) for cell in cells])
     _print(table)
+
+
+def _print_lines(rows: Sequence[Sequence[str]], styles: Sequence[str]) -> None:
+    """Thousands of rows, each on a line of its own however long: folding them would take longer than finding them."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows)]
+    is_right = [heading in _RIGHT for heading in rows[0]]
+    text = Text()
+    for cells, style in zip(rows, styles):
+        cells = [cell.replace("\n", "; ") for cell in cells]
+        aligned = [cell.rjust(n) if right else cell.ljust(n) for cell, n, right in zip(cells, widths, is_right)]
+        text.append(harmless("   ".join(aligned)).rstrip() + "\n", style=style)
+    console = stdout()
+    if console.is_terminal:
+        console.print(text, end="", soft_wrap=True)
+    else:
+        console.file.write(text.plain)
 
 
 def print_timings(timings: Sequence[Any], machine: Mapping[str, str]) -> None:

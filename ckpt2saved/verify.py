@@ -73,7 +73,7 @@ def verify_version(
     """
     found = Verification(directory, check_version(directory), None)
     _say_findings(say, found.findings)
-    if content_problems(directory):
+    if content_problems(directory, warmup=False):
         return found  # nothing can be loaded
     reference = ask_checkpoint(plan, directory, say) if plan else None
     try:

@@ -14,6 +14,7 @@ from test_cli import python
 from test_verify import changed, write_version
 
 from ckpt2saved.running import live, waiting
+from ckpt2saved.saved_model.crc32c import crc32c, masked
 from ckpt2saved.serving.warmup_file import WARMUP_FILE, WarmupRequest, as_prediction_log
 from ckpt2saved.tf1 import tf
 
@@ -275,10 +276,13 @@ def test_prune_spares_what_the_server_has(run, version):
         assert len(list(base.iterdir())) == 4
         server.lists = [(4, "AVAILABLE"), (3, "UNLOADING"), (1, "END")]
         result = run("prune", base, "--keep", "1", "--server", server.url)
-        assert (result.exit_code, result.output.split()) == (0, [str(base / "2"), str(base / "1")])
+        said = "server      {} has versions 4 (AVAILABLE), 3 (UNLOADING); none of them is deleted".format(server.url)
+        assert (result.exit_code, result.output.splitlines()) == (0, [said, str(base / "2"), str(base / "1")])
         server.name = "other"
         result = run("prune", base, "--keep", "1", "--server", server.url, "--model-name", "other", "--json")
-        assert json.loads(result.output)["deleted"] == []
+        content = json.loads(result.output.partition("\n")[2])  # after the line on stderr
+        assert content["deleted"] == []
+        assert content["server"] == {"address": server.url, "versions": {"3": "UNLOADING", "4": "AVAILABLE"}}
     result = run("prune", base, "--keep", "1", "--server", server.url)
     assert result.exit_code == 1 and "it does not say what it serves: connection refused" in result.output
 
@@ -312,6 +316,11 @@ def test_strings_are_asked_too(run, tmp_path):
     assert "answers     1 as the files', largest difference 0" in result.output
 
 
+def checksum(data):
+    """As a TFRecord has it."""
+    return struct.pack("<I", masked(crc32c(data)))
+
+
 def test_recorded_requests_go_before_made_up_ones(run, version):
     """Those of the version's warm-up file; a signature that has none there is asked as ever."""
     record = WarmupRequest(
@@ -319,7 +328,8 @@ def test_recorded_requests_go_before_made_up_ones(run, version):
         {"input_data": np.full([3, 32, 8, 3], 7.0, "float32"), "input_batch_size": np.array([2, 0, 1], "int32")},
     )
     content = as_prediction_log(record, "crnn")
-    framed = struct.pack("<Q", len(content)) + bytes(4) + content + bytes(4)
+    length = struct.pack("<Q", len(content))
+    framed = length + checksum(length) + content + checksum(content)
     (version / WARMUP_FILE).write_bytes(framed * 2)
     with serving_rest(version.parent, "crnn") as server:
         server.wrong = lambda key, value: value + 1
@@ -333,7 +343,7 @@ def test_recorded_requests_go_before_made_up_ones(run, version):
     assert "a made-up request: dense" not in result.output
     (version / WARMUP_FILE).write_bytes(framed * 1001)
     result = run("verify", version)
-    assert result.exit_code == 3 and "1001 requests, and TF Serving takes 1000 at most" in result.output
+    assert result.exit_code == 3 and "1001 requests or more, and TF Serving takes 1000 at most" in result.output
     assert "answers     11 answers, each given twice" in result.output
     (version / WARMUP_FILE).write_bytes(framed[:-7])
     result = run("verify", version)

@@ -21,7 +21,7 @@ from ckpt2saved.running.connection import connect
 from ckpt2saved.running.explanations import PUBLISH_HIGHER, explained
 from ckpt2saved.running.json_values import from_json, to_json
 from ckpt2saved.running.server import NoServing, Unreachable
-from ckpt2saved.running.spared import spared_versions
+from ckpt2saved.running.spared import held_versions
 from ckpt2saved.running.waiting import Clock, wait_until_live
 from ckpt2saved.tensor_proto import decode_tensor, encode_tensor
 
@@ -536,16 +536,16 @@ def test_what_a_server_still_has_is_spared(rest):
     """Loaded, loading and unloading; and nothing goes while the newest is not there."""
     server = connect(parse_address(rest.url))
     rest.lists = [(5, "AVAILABLE"), (4, "UNLOADING"), (3, "END"), (2, "LOADING")]
-    assert spared_versions(server, "m", 5) == {5, 4, 2}
+    assert held_versions(server, "m", 5) == {5: "AVAILABLE", 4: "UNLOADING", 2: "LOADING"}
     for newest, state in ((6, "unknown"), (2, "LOADING")):
         with pytest.raises(NotLive) as caught:
-            spared_versions(server, "m", newest)
+            held_versions(server, "m", newest)
         assert str(caught.value) == (
             "{}: m {}, the newest version, is {} there, not AVAILABLE, so that the server may still need an older one; "
             "nothing is deleted".format(rest.url, newest, state)
         )
     with pytest.raises(NotLive, match="it knows no model other, so that nothing is deleted"):
-        spared_versions(server, "other", 5)
+        held_versions(server, "other", 5)
     server.address = parse_address("http://no-such-host.invalid")
     with pytest.raises(ServerError, match="it does not say what it serves: there is no host"):
-        spared_versions(server, "m", 5)
+        held_versions(server, "m", 5)

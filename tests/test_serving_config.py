@@ -94,7 +94,9 @@ def saved_model(signatures, tags=("serve",)):
     message = saved_model_pb2.SavedModel(saved_model_schema_version=1)
     meta_graph = message.meta_graphs.add()
     meta_graph.meta_info_def.tags.extend(tags)
-    meta_graph.graph_def.node.add(name="nothing", op="NoOp")
+    nodes = {key for sides in signatures.values() for side in sides for key in side}
+    for node in sorted(nodes):
+        meta_graph.graph_def.node.add(name=node, op="Placeholder")
     for name, sides in signatures.items():
         signature = meta_graph.signature_def[name]
         signature.method_name = "tensorflow/serving/predict"
@@ -509,7 +511,6 @@ def test_batching_parameters(configure, tmp_path, message_of):
     "inputs, outputs, reason",
     [
         (FIXED_LINES, {"score": ("float32", [])}, "output score [] has no dimension at all"),
-        (FIXED_LINES, {"text": ("string", "sparse")}, "output text [] is a SparseTensor bound whole"),
         (FIXED_LINES, {"all": ("float32", [0, 3])}, "output all [0, 3] is 0 long"),
         ({"keep_prob": ("float32", [])}, DENSE, "input keep_prob [] has no dimension"),
         ({"width": ("int32", [1])}, DENSE, "input width [1] is 1 long whatever the batch"),
@@ -519,6 +520,14 @@ def test_what_batching_breaks(configure, tmp_path, inputs, outputs, reason):
     """Every input and output needs the batch as its first dimension."""
     model = publish(tmp_path / "m", 1, signatures={"serving_default": (inputs, outputs)})
     refused(configure(model, "--batching"), 3, reason, "export a signature with dense outputs")
+
+
+def test_a_sparse_tensor_bound_whole_is_refused_without_batching_too(configure, tmp_path):
+    """Every request for it fails on every server."""
+    model = publish(tmp_path / "m", 1, signatures={"serving_default": (FIXED_LINES, {"text": ("string", "sparse")})})
+    reason = "signature serving_default: text: no tensor name (a SparseTensor bound whole?)"
+    refused(configure(model), 1, reason)
+    refused(configure(model, "--batching"), 1, reason)
 
 
 def test_unknown_ranks_are_let_through(configure, tmp_path):
@@ -565,12 +574,12 @@ def test_signatures_are_read_as_tensorflow_wrote_them(tmp_path):
 
 
 def test_damaged_signatures_are_no_traceback(configure, tmp_path):
-    """Cut bytes inside of a field that the version's health does not look into."""
+    """Bytes inside of a field that are no UTF-8."""
     content = saved_model(CRNN)
     broken = content.replace(b"serving_default", b"serving_def\xff\xfflt")
     directory = publish(tmp_path / "m", 1) / "1"
     (directory / "saved_model.pb").write_bytes(broken)
-    refused(configure(tmp_path / "m", "--batching"), 1, "its signatures can't be read")
+    refused(configure(tmp_path / "m", "--batching"), 1, "saved_model.pb: truncated after", "or damaged")
 
 
 # What a running server does

@@ -171,8 +171,8 @@ def test_what_the_server_would_not_see_or_load_is_said(run, version):
 @pytest.mark.parametrize(
     "tags, message",
     [
-        (["train"], "no meta graph is tagged 'serve', so TF Serving loads none; the tags are: train"),
-        (["serve", "gpu"], "the tags are serve, gpu: TF Serving takes a meta graph with the tag serve and no other"),
+        (["train"], "is tagged 'serve' and nothing else, so TF Serving loads none; the tags are: train"),
+        (["serve", "gpu"], "is tagged 'serve' and nothing else, so TF Serving loads none; the tags are: gpu, serve"),
     ],
 )
 def test_the_tags_must_be_serve_alone(run, version, tags, message):
@@ -194,7 +194,15 @@ def test_files_that_are_not_whole_are_not_loaded(run, version):
 
 
 def test_a_graph_that_does_not_load_is_said_in_the_servers_words(run, version):
-    """A node whose input is not there."""
+    """A node whose input is of another type; one whose input is not there is found without loading it."""
+
+    def retype(meta_graph):
+        (node,) = [node for node in meta_graph.graph_def.node if node.name == "ids"]
+        node.input[0] = "input_data"
+
+    result = run("verify", changed(version, retype))
+    assert result.exit_code == 3
+    assert "TF Serving's loader refuses" in result.output
 
     def cut(meta_graph):
         (node,) = [node for node in meta_graph.graph_def.node if node.name == "ids"]
@@ -202,8 +210,7 @@ def test_a_graph_that_does_not_load_is_said_in_the_servers_words(run, version):
 
     result = run("verify", changed(version, cut))
     assert result.exit_code == 3
-    assert "  - ids: its input nowhere is no node of the graph" in result.output
-    assert "TF Serving's loader refuses" in result.output
+    assert "  - saved_model.pb: nowhere: no node of the graph, and inputs of ids" in result.output
 
 
 def test_answers_that_change_each_time_are_found_out(run, tmp_path):

@@ -66,6 +66,7 @@ def is_on_command_line(name: str) -> bool:
 
 base_argument = click.argument("base", type=PathType())
 json_option = option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+deep_option = option("--deep", is_flag=True, help="Compare all the variables' data with its checksums.")
 quiet_option = option("--quiet", "-q", is_flag=True, help="Say nothing on stderr but errors.")
 version_option = option(
     "--version",

@@ -8,12 +8,13 @@ from typing import Any, Dict, Optional, Sequence
 
 import click
 
-from ckpt2saved.cli.invocation import command, print_json, print_result, printed, reported
+from ckpt2saved.cli.invocation import command, narration, print_json, print_result, printed, reported
 from ckpt2saved.cli.live import await_version, probing, server_at, target_on
 from ckpt2saved.cli.options import (
     address_type,
     base_argument,
     batched_option,
+    deep_option,
     json_option,
     model_name_option,
     option,
@@ -35,12 +36,13 @@ from ckpt2saved.cli.options import (
 @model_name_option
 @probe_signature_option
 @batched_option
+@deep_option
 @option("--dry-run", is_flag=True, help="Only print what would be published.")
 @report_option
 @json_option
 @quiet_option
 def bump_version(
-    base, source, version, wait_for, timeout, model_name, probe_signatures, batched, dry_run, report, as_json, quiet
+    base, source, version, wait_for, timeout, model_name, deep, dry_run, report, as_json, quiet, **how
 ) -> None:
     """Publish an existing SavedModel as the next version of BASE.
 
@@ -51,8 +53,9 @@ def bump_version(
 
     with reported(report, "bump-version") as record:
         server = server_at(wait_for, dry_run)
-        asked = _probing(base, source, probe_signatures, batched) if server else None
-        bumped = versions.bump_version(base, source, requested=version, dry_run=dry_run)
+        asked = _probing(base, source, **how) if server else None
+        with narration("bump-version", quiet=quiet, hear=record.hear) as say:
+            bumped = versions.bump_version(base, source, requested=version, dry_run=dry_run, deep=deep, say=say)
         number, origin = bumped.number, bumped.republished_from
         content = {"path": str(bumped.path), "version": number, "from": origin, "dry_run": dry_run}
         record.hear("from", str(bumped.source))
@@ -65,33 +68,43 @@ def bump_version(
             await_version(target, content, as_json, quiet, record)
 
 
-def _probing(base: Path, source: Optional[str], signatures: Sequence[str], batched: Optional[bool]) -> Any:
+def _probing(base: Path, source: Optional[str], probe_signatures: Sequence[str], batched: Optional[bool]) -> Any:
     """How the server is to be asked; refused before anything is published."""
-    if not signatures:
+    if not probe_signatures:
         return probing((), batched, ())
     from ckpt2saved import versions
     from ckpt2saved.requests import served_signatures
 
     published = versions.bump_version(base, source, requested=None, dry_run=True)
-    return probing(signatures, batched, served_signatures(published.source))
+    return probing(probe_signatures, batched, served_signatures(published.source))
 
 
 @command("list")
 @base_argument
+@deep_option
 @json_option
-def list_(base, as_json) -> None:
-    """The versions of BASE: origin, size and health, the newest first."""
-    from ckpt2saved.versions import list_versions
+def list_(base, deep, as_json) -> None:
+    """The versions of BASE: origin, size and health, the newest first.
 
-    versions = list_versions(base)
+    Says on stderr which directories TF Serving ignores for their names.
+    """
+    from ckpt2saved.saved_model.judgement import EVERYTHING, SAMPLED
+    from ckpt2saved.versions import ignored_names, list_versions
+
+    versions = list_versions(base, EVERYTHING if deep else SAMPLED)
+    ignored = ignored_names(base)
     if as_json:
-        print_json({"versions": [_version_content(version) for version in versions]})
+        content = [_version_content(version) for version in versions]
+        print_json({"versions": content, "ignored": [{"path": str(one.path), "reason": one.reason} for one in ignored]})
     elif not versions:
         click.echo("{}: no versions yet".format(base), err=True)
     else:
         from ckpt2saved.tables import print_versions
 
         print_versions(versions)
+    for one in () if as_json else ignored:
+        text = "{}: TF Serving ignores it, as its name is {}; publish it with ckpt2saved bump-version {} --from {}"
+        click.echo(text.format(one.path, one.reason, base, one.path), err=True)
 
 
 def _version_content(version: Any) -> Dict[str, Any]:
@@ -123,22 +136,31 @@ def prune(base, keep, server, model_name, dry_run, as_json) -> None:
     """
     from ckpt2saved.versions import prune_versions
 
-    spare = _spared(base, server_at(server), model_name)
-    deleted = prune_versions(base, keep=keep, spare=spare, dry_run=dry_run)
+    with narration("prune", quiet=False) as say:
+        held = _held(base, server_at(server), model_name)
+        if held:
+            states = ", ".join("{} ({})".format(number, held[number]) for number in sorted(held, reverse=True))
+            say("server", "{} has versions {}; none of them is deleted".format(server, states))
+        deleted = prune_versions(base, keep=keep, spare=held, dry_run=dry_run, say=say)
     paths = [str(version.path) for version in deleted]
     with printed("deleted {}".format(", ".join(paths)) if paths and not dry_run else ""):
         if as_json:
-            print_json({"deleted": paths, "dry_run": dry_run})
+            content = {"deleted": paths, "dry_run": dry_run}
+            if server is not None:
+                content["server"] = {"address": str(server), "versions": {str(n): held[n] for n in sorted(held)}}
+            print_json(content)
         for path in () if as_json else paths:
             click.echo(path)
 
 
-def _spared(base: Path, server: Any, model_name: Optional[str]) -> Any:
+def _held(base: Path, server: Any, model_name: Optional[str]) -> Dict[int, str]:
+    """The state of each version that the server has; nothing without a server."""
     if server is None:
-        return ()
-    from ckpt2saved.running.spared import spared_versions
-    from ckpt2saved.versions import list_versions
+        return {}
+    from ckpt2saved.running.spared import held_versions
+    from ckpt2saved.versions import check_base, numbered_children
 
-    numbers = [version.number for version in list_versions(base)]
+    check_base(base, reading=True)
+    children = numbered_children(base)
     name = model_name or Path(os.path.abspath(str(base))).name
-    return spared_versions(server, name, numbers[0]) if numbers else ()
+    return held_versions(server, name, children[-1].number) if children else {}

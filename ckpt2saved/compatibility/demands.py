@@ -9,13 +9,15 @@ from typing import BinaryIO, FrozenSet, Iterator, List, Mapping, NamedTuple, Opt
 
 from ckpt2saved.compatibility.registry import list_items
 from ckpt2saved.errors import NotServable, ServingError
-from ckpt2saved.wire import Malformed, Span, each, fields, integer, text
+from ckpt2saved.saved_model.files import open_file, size_of
+from ckpt2saved.saved_model.graph_facts import LARGEST_PROTOBUF
+from ckpt2saved.saved_model.meta_graph import find_served
+from ckpt2saved.wire import Malformed, Span, each, fields, in_memory, integer, mapped, text
 
-# Fields of the messages SavedModel, MetaGraphDef, MetaInfoDef, SaverDef, CollectionDef and its NodeList, SignatureDef,
+# Fields of the messages MetaGraphDef, MetaInfoDef, SaverDef, CollectionDef and its NodeList, SignatureDef,
 # TensorInfo, GraphDef, FunctionDefLibrary, FunctionDef, OpDef, NodeDef, AttrValue and its ListValue, NameAttrList.
-_META_GRAPH = 2
 _META_INFO, _GRAPH, _SAVER, _COLLECTION, _SIGNATURE = 1, 2, 3, 4, 5
-_TAG, _TENSORFLOW = 4, 5
+_TENSORFLOW = 5
 _RESTORE_OP = 3
 _NODE_LIST, _LISTED = 1, 1
 _OUTPUT = 2
@@ -32,7 +34,6 @@ _KEY, _VALUE = 1, 2  # of a map's entry
 # What a server runs when it has loaded a graph: tensorflow/cc/saved_model/loader.cc.
 _RUN_AFTER_LOADING = ("saved_model_main_op", "legacy_init_op")
 
-_SERVED = {"serve"}  # TF Serving takes the meta graph with this tag and no other
 _SMALL = 1 << 16  # bytes of a node, or of an attribute, that are read at once: all but those with a constant in them
 _LONGEST_CHOICE = 64  # bytes; texts that an op definition lists as allowed are words
 _LONGEST_DEFAULT = 256
@@ -68,12 +69,10 @@ def read_demands(version_dir: Path) -> Demands:
     """What the meta graph that TF Serving would load asks for; raises ServingError, or NotServable if there is none."""
     path = version_dir / "saved_model.pb"
     try:
-        with path.open("rb") as file:
-            meta_graphs = list(each(file, (0, path.stat().st_size), _META_GRAPH))
-            tags = [_texts(file, meta_graph, _TAG) for meta_graph in meta_graphs]
-            for meta_graph, found in zip(meta_graphs, tags):
-                if set(found) == _SERVED:
-                    return _demands(version_dir, file, meta_graph)
+        with open_file(path, LARGEST_PROTOBUF) as file:
+            tagged = find_served(file, size_of(file))
+            if tagged.served is not None:
+                return _demands(version_dir, file, tagged.served)
     except FileNotFoundError:
         raise ServingError(
             "{}: missing, and the graph of a saved_model.pbtxt is not read here; publish the SavedModel in its binary "
@@ -82,11 +81,11 @@ def read_demands(version_dir: Path) -> Demands:
     except (Malformed, OSError) as error:
         reason = getattr(error, "strerror", None) or "cut off, or no SavedModel"
         raise ServingError("{}: its graph can't be read: {}; export it again".format(path, reason)) from error
-    if not meta_graphs:
+    if not tagged.tags:
         raise ServingError("{}: no graph is in it: empty, or no SavedModel; export it again".format(path))
     raise NotServable(
         "{}: no meta graph is tagged 'serve' and nothing else, so TF Serving loads none; the tags are: {}; export it "
-        "with the tag serve".format(path, "; ".join(", ".join(sorted(found)) or "none" for found in tags))
+        "with the tag serve".format(path, "; ".join(", ".join(sorted(found)) or "none" for found in tagged.tags))
     )
 
 
@@ -122,23 +121,16 @@ def _demands(version_dir: Path, file: BinaryIO, meta_graph: Span) -> Demands:
 def _roots(file: BinaryIO, meta_graph: Span) -> Set[str]:
     """The nodes that a server asks for: what the signatures answer, what restores and what initializes."""
     tensors = []  # type: List[str]
-    for signature in _values(file, meta_graph, _SIGNATURE):
-        for output in _values(file, signature[1], _OUTPUT):
+    for signature in mapped(file, meta_graph, _SIGNATURE):
+        for output in mapped(file, signature[1], _OUTPUT):
             tensors += [text(file, at) for at in each(file, output[1], _TENSOR_NAME)]
     for saver in each(file, meta_graph, _SAVER):
         tensors += [text(file, at) for at in each(file, saver, _RESTORE_OP)]
-    for name, collection in _values(file, meta_graph, _COLLECTION):
+    for name, collection in mapped(file, meta_graph, _COLLECTION):
         if name in _RUN_AFTER_LOADING:
             for listed in each(file, collection, _NODE_LIST):
                 tensors += [text(file, at) for at in each(file, listed, _LISTED)]
     return {tensor.partition(":")[0] for tensor in tensors}
-
-
-def _values(file: BinaryIO, message: Span, number: int) -> Iterator[Tuple[str, Span]]:
-    """Key and value of every entry of a map of messages."""
-    for entry in each(file, message, number):
-        parts = dict(fields(file, *entry))
-        yield text(file, parts[_KEY]) if _KEY in parts else "", parts.get(_VALUE, (entry[1], entry[1]))
 
 
 def _needed(nodes: Sequence[_Node], roots: Set[str]) -> Set[str]:
@@ -185,7 +177,7 @@ class _NodeReader:
         self._known = {}  # type: Dict[bytes, Tuple[Given, Tuple[str, ...]]]
 
     def read(self, file: BinaryIO, span: Span) -> _Node:
-        file, span = _small(file, span)
+        file, span = in_memory(file, span)
         name, op = "", ""
         attributes, inputs = [], []  # type: List[Tuple[Given, Tuple[str, ...]]], List[str]
         for number, at in fields(file, *span):
@@ -210,14 +202,6 @@ class _NodeReader:
         if content not in self._known:
             self._known[content] = _parsed(io.BytesIO(content), (0, len(content)))
         return self._known[content]
-
-
-def _small(file: BinaryIO, span: Span) -> Tuple[BinaryIO, Span]:
-    size = span[1] - span[0]
-    if size > _SMALL:
-        return file, span
-    file.seek(span[0])
-    return io.BytesIO(file.read(size)), (0, size)
 
 
 def _parsed(file: BinaryIO, entry: Span) -> Tuple[Given, Tuple[str, ...]]:

@@ -17,6 +17,8 @@ from ckpt2saved.inspection.dataflow import Dataflow
 from ckpt2saved.lint import check_servable
 from ckpt2saved.lookups import LOOKUPS
 from ckpt2saved.metagraph import devices_of, nodes_of, pinned_text
+from ckpt2saved.saved_model.files import open_file, read_file
+from ckpt2saved.saved_model.graph_facts import LARGEST_PROTOBUF
 from ckpt2saved.savedmodel import node_name, pruned
 from ckpt2saved.serving.batching import keys_without_batch, without_batch_text
 from ckpt2saved.serving.saved_signatures import SavedSignature, SavedTensor
@@ -69,8 +71,10 @@ def read_saved_model(directory: Path) -> SavedModelReport:
     meta_graph = (tagged or list(saved_model.meta_graphs))[0]
     dangling = _dangling(meta_graph.graph_def)
     nodes = [] if dangling else _served_nodes(meta_graph)
-    problems = list(content_problems(directory)) + dangling
-    if not tagged:
+    problems = list(content_problems(directory))
+    is_text = not (directory / "saved_model.pb").is_file()  # which is not looked into without TensorFlow
+    problems += dangling if is_text else []
+    if not tagged and is_text:
         tags = [", ".join(m.meta_info_def.tags) or "none" for m in saved_model.meta_graphs]
         problems.append("no meta graph is tagged 'serve', so TF Serving loads none; the tags are: " + "; ".join(tags))
     signatures = tuple(
@@ -143,9 +147,9 @@ def parse_saved_model(directory: Path) -> Any:
     path = binary if binary.is_file() else directory / "saved_model.pbtxt"
     try:
         if path == binary:
-            saved_model.ParseFromString(path.read_bytes())
+            saved_model.ParseFromString(read_file(path, LARGEST_PROTOBUF))
         else:
-            text_format.Merge(path.read_text(encoding="utf-8"), saved_model)
+            text_format.Merge(read_file(path, LARGEST_PROTOBUF).decode("utf-8"), saved_model)
     except (DecodeError, UnicodeDecodeError, text_format.ParseError) as error:
         raise CheckpointError("{}: this is no SavedModel, or it is damaged ({})".format(path, error)) from error
     except OSError as error:
@@ -195,8 +199,9 @@ def _decoder(node: Any) -> str:
 
 def _variables(directory: Path) -> List[roles.Variable]:
     try:
+        open_file(directory / "variables" / "variables.index").close()  # TensorFlow would wait for a pipe
         checkpoint = open_checkpoint(find_checkpoint(directory / "variables" / "variables"))
-    except CheckpointError:
+    except (CheckpointError, OSError):
         return []  # none, or damaged, which the health says
     widths = {}  # type: Dict[str, Tuple[str, int]]
     for name, dtype in checkpoint.dtypes.items():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import FrozenSet
+from typing import Dict
 
 from ckpt2saved.errors import NotLive, ServerError
 from ckpt2saved.running.server import AVAILABLE, END, Refused, Server, Unknown, Unreachable
 
 
-def spared_versions(server: Server, model: str, newest: int) -> FrozenSet[int]:
-    """The versions that the server has, or is loading or unloading.
+def held_versions(server: Server, model: str, newest: int) -> Dict[int, str]:
+    """The versions that the server has, or is loading or unloading, each with its state.
 
     Raises NotLive unless the `newest` is available: until then the server may need an older one. Raises ServerError
     where it does not answer.
@@ -32,4 +32,4 @@ def spared_versions(server: Server, model: str, newest: int) -> FrozenSet[int]:
             "{}: {} {}, the newest version, is {} there, not AVAILABLE, so that the server may still need an "
             "older one; nothing is deleted".format(server.address, model, newest, states.get(newest, "unknown"))
         )
-    return frozenset(number for number, state in states.items() if state != END)
+    return {number: state for number, state in states.items() if state != END}

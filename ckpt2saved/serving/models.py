@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import ServingError, UsageError, VersionError
+from ckpt2saved.saved_model.judgement import READ
 from ckpt2saved.serving.mounts import Mount, absolute, broken_link, find_mount
 from ckpt2saved.serving.policy import SPECIFIC, Label, Policy
-from ckpt2saved.versions import Version, list_versions
+from ckpt2saved.versions import Version, check_base, list_versions, numbered_children
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 _MODELS_IN_SERVER = "/models"
@@ -50,14 +51,15 @@ def find_models(
         mount = find_mount(absolute(directory), mounts)
         mount = mount or Mount(absolute(directory), "{}/{}".format(_MODELS_IN_SERVER, name))
         own_labels = {label.name: label for owner, label in labels if owner in (None, name)}
+        policy = policy_of[name]
         try:
-            published = list_versions(directory)
+            check_base(directory, reading=True)
+            published = [child.number for child in numbered_children(directory)]
+            found = list_versions(directory, READ, frozenset(policy.selects(published)))
         except VersionError as error:
             problems.append(str(error))
             continue
-        policy = policy_of[name]
-        numbers = policy.selects(version.number for version in published)
-        loaded = tuple(one for one in published if one.number in numbers and one.duplicate_of is None)
+        loaded = tuple(one for one in found if one.duplicate_of is None)
         model = Model(
             name, absolute(directory), mount, policy, tuple(own_labels[key] for key in sorted(own_labels)), loaded
         )
@@ -109,7 +111,7 @@ def _check_names(option: str, given: Sequence[Optional[str]], named: Dict[str, P
         )
 
 
-def _problems(model: Model, directory: Path, published: Sequence[Version]) -> List[str]:
+def _problems(model: Model, directory: Path, published: Sequence[int]) -> List[str]:
     if not published:
         return [
             "{}: no version is published yet; a server would wait for one, and serve no other model meanwhile; run "
@@ -127,7 +129,7 @@ def _problems(model: Model, directory: Path, published: Sequence[Version]) -> Li
             problems.append(
                 "{}; take it in with ckpt2saved bump-version {} --from {}".format(link, directory, version.path)
             )
-    loaded, numbers = {version.number for version in model.loaded}, {version.number for version in published}
+    loaded, numbers = {version.number for version in model.loaded}, set(published)
     for missing in sorted(set(model.policy.numbers) - numbers) if model.policy.kind == SPECIFIC else ():
         problems.append("{}: there is no version {}; expected some of {}".format(directory, missing, _list(numbers)))
     for label in model.labels:

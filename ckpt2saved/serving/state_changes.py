@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import BinaryIO, Dict, FrozenSet, Iterable, List, Mapping, Set, Tuple
 
 from ckpt2saved.errors import ServingError
-from ckpt2saved.serving.saved_signatures import read_signatures, served_meta_graphs
+from ckpt2saved.saved_model.meta_graph import find_served
+from ckpt2saved.serving.saved_signatures import read_signatures
 from ckpt2saved.wire import Malformed, Span, each, fields, text
 
 # Fields of the messages MetaGraphDef, GraphDef, FunctionDefLibrary, FunctionDef, OpDef, NodeDef, AttrValue and its
@@ -77,8 +78,9 @@ class _Graph:
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._nodes = {}  # type: Dict[str, _Node]
         self._functions = {}  # type: Dict[str, List[_Node]]
-        for meta_graph in served_meta_graphs(file, size):
-            for graph in each(file, meta_graph, _GRAPH):
+        served = find_served(file, size).served
+        if served is not None:
+            for graph in each(file, served, _GRAPH):
                 self._nodes.update((node.name, node) for node in _nodes(file, graph, _NODE))
                 self._functions.update(_functions(file, graph))
 

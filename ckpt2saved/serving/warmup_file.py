@@ -10,6 +10,7 @@ from typing import BinaryIO, Dict, Iterable, List, Mapping, Optional, Tuple
 import numpy as np
 
 from ckpt2saved.errors import ServingError
+from ckpt2saved.saved_model.files import open_file, size_of
 from ckpt2saved.tensor_proto import Budget, decode_tensor, encode_tensor
 from ckpt2saved.wire import Malformed, Span, content, each, fields, text, written
 
@@ -55,8 +56,8 @@ def read_warmup_requests(version_dir: Path) -> List[WarmupRequest]:
     """
     path = Path(version_dir) / WARMUP_FILE
     try:
-        with path.open("rb") as file:
-            size = path.stat().st_size
+        with open_file(path) as file:
+            size = size_of(file)
             budget = Budget(_MOST_BYTES + 8 * size, _MOST_FIELDS)
             return [_request(file, span, budget) for span in _records(file, size)]
     except (FileNotFoundError, NotADirectoryError):

@@ -8,15 +8,17 @@ from ckpt2saved.versions.base import (
     numbered_children,
     parse_version,
 )
-from ckpt2saved.versions.bump import Published, bump_version, copy_version
+from ckpt2saved.versions.bump import Published, bump_version
+from ckpt2saved.versions.copying import copy_version
 from ckpt2saved.versions.found import find_version
-from ckpt2saved.versions.listing import Origin, Version, list_versions, prune_versions
+from ckpt2saved.versions.listing import Ignored, Origin, Version, ignored_names, list_versions, prune_versions
 from ckpt2saved.versions.provenance import PROVENANCE, read_provenance, recorded_without_batch, write_provenance
 from ckpt2saved.versions.stage import Stage, staged
 
 __all__ = [
     "LARGEST_VERSION",
     "PROVENANCE",
+    "Ignored",
     "Numbered",
     "Origin",
     "Published",
@@ -26,6 +28,7 @@ __all__ = [
     "check_base",
     "copy_version",
     "find_version",
+    "ignored_names",
     "list_versions",
     "next_version",
     "numbered_children",

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import os
-import shutil
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Tuple, Union
 
-from ckpt2saved.disk import writing
 from ckpt2saved.errors import VersionError
+from ckpt2saved.saved_model.judgement import EVERYTHING, READ
 from ckpt2saved.versions.base import (
     PathLike,
     check_base,
@@ -22,9 +19,13 @@ from ckpt2saved.versions.base import (
     os_errors_explained,
     parse_version,
 )
+from ckpt2saved.versions.copying import copy_version
 from ckpt2saved.versions.health import content_problems
-from ckpt2saved.versions.provenance import PROVENANCE, read_provenance, write_provenance
+from ckpt2saved.versions.lock import Say, silent
+from ckpt2saved.versions.provenance import read_provenance, write_provenance
 from ckpt2saved.versions.stage import staged
+
+_ATTEMPTS = 100  # to publish the newest version again, while others publish and prune
 
 
 @dataclass(frozen=True)
@@ -43,40 +44,77 @@ def bump_version(
     *,
     requested: Optional[int] = None,
     dry_run: bool = False,
+    deep: bool = False,
     now: Optional[datetime.datetime] = None,
+    say: Say = silent,
 ) -> Published:
     """Publish `source` as the next version of `base`: a number there, a directory anywhere, or by default the newest.
 
     A string of digits is a number; a directory of that name is `./7`. Files of a version that ckpt2saved published in
-    the same base are shared with it, not copied.
+    the same base are shared with it, not copied. With `deep` the whole data is compared with its checksums first.
+    `say` is told of a long wait for others. Raises VersionError for a source that TF Serving could not load.
     """
     check_base(base)
-    directory = _source_directory(base, source)
-    number = _number_in(base, directory)
-    _check_source(base, directory)
-    origin = os.path.abspath(os.fspath(directory)) if number is None else number
-    if dry_run:
-        next_number = next_version(base, requested)
-        return Published(next_number, Path(base) / str(next_number), directory, origin)
+    how = _How(requested, dry_run, EVERYTHING if deep else READ, now, say)
+    for _ in range(_ATTEMPTS):
+        directory = _source_directory(base, source)
+        try:
+            return _publish(base, directory, how)
+        except _Vanished:
+            if source is not None:
+                break
+            # Pruned meanwhile: there is a newer one.
+    raise VersionError(
+        "{}: deleted or replaced while it was read, as by a prune; run again, or name another version".format(directory)
+    )
 
-    provenance = read_provenance(directory)
-    with staged(base, requested) as stage:
-        with os_errors_explained(base, "copy {}".format(directory)):
-            copy_version(directory, stage.path, link=number is not None and provenance is not None)
-            time = (now or datetime.datetime.now(datetime.timezone.utc)).astimezone(datetime.timezone.utc)
-            republished = {"from": origin, "time": time.isoformat(timespec="seconds")}
-            write_provenance(stage.path, {**(provenance or {"format": 1}), "republished": republished})
-        path = stage.publish()
+
+@dataclass(frozen=True)
+class _How:
+    requested: Optional[int]
+    dry_run: bool
+    data: int  # bytes that are compared with their checksums
+    now: Optional[datetime.datetime]
+    say: Say
+
+
+class _Vanished(Exception):
+    """The source is not there any more, or is another directory by now."""
+
+
+def _publish(base: PathLike, directory: Path, how: _How) -> Published:
+    number = _number_in(base, directory)
+    origin = os.path.abspath(os.fspath(directory)) if number is None else number
+    before = _identity(directory)
+    try:
+        _check_source(base, directory, how.data)
+        if how.dry_run:
+            next_number = next_version(base, how.requested)
+            return Published(next_number, Path(base) / str(next_number), directory, origin)
+        provenance = read_provenance(directory)
+        with staged(base, how.requested, how.say) as stage:
+            with os_errors_explained(base, "copy {}".format(directory)):
+                copy_version(directory, stage.path, link=number is not None and provenance is not None)
+                time = (how.now or datetime.datetime.now(datetime.timezone.utc)).astimezone(datetime.timezone.utc)
+                republished = {"from": origin, "time": time.isoformat(timespec="seconds")}
+                write_provenance(stage.path, {**(provenance or {"format": 1}), "republished": republished})
+            if _identity(directory) != before:
+                raise _Vanished  # some of its files may have been deleted before they were copied
+            path = stage.publish()
+    except VersionError:
+        # What is wrong is then that it was being deleted.
+        if _identity(directory) != before or (number is not None and not os.path.lexists(os.fspath(directory))):
+            raise _Vanished from None
+        raise
     return Published(int(path.name), path, directory, origin)
 
 
-def copy_version(source: PathLike, target: PathLike, *, link: bool) -> None:
-    """Fill the directory `target` with the files of `source`; symbolic links become what they lead to.
-
-    With `link`, hard links stand for the files that nobody changes: `source` must be a version that ckpt2saved
-    published, which is immutable by contract. Never for what lies behind a symbolic link, nor for the provenance.
-    """
-    _copy_tree(Path(source), Path(target), link=link and not Path(source).is_symlink(), above=())
+def _identity(directory: Path) -> Optional[Tuple[int, int]]:
+    try:
+        status = os.stat(os.fspath(directory))
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _source_directory(base: PathLike, source: Union[int, PathLike, None]) -> Path:
@@ -99,45 +137,13 @@ def _number_in(base: PathLike, directory: Path) -> Optional[int]:
     return parse_version(absolute.name)
 
 
-def _check_source(base: PathLike, directory: Path) -> None:
+def _check_source(base: PathLike, directory: Path, data: int) -> None:
     real_base, real_source = os.path.realpath(os.fspath(base)), os.path.realpath(os.fspath(directory))
     if (real_base + os.sep).startswith(real_source.rstrip(os.sep) + os.sep):
         raise VersionError(
             "{}: holds the base directory {} itself; expected one version, "
             "that is a directory with saved_model.pb in it".format(directory, base)
         )
-    problems = content_problems(directory)
+    problems = content_problems(directory, data)
     if problems:
         raise VersionError("{}: not published again, as TF Serving could not load it".format(directory), problems)
-
-
-def _copy_tree(source: Path, target: Path, *, link: bool, above: Tuple[Tuple[int, int], ...]) -> None:
-    status = os.stat(os.fspath(source))
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        raise VersionError("{}: a symbolic link leads back to a directory that holds it; remove it".format(source))
-    with os.scandir(os.fspath(source)) as entries:
-        children = sorted(entries, key=lambda entry: entry.name)
-    for entry in children:
-        shared = link and not entry.is_symlink() and entry.name != PROVENANCE.name
-        if entry.is_dir():
-            (target / entry.name).mkdir()
-            _copy_tree(Path(entry.path), target / entry.name, link=shared, above=above + (here,))
-        elif entry.is_file():
-            _copy_file(Path(entry.path), target / entry.name, link=shared)
-        else:
-            raise VersionError("{}: neither a file nor a directory; remove it from the SavedModel".format(entry.path))
-
-
-def _copy_file(source: Path, target: Path, *, link: bool) -> None:
-    # Any other mode would have to be changed for publishing, and a link has the mode of the source.
-    if link and stat.S_IMODE(os.lstat(os.fspath(source)).st_mode) == 0o644:
-        with contextlib.suppress(OSError):  # another device, too many links, not allowed: then a copy
-            os.link(os.fspath(source), os.fspath(target))
-            return
-    before = os.stat(os.fspath(source))
-    with writing(target):
-        shutil.copyfile(os.fspath(source), os.fspath(target))
-    after = os.stat(os.fspath(source))
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise VersionError("{}: changed while it was copied; wait until it is written, then run again".format(source))

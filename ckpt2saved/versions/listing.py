@@ -5,16 +5,32 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, FrozenSet, Iterable, Optional, Tuple, Union
+from typing import Any, Collection, Dict, FrozenSet, Iterable, Optional, Tuple, Union
 
 from ckpt2saved.errors import VersionError
-from ckpt2saved.versions.base import Numbered, PathLike, check_base, numbered_children, os_errors_explained
+from ckpt2saved.saved_model.files import printable
+from ckpt2saved.saved_model.judgement import SAMPLED
+from ckpt2saved.versions.base import (
+    LARGEST_VERSION,
+    SAVED_MODEL_FILES,
+    Numbered,
+    PathLike,
+    check_base,
+    numbered_children,
+    os_errors_explained,
+    parse_version,
+)
 from ckpt2saved.versions.health import health
-from ckpt2saved.versions.lock import locked
+from ckpt2saved.versions.lock import Say, locked, open_directory, silent, try_lock
 from ckpt2saved.versions.provenance import read_provenance
-from ckpt2saved.versions.stage import clean_leftovers, discard
+from ckpt2saved.versions.stage import Leftovers, hide, remove_tree
+
+# Names that people give to versions: v1, 1.0, 2024-05-06, 1_rc2.
+_LIKE_A_VERSION = re.compile(r"[vV]?[0-9]")
+_NEGATIVE = "the number is negative, which TF Serving does not load"
 
 
 @dataclass(frozen=True)
@@ -49,65 +65,110 @@ class Version:
         return not self.problems
 
 
-def list_versions(base: PathLike) -> Tuple[Version, ...]:
-    """Every version of `base`, newest first, the broken ones included."""
+@dataclass(frozen=True)
+class Ignored:
+    """A child of the base that looks like a version, and that TF Serving ignores for its name."""
+
+    path: Path
+    reason: str
+
+
+def list_versions(
+    base: PathLike, data: int = SAMPLED, numbers: Optional[Collection[int]] = None
+) -> Tuple[Version, ...]:
+    """Every version of `base`, or those with these numbers, newest first, the broken ones included.
+
+    `data` is as in judge().
+    """
     check_base(base, reading=True)
     children = numbered_children(base)
     loaded = {child.number: child.path.name for child in children}  # the last of a number wins, here as there
     versions = []
     with os_errors_explained(base, "read the versions"):
         for child in reversed(children):
+            if numbers is not None and child.number not in numbers:
+                continue
             with contextlib.suppress(FileNotFoundError):  # pruned meanwhile
-                versions.append(_describe(child, loaded[child.number]))
+                versions.append(_describe(child, loaded[child.number], data))
     return tuple(versions)
 
 
+def ignored_names(base: PathLike) -> Tuple[Ignored, ...]:
+    """The directories in `base` that hold a SavedModel or have a version's number in their name, and are no version."""
+    found = []
+    with os_errors_explained(base, "list the versions"), os.scandir(os.fspath(base)) as entries:
+        for entry in sorted(entries, key=lambda one: one.name):
+            if entry.name.startswith(".") or parse_version(entry.name) is not None or not entry.is_dir():
+                continue
+            holds = any(os.path.lexists(os.path.join(entry.path, name)) for name in SAVED_MODEL_FILES)
+            if holds or _LIKE_A_VERSION.match(entry.name):
+                is_number = entry.name.strip().lstrip("+-").isdigit()
+                reason = "larger than {}".format(LARGEST_VERSION) if is_number else "not a whole number"
+                found.append(Ignored(Path(entry.path), reason))
+    return tuple(found)
+
+
 def prune_versions(
-    base: PathLike, keep: int = 5, *, spare: Iterable[int] = (), dry_run: bool = False
-) -> Tuple[Version, ...]:
+    base: PathLike, keep: int = 5, *, spare: Iterable[int] = (), dry_run: bool = False, say: Say = silent
+) -> Tuple[Numbered, ...]:
     """Delete the versions older than the `keep` newest whole ones, and return what was (would be) deleted.
 
     A broken version is not counted, as the server answers from an older one; so the newest is never deleted, nor
     anything if none is whole. Nor are the numbers in `spare`, files, negative numbers, and what never was a SavedModel.
+    The base is locked for each deletion, and not in between; `say` is told of a long wait for others.
     """
     if keep < 1:
         raise VersionError("{}: can't keep {} versions; expected 1 or more".format(base, keep))
-    if dry_run:
-        return _superseded(list_versions(base), keep, frozenset(spare))
     check_base(base, reading=True)
+    if dry_run:
+        return _superseded(base, keep, frozenset(spare))
     check_base(base)
-    with os_errors_explained(base, "delete old versions"), locked(base):
-        clean_leftovers(base)
-        superseded = _superseded(list_versions(base), keep, frozenset(spare))
-        for version in superseded:
-            if version.path.is_symlink():
-                version.path.unlink()  # what it leads to is somebody else's
-            else:
-                discard(version.path)
-    return superseded
+    deleted = []
+    with os_errors_explained(base, "delete old versions"):
+        with Leftovers(base) as leftovers, locked(base, say):
+            leftovers.claim()
+        for version in _superseded(base, keep, frozenset(spare)):
+            if _delete(base, version.path, say):
+                deleted.append(version)
+    return tuple(deleted)
 
 
-def _describe(child: Numbered, loaded_name: str) -> Version:
-    problems = health(child.path)
+def _delete(base: PathLike, path: Path, say: Say) -> bool:
+    """Delete a version; False if somebody else has done so."""
+    try:
+        if path.is_symlink():
+            with locked(base, say):
+                path.unlink()  # what it leads to is somebody else's
+            return True
+        # Its own lock shows those who clean up that it is being deleted.
+        descriptor = open_directory(path)
+        try:
+            try_lock(descriptor)
+            with locked(base, say):
+                grave = hide(path)
+            remove_tree(grave)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _describe(child: Numbered, loaded_name: str, data: int) -> Version:
+    found = health(child.path, data)
+    problems = found.problems
     if child.number < 0:
-        problems = ("the number is negative, which TF Serving does not load",) + problems
+        problems = (_NEGATIVE,) + problems
     status = os.stat(os.fspath(child.path)) if child.path.exists() else os.lstat(os.fspath(child.path))
     return Version(
         number=child.number,
         path=child.path,
-        size=_size(child.path),
+        size=found.size,
         modified=datetime.datetime.fromtimestamp(status.st_mtime, datetime.timezone.utc),
         origin=_origin(read_provenance(child.path)),
         problems=problems,
         duplicate_of=None if child.path.name == loaded_name else loaded_name,
     )
-
-
-def _size(path: Path) -> int:
-    if path.is_file():
-        return path.stat().st_size
-    files = (os.path.join(parent, name) for parent, _, names in os.walk(os.fspath(path)) for name in names)
-    return sum(os.path.getsize(file) for file in files if os.path.exists(file))
 
 
 def _origin(provenance: Optional[Dict[str, Any]]) -> Optional[Origin]:
@@ -116,9 +177,9 @@ def _origin(provenance: Optional[Dict[str, Any]]) -> Optional[Origin]:
     checkpoint, republished = _section(provenance, "checkpoint"), _section(provenance, "republished")
     name, step, source = checkpoint.get("name"), checkpoint.get("step"), republished.get("from")
     return Origin(
-        checkpoint=name if isinstance(name, str) else None,
+        checkpoint=printable(name) if isinstance(name, str) else None,
         step=step if isinstance(step, int) else None,
-        republished_from=source if isinstance(source, (int, str)) else None,
+        republished_from=printable(source) if isinstance(source, str) else source if isinstance(source, int) else None,
     )
 
 
@@ -127,16 +188,21 @@ def _section(provenance: Dict[str, Any], key: str) -> Dict[str, Any]:
     return section if isinstance(section, dict) else {}
 
 
-def _superseded(versions: Tuple[Version, ...], keep: int, spare: FrozenSet[int]) -> Tuple[Version, ...]:
+def _superseded(base: PathLike, keep: int, spare: FrozenSet[int]) -> Tuple[Numbered, ...]:
+    """The versions that can go, newest first; only as many are judged as it takes to find those that are kept."""
+    children = numbered_children(base)
     # Of `1` and `01` only the one that TF Serving loads tells whether version 1 is whole.
-    whole = [version.number for version in versions if version.is_whole and version.duplicate_of is None]
-    if not whole:
-        return ()
-    oldest_kept = whole[:keep][-1]
+    loaded = {child.number: child for child in children}
+    oldest_kept, whole = -1, 0
+    for number in sorted(loaded, reverse=True):
+        if whole == keep or number < 0:
+            break
+        if not health(loaded[number].path, SAMPLED).problems:
+            oldest_kept, whole = number, whole + 1
     return tuple(
-        version
-        for version in versions
-        if 0 <= version.number < oldest_kept and version.number not in spare and _is_version(version.path)
+        child
+        for child in reversed(children)
+        if 0 <= child.number < oldest_kept and child.number not in spare and _is_version(child.path)
     )
 
 

@@ -5,18 +5,33 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from typing import Iterator, Optional
+import time
+from pathlib import Path
+from typing import Callable, Iterator, Optional
 
+from ckpt2saved.errors import VersionError
 from ckpt2saved.versions.base import PathLike
+
+Say = Callable[[str, str], None]
+
+LONGEST_WAIT = 120.0  # seconds; nobody holds a base for longer than a few renames take
+_QUIET = 1.0  # seconds of waiting before it is said
+_PAUSES = (0.005, 0.01, 0.02, 0.05)  # seconds between two tries; from then on the last
+_SHOWN = 60  # characters of a process's command
+
+
+def silent(step: str, text: str) -> None:
+    """Told of each step; says nothing."""
 
 
 @contextlib.contextmanager
-def locked(directory: PathLike) -> Iterator[None]:
+def locked(directory: PathLike, say: Say = silent) -> Iterator[None]:
     """Wait until no other process holds `directory`, and hold it; raises FileNotFoundError if it is gone by then.
 
-    Where the file system has no flock (some NFS), everybody goes on at once. Not reentrant.
+    `say` is told after a second of waiting; raises VersionError after LONGEST_WAIT seconds. Where the file system has
+    no flock (some NFS), everybody goes on at once. Not reentrant.
     """
-    descriptor = _open_locked(directory)
+    descriptor = _open_locked(directory, _Wait(directory, say))
     try:
         yield
     finally:
@@ -39,12 +54,12 @@ def open_directory(path: PathLike) -> int:
     return os.open(os.fspath(path), os.O_RDONLY | os.O_DIRECTORY)
 
 
-def _open_locked(directory: PathLike) -> int:
+def _open_locked(directory: PathLike, wait: _Wait) -> int:
     while True:
         descriptor = open_directory(directory)
         try:
-            with contextlib.suppress(OSError):  # no flock here: see try_lock
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            while try_lock(descriptor) is False:
+                wait.go_on(descriptor)
             # Whoever held it may have removed the directory (see stage.py), and a third have made it anew.
             if os.path.samestat(os.fstat(descriptor), os.stat(os.fspath(directory))):
                 return descriptor
@@ -52,3 +67,46 @@ def _open_locked(directory: PathLike) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+class _Wait:
+    """One wait for a lock."""
+
+    def __init__(self, directory: PathLike, say: Say) -> None:
+        self._directory = directory
+        self._say = say
+        self._start = time.monotonic()
+        self._tries = 0
+        self._has_said = False
+
+    def go_on(self, descriptor: int) -> None:
+        """Wait a little; raises VersionError if that has gone on for too long."""
+        seconds = time.monotonic() - self._start
+        if seconds > LONGEST_WAIT:
+            text = "{}: {} has held the directory's lock for {:.0f} s, and publishing and pruning take turns by it; "
+            text += "wait until it is done, or end it, then run again"
+            raise VersionError(text.format(self._directory, _holder(descriptor), seconds))
+        if seconds > _QUIET and not self._has_said:
+            text = "{}: {} holds the directory's lock; waiting for it, for up to {:.0f} s"
+            self._say("lock", text.format(self._directory, _holder(descriptor), LONGEST_WAIT))
+            self._has_said = True
+        time.sleep(_PAUSES[min(self._tries, len(_PAUSES) - 1)])
+        self._tries += 1
+
+
+def _holder(descriptor: int) -> str:
+    """The process that holds the lock of an open directory, as Linux tells; "another process" where it does not."""
+    try:
+        status = os.fstat(descriptor)
+        for line in Path("/proc/locks").read_text().splitlines():
+            # "7: FLOCK  ADVISORY  WRITE 4711 fd:01:131 0 EOF"
+            kind, _, _, process, place = line.partition(":")[2].split()[:5]
+            if kind == "FLOCK" and place.rpartition(":")[2] == str(status.st_ino) and int(process) > 0:
+                command = (
+                    (Path("/proc") / process / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+                )
+                command = "".join(letter for letter in command.strip() if letter.isprintable())[:_SHOWN]
+                return "process {} ({})".format(process, command) if command else "process " + process
+    except (OSError, ValueError):
+        pass  # another system, another process's namespace, or a process that has just ended
+    return "another process"

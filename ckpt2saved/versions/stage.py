@@ -11,13 +11,14 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
-from typing import Iterator, List, Optional
+from typing import Iterator, List, Optional, Tuple
 
 from ckpt2saved.disk import writing
 from ckpt2saved.errors import VersionError
+from ckpt2saved.saved_model.judgement import SAMPLED
 from ckpt2saved.versions.base import PathLike, check_base, explained, next_version, os_errors_explained
 from ckpt2saved.versions.health import content_problems
-from ckpt2saved.versions.lock import locked, open_directory, try_lock
+from ckpt2saved.versions.lock import Say, locked, open_directory, silent, try_lock
 from ckpt2saved.versions.rename import rename_new
 
 STAGING = ".staging-"
@@ -33,14 +34,14 @@ _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EFBIG)
 
 
 @contextlib.contextmanager
-def staged(base: PathLike, requested: Optional[int] = None) -> Iterator[Stage]:
+def staged(base: PathLike, requested: Optional[int] = None, say: Say = silent) -> Iterator[Stage]:
     """Yield an empty Stage in `base` (created if absent); without its publish(), leaving the block removes all of it.
 
-    First removes what exporters that were killed have left in `base`.
+    First removes what exporters that were killed have left in `base`. `say` is told of a long wait for others.
     """
     check_base(base)
     next_version(base, requested)  # publish() decides; a number that is taken already need not wait until then
-    stage = Stage(base, requested)
+    stage = Stage(base, requested, say)
     try:
         with os_errors_explained(base, "stage a version"):
             stage.open()
@@ -56,8 +57,9 @@ def staged(base: PathLike, requested: Optional[int] = None) -> Iterator[Stage]:
 class Stage:
     """A directory `path` to be filled; publish() makes it the next version of `base`. Use staged() to make one."""
 
-    def __init__(self, base: PathLike, requested: Optional[int] = None) -> None:
+    def __init__(self, base: PathLike, requested: Optional[int] = None, say: Say = silent) -> None:
         self.requested = requested
+        self._say = say
         self.path = Path()
         self.published: Optional[Path] = None
         self._given_base = Path(base)
@@ -74,13 +76,13 @@ class Stage:
         """
         with os_errors_explained(self._given_base, "publish the version"):
             _settle(self.path)
-            problems = content_problems(self.path)
+            problems = content_problems(self.path, SAMPLED)
             if problems:
                 raise VersionError(
                     "{}: nothing was published, as TF Serving could not load what was staged".format(self._given_base),
                     problems,
                 )
-            with locked(self._base):
+            with locked(self._base, self._say):
                 published = self._rename()
         with os_errors_explained(self._given_base, _UNSYNCED.format(published)):
             for directory in [self._base] + [created.parent for created in self._created]:
@@ -92,8 +94,8 @@ class Stage:
         for attempts_left in reversed(range(_ATTEMPTS)):
             try:
                 self._create_base()
-                with locked(self._base):
-                    clean_leftovers(self._base)
+                with Leftovers(self._base) as leftovers, locked(self._base, self._say):
+                    leftovers.claim()
                     self._create_locked()
             except FileNotFoundError:
                 # An exporter that had created the base, and failed, has removed it before it could be locked here.
@@ -159,41 +161,80 @@ class Stage:
 
     def _remove_created(self) -> None:
         # Under the lock: an exporter that waits for it finds the base gone, and makes it anew.
-        with locked(self._base) if self._base.is_dir() else contextlib.nullcontext():
+        with locked(self._base, self._say) if self._base.is_dir() else contextlib.nullcontext():
             for directory in reversed(self._created):
                 os.rmdir(os.fspath(directory))
 
 
-def clean_leftovers(base: PathLike) -> None:
-    """Remove stages and half-deleted versions whose process is dead; the caller holds the lock of `base`."""
-    with os.scandir(os.fspath(base)) as entries:
-        leftovers = [
-            Path(entry.path)
-            for entry in entries
-            if entry.name.startswith((STAGING, PRUNED)) and entry.is_dir(follow_symlinks=False)
-        ]
-    for path in leftovers:
-        with contextlib.suppress(OSError):  # another user's, or gone by itself: no reason not to publish
-            _discard_if_abandoned(path)
+class Leftovers:
+    """Stages and half-deleted versions whose process is dead: claimed under the lock of the base, deleted without it.
+
+    A context manager, to be entered before the lock is taken, so that nobody has to wait for the deletion.
+    """
+
+    def __init__(self, base: PathLike) -> None:
+        self._base = base
+        self._claimed: List[Tuple[Path, int]] = []
+
+    def __enter__(self) -> "Leftovers":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for path, descriptor in self._claimed:
+            try:
+                with contextlib.suppress(OSError, VersionError):  # another user's: no reason not to publish
+                    remove_tree(path)
+            finally:
+                os.close(descriptor)
+
+    def claim(self) -> None:
+        """Take them; the caller holds the lock of the base."""
+        with os.scandir(os.fspath(self._base)) as entries:
+            found = [
+                Path(entry.path)
+                for entry in entries
+                if entry.name.startswith((STAGING, PRUNED)) and entry.is_dir(follow_symlinks=False)
+            ]
+        for path in found:
+            with contextlib.suppress(OSError):  # another user's, or gone by itself
+                self._claim(path)
+
+    def _claim(self, path: Path) -> None:
+        descriptor = open_directory(path)
+        try:
+            is_free = try_lock(descriptor)
+            if is_free or (is_free is None and time.time() - _last_change(path) > _ABANDONED_AFTER):
+                self._claimed.append((hide(path), descriptor))
+                descriptor = -1
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def hide(path: Path) -> Path:
+    """Rename a directory that is to be deleted, in one step: nobody ever finds half of it under its name."""
+    if path.name.startswith(PRUNED):
+        return path
+    grave = path.with_name(PRUNED + uuid.uuid4().hex)
+    rename_new(path, grave)
+    return grave
 
 
 def discard(path: Path) -> None:
-    """Delete a directory, first taking it out of sight in one step: nobody ever finds half of it under its name."""
-    grave = path
-    if not path.name.startswith(PRUNED):
-        grave = path.with_name(PRUNED + uuid.uuid4().hex)
-        rename_new(path, grave)
-    shutil.rmtree(os.fspath(grave))
+    """Delete a directory, first taking it out of sight."""
+    remove_tree(hide(path))
 
 
-def _discard_if_abandoned(path: Path) -> None:
-    descriptor = open_directory(path)
+def remove_tree(path: Path) -> None:
+    """Delete a directory that is out of sight; one that somebody else deletes as well is no error."""
     try:
-        is_free = try_lock(descriptor)
-        if is_free or (is_free is None and time.time() - _last_change(path) > _ABANDONED_AFTER):
-            discard(path)
-    finally:
-        os.close(descriptor)
+        shutil.rmtree(os.fspath(path))
+    except FileNotFoundError:
+        if os.path.lexists(os.fspath(path)):
+            shutil.rmtree(os.fspath(path), ignore_errors=True)
+    except RecursionError:
+        text = "{}: its directories are too deep inside of each other to be deleted here; delete it with rm -r"
+        raise VersionError(text.format(path)) from None
 
 
 def _last_change(directory: Path) -> float:

@@ -1,0 +1,1 @@
+"""A SavedModel's files, read and judged without TensorFlow."""

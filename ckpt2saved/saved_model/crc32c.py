@@ -1,0 +1,95 @@
+"""CRC-32C checksums as TensorFlow stores them, of long texts by NumPy in many lanes at once."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, List, Tuple
+
+_POLYNOMIAL = 0x82F63B78  # Castagnoli's, reversed
+_MASK_DELTA = 0xA282EAD8  # tensorflow/core/lib/hash/crc32c.h
+_LONG = 1 << 20  # bytes; a shorter text gets short lanes
+_LANE, _SHORT_LANE = 4096, 128  # bytes of a lane, powers of two
+_SERIAL = 1024  # bytes that are not worth lanes
+
+
+def masked(checksum: int) -> int:
+    """A checksum as TensorFlow stores it, so that checksums of checksums stay meaningful."""
+    return ((checksum >> 15 | checksum << 17) + _MASK_DELTA) & 0xFFFFFFFF
+
+
+def crc32c(data: bytes, checksum: int = 0) -> int:
+    """The CRC-32C of a text that goes on with `data`, and has `checksum` up to there."""
+    if len(data) < _SERIAL:
+        return _serial(data, checksum)
+    import numpy as np  # slow to import, and most texts are short
+
+    lane = _LANE if len(data) >= _LONG else _SHORT_LANE
+    lanes = len(data) // lane
+    words = np.frombuffer(data, dtype="<u4", count=lanes * lane // 4).reshape(lanes, lane // 4)
+    low, high = _word_tables()
+    states = np.zeros(lanes, np.uint32)
+    states[0] = checksum ^ 0xFFFFFFFF
+    for column in np.ascontiguousarray(words.T):
+        states ^= column
+        states = low[states & 0xFFFF] ^ high[states >> 16]
+    return _serial(data[lanes * lane :], _joined(states, lane) ^ 0xFFFFFFFF)
+
+
+def _joined(states: Any, lane: int) -> int:
+    """The state after all the lanes; all but the first began with a state of zero."""
+    import numpy as np
+
+    while len(states) > 1:
+        if len(states) % 2:
+            states = np.concatenate([np.zeros(1, np.uint32), states])  # a state of zero in front changes nothing
+        states = _after(_zeros(lane), states[0::2]) ^ states[1::2]
+        lane *= 2
+    return int(states[0])
+
+
+def _after(tables: Any, states: Any) -> Any:
+    """The states after the zeros that the tables stand for."""
+    found = tables[0][states & 0xFF]
+    for place in (1, 2, 3):
+        found = found ^ tables[place][(states >> (8 * place)) & 0xFF]
+    return found
+
+
+@functools.lru_cache(maxsize=None)
+def _zeros(count: int) -> Any:
+    """What `count` bytes of zero, a power of two, make of each byte of a state: uint32 [4, 256]."""
+    if count > 1:
+        half = _zeros(count // 2)
+        return _after(half, half)
+    import numpy as np
+
+    one_byte = np.array(_byte_table(), np.uint32)
+    states = np.arange(256, dtype=np.uint32) << (8 * np.arange(4, dtype=np.uint32))[:, None]
+    return one_byte[states & 0xFF] ^ (states >> 8)
+
+
+@functools.lru_cache(maxsize=None)
+def _word_tables() -> Tuple[Any, Any]:
+    """What four bytes of zero make of the lower and of the upper half of a state: uint32 [65536] each."""
+    import numpy as np
+
+    halves = np.arange(65536, dtype=np.uint32)
+    return _after(_zeros(4), halves), _after(_zeros(4), halves << np.uint32(16))
+
+
+@functools.lru_cache(maxsize=None)
+def _byte_table() -> List[int]:
+    table = []
+    for state in range(256):
+        for _ in range(8):
+            state = (state >> 1) ^ (_POLYNOMIAL if state & 1 else 0)
+        table.append(state)
+    return table
+
+
+def _serial(data: bytes, checksum: int) -> int:
+    table = _byte_table()
+    state = checksum ^ 0xFFFFFFFF
+    for byte in data:
+        state = table[(state ^ byte) & 0xFF] ^ (state >> 8)
+    return state ^ 0xFFFFFFFF

@@ -1,0 +1,253 @@
+"""What a saved_model.pb says by itself: what keeps a server from loading it or answering, and what else it needs."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import BinaryIO, Dict, List, Sequence, Tuple
+
+from ckpt2saved.saved_model.files import PathLike, open_file, size_of
+from ckpt2saved.saved_model.loading import Doings, Restored, follow, init_op
+from ckpt2saved.saved_model.meta_graph import (
+    BoundSignature,
+    MetaGraph,
+    every_node,
+    find_served,
+    read_meta_graph,
+)
+from ckpt2saved.saved_model.structure import check_structure
+from ckpt2saved.wire import Malformed
+
+GRAPH_FILE = "saved_model.pb"
+LARGEST_PROTOBUF = (1 << 31) - 1  # bytes; protobuf reads no longer message
+
+DEFAULT_SIGNATURE = "serving_default"
+METHODS = tuple("tensorflow/serving/" + method for method in ("predict", "classify", "regress"))
+PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
+
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_MOST_NAMES = 5  # in one message; the rest are counted
+_REMEMBERED = 64  # graphs; most versions of a model have the same one
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class GraphFacts:
+    """What the meta graph that TF Serving takes comes to."""
+
+    problems: Tuple[str, ...]
+    restored: Tuple[Restored, ...]  # what it reads from the variables
+    restores: bool  # whether it reads variables at all
+    assets: Tuple[str, ...]  # the names of its files in assets/
+
+
+def read_graph_facts(directory: PathLike) -> GraphFacts:
+    """Read and judge the saved_model.pb of a directory; OSError where it can't be read."""
+    with open_file(os.path.join(directory, GRAPH_FILE)) as file:
+        size = size_of(file)
+        if size > LARGEST_PROTOBUF:
+            text = "{}: {} bytes, and protobuf reads no message of 2 GiB or more; export it again"
+            return _only(text.format(GRAPH_FILE, size))
+        digest = hashlib.blake2b(digest_size=16)
+        for piece in iter(functools.partial(file.read, _PIECE), b""):
+            digest.update(piece)
+        key = digest.digest()
+        if key not in _known:
+            while len(_known) >= _REMEMBERED:
+                _known.pop(next(iter(_known)))
+            _known[key] = _judged(file, size)
+        return _known[key]
+
+
+_known: Dict[bytes, GraphFacts] = {}
+
+
+def is_lfs_pointer(file: BinaryIO) -> bool:
+    """Whether Git LFS left its pointer in place of the file."""
+    file.seek(0)
+    return file.read(len(_LFS_POINTER)) == _LFS_POINTER
+
+
+def lfs_problem(name: str) -> str:
+    return "{}: a Git LFS pointer, and not the file itself; fetch it with git lfs pull".format(name)
+
+
+def wrong_tags(name: str, tags: Sequence[Sequence[str]]) -> str:
+    """That no meta graph of the file is for TF Serving, with the tags of each."""
+    if not any(tags):
+        text = (
+            "{}: no meta graph has a tag, as in a GraphDef that was renamed; TF Serving takes one with the tag serve; "
+        )
+        return (text + "export a SavedModel").format(name)
+    text = (
+        "{}: no meta graph is tagged 'serve' and nothing else, so TF Serving loads none; the tags are: {}; export it "
+    )
+    return (text + "with the tag serve").format(
+        name, listed([", ".join(sorted(set(found))) or "none" for found in tags])
+    )
+
+
+def no_signature(name: str) -> str:
+    text = "{}: it has no signature, so that TF Serving answers no request; export it with a signature {}"
+    return text.format(name, DEFAULT_SIGNATURE)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of the names, and how many there are more."""
+    more = " and {} more".format(len(names) - _MOST_NAMES) if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
+
+
+def _judged(file: BinaryIO, size: int) -> GraphFacts:
+    if not size:
+        return _only(GRAPH_FILE + ": empty")
+    if is_lfs_pointer(file):
+        return _only(lfs_problem(GRAPH_FILE))
+    try:
+        tagged = find_served(file, size)
+        if not tagged.tags:
+            text = "{}: truncated or of something else: no meta graph in its {} bytes"
+            return _only(text.format(GRAPH_FILE, size))
+        if tagged.served is None:
+            return _only(wrong_tags(GRAPH_FILE, tagged.tags))
+        check_structure(file, size)
+        return _facts(read_meta_graph(file, tagged.served))
+    except Malformed as error:
+        if str(error):
+            return _only("{}: {}, and so no SavedModel of TensorFlow's; export it again".format(GRAPH_FILE, error))
+        return _only("{}: truncated after {} bytes, or damaged; copy it again, whole".format(GRAPH_FILE, size))
+
+
+def _only(problem: str) -> GraphFacts:
+    return GraphFacts((problem,), (), False, ())
+
+
+def _facts(meta_graph: MetaGraph) -> GraphFacts:
+    problems = _graph_problems(meta_graph)
+    signatures = {name: one for name, one in meta_graph.signatures.items() if not name.startswith("__")}
+    problems += _signature_problems(signatures, meta_graph)
+    problems += _asset_problems(meta_graph)
+    run = init_op(meta_graph)
+    key_nodes = [(run, "what is run after loading")]
+    if meta_graph.restore_op:
+        restoring = (meta_graph.restore_op, meta_graph.file_name_tensor)
+        key_nodes.append((restoring, "what restores the variables"))
+    for names, what in key_nodes:
+        missing = [name for name in names if _node_name(name) not in meta_graph.nodes]
+        if missing:
+            text = "{}: {} ({}) is no node of the graph; export it again"
+            problems.append(text.format(GRAPH_FILE, listed(missing), what))
+    if len(run) > 1:
+        text = "{}: {} nodes are to be run after loading, and TF Serving takes one; export it again"
+        problems.append(text.format(GRAPH_FILE, len(run)))
+    restoring = (meta_graph.restore_op,) if meta_graph.restore_op else ()
+    loading = follow(meta_graph, restoring + run)
+    outputs = [bound.tensor for one in signatures.values() for bound in one.outputs if bound.tensor]
+    answering = follow(meta_graph, outputs)
+    problems += _table_problems(loading, answering)
+    problems += _uninitialized(loading, answering)
+    problems += _path_problems(loading, answering)
+    return GraphFacts(
+        tuple(dict.fromkeys(problems)),
+        tuple(loading.restored[name] for name in sorted(loading.restored)),
+        bool(meta_graph.restore_op),
+        tuple(dict.fromkeys(name for _, name in meta_graph.assets)),
+    )
+
+
+def _graph_problems(meta_graph: MetaGraph) -> List[str]:
+    problems = []
+    dangling = []
+    for node in meta_graph.nodes.values():
+        dangling += [(node.name, one) for one in node.inputs if _node_name(one) not in meta_graph.nodes]
+    if dangling:
+        text = "{}: {}: no node of the graph, and inputs of {}; export it again"
+        sources = listed(sorted({_node_name(source) for _, source in dangling}))
+        problems.append(text.format(GRAPH_FILE, sources, listed(sorted({name for name, _ in dangling}))))
+    if meta_graph.duplicates:
+        text = "{}: {}: several nodes of one name; export it again"
+        problems.append(text.format(GRAPH_FILE, listed(sorted(meta_graph.duplicates))))
+    python = sorted("{} ({})".format(name, node.op) for name, node in every_node(meta_graph) if node.op in PYTHON_OPS)
+    if python:
+        text = "{}: {}: it calls Python, and TF Serving has none; export a graph without it"
+        problems.append(text.format(GRAPH_FILE, listed(python)))
+    return problems
+
+
+def _signature_problems(signatures: Dict[str, BoundSignature], meta_graph: MetaGraph) -> List[str]:
+    if not signatures:
+        return [no_signature(GRAPH_FILE)]
+    reasons = {name: _unusable(signature, meta_graph) for name, signature in signatures.items()}
+    # A model may have one signature for people to call in Python, and another for the server.
+    if all(reasons.values()) or reasons.get(DEFAULT_SIGNATURE):
+        return [
+            "{}: signature {}: {}".format(GRAPH_FILE, name, reasons[name]) for name in sorted(reasons) if reasons[name]
+        ]
+    return []
+
+
+def _unusable(signature: BoundSignature, meta_graph: MetaGraph) -> str:
+    """Why every request for the signature fails; "" if that can't be said."""
+    if not signature.outputs:
+        return "it has no output"
+    unnamed = [bound.key for bound in signature.inputs + signature.outputs if not bound.tensor]
+    if unnamed:
+        text = "{}: no tensor name (a SparseTensor bound whole?), so that every request fails; bind its parts"
+        return text.format(listed(unnamed))
+    bound = [one.tensor for one in signature.inputs + signature.outputs]
+    missing = [tensor for tensor in bound if _node_name(tensor) not in meta_graph.nodes]
+    if missing:
+        return "{}: not in the graph, so that every request fails; export it again".format(listed(missing))
+    if not signature.method:
+        return "it has no method name, and TF Serving up to 2.3 refuses requests; expected " + METHODS[0]
+    return ""
+
+
+def _asset_problems(meta_graph: MetaGraph) -> List[str]:
+    problems = []
+    for tensor, name in meta_graph.assets:
+        path = PurePosixPath(name)
+        if not name or path.is_absolute() or ".." in path.parts:
+            text = "{}: the asset {!r} lies outside of assets/, and TF Serving reads it from there; export it again"
+            problems.append(text.format(GRAPH_FILE, name))
+        if _node_name(tensor) not in meta_graph.nodes:
+            text = "{}: the tensor {!r} of the asset {} is not in the graph; export it again"
+            problems.append(text.format(GRAPH_FILE, tensor, name))
+    return problems
+
+
+def _table_problems(loading: Doings, answering: Doings) -> List[str]:
+    if loading.fills_unknown or answering.fills_unknown or not (loading.is_complete and answering.is_complete):
+        return []
+    empty = [name for key, name in answering.asked.items() if key not in loading.filled | answering.filled]
+    if not empty:
+        return []
+    text = "{}: lookup table {}: nothing fills it when the SavedModel is loaded, so that requests that look something "
+    text += "up in it fail with 'Table not initialized' or find nothing; export with main_op=tf.tables_initializer()"
+    return [text.format(GRAPH_FILE, listed(sorted(empty)))]
+
+
+def _uninitialized(loading: Doings, answering: Doings) -> List[str]:
+    if not (loading.is_complete and answering.is_complete):
+        return []
+    known = loading.touched | set(loading.variables) | answering.touched
+    names = [name for key, name in answering.variables.items() if key not in known]
+    if not names:
+        return []
+    text = "{}: variable {}: nothing restores or initializes it when the SavedModel is loaded, so that requests fail; "
+    text += "export it with its variables"
+    return [text.format(GRAPH_FILE, listed(sorted(names)))]
+
+
+def _path_problems(loading: Doings, answering: Doings) -> List[str]:
+    text = "{}: {} reads {!r}, which is no file of the SavedModel's assets, and is not there on a server; export it as "
+    text += "an asset (tf.saved_model.Asset, or the collection asset_filepaths)"
+    files = {**answering.files, **loading.files}
+    return [text.format(GRAPH_FILE, node, path) for path, node in sorted(files.items())]
+
+
+def _node_name(tensor: str) -> str:
+    return tensor.lstrip("^").partition(":")[0]

@@ -1,0 +1,186 @@
+"""The index of a SavedModel's variables: which tensors the data files hold, where, and with which checksums."""
+
+from __future__ import annotations
+
+import functools
+import io
+import struct
+from dataclasses import dataclass
+from typing import BinaryIO, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+
+from ckpt2saved.saved_model.crc32c import crc32c, masked
+from ckpt2saved.saved_model.files import PathLike, open_file, size_of
+from ckpt2saved.wire import Malformed, Span, each, fields, integer, varint
+
+# The format is LevelDB's: tensorflow/core/lib/io/format.cc and table_builder.cc.
+_FOOTER_SIZE = 48
+_MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
+_TRAILER_SIZE = 5  # of a block: how it is compressed, and the checksum of both
+_MOST_BYTES = 1 << 30  # of an index; a tensor takes some 50
+_SMALL = 1 << 18  # bytes of an index that is remembered
+
+# Fields of the messages BundleHeaderProto, BundleEntryProto and TensorShapeProto.
+_SHARDS, _ENDIANNESS = 1, 2
+_DTYPE, _SHAPE, _SHARD, _OFFSET, _SIZE, _CHECKSUM, _SLICES = 1, 2, 3, 4, 5, 6, 7
+_DIMENSION, _UNKNOWN_RANK = 2, 3
+_DIMENSION_SIZE = 1
+
+STRING = 7  # TensorFlow's DataType
+VARIANT, RESOURCE = 21, 20
+
+
+class Damaged(Exception):
+    """The file is no index, or not all of one; the text says what is wrong, without the file's name."""
+
+
+class NotRead(Exception):
+    """The index is of a form that TensorFlow might read, and this does not."""
+
+
+class Entry(NamedTuple):
+    """A tensor, or a slice of a partitioned one, in the data files."""
+
+    data_type: int  # TensorFlow's DataType, a reference's as that of its value
+    shape_proto: bytes
+    shard: int
+    offset: int
+    size: int  # bytes
+    checksum: int  # masked
+    is_partitioned: bool  # its slices are entries of their own, and it has no data itself
+
+    @property
+    def shape(self) -> Optional[Tuple[int, ...]]:
+        """The sizes of the whole tensor."""
+        return read_shape(io.BytesIO(self.shape_proto), (0, len(self.shape_proto)))
+
+
+@dataclass(frozen=True)
+class Index:
+    """The tensors by their names; slices of partitioned ones by the bytes that encode name and slice."""
+
+    shards: int
+    is_big_endian: bool
+    entries: Mapping[bytes, Entry]
+
+
+def read_index(path: PathLike) -> Index:
+    """Read an index whole; raises Damaged, NotRead, or OSError where the file can't be read."""
+    with open_file(path, _MOST_BYTES) as file:
+        size = size_of(file)
+        content = file.read(size)
+    return _parsed_again(content) if size <= _SMALL else parse_index(content)
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed_again(content: bytes) -> Index:
+    """Versions that were published again have the same index as others."""
+    return parse_index(content)
+
+
+def parse_index(content: bytes) -> Index:
+    """The tensors of an index file's content; raises Damaged or NotRead."""
+    if not content:
+        raise Damaged("empty")
+    if len(content) < _FOOTER_SIZE:
+        raise Damaged("truncated to {} bytes; copy it again, whole".format(len(content)))
+    if content[-len(_MAGIC) :] != _MAGIC:
+        raise Damaged("truncated, or no checkpoint index: its last 8 bytes are not a table's")
+    shards, is_big_endian = 0, False
+    entries: Dict[bytes, Entry] = {}
+    try:
+        for key, value in _pairs(content):
+            if key:
+                entries[key] = _entry(value)
+            else:
+                shards, is_big_endian = _header(value)
+    except (Malformed, IndexError, struct.error):
+        raise Damaged("damaged: what it says about its own parts does not fit; copy it again, whole") from None
+    if not shards:
+        raise Damaged("damaged: it does not say how many data files there are; copy it again, whole")
+    return Index(shards, is_big_endian, entries)
+
+
+def _pairs(content: bytes) -> Iterator[Tuple[bytes, bytes]]:
+    footer = content[-_FOOTER_SIZE:]
+    _, at = _handle(footer, 0)  # of the meta index, which TensorFlow does not write
+    index, _ = _handle(footer, at)
+    for _, where in _block(content, index):
+        yield from _block(content, _handle(where, 0)[0])
+
+
+def _handle(data: bytes, at: int) -> Tuple[Span, int]:
+    offset, at = varint(data, at)
+    size, at = varint(data, at)
+    return (offset, offset + size), at
+
+
+def _block(content: bytes, span: Span) -> List[Tuple[bytes, bytes]]:
+    start, end = span
+    if end + _TRAILER_SIZE > len(content) - _FOOTER_SIZE:
+        raise Malformed
+    if content[end] != 0:
+        raise NotRead("compressed")
+    (checksum,) = struct.unpack_from("<I", content, end + 1)
+    if masked(crc32c(content[start : end + 1])) != checksum:
+        raise Damaged("damaged: a checksum does not fit; copy it again, whole")
+    block = content[start:end]
+    (restarts,) = struct.unpack_from("<I", block, len(block) - 4)
+    limit = len(block) - 4 * (restarts + 1)
+    if limit < 0:
+        raise Malformed
+    found, key, at = [], b"", 0
+    while at < limit:
+        shared, at = varint(block, at)
+        unshared, at = varint(block, at)
+        length, at = varint(block, at)
+        if shared > len(key) or at + unshared + length > limit:
+            raise Malformed
+        key = key[:shared] + block[at : at + unshared]
+        at += unshared
+        found.append((key, block[at : at + length]))
+        at += length
+    return found
+
+
+def _header(value: bytes) -> Tuple[int, bool]:
+    file = io.BytesIO(value)
+    wanted = (_SHARDS, _ENDIANNESS)
+    found = {number: integer(file, at) for number, at in fields(file, 0, len(value)) if number in wanted}
+    return found.get(_SHARDS, 0), found.get(_ENDIANNESS, 0) == 1
+
+
+def _entry(value: bytes) -> Entry:
+    # By hand, as a list of versions reads many of them.
+    numbers = {_DTYPE: 0, _SHARD: 0, _OFFSET: 0, _SIZE: 0}
+    shape, checksum, is_partitioned, at = b"", 0, False, 0
+    while at < len(value):
+        key, at = varint(value, at)
+        number, wire_type = key >> 3, key & 7
+        if wire_type == 0:
+            numbers[number], at = varint(value, at)
+        elif wire_type == 2:
+            length, at = varint(value, at)
+            if number == _SHAPE:
+                shape = value[at : at + length]
+            is_partitioned = is_partitioned or number == _SLICES
+            at += length
+        elif wire_type == 5:
+            if number == _CHECKSUM:
+                (checksum,) = struct.unpack_from("<I", value, at)
+            at += 4
+        elif wire_type == 1:
+            at += 8
+        else:
+            raise Malformed
+    shard, offset, size = (numbers[number] for number in (_SHARD, _OFFSET, _SIZE))
+    if at > len(value) or max(shard, offset, size) >= 1 << 63:
+        raise Malformed
+    return Entry(numbers[_DTYPE] % 100, shape, shard, offset, size, checksum, is_partitioned)
+
+
+def read_shape(file: BinaryIO, span: Span) -> Optional[Tuple[int, ...]]:
+    """The sizes of a TensorShapeProto, -1 for those that are open; None if even their number is."""
+    if any(integer(file, at) for at in each(file, span, _UNKNOWN_RANK)):
+        return None
+    sizes = ([integer(file, at) for at in each(file, one, _DIMENSION_SIZE)] for one in each(file, span, _DIMENSION))
+    return tuple(size[-1] if size else 0 for size in sizes)

@@ -1,0 +1,367 @@
+"""Whether TF Serving can load a SavedModel's files and answer from them, judged without TensorFlow."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import struct
+from pathlib import Path
+from typing import Any, BinaryIO, Dict, List, Optional, Set, Tuple
+
+from ckpt2saved.file_kinds import EMPTY, kind_of
+from ckpt2saved.saved_model.crc32c import crc32c, masked
+from ckpt2saved.saved_model.files import PathLike, kind, open_file, size_of
+from ckpt2saved.saved_model.graph_facts import (
+    GRAPH_FILE,
+    GraphFacts,
+    is_lfs_pointer,
+    lfs_problem,
+    listed,
+    no_signature,
+    read_graph_facts,
+    wrong_tags,
+)
+from ckpt2saved.saved_model.index import RESOURCE, STRING, VARIANT, Damaged, Entry, Index, NotRead, read_index
+from ckpt2saved.saved_model.meta_graph import SERVED
+from ckpt2saved.serving import textproto
+
+TEXT_GRAPH_FILE = "saved_model.pbtxt"
+WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
+
+# How many bytes of the variables' data are compared with their checksums.
+SAMPLED = 1 << 12
+READ = 1 << 26
+EVERYTHING = 1 << 62
+
+_INDEX = "variables/variables.index"
+_SHARD_NAME = "variables/variables.data-{:05d}-of-{:05d}"
+_SHARD = re.compile(r"variables\.data-([0-9]{5})-of-([0-9]{5})\Z")
+_WITHOUT_VALUES = "TF Serving would load the version without a value in any variable"
+_WHOLE = "copy variables/ again, whole"
+_PIECE = 1 << 24
+_MOST_TEXT = 1 << 22  # bytes of a graph as text that are looked into
+_MOST_RECORDS = 1000  # warm-up requests that TF Serving takes
+_RECORD_HEADER, _RECORD_FOOTER = 12, 4  # bytes: length and its checksum, then the record, then its checksum
+_SESSION_BUNDLE = "export.meta"
+
+
+def judge(directory: PathLike, data: int = READ) -> Tuple[str, ...]:
+    """Everything in the files that would keep TF Serving from loading the directory, or from answering; () if nothing.
+
+    Of the variables' data up to `data` bytes are compared with their checksums, the smallest tensors first: SAMPLED,
+    READ or EVERYTHING. Raises OSError for what can't be read.
+    """
+    path = os.fspath(directory)  # by strings alone, as a list of versions judges many
+    problems: List[str] = []
+    facts: Optional[GraphFacts] = None
+    try:
+        facts = read_graph_facts(path)
+        problems += facts.problems
+    except FileNotFoundError:
+        problems += _text_graph_problems(path)
+    except OSError as error:
+        return ("{}: {}".format(GRAPH_FILE, error.strerror),)
+    if os.path.lexists(os.path.join(path, _SESSION_BUNDLE)):
+        text = "{}: with a file of this name TF Serving takes the directory for a session bundle; remove it"
+        problems.append(text.format(_SESSION_BUNDLE))
+    problems += _variable_problems(path, facts, data)
+    if facts is not None:
+        problems += _asset_problems(path, facts)
+    return tuple(dict.fromkeys(problems))
+
+
+def _is_there(path: str) -> bool:
+    return os.path.lexists(path)
+
+
+def _text_graph_problems(path: str) -> List[str]:
+    """Of a graph in protobuf's text form, tags and signatures alone."""
+    name = TEXT_GRAPH_FILE
+    if not _is_there(os.path.join(path, name)):
+        return [GRAPH_FILE + ": missing; TF Serving has nothing to load"]
+    try:
+        with open_file(os.path.join(path, name)) as file:
+            size = size_of(file)
+            if is_lfs_pointer(file):
+                return [lfs_problem(name)]
+            file.seek(0)
+            content = file.read(_MOST_TEXT + 1)
+    except OSError as error:
+        return ["{}: {}".format(name, error.strerror)]
+    if not size:
+        return [name + ": empty"]
+    if size > _MOST_TEXT:
+        return []
+    try:
+        meta_graphs = textproto.values(textproto.read(content.decode("utf-8")), "meta_graphs")
+        tags = [[tag for info in _within(one, "meta_info_def") for tag in _within(info, "tags")] for one in meta_graphs]
+        served = [one for one, found in zip(meta_graphs, tags) if set(found) == SERVED]
+        if not served:
+            return [wrong_tags(name, tags)]
+        if not any(_within(one, "signature_def") for one in served):
+            return [no_signature(name)]
+    except UnicodeDecodeError:
+        return [name + ": not UTF-8, and so no SavedModel in protobuf's text form; export it again"]
+    except textproto.NotTextProto:
+        pass  # the form has more ways of writing things than are read here
+    return []
+
+
+def _within(message: textproto.Message, field: str) -> List[Any]:
+    return textproto.values(message, field)
+
+
+def _variable_problems(path: str, facts: Optional[GraphFacts], data: int) -> List[str]:
+    if not _is_there(os.path.join(path, _INDEX)):
+        shards = _shards(path)
+        if shards or (facts is not None and facts.restores):
+            return [_INDEX + ": missing; " + _WITHOUT_VALUES]
+        return []
+    try:
+        index = read_index(os.path.join(path, _INDEX))
+    except Damaged as error:
+        return [_pointer_or(path, _INDEX, str(error))]
+    except NotRead:
+        return _missing_shards(path, _shards(path))
+    except OSError as error:
+        return ["{}: {}".format(_INDEX, error.strerror)]
+    missing = _missing_shards(path, _shards(path), index.shards)
+    if missing:
+        return missing
+    problems = _mismatches(index, facts.restored) if facts is not None else []
+    return problems + _data_problems(path, index, data)
+
+
+def _pointer_or(path: str, name: str, text: str) -> str:
+    with open_file(os.path.join(path, name)) as file:
+        return lfs_problem(name) if is_lfs_pointer(file) else "{}: {}".format(name, text)
+
+
+def _shards(path: str) -> Set[Tuple[int, int]]:
+    try:
+        names = os.listdir(os.path.join(path, "variables"))
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    return {(int(shard.group(1)), int(shard.group(2))) for shard in map(_SHARD.match, names) if shard}
+
+
+def _missing_shards(path: str, present: Set[Tuple[int, int]], count: int = 0) -> List[str]:
+    """The data files that are not there, of the `count` that the index asks for, or of any set."""
+    if not present:
+        return ["variables/variables.data-*: missing, though {} is there".format(_INDEX)]
+    counts = {count} if count else {number for _, number in present}
+    missing = {count: [number for number in range(count) if (number, count) not in present] for count in counts}
+    if not all(missing.values()):
+        return []  # one complete set; another beside it is not read
+    count = max(missing)
+    names = [_SHARD_NAME.format(number, count) for number in missing[count][:100]]
+    return ["{}: missing".format(name) for name in names[:5]] + (
+        ["{}: missing".format(listed(names))] if names[5:] else []
+    )
+
+
+def _mismatches(index: Index, restored: Tuple) -> List[str]:
+    """Where the index does not hold what the graph restores: it is of another SavedModel."""
+    absent, types, shapes = [], [], []
+    for wanted in restored:
+        entry = index.entries.get(wanted.name.encode("utf-8", "surrogateescape"))
+        if entry is None:
+            absent.append(wanted.name)
+        elif wanted.data_type and entry.data_type and wanted.data_type != entry.data_type:
+            types.append(wanted.name)
+        elif not _fits(entry.shape, wanted.shape):
+            text = "{} ({} in the graph, {} here)"
+            shapes.append(text.format(wanted.name, _brackets(wanted.shape), _brackets(entry.shape)))
+    problems = []
+    for names, what in ((absent, "not in it"), (types, "of another dtype"), (shapes, "of another shape")):
+        if names:
+            text = "{}: of another SavedModel: what the graph restores is {}: {}; {}"
+            problems.append(text.format(_INDEX, what, listed(names), _WHOLE))
+    return problems
+
+
+def _fits(found: Optional[Tuple[int, ...]], wanted: Optional[Tuple[int, ...]]) -> bool:
+    if found is None or wanted is None:
+        return True
+    return len(found) == len(wanted) and all(there in (size, -1) or size == -1 for there, size in zip(found, wanted))
+
+
+def _brackets(shape: Optional[Tuple[int, ...]]) -> str:
+    return "[{}]".format(", ".join("?" if size == -1 else str(size) for size in shape or ()))
+
+
+def _data_problems(path: str, index: Index, data: int) -> List[str]:
+    """Where the data files do not hold what the index says."""
+    by_shard: Dict[int, List[Tuple[bytes, Entry]]] = {}
+    for name, entry in index.entries.items():
+        if not entry.is_partitioned:
+            by_shard.setdefault(entry.shard, []).append((name, entry))
+    problems = []
+    checked = _sampled(index, data)
+    for shard in sorted(by_shard):
+        name = _SHARD_NAME.format(shard, index.shards)
+        if shard >= index.shards:
+            text = "{}: damaged: a tensor lies in data file {} of {}; {}"
+            problems.append(text.format(_INDEX, shard, index.shards, _WHOLE))
+            continue
+        try:
+            with open_file(os.path.join(path, name)) as file:
+                problems += _shard_problems(file, name, by_shard[shard], checked)
+        except OSError as error:
+            problems.append("{}: {}".format(name, error.strerror))
+    return problems
+
+
+def _sampled(index: Index, data: int) -> Set[bytes]:
+    """The tensors whose checksums are compared: the smallest, up to so many bytes in all."""
+    found, left = set(), 0 if index.is_big_endian else data
+    for size, name in sorted((entry.size, name) for name, entry in index.entries.items() if not entry.is_partitioned):
+        if size > left:
+            break
+        left -= size
+        found.add(name)
+    return found
+
+
+def _shard_problems(file: BinaryIO, name: str, entries: List[Tuple[bytes, Entry]], checked: Set[bytes]) -> List[str]:
+    size, end = size_of(file), max(entry.offset + entry.size for _, entry in entries)
+    if size < end:
+        if is_lfs_pointer(file):
+            return [lfs_problem(name)]
+        if not size:
+            return ["{}: empty, and the index places {} bytes there; {}".format(name, end, _WHOLE)]
+        return ["{}: cut off after {} bytes, of the {} of the index; {}".format(name, size, end, _WHOLE)]
+    differing = [
+        _shown(tensor)
+        for tensor, entry in sorted(entries, key=lambda one: one[1].offset)
+        if tensor in checked and not _has_its_checksum(file, entry)
+    ]
+    if differing:
+        text = "{}: damaged, or of another SavedModel: the checksum in the index does not fit the data of {}; {}"
+        return [text.format(name, listed(differing), _WHOLE)]
+    return []
+
+
+def _shown(tensor: bytes) -> str:
+    name = tensor.decode("utf-8", "replace")
+    return name if name.isprintable() else repr(tensor)  # a slice's key is no text
+
+
+def _has_its_checksum(file: BinaryIO, entry: Entry) -> bool:
+    if entry.data_type in (VARIANT, RESOURCE):
+        return True  # TensorFlow alone knows how they are written
+    file.seek(entry.offset)
+    if entry.data_type == STRING:
+        return _string_checksum(file.read(entry.size), entry)
+    checksum, left = 0, entry.size
+    while left:
+        piece = file.read(min(left, _PIECE))
+        if not piece:
+            return False
+        checksum = crc32c(piece, checksum)
+        left -= len(piece)
+    return masked(checksum) == entry.checksum
+
+
+def _string_checksum(data: bytes, entry: Entry) -> bool:
+    """Strings are written as their lengths, a checksum, their bytes: WriteStringTensor of tensor_bundle.cc."""
+    count = 1
+    for size in entry.shape or ():
+        count *= size
+    if count > len(data):
+        return False  # each has a length
+    checksum, at = 0, 0
+    for _ in range(count):
+        length, shift = 0, 0
+        while True:
+            if at >= len(data) or shift > 63:
+                return False
+            length |= (data[at] & 0x7F) << shift
+            shift, at = shift + 7, at + 1
+            if data[at - 1] < 0x80:
+                break
+        checksum = crc32c(struct.pack("<I" if length <= 0xFFFFFFFF else "<Q", length), checksum)
+    return masked(crc32c(data[at:], checksum)) == entry.checksum
+
+
+def _asset_problems(path: str, facts: GraphFacts) -> List[str]:
+    problems = []
+    for asset in facts.assets:
+        name = "assets/" + asset
+        if ".." in asset.split("/"):
+            continue  # the graph's own problem
+        try:
+            with open_file(os.path.join(path, name)) as file:
+                if is_lfs_pointer(file):
+                    problems.append(lfs_problem(name))
+        except (FileNotFoundError, NotADirectoryError):
+            problems.append("{}: missing, and the graph reads it; copy it again, whole".format(name))
+        except OSError as error:
+            problems.append("{}: {}".format(name, error.strerror))
+    return problems
+
+
+def judge_warmup(directory: PathLike, data: int = READ) -> Tuple[str, ...]:
+    """What in the warm-up file keeps TF Serving from loading the directory; its records' checksums up to `data` bytes.
+
+    Whether the signatures take the requests is not looked at.
+    """
+    path, name = os.fspath(directory), WARMUP_FILE
+    try:
+        with open_file(os.path.join(path, WARMUP_FILE)) as file:
+            if is_lfs_pointer(file):
+                return (lfs_problem(name),)
+            count = _count_records(file, data)
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except OSError as error:
+        return ("{}: {}".format(name, error.strerror),)
+    if count is None:
+        text = "{}: cut off or damaged, so that TF Serving would not load the version; copy it again, or remove it"
+        return (text.format(name),)
+    if count > _MOST_RECORDS:
+        text = "{}: {} requests or more, and TF Serving takes {} at most, or does not load the version; leave some out"
+        return (text.format(name, count, _MOST_RECORDS),)
+    return ()
+
+
+def _count_records(file: BinaryIO, data: int) -> Optional[int]:
+    """How many TFRecords there are, counted to one too many; None for a damaged file."""
+    size, at, count = size_of(file), 0, 0
+    while at < size and count <= _MOST_RECORDS:
+        file.seek(at)
+        header = file.read(_RECORD_HEADER)
+        if len(header) < _RECORD_HEADER:
+            return None
+        length, checksum = struct.unpack("<QI", header)
+        at += _RECORD_HEADER + length + _RECORD_FOOTER
+        if masked(crc32c(header[:8])) != checksum or at > size:
+            return None
+        if length <= data:
+            data -= length
+            record = file.read(length)
+            (checksum,) = struct.unpack("<I", file.read(_RECORD_FOOTER))
+            if masked(crc32c(record)) != checksum:
+                return None
+        count += 1
+    return count
+
+
+def instead_of_directory(path: PathLike) -> Optional[str]:
+    """What is there instead of a directory; None for a directory."""
+    try:
+        status = os.stat(os.fspath(path))
+    except OSError as error:
+        if os.path.islink(os.fspath(path)):
+            return "a symbolic link to {}, which is no directory".format(os.readlink(os.fspath(path)))
+        return "there is no such directory" if error.errno == errno.ENOENT else str(error.strerror)
+    if stat.S_ISDIR(status.st_mode):
+        return None
+    if os.path.islink(os.fspath(path)):
+        return "a symbolic link to {}, which is no directory".format(os.readlink(os.fspath(path)))
+    if not stat.S_ISREG(status.st_mode):
+        return "{}, not a directory".format(kind(status.st_mode))
+    found = kind_of(Path(path))
+    return found.instead_of("a version's directory") if found and found.what != EMPTY else "not a directory"

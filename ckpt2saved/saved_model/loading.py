@@ -1,0 +1,288 @@
+"""What a server does while it loads a graph: which variables it restores, tables it fills, files it reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+from ckpt2saved.saved_model.index import read_shape
+from ckpt2saved.saved_model.meta_graph import MetaGraph, Node, called
+from ckpt2saved.wire import content, each, fields, integer, integers
+
+INIT_SIGNATURE = "__saved_model_init_op"
+MAIN_OP, LEGACY_INIT_OP = "saved_model_main_op", "legacy_init_op"
+
+# Which input of an op that calls functions is the function's first argument.
+_CALLS = {"PartitionedCall": 0, "StatefulPartitionedCall": 0, "While": 0, "StatelessWhile": 0}
+_CALLS.update({"If": 1, "StatelessIf": 1, "Case": 1, "StatelessCase": 1, "RemoteCall": 1})
+_PASSED_ON = ("Identity", "RefIdentity", "Enter", "RefEnter", "Switch", "RefSwitch", "StopGradient")
+_PASSED_ON += ("PlaceholderWithDefault",)
+_TABLES = ("HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2", "MutableHashTableOfTensors")
+_TABLES += ("MutableHashTableOfTensorsV2", "MutableDenseHashTable", "MutableDenseHashTableV2")
+_FILLS_TABLE = ("InitializeTable", "InitializeTableV2", "InitializeTableFromTextFile", "InitializeTableFromTextFileV2")
+_FILLS_TABLE += ("InitializeTableFromDataset", "LookupTableImport", "LookupTableImportV2", "LookupTableInsert")
+_FILLS_TABLE += ("LookupTableInsertV2",)
+_ASKS_TABLE = ("LookupTableFind", "LookupTableFindV2")
+_VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
+_ASSIGNS = ("Assign", "AssignVariableOp")
+# Which input of an op is the path of the file that it reads.
+_READS_FILE = {"InitializeTableFromTextFile": 1, "InitializeTableFromTextFileV2": 1, "ReadFile": 0}
+_READS_FILE.update({"TextLineDataset": 0, "TFRecordDataset": 0, "TFRecordDatasetV2": 0})
+
+# Fields of the messages AttrValue, its ListValue, and TensorProto.
+_LIST, _TEXT, _TYPE, _SHAPE, _TENSOR, _LISTED_TYPE = 1, 2, 6, 7, 8, 6
+_STRINGS = 8
+
+_MOST_STEPS = 10000  # from a tensor to where it comes from
+_MOST_SCOPES = 5000  # calls of functions that are looked into
+
+
+class Restored(NamedTuple):
+    """A tensor that the graph restores from the checkpoint."""
+
+    name: str
+    data_type: int  # TensorFlow's DataType; 0 where it is not known
+    shape: Optional[Tuple[int, ...]]  # that its variable has, -1 for open sizes; None where it is not known
+
+
+@dataclass
+class Doings:
+    """What running a set of nodes does; tables and variables by their keys."""
+
+    filled: Set[str] = field(default_factory=set)
+    fills_unknown: bool = False  # a table that could not be told is filled
+    asked: Dict[str, str] = field(default_factory=dict)  # key -> name of the table
+    touched: Set[str] = field(default_factory=set)  # variables
+    variables: Dict[str, str] = field(default_factory=dict)  # key -> name, of those that are taken as an input
+    restored: Dict[str, Restored] = field(default_factory=dict)
+    files: Dict[str, str] = field(default_factory=dict)  # a constant path -> the node that reads it
+    is_complete: bool = True  # False where functions were left out, being too many
+
+
+class _Scope:
+    """The graph, or a function as one node calls it."""
+
+    def __init__(
+        self,
+        nodes: Dict[str, Node],
+        arguments: Dict[str, str],
+        caller: Optional["_Scope"],
+        functions: Tuple[str, ...] = (),
+    ) -> None:
+        self.nodes = nodes
+        self.arguments = arguments  # name -> the caller's input
+        self.caller = caller
+        self.functions = functions  # that are being called
+
+
+class _Origin(NamedTuple):
+    node: Node
+    port: int
+    scope: _Scope
+
+
+def init_op(meta_graph: MetaGraph) -> Tuple[str, ...]:
+    """The nodes that TF Serving runs once it has restored the variables, as its loader looks for them."""
+    signature = meta_graph.signatures.get(INIT_SIGNATURE)
+    if signature is not None and signature.outputs:
+        return tuple(bound.tensor for bound in signature.outputs if bound.key == INIT_SIGNATURE)
+    for key in (MAIN_OP, LEGACY_INIT_OP):
+        if key in meta_graph.collections:
+            return meta_graph.collections[key]
+    return ()
+
+
+def follow(meta_graph: MetaGraph, roots: Sequence[str]) -> Doings:
+    """What running these nodes or tensors of the graph does, in the functions that they call too."""
+    return _Follower(meta_graph).follow(roots)
+
+
+class _Follower:
+    def __init__(self, meta_graph: MetaGraph) -> None:
+        self._meta_graph = meta_graph
+        self._assets = {_node_name(tensor) for tensor, _ in meta_graph.assets}
+        self._found = Doings()
+        self._shapes: Dict[Tuple[int, str, int], Optional[Tuple[int, ...]]] = {}
+        self._restores: List[Tuple[_Scope, Node]] = []
+
+    def follow(self, roots: Sequence[str]) -> Doings:
+        graph = _Scope(self._meta_graph.nodes, {}, None)
+        left = [(graph, [_node_name(root) for root in roots])]
+        count = 0
+        while left:
+            scope, names = left.pop()
+            count += 1
+            if count > _MOST_SCOPES:
+                self._found.is_complete = False
+                break
+            for node in _reached(scope, names):
+                self._look_at(node, scope)
+                for name in called(node, self._meta_graph):
+                    inner = self._inside(node, name, scope)
+                    if inner is not None:
+                        left.append((inner, list(inner.nodes)))
+        for scope, node in self._restores:
+            self._restore(scope, node)
+        return self._found
+
+    def _inside(self, node: Node, name: str, scope: _Scope) -> Optional[_Scope]:
+        if name in scope.functions:
+            return None  # it calls itself
+        function = self._meta_graph.functions[name]
+        first = _CALLS.get(node.op, 0 if node.op == name else None)
+        arguments: Dict[str, str] = {}
+        if first is not None:
+            data = [one for one in node.inputs if not one.startswith("^")]
+            arguments = dict(zip(function.arguments, data[first:]))
+        return _Scope(function.nodes, arguments, scope, scope.functions + (name,))
+
+    def _look_at(self, node: Node, scope: _Scope) -> None:
+        if node.op in _FILLS_TABLE:
+            table = self._origin(scope, node, 0)
+            if table is None or table.node.op not in _TABLES:
+                self._found.fills_unknown = True
+            else:
+                self._found.filled.add(_key(table.node))
+        if node.op in _ASKS_TABLE:
+            table = self._origin(scope, node, 0)
+            if table is not None and table.node.op in _TABLES:
+                self._found.asked[_key(table.node)] = table.node.name
+        if node.op in _READS_FILE:
+            path = self._origin(scope, node, _READS_FILE[node.op])
+            if path is not None and path.node.op == "Const" and not self._is_asset(path):
+                for name in _strings(path.node):
+                    self._found.files[name] = node.name
+        if node.op == "RestoreV2":
+            self._restores.append((scope, node))
+        for number in range(len(node.inputs)):
+            origin = self._origin(scope, node, number)
+            if origin is not None and origin.node.op in _VARIABLES:
+                key = _key(origin.node)
+                if node.op in _ASSIGNS:
+                    self._found.touched.add(key)
+                    self._assign(scope, node, origin.node)
+                elif node.op not in _PASSED_ON:
+                    self._found.variables.setdefault(key, origin.node.name)
+
+    def _is_asset(self, origin: _Origin) -> bool:
+        return origin.scope.caller is None and origin.node.name in self._assets
+
+    def _assign(self, scope: _Scope, node: Node, variable: Node) -> None:
+        value = self._origin(scope, node, 1)
+        if value is not None and value.node.op == "RestoreV2":
+            shape = variable.attribute("shape")
+            sizes = None if shape is None else _shape(variable, shape)
+            if node.op == "AssignVariableOp" or _validates_shape(node):
+                self._shapes[id(value.scope), value.node.name, value.port] = sizes
+
+    def _restore(self, scope: _Scope, node: Node) -> None:
+        origins = self._origin(scope, node, 1), self._origin(scope, node, 2)
+        if any(origin is None or origin.node.op != "Const" for origin in origins):
+            self._found.is_complete = False
+            return
+        names, slices = (_strings(origin.node) for origin in origins if origin is not None)
+        types = _types(node)
+        for number, name in enumerate(names):
+            shape = self._shapes.get((id(scope), node.name, number))
+            given = slices[number] if number < len(slices) else ""
+            if given:
+                shape = _whole_shape(given)
+            data_type = types[number] if number < len(types) else 0
+            self._found.restored[name] = Restored(name, data_type, shape)
+
+    def _origin(self, scope: _Scope, node: Node, number: int) -> Optional[_Origin]:
+        """The node that an input comes from, through what only passes it on; None where that can't be told."""
+        if number >= len(node.inputs):
+            return None
+        tensor = node.inputs[number]
+        for _ in range(_MOST_STEPS):
+            if tensor.startswith("^"):
+                return None
+            name, port = _parsed(tensor, scope.caller is not None)
+            if scope.caller is not None and name not in scope.nodes:
+                if name not in scope.arguments:
+                    return None
+                tensor, scope = scope.arguments[name], scope.caller
+                continue
+            found = scope.nodes.get(name)
+            if found is None:
+                return None
+            if scope.caller is None and name in self._assets:
+                return _Origin(found, port, scope)
+            if found.op in _PASSED_ON and found.inputs:
+                tensor = found.inputs[0]
+            elif found.op == "IdentityN" and port < len(found.inputs):
+                tensor = found.inputs[port]
+            else:
+                return _Origin(found, port, scope)
+        return None
+
+
+def _reached(scope: _Scope, names: List[str]) -> List[Node]:
+    found, left = {}, list(names)  # type: Dict[str, Node], List[str]
+    while left:
+        name = left.pop()
+        node = scope.nodes.get(name)
+        if node is not None and name not in found:
+            found[name] = node
+            left += [_node_name(one) for one in node.inputs]
+    return list(found.values())
+
+
+def _node_name(tensor: str) -> str:
+    return tensor.lstrip("^").partition(":")[0]
+
+
+def _parsed(tensor: str, is_in_function: bool) -> Tuple[str, int]:
+    """The node and the number of its output: `node:1`, and in functions `node:output:1`."""
+    parts = tensor.split(":")
+    port = parts[-1] if len(parts) > 1 else "0"
+    return parts[0], int(port) if port.isdigit() and len(port) < 9 else 0
+
+
+def _key(node: Node) -> str:
+    """What two nodes share if they stand for one resource."""
+    at = node.attribute("shared_name")
+    if at is not None:
+        for name in each(node.file, at, _TEXT):
+            shared = content(node.file, name).decode("utf-8", "replace")
+            if shared:
+                return "shared " + shared
+    return "node " + node.name
+
+
+def _strings(node: Node) -> List[str]:
+    """The strings of a Const, as far as they are written out."""
+    at = node.attribute("value")
+    if at is None:
+        return []
+    tensors = each(node.file, at, _TENSOR)
+    found = [content(node.file, one) for tensor in tensors for one in each(node.file, tensor, _STRINGS)]
+    return [one.decode("utf-8", "surrogateescape") for one in found]
+
+
+def _types(node: Node) -> List[int]:
+    at = node.attribute("dtypes")
+    found: List[int] = []
+    for listed in each(node.file, at, _LIST) if at is not None else ():
+        for number, one in fields(node.file, *listed):
+            if number == _LISTED_TYPE:
+                found += integers(node.file, one)
+    return found
+
+
+def _shape(node: Node, at: Tuple[int, int]) -> Optional[Tuple[int, ...]]:
+    for shape in each(node.file, at, _SHAPE):
+        return read_shape(node.file, shape)
+    return None
+
+
+def _validates_shape(node: Node) -> bool:
+    at = node.attribute("validate_shape")
+    return at is None or all(integer(node.file, one) for one in each(node.file, at, 5))
+
+
+def _whole_shape(given: str) -> Optional[Tuple[int, ...]]:
+    """Of "20 30 0,10:-" the shape (20, 30), a slice of which is restored."""
+    sizes = given.split(" ")[:-1]
+    return tuple(int(size) for size in sizes) if all(size.isdigit() for size in sizes) else None
