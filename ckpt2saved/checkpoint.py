@@ -10,6 +10,7 @@ import numpy as np
 
 from ckpt2saved.checkpoint_files import CheckpointFiles
 from ckpt2saved.errors import CheckpointError, Ckpt2SavedError, UsageError
+from ckpt2saved.reasons import reason_in
 from ckpt2saved.savers import Saved
 from ckpt2saved.tf1 import tf
 
@@ -98,7 +99,7 @@ def _damaged(checkpoint: Checkpoint, keys: Iterable[str]) -> List[str]:
         try:
             np.asarray(reader.get_tensor(key))
         except _UNREADABLE as problem:
-            problems.append("{}: {}".format(key, _first_line(problem)))
+            problems.append("{}: {}".format(key, _reason(problem)))
     return problems
 
 
@@ -264,15 +265,13 @@ def unreadable(checkpoint: Checkpoint, weights: Weights, error: Exception) -> Ck
     """What to say when tensors can't be read or written: TensorFlow names one at most, this tries to read them all."""
     problems = _damaged(checkpoint, sorted(weights.keys.values()))
     if not problems:  # every tensor can be read: a full disk, say, and no fault of the checkpoint's
-        return Ckpt2SavedError(
-            "{}: its variables can't be copied: {}".format(checkpoint.files.prefix, _first_line(error))
-        )
+        return Ckpt2SavedError("{}: its variables can't be copied: {}".format(checkpoint.files.prefix, _reason(error)))
     return _damage(checkpoint, problems)
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
-    return (text.strip() or type(error).__name__).splitlines()[0]
+    return reason_in(text) or type(error).__name__
 
 
 def is_as_initialised(checkpoint: Checkpoint, mean: str, variance: str) -> bool:

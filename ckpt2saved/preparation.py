@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.appended import append_decoder
+from ckpt2saved.arguments import ARGUMENTS
 from ckpt2saved.channels import channels_last
 from ckpt2saved.checkpoint import AVERAGE, Checkpoint, Weights, choose_weights, is_as_initialised, restore
-from ckpt2saved.cutting import Cut, FixedBatch, completed, cut, import_cut, surroundings, with_batch
+from ckpt2saved.cutting import Cut, FixedBatch, completed, cut, import_cut, refuse_loops, surroundings, with_batch
 from ckpt2saved.errors import NotServable, UsageError
 from ckpt2saved.graphs import build_graph
 from ckpt2saved.graphs.function import load_function
@@ -80,6 +81,8 @@ def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
     frozen = {v.name for v in variables} - drawn.trained if drawn.trained else ()
     weights = choose_weights(checkpoint, variables, kind, rename, from_meta, drawn.saved, frozen)
     signature_defs = bind_signatures(drawn.model, drawn.tensors, drawn.graph)
+    if not from_meta:
+        refuse_loops(plan.model.source, drawn.graph.as_graph_def(), _ends(signature_defs))
     # Two ways to restore: the served one knows each variable by its own name, whatever its tensor is called.
     served = add_restore(drawn.graph, {name: name for name in weights.keys})
     restore_def = add_restore(drawn.graph, weights.keys, weights.slices)
@@ -94,6 +97,16 @@ def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
     pinned = pinned_text(devices, [node.name for node in nodes_of(serving.graph_def)])
     remarks = drawn.remarks + (_untrained(checkpoint, weights, drawn) if from_meta else ())
     return Network(graph, drawn.model, weights, serving, restore_def, drawn.edits, remarks, pinned)
+
+
+def _ends(signature_defs: Mapping[str, Any]) -> List[Tuple[str, str]]:
+    """Where in a signature file each tensor of the signatures is named, and its name."""
+    return [
+        ("signatures.{}.{}.{}".format(name, side, key), info.name)
+        for name, signature_def in signature_defs.items()
+        for side in ("inputs", "outputs")
+        for key, info in getattr(signature_def, side).items()
+    ]
 
 
 def _with_channels_last(drawn: _Drawn) -> _Drawn:
@@ -219,7 +232,9 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     part = found.graph_def
     _refuse_unknown(source, part)
     filling = _take_fillers(source.graph_def, part)
-    remarks = tuple("no output depends on the input {}".format(tensor) for tensor in found.unused)
+    if found.unused and plan.model.source == ARGUMENTS:
+        _refuse_unused(model, found.unused)
+    remarks = tuple(_unused_text(tensor) for tensor in found.unused)
     try:
         graph = import_cut(found, model)
     except FixedBatch as error:
@@ -253,6 +268,20 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
         trained_variables(source.graph_def),
         inference.averages,
     )
+
+
+def _refuse_unused(model: ServedModel, unused: Sequence[str]) -> None:
+    """Nobody would ask for these on purpose; who does, for clients that send them, can write a signature file."""
+    keys = {spec.tensor: spec.key for signature in model.signatures for spec in signature.inputs}
+    raise NotServable(
+        "{}: inputs that nothing uses: leave them away; a signature file (--model) can keep one for clients that send "
+        "it".format(model.source),
+        ["--input {}={}".format(keys[tensor], _unused_text(tensor)) for tensor in unused],
+    )
+
+
+def _unused_text(tensor: str) -> str:
+    return "{}: no output depends on it, and TF Serving would demand it of every request".format(tensor)
 
 
 def _cut(inference: Inference, model: ServedModel, ends: Sequence[str]) -> Tuple[Cut, Tuple[Edit, ...]]:

@@ -26,10 +26,15 @@ class Decoder:
 
 def find_decoders(network: Network) -> List[Decoder]:
     """Every CTC decoder of the forward pass."""
-    nodes = [n for n in network.flow.nodes.values() if n.op in DECODERS and n.name not in network.training_side]
+    nodes = [n for n in network.flow.nodes.values() if n.op in DECODERS and _is_served(network, n)]
     # One that is fed with logits by hand, to try things out, is of no network.
     of_weights = [n for n in nodes if network.flow.upstream(n.inputs[:1]) & network.weighted]
     return [_decoder(network, node) for node in of_weights or nodes]
+
+
+def _is_served(network: Network, node: Node) -> bool:
+    """Whether what a node takes and makes is of the forward pass, and can be asked for."""
+    return node.name not in network.training_side and not network.flow.is_inside_loop(node.name + ":0")
 
 
 def _decoder(network: Network, node: Node) -> Decoder:
@@ -47,7 +52,7 @@ def _decoder(network: Network, node: Node) -> Decoder:
 
 def find_ctc_logits(network: Network) -> Dict[str, Node]:
     """The logits of each CTC loss, with the loss."""
-    losses = [n for n in network.flow.nodes.values() if n.op in LOSSES and n.name not in network.training_side]
+    losses = [n for n in network.flow.nodes.values() if n.op in LOSSES and _is_served(network, n)]
     found = {}  # type: Dict[str, Node]
     for loss in losses:
         if network.flow.maker(loss.inputs[0]).name in network.pure:

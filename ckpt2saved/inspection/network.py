@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Dict, List, Set
+from typing import Any, Dict, List, Set
 
 from ckpt2saved.inspection.dataflow import SHAPE_OPS, Dataflow, Node, Tensor
 
@@ -18,6 +18,7 @@ PIPELINE = re.compile(r"(\w*Dequeue\w*|(Iterator|MultiDeviceIterator)\w*GetNext\
 _GRADIENTS = re.compile(r"(.*/)?(gradients(_[0-9]+)?|gradient_tape)/")
 _GRADIENT_OP = re.compile(r"\w*(Grad|GradV[0-9]|Backprop\w*|BackpropV[0-9])\Z")
 _UPDATE = re.compile(r"(Resource)?(Sparse)?Apply[A-Z]\w*\Z")
+_EMPTY_LIST = re.compile(r"(EmptyTensorList|TensorListReserve)\Z")
 # Nodes that do something, instead of making something of their inputs.
 _EFFECT = re.compile(r"(Assign\w*|\w*Save\w*|\w*Summary\w*|\w*Enqueue\w*|Print\w*|Assert|NoOp|Resource\w*Apply\w*)\Z")
 _LINEAR = re.compile(
@@ -36,7 +37,9 @@ class Network:
 
     `sources` are the tensors that come from outside; `switches` those that say how to run, `primary` those that reach
     the weights, `lengths` those that only a decoder's sequence lengths come from, `labels` the rest. `pure` are the
-    nodes that depend on primary sources and on no label: what a server could compute.
+    nodes that depend on primary sources and on no label: what a server could compute; `data` those that depend on
+    primary sources or lengths; `behind_weights` those with weights, and all that depends on them; `followed` the
+    tensors on which weights follow in the pure part.
     """
 
     def __init__(self, flow: Dataflow) -> None:
@@ -50,7 +53,8 @@ class Network:
         self.weighted = self._weighted()
         self.blocked = self._blocked()
         self.sources = [t for t in self.sources if flow.maker(t.name) not in self.blocked]
-        reaching = [t for t in self.sources if self.reach([t.name]) & self.weighted]
+        to_weights = self.leading_to(self.weighted)
+        reaching = [t for t in self.sources if t.name in to_weights]
         self.switches = [t for t in self.sources if t.dtype == "bool" or self._is_dropout_setting(t)]
         self.switches_makers = {flow.maker(t.name).name for t in self.switches}
         self.primary = [t for t in reaching if t not in self.switches]
@@ -59,6 +63,10 @@ class Network:
         self.labels = [t for t in self.sources if t not in used and not self._is_savers(t)]
         self.tainted = self.reach([t.name for t in self.labels] + [o.name for n in self.blocked for o in n.outputs])
         self.pure = self.reach([t.name for t in self.primary]) - self.tainted - {n.name for n in self.blocked}
+        weighted = [output.name for name in self.weighted for output in flow.nodes[name].outputs]
+        self.behind_weights = flow.downstream(weighted) | self.weighted
+        self.data = self.reach([t.name for t in self.primary + self.lengths])
+        self.followed = self.leading_to(self.pure & self.weighted)
 
     def computes(self, node: Node) -> bool:
         """Whether a node is of the forward pass, and makes a value of its inputs; a pipeline makes it of files."""
@@ -66,20 +74,35 @@ class Network:
 
     def reach(self, tensors: List[str]) -> Set[str]:
         """The nodes of the forward pass whose values, not only their sizes, depend on the tensors."""
-        return self.flow.downstream(tensors, lambda node: node.op not in SHAPE_OPS and self.computes(node))
+        return self.flow.downstream(tensors, self._is_on_the_way)
+
+    def leading_to(self, nodes: Set[str]) -> Set[str]:
+        """The tensors from which `reach` gets to one of the nodes; the same for all tensors in one walk."""
+        found = set()  # type: Set[str]
+        seen = set()  # type: Set[str]
+        ahead = [name for name in nodes if self._is_on_the_way(self.flow.nodes[name])]
+        while ahead:
+            node = self.flow.nodes[ahead.pop()]
+            if node.name in seen:
+                continue
+            seen.add(node.name)
+            found.update(node.inputs)
+            makers = [self.flow.maker(tensor) for tensor in node.inputs]
+            ahead += [maker.name for maker in makers if maker.name not in seen and self._is_on_the_way(maker)]
+        return found
+
+    def _is_on_the_way(self, node: Node) -> bool:
+        return node.op not in SHAPE_OPS and self.computes(node)
 
     def weights_of(self, tensors: List[str]) -> Set[str]:
         """The variables that the tensors depend on."""
         return {name for name in self.flow.upstream(tensors) if name in self.variables}
 
     def _training_side(self) -> Set[str]:
-        gradients = {
-            node.name
-            for node in self.flow.nodes.values()
-            if _GRADIENTS.match(node.name) or _GRADIENT_OP.match(node.op) or _UPDATE.match(node.op)
-        }
-        # A functional loop takes the empty lists that its gradient wants filled: what is made of constants alone in the
-        # gradients' scope is no gradient yet.
+        gradients = {node.name for node in self.flow.nodes.values() if is_gradient(node)}
+        # A functional loop of the forward pass takes the empty lists that its gradient wants filled. They are made in
+        # the gradients' scope, as large as the loop may be long: an empty list is no gradient, whatever its size.
+        gradients = {name for name in gradients if not _EMPTY_LIST.match(self.flow.nodes[name].op)}
         forward = [
             output.name
             for node in self.flow.nodes.values()
@@ -88,7 +111,9 @@ class Network:
         ]
         depending = gradients & self.flow.downstream(forward)
         made = [output.name for name in depending for output in self.flow.nodes[name].outputs]
-        return gradients | self.flow.downstream(made, lambda node: node.op != "NextIteration")
+        return gradients | self.flow.downstream(
+            made, lambda node: node.op != "NextIteration" and not _EMPTY_LIST.match(node.op)
+        )
 
     def _trained(self) -> Set[str]:
         """The variables that an optimizer updates."""
@@ -175,6 +200,11 @@ def _is_weight(node: Node) -> bool:
     kind = node.attr["dtype"].type if "dtype" in node.attr else 1
     scalar = "shape" in node.attr and not node.attr["shape"].shape.unknown_rank and not node.attr["shape"].shape.dim
     return kind in (1, 2, 14, 19) and not scalar  # DT_FLOAT, DT_DOUBLE, DT_BFLOAT16, DT_HALF
+
+
+def is_gradient(node: Any) -> bool:
+    """Whether a node is of the gradients or the optimizer's steps, by its name and op."""
+    return bool(_GRADIENTS.match(node.name) or _GRADIENT_OP.match(node.op) or _UPDATE.match(node.op))
 
 
 def settings_of(decoder: Node) -> Dict[str, object]:

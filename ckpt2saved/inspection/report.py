@@ -8,13 +8,15 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved import roles
 from ckpt2saved.checkpoint import AVERAGE, Checkpoint, open_checkpoint, source_of
+from ckpt2saved.control_flow import parsed
 from ckpt2saved.errors import CheckpointError, NotServable
 from ckpt2saved.inference import Steering
+from ckpt2saved.inspection.acceptance import find_acceptance
 from ckpt2saved.inspection.dataflow import foreign_nodes, read_dataflow
 from ckpt2saved.inspection.decoders import Decoder, ctc_outputs, find_ctc_logits, find_decoders, loss_output
 from ckpt2saved.inspection.heads import find_heads
 from ckpt2saved.inspection.inputs import Input, find_inputs
-from ckpt2saved.inspection.network import PLACEHOLDERS, RANDOM, Network
+from ckpt2saved.inspection.network import PLACEHOLDERS, RANDOM, Network, is_gradient
 from ckpt2saved.inspection.outputs import Output
 from ckpt2saved.inspection.probabilities import shares_of
 from ckpt2saved.inspection.proposal import Proposal, command_line, outputs_without_batch, propose, value_text
@@ -97,8 +99,28 @@ class Inspection:
 
     @property
     def command(self) -> List[List[str]]:
-        proposal = self.graph.proposal if self.graph else None
+        proposal = self.graph.proposal if self.graph and not self.graph.problems else None
         return command_line(proposal, self.prefix) if proposal else []
+
+    @property
+    def refusal(self) -> str:
+        """Why `export` refuses the command as it stands, and what to do; "" where nothing is known that it refuses."""
+        graph, held = self.graph, self.checkpoint
+        if graph is None or graph.proposal is None:
+            return ""
+        if graph.problems:
+            return "no command: export would refuse it for what is marked as a problem below"
+        missing = len(held.missing_needed) + len(held.misshapen) if held else 0
+        if missing:
+            return (
+                "export would refuse this: {} variables of the graph are not in this checkpoint, or in another shape; "
+                "pass the .meta of the same training (--graph FILE.meta), or --map where only the names differ".format(
+                    missing
+                )
+            )
+        if any(switch.is_open for switch in graph.switches) or any(s.sizes is None for s in graph.proposal.inputs):
+            return "once it says what is marked with choose:"
+        return ""
 
 
 def inspect_subject(subject: Subject) -> Inspection:
@@ -220,9 +242,15 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
     towers = find_towers(network, of_ctc or of_heads, fit.missing, apart=bool(of_ctc))
     first = _first_tower(network, candidates, towers)
     ranked = sorted(candidates, key=lambda o: (o.tensor not in first, _RANKS.index(o.kind)))
-    chosen, choices = _chosen(ranked, decoders, of_losses, {name: o.tensor for name, o in shares.items()}, first)
-    wanted = [output.tensor for output in chosen] or [output.tensor for output in ranked]
-    inputs, steering = _inputs_and_steering(meta_graph, network, wanted, fit)
+    of_shares = {name: o.tensor for name, o in shares.items()}
+    while True:
+        chosen, choices = _chosen(ranked, decoders, of_losses, of_shares, first)
+        wanted = [output.tensor for output in chosen] or [output.tensor for output in ranked]
+        inputs, steering = _inputs_and_steering(meta_graph, network, wanted, fit)
+        # What is on a branch that does not run in inference is known only once its switches are.
+        if not any(output.tensor in steering.lost for output in ranked):
+            break
+        ranked = [output for output in ranked if output.tensor not in steering.lost]
     given = [one.tensor for one in inputs]
     reached = network.flow.upstream(wanted, given, controls=True)
     switches = find_switches(network, steering, reached, given)
@@ -230,7 +258,9 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
     if len(towers) > 1 and _as_good(towers[0], towers[1]):
         choices.append("another tower: {} instead".format(", ".join(towers[1].ends[:3])))
     choices += _choice_of_weights(network, wanted, fit)
-    proposal = propose(network, inputs, chosen, switches, choices) if chosen and inputs else None
+    proposal, refused = None, ()  # type: Optional[Proposal], Tuple[str, ...]
+    if chosen and inputs:
+        proposal, refused = _accepted(network, inputs, chosen, switches, choices, steering)
     ranked = sorted(ranked, key=lambda o: o.tensor not in [c.tensor for c in chosen])
     return GraphReport(
         meta_graph.tensorflow,
@@ -246,7 +276,7 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
         tuple("{} ({})".format(node.name, node.op) for node in network.blocked if node.name not in reached),
         tuple(t.name for t in network.labels if network.flow.consumers(t.name)),
         proposal,
-        tuple(_problems(meta_graph, network, wanted, inputs, switches)) + (steering.problems if proposal else ()),
+        _problems_of(meta_graph, network, wanted, inputs, switches) + (steering.problems if proposal else ()) + refused,
         tuple(_notes(meta_graph, proposal, reached)),
     )
 
@@ -261,7 +291,24 @@ def _inputs_and_steering(
     brought = [one for one in inputs if one in data or network.flow.maker(one.tensor).name not in steering.decided]
     if len(brought) > len(data):
         steering = steer(network, meta_graph.graph_def, wanted, [one.tensor for one in brought], fit.shapes)
-    return brought, steering
+    return [one for one in brought if one.tensor not in steering.unused], steering
+
+
+def _accepted(
+    network: Network,
+    inputs: Sequence[Input],
+    chosen: Sequence[Output],
+    switches: Sequence[Switch],
+    choices: Sequence[str],
+    steering: Steering,
+) -> Tuple[Proposal, Tuple[str, ...]]:
+    """The proposal with the batch that `export` will take, and what it will refuse all the same."""
+    proposal = propose(network, inputs, chosen, switches, choices)
+    found = find_acceptance(proposal, steering.graph_def)
+    if found.batch is not None:
+        proposal = propose(network, inputs, chosen, switches, choices, (found.batch, found.node))
+        found = find_acceptance(proposal, steering.graph_def)
+    return proposal, () if steering.problems else found.problems
 
 
 def _may_be_switch(network: Network, one: Input) -> bool:
@@ -316,7 +363,7 @@ def _chosen(
 ) -> Tuple[List[Output], List[str]]:
     """What is proposed to be served, and what the user must decide."""
     by_tensor = {output.tensor: output for output in ranked}
-    mine = [decoder for decoder in decoders if decoder.logits in first]
+    mine = [d for d in decoders if d.logits in first and set(d.paths[0] + (d.logits,)) <= set(by_tensor)]
     if mine:
         beams = [decoder for decoder in mine if "Beam" in decoder.op] or mine
         decoder = beams[0]
@@ -327,12 +374,41 @@ def _chosen(
         choices = [
             "another decoder: {} ({})".format(other.node, other.paths[0][1]) for other in mine if other is not decoder
         ]
-        return [by_tensor[name] for name in names + texts], choices
-    from_losses = [o for o in of_losses if o.tensor in first]
+        return [by_tensor[name] for name in names + texts if name in by_tensor], choices
+    from_losses = [o for o in of_losses if o.tensor in first and o.tensor in by_tensor]
     if from_losses:
         return from_losses[:1] + [o for o in ranked if o.tensor == shares.get(from_losses[0].tensor)], []
     heads = [o for o in ranked if o.tensor in first and o.kind in _HEADS + ("text",)]
     return heads or [o for o in ranked if o.tensor in first and o.kind in ("classes", "values")][:1], []
+
+
+def _problems_of(
+    meta_graph: MetaGraph, network: Network, wanted: Sequence[str], inputs: Sequence[Input], switches: Sequence[Switch]
+) -> Tuple[str, ...]:
+    found = _problems(meta_graph, network, wanted, inputs, switches)
+    return tuple(found + _layers_unknown(meta_graph, network))
+
+
+def _layers_unknown(meta_graph: MetaGraph, network: Network) -> List[str]:
+    """The ops of the network that this TensorFlow lacks: what is before them is not what the network answers.
+
+    A loss of somebody's own library takes labels as well, and nothing of what is served follows on it.
+    """
+    found = []
+    for node in foreign_nodes(meta_graph.graph_def):
+        inputs = [name if ":" in name else name + ":0" for name in node.input if not name.startswith("^")]
+        if is_gradient(node) or not inputs or any(parsed(name)[0] not in network.flow.nodes for name in inputs):
+            continue
+        makers = {network.flow.maker(name).name for name in inputs}
+        labels = {tensor.name for tensor in network.labels}
+        if makers & network.training_side or makers & network.tainted or labels & set(inputs):
+            continue
+        if makers & network.pure:
+            text = (
+                "{} ({}): TensorFlow {} has no such op, and the network goes on behind it: inspect and export with the "
+            )
+            found.append((text + "TensorFlow of the training").format(node.name, node.op, tf.VERSION))
+    return found
 
 
 def _problems(
