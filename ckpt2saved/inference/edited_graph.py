@@ -74,7 +74,7 @@ class Node:
         self.inputs = []  # type: List[Ref]
         self.controls = []  # type: List[str]
         for name in definition.input:
-            if name.startswith("^"):
+            if name[:1] == "^":
                 self.controls.append(name[1:])
             else:
                 self.inputs.append(parsed(name))

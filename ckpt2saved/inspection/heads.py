@@ -151,7 +151,8 @@ def _leads_to_weights(network: Network, tensor: str) -> bool:
 
 def _kind(network: Network, root: str, tensor: Tensor, taken_apart: bool) -> Tuple[str, str]:
     maker = network.flow.maker(root)
-    behind_decoder = any(network.flow.nodes[name].op in DECODERS for name in network.flow.upstream([root]))
+    behind = [network.flow.nodes[name] for name in network.flow.upstream([root])]
+    behind_decoder = any(node.op in DECODERS or network.decoded_lengths(node) for node in behind)
     if tensor.dtype == "string":
         return "text", "text that is computed from the input ({})".format(maker.op)
     if behind_decoder:

@@ -7,7 +7,7 @@ from typing import List, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.control_flow import full_name, parsed
 from ckpt2saved.inspection.dataflow import Node, Shape, Tensor
-from ckpt2saved.inspection.network import DECODERS, PIPELINE, PLACEHOLDERS, RANDOM, Network
+from ckpt2saved.inspection.network import PIPELINE, PLACEHOLDERS, RANDOM, Network
 from ckpt2saved.inspection.parts import cut_axes, is_part
 from ckpt2saved.inspection.views import key_of
 
@@ -178,18 +178,16 @@ def _lengths(network: Network, outputs: Sequence[str], cut: Sequence[str]) -> Li
     reached = network.flow.upstream(outputs, cut)
     for name in sorted(reached):
         decoder = network.flow.nodes[name]
-        if decoder.op not in DECODERS:
-            continue
-        chain = [t for t in _length_chain(network, decoder, cut) if not network.flow.is_inside_loop(t)]
-        if chain and chain[-1] not in [one.tensor for one in found]:
-            reason = "sequence lengths of {}".format(decoder.name)
-            found.append(_input(network, network.flow.tensor(chain[-1]), "lengths", reason, tuple(chain[:-1][-2:])))
+        for lengths in network.decoded_lengths(decoder):
+            chain = [t for t in _length_chain(network, lengths, cut) if not network.flow.is_inside_loop(t)]
+            if chain and chain[-1] not in [one.tensor for one in found]:
+                reason = "sequence lengths of {}".format(decoder.name)
+                found.append(_input(network, network.flow.tensor(chain[-1]), "lengths", reason, tuple(chain[:-1][-2:])))
     return found
 
 
-def _length_chain(network: Network, decoder: Node, cut: Sequence[str]) -> List[str]:
+def _length_chain(network: Network, lengths: str, cut: Sequence[str]) -> List[str]:
     """The tensors of sequence lengths, from the decoder back to the source; none if nothing from outside is in them."""
-    lengths = decoder.inputs[1]
     sources = set(_names(network.sources)) - set(_names(network.switches))
     before = network.flow.upstream([lengths], cut)
     behind = [name for name in sources if network.flow.maker(name).name in before]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Set
+from typing import Collection, Dict, List, Set, Tuple
 
+from ckpt2saved.inspection.backward import UPDATE
 from ckpt2saved.inspection.dataflow import SHAPE_OPS, Dataflow, Node, Tensor
 
 VARIABLES = frozenset(["Variable", "VariableV2", "VarHandleOp"])
@@ -15,16 +16,13 @@ RANDOM = re.compile(r"(Stateless|Stateful)?(Random(Uniform|StandardNormal)\w*|Tr
 PYTHON = re.compile(r"(Eager)?PyFunc(Stateless)?\Z")
 PIPELINE = re.compile(r"(\w*Dequeue\w*|(Iterator|MultiDeviceIterator)\w*GetNext\w*|ReaderRead\w*)\Z")
 
-_GRADIENTS = re.compile(r"(.*/)?(gradients(_[0-9]+)?|gradient_tape)/")
-_GRADIENT_OP = re.compile(r"\w*(Grad|GradV[0-9]|Backprop\w*|BackpropV[0-9])\Z")
-_UPDATE = re.compile(r"(Resource)?(Sparse)?Apply[A-Z]\w*\Z")
-_EMPTY_LIST = re.compile(r"(EmptyTensorList|TensorListReserve)\Z")
 # Nodes that do something, instead of making something of their inputs.
 _EFFECT = re.compile(r"(Assign\w*|\w*Save\w*|\w*Summary\w*|\w*Enqueue\w*|Print\w*|Assert|NoOp|Resource\w*Apply\w*)\Z")
 _LINEAR = re.compile(
     r"(Conv[123]D|DepthwiseConv2dNative|MatMul|BatchMatMul\w*|Einsum|BlockLSTM\w*|LSTMBlockCell|GRUBlockCell|CudnnRNN\w*"
     r"|_?FusedConv2D|Gather\w*|ResourceGather\w*)\Z"
 )
+_FUNCTION = re.compile(r"(Stateful)?PartitionedCall\Z")
 _CALL = re.compile(r"(Stateless|Stateful)?(While|If|Case|PartitionedCall)\Z")
 _STEPS = ("Identity", "Switch", "RefSwitch", "Enter", "RefEnter", "RefIdentity")
 # What a dropout's probability goes through on its way, and where it meets the random numbers.
@@ -45,7 +43,7 @@ class Network:
     def __init__(self, flow: Dataflow) -> None:
         self.flow = flow
         self.variables = {n.name: n for n in flow.nodes.values() if n.op in VARIABLES}
-        self.training_side = self._training_side()
+        self.training_side = flow.backward
         self.trained = self._trained()
         self.weighted = set()  # type: Set[str]
         self.blocked = []  # type: List[Node]
@@ -76,6 +74,11 @@ class Network:
         """The nodes of the forward pass whose values, not only their sizes, depend on the tensors."""
         return self.flow.downstream(tensors, self._is_on_the_way)
 
+    def leave_out(self, tensors: Collection[str]) -> None:
+        """Forget sources of which nothing depends in inference."""
+        self.primary = [tensor for tensor in self.primary if tensor.name not in tensors]
+        self.sources = [tensor for tensor in self.sources if tensor.name not in tensors]
+
     def leading_to(self, nodes: Set[str]) -> Set[str]:
         """The tensors from which `reach` gets to one of the nodes; the same for all tensors in one walk."""
         found = set()  # type: Set[str]
@@ -98,28 +101,11 @@ class Network:
         """The variables that the tensors depend on."""
         return {name for name in self.flow.upstream(tensors) if name in self.variables}
 
-    def _training_side(self) -> Set[str]:
-        gradients = {node.name for node in self.flow.nodes.values() if is_gradient(node)}
-        # A functional loop of the forward pass takes the empty lists that its gradient wants filled. They are made in
-        # the gradients' scope, as large as the loop may be long: an empty list is no gradient, whatever its size.
-        gradients = {name for name in gradients if not _EMPTY_LIST.match(self.flow.nodes[name].op)}
-        forward = [
-            output.name
-            for node in self.flow.nodes.values()
-            if node.name not in gradients and node.op != "Const"
-            for output in node.outputs
-        ]
-        depending = gradients & self.flow.downstream(forward)
-        made = [output.name for name in depending for output in self.flow.nodes[name].outputs]
-        return gradients | self.flow.downstream(
-            made, lambda node: node.op != "NextIteration" and not _EMPTY_LIST.match(node.op)
-        )
-
     def _trained(self) -> Set[str]:
         """The variables that an optimizer updates."""
         found = set()  # type: Set[str]
         for node in self.flow.nodes.values():
-            if _UPDATE.match(node.op) and node.inputs:
+            if UPDATE.match(node.op) and node.inputs:
                 maker = self.flow.maker(node.inputs[0])
                 while maker.op in _STEPS:
                     maker = self.flow.maker(maker.inputs[0])
@@ -187,12 +173,42 @@ class Network:
         """Whether the sequence lengths of a decoder come from here."""
         takers = self.reach([tensor.name])
         for name in takers:
-            node = self.flow.nodes[name]
-            if node.op in DECODERS:
-                lengths = node.inputs[1]
+            for lengths in self.decoded_lengths(self.flow.nodes[name]):
                 if lengths == tensor.name or self.flow.maker(lengths).name in takers:
                     return True
         return False
+
+    def decoded_lengths(self, node: Node) -> List[str]:
+        """The sequence lengths that a node takes, being a CTC decoder, or a call of a function that has one."""
+        if node.op in DECODERS:
+            return [node.inputs[1]]
+        if not _FUNCTION.match(node.op):
+            return []
+        arguments = self._lengths_inside(node.attr["f"].func.name, ())
+        return [node.inputs[number] for number in arguments if number < len(node.inputs)]
+
+    def _lengths_inside(self, name: str, callers: Tuple[str, ...]) -> List[int]:
+        """Which arguments of a function its CTC decoders take for sequence lengths."""
+        if name in callers or name not in self.flow.functions:
+            return []
+        function = self.flow.functions[name]
+        numbers = {argument.name: number for number, argument in enumerate(function.signature.input_arg)}
+        nodes = {node.name: node for node in function.node_def}
+        ahead = []  # type: List[str]
+        for node in function.node_def:
+            if node.op in DECODERS:
+                ahead.append(node.input[1])
+            elif _FUNCTION.match(node.op):
+                ahead += [node.input[n] for n in self._lengths_inside(node.attr["f"].func.name, callers + (name,))]
+        found, seen = [], set()  # type: List[int], Set[str]
+        while ahead:
+            source = ahead.pop().partition(":")[0]
+            if source in numbers and numbers[source] not in found:
+                found.append(numbers[source])
+            elif source in nodes and source not in seen and nodes[source].op not in SHAPE_OPS:
+                seen.add(source)
+                ahead += [one for one in nodes[source].input if not one.startswith("^")]
+        return found
 
 
 def _is_weight(node: Node) -> bool:
@@ -200,11 +216,6 @@ def _is_weight(node: Node) -> bool:
     kind = node.attr["dtype"].type if "dtype" in node.attr else 1
     scalar = "shape" in node.attr and not node.attr["shape"].shape.unknown_rank and not node.attr["shape"].shape.dim
     return kind in (1, 2, 14, 19) and not scalar  # DT_FLOAT, DT_DOUBLE, DT_BFLOAT16, DT_HALF
-
-
-def is_gradient(node: Any) -> bool:
-    """Whether a node is of the gradients or the optimizer's steps, by its name and op."""
-    return bool(_GRADIENTS.match(node.name) or _GRADIENT_OP.match(node.op) or _UPDATE.match(node.op))
 
 
 def settings_of(decoder: Node) -> Dict[str, object]:

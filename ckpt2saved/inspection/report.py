@@ -12,11 +12,12 @@ from ckpt2saved.control_flow import parsed
 from ckpt2saved.errors import CheckpointError, NotServable
 from ckpt2saved.inference import Steering
 from ckpt2saved.inspection.acceptance import find_acceptance
+from ckpt2saved.inspection.backward import is_gradient
 from ckpt2saved.inspection.dataflow import foreign_nodes, read_dataflow
 from ckpt2saved.inspection.decoders import Decoder, ctc_outputs, find_ctc_logits, find_decoders, loss_output
 from ckpt2saved.inspection.heads import find_heads
 from ckpt2saved.inspection.inputs import Input, find_inputs
-from ckpt2saved.inspection.network import PLACEHOLDERS, RANDOM, Network, is_gradient
+from ckpt2saved.inspection.network import PLACEHOLDERS, RANDOM, Network
 from ckpt2saved.inspection.outputs import Output
 from ckpt2saved.inspection.probabilities import shares_of
 from ckpt2saved.inspection.proposal import Proposal, command_line, outputs_without_batch, propose, value_text
@@ -246,7 +247,7 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
     while True:
         chosen, choices = _chosen(ranked, decoders, of_losses, of_shares, first)
         wanted = [output.tensor for output in chosen] or [output.tensor for output in ranked]
-        inputs, steering = _inputs_and_steering(meta_graph, network, wanted, fit)
+        inputs, steering = _inputs_and_steering(network, wanted, fit)
         # What is on a branch that does not run in inference is known only once its switches are.
         if not any(output.tensor in steering.lost for output in ranked):
             break
@@ -281,16 +282,17 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
     )
 
 
-def _inputs_and_steering(
-    meta_graph: MetaGraph, network: Network, wanted: Sequence[str], fit: _Fit
-) -> Tuple[List[Input], Steering]:
+def _inputs_and_steering(network: Network, wanted: Sequence[str], fit: _Fit) -> Tuple[List[Input], Steering]:
     """What requests bring, and what export makes of the switches; a number that says how to run is one of these."""
+    placeholders = [t.name for t in network.primary if network.flow.maker(t.name).op in PLACEHOLDERS]
+    if network.switches_makers and len(placeholders) > 1:  # some may be there for a branch that only a training runs
+        network.leave_out(steer(network, wanted, placeholders, fit.shapes).unused)
     inputs = find_inputs(network, wanted)
     data = [one for one in inputs if not _may_be_switch(network, one)]
-    steering = steer(network, meta_graph.graph_def, wanted, [one.tensor for one in data], fit.shapes)
+    steering = steer(network, wanted, [one.tensor for one in data], fit.shapes)
     brought = [one for one in inputs if one in data or network.flow.maker(one.tensor).name not in steering.decided]
     if len(brought) > len(data):
-        steering = steer(network, meta_graph.graph_def, wanted, [one.tensor for one in brought], fit.shapes)
+        steering = steer(network, wanted, [one.tensor for one in brought], fit.shapes)
     return [one for one in brought if one.tensor not in steering.unused], steering
 
 
@@ -377,9 +379,16 @@ def _chosen(
         return [by_tensor[name] for name in names + texts if name in by_tensor], choices
     from_losses = [o for o in of_losses if o.tensor in first and o.tensor in by_tensor]
     if from_losses:
-        return from_losses[:1] + [o for o in ranked if o.tensor == shares.get(from_losses[0].tensor)], []
+        beside = [o for o in ranked if o.tensor == shares.get(from_losses[0].tensor)]
+        return _decoded_in_functions(ranked, decoders, first) + from_losses[:1] + beside, []
     heads = [o for o in ranked if o.tensor in first and o.kind in _HEADS + ("text",)]
+    heads = _decoded_in_functions(ranked, decoders, first) + heads
     return heads or [o for o in ranked if o.tensor in first and o.kind in ("classes", "values")][:1], []
+
+
+def _decoded_in_functions(ranked: Sequence[Output], decoders: Sequence[Decoder], first: Sequence[str]) -> List[Output]:
+    """What decoders inside of functions make, where the graph has no other decoder."""
+    return [] if decoders else [o for o in ranked if o.kind == "decoded" and o.tensor in first]
 
 
 def _problems_of(

@@ -47,14 +47,15 @@ class TrainingOps:
 
 def steer(
     network: Network,
-    graph_def: Any,
     outputs: Sequence[str],
     inputs: Sequence[str],
     variables: Mapping[str, Sequence[int]],
 ) -> Steering:
     """What `export` will make of the switches, and what it will refuse; `variables` are the checkpoint's."""
     try:
-        return find_steering(graph_def, sorted(set(outputs) - set(inputs)), sorted(set(inputs)), variables)
+        return find_steering(
+            network.flow.forward_def, sorted(set(outputs) - set(inputs)), sorted(set(inputs)), variables
+        )
     except NotServable as error:
         return Steering({}, dict.fromkeys(network.switches_makers, str(error)), (), ())
 
