@@ -9,12 +9,12 @@ from typing import Any, FrozenSet, Iterable, List, Mapping, Sequence, Set, Tuple
 Ref = Tuple[str, int]  # a tensor: its node, and which of the node's outputs it is
 Branch = Tuple[Ref, int]  # a predicate, and the side on which it is true (1) or false (0)
 
-_ENTERS = ("Enter", "RefEnter")
+ENTERS = ("Enter", "RefEnter")
 _EXITS = ("Exit", "RefExit")
 _SWITCHES = ("Switch", "RefSwitch")
 _MERGES = ("Merge", "RefMerge")
 _ITERATIONS = ("NextIteration", "RefNextIteration")
-_PASSING = _ENTERS + ("Identity", "RefIdentity")
+_PASSING = ENTERS + ("Identity", "RefIdentity")
 # What is read from a TensorArray that leaves a loop, and what is written into one that enters it.
 _READS = ("TensorArrayGatherV3", "TensorArrayReadV3", "TensorArrayConcatV3")
 _WRITES = ("TensorArrayScatterV3", "TensorArrayWriteV3", "TensorArraySplitV3")
@@ -48,7 +48,7 @@ def steps_of(graph_def: Any) -> List[Step]:
 
 def frame_of(node: Any) -> str:
     """The loop that an Enter leads into; "" of any other node."""
-    return node.attr["frame_name"].s.decode("utf-8", "replace") if node.op in _ENTERS else ""
+    return node.attr["frame_name"].s.decode("utf-8", "replace") if node.op in ENTERS else ""
 
 
 def parsed(name: str) -> Ref:
@@ -70,7 +70,7 @@ class ControlFlow:
         self._loops = {}  # type: Dict[str, Tuple[str, ...]]
         self._branches = {}  # type: Dict[str, FrozenSet[Branch]]
         self._followers = None  # type: Any
-        if any(step.op in _ENTERS + _SWITCHES for step in self._steps.values()):
+        if any(step.op in ENTERS + _SWITCHES for step in self._steps.values()):
             self._walk()
 
     def loops(self, node: str) -> Tuple[str, ...]:
@@ -137,7 +137,7 @@ class ControlFlow:
     def _visit(self, step: Step) -> None:
         first = self._first(step)
         loops = max((self.loops(name) for name in [r[0] for r in first] + list(step.controls)), key=len, default=())
-        if step.op in _ENTERS:
+        if step.op in ENTERS:
             loops += (step.frame,)
         elif step.op in _EXITS:
             loops = loops[:-1]

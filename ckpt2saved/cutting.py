@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Collection, List, Mapping, Optional, Sequence, Tuple
 
-from ckpt2saved.control_flow import ControlFlow, steps_of
+from ckpt2saved.control_flow import ENTERS, ControlFlow, steps_of
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.metagraph import MetaGraph, nodes_of
 from ckpt2saved.reasons import reason_of
@@ -37,8 +37,9 @@ def surroundings(source: MetaGraph, model: ServedModel, more: Sequence[str] = ()
         raise SignatureError(
             "{}: it does not fit the graph; ckpt2saved inspect shows the graph".format(model.source), problems
         )
-    refuse_loops(model.source, source.graph_def, _tensors(model, more))
     part = pruned(source.graph_def, {node_name(name) for _, name in _tensors(model, more)})
+    if any(node.op in ENTERS for node in part.node):  # the whole graph knows what leaves a loop
+        refuse_loops(model.source, source.graph_def, _tensors(model, more))
     _refuse_strange_ops(part)
     graph = tf.Graph()
     with graph.as_default():
