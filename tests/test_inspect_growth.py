@@ -63,4 +63,4 @@ def test_an_inspection_of_four_times_the_graph_takes_four_times_as_much(tmp_path
         calls.append(count_calls(lambda: inspect_subject(subject)))  # noqa: B023
         nodes.append(len(read_meta_graph(subject.meta).graph_def.node))
     assert nodes[1] > 3 * nodes[0]
-    assert calls[1] < 5 * calls[0], calls
+    assert calls[1] < 4.6 * calls[0], calls

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
+import tensorflow
 from test_inspect import save
 
 from ckpt2saved.tf1 import tf
@@ -78,7 +79,7 @@ def nested(sequence, lengths):
 def in_function(sequence, lengths):
     """A loop in a function that has no name of its own."""
     kernel = variable("cell", 24, 16)
-    return tf.compat.v2.function(lambda rows, weights: rnn(rows, kernel=weights))(sequence, kernel)
+    return tensorflow.function(lambda rows, weights: rnn(rows, kernel=weights))(sequence, kernel)
 
 
 def in_condition(sequence, lengths):
@@ -139,7 +140,7 @@ def test_what_a_decoder_inside_of_a_function_makes_is_found(run, tmp_path):
     """Its sequence lengths are what goes into the function and on to the decoder."""
 
     def decode(logits, length):
-        @tf.compat.v2.function
+        @tensorflow.function
         def text(scores, steps):
             (decoded,), _ = tf.nn.ctc_greedy_decoder(scores, steps)
             return tf.sparse_tensor_to_dense(decoded, -1)
@@ -164,7 +165,7 @@ def test_labels_that_go_into_a_function_with_a_decoder_are_no_lengths(run, tmp_p
     def decode(logits, length):
         wanted = tf.placeholder(tf.int32, [None], name="wanted")
 
-        @tf.compat.v2.function
+        @tensorflow.function
         def wrong(scores, steps, labels):
             (decoded,), _ = tf.nn.ctc_greedy_decoder(scores, steps)
             return tf.not_equal(tf.cast(tf.sparse_tensor_to_dense(decoded, -1), tf.int32), labels[:, tf.newaxis])
