@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ckpt2saved import __version__
+from ckpt2saved.arguments import ARGUMENTS
 from ckpt2saved.checkpoint import Checkpoint, check_whole, open_checkpoint
 from ckpt2saved.checkpoint_files import CheckpointFiles
 from ckpt2saved.compatibility.demands import read_demands
@@ -25,7 +26,7 @@ from ckpt2saved.lengths import with_lengths
 from ckpt2saved.lint import check_servable
 from ckpt2saved.parity import Report, answer_all, compare_files, reference_answers
 from ckpt2saved.plan import Plan
-from ckpt2saved.preparation import Network, prepare_network
+from ckpt2saved.preparation import Network, prepare_network, unused_text
 from ckpt2saved.questions import Answers, Question, questions
 from ckpt2saved.savedmodel import ServingGraph, write_saved_model
 from ckpt2saved.servability import check_content
@@ -57,6 +58,7 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
     check_whole(checkpoint)
     say("checkpoint", _described(checkpoint))
     network = prepare_network(plan, checkpoint)
+    _refuse_unused(plan, network.unused)
     for edit in network.edits:
         say("edited", edit.text)
     for remark in network.remarks:
@@ -97,6 +99,20 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
         provenance = _provenance(plan, checkpoint, network, rewritten, report, warmup, size)
         write_provenance(stage.path, provenance)
         return Exported(stage.publish(), plan.dry_run, provenance, asked)
+
+
+def _refuse_unused(plan: Plan, unused: Sequence[str]) -> None:
+    """Raise NotServable for inputs of the command line that nothing uses.
+
+    Who means it, for clients that send them all the same, can write a signature file.
+    """
+    keys = {spec.tensor: spec.key for signature in plan.model.signatures for spec in signature.inputs}
+    if unused and plan.model.source == ARGUMENTS:
+        raise NotServable(
+            "{}: inputs that nothing uses: leave them away; a signature file (--model) can keep one for clients that "
+            "send it".format(ARGUMENTS),
+            ["--input {}={}".format(keys[tensor], unused_text(tensor)) for tensor in unused],
+        )
 
 
 def _lint(stage: Path, report: Optional[Report], say: Say) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.appended import append_decoder
-from ckpt2saved.arguments import ARGUMENTS
 from ckpt2saved.channels import channels_last
 from ckpt2saved.checkpoint import AVERAGE, Checkpoint, Weights, choose_weights, is_as_initialised, restore
 from ckpt2saved.cutting import Cut, FixedBatch, completed, cut, import_cut, refuse_loops, surroundings, with_batch
@@ -42,6 +41,7 @@ class Network:
     edits: Tuple[Edit, ...]  # what was changed in a training's graph
     remarks: Tuple[str, ...]  # what the user should know of it
     devices: str  # what was pinned to which device, and is no longer
+    unused: Tuple[str, ...] = ()  # the input tensors that no output depends on
 
     def fill(self, checkpoint: Checkpoint, session: tf.Session) -> None:
         """Make a session's variables and lookup tables what the checkpoint says."""
@@ -66,6 +66,7 @@ class _Drawn:
     saved: Mapping[str, Sequence[Saved]] = field(default_factory=dict)  # what the graph's own Savers save, and as what
     trained: FrozenSet[str] = frozenset()  # the variables that the graph's optimizers update
     averages: Tuple[str, ...] = ()  # those that took the place of batch statistics
+    unused: Tuple[str, ...] = ()  # the input tensors that no output depends on
 
 
 def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
@@ -96,7 +97,7 @@ def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
         graph = _unpinned(graph_def) if devices else graph
     pinned = pinned_text(devices, [node.name for node in nodes_of(serving.graph_def)])
     remarks = drawn.remarks + (_untrained(checkpoint, weights, drawn) if from_meta else ())
-    return Network(graph, drawn.model, weights, serving, restore_def, drawn.edits, remarks, pinned)
+    return Network(graph, drawn.model, weights, serving, restore_def, drawn.edits, remarks, pinned, drawn.unused)
 
 
 def _ends(signature_defs: Mapping[str, Any]) -> List[Tuple[str, str]]:
@@ -232,9 +233,7 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     part = found.graph_def
     _refuse_unknown(source, part)
     filling = _take_fillers(source.graph_def, part)
-    if found.unused and plan.model.source == ARGUMENTS:
-        _refuse_unused(model, found.unused)
-    remarks = tuple(_unused_text(tensor) for tensor in found.unused)
+    remarks = tuple(unused_text(tensor) for tensor in found.unused)
     try:
         graph = import_cut(found, model)
     except FixedBatch as error:
@@ -267,20 +266,12 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
         saved_as(source.graph_def),
         trained_variables(source.graph_def),
         inference.averages,
+        found.unused,
     )
 
 
-def _refuse_unused(model: ServedModel, unused: Sequence[str]) -> None:
-    """Nobody would ask for these on purpose; who does, for clients that send them, can write a signature file."""
-    keys = {spec.tensor: spec.key for signature in model.signatures for spec in signature.inputs}
-    raise NotServable(
-        "{}: inputs that nothing uses: leave them away; a signature file (--model) can keep one for clients that send "
-        "it".format(model.source),
-        ["--input {}={}".format(keys[tensor], _unused_text(tensor)) for tensor in unused],
-    )
-
-
-def _unused_text(tensor: str) -> str:
+def unused_text(tensor: str) -> str:
+    """What is said of an input that could be left away."""
     return "{}: no output depends on it, and TF Serving would demand it of every request".format(tensor)
 
 
