@@ -305,8 +305,10 @@ def residual():
 
 def frames():
     """The lengths that a recurrent network stops at are also where its loss does."""
-    data, lengths = tf.placeholder(tf.float32, [None, LETTERS, 4], name="data"), labels(shape=[None])
-    lengths = tf.placeholder(tf.int32, [None], name="lengths")
+    data, lengths = (
+        tf.placeholder(tf.float32, [None, LETTERS, 4], name="data"),
+        tf.placeholder(tf.int32, [None], name="lengths"),
+    )
     known = tf.placeholder(tf.int32, [None, LETTERS], name="classes")
     state, step, out, made = tf.zeros([tf.shape(data)[0], 4]), weights("step", 8, 4), weights("out", 4, CLASSES), []
     for number in range(LETTERS):
@@ -316,6 +318,19 @@ def frames():
     entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=known, logits=tf.stack(made, 1, name="logits"))
     mask = tf.sequence_mask(lengths, LETTERS, tf.float32)
     return tf.reduce_mean(tf.reduce_sum(entropy * mask, 1) / tf.cast(lengths, tf.float32))
+
+
+def picked_frames():
+    """The same lengths say which frames are compared, and what the others' labels are."""
+    data, lengths = (
+        tf.placeholder(tf.float32, [None, LETTERS, 4], name="data"),
+        tf.placeholder(tf.int32, [None], name="lengths"),
+    )
+    known, mask = labels(), tf.sequence_mask(lengths, LETTERS)
+    known = tf.where(mask, tf.placeholder(tf.int32, [None, LETTERS], name="classes"), tf.zeros_like(known))
+    seen = tf.reshape(data * tf.cast(tf.expand_dims(mask, 2), tf.float32), [-1, 4])
+    logits = tf.reshape(tf.matmul(seen, weights("out", 4, CLASSES)), [-1, LETTERS, CLASSES], name="logits")
+    return sparse_entropy(tf.boolean_mask(logits, mask), tf.boolean_mask(known, mask))
 
 
 def triplets():
@@ -353,6 +368,7 @@ def to_centers():
         (residual, ["given:0"]),
         (frames, ["classes:0"]),
         (triplets, []),
+        (picked_frames, ["classes:0"]),
         (next_letters, []),
         (clipped, ["given:0"]),
         (to_centers, ["given:0"]),
@@ -362,6 +378,29 @@ def to_centers():
 def test_what_the_network_reads_is_no_label(tmp_path, build, expected):
     """A picture that is reconstructed, lengths that also weigh a loss, the other pictures of a triplet."""
     assert list(found(trained(tmp_path, build)).sources) == expected
+
+
+def bounded():
+    """A decoder that reads its own answers, for as many steps as the longest label has: no client knows that."""
+    known, lengths = labels(shape=[None, None]), tf.placeholder(tf.int32, [None], name="lengths")
+    seen, steps = encoded(picture()), tf.reduce_max(lengths)
+    step, out = weights("step", 3 + 7, 7), weights("out", 7, CLASSES)
+
+    def body(number, state, written):
+        state = tf.tanh(tf.matmul(tf.concat([seen, state], 1), step))
+        return number + 1, state, written.write(number, tf.matmul(state, out))
+
+    start = (0, tf.zeros([tf.shape(seen)[0], 7]), tf.TensorArray(tf.float32, steps))
+    _, _, written = tf.while_loop(lambda number, *_: number < steps, body, start)
+    logits = tf.transpose(written.stack(), [1, 0, 2], name="logits")
+    entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=known[:, :steps], logits=logits)
+    return tf.reduce_mean(entropy * tf.sequence_mask(lengths, steps, tf.float32))
+
+
+def test_the_lengths_of_labels_are_not_offered(run, tmp_path):
+    content = inspected(run, trained(tmp_path, bounded))
+    assert offered(content) == ["data:0"] and content["command"] is None
+    assert "lengths:0: the outputs take it" in content["graph"]["problems"][0]
 
 
 def test_an_autoencoder_is_served_before_its_loss(run, tmp_path):

@@ -242,7 +242,7 @@ class _Conversion:
     def find_leftovers(self) -> None:
         self.labels_taken = find_labels_taken(self.network, self.outputs, self.inputs, self.labels)
         self.problems += [
-            "{} ({}): answers are computed from it, and {} compares the network's answers with it (teacher forcing): "
+            "{} ({}): answers are computed from it, and {} (teacher forcing): "
             "build the graph for inference, where the network reads what it answered before".format(
                 name, self.network[parsed(name)[0]].op, self.labels.sources[name]
             )

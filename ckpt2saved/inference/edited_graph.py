@@ -49,6 +49,10 @@ PASSING = ENTERS + (
     "RefSwitch",
     "ReadVariableOp",
 )
+_PIPELINE = re.compile(
+    r"(\w*Dequeue\w*|\w*Iterator\w*GetNext\w*|ReaderRead\w*|\w*Unstage\w*|StagePeek|\w*MapPeek|BarrierTakeMany"
+    r"|RecordInput)\Z"
+)
 # Their values say how large something is, and nothing about what is in it.
 SIZES = ("Shape", "ShapeN", "Size", "Rank")
 
@@ -339,8 +343,11 @@ def control_flow(network: Network) -> ControlFlow:
     )
 
 
+def is_pipeline(op: str) -> bool:
+    """Whether an op hands out what an input pipeline brings: of a queue, an iterator, a reader or a staging area."""
+    return bool(_PIPELINE.match(op))
+
+
 def never_served(op: str) -> bool:
-    """Whether no server can run an op: what queues, iterators and readers hand out, and calls of Python."""
-    return bool(
-        re.match(r"(\w*Dequeue\w*|\w*Iterator\w*GetNext\w*|\w*TensorsMap|ReaderRead\w*|(Eager)?PyFunc\w*)\Z", op)
-    )
+    """Whether no server can run an op: what input pipelines hand out, and calls of Python."""
+    return is_pipeline(op) or bool(re.match(r"(\w*TensorsMap|(Eager)?PyFunc\w*)\Z", op))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Callable, Collection, Dict, Iterator, List, Mapping, Sequence, Set, Tuple
+from typing import Any, Callable, Collection, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.inference.backward import backward_nodes, differentiated
 from ckpt2saved.inference.edited_graph import (
@@ -44,8 +44,18 @@ _COMPARE = {
 _EITHER_WAY = ("EditDistance",)  # it is the same whichever of the two is the truth
 _CLASSES = ("SparseSoftmaxCrossEntropyWithLogits", "SoftmaxCrossEntropyWithLogits", "CTCLoss", "CTCLossV2", "WarpCTC")
 # What hands out several things that belong to one example, each as an output.
-_PARSERS = re.compile(r"(Parse(Single)?(Sequence)?Example\w*|DecodeCSV)\Z")
-_SIZES = SIZES + ("ZerosLike", "OnesLike")
+_PARSERS = re.compile(r"(Parse(Single)?(Sequence)?Example\w*|DecodeCSV|OptionalGetValue)\Z")
+_SIZES = SIZES + ("ZerosLike", "OnesLike", "TensorArrayV3", "TensorArrayV2", "TensorListReserve", "EmptyTensorList")
+_STACKS = ("TensorArrayGatherV3", "TensorArrayReadV3")  # the values come last, behind a handle and places
+_SIZED = (
+    "Reshape",
+    "Tile",
+    "BroadcastTo",
+    "Slice",
+    "StridedSlice",
+    "TensorListGetItem",
+    "TensorListStack",
+)  # and these are followed by sizes and places
 _TRUTHS = re.compile(r"(Less|LessEqual|Greater|GreaterEqual|Equal|NotEqual|Logical\w+|IsNan|IsFinite|Any|All)\Z")
 _DIFFERENCES = ("Sub", "SquaredDifference")
 _SUMS = ("Add", "AddV2")
@@ -68,8 +78,9 @@ _FLOATS = frozenset([1, 2, 4, 7, 14, 19])  # float32, float64, uint8, string (of
 class Labels:
     """What losses compare answers with."""
 
-    sources: Mapping[str, str]  # tensor -> what compares it
+    sources: Mapping[str, str]  # tensor -> what is done with it, as in "loss (CTCLoss) compares answers with it"
     forced: Mapping[str, str]  # answer that is computed from the label that it is compared with -> that label
+    counts: Sequence[str]  # of the sources, those that say only for how many steps answers are computed
     judging: Sequence[str]  # nodes that compare an answer with an input of its own
     _made: Callable[[Ref], Sequence[str]]
 
@@ -84,14 +95,12 @@ class Labels:
         if not label:
             return ""
         made = "" if parsed(label) == parsed(tensor) else "it is made of {}, and ".format(label)
-        return (
-            "{}that is a label: {} compares the answer with it, so a client would have to send what it asks for".format(
-                made, self.sources[label]
-            )
+        return "{}that is a label: {}, so a client would have to send what it asks for".format(
+            made, self.sources[label]
         )
 
 
-NO_LABELS = Labels({}, {}, (), lambda ref: ())
+NO_LABELS = Labels({}, {}, (), (), lambda ref: ())
 
 
 def find_labels(graph_def: Any, shapes: Mapping[str, Any] = {}) -> Labels:
@@ -142,8 +151,8 @@ class _Analysis:
         self.bits = {ref: 1 << number for number, ref in enumerate(self.sources)}
         self.outside = {name for name, _ in self.sources}
         self.any = self._spread(lambda node: True)
-        self.free = self._spread(lambda node: node.name not in heavy)
-        self.raw = self._spread(lambda node: node.name not in heavy and not _TRUTHS.match(node.op))
+        self.free = self._spread(lambda node: node.name not in heavy, self._carried)
+        self.raw = self._spread(lambda node: node.name not in heavy and not _TRUTHS.match(node.op), self._carried)
         self.entered = self._handed_on({name: self.any.get(name, 0) for name in heavy})
         self.before = self._upstream(heavy)
         self.main = self._main()
@@ -165,26 +174,59 @@ class _Analysis:
                     judging.append(comparison.node.name)
                     continue
                 found |= bit
-                reasons.setdefault(_text(ref), "{} ({})".format(comparison.node.name, comparison.node.op))
+                reasons.setdefault(_text(ref), "{} compares answers with it".format(_named(comparison.node)))
         if self.main and not self.main & ~found:  # nothing would be left to ask: pictures translated both ways
             kept = [ref for ref in self.sources if self.bits[ref] & found & self.main and self._is_picture(ref)]
             for ref in kept:
                 found &= ~self.bits[ref]
                 reasons.pop(_text(ref))
+        counts = []  # type: List[str]
+        for ref, node in self._counts_of_steps(comparisons, found):
+            counts.append(_text(ref))
+            found |= self.bits[ref]
+            reasons.setdefault(
+                _text(ref), "{} weighs the loss by it, and answers have as many steps".format(_named(node))
+            )
         forced = {}  # type: Dict[str, str]
         for comparison in comparisons:
             own = self._made_of(comparison.answers) & found & comparison.others
             if own and comparison.node.name not in self.before:
                 forced.setdefault(_text(comparison.answers[0]), self._names(own)[0])
-        return Labels(
-            reasons, forced, tuple(dict.fromkeys(judging)), lambda ref: self._names(self._mask(ref, self.any))
-        )
+        return Labels(reasons, forced, counts, tuple(dict.fromkeys(judging)), self._sources_of)
+
+    def _sources_of(self, ref: Ref) -> Sequence[str]:
+        return self._names(self._mask(ref, self.any))
 
     def _is_reconstructed(self, ref: Ref, bit: int, made_of: int, asked: int, comparison: _Comparison) -> bool:
         """Whether what is compared is an input that the answer is made of: the picture in an autoencoder."""
         if not made_of & bit:
             return False
         return not asked or (self._is_picture(ref) and not comparison.of_classes)
+
+    def _counts_of_steps(self, comparisons: Sequence[_Comparison], labels: int) -> Iterator[Tuple[Ref, Node]]:
+        """The lengths of labels: a loss is weighed by them, and they say for how long a loop runs, but not on what.
+
+        Those of what the network reads are in the values of answers: a recurrent network stops at them.
+        """
+        answers = [ref for comparison in comparisons for ref in comparison.answers]
+        valued = labels | self.main
+        for ref in answers:
+            valued |= self._mask(ref, self.any)
+        reached = self.network.on_the_way(answers, set())
+        told = 0
+        for node in self._meeting():
+            if node.op not in _COMPARE:
+                for ref in _values(node):
+                    bits = 0 if ref[0] in self.deep else self._mask(ref, self.free) & ~valued & ~told
+                    told |= bits
+                    yield from ((one, node) for one in self.sources if self.bits[one] & bits and one[0] in reached)
+
+    def _meeting(self) -> List[Node]:
+        """What losses make of answers, behind the last weights."""
+        region = self._of_losses()
+        return [
+            n for n in self.nodes.values() if n.name in region and n.name in self.deep and n.name not in self.before
+        ]
 
     def _names(self, bits: int) -> List[str]:
         return [_text(ref) for ref in self.sources if self.bits[ref] & bits]
@@ -213,8 +255,10 @@ class _Analysis:
             mask |= self.entered.get(ref[0], 0) if ref[0] in self.deep else self._mask(ref, self.any)
         return mask
 
-    def _spread(self, passes: Callable[[Node], bool]) -> Dict[str, int]:
-        """For each node the sources that its values depend on, through nodes that pass."""
+    def _spread(
+        self, passes: Callable[[Node], bool], inputs: Optional[Callable[[Node], Sequence[Ref]]] = None
+    ) -> Dict[str, int]:
+        """For each node the sources that its values depend on, through nodes that pass, by all or some inputs."""
         masks = {}  # type: Dict[str, int]
         ahead = deque(node for name in self.outside for node in self.takers.get(name, ()))
         while ahead:
@@ -223,12 +267,21 @@ class _Analysis:
                 continue  # what Python makes of answers is nothing that a request could bring
             mask = masks.get(node.name, 0)
             new = mask
-            for ref in _values(node):
+            for ref in (inputs or _values)(node):
                 new |= self._mask(ref, masks)
             if new != mask:
                 masks[node.name] = new
                 ahead.extend(self.takers.get(node.name, ()))
         return masks
+
+    def _carried(self, node: Node) -> Sequence[Ref]:
+        """The inputs that are in what a node makes: of what is picked out of data, not what it is picked by."""
+        picks = is_lookup(node.op) and self._mask(node.inputs[0], self.any)
+        return node.inputs[:1] if picks else _values(node)
+
+    def _met(self, ref: Ref) -> int:
+        """The sources that a tensor shows; those of masks only where there are no others."""
+        return self._mask(ref, self.raw) or self._mask(ref, self.free)
 
     def _handed_on(self, masks: Dict[str, int]) -> Dict[str, int]:
         """The same, and for each node what these hand on to it."""
@@ -312,10 +365,7 @@ class _Analysis:
 
     def _comparisons(self) -> Iterator[_Comparison]:
         known = list(self._of_ops())
-        region = self._of_losses()
-        meeting = [
-            n for n in self.nodes.values() if n.name in region and n.name in self.deep and n.name not in self.before
-        ]
+        meeting = self._meeting()
         known += [c for node in meeting for c in self._differences(node)]
         known += [c for node in meeting for c in self._sigmoids(node)]
         yield from known
@@ -338,7 +388,7 @@ class _Analysis:
                 answers, others = others, answers
             mask = 0
             for ref in others:
-                mask |= self._mask(ref, self.free)
+                mask |= self._met(ref)
             yield _Comparison(node, tuple(answers), mask, node.op in _CLASSES)
 
     def _of_losses(self) -> Set[str]:
@@ -357,12 +407,12 @@ class _Analysis:
         shapes = self.shapes.get(name, ())
         return len(shapes) == 1 and not shapes[0].unknown_rank and not shapes[0].dim
 
-    def _sides(self, node: Node, masks: Mapping[str, int]) -> Iterator[Tuple[Ref, int]]:
+    def _sides(self, node: Node, found: Callable[[Ref], int]) -> Iterator[Tuple[Ref, int]]:
         """(an answer, the sources of what it meets) for the inputs of a node of two."""
         for answer in node.inputs[:2]:
             for other in node.inputs[:2]:
-                if answer[0] in self.deep and other[0] not in self.deep and self._mask(other, masks):
-                    yield answer, self._mask(other, masks)
+                if answer[0] in self.deep and other[0] not in self.deep and found(other):
+                    yield answer, found(other)
 
     def _differences(self, node: Node) -> Iterator[_Comparison]:
         negated = node.op in _SUMS and any(
@@ -370,7 +420,7 @@ class _Analysis:
         )
         if node.op not in _DIFFERENCES and not negated:
             return
-        for answer, others in self._sides(node, self.free):
+        for answer, others in self._sides(node, self._met):
             if node.op == "SquaredDifference" or self._has_size_taken(node):
                 yield _Comparison(node, (answer,), others)
 
@@ -395,7 +445,7 @@ class _Analysis:
         for taker in self.takers.get(node.name, ()) if node.op == "Mul" else ():
             others = [ref for ref in taker.inputs if ref[0] != node.name]
             if taker.op == "Sub" and any(self.nodes[ref[0]].op in _SIGMOID for ref in others if ref[0] in self.nodes):
-                for answer, mask in self._sides(node, self.free):
+                for answer, mask in self._sides(node, self._met):
                     yield _Comparison(node, (answer,), mask)
                 return
 
@@ -410,15 +460,17 @@ class _Analysis:
         elif _MEETINGS.match(node.op):
             if is_lookup(node.op) and node.inputs[0][0] not in self.deep:
                 return
-            for answer, others in self._sides(node, self.raw):
+            for answer, others in self._sides(node, lambda ref: self._mask(ref, self.raw)):
                 yield _Comparison(node, (answer,), others)
 
 
 def _values(node: Node) -> Sequence[Ref]:
     """The inputs that the values of a node are made of: not sizes, nor what decides between two."""
-    if node.op in _SIZES:
+    if node.op in _SIZES or is_random(node.op):
         return ()
-    return node.inputs[:1] if node.op in SWITCHES else node.inputs
+    if node.op in SWITCHES or node.op in _SIZED:
+        return node.inputs[:1]
+    return node.inputs[1:] if node.op == "Fill" else node.inputs[-1:] if node.op in _STACKS else node.inputs
 
 
 def _reach(takers: Mapping[str, Sequence[str]], names: List[str], enter: Callable[[str], bool]) -> Set[str]:
@@ -430,6 +482,10 @@ def _reach(takers: Mapping[str, Sequence[str]], names: List[str], enter: Callabl
                 found.add(name)
                 ahead.append(name)
     return found
+
+
+def _named(node: Node) -> str:
+    return "{} ({})".format(node.name, node.op)
 
 
 def _text(ref: Ref) -> str:

@@ -103,8 +103,8 @@ def forcing_texts(network: Network) -> List[str]:
     for answer, label in network.comparisons.forced.items() if not network.settled else ():
         answers.setdefault(label, []).append(answer)
     return [
-        "{}: {} {} computed from it and compared with it by {} (teacher forcing), so no request can bring it: build "
-        "the graph for inference, where the network reads its own answers".format(
+        "{}: {} {} computed from it, and {} (teacher forcing), so no request can bring it: build the graph for "
+        "inference, where the network reads its own answers".format(
             label,
             made[0] if len(made) == 1 else "{} and {} more".format(made[0], len(made) - 1),
             "is" if len(made) == 1 else "are",

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import List, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.control_flow import full_name, parsed
+from ckpt2saved.inference.edited_graph import is_pipeline
 from ckpt2saved.inspection.dataflow import Node, Shape, Tensor
-from ckpt2saved.inspection.network import PIPELINE, PLACEHOLDERS, Network
+from ckpt2saved.inspection.network import PLACEHOLDERS, Network
 from ckpt2saved.inspection.parts import cut_axes, is_part
 from ckpt2saved.inspection.views import key_of
 from ckpt2saved.random_ops import is_random
@@ -148,7 +149,7 @@ def _image(network: Network, chain: Sequence[str]) -> Input:
         reason = "placeholder" if source.dtype != "string" else "placeholder; the graph decodes what is in it"
         return _input(network, source, "image", reason + _and_the_network_follows(chain), tuple(pixels[-1:]))
     tensor = flow.tensor(pixels[-1]) if pixels else flow.tensor(chain[0])
-    if PIPELINE.match(flow.maker(tensor.name).op):
+    if is_pipeline(flow.maker(tensor.name).op):
         reason = "{}: the input pipeline ends here".format(maker.op)
     elif tensor.name == source.name:
         reason = "what the first weights read, cut in here"
@@ -162,7 +163,7 @@ def _image(network: Network, chain: Sequence[str]) -> Input:
 def _runs_pipeline(network: Network, entry: str, cut: str) -> bool:
     """Whether what makes `entry` of the tensor `cut` still runs an input pipeline."""
     reached = network.flow.upstream([entry], [cut], controls=True)
-    return any(PIPELINE.match(network.flow.nodes[name].op) for name in reached)
+    return any(is_pipeline(network.flow.nodes[name].op) for name in reached)
 
 
 def _and_the_network_follows(chain: Sequence[str]) -> str:
@@ -242,7 +243,7 @@ def _input(network: Network, tensor: Tensor, kind: str, reason: str, instead: Tu
     fallback = {"image": "image", "lengths": "sequence_length"}.get(kind, "input")
     maker = network.flow.maker(tensor.name)
     # A pipeline's outputs have one name for all of them, and that of the tower they are for.
-    named = maker.op in PLACEHOLDERS or (kind == "other" and not PIPELINE.match(maker.op))
+    named = maker.op in PLACEHOLDERS or (kind == "other" and not is_pipeline(maker.op))
     key = key_of(tensor.name, fallback) if named else fallback
     return Input(
         key, tensor.name, tensor.dtype, tensor.shape, kind, reason, tuple(t for t in instead if t != tensor.name)

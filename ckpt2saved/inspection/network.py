@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Collection, Dict, List, Set, Tuple
 
+from ckpt2saved.inference.edited_graph import is_pipeline
 from ckpt2saved.inference.labels import NO_LABELS, Labels
 from ckpt2saved.inference.weights import is_linear, is_lookup, is_weight
 from ckpt2saved.inspection.dataflow import SHAPE_OPS, Dataflow, Node, Tensor
@@ -16,7 +17,6 @@ DECODERS = frozenset(["CTCBeamSearchDecoder", "CTCGreedyDecoder", "CTCBeamSearch
 LOSSES = frozenset(["CTCLoss", "CTCLossV2"])
 PLACEHOLDERS = frozenset(["Placeholder", "PlaceholderV2", "PlaceholderWithDefault"])
 PYTHON = re.compile(r"(Eager)?PyFunc(Stateless)?\Z")
-PIPELINE = re.compile(r"(\w*Dequeue\w*|(Iterator|MultiDeviceIterator)\w*GetNext\w*|ReaderRead\w*)\Z")
 
 # Nodes that do something, instead of making something of their inputs.
 _EFFECT = re.compile(r"(Assign\w*|\w*Save\w*|\w*Summary\w*|\w*Enqueue\w*|Print\w*|Assert|NoOp|Resource\w*Apply\w*)\Z")
@@ -64,7 +64,7 @@ class Network:
         rest = [t for t in self.sources if t not in self.primary + self.switches]
         self.lengths = [t for t in rest if t not in self.compared and self._is_length(t)]
         self.labels = [t for t in rest if t in self.compared or (t not in self.lengths and not self._is_savers(t))]
-        self.forced = self._not_through(settled, self.compared)
+        self.forced = self._not_through(settled, [t for t in self.compared if t.name not in labels.counts])
         judged = [o for name in labels.judging if name in flow.nodes for o in flow.nodes[name].outputs]
         judging = {flow.maker(o.name).name for o in judged} | self.reach([o.name for o in judged])
         others = [t for t in self.labels if t not in self.compared]
@@ -81,7 +81,7 @@ class Network:
 
     def computes(self, node: Node) -> bool:
         """Whether a node is of the forward pass, and makes a value of its inputs; a pipeline makes it of files."""
-        return node.name not in self.training_side and not _EFFECT.match(node.op) and not PIPELINE.match(node.op)
+        return node.name not in self.training_side and not _EFFECT.match(node.op) and not is_pipeline(node.op)
 
     def reach(self, tensors: List[str]) -> Set[str]:
         """The nodes of the forward pass whose values, not only their sizes, depend on the tensors."""
@@ -133,7 +133,7 @@ class Network:
         return found & set(self.variables)
 
     def _sources(self) -> List[Tensor]:
-        nodes = [n for n in self.flow.nodes.values() if n.op in PLACEHOLDERS or PIPELINE.match(n.op)]
+        nodes = [n for n in self.flow.nodes.values() if n.op in PLACEHOLDERS or is_pipeline(n.op)]
         nodes += [n for n in self.flow.nodes.values() if PYTHON.match(n.op)]
         return [output for node in nodes if node.name not in self.training_side for output in node.outputs]
 

@@ -326,8 +326,8 @@ def _label_problems(network: Network, chosen: Sequence[Output], taken: Sequence[
     found = forcing_texts(network) if _needs_labels(chosen) else []
     told = set(network.comparisons.forced.values())
     return found + [
-        "{}: the outputs take it, if only for its size, and {} compares the network's answers with it, so no request "
-        "can bring it: build the graph for inference".format(name, network.comparisons.sources[name])
+        "{}: the outputs take it, if only for its size, and {}, so no request can bring it: build the graph for "
+        "inference".format(name, network.comparisons.sources[name])
         for name in taken
         if name not in told
     ]
