@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, FrozenSet, Iterable, List, Mapping, Sequence, Set, Tuple
@@ -18,6 +19,8 @@ _PASSING = ENTERS + ("Identity", "RefIdentity")
 # What is read from a TensorArray that leaves a loop, and what is written into one that enters it.
 _READS = ("TensorArrayGatherV3", "TensorArrayReadV3", "TensorArrayConcatV3")
 _WRITES = ("TensorArrayScatterV3", "TensorArrayWriteV3", "TensorArraySplitV3")
+# What takes nothing of the graph, and hands out what comes from outside of it, or stands for a pipeline that does.
+_OUTSIDE = re.compile(r"Placeholder|\w*(Iterator|Queue|Unstage|Peek|RecordInput|Reader|Barrier)")
 _MOST = 3  # tensors that are named as the way out
 
 
@@ -217,7 +220,7 @@ class ControlFlow:
             if step is None or step.name in seen or step.op in ("Shape", "ShapeN", "Size", "Rank"):
                 continue
             seen.add(step.name)
-            if not step.inputs and step.op.startswith(("Placeholder", "Iterator", "Queue", "FIFO", "RandomShuffle")):
+            if not step.inputs and _OUTSIDE.match(step.op):
                 return True
             ahead += [name for name, _ in step.inputs]
         return False

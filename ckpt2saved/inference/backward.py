@@ -20,9 +20,12 @@ _FORWARD_ALL_THE_SAME = _EMPTY_LISTS + ("NextIteration",)
 def is_backward(name: str, op: str, networks: Collection[str] = ()) -> bool:
     """Whether a node computes a gradient or updates a variable with one, by its name and op.
 
-    `networks` are scopes that are known to hold a network, whatever they are called, as in `tower/gradients/`.
+    `networks` are scopes that are known to hold a network, whatever they are called, as in `tower/gradients/`. Of the
+    nodes in there only those are gradients that tf.gradients calls so, as in `tower/gradients/logits_grad/MatMul`.
     """
-    return bool(_GRADIENT_OP.match(op) or is_update(op) or any(scope not in networks for scope in _scopes(name)))
+    if _GRADIENT_OP.match(op) or is_update(op):
+        return True
+    return any(scope not in networks or "_grad/" in name[len(scope) :] for scope in _scopes(name))
 
 
 def backward_nodes(nodes: Iterable[Any]) -> Tuple[Set[str], Set[str]]:
