@@ -10,6 +10,7 @@ from typing import Any, Mapping, Optional, Sequence, Tuple
 from ckpt2saved.errors import UsageError
 from ckpt2saved.signature import FULL, LARGEST_SIZE, META, Decode, ServedModel, Signature, Surgery, TensorSpec
 
+ARGUMENTS = Path("the command line")  # what is named as the source of a model that no file describes
 _TENSOR = re.compile(
     r"(?:(?P<key>[^=:\[\]^]+)=)?(?P<node>[^=:\[\]^]+)(?::(?P<output>[0-9]+))?(?:\[(?P<shape>[^\]]*)\])?\Z"
 )
@@ -79,8 +80,7 @@ def model_of_arguments(
             TensorSpec("score", "score", "float32", ("batch",)),
         ]
         signatures.append(Signature("dense", tuple(inputs), tuple(dense)))
-    source = Path("the command line")
-    return ServedModel(META, source, builder, {}, tuple(signatures), (), Surgery(decode=decode))
+    return ServedModel(META, ARGUMENTS, builder, {}, tuple(signatures), (), Surgery(decode=decode))
 
 
 def _sparse(decode: Optional[Decode]) -> Tuple[TensorSpec, ...]:
@@ -118,6 +118,9 @@ def with_surgery(
             )
         )
     decode = decode or model.surgery.decode
+    if decode is not None:
+        named = {spec.key: spec.tensor for signature in model.signatures for spec in signature.inputs}
+        decode = replace(decode, sequence_length=named.get(decode.sequence_length, decode.sequence_length))
     if decode is not None and model.builder == META:
         decode = replace(decode, logits=_first_output(decode.logits))
         if decode.sequence_length != FULL:

@@ -14,6 +14,7 @@ import numpy as np
 from ckpt2saved.contrib import register_ops_of
 from ckpt2saved.errors import InvalidRequest, NotServable
 from ckpt2saved.plain_paths import as_plain_directory
+from ckpt2saved.reasons import reason_at_node
 from ckpt2saved.tf1 import tf
 
 # Which library exports the function depends on the build: 1.x and 2.x up to 2.9 have one for everything, later ones
@@ -128,7 +129,7 @@ def _check(library: ctypes.CDLL, status: ctypes.c_void_p, what: str, invalid: ty
     code = library.TF_GetCode(status)
     if code != 0:
         kind = invalid if code == _INVALID_ARGUMENT else NotServable
-        raise kind("{}: {}".format(what, library.TF_Message(status).decode("utf-8", "replace")))
+        raise kind("{}: {}".format(what, reason_at_node(library.TF_Message(status).decode("utf-8", "replace"))))
 
 
 class LoadedModel:

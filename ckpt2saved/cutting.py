@@ -5,12 +5,15 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Collection, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.compatibility.fit import origin_text
 from ckpt2saved.compatibility.op_table import shipped_table
+from ckpt2saved.control_flow import ENTERS, ControlFlow, steps_of
 from ckpt2saved.errors import CheckpointError, NotServable, SignatureError
 from ckpt2saved.metagraph import MetaGraph, nodes_of
+from ckpt2saved.reasons import reason_of
 from ckpt2saved.savedmodel import node_name, pruned
 from ckpt2saved.signature import ServedModel, Signature, TensorSpec
 from ckpt2saved.tf1 import op_def, tf
@@ -37,6 +40,8 @@ def surroundings(source: MetaGraph, model: ServedModel, more: Sequence[str] = ()
             "{}: it does not fit the graph; ckpt2saved inspect shows the graph".format(model.source), problems
         )
     part = pruned(source.graph_def, {node_name(name) for _, name in _tensors(model, more)})
+    if any(node.op in ENTERS for node in part.node):  # the whole graph knows what leaves a loop
+        refuse_loops(model.source, source.graph_def, _tensors(model, more))
     _refuse_strange_ops(part)
     graph = tf.Graph()
     with graph.as_default():
@@ -44,7 +49,7 @@ def surroundings(source: MetaGraph, model: ServedModel, more: Sequence[str] = ()
             tf.import_graph_def(part, name="")
         except ValueError as error:
             text = "{}: this TensorFlow can't import the graph, which is damaged or made for another one: {}"
-            raise CheckpointError(text.format(source.path, str(error).strip().splitlines()[0])) from error
+            raise CheckpointError(text.format(source.path, reason_of(error))) from error
     for where, name in _tensors(model, more):
         try:
             tensor = graph.get_tensor_by_name(name)
@@ -67,6 +72,22 @@ def _tensors(model: ServedModel, more: Sequence[str]) -> List[Tuple[str, str]]:
                 if ":" in spec.tensor:
                     found.append(("signatures.{}.{}.{}".format(signature.name, side, spec.key), spec.tensor))
     return found
+
+
+def refuse_loops(source: Path, graph_def: Any, ends: Sequence[Tuple[str, str]]) -> None:
+    """Raise NotServable with every tensor that is inside a while loop.
+
+    `ends` are pairs: signatures.NAME.inputs.KEY, or .outputs.KEY, and the tensor's name.
+    """
+    flow = ControlFlow(steps_of(graph_def))
+    problems = []
+    for where, name in ends:
+        ref = node_name(name), int(name.rpartition(":")[2])
+        problem = flow.input_problem(ref) if ".inputs." in where else flow.output_problem(ref)
+        if problem:
+            problems.append("{}: {}: {}".format(where, name, problem))
+    if problems:
+        raise NotServable("{}: tensors inside a loop can't be served".format(source), problems)
 
 
 def _refuse_strange_ops(graph_def: Any) -> None:
@@ -263,6 +284,14 @@ def import_cut(part: Cut, model: ServedModel) -> tf.Graph:
     return graph
 
 
+def check_shapes(part: Cut, model: ServedModel) -> None:
+    """Raise what `import_cut` would raise, without the graph; FixedBatch where one batch alone is taken."""
+    if any(spec.shape and spec.shape[0] == "batch" for signature in model.signatures for spec in signature.inputs):
+        _probe_batch(part, model)
+    else:
+        import_cut(part, model)
+
+
 def _probe_batch(part: Cut, model: ServedModel) -> None:
     """Find out now, with the node's name, what a request of another batch size than training's would run into."""
     specs = {spec.tensor: spec for signature in model.signatures for spec in signature.inputs}
@@ -332,10 +361,9 @@ def _first_size(tensor: tf.Tensor) -> Optional[int]:
 
 def _misfit(model: ServedModel, error: Exception, remark: str = "") -> Tuple[str, List[str]]:
     """The message of a SignatureError, and what TensorFlow says."""
-    text = str(error).strip().splitlines()[0]
     message = (
         "{}: the graph does not take inputs of these shapes{}: {}a size from training stands in it: give the input "
         "that size (as in [64,32,100,3]; shorter batches are padded by the client), or build the graph anew for "
         "inference".format(model.source, remark, "" if remark else "they are not the network's, or ")
     )
-    return message, [text]
+    return message, [reason_of(error)]

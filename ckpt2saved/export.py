@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Callable, Collection, Dict, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 from ckpt2saved import __version__
+from ckpt2saved.arguments import ARGUMENTS
 from ckpt2saved.checkpoint import Checkpoint, open_checkpoint
 from ckpt2saved.checkpoint_files import CheckpointFiles
 from ckpt2saved.compatibility.demands import read_demands
@@ -26,7 +27,7 @@ from ckpt2saved.lint import check_servable
 from ckpt2saved.parity import Refused, Report, answer_all, compare_files
 from ckpt2saved.plain_paths import is_pattern
 from ckpt2saved.plan import Plan, SearchLimits
-from ckpt2saved.preparation import Network, prepare_network
+from ckpt2saved.preparation import Network, prepare_network, unused_text
 from ckpt2saved.programs import find_program
 from ckpt2saved.proof import Proof, Reference, prove
 from ckpt2saved.questions import Question, questions
@@ -68,6 +69,7 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
     checkpoint = open_checkpoint(plan.checkpoint)
     say("checkpoint", _described(checkpoint))
     network = prepare_network(plan, checkpoint)
+    _refuse_unused(plan, network.unused)
     for note in check_unserved(checkpoint, network.weights):
         say("note", note)
     for edit in network.edits:
@@ -119,6 +121,20 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
         provenance["without_batch"] = keys_by_signature(stage.path, seen)
         write_provenance(stage.path, provenance)
         return Exported(stage.publish(), plan.dry_run, provenance, proof.requests if proof else ())
+
+
+def _refuse_unused(plan: Plan, unused: Sequence[str]) -> None:
+    """Raise NotServable for inputs of the command line that nothing uses.
+
+    Who means it, for clients that send them all the same, can write a signature file.
+    """
+    keys = {spec.tensor: spec.key for signature in plan.model.signatures for spec in signature.inputs}
+    if unused and plan.model.source == ARGUMENTS:
+        raise NotServable(
+            "{}: inputs that nothing uses: leave them away; a signature file (--model) can keep one for clients that "
+            "send it".format(ARGUMENTS),
+            ["--input {}={}".format(keys[tensor], unused_text(tensor)) for tensor in unused],
+        )
 
 
 def _union(one: Refused, other: Refused) -> Dict[str, FrozenSet[str]]:

@@ -19,6 +19,7 @@ from ckpt2saved.errors import InvalidRequest, NotServable
 from ckpt2saved.plain_paths import as_plain_directory
 from ckpt2saved.programs import python_command
 from ckpt2saved.questions import Answers, Question
+from ckpt2saved.reasons import reason_of
 from ckpt2saved.tf1 import tf
 
 _INVALID_REQUEST = 4  # exit code of the process that was asked
@@ -49,7 +50,11 @@ def _answer(directory: Path, exchange: Path) -> None:
     asked, rounds = pickle.loads(exchange.read_bytes())
     register_ops_of(directory)
     with tf.Graph().as_default(), tf.Session() as session:
-        meta_graph = tf.saved_model.loader.load(session, [tf.saved_model.SERVING], str(directory))
+        try:
+            meta_graph = tf.saved_model.loader.load(session, [tf.saved_model.SERVING], str(directory))
+        except (tf.errors.OpError, RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
+            sys.stderr.write(reason_of(error) + "\n")
+            sys.exit(1)
         answers = [[_run(session, meta_graph, question) for question in asked] for _ in range(rounds)]
     try:
         exchange.write_bytes(pickle.dumps(answers, protocol=4))
@@ -62,7 +67,7 @@ def _run(session: tf.Session, meta_graph, question: Question) -> Answers:
     try:
         return dict(zip(fetches, map(np.asarray, session.run(list(fetches.values()), feeds))))
     except tf.errors.OpError as error:
-        sys.stderr.write("{}: {}\n".format(question.where, error.message))
+        sys.stderr.write("{}: {}\n".format(question.where, reason_of(error)))
         sys.exit(_INVALID_REQUEST if isinstance(error, tf.errors.InvalidArgumentError) else 1)
 
 

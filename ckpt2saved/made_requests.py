@@ -9,6 +9,7 @@ from typing import Any, List, Mapping
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.lengths import with_measured
 from ckpt2saved.questions import default_case, question_inputs
+from ckpt2saved.reasons import reason_of
 from ckpt2saved.requests import Request, Requests, cant_be_asked
 from ckpt2saved.savedmodel import read_signature_defs
 from ckpt2saved.serving.saved_signatures import SavedSignature
@@ -26,7 +27,7 @@ def make_requests(version_dir: Path, signatures: Mapping[str, SavedSignature]) -
         try:
             tf.saved_model.loader.load(session, [tf.saved_model.SERVING], str(version_dir))
         except (tf.errors.OpError, RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
-            raise NotServable("{}: it does not load: {}".format(version_dir, error)) from error
+            raise NotServable("{}: it does not load: {}".format(version_dir, reason_of(error))) from error
         for name in signatures:
             try:
                 model = _model(version_dir, name, signature_defs[name])
@@ -49,7 +50,7 @@ def _case(model: ServedModel, session: tf.Session, signature_defs: Mapping[str, 
     except SignatureError:
         pass  # an integer that measures nothing
     except tf.errors.OpError as error:  # the graph does not get as far as what is measured
-        raise _CantBeGuessed(error.message.strip().splitlines()[0]) from error
+        raise _CantBeGuessed(reason_of(error)) from error
     (signature,) = model.signatures
     ones = {spec.key: ExampleInput(None, 1) for spec in signature.inputs if spec.dtype.startswith(("int", "uint"))}
     try:

@@ -13,6 +13,7 @@ from ckpt2saved.differences import Difference, Tolerance, find_differences
 from ckpt2saved.errors import NotServable, ParityError, SignatureError
 from ckpt2saved.fresh_process import fresh_rounds
 from ckpt2saved.questions import WARMUP_PART, Answers, Question
+from ckpt2saved.reasons import reason_of
 from ckpt2saved.savedmodel import read_signature_defs
 from ckpt2saved.serving.splitting import outputs_seen_unsplit, unsplit_outputs, with_another_line
 from ckpt2saved.serving.state_changes import changing_signatures, why_different
@@ -68,19 +69,10 @@ def graph_answers(
     except tf.errors.OpError as error:
         raise SignatureError(
             "parity[{}]: the graph itself can't answer signature {} on these inputs: {}".format(
-                question.case, question.signature, _reason(error)
+                question.case, question.signature, reason_of(error)
             )
         ) from error
     return dict(zip(fetches, map(np.asarray, values)))
-
-
-def _reason(error: tf.errors.OpError) -> str:
-    """What an op says, and which op it is; TensorFlow 2 puts a heading and where the op was made before it."""
-    lines = [line.strip() for line in error.message.strip().splitlines()]
-    starts = [number for number, line in enumerate(lines) if line.startswith("Node: ")]
-    text = lines[starts[-1] + 1] if starts and starts[-1] + 1 < len(lines) else lines[0]
-    node = "" if error.op is None else "{} ({}): ".format(error.op.name, error.op.type)
-    return node + text.rstrip(".")
 
 
 def refuse_nan(checkpoint: str, asked: Sequence[Question], answers: Sequence[Answers]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 from ckpt2saved.appended import append_decoder
 from ckpt2saved.channels import channels_last
 from ckpt2saved.checkpoint import AVERAGE, Checkpoint, SavedTable, Weights, choose_weights, served_as
-from ckpt2saved.cutting import Cut, FixedBatch, completed, cut, import_cut, surroundings, with_batch
+from ckpt2saved.cutting import Cut, FixedBatch, completed, cut, import_cut, refuse_loops, surroundings, with_batch
 from ckpt2saved.errors import NotServable, UsageError
 from ckpt2saved.graphs import build_graph
 from ckpt2saved.graphs.function import users_function
@@ -45,6 +45,7 @@ class Network:
     remarks: Tuple[str, ...]  # what the user should know of it
     devices: str  # what was pinned to which device, and is no longer
     imports: Tuple[Import, ...] = ()  # what fills the lookup tables that the checkpoint holds
+    unused: Tuple[str, ...] = ()  # the input tensors that no output depends on
 
     def fill(self, checkpoint: Checkpoint, session: tf.Session) -> None:
         """Make a session's variables and lookup tables what the checkpoint says."""
@@ -74,6 +75,7 @@ class _Drawn:
     trained: FrozenSet[str] = frozenset()  # the variables that the graph's optimizers update
     averages: Tuple[str, ...] = ()  # those that took the place of batch statistics
     restored: Restored = NOTHING  # the lookup tables that the checkpoint fills
+    unused: Tuple[str, ...] = ()  # the input tensors that no output depends on
 
 
 def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
@@ -91,6 +93,8 @@ def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
     tables, as_saved = drawn.restored.checked(checkpoint, drawn.graph, rename)
     weights = replace(weights, tables=tables)
     signature_defs = bind_signatures(drawn.model, drawn.tensors, drawn.graph)
+    if not from_meta:
+        refuse_loops(plan.model.source, drawn.graph.as_graph_def(), _ends(signature_defs))
     # Two ways to restore: the served one knows each variable by its own name, whatever its tensor is called.
     own_names = {name: name for name in weights.keys}
     served = add_restore(drawn.graph, own_names, tables={name: served_as(name) for name in tables})
@@ -106,7 +110,19 @@ def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
         graph = _unpinned(graph_def) if devices else graph
     pinned = pinned_text(devices, [node.name for node in nodes_of(serving.graph_def)])
     remarks = drawn.remarks + (_untrained(checkpoint, weights, drawn) if from_meta else ())
-    return Network(graph, drawn.model, weights, serving, restore_def, drawn.edits, remarks, pinned, imports)
+    return Network(
+        graph, drawn.model, weights, serving, restore_def, drawn.edits, remarks, pinned, imports, drawn.unused
+    )
+
+
+def _ends(signature_defs: Mapping[str, Any]) -> List[Tuple[str, str]]:
+    """Where in a signature file each tensor of the signatures is named, and its name."""
+    return [
+        ("signatures.{}.{}.{}".format(name, side, key), info.name)
+        for name, signature_def in signature_defs.items()
+        for side in ("inputs", "outputs")
+        for key, info in getattr(signature_def, side).items()
+    ]
 
 
 def _with_channels_last(drawn: _Drawn) -> _Drawn:
@@ -245,7 +261,7 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     _refuse_unknown(source, part)
     restored = find_restored(source, {node.name for node in part.node})
     filling = _take_fillers(source.graph_def, part, restored)
-    remarks = tuple("no output depends on the input {}".format(tensor) for tensor in found.unused)
+    remarks = tuple(unused_text(tensor) for tensor in found.unused)
     try:
         graph = import_cut(found, model)
     except FixedBatch as error:
@@ -279,7 +295,13 @@ def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
         trained_variables(source.graph_def),
         inference.averages,
         restored,
+        found.unused,
     )
+
+
+def unused_text(tensor: str) -> str:
+    """What is said of an input that could be left away."""
+    return "{}: no output depends on it, and TF Serving would demand it of every request".format(tensor)
 
 
 def _cut(inference: Inference, model: ServedModel, ends: Sequence[str]) -> Tuple[Cut, Tuple[Edit, ...]]:

@@ -12,6 +12,7 @@ from ckpt2saved.checkpoint import UNREADABLE, Checkpoint, Weights
 from ckpt2saved.checkpoint_index import is_cut_off, read_index
 from ckpt2saved.disk import error_in
 from ckpt2saved.errors import CheckpointError, Ckpt2SavedError
+from ckpt2saved.reasons import reason_in
 from ckpt2saved.tf1 import tf
 
 # Of these two no kernel computes a checksum without making an object of the bytes, which may be of a foreign type.
@@ -184,11 +185,7 @@ def _reading(checkpoint: Checkpoint) -> Iterator[Any]:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong in a line; TensorFlow 2 puts a heading and where the op was made before it."""
-    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
-    lines = text.strip().splitlines() or [type(error).__name__]
-    starts = [number for number, line in enumerate(lines[:-1]) if line.startswith("Node: ")]
-    return lines[starts[-1] + 1].strip() if starts else lines[0]
+    return reason_in(error.message if isinstance(error, tf.errors.OpError) else str(error)) or type(error).__name__
 
 
 def _some(names: Collection[str]) -> str:

@@ -31,8 +31,10 @@ def saved_as(graph_def: Any) -> Mapping[str, List[Saved]]:
     nodes = {node.name: node for node in graph_def.node}
     found = {}  # type: Dict[str, List[Saved]]
     for node in graph_def.node:
+        if node.op not in ("SaveV2", "SaveSlices"):
+            continue
         inputs = [name for name in node.input if not name.startswith("^")]
-        if node.op not in ("SaveV2", "SaveSlices") or len(inputs) < 3:
+        if len(inputs) < 3:
             continue
         keys, slices = constant_texts(nodes, inputs[1]), constant_texts(nodes, inputs[2])
         for key, part, name in zip(keys, slices, inputs[3:]):

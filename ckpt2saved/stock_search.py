@@ -19,6 +19,7 @@ import numpy as np
 
 from ckpt2saved.beam_searches import SECONDS_PER_CLASS, BeamSearch
 from ckpt2saved.errors import SignatureError, TensorFlowError
+from ckpt2saved.reasons import reason_in
 from ckpt2saved.tf1 import tf
 
 _ROOT = str(Path(__file__).resolve().parent.parent)
@@ -308,7 +309,7 @@ def main(path: str) -> None:
             send("result", result)
         send("end", None)
     except tf.errors.OpError as error:
-        send("refused", error.message.strip().splitlines()[0])
+        send("refused", reason_in(error.message))
 
 
 def _end_with_parent() -> None:

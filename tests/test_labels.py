@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -187,7 +188,7 @@ def test_labels_of_a_shuffling_queue_are_not_offered(run, tmp_path):
     assert "teacher forcing" in content["graph"]["problems"][0] and "batch:1" in content["graph"]["problems"][0]
     written = tmp_path / "signature.yaml"
     assert run("inspect", prefix, "--write-signature", written).exit_code == 0
-    assert "batch:1" not in written.read_text()
+    assert "batch:1" not in re.sub(r"(?m)^#.*\n", "", written.read_text())
     export = ["export", "--checkpoint", prefix, "-o", tmp_path / "base", "--output", "text", "--input", "image=batch:0"]
     alone = run(*export)
     assert alone.exit_code == 3 and "batch:1 (QueueDequeueManyV2): answers are computed from it" in alone.output

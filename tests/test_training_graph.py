@@ -79,7 +79,7 @@ def lines(batch=2, width=WIDTH, seed=0):
     return np.random.RandomState(seed).uniform(0, 1, (batch, HEIGHT, width, 1)).astype("float32")
 
 
-CRNN = ["--input", "image=images:0", "--input", "steps=lengths:0", "--output", "logits"]
+CRNN = ["--input", "image=images:0", "--output", "logits"]
 SPARSE = ["--output=indices=CTCBeamSearchDecoder:0", "--output=values=CTCBeamSearchDecoder:1"]
 
 
@@ -90,7 +90,7 @@ def prefix(tmp_path_factory):
 
 def test_a_command_line_alone(run, tmp_path, prefix):
     """Tensors by name; labels, loss and optimizer stay behind, and the lengths to compare on are found out."""
-    result = run("export", "--checkpoint", prefix, *CRNN, *SPARSE, "-o", tmp_path)
+    result = run("export", "--checkpoint", prefix, *CRNN, "--input", "steps=lengths:0", *SPARSE, "-o", tmp_path)
     assert result.exit_code == 0, result.output
     assert "fast in place of CTCBeamSearchDecoder (beam_width 3)" in result.output
     for batch, width in ((2, 12), (5, 20)):
@@ -249,7 +249,7 @@ def test_averages_need_a_choice(run, tmp_path):
     for kind in ("raw", "ema"):
         result = run("export", "--checkpoint", prefix, *CRNN, "--weights", kind, "-o", tmp_path / kind)
         assert result.exit_code == 0, result.output
-        answers[kind] = asked(tmp_path / kind / "1", image=lines(), steps=np.array([12, 12], "int32"))["logits"]
+        answers[kind] = asked(tmp_path / kind / "1", image=lines())["logits"]
     np.testing.assert_allclose(answers["raw"], of_training(prefix, "logits:0", images=lines()), atol=1e-5)
     assert np.abs(answers["raw"] - answers["ema"]).max() > 0.1
     own = tmp_path / "own.yaml"
@@ -270,7 +270,7 @@ def test_renamed_variables_are_found_by_a_map(run, tmp_path, prefix):
     assert "--map 'weights$=kernel' finds 2 of them, --map 'biases$=bias' finds 1 of them" in result.output
     result = run("export", *arguments, "--map", "weights$=kernel", "--map", "biases$=bias")
     assert result.exit_code == 0, result.output
-    found = asked(tmp_path / "m" / "1", image=lines(), steps=np.array([12, 12], "int32"))
+    found = asked(tmp_path / "m" / "1", image=lines())
     np.testing.assert_allclose(found["logits"], of_training(prefix, "logits:0", images=lines()), atol=1e-5)
     with tf.Graph().as_default(), tf.Session() as session, pytest.raises(tf.errors.NotFoundError):
         tf.train.import_meta_graph(prefix + ".meta").restore(session, str(renamed))  # what the usual script says
@@ -922,7 +922,7 @@ def test_a_variable_is_found_under_the_name_that_its_saver_gives_it(run, tmp_pat
     prefix = trained(tmp_path, build, var_list=names)
     result = run("export", "--checkpoint", prefix, *CRNN, "-o", tmp_path / "base")
     assert result.exit_code == 0, result.output
-    found = asked(tmp_path / "base" / "1", image=lines(), steps=np.array([3, 4], "int32"))
+    found = asked(tmp_path / "base" / "1", image=lines())
     np.testing.assert_allclose(found["logits"], of_training(prefix, "logits:0", images=lines()), atol=1e-5)
 
 

@@ -178,7 +178,7 @@ class _RenameType(click.ParamType):
 @option("--beam-width", type=click.IntRange(min=1), help="Of --decode. Default: 10.")
 @option("--top-paths", type=click.IntRange(min=1), help="Of --decode. Default: 1.")
 @option("--merge-repeated", is_flag=True, help="Of --decode: equal neighbours in a decoded text become one.")
-@option("--sequence-length", metavar="TENSOR|full", help="Of --decode: the steps that count. Default: full.")
+@option("--sequence-length", metavar="INPUT|TENSOR|full", help="Of --decode: the steps that count. Default: full.")
 @option("--for-serving", metavar="VERSION", help="Refuse what a TF Serving of this release, as in 1.14, does not have.")
 @option("--gpu", is_flag=True, help="Use the GPUs, which are otherwise left to the training.")
 @wait_option

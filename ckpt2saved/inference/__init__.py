@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Collection, Iterable, Mapping, Sequence, Set, Tuple
+from dataclasses import dataclass, field
+from typing import Any, Collection, Iterable, List, Mapping, Sequence, Set, Tuple
 
+from ckpt2saved.control_flow import Branch, full_name
 from ckpt2saved.errors import NotServable
 from ckpt2saved.inference.averages import Averages
 from ckpt2saved.inference.batch_norm import BatchNorms
 from ckpt2saved.inference.dropout import bypass, bypass_inside_of_ops, find_dropouts, random_nodes
-from ckpt2saved.inference.edited_graph import PLACEHOLDERS, Edit, Network, fed_by_data, may_be_scalar, noisy, parsed
+from ckpt2saved.inference.edited_graph import (
+    PLACEHOLDERS,
+    Edit,
+    Network,
+    Ref,
+    control_flow,
+    fed_by_data,
+    may_be_scalar,
+    noisy,
+    parsed,
+    written,
+)
 from ckpt2saved.inference.folding import Folding
 from ckpt2saved.inference.functions import lay_out
 from ckpt2saved.inference.labels import NO_LABELS, Labels, find_labels_taken
@@ -76,6 +88,9 @@ class Steering:
     undecided: Mapping[str, str]  # node that the outputs depend on, whatever is bypassed -> why it is not decided
     misnamed: Collection[str]  # of these, those whose names contradict what their branches say
     problems: Tuple[str, ...]  # what beside the undecided can't be turned into inference
+    lost: Mapping[str, str] = field(default_factory=dict)  # output -> why it has no value in inference
+    unused: Tuple[str, ...] = ()  # the inputs that no output depends on in inference
+    graph_def: Any = None  # GraphDef of the inference, as far as that is decided
     labels: Tuple[str, ...] = ()  # the labels that the outputs are computed from
 
 
@@ -99,7 +114,25 @@ def find_steering(
     conversion.find_leftovers()
     told = tuple("{} (".format(name) for name in left)
     problems = tuple(problem for problem in conversion.problems if not problem.startswith(told))
-    return Steering(conversion.decided, left, conversion.switches.misnamed, problems, tuple(conversion.labels_taken))
+    lost = {full_name(ref): why for ref, why in conversion.lost.items()}
+    return Steering(
+        conversion.decided,
+        left,
+        conversion.switches.misnamed,
+        problems,
+        lost,
+        tuple(full_name(ref) for ref in conversion.unused_inputs()),
+        conversion.graph_def(),
+        tuple(conversion.labels_taken),
+    )
+
+
+def _on_branches(branches: Sequence[Branch]) -> str:
+    """What is said of an output that has a value for some requests only."""
+    where = ["{} is {}".format(written(predicate), bool(side)) for predicate, side in branches]
+    return "it is on a branch of a condition, and has a value only where {}; take what leaves the condition".format(
+        " and ".join(where)
+    )
 
 
 class _Conversion:
@@ -145,9 +178,23 @@ class _Conversion:
         self.switches = Switches(self.network, self.outputs, self.inputs, self.marks(), self.noise)
         self.decided = self.switches.decided(pins, self.before)
         folding = Folding(self.network, self.before, self.decided, self.noise)
+        self.lost = {ref: self.lost_on_branch(ref, folding) for ref in self.outputs if folding.is_dead(ref)}
         folding.apply(self.before)
+        branches = control_flow(self.network)
+        for ref in self.outputs:
+            unknown = [branch for branch in sorted(branches.branches(ref)) if folding.value(branch[0]) is None]
+            if unknown and ref not in self.lost:
+                self.lost[ref] = _on_branches(unknown)
+        self.problems += ["{}: {}".format(written(ref), why) for ref, why in self.lost.items()]
         for name, value in self.decided.items():
             self.edits.append(pin_edit(name, value, "as asked for" if name in pins else ""))
+
+    def lost_on_branch(self, ref: Ref, folding: Folding) -> str:
+        """What is said of an output that never has a value in inference."""
+        switches = " and ".join("{} is {}".format(*item) for item in sorted(self.decided.items()))
+        where = ", where {}".format(switches) if switches else ""
+        text = "it is on a branch of a condition that does not run in inference{}; take what leaves the condition"
+        return text.format(where)
 
     def marks(self) -> Marks:
         trivial = {d.random for d in find_dropouts(self.network, self.before, self.data, self.noise) if d.trivial}
@@ -208,6 +255,12 @@ class _Conversion:
         self.find_leftovers()
         if self.problems:
             raise NotServable("this training's graph can't be turned into its inference safely", self.problems)
+
+    def unused_inputs(self) -> List[Ref]:
+        """The inputs that nothing on the way to the outputs takes any more."""
+        nodes = [self.network[name] for name in self.within()]
+        used = {ref for node in nodes for ref in node.inputs} | {(name, 0) for node in nodes for name in node.controls}
+        return [ref for ref in sorted(self.inputs) if ref not in used and ref not in self.outputs]
 
     def graph_def(self) -> Any:
         return self.network.graph_def(name for name, _ in self.outputs + sorted(self.inputs))

@@ -6,11 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Any, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
+from ckpt2saved.control_flow import ControlFlow, Ref, Step, frame_of, parsed
 from ckpt2saved.random_ops import is_random
 from ckpt2saved.savedmodel import take_functions
 from ckpt2saved.tf1 import tf
-
-Ref = Tuple[str, int]  # a tensor: its node, and which of the node's outputs it is
 
 VARIABLES = ("VariableV2", "Variable", "VarHandleOp")
 PLACEHOLDERS = ("Placeholder", "PlaceholderV2", "PlaceholderWithDefault")
@@ -80,7 +79,7 @@ class Node:
         self.inputs = []  # type: List[Ref]
         self.controls = []  # type: List[str]
         for name in definition.input:
-            if name.startswith("^"):
+            if name[:1] == "^":
                 self.controls.append(name[1:])
             else:
                 self.inputs.append(parsed(name))
@@ -174,7 +173,7 @@ class Network:
         if self._consumers is None:
             self._consumers = {}
             for node in self.nodes.values():
-                for source in sorted({source for source, _ in node.inputs}):
+                for source in {source for source, _ in node.inputs}:
                     self._consumers.setdefault(source, []).append(node)
         return self._consumers.get(name, [])
 
@@ -258,12 +257,6 @@ def constant_value(node: Node) -> Any:
     return tf.make_ndarray(node.attr["value"].tensor)
 
 
-def parsed(name: str) -> Ref:
-    """(node, output) from a tensor's name."""
-    node, _, index = name.partition(":")
-    return node, int(index or 0)
-
-
 def written(ref: Ref) -> str:
     """A tensor as a NodeDef names its inputs."""
     return ref[0] if ref[1] == 0 else "{}:{}".format(*ref)
@@ -339,26 +332,15 @@ def _reached(network: Network, ahead: List[str], ends: Sequence[str]) -> Set[str
 
 def frames(network: Network) -> Mapping[str, Tuple[str, ...]]:
     """The loops that each node is in, from the outermost; nodes outside of loops are left out."""
-    found = {}  # type: Dict[str, Tuple[str, ...]]
-    followers = {}  # type: Dict[str, List[Node]]
-    for node in network.nodes.values():
-        for source in {source for source, _ in node.inputs} | set(node.controls):
-            followers.setdefault(source, []).append(node)
-    ahead = [node for node in network.nodes.values() if node.op in ENTERS]
-    while ahead:
-        node = ahead.pop()
-        sources = [source for source, _ in node.inputs] + node.controls
-        frame = max((found.get(source, ()) for source in sources), key=len, default=())
-        if node.op in ENTERS:
-            frame += (tf.compat.as_text(node.attr["frame_name"].s),)
-        elif node.op in EXITS:
-            frame = frame[:-1]
-        if len(frame) > len(found.get(node.name, ())) and len(frame) < 10:
-            found[node.name] = frame
-            ahead.extend(followers.get(node.name, ()))
-        elif node.op in EXITS and not frame:
-            continue
-    return found
+    return control_flow(network).in_loops
+
+
+def control_flow(network: Network) -> ControlFlow:
+    """The loops and conditions of a network."""
+    return ControlFlow(
+        Step(node.name, node.op, node.inputs, node.controls, frame_of(node.definition))
+        for node in network.nodes.values()
+    )
 
 
 def is_pipeline(op: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, List, Optional, Sequence, Set, Tuple
@@ -258,7 +259,7 @@ class _Layout:
         definition = self.functions[function]
         signature = definition.signature
         sources = {argument.name: ref for argument, ref in zip(signature.input_arg, arguments)}
-        scope = self.network.free_name(scope + "/" + function)
+        scope = self.network.free_name(scope + "/" + _as_node_name(function))
         names = {node.name: "{}/{}".format(scope, node.name) for node in definition.node_def}
         nodes = {node.name: node for node in definition.node_def}
 
@@ -316,6 +317,11 @@ class _Body:
     outputs: List[Tuple[Ref, int]]
     effects: List[str]
     pivot: str
+
+
+def _as_node_name(function: str) -> str:
+    """A function's name with nothing in it that a node's may not have: that of a lambda is `__forward_<lambda>_12`."""
+    return re.sub(r"[^0-9A-Za-z_.-]", "_", function)
 
 
 def _renamed(definition: Any, name: str) -> Any:

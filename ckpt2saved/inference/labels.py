@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Callable, Collection, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ckpt2saved.inference.backward import differentiated, is_backward
+from ckpt2saved.inference.backward import backward_nodes, differentiated
 from ckpt2saved.inference.edited_graph import (
     PLACEHOLDERS,
     SIZES,
@@ -135,9 +135,9 @@ class _Analysis:
         self.network = Network(graph_def)
         self.shapes = shapes
         if self.network.library.function:
-            forward = [(n.name, 0) for n in self.network.nodes.values() if not is_backward(n.name, n.op)]
-            lay_out(self.network, forward, set())
-        self.backward = self._backward()
+            backward, _ = backward_nodes(self.network.nodes.values())
+            lay_out(self.network, [(name, 0) for name in self.network.nodes if name not in backward], set())
+        self.backward, _ = backward_nodes(self.network.nodes.values())
         self.nodes = {name: node for name, node in self.network.nodes.items() if name not in self.backward}
         self.takers = {}  # type: Dict[str, List[Node]]
         for node in self.nodes.values():
@@ -232,18 +232,6 @@ class _Analysis:
         return [_text(ref) for ref in self.sources if self.bits[ref] & bits]
 
     # What depends on what.
-
-    def _backward(self) -> Set[str]:
-        """Gradients, updates and what depends on them; the empty lists that a functional loop takes are none."""
-        nodes = self.network.nodes
-        named = {node.name for node in nodes.values() if is_backward(node.name, node.op)}
-        takers = {}  # type: Dict[str, List[str]]
-        for node in nodes.values():
-            for name in {ref[0] for ref in node.inputs}:
-                takers.setdefault(name, []).append(node.name)
-        forward = [node.name for node in nodes.values() if node.name not in named and node.op != "Const"]
-        depending = named & _reach(takers, forward, lambda name: True)
-        return named | _reach(takers, list(depending), lambda name: nodes[name].op != "NextIteration")
 
     def _sources(self, after: Collection[str] = ()) -> Iterator[Ref]:
         """The tensors that come from outside; what Python makes of what comes `after` weights does not."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Collection, Iterable, List, Mapping, Optional, Set, Tuple
+from typing import Any, Callable, Collection, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
+from ckpt2saved.control_flow import ControlFlow, Step, frame_of, parsed, steps_of
 from ckpt2saved.errors import CheckpointError
+from ckpt2saved.inference.backward import backward_nodes
 from ckpt2saved.metagraph import MetaGraph
+from ckpt2saved.reasons import reason_of
 from ckpt2saved.savedmodel import node_name
 from ckpt2saved.tf1 import op_def, tf
 
@@ -52,13 +55,37 @@ class Node:
 class Dataflow:
     """The nodes of a graph by name, and the ways through them."""
 
-    def __init__(self, nodes: Mapping[str, Node], functions: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        nodes: Mapping[str, Node],
+        functions: Mapping[str, Any],
+        backward: Collection[str] = (),
+        forward_def: Any = None,
+    ) -> None:
         self.nodes = nodes
+        self.backward = frozenset(backward)  # the nodes of gradients, and of what is computed of them
+        self.forward_def = forward_def  # GraphDef of the others
         self.functions = functions  # name -> FunctionDef
+        self._exits = None  # type: Optional[Dict[str, List[Node]]]
+        self._control = None  # type: Optional[ControlFlow]
         self.takers = {}  # type: Dict[str, List[Node]]
         for node in nodes.values():
             for name in dict.fromkeys(node.inputs):
                 self.takers.setdefault(name, []).append(node)
+
+    @property
+    def control(self) -> ControlFlow:
+        """The loops and conditions of the graph."""
+        if self._control is None:
+            self._control = ControlFlow(
+                Step(node.name, node.op, [parsed(name) for name in node.inputs], node.controls, frame_of(node))
+                for node in self.nodes.values()
+            )
+        return self._control
+
+    def is_inside_loop(self, name: str) -> bool:
+        """Whether a tensor is inside a while loop, where nothing can be fed or fetched."""
+        return bool(self.control.loops(name.rpartition(":")[0]))
 
     def tensor(self, name: str) -> Tensor:
         node, _, number = name.rpartition(":")
@@ -72,6 +99,16 @@ class Dataflow:
     def maker(self, name: str) -> Node:
         """The node that makes a tensor."""
         return self.nodes[name.rpartition(":")[0]]
+
+    @property
+    def exits(self) -> Mapping[str, List[Node]]:
+        """The Exits of each loop, by the scope that they are in."""
+        if self._exits is None:
+            self._exits = {}
+            for node in self.nodes.values():
+                if node.op == "Exit":
+                    self._exits.setdefault(node.name.rpartition("/")[0], []).append(node)
+        return self._exits
 
     def consumers(self, tensor: str) -> List[Node]:
         return self.takers.get(tensor, [])
@@ -129,24 +166,28 @@ def read_dataflow(meta_graph: MetaGraph) -> Dataflow:
     """
     functions = {function.signature.name: function for function in meta_graph.graph_def.library.function}
     known = _without_foreign(meta_graph.graph_def)
+    backward, spare = backward_nodes(steps_of(known))
+    forward = _without(known, spare) if spare else known
     graph = tf.Graph()
     try:
         with graph.as_default():
-            tf.import_graph_def(known, name="")
+            tf.import_graph_def(forward, name="")
     except (ValueError, tf.errors.OpError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise CheckpointError(
-            "{}: TensorFlow {} can't import this graph: {}".format(meta_graph.path, tf.VERSION, reason)
+            "{}: TensorFlow {} can't import this graph: {}".format(meta_graph.path, tf.VERSION, reason_of(error))
         ) from error
-    attributes = {node.name: node.attr for node in known.node}
-    nodes = [_node(op, attributes, meta_graph.shapes.get(op.name, ())) for op in graph.get_operations()]
-    return Dataflow({node.name: node for node in nodes}, functions)
+    outputs = {op.name: _tensors(op, meta_graph.shapes.get(op.name, ())) for op in graph.get_operations()}
+    definitions = {node.name: node for node in known.node}
+    nodes = [_node(definitions[name], tensors) for name, tensors in outputs.items()]
+    nodes += [_node(node, _unseen_tensors(node, functions)) for node in known.node if node.name not in outputs]
+    return Dataflow({node.name: node for node in nodes}, functions, backward, forward)
 
 
 def foreign_nodes(graph_def: Any) -> List[Any]:
     """The nodes of ops that this TensorFlow does not have, such as the loss of somebody's own library."""
     functions = {function.signature.name for function in graph_def.library.function}
-    return [node for node in graph_def.node if node.op not in functions and op_def(node.op) is None]
+    lacking = {op for op in {node.op for node in graph_def.node} - functions if op_def(op) is None}
+    return [node for node in graph_def.node if node.op in lacking]
 
 
 def _without_foreign(graph_def: Any) -> Any:
@@ -169,16 +210,52 @@ def _without_foreign(graph_def: Any) -> Any:
     return known
 
 
-def _node(op: tf.Operation, attributes: Mapping[str, Any], recorded: List[Any]) -> Node:
+def _without(graph_def: Any, spare: Set[str]) -> Any:
+    """A graph without some nodes, whose tensors no others take; nobody waits for them any more."""
+    kept = tf.GraphDef(versions=graph_def.versions)
+    kept.library.CopyFrom(graph_def.library)
+    for node in graph_def.node:
+        if node.name not in spare:
+            copy = kept.node.add()
+            copy.CopyFrom(node)
+            inputs = [name for name in node.input if name[:1] != "^" or name[1:] not in spare]
+            if len(inputs) < len(node.input):
+                copy.input[:] = inputs
+    return kept
+
+
+def _tensors(op: tf.Operation, recorded: Sequence[Any]) -> Tuple[Tensor, ...]:
+    """What an operation makes, in the shapes that TensorFlow finds, and those that the training knew."""
     outputs = []  # type: List[Tensor]
     for number, output in enumerate(op.outputs):
         shape = output.shape
-        if number < len(recorded):
+        if number < len(recorded) and not shape.is_fully_defined():
             known = tf.TensorShape(recorded[number])
             if shape.is_compatible_with(known):
                 shape = shape.merge_with(known)
         sizes = None if shape.ndims is None else tuple(shape.as_list())
-        outputs.append(Tensor(output.name, output.dtype.base_dtype.name, sizes))
-    names = tuple(tensor.name for tensor in op.inputs)
-    controls = tuple(other.name for other in op.control_inputs)
-    return Node(op.name, op.type, names, controls, tuple(outputs), attributes.get(op.name, {}))
+        outputs.append(Tensor("{}:{}".format(op.name, number), output.dtype.base_dtype.name, sizes))
+    return tuple(outputs)
+
+
+def _unseen_tensors(node: Any, functions: Mapping[str, Any]) -> Tuple[Tensor, ...]:
+    """What a node of the backward pass makes, whose dtypes and shapes nobody asks for."""
+    definition = functions[node.op].signature if node.op in functions else op_def(node.op)
+    count = 0
+    for argument in definition.output_arg:
+        if argument.number_attr:
+            count += node.attr[argument.number_attr].i
+        elif argument.type_list_attr:
+            count += len(node.attr[argument.type_list_attr].list.type)
+        else:
+            count += 1
+    return tuple(Tensor("{}:{}".format(node.name, number), "", None) for number in range(count))
+
+
+def _node(definition: Any, outputs: Tuple[Tensor, ...]) -> Node:
+    # The inputs are those of the definition, which is many times faster than to ask TensorFlow for each.
+    inputs = list(definition.input)
+    count = next((number for number, name in enumerate(inputs) if name[:1] == "^"), len(inputs))
+    names = tuple([name if ":" in name else name + ":0" for name in inputs[:count]])
+    controls = tuple([name[1:] for name in inputs[count:]])
+    return Node(definition.name, definition.op, names, controls, outputs, definition.attr)

@@ -26,13 +26,18 @@ class Decoder:
 
 def find_decoders(network: Network) -> List[Decoder]:
     """Every CTC decoder of the forward pass."""
-    nodes = [n for n in network.flow.nodes.values() if n.op in DECODERS and n.name not in network.training_side]
+    nodes = [n for n in network.flow.nodes.values() if n.op in DECODERS and _is_served(network, n)]
     # One that is fed with logits by hand, to try things out, is of no network.
     of_weights = [n for n in nodes if network.flow.upstream(n.inputs[:1]) & network.weighted]
     # Nor can a server decode what labels were read for.
     return [
         _decoder(network, n) for n in of_weights or nodes if network.flow.maker(n.inputs[0]).name not in network.forced
     ]
+
+
+def _is_served(network: Network, node: Node) -> bool:
+    """Whether what a node takes and makes is of the forward pass, and can be asked for."""
+    return node.name not in network.training_side and not network.flow.is_inside_loop(node.name + ":0")
 
 
 def _decoder(network: Network, node: Node) -> Decoder:
@@ -50,7 +55,7 @@ def _decoder(network: Network, node: Node) -> Decoder:
 
 def find_ctc_logits(network: Network) -> Dict[str, Node]:
     """The logits of each CTC loss, with the loss."""
-    losses = [n for n in network.flow.nodes.values() if n.op in LOSSES and n.name not in network.training_side]
+    losses = [n for n in network.flow.nodes.values() if n.op in LOSSES and _is_served(network, n)]
     found = {}  # type: Dict[str, Node]
     for loss in losses:
         if network.flow.maker(loss.inputs[0]).name in network.pure:

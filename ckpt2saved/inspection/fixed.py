@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Sequence
+from typing import List, Optional, Sequence
 
 from ckpt2saved.inspection.network import Network
 from ckpt2saved.random_ops import is_random
@@ -40,6 +40,21 @@ def fixed_to_batch(network: Network, outputs: Sequence[str], inputs: Sequence[st
             if to_a_multiple or (shape and shape[0] == batch and _is_of_batch(node.op, number)):
                 found.append(name if to_a_multiple else maker.name)
     return list(dict.fromkeys(found))
+
+
+def batch_of_states(network: Network, outputs: Sequence[str], inputs: Sequence[str]) -> Optional[int]:
+    """The batch of the constants that loops over the data begin with, where all have the same first size."""
+    reached = network.flow.upstream(outputs, inputs)
+    sizes = set()  # type: Set[Optional[int]]
+    for name in reached & network.flow.downstream(inputs):
+        node = network.flow.nodes[name]
+        for tensor in node.inputs if node.op == "Merge" else ():
+            maker = network.flow.maker(tensor)
+            if maker.op == "Enter" and network.flow.maker(maker.inputs[0]).op in ("Const", "Fill"):
+                shape = network.flow.tensor(maker.inputs[0]).shape
+                sizes.update(shape[:1] if shape and len(shape) > 1 else ())
+    (size,) = sizes if len(sizes) == 1 else (None,)
+    return size
 
 
 def _is_of_batch(op: str, number: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Collection, List, Mapping, Sequence, Set
+from typing import Collection, List, Mapping, Sequence, Set
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.inference import find_steering
@@ -29,7 +29,7 @@ def is_piece(network: Network, tensor: str, takers: Collection[Node]) -> bool:
     """Whether a tensor is only joined with others that need labels, such as the first letter of a word."""
     return bool(takers) and all(
         taker.op in _JOINS
-        and not network.reach([output.name for output in taker.outputs]) & network.weighted
+        and not _reaches_weights(network, taker)
         and any(network.flow.maker(other).name in network.forced for other in taker.inputs if other != tensor)
         for taker in takers
     )
@@ -37,10 +37,7 @@ def is_piece(network: Network, tensor: str, takers: Collection[Node]) -> bool:
 
 def leads_on(network: Network, takers: Collection[Node]) -> bool:
     """Whether all that takes a tensor reads labels too, and weights after that: then it is no answer yet."""
-    return bool(takers) and all(
-        taker.name in network.forced and network.reach([output.name for output in taker.outputs]) & network.weighted
-        for taker in takers
-    )
+    return bool(takers) and all(taker.name in network.forced and _reaches_weights(network, taker) for taker in takers)
 
 
 def find_encoders(network: Network) -> List[Output]:
@@ -53,7 +50,7 @@ def find_encoders(network: Network) -> List[Output]:
     for name in network.flow.nodes:
         for output in network.flow.nodes[name].outputs if name in computed else ():
             takers = [t for t in _takers(network, output.name) if t.name in network.forced]
-            count = sum(bool(network.reach([o.name for o in t.outputs]) & network.weighted) for t in takers)
+            count = sum(_reaches_weights(network, taker) for taker in takers)
             if count and output.is_float and output.rank != 0:
                 counts[output.name] = count
     if not counts:
@@ -63,7 +60,7 @@ def find_encoders(network: Network) -> List[Output]:
     return [output_of(network, key_of(best, "features"), best, "values", reason)]
 
 
-def settled_nodes(network: Network, graph_def: Any, variables: Mapping[str, Sequence[int]]) -> Set[str]:
+def settled_nodes(network: Network, variables: Mapping[str, Sequence[int]]) -> Set[str]:
     """The conditions by which inference reads no labels, where a training switch decides that answers need none."""
     flow = network.flow
     answers = [name for name in network.comparisons.forced if flow.has(name)]
@@ -71,7 +68,7 @@ def settled_nodes(network: Network, graph_def: Any, variables: Mapping[str, Sequ
     if not answers:
         return set()
     try:
-        steering = find_steering(graph_def, answers, data, variables, network.comparisons)
+        steering = find_steering(flow.forward_def, answers, data, variables, network.comparisons)
     except NotServable:
         return set()
     if steering.labels or not steering.decided:
@@ -83,6 +80,10 @@ def settled_nodes(network: Network, graph_def: Any, variables: Mapping[str, Sequ
             if decides & set(steering.decided) and not decides & sources - set(steering.decided):
                 found.add(node.name)
     return found
+
+
+def _reaches_weights(network: Network, node: Node) -> bool:
+    return any(output.name in network.to_weights for output in node.outputs)
 
 
 def _takers(network: Network, tensor: str) -> List[Node]:

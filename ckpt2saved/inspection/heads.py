@@ -37,7 +37,7 @@ def find_heads(network: Network, known: Sequence[str] = ()) -> List[Output]:
     roots, whole = {}, set()  # type: Dict[str, None], Set[str]
     for name in network.pure:
         for output in network.flow.nodes[name].outputs:
-            if _is_end(network, output):
+            if not network.flow.is_inside_loop(output.name) and _is_end(network, output):
                 root = root_of(network, output.name)
                 taken_apart = _taken_apart(network, root)
                 if taken_apart and network.flow.maker(taken_apart).name in computed:
@@ -85,7 +85,9 @@ def _before_loss(network: Network, root: str) -> str:
     found = [
         node.outputs[0].name
         for node in (network.flow.nodes[name] for name in behind & network.pure)
-        if node.op in PROBABILITIES and not _leads_to_weights(network, node.outputs[0].name)
+        if node.op in PROBABILITIES
+        and not network.flow.is_inside_loop(node.name + ":0")
+        and not _leads_to_weights(network, node.outputs[0].name)
     ]
     if len(found) != 1 or network.flow.maker(root).op in ("ArgMax", "ArgMin"):
         return root
@@ -121,13 +123,18 @@ def _is_by_product(network: Network, root: str) -> bool:
     maker = network.flow.maker(root)
     if not _WITH_BY_PRODUCTS.match(maker.op):
         return False
-    siblings = [maker]
-    if maker.op == "Exit":
-        loop = maker.name.rpartition("/")[0]
-        siblings = [n for n in network.flow.nodes.values() if n.op == "Exit" and n.name.rpartition("/")[0] == loop]
-    others = [output.name for node in siblings for output in node.outputs if output.name != root]
-    used = [network.flow.nodes[name] for name in network.reach(others) & network.pure]
-    return any(node.op not in VIEWS for node in used)
+    siblings = network.flow.exits[maker.name.rpartition("/")[0]] if maker.op == "Exit" else [maker]
+    ahead = [output.name for node in siblings for output in node.outputs if output.name != root]
+    seen = set()  # type: Set[str]
+    while ahead:
+        for taker in network.flow.consumers(ahead.pop()):
+            if taker.name in seen or taker.name not in network.pure:
+                continue
+            if taker.op not in VIEWS:
+                return True
+            seen.add(taker.name)
+            ahead += [output.name for output in taker.outputs]
+    return False
 
 
 def _takers(network: Network, tensor: Tensor) -> List[Node]:
@@ -141,12 +148,13 @@ def _is_value(network: Network, maker: Node) -> bool:
 
 
 def _leads_to_weights(network: Network, tensor: str) -> bool:
-    return bool(network.reach([tensor]) & network.pure & network.weighted)
+    return tensor in network.followed
 
 
 def _kind(network: Network, root: str, tensor: Tensor, taken_apart: bool) -> Tuple[str, str]:
     maker = network.flow.maker(root)
-    behind_decoder = any(network.flow.nodes[name].op in DECODERS for name in network.flow.upstream([root]))
+    behind = [network.flow.nodes[name] for name in network.flow.upstream([root])]
+    behind_decoder = any(node.op in DECODERS or network.decoded_lengths(node) for node in behind)
     if tensor.dtype == "string":
         return "text", "text that is computed from the input ({})".format(maker.op)
     if behind_decoder:

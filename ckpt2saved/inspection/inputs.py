@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List, Optional, Sequence, Set, Tuple
 
+from ckpt2saved.control_flow import full_name, parsed
 from ckpt2saved.inference.edited_graph import is_pipeline
 from ckpt2saved.inspection.dataflow import Node, Shape, Tensor
-from ckpt2saved.inspection.network import DECODERS, PLACEHOLDERS, Network
+from ckpt2saved.inspection.network import PLACEHOLDERS, Network
+from ckpt2saved.inspection.parts import cut_axes, is_part
 from ckpt2saved.inspection.views import key_of
 from ckpt2saved.random_ops import is_random
 
@@ -39,7 +41,7 @@ def _images(network: Network, outputs: Sequence[str]) -> List[Input]:
     """The data that the first weights meet, as near to the source as a float tensor with pixels in it is."""
     chains = {}  # type: Dict[str, List[List[str]]]
     for entry in _entries(network, outputs):
-        chain = _chain(network, entry)
+        chain = _outside_of_loops(network, _chain(network, entry))
         chains.setdefault(chain[-1], []).append(chain)
     found = []  # type: List[Input]
     for several in chains.values():
@@ -52,6 +54,7 @@ def _images(network: Network, outputs: Sequence[str]) -> List[Input]:
 def _entries(network: Network, outputs: Sequence[str]) -> List[str]:
     """The data that goes into a node with weights, and into none before it."""
     data = network.reach([tensor.name for tensor in network.primary])
+    sources = set(_names(network.primary))
     reached = network.flow.upstream(outputs)
     found = []  # type: List[str]
     for name in network.flow.nodes:
@@ -60,12 +63,16 @@ def _entries(network: Network, outputs: Sequence[str]) -> List[str]:
         node = network.flow.nodes[name]
         for tensor in node.inputs:
             maker = network.flow.maker(tensor)
-            before = network.flow.upstream([tensor])
-            if (maker.name in data or tensor in _names(network.primary)) and not before & network.weighted:
+            if (maker.name in data or tensor in sources) and maker.name not in network.behind_weights:
                 if tensor not in found and network.flow.tensor(tensor).dtype not in ("resource", "bool"):
                     found.append(tensor)
-    pixels = [t for t in found if network.flow.tensor(t).rank in (None, 2, 3, 4, 5)]
-    return pixels or found
+    # A functional loop takes what it goes through as a list, beside numbers such as how often it runs.
+    of_data = [t for t in found if network.flow.tensor(t).rank in (None, 2, 3, 4, 5) or _is_list(network, t)]
+    return of_data or found
+
+
+def _is_list(network: Network, tensor: str) -> bool:
+    return network.flow.tensor(tensor).dtype == "variant"
 
 
 def _chain(network: Network, entry: str) -> List[str]:
@@ -90,9 +97,17 @@ def _chain(network: Network, entry: str) -> List[str]:
     return chain if network.flow.maker(chain[-1]).op in PLACEHOLDERS else chain[:barrier]
 
 
+def _outside_of_loops(network: Network, chain: List[str]) -> List[str]:
+    """The tensors of a chain that can be fed; where all are inside of a loop, what enters it."""
+    outside = [name for name in chain if not network.flow.is_inside_loop(name)]
+    if outside:
+        return outside
+    return [full_name(ref) for ref in network.flow.control.entering(parsed(chain[-1]))][:1] or chain
+
+
 def _before(network: Network, tensor: str) -> Tuple[Optional[str], Set[str]]:
     """The nearest tensor through which all the data of this one comes, and the nodes from there to here."""
-    data = network.reach([source.name for source in network.primary + network.lengths])
+    data = network.data
     sources = _names(network.sources)
     inputs = network.flow.maker(tensor).inputs
     steps = [t for t in dict.fromkeys(inputs) if t in sources or network.flow.maker(t).name in data]
@@ -114,13 +129,11 @@ def _before(network: Network, tensor: str) -> Tuple[Optional[str], Set[str]]:
 
 
 def _is_share(network: Network, node: Node) -> bool:
-    """Whether a batch is dealt out here, to several towers: what goes in is more than one of them reads."""
-    if node.op in ("Split", "SplitV", "Unpack", "Unstack"):
-        return len(node.outputs) > 1
-    if node.op not in ("Slice", "StridedSlice"):
-        return False
-    data = [taker for taker in network.flow.consumers(node.inputs[0]) if network.computes(taker)]
-    return sum(taker.op == node.op for taker in data) > 1
+    """Whether a batch is dealt out here, to several towers: what goes in is more than one of them reads.
+
+    Parts of another dimension are views of one picture: its halves, or its channels.
+    """
+    return is_part(network, node) and 0 in cut_axes(network, node)
 
 
 def _image(network: Network, chain: Sequence[str]) -> Input:
@@ -167,18 +180,16 @@ def _lengths(network: Network, outputs: Sequence[str], cut: Sequence[str]) -> Li
     reached = network.flow.upstream(outputs, cut)
     for name in sorted(reached):
         decoder = network.flow.nodes[name]
-        if decoder.op not in DECODERS:
-            continue
-        chain = _length_chain(network, decoder, cut)
-        if chain and chain[-1] not in [one.tensor for one in found]:
-            reason = "sequence lengths of {}".format(decoder.name)
-            found.append(_input(network, network.flow.tensor(chain[-1]), "lengths", reason, tuple(chain[:-1][-2:])))
+        for lengths in network.decoded_lengths(decoder):
+            chain = [t for t in _length_chain(network, lengths, cut) if not network.flow.is_inside_loop(t)]
+            if chain and chain[-1] not in [one.tensor for one in found]:
+                reason = "sequence lengths of {}".format(decoder.name)
+                found.append(_input(network, network.flow.tensor(chain[-1]), "lengths", reason, tuple(chain[:-1][-2:])))
     return found
 
 
-def _length_chain(network: Network, decoder: Node, cut: Sequence[str]) -> List[str]:
+def _length_chain(network: Network, lengths: str, cut: Sequence[str]) -> List[str]:
     """The tensors of sequence lengths, from the decoder back to the source; none if nothing from outside is in them."""
-    lengths = decoder.inputs[1]
     sources = set(_names(network.sources)) - set(_names(network.switches))
     before = network.flow.upstream([lengths], cut)
     behind = [name for name in sources if network.flow.maker(name).name in before]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Collection, Dict, List, Set
+from typing import Collection, Dict, List, Set, Tuple
 
-from ckpt2saved.inference.backward import is_backward
 from ckpt2saved.inference.edited_graph import is_pipeline
 from ckpt2saved.inference.labels import NO_LABELS, Labels
 from ckpt2saved.inference.weights import is_linear, is_lookup, is_weight
@@ -21,6 +20,7 @@ PYTHON = re.compile(r"(Eager)?PyFunc(Stateless)?\Z")
 
 # Nodes that do something, instead of making something of their inputs.
 _EFFECT = re.compile(r"(Assign\w*|\w*Save\w*|\w*Summary\w*|\w*Enqueue\w*|Print\w*|Assert|NoOp|Resource\w*Apply\w*)\Z")
+_FUNCTION = re.compile(r"(Stateful)?PartitionedCall\Z")
 _CALL = re.compile(r"(Stateless|Stateful)?(While|If|Case|PartitionedCall)\Z")
 _STEPS = ("Identity", "Switch", "RefSwitch", "Enter", "RefEnter", "RefIdentity")
 # What a dropout's probability goes through on its way, and where it meets the random numbers.
@@ -35,7 +35,9 @@ class Network:
     the weights, `lengths` those that only a decoder's sequence lengths come from, `labels` what losses are known to
     compare answers with (`compared`), whatever they reach, and the rest. `pure` are the nodes that depend on primary
     sources and on no label: what a server could compute; `forced` are those that depend on what losses compare with,
-    other than through the nodes `settled`, which hand on something else in inference.
+    other than through the nodes `settled`, which hand on something else in inference; `data` those that depend on
+    primary sources or lengths; `behind_weights` those with weights, and all that depends on them; `to_weights` the
+    tensors on which weights follow, `followed` those on which they follow in the pure part.
     """
 
     def __init__(self, flow: Dataflow, labels: Labels = NO_LABELS, settled: Collection[str] = ()) -> None:
@@ -44,7 +46,7 @@ class Network:
         self.settled = settled
         self.compared = [flow.tensor(name) for name in labels.sources if flow.has(name)]
         self.variables = {n.name: n for n in flow.nodes.values() if n.op in VARIABLES}
-        self.training_side = self._training_side()
+        self.training_side = flow.backward
         self.trained = self._trained()
         self.weighted = set()  # type: Set[str]
         self.blocked = []  # type: List[Node]
@@ -54,7 +56,8 @@ class Network:
         self.weighted = self._weighted()
         self.blocked = self._blocked()
         self.sources = [t for t in self.sources if flow.maker(t.name) not in self.blocked]
-        reaching = [t for t in self.sources if self.reach([t.name]) & self.weighted]
+        self.to_weights = self.leading_to(self.weighted)
+        reaching = [t for t in self.sources if t.name in self.to_weights]
         self.switches = [t for t in self.sources if t.dtype == "bool" or self._is_dropout_setting(t)]
         self.switches_makers = {flow.maker(t.name).name for t in self.switches}
         self.primary = [t for t in reaching if t not in self.switches + self.compared]
@@ -71,6 +74,10 @@ class Network:
             | self.reach([t.name for t in others] + [o.name for n in self.blocked for o in n.outputs])
         )
         self.pure = self.reach([t.name for t in self.primary]) - self.tainted - {n.name for n in self.blocked}
+        weighted = [output.name for name in self.weighted for output in flow.nodes[name].outputs]
+        self.behind_weights = flow.downstream(weighted) | self.weighted
+        self.data = self.reach([t.name for t in self.primary + self.lengths])
+        self.followed = self.leading_to(self.pure & self.weighted)
 
     def computes(self, node: Node) -> bool:
         """Whether a node is of the forward pass, and makes a value of its inputs; a pipeline makes it of files."""
@@ -78,32 +85,41 @@ class Network:
 
     def reach(self, tensors: List[str]) -> Set[str]:
         """The nodes of the forward pass whose values, not only their sizes, depend on the tensors."""
-        return self.flow.downstream(tensors, lambda node: node.op not in SHAPE_OPS and self.computes(node))
+        return self.flow.downstream(tensors, self._is_on_the_way)
+
+    def leave_out(self, tensors: Collection[str]) -> None:
+        """Forget sources of which nothing depends in inference."""
+        self.primary = [tensor for tensor in self.primary if tensor.name not in tensors]
+        self.sources = [tensor for tensor in self.sources if tensor.name not in tensors]
+
+    def leading_to(self, nodes: Set[str]) -> Set[str]:
+        """The tensors from which `reach` gets to one of the nodes; the same for all tensors in one walk."""
+        found = set()  # type: Set[str]
+        seen = set()  # type: Set[str]
+        ahead = [name for name in nodes if self._is_on_the_way(self.flow.nodes[name])]
+        while ahead:
+            node = self.flow.nodes[ahead.pop()]
+            if node.name in seen:
+                continue
+            seen.add(node.name)
+            found.update(node.inputs)
+            makers = [self.flow.maker(tensor) for tensor in node.inputs]
+            ahead += [maker.name for maker in makers if maker.name not in seen and self._is_on_the_way(maker)]
+        return found
+
+    def _is_on_the_way(self, node: Node) -> bool:
+        return node.op not in SHAPE_OPS and self.computes(node)
 
     def _not_through(self, settled: Collection[str], tensors: List[Tensor]) -> Set[str]:
         """The nodes of the forward pass whose values depend on the tensors, other than through these nodes."""
         return self.flow.downstream(
             [tensor.name for tensor in tensors],
-            lambda node: node.op not in SHAPE_OPS and self.computes(node) and node.name not in settled,
+            lambda node: self._is_on_the_way(node) and node.name not in settled,
         )
 
     def weights_of(self, tensors: List[str]) -> Set[str]:
         """The variables that the tensors depend on."""
         return {name for name in self.flow.upstream(tensors) if name in self.variables}
-
-    def _training_side(self) -> Set[str]:
-        gradients = {node.name for node in self.flow.nodes.values() if is_backward(node.name, node.op)}
-        # A functional loop takes the empty lists that its gradient wants filled: what is made of constants alone in the
-        # gradients' scope is no gradient yet.
-        forward = [
-            output.name
-            for node in self.flow.nodes.values()
-            if node.name not in gradients and node.op != "Const"
-            for output in node.outputs
-        ]
-        depending = gradients & self.flow.downstream(forward)
-        made = [output.name for name in depending for output in self.flow.nodes[name].outputs]
-        return gradients | self.flow.downstream(made, lambda node: node.op != "NextIteration")
 
     def _trained(self) -> Set[str]:
         """The variables that an optimizer updates."""
@@ -177,12 +193,42 @@ class Network:
         """Whether the sequence lengths of a decoder come from here."""
         takers = self.reach([tensor.name])
         for name in takers:
-            node = self.flow.nodes[name]
-            if node.op in DECODERS:
-                lengths = node.inputs[1]
+            for lengths in self.decoded_lengths(self.flow.nodes[name]):
                 if lengths == tensor.name or self.flow.maker(lengths).name in takers:
                     return True
         return False
+
+    def decoded_lengths(self, node: Node) -> List[str]:
+        """The sequence lengths that a node takes, being a CTC decoder, or a call of a function that has one."""
+        if node.op in DECODERS:
+            return [node.inputs[1]]
+        if not _FUNCTION.match(node.op):
+            return []
+        arguments = self._lengths_inside(node.attr["f"].func.name, ())
+        return [node.inputs[number] for number in arguments if number < len(node.inputs)]
+
+    def _lengths_inside(self, name: str, callers: Tuple[str, ...]) -> List[int]:
+        """Which arguments of a function its CTC decoders take for sequence lengths."""
+        if name in callers or name not in self.flow.functions:
+            return []
+        function = self.flow.functions[name]
+        numbers = {argument.name: number for number, argument in enumerate(function.signature.input_arg)}
+        nodes = {node.name: node for node in function.node_def}
+        ahead = []  # type: List[str]
+        for node in function.node_def:
+            if node.op in DECODERS:
+                ahead.append(node.input[1])
+            elif _FUNCTION.match(node.op):
+                ahead += [node.input[n] for n in self._lengths_inside(node.attr["f"].func.name, callers + (name,))]
+        found, seen = [], set()  # type: List[int], Set[str]
+        while ahead:
+            source = ahead.pop().partition(":")[0]
+            if source in numbers and numbers[source] not in found:
+                found.append(numbers[source])
+            elif source in nodes and source not in seen and nodes[source].op not in SHAPE_OPS:
+                seen.add(source)
+                ahead += [one for one in nodes[source].input if not one.startswith("^")]
+        return found
 
 
 def settings_of(decoder: Node) -> Dict[str, object]:

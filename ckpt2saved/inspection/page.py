@@ -68,6 +68,9 @@ def _print_graph(console: Console, inspection: Inspection, graph: GraphReport) -
 
 def _print_command(console: Console, inspection: Inspection) -> None:
     lines = [" ".join(line) for line in inspection.command]
+    if inspection.refusal:
+        console.print()
+        print_labelled(console, "export", inspection.refusal, "yellow" if lines else "red")
     if not lines:
         return
     console.print()

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import List, Optional, Sequence, Tuple, Union
 
-from ckpt2saved.inspection.fixed import fixed_to_batch
+from ckpt2saved.inspection.fixed import batch_of_states, fixed_to_batch
 from ckpt2saved.inspection.inputs import Input, batch_of
 from ckpt2saved.inspection.network import Network
 from ckpt2saved.inspection.outputs import Output
@@ -51,11 +51,17 @@ def propose(
     chosen: Sequence[Output],
     switches: Sequence[Switch],
     choices: Sequence[str],
+    held: Optional[Tuple[int, str]] = None,
 ) -> Proposal:
-    """The chosen outputs and their inputs; the batch is left open where no constant of the graph holds it."""
+    """The chosen outputs and their inputs; the batch is left open where no constant of the graph holds it.
+
+    `held` is the only batch that is known to be taken, and the node that takes no other.
+    """
     wanted = [output.tensor for output in chosen]
-    batch = batch_of(inputs) or _batch_of_logits(chosen)
+    batch = held[0] if held else batch_of(inputs) or _batch_of_logits(chosen)
+    batch = batch or batch_of_states(network, wanted, [one.tensor for one in inputs])
     fixed = fixed_to_batch(network, wanted, [one.tensor for one in inputs], batch) if batch and batch > 1 else []
+    fixed = fixed or ([held[1]] if held else [])
     holds = batch if fixed else None
     open_batch = batch if batch and batch > 1 and not fixed else None
     # Who trained on one picture at a time may have written it anywhere; that is not to be seen in any number.

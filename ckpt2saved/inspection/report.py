@@ -9,10 +9,13 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 from ckpt2saved import roles
 from ckpt2saved.checkpoint import AVERAGE, Checkpoint, open_checkpoint, source_of
 from ckpt2saved.checkpoint_index import read_index
+from ckpt2saved.control_flow import parsed
 from ckpt2saved.errors import CheckpointError, NotServable
 from ckpt2saved.graphs.saved_objects import read_objects
 from ckpt2saved.inference import Steering
+from ckpt2saved.inference.backward import is_backward
 from ckpt2saved.inference.labels import find_labels
+from ckpt2saved.inspection.acceptance import find_acceptance
 from ckpt2saved.inspection.dataflow import foreign_nodes, read_dataflow
 from ckpt2saved.inspection.decoders import Decoder, ctc_outputs, find_ctc_logits, find_decoders, loss_output
 from ckpt2saved.inspection.forcing import forcing_texts, settled_nodes
@@ -105,8 +108,28 @@ class Inspection:
 
     @property
     def command(self) -> List[List[str]]:
-        proposal = self.graph.proposal if self.graph else None
+        proposal = self.graph.proposal if self.graph and not self.graph.problems else None
         return command_line(proposal, self.prefix) if proposal else []
+
+    @property
+    def refusal(self) -> str:
+        """Why `export` refuses the command as it stands, and what to do; "" where nothing is known that it refuses."""
+        graph, held = self.graph, self.checkpoint
+        if graph is None or graph.proposal is None:
+            return ""
+        if graph.problems:
+            return "no command: export would refuse it for what is marked as a problem below"
+        missing = len(held.missing_needed) + len(held.misshapen) if held else 0
+        if missing:
+            return (
+                "export would refuse this: {} variables of the graph are not in this checkpoint, or in another shape; "
+                "pass the .meta of the same training (--graph FILE.meta), or --map where only the names differ".format(
+                    missing
+                )
+            )
+        if any(switch.is_open for switch in graph.switches) or any(s.sizes is None for s in graph.proposal.inputs):
+            return "once it says what is marked with choose:"
+        return ""
 
 
 def inspect_subject(subject: Subject) -> Inspection:
@@ -124,7 +147,7 @@ def inspect_subject(subject: Subject) -> Inspection:
             labels = find_labels(meta_graph.graph_def, meta_graph.shapes)
             network = Network(read_dataflow(meta_graph), labels)
             shapes = checkpoint.variables() if checkpoint else {}
-            settled = settled_nodes(network, meta_graph.graph_def, shapes) if labels.forced else ()
+            settled = settled_nodes(network, shapes) if labels.forced else ()
             network = Network(network.flow, labels, settled) if settled else network
             remarks += _foreign(meta_graph)
         except CheckpointError as error:
@@ -249,9 +272,15 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
     towers = find_towers(network, of_ctc or of_heads, fit.missing, apart=bool(of_ctc))
     first = _first_tower(network, candidates, towers)
     ranked = sorted(candidates, key=lambda o: (o.tensor not in first, _RANKS.index(o.kind)))
-    chosen, choices = _chosen(ranked, decoders, of_losses, {name: o.tensor for name, o in shares.items()}, first)
-    wanted = [output.tensor for output in chosen] or [output.tensor for output in ranked]
-    inputs, steering = _inputs_and_steering(meta_graph, network, wanted, fit)
+    of_shares = {name: o.tensor for name, o in shares.items()}
+    while True:
+        chosen, choices = _chosen(ranked, decoders, of_losses, of_shares, first)
+        wanted = [output.tensor for output in chosen] or [output.tensor for output in ranked]
+        inputs, steering = _inputs_and_steering(network, wanted, fit)
+        # What is on a branch that does not run in inference is known only once its switches are.
+        if not any(output.tensor in steering.lost for output in ranked):
+            break
+        ranked = [output for output in ranked if output.tensor not in steering.lost]
     given = [one.tensor for one in inputs]
     reached = network.flow.upstream(wanted, given, controls=True)
     switches = find_switches(network, steering, reached, given)
@@ -259,9 +288,9 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
     if len(towers) > 1 and _as_good(towers[0], towers[1]):
         choices.append("another tower: {} instead".format(", ".join(towers[1].ends[:3])))
     choices += _choice_of_weights(network, wanted, fit)
-    proposal = (
-        propose(network, inputs, chosen, switches, choices) if chosen and inputs and not steering.labels else None
-    )
+    proposal, refused = None, ()  # type: Optional[Proposal], Tuple[str, ...]
+    if chosen and inputs and not steering.labels:
+        proposal, refused = _accepted(network, inputs, chosen, switches, choices, steering)
     ranked = sorted(ranked, key=lambda o: o.tensor not in [c.tensor for c in chosen])
     return GraphReport(
         meta_graph.tensorflow,
@@ -278,9 +307,12 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
         tuple(t.name for t in network.labels if network.flow.consumers(t.name)),
         proposal,
         tuple(
-            _problems(meta_graph, network, wanted, inputs, switches) + _label_problems(network, chosen, steering.labels)
+            _problems(meta_graph, network, wanted, inputs, switches)
+            + _layers_unknown(meta_graph, network)
+            + _label_problems(network, chosen, steering.labels)
         )
-        + (steering.problems if proposal else ()),
+        + (steering.problems if proposal else ())
+        + refused,
         tuple(_notes(meta_graph, proposal, reached) + ([] if _needs_labels(chosen) else forcing_texts(network))),
     )
 
@@ -301,17 +333,35 @@ def _label_problems(network: Network, chosen: Sequence[Output], taken: Sequence[
     ]
 
 
-def _inputs_and_steering(
-    meta_graph: MetaGraph, network: Network, wanted: Sequence[str], fit: _Fit
-) -> Tuple[List[Input], Steering]:
+def _inputs_and_steering(network: Network, wanted: Sequence[str], fit: _Fit) -> Tuple[List[Input], Steering]:
     """What requests bring, and what export makes of the switches; a number that says how to run is one of these."""
+    placeholders = [t.name for t in network.primary if network.flow.maker(t.name).op in PLACEHOLDERS]
+    if network.switches_makers and len(placeholders) > 1:  # some may be there for a branch that only a training runs
+        network.leave_out(steer(network, wanted, placeholders, fit.shapes).unused)
     inputs = find_inputs(network, wanted)
     data = [one for one in inputs if not _may_be_switch(network, one)]
-    steering = steer(network, meta_graph.graph_def, wanted, [one.tensor for one in data], fit.shapes)
+    steering = steer(network, wanted, [one.tensor for one in data], fit.shapes)
     brought = [one for one in inputs if one in data or network.flow.maker(one.tensor).name not in steering.decided]
     if len(brought) > len(data):
-        steering = steer(network, meta_graph.graph_def, wanted, [one.tensor for one in brought], fit.shapes)
-    return brought, steering
+        steering = steer(network, wanted, [one.tensor for one in brought], fit.shapes)
+    return [one for one in brought if one.tensor not in steering.unused], steering
+
+
+def _accepted(
+    network: Network,
+    inputs: Sequence[Input],
+    chosen: Sequence[Output],
+    switches: Sequence[Switch],
+    choices: Sequence[str],
+    steering: Steering,
+) -> Tuple[Proposal, Tuple[str, ...]]:
+    """The proposal with the batch that `export` will take, and what it will refuse all the same."""
+    proposal = propose(network, inputs, chosen, switches, choices)
+    found = find_acceptance(proposal, steering.graph_def)
+    if found.batch is not None:
+        proposal = propose(network, inputs, chosen, switches, choices, (found.batch, found.node))
+        found = find_acceptance(proposal, steering.graph_def)
+    return proposal, () if steering.problems else found.problems
 
 
 def _may_be_switch(network: Network, one: Input) -> bool:
@@ -366,7 +416,7 @@ def _chosen(
 ) -> Tuple[List[Output], List[str]]:
     """What is proposed to be served, and what the user must decide."""
     by_tensor = {output.tensor: output for output in ranked}
-    mine = [decoder for decoder in decoders if decoder.logits in first]
+    mine = [d for d in decoders if d.logits in first and set(d.paths[0] + (d.logits,)) <= set(by_tensor)]
     if mine:
         beams = [decoder for decoder in mine if "Beam" in decoder.op] or mine
         decoder = beams[0]
@@ -377,12 +427,45 @@ def _chosen(
         choices = [
             "another decoder: {} ({})".format(other.node, other.paths[0][1]) for other in mine if other is not decoder
         ]
-        return [by_tensor[name] for name in names + texts], choices
-    from_losses = [o for o in of_losses if o.tensor in first]
+        return [by_tensor[name] for name in names + texts if name in by_tensor], choices
+    from_losses = [o for o in of_losses if o.tensor in first and o.tensor in by_tensor]
     if from_losses:
-        return from_losses[:1] + [o for o in ranked if o.tensor == shares.get(from_losses[0].tensor)], []
+        beside = [o for o in ranked if o.tensor == shares.get(from_losses[0].tensor)]
+        return _decoded_in_functions(ranked, decoders, first) + from_losses[:1] + beside, []
     heads = [o for o in ranked if o.tensor in first and o.kind in _HEADS + ("text",)]
+    heads = _decoded_in_functions(ranked, decoders, first) + heads
     return heads or [o for o in ranked if o.tensor in first and o.kind in ("classes", "values")][:1], []
+
+
+def _decoded_in_functions(ranked: Sequence[Output], decoders: Sequence[Decoder], first: Sequence[str]) -> List[Output]:
+    """What decoders inside of functions make, where the graph has no other decoder."""
+    return [] if decoders else [o for o in ranked if o.kind == "decoded" and o.tensor in first]
+
+
+def _layers_unknown(meta_graph: MetaGraph, network: Network) -> List[str]:
+    """The ops of the network that this TensorFlow lacks: what is before them is not what the network answers.
+
+    A loss of somebody's own library takes labels as well, and nothing of what is served follows on it.
+    """
+    found = []
+    for node in foreign_nodes(meta_graph.graph_def):
+        inputs = [name if ":" in name else name + ":0" for name in node.input if not name.startswith("^")]
+        if (
+            is_backward(node.name, node.op)
+            or not inputs
+            or any(parsed(name)[0] not in network.flow.nodes for name in inputs)
+        ):
+            continue
+        makers = {network.flow.maker(name).name for name in inputs}
+        labels = {tensor.name for tensor in network.labels}
+        if makers & network.training_side or makers & network.tainted or labels & set(inputs):
+            continue
+        if makers & network.pure:
+            text = (
+                "{} ({}): TensorFlow {} has no such op, and the network goes on behind it: inspect and export with the "
+            )
+            found.append((text + "TensorFlow of the training").format(node.name, node.op, tf.VERSION))
+    return found
 
 
 def _problems(

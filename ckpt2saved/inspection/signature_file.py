@@ -42,6 +42,7 @@ def signature_text(inspection: Inspection) -> str:
         )
     proposal = graph.proposal
     lines = ["# {}, as inspected; served from the training's own graph.".format(inspection.subject.meta.name)]
+    lines += ["# problem, for which export refuses it: " + problem for problem in graph.problems]
     lines += ["# choose: " + choice for choice in proposal.choices]
     lines += ["format: 1", "graph:", "  builder: meta"] + _switches(proposal) + _weights(proposal)
     lines += ["", "signatures:", "  serving_default:", "    inputs:"]

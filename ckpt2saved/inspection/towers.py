@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import List, Sequence, Tuple
+from typing import List, Sequence, Set, Tuple
 
 from ckpt2saved.checkpoint import AVERAGE
 from ckpt2saved.inspection.network import Network
+from ckpt2saved.inspection.parts import cut_axes, data_of, is_part
 from ckpt2saved.inspection.training import find_training_ops
 
 _STATISTICS = re.compile(r".*/(moving|running|pop)_?(mean|variance|var|avg)\Z")
@@ -38,13 +39,16 @@ def find_towers(network: Network, ends: Sequence[str], missing: Sequence[str], *
     """The towers that end in these tensors, the best to serve first: trained, whole, with the fewest training ops.
 
     Ends that are `apart`, as the logits of several decoders, make a tower each, unless all their weights meet the data
-    in the same nodes; the heads of a detector are of one tower where any do.
+    in the same nodes; the heads of a detector are of one tower where any do. Ends that see different parts of one
+    picture are of one tower as well.
     """
     groups = []  # type: List[Tuple[set, List[str]]]
+    views = {end: _views(network, end) for end in ends} if len(ends) > 1 else {}
     for end in ends:
         nodes = network.flow.upstream([end]) & network.weighted
         for group, members in groups:
-            if group == nodes if apart else group & nodes:
+            beside = any(_are_beside(views[end], views[member]) for member in members)
+            if beside or (group == nodes if apart else group & nodes):
                 group |= nodes
                 members.append(end)
                 break
@@ -52,6 +56,24 @@ def find_towers(network: Network, ends: Sequence[str], missing: Sequence[str], *
             groups.append((set(nodes), [end]))
     towers = [_tower(network, members, missing) for _, members in groups]
     return sorted(towers, key=lambda tower: tower.rank)
+
+
+def _views(network: Network, end: str) -> Set[Tuple[str, str]]:
+    """The parts of pictures that weights see on the way to a tensor: what is cut, and the part."""
+    reached = network.flow.upstream([end])
+    found = set()  # type: Set[Tuple[str, str]]
+    for name in reached & network.pure - network.behind_weights:
+        node = network.flow.nodes[name]
+        if is_part(network, node) and 0 not in cut_axes(network, node):
+            for output in node.outputs:
+                if any(taker.name in reached for taker in network.flow.consumers(output.name)):
+                    found.add((data_of(node), output.name))
+    return found
+
+
+def _are_beside(first: Set[Tuple[str, str]], second: Set[Tuple[str, str]]) -> bool:
+    """Whether these are different parts of the same pictures."""
+    return bool(first and second) and first != second and {cut for cut, _ in first} == {cut for cut, _ in second}
 
 
 def _tower(network: Network, ends: Sequence[str], missing: Sequence[str]) -> Tower:

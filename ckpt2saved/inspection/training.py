@@ -48,7 +48,6 @@ class TrainingOps:
 
 def steer(
     network: Network,
-    graph_def: Any,
     outputs: Sequence[str],
     inputs: Sequence[str],
     variables: Mapping[str, Sequence[int]],
@@ -56,7 +55,7 @@ def steer(
     """What `export` will make of the switches, and what it will refuse; `variables` are the checkpoint's."""
     try:
         ends = sorted(set(outputs) - set(inputs)), sorted(set(inputs))
-        return find_steering(graph_def, *ends, variables, network.comparisons)
+        return find_steering(network.flow.forward_def, *ends, variables, network.comparisons)
     except NotServable as error:
         return Steering({}, dict.fromkeys(network.switches_makers, str(error)), (), ())
 

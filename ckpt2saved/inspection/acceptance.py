@@ -1,0 +1,51 @@
+"""What `export` would make of a proposal: the only batch that it takes, where there is one, and what it refuses."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Optional, Tuple
+
+from ckpt2saved.arguments import ARGUMENTS
+from ckpt2saved.channels import channels_last
+from ckpt2saved.cutting import Cut, FixedBatch, check_shapes, cut
+from ckpt2saved.errors import NotServable, SignatureError
+from ckpt2saved.inspection.proposal import Proposal
+from ckpt2saved.signature import META, ServedModel, Signature, TensorSpec
+
+_NODE = re.compile(r"\{\{node ([^}]+)\}\}|for '([^' ]+)' \(op|\A([^ :]+): it makes")
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """What was found out by cutting the graph as `export` does, and letting TensorFlow find its shapes."""
+
+    batch: Optional[int] = None  # the only batch that the graph takes; None: no other is known to fail
+    node: str = ""  # that takes no other
+    problems: Tuple[str, ...] = ()
+
+
+def find_acceptance(proposal: Proposal, graph_def: Any) -> Acceptance:
+    """Try a proposal on the inference graph, whose open switches are taken for inputs."""
+    if graph_def is None or any(spec.sizes is None for spec in proposal.inputs):
+        return Acceptance()
+    model = _model(proposal)
+    try:
+        part = cut(graph_def, model)
+        part = Cut(channels_last(part.graph_def)[0], part.places, part.unused)
+        check_shapes(part, model)
+    except FixedBatch as error:
+        reason = " ".join(error.problems)
+        match = _NODE.search(reason)
+        return Acceptance(error.batch, next(filter(None, match.groups())) if match else reason)
+    except (NotServable, SignatureError) as error:
+        return Acceptance(problems=error.problems or (str(error),))
+    return Acceptance()
+
+
+def _model(proposal: Proposal) -> ServedModel:
+    inputs = [TensorSpec(spec.key, spec.tensor, spec.dtype, spec.sizes) for spec in proposal.inputs]
+    inputs += [TensorSpec(one.name, one.name + ":0", one.dtype, ()) for one in proposal.switches if one.is_open]
+    outputs = [TensorSpec(spec.key, spec.tensor, spec.dtype, ()) for spec in proposal.outputs]
+    signature = Signature("serving_default", tuple(inputs), tuple(outputs))
+    return ServedModel(META, ARGUMENTS, META, {}, (signature,), ())

@@ -1,0 +1,70 @@
+"""Tensors that are cut into parts: a batch that is dealt out, or views of a picture, told by the dimension."""
+
+from __future__ import annotations
+
+from typing import Any, FrozenSet, Optional
+
+from ckpt2saved.inspection.dataflow import Node
+from ckpt2saved.inspection.network import Network
+from ckpt2saved.tf1 import tf
+
+_SPLITS = ("Split", "SplitV", "Unpack", "Unstack")
+_SLICES = ("Slice", "StridedSlice")
+
+
+def data_of(node: Node) -> str:
+    """What is cut."""
+    return node.inputs[1 if node.op == "Split" else 0]
+
+
+def is_part(network: Network, node: Node) -> bool:
+    """Whether a node makes one of several parts of a tensor."""
+    if node.op in _SPLITS:
+        return len(node.outputs) > 1
+    if node.op not in _SLICES:
+        return False
+    data = [taker for taker in network.flow.consumers(node.inputs[0]) if network.computes(taker)]
+    return sum(taker.op == node.op for taker in data) > 1
+
+
+def cut_axes(network: Network, node: Node) -> FrozenSet[int]:
+    """The dimensions along which a node cuts; the first, of batches, where the graph does not say."""
+    rank = network.flow.tensor(data_of(node)).rank
+    if node.op in ("Split", "SplitV"):
+        axis = _constant(network, node.inputs[0 if node.op == "Split" else 2])
+        return _counted([0 if axis is None else int(axis)], rank)
+    if node.op in ("Unpack", "Unstack"):
+        return _counted([node.attr["axis"].i if "axis" in node.attr else 0], rank)
+    begin, size = [_constant(network, name) for name in node.inputs[1:3]]
+    if node.op == "Slice":
+        if begin is None or size is None:
+            return frozenset([0])
+        pairs = zip(begin.reshape(-1).tolist(), size.reshape(-1).tolist())
+        return frozenset(axis for axis, (first, count) in enumerate(pairs) if first != 0 or count != -1)
+    return _strided(node, rank, begin, size)
+
+
+def _strided(node: Node, rank: Optional[int], begin: Any, end: Any) -> FrozenSet[int]:
+    """The dimensions of a StridedSlice that are not taken whole."""
+    known = begin if begin is not None else end
+    if known is None:
+        return frozenset([0])
+    names = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask")
+    first, last, rest, new = [node.attr[name].i if name in node.attr else 0 for name in names]
+    bits = [1 << position for position in range(known.size) if not new >> position & 1]
+    rests = [number for number, bit in enumerate(bits) if rest & bit]
+    found = []
+    for number, bit in enumerate(bits):
+        if number not in rests and not (first & bit and last & bit):
+            found.append(number - len(bits) if rests and number > rests[0] else number)
+    return _counted(found, rank)
+
+
+def _counted(axes: Any, rank: Optional[int]) -> FrozenSet[int]:
+    """The same, counted from the first dimension where it is known how many there are."""
+    return frozenset(axis + rank if axis < 0 and rank is not None else axis for axis in axes)
+
+
+def _constant(network: Network, tensor: str) -> Any:
+    maker = network.flow.maker(tensor)
+    return tf.make_ndarray(maker.attr["value"].tensor) if maker.op == "Const" else None
