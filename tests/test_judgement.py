@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from tensorflow.python.ops import lookup_ops
 
+from ckpt2saved.checkpoint_index import read_index
 from ckpt2saved.errors import VersionError
 from ckpt2saved.saved_model.crc32c import crc32c, masked
 from ckpt2saved.saved_model.files import MOST_LEVELS
 from ckpt2saved.saved_model.graph_facts import read_graph_facts
-from ckpt2saved.saved_model.index import read_index
 from ckpt2saved.saved_model.judgement import EVERYTHING, READ, SAMPLED, judge, judge_warmup
 from ckpt2saved.saved_model.structure import check_structure
 from ckpt2saved.tf1 import SavedModel, tf
