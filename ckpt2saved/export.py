@@ -32,10 +32,10 @@ from ckpt2saved.programs import find_program
 from ckpt2saved.proof import Proof, Reference, prove
 from ckpt2saved.questions import Question, questions
 from ckpt2saved.reading import check_unserved
+from ckpt2saved.saved_model.judgement import WARMUP_FILE
 from ckpt2saved.savedmodel import ServingGraph, write_graph, write_saved_model
 from ckpt2saved.servability import batching_notes, check_content, keys_by_signature
 from ckpt2saved.serving.splitting import outputs_seen_unsplit
-from ckpt2saved.serving.warmup_file import WARMUP_FILE
 from ckpt2saved.tf1 import tf
 from ckpt2saved.versions import Stage, staged, write_provenance
 from ckpt2saved.warmup.making import Warmup, WarmupMaker

@@ -9,7 +9,7 @@ from typing import Any, Collection, Dict, Iterator, List, Sequence, Tuple
 import numpy as np
 
 from ckpt2saved.checkpoint import UNREADABLE, Checkpoint, Weights
-from ckpt2saved.checkpoint_index import is_cut_off, read_index
+from ckpt2saved.checkpoint_index import index_of, is_cut_off
 from ckpt2saved.disk import error_in
 from ckpt2saved.errors import CheckpointError, Ckpt2SavedError
 from ckpt2saved.reasons import reason_in
@@ -118,12 +118,12 @@ def is_as_initialised(checkpoint: Checkpoint, mean: str, variance: str) -> bool:
 
 def _read(checkpoint: Checkpoint, parts: Sequence[Part]) -> Unread:
     """Try to read these, one after the other, which compares their checksums; nothing is kept."""
-    index = read_index(checkpoint.files).entries
-    damaged = [
-        "{}: its data file ends before it does".format(key)
-        for key in list(checkpoint.unknown_dtypes) + [k for k, d in checkpoint.dtypes.items() if d in _OBJECTS]
-        if key in index and is_cut_off(checkpoint.files, index[key])
-    ]
+    index = index_of(checkpoint.files)
+    damaged = []
+    for key in list(checkpoint.unknown_dtypes) + [k for k, d in checkpoint.dtypes.items() if d in _OBJECTS]:
+        entry = index.entry(key)
+        if entry is not None and is_cut_off(checkpoint.files, [entry]):
+            damaged.append("{}: its data file ends before it does".format(key))
     others, parts = [], [one for one in parts if checkpoint.dtypes[one[0]] not in _OBJECTS]
     small = _readable(checkpoint, [key for key, part in parts if not part])
     with _reading(checkpoint) as read:
@@ -131,9 +131,10 @@ def _read(checkpoint: Checkpoint, parts: Sequence[Part]) -> Unread:
             error = None if key in small else read(key, part)
             if error is None:
                 continue
-            if not isinstance(error, _DAMAGE) and key in index:
+            entry = index.entry(key)
+            if not isinstance(error, _DAMAGE) and entry is not None:
                 # Of a tensor that is there in part, the slices that are there can be damaged.
-                errors = [read(key, stored) for stored in index[key].slices]
+                errors = [read(key, stored) for stored in entry.slices]
                 error = next((one for one in errors if isinstance(one, _DAMAGE)), error)
             line = "{}: {}".format(key, _reason(error))
             (damaged if isinstance(error, _DAMAGE) else others).append(line)

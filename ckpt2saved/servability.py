@@ -13,9 +13,10 @@ from ckpt2saved.compatibility.op_table import shipped_table
 from ckpt2saved.contrib import register_ops
 from ckpt2saved.errors import CheckpointError, ServingError
 from ckpt2saved.inspection.saved import parse_saved_model, read_saved_model
+from ckpt2saved.saved_model.judgement import MOST_RECORDS, WARMUP_FILE
 from ckpt2saved.serving.batching import DEFAULT_SIGNATURE, keys_without_batch, without_batch_text
 from ckpt2saved.serving.saved_signatures import read_signatures
-from ckpt2saved.serving.warmup_file import MOST_RECORDS, WARMUP_FILE, BrokenWarmup, read_warmup_requests
+from ckpt2saved.serving.warmup_file import BrokenWarmup, read_warmup_requests
 from ckpt2saved.tf1 import op_def, tf
 from ckpt2saved.versions import numbered_children, parse_version, recorded_without_batch
 from ckpt2saved.versions.health import access_problems, content_problems
@@ -78,7 +79,7 @@ def check_content(directory: Path) -> Findings:
     problems, notes = [], []  # type: List[str], List[str]
     report = read_saved_model(directory)
     problems += report.problems
-    if not any(problem.startswith(str(WARMUP_FILE)) for problem in problems):
+    if not any(problem.startswith(WARMUP_FILE) for problem in problems):
         _check_warmup(directory, problems, notes)
     served = [m for m in parse_saved_model(directory).meta_graphs if _tags(m) == [tf.saved_model.SERVING]]
     if not served and "serve" in report.tags and not report.problems:

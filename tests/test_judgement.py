@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from tensorflow.python.ops import lookup_ops
 
+from ckpt2saved.checkpoint_index import read_index
 from ckpt2saved.errors import VersionError
 from ckpt2saved.saved_model.crc32c import crc32c, masked
 from ckpt2saved.saved_model.files import MOST_LEVELS
 from ckpt2saved.saved_model.graph_facts import read_graph_facts
-from ckpt2saved.saved_model.index import read_index
 from ckpt2saved.saved_model.judgement import EVERYTHING, READ, SAMPLED, judge, judge_warmup
 from ckpt2saved.saved_model.structure import check_structure
 from ckpt2saved.tf1 import SavedModel, tf
 from ckpt2saved.versions import bump_version, list_versions
-from ckpt2saved.wire import MOST_FIELDS, Malformed
+from ckpt2saved.wire import MOST_FIELDS, Malformed, varint
 
 DATA = "variables/variables.data-00000-of-00001"
 INDEX = "variables/variables.index"
@@ -453,6 +453,18 @@ def test_an_index_is_read_as_tensorflow_reads_it(good):
     data = (good / DATA).read_bytes()
     entry = index.entries[b"net/b"]
     assert struct.unpack_from("<20f", data, entry.offset) == tuple(reader.get_tensor("net/b"))
+
+
+def test_a_shape_that_is_no_message_is_damage(version):
+    """Although the checksum of its block fits."""
+    content = bytearray((version / INDEX).read_bytes())
+    at = content.index(b"\x12\x02\x08\x14")  # the one size of net/b, 20
+    content[at + 1] = 5
+    end = varint(content, len(content) - 48)[0] - 5  # of the block with tensors
+    content[end + 1 : end + 5] = struct.pack("<I", masked(crc32c(bytes(content[: end + 1]))))
+    (version / INDEX).write_bytes(bytes(content))
+    (problem,) = judge(version)
+    assert problem.startswith(INDEX + ": damaged: what it says about its own parts does not fit")
 
 
 def test_a_graph_as_text(good, tmp_path):

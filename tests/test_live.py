@@ -15,7 +15,8 @@ from test_verify import changed, write_version
 
 from ckpt2saved.running import live, waiting
 from ckpt2saved.saved_model.crc32c import crc32c, masked
-from ckpt2saved.serving.warmup_file import WARMUP_FILE, WarmupRequest, as_prediction_log
+from ckpt2saved.saved_model.judgement import WARMUP_FILE
+from ckpt2saved.serving.warmup_file import WarmupRequest, as_prediction_log
 from ckpt2saved.tf1 import tf
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+import struct
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ from conftest import write_checkpoint
 
 from ckpt2saved.checkpoint import Weights, open_checkpoint
 from ckpt2saved.checkpoint_files import CheckpointFiles, find_checkpoint
-from ckpt2saved.checkpoint_index import read_index
+from ckpt2saved.checkpoint_index import index_of, is_cut_off
 from ckpt2saved.errors import CheckpointError
 from ckpt2saved.reading import check_unserved, values
+from ckpt2saved.saved_model.crc32c import crc32c, masked
 from ckpt2saved.tf1 import tf
+from ckpt2saved.wire import varint
 
 NOTHING_SERVED = Weights("raw", {}, "")
 
@@ -54,7 +57,7 @@ def test_slices_that_do_not_cover_a_tensor_are_a_note(partitioned):
     """Nobody can read such an optimizer slot whole, and nothing is damaged."""
     (note,) = check_unserved(opened(partitioned), NOTHING_SERVED)
     assert note.startswith("not served, and cannot be read whole: w/part_0/Adagrad (Does not have sufficient slices")
-    assert read_index(find_checkpoint(partitioned)).entries["w/part_0/Adagrad"].slices == ("8 3 4,4:-",)
+    assert index_of(find_checkpoint(partitioned)).entry("w/part_0/Adagrad").slices == ("8 3 4,4:-",)
 
 
 @pytest.mark.parametrize("at, names", [(0, ["w"]), (60, ["w"]), (100, ["w/part_0/Adagrad"]), (-1, ["z"])])
@@ -187,14 +190,21 @@ def test_a_slot_that_nobody_can_read_whole_does_not_stop_an_export(run, tmp_path
 
 @pytest.mark.parametrize("seed", range(4))
 def test_an_index_that_is_damaged_is_no_traceback(partitioned, seed):
-    """Whatever byte is another one, this code finds tensors or nothing, in no time; TensorFlow refuses the index."""
+    """Whatever byte is another one, this code finds tensors or nothing, in no time; also where the checksum fits it."""
     index = partitioned.with_name("m.index")
     content, random = index.read_bytes(), np.random.RandomState(seed)
-    for _ in range(300):
+    files = CheckpointFiles(partitioned, (index, partitioned.with_name("m.data-00000-of-00001")), None)
+    end = varint(content, len(content) - 48)[0] - 5  # of the one block with tensors
+    found = 0
+    for number in range(300):
         spoilt = bytearray(content)
-        spoilt[random.randint(len(spoilt))] = random.randint(256)
+        spoilt[random.randint(end if number % 2 else len(spoilt))] = random.randint(256)
+        if number % 2:
+            spoilt[end + 1 : end + 5] = struct.pack("<I", masked(crc32c(bytes(spoilt[: end + 1]))))
         index.write_bytes(bytes(spoilt))
-        files = CheckpointFiles(partitioned, (index, partitioned.with_name("m.data-00000-of-00001")), None)
-        read_index(files).is_cut_off(files)
+        is_cut_off(files, index_of(files).entries.values())
+        found += bool(index_of(files).entries)
+    assert 30 < found < 270
     index.write_bytes(content)
-    assert set(read_index(files).entries) == {"w", "w/part_0/Adagrad", "z"}
+    names = {name for name in index_of(files).entries if not name.startswith(b"\0")}  # not of slices
+    assert names == {b"w", b"w/part_0/Adagrad", b"z"}

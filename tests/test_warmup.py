@@ -18,9 +18,9 @@ from ckpt2saved.errors import NotServable, ServingError, UsageError, WarmupError
 from ckpt2saved.plan import plan_export
 from ckpt2saved.preparation import prepare_network
 from ckpt2saved.questions import Question
+from ckpt2saved.saved_model.judgement import WARMUP_FILE
 from ckpt2saved.savedmodel import read_signature_defs
 from ckpt2saved.serving.warmup_file import (
-    WARMUP_FILE,
     WarmupRequest,
     as_prediction_log,
     read_warmup_requests,

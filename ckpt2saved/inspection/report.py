@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ckpt2saved import roles
 from ckpt2saved.checkpoint import AVERAGE, Checkpoint, open_checkpoint, source_of
-from ckpt2saved.checkpoint_index import read_index
+from ckpt2saved.checkpoint_index import index_of, is_cut_off
 from ckpt2saved.control_flow import parsed
 from ckpt2saved.errors import CheckpointError, NotServable
 from ckpt2saved.graphs.saved_objects import read_objects
@@ -172,7 +172,7 @@ def inspect_subject(subject: Subject) -> Inspection:
             "the .meta seems to be of another run: {} of its {} trained variables are not in the checkpoint, or in "
             "another shape".format(len(fit.foreign), len(fit.weights)),
         )
-    if variables and read_index(subject.checkpoint).is_cut_off(subject.checkpoint):
+    if variables and is_cut_off(subject.checkpoint, index_of(subject.checkpoint).entries.values()):
         remarks.insert(0, "the data files are shorter than the index says: this checkpoint was cut off; copy it again")
     return Inspection(subject, graph, variables, None, tuple(remarks))
 

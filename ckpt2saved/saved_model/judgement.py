@@ -10,6 +10,7 @@ import struct
 from pathlib import Path
 from typing import Any, BinaryIO, Dict, List, Optional, Set, Tuple
 
+from ckpt2saved.checkpoint_index import RESOURCE, STRING, VARIANT, Damaged, Entry, Index, NotRead, read_index
 from ckpt2saved.file_kinds import EMPTY, kind_of
 from ckpt2saved.saved_model.crc32c import crc32c, masked
 from ckpt2saved.saved_model.files import PathLike, kind, open_file, size_of
@@ -23,12 +24,14 @@ from ckpt2saved.saved_model.graph_facts import (
     read_graph_facts,
     wrong_tags,
 )
-from ckpt2saved.saved_model.index import RESOURCE, STRING, VARIANT, Damaged, Entry, Index, NotRead, read_index
 from ckpt2saved.saved_model.meta_graph import SERVED
 from ckpt2saved.serving import textproto
 
 TEXT_GRAPH_FILE = "saved_model.pbtxt"
+# saved_model_warmup_util.h of TF Serving: where the file is, and how many records it may have; one more, and the
+# server does not load the version.
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
+MOST_RECORDS = 1000
 
 # How many bytes of the variables' data are compared with their checksums.
 SAMPLED = 1 << 12
@@ -42,7 +45,6 @@ _WITHOUT_VALUES = "TF Serving would load the version without a value in any vari
 _WHOLE = "copy variables/ again, whole"
 _PIECE = 1 << 24
 _MOST_TEXT = 1 << 22  # bytes of a graph as text that are looked into
-_MOST_RECORDS = 1000  # warm-up requests that TF Serving takes
 _RECORD_HEADER, _RECORD_FOOTER = 12, 4  # bytes: length and its checksum, then the record, then its checksum
 _SESSION_BUNDLE = "export.meta"
 
@@ -166,7 +168,7 @@ def _mismatches(index: Index, restored: Tuple) -> List[str]:
     """Where the index does not hold what the graph restores: it is of another SavedModel."""
     absent, types, shapes = [], [], []
     for wanted in restored:
-        entry = index.entries.get(wanted.name.encode("utf-8", "surrogateescape"))
+        entry = index.entry(wanted.name)
         if entry is None:
             absent.append(wanted.name)
         elif wanted.data_type and entry.data_type and wanted.data_type != entry.data_type:
@@ -321,16 +323,16 @@ def judge_warmup(directory: PathLike, data: int = READ) -> Tuple[str, ...]:
     if count is None:
         text = "{}: cut off or damaged, so that TF Serving would not load the version; copy it again, or remove it"
         return (text.format(name),)
-    if count > _MOST_RECORDS:
+    if count > MOST_RECORDS:
         text = "{}: {} requests or more, and TF Serving takes {} at most, or does not load the version; leave some out"
-        return (text.format(name, count, _MOST_RECORDS),)
+        return (text.format(name, count, MOST_RECORDS),)
     return ()
 
 
 def _count_records(file: BinaryIO, data: int) -> Optional[int]:
     """How many TFRecords there are, counted to one too many; None for a damaged file."""
     size, at, count = size_of(file), 0, 0
-    while at < size and count <= _MOST_RECORDS:
+    while at < size and count <= MOST_RECORDS:
         file.seek(at)
         header = file.read(_RECORD_HEADER)
         if len(header) < _RECORD_HEADER:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ckpt2saved.saved_model.index import read_shape
+from ckpt2saved.checkpoint_index import read_shape
 from ckpt2saved.saved_model.meta_graph import MetaGraph, Node, called
 from ckpt2saved.wire import content, each, fields, integer, integers
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Dict, Optional, Tuple
 
+from ckpt2saved.checkpoint_index import read_shape
 from ckpt2saved.errors import ServingError
 from ckpt2saved.saved_model.files import open_file, size_of
 from ckpt2saved.saved_model.graph_facts import LARGEST_PROTOBUF
-from ckpt2saved.saved_model.index import read_shape
 from ckpt2saved.saved_model.meta_graph import find_served
 from ckpt2saved.wire import Malformed, Span, fields, integer, mapped, text
 

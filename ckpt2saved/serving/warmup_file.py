@@ -11,13 +11,9 @@ import numpy as np
 
 from ckpt2saved.errors import ServingError
 from ckpt2saved.saved_model.files import open_file, size_of
+from ckpt2saved.saved_model.judgement import WARMUP_FILE
 from ckpt2saved.tensor_proto import Budget, decode_tensor, encode_tensor
 from ckpt2saved.wire import Malformed, Span, content, each, fields, text, written
-
-# saved_model_warmup_util.h of TF Serving: where the file is, and how many records it may have; one more, and the
-# server does not load the version.
-WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
-MOST_RECORDS = 1000
 
 # Fields of the messages PredictionLog, PredictLog, PredictRequest and ModelSpec.
 _PREDICT_LOG = 6

@@ -9,11 +9,12 @@ import numpy as np
 
 from ckpt2saved.errors import UsageError, WarmupError
 from ckpt2saved.preparation import Network
+from ckpt2saved.saved_model.judgement import MOST_RECORDS
 from ckpt2saved.savedmodel import ServingGraph
 from ckpt2saved.serving.batching import inputs_without_batch, outputs_without_batch
 from ckpt2saved.serving.saved_signatures import WARMUP, SavedSignature, SavedTensor
 from ckpt2saved.serving.splitting import batch_of
-from ckpt2saved.serving.warmup_file import MOST_RECORDS, WarmupRequest, requests_by_signature
+from ckpt2saved.serving.warmup_file import WarmupRequest, requests_by_signature
 from ckpt2saved.signature import Signature
 from ckpt2saved.warmup.arrays import requests_of_file
 from ckpt2saved.warmup.coverage import has_rows_of_its_own, state_behind

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
 from ckpt2saved.errors import UsageError
-from ckpt2saved.serving.warmup_file import MOST_RECORDS
+from ckpt2saved.saved_model.judgement import MOST_RECORDS
 from ckpt2saved.signature import ServedModel
 
 _PICTURES = (".png", ".jpg", ".jpeg")

@@ -9,7 +9,8 @@ from ckpt2saved.disk import error_in
 from ckpt2saved.errors import NotServable
 from ckpt2saved.questions import WARMUP_PART, Question
 from ckpt2saved.requests import Excerpt
-from ckpt2saved.serving.warmup_file import WARMUP_FILE, WarmupRequest, as_prediction_log, read_warmup_requests
+from ckpt2saved.saved_model.judgement import WARMUP_FILE
+from ckpt2saved.serving.warmup_file import WarmupRequest, as_prediction_log, read_warmup_requests
 from ckpt2saved.tf1 import tf
 
 
