@@ -156,6 +156,7 @@ class _Analysis:
         self.entered = self._handed_on({name: self.any.get(name, 0) for name in heavy})
         self.before = self._upstream(heavy)
         self.main = self._main()
+        self.meeting = self._meeting()
 
     def labels(self) -> Labels:
         comparisons = list(self._comparisons())
@@ -214,7 +215,7 @@ class _Analysis:
             valued |= self._mask(ref, self.any)
         reached = self.network.on_the_way(answers, set())
         told = 0
-        for node in self._meeting():
+        for node in self.meeting:
             if node.op not in _COMPARE:
                 for ref in _values(node):
                     bits = 0 if ref[0] in self.deep else self._mask(ref, self.free) & ~valued & ~told
@@ -296,8 +297,7 @@ class _Analysis:
         return masks
 
     def _downstream(self, names: Set[str]) -> Set[str]:
-        takers = {name: [node.name for node in nodes] for name, nodes in self.takers.items()}
-        return names | _reach(takers, list(names), lambda name: True)
+        return names | _reach(self.takers, list(names), lambda name: True)
 
     def _upstream(self, names: Set[str]) -> Set[str]:
         """What the values of nodes depend on, without these themselves."""
@@ -316,9 +316,8 @@ class _Analysis:
             | {n.name for n in self.nodes.values() if is_random(n.op)}
             | {n.name for n in self.nodes.values() if n.op in PLACEHOLDERS}
         )
-        takers = {name: [n.name for n in nodes if n.name not in data] for name, nodes in self.takers.items()}
         weights = [n.name for n in self.nodes.values() if n.op in VARIABLES and is_weight(n.attr)]
-        of_weights = set(weights) | _reach(takers, weights, lambda name: True)
+        of_weights = set(weights) | _reach(self.takers, weights, lambda name: name not in data)
         found = []
         for node in self.nodes.values():
             if is_linear(node.op) and node.name in data:
@@ -365,7 +364,7 @@ class _Analysis:
 
     def _comparisons(self) -> Iterator[_Comparison]:
         known = list(self._of_ops())
-        meeting = self._meeting()
+        meeting = self.meeting
         known += [c for node in meeting for c in self._differences(node)]
         known += [c for node in meeting for c in self._sigmoids(node)]
         yield from known
@@ -473,11 +472,11 @@ def _values(node: Node) -> Sequence[Ref]:
     return node.inputs[1:] if node.op == "Fill" else node.inputs[-1:] if node.op in _STACKS else node.inputs
 
 
-def _reach(takers: Mapping[str, Sequence[str]], names: List[str], enter: Callable[[str], bool]) -> Set[str]:
+def _reach(takers: Mapping[str, Sequence[Node]], names: List[str], enter: Callable[[str], bool]) -> Set[str]:
     """What depends on nodes."""
     found, ahead = set(), list(names)  # type: Set[str], List[str]
     while ahead:
-        for name in takers.get(ahead.pop(), ()):
+        for name in [node.name for node in takers.get(ahead.pop(), ())]:
             if name not in found and enter(name):
                 found.add(name)
                 ahead.append(name)
