@@ -412,12 +412,12 @@ def test_grpc_details_are_shown_as_plain_text():
 def test_requests_share_what_is_left_of_the_timeout(tmp_path, monkeypatch):
     """Ten requests to a server that never answers take no ten times as long."""
     from ckpt2saved.requests import Request
-    from ckpt2saved.running import live
+    from ckpt2saved.running import asking, live
     from ckpt2saved.serving.saved_signatures import SavedSignature
 
     monkeypatch.setattr(live, "_LEAST_SECONDS", 0.5)
-    signature = SavedSignature("s", (), ())
-    monkeypatch.setattr(live, "served_signatures", lambda directory: {"s": signature})
+    monkeypatch.setattr(asking, "served_signatures", lambda directory: {"s": SavedSignature("s", (), ())})
+    monkeypatch.setattr(asking, "changing_signatures", lambda directory: {})
     wanted = Wanted(tuple(Request(str(number), "s", {}) for number in range(10)), None)
     state = body(statuses())
     start = time.monotonic()

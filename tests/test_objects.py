@@ -346,17 +346,27 @@ def test_what_does_not_fit_is_shown_as_names_and_shapes(export, tmp_path, code, 
             "[3]: a variable",
         ),
         ("Counting", 3, "(AssignAddVariableOp): it does more to model/count than read it"),
-        ("Looking", 3, "a resource that is no variable (a lookup table?)"),
     ],
 )
 def test_what_is_more_than_the_variables_of_a_model_is_refused(export, tmp_path, code, name, code_of_exit, said):
-    """A variable that is no part of the object, state that answers change, a lookup table: in words."""
+    """A variable that is no part of the object, and state that answers change: in words."""
     model = getattr(code, name)()
     prefix = tf.compat.v2.train.Checkpoint(net=model).write(str(tmp_path / "ckpt"))
     result = export(prefix, "make_" + name)
     assert result.exit_code == code_of_exit and isinstance(result.exception, SystemExit), result.output
     assert said in result.output
     assert not list((tmp_path / "base").glob("[0-9]*"))
+
+
+def test_a_lookup_table_of_a_model_is_served(export, tmp_path, code):
+    """With what is in it as constants of the graph; the variables beside it stay variables."""
+    model = shaken(code.Looking())
+    prefix = tf.compat.v2.train.Checkpoint(net=model).write(str(tmp_path / "ckpt"))
+    result = export(prefix, "make_Looking")
+    assert result.exit_code == 0, result.output
+    wanted = np.asarray(model(tf.constant(X)))
+    np.testing.assert_allclose(asked(tmp_path / "base" / "1", x=X)["y"], wanted, rtol=2e-5, atol=1e-5)
+    assert len(set(np.floor(X[:, 0]))) > 1  # it is not the default for all
 
 
 def test_layers_in_a_list_of_a_keras_3_model(export, tmp_path, code):

@@ -547,7 +547,8 @@ def test_batching_needs_a_signature_to_judge(configure, tmp_path, crnn):
     refused(done, 3, "no model has a signature nope")
     text = tmp_path / "text" / "1"
     text.mkdir(parents=True)
-    (text / "saved_model.pbtxt").write_text("saved_model_schema_version: 1")
+    signature = 'signature_def { key: "serving_default" value { method_name: "tensorflow/serving/predict" } }'
+    (text / "saved_model.pbtxt").write_text('meta_graphs { meta_info_def { tags: "serve" } ' + signature + " }")
     refused(configure(text.parent, "--batching"), 1, "saved_model.pbtxt are not read here")
 
 

@@ -1475,10 +1475,23 @@ def test_a_graph_without_variables_needs_none(base):
     assert health(directory).problems == ()
 
 
+TEXT_GRAPH = """
+saved_model_schema_version: 1
+meta_graphs {
+  meta_info_def { tags: "serve" }
+  signature_def {
+    key: "serving_default"
+    value { outputs { key: "y" value { name: "y:0" dtype: DT_FLOAT } } method_name: "tensorflow/serving/predict" }
+  }
+}
+"""
+
+
 def test_a_text_graph_is_a_graph(base):
     """Unless it is empty."""
     directory = make_version(base, "1")
-    (directory / "saved_model.pb").rename(directory / "saved_model.pbtxt")
+    (directory / "saved_model.pb").unlink()
+    (directory / "saved_model.pbtxt").write_text(TEXT_GRAPH)
     assert health(directory).problems == ()
 
     (directory / "saved_model.pbtxt").write_bytes(b"")

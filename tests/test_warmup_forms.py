@@ -193,7 +193,7 @@ signatures:
 def test_what_one_request_leaves_out_another_depends_on(run, export, tmp_path):
     """A signature that can be split, and one that has a variable more; its name is taken."""
     (tmp_path / "two.yaml").write_text(TWO)
-    arguments = ["--model", tmp_path / "two.yaml", "--python-path", tmp_path, "-c", tmp_path / "m.ckpt"]
+    arguments = ["--model", tmp_path / "two.yaml", "--allow-code", "--python-path", tmp_path, "-c", tmp_path / "m.ckpt"]
     result = run("export", *arguments, "-o", tmp_path / "base")
     assert result.exit_code == 0, result.output
     version = tmp_path / "base" / "1"
