@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ckpt2saved.cli.invocation import command, prepare_tensorflow, print_json
+from ckpt2saved.cli.invocation import command, prepare_tensorflow, print_json, rare_collections
 from ckpt2saved.cli.options import PathType, json_option, option
 
 
@@ -34,7 +34,8 @@ def inspect(path, write_signature, force, as_json) -> None:
     prepare_tensorflow(gpu=False)
     from ckpt2saved.inspection.report import as_content, inspect_subject
 
-    inspection = inspect_subject(subject)
+    with rare_collections():
+        inspection = inspect_subject(subject)
     if write_signature:
         from ckpt2saved.inspection.signature_file import write_signature as write
 
