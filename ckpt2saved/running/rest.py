@@ -13,6 +13,7 @@ from urllib.parse import quote
 import numpy as np
 
 from ckpt2saved.foreign_text import one_line
+from ckpt2saved.json_text import read_json
 from ckpt2saved.running.address import Address
 from ckpt2saved.running.exchange import Limits, TooLarge, exchange
 from ckpt2saved.running.json_values import from_json, to_json
@@ -150,8 +151,8 @@ def _parsed(text: str) -> Any:
     if text.count("[") + text.count("{") > _MOST_LISTS or _ENDLESS_NUMBER.search(text):
         return None
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return read_json(text)
+    except ValueError:
         return None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
 from ckpt2saved.disk import writing
+from ckpt2saved.json_text import read_json
 from ckpt2saved.saved_model.files import read_file
 from ckpt2saved.versions.base import PathLike
 
@@ -19,8 +20,8 @@ _MOST_BYTES = 1 << 22
 def read_provenance(version_dir: PathLike) -> Optional[Dict[str, Any]]:
     """What the version says about its origin; None if it says nothing that can be read, as any other SavedModel."""
     try:
-        content = json.loads(read_file(Path(version_dir) / PROVENANCE, _MOST_BYTES).decode("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(read_file(Path(version_dir) / PROVENANCE, _MOST_BYTES).decode("utf-8"))
+    except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
 
