@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).resolve().parent
 VERSION = [line for line in (HERE / "ckpt2saved" / "__init__.py").read_text().splitlines() if "__version__" in line][0]
@@ -48,26 +48,12 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.7",
     # The signature files lie beside the package in the repository, and inside it once installed.
-    packages=[
-        "ckpt2saved",
-        "ckpt2saved.cli",
-        "ckpt2saved.compatibility",
-        "ckpt2saved.ctc",
-        "ckpt2saved.graphs",
-        "ckpt2saved.inference",
-        "ckpt2saved.inspection",
-        "ckpt2saved.running",
-        "ckpt2saved.saved_model",
-        "ckpt2saved.serving",
-        "ckpt2saved.versions",
-        "ckpt2saved.warmup",
-        "ckpt2saved.signatures",
-    ],
+    packages=[*find_packages(include=["ckpt2saved", "ckpt2saved.*"]), "ckpt2saved.signatures"],
     package_dir={"ckpt2saved.signatures": "signatures"},
     package_data={"ckpt2saved.compatibility": ["ops.json.gz"], "ckpt2saved.signatures": ["*.yaml"]},
     install_requires=["click>=8.0,<9", "PyYAML>=5.4,<7", "numpy", "rich>=10,<16"],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["ckpt2saved = ckpt2saved.cli:main"]},
     classifiers=["License :: OSI Approved :: Apache Software License", "Programming Language :: Python :: 3"]
-    + ["Programming Language :: Python :: 3.{}".format(minor) for minor in range(7, 14)],
+    + [f"Programming Language :: Python :: 3.{minor}" for minor in range(7, 14)],
 )

@@ -108,7 +108,7 @@ def load_library(path: Path) -> None:
     try:
         tf.load_op_library(str(path))
     except (tf.errors.OpError, RuntimeError) as error:
-        raise TensorFlowError("{}: this library of TensorFlow can't be loaded: {}".format(path, error)) from error
+        raise TensorFlowError(f"{path}: this library of TensorFlow can't be loaded: {error}") from error
 
 
 def has_cpu_kernel(name: str) -> bool:

@@ -60,15 +60,15 @@ def crnn_shapes(scope="shadow", channels=(4, 5, 6, 7, 8, 9, 10), hidden=(11, 12)
     """Name -> shape of a CRNN's variables; `hidden` has an entry for each LSTM layer."""
     shapes, depth = {}, image_channels
     for number, (size, count) in enumerate(zip([3, 3, 3, 3, 3, 3, 2], channels), start=1):
-        shapes["{}/conv{}/W".format(scope, number)] = (size, size, depth, count)
+        shapes[f"{scope}/conv{number}/W"] = (size, size, depth, count)
         depth = count
     for norm, count in (("BatchNorm", channels[4]), ("BatchNorm_1", channels[5])):
         for name in ("beta", "gamma", "moving_mean", "moving_variance"):
-            shapes["{}/{}/{}".format(scope, norm, name)] = (count,)
+            shapes[f"{scope}/{norm}/{name}"] = (count,)
     for cell, units in enumerate(hidden):
         for direction in ("fw", "bw"):
-            name = "{}/LSTMLayers/stack_bidirectional_rnn/cell_{}/bidirectional_rnn/{}/basic_lstm_cell".format(
-                scope, cell, direction
+            name = (
+                f"{scope}/LSTMLayers/stack_bidirectional_rnn/cell_{cell}/bidirectional_rnn/{direction}/basic_lstm_cell"
             )
             shapes[name + "/kernel"] = (depth + units, 4 * units)
             shapes[name + "/bias"] = (4 * units,)
@@ -81,7 +81,7 @@ def ctpn_shapes(channels=(2, 3, 4, 5, 6), conv=7, hidden=8, features=9, anchors=
     """Name -> shape of a CTPN's variables, with the averages of all and a global_step."""
     shapes, depth = {}, 3
     names = [
-        ("vgg_16/conv{0}/conv{0}_{1}".format(block, number + 1), channels[block - 1])
+        (f"vgg_16/conv{block}/conv{block}_{number + 1}", channels[block - 1])
         for block, count in enumerate((2, 2, 3, 3, 3), start=1)
         for number in range(count)
     ]
@@ -89,7 +89,7 @@ def ctpn_shapes(channels=(2, 3, 4, 5, 6), conv=7, hidden=8, features=9, anchors=
         shapes[name + "/weights"], shapes[name + "/biases"] = (3, 3, depth, count), (count,)
         depth = count
     for direction in ("fw", "bw"):
-        name = "BiLSTM/bidirectional_rnn/{}/lstm_cell".format(direction)
+        name = f"BiLSTM/bidirectional_rnn/{direction}/lstm_cell"
         shapes[name + "/kernel"], shapes[name + "/bias"] = (depth + hidden, 4 * hidden), (4 * hidden,)
     shapes["BiLSTM/weights"], shapes["BiLSTM/biases"] = (2 * hidden, features), (features,)
     for head, values in (("bbox_pred", 4 * anchors), ("cls_pred", 2 * anchors)):
@@ -140,8 +140,8 @@ def ctpn_checkpoint(tmp_path_factory):
 @pytest.fixture(scope="session")
 def exported_crnn(tmp_path_factory, crnn_checkpoint):
     """A version of the small CRNN, published once. Not to be written to."""
-    from ckpt2saved.export import export_checkpoint
-    from ckpt2saved.plan import plan_export
+    from ckpt2saved.export.pipeline import export_checkpoint
+    from ckpt2saved.export.plan import plan_export
 
     base = tmp_path_factory.mktemp("exported") / "crnn"
     return export_checkpoint(plan_export(model="crnn", checkpoint=crnn_checkpoint, base=base)).path

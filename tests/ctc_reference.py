@@ -113,7 +113,7 @@ class Replay:
                 total = self.extended[self.beam.index(prefix[:-1]), prefix[-1]]
                 kept[prefix] = Prefix(total, _ZERO, total)
             else:
-                raise Impossible("{} can't follow from {}".format(prefix, self.beam))
+                raise Impossible(f"{prefix} can't follow from {self.beam}")
         self.beam, self.prefixes = list(beam), kept
 
     def settle(self, lost=None):

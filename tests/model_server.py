@@ -39,12 +39,12 @@ class ModelServer:
         if version is None:
             listed = self.lists if self.lists is not None else [(n, "AVAILABLE") for n in self.newest()]
             if not listed:
-                return 404, {"error": "Could not find any versions of model {}".format(self.name)}
+                return 404, {"error": f"Could not find any versions of model {self.name}"}
             return 200, {"model_version_status": [entry(number, state) for number, state in listed]}
         states = self.script.get(version, ["AVAILABLE" if version in self.newest() else 404])
         state = states.pop(0) if len(states) > 1 else states[0]
         if state == 404:
-            return 404, {"error": "Could not find version {} of model {}".format(version, self.name)}
+            return 404, {"error": f"Could not find version {version} of model {self.name}"}
         if isinstance(state, tuple):
             return state if isinstance(state[0], int) else (200, {"model_version_status": [entry(version, *state)]})
         return 200, {"model_version_status": [entry(version, state)]}
@@ -57,7 +57,7 @@ class ModelServer:
         """The arrays that a version answers, or (code, message); `inputs` are arrays or nested lists."""
         session, signature_defs = self.loaded(version)
         if signature not in signature_defs:
-            return "INVALID_ARGUMENT", 'Serving signature name: "{}" not found in signature def'.format(signature)
+            return "INVALID_ARGUMENT", f'Serving signature name: "{signature}" not found in signature def'
         definition = signature_defs[signature]
         feeds = {
             info.name: np.array(inputs[key], dtype_of(info)).reshape(np.shape(inputs[key]))
@@ -167,9 +167,9 @@ class Batch:
             if len({task[name].shape[1:] for task in self.tasks}) > 1:
                 return (
                     "FAILED_PRECONDITION",
-                    "Tensors with name '{}' from different tasks have different shapes and padding is turned off. Set "
+                    f"Tensors with name '{name}' from different tasks have different shapes and padding is turned off. Set "
                     "pad_variable_length_inputs to true, or ensure that all tensors with the same name have equal "
-                    "dimensions starting with the first dim.".format(name),
+                    "dimensions starting with the first dim.",
                 )
         found = run({name: np.concatenate([task[name] for task in self.tasks]) for name in self.tasks[0]})
         for value in found if isinstance(found, list) else ():
@@ -277,7 +277,7 @@ def serving_rest(base, name, tls=None):
     model = ModelServer(base, name)
     with Listener(("127.0.0.1", 0), Handler) as server:
         server.model = model
-        model.url = "http{}://127.0.0.1:{}".format("s" if tls else "", server.server_port)
+        model.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
         if tls:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -303,7 +303,7 @@ def serving_grpc(base, name):
 
     def status(request, context):
         spec = request.model_spec
-        model.asked.append("GetModelStatus {}".format(spec.version.value))
+        model.asked.append(f"GetModelStatus {spec.version.value}")
         code, content = model.statuses(spec.version.value if spec.HasField("version") else None)
         if code == 404:
             context.abort(grpc.StatusCode.NOT_FOUND, content["error"])
@@ -317,7 +317,7 @@ def serving_grpc(base, name):
 
     def predict(request, context):
         spec = request.model_spec
-        model.asked.append("Predict {} {}".format(spec.version.value, spec.signature_name))
+        model.asked.append(f"Predict {spec.version.value} {spec.signature_name}")
         inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
         answers = model.predict(spec.version.value, spec.signature_name, inputs)
         if isinstance(answers, tuple):
@@ -339,7 +339,7 @@ def serving_grpc(base, name):
             (grpc.method_handlers_generic_handler("tensorflow.serving." + service, {method: handler}),)
         )
     port = server.add_insecure_port("127.0.0.1:0")
-    model.url = "grpc://127.0.0.1:{}".format(port)
+    model.url = f"grpc://127.0.0.1:{port}"
     server.start()
     try:
         yield model

@@ -12,8 +12,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from ckpt2saved import array_file
-from ckpt2saved.array_file import NoArrays, read_arrays
+from ckpt2saved.files import array_file
+from ckpt2saved.files.array_file import NoArrays, read_arrays
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -48,7 +48,7 @@ def member(header, content=b"", length=None):
 
 
 def described(dtype, shape):
-    return "{{'descr': {!r}, 'fortran_order': False, 'shape': {!r}, }}\n".format(dtype, shape)
+    return f"{{'descr': {dtype!r}, 'fortran_order': False, 'shape': {shape!r}, }}\n"
 
 
 class Evil:

@@ -10,8 +10,8 @@ pytest.importorskip("tensorflow")
 
 from test_inspect import save, weights
 
-from ckpt2saved.control_flow import steps_of
-from ckpt2saved.inference.backward import backward_nodes
+from ckpt2saved.graph.backward import backward_nodes
+from ckpt2saved.graph.control_flow import steps_of
 from ckpt2saved.tf1 import tf, v1_control_flow
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ckpt2saved.bench import CASES, Case, parse_case
+from ckpt2saved.ctc.bench import CASES, Case, parse_case
 from ckpt2saved.errors import UsageError
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_training_graph import asked
 
-from ckpt2saved.channels import channels_last
+from ckpt2saved.rewrites.convert_to_nhwc import channels_last
 from ckpt2saved.tf1 import tf, v1_control_flow
 
 # The rest of the graph has no place on a machine without a GPU.

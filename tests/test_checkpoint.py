@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from conftest import write_checkpoint
 
-from ckpt2saved.checkpoint import choose_weights, misfits, open_checkpoint
-from ckpt2saved.checkpoint_files import find_checkpoint
+from ckpt2saved.checkpoint.contents import choose_weights, misfits, open_checkpoint
+from ckpt2saved.checkpoint.files import find_checkpoint
+from ckpt2saved.checkpoint.reading import restore
 from ckpt2saved.errors import CheckpointError, UsageError
-from ckpt2saved.reading import restore
+from ckpt2saved.graph.variables import add_restore, graph_variables
 from ckpt2saved.tf1 import tf
-from ckpt2saved.variables import add_restore, graph_variables
 
 AVERAGE = "/ExponentialMovingAverage"
 SHAPES = {"a/w": (2, 3), "a/b": (3,), "n/moving_mean": (3,)}
@@ -63,7 +63,7 @@ def test_a_v1_checkpoint_is_read(tmp_path, variables):
 
 def test_sharded_data_files_are_read(tmp_path, variables):
     """Three data files, as parameter servers write them."""
-    parts = [str(tmp_path / "part{}".format(i)) for i in range(3)]
+    parts = [str(tmp_path / f"part{i}") for i in range(3)]
     for part, name in zip(parts, sorted(SHAPES)):
         write(part, [name])
     with tf.Session() as session:
@@ -115,10 +115,10 @@ def test_ema_without_averages_is_refused(tmp_path, variables):
     with pytest.raises(CheckpointError) as caught:
         choose_weights(opened(prefix), variables, "ema")
     assert str(caught.value) == (
-        "{}: --weights ema needs an average of every variable, and 2 of 3 have none; "
+        f"{prefix}: --weights ema needs an average of every variable, and 2 of 3 have none; "
         "pass --weights raw to serve the raw weights\n"
         "  - a/b/ExponentialMovingAverage: missing\n"
-        "  - a/w/ExponentialMovingAverage: missing".format(prefix)
+        "  - a/w/ExponentialMovingAverage: missing"
     )
 
 
@@ -135,10 +135,10 @@ def test_all_misfits_are_said_at_once(tmp_path, variables):
     with pytest.raises(CheckpointError) as caught:
         choose_weights(opened(prefix), variables, "auto")
     assert str(caught.value) == (
-        "{}: 3 of the graph's 3 variables do not fit\n"
+        f"{prefix}: 3 of the graph's 3 variables do not fit\n"
         "  - a/b: found [4], expected [3]\n"
         "  - a/w: missing; expected [2, 3]\n"
-        "  - n/moving_mean: found float64, expected float32".format(prefix)
+        "  - n/moving_mean: found float64, expected float32"
     )
 
 
@@ -165,7 +165,7 @@ def test_a_flipped_bit_is_found_and_every_damaged_tensor_named(tmp_path, variabl
     with pytest.raises(CheckpointError) as caught:
         restored(opened(prefix), variables)
     message, problems = str(caught.value).splitlines()[0], caught.value.problems
-    assert message == "{}: this checkpoint is damaged; take another one, or copy it again".format(prefix)
+    assert message == f"{prefix}: this checkpoint is damaged; take another one, or copy it again"
     assert [problem.split(":")[0] for problem in problems] == ["a/b", "n/moving_mean"]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ckpt2saved.checkpoint_files import CheckpointFiles, find_checkpoint
+from ckpt2saved.checkpoint.files import CheckpointFiles, find_checkpoint
 from ckpt2saved.errors import CheckpointError
 
 TABLE = b"\0" * 40 + bytes.fromhex("57fb808b247547db")  # the smallest file that ends as TensorFlow's tables do
@@ -22,7 +22,7 @@ def write(directory, names, content=b"data"):
 
 def write_v2(directory, name="model.ckpt-100", *, shards=1, meta=True):
     """A V2 checkpoint; what find_checkpoint should make of it."""
-    data = ["{}.data-{:05d}-of-{:05d}".format(name, number, shards) for number in range(shards)]
+    data = [f"{name}.data-{number:05d}-of-{shards:05d}" for number in range(shards)]
     write(directory, [name + ".index"] + data + [name + ".meta"] * meta)
     files = tuple(directory / file for file in [name + ".index"] + data)
     return CheckpointFiles(directory / name, files, directory / (name + ".meta") if meta else None)
@@ -47,7 +47,7 @@ def refusal(path, directory):
     """The message for `path`, with `directory` left out."""
     with pytest.raises(CheckpointError) as caught:
         find_checkpoint(path)
-    lines = str(caught.value).replace("{}/".format(directory), "").split("\n")
+    lines = str(caught.value).replace(f"{directory}/", "").split("\n")
     assert caught.value.problems == () or len(lines) == 1 + len(caught.value.problems)
     return lines
 
@@ -293,9 +293,7 @@ def test_a_v1_checkpoint_called_checkpoint(tmp_path):
         ),
         pytest.param(
             b'model_checkpoint_path: "' + b"x" * 300 + b'"',
-            "checkpoint: it names '{}' as the latest checkpoint, and no such files are there or beside it".format(
-                "x" * 300
-            ),
+            f"checkpoint: it names '{'x' * 300}' as the latest checkpoint, and no such files are there or beside it",
             id="endless",
         ),
     ],
@@ -334,10 +332,10 @@ def test_several_checkpoints_in_a_directory(write_any, tmp_path):
     for name in ("model.ckpt-200", "best", "model.ckpt-100"):
         write_any(tmp_path, name)
     assert refusal(tmp_path, tmp_path.parent) == [
-        "{}: it has no 'checkpoint' state file, and 3 checkpoints; pass one of them".format(tmp_path.name),
-        "  - {}/best".format(tmp_path.name),
-        "  - {}/model.ckpt-100".format(tmp_path.name),
-        "  - {}/model.ckpt-200".format(tmp_path.name),
+        f"{tmp_path.name}: it has no 'checkpoint' state file, and 3 checkpoints; pass one of them",
+        f"  - {tmp_path.name}/best",
+        f"  - {tmp_path.name}/model.ckpt-100",
+        f"  - {tmp_path.name}/model.ckpt-200",
     ]
 
 
@@ -346,8 +344,8 @@ def test_a_directory_without_a_checkpoint(names, tmp_path):
     """What was looked for, and what to pass."""
     write(tmp_path, names)
     assert refusal(tmp_path, tmp_path.parent) == [
-        "{}: no checkpoint here, neither a 'checkpoint' state file nor a *.index file nor a V1 checkpoint; pass the "
-        "directory, the prefix or a file that tf.train.Saver wrote".format(tmp_path.name)
+        f"{tmp_path.name}: no checkpoint here, neither a 'checkpoint' state file nor a *.index file nor a V1 checkpoint; pass the "
+        "directory, the prefix or a file that tf.train.Saver wrote"
     ]
 
 
@@ -493,8 +491,8 @@ def test_a_file_that_is_no_checkpoint(given, content, reason, tmp_path):
     write(tmp_path, ["model.ckpt-100.meta"])
     write_state(tmp_path, "model.ckpt-100")
     assert refusal(tmp_path / given, tmp_path) == [
-        "model.ckpt-100: this is not a checkpoint ({}); expected a prefix with a .index file, one of its files, "
-        "a directory, or a V1 checkpoint, which is a table file".format(reason)
+        f"model.ckpt-100: this is not a checkpoint ({reason}); expected a prefix with a .index file, one of its files, "
+        "a directory, or a V1 checkpoint, which is a table file"
     ]
 
 
@@ -518,9 +516,7 @@ def test_near_misses_are_suggested(ending, write_any, there, given, near, tmp_pa
     for name in there:
         write_any(tmp_path, name)
     assert refusal(tmp_path / (given + ending), tmp_path) == [
-        "{0}: no such checkpoint: neither {0}.index nor a V1 file of that name; in the same directory there are".format(
-            given
-        )
+        f"{given}: no such checkpoint: neither {given}.index nor a V1 file of that name; in the same directory there are"
     ] + ["  - " + name for name in near]
 
 
@@ -536,7 +532,7 @@ def test_a_directory_that_is_not_there(parent, tmp_path):
     """A wrong directory is told from a wrong name."""
     write(tmp_path, ["file"])
     assert refusal(tmp_path / parent / "model.ckpt-100", tmp_path) == [
-        "{0}/model.ckpt-100: there is no directory {0}".format(parent)
+        f"{parent}/model.ckpt-100: there is no directory {parent}"
     ]
 
 
@@ -544,7 +540,7 @@ def test_a_name_that_no_file_can_have(tmp_path):
     """A name beyond what the file system takes is of no checkpoint."""
     name = "x" * 300
     assert refusal(tmp_path / name, tmp_path) == [
-        "{0}: no such checkpoint: neither {0}.index nor a V1 file of that name".format(name)
+        f"{name}: no such checkpoint: neither {name}.index nor a V1 file of that name"
     ]
 
 

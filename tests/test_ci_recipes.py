@@ -25,7 +25,7 @@ def job(tmp_path, crnn_checkpoint):
     training.symlink_to(crnn_checkpoint.parent)
     program = tmp_path / "bin" / "ckpt2saved"
     program.parent.mkdir()
-    program.write_text('#!/bin/sh\nexec "{}" -m ckpt2saved "$@"\n'.format(sys.executable))
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ckpt2saved "$@"\n')
     program.chmod(0o755)
     base = tmp_path / "models" / "crnn"
     base.mkdir(parents=True)
@@ -53,13 +53,13 @@ def is_live(job, done, report, export):
     content = json.loads((job.folder / export).read_text())
     assert content["path"] == str(job.base / "1") and content["server"]["outcome"] == "live"
     page = (job.folder / report).read_text()
-    assert page.startswith("### ckpt2saved export: published `{}`, live on {}\n".format(job.base / "1", job.server.url))
+    assert page.startswith(f"### ckpt2saved export: published `{job.base / '1'}`, live on {job.server.url}\n")
     assert "| answers | 3 as the files', largest difference " in page
 
 
 def test_the_shell_script(job):
     """Trains, publishes, waits, prunes."""
-    script = "sh {}".format(RECIPES / "publish.sh")
+    script = f"sh {RECIPES / 'publish.sh'}"
     variables = {"CKPT2SAVED_MODEL": "crnn", "CKPT2SAVED_CHECKPOINT": "runs/crnn", "TRAIN": "echo trained > log"}
     done = job(script, CKPT2SAVED_WAIT_FOR=job.server.url, **variables)
     is_live(job, done, "publish-results/report.md", "publish-results/export.json")
@@ -70,13 +70,13 @@ def test_the_shell_script_stops_where_the_server_does(job):
     """A version that does not load is a red build with the server's own words, and nothing is pruned."""
     job.server.script[1] = [("END", "FAILED_PRECONDITION", "out of memory")]
     variables = {"CKPT2SAVED_MODEL": "crnn", "CKPT2SAVED_CHECKPOINT": "runs/crnn"}
-    script = "sh -x {}".format(RECIPES / "publish.sh")
+    script = f"sh -x {RECIPES / 'publish.sh'}"
     done = job(script, CKPT2SAVED_WAIT_FOR=job.server.url, **variables)
     assert done.returncode == 3 and "out of memory" in done.stderr and "+ ckpt2saved prune" not in done.stderr
     page = (job.folder / "publish-results" / "report.md").read_text()
-    assert "published `{}`, then exit code 3\n".format(job.base / "1") in page and "out of memory" in page
+    assert f"published `{job.base / '1'}`, then exit code 3\n" in page and "out of memory" in page
     assert json.loads((job.folder / "publish-results" / "export.json").read_text())["server"]["problems"]
-    done = job("sh {}".format(RECIPES / "publish.sh"), TRAIN="exit 7", **variables)
+    done = job(f"sh {RECIPES / 'publish.sh'}", TRAIN="exit 7", **variables)
     assert done.returncode == 7
 
 

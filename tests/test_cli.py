@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -100,41 +98,6 @@ def test_every_command_is_known_to_these_tests_and_to_the_readme():
     assert [command for command in COMMANDS if "ckpt2saved " + command not in readme] == []
 
 
-def test_the_map_of_the_rooms_is_their_own_sentences():
-    """CONTRIBUTING lists every module by the first sentence of its docstring."""
-    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    for path in sorted((ROOT / "ckpt2saved").rglob("*.py")):
-        if path.name not in ("__init__.py", "__main__.py"):
-            sentence = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).split("\n\n")[0]
-            row = "| `{}` | {} |".format(path.relative_to(ROOT / "ckpt2saved"), sentence.replace("\n", " "))
-            assert row in contributing
-
-
-def test_imports_point_down_the_map():
-    """In both of CONTRIBUTING's lists; what is in the first imports nothing of the second, unless inside of functions."""
-    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    tables = re.findall(r"\| module \| its sentence \|\n\|---\|---\|\n((?:\| .*\n)+)", contributing)
-    assert len(tables) == 2
-    rows = [(number, row) for number, table in enumerate(tables) for row in re.findall(r"^\| `(.*?)` \|", table, re.M)]
-    assert len({row for _, row in rows}) == len(rows) > 100
-    places = {row: place for place, (_, row) in enumerate(rows)}
-    for number, row in rows:
-        path = ROOT / "ckpt2saved" / (row + "__init__.py" if row.endswith("/") else row)
-        for imported in imported_rows(path, places):
-            assert number == 1 or (number, imported) in rows, (row, imported)
-            assert places[imported] > places[row] or (number == 1 and (0, imported) in rows), (row, imported)
-
-
-def imported_rows(path, places):
-    """The rows of the modules that a module imports as soon as it is imported itself."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ImportFrom) and node.module.startswith("ckpt2saved"):
-            place = node.module.replace(".", "/").partition("/")[2]
-            for name in node.names:
-                rows = [(place + "/" if place else "") + name.name + ".py", place + ".py", place + "/"]
-                yield from [row for row in rows if row in places][:1]
-
-
 def test_without_tensorflow_export_says_which_line_installs_it(tmp_path):
     """The rest of the checks come first: they cost milliseconds."""
     (tmp_path / "m.index").write_bytes(bytes(40) + bytes.fromhex("57fb808b247547db"))
@@ -190,9 +153,9 @@ def test_bump_version_prints_the_published_directory(tmp_path):
     for number in (1, 3):
         version_of(tmp_path, number)
     done = call("bump-version", tmp_path, "--from", "1")
-    assert (done.returncode, done.stdout) == (0, "{}\n".format(tmp_path / "4"))
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / '4'}\n")
     done = call("bump_version", tmp_path, "--dry_run")
-    assert (done.returncode, done.stdout) == (0, "{}\n".format(tmp_path / "5"))
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / '5'}\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "3", "4"]
     content = json.loads(call("bump-version", tmp_path, "--from", "1", "--version", "9", "--json").stdout)
     assert content == {"path": str(tmp_path / "9"), "version": 9, "from": 1, "dry_run": False, "format": 1}

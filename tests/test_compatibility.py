@@ -14,7 +14,7 @@ from tensorflow.core.framework.function_pb2 import FunctionDef
 from tensorflow.core.framework.kernel_def_pb2 import KernelList
 from tensorflow.core.framework.op_def_pb2 import OpList
 
-from ckpt2saved import cc_loader
+from ckpt2saved.answers import cc_loader
 from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.fit import (
     check_fit,
@@ -24,14 +24,14 @@ from ckpt2saved.compatibility.fit import (
     nodes_text,
     releases_text,
 )
+from ckpt2saved.compatibility.image import Image, find_image, known_images
 from ckpt2saved.compatibility.make_table import dump
 from ckpt2saved.compatibility.op_table import LINKED, PATH, OpTable, read_table, write_table
 from ckpt2saved.compatibility.registry import Attribute, parse_kernel_list, parse_op_list
 from ckpt2saved.errors import NotCompatible, NotServable, ServingError, VersionError
-from ckpt2saved.serving.image import Image, find_image, known_images
+from ckpt2saved.protobuf.wire import Malformed
 from ckpt2saved.tf1 import SavedModel, op_def, tf
 from ckpt2saved.versions import find_version
-from ckpt2saved.wire import Malformed
 
 RUNNING = ".".join(tf.__version__.split(".")[:2])
 
@@ -295,7 +295,7 @@ def test_what_is_said_of_the_running_release_is_what_its_loader_does(tmp_path, c
 
 def test_ops_and_attributes_by_release(tmp_path, table):
     """What today's TensorFlow writes and older servers lack: each with the releases that have it, the worst first."""
-    nodes = [node("VarHandleOp", "v{}".format(n), dtype=tf.float32, shape=1, debug_name=0) for n in range(5)]
+    nodes = [node("VarHandleOp", f"v{n}", dtype=tf.float32, shape=1, debug_name=0) for n in range(5)]
     nodes += [X, node("DisableCopyOnRead", "r", "v0"), node("Neg", "y", "v0", "v1", "^v2", "v3:0", "v4", T=tf.float32)]
     nodes += [node("DepthwiseConv2dNative", "c", "x", "x", T=tf.float32, strides=1, padding="EXPLICIT")]
     directory = write(tmp_path / "1", nodes)
@@ -409,7 +409,7 @@ def test_contrib(tmp_path, table, op, where):
         expected = "which TF Serving has in 1.14 to 1.15 only" if where else "and no image of TF Serving links it"
         assert contrib_ops(read_demands(directory), table) == (op,)
         (problem,) = said(directory, "2.0.0", table)
-        assert problem == "{0}: an op of tf.contrib, {1} (node r)".format(op, expected)
+        assert problem == f"{op}: an op of tf.contrib, {expected} (node r)"
         assert said(directory, "1.15.0", table) == ([] if where else [problem])
 
 

@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from ckpt2saved.contrib import register_ops
 from ckpt2saved.errors import NotServable
-from ckpt2saved.lint import check_servable
+from ckpt2saved.graph.contrib import register_ops
+from ckpt2saved.graph.lint import check_servable
 from ckpt2saved.tf1 import SavedModel, contrib_directory, op_def, tf
 
 WITH_CONTRIB = contrib_directory() is not None
@@ -115,7 +115,7 @@ def saved_model(directory, graph_def):
 def test_only_what_is_asked_for_is_registered():
     """One library, which tf.contrib then finds loaded; the others, and an op of nobody's, stay unknown."""
     code = """
-from ckpt2saved.contrib import register_ops
+from ckpt2saved.graph.contrib import register_ops
 from ckpt2saved.tf1 import has_cpu_kernel, op_def
 assert op_def("GatherTree") is None
 register_ops(["GatherTree", "GRUBlockCell", "NoSuchOp", "Conv2D"])
@@ -157,13 +157,13 @@ def test_a_tensorflow_without_contrib_says_who_has_the_op(tmp_path, run):
         (tmp_path / "model.ckpt.meta").write_bytes(meta_graph.SerializeToString())
         ends = ["--input", "x=x:0", "--output", "y=y:0"]
         done = run("export", "--checkpoint", tmp_path / "model.ckpt", *ends, "-o", tmp_path / "m")
-        assert done.exit_code == 3 and "y ({}): {}".format(op, reason) in done.output, done.output
+        assert done.exit_code == 3 and f"y ({op}): {reason}" in done.output, done.output
         simple = tf.GraphDef.FromString(graph_def.SerializeToString())
         del simple.node[1:]
         simple.node.add(name="y", op=op, input=["x"])
         saved_model(tmp_path / op / "1", simple)
         done = run("verify", tmp_path / op)
-        assert done.exit_code == 3 and "{}: {}".format(op, reason) in done.output, done.output
+        assert done.exit_code == 3 and f"{op}: {reason}" in done.output, done.output
         done = run("doctor", tmp_path / op)
         fits = "fits TF Serving 1.14 to 1.15" if op == "GatherTree" else "fits none"
         assert fits in " ".join(done.output.split()) and reason in " ".join(done.output.split())

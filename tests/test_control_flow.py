@@ -10,7 +10,7 @@ pytest.importorskip("tensorflow")
 
 from test_inspect import save, weights
 
-from ckpt2saved.control_flow import ControlFlow, Step, steps_of
+from ckpt2saved.graph.control_flow import ControlFlow, Step, steps_of
 from ckpt2saved.tf1 import tf, v1_control_flow
 
 
@@ -126,7 +126,7 @@ def test_an_output_inside_a_loop_is_refused_with_what_leaves_it(run, tmp_path, w
     )
     assert result.exit_code == 3, result.output
     text = " ".join(result.output.split())
-    assert "outputs.x: {}: it is inside the while loop 'map/while/".format(tensor) in text
+    assert f"outputs.x: {tensor}: it is inside the while loop 'map/while/" in text
     assert "TensorArrayGatherV3:0 (it reads map/while/Exit" in text
     assert not (tmp_path / "b").exists()
 
@@ -153,7 +153,7 @@ def test_logits_inside_a_loop_are_not_decoded(run, tmp_path, attention):
         tensor = inside(attention, "Softmax")
     result = run("export", "--checkpoint", attention, "--input=image", "--decode", tensor, "-o", tmp_path / "b")
     assert result.exit_code == 3, result.output
-    assert "graph.decode: {}: it is inside the while loop".format(tensor) in " ".join(result.output.split())
+    assert f"graph.decode: {tensor}: it is inside the while loop" in " ".join(result.output.split())
 
 
 def exported(run, tmp_path, prefix, output, *more):

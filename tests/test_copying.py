@@ -17,7 +17,7 @@ from test_cli import call
 from test_versions import SAVED, make_version, names
 
 from ckpt2saved.errors import VersionError
-from ckpt2saved.saved_model.files import MOST_LEVELS
+from ckpt2saved.files.foreign import MOST_LEVELS
 from ckpt2saved.versions import bump, bump_version, copy_version, ignored_names, listing, lock, prune_versions
 
 
@@ -177,9 +177,9 @@ def test_fifteen_hundred_directories_inside_of_each_other(source, base):
     code = "import os; os.chdir({!r})\nfor _ in range(1500): os.mkdir('a'); os.chdir('a')"
     subprocess.run([sys.executable, "-c", code.format(str(source))], check=True)
     try:
-        with pytest.raises(VersionError, match="a: more than {} directories".format(MOST_LEVELS)):
+        with pytest.raises(VersionError, match=f"a: more than {MOST_LEVELS} directories"):
             bump_version(base, source)
-        with pytest.raises(VersionError, match="a: more than {} directories".format(MOST_LEVELS)):
+        with pytest.raises(VersionError, match=f"a: more than {MOST_LEVELS} directories"):
             (source.parent / "target").mkdir()
             copy_version(source, source.parent / "target", link=False)
         base.mkdir()
@@ -244,7 +244,7 @@ def test_a_long_wait_for_the_lock_is_said_and_ends(base, held, monkeypatch, comm
     assert step == "lock" and "holds the directory's lock; waiting for it, for up to 0 s" in text
     assert "has held the directory's lock for 0 s" in str(caught.value) and "run again" in str(caught.value)
     if sys.platform == "linux":
-        assert "process {} (".format(held.pid) in text and "process {} (".format(held.pid) in str(caught.value)
+        assert f"process {held.pid} (" in text and f"process {held.pid} (" in str(caught.value)
     assert names(base) == ["1"]
 
 
@@ -256,7 +256,7 @@ def test_a_wait_that_ends_in_time_is_no_error(base, held, monkeypatch, run, comm
     threading.Timer(1, held.stdin.close).start()
     result = run(command[0], base, *command[1:])
     assert result.exit_code == 0
-    assert "lock        {}: ".format(base) in result.output and "waiting for it, for up to 120 s" in result.output
+    assert f"lock        {base}: " in result.output and "waiting for it, for up to 120 s" in result.output
 
 
 def test_prune_holds_the_lock_for_a_rename_at_a_time(base, monkeypatch):

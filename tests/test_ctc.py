@@ -89,7 +89,7 @@ def excuse(logits, width, paths, dtype=tf.float32):
             total = replay.best(replay.forgotten())[-1]
             slack = SPACINGS * ctc_reference.spacing(total)
             gap = max(replay.explain(beam, slack), replay.explain(ours[t], slack))
-            assert gap <= slack, "step {}: {} apart at {}".format(t, gap, total)
+            assert gap <= slack, f"step {t}: {gap} apart at {total}"
             return Excuse(t, gap, total)
         replay.take(beam)
     # The beams are the same: `paths` of them were taken from equal ones.
@@ -98,7 +98,7 @@ def excuse(logits, width, paths, dtype=tf.float32):
     totals = [(replay.prefixes[mine].total, replay.prefixes[other].total) for mine, other in zip(ours, theirs)]
     gap, total = max((abs(mine - other), mine) for mine, other in totals)
     assert ours != theirs, "the beams are the same, the answers are not"
-    assert gap <= SPACINGS * ctc_reference.spacing(total), "{} apart at {}".format(gap, total)
+    assert gap <= SPACINGS * ctc_reference.spacing(total), f"{gap} apart at {total}"
     return Excuse(len(logits), gap, total)
 
 
@@ -132,9 +132,9 @@ class Tally:
             self.excuses.append(excuse(logits[: lengths[item], item], width, paths, dtype))
 
     def __str__(self):
-        text = "{} decodes, {} excused".format(self.ran, len(self.excuses))
+        text = f"{self.ran} decodes, {len(self.excuses)} excused"
         if self.excuses:
-            text += ", totals at most {:.2g} float32 spacings apart".format(max(e.spacings for e in self.excuses))
+            text += f", totals at most {max(e.spacings for e in self.excuses):.2g} float32 spacings apart"
         return text
 
 
@@ -382,4 +382,4 @@ def test_twenty_thousand_decodes():
         tally = tallies.setdefault("few classes, flat" if few else kind, Tally())
         tally.compare(width, paths, bool(rng.randint(2)), logits, lengths)
     for name in sorted(tallies):
-        print("{}: {}".format(name, tallies[name]))
+        print(f"{name}: {tallies[name]}")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ckpt2saved import ctc
-from ckpt2saved.decoders import BEAM_SEARCH, replace_decoders
 from ckpt2saved.errors import NotServable
-from ckpt2saved.savedmodel import ServingGraph, cut_down
+from ckpt2saved.rewrites.replace_ctc_decoder import BEAM_SEARCH, replace_decoders
+from ckpt2saved.saved_model.writing import ServingGraph, cut_down
 from ckpt2saved.tf1 import tf
 
 

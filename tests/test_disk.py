@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from conftest import write_checkpoint
 
-from ckpt2saved.disk import advice, error_in, not_written, writing
-from ckpt2saved.export import export_checkpoint
-from ckpt2saved.plan import plan_export
+from ckpt2saved.export.pipeline import export_checkpoint
+from ckpt2saved.export.plan import plan_export
+from ckpt2saved.files.disk import advice, error_in, not_written, writing
 from ckpt2saved.tf1 import tf
 
 TOO_LARGE = "File too large"
@@ -68,7 +68,7 @@ def test_export_names_the_file(run, base, crnn_checkpoint, exported_crnn, name, 
     with limited(size - 1):
         result = run("export", *arguments)
     refused(result, "could not write the version, so that nothing was published", TOO_LARGE, "ulimit -f")
-    assert "{})".format(name) in result.output and "/.staging-" in result.output
+    assert f"{name})" in result.output and "/.staging-" in result.output
     assert "damaged" not in result.output and not base.exists()
 
 
@@ -96,7 +96,7 @@ def test_a_file_that_does_not_reach_the_disk_is_named(base, crnn_checkpoint, mon
     sync = os.fsync
 
     def full(descriptor):
-        if os.path.basename(os.readlink("/proc/self/fd/{}".format(descriptor))) == "saved_model.pb":
+        if os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")) == "saved_model.pb":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync(descriptor)
 
@@ -152,7 +152,7 @@ def test_bump_version_names_the_copy(run, base, exported_crnn):
     with limited(10000):
         result = run("bump-version", base, "--from", exported_crnn)
     refused(result, TOO_LARGE, "/.staging-", "raise it and run again")
-    assert "({}".format(exported_crnn) not in result.output and not base.exists()
+    assert f"({exported_crnn}" not in result.output and not base.exists()
 
 
 def test_serving_config_names_the_file(run, base, tmp_path, exported_crnn):
@@ -162,7 +162,7 @@ def test_serving_config_names_the_file(run, base, tmp_path, exported_crnn):
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     with limited(1000):
         result = run(*arguments, "--port", "9000")
-    refused(result, TOO_LARGE, "({})".format(tmp_path / "out" / "kubernetes.yaml"))
+    refused(result, TOO_LARGE, f"({tmp_path / 'out' / 'kubernetes.yaml'})")
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
@@ -175,9 +175,7 @@ def test_a_signature_file_is_whole_or_absent(run, tmp_path):
         prefix = tf.train.Saver().save(session, str(tmp_path / "model.ckpt"))
     target = tmp_path / "mine.yaml"
     with limited(50):
-        refused(
-            run("inspect", prefix, "--write-signature", target), "--write-signature: {}: {}".format(target, TOO_LARGE)
-        )
+        refused(run("inspect", prefix, "--write-signature", target), f"--write-signature: {target}: {TOO_LARGE}")
     assert not target.exists() and not [name for name in os.listdir(str(tmp_path)) if "mine" in name]
     assert run("inspect", prefix, "--write-signature", target).exit_code == 0
     content = target.read_text()
@@ -192,7 +190,7 @@ def test_a_report_names_the_file(run, tmp_path, exported_crnn):
     report.write_text("x" * 1000)
     with limited(1000):
         result = run("bump-version", tmp_path / "m", "--from", exported_crnn, "--report", report, "--dry-run")
-    refused(result, "--report {}: {}".format(report, TOO_LARGE))
+    refused(result, f"--report {report}: {TOO_LARGE}")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
@@ -208,7 +206,7 @@ def test_a_disk_that_is_full(run, tmp_path, crnn_checkpoint):
         refused(result, "No space left on device (", "/saved_model.pb); free some space there and run again")
         assert os.listdir(str(disk)) == []
         subprocess.check_call(["mount", "-o", "remount,ro", str(disk)])
-        refused(run(*arguments), "the file system of {} is mounted read-only".format(disk))
+        refused(run(*arguments), f"the file system of {disk} is mounted read-only")
     finally:
         subprocess.call(["umount", str(disk)])
 

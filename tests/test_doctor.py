@@ -15,9 +15,9 @@ from test_compatibility import RUNNING, X, node, write
 
 from ckpt2saved.compatibility.cuda import Driver, find_driver, in_image, oldest_driver, wanted_by
 from ckpt2saved.compatibility.environment import client_command, examine_environment
+from ckpt2saved.compatibility.image import known_images
 from ckpt2saved.compatibility.installed import find_packages
 from ckpt2saved.compatibility.requirements import parse_requirement
-from ckpt2saved.serving.image import known_images
 from ckpt2saved.tf1 import tf
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,12 +27,12 @@ NEWER = "DisableCopyOnRead"  # since 2.10
 
 def install(site, name, version, *, requires=(), files=("tensorflow/__init__.py",), build_info=None):
     """A dist-info as pip writes it, and TensorFlow's file about its build."""
-    record = site / "{}-{}.dist-info".format(name.replace("-", "_"), version)
+    record = site / f"{name.replace('-', '_')}-{version}.dist-info"
     record.mkdir(parents=True)
     lines = ["Metadata-Version: 2.1", "Name: " + name, "Version: " + version]
     lines += ["Requires-Dist: " + text for text in requires]
     (record / "METADATA").write_text("\n".join(lines) + "\n\nRequires-Dist: this is the description\n")
-    (record / "RECORD").write_text("".join("{},sha256=x,1\n".format(file) for file in files))
+    (record / "RECORD").write_text("".join(f"{file},sha256=x,1\n" for file in files))
     if build_info:
         path = site / "tensorflow" / "python" / "platform" / "build_info.py"
         path.parent.mkdir(parents=True)
@@ -176,7 +176,7 @@ def test_the_client_of_a_tensorflow_on_a_python(tmp_path, monkeypatch, python, v
     install(tmp_path, "tensorflow-serving-api", client + ".0", files=())
     monkeypatch.setattr(sys, "version_info", python + (18,))
     found = examine_environment([str(tmp_path)])
-    assert '"tensorflow-serving-api=={}.*"'.format(client) in client_command(found.tensorflow)
+    assert f'"tensorflow-serving-api=={client}.*"' in client_command(found.tensorflow)
     assert not [problem for problem in found.problems if "was made for another" in problem]
 
 
@@ -245,7 +245,7 @@ def nvidia_smi(tmp_path, monkeypatch):
         folder.mkdir(exist_ok=True)
         (folder / "nvidia-smi").write_text("#!/bin/sh\n" + script)
         (folder / "nvidia-smi").chmod(0o755)
-        monkeypatch.setenv("PATH", "{}:{}".format(folder, os.environ["PATH"]))
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
     return put
 
@@ -292,8 +292,9 @@ def test_doctor_without_a_saved_model(run):
     matching = [image.version for image in known_images() if image.minor == RUNNING] or [known_images()[-1].version]
     assert content["images"][0]["version"] == matching[0]
     assert content["images"][-1]["tag"] == "tensorflow/serving:" + known_images()[-1].version
-    assert content["client"]["install"] == 'pip install --no-deps "tensorflow-serving-api=={}.*" grpcio'.format(
-        "2.19" if sys.version_info < (3, 10) and RUNNING == "2.20" else RUNNING
+    assert (
+        content["client"]["install"]
+        == f'pip install --no-deps "tensorflow-serving-api=={"2.19" if sys.version_info < (3, 10) and RUNNING == "2.20" else RUNNING}.*" grpcio'
     )
     assert content["saved_model"] is None
 
@@ -306,7 +307,7 @@ def test_doctor_in_a_broken_environment(tmp_path):
     (tmp_path / "nvidia-smi").chmod(0o755)
     code = "import sys; sys.modules['tensorflow'] = None; sys.path.insert(1, {!r}); from ckpt2saved.cli import main; main({!r})"
     command = [sys.executable, "-c", code.format(str(tmp_path / "site"), ["doctor"])]
-    environment = dict(os.environ, PYTHONPATH=str(ROOT), COLUMNS="300", PATH="{}:/bin:/usr/bin".format(tmp_path))
+    environment = dict(os.environ, PYTHONPATH=str(ROOT), COLUMNS="300", PATH=f"{tmp_path}:/bin:/usr/bin")
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, universal_newlines=True)
     assert done.returncode == 0
     assert "installed over each other" in done.stdout and 'pip install "protobuf<4"' in done.stdout
@@ -328,7 +329,7 @@ def test_doctor_with_a_saved_model(run, tmp_path):
 
 def test_doctor_for_one_release(run, tmp_path):
     """Exit code 3, everything that is missing, and what to do; JSON says the same."""
-    write(tmp_path / "1", [X, node(NEWER, "y", "x")] + [node("NoSuchOp", "n{}".format(n)) for n in range(50)])
+    write(tmp_path / "1", [X, node(NEWER, "y", "x")] + [node("NoSuchOp", f"n{n}") for n in range(50)])
     result = run("doctor", tmp_path / "1", "--serving", "1.14", env={"COLUMNS": "160"})
     assert result.exit_code == 3
     assert "it does not fit TF Serving 1.14.0; it fits none" in result.output
@@ -413,8 +414,8 @@ def test_export_for_a_server(run, tmp_path, monkeypatch):
     refused, fitting, op = ("2.20", "1.15", "CompareAndBitpack") if RUNNING < "2" else ("1.14", "2.20", "BesselI0")
     result = run(*arguments, refused)
     assert result.exit_code == 3, result.output
-    assert "the SavedModel asks for what TF Serving {}".format(refused) in result.output
-    assert "{}: no op of {}; TensorFlow has it ".format(op, refused) in result.output
+    assert f"the SavedModel asks for what TF Serving {refused}" in result.output
+    assert f"{op}: no op of {refused}; TensorFlow has it " in result.output
     assert not (tmp_path / "base").exists() or os.listdir(str(tmp_path / "base")) == []
     result = run(*arguments, fitting)
     assert result.exit_code == 0, result.output

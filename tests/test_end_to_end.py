@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 from test_export import exported
 
-from ckpt2saved.serving.image import DEFAULT, find_image
+from ckpt2saved.compatibility.image import DEFAULT, find_image
 
 SERVER, ROOT = "CKPT2SAVED_TEST_SERVING", "CKPT2SAVED_TEST_MODEL_ROOT"
 ONLY_ONCE = "--max_num_load_retries=0"  # or a broken version keeps the server busy for five minutes
@@ -52,25 +52,23 @@ def serving(tmp_path, run, crnn_checkpoint):
     if os.environ.get(SERVER):
         address = urlsplit(os.environ[SERVER])
         base = os.environ[ROOT]
-        grpc = os.environ.get(SERVER + "_GRPC", "grpc://{}:8500".format(address.hostname))
+        grpc = os.environ.get(SERVER + "_GRPC", f"grpc://{address.hostname}:8500")
         name = os.environ.get("CKPT2SAVED_TEST_MODEL_NAME", os.path.basename(os.path.abspath(base)))
         yield Serving(base, os.environ[SERVER], grpc, name)
         return
     program = shutil.which("tensorflow_model_server")
     if program is None and not has_image():
-        pytest.skip(
-            "no TensorFlow Serving: {} is not set, no tensorflow_model_server, no image of docker's".format(SERVER)
-        )
+        pytest.skip(f"no TensorFlow Serving: {SERVER} is not set, no tensorflow_model_server, no image of docker's")
     base, config = tmp_path / "crnn", tmp_path / "config"
     ports = {"--port": free_port(), "--rest-port": free_port()}
     options = [str(word) for port in ports.items() for word in port]
     assert exported(run, base, crnn_checkpoint, "-q").exit_code == 0
-    seen = "{0}={0}".format(tmp_path) if program else "{}=/models".format(tmp_path)
+    seen = f"{tmp_path}={tmp_path}" if program else f"{tmp_path}=/models"
     configured = run("serving-config", base, "-o", config, "--mount", seen, "--json", "-q", *options)
     assert configured.exit_code == 0, configured.output
     command = start(program, config, ports, json.loads(configured.output)["start"].get("docker"))
     rest, grpc = ports["--rest-port"], ports["--port"]
-    server = Serving(base, "http://127.0.0.1:{}".format(rest), "grpc://127.0.0.1:{}".format(grpc), "crnn")
+    server = Serving(base, f"http://127.0.0.1:{rest}", f"grpc://127.0.0.1:{grpc}", "crnn")
     with (tmp_path / "server.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
@@ -83,8 +81,8 @@ def serving(tmp_path, run, crnn_checkpoint):
 def start(program, config, ports, docker_run):
     """The words that start the server in the foreground; of docker those that serving-config prints."""
     if program:
-        flags = ["--port={}".format(ports["--port"]), "--rest_api_port={}".format(ports["--rest-port"])]
-        return [program, "--model_config_file={}".format(config / "models.config"), ONLY_ONCE] + flags
+        flags = [f"--port={ports['--port']}", f"--rest_api_port={ports['--rest-port']}"]
+        return [program, f"--model_config_file={config / 'models.config'}", ONLY_ONCE] + flags
     words = shlex.split(docker_run)
     for word in ("--detach", "--restart", "unless-stopped"):
         words.remove(word)

@@ -70,7 +70,7 @@ def test_read_images_prints_what_the_pictures_say(version):
     pictures = sorted((EXAMPLES / "crnn" / "images").glob("*.png"))
     done = python(EXAMPLES / "crnn" / "read_images.py", version, *pictures)
     assert (done.returncode, without_chatter(done.stderr)) == (0, "")
-    assert done.stdout.splitlines() == ["{0.name}: {0.stem}".format(picture) for picture in pictures]
+    assert done.stdout.splitlines() == [f"{picture.name}: {picture.stem}" for picture in pictures]
     assert len(pictures) == 8
 
 
@@ -89,9 +89,9 @@ def test_a_moved_state_file_still_leads_to_its_checkpoint(run, tmp_path):
     for file in CHECKPOINT.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (prefix,) = [file.stem for file in CHECKPOINT.glob("*.index")]
-    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "/gone/runs/{}"\n'.format(prefix))
+    (tmp_path / "checkpoint").write_text(f'model_checkpoint_path: "/gone/runs/{prefix}"\n')
     result = run("export", "-q", "-m", "crnn", "-c", tmp_path, "-o", tmp_path / "m", "--no-parity")
-    assert (result.exit_code, result.output) == (0, "{}\n".format(tmp_path / "m" / "1"))
+    assert (result.exit_code, result.output) == (0, f"{tmp_path / 'm' / '1'}\n")
 
 
 def test_the_ctpn_example_is_written_and_exported(run, tmp_path):

@@ -22,9 +22,9 @@ import sys
 from pathlib import Path
 import numpy as np
 from ckpt2saved import cc_loader
-from ckpt2saved.questions import questions
-from ckpt2saved.savedmodel import read_signature_defs
-from ckpt2saved.signature import load_model
+from ckpt2saved.requests.questions import questions
+from ckpt2saved.saved_model.writing import read_signature_defs
+from ckpt2saved.signature.file import load_model
 
 directory, model, out = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 answers = {}

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from conftest import crnn_shapes, filled, without_chatter, write_checkpoint
 
-from ckpt2saved import export as pipeline
-from ckpt2saved.signature import load_model
+from ckpt2saved.export import pipeline as pipeline
+from ckpt2saved.signature.file import load_model
 from ckpt2saved.tf1 import SavedModel, tf
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,7 +47,7 @@ def test_stdout_is_the_published_directory_and_nothing_else(tmp_path, ctpn_check
     """DIR=$(ckpt2saved export …) works; what was done is told on stderr, without TensorFlow's chatter."""
     base = tmp_path / "models" / "ctpn"
     out, err = stdout_of("export", "--model", "ctpn", "--checkpoint", ctpn_checkpoint, "--export-dir", base)
-    assert out == "{}\n".format(base / "1")
+    assert out == f"{base / '1'}\n"
     assert re.match(
         r"checkpoint  .*model.ckpt-123 \(77 tensors, step 123, 0.0 MB\)\n"
         r"weights     moving averages \(the checkpoint holds moving averages of all that is trained\)\n"
@@ -65,7 +65,7 @@ def test_stdout_is_the_published_directory_and_nothing_else(tmp_path, ctpn_check
 def test_quiet_says_nothing(tmp_path, ctpn_checkpoint):
     """--quiet leaves the result alone."""
     out, err = stdout_of("export", "-q", "-m", "ctpn", "-c", ctpn_checkpoint, "-o", tmp_path / "m")
-    assert (out, without_chatter(err)) == ("{}\n".format(tmp_path / "m" / "1"), "")
+    assert (out, without_chatter(err)) == (f"{tmp_path / 'm' / '1'}\n", "")
 
 
 def test_numbers_go_up_from_the_one_asked_for(run, tmp_path, crnn_checkpoint):
@@ -82,7 +82,7 @@ def test_dry_run_does_everything_but_publish(run, tmp_path, crnn_checkpoint):
     """The number is printed, the base is not even created; a checkpoint that could not be published is refused."""
     base = tmp_path / "models"
     result = exported(run, base, crnn_checkpoint, "--dry-run", "-q")
-    assert (result.exit_code, result.output) == (0, "{}\n".format(base / "1"))
+    assert (result.exit_code, result.output) == (0, f"{base / '1'}\n")
     assert not base.exists()
     values = filled(crnn_shapes())
     values["shadow/LSTMLayers/w"][:] = np.nan

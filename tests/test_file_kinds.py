@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ckpt2saved.checkpoint_files import find_checkpoint
+from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.errors import CheckpointError
-from ckpt2saved.file_kinds import kind_of
+from ckpt2saved.files.kinds import kind_of
 from ckpt2saved.tf1 import tf
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00ff\nsize 9600\n"
@@ -118,7 +118,7 @@ def test_files_are_told_by_their_first_bytes(name, tmp_path):
     if name != "empty":
         with pytest.raises(CheckpointError) as caught:
             find_checkpoint(path)
-        assert str(caught.value) == "{}: this is {}, not a checkpoint: {}".format(path, kind.what, kind.remedy)
+        assert str(caught.value) == f"{path}: this is {kind.what}, not a checkpoint: {kind.remedy}"
 
 
 @pytest.mark.parametrize("content", [b"\n", b"hello", b"\x0a\x05hello", b"\x08\x01", bytes(4096), os.urandom(4096)])
@@ -164,7 +164,7 @@ def sharded(tmp_path):
         for number, name in enumerate(("w", "v")):
             session.run(
                 tf.raw_ops.SaveSlices(
-                    filename=str(directory / "m.ckpt-{:05d}-of-00002".format(number)),
+                    filename=str(directory / f"m.ckpt-{number:05d}-of-00002"),
                     tensor_names=[name],
                     shapes_and_slices=[""],
                     data=[tf.constant(values[name])],

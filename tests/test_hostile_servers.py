@@ -11,15 +11,15 @@ import time
 import numpy as np
 import pytest
 
-from ckpt2saved.foreign_text import harmless, one_line
-from ckpt2saved.running.address import parse_address
-from ckpt2saved.running.connection import connect
-from ckpt2saved.running.json_values import from_json
-from ckpt2saved.running.live import Target, Wanted, check_live
-from ckpt2saved.running.server import NoServing, Output, Refused, ServerUntil, Unreachable
-from ckpt2saved.running.waiting import wait_until_live
-from ckpt2saved.tensor_proto import Budget, decode_tensor, encode_tensor
-from ckpt2saved.wire import Malformed, written
+from ckpt2saved.client.address import parse_address
+from ckpt2saved.client.connection import connect
+from ckpt2saved.client.json_values import from_json
+from ckpt2saved.client.server import NoServing, Output, Refused, ServerUntil, Unreachable
+from ckpt2saved.client.waiting import wait_until_live
+from ckpt2saved.console.foreign_text import harmless, one_line
+from ckpt2saved.protobuf.tensor_proto import Budget, decode_tensor, encode_tensor
+from ckpt2saved.protobuf.wire import Malformed, written
+from ckpt2saved.verify.live import Target, Wanted, check_live
 
 OUTPUTS = (Output("ids", np.dtype("int64")), Output("score", np.dtype("float32")))
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -48,7 +48,7 @@ def answering(*pieces, forever=b"", pause=0.0):
         listening.bind(("127.0.0.1", 0))
         listening.listen(5)
         threading.Thread(target=accept, daemon=True).start()
-        yield "http://127.0.0.1:{}".format(listening.getsockname()[1])
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
 def body(content):
@@ -354,7 +354,7 @@ def grpc_answering(answer, **how):
     server.add_generic_rpc_handlers((Handler(),))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    yield "grpc://127.0.0.1:{}".format(port)
+    yield f"grpc://127.0.0.1:{port}"
     server.stop(0)
 
 
@@ -411,9 +411,10 @@ def test_grpc_details_are_shown_as_plain_text():
 
 def test_requests_share_what_is_left_of_the_timeout(tmp_path, monkeypatch):
     """Ten requests to a server that never answers take no ten times as long."""
-    from ckpt2saved.requests import Request
-    from ckpt2saved.running import asking, live
-    from ckpt2saved.serving.saved_signatures import SavedSignature
+    from ckpt2saved.answers import asking as asking
+    from ckpt2saved.requests.requests import Request
+    from ckpt2saved.saved_model.signatures import SavedSignature
+    from ckpt2saved.verify import live
 
     monkeypatch.setattr(live, "_LEAST_SECONDS", 0.5)
     monkeypatch.setattr(asking, "served_signatures", lambda directory: {"s": SavedSignature("s", (), ())})
@@ -430,4 +431,4 @@ def test_requests_share_what_is_left_of_the_timeout(tmp_path, monkeypatch):
 
 def predicted_never(timeout):
     time.sleep(timeout)
-    raise Unreachable("no answer within {:.3g} s".format(timeout))
+    raise Unreachable(f"no answer within {timeout:.3g} s")

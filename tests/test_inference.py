@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ckpt2saved.errors import NotServable
-from ckpt2saved.inference import to_inference
+from ckpt2saved.rewrites.to_inference import to_inference
 from ckpt2saved.tf1 import tf, v1_control_flow
 
 SIZES = [None, 5, 4, 3]
@@ -916,7 +916,7 @@ def test_a_switch_without_evidence_is_refused_with_its_choices():
     for value in (False, True):
         built = Built(train)
         made = built.inference({"is_train:0": value})
-        assert [str(edit) for edit in made.edits] == ["is_train: pinned to {} (as asked for)".format(value)]
+        assert [str(edit) for edit in made.edits] == [f"is_train: pinned to {value} (as asked for)"]
         np.testing.assert_allclose(answer(made.graph_def, built.question()), built.question() * (2 if value else 3))
 
 

@@ -11,7 +11,7 @@ pytest.importorskip("tensorflow")
 
 from conftest import write_checkpoint
 
-from ckpt2saved.signature import parse_model
+from ckpt2saved.signature.file import parse_model
 from ckpt2saved.tf1 import tf, v1_control_flow
 
 CLASSES = 5
@@ -170,11 +170,11 @@ def test_placeholders_of_the_loss_are_no_inputs(placeholders, inspected):
         "keep_prob": None,  # nothing asks for it where its dropout is bypassed
     }
     assert content["command"] == (
-        "ckpt2saved export --graph meta --checkpoint {} --input 'images=images:0[batch,8,12,1]' "
+        f"ckpt2saved export --graph meta --checkpoint {placeholders} --input 'images=images:0[batch,8,12,1]' "
         "--input 'seq_len=seq_len:0[batch]' --output output_indices=CTCBeamSearchDecoder:0 "
         "--output output_values=CTCBeamSearchDecoder:1 --output output_shape=CTCBeamSearchDecoder:2 "
         "--output output_dense=dense:0 --output logits=net/time_major:0 "
-        "--export-dir models/ocr".format(placeholders)
+        "--export-dir models/ocr"
     )
     assert len(content["graph"]["training_ops"]["switched"]) == 1  # the batch norm
     assert content["step"] == 0 and not content["missing_needed"]
@@ -318,7 +318,7 @@ def test_an_object_based_checkpoint_is_said_to_be_one(tmp_path, inspected, run):
 
 def test_slots_of_objects():
     """The names that Keras optimizers of several TensorFlow 2 versions leave behind."""
-    from ckpt2saved.roles import with_roles
+    from ckpt2saved.checkpoint.roles import with_roles
 
     end = "/.ATTRIBUTES/VARIABLE_VALUE"
     shapes = {
@@ -363,7 +363,7 @@ def test_a_saved_model_shows_its_signatures(saved_model, inspected, run):
     assert content["served"]["problems"] == []
     text = run("inspect", saved_model).output
     assert "is the newest of 2 versions" in text and "serving_default" in text
-    assert "--from {}".format(saved_model / "2") in text.replace("\n", "")
+    assert f"--from {saved_model / '2'}" in text.replace("\n", "")
 
 
 def test_a_saved_model_of_tensorflow_2_is_read(tmp_path, inspected):

@@ -106,7 +106,7 @@ def test_export_refuses_an_input_that_nothing_uses(run, tmp_path, noisy, unused)
     result = run("export", "--checkpoint", noisy, *arguments, "-o", tmp_path / "base")
     assert result.exit_code == 3, result.output
     text = " ".join(result.output.split())
-    assert "--input {0}={0}:0: no output depends on it, and TF Serving would demand it".format(unused) in text
+    assert f"--input {unused}={unused}:0: no output depends on it, and TF Serving would demand it" in text
     assert not (tmp_path / "base").exists()
 
 
@@ -155,7 +155,7 @@ def two_heads(parts):
     """A head with shared weights for each of two parts."""
     losses = []
     for number, part in enumerate(parts):
-        with tf.variable_scope("net", reuse=tf.AUTO_REUSE), tf.name_scope("part{}".format(number)):
+        with tf.variable_scope("net", reuse=tf.AUTO_REUSE), tf.name_scope(f"part{number}"):
             features = tf.reduce_mean(tf.nn.conv2d(part, weights("conv", 3, 3, 2, 4), [1, 1, 1, 1], "SAME"), [1, 2])
             losses.append(classified(features))
     return tf.add_n(losses)

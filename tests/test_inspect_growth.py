@@ -11,9 +11,9 @@ pytest.importorskip("tensorflow")
 
 from test_inspect import save, weights
 
+from ckpt2saved.graph.meta_graph import read_meta_graph
 from ckpt2saved.inspection.report import inspect_subject
 from ckpt2saved.inspection.subject import find_subject
-from ckpt2saved.metagraph import read_meta_graph
 from ckpt2saved.tf1 import tf, v1_control_flow
 
 

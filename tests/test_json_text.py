@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ckpt2saved import json_text
-from ckpt2saved.json_text import MOST_LEVELS, read_json
+from ckpt2saved.files import json_text
+from ckpt2saved.files.json_text import MOST_LEVELS, read_json
 
 
 def nested(levels, inside="1"):

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from tensorflow.python.ops import lookup_ops
 
-from ckpt2saved.checkpoint_index import read_index
+from ckpt2saved.checkpoint.index import read_index
 from ckpt2saved.errors import VersionError
-from ckpt2saved.saved_model.crc32c import crc32c, masked
-from ckpt2saved.saved_model.files import MOST_LEVELS
+from ckpt2saved.files.foreign import MOST_LEVELS
+from ckpt2saved.protobuf.crc32c import crc32c, masked
+from ckpt2saved.protobuf.wire import MOST_FIELDS, Malformed, varint
 from ckpt2saved.saved_model.graph_facts import read_graph_facts
 from ckpt2saved.saved_model.judgement import EVERYTHING, READ, SAMPLED, judge, judge_warmup
 from ckpt2saved.saved_model.structure import check_structure
 from ckpt2saved.tf1 import SavedModel, tf
 from ckpt2saved.versions import bump_version, list_versions
-from ckpt2saved.wire import MOST_FIELDS, Malformed, varint
 
 DATA = "variables/variables.data-00000-of-00001"
 INDEX = "variables/variables.index"
@@ -124,7 +124,7 @@ def test_a_table_filled_from_an_asset(tmp_path):
 
     directory = write(tmp_path / "2", from_file, main_op=tf.tables_initializer)
     (problem,) = judge(directory)
-    assert "reads '{}', which is no file of the SavedModel's assets".format(tmp_path / "words.txt") in problem
+    assert f"reads '{tmp_path / 'words.txt'}', which is no file of the SavedModel's assets" in problem
 
 
 def test_several_meta_graphs_of_which_one_is_served(good, tmp_path):
@@ -346,10 +346,10 @@ def test_a_pipe_is_not_waited_for(version, name):
     if (version / name).exists():
         (version / name).unlink()
     os.mkfifo(str(version / name))
-    assert any("{}: a named pipe, not a file".format(name) in one for one in judge(version) + judge_warmup(version))
+    assert any(f"{name}: a named pipe, not a file" in one for one in judge(version) + judge_warmup(version))
     (version / name).unlink()
     (version / name).mkdir()
-    assert any("{}: a directory, not a file".format(name) in one for one in judge(version) + judge_warmup(version))
+    assert any(f"{name}: a directory, not a file" in one for one in judge(version) + judge_warmup(version))
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ckpt2saved import signature
 from ckpt2saved.errors import CheckpointError, SignatureError, UsageError
-from ckpt2saved.picture_file import NoPicture, read_picture
-from ckpt2saved.renaming import Renaming, check_rule
-from ckpt2saved.signature import load_model, parse_scalar
+from ckpt2saved.files.picture_file import NoPicture, read_picture
+from ckpt2saved.signature import file as signature_file
+from ckpt2saved.signature.file import load_model, parse_scalar
+from ckpt2saved.signature.renaming import Renaming, check_rule
 
 TEXT = """format: 1
 graph: {builder: meta}
@@ -47,15 +47,15 @@ def refused(tmp_path, text):
 
 def bomb(depth):
     lists = ["&a0 [1,1,1,1,1,1,1,1,1]"]
-    lists += ["&a{} [{}]".format(n, ",".join(["*a{}".format(n - 1)] * 9)) for n in range(1, depth)]
-    return "[{}]".format(", ".join(lists))
+    lists += [f"&a{n} [{','.join([f'*a{n - 1}'] * 9)}]" for n in range(1, depth)]
+    return f"[{', '.join(lists)}]"
 
 
 def mapping_bomb():
     lines = ["  s0: &s0 {inputs: {x: 1}, outputs: {x: 1}}"]
     for n in range(1, 9):
-        parts = ", ".join("k{}: *s{}".format(k, n - 1) for k in range(9))
-        lines.append("  s{0}: &s{0} {{inputs: {{{1}}}, outputs: {{{1}}}}}".format(n, parts))
+        parts = ", ".join(f"k{k}: *s{n - 1}" for k in range(9))
+        lines.append(f"  s{n}: &s{n} {{inputs: {{{parts}}}, outputs: {{{parts}}}}}")
     return "format: 1\nsignatures:\n" + "\n".join(lines)
 
 
@@ -81,7 +81,7 @@ def test_aliases_that_stand_for_few_values_are_read(tmp_path):
     "text, message",
     [
         (TEXT + "x: [" + "1," * 200000 + "1]\n", "more than 100000 values; a signature file has less"),
-        (TEXT + "".join("k{}: 1\n".format(n) for n in range(5000)), "100 problems, of which these are the first"),
+        (TEXT + "".join(f"k{n}: 1\n" for n in range(5000)), "100 problems, of which these are the first"),
         (TEXT.encode() + b"#" * (17 << 20), "more than 16 MB; a signature file has less"),
         (TEXT.replace("width: 100", "width: 1" + ":59" * 300000), "at most 1000 are read"),
         (TEXT.replace("width: 100", "width: " + "9" * 300000), "at most 1000 are read"),
@@ -156,9 +156,9 @@ def test_numbers_that_are_others_to_yaml(run, text):
 @pytest.mark.parametrize("size", [9000000000000, 2**62])
 def test_inputs_that_no_memory_holds(tmp_path, size):
     """Refused before they are made."""
-    from ckpt2saved.questions import question_inputs
+    from ckpt2saved.requests.questions import question_inputs
 
-    (tmp_path / "mine.yaml").write_text(TEXT.replace("width: 100", "width: {}".format(size)))
+    (tmp_path / "mine.yaml").write_text(TEXT.replace("width: 100", f"width: {size}"))
     model = load_model(str(tmp_path / "mine.yaml"))
     with pytest.raises(
         SignatureError, match=r"parity\[0\].inputs.image: the shape .* has .* at most 268435456 are made"
@@ -169,7 +169,7 @@ def test_inputs_that_no_memory_holds(tmp_path, size):
 @pytest.mark.parametrize("values", ["[1.5, 2]", "[.inf, 1]", "[[1], [1, 2]]", "['a', 'b']", "[" * 40 + "1" + "]" * 40])
 def test_values_that_would_become_others(tmp_path, values):
     """1 is not 1.5, nor is a list a text."""
-    from ckpt2saved.questions import question_inputs
+    from ckpt2saved.requests.questions import question_inputs
 
     for dtype in ("int32", "string"):
         text = TEXT.replace("values: [1, 2]", "values: " + values).replace("dtype: int32", "dtype: " + dtype)
@@ -216,7 +216,7 @@ def test_rules_that_are_none(run, pattern, replacement):
     """Known before anything is done."""
     with pytest.raises(ValueError, match="is no re"):
         check_rule(pattern, replacement)
-    result = run("export", "--map", "{}={}".format(pattern, replacement), "-c", "x", "-o", "y")
+    result = run("export", "--map", f"{pattern}={replacement}", "-c", "x", "-o", "y")
     assert result.exit_code == 2 and "is no re" in result.output
 
 
@@ -306,7 +306,7 @@ def meta(tmp_path_factory):
 
 def test_a_meta_graph_whose_bits_have_changed(meta, tmp_path):
     """Read, or called damaged: nothing else, in some hundred tries."""
-    from ckpt2saved.metagraph import read_meta_graph
+    from ckpt2saved.graph.meta_graph import read_meta_graph
 
     chance = random.Random(0)
     path = tmp_path / "x.meta"
@@ -374,7 +374,7 @@ CHANGES = {
 @pytest.mark.parametrize("problem", sorted(CHANGES))
 def test_what_no_tensorflow_takes_for_a_graph(tmp_path, problem):
     """Named with its node."""
-    from ckpt2saved.metagraph import read_meta_graph
+    from ckpt2saved.graph.meta_graph import read_meta_graph
 
     path = tmp_path / "x.meta"
     path.write_bytes(damaged(CHANGES[problem]))
@@ -388,7 +388,7 @@ def test_what_no_tensorflow_takes_for_a_graph(tmp_path, problem):
 
 def test_a_meta_graph_that_is_a_device(tmp_path):
     """It never ends."""
-    from ckpt2saved.metagraph import read_meta_graph
+    from ckpt2saved.graph.meta_graph import read_meta_graph
 
     with pytest.raises(CheckpointError, match="no file but a device or a pipe"):
         read_meta_graph(Path("/dev/zero"))
@@ -396,6 +396,6 @@ def test_a_meta_graph_that_is_a_device(tmp_path):
 
 def test_the_limits_are_above_what_ships():
     """The built-in models, by far."""
-    for name in signature.builtin_models():
+    for name in signature_file.builtin_models():
         assert load_model(name).signatures
     assert np.prod([2, 4096, 4096, 3]) < 1 << 28

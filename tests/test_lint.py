@@ -9,8 +9,8 @@ import pytest
 from conftest import crnn_shapes, ctpn_shapes
 
 from ckpt2saved.errors import NotServable
-from ckpt2saved.graphs import build_graph
-from ckpt2saved.lint import check_servable
+from ckpt2saved.graph.lint import check_servable
+from ckpt2saved.sources.builtin import build_graph
 from ckpt2saved.tf1 import tf
 
 

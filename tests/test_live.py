@@ -13,11 +13,12 @@ from model_server import serving_grpc, serving_rest
 from test_cli import python
 from test_verify import changed, write_version
 
-from ckpt2saved.running import live, waiting
-from ckpt2saved.saved_model.crc32c import crc32c, masked
+from ckpt2saved.client import waiting
+from ckpt2saved.protobuf.crc32c import crc32c, masked
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
-from ckpt2saved.serving.warmup_file import WarmupRequest, as_prediction_log
+from ckpt2saved.saved_model.warmup_file import WarmupRequest, as_prediction_log
 from ckpt2saved.tf1 import tf
+from ckpt2saved.verify import live
 
 
 @pytest.fixture(autouse=True)
@@ -185,7 +186,7 @@ def test_export_waits_for_what_it_published(run, tmp_path, crnn_checkpoint):
         content = json.loads(result.output[: result.output.rindex("}") + 1])
         assert content["path"] == str(tmp_path / "crnn" / "2") and content["checkpoint"]["name"] == "model.ckpt-7"
         assert content["server"]["outcome"] == "timed out" and content["format"] == 1
-        assert "Error: {}: crnn 2 is not live\n  - not live after 0.3 s".format(server.url) in result.output
+        assert f"Error: {server.url}: crnn 2 is not live\n  - not live after 0.3 s" in result.output
 
 
 def test_the_directory_is_printed_though_the_server_never_gets_there(run, version):
@@ -277,7 +278,7 @@ def test_prune_spares_what_the_server_has(run, version):
         assert len(list(base.iterdir())) == 4
         server.lists = [(4, "AVAILABLE"), (3, "UNLOADING"), (1, "END")]
         result = run("prune", base, "--keep", "1", "--server", server.url)
-        said = "server      {} has versions 4 (AVAILABLE), 3 (UNLOADING); none of them is deleted".format(server.url)
+        said = f"server      {server.url} has versions 4 (AVAILABLE), 3 (UNLOADING); none of them is deleted"
         assert (result.exit_code, result.output.splitlines()) == (0, [said, str(base / "2"), str(base / "1")])
         server.name = "other"
         result = run("prune", base, "--keep", "1", "--server", server.url, "--model-name", "other", "--json")
@@ -292,7 +293,7 @@ def test_a_terminal_has_a_live_line():
     """A CI log has none."""
     from rich.console import Console
 
-    from ckpt2saved.narration import Narration
+    from ckpt2saved.console.narration import Narration
 
     class Status:
         def __init__(self):

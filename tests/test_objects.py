@@ -186,9 +186,9 @@ for name in (
     "Two",
     "Listed",
 ):
-    CODE += "\ndef make_{0}(variables, options):\n    return {0}()\n".format(name)
+    CODE += f"\ndef make_{name}(variables, options):\n    return {name}()\n"
 for name in ("functional", "sequential", "compiled"):
-    CODE += "\ndef make_{0}(variables, options):\n    return {0}()\n".format(name)
+    CODE += f"\ndef make_{name}(variables, options):\n    return {name}()\n"
 
 X = np.random.RandomState(7).uniform(0, 3, (5, 4)).astype("float32")
 
@@ -401,7 +401,7 @@ def test_a_damaged_object_based_checkpoint(export, tmp_path, code, what):
     data.write_bytes(data.read_bytes().replace(spoilt, spoilt[::-1]))
     result = export(prefix, "make_Dense")
     assert result.exit_code == 1 and isinstance(result.exception, SystemExit), result.output
-    assert "this checkpoint is damaged; take another one, or copy it again\n  - {}".format(what) in result.output
+    assert f"this checkpoint is damaged; take another one, or copy it again\n  - {what}" in result.output
 
 
 def inspected(run, prefix):

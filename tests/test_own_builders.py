@@ -128,7 +128,7 @@ def test_a_file_alone_runs_no_code(run, tmp_path, module, kernel, builder):
     signature.write_text(FILE.replace("BUILDER", builder))
     prefix = write_checkpoint(tmp_path / "model", {"conv/w": kernel})
     result = exported(run, tmp_path, module, "--model", signature, "-c", prefix)
-    assert result.exit_code == 2 and "pass --graph {}, or --allow-code".format(builder) in result.output, result.output
+    assert result.exit_code == 2 and f"pass --graph {builder}, or --allow-code" in result.output, result.output
     (tmp_path / "base" / "1").mkdir(parents=True)
     result = run("verify", tmp_path / "base" / "1", "--model", signature, "-c", prefix)
     assert result.exit_code == 2 and "--allow-code" in result.output
@@ -173,8 +173,8 @@ def test_nothing_beside_the_users_module_stands_in_for_the_standard_library(run,
     sys.modules.pop("nturl2path", None)
     assert result.exit_code == 0, result.output
     version = tmp_path / "base" / "1"
-    from ckpt2saved.fresh_process import fresh_rounds
-    from ckpt2saved.requests import Request
+    from ckpt2saved.answers.fresh_process import fresh_rounds
+    from ckpt2saved.requests.requests import Request
 
     image = np.zeros((2, 8, 9, 1), "float32")
     ((answers,),) = fresh_rounds(version, [Request("one", "serving_default", {"image": image})], 1)

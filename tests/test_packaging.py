@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FIND = (
-    "import ckpt2saved, ckpt2saved.signature as s, ckpt2saved.compatibility.op_table as t; t.read_table();"
+    "import ckpt2saved, ckpt2saved.signature.file as s, ckpt2saved.compatibility.op_table as t; t.read_table();"
     "print(ckpt2saved.__file__); print(s.builtin_models())"
 )
 

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from conftest import crnn_shapes, filled, write_checkpoint
 
-from ckpt2saved import cc_loader, parity
-from ckpt2saved.checkpoint import open_checkpoint
-from ckpt2saved.differences import find_difference
+from ckpt2saved.answers import cc_loader, parity
+from ckpt2saved.answers.fresh_process import fresh_rounds
+from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.errors import NotServable, ParityError, SignatureError
-from ckpt2saved.export import prepare_network
-from ckpt2saved.fresh_process import fresh_rounds
-from ckpt2saved.plan import plan_export
-from ckpt2saved.questions import questions
-from ckpt2saved.savedmodel import ServingGraph, write_saved_model
-from ckpt2saved.signature import load_model, parse_model
+from ckpt2saved.export.pipeline import prepare_network
+from ckpt2saved.export.plan import plan_export
+from ckpt2saved.requests.differences import find_difference
+from ckpt2saved.requests.questions import questions
+from ckpt2saved.saved_model.writing import ServingGraph, write_saved_model
+from ckpt2saved.signature.file import load_model, parse_model
 from ckpt2saved.tf1 import tf
 
 

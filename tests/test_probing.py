@@ -11,14 +11,15 @@ import pytest
 from model_server import serving_grpc, serving_rest
 from test_verify import write_version
 
-from ckpt2saved.requests import served_signatures
-from ckpt2saved.running import asking, waiting
-from ckpt2saved.running.address import parse_address
-from ckpt2saved.running.connection import connect
-from ckpt2saved.running.explanations import explained
-from ckpt2saved.running.server import Output, Refused
-from ckpt2saved.serving.warmup_file import read_warmup_requests
-from ckpt2saved.tensor_proto import numpy_dtype
+from ckpt2saved.answers import asking as asking
+from ckpt2saved.client import waiting
+from ckpt2saved.client.address import parse_address
+from ckpt2saved.client.connection import connect
+from ckpt2saved.client.explanations import explained
+from ckpt2saved.client.server import Output, Refused
+from ckpt2saved.protobuf.tensor_proto import numpy_dtype
+from ckpt2saved.requests.requests import served_signatures
+from ckpt2saved.saved_model.warmup_file import read_warmup_requests
 from ckpt2saved.tf1 import tf
 
 SHAPES = (

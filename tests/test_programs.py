@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ckpt2saved.programs import find_program, python_command
+from ckpt2saved.files.programs import find_program, python_command
 
 ROOT = str(Path(__file__).resolve().parent.parent)
 NAMES = "tempfile click rich yaml json signal contextlib2 logging socket string _bootlocale tensorflow numpy".split()
@@ -21,11 +21,11 @@ def trap(tmp_path):
     noted = tmp_path / "noted"
     (tmp_path / "trap").mkdir()
     for name in NAMES:
-        text = "open({!r}, 'a').write(__name__ + ' ')\nraise ImportError\n".format(str(noted))
+        text = f"open({str(noted)!r}, 'a').write(__name__ + ' ')\nraise ImportError\n"
         (tmp_path / "trap" / (name + ".py")).write_text(text)
     for name in ("git", "nvidia-smi", "docker"):
         path = tmp_path / "trap" / name
-        path.write_text("#!/bin/sh\necho {} >> {}\n".format(name, noted))
+        path.write_text(f"#!/bin/sh\necho {name} >> {noted}\n")
         path.chmod(0o755)
     yield tmp_path / "trap"
     assert not noted.exists(), noted.read_text()
@@ -63,7 +63,7 @@ def test_programs_of_the_working_directory_are_not_run(trap, monkeypatch, path):
     monkeypatch.chdir(trap)
     monkeypatch.setenv("PATH", path)
     assert find_program("git") is None
-    monkeypatch.setenv("PATH", "{}:{}".format(path, trap))
+    monkeypatch.setenv("PATH", f"{path}:{trap}")
     assert find_program("git") == str(trap / "git")
 
 

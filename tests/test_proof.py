@@ -14,9 +14,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ckpt2saved import ctc, decoders, export, stock_search
-from ckpt2saved.beam_searches import BeamSearch, find_searches, searches_behind
-from ckpt2saved.stock_search import decode_in_time
+from ckpt2saved import ctc
+from ckpt2saved.answers import stock_search
+from ckpt2saved.answers.stock_search import decode_in_time
+from ckpt2saved.export import pipeline
+from ckpt2saved.graph.beam_searches import BeamSearch, find_searches, searches_behind
+from ckpt2saved.rewrites import replace_ctc_decoder
 from ckpt2saved.tf1 import tf
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -147,7 +150,7 @@ WRONG = {
 @pytest.mark.parametrize("kind", sorted(WRONG))
 def test_a_wrong_decoder_is_found_out(run, tmp_path, monkeypatch, training, kind):
     """Though a few steps of it are compared only."""
-    monkeypatch.setattr(decoders, "ctc", SimpleNamespace(beam_search=WRONG[kind]))
+    monkeypatch.setattr(replace_ctc_decoder, "ctc", SimpleNamespace(beam_search=WRONG[kind]))
     result = exported(run, tmp_path / "m", training, "--ctc-decoder=fast")
     assert result.exit_code == 3, result.output
     assert "the staged files answer differently from the checkpoint" in result.output
@@ -156,7 +159,7 @@ def test_a_wrong_decoder_is_found_out(run, tmp_path, monkeypatch, training, kind
 
 def test_a_wrong_network_is_found_out(run, tmp_path, monkeypatch, training):
     """On lines too of which the beam search read one step only: all logits are compared."""
-    write = export.write_saved_model
+    write = pipeline.write_saved_model
 
     def other(stage, serving, checkpoint, weights):
         for node in serving.graph_def.node:
@@ -164,7 +167,7 @@ def test_a_wrong_network_is_found_out(run, tmp_path, monkeypatch, training):
                 node.attr["value"].tensor.float_val[:] = [254.0]
         write(stage, serving, checkpoint, weights)
 
-    monkeypatch.setattr(export, "write_saved_model", other)
+    monkeypatch.setattr(pipeline, "write_saved_model", other)
     result = exported(run, tmp_path / "m", training, "--ctc-decoder=fast")
     assert result.exit_code == 3, result.output
     assert "parity[0]: serving_default.logits:0: values differ by up to" in result.output

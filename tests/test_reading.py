@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from conftest import write_checkpoint
 
-from ckpt2saved.checkpoint import Weights, open_checkpoint
-from ckpt2saved.checkpoint_files import CheckpointFiles, find_checkpoint
-from ckpt2saved.checkpoint_index import index_of, is_cut_off
+from ckpt2saved.checkpoint.contents import Weights, open_checkpoint
+from ckpt2saved.checkpoint.files import CheckpointFiles, find_checkpoint
+from ckpt2saved.checkpoint.index import index_of, is_cut_off
+from ckpt2saved.checkpoint.reading import check_unserved, values
 from ckpt2saved.errors import CheckpointError
-from ckpt2saved.reading import check_unserved, values
-from ckpt2saved.saved_model.crc32c import crc32c, masked
+from ckpt2saved.protobuf.crc32c import crc32c, masked
+from ckpt2saved.protobuf.wire import varint
 from ckpt2saved.tf1 import tf
-from ckpt2saved.wire import varint
 
 NOTHING_SERVED = Weights("raw", {}, "")
 

@@ -105,6 +105,6 @@ def test_inspect_finds_what_to_serve(run, tmp_path, case, prefix):
     text = own.read_text()
     inputs, outputs = CASES[case]
     for tensor in list(inputs.values()) + [name for name in outputs.values() if name != "CTCGreedyDecoder:3"]:
-        assert '{{tensor: "{}"'.format(tensor) in text
+        assert f'{{tensor: "{tensor}"' in text
     result = run("export", "--model", own, "--checkpoint", prefix, "--dry-run", "-o", tmp_path / "base")
     assert result.exit_code == 0, result.output

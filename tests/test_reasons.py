@@ -12,7 +12,7 @@ pytest.importorskip("tensorflow")
 from conftest import write_checkpoint
 from test_inspect import weights
 
-from ckpt2saved.reasons import reason_at_node, reason_in, reason_of
+from ckpt2saved.console.reasons import reason_at_node, reason_in, reason_of
 from ckpt2saved.tf1 import tf, v1_control_flow
 
 HEADINGS = (
@@ -101,7 +101,7 @@ def test_a_file_that_can_not_be_written_is_named_with_the_reason(tmp_path):
     """As on a full disk: the system refuses to write more, here because a file may not grow beyond a limit."""
     code = (
         "import resource, sys\n"
-        "from ckpt2saved.reasons import reason_of\n"
+        "from ckpt2saved.console.reasons import reason_of\n"
         "from ckpt2saved.tf1 import tf\n"
         "import numpy as np\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"

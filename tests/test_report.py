@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from click import UsageError
 
+from ckpt2saved.console.report import reported
 from ckpt2saved.errors import CheckpointError, Ckpt2SavedError, ParityError
-from ckpt2saved.report import reported
 
 
 def test_a_report_of_what_was_done(tmp_path):

@@ -260,7 +260,7 @@ MODULE = """
 @pytest.fixture
 def module(tmp_path, request):
     """A module of its own name, so that no other test's is found."""
-    name = "tables_{}".format(abs(hash(request.node.name)))
+    name = f"tables_{abs(hash(request.node.name))}"
     (tmp_path / (name + ".py")).write_text(textwrap.dedent(MODULE))
     return name
 
@@ -316,7 +316,7 @@ def test_tables_of_a_model_object(run, tmp_path, static):
 
     import tensorflow
 
-    name = "object_tables_{}".format(static)
+    name = f"object_tables_{static}"
     (tmp_path / (name + ".py")).write_text(textwrap.dedent(OBJECT))
     sys.path.insert(0, str(tmp_path))
     try:
@@ -326,7 +326,7 @@ def test_tables_of_a_model_object(run, tmp_path, static):
     if not static:
         made.table.insert(tensorflow.constant([7, 9], tf.int64), tensorflow.constant([0.5, 0.25]))
     prefix = tensorflow.train.Checkpoint(model=made).save(str(tmp_path / "object"))
-    options = ["--graph", name + ":make", "--python-path", tmp_path, "--option", "static={}".format(static).lower()]
+    options = ["--graph", name + ":make", "--python-path", tmp_path, "--option", f"static={static}".lower()]
     options += ["--input", "words=words[batch]", "--output", "out=out"]
     result = run("export", "--checkpoint", prefix, *options, "-o", tmp_path / "base")
     assert result.exit_code == 0, result.output

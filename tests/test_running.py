@@ -15,15 +15,15 @@ import pytest
 from model_server import serving_grpc, serving_rest
 from test_cli import python, version_of
 
+from ckpt2saved.client.address import parse_address
+from ckpt2saved.client.connection import connect
+from ckpt2saved.client.explanations import PUBLISH_HIGHER, explained
+from ckpt2saved.client.json_values import from_json, to_json
+from ckpt2saved.client.server import NoServing, Unreachable
+from ckpt2saved.client.spared import held_versions
+from ckpt2saved.client.waiting import Clock, wait_until_live
 from ckpt2saved.errors import NotLive, ServerError
-from ckpt2saved.running.address import parse_address
-from ckpt2saved.running.connection import connect
-from ckpt2saved.running.explanations import PUBLISH_HIGHER, explained
-from ckpt2saved.running.json_values import from_json, to_json
-from ckpt2saved.running.server import NoServing, Unreachable
-from ckpt2saved.running.spared import held_versions
-from ckpt2saved.running.waiting import Clock, wait_until_live
-from ckpt2saved.tensor_proto import decode_tensor, encode_tensor
+from ckpt2saved.protobuf.tensor_proto import decode_tensor, encode_tensor
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_version_goes_live_and_every_state_is_told_once(rest):
     arrival, said = waited(rest)
     assert arrival.is_live and arrival.outcome == "live" and arrival.problem == "" and arrival.seconds == 5
     assert [sighting.state for sighting in arrival.seen] == ["NOT_SEEN", "START", "LOADING", "AVAILABLE"]
-    assert said[0] == "{} has not seen m 2 yet".format(rest.url)
+    assert said[0] == f"{rest.url} has not seen m 2 yet"
     assert said[2] == (
         "m 2 is LOADING; a load that fails is tried again for about five minutes, and until then its error stands in "
         "the server's log alone"
@@ -164,10 +164,10 @@ def test_a_superseded_version_says_by_which(rest, state):
     arrival, _ = waited(rest)
     assert (arrival.outcome, arrival.problem) == (
         "superseded",
-        "m 2 is {}: it was superseded by version 3, which is AVAILABLE".format(state),
+        f"m 2 is {state}: it was superseded by version 3, which is AVAILABLE",
     )
     rest.lists = [(2, state)]
-    assert waited(rest)[0].problem == "m 2 is {}: it was taken out of service, by no newer version".format(state)
+    assert waited(rest)[0].problem == f"m 2 is {state}: it was taken out of service, by no newer version"
 
 
 def test_a_version_that_was_passed_over_says_so(rest):
@@ -187,10 +187,10 @@ def test_a_server_that_is_not_up_is_waited_for(rest):
     rest.script[2] = [(503, "upstream is away"), (503, "upstream is away"), "AVAILABLE"]
     arrival, said = waited(rest)
     assert arrival.is_live
-    assert said[0] == "{}: HTTP 503, as of a proxy whose server is not up: 'upstream is away'".format(rest.url)
+    assert said[0] == f"{rest.url}: HTTP 503, as of a proxy whose server is not up: 'upstream is away'"
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        rest.url = "http://127.0.0.1:{}".format(unused.getsockname()[1])
+        rest.url = f"http://127.0.0.1:{unused.getsockname()[1]}"
         arrival, said = waited(rest, timeout=3)
     assert said == [
         rest.url + ": connection refused: no server listens there; one that is starting opens its ports only when its "
@@ -216,12 +216,12 @@ def test_a_host_that_is_not_there(rest):
 
 def test_a_server_that_hangs_is_asked_again(monkeypatch):
     """No answer is no state."""
-    monkeypatch.setattr("ckpt2saved.running.waiting.STATUS_SECONDS", 0.1)
+    monkeypatch.setattr("ckpt2saved.client.waiting.STATUS_SECONDS", 0.1)
     with silent_port() as port:
-        server = connect(parse_address("http://127.0.0.1:{}".format(port)))
+        server = connect(parse_address(f"http://127.0.0.1:{port}"))
         arrival = wait_until_live(server, "m", 2, 2, clock=FakeTime().clock)
     assert arrival.outcome == "timed out"
-    assert arrival.problem.endswith("the last that was seen: {}: no answer within 0.1 s".format(server.address))
+    assert arrival.problem.endswith(f"the last that was seen: {server.address}: no answer within 0.1 s")
 
 
 @contextlib.contextmanager
@@ -315,11 +315,11 @@ def test_a_server_behind_https(tmp_path, monkeypatch, certificate):
 def test_the_grpc_port_asked_by_http_is_explained():
     """It answers in HTTP/2 frames, or not at all."""
     with silent_port(b"\x00\x00\x18\x04\x00\x00\x00\x00\x00\x00\x04\x00\x3f\xff\xff", read=True) as port:
-        server = connect(parse_address("http://127.0.0.1:{}".format(port)))
+        server = connect(parse_address(f"http://127.0.0.1:{port}"))
         with pytest.raises(NoServing, match="what answers there does not speak HTTP; its REST port, 8501"):
             server.statuses("m", 1)
     with silent_port(b"") as port:
-        server = connect(parse_address("http://127.0.0.1:{}".format(port)))
+        server = connect(parse_address(f"http://127.0.0.1:{port}"))
         with pytest.raises(Unreachable, match="closed without an answer; is it the gRPC port"):
             server.statuses("m", 1)
 
@@ -389,7 +389,7 @@ ARRAYS += [np.array([-1, -(2**63)], "int64"), np.array(5.0, "float32"), np.zeros
 ARRAYS += [np.array([[b"\xff\x00"], [b""]], object), np.array(["\u00e4"])]
 
 
-@pytest.mark.parametrize("array", ARRAYS, ids=lambda array: "{}{}".format(array.dtype, array.shape))
+@pytest.mark.parametrize("array", ARRAYS, ids=lambda array: f"{array.dtype}{array.shape}")
 def test_tensors_are_those_of_tensorflow(array):
     """What is written here TensorFlow reads; what it writes, whole or one by one, is read here."""
     from ckpt2saved.tf1 import tf
@@ -416,7 +416,7 @@ def field_by_field(tf, array):
     name = names.get(array.dtype.str[1:], "int_val")
     flat = array.ravel()
     values = flat.view(np.uint16) if name == "half_val" else flat
-    values = flat.view("f{}".format(array.dtype.itemsize // 2)) if name.endswith("complex_val") else values
+    values = flat.view(f"f{array.dtype.itemsize // 2}") if name.endswith("complex_val") else values
     getattr(proto, name).extend(values.tolist())
     proto.ClearField("tensor_content")
     return proto.SerializeToString()
@@ -440,7 +440,7 @@ def test_messages_are_those_of_tensorflow_serving_api():
     apis = pytest.importorskip("tensorflow_serving.apis.predict_pb2")
     from tensorflow_serving.apis import get_model_status_pb2
 
-    from ckpt2saved.running import messages
+    from ckpt2saved.client import messages
 
     request = apis.PredictRequest.FromString(
         messages.encode_predict_request("m", 300, "dense", {"b": np.ones([2]), "a": np.array([b"x"], object)})
@@ -486,7 +486,7 @@ def test_grpc_without_a_server_is_waited_for(tmp_path):
     pytest.importorskip("grpc")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        server = connect(parse_address("grpc://127.0.0.1:{}".format(unused.getsockname()[1])))
+        server = connect(parse_address(f"grpc://127.0.0.1:{unused.getsockname()[1]}"))
         with pytest.raises(Unreachable, match="no server to talk to"):
             server.statuses("m", 1)
 
@@ -541,8 +541,8 @@ def test_what_a_server_still_has_is_spared(rest):
         with pytest.raises(NotLive) as caught:
             held_versions(server, "m", newest)
         assert str(caught.value) == (
-            "{}: m {}, the newest version, is {} there, not AVAILABLE, so that the server may still need an older one; "
-            "nothing is deleted".format(rest.url, newest, state)
+            f"{rest.url}: m {newest}, the newest version, is {state} there, not AVAILABLE, so that the server may still need an older one; "
+            "nothing is deleted"
         )
     with pytest.raises(NotLive, match="it knows no model other, so that nothing is deleted"):
         held_versions(server, "other", 5)

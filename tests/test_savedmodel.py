@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from conftest import crnn_shapes
 
-from ckpt2saved import cc_loader
-from ckpt2saved.checkpoint import choose_weights, open_checkpoint
-from ckpt2saved.checkpoint_files import find_checkpoint
+from ckpt2saved.answers import cc_loader
+from ckpt2saved.checkpoint.contents import choose_weights, open_checkpoint
+from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.errors import NotServable, SignatureError
-from ckpt2saved.graphs import build_graph
-from ckpt2saved.savedmodel import _write_variables, bind_signatures, node_name, pruned, read_signature_defs
-from ckpt2saved.signature import load_model, parse_model
+from ckpt2saved.graph.variables import graph_variables
+from ckpt2saved.saved_model.writing import _write_variables, bind_signatures, node_name, pruned, read_signature_defs
+from ckpt2saved.signature.file import load_model, parse_model
+from ckpt2saved.sources.builtin import build_graph
 from ckpt2saved.tf1 import SavedModel, tf
-from ckpt2saved.variables import graph_variables
 
 SPARSE = """
 format: 1

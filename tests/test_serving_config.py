@@ -14,14 +14,15 @@ import sys
 import pytest
 import yaml
 from conftest import against_schema
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import text_format as google_text_format
 
-from ckpt2saved.serving import textproto
-from ckpt2saved.serving.devices import parse_gpus
-from ckpt2saved.serving.image import known_images
-from ckpt2saved.serving.mounts import parse_mount
-from ckpt2saved.serving.policy import Policy, parse_label, parse_policy, read_policy
-from ckpt2saved.serving.saved_signatures import read_signatures
+from ckpt2saved.compatibility.image import known_images
+from ckpt2saved.protobuf import text_format
+from ckpt2saved.saved_model.signatures import read_signatures
+from ckpt2saved.server_config.devices import parse_gpus
+from ckpt2saved.server_config.mounts import parse_mount
+from ckpt2saved.server_config.policy import Policy, parse_label, parse_policy, read_policy
 
 SPARSE = {"output_indices": ("int64", [-1, 2]), "output_values": ("int64", [-1]), "output_shape": ("int64", [2])}
 DENSE = {"ids": ("int64", [-1, -1]), "lengths": ("int32", [-1]), "score": ("float32", [-1])}
@@ -76,8 +77,8 @@ def message_of():
     def parse(name, text):
         descriptor = pool.FindMessageTypeByName("configs." + name)
         if hasattr(message_factory, "GetMessageClass"):
-            return text_format.Parse(text, message_factory.GetMessageClass(descriptor)())
-        return text_format.Parse(text, message_factory.MessageFactory(pool).GetPrototype(descriptor)())
+            return google_text_format.Parse(text, message_factory.GetMessageClass(descriptor)())
+        return google_text_format.Parse(text, message_factory.MessageFactory(pool).GetPrototype(descriptor)())
 
     return parse
 
@@ -176,7 +177,7 @@ def test_models_config_parses_as_the_real_model_server_config(configure, tmp_pat
     pb2 = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
     options = ["--versions", "specific:1,2", "--label", "stable=1", "--label", "canary=2"]
     succeeded(configure(crnn, "b=" + str(crnn), "--versions", "b=latest:3", *options))
-    message = text_format.Parse((tmp_path / "out" / "models.config").read_text(), pb2.ModelServerConfig())
+    message = google_text_format.Parse((tmp_path / "out" / "models.config").read_text(), pb2.ModelServerConfig())
     first, second = message.model_config_list.config
     assert (first.name, first.base_path, first.model_platform) == ("b", "/models/b", "tensorflow")
     assert first.model_version_policy.latest.num_versions == 3
@@ -202,13 +203,13 @@ def test_version_policies(configure, tmp_path, crnn, message_of, policy, found):
 def test_paths_are_those_of_the_server(configure, tmp_path, crnn):
     """--mount says how; quotes and other scripts in names survive."""
     odd = publish(tmp_path / "models" / 'a "b\\ü$x, y' / "crnn2", 1)
-    done = succeeded(configure(crnn, odd, "--mount", "{}=/srv/models".format(tmp_path / "models"), "--json", "--quiet"))
+    done = succeeded(configure(crnn, odd, "--mount", f"{tmp_path / 'models'}=/srv/models", "--json", "--quiet"))
     assert [model["base_path"] for model in json.loads(done.stdout)["models"]] == [
         "/srv/models/crnn",
         '/srv/models/a "b\\ü$x, y/crnn2',
     ]
     text = (tmp_path / "out" / "models.config").read_text(encoding="utf-8")
-    configs = textproto.values(textproto.read(text), "model_config_list")[0]
+    configs = text_format.values(text_format.read(text), "model_config_list")[0]
     assert dict(configs[1][1])["base_path"] == '/srv/models/a "b\\ü$x, y/crnn2'
 
 
@@ -234,8 +235,8 @@ def test_the_docker_command_is_one_line(configure, tmp_path, crnn):
     assert words[words.index("--cpus") + 1] == "1.5"
     assert [words[at + 1] for at, word in enumerate(words) if word == "--publish"] == ["9000:8500", "8501:8501"]
     assert [words[at + 1] for at, word in enumerate(words) if word == "--mount"] == [
-        "type=bind,source={},target=/models/crnn,readonly".format(crnn),
-        "type=bind,source={},target=/config,readonly".format(tmp_path / "out"),
+        f"type=bind,source={crnn},target=/models/crnn,readonly",
+        f"type=bind,source={tmp_path / 'out'},target=/config,readonly",
     ]
     assert words[words.index("tensorflow/serving:2.19.1") + 1 :] == [
         "--model_config_file=/config/models.config",
@@ -272,7 +273,7 @@ def test_gpus_and_images(configure, crnn, options, expected, image):
 @pytest.mark.parametrize("count", [1, 3])
 def test_flags_are_those_that_the_release_knows(configure, tmp_path, crnn, image, count):
     """A server refuses to start with a flag that came later; from 2.5 on a broken version holds up no other load."""
-    models = [publish(tmp_path / "models" / "m{}".format(number), 1) for number in range(1, count)]
+    models = [publish(tmp_path / "models" / f"m{number}", 1) for number in range(1, count)]
     line = succeeded(configure(crnn, *models, "--serving", image.minor, "--quiet")).stdout
     release = tuple(int(part) for part in image.minor.split("."))
     assert ("--model_config_file_poll_wait_seconds=60" in line) is (release >= (1, 15))
@@ -282,14 +283,14 @@ def test_flags_are_those_that_the_release_knows(configure, tmp_path, crnn, image
 
 def test_one_mount_for_models_and_configuration(configure, tmp_path, crnn):
     """A directory that holds both is mounted once."""
-    words = succeeded(configure(crnn, "--mount", "{}=/srv".format(tmp_path), "--quiet")).stdout
+    words = succeeded(configure(crnn, "--mount", f"{tmp_path}=/srv", "--quiet")).stdout
     assert words.count("--mount") == 1 and "--model_config_file=/srv/out/models.config" in words
 
 
 def test_the_innermost_mount_counts(configure, tmp_path, crnn):
     """One of a model's own beside that of all."""
     publish(tmp_path / "models" / "ctpn", 1)
-    mounts = ["--mount", "{}=/all".format(tmp_path / "models"), "--mount", "{}=/one".format(crnn)]
+    mounts = ["--mount", f"{tmp_path / 'models'}=/all", "--mount", f"{crnn}=/one"]
     done = succeeded(configure(crnn, tmp_path / "models" / "ctpn", *(mounts + ["--json", "--quiet"])))
     assert [model["base_path"] for model in json.loads(done.stdout)["models"]] == ["/one", "/all/ctpn"]
 
@@ -299,13 +300,13 @@ def test_odd_names_in_the_docker_command(configure, tmp_path):
     odd = publish(tmp_path / "a 'b', \"c\" $d" / "crnn", 1)
     words = shlex.split(succeeded(configure(odd, "--quiet")).stdout)
     (fields,) = csv.reader([words[words.index("--mount") + 1]])
-    assert fields == ["type=bind", "source={}".format(odd), "target=/models/crnn", "readonly"]
+    assert fields == ["type=bind", f"source={odd}", "target=/models/crnn", "readonly"]
 
 
 def test_the_compose_file(configure, tmp_path, crnn):
     """One service with what the docker command has."""
     done = succeeded(configure(crnn, "--for", "compose", "--gpus", "device=1", "--cpus", "2", "--quiet"))
-    assert done.stdout == "docker compose --file {} up --detach\n".format(tmp_path / "out" / "compose.yaml")
+    assert done.stdout == f"docker compose --file {tmp_path / 'out' / 'compose.yaml'} up --detach\n"
     content = yaml.safe_load((tmp_path / "out" / "compose.yaml").read_text())
     assert set(content) == {"name", "services"} and list(content["services"]) == ["tensorflow-serving"]
     service = content["services"]["tensorflow-serving"]
@@ -336,7 +337,7 @@ def manifests(path):
 def test_the_kubernetes_manifests(configure, tmp_path, crnn):
     """ConfigMap, Deployment and Service belong together; ports, probes and volumes refer to what is there."""
     done = succeeded(configure(crnn, "--for", "kubernetes", "--gpus", "device=0,1", "--cpus", "2", "--quiet"))
-    assert done.stdout == "kubectl apply --filename {}\n".format(tmp_path / "out" / "kubernetes.yaml")
+    assert done.stdout == f"kubectl apply --filename {tmp_path / 'out' / 'kubernetes.yaml'}\n"
     found = manifests(tmp_path / "out" / "kubernetes.yaml")
     assert {kind: one["apiVersion"] for kind, one in found.items()} == {
         "ConfigMap": "v1",
@@ -388,7 +389,7 @@ def test_a_volume_claim(configure, tmp_path, crnn):
     other = publish(tmp_path / "models" / "ctpn", 1)
     claim = ["--for", "kubernetes", "--volume-claim", "models"]
     refused(configure(crnn, other, *claim), 2, "the models lie in 2 directories", "--mount HOST=SERVER")
-    succeeded(configure(crnn, other, "--mount", "{}=/models".format(tmp_path / "models"), *claim))
+    succeeded(configure(crnn, other, "--mount", f"{tmp_path / 'models'}=/models", *claim))
     spec = manifests(tmp_path / "out" / "kubernetes.yaml")["Deployment"]["spec"]["template"]["spec"]
     assert spec["volumes"][0] == {
         "name": "models",
@@ -480,7 +481,7 @@ def test_batching_of_requests_that_may_differ_asks_for_a_choice(configure, tmp_p
 def test_all_that_batching_breaks_is_said_at_once(configure, tmp_path, crnn):
     """The sparse parts of one model, the open width of another."""
     wide = publish(tmp_path / "wide", 1, signatures={"serving_default": (LINES, DENSE)})
-    refused(configure(crnn, wide, "--batching"), 3, "output_shape [2] is 2 long", "{}/1, signature".format(wide))
+    refused(configure(crnn, wide, "--batching"), 3, "output_shape [2] is 2 long", f"{wide}/1, signature")
 
 
 @pytest.mark.parametrize("options, size", [([], 32), (["--max-batch-size", "128"], 128)])
@@ -488,8 +489,8 @@ def test_the_limit_of_a_request_is_said(configure, tmp_path, options, size):
     """A single request of more items than a batch may have is refused by the server, in these words."""
     model = publish(tmp_path / "m", 1, signatures={"serving_default": (FIXED_LINES, DENSE)})
     done = succeeded(configure(model, "--batching", *options))
-    words = "Task size {} is larger than maximum input batch size {}".format(size + 1, size)
-    assert "a request of more than {} items".format(size) in done.output and words in done.output
+    words = f"Task size {size + 1} is larger than maximum input batch size {size}"
+    assert f"a request of more than {size} items" in done.output and words in done.output
 
 
 def test_batching_parameters(configure, tmp_path, message_of):
@@ -589,7 +590,7 @@ def test_damaged_signatures_are_no_traceback(configure, tmp_path):
 def test_what_a_running_server_does_with_the_change(configure, tmp_path, crnn):
     """Models that come and go, policies and labels; and when."""
     ctpn = publish(tmp_path / "models" / "ctpn", 5)
-    mount = ["--mount", "{}=/models".format(tmp_path / "models")]
+    mount = ["--mount", f"{tmp_path / 'models'}=/models"]
     done = succeeded(configure(crnn, "--versions", "all", "--label", "stable=2", *mount))
     assert "once started it loads crnn 2+1, and from then on every new version" in done.output
     done = succeeded(configure(ctpn, crnn, "--versions", "crnn=latest:2", "--label", "crnn:stable=1", *mount))
@@ -606,7 +607,7 @@ def test_what_a_running_server_does_with_the_change(configure, tmp_path, crnn):
 @pytest.fixture
 def change(configure, crnn, tmp_path):
     """A function that writes a configuration, or tries to: what the command says, and whether the files are new."""
-    mount = ["--mount", "{}=/models".format(crnn.parent)]
+    mount = ["--mount", f"{crnn.parent}=/models"]
 
     def call(*arguments, **keywords):
         config = tmp_path / "out" / "models.config"
@@ -668,7 +669,7 @@ def test_a_moved_label_and_the_policy_that_a_server_has(change, crnn, present, w
     succeeded(change(crnn, "--versions", present[0], "--label", present[1])[0])
     done, is_written = change(crnn, "--versions", wanted[0], "--label", wanted[1])
     assert is_written is (step is None)
-    assert step is None or "with --versions {} in place of".format(step) in done.output
+    assert step is None or f"with --versions {step} in place of" in done.output
 
 
 def test_a_new_label_on_a_version_that_is_not_loaded(change, crnn, tmp_path):
@@ -707,7 +708,7 @@ def test_a_new_label_on_a_version_that_is_not_loaded(change, crnn, tmp_path):
 )
 def test_policies_are_read_as_a_server_reads_them(text, policy):
     """None for what is none."""
-    assert read_policy(textproto.read(text)) == policy
+    assert read_policy(text_format.read(text)) == policy
 
 
 def test_a_model_that_a_running_server_can_not_see(configure, tmp_path, crnn):
@@ -749,15 +750,15 @@ def test_a_configuration_by_somebody_else_is_replaced_as_a_whole(configure, tmp_
 @pytest.mark.parametrize("text", ["{", "a: }", "a [", "a: [1,", "}", 'a: "x', "a: \x01", "a: [,]", ": 1"])
 def test_what_is_no_text_proto(text):
     """An error with a reason, whatever stands there."""
-    with pytest.raises(textproto.NotTextProto):
-        textproto.read(text)
+    with pytest.raises(text_format.NotTextProto):
+        text_format.read(text)
 
 
 def test_text_protos_survive_being_written_and_read(message_of):
     """By our reader, and by protobuf's."""
     odd = 'a"b\\c\nd\x7fü\t'
-    text = textproto.write([("config", [("name", odd), ("base_path", "")])])
-    assert textproto.read(text) == [("config", [("name", odd), ("base_path", "")])]
+    text = text_format.write([("config", [("name", odd), ("base_path", "")])])
+    assert text_format.read(text) == [("config", [("name", odd), ("base_path", "")])]
     assert message_of("ModelConfigList", text).config[0].name == odd
 
 
@@ -778,12 +779,12 @@ def test_models_without_a_whole_version_are_refused_all_at_once(configure, tmp_p
     refused(
         done,
         1,
-        "{}: no version is published yet".format(empty),
-        "{}: not a directory".format(file),
-        "{}: broken, and a server loads it: saved_model.pb: empty".format(broken / "2"),
+        f"{empty}: no version is published yet",
+        f"{file}: not a directory",
+        f"{broken / '2'}: broken, and a server loads it: saved_model.pb: empty",
         "this is a SavedModel",
-        "{}: there is no such directory".format(tmp_path / "nowhere"),
-        "{}: a symbolic link to".format(linked / "1"),
+        f"{tmp_path / 'nowhere'}: there is no such directory",
+        f"{linked / '1'}: a symbolic link to",
     )
     assert not (tmp_path / "out").exists()
 
@@ -792,7 +793,7 @@ def test_an_older_broken_version_is_no_hindrance(configure, tmp_path, crnn):
     """A server does not look at it, unless its policy says so."""
     (crnn / "1" / "saved_model.pb").write_bytes(b"")
     succeeded(configure(crnn))
-    refused(configure(crnn, "--versions", "latest:2"), 1, "{}: broken".format(crnn / "1"))
+    refused(configure(crnn, "--versions", "latest:2"), 1, f"{crnn / '1'}: broken")
     succeeded(configure(crnn, "--versions", "specific:2"))
 
 
@@ -889,12 +890,12 @@ def docker_that(tmp_path, monkeypatch, script):
     folder.mkdir()
     (folder / "docker").write_text("#!/bin/sh\n" + script)
     (folder / "docker").chmod(0o755)
-    monkeypatch.setenv("PATH", "{}:{}".format(folder, os.environ["PATH"]))
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
 def test_run_starts_the_command_that_is_printed(configure, tmp_path, crnn, monkeypatch):
     """With every word as it is, and with the container's id in the JSON."""
-    docker_that(tmp_path, monkeypatch, 'printf "%s\\n" "$@" >{}/words; echo 4f1c'.format(tmp_path))
+    docker_that(tmp_path, monkeypatch, f'printf "%s\\n" "$@" >{tmp_path}/words; echo 4f1c')
     done = succeeded(configure(crnn, "--gpus", "device=0,1", "--run", "--json", "--quiet"))
     content = json.loads(done.stdout)
     assert content["container"] == "4f1c"
@@ -921,9 +922,7 @@ def test_json(configure, tmp_path, crnn):
     """Everything that was decided."""
     done = succeeded(configure(crnn, "--for", "compose", "--versions", "latest:2", "--json", "--quiet"))
     content = json.loads(done.stdout)
-    assert content.pop("start") == {
-        "compose": "docker compose --file {} up --detach".format(tmp_path / "out" / "compose.yaml")
-    }
+    assert content.pop("start") == {"compose": f"docker compose --file {tmp_path / 'out' / 'compose.yaml'} up --detach"}
     assert content == {
         "models": [
             {

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ckpt2saved import signature
 from ckpt2saved.errors import SignatureError, UsageError
-from ckpt2saved.signature import (
+from ckpt2saved.signature import file as signature_file
+from ckpt2saved.signature.file import (
     ExampleInput,
     ParityCase,
     ServedModel,
@@ -78,8 +78,8 @@ def refusal(text):
 
 def listing(*problems):
     """The message for a file with these problems."""
-    count = "1 problem" if len(problems) == 1 else "{} problems".format(len(problems))
-    return "\n  - ".join(("{}: {}".format(SOURCE, count),) + problems)
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return "\n  - ".join((f"{SOURCE}: {count}",) + problems)
 
 
 # What is read.
@@ -108,7 +108,7 @@ def test_what_may_be_written_in_another_way(old, new, attribute, expected):
 @pytest.mark.parametrize("sizes", [(0,), (2**63 - 1,), ("batch", "batch"), ("None",)], ids=str)
 def test_sizes(sizes):
     """A size is any that TensorFlow can count, or any word for one that varies."""
-    model = parse_model(edited("shape: []", "shape: [{}]".format(", ".join(map(str, sizes)))), SOURCE)
+    model = parse_model(edited("shape: []", f"shape: [{', '.join(map(str, sizes))}]"), SOURCE)
     assert model.signatures[0].outputs[1].shape == sizes
 
 
@@ -454,7 +454,7 @@ def test_dtypes(dtype):
         ),
         pytest.param(
             "shape: []",
-            "shape: [0x{}]".format("f" * 5000),
+            f"shape: [0x{'f' * 5000}]",
             "line 12: signatures.serving_default.outputs.score.shape[0]: " + SIZE + "0x" + 38 * "f" + "…",
             id="size-endless",
         ),
@@ -653,7 +653,7 @@ def test_dtypes(dtype):
         ),
         pytest.param(
             "[0, 255]",
-            "[0, 1{}]".format("0" * 400),
+            f"[0, 1{'0' * 400}]",
             "line 16: parity[0].inputs.image.uniform: a smaller and a larger number are expected, as in [0, 255]",
             id="range-beyond-float",
         ),
@@ -797,7 +797,7 @@ def test_nothing_in_a_signature_file_is_ever_run(place, tmp_path):
     """A tag that asks Python to make an object, here a directory, is refused unread wherever it stands."""
     made = tmp_path / "made"
     key = place.partition(": ")[0] + ": " if ": " in place else ""
-    text = edited(place, "{}!!python/object/apply:os.mkdir ['{}']".format(key, made))
+    text = edited(place, f"{key}!!python/object/apply:os.mkdir ['{made}']")
     assert "the tag !!python/object/apply:os.mkdir is not allowed; write the value alone" in refusal(text)
     assert not made.exists()
 
@@ -847,13 +847,13 @@ def test_nothing_in_a_signature_file_is_ever_run(place, tmp_path):
 )
 def test_what_is_not_yaml(text, message):
     """A file that is not YAML is refused with its line, and without a page of parser talk."""
-    assert refusal(text) == "{}{}".format(SOURCE, message)
+    assert refusal(text) == f"{SOURCE}{message}"
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing yet\n"], ids=["0-bytes", "blank-lines", "comment"])
 def test_an_empty_file(text):
     """A file without content is told where to find good ones."""
-    assert refusal(text) == "{}: the file is empty; the built-in ones lie in {}".format(SOURCE, signature_folder())
+    assert refusal(text) == f"{SOURCE}: the file is empty; the built-in ones lie in {signature_folder()}"
 
 
 # Files.
@@ -922,7 +922,7 @@ def test_a_file_of_ones_own(name, tmp_path):
         pytest.param("nowhere/mine.yml", "--model: there is no signature file nowhere/mine.yml", id="no-file"),
         pytest.param(
             __file__ + "/mine.yml",
-            "--model: there is no signature file {}/mine.yml".format(__file__),
+            f"--model: there is no signature file {__file__}/mine.yml",
             id="below-a-file",
         ),
     ],
@@ -961,7 +961,7 @@ def test_a_file_that_is_no_text(content, message, tmp_path):
     path.write_bytes(content)
     with pytest.raises(SignatureError) as caught:
         load_model(str(path))
-    assert str(caught.value) == "{}{}".format(path, message)
+    assert str(caught.value) == f"{path}{message}"
 
 
 def test_a_directory_instead_of_a_file(tmp_path):
@@ -969,7 +969,7 @@ def test_a_directory_instead_of_a_file(tmp_path):
     (tmp_path / "mine.yaml").mkdir()
     with pytest.raises(SignatureError) as caught:
         load_model(str(tmp_path / "mine.yaml"))
-    assert str(caught.value) == "{}: can't be read: Is a directory".format(tmp_path / "mine.yaml")
+    assert str(caught.value) == f"{tmp_path / 'mine.yaml'}: can't be read: Is a directory"
 
 
 def test_a_name_that_no_file_can_have():
@@ -977,13 +977,13 @@ def test_a_name_that_no_file_can_have():
     path = "x" * 300 + ".yaml"
     with pytest.raises(SignatureError) as caught:
         load_model(path)
-    assert str(caught.value) == "{}: can't be read: File name too long".format(path)
+    assert str(caught.value) == f"{path}: can't be read: File name too long"
 
 
 def test_an_installation_without_the_built_in_files(monkeypatch, tmp_path):
     """Without the built-in files the message says where they were looked for, and what to do."""
     folders = (tmp_path / "inside", tmp_path / "beside")
-    monkeypatch.setattr(signature, "_FOLDERS", folders)
+    monkeypatch.setattr(signature_file, "_FOLDERS", folders)
     with pytest.raises(SignatureError) as caught:
         builtin_models()
     assert str(caught.value) == (
@@ -997,7 +997,7 @@ def test_the_built_in_files_are_found_in_a_wheel_and_in_a_checkout(which, monkey
     """The folder lies inside the package or beside it."""
     folders = (tmp_path / "inside", tmp_path / "beside")
     folders[which].mkdir()
-    monkeypatch.setattr(signature, "_FOLDERS", folders)
+    monkeypatch.setattr(signature_file, "_FOLDERS", folders)
     assert signature_folder() == folders[which]
     (folders[which] / "b.yaml").write_text(GOOD, encoding="utf-8")
     (folders[which] / "a.yaml").write_text(GOOD, encoding="utf-8")

@@ -11,7 +11,7 @@ import pytest
 from test_cli import version_of
 from test_hostile_servers import answering, body, statuses
 
-from ckpt2saved.foreign_text import harmless
+from ckpt2saved.console.foreign_text import harmless
 
 COMMAND = [sys.executable, "-c", "from ckpt2saved.cli import main; main(prog_name='ckpt2saved')"]
 
@@ -47,7 +47,7 @@ def test_a_published_version_is_said_on_stderr(base, how, more):
     """Exit 0: whoever took it for a failure would publish it twice."""
     code, out, err = call(how, "bump-version", base, *more)
     assert (code, out) == (0, "") and (base / "4").is_dir()
-    assert err == "Warning: {} is published; {}\n".format(base / "4", FULL if "full" in how else CLOSED)
+    assert err == f"Warning: {base / '4'} is published; {FULL if 'full' in how else CLOSED}\n"
 
 
 @pytest.mark.parametrize("how", [">/dev/full", ">&-"])
@@ -69,7 +69,7 @@ def test_a_published_version_is_said_on_stderr(base, how, more):
 def test_what_only_prints_has_failed(base, how, arguments):
     """Exit 1, with the reason."""
     code, _, err = call(how, *[str(base) if word == "BASE" else word for word in arguments])
-    assert (code, err) == (1, "Error: {}\n".format(FULL if "full" in how else CLOSED))
+    assert (code, err) == (1, f"Error: {FULL if 'full' in how else CLOSED}\n")
     assert len(list(base.iterdir())) == 3
 
 
@@ -77,7 +77,7 @@ def test_what_only_prints_has_failed(base, how, arguments):
 def test_what_was_deleted_is_said_on_stderr(base, more):
     """It is gone."""
     code, _, err = call(">/dev/full", "prune", base, "--keep", "2", *more)
-    assert code == 0 and err == "Warning: deleted {}; {}\n".format(base / "1", FULL)
+    assert code == 0 and err == f"Warning: deleted {base / '1'}; {FULL}\n"
 
 
 def test_a_broken_pipe(base):
@@ -88,13 +88,13 @@ def test_a_broken_pipe(base):
         process.stdout.close()
         err = process.stderr.read().decode()
     assert process.returncode == 0
-    assert err == "Warning: {} is published; stdout can't be written: Broken pipe\n".format(base / "4")
+    assert err == f"Warning: {base / '4'} is published; stdout can't be written: Broken pipe\n"
 
 
 @pytest.mark.parametrize("how", ["2>/dev/full", "2>&-", "2>&- <&-"])
 def test_stderr_stops_no_work(base, how):
     """What would be said there is lost, and the result is not."""
-    assert call(how, "bump-version", base) == (0, "{}\n".format(base / "4"), "")
+    assert call(how, "bump-version", base) == (0, f"{base / '4'}\n", "")
     assert call(how, "list", base / "absent")[0] == 1
     assert call(how + " >&-", "bump-version", base)[0] == 0 and (base / "5").is_dir()
 
@@ -111,13 +111,12 @@ def test_a_closed_descriptor_is_no_file_of_ours(base):
 def test_a_report_that_cannot_be_written(base, tmp_path):
     """After a version is published it is a warning; with an error it does not hide that; a pipe is not waited for."""
     code, out, err = call("", "bump-version", base, "--report", "/dev/full")
-    assert (code, out) == (0, "{}\n".format(base / "4"))
+    assert (code, out) == (0, f"{base / '4'}\n")
     assert err == (
-        "Warning: published {}; --report /dev/full: No space left on device; expected a file that can be "
-        "written\n".format(base / "4")
+        f"Warning: published {base / '4'}; --report /dev/full: No space left on device; expected a file that can be written\n"
     )
     code, out, err = call("", "bump-version", base, "--dry-run", "--report", "/dev/full")
-    assert (code, out) == (1, "{}\n".format(base / "5")) and "Error: --report /dev/full: No space left" in err
+    assert (code, out) == (1, f"{base / '5'}\n") and "Error: --report /dev/full: No space left" in err
     code, _, err = call("", "bump-version", base, "--from", "77", "--report", "/dev/full")
     assert code == 1 and "Warning: --report /dev/full" in err and "Error: " in err and "77" in err
     os.mkfifo(str(tmp_path / "pipe"))
@@ -129,8 +128,8 @@ def test_an_error_after_publishing_says_that_it_is_published(base, tmp_path):
     """Exit 1 alone would be taken for a version that is not there."""
     with answering(body(b"<html>")) as address:
         code, out, err = call("", "bump-version", base, "--wait-for", address, "--timeout", "2", "-q")
-    assert (code, out) == (1, "{}\n".format(base / "4"))
-    assert "Warning: {} is published: to run this again would publish it twice".format(base / "4") in err
+    assert (code, out) == (1, f"{base / '4'}\n")
+    assert f"Warning: {base / '4'} is published: to run this again would publish it twice" in err
     with answering(body(statuses("5", "END"))) as address:
         code, _, err = call("", "bump-version", base, "--wait-for", address, "--timeout", "2", "-q")
     assert code == 3 and "publish it twice" not in err

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from conftest import write_checkpoint
 
-from ckpt2saved import cc_loader, ctc
+from ckpt2saved import ctc
+from ckpt2saved.answers import cc_loader
 from ckpt2saved.errors import NotServable
-from ckpt2saved.savedmodel import read_signature_defs
+from ckpt2saved.saved_model.writing import read_signature_defs
 from ckpt2saved.tf1 import SavedModel, tf, v1_control_flow
 
 CLASSES, WIDTH, HEIGHT = 6, 12, 8
@@ -636,11 +637,11 @@ def test_outputs_without_the_batch_in_front_are_noted(run, tmp_path, prefix):
     result = run("export", *arguments, "--output", "logits", *SPARSE)
     assert result.exit_code == 0, result.output
     note = "not for a server with --enable_batching: "
-    assert "note        serving_default: {}indices, logits, values\n".format(note) in result.output
+    assert f"note        serving_default: {note}indices, logits, values\n" in result.output
     text = " ".join(run("inspect", prefix).output.split())
     assert note + "output_indices, output_values, output_shape, logits" in text
     text = " ".join(run("inspect", tmp_path / "m").output.split())
-    assert "serving_default: {}indices".format(note) in text
+    assert f"serving_default: {note}indices" in text
     decoded = run("export", *arguments[:4], "--decode", "logits", "-o", tmp_path / "d")
     assert "dense: not for" not in decoded.output and "serving_default: not for" in decoded.output
 

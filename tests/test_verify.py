@@ -9,9 +9,9 @@ import pytest
 from conftest import crnn_shapes, filled, write_checkpoint
 from test_cli import call
 
-from ckpt2saved.servability import check_name, check_version
 from ckpt2saved.tf1 import SavedModel, tf
-from ckpt2saved.verify import verify_version
+from ckpt2saved.verify.servability import check_name, check_version
+from ckpt2saved.verify.steps import verify_version
 
 
 def changed(version, change):
@@ -83,7 +83,7 @@ def test_what_the_provenance_does_not_say_is_asked_for(run, version, crnn_checkp
     path.write_text(json.dumps(content))
     result = run("verify", version, "-c", crnn_checkpoint)
     assert result.exit_code == 2
-    assert "{}: it was exported from crnn, and only of a built-in model".format(version) in result.output
+    assert f"{version}: it was exported from crnn, and only of a built-in model" in result.output
     assert "--model NAME|FILE.yaml, or --graph with --input and --output" in result.output
     assert run("verify", version, "-c", crnn_checkpoint, "-m", "crnn").exit_code == 0
     path.unlink()
@@ -157,9 +157,7 @@ def test_what_the_server_would_not_see_or_load_is_said(run, version):
         "dense.score: it has no tensor name (a SparseTensor?), and every request for it fails",
         "dense: the method name is 'predict', and TF Serving up to 2.3 answers only tensorflow/serving/predict",
         "(/device:GPU:0): tied to a device, and a server without it does not load the graph",
-        "stray (NoSuchOp): no op of this TensorFlow, {0}, nor of a server of its release; the graph was written by {0}".format(
-            tf.version.VERSION
-        ),
+        f"stray (NoSuchOp): no op of this TensorFlow, {tf.version.VERSION}, nor of a server of its release; the graph was written by {tf.version.VERSION}",
     ):
         assert "  - " in result.output and message in result.output, result.output
     assert "note        there is no signature serving_default, so that a request has to name one of dense, other" in (

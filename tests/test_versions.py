@@ -239,8 +239,8 @@ def test_a_number_that_is_not_above_all_is_refused(base, requested):
         next_version(base, requested)
 
     assert str(error.value) == (
-        "{0}: version {1} can't be published, as {0}/007 is there already and numbers only grow; "
-        "ask for 8 or more, or for no number at all".format(base, requested)
+        f"{base}: version {requested} can't be published, as {base}/007 is there already and numbers only grow; "
+        "ask for 8 or more, or for no number at all"
     )
 
 
@@ -250,8 +250,8 @@ def test_what_can_be_no_number_is_refused(base, requested):
     with pytest.raises(VersionError) as error:
         next_version(base, requested)
 
-    assert str(error.value) == "{}: {} can't be the number of a version; expected 1 to 9223372036854775807".format(
-        base, requested
+    assert (
+        str(error.value) == f"{base}: {requested} can't be the number of a version; expected 1 to 9223372036854775807"
     )
 
 
@@ -264,8 +264,8 @@ def test_nothing_follows_the_largest_number(base, requested):
         next_version(base, requested)
 
     assert str(error.value) == (
-        "{}/9223372036854775807: its number is the largest that TF Serving reads, so that no version can follow it; "
-        "publish under another base directory".format(base)
+        f"{base}/9223372036854775807: its number is the largest that TF Serving reads, so that no version can follow it; "
+        "publish under another base directory"
     )
 
 
@@ -280,7 +280,7 @@ def test_a_base_may_be_absent_for_writing_only(base):
     with pytest.raises(VersionError) as error:
         check_base(base, reading=True)
     assert str(error.value) == (
-        "{}: there is no such directory; expected the one that holds the numbered versions of a model".format(base)
+        f"{base}: there is no such directory; expected the one that holds the numbered versions of a model"
     )
 
 
@@ -288,7 +288,7 @@ def test_a_base_may_be_absent_for_writing_only(base):
 def test_a_file_is_no_base(base, reading):
     """Nor is a link that leads nowhere."""
     base.write_bytes(b"")
-    expected = "{}: not a directory; expected the directory that holds the numbered versions of one model".format(base)
+    expected = f"{base}: not a directory; expected the directory that holds the numbered versions of one model"
     with pytest.raises(VersionError) as error:
         check_base(base, reading)
     assert str(error.value) == expected
@@ -307,7 +307,7 @@ def test_a_file_above_the_base_is_named(base):
     with pytest.raises(VersionError) as error:
         check_base(base / "models" / "a")
 
-    assert str(error.value) == "{0}/models/a: can't be created, as {0} is not a directory".format(base)
+    assert str(error.value) == f"{base}/models/a: can't be created, as {base} is not a directory"
 
 
 @pytest.mark.parametrize("file", ["saved_model.pb", "saved_model.pbtxt"])
@@ -323,9 +323,7 @@ def test_a_saved_model_is_no_base(base, name, file, reading):
         check_base(directory, reading)
 
     assert str(error.value) == (
-        "{}: this is a SavedModel (it holds {}), not the directory of a model's versions; pass its parent, {}".format(
-            directory, file, base
-        )
+        f"{directory}: this is a SavedModel (it holds {file}), not the directory of a model's versions; pass its parent, {base}"
     )
 
 
@@ -339,8 +337,8 @@ def test_a_number_is_no_name_for_a_base(base, exists):
         check_base(base / "7")
 
     assert str(error.value) == (
-        "{0}/7: its name is a version's number, and it holds no versions itself; "
-        "expected the directory above, {0}".format(base)
+        f"{base}/7: its name is a version's number, and it holds no versions itself; "
+        f"expected the directory above, {base}"
     )
 
 
@@ -357,7 +355,7 @@ def test_the_current_directory_is_judged_by_its_name(base, monkeypatch):
     directory = make_version(base, "7")
     monkeypatch.chdir(directory)
 
-    with pytest.raises(VersionError, match="pass its parent, {}$".format(base)):
+    with pytest.raises(VersionError, match=f"pass its parent, {base}$"):
         check_base(".")
 
 
@@ -369,8 +367,8 @@ def test_an_address_is_no_base(url, kind):
         check_base(kind(url))
 
     assert str(error.value) == (
-        "{}: not a local directory, and a version can't appear in one step anywhere else; publish under a local "
-        "directory, then copy the version to its place with saved_model.pb last".format(kind(url))
+        f"{kind(url)}: not a local directory, and a version can't appear in one step anywhere else; publish under a local "
+        "directory, then copy the version to its place with saved_model.pb last"
     )
 
 
@@ -386,8 +384,8 @@ def test_a_base_that_may_not_be_written_is_refused_at_once(nobodys):
             check_base(nobodys / "new" / "model")
 
     advice = "run as one who may, have it opened for this one, or publish elsewhere"
-    assert str(error.value) == "{}/crnn: this user may not write to the directory; {}".format(nobodys, advice)
-    assert str(absent.value) == "{0}/new/model: this user may not write to {0}; {1}".format(nobodys, advice)
+    assert str(error.value) == f"{nobodys}/crnn: this user may not write to the directory; {advice}"
+    assert str(absent.value) == f"{nobodys}/new/model: this user may not write to {nobodys}; {advice}"
 
 
 # --- stage and publish -------------------------------------------------------------------------------------------
@@ -434,7 +432,7 @@ def test_everything_is_on_disk_before_it_is_visible(base, monkeypatch):
     real_sync, real_rename = os.fsync, stage.rename_new
 
     def sync(descriptor):
-        steps.append(os.path.realpath("/proc/self/fd/{}".format(descriptor)))
+        steps.append(os.path.realpath(f"/proc/self/fd/{descriptor}"))
         real_sync(descriptor)
 
     def rename_new(source, target):
@@ -464,9 +462,9 @@ def test_a_version_that_could_not_be_loaded_is_not_published(base):
         staging.publish()
 
     assert str(error.value) == (
-        "{}: nothing was published, as TF Serving could not load what was staged\n"
+        f"{base}: nothing was published, as TF Serving could not load what was staged\n"
         "  - variables/variables.index: missing; TF Serving would load the version without a value in any "
-        "variable".format(base)
+        "variable"
     )
     assert not base.exists()
 
@@ -687,8 +685,8 @@ def test_a_requested_number_that_is_taken_at_the_last_moment_is_refused(base, ei
         staging.publish()
 
     assert str(error.value) == (
-        "{}: somebody else has just made version 7, and a version is never replaced; "
-        "ask for a higher number, or for none".format(base)
+        f"{base}: somebody else has just made version 7, and a version is never replaced; "
+        "ask for a higher number, or for none"
     )
     assert names(base) == ["7"]
     assert names(base / "7") == []
@@ -725,8 +723,8 @@ def test_a_disk_that_fills_up_during_the_work_is_said_so(base):
         full_disk()
 
     assert str(error.value) == (
-        "{}: could not write the version, so that nothing was published: No space left on device; "
-        "free some space there and run again".format(base)
+        f"{base}: could not write the version, so that nothing was published: No space left on device; "
+        "free some space there and run again"
     )
     assert not base.exists()
 
@@ -747,7 +745,7 @@ def test_a_disk_that_is_full_is_said_so(base, monkeypatch, where, function, doin
         fill(staging.path)
         staging.publish()
 
-    text = "{}: could not {}; free some space there and run again".format(re.escape(str(base)), doing)
+    text = f"{re.escape(str(base))}: could not {doing}; free some space there and run again"
     assert re.match(text + r"\Z", str(error.value))
     assert not base.exists()
 
@@ -952,7 +950,7 @@ def test_a_killed_exporter_is_cleaned_up_after_and_a_living_one_is_not(base):
     assert names(base) == sorted(["1", at_work.name])
 
     out, _ = living.communicate("go\n")
-    assert out == "{}\n".format(base / "2")
+    assert out == f"{base / '2'}\n"
     assert names(base) == ["1", "2"]
     assert health(base / "2").problems == ()
 
@@ -1079,12 +1077,12 @@ def test_a_directory_named_like_a_number_is_asked_for_as_a_path(base, tmp_path, 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(VersionError) as error:
         bump_version(base, "7")
-    assert str(error.value) == "{}: there is no version 7, nor any other".format(base)
+    assert str(error.value) == f"{base}: there is no version 7, nor any other"
 
     assert bump_version(base, "./7").republished_from == str(tmp_path / "7")
     with pytest.raises(VersionError) as error:
         bump_version(base, "7")
-    assert str(error.value) == "{}: there is no version 7; expected one of 1".format(base)
+    assert str(error.value) == f"{base}: there is no version 7; expected one of 1"
 
 
 def test_a_foreign_saved_model_is_copied(base, tmp_path):
@@ -1198,9 +1196,9 @@ def test_a_broken_version_is_not_published_again(base):
         bump_version(base)
 
     assert str(error.value) == (
-        "{}/2: not published again, as TF Serving could not load it\n"
+        f"{base}/2: not published again, as TF Serving could not load it\n"
         "  - saved_model.pb: empty\n"
-        "  - variables/variables.data-*: missing, though variables/variables.index is there".format(base)
+        "  - variables/variables.data-*: missing, though variables/variables.index is there"
     )
     assert names(base) == ["1", "2"]
 
@@ -1215,8 +1213,8 @@ def test_the_base_itself_is_not_published(base, tmp_path, source, monkeypatch):
         bump_version("crnn", Path(source))
 
     assert str(error.value) == (
-        "{}: holds the base directory crnn itself; expected one version, "
-        "that is a directory with saved_model.pb in it".format(Path(source))
+        f"{Path(source)}: holds the base directory crnn itself; expected one version, "
+        "that is a directory with saved_model.pb in it"
     )
 
 
@@ -1225,7 +1223,7 @@ def test_nothing_to_publish_again_is_said_so(base):
     with pytest.raises(VersionError) as error:
         bump_version(base)
 
-    assert str(error.value) == "{}: there is no version to publish again; name a SavedModel directory".format(base)
+    assert str(error.value) == f"{base}: there is no version to publish again; name a SavedModel directory"
 
 
 def test_a_dry_run_says_the_number_and_changes_nothing(base, tmp_path):
@@ -1259,7 +1257,7 @@ def test_a_disk_that_fills_up_while_copying_leaves_nothing(base, tmp_path, monke
     with pytest.raises(VersionError) as error:
         bump_version(base, foreign)
 
-    assert str(error.value).startswith("{}: could not copy {}: No space left on device (".format(base, foreign))
+    assert str(error.value).startswith(f"{base}: could not copy {foreign}: No space left on device (")
     assert str(error.value).endswith("/saved_model.pb); free some space there and run again")
     assert not base.exists()
 
@@ -1280,7 +1278,7 @@ def test_a_directory_that_is_being_written_is_not_published(base, tmp_path, monk
     with pytest.raises(VersionError) as error:
         bump_version(base, foreign)
 
-    assert str(error.value) == "{}: changed while it was copied; wait until it is written, then run again".format(data)
+    assert str(error.value) == f"{data}: changed while it was copied; wait until it is written, then run again"
     assert not base.exists()
 
 
@@ -1304,9 +1302,10 @@ def test_what_is_no_file_is_not_copied(tmp_path):
     with pytest.raises(VersionError) as error:
         copy_version(source, target, link=False)
 
-    assert str(
-        error.value
-    ) == "{}/pipe: a named pipe, neither a file nor a directory; remove it from the SavedModel".format(source)
+    assert (
+        str(error.value)
+        == f"{source}/pipe: a named pipe, neither a file nor a directory; remove it from the SavedModel"
+    )
 
 
 def test_the_time_is_now_unless_it_is_said(base):
@@ -1697,7 +1696,7 @@ def test_one_at_least_is_kept(base, keep):
     with pytest.raises(VersionError) as error:
         prune_versions(base, keep)
 
-    assert str(error.value) == "{}: can't keep {} versions; expected 1 or more".format(base, keep)
+    assert str(error.value) == f"{base}: can't keep {keep} versions; expected 1 or more"
     assert names(base) == ["1"]
 
 
@@ -1783,7 +1782,7 @@ def test_a_version_is_never_half_deleted_under_its_number(base, monkeypatch):
 
     real = shutil.rmtree
     monkeypatch.setattr(shutil, "rmtree", rmtree)
-    with pytest.raises(VersionError, match="{}: could not delete old versions: Input/output error".format(base)):
+    with pytest.raises(VersionError, match=f"{base}: could not delete old versions: Input/output error"):
         prune_versions(base, 1)
     assert seen == [(".pruned-", ["2"], ["saved_model.pb", "variables"])]
 

@@ -12,24 +12,24 @@ import numpy as np
 import pytest
 from conftest import filled, write_checkpoint
 
-from ckpt2saved import cc_loader
-from ckpt2saved.checkpoint import open_checkpoint
+from ckpt2saved.answers import cc_loader
+from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.errors import NotServable, ServingError, UsageError, WarmupError
-from ckpt2saved.plan import plan_export
-from ckpt2saved.preparation import prepare_network
-from ckpt2saved.questions import Question
+from ckpt2saved.export.plan import plan_export
+from ckpt2saved.export.warmup import WarmupMaker
+from ckpt2saved.requests.questions import Question
+from ckpt2saved.requests.warmup_source import warmup_source
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
-from ckpt2saved.savedmodel import read_signature_defs
-from ckpt2saved.serving.warmup_file import (
+from ckpt2saved.saved_model.warmup_file import (
     WarmupRequest,
     as_prediction_log,
     read_warmup_requests,
     requests_by_signature,
 )
-from ckpt2saved.signature import load_model
+from ckpt2saved.saved_model.writing import read_signature_defs
+from ckpt2saved.signature.file import load_model
+from ckpt2saved.sources.preparation import prepare_network
 from ckpt2saved.tf1 import tf
-from ckpt2saved.warmup.making import WarmupMaker
-from ckpt2saved.warmup.source import warmup_source
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "crnn"
 
@@ -197,9 +197,9 @@ def test_the_signatures_that_batching_leaves_whole_are_asked(exported, options, 
     assert provenance["warmup"] == counts
     files = [file for file in path.rglob("*") if file.is_file() and file.name != "ckpt2saved.json"]
     assert provenance["bytes"]["version"] == sum(file.stat().st_size for file in files)
-    said = ", ".join("{} of {}".format(count, name) for name, count in counts.items())
+    said = ", ".join(f"{count} of {name}" for name, count in counts.items())
     said = "requests that a server answers before it takes the version: " + said if counts else "none, as asked"
-    assert "\nwarm-up     {}\n".format(said) in result.output
+    assert f"\nwarm-up     {said}\n" in result.output
     price = "note        serving_default: with its warm-up requests in the version, a server with --enable_batching"
     assert (price in result.output) == ("serving_default" in counts)
     assert (path / WARMUP_FILE).exists() == bool(counts)
@@ -249,12 +249,12 @@ def test_everything_wrong_with_a_file_is_said_at_once(exported, warmup, tmp_path
     result, _ = exported("-q", "--warmup", path)
     assert result.exit_code == 1
     assert result.output == (
-        "Error: {}: no requests can be made of it\n"
+        f"Error: {path}: no requests can be made of it\n"
         "  - picture: no such input; expected input_batch_size, input_data\n"
         "  - input_batch_size: missing\n"
         "  - input_data: float64 found, float32 expected\n"
         "  - input_data: the shape [2, 31, 40, 3] found, [batch, 32, width, 3] expected, or that with the number of "
-        "records in front\n".format(path)
+        "records in front\n"
     )
     path = arrays(tmp_path, input_data=np.zeros([2, 32, 40, 3], "float32"), input_batch_size=np.ones(3, "int32"))
     with pytest.raises(WarmupError, match="  - input_batch_size: batch is 3, but 2 in input_data$"):

@@ -9,7 +9,7 @@ import pytest
 from conftest import filled, write_checkpoint
 from test_verify import write_version
 
-from ckpt2saved.serving.warmup_file import read_warmup_requests, requests_by_signature
+from ckpt2saved.saved_model.warmup_file import read_warmup_requests, requests_by_signature
 from ckpt2saved.tf1 import tf
 
 BUILDERS = """
@@ -88,8 +88,8 @@ def export(run, tmp_path):
 
     def export(name, outputs, *options, inputs="x"):
         arguments = ["export", "--graph", "nets_to_warm:" + name, "--python-path", tmp_path, "-c", checkpoint]
-        arguments += ["--input={0}={0}".format(key) for key in inputs.split()]
-        arguments += ["--output={0}={0}".format(key) for key in outputs.split()]
+        arguments += [f"--input={key}={key}" for key in inputs.split()]
+        arguments += [f"--output={key}={key}" for key in outputs.split()]
         result = run(*(arguments + ["-o", tmp_path / "base"] + list(options)))
         assert result.exit_code == 0, result.output
         return result, tmp_path / "base" / "1"

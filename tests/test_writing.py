@@ -12,10 +12,10 @@ import pytest
 from conftest import write_checkpoint
 from test_reading import opened, save
 
-from ckpt2saved import savedmodel
-from ckpt2saved.checkpoint import Weights
+from ckpt2saved.checkpoint.contents import Weights
 from ckpt2saved.errors import NotServable
-from ckpt2saved.savedmodel import _write_variables
+from ckpt2saved.saved_model import writing
+from ckpt2saved.saved_model.writing import _write_variables
 from ckpt2saved.tf1 import tf
 
 KINDS = {
@@ -36,7 +36,7 @@ def read(prefix):
 @pytest.mark.parametrize("at_once, files", [(1, 5), (60, 3), (1 << 29, 1)])
 def test_variables_are_copied_a_part_at_a_time(tmp_path, monkeypatch, at_once, files):
     """Into as many data files as it takes; the tensors are the same, infinite ones too, and nothing else is left."""
-    monkeypatch.setattr(savedmodel, "_AT_ONCE", at_once)
+    monkeypatch.setattr(writing, "_AT_ONCE", at_once)
     write_checkpoint(tmp_path / "m", dict(KINDS, unserved=np.ones(3, "float32")))
     _write_variables(tmp_path / "variables", opened(tmp_path / "m"), Weights("raw", {"v/" + k: k for k in KINDS}, ""))
     found = read(tmp_path / "variables" / "variables")
@@ -44,13 +44,13 @@ def test_variables_are_copied_a_part_at_a_time(tmp_path, monkeypatch, at_once, f
     for name, value in KINDS.items():
         np.testing.assert_array_equal(found["v/" + name], value)
     names = sorted(path.name for path in (tmp_path / "variables").iterdir())
-    data = ["variables.data-{:05d}-of-{:05d}".format(number, files) for number in range(files)]
+    data = [f"variables.data-{number:05d}-of-{files:05d}" for number in range(files)]
     assert names == data + ["variables.index"]
 
 
 def test_parts_of_a_partitioned_variable(tmp_path, monkeypatch):
     """Each is a variable of the graph; its size is that of the slice, not of the whole."""
-    monkeypatch.setattr(savedmodel, "_AT_ONCE", 96)
+    monkeypatch.setattr(writing, "_AT_ONCE", 96)
     half = np.arange(12, dtype="float32").reshape(4, 3)
     save(tmp_path / "m", [("w", "8 3 0,4:-", half), ("w", "8 3 4,4:-", half + 12)])
     weights = Weights("raw", {"w/0": "w", "w/1": "w"}, "", {"w/0": "8 3 0,4:-", "w/1": "8 3 4,4:-"})
@@ -64,7 +64,7 @@ def test_parts_of_a_partitioned_variable(tmp_path, monkeypatch):
 @pytest.mark.parametrize("at_once", [1, 1 << 29])
 def test_every_weight_that_is_nan_is_named(tmp_path, monkeypatch, at_once):
     """With the count, in whichever part; infinite ones are none."""
-    monkeypatch.setattr(savedmodel, "_AT_ONCE", at_once)
+    monkeypatch.setattr(writing, "_AT_ONCE", at_once)
     values = dict(KINDS, a=np.array([1, np.nan, np.nan, np.inf], "float32"), f=np.array(np.nan))
     write_checkpoint(tmp_path / "m", values)
     with pytest.raises(NotServable, match="weights are NaN") as caught:
@@ -75,9 +75,9 @@ def test_every_weight_that_is_nan_is_named(tmp_path, monkeypatch, at_once):
 PEAK = """
 import resource, sys
 from pathlib import Path
-from ckpt2saved.checkpoint import Weights, open_checkpoint
-from ckpt2saved.checkpoint_files import find_checkpoint
-from ckpt2saved.savedmodel import _write_variables
+from ckpt2saved.checkpoint.contents import Weights, open_checkpoint
+from ckpt2saved.checkpoint.files import find_checkpoint
+from ckpt2saved.saved_model.writing import _write_variables
 folder = Path(sys.argv[1])
 for name in ("small", "large"):  # the first is what TensorFlow takes to begin with
     checkpoint = open_checkpoint(find_checkpoint(folder / name))
@@ -92,7 +92,7 @@ def test_a_large_variable_is_in_memory_once(tmp_path):
     size = 25 << 20
     write_checkpoint(tmp_path / "small", {"w": np.ones(2, "float32")})
     write_checkpoint(tmp_path / "large", {"w": np.ones(size, "float32")})
-    environment = dict(os.environ, PYTHONPATH=str(Path(savedmodel.__file__).resolve().parent.parent))
+    environment = dict(os.environ, PYTHONPATH=str(Path(writing.__file__).resolve().parent.parent))
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PEAK, str(tmp_path)], env=environment, stdout=subprocess.PIPE, check=True
     )

@@ -28,17 +28,17 @@ def bench_ctc(repeats, cases, plot, as_json, quiet) -> None:
     """
     with narration("bench", quiet=quiet) as say:
         prepare_tensorflow(gpu=False)
-        from ckpt2saved.bench import CASES, as_content, machine, parse_case, time_decoders
+        from ckpt2saved.ctc.bench import CASES, as_content, machine, parse_case, time_decoders
 
         chosen = [case for text in cases for case in parse_case(text)] or CASES
         timings = time_decoders(chosen, repeats=repeats, say=say)
     if plot:
-        from ckpt2saved.plots import plot_decoders
+        from ckpt2saved.ctc.plots import plot_decoders
 
         plot_decoders(timings, machine(), plot)
     if as_json:
         print_json(as_content(timings))
     else:
-        from ckpt2saved.tables import print_timings
+        from ckpt2saved.console.tables import print_timings
 
         print_timings(timings, machine())

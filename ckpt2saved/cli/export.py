@@ -33,13 +33,13 @@ class _OptionType(click.ParamType):
             return value
         name, equals, text = str(value).partition("=")
         if not equals or not name:
-            self.fail("{!r} is not NAME=VALUE".format(value), param, context)
-        from ckpt2saved.signature import parse_scalar
+            self.fail(f"{value!r} is not NAME=VALUE", param, context)
+        from ckpt2saved.signature.file import parse_scalar
 
         try:
             return name, parse_scalar(text)
         except ValueError as error:
-            self.fail("{}: {}".format(name, error), param, context)
+            self.fail(f"{name}: {error}", param, context)
 
 
 class _TensorType(click.ParamType):
@@ -48,7 +48,7 @@ class _TensorType(click.ParamType):
     name = "name=tensor[shape]"
 
     def convert(self, value: Any, param: Optional[click.Parameter], context: Optional[click.Context]) -> Any:
-        from ckpt2saved.arguments import parse_tensor
+        from ckpt2saved.signature.arguments import parse_tensor
 
         try:
             return parse_tensor(str(value))
@@ -64,8 +64,8 @@ class _RenameType(click.ParamType):
     def convert(self, value: Any, param: Optional[click.Parameter], context: Optional[click.Context]) -> Any:
         pattern, equals, replacement = str(value).rpartition("=")
         if not pattern:
-            self.fail("{!r} is not REGEX=REPLACEMENT, as in weights$=kernel".format(value), param, context)
-        from ckpt2saved.renaming import check_rule
+            self.fail(f"{value!r} is not REGEX=REPLACEMENT, as in weights$=kernel", param, context)
+        from ckpt2saved.signature.renaming import check_rule
 
         try:
             check_rule(pattern, replacement)
@@ -195,7 +195,7 @@ def export(export_dir, gpu, wait_for, timeout, model_name, report, as_json, quie
 
     Prints the published directory, and nothing else, on stdout: with --wait-for before the waiting.
     """
-    from ckpt2saved.plan import plan_export
+    from ckpt2saved.export.plan import plan_export
 
     with reported(report, "export") as record:
         names, batched = plan.pop("probe_signatures"), plan.pop("batched")
@@ -204,7 +204,7 @@ def export(export_dir, gpu, wait_for, timeout, model_name, report, as_json, quie
         asked = probing(names, batched, [s.name for s in planned.model.signatures]) if server else None
         with narration("export", quiet=quiet, hear=record.hear) as say:
             prepare_tensorflow(gpu)
-            from ckpt2saved.export import export_checkpoint
+            from ckpt2saved.export.pipeline import export_checkpoint
 
             exported = export_checkpoint(planned, until_interrupted(say))
         record.outcome = ("would publish `{}`" if exported.dry_run else "published `{}`").format(exported.path)
@@ -213,7 +213,7 @@ def export(export_dir, gpu, wait_for, timeout, model_name, report, as_json, quie
         if server is None:
             print_result(content, exported.path, as_json)
         else:
-            from ckpt2saved.comparison import as_requests
+            from ckpt2saved.verify.comparison import as_requests
 
             target = target_on(server, model_name, exported.path, timeout, asked)
             await_version(target, content, as_json, quiet, record, known=as_requests(exported.asked))
@@ -221,7 +221,7 @@ def export(export_dir, gpu, wait_for, timeout, model_name, report, as_json, quie
 
 def graph_options(plan: Dict[str, Any]) -> Dict[str, Any]:
     """What the options about the graph, and about the comparison with it, come to."""
-    from ckpt2saved.plan import SearchLimits
+    from ckpt2saved.export.plan import SearchLimits
 
     names = ("beam_width", "top_paths", "merge_repeated", "sequence_length")
     details = {key: plan[key] for key in names}
@@ -233,12 +233,12 @@ def graph_options(plan: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _decode(logits: Optional[str], details: Dict[str, Any]) -> Any:
-    from ckpt2saved.signature import Decode
+    from ckpt2saved.signature.file import Decode
 
     given = {key: value for key, value in details.items() if value}
     if logits is None:
         if given:
-            raise click.UsageError("--{}: only with --decode LOGITS".format(min(given).replace("_", "-")))
+            raise click.UsageError(f"--{min(given).replace('_', '-')}: only with --decode LOGITS")
         return None
     if given.get("top_paths", 1) > given.get("beam_width", 10):
         raise click.UsageError("--top-paths: more than --beam-width")

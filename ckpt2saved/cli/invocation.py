@@ -7,12 +7,12 @@ import gc
 import os
 import signal
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import click
 
+from ckpt2saved.console.foreign_text import harmless
 from ckpt2saved.errors import Ckpt2SavedError, OutputError
-from ckpt2saved.foreign_text import harmless
 
 SETTINGS = {
     # An underscore does for a hyphen, as in TensorFlow's own tools.
@@ -29,7 +29,7 @@ class _Writing(click.Command):
         try:
             return super().invoke(context)
         except OSError as error:
-            from ckpt2saved.disk import not_written
+            from ckpt2saved.files.disk import not_written
 
             failure = not_written(error)
             if failure is None:
@@ -55,7 +55,7 @@ def command(name: str) -> Any:
 
 _OBJECTS_BEFORE_COLLECTION = 200000  # some 50 MB; Python's own 700 cost inspect a fifth of its time
 
-_signals = []  # type: List[int]
+_signals: List[int] = []
 
 
 def heed_signals() -> None:
@@ -105,20 +105,20 @@ def rare_collections() -> Iterator[None]:
 
 
 def narration(doing: str, **how: Any) -> Any:
-    from ckpt2saved.narration import narration
+    from ckpt2saved.console.narration import narration
 
     return narration(doing, **how)
 
 
 def reported(path: Optional[Path], command: str) -> Any:
-    from ckpt2saved.report import reported
+    from ckpt2saved.console.report import reported
 
     return reported(path, command, _warn)
 
 
 def print_result(content: Dict[str, Any], path: Path, as_json: bool) -> None:
     """Print a version that was published, or in a dry run would be."""
-    with printed("" if content["dry_run"] else "{} is published".format(path)):
+    with printed("" if content["dry_run"] else f"{path} is published"):
         if as_json:
             print_json(content)
         else:
@@ -142,7 +142,7 @@ def printed(done: str) -> Iterator[None]:
     except OutputError as error:
         if not done:
             raise
-        _warn("{}; {}".format(done, error))
+        _warn(f"{done}; {error}")
 
 
 @contextlib.contextmanager
@@ -152,12 +152,12 @@ def after_publishing(path: str) -> Iterator[None]:
         yield
     except BaseException as error:
         if getattr(error, "exit_code", 1) == 1:
-            text = (
-                "{0} is published: to run this again would publish it twice; ckpt2saved verify {0} --server asks again"
+            _warn(
+                f"{path} is published: to run this again would publish it twice; ckpt2saved verify {path} --server asks"
+                " again"
             )
-            _warn(text.format(path))
         raise
 
 
 def _warn(text: str) -> None:
-    click.echo("Warning: {}".format(harmless(text)), err=True)
+    click.echo(f"Warning: {harmless(text)}", err=True)

@@ -26,36 +26,38 @@ def server_at(address: Any, dry_run: bool = False) -> Any:
     if address is None:
         for name, text in _OF_A_SERVER.items():
             if is_on_command_line(name):
-                raise click.UsageError("{}: only with the address of a server".format(text))
+                raise click.UsageError(f"{text}: only with the address of a server")
         return None
     if dry_run:
         if is_on_command_line("wait_for"):
             raise click.UsageError("--wait-for: not with --dry-run, which publishes nothing")
         return None
-    from ckpt2saved.running.connection import connect
+    from ckpt2saved.client.connection import connect
 
     return connect(address)
 
 
 def probing(signatures: Sequence[str], batched: Optional[bool], known: Collection[str]) -> Any:
     """How the server is to be asked, where a version with the signatures in `known` is."""
-    from ckpt2saved.running.probing import Probing
+    from ckpt2saved.answers.probing import Probing
 
     for name in signatures:
         if name not in known:
-            text = "--probe-signature {}: there is no such signature; expected one of {}"
-            raise click.UsageError(text.format(name, ", ".join(sorted(known)) or "none"))
+            raise click.UsageError(
+                f"--probe-signature {name}: there is no such signature; expected one of"
+                f" {', '.join(sorted(known)) or 'none'}"
+            )
     return Probing(tuple(dict.fromkeys(signatures)), batched)
 
 
 def target_on(server: Any, model_name: Optional[str], path: Path, timeout: float, asked: Any) -> Any:
-    from ckpt2saved.running.asking import Target
+    from ckpt2saved.answers.asking import Target
     from ckpt2saved.versions import parse_version
 
     absolute = Path(os.path.abspath(str(path)))
     number = parse_version(absolute.name)
     if number is None:
-        raise click.UsageError("{}: it has no number, so that no server has it".format(path))
+        raise click.UsageError(f"{path}: it has no number, so that no server has it")
     return Target(server, model_name or absolute.parent.name, number, path, timeout, asked)
 
 
@@ -63,10 +65,10 @@ def await_version(
     target: Any, content: Dict[str, Any], as_json: bool, quiet: bool, record: Any, known: Any = ()
 ) -> None:
     """Print what was published, wait until the server has it, and fail where it does not get there."""
-    from ckpt2saved.running.asking import as_content
-    from ckpt2saved.running.live import check_live, prepare_without_tensorflow
+    from ckpt2saved.answers.asking import as_content
+    from ckpt2saved.verify.live import check_live, prepare_without_tensorflow
 
-    done = "{} is published".format(content["path"])
+    done = f"{content['path']} is published"
     if not as_json:
         with printed(done):
             click.echo(content["path"])  # it is published, whatever comes now
@@ -76,12 +78,12 @@ def await_version(
             why = "that takes TensorFlow, and there is none in this Python"
             return prepare_without_tensorflow(target.directory, why)
         prepare_tensorflow(gpu=False)
-        from ckpt2saved.file_answers import wanted_answers
+        from ckpt2saved.answers.file_answers import wanted_answers
 
         return wanted_answers(target.directory, known=known)
 
     with after_publishing(content["path"]):
-        with narration("wait for {}".format(target.server.address), quiet=quiet, hear=record.hear) as say:
+        with narration(f"wait for {target.server.address}", quiet=quiet, hear=record.hear) as say:
             try:
                 report = check_live(target, prepare, say=say, progress=say.progress)
             except Ckpt2SavedError as error:
@@ -94,7 +96,7 @@ def await_version(
             with printed(done):
                 print_json(dict(content, server=as_content(report)))
         report.raise_if_not_live()
-    record.outcome += ", live on {}".format(target.server.address)
+    record.outcome += f", live on {target.server.address}"
 
 
 def _has_tensorflow() -> bool:

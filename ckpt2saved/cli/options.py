@@ -48,7 +48,7 @@ class SecondsType(click.FloatRange):
     def convert(self, value: Any, param: Optional[click.Parameter], context: Optional[click.Context]) -> float:
         seconds = super().convert(value, param, context)
         if not math.isfinite(seconds):
-            self.fail("{!r} is no number of seconds".format(value), param, context)
+            self.fail(f"{value!r} is no number of seconds", param, context)
         return seconds
 
 
@@ -75,7 +75,7 @@ version_option = option(
     metavar="N",
     help="This number; above all there are. Default: next.",
 )
-address_type = ParsedType("url", "running.address:parse_address")
+address_type = ParsedType("url", "client.address:parse_address")
 wait_option = option(
     "--wait-for",
     type=address_type,

@@ -16,7 +16,7 @@ from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, qu
 @option(
     "--for",
     "targets",
-    type=ParsedType("docker|compose|kubernetes|version", "serving.configuration:parse_target"),
+    type=ParsedType("docker|compose|kubernetes|version", "server_config.configuration:parse_target"),
     multiple=True,
     metavar="docker|compose|kubernetes|VERSION",
     help="What starts the server, and which TF Serving it is, as in --for compose --for 1.14. Default: docker. Repeat.",
@@ -25,21 +25,21 @@ from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, qu
 @option(
     "--mount",
     "mounts",
-    type=ParsedType("host=server", "serving.mounts:parse_mount"),
+    type=ParsedType("host=server", "server_config.mounts:parse_mount"),
     multiple=True,
     help="A directory here and its path in the server, as in ./models=/models. Default: each model by itself. Repeat.",
 )
 @option(
     "--versions",
     "policies",
-    type=ParsedType("[model=]policy", "serving.policy:parse_policy"),
+    type=ParsedType("[model=]policy", "server_config.policy:parse_policy"),
     multiple=True,
     help="What is loaded: latest, latest:2, all or specific:3,4. Default: latest. Repeat.",
 )
 @option(
     "--label",
     "labels",
-    type=ParsedType("[model:]label=n", "serving.policy:parse_label"),
+    type=ParsedType("[model:]label=n", "server_config.policy:parse_label"),
     multiple=True,
     help="A name by which clients may ask for a version. Repeat.",
 )
@@ -69,24 +69,26 @@ from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, qu
 )
 @option(
     "--gpus",
-    type=ParsedType("gpus", "serving.devices:parse_gpus"),
+    type=ParsedType("gpus", "server_config.devices:parse_gpus"),
     metavar="all|N|device=0,1",
     help="As docker run has it; with the image for GPUs.",
 )
 @option("--nvidia-runtime", is_flag=True, help="Ask for the GPUs as Docker before 19.03 wants it.")
-@option("--cpus", type=ParsedType("number", "serving.server:parse_cpus"), help="Processors that the server may use.")
+@option(
+    "--cpus", type=ParsedType("number", "server_config.server:parse_cpus"), help="Processors that the server may use."
+)
 @option("--port", type=click.IntRange(1, 65535), default=8500, show_default=True, help="For gRPC.")
 @option("--rest-port", type=click.IntRange(1, 65535), default=8501, show_default=True, help="For REST and metrics.")
 @option(
     "--name",
-    type=ParsedType("name", "serving.server:parse_name"),
+    type=ParsedType("name", "server_config.server:parse_name"),
     default="tensorflow-serving",
     show_default=True,
     help="Of the container, service or deployment.",
 )
 @option(
     "--volume-claim",
-    type=ParsedType("claim", "serving.kubernetes:parse_claim"),
+    type=ParsedType("claim", "server_config.kubernetes:parse_claim"),
     help="Of kubernetes: the volume with the models. Default: the node's disk.",
 )
 @option(
@@ -106,8 +108,8 @@ def serving_config(models, output_dir, targets, serving, start, dry_run, as_json
     """
     if start and dry_run:
         raise click.UsageError("--run: not with --dry-run")
-    from ckpt2saved.serving.configuration import Wishes, configure, told_apart
-    from ckpt2saved.serving.page import as_content, narrate
+    from ckpt2saved.server_config.configuration import Wishes, configure, told_apart
+    from ckpt2saved.server_config.page import as_content, narrate
 
     starters, release = told_apart(targets, serving)
     _check_serving_options(starters, start, wishes)
@@ -115,7 +117,7 @@ def serving_config(models, output_dir, targets, serving, start, dry_run, as_json
     wishes["restart"] = wishes["restart"] or start
     planned = configure(models, Wishes(output_dir, starters, release, batching=batching, **wishes))
     if start:
-        from ckpt2saved.serving.docker import find_docker
+        from ckpt2saved.server_config.docker import find_docker
 
         find_docker()  # before anything is written
     if not dry_run:
@@ -124,10 +126,10 @@ def serving_config(models, output_dir, targets, serving, start, dry_run, as_json
         narrate(planned, say, dry_run)
     container = None
     if start:
-        from ckpt2saved.serving.docker import run
+        from ckpt2saved.server_config.docker import run
 
         container = run(planned.docker_command)
-    with printed("the server is started, container {}".format(container) if container else ""):
+    with printed(f"the server is started, container {container}" if container else ""):
         if as_json:
             print_json(dict(as_content(planned), dry_run=dry_run, container=container))
         for line in () if as_json else planned.start.values():
@@ -147,7 +149,7 @@ def _check_serving_options(starters: Any, start: bool, wishes: Dict[str, Any]) -
 
 def _batching(wishes: Dict[str, Any]) -> Any:
     """What --batching and its details come to, which are taken out of the wishes; None without it."""
-    from ckpt2saved.serving.batching import Batching
+    from ckpt2saved.server_config.batching import Batching
 
     names = {
         "max_batch_size": "max_batch_size",
@@ -163,5 +165,5 @@ def _batching(wishes: Dict[str, Any]) -> Any:
         return Batching(**{names[name]: value for name, value in given.items()})
     stray = list(given) + (["batched_signature"] if wishes["batched_signatures"] else [])
     if stray:
-        raise click.UsageError("--{}: only with --batching".format(stray[0].replace("_", "-")))
+        raise click.UsageError(f"--{stray[0].replace('_', '-')}: only with --batching")
     return None

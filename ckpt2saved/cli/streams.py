@@ -35,7 +35,7 @@ class _Stream(io.FileIO):
                 self.reason = error.strerror or str(error)
         if not self.is_said:
             self.is_said = True
-            raise OutputError("stdout can't be written: {}".format(self.reason))
+            raise OutputError(f"stdout can't be written: {self.reason}")
         return len(content)
 
     def _written(self, content: Any) -> int:
@@ -87,5 +87,5 @@ class Main(click.Group):
         try:
             return super().main(*arguments, **keywords)
         except OutputError as error:  # of --help and --version
-            click.echo("Error: {}".format(error), err=True)
+            click.echo(f"Error: {error}", err=True)
             sys.exit(error.exit_code)

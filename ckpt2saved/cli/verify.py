@@ -59,16 +59,16 @@ def verify(version_dir, checkpoint, server, model_name, timeout, request_file, r
         planned = _comparison(directory, checkpoint, more)
         with narration("verify", quiet=quiet, hear=record.hear) as say:
             prepare_tensorflow(gpu=False)
-            from ckpt2saved.verify import as_content, verify_version
+            from ckpt2saved.verify.steps import as_content, verify_version
 
             found = verify_version(
                 directory, plan=planned, inputs=request_file, target=target, say=say, progress=say.progress
             )
         if as_json:
-            with printed("{} is wrong".format(directory) if found.problems else ""):
+            with printed(f"{directory} is wrong" if found.problems else ""):
                 print_json(as_content(found))
         found.raise_if_wrong()
-        record.outcome = "`{}` is right".format(directory)
+        record.outcome = f"`{directory}` is right"
         if not as_json:
             click.echo(str(directory))
 
@@ -81,7 +81,7 @@ verify.params += [parameter for parameter in export.params if parameter.name in 
 
 
 def _probing(directory: Path, signatures: Sequence[str], batched: Optional[bool]) -> Any:
-    from ckpt2saved.requests import served_signatures
+    from ckpt2saved.requests.requests import served_signatures
 
     return probing(signatures, batched, served_signatures(directory) if signatures else ())
 
@@ -92,8 +92,8 @@ def _comparison(directory: Path, checkpoint: Optional[Path], plan: Dict[str, Any
         stray = [name for name in plan if is_on_command_line(name)]
         if stray:
             option_of = {parameter.name: parameter.opts[0] for parameter in verify.params}
-            raise click.UsageError("{}: only with --checkpoint".format(", ".join(option_of[name] for name in stray)))
+            raise click.UsageError(f"{', '.join((option_of[name] for name in stray))}: only with --checkpoint")
         return None
-    from ckpt2saved.plan import plan_comparison
+    from ckpt2saved.export.plan import plan_comparison
 
     return plan_comparison(directory, checkpoint=checkpoint, **graph_options(plan))

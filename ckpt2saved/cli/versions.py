@@ -73,7 +73,7 @@ def _probing(base: Path, source: Optional[str], probe_signatures: Sequence[str],
     if not probe_signatures:
         return probing((), batched, ())
     from ckpt2saved import versions
-    from ckpt2saved.requests import served_signatures
+    from ckpt2saved.requests.requests import served_signatures
 
     published = versions.bump_version(base, source, requested=None, dry_run=True)
     return probing(probe_signatures, batched, served_signatures(published.source))
@@ -97,14 +97,17 @@ def list_(base, deep, as_json) -> None:
         content = [_version_content(version) for version in versions]
         print_json({"versions": content, "ignored": [{"path": str(one.path), "reason": one.reason} for one in ignored]})
     elif not versions:
-        click.echo("{}: no versions yet".format(base), err=True)
+        click.echo(f"{base}: no versions yet", err=True)
     else:
-        from ckpt2saved.tables import print_versions
+        from ckpt2saved.console.tables import print_versions
 
         print_versions(versions)
     for one in () if as_json else ignored:
-        text = "{}: TF Serving ignores it, as its name is {}; publish it with ckpt2saved bump-version {} --from {}"
-        click.echo(text.format(one.path, one.reason, base, one.path), err=True)
+        click.echo(
+            f"{one.path}: TF Serving ignores it, as its name is {one.reason}; publish it with ckpt2saved bump-version"
+            f" {base} --from {one.path}",
+            err=True,
+        )
 
 
 def _version_content(version: Any) -> Dict[str, Any]:
@@ -139,11 +142,11 @@ def prune(base, keep, server, model_name, dry_run, as_json) -> None:
     with narration("prune", quiet=False) as say:
         held = _held(base, server_at(server), model_name)
         if held:
-            states = ", ".join("{} ({})".format(number, held[number]) for number in sorted(held, reverse=True))
-            say("server", "{} has versions {}; none of them is deleted".format(server, states))
+            states = ", ".join(f"{number} ({held[number]})" for number in sorted(held, reverse=True))
+            say("server", f"{server} has versions {states}; none of them is deleted")
         deleted = prune_versions(base, keep=keep, spare=held, dry_run=dry_run, say=say)
     paths = [str(version.path) for version in deleted]
-    with printed("deleted {}".format(", ".join(paths)) if paths and not dry_run else ""):
+    with printed(f"deleted {', '.join(paths)}" if paths and not dry_run else ""):
         if as_json:
             content = {"deleted": paths, "dry_run": dry_run}
             if server is not None:
@@ -157,7 +160,7 @@ def _held(base: Path, server: Any, model_name: Optional[str]) -> Dict[int, str]:
     """The state of each version that the server has; nothing without a server."""
     if server is None:
         return {}
-    from ckpt2saved.running.spared import held_versions
+    from ckpt2saved.client.spared import held_versions
     from ckpt2saved.versions import check_base, numbered_children
 
     check_base(base, reading=True)

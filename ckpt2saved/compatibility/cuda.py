@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Optional, Tuple
 
 from ckpt2saved.compatibility.requirements import release
-from ckpt2saved.programs import find_program
+from ckpt2saved.files.programs import find_program
 
 # https://www.tensorflow.org/install/source#gpu, up to 2.18; from 2.14 on also what tensorflow[and-cuda] installs.
 _OF_TENSORFLOW = (
@@ -93,12 +93,12 @@ def find_driver(proc: Path = _PROC) -> Driver:
             query, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, timeout=_SECONDS
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return _of_proc(proc, "nvidia-smi does not answer ({})".format(getattr(error, "strerror", None) or "timeout"))
+        return _of_proc(proc, f"nvidia-smi does not answer ({getattr(error, 'strerror', None) or 'timeout'})")
     rows = [[cell.strip() for cell in line.split(",", 2)] for line in done.stdout.splitlines()]
     rows = [row for row in rows if len(row) == 3 and release(row[0])]
     if done.returncode != 0 or not rows:
-        return _of_proc(proc, "nvidia-smi says: {}".format(" ".join(done.stdout.split()) or "nothing"))
-    return Driver(rows[0][0], tuple("{} ({})".format(name, memory) for _, name, memory in rows), "")
+        return _of_proc(proc, f"nvidia-smi says: {' '.join(done.stdout.split()) or 'nothing'}")
+    return Driver(rows[0][0], tuple(f"{name} ({memory})" for _, name, memory in rows), "")
 
 
 def _of_proc(proc: Path, remark: str) -> Driver:

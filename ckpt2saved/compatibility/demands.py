@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
+from typing import BinaryIO, Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from ckpt2saved.compatibility.registry import list_items
 from ckpt2saved.errors import NotServable, ServingError
-from ckpt2saved.saved_model.files import open_file, size_of
+from ckpt2saved.files.foreign import open_file, size_of
+from ckpt2saved.protobuf.wire import Malformed, Span, each, fields, in_memory, integer, mapped, text
 from ckpt2saved.saved_model.graph_facts import LARGEST_PROTOBUF
 from ckpt2saved.saved_model.meta_graph import find_served
-from ckpt2saved.wire import Malformed, Span, each, fields, in_memory, integer, mapped, text
 
 # Fields of the messages MetaGraphDef, MetaInfoDef, SaverDef, CollectionDef and its NodeList, SignatureDef,
 # TensorInfo, GraphDef, FunctionDefLibrary, FunctionDef, OpDef, NodeDef, AttrValue and its ListValue, NameAttrList.
@@ -75,23 +75,24 @@ def read_demands(version_dir: Path) -> Demands:
                 return _demands(version_dir, file, tagged.served)
     except FileNotFoundError:
         raise ServingError(
-            "{}: missing, and the graph of a saved_model.pbtxt is not read here; publish the SavedModel in its binary "
-            "form".format(path)
+            f"{path}: missing, and the graph of a saved_model.pbtxt is not read here; publish the SavedModel in its"
+            " binary form"
         ) from None
     except (Malformed, OSError) as error:
         reason = getattr(error, "strerror", None) or "cut off, or no SavedModel"
-        raise ServingError("{}: its graph can't be read: {}; export it again".format(path, reason)) from error
+        raise ServingError(f"{path}: its graph can't be read: {reason}; export it again") from error
     if not tagged.tags:
-        raise ServingError("{}: no graph is in it: empty, or no SavedModel; export it again".format(path))
+        raise ServingError(f"{path}: no graph is in it: empty, or no SavedModel; export it again")
     raise NotServable(
-        "{}: no meta graph is tagged 'serve' and nothing else, so TF Serving loads none; the tags are: {}; export it "
-        "with the tag serve".format(path, "; ".join(", ".join(sorted(found)) or "none" for found in tagged.tags))
+        f"{path}: no meta graph is tagged 'serve' and nothing else, so TF Serving loads none; the tags are:"
+        f" {'; '.join((', '.join(sorted(found)) or 'none' for found in tagged.tags))}; export it with the tag serve"
     )
 
 
 def _demands(version_dir: Path, file: BinaryIO, meta_graph: Span) -> Demands:
     reader = _NodeReader()
-    nodes, functions = [], {}  # type: List[_Node], Dict[str, List[_Node]]
+    nodes: List[_Node] = []
+    functions: Dict[str, List[_Node]] = {}
     for graph in each(file, meta_graph, _GRAPH):
         nodes += [reader.read(file, node) for node in each(file, graph, _NODE)]
         for library in each(file, graph, _LIBRARY):
@@ -101,7 +102,7 @@ def _demands(version_dir: Path, file: BinaryIO, meta_graph: Span) -> Demands:
                 functions[name] = [reader.read(file, node) for node in each(file, function, _FUNCTION_NODE)]
     # Servers look at a function's nodes where something in the graph calls it, and leave others alone.
     called = _called(nodes, functions)
-    uses = {}  # type: Dict[Use, List[str]]
+    uses: Dict[Use, List[str]] = {}
     for prefix, members in [("", nodes)] + [(name + "/", functions[name]) for name in called]:
         for node in members:
             if node.use.op not in functions:
@@ -120,7 +121,7 @@ def _demands(version_dir: Path, file: BinaryIO, meta_graph: Span) -> Demands:
 
 def _roots(file: BinaryIO, meta_graph: Span) -> Set[str]:
     """The nodes that a server asks for: what the signatures answer, what restores and what initializes."""
-    tensors = []  # type: List[str]
+    tensors: List[str] = []
     for signature in mapped(file, meta_graph, _SIGNATURE):
         for output in mapped(file, signature[1], _OUTPUT):
             tensors += [text(file, at) for at in each(file, output[1], _TENSOR_NAME)]
@@ -136,7 +137,8 @@ def _roots(file: BinaryIO, meta_graph: Span) -> Set[str]:
 def _needed(nodes: Sequence[_Node], roots: Set[str]) -> Set[str]:
     """The names of the nodes that these are computed from, and their own."""
     inputs = {node.name: node.inputs for node in nodes}
-    found, left = set(), [root for root in roots if root in inputs]  # type: Set[str], List[str]
+    found: Set[str] = set()
+    left: List[str] = [root for root in roots if root in inputs]
     while left:
         name = left.pop()
         if name not in found:
@@ -147,8 +149,9 @@ def _needed(nodes: Sequence[_Node], roots: Set[str]) -> Set[str]:
 
 def _called(nodes: Sequence[_Node], functions: Mapping[str, Sequence[_Node]]) -> List[str]:
     """The names of the functions that nodes call, directly or through other functions."""
-    found, left = [], list(nodes)  # type: List[str], List[_Node]
-    seen = set()  # type: Set[str]
+    found: List[str] = []
+    left: List[_Node] = list(nodes)
+    seen: Set[str] = set()
     while left:
         node = left.pop()
         for name in node.calls + (node.use.op,):
@@ -174,12 +177,13 @@ class _NodeReader:
     """Reads nodes, most of which share their attributes with many others."""
 
     def __init__(self) -> None:
-        self._known = {}  # type: Dict[bytes, Tuple[Given, Tuple[str, ...]]]
+        self._known: Dict[bytes, Tuple[Given, Tuple[str, ...]]] = {}
 
     def read(self, file: BinaryIO, span: Span) -> _Node:
         file, span = in_memory(file, span)
         name, op = "", ""
-        attributes, inputs = [], []  # type: List[Tuple[Given, Tuple[str, ...]]], List[str]
+        attributes: List[Tuple[Given, Tuple[str, ...]]] = []
+        inputs: List[str] = []
         for number, at in fields(file, *span):
             if number == _NODE_NAME:
                 name = text(file, at)
@@ -211,7 +215,7 @@ def _parsed(file: BinaryIO, entry: Span) -> Tuple[Given, Tuple[str, ...]]:
     functions = list(each(file, value, _FUNC))
     functions += [at for found in each(file, value, _LIST) for at in each(file, found, _LISTED_FUNC)]
     names = tuple(text(file, name) for one in functions for name in each(file, one, _FUNC_NAME))
-    content = None  # type: Optional[bytes]
+    content: Optional[bytes] = None
     if value[1] - value[0] <= _LONGEST_DEFAULT:
         file.seek(value[0])
         content = file.read(value[1] - value[0])

@@ -18,10 +18,10 @@ from ckpt2saved.compatibility.fit import (
     ops_for_gpu,
     releases_text,
 )
+from ckpt2saved.compatibility.image import Image, find_image, known_images
 from ckpt2saved.compatibility.op_table import shipped_table
 from ckpt2saved.compatibility.requirements import release
 from ckpt2saved.errors import NotCompatible
-from ckpt2saved.serving.image import Image, find_image, known_images
 from ckpt2saved.versions import find_version
 
 
@@ -52,11 +52,9 @@ class Diagnosis:
             return
         path = self.saved_model.demands.directory
         if self.asked is None:
-            raise NotCompatible("{}: it fits no known release of TF Serving".format(path))
+            raise NotCompatible(f"{path}: it fits no known release of TF Serving")
         fitting = releases_text([image.minor for image in self.saved_model.fitting])
-        raise NotCompatible(
-            "{}: it does not fit TF Serving {}; it fits {}".format(path, self.asked.version, fitting or "none")
-        )
+        raise NotCompatible(f"{path}: it does not fit TF Serving {self.asked.version}; it fits {fitting or 'none'}")
 
 
 def diagnose(saved_model: Optional[Path] = None, serving: Optional[str] = None) -> Diagnosis:

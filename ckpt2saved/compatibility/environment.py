@@ -112,8 +112,8 @@ def client_command(tensorflow: Optional[TensorFlow]) -> str:
     tensorflow-serving-api requires a package called tensorflow: pip would install that over a tensorflow-cpu or
     tensorflow-gpu, and another version over this one.
     """
-    version = "=={}.*".format(tensorflow.client_minor) if tensorflow else ""
-    return 'pip install --no-deps "tensorflow-serving-api{}" grpcio'.format(version)
+    version = f"=={tensorflow.client_minor}.*" if tensorflow else ""
+    return f'pip install --no-deps "tensorflow-serving-api{version}" grpcio'
 
 
 def _wanted(package: Package) -> Optional[Wanted]:
@@ -139,7 +139,7 @@ def _built_with(text: str) -> Optional[Wanted]:
 
 
 def _problems_of_flavours(tensorflows: Sequence[TensorFlow]) -> List[str]:
-    places = {}  # type: Dict[Path, List[TensorFlow]]
+    places: Dict[Path, List[TensorFlow]] = {}
     for one in tensorflows:
         places.setdefault(one.directory, []).append(one)
     problems = []
@@ -149,11 +149,11 @@ def _problems_of_flavours(tensorflows: Sequence[TensorFlow]) -> List[str]:
                 "{} are installed over each other in {}: what is imported is a mixture; pip uninstall {}, then install "
                 "one of them anew"
             )
-            names = " and ".join("{} {}".format(one.flavour, one.version) for one in together)
+            names = " and ".join(f"{one.flavour} {one.version}" for one in together)
             problems.append(text.format(names, directory, " ".join(one.flavour for one in together)))
     if len(places) > 1:
-        names = ", ".join("{} {} in {}".format(one.flavour, one.version, one.directory) for one in tensorflows)
-        problems.append("the first of these hides the others: {}; uninstall all but one".format(names))
+        names = ", ".join(f"{one.flavour} {one.version} in {one.directory}" for one in tensorflows)
+        problems.append(f"the first of these hides the others: {names}; uninstall all but one")
     return problems
 
 
@@ -161,23 +161,18 @@ def _problems_of_requirements(package: Package, packages: Packages) -> List[str]
     parsed = [parse_requirement(text) for text in package.requirements()]
     wanted = [one for one in parsed if one and one.name in ("numpy", "protobuf")]
     wanted += [bound for before, bound in _BOUNDS if release(package.version) < before]
-    problems = {}  # type: Dict[str, str]
+    problems: Dict[str, str] = {}
     for requirement in wanted:
         found = packages.get(requirement.name)
         if not found:
-            text = "{} {} does not start without {}: pip install {}"
-            problems[requirement.name] = text.format(
-                package.name, package.version, requirement.name, _quoted(requirement)
+            problems[requirement.name] = (
+                f"{package.name} {package.version} does not start without {requirement.name}: pip install"
+                f" {_quoted(requirement)}"
             )
         elif not requirement.is_met_by(found[0].version):
-            text = "{} {} does not go with {} {}, it wants {}: pip install {}"
-            problems[requirement.name] = text.format(
-                package.name,
-                package.version,
-                requirement.name,
-                found[0].version,
-                requirement.versions,
-                _quoted(requirement),
+            problems[requirement.name] = (
+                f"{package.name} {package.version} does not go with {requirement.name} {found[0].version}, it wants"
+                f" {requirement.versions}: pip install {_quoted(requirement)}"
             )
     return list(problems.values())
 
@@ -186,11 +181,10 @@ def _problems_of_client(tensorflow: TensorFlow, client: Optional[Package]) -> Li
     if client is None or tensorflow.goes_with(client):
         return []
     return [
-        "{} {} was made for another TensorFlow than {} {}, and its messages may not go with it; {}".format(
-            client.name, client.version, tensorflow.flavour, tensorflow.version, client_command(tensorflow)
-        )
+        f"{client.name} {client.version} was made for another TensorFlow than {tensorflow.flavour}"
+        f" {tensorflow.version}, and its messages may not go with it; {client_command(tensorflow)}"
     ]
 
 
 def _quoted(requirement: Requirement) -> str:
-    return '"{}{}"'.format(requirement.name, requirement.versions.replace(" ", ""))
+    return f'"{requirement.name}{requirement.versions.replace(" ", "")}"'

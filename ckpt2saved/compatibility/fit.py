@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 
 from ckpt2saved.compatibility.demands import Demands, Given, Use
+from ckpt2saved.compatibility.image import Image, known_images
 from ckpt2saved.compatibility.op_table import OpTable, allows, shipped_table
 from ckpt2saved.compatibility.requirements import release
 from ckpt2saved.errors import NotCompatible
-from ckpt2saved.serving.image import Image, known_images
 
 # Registered in TensorFlow's Python package, whose registry the table holds, and run by its interpreter.
 _PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
@@ -40,7 +40,7 @@ class Misfit(NamedTuple):
     nodes: Tuple[str, ...]
 
     def __str__(self) -> str:
-        return "{}: {} ({})".format(self.subject, self.reason, nodes_text(self.nodes))
+        return f"{self.subject}: {self.reason} ({nodes_text(self.nodes)})"
 
     @property
     def subject(self) -> str:
@@ -74,7 +74,7 @@ def linked_text(op: str, table: OpTable) -> str:
     linking = [release for release in table.linking(op) if release in {image.minor for image in known_images()}]
     if not linking:
         return "an op of tf.contrib, and no image of TF Serving links it"
-    return "an op of tf.contrib, which TF Serving has in {} only".format(releases_text(linking))
+    return f"an op of tf.contrib, which TF Serving has in {releases_text(linking)} only"
 
 
 def origin_text(op: str, table: OpTable) -> str:
@@ -88,17 +88,16 @@ def origin_text(op: str, table: OpTable) -> str:
         return linked_text(op, table)
     # The image's additions are not in the table, and none of them belongs to the reading of text in pictures.
     return (
-        "no op of any TensorFlow from {} to {}: an add-on's or your own, and the image has of add-ons only "
-        "TensorFlow Text's (2.0 or newer) and Decision Forests' (2.11 or newer)".format(
-            list(table.releases)[0], list(table.releases)[-1]
-        )
+        f"no op of any TensorFlow from {list(table.releases)[0]} to {list(table.releases)[-1]}: an add-on's or your"
+        " own, and the image has of add-ons only TensorFlow Text's (2.0 or newer) and Decision Forests' (2.11 or"
+        " newer)"
     )
 
 
 def check_linked(ops: Mapping[str, str], table: OpTable) -> List[str]:
     """A line for each node -> op of tf.contrib that no server has, whatever TensorFlow built the graph."""
     return [
-        "{} ({}): {}; build the graph without it, or cut it before this node".format(node, op, linked_text(op, table))
+        f"{node} ({op}): {linked_text(op, table)}; build the graph without it, or cut it before this node"
         for node, op in ops.items()
         if _is_contrib(op, table) and not table.linking(op)
     ]
@@ -115,9 +114,7 @@ def check_fit(demands: Demands, image: Image) -> None:
     if misfits:
         fitting = fitting_images(find_misfits(demands, known_images(), table))
         raise NotCompatible(
-            "the SavedModel asks for what TF Serving {} does not have; {}".format(
-                image.version, advice(image, fitting)
-            ),
+            f"the SavedModel asks for what TF Serving {image.version} does not have; {advice(image, fitting)}",
             [str(misfit) for misfit in misfits],
         )
 
@@ -126,38 +123,38 @@ def advice(image: Image, fitting: Sequence[Image]) -> str:
     """What to do where a release does not fit."""
     if not fitting:
         return "no known release has everything: make the graph without these ops and attributes"
-    build = "make the graph without these ops and attributes, for which one way is TensorFlow {}".format(image.minor)
-    return "serve it with {}, or {}".format(releases_text([one.minor for one in fitting]), build)
+    build = f"make the graph without these ops and attributes, for which one way is TensorFlow {image.minor}"
+    return f"serve it with {releases_text([one.minor for one in fitting])}, or {build}"
 
 
 def releases_text(minors: Sequence[str]) -> str:
     """Those of the known releases as people say it: 2.4 or newer; 1.15, 2.1 or newer; 1.14 to 2.3."""
     known = [image.minor for image in known_images()]
     stretches = _stretches([known.index(minor) for minor in minors])
-    parts = []  # type: List[str]
+    parts: List[str] = []
     for first, last in stretches:
         if last == len(known) - 1 and first != last:
             parts.append(known[first] + " or newer")
         elif first == last:
             parts.append(known[first])
         else:
-            parts.append("{} to {}".format(known[first], known[last]))
+            parts.append(f"{known[first]} to {known[last]}")
     return ", ".join(parts)
 
 
 def nodes_text(nodes: Sequence[str], most: int = 3) -> str:
     """How many, and the names of the first."""
     if len(nodes) == 1:
-        return "node {}".format(nodes[0])
+        return f"node {nodes[0]}"
     more = len(nodes) - most
     names = ", ".join(nodes[:most])
-    return "{} nodes: {}{}".format(len(nodes), names, " and {} more".format(more) if more > 0 else "")
+    return f"{len(nodes)} nodes: {names}{(f' and {more} more' if more > 0 else '')}"
 
 
 def _condensed(demands: Demands, table: OpTable) -> Dict[Use, List[str]]:
     """The uses without the values that no release has a question about, so that many nodes share one."""
     oldest = table.releases[known_images()[0].minor]
-    uses = {}  # type: Dict[Use, List[str]]
+    uses: Dict[Use, List[str]] = {}
     for use, nodes in demands.uses.items():
         known = oldest.get(use.op, {})
         attributes = frozenset(one._replace(value=None) if one.name in known else one for one in use.attributes)
@@ -168,7 +165,7 @@ def _condensed(demands: Demands, table: OpTable) -> Dict[Use, List[str]]:
 def _misfits(
     uses: Mapping[Use, Sequence[str]], idle: FrozenSet[str], image: Image, table: OpTable
 ) -> Tuple[Misfit, ...]:
-    found = {}  # type: Dict[Tuple[str, str, str, str, str], List[str]]
+    found: Dict[Tuple[str, str, str, str, str], List[str]] = {}
     for use, nodes in uses.items():
         for key in _problems(use, image, table):
             # A function's attributes are looked at when it is first run; all the rest when the graph is loaded.
@@ -204,9 +201,9 @@ def _problems(use: Use, image: Image, table: OpTable) -> Iterator[Tuple[str, str
             continue
         for value in given.choices:
             if not allows(ops[use.op][given.name], value):
-                text = _DATA_TYPES.get(value, "DataType {}".format(value)) if isinstance(value, int) else value
+                text = _DATA_TYPES.get(value, f"DataType {value}") if isinstance(value, int) else value
                 since = _since(table.releases_allowing(use.op, given.name, value), table)
-                reason = "a value that {} does not allow; {}".format(image.minor, since)
+                reason = f"a value that {image.minor} does not allow; {since}"
                 yield "value", use.op, given.name, text, reason
 
 
@@ -214,10 +211,10 @@ def _reason_of_attribute(op: str, given: Given, image: Image, table: OpTable) ->
     """Why it can't have an attribute that it does not know; "" where it answers as if it did."""
     having = table.releases_with_attribute(op, given.name)
     if release(image.minor) < _IGNORES_ATTRIBUTES:
-        return "an attribute that {} refuses; {}".format(image.minor, _since(having, table))
+        return f"an attribute that {image.minor} refuses; {_since(having, table)}"
     if given.name in _MEANINGLESS or having and table.releases[having[-1]][op][given.name].default == given.value:
         return ""
-    return "an attribute that {} ignores, and so answers otherwise; {}".format(image.minor, _since(having, table))
+    return f"an attribute that {image.minor} ignores, and so answers otherwise; {_since(having, table)}"
 
 
 def _reason_of_op(op: str, image: Image, table: OpTable) -> str:
@@ -225,25 +222,25 @@ def _reason_of_op(op: str, image: Image, table: OpTable) -> str:
     if image.minor in table.linking(op):
         return ""
     having = table.releases_with(op)
-    return "no op of {}; {}".format(image.minor, _since(having, table)) if having else origin_text(op, table)
+    return f"no op of {image.minor}; {_since(having, table)}" if having else origin_text(op, table)
 
 
 def _since(having: Sequence[str], table: OpTable) -> str:
     """In which releases of TensorFlow something is to be found; not all that 1.15 has came with 2.0."""
     known = list(table.releases)
-    parts = []  # type: List[str]
+    parts: List[str] = []
     for first, last in _stretches([known.index(one) for one in having]):
         if last == len(known) - 1:
             parts.append("since " + known[first])
         elif first == last:
             parts.append("in " + known[first])
         else:
-            parts.append("from {} to {}".format(known[first], known[last]))
+            parts.append(f"from {known[first]} to {known[last]}")
     return "TensorFlow has it " + " and ".join(parts) if parts else "no TensorFlow has it"
 
 
 def _stretches(indices: Sequence[int]) -> List[Tuple[int, int]]:
-    stretches = []  # type: List[Tuple[int, int]]
+    stretches: List[Tuple[int, int]] = []
     for index in indices:
         if stretches and stretches[-1][1] == index - 1:
             stretches[-1] = (stretches[-1][0], index)

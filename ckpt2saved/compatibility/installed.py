@@ -41,7 +41,7 @@ class Package:
 
 def find_packages(directories: Sequence[str]) -> Dict[str, Tuple[Package, ...]]:
     """Name -> its installations in directories as sys.path has them; the first is the one that Python imports."""
-    found = {}  # type: Dict[str, List[Package]]
+    found: Dict[str, List[Package]] = {}
     seen = set()
     for position, directory in enumerate(directories):
         real = os.path.realpath(directory or os.curdir)

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import List, Mapping, NamedTuple, Sequence, Set, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
 import click
 
@@ -78,7 +78,8 @@ def add_release(table: OpTable, wheel: Path, python: str) -> OpTable:
     version, release = _version(wheel)
     base, contrib = _read(wheel, python)
     of_contrib = {op for _, after in contrib for op in after.ops} - set(base.ops)
-    libraries, before = {}, base  # type: Dict[str, str], Registered
+    libraries: Dict[str, str] = {}
+    before: Registered = base
     for library, after in contrib:
         libraries.update((op, library) for op in set(after.kernels) - set(before.kernels))
         before = after
@@ -98,9 +99,7 @@ def add_kernels(table: OpTable, wheel: Path, python: str) -> OpTable:
     _, release = _version(wheel)
     base, _ = _read(wheel, python)
     if "GPU" not in base.kernels["Conv2D"]:
-        raise click.ClickException(
-            "{}: it has no kernels for GPUs; expected a package that is built for them".format(wheel)
-        )
+        raise click.ClickException(f"{wheel}: it has no kernels for GPUs; expected a package that is built for them")
     found = {op for op, devices in base.kernels.items() if "GPU" in devices and not devices & {"CPU", "DEFAULT"}}
     known = frozenset(found & set(table.releases[release]))
     return table._replace(for_gpu=dict(table.for_gpu, **{release: known}))
@@ -109,7 +108,7 @@ def add_kernels(table: OpTable, wheel: Path, python: str) -> OpTable:
 def _version(wheel: Path) -> Tuple[str, str]:
     match = re.match(r"[A-Za-z_]+-(([0-9]+\.[0-9]+)\.[0-9]+)-", wheel.name)
     if match is None:
-        raise click.ClickException("{}: expected the package of a TensorFlow release, *.whl".format(wheel))
+        raise click.ClickException(f"{wheel}: expected the package of a TensorFlow release, *.whl")
     version, release = match.groups()
     return version, release
 
@@ -141,9 +140,9 @@ def dump(python: str, folder: str, libraries: Sequence[str], plugins: Sequence[s
     command = [python, "-c", _DUMP, folder] + [":".join(paths) for paths in (libraries, plugins)]
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode != 0:
-        raise click.ClickException("the ops can't be read: {}".format(done.stdout.decode("utf-8", "replace")))
+        raise click.ClickException(f"the ops can't be read: {done.stdout.decode('utf-8', 'replace')}")
     contents = [
-        [(Path(folder) / "{}.{}".format(name, number)).read_bytes() for name in ("ops", "kernels")]
+        [(Path(folder) / f"{name}.{number}").read_bytes() for name in ("ops", "kernels")]
         for number in range(len(plugins) + 1)
     ]
     return [Registered(parse_op_list(ops), parse_kernel_list(kernels)) for ops, kernels in contents]
@@ -152,7 +151,7 @@ def dump(python: str, folder: str, libraries: Sequence[str], plugins: Sequence[s
 def _download(python: str, requirement: str, folder: str) -> Path:
     command = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, requirement]
     if subprocess.run(command, cwd=folder).returncode != 0:  # not where a file could be taken for a module of pip's
-        raise click.ClickException("{}: not to be had for {}; pass another --python".format(requirement, python))
+        raise click.ClickException(f"{requirement}: not to be had for {python}; pass another --python")
     (wheel,) = Path(folder).glob("*.whl")
     return wheel
 
@@ -170,13 +169,13 @@ def main(versions: Sequence[str], python: str, package: str, wheels: Sequence[st
         table = add_release(table, Path(wheel), python)
     for version in versions:
         with tempfile.TemporaryDirectory(prefix="ckpt2saved-") as folder:
-            table = add_release(table, _download(python, "{}=={}".format(package, version), folder), python)
+            table = add_release(table, _download(python, f"{package}=={version}", folder), python)
     for wheel in gpu_wheels:
         table = add_kernels(table, Path(wheel), python)
     write_table(table)
     for release, ops in table.releases.items():
-        click.echo("{:<6} {} ops".format(release, len(ops)))
-    click.echo("{} ops of contrib, {} bytes in {}".format(len(table.contrib), PATH.stat().st_size, PATH))
+        click.echo(f"{release:<6} {len(ops)} ops")
+    click.echo(f"{len(table.contrib)} ops of contrib, {PATH.stat().st_size} bytes in {PATH}")
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def read_table(path: Path = PATH) -> OpTable:
     with gzip.open(str(path), "rb") as file:
         content = json.loads(file.read().decode("utf-8"))
     releases = list(content["tensorflow"])
-    found = {release: {} for release in releases}  # type: Dict[str, Ops]
+    found: Dict[str, Ops] = {release: {} for release in releases}
     values = [None if value is None else tuple(value) for value in content["allowed"]]
     defaults = [None if default is None else bytes.fromhex(default) for default in content["defaults"]]
     for op, (spans, attributes) in content["ops"].items():
@@ -119,8 +119,9 @@ def read_table(path: Path = PATH) -> OpTable:
 def write_table(table: OpTable, path: Path = PATH) -> None:
     """Write a table, the same bytes for the same content; what stays the same from release to release once."""
     releases = list(table.releases)
-    allowed, defaults = [], []  # type: List[Any], List[Any]
-    ops = {}  # type: Dict[str, Any]
+    allowed: List[Any] = []
+    defaults: List[Any] = []
+    ops: Dict[str, Any] = {}
     for op in sorted({op for release in releases for op in table.releases[release]}):
         columns = [table.releases[release].get(op) for release in releases]
         names = sorted({name for attributes in columns if attributes for name in attributes})
@@ -163,7 +164,7 @@ def _by_library(libraries: Mapping[str, str]) -> Dict[str, List[str]]:
 
 def _runs(column: Sequence[Any]) -> List[Tuple[int, int, Any]]:
     """First and last index of every stretch of one value, without those of None."""
-    runs = []  # type: List[Tuple[int, int, Any]]
+    runs: List[Tuple[int, int, Any]] = []
     for index, value in enumerate(column):
         if runs and runs[-1][1] == index - 1 and runs[-1][2] == value:
             runs[-1] = (runs[-1][0], index, value)

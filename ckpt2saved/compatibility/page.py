@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -14,9 +14,9 @@ from ckpt2saved.compatibility.cuda import in_image, oldest_driver, wanted_by
 from ckpt2saved.compatibility.doctor import Diagnosis, SavedModelFit
 from ckpt2saved.compatibility.environment import TensorFlow, client_command
 from ckpt2saved.compatibility.fit import Misfit, advice, nodes_text, releases_text
+from ckpt2saved.compatibility.image import REPOSITORY, Image, known_images
 from ckpt2saved.compatibility.requirements import release
-from ckpt2saved.serving.image import REPOSITORY, Image, known_images
-from ckpt2saved.tables import print_labelled, stdout
+from ckpt2saved.console.tables import print_labelled, stdout
 
 _MOST = 3  # problems that are named for each release, where all of them are shown
 
@@ -33,38 +33,39 @@ def print_diagnosis(diagnosis: Diagnosis) -> None:
 
 def _print_environment(console: Console, diagnosis: Diagnosis) -> None:
     environment, driver = diagnosis.environment, diagnosis.driver
-    print_labelled(console, "Python", "{} ({})".format(environment.python, environment.executable))
+    print_labelled(console, "Python", f"{environment.python} ({environment.executable})")
     if environment.tensorflow is None:
         text = "none in this Python; for export and inspect: pip install 'ckpt2saved[cpu]', or the one of your training"
         print_labelled(console, "TensorFlow", text, "yellow")
     for number, one in enumerate(environment.tensorflows):
-        text = "{} {} (in {})".format(one.flavour, one.version, one.directory)
+        text = f"{one.flavour} {one.version} (in {one.directory})"
         print_labelled(console, "TensorFlow" if number == 0 else "", text)
     for problem in environment.problems:
         print_labelled(console, "problem", problem, "red")
     if environment.tensorflow:
         print_labelled(console, "CUDA", _cuda(environment.tensorflow))
     if driver.version:
-        gpus = ", ".join(driver.gpus) or "no GPU is seen: {}".format(driver.remark)
+        gpus = ", ".join(driver.gpus) or f"no GPU is seen: {driver.remark}"
         wanted = environment.tensorflow and environment.tensorflow.wanted
         is_too_old = bool(wanted and not driver.runs(wanted.cuda))
-        text = "NVIDIA {}: {}".format(driver.version, gpus)
+        text = f"NVIDIA {driver.version}: {gpus}"
         if wanted and is_too_old:
-            text += "; too old for CUDA {}, which runs on {} or newer".format(wanted.cuda, oldest_driver(wanted.cuda))
+            text += f"; too old for CUDA {wanted.cuda}, which runs on {oldest_driver(wanted.cuda)} or newer"
         print_labelled(console, "driver", text, "red" if is_too_old else "")
     else:
-        print_labelled(console, "driver", "none for NVIDIA GPUs is found on this machine ({})".format(driver.remark))
+        print_labelled(console, "driver", f"none for NVIDIA GPUs is found on this machine ({driver.remark})")
 
 
 def _cuda(tensorflow: TensorFlow) -> str:
     if tensorflow.wanted:
-        return "{} {} wants CUDA {} and cuDNN {}".format(
-            tensorflow.flavour, tensorflow.version, tensorflow.wanted.cuda, tensorflow.wanted.cudnn
+        return (
+            f"{tensorflow.flavour} {tensorflow.version} wants CUDA {tensorflow.wanted.cuda} and cuDNN"
+            f" {tensorflow.wanted.cudnn}"
         )
-    text = "not used: this build of {} computes on the CPU".format(tensorflow.flavour)
+    text = f"not used: this build of {tensorflow.flavour} computes on the CPU"
     wanted = wanted_by(tensorflow.version)
     if wanted:
-        text += " (builds of {} for GPUs want CUDA {} and cuDNN {})".format(tensorflow.minor, wanted.cuda, wanted.cudnn)
+        text += f" (builds of {tensorflow.minor} for GPUs want CUDA {wanted.cuda} and cuDNN {wanted.cudnn})"
     return text
 
 
@@ -76,11 +77,11 @@ def _print_images(console: Console, diagnosis: Diagnosis) -> None:
         images = list(group)
         driver, style = "", ""
         if cuda:
-            driver = "{} or newer".format(oldest_driver(cuda))
+            driver = f"{oldest_driver(cuda)} or newer"
             if diagnosis.driver.version and not diagnosis.driver.runs(cuda):
-                driver, style = "{}, not {}".format(driver, diagnosis.driver.version), "red"
+                driver, style = f"{driver}, not {diagnosis.driver.version}", "red"
         table.add_row(
-            Text("{}:{}".format(REPOSITORY, _versions(images, ""))),
+            Text(f"{REPOSITORY}:{_versions(images, '')}"),
             Text(_versions(images, "-gpu")),
             Text(cuda or "not known"),
             Text(driver, style=style),
@@ -88,23 +89,22 @@ def _print_images(console: Console, diagnosis: Diagnosis) -> None:
     console.print(table)
     console.print()
     if here and diagnosis.asked and release(here.minor) > release(diagnosis.asked.minor):
-        text = "TF Serving {} is older than TensorFlow {}: ".format(diagnosis.asked.version, here.version)
+        text = f"TF Serving {diagnosis.asked.version} is older than TensorFlow {here.version}: "
         print_labelled(console, "note", text + _ask(diagnosis, diagnosis.asked), "yellow")
     elif here and release(here.minor) > release(newest.minor):
-        text = "no TF Serving {} is known here yet; {} is the newest, and ".format(here.minor, newest.version)
+        text = f"no TF Serving {here.minor} is known here yet; {newest.version} is the newest, and "
         print_labelled(console, "note", text + _ask(diagnosis, newest), "yellow")
 
 
 def _ask(diagnosis: Diagnosis, image: Image) -> str:
     if diagnosis.saved_model:
         return "whether it has what the SavedModel asks for is said below"
-    text = "ckpt2saved doctor SAVED_MODEL --serving {} says whether it has what a SavedModel asks for"
-    return text.format(image.minor)
+    return f"ckpt2saved doctor SAVED_MODEL --serving {image.minor} says whether it has what a SavedModel asks for"
 
 
 def _versions(images: Sequence[Image], suffix: str) -> str:
     names = [image.version + suffix for image in images]
-    return names[0] if len(names) == 1 else "{} to {}".format(names[0], names[-1])
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
 
 
 def _print_client(console: Console, diagnosis: Diagnosis) -> None:
@@ -113,22 +113,26 @@ def _print_client(console: Console, diagnosis: Diagnosis) -> None:
     if client and here and not here.goes_with(client):
         return  # a problem, which is said above
     if client and environment.has_grpc:
-        print_labelled(console, "client", "{} {} is installed, and goes with it".format(client.name, client.version))
+        print_labelled(console, "client", f"{client.name} {client.version} is installed, and goes with it")
         return
-    text = "{}  (for clients over gRPC; without --no-deps pip installs a tensorflow as well, over any that is there)"
-    print_labelled(console, "client", text.format(client_command(here)))
+    print_labelled(
+        console,
+        "client",
+        f"{client_command(here)}  (for clients over gRPC; without --no-deps pip installs a tensorflow as well, over any"
+        " that is there)",
+    )
 
 
 def _print_fit(console: Console, fit: SavedModelFit, diagnosis: Diagnosis) -> None:
     demands = fit.demands
     ops = len({use.op for use in demands.uses})
-    by = ", written by TensorFlow {}".format(demands.tensorflow) if demands.tensorflow else ""
+    by = f", written by TensorFlow {demands.tensorflow}" if demands.tensorflow else ""
     console.print()
-    print_labelled(console, "SavedModel", "{} ({} nodes, {} ops{})".format(demands.directory, demands.nodes, ops, by))
+    print_labelled(console, "SavedModel", f"{demands.directory} ({demands.nodes} nodes, {ops} ops{by})")
     fitting = releases_text([image.minor for image in fit.fitting])
     print_labelled(console, "fits", "TF Serving " + fitting if fitting else "none", "green" if fitting else "red")
     for op, servers in fit.contrib.items():
-        print_labelled(console, "note", "{}: {}".format(op, servers), "yellow")
+        print_labelled(console, "note", f"{op}: {servers}", "yellow")
     if fit.for_gpu:
         text = "{}: TensorFlow has kernels of it for GPUs only, so that the server needs a GPU and the image {}"
         image = (diagnosis.asked or (fit.fitting or known_images())[-1]).tag(gpu=True)
@@ -144,7 +148,7 @@ def _print_misfits(console: Console, fit: SavedModelFit, asked: Image) -> None:
     if not misfits:
         return
     console.print()
-    table = _table(("TF Serving {} lacks".format(asked.version), "why", "asked for by"))
+    table = _table((f"TF Serving {asked.version} lacks", "why", "asked for by"))
     for misfit in misfits:
         table.add_row(Text(misfit.subject), Text(misfit.reason), Text(nodes_text(misfit.nodes, most=1)))
     console.print(table)
@@ -165,9 +169,9 @@ def _print_releases(console: Console, fit: SavedModelFit) -> None:
 
 
 def _lacks(misfits: Tuple[Misfit, ...]) -> str:
-    parts = ["{} ({})".format(misfit.subject, nodes_text(misfit.nodes, most=1)) for misfit in misfits[:_MOST]]  # type: List[str]
+    parts: List[str] = [f"{misfit.subject} ({nodes_text(misfit.nodes, most=1)})" for misfit in misfits[:_MOST]]
     if len(misfits) > _MOST:
-        parts.append("and {} more; doctor --serving RELEASE says all of one".format(len(misfits) - _MOST))
+        parts.append(f"and {len(misfits) - _MOST} more; doctor --serving RELEASE says all of one")
     return "\n".join(parts)
 
 

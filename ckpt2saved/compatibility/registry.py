@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import BinaryIO, Dict, List, NamedTuple, Optional, Set, Tuple, Union
 
-from ckpt2saved.wire import Span, fields, integers, text
+from ckpt2saved.protobuf.wire import Span, fields, integers, text
 
 # Fields of the messages OpList, OpDef, AttrDef, AttrValue, AttrValue.ListValue, KernelList and KernelDef.
 _OP = 1
@@ -36,7 +36,7 @@ def parse_op_list(content: bytes) -> Ops:
 def parse_kernel_list(content: bytes) -> Dict[str, Set[str]]:
     """Op -> devices of a serialized KernelList, as TF_GetAllRegisteredKernels gives it; raises Malformed."""
     file = io.BytesIO(content)
-    devices = {}  # type: Dict[str, Set[str]]
+    devices: Dict[str, Set[str]] = {}
     for number, span in fields(file, 0, len(content)):
         if number == _KERNEL:
             parts = dict(fields(file, *span))
@@ -46,7 +46,8 @@ def parse_kernel_list(content: bytes) -> Dict[str, Set[str]]:
 
 
 def _op(file: BinaryIO, span: Span) -> Tuple[str, Dict[str, Attribute]]:
-    name, attributes = "", {}  # type: str, Dict[str, Attribute]
+    name = ""
+    attributes: Dict[str, Attribute] = {}
     for number, at in fields(file, *span):
         if number == _OP_NAME:
             name = text(file, at)
@@ -71,7 +72,7 @@ def _attribute(file: BinaryIO, span: Span) -> Tuple[str, Attribute]:
 
 def list_items(file: BinaryIO, value: Span) -> List[Union[int, str]]:
     """The types and texts in the list of an AttrValue."""
-    items = []  # type: List[Union[int, str]]
+    items: List[Union[int, str]] = []
     for number, at in fields(file, *value):
         if number != _LIST:
             continue

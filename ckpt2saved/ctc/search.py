@@ -27,9 +27,9 @@ def beam_search(
     in the op, and its probability is NaN.
     """
     if beam_width < 1 or top_paths < 1:
-        raise ValueError("beam_width={} and top_paths={} must be at least 1".format(beam_width, top_paths))
+        raise ValueError(f"beam_width={beam_width} and top_paths={top_paths} must be at least 1")
     if top_paths > beam_width:
-        raise ValueError("top_paths={} is more than beam_width={}".format(top_paths, beam_width))
+        raise ValueError(f"top_paths={top_paths} is more than beam_width={beam_width}")
     with tf.name_scope("ctc_beam_search"), v1_control_flow():
         logits, lengths = _checked(logits, sequence_length)
         logits = logits[: tf.reduce_max(tf.concat([lengths, [1]], 0))]
@@ -56,7 +56,7 @@ def _checked(logits, sequence_length):
     """Both inputs as tensors that fail where the op fails."""
     logits = tf.convert_to_tensor(logits)
     if logits.dtype not in (tf.float32, tf.float64):
-        raise TypeError("logits are {}; float32 and float64 can be decoded".format(logits.dtype.name))
+        raise TypeError(f"logits are {logits.dtype.name}; float32 and float64 can be decoded")
     lengths = tf.convert_to_tensor(sequence_length, tf.int32)
     logits.shape.assert_has_rank(3)
     lengths.shape.assert_has_rank(1)

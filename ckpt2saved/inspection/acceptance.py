@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import Any, Optional, Tuple
 
-from ckpt2saved.arguments import ARGUMENTS
-from ckpt2saved.channels import channels_last
-from ckpt2saved.cutting import Cut, FixedBatch, check_shapes, cut
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.inspection.proposal import Proposal
-from ckpt2saved.signature import META, ServedModel, Signature, TensorSpec
+from ckpt2saved.rewrites.convert_to_nhwc import channels_last
+from ckpt2saved.rewrites.cut import Cut, FixedBatch, check_shapes, cut
+from ckpt2saved.signature.arguments import ARGUMENTS
+from ckpt2saved.signature.file import META, ServedModel, Signature, TensorSpec
 
 _NODE = re.compile(r"\{\{node ([^}]+)\}\}|for '([^' ]+)' \(op|\A([^ :]+): it makes")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Tuple
 
-from ckpt2saved.inspection.dataflow import Node
+from ckpt2saved.graph.dataflow import Node
 from ckpt2saved.inspection.network import DECODERS, LOSSES, Network, settings_of
 from ckpt2saved.inspection.outputs import Output, output_of
 
@@ -56,7 +56,7 @@ def _decoder(network: Network, node: Node) -> Decoder:
 def find_ctc_logits(network: Network) -> Dict[str, Node]:
     """The logits of each CTC loss, with the loss."""
     losses = [n for n in network.flow.nodes.values() if n.op in LOSSES and _is_served(network, n)]
-    found = {}  # type: Dict[str, Node]
+    found: Dict[str, Node] = {}
     for loss in losses:
         if network.flow.maker(loss.inputs[0]).name in network.pure:
             found.setdefault(loss.inputs[0], loss)
@@ -65,11 +65,11 @@ def find_ctc_logits(network: Network) -> Dict[str, Node]:
 
 def ctc_outputs(network: Network, decoder: Decoder) -> List[Output]:
     """The labels of a decoder, as the original system's clients know them, its dense form, and the logits."""
-    settings = ", ".join("{} {}".format(name, _text(value)) for name, value in sorted(decoder.settings.items()))
-    reason = "CTC {}, {}".format("beam search" if "Beam" in decoder.op else "greedy decoding", settings)
-    found = []  # type: List[Tuple[str, str, str, str]]
+    settings = ", ".join(f"{name} {_text(value)}" for name, value in sorted(decoder.settings.items()))
+    reason = f"CTC {'beam search' if 'Beam' in decoder.op else 'greedy decoding'}, {settings}"
+    found: List[Tuple[str, str, str, str]] = []
     for number, path in enumerate(decoder.paths):
-        suffix, which = ("", "its") if number == 0 else ("_{}".format(number), "path {}'s".format(number + 1))
+        suffix, which = ("", "its") if number == 0 else (f"_{number}", f"path {number + 1}'s")
         whys = [reason + ": indices" if number == 0 else which + " indices", which + " values", which + " shape"]
         keys = ("output_indices", "output_values", "output_shape")
         found += [(key + suffix, tensor, "decoder", why) for key, tensor, why in zip(keys, path, whys)]
@@ -82,7 +82,7 @@ def ctc_outputs(network: Network, decoder: Decoder) -> List[Output]:
 
 def loss_output(network: Network, logits: str, loss: Node) -> Output:
     """The logits of a CTC loss, where no decoder reads them."""
-    reason = "what {} reads, [time, batch, classes]; the graph has no decoder for it".format(loss.name)
+    reason = f"what {loss.name} reads, [time, batch, classes]; the graph has no decoder for it"
     return output_of(network, "logits", logits, "logits", reason)
 
 

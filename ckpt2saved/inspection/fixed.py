@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence
+from typing import Collection, List, Optional, Sequence, Set
 
+from ckpt2saved.graph.random_ops import is_random
 from ckpt2saved.inspection.network import Network
-from ckpt2saved.random_ops import is_random
 from ckpt2saved.tf1 import tf
 
 _THROUGH = ("Enter", "RefEnter", "Identity")
@@ -19,7 +19,7 @@ def fixed_to_batch(network: Network, outputs: Sequence[str], inputs: Sequence[st
     random = network.flow.downstream(
         [output.name for node in network.flow.nodes.values() if is_random(node.op) for output in node.outputs]
     )
-    found = []  # type: List[str]
+    found: List[str] = []
     for name in sorted(reached & data):
         node = network.flow.nodes[name]
         for number, tensor in enumerate(node.inputs):
@@ -45,7 +45,7 @@ def fixed_to_batch(network: Network, outputs: Sequence[str], inputs: Sequence[st
 def batch_of_states(network: Network, outputs: Sequence[str], inputs: Sequence[str]) -> Optional[int]:
     """The batch of the constants that loops over the data begin with, where all have the same first size."""
     reached = network.flow.upstream(outputs, inputs)
-    sizes = set()  # type: Set[Optional[int]]
+    sizes: Set[Optional[int]] = set()
     for name in reached & network.flow.downstream(inputs):
         node = network.flow.nodes[name]
         for tensor in node.inputs if node.op == "Merge" else ():
@@ -65,7 +65,7 @@ def _is_of_batch(op: str, number: int) -> bool:
 def _first_value(network: Network, tensor: str) -> int:
     """The first number of a constant shape; 1, which is no multiple of a batch, where it is computed or left open."""
     maker = network.flow.maker(tensor)
-    values = ()  # type: Collection[int]
+    values: Collection[int] = ()
     if maker.op == "Const":
         values = tf.make_ndarray(maker.attr["value"].tensor).reshape(-1).tolist()
     elif maker.op == "Pack":

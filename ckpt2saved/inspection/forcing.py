@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Collection, List, Mapping, Sequence, Set
+from typing import Collection, Dict, List, Mapping, Sequence, Set
 
 from ckpt2saved.errors import NotServable
-from ckpt2saved.inference import find_steering
-from ckpt2saved.inspection.dataflow import Node
+from ckpt2saved.graph.dataflow import Node
 from ckpt2saved.inspection.network import Network
 from ckpt2saved.inspection.outputs import Output, output_of
 from ckpt2saved.inspection.views import key_of
+from ckpt2saved.rewrites.to_inference import find_steering
 
 _JOINS = ("Pack", "Concat", "ConcatV2", "AddN")
 # Which input of an op decides what it hands on.
@@ -46,7 +46,7 @@ def find_encoders(network: Network) -> List[Output]:
         return []
     weighted = [output.name for name in network.weighted for output in network.flow.nodes[name].outputs]
     computed = (network.reach(weighted) | network.weighted) & network.pure
-    counts = {}  # type: Dict[str, int]
+    counts: Dict[str, int] = {}
     for name in network.flow.nodes:
         for output in network.flow.nodes[name].outputs if name in computed else ():
             takers = [t for t in _takers(network, output.name) if t.name in network.forced]
@@ -73,7 +73,8 @@ def settled_nodes(network: Network, variables: Mapping[str, Sequence[int]]) -> S
         return set()
     if steering.labels or not steering.decided:
         return set()
-    found, sources = set(), {flow.maker(tensor.name).name for tensor in network.sources}  # type: Set[str], Set[str]
+    found: Set[str] = set()
+    sources: Set[str] = {flow.maker(tensor.name).name for tensor in network.sources}
     for node in flow.nodes.values():
         if node.op in _CONDITIONS:
             decides = flow.upstream([node.inputs[_CONDITIONS[node.op]]])
@@ -88,7 +89,7 @@ def _reaches_weights(network: Network, node: Node) -> bool:
 
 def _takers(network: Network, tensor: str) -> List[Node]:
     """The nodes that take a tensor; into a loop it goes through a node of its own."""
-    found = []  # type: List[Node]
+    found: List[Node] = []
     for taker in network.flow.consumers(tensor):
         if taker.op in ("Enter", "RefEnter"):
             found += network.flow.consumers(taker.outputs[0].name)
@@ -99,16 +100,12 @@ def _takers(network: Network, tensor: str) -> List[Node]:
 
 def forcing_texts(network: Network) -> List[str]:
     """A line for each label from which answers are computed that are compared with it."""
-    answers = {}  # type: Dict[str, List[str]]
+    answers: Dict[str, List[str]] = {}
     for answer, label in network.comparisons.forced.items() if not network.settled else ():
         answers.setdefault(label, []).append(answer)
     return [
-        "{}: {} {} computed from it, and {} (teacher forcing), so no request can bring it: build the graph for "
-        "inference, where the network reads its own answers".format(
-            label,
-            made[0] if len(made) == 1 else "{} and {} more".format(made[0], len(made) - 1),
-            "is" if len(made) == 1 else "are",
-            network.comparisons.sources[label],
-        )
+        f"{label}: {(made[0] if len(made) == 1 else f'{made[0]} and {len(made) - 1} more')}"
+        f" {'is' if len(made) == 1 else 'are'} computed from it, and {network.comparisons.sources[label]} (teacher"
+        " forcing), so no request can bring it: build the graph for inference, where the network reads its own answers"
         for label, made in answers.items()
     ]

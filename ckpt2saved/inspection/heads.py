@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Set, Tuple
 
-from ckpt2saved.inspection.dataflow import SHAPE_OPS, Node, Tensor
+from ckpt2saved.graph.dataflow import SHAPE_OPS, Node, Tensor
 from ckpt2saved.inspection.forcing import find_encoders, is_piece, leads_on
 from ckpt2saved.inspection.network import DECODERS, Network
 from ckpt2saved.inspection.outputs import Output
@@ -34,7 +34,8 @@ def find_heads(network: Network, known: Sequence[str] = ()) -> List[Output]:
     told = {root_of(network, tensor) for tensor in known} | set(known)
     weighted = [output.name for name in network.weighted for output in network.flow.nodes[name].outputs]
     computed = network.reach(weighted) | network.weighted
-    roots, whole = {}, set()  # type: Dict[str, None], Set[str]
+    roots: Dict[str, None] = {}
+    whole: Set[str] = set()
     for name in network.pure:
         for output in network.flow.nodes[name].outputs:
             if not network.flow.is_inside_loop(output.name) and _is_end(network, output):
@@ -46,7 +47,7 @@ def find_heads(network: Network, known: Sequence[str] = ()) -> List[Output]:
                 else:
                     roots[_before_loss(network, root)] = None
     order = {name: number for number, name in enumerate(network.flow.nodes)}
-    heads = []  # type: List[Output]
+    heads: List[Output] = []
     for root in sorted(roots, key=lambda name: order[network.flow.maker(name).name]):
         if network.flow.maker(root).name not in network.pure & computed or _leads_to_weights(network, root):
             continue
@@ -97,7 +98,9 @@ def _before_loss(network: Network, root: str) -> str:
 
 def _taken_apart(network: Network, root: str) -> str:
     """The tensor of whose parts alone `root` is made, such as the geometry of a box, or ""."""
-    ahead, seen, found = [root], set(), set()  # type: List[str], Set[str], Set[str]
+    ahead: List[str] = [root]
+    seen: Set[str] = set()
+    found: Set[str] = set()
     while ahead:
         tensor = ahead.pop()
         node = network.flow.maker(tensor)
@@ -125,7 +128,7 @@ def _is_by_product(network: Network, root: str) -> bool:
         return False
     siblings = network.flow.exits[maker.name.rpartition("/")[0]] if maker.op == "Exit" else [maker]
     ahead = [output.name for node in siblings for output in node.outputs if output.name != root]
-    seen = set()  # type: Set[str]
+    seen: Set[str] = set()
     while ahead:
         for taker in network.flow.consumers(ahead.pop()):
             if taker.name in seen or taker.name not in network.pure:
@@ -156,15 +159,15 @@ def _kind(network: Network, root: str, tensor: Tensor, taken_apart: bool) -> Tup
     behind = [network.flow.nodes[name] for name in network.flow.upstream([root])]
     behind_decoder = any(node.op in DECODERS or network.decoded_lengths(node) for node in behind)
     if tensor.dtype == "string":
-        return "text", "text that is computed from the input ({})".format(maker.op)
+        return "text", f"text that is computed from the input ({maker.op})"
     if behind_decoder:
-        return "decoded", "computed from a decoder's labels ({})".format(maker.op)
+        return "decoded", f"computed from a decoder's labels ({maker.op})"
     if maker.op in ("Softmax", "LogSoftmax"):
-        return "probabilities", "class probabilities ({})".format(maker.op)
+        return "probabilities", f"class probabilities ({maker.op})"
     if maker.op == "Sigmoid":
         return "probabilities", "probabilities (Sigmoid)"
     if maker.op in ("ArgMax", "ArgMin"):
-        return "classes", "the best class of each position ({})".format(maker.op)
+        return "classes", f"the best class of each position ({maker.op})"
     followers = [t.op for view in views_of(network, root) for t in network.flow.consumers(view)]
     followers += [o.op for v in views_of(network, root) for t in network.flow.consumers(v) for o in _next(network, t)]
     scores = "scores", "class scores before the softmax; no weight follows"
@@ -176,19 +179,19 @@ def _kind(network: Network, root: str, tensor: Tensor, taken_apart: bool) -> Tup
         return "boxes", "box deltas, by the name; no weight follows"
     if tensor.is_float and any(_OF_PROBABILITIES.match(op) for op in followers):
         return scores
-    return "values", "nothing of the network follows ({})".format(maker.op)
+    return "values", f"nothing of the network follows ({maker.op})"
 
 
 def _with_boxes(network: Network, heads: Sequence[Output]) -> List[Output]:
     """The same, with box deltas for what they are: beside the classes, and compared with labels, as numbers are."""
     classes = [head for head in heads if head.kind in ("scores", "probabilities")]
-    found = []  # type: List[Output]
+    found: List[Output] = []
     for head in heads:
         beside = [other for other in classes if _branches_off(network, head.tensor, other.tensor)]
         if head.kind == "values" and head.dtype.startswith("float") and beside and _is_learned(network, head.tensor):
             channels = [_channels(network, one.tensor) for one in (head, beside[0])]
             sizes = "{} channels beside {}".format(*channels) if None not in channels else "branching off beside them"
-            reason = "box deltas: {} of {}, compared with labels; no weight follows".format(sizes, beside[0].key)
+            reason = f"box deltas: {sizes} of {beside[0].key}, compared with labels; no weight follows"
             head = replace(head, key=key_of(head.tensor, "boxes"), kind="boxes", reason=reason)
         found.append(replace(head, reason=head.reason + also_as(network, head.tensor)))
     return found

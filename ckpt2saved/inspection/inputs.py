@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List, Optional, Sequence, Set, Tuple
+from typing import Dict, List, Optional, Sequence, Set, Tuple
 
-from ckpt2saved.control_flow import full_name, parsed
-from ckpt2saved.inference.edited_graph import is_pipeline
-from ckpt2saved.inspection.dataflow import Node, Shape, Tensor
+from ckpt2saved.graph.control_flow import full_name, parsed
+from ckpt2saved.graph.dataflow import Node, Shape, Tensor
+from ckpt2saved.graph.edited_graph import is_pipeline
+from ckpt2saved.graph.random_ops import is_random
 from ckpt2saved.inspection.network import PLACEHOLDERS, Network
 from ckpt2saved.inspection.parts import cut_axes, is_part
 from ckpt2saved.inspection.views import key_of
-from ckpt2saved.random_ops import is_random
 
 _NEAREST = 200  # tensors to look at for one through which all data comes
 
@@ -39,11 +39,11 @@ def find_inputs(network: Network, outputs: Sequence[str]) -> List[Input]:
 
 def _images(network: Network, outputs: Sequence[str]) -> List[Input]:
     """The data that the first weights meet, as near to the source as a float tensor with pixels in it is."""
-    chains = {}  # type: Dict[str, List[List[str]]]
+    chains: Dict[str, List[List[str]]] = {}
     for entry in _entries(network, outputs):
         chain = _outside_of_loops(network, _chain(network, entry))
         chains.setdefault(chain[-1], []).append(chain)
-    found = []  # type: List[Input]
+    found: List[Input] = []
     for several in chains.values():
         common = [name for name in several[0] if all(name in chain for chain in several)]
         inputs = [_image(network, common)] if common else [_image(network, chain) for chain in several]
@@ -56,7 +56,7 @@ def _entries(network: Network, outputs: Sequence[str]) -> List[str]:
     data = network.reach([tensor.name for tensor in network.primary])
     sources = set(_names(network.primary))
     reached = network.flow.upstream(outputs)
-    found = []  # type: List[str]
+    found: List[str] = []
     for name in network.flow.nodes:
         if name not in network.weighted or name not in reached:
             continue
@@ -81,7 +81,8 @@ def _chain(network: Network, entry: str) -> List[str]:
     Where random numbers come in, or a switch (it could be an augmentation), it ends, unless a placeholder lies behind a
     switch: there the switch will be pinned.
     """
-    chain, barrier = [entry], None  # type: List[str], Optional[int]
+    chain: List[str] = [entry]
+    barrier: Optional[int] = None
     sources = _names(network.sources)
     while chain[-1] not in sources and not _is_share(network, network.flow.maker(chain[-1])):
         before, between = _before(network, chain[-1])
@@ -150,11 +151,11 @@ def _image(network: Network, chain: Sequence[str]) -> Input:
         return _input(network, source, "image", reason + _and_the_network_follows(chain), tuple(pixels[-1:]))
     tensor = flow.tensor(pixels[-1]) if pixels else flow.tensor(chain[0])
     if is_pipeline(flow.maker(tensor.name).op):
-        reason = "{}: the input pipeline ends here".format(maker.op)
+        reason = f"{maker.op}: the input pipeline ends here"
     elif tensor.name == source.name:
         reason = "what the first weights read, cut in here"
     else:
-        reason = "behind {} ({})".format(maker.name, maker.op)
+        reason = f"behind {maker.name} ({maker.op})"
         reason += ": the first float image, cut in here" if pixels else ": what the first weights read, cut in here"
     others = [name for name in chain if name != tensor.name and flow.tensor(name).rank in (None, 3, 4)]
     return _input(network, tensor, "image", reason, tuple(others[-3:]))
@@ -167,7 +168,7 @@ def _runs_pipeline(network: Network, entry: str, cut: str) -> bool:
 
 
 def _and_the_network_follows(chain: Sequence[str]) -> str:
-    return "" if len(chain) == 1 else "; {} is what the first weights read".format(chain[0])
+    return "" if len(chain) == 1 else f"; {chain[0]} is what the first weights read"
 
 
 def _is_image(tensor: Tensor) -> bool:
@@ -176,14 +177,14 @@ def _is_image(tensor: Tensor) -> bool:
 
 def _lengths(network: Network, outputs: Sequence[str], cut: Sequence[str]) -> List[Input]:
     """How many steps of each line count, where that comes from outside and not from the image's own size."""
-    found = []  # type: List[Input]
+    found: List[Input] = []
     reached = network.flow.upstream(outputs, cut)
     for name in sorted(reached):
         decoder = network.flow.nodes[name]
         for lengths in network.decoded_lengths(decoder):
             chain = [t for t in _length_chain(network, lengths, cut) if not network.flow.is_inside_loop(t)]
             if chain and chain[-1] not in [one.tensor for one in found]:
-                reason = "sequence lengths of {}".format(decoder.name)
+                reason = f"sequence lengths of {decoder.name}"
                 found.append(_input(network, network.flow.tensor(chain[-1]), "lengths", reason, tuple(chain[:-1][-2:])))
     return found
 
@@ -217,14 +218,14 @@ def _others(network: Network, outputs: Sequence[str], cut: Sequence[str]) -> Lis
     """What is needed beside images and lengths."""
     reached = network.flow.upstream(outputs, cut)
     by_value = network.flow.upstream(outputs, cut, lambda node: node.op not in ("Shape", "ShapeN", "Size", "Rank"))
-    found = []  # type: List[Input]
+    found: List[Input] = []
     for tensor in network.sources:
         if tensor in network.switches + network.compared or tensor.name in cut:
             continue
         if not _is_taken(network, tensor, reached):
             continue
         maker = network.flow.maker(tensor.name)
-        reason = "placeholder" if maker.op in PLACEHOLDERS else "{} ({})".format(maker.name, maker.op)
+        reason = "placeholder" if maker.op in PLACEHOLDERS else f"{maker.name} ({maker.op})"
         if not _is_taken(network, tensor, by_value):
             reason += "; only its size counts"
         found.append(_input(network, tensor, "other", reason, ()))
@@ -252,13 +253,13 @@ def _input(network: Network, tensor: Tensor, kind: str, reason: str, instead: Tu
 
 def _named_apart(inputs: Sequence[Input]) -> List[Input]:
     """The same with keys of which no two are alike."""
-    taken = set()  # type: Set[str]
-    result = []  # type: List[Input]
+    taken: Set[str] = set()
+    result: List[Input] = []
     for one in inputs:
         key, number = one.key, 1
         while key in taken:
             number += 1
-            key = "{}_{}".format(one.key, number)
+            key = f"{one.key}_{number}"
         taken.add(key)
         result.append(Input(key, one.tensor, one.dtype, one.shape, one.kind, one.reason, one.instead))
     return result

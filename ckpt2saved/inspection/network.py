@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import Collection, Dict, List, Set, Tuple
 
-from ckpt2saved.inference.edited_graph import is_pipeline
-from ckpt2saved.inference.labels import NO_LABELS, Labels
-from ckpt2saved.inference.weights import is_linear, is_lookup, is_weight
-from ckpt2saved.inspection.dataflow import SHAPE_OPS, Dataflow, Node, Tensor
-from ckpt2saved.optimizers import is_update
-from ckpt2saved.random_ops import is_random
+from ckpt2saved.graph.dataflow import SHAPE_OPS, Dataflow, Node, Tensor
+from ckpt2saved.graph.edited_graph import is_pipeline
+from ckpt2saved.graph.optimizers import is_update
+from ckpt2saved.graph.random_ops import is_random
+from ckpt2saved.graph.weights import is_linear, is_lookup, is_weight
+from ckpt2saved.rewrites.labels import NO_LABELS, Labels
 
 VARIABLES = frozenset(["Variable", "VariableV2", "VarHandleOp"])
 DECODERS = frozenset(["CTCBeamSearchDecoder", "CTCGreedyDecoder", "CTCBeamSearchDecoderV2"])
@@ -48,8 +48,8 @@ class Network:
         self.variables = {n.name: n for n in flow.nodes.values() if n.op in VARIABLES}
         self.training_side = flow.backward
         self.trained = self._trained()
-        self.weighted = set()  # type: Set[str]
-        self.blocked = []  # type: List[Node]
+        self.weighted: Set[str] = set()
+        self.blocked: List[Node] = []
         self.sources = self._sources()
         beside = [output for tensor in self.compared for output in flow.maker(tensor.name).outputs]
         self.sources += [t for t in dict.fromkeys(beside) if t not in self.sources]  # what a parser of examples found
@@ -94,8 +94,8 @@ class Network:
 
     def leading_to(self, nodes: Set[str]) -> Set[str]:
         """The tensors from which `reach` gets to one of the nodes; the same for all tensors in one walk."""
-        found = set()  # type: Set[str]
-        seen = set()  # type: Set[str]
+        found: Set[str] = set()
+        seen: Set[str] = set()
         ahead = [name for name in nodes if self._is_on_the_way(self.flow.nodes[name])]
         while ahead:
             node = self.flow.nodes[ahead.pop()]
@@ -123,7 +123,7 @@ class Network:
 
     def _trained(self) -> Set[str]:
         """The variables that an optimizer updates."""
-        found = set()  # type: Set[str]
+        found: Set[str] = set()
         for node in self.flow.nodes.values():
             if is_update(node.op) and node.inputs:
                 maker = self.flow.maker(node.inputs[0])
@@ -141,7 +141,7 @@ class Network:
         """The nodes where data meets weights that can be trained."""
         data = self.reach([t.name for t in self.sources])
         from_variables = self.reach([n.outputs[0].name for n in self.variables.values() if is_weight(n.attr)])
-        found = set()  # type: Set[str]
+        found: Set[str] = set()
         for name in data:
             node = self.flow.nodes[name]
             if not is_linear(node.op) and not _CALL.match(node.op):
@@ -166,7 +166,8 @@ class Network:
         """Whether this is the probability of a dropout: it meets random numbers a few nodes on."""
         if not tensor.is_float or tensor.rank not in (0, None) or self.flow.maker(tensor.name).op not in PLACEHOLDERS:
             return False
-        ahead, seen = [(tensor.name, 0)], set()  # type: List[Tuple[str, int]], Set[str]
+        ahead: List[Tuple[str, int]] = [(tensor.name, 0)]
+        seen: Set[str] = set()
         while ahead:
             name, steps = ahead.pop()
             for node in self.flow.consumers(name):
@@ -214,13 +215,14 @@ class Network:
         function = self.flow.functions[name]
         numbers = {argument.name: number for number, argument in enumerate(function.signature.input_arg)}
         nodes = {node.name: node for node in function.node_def}
-        ahead = []  # type: List[str]
+        ahead: List[str] = []
         for node in function.node_def:
             if node.op in DECODERS:
                 ahead.append(node.input[1])
             elif _FUNCTION.match(node.op):
                 ahead += [node.input[n] for n in self._lengths_inside(node.attr["f"].func.name, callers + (name,))]
-        found, seen = [], set()  # type: List[int], Set[str]
+        found: List[int] = []
+        seen: Set[str] = set()
         while ahead:
             source = ahead.pop().partition(":")[0]
             if source in numbers and numbers[source] not in found:
@@ -233,7 +235,7 @@ class Network:
 
 def settings_of(decoder: Node) -> Dict[str, object]:
     """How a CTC decoder decodes."""
-    settings = {"merge_repeated": decoder.attr["merge_repeated"].b}  # type: Dict[str, object]
+    settings: Dict[str, object] = {"merge_repeated": decoder.attr["merge_repeated"].b}
     for name in ("beam_width", "top_paths"):
         if name in decoder.attr:
             settings[name] = decoder.attr[name].i

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ckpt2saved.inspection.dataflow import Shape
+from ckpt2saved.graph.dataflow import Shape
 from ckpt2saved.inspection.network import Network
 
 

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ckpt2saved import roles
+from ckpt2saved.checkpoint import roles
+from ckpt2saved.console.tables import print_labelled, stdout
 from ckpt2saved.inspection.proposal import value_text
 from ckpt2saved.inspection.report import GraphReport, Inspection, VariableReport
-from ckpt2saved.tables import print_labelled, stdout
 from ckpt2saved.versions import parse_version
 
 _MOST = 6  # lines of one kind; --json has them all
@@ -34,12 +34,12 @@ def _print_head(console: Console, inspection: Inspection) -> None:
     held, graph, files = inspection.checkpoint, inspection.graph, inspection.subject.checkpoint
     if held and files:
         kind = "object-based (TensorFlow 2), " if held.is_object_based else "V1, " if files.is_v1 else ""
-        step = "" if held.step is None else ", step {}".format(held.step)
-        text = "{} ({}{} tensors, {}{})".format(files.prefix, kind, len(held.variables), _megabytes(files.size), step)
+        step = "" if held.step is None else f", step {held.step}"
+        text = f"{files.prefix} ({kind}{len(held.variables)} tensors, {_megabytes(files.size)}{step})"
         print_labelled(console, "checkpoint", text)
     if graph:
-        by = ", written by TensorFlow {}".format(graph.tensorflow) if graph.tensorflow else ""
-        print_labelled(console, "graph", "{} ({} nodes{})".format(inspection.subject.meta, graph.nodes, by))
+        by = f", written by TensorFlow {graph.tensorflow}" if graph.tensorflow else ""
+        print_labelled(console, "graph", f"{inspection.subject.meta} ({graph.nodes} nodes{by})")
     for remark in inspection.remarks:
         print_labelled(console, "note", remark, "yellow")
 
@@ -57,7 +57,7 @@ def _print_graph(console: Console, inspection: Inspection, graph: GraphReport) -
     rows += [("", o.tensor, o.dtype + " " + _shape(o.shape), o.reason) for o in rest[:_MOST]]
     _print_rows(console, ("output", "tensor", "dtype and shape", "why"), rows, dim_from=len(shown))
     if len(rest) > _MOST:
-        print_labelled(console, "", "and {} more, in --json".format(len(rest) - _MOST))
+        print_labelled(console, "", f"and {len(rest) - _MOST} more, in --json")
     if not graph.outputs:
         print_labelled(
             console, "outputs", "none found: no tensor of the graph depends on weights and data alone", "yellow"
@@ -85,22 +85,22 @@ def _print_findings(console: Console, graph: GraphReport) -> None:
         print_labelled(console, "choose", choice, "yellow")
     for one in graph.inputs:
         if one.instead:
-            print_labelled(console, "or cut at", "{} instead of {}".format(", ".join(one.instead), one.tensor))
+            print_labelled(console, "or cut at", f"{', '.join(one.instead)} instead of {one.tensor}")
     for switch in graph.switches:
-        default = ", by default {}".format(switch.default) if switch.default else ""
-        value = "" if switch.value is None else "{} in inference: ".format(value_text(switch.value))
-        text = "{} ({}{}): {}{}".format(switch.name, switch.dtype, default, value, switch.reason)
+        default = f", by default {switch.default}" if switch.default else ""
+        value = "" if switch.value is None else f"{value_text(switch.value)} in inference: "
+        text = f"{switch.name} ({switch.dtype}{default}): {value}{switch.reason}"
         print_labelled(console, "switch", text, "yellow" if switch.is_open else "")
     _print_training_ops(console, graph)
     if proposal and proposal.fixed:
-        text = "the batch is {} and can't be another: {}".format(proposal.batch, _some(proposal.fixed, 3))
+        text = f"the batch is {proposal.batch} and can't be another: {_some(proposal.fixed, 3)}"
         print_labelled(console, "fixed", text, "yellow")
     for number, tower in enumerate(graph.towers):
-        text = "{}: {} variables, {} of them shared".format(tower.ends[0], len(tower.variables), len(graph.shared))
+        text = f"{tower.ends[0]}: {len(tower.variables)} variables, {len(graph.shared)} of them shared"
         if tower.untrained:
-            text += "; no optimizer trains {}".format(_some(tower.untrained, 2))
+            text += f"; no optimizer trains {_some(tower.untrained, 2)}"
         if tower.missing:
-            text += "; the checkpoint lacks {}".format(_some(tower.missing, 2))
+            text += f"; the checkpoint lacks {_some(tower.missing, 2)}"
         print_labelled(
             console, "tower", text + (" (proposed)" if number == 0 else ""), "yellow" if tower.untrained else ""
         )
@@ -109,17 +109,17 @@ def _print_findings(console: Console, graph: GraphReport) -> None:
     for problem in graph.problems[:_MOST]:
         print_labelled(console, "problem", problem, "red")
     if len(graph.problems) > _MOST:
-        print_labelled(console, "", "and {} more problems, in --json".format(len(graph.problems) - _MOST), "red")
+        print_labelled(console, "", f"and {len(graph.problems) - _MOST} more problems, in --json", "red")
     if graph.left_out:
-        print_labelled(console, "cut off", "{}: behind the outputs, and not served".format(_some(graph.left_out, 3)))
+        print_labelled(console, "cut off", f"{_some(graph.left_out, 3)}: behind the outputs, and not served")
     if graph.labels:
         print_labelled(
             console,
             "not inputs",
-            "{}: only the training takes them, or its loss compares answers with them".format(_some(graph.labels, 4)),
+            f"{_some(graph.labels, 4)}: only the training takes them, or its loss compares answers with them",
         )
     if graph.tables:
-        print_labelled(console, "tables", "{}: lookup tables, whose contents come along".format(_some(graph.tables, 3)))
+        print_labelled(console, "tables", f"{_some(graph.tables, 3)}: lookup tables, whose contents come along")
 
 
 def _print_training_ops(console: Console, graph: GraphReport) -> None:
@@ -130,10 +130,8 @@ def _print_training_ops(console: Console, graph: GraphReport) -> None:
     ):
         if names:
             steered = sum(name in found.switched for name in names)
-            how = "{} on a branch of a switch".format(steered) if steered else instead + " for inference"
-            print_labelled(
-                console, "training", "{} x {} ({}): {}".format(len(names), what, how, _some(names, 2)), "yellow"
-            )
+            how = f"{steered} on a branch of a switch" if steered else instead + " for inference"
+            print_labelled(console, "training", f"{len(names)} x {what} ({how}): {_some(names, 2)}", "yellow")
 
 
 def _print_variables(console: Console, held: VariableReport, graph: Optional[GraphReport]) -> None:
@@ -144,10 +142,15 @@ def _print_variables(console: Console, held: VariableReport, graph: Optional[Gra
         ("", held.unused if graph else (), "in the checkpoint, and not in the graph: {}"),
     ):
         if names:
-            print_labelled(console, "variables", "{} {}".format(len(names), text.format(_some(names, 3))), style)
+            print_labelled(console, "variables", f"{len(names)} {text.format(_some(names, 3))}", style)
     if held.averaged and not (graph and graph.proposal):  # with a proposal it stands among the choices
-        text = "{} of {} weights have a moving average: --weights ema serves those, --weights raw the others"
-        print_labelled(console, "averages", text.format(held.averaged, held.averageable), "yellow")
+        print_labelled(
+            console,
+            "averages",
+            f"{held.averaged} of {held.averageable} weights have a moving average: --weights ema serves those,"
+            " --weights raw the others",
+            "yellow",
+        )
     _print_roles(console, held.variables)
     console.print()
     table = _table(("scope of weights and statistics", "count", "size"), right=(1, 2))
@@ -157,13 +160,13 @@ def _print_variables(console: Console, held: VariableReport, graph: Optional[Gra
     if len(groups) > 2 * _MOST:
         others = groups[2 * _MOST :]
         count, size = sum(g.count for g in others), sum(g.size for g in others)
-        table.add_row("{} more".format(len(others)), str(count), _megabytes(size))
+        table.add_row(f"{len(others)} more", str(count), _megabytes(size))
     console.print(table)
 
 
 def _print_saved_model(console: Console, found: Any) -> None:
-    by = ", written by TensorFlow {}".format(found.tensorflow) if found.tensorflow else ""
-    print_labelled(console, "SavedModel", "{} ({} nodes{})".format(found.directory, found.nodes, by))
+    by = f", written by TensorFlow {found.tensorflow}" if found.tensorflow else ""
+    print_labelled(console, "SavedModel", f"{found.directory} ({found.nodes} nodes{by})")
     if found.provenance:
         print_labelled(console, "origin", "ckpt2saved" + _origin(found.provenance.get("checkpoint")))
     for signature in found.signatures:
@@ -183,7 +186,7 @@ def _print_saved_model(console: Console, found: Any) -> None:
     base = found.directory.parent if parse_version(found.directory.name) is not None else "BASE"
     console.print()
     console.print(Text("publish it again with", style="bold"))
-    console.print(Text("  ckpt2saved bump-version {} --from {}".format(base, found.directory)), soft_wrap=True)
+    console.print(Text(f"  ckpt2saved bump-version {base} --from {found.directory}"), soft_wrap=True)
 
 
 def _origin(checkpoint: Any) -> str:
@@ -191,7 +194,7 @@ def _origin(checkpoint: Any) -> str:
     if not isinstance(checkpoint, dict) or "name" not in checkpoint:
         return ""
     step = checkpoint.get("step")
-    return ", from {}{}".format(checkpoint["name"], "" if step is None else ", step {}".format(step))
+    return f", from {checkpoint['name']}{('' if step is None else f', step {step}')}"
 
 
 def _print_roles(console: Console, variables: Sequence[roles.Variable]) -> None:
@@ -225,13 +228,13 @@ def _table(headings: Sequence[str], right: Sequence[int] = ()) -> Table:
 def _shape(shape: Optional[Sequence[Optional[int]]]) -> str:
     if shape is None:
         return "unknown"
-    return "[{}]".format(", ".join("?" if size is None else str(size) for size in shape))
+    return f"[{', '.join(('?' if size is None else str(size) for size in shape))}]"
 
 
 def _some(names: Sequence[str], most: int) -> str:
     text = ", ".join(names[:most])
-    return text if len(names) <= most else "{} and {} more".format(text, len(names) - most)
+    return text if len(names) <= most else f"{text} and {len(names) - most} more"
 
 
 def _megabytes(size: int) -> str:
-    return "{:.1f} MB".format(size / 1e6) if size >= 100000 else "{:.1f} kB".format(size / 1e3)
+    return f"{size / 1e6:.1f} MB" if size >= 100000 else f"{size / 1e3:.1f} kB"

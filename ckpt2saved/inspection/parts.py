@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, FrozenSet, Optional
 
-from ckpt2saved.inspection.dataflow import Node
+from ckpt2saved.graph.dataflow import Node
 from ckpt2saved.inspection.network import Network
 from ckpt2saved.tf1 import tf
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from ckpt2saved.inspection.dataflow import Node
+from ckpt2saved.graph.dataflow import Node
 from ckpt2saved.inspection.network import Network
 from ckpt2saved.inspection.outputs import Output, output_of
 from ckpt2saved.inspection.views import VIEWS, key_of, representative, root_of
@@ -27,7 +27,7 @@ def shares_of(network: Network, logits: str) -> Optional[Output]:
     if maker.op not in PROBABILITIES and not written_out:
         return None
     tensor = representative(network, tensor).name
-    reason = "class probabilities ({}); the loss takes their logarithm".format(maker.op)
+    reason = f"class probabilities ({maker.op}); the loss takes their logarithm"
     return output_of(network, key_of(tensor, "probabilities"), tensor, "probabilities", reason)
 
 

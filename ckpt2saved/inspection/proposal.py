@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, replace
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 from ckpt2saved.inspection.fixed import batch_of_states, fixed_to_batch
 from ckpt2saved.inspection.inputs import Input, batch_of
@@ -30,7 +30,7 @@ class Spec:
 
     @property
     def text(self) -> str:
-        return "?" if self.sizes is None else "[{}]".format(",".join(str(size) for size in self.sizes))
+        return "?" if self.sizes is None else f"[{','.join((str(size) for size in self.sizes))}]"
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def propose(
     sizes = [_input_sizes(network, one, 1 if batch == 1 else holds, open_batch) for one in inputs]
     specs = tuple(Spec(one.key, one.tensor, one.dtype, size) for one, size in zip(inputs, sizes))
     choices = list(choices) + [
-        "the sizes of {}: the graph does not tell them".format(spec.tensor) for spec in specs if spec.sizes is None
+        f"the sizes of {spec.tensor}: the graph does not tell them" for spec in specs if spec.sizes is None
     ]
     outputs = _apart([Spec(o.key, o.tensor, o.dtype, _output_sizes(o, open_batch)) for o in _by_kind(chosen)])
     return Proposal(specs, tuple(outputs), tuple(switches), tuple(fixed), holds, tuple(choices))
@@ -87,10 +87,10 @@ def _input_sizes(network: Network, one: Input, holds: Optional[int], open_batch:
         return _image_sizes(network, one, batch, open_batch)
     if shape is None:
         return (batch,) if one.kind == "lengths" else None
-    names = []  # type: List[Union[int, str]]
+    names: List[Union[int, str]] = []
     for axis, size in enumerate(shape):
         is_batch = axis == 0 and (size is None or size == open_batch)
-        names.append(batch if is_batch else "{}_{}".format(one.key, axis) if size is None else size)
+        names.append(batch if is_batch else f"{one.key}_{axis}" if size is None else size)
     return tuple(names)
 
 
@@ -105,7 +105,7 @@ def _image_sizes(network: Network, one: Input, batch: Union[int, str], open_batc
         if channels is None:
             return () if one.dtype == "string" else None
         shape = (None, channels, None, None) if channels_first else (None, None, None, channels)
-    sizes = list(shape)  # type: List[Union[int, str, None]]
+    sizes: List[Union[int, str, None]] = list(shape)
     alone = len(sizes) == 3 and sizes[2] in (1, 3, 4)  # one picture, no batch
     first = 0 if alone else 1
     if not alone and sizes and (sizes[0] is None or sizes[0] == open_batch):
@@ -117,7 +117,7 @@ def _image_sizes(network: Network, one: Input, batch: Union[int, str], open_batc
     spatial = [axis for axis in range(first, len(sizes)) if sizes[axis] is None]
     names = ["height", "width"] if len(spatial) == 2 else ["width"]
     for number, axis in enumerate(spatial):
-        sizes[axis] = names[number] if number < len(names) else "size_{}".format(axis)
+        sizes[axis] = names[number] if number < len(names) else f"size_{axis}"
     return tuple(size for size in sizes if size is not None)
 
 
@@ -135,10 +135,10 @@ def _output_sizes(output: Output, open_batch: Optional[int]) -> Optional[Sizes]:
         names = ("batch", "rows", "columns", "values") if len(shape) == 4 else ("batch", "steps", "values")
         names = names if len(shape) > 2 else ("rows", "values")
     axis = 1 if output.kind == "logits" else 0
-    sizes = []  # type: List[Union[int, str]]
+    sizes: List[Union[int, str]] = []
     for number, size in enumerate(shape):
         opened = size is None or (size == open_batch and number == axis and output.kind != "decoder")
-        name = names[number] if number < len(names) else "size_{}".format(number)
+        name = names[number] if number < len(names) else f"size_{number}"
         sizes.append(name if opened else size)
     return tuple(sizes)
 
@@ -157,11 +157,11 @@ def _by_kind(chosen: Sequence[Output]) -> List[Output]:
 
 
 def _apart(specs: Sequence[Spec]) -> List[Spec]:
-    taken = {}  # type: Dict[str, int]
-    found = []  # type: List[Spec]
+    taken: Dict[str, int] = {}
+    found: List[Spec] = []
     for spec in specs:
         number = taken[spec.key] = taken.get(spec.key, 0) + 1
-        found.append(spec if number == 1 else replace(spec, key="{}_{}".format(spec.key, number)))
+        found.append(spec if number == 1 else replace(spec, key=f"{spec.key}_{number}"))
     return found
 
 
@@ -169,8 +169,8 @@ def command_line(proposal: Proposal, checkpoint: str) -> List[List[str]]:
     """The arguments of the export, in groups that a page can put on lines of their own."""
     lines = [["ckpt2saved", "export", "--graph", "meta", "--checkpoint", checkpoint]]
     for spec in proposal.inputs:
-        lines.append(["--input", "{}={}{}".format(spec.key, spec.tensor, "" if spec.sizes is None else spec.text)])
-    lines += [["--output", "{}={}".format(spec.key, spec.tensor)] for spec in proposal.outputs]
+        lines.append(["--input", f"{spec.key}={spec.tensor}{'' if spec.sizes is None else spec.text}"])
+    lines += [["--output", f"{spec.key}={spec.tensor}"] for spec in proposal.outputs]
     lines.append(["--export-dir", EXPORT_DIR])
     return [[shlex.quote(word) for word in line] for line in lines]
 

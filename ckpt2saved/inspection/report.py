@@ -6,17 +6,20 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ckpt2saved import roles
-from ckpt2saved.checkpoint import AVERAGE, Checkpoint, open_checkpoint, source_of
-from ckpt2saved.checkpoint_index import index_of, is_cut_off
-from ckpt2saved.control_flow import parsed
+from ckpt2saved.checkpoint import roles
+from ckpt2saved.checkpoint.contents import AVERAGE, Checkpoint, open_checkpoint, source_of
+from ckpt2saved.checkpoint.index import index_of, is_cut_off
+from ckpt2saved.checkpoint.objects import read_objects
+from ckpt2saved.checkpoint.reading import values
+from ckpt2saved.checkpoint.savers import Saved, saved_as
 from ckpt2saved.errors import CheckpointError, NotServable
-from ckpt2saved.graphs.saved_objects import read_objects
-from ckpt2saved.inference import Steering
-from ckpt2saved.inference.backward import is_backward
-from ckpt2saved.inference.labels import find_labels
+from ckpt2saved.graph.backward import is_backward
+from ckpt2saved.graph.control_flow import parsed
+from ckpt2saved.graph.dataflow import foreign_nodes, read_dataflow
+from ckpt2saved.graph.lint import check_servable
+from ckpt2saved.graph.meta_graph import MetaGraph, pinned_text, read_meta_graph
+from ckpt2saved.graph.random_ops import is_random
 from ckpt2saved.inspection.acceptance import find_acceptance
-from ckpt2saved.inspection.dataflow import foreign_nodes, read_dataflow
 from ckpt2saved.inspection.decoders import Decoder, ctc_outputs, find_ctc_logits, find_decoders, loss_output
 from ckpt2saved.inspection.forcing import forcing_texts, settled_nodes
 from ckpt2saved.inspection.heads import find_heads
@@ -28,14 +31,11 @@ from ckpt2saved.inspection.proposal import Proposal, command_line, outputs_witho
 from ckpt2saved.inspection.subject import Subject
 from ckpt2saved.inspection.towers import Tower, find_towers, shared_variables
 from ckpt2saved.inspection.training import Switch, TrainingOps, find_switches, find_training_ops, steer
-from ckpt2saved.lint import check_servable
-from ckpt2saved.lookups import LOOKUPS, fillers
-from ckpt2saved.metagraph import MetaGraph, pinned_text, read_meta_graph
-from ckpt2saved.random_ops import is_random
-from ckpt2saved.reading import values
-from ckpt2saved.restored import find_restored, saved_tables
-from ckpt2saved.savers import Saved, saved_as
-from ckpt2saved.serving.batching import without_batch_text
+from ckpt2saved.rewrites.labels import find_labels
+from ckpt2saved.rewrites.to_inference import Steering
+from ckpt2saved.server_config.batching import without_batch_text
+from ckpt2saved.sources.lookups import LOOKUPS, fillers
+from ckpt2saved.sources.restored import find_restored, saved_tables
 from ckpt2saved.tf1 import tf
 
 _HEADS = ("probabilities", "boxes", "scores")
@@ -122,10 +122,8 @@ class Inspection:
         missing = len(held.missing_needed) + len(held.misshapen) if held else 0
         if missing:
             return (
-                "export would refuse this: {} variables of the graph are not in this checkpoint, or in another shape; "
-                "pass the .meta of the same training (--graph FILE.meta), or --map where only the names differ".format(
-                    missing
-                )
+                f"export would refuse this: {missing} variables of the graph are not in this checkpoint, or in another"
+                " shape; pass the .meta of the same training (--graph FILE.meta), or --map where only the names differ"
             )
         if any(switch.is_open for switch in graph.switches) or any(s.sizes is None for s in graph.proposal.inputs):
             return "once it says what is marked with choose:"
@@ -158,8 +156,8 @@ def inspect_subject(subject: Subject) -> Inspection:
         remarks.append(_of_objects(checkpoint))
     elif checkpoint:
         remarks.append(
-            "there is no {}.meta, so nothing is known of the graph: export with a built-in model (--model crnn, ctpn), "
-            "or copy the .meta that training wrote".format(subject.checkpoint.name)
+            f"there is no {subject.checkpoint.name}.meta, so nothing is known of the graph: export with a built-in"
+            " model (--model crnn, ctpn), or copy the .meta that training wrote"
         )
     saved = saved_as(meta_graph.graph_def) if meta_graph else {}
     tables = saved_tables(meta_graph.graph_def).values() if meta_graph else ()
@@ -169,8 +167,8 @@ def inspect_subject(subject: Subject) -> Inspection:
     if variables and fit.is_of_another_run:
         remarks.insert(
             0,
-            "the .meta seems to be of another run: {} of its {} trained variables are not in the checkpoint, or in "
-            "another shape".format(len(fit.foreign), len(fit.weights)),
+            f"the .meta seems to be of another run: {len(fit.foreign)} of its {len(fit.weights)} trained variables are"
+            " not in the checkpoint, or in another shape",
         )
     if variables and is_cut_off(subject.checkpoint, index_of(subject.checkpoint).entries.values()):
         remarks.insert(0, "the data files are shorter than the index says: this checkpoint was cut off; copy it again")
@@ -184,9 +182,9 @@ def _of_objects(checkpoint: Checkpoint) -> str:
     except CheckpointError as error:
         return str(error)
     return (
-        "tf.train.Checkpoint or Keras wrote it: it holds objects (under its root: {}) and no graph; export it with "
-        "--graph MODULE:FUNCTION, a function of yours that returns the tf.Module or Keras model, --python-path "
-        "DIRECTORY where that module is, --input NAME[batch,…] with the shape, and --output output".format(under_root)
+        f"tf.train.Checkpoint or Keras wrote it: it holds objects (under its root: {under_root}) and no graph; export"
+        " it with --graph MODULE:FUNCTION, a function of yours that returns the tf.Module or Keras model,"
+        " --python-path DIRECTORY where that module is, --input NAME[batch,…] with the shape, and --output output"
     )
 
 
@@ -195,7 +193,7 @@ def _foreign(meta_graph: MetaGraph) -> List[str]:
     if not nodes:
         return []
     text = "TensorFlow {} has no op {}: left out, with all that depends on {}{}"
-    more = " and {} more".format(len(nodes) - 1) if len(nodes) > 1 else ""
+    more = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
     return [text.format(tf.VERSION, ", ".join(sorted({node.op for node in nodes})), nodes[0].name, more)]
 
 
@@ -209,9 +207,13 @@ class _Fit:
         saved: Mapping[str, Sequence[Saved]],
         in_tables: Set[str],
     ) -> None:
-        self.missing, self.misshapen, self.unused = [], [], []  # type: List[str], List[str], List[str]
-        self.foreign, self.weights, self.averaged = [], [], []  # type: List[str], List[str], List[str]
-        self.shapes = {}  # type: Mapping[str, Any]  # of the variables; without a checkpoint, of the graph's
+        self.missing: List[str] = []
+        self.misshapen: List[str] = []
+        self.unused: List[str] = []
+        self.foreign: List[str] = []
+        self.weights: List[str] = []
+        self.averaged: List[str] = []
+        self.shapes: Mapping[str, Any] = {}  # of the variables; without a checkpoint, of the graph's
         if network is not None:
             self.shapes = {name: _declared(node) for name, node in network.variables.items()}
         if checkpoint is not None:
@@ -225,8 +227,9 @@ class _Fit:
             if key not in checkpoint.shapes:
                 self.missing.append(name)
             elif key == name and not declared.is_compatible_with(checkpoint.shapes[key]):
-                text = "{}: {} in the graph, {} in the checkpoint"
-                self.misshapen.append(text.format(name, declared, list(checkpoint.shapes[key])))
+                self.misshapen.append(
+                    f"{name}: {declared} in the graph, {list(checkpoint.shapes[key])} in the checkpoint"
+                )
                 self.foreign.append(name)
         wanted = set(keys.values()) | in_tables
         self.unused = [
@@ -286,9 +289,10 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
     switches = find_switches(network, steering, reached, given)
     choices += [_choice_of_value(switch) for switch in switches if switch.is_open]
     if len(towers) > 1 and _as_good(towers[0], towers[1]):
-        choices.append("another tower: {} instead".format(", ".join(towers[1].ends[:3])))
+        choices.append(f"another tower: {', '.join(towers[1].ends[:3])} instead")
     choices += _choice_of_weights(network, wanted, fit)
-    proposal, refused = None, ()  # type: Optional[Proposal], Tuple[str, ...]
+    proposal: Optional[Proposal] = None
+    refused: Tuple[str, ...] = ()
     if chosen and inputs and not steering.labels:
         proposal, refused = _accepted(network, inputs, chosen, switches, choices, steering)
     ranked = sorted(ranked, key=lambda o: o.tensor not in [c.tensor for c in chosen])
@@ -303,7 +307,7 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
         tuple(towers) if len(towers) > 1 else (),
         tuple(shared_variables(towers)) if len(towers) > 1 else (),
         tuple(sorted(n for n in reached if network.flow.nodes[n].op in LOOKUPS)),
-        tuple("{} ({})".format(node.name, node.op) for node in network.blocked if node.name not in reached),
+        tuple(f"{node.name} ({node.op})" for node in network.blocked if node.name not in reached),
         tuple(t.name for t in network.labels if network.flow.consumers(t.name)),
         proposal,
         tuple(
@@ -326,8 +330,8 @@ def _label_problems(network: Network, chosen: Sequence[Output], taken: Sequence[
     found = forcing_texts(network) if _needs_labels(chosen) else []
     told = set(network.comparisons.forced.values())
     return found + [
-        "{}: the outputs take it, if only for its size, and {}, so no request can bring it: build the graph for "
-        "inference".format(name, network.comparisons.sources[name])
+        f"{name}: the outputs take it, if only for its size, and {network.comparisons.sources[name]}, so no request can"
+        " bring it: build the graph for inference"
         for name in taken
         if name not in told
     ]
@@ -370,14 +374,14 @@ def _may_be_switch(network: Network, one: Input) -> bool:
 
 def _notes(meta_graph: MetaGraph, proposal: Optional[Proposal], reached: Any) -> List[str]:
     pinned = pinned_text(meta_graph.devices, reached)
-    notes = ["{}, which export clears".format(pinned)] if pinned else []
+    notes = [f"{pinned}, which export clears"] if pinned else []
     text = without_batch_text(outputs_without_batch(proposal)) if proposal else ""
     return notes + ([text] if text else [])
 
 
 def _choice_of_value(switch: Switch) -> str:
-    hint = "" if switch.guess is None else "; by its name {}".format(value_text(switch.guess))
-    return "--set {}=…: {}{}".format(switch.name, switch.reason, hint)
+    hint = "" if switch.guess is None else f"; by its name {value_text(switch.guess)}"
+    return f"--set {switch.name}=…: {switch.reason}{hint}"
 
 
 def _choice_of_weights(network: Network, wanted: Sequence[str], fit: _Fit) -> List[str]:
@@ -386,7 +390,7 @@ def _choice_of_weights(network: Network, wanted: Sequence[str], fit: _Fit) -> Li
     averaged = [name for name in fit.averaged if name in needed]
     if not averaged or any(name.endswith(AVERAGE) for name in needed):
         return []
-    return ["--weights ema or --weights raw: {} of the weights have a moving average".format(len(averaged))]
+    return [f"--weights ema or --weights raw: {len(averaged)} of the weights have a moving average"]
 
 
 def _as_good(first: Tower, second: Tower) -> bool:
@@ -399,7 +403,7 @@ def _first_tower(network: Network, candidates: Sequence[Output], towers: Sequenc
     if len(towers) < 2:
         return [output.tensor for output in candidates]
     nodes = [network.flow.upstream(tower.ends) & network.weighted for tower in towers]
-    found = []  # type: List[str]
+    found: List[str] = []
     for output in candidates:
         own = network.flow.upstream([output.tensor]) & network.weighted
         if max(range(len(towers)), key=lambda number: (len(own & nodes[number]), -number)) == 0:
@@ -424,9 +428,7 @@ def _chosen(
         if "Greedy" in decoder.op:
             names.append(decoder.log_probability)
         texts = [o.tensor for o in ranked if o.kind == "text" and o.tensor in first]
-        choices = [
-            "another decoder: {} ({})".format(other.node, other.paths[0][1]) for other in mine if other is not decoder
-        ]
+        choices = [f"another decoder: {other.node} ({other.paths[0][1]})" for other in mine if other is not decoder]
         return [by_tensor[name] for name in names + texts if name in by_tensor], choices
     from_losses = [o for o in of_losses if o.tensor in first and o.tensor in by_tensor]
     if from_losses:
@@ -480,7 +482,7 @@ def _problems(
             for one in [node] + network.flow.called(node.attr):
                 if not is_random(one.op) and not one.op.startswith("FusedBatchNorm"):  # find_training_ops tells
                     graph_def.node.add().CopyFrom(one)
-    found = []  # type: List[str]
+    found: List[str] = []
     try:
         check_servable(graph_def)
     except NotServable as error:
@@ -489,10 +491,10 @@ def _problems(
         fillers(meta_graph.graph_def, reached - set(find_restored(meta_graph, reached).tables))
     except NotServable as error:
         found += error.problems
-    found += ["{}: {}".format(name, why) for name, why in meta_graph.unknown.items() if name in reached]
+    found += [f"{name}: {why}" for name, why in meta_graph.unknown.items() if name in reached]
     settled = given | {switch.name for switch in switches}
     found += [
-        "{}: a placeholder that is neither input nor switch".format(tensor.name)
+        f"{tensor.name}: a placeholder that is neither input nor switch"
         for tensor in network.sources
         if network.flow.maker(tensor.name).op.startswith("Placeholder")
         and network.flow.maker(tensor.name).name in reached
@@ -500,7 +502,7 @@ def _problems(
         and tensor not in network.compared
     ]
     found += [
-        "{}: it reads files by their names, which a server should not do for a client".format(name)
+        f"{name}: it reads files by their names, which a server should not do for a client"
         for name in sorted(reached)
         if network.flow.nodes[name].op in ("ReadFile", "WholeFileReaderV2") and name not in given
     ]
@@ -513,7 +515,7 @@ def _variable_report(
     dtypes = {name: (dtype.base_dtype.name, _width(dtype)) for name, dtype in checkpoint.dtypes.items()}
     variables = roles.with_roles(checkpoint.shapes, dtypes, _names(checkpoint))
     weights = [v for v in variables if v.role == roles.WEIGHTS]
-    needed = set()  # type: set
+    needed: set = set()
     if network and graph:
         served = graph.proposal.outputs if graph.proposal else graph.outputs[:3]
         needed = network.weights_of([output.tensor for output in served])
@@ -562,14 +564,14 @@ def _step_of_objects(checkpoint: Checkpoint) -> Optional[int]:
 def as_content(inspection: Inspection) -> Dict[str, Any]:
     """The inspection as what JSON knows."""
     subject, graph, held = inspection.subject, inspection.graph, inspection.checkpoint
-    content = {
+    content: Dict[str, Any] = {
         "path": str(subject.path),
         "kind": subject.kind,
         "checkpoint": str(subject.checkpoint.prefix) if subject.checkpoint else None,
         "meta": str(subject.meta) if subject.meta else None,
         "saved_model": str(subject.saved_model) if subject.saved_model else None,
         "remarks": list(inspection.remarks),
-    }  # type: Dict[str, Any]
+    }
     if graph:
         content["graph"] = _plain(graph)
         chosen = [spec.tensor for spec in graph.proposal.outputs] if graph.proposal else []

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
-from ckpt2saved import roles
-from ckpt2saved.checkpoint import open_checkpoint
-from ckpt2saved.checkpoint_files import find_checkpoint
+from ckpt2saved.checkpoint import roles
+from ckpt2saved.checkpoint.contents import open_checkpoint
+from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.errors import CheckpointError, NotServable
-from ckpt2saved.inspection.dataflow import Dataflow
-from ckpt2saved.lint import check_servable
-from ckpt2saved.lookups import LOOKUPS
-from ckpt2saved.metagraph import devices_of, nodes_of, pinned_text
-from ckpt2saved.saved_model.files import open_file, read_file
+from ckpt2saved.files.foreign import open_file, read_file
+from ckpt2saved.graph.dataflow import Dataflow
+from ckpt2saved.graph.lint import check_servable
+from ckpt2saved.graph.meta_graph import devices_of, nodes_of, pinned_text
 from ckpt2saved.saved_model.graph_facts import LARGEST_PROTOBUF
-from ckpt2saved.savedmodel import node_name, pruned
-from ckpt2saved.serving.batching import keys_without_batch, without_batch_text
-from ckpt2saved.serving.saved_signatures import SavedSignature, SavedTensor
+from ckpt2saved.saved_model.signatures import SavedSignature, SavedTensor
+from ckpt2saved.saved_model.writing import node_name, pruned
+from ckpt2saved.server_config.batching import keys_without_batch, without_batch_text
+from ckpt2saved.sources.lookups import LOOKUPS
 from ckpt2saved.tf1 import SavedModel, op_def, tf
 from ckpt2saved.versions import read_provenance, recorded_without_batch
 from ckpt2saved.versions.health import content_problems
@@ -106,7 +106,7 @@ def read_saved_model(directory: Path) -> SavedModelReport:
 def _dangling(graph_def: Any) -> List[str]:
     there = {node.name for node in graph_def.node}
     return [
-        "{}: its input {} is no node of the graph".format(node.name, source)
+        f"{node.name}: its input {source} is no node of the graph"
         for node in graph_def.node
         for source in node.input
         if node_name(source) not in there
@@ -119,7 +119,7 @@ def _batching_notes(directory: Path, signatures: Sequence[ServedSignature]) -> L
     for signature in signatures:
         sides = [tuple(_saved_tensor(served) for served in side) for side in (signature.inputs, signature.outputs)]
         keys = keys_without_batch(SavedSignature(signature.name, *sides), seen.get(signature.name, ()))
-        notes += ["{}: {}".format(signature.name, without_batch_text(keys))] if keys else []
+        notes += [f"{signature.name}: {without_batch_text(keys)}"] if keys else []
     return notes
 
 
@@ -151,11 +151,11 @@ def parse_saved_model(directory: Path) -> Any:
         else:
             text_format.Merge(read_file(path, LARGEST_PROTOBUF).decode("utf-8"), saved_model)
     except (DecodeError, UnicodeDecodeError, text_format.ParseError) as error:
-        raise CheckpointError("{}: this is no SavedModel, or it is damaged ({})".format(path, error)) from error
+        raise CheckpointError(f"{path}: this is no SavedModel, or it is damaged ({error})") from error
     except OSError as error:
-        raise CheckpointError("{}: can't be read: {}".format(path, error.strerror)) from error
+        raise CheckpointError(f"{path}: can't be read: {error.strerror}") from error
     if not saved_model.meta_graphs:
-        raise CheckpointError("{}: there is no meta graph in it".format(path))
+        raise CheckpointError(f"{path}: there is no meta graph in it")
     return saved_model
 
 
@@ -164,7 +164,7 @@ def _signature(name: str, definition: Any) -> ServedSignature:
 
 
 def _served(side: Any) -> Tuple[Served, ...]:
-    found = []  # type: List[Served]
+    found: List[Served] = []
     for key in sorted(side):
         info = side[key]
         shape = tf.TensorShape(info.tensor_shape)
@@ -174,27 +174,29 @@ def _served(side: Any) -> Tuple[Served, ...]:
 
 
 def _signature_problems(signatures: Tuple[ServedSignature, ...]) -> List[str]:
-    found = []  # type: List[str]
+    found: List[str] = []
     if not any(signature.method for signature in signatures):
         found.append("no signature can be asked; TF Serving answers nothing")
     for signature in signatures:
         for served in signature.inputs + signature.outputs:
             if not served.tensor:
-                text = "{}.{}: it has no tensor name (a SparseTensor?), and every request for it fails"
-                found.append(text.format(signature.name, served.key))
+                found.append(
+                    f"{signature.name}.{served.key}: it has no tensor name (a SparseTensor?), and every request for it"
+                    " fails"
+                )
     return found
 
 
 def _decoder(node: Any) -> str:
-    settings = {}  # type: Dict[str, Any]
+    settings: Dict[str, Any] = {}
     known = op_def(node.op)
     defaults = {a.name: a.default_value for a in known.attr} if known else {}
     for name in ("beam_width", "merge_repeated", "top_paths"):
         value = node.attr[name] if name in node.attr else defaults.get(name)
         if value is not None:
             settings[name] = value.b if name == "merge_repeated" else value.i
-    text = ", ".join("{} {}".format(name, str(value).lower()) for name, value in sorted(settings.items()))
-    return "{} ({}: {})".format(node.name, node.op, text)
+    text = ", ".join(f"{name} {str(value).lower()}" for name, value in sorted(settings.items()))
+    return f"{node.name} ({node.op}: {text})"
 
 
 def _variables(directory: Path) -> List[roles.Variable]:
@@ -203,7 +205,7 @@ def _variables(directory: Path) -> List[roles.Variable]:
         checkpoint = open_checkpoint(find_checkpoint(directory / "variables" / "variables"))
     except (CheckpointError, OSError):
         return []  # none, or damaged, which the health says
-    widths = {}  # type: Dict[str, Tuple[str, int]]
+    widths: Dict[str, Tuple[str, int]] = {}
     for name, dtype in checkpoint.dtypes.items():
         widths[name] = (dtype.base_dtype.name, 0 if dtype.base_dtype.name == "string" else dtype.base_dtype.size)
     return roles.with_roles(checkpoint.shapes, widths)

@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 from typing import List, Mapping
 
-from ckpt2saved.disk import advice
 from ckpt2saved.errors import Ckpt2SavedError, UsageError, WriteError
+from ckpt2saved.files.disk import advice
+from ckpt2saved.files.replaced import replace_file
 from ckpt2saved.inspection.proposal import Proposal, Spec, value_text
 from ckpt2saved.inspection.report import GraphReport, Inspection
-from ckpt2saved.serving.files import replace_file
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _WORDS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")  # what YAML takes for something else
@@ -23,39 +23,35 @@ def write_signature(inspection: Inspection, path: Path, force: bool) -> None:
     """Write the file; raises Ckpt2SavedError where there is nothing that could be served."""
     text = signature_text(inspection)
     if not force and os.path.lexists(str(path)):
-        raise UsageError("--write-signature: {} is there already".format(path))
+        raise UsageError(f"--write-signature: {path} is there already")
     try:
         replace_file(path, text.encode("utf-8"))
     except OSError as error:
-        raise WriteError("--write-signature: {}: {}; {}".format(path, error.strerror, advice(error))) from error
+        raise WriteError(f"--write-signature: {path}: {error.strerror}; {advice(error)}") from error
 
 
 def signature_text(inspection: Inspection) -> str:
     """The YAML text."""
     graph = inspection.graph
     if graph is None or graph.proposal is None:
-        raise Ckpt2SavedError(
-            "{}: no signature can be written: {}".format(
-                inspection.subject.path,
-                "the graph has no output that depends on weights and data alone" if graph else "there is no .meta here",
-            )
-        )
+        reason = "the graph has no output that depends on weights and data alone" if graph else "there is no .meta here"
+        raise Ckpt2SavedError(f"{inspection.subject.path}: no signature can be written: {reason}")
     proposal = graph.proposal
-    lines = ["# {}, as inspected; served from the training's own graph.".format(inspection.subject.meta.name)]
+    lines = [f"# {inspection.subject.meta.name}, as inspected; served from the training's own graph."]
     lines += ["# problem, for which export refuses it: " + problem for problem in graph.problems]
     lines += ["# choose: " + choice for choice in proposal.choices]
     lines += ["format: 1", "graph:", "  builder: meta"] + _switches(proposal) + _weights(proposal)
     lines += ["", "signatures:", "  serving_default:", "    inputs:"]
     for one in graph.inputs:
-        lines += ["      # or at {}".format(tensor) for tensor in one.instead]
+        lines += [f"      # or at {tensor}" for tensor in one.instead]
         lines += ["      " + _spec(spec) for spec in proposal.inputs if spec.tensor == one.tensor]
     lines.append("    outputs:")
     lines += ["      " + _spec(spec) for spec in proposal.outputs]
     proposed = [spec.tensor for spec in proposal.outputs]
     for output in graph.outputs:
         if output.tensor not in proposed:
-            spec = "{}: {{tensor: {}, dtype: {}}}".format(_name(output.key), _quoted(output.tensor), output.dtype)
-            lines.append("      # or: {}  # {}".format(spec, output.reason))
+            spec = f"{_name(output.key)}: {{tensor: {_quoted(output.tensor)}, dtype: {output.dtype}}}"
+            lines.append(f"      # or: {spec}  # {output.reason}")
     lines += _parity(graph, proposal)
     return "\n".join(lines) + "\n"
 
@@ -66,7 +62,7 @@ def _switches(proposal: Proposal) -> List[str]:
     for switch in proposal.switches:
         if switch.is_open:
             value = "?" if switch.guess is None else value_text(switch.guess)
-            lines.append("  # choose: set: {{{}: {}}}  # {}".format(_name(switch.name), value, switch.reason))
+            lines.append(f"  # choose: set: {{{_name(switch.name)}: {value}}}  # {switch.reason}")
     return lines
 
 
@@ -78,8 +74,8 @@ def _weights(proposal: Proposal) -> List[str]:
 
 def _spec(spec: Spec) -> str:
     sizes = () if spec.sizes is None else spec.sizes
-    shape = "[{}]".format(", ".join(str(size) for size in sizes))
-    line = "{}: {{tensor: {}, dtype: {}, shape: {}}}".format(_name(spec.key), _quoted(spec.tensor), spec.dtype, shape)
+    shape = f"[{', '.join((str(size) for size in sizes))}]"
+    line = f"{_name(spec.key)}: {{tensor: {_quoted(spec.tensor)}, dtype: {spec.dtype}, shape: {shape}}}"
     return line + ("  # choose: its sizes, which the graph does not tell" if spec.sizes is None else "")
 
 
@@ -89,10 +85,10 @@ def _parity(graph: GraphReport, proposal: Proposal) -> List[str]:
     names = {size for spec in proposal.inputs for size in spec.sizes or () if isinstance(size, str)}
     for number in range(2 if names else 1):
         dims = {name: _SIZES.get(name, 4) + (1 if number and name == "batch" else 0) for name in sorted(names)}
-        text = ", ".join("{}: {}".format(_name(name), size) for name, size in dims.items())
-        lines += ["  - dims: {{{}}}".format(text) if names else "  -", "    inputs:"]
+        text = ", ".join(f"{_name(name)}: {size}" for name, size in dims.items())
+        lines += [f"  - dims: {{{text}}}" if names else "  -", "    inputs:"]
         for spec in proposal.inputs:
-            lines.append("      {}: {}".format(_name(spec.key), _example(graph, spec, proposal, dims)))
+            lines.append(f"      {_name(spec.key)}: {_example(graph, spec, proposal, dims)}")
     if not names:
         lines[-2 - len(proposal.inputs) :] = ["  - inputs:"] + lines[-len(proposal.inputs) :]
     return lines
@@ -103,18 +99,18 @@ def _example(graph: GraphReport, spec: Spec, proposal: Proposal, dims: Mapping[s
     if spec.dtype == "string":
         return "{{values: {}}}  # choose: what the graph can decode".format(_filled(spec, dims, '""'))
     if spec.dtype == "bool":
-        return "{{values: {}}}".format(_filled(spec, dims, "false"))
+        return f"{{values: {_filled(spec, dims, 'false')}}}"
     if spec.dtype.startswith(("float", "bfloat")) or spec.dtype == "uint8":
         return "{uniform: [0, 255]}"
     if spec.sizes == ():
-        return "{{values: {}}}".format(dims.get("batch", proposal.batch or 1))
+        return f"{{values: {dims.get('batch', proposal.batch or 1)}}}"
     most = _steps(graph, proposal) if kinds.get(spec.tensor) == "lengths" or spec.dtype in ("int32", "int64") else 1
-    return "{{uniform: [1, {}]}}".format(most + 1)
+    return f"{{uniform: [1, {most + 1}]}}"
 
 
 def _filled(spec: Spec, dims: Mapping[str, int], value: str) -> str:
     for size in reversed(spec.sizes or ()):
-        value = "[{}]".format(", ".join([value] * int(dims.get(size, size))))
+        value = f"[{', '.join([value] * int(dims.get(size, size)))}]"
     return value
 
 

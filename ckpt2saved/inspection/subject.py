@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Tuple
 
-from ckpt2saved.checkpoint_files import CheckpointFiles, find_checkpoint
+from ckpt2saved.checkpoint.files import CheckpointFiles, find_checkpoint
 from ckpt2saved.errors import CheckpointError
-from ckpt2saved.file_kinds import is_meta_graph
+from ckpt2saved.files.kinds import is_meta_graph
 from ckpt2saved.versions import numbered_children
 from ckpt2saved.versions.base import SAVED_MODEL_FILES
 
@@ -52,9 +52,7 @@ def _of_meta(path: Path) -> Subject:
     try:
         return Subject(path, "meta graph", find_checkpoint(path), path, None)
     except CheckpointError as error:
-        return Subject(
-            path, "meta graph", None, path, None, ("no checkpoint beside it that can be read: {}".format(error),)
-        )
+        return Subject(path, "meta graph", None, path, None, (f"no checkpoint beside it that can be read: {error}",))
 
 
 def _of_directory(path: Path) -> Subject:
@@ -66,17 +64,17 @@ def _of_directory(path: Path) -> Subject:
             children = [child for child in numbered_children(path) if _saved_model(child.path)]
             metas = sorted(name for name in os.listdir(str(path)) if name.endswith(".meta"))
         except OSError as problem:
-            raise CheckpointError("{}: can't be read: {}".format(path, problem.strerror)) from problem
+            raise CheckpointError(f"{path}: can't be read: {problem.strerror}") from problem
         if children:
             newest = children[-1].path
-            remark = "{} is the newest of {} versions".format(newest, len(children))
+            remark = f"{newest} is the newest of {len(children)} versions"
             return Subject(path, "SavedModel", None, None, newest, (remark,) if len(children) > 1 else ())
         if len(metas) == 1:
             return _of_meta(path / metas[0])
         if "no checkpoint here" in str(error):
             raise CheckpointError(
-                "{}: neither a checkpoint here (a 'checkpoint' state file, a *.index file, a V1 checkpoint), nor a "
-                "SavedModel (saved_model.pb), nor numbered versions of one, nor a single .meta file; pass the path of "
-                "one of these".format(path)
+                f"{path}: neither a checkpoint here (a 'checkpoint' state file, a *.index file, a V1 checkpoint), nor a"
+                " SavedModel (saved_model.pb), nor numbered versions of one, nor a single .meta file; pass the path of"
+                " one of these"
             ) from error
         raise

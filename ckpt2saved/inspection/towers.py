@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import List, Sequence, Set, Tuple
 
-from ckpt2saved.checkpoint import AVERAGE
+from ckpt2saved.checkpoint.contents import AVERAGE
 from ckpt2saved.inspection.network import Network
 from ckpt2saved.inspection.parts import cut_axes, data_of, is_part
 from ckpt2saved.inspection.training import find_training_ops
@@ -42,7 +42,7 @@ def find_towers(network: Network, ends: Sequence[str], missing: Sequence[str], *
     in the same nodes; the heads of a detector are of one tower where any do. Ends that see different parts of one
     picture are of one tower as well.
     """
-    groups = []  # type: List[Tuple[set, List[str]]]
+    groups: List[Tuple[set, List[str]]] = []
     views = {end: _views(network, end) for end in ends} if len(ends) > 1 else {}
     for end in ends:
         nodes = network.flow.upstream([end]) & network.weighted
@@ -61,7 +61,7 @@ def find_towers(network: Network, ends: Sequence[str], missing: Sequence[str], *
 def _views(network: Network, end: str) -> Set[Tuple[str, str]]:
     """The parts of pictures that weights see on the way to a tensor: what is cut, and the part."""
     reached = network.flow.upstream([end])
-    found = set()  # type: Set[Tuple[str, str]]
+    found: Set[Tuple[str, str]] = set()
     for name in reached & network.pure - network.behind_weights:
         node = network.flow.nodes[name]
         if is_part(network, node) and 0 not in cut_axes(network, node):

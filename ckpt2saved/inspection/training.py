@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Collection, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Collection, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from ckpt2saved.errors import NotServable
-from ckpt2saved.inference import Steering, find_steering
-from ckpt2saved.inspection.dataflow import Node
+from ckpt2saved.graph.dataflow import Node
+from ckpt2saved.graph.random_ops import is_random
 from ckpt2saved.inspection.network import Network
-from ckpt2saved.random_ops import is_random
+from ckpt2saved.rewrites.to_inference import Steering, find_steering
 from ckpt2saved.tf1 import tf
 
 _OFF = re.compile(r"(?i).*(test|infer|eval|predict|valid)")
@@ -140,7 +140,7 @@ def find_training_ops(network: Network, reached: Collection[str]) -> TrainingOps
     switched = [shown for name, shown in list(random.items()) + list(norms.items()) if _on_a_branch(network, name)]
     for node in nodes:  # what a functional tf.cond or loop of TensorFlow 2 does in its functions
         for inner in network.flow.called(node.attr):
-            name = "{} in {}".format(inner.name, node.name)
+            name = f"{inner.name} in {node.name}"
             if is_random(inner.op):
                 random[name] = name
             elif inner.op.startswith("FusedBatchNorm") and _is_training(inner):
@@ -174,7 +174,8 @@ def _is_training(node: Any) -> bool:
 
 def _of_batch(network: Network, rsqrt: Node) -> bool:
     """Whether this is 1 / deviation of values of the graph themselves, with the batch among what is averaged over."""
-    ahead, seen = [(rsqrt.inputs[0], 0)], set()  # type: List[Tuple[str, int]], Set[str]
+    ahead: List[Tuple[str, int]] = [(rsqrt.inputs[0], 0)]
+    seen: Set[str] = set()
     while ahead:
         tensor, steps = ahead.pop()
         node = network.flow.maker(tensor)
@@ -190,5 +191,5 @@ def _averages_batch(network: Network, mean: Node) -> bool:
     axes = network.flow.maker(mean.inputs[1])
     if axes.op != "Const":
         return False
-    values = tf.make_ndarray(axes.attr["value"].tensor).reshape(-1).tolist()  # type: Sequence[int]
+    values: Sequence[int] = tf.make_ndarray(axes.attr["value"].tensor).reshape(-1).tolist()
     return 0 in values

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import List
 
-from ckpt2saved.inspection.dataflow import Tensor
+from ckpt2saved.graph.dataflow import Tensor
 from ckpt2saved.inspection.network import Network
 
 VIEWS = (
@@ -60,7 +60,7 @@ def also_as(network: Network, tensor: str) -> str:
     """The other names that the author gave to the same numbers."""
     views = [network.flow.tensor(name) for name in views_of(network, root_of(network, tensor))]
     others = [t.name for t in views if t.name != tensor and (t.rank or 0) > 2 and _is_named(network, t)]
-    return "; in another shape also {}".format(" and ".join(others[:3])) if others else ""
+    return f"; in another shape also {' and '.join(others[:3])}" if others else ""
 
 
 def _is_named(network: Network, tensor: Tensor) -> bool:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO, Dict, List, Sequence, Tuple
 
-from ckpt2saved.saved_model.files import PathLike, open_file, size_of
+from ckpt2saved.files.foreign import PathLike, open_file, size_of
+from ckpt2saved.protobuf.wire import Malformed
 from ckpt2saved.saved_model.loading import Doings, Restored, follow, init_op
 from ckpt2saved.saved_model.meta_graph import (
     BoundSignature,
@@ -19,7 +20,6 @@ from ckpt2saved.saved_model.meta_graph import (
     read_meta_graph,
 )
 from ckpt2saved.saved_model.structure import check_structure
-from ckpt2saved.wire import Malformed
 
 GRAPH_FILE = "saved_model.pb"
 LARGEST_PROTOBUF = (1 << 31) - 1  # bytes; protobuf reads no longer message
@@ -49,8 +49,7 @@ def read_graph_facts(directory: PathLike) -> GraphFacts:
     with open_file(os.path.join(directory, GRAPH_FILE)) as file:
         size = size_of(file)
         if size > LARGEST_PROTOBUF:
-            text = "{}: {} bytes, and protobuf reads no message of 2 GiB or more; export it again"
-            return _only(text.format(GRAPH_FILE, size))
+            return _only(f"{GRAPH_FILE}: {size} bytes, and protobuf reads no message of 2 GiB or more; export it again")
         digest = hashlib.blake2b(digest_size=16)
         for piece in iter(functools.partial(file.read, _PIECE), b""):
             digest.update(piece)
@@ -72,7 +71,7 @@ def is_lfs_pointer(file: BinaryIO) -> bool:
 
 
 def lfs_problem(name: str) -> str:
-    return "{}: a Git LFS pointer, and not the file itself; fetch it with git lfs pull".format(name)
+    return f"{name}: a Git LFS pointer, and not the file itself; fetch it with git lfs pull"
 
 
 def wrong_tags(name: str, tags: Sequence[Sequence[str]]) -> str:
@@ -91,13 +90,15 @@ def wrong_tags(name: str, tags: Sequence[Sequence[str]]) -> str:
 
 
 def no_signature(name: str) -> str:
-    text = "{}: it has no signature, so that TF Serving answers no request; export it with a signature {}"
-    return text.format(name, DEFAULT_SIGNATURE)
+    return (
+        f"{name}: it has no signature, so that TF Serving answers no request; export it with a signature"
+        f" {DEFAULT_SIGNATURE}"
+    )
 
 
 def listed(names: Sequence[str]) -> str:
     """The first of the names, and how many there are more."""
-    more = " and {} more".format(len(names) - _MOST_NAMES) if len(names) > _MOST_NAMES else ""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return ", ".join(names[:_MOST_NAMES]) + more
 
 
@@ -109,16 +110,15 @@ def _judged(file: BinaryIO, size: int) -> GraphFacts:
     try:
         tagged = find_served(file, size)
         if not tagged.tags:
-            text = "{}: truncated or of something else: no meta graph in its {} bytes"
-            return _only(text.format(GRAPH_FILE, size))
+            return _only(f"{GRAPH_FILE}: truncated or of something else: no meta graph in its {size} bytes")
         if tagged.served is None:
             return _only(wrong_tags(GRAPH_FILE, tagged.tags))
         check_structure(file, size)
         return _facts(read_meta_graph(file, tagged.served))
     except Malformed as error:
         if str(error):
-            return _only("{}: {}, and so no SavedModel of TensorFlow's; export it again".format(GRAPH_FILE, error))
-        return _only("{}: truncated after {} bytes, or damaged; copy it again, whole".format(GRAPH_FILE, size))
+            return _only(f"{GRAPH_FILE}: {error}, and so no SavedModel of TensorFlow's; export it again")
+        return _only(f"{GRAPH_FILE}: truncated after {size} bytes, or damaged; copy it again, whole")
 
 
 def _only(problem: str) -> GraphFacts:
@@ -138,11 +138,11 @@ def _facts(meta_graph: MetaGraph) -> GraphFacts:
     for names, what in key_nodes:
         missing = [name for name in names if _node_name(name) not in meta_graph.nodes]
         if missing:
-            text = "{}: {} ({}) is no node of the graph; export it again"
-            problems.append(text.format(GRAPH_FILE, listed(missing), what))
+            problems.append(f"{GRAPH_FILE}: {listed(missing)} ({what}) is no node of the graph; export it again")
     if len(run) > 1:
-        text = "{}: {} nodes are to be run after loading, and TF Serving takes one; export it again"
-        problems.append(text.format(GRAPH_FILE, len(run)))
+        problems.append(
+            f"{GRAPH_FILE}: {len(run)} nodes are to be run after loading, and TF Serving takes one; export it again"
+        )
     restoring = (meta_graph.restore_op,) if meta_graph.restore_op else ()
     loading = follow(meta_graph, restoring + run)
     outputs = [bound.tensor for one in signatures.values() for bound in one.outputs if bound.tensor]
@@ -168,12 +168,14 @@ def _graph_problems(meta_graph: MetaGraph) -> List[str]:
         sources = listed(sorted({_node_name(source) for _, source in dangling}))
         problems.append(text.format(GRAPH_FILE, sources, listed(sorted({name for name, _ in dangling}))))
     if meta_graph.duplicates:
-        text = "{}: {}: several nodes of one name; export it again"
-        problems.append(text.format(GRAPH_FILE, listed(sorted(meta_graph.duplicates))))
-    python = sorted("{} ({})".format(name, node.op) for name, node in every_node(meta_graph) if node.op in PYTHON_OPS)
+        problems.append(
+            f"{GRAPH_FILE}: {listed(sorted(meta_graph.duplicates))}: several nodes of one name; export it again"
+        )
+    python = sorted(f"{name} ({node.op})" for name, node in every_node(meta_graph) if node.op in PYTHON_OPS)
     if python:
-        text = "{}: {}: it calls Python, and TF Serving has none; export a graph without it"
-        problems.append(text.format(GRAPH_FILE, listed(python)))
+        problems.append(
+            f"{GRAPH_FILE}: {listed(python)}: it calls Python, and TF Serving has none; export a graph without it"
+        )
     return problems
 
 
@@ -183,9 +185,7 @@ def _signature_problems(signatures: Dict[str, BoundSignature], meta_graph: MetaG
     reasons = {name: _unusable(signature, meta_graph) for name, signature in signatures.items()}
     # A model may have one signature for people to call in Python, and another for the server.
     if all(reasons.values()) or reasons.get(DEFAULT_SIGNATURE):
-        return [
-            "{}: signature {}: {}".format(GRAPH_FILE, name, reasons[name]) for name in sorted(reasons) if reasons[name]
-        ]
+        return [f"{GRAPH_FILE}: signature {name}: {reasons[name]}" for name in sorted(reasons) if reasons[name]]
     return []
 
 
@@ -195,12 +195,14 @@ def _unusable(signature: BoundSignature, meta_graph: MetaGraph) -> str:
         return "it has no output"
     unnamed = [bound.key for bound in signature.inputs + signature.outputs if not bound.tensor]
     if unnamed:
-        text = "{}: no tensor name (a SparseTensor bound whole?), so that every request fails; bind its parts"
-        return text.format(listed(unnamed))
+        return (
+            f"{listed(unnamed)}: no tensor name (a SparseTensor bound whole?), so that every request fails; bind its"
+            " parts"
+        )
     bound = [one.tensor for one in signature.inputs + signature.outputs]
     missing = [tensor for tensor in bound if _node_name(tensor) not in meta_graph.nodes]
     if missing:
-        return "{}: not in the graph, so that every request fails; export it again".format(listed(missing))
+        return f"{listed(missing)}: not in the graph, so that every request fails; export it again"
     if not signature.method:
         return "it has no method name, and TF Serving up to 2.3 refuses requests; expected " + METHODS[0]
     return ""
@@ -211,11 +213,14 @@ def _asset_problems(meta_graph: MetaGraph) -> List[str]:
     for tensor, name in meta_graph.assets:
         path = PurePosixPath(name)
         if not name or path.is_absolute() or ".." in path.parts:
-            text = "{}: the asset {!r} lies outside of assets/, and TF Serving reads it from there; export it again"
-            problems.append(text.format(GRAPH_FILE, name))
+            problems.append(
+                f"{GRAPH_FILE}: the asset {name!r} lies outside of assets/, and TF Serving reads it from there; export"
+                " it again"
+            )
         if _node_name(tensor) not in meta_graph.nodes:
-            text = "{}: the tensor {!r} of the asset {} is not in the graph; export it again"
-            problems.append(text.format(GRAPH_FILE, tensor, name))
+            problems.append(
+                f"{GRAPH_FILE}: the tensor {tensor!r} of the asset {name} is not in the graph; export it again"
+            )
     return problems
 
 

@@ -10,10 +10,11 @@ import struct
 from pathlib import Path
 from typing import Any, BinaryIO, Dict, List, Optional, Set, Tuple
 
-from ckpt2saved.checkpoint_index import RESOURCE, STRING, VARIANT, Damaged, Entry, Index, NotRead, read_index
-from ckpt2saved.file_kinds import EMPTY, kind_of
-from ckpt2saved.saved_model.crc32c import crc32c, masked
-from ckpt2saved.saved_model.files import PathLike, kind, open_file, size_of
+from ckpt2saved.checkpoint.index import RESOURCE, STRING, VARIANT, Damaged, Entry, Index, NotRead, read_index
+from ckpt2saved.files.foreign import PathLike, kind, open_file, size_of
+from ckpt2saved.files.kinds import EMPTY, kind_of
+from ckpt2saved.protobuf import text_format
+from ckpt2saved.protobuf.crc32c import crc32c, masked
 from ckpt2saved.saved_model.graph_facts import (
     GRAPH_FILE,
     GraphFacts,
@@ -25,7 +26,6 @@ from ckpt2saved.saved_model.graph_facts import (
     wrong_tags,
 )
 from ckpt2saved.saved_model.meta_graph import SERVED
-from ckpt2saved.serving import textproto
 
 TEXT_GRAPH_FILE = "saved_model.pbtxt"
 # saved_model_warmup_util.h of TF Serving: where the file is, and how many records it may have; one more, and the
@@ -64,10 +64,12 @@ def judge(directory: PathLike, data: int = READ) -> Tuple[str, ...]:
     except FileNotFoundError:
         problems += _text_graph_problems(path)
     except OSError as error:
-        return ("{}: {}".format(GRAPH_FILE, error.strerror),)
+        return (f"{GRAPH_FILE}: {error.strerror}",)
     if os.path.lexists(os.path.join(path, _SESSION_BUNDLE)):
-        text = "{}: with a file of this name TF Serving takes the directory for a session bundle; remove it"
-        problems.append(text.format(_SESSION_BUNDLE))
+        problems.append(
+            f"{_SESSION_BUNDLE}: with a file of this name TF Serving takes the directory for a session bundle;"
+            " remove it"
+        )
     problems += _variable_problems(path, facts, data)
     if facts is not None:
         problems += _asset_problems(path, facts)
@@ -91,13 +93,13 @@ def _text_graph_problems(path: str) -> List[str]:
             file.seek(0)
             content = file.read(_MOST_TEXT + 1)
     except OSError as error:
-        return ["{}: {}".format(name, error.strerror)]
+        return [f"{name}: {error.strerror}"]
     if not size:
         return [name + ": empty"]
     if size > _MOST_TEXT:
         return []
     try:
-        meta_graphs = textproto.values(textproto.read(content.decode("utf-8")), "meta_graphs")
+        meta_graphs = text_format.values(text_format.read(content.decode("utf-8")), "meta_graphs")
         tags = [[tag for info in _within(one, "meta_info_def") for tag in _within(info, "tags")] for one in meta_graphs]
         served = [one for one, found in zip(meta_graphs, tags) if set(found) == SERVED]
         if not served:
@@ -106,13 +108,13 @@ def _text_graph_problems(path: str) -> List[str]:
             return [no_signature(name)]
     except UnicodeDecodeError:
         return [name + ": not UTF-8, and so no SavedModel in protobuf's text form; export it again"]
-    except textproto.NotTextProto:
+    except text_format.NotTextProto:
         pass  # the form has more ways of writing things than are read here
     return []
 
 
-def _within(message: textproto.Message, field: str) -> List[Any]:
-    return textproto.values(message, field)
+def _within(message: text_format.Message, field: str) -> List[Any]:
+    return text_format.values(message, field)
 
 
 def _variable_problems(path: str, facts: Optional[GraphFacts], data: int) -> List[str]:
@@ -128,7 +130,7 @@ def _variable_problems(path: str, facts: Optional[GraphFacts], data: int) -> Lis
     except NotRead:
         return _missing_shards(path, _shards(path))
     except OSError as error:
-        return ["{}: {}".format(_INDEX, error.strerror)]
+        return [f"{_INDEX}: {error.strerror}"]
     missing = _missing_shards(path, _shards(path), index.shards)
     if missing:
         return missing
@@ -138,7 +140,7 @@ def _variable_problems(path: str, facts: Optional[GraphFacts], data: int) -> Lis
 
 def _pointer_or(path: str, name: str, text: str) -> str:
     with open_file(os.path.join(path, name)) as file:
-        return lfs_problem(name) if is_lfs_pointer(file) else "{}: {}".format(name, text)
+        return lfs_problem(name) if is_lfs_pointer(file) else f"{name}: {text}"
 
 
 def _shards(path: str) -> Set[Tuple[int, int]]:
@@ -152,16 +154,14 @@ def _shards(path: str) -> Set[Tuple[int, int]]:
 def _missing_shards(path: str, present: Set[Tuple[int, int]], count: int = 0) -> List[str]:
     """The data files that are not there, of the `count` that the index asks for, or of any set."""
     if not present:
-        return ["variables/variables.data-*: missing, though {} is there".format(_INDEX)]
+        return [f"variables/variables.data-*: missing, though {_INDEX} is there"]
     counts = {count} if count else {number for _, number in present}
     missing = {count: [number for number in range(count) if (number, count) not in present] for count in counts}
     if not all(missing.values()):
         return []  # one complete set; another beside it is not read
     count = max(missing)
     names = [_SHARD_NAME.format(number, count) for number in missing[count][:100]]
-    return ["{}: missing".format(name) for name in names[:5]] + (
-        ["{}: missing".format(listed(names))] if names[5:] else []
-    )
+    return [f"{name}: missing" for name in names[:5]] + ([f"{listed(names)}: missing"] if names[5:] else [])
 
 
 def _mismatches(index: Index, restored: Tuple) -> List[str]:
@@ -174,13 +174,13 @@ def _mismatches(index: Index, restored: Tuple) -> List[str]:
         elif wanted.data_type and entry.data_type and wanted.data_type != entry.data_type:
             types.append(wanted.name)
         elif not _fits(entry.shape, wanted.shape):
-            text = "{} ({} in the graph, {} here)"
-            shapes.append(text.format(wanted.name, _brackets(wanted.shape), _brackets(entry.shape)))
+            shapes.append(f"{wanted.name} ({_brackets(wanted.shape)} in the graph, {_brackets(entry.shape)} here)")
     problems = []
     for names, what in ((absent, "not in it"), (types, "of another dtype"), (shapes, "of another shape")):
         if names:
-            text = "{}: of another SavedModel: what the graph restores is {}: {}; {}"
-            problems.append(text.format(_INDEX, what, listed(names), _WHOLE))
+            problems.append(
+                f"{_INDEX}: of another SavedModel: what the graph restores is {what}: {listed(names)}; {_WHOLE}"
+            )
     return problems
 
 
@@ -191,7 +191,7 @@ def _fits(found: Optional[Tuple[int, ...]], wanted: Optional[Tuple[int, ...]]) -
 
 
 def _brackets(shape: Optional[Tuple[int, ...]]) -> str:
-    return "[{}]".format(", ".join("?" if size == -1 else str(size) for size in shape or ()))
+    return f"[{', '.join(('?' if size == -1 else str(size) for size in shape or ()))}]"
 
 
 def _data_problems(path: str, index: Index, data: int) -> List[str]:
@@ -205,14 +205,13 @@ def _data_problems(path: str, index: Index, data: int) -> List[str]:
     for shard in sorted(by_shard):
         name = _SHARD_NAME.format(shard, index.shards)
         if shard >= index.shards:
-            text = "{}: damaged: a tensor lies in data file {} of {}; {}"
-            problems.append(text.format(_INDEX, shard, index.shards, _WHOLE))
+            problems.append(f"{_INDEX}: damaged: a tensor lies in data file {shard} of {index.shards}; {_WHOLE}")
             continue
         try:
             with open_file(os.path.join(path, name)) as file:
                 problems += _shard_problems(file, name, by_shard[shard], checked)
         except OSError as error:
-            problems.append("{}: {}".format(name, error.strerror))
+            problems.append(f"{name}: {error.strerror}")
     return problems
 
 
@@ -233,16 +232,18 @@ def _shard_problems(file: BinaryIO, name: str, entries: List[Tuple[bytes, Entry]
         if is_lfs_pointer(file):
             return [lfs_problem(name)]
         if not size:
-            return ["{}: empty, and the index places {} bytes there; {}".format(name, end, _WHOLE)]
-        return ["{}: cut off after {} bytes, of the {} of the index; {}".format(name, size, end, _WHOLE)]
+            return [f"{name}: empty, and the index places {end} bytes there; {_WHOLE}"]
+        return [f"{name}: cut off after {size} bytes, of the {end} of the index; {_WHOLE}"]
     differing = [
         _shown(tensor)
         for tensor, entry in sorted(entries, key=lambda one: one[1].offset)
         if tensor in checked and not _has_its_checksum(file, entry)
     ]
     if differing:
-        text = "{}: damaged, or of another SavedModel: the checksum in the index does not fit the data of {}; {}"
-        return [text.format(name, listed(differing), _WHOLE)]
+        return [
+            f"{name}: damaged, or of another SavedModel: the checksum in the index does not fit the data of"
+            f" {listed(differing)}; {_WHOLE}"
+        ]
     return []
 
 
@@ -299,9 +300,9 @@ def _asset_problems(path: str, facts: GraphFacts) -> List[str]:
                 if is_lfs_pointer(file):
                     problems.append(lfs_problem(name))
         except (FileNotFoundError, NotADirectoryError):
-            problems.append("{}: missing, and the graph reads it; copy it again, whole".format(name))
+            problems.append(f"{name}: missing, and the graph reads it; copy it again, whole")
         except OSError as error:
-            problems.append("{}: {}".format(name, error.strerror))
+            problems.append(f"{name}: {error.strerror}")
     return problems
 
 
@@ -319,13 +320,18 @@ def judge_warmup(directory: PathLike, data: int = READ) -> Tuple[str, ...]:
     except (FileNotFoundError, NotADirectoryError):
         return ()
     except OSError as error:
-        return ("{}: {}".format(name, error.strerror),)
+        return (f"{name}: {error.strerror}",)
     if count is None:
-        text = "{}: cut off or damaged, so that TF Serving would not load the version; copy it again, or remove it"
-        return (text.format(name),)
+        return (
+            f"{name}: cut off or damaged, so that TF Serving would not load the version; copy it again, or remove it",
+        )
     if count > MOST_RECORDS:
-        text = "{}: {} requests or more, and TF Serving takes {} at most, or does not load the version; leave some out"
-        return (text.format(name, count, MOST_RECORDS),)
+        return (
+            (
+                f"{name}: {count} requests or more, and TF Serving takes {MOST_RECORDS} at most, or does not load the"
+                " version; leave some out"
+            ),
+        )
     return ()
 
 
@@ -357,13 +363,13 @@ def instead_of_directory(path: PathLike) -> Optional[str]:
         status = os.stat(os.fspath(path))
     except OSError as error:
         if os.path.islink(os.fspath(path)):
-            return "a symbolic link to {}, which is no directory".format(os.readlink(os.fspath(path)))
+            return f"a symbolic link to {os.readlink(os.fspath(path))}, which is no directory"
         return "there is no such directory" if error.errno == errno.ENOENT else str(error.strerror)
     if stat.S_ISDIR(status.st_mode):
         return None
     if os.path.islink(os.fspath(path)):
-        return "a symbolic link to {}, which is no directory".format(os.readlink(os.fspath(path)))
+        return f"a symbolic link to {os.readlink(os.fspath(path))}, which is no directory"
     if not stat.S_ISREG(status.st_mode):
-        return "{}, not a directory".format(kind(status.st_mode))
+        return f"{kind(status.st_mode)}, not a directory"
     found = kind_of(Path(path))
     return found.instead_of("a version's directory") if found and found.what != EMPTY else "not a directory"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ckpt2saved.checkpoint_index import read_shape
+from ckpt2saved.checkpoint.index import read_shape
+from ckpt2saved.protobuf.wire import content, each, fields, integer, integers
 from ckpt2saved.saved_model.meta_graph import MetaGraph, Node, called
-from ckpt2saved.wire import content, each, fields, integer, integers
 
 INIT_SIGNATURE = "__saved_model_init_op"
 MAIN_OP, LEGACY_INIT_OP = "saved_model_main_op", "legacy_init_op"
@@ -219,7 +219,8 @@ class _Follower:
 
 
 def _reached(scope: _Scope, names: List[str]) -> List[Node]:
-    found, left = {}, list(names)  # type: Dict[str, Node], List[str]
+    found: Dict[str, Node] = {}
+    left: List[str] = list(names)
     while left:
         name = left.pop()
         node = scope.nodes.get(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import BinaryIO, Dict, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 
-from ckpt2saved.wire import Malformed, Span, each, fields, in_memory, mapped, text
+from ckpt2saved.protobuf.wire import Malformed, Span, each, fields, in_memory, mapped, text
 
 # Fields of the messages SavedModel, MetaGraphDef, MetaInfoDef, SaverDef, CollectionDef and its NodeList, SignatureDef,
 # TensorInfo, AssetFileDef, GraphDef, FunctionDefLibrary, FunctionDef, OpDef and its ArgDef, and NodeDef.
@@ -100,14 +100,15 @@ class Tagged:
 
 def find_served(file: BinaryIO, size: int) -> Tagged:
     """Which meta graph of a SavedModel TF Serving takes: the first with the tag serve and no other."""
-    tags, served = [], None  # type: List[Tuple[str, ...]], Optional[Span]
+    tags: List[Tuple[str, ...]] = []
+    served: Optional[Span] = None
     for meta_graph in each(file, (0, size), _META_GRAPH):
         infos = each(file, meta_graph, _META_INFO)
         tags.append(tuple(text(file, tag) for info in infos for tag in each(file, info, _TAG)))
         if served is None and set(tags[-1]) == SERVED:
             served = meta_graph
         if len(tags) > MOST_META_GRAPHS:
-            raise Malformed("more than {} meta graphs".format(MOST_META_GRAPHS))
+            raise Malformed(f"more than {MOST_META_GRAPHS} meta graphs")
     return Tagged(tuple(tags), served)
 
 
@@ -145,11 +146,13 @@ def _read_graph(file: BinaryIO, span: Span, found: MetaGraph) -> None:
             for function in each(file, at, _FUNCTION):
                 found.functions.update([_function(file, function)])
         if len(found.nodes) > MOST_NODES:
-            raise Malformed("more than {} nodes".format(MOST_NODES))
+            raise Malformed(f"more than {MOST_NODES} nodes")
 
 
 def _function(file: BinaryIO, span: Span) -> Tuple[str, Function]:
-    name, arguments, nodes = "", [], {}  # type: str, List[str], Dict[str, Node]
+    name = ""
+    arguments: List[str] = []
+    nodes: Dict[str, Node] = {}
     for number, at in fields(file, *span):
         if number == _FUNCTION_SIGNATURE:
             for part, where in fields(file, *at):
@@ -165,7 +168,9 @@ def _function(file: BinaryIO, span: Span) -> Tuple[str, Function]:
 
 def _node(file: BinaryIO, span: Span) -> Node:
     file, span = in_memory(file, span)
-    name, op, inputs = "", "", []  # type: str, str, List[str]
+    name = ""
+    op = ""
+    inputs: List[str] = []
     for number, at in fields(file, *span):
         if number == _NODE_INPUT:
             inputs.append(text(file, at))

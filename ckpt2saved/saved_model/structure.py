@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, BinaryIO, Dict, List, Set, Tuple
 
-from ckpt2saved.wire import Malformed, content, fields, varint
+from ckpt2saved.protobuf.wire import Malformed, content, fields, varint
 
 DEEPEST = 100  # messages inside of each other that protobuf reads
 
@@ -135,7 +135,7 @@ def check_structure(file: BinaryIO, size: int) -> None:
     while left:
         message, start, end, depth = left.pop()
         if depth > DEEPEST:
-            raise Malformed("messages more than {} deep inside of each other".format(DEEPEST))
+            raise Malformed(f"messages more than {DEEPEST} deep inside of each other")
         if end - start <= _PIECE:
             _check(content(file, (start, end)), message, depth, known)
             continue
@@ -165,7 +165,7 @@ def _check(data: bytes, message: Any, depth: int, known: Set[Tuple[int, bytes]])
             if len(known) < _MOST_KNOWN:
                 known.add(key)
         if depth > DEEPEST:
-            raise Malformed("messages more than {} deep inside of each other".format(DEEPEST))
+            raise Malformed(f"messages more than {DEEPEST} deep inside of each other")
         while at < end:
             tag, at = varint(data, at)
             wire_type = tag & 7

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, Optional, Tuple, Union
 
-from ckpt2saved.disk import advice
 from ckpt2saved.errors import VersionError
+from ckpt2saved.files.disk import advice
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -68,25 +68,23 @@ def next_version(base: PathLike, requested: Optional[int] = None) -> int:
     TF Serving does not load a number below the largest.
     """
     if requested is not None and not 1 <= requested <= LARGEST_VERSION:
-        raise VersionError(
-            "{}: {} can't be the number of a version; expected 1 to {}".format(base, requested, LARGEST_VERSION)
-        )
+        raise VersionError(f"{base}: {requested} can't be the number of a version; expected 1 to {LARGEST_VERSION}")
     children = numbered_children(base)
     if not children:
         return 1 if requested is None else requested
     newest = children[-1]
     if newest.number == LARGEST_VERSION:
         raise VersionError(
-            "{}: its number is the largest that TF Serving reads, so that no version can follow it; "
-            "publish under another base directory".format(newest.path)
+            f"{newest.path}: its number is the largest that TF Serving reads, so that no version can follow it; "
+            "publish under another base directory"
         )
     smallest_free = max(newest.number + 1, 1)
     if requested is None:
         return smallest_free
     if requested < smallest_free:
         raise VersionError(
-            "{}: version {} can't be published, as {} is there already and numbers only grow; "
-            "ask for {} or more, or for no number at all".format(base, requested, newest.path, smallest_free)
+            f"{base}: version {requested} can't be published, as {newest.path} is there already and numbers only grow; "
+            f"ask for {smallest_free} or more, or for no number at all"
         )
     return requested
 
@@ -98,9 +96,9 @@ def loaded_version(base: PathLike, number: int) -> Path:
     if not matching:
         names = ", ".join(child.path.name for child in children)
         raise VersionError(
-            "{}: there is no version {}; expected one of {}".format(base, number, names)
+            f"{base}: there is no version {number}; expected one of {names}"
             if children
-            else "{}: there is no version {}, nor any other".format(base, number)
+            else f"{base}: there is no version {number}, nor any other"
         )
     return matching[-1]
 
@@ -110,12 +108,12 @@ def check_base(base: PathLike, reading: bool = False) -> None:
     _check_not_remote(base)
     if _is_other_than_directory(base):
         raise VersionError(
-            "{}: not a directory; expected the directory that holds the numbered versions of one model".format(base)
+            f"{base}: not a directory; expected the directory that holds the numbered versions of one model"
         )
     _check_not_a_version(base)
     if not os.path.isdir(os.fspath(base)) and reading:
         raise VersionError(
-            "{}: there is no such directory; expected the one that holds the numbered versions of a model".format(base)
+            f"{base}: there is no such directory; expected the one that holds the numbered versions of a model"
         )
     if not reading:
         _check_writable(base)
@@ -137,8 +135,8 @@ def os_errors_explained(where: PathLike, doing: str) -> Iterator[None]:
 
 def explained(error: OSError, where: PathLike, doing: str) -> VersionError:
     """The VersionError that says what the file system refused, and what to do about it."""
-    at = " ({})".format(error.filename) if error.filename else ""
-    return VersionError("{}: could not {}: {}{}; {}".format(where, doing, error.strerror or error, at, advice(error)))
+    at = f" ({error.filename})" if error.filename else ""
+    return VersionError(f"{where}: could not {doing}: {error.strerror or error}{at}; {advice(error)}")
 
 
 def _is_other_than_directory(path: PathLike) -> bool:
@@ -152,8 +150,8 @@ def _is_other_than_directory(path: PathLike) -> bool:
 def _check_not_remote(base: PathLike) -> None:
     if _URL.match(os.fspath(base)) and not os.path.isdir(os.fspath(base)):
         raise VersionError(
-            "{}: not a local directory, and a version can't appear in one step anywhere else; publish under a local "
-            "directory, then copy the version to its place with saved_model.pb last".format(base)
+            f"{base}: not a local directory, and a version can't appear in one step anywhere else; publish under a"
+            " local directory, then copy the version to its place with saved_model.pb last"
         )
 
 
@@ -163,13 +161,13 @@ def _check_not_a_version(base: PathLike) -> None:
     for name in SAVED_MODEL_FILES:
         if (absolute / name).is_file():
             raise VersionError(
-                "{}: this is a SavedModel (it holds {}), not the directory of a model's versions; "
-                "pass its parent, {}".format(base, name, _parent(base))
+                f"{base}: this is a SavedModel (it holds {name}), not the directory of a model's versions; "
+                f"pass its parent, {_parent(base)}"
             )
     if parse_version(absolute.name) is not None and not numbered_children(absolute):
         raise VersionError(
-            "{}: its name is a version's number, and it holds no versions itself; expected the directory above, "
-            "{}".format(base, _parent(base))
+            f"{base}: its name is a version's number, and it holds no versions itself; expected the directory above, "
+            f"{_parent(base)}"
         )
 
 
@@ -187,18 +185,17 @@ def _check_writable(base: PathLike) -> None:
     while not os.path.lexists(os.fspath(existing)):
         existing = existing.parent
     if _is_other_than_directory(existing):
-        raise VersionError("{}: can't be created, as {} is not a directory".format(base, existing))
+        raise VersionError(f"{base}: can't be created, as {existing} is not a directory")
     if os.path.isdir(existing) and os.statvfs(os.fspath(existing)).f_flag & os.ST_RDONLY:
         raise VersionError(
-            "{}: the file system of {} is mounted read-only; publish elsewhere, or have it mounted for writing".format(
-                base, existing
-            )
+            f"{base}: the file system of {existing} is mounted read-only; publish elsewhere, or have it mounted for"
+            " writing"
         )
     if not may_access(existing, os.R_OK | os.W_OK | os.X_OK):
         if not os.path.lexists(os.fspath(existing)):
             return _check_writable(base)  # its exporter has failed, and removed it again
         directory = "the directory" if existing == _absolute(base) else existing
         raise VersionError(
-            "{}: this user may not write to {}; run as one who may, have it opened for this one, "
-            "or publish elsewhere".format(base, directory)
+            f"{base}: this user may not write to {directory}; run as one who may, have it opened for this one, "
+            "or publish elsewhere"
         )

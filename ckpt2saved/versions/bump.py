@@ -65,7 +65,7 @@ def bump_version(
                 break
             # Pruned meanwhile: there is a newer one.
     raise VersionError(
-        "{}: deleted or replaced while it was read, as by a prune; run again, or name another version".format(directory)
+        f"{directory}: deleted or replaced while it was read, as by a prune; run again, or name another version"
     )
 
 
@@ -93,7 +93,7 @@ def _publish(base: PathLike, directory: Path, how: _How) -> Published:
             return Published(next_number, Path(base) / str(next_number), directory, origin)
         provenance = read_provenance(directory)
         with staged(base, how.requested, how.say) as stage:
-            with os_errors_explained(base, "copy {}".format(directory)):
+            with os_errors_explained(base, f"copy {directory}"):
                 copy_version(directory, stage.path, link=number is not None and provenance is not None)
                 time = (how.now or datetime.datetime.now(datetime.timezone.utc)).astimezone(datetime.timezone.utc)
                 republished = {"from": origin, "time": time.isoformat(timespec="seconds")}
@@ -121,7 +121,7 @@ def _source_directory(base: PathLike, source: Union[int, PathLike, None]) -> Pat
     if source is None:
         children = numbered_children(base)
         if not children:
-            raise VersionError("{}: there is no version to publish again; name a SavedModel directory".format(base))
+            raise VersionError(f"{base}: there is no version to publish again; name a SavedModel directory")
         return children[-1].path
     if isinstance(source, int):
         return loaded_version(base, source)
@@ -141,9 +141,9 @@ def _check_source(base: PathLike, directory: Path, data: int) -> None:
     real_base, real_source = os.path.realpath(os.fspath(base)), os.path.realpath(os.fspath(directory))
     if (real_base + os.sep).startswith(real_source.rstrip(os.sep) + os.sep):
         raise VersionError(
-            "{}: holds the base directory {} itself; expected one version, "
-            "that is a directory with saved_model.pb in it".format(directory, base)
+            f"{directory}: holds the base directory {base} itself; expected one version, "
+            "that is a directory with saved_model.pb in it"
         )
     problems = content_problems(directory, data)
     if problems:
-        raise VersionError("{}: not published again, as TF Serving could not load it".format(directory), problems)
+        raise VersionError(f"{directory}: not published again, as TF Serving could not load it", problems)

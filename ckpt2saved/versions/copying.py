@@ -11,9 +11,9 @@ import stat
 from pathlib import Path
 from typing import BinaryIO, Iterator, List, Sequence, Tuple
 
-from ckpt2saved.disk import writing
 from ckpt2saved.errors import VersionError
-from ckpt2saved.saved_model.files import MOST_ENTRIES, MOST_LEVELS, OPENED, kind, printable
+from ckpt2saved.files.disk import writing
+from ckpt2saved.files.foreign import MOST_ENTRIES, MOST_LEVELS, OPENED, kind, printable
 from ckpt2saved.versions.base import PathLike
 from ckpt2saved.versions.provenance import PROVENANCE
 
@@ -55,20 +55,24 @@ class _Copier:
 
     def _copy_directory(self, parts: Parts, target: Path, link: bool, above: Sequence[Tuple[int, int]]) -> None:
         if len(parts) > MOST_LEVELS:
-            text = "{}: more than {} directories inside of each other; remove them from the SavedModel"
-            raise VersionError(text.format(self._shown(parts[:1]), MOST_LEVELS))
+            raise VersionError(
+                f"{self._shown(parts[:1])}: more than {MOST_LEVELS} directories inside of each other; remove them from"
+                " the SavedModel"
+            )
         with self._opened(parts) as directory:
             status = os.fstat(directory)
             here = (status.st_dev, status.st_ino)
             if here in above:
-                text = "{}: a symbolic link leads back to a directory that holds it; remove it"
-                raise VersionError(text.format(self._shown(parts)))
+                raise VersionError(
+                    f"{self._shown(parts)}: a symbolic link leads back to a directory that holds it; remove it"
+                )
             with os.scandir(directory) as entries:
                 names = [entry.name for entry in itertools.islice(entries, MOST_ENTRIES + 1)]
             self._count += len(names)
             if self._count > MOST_ENTRIES:
-                text = "{}: more than {} files; expected the directory of one SavedModel"
-                raise VersionError(text.format(self._source, MOST_ENTRIES))
+                raise VersionError(
+                    f"{self._source}: more than {MOST_ENTRIES} files; expected the directory of one SavedModel"
+                )
             for name in sorted(names):
                 self._copy_child(parts + (name,), directory, target / name, link, (*above, here))
 
@@ -101,12 +105,14 @@ class _Copier:
             shutil.copyfileobj(_Limited(file, before.st_size), copy, _PIECE)
         after = os.fstat(descriptor)
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            text = "{}: changed while it was copied; wait until it is written, then run again"
-            raise VersionError(text.format(self._shown(parts)))
+            raise VersionError(
+                f"{self._shown(parts)}: changed while it was copied; wait until it is written, then run again"
+            )
 
     def _no_file(self, parts: Parts, mode: int) -> VersionError:
-        text = "{}: {}, neither a file nor a directory; remove it from the SavedModel"
-        return VersionError(text.format(self._shown(parts), kind(mode)))
+        return VersionError(
+            f"{self._shown(parts)}: {kind(mode)}, neither a file nor a directory; remove it from the SavedModel"
+        )
 
     def _shown(self, parts: Parts) -> str:
         return printable(os.fspath(self._source.joinpath(*parts)))
@@ -117,11 +123,14 @@ class _Copier:
         try:
             descriptor = self._open(parts)
         except _Leaves as error:
-            text = "{}: a symbolic link to {}, which is not in the SavedModel; put the file itself there, or remove it"
-            raise VersionError(text.format(self._shown(parts), printable(str(error)))) from None
+            raise VersionError(
+                f"{self._shown(parts)}: a symbolic link to {printable(str(error))}, which is not in the SavedModel; put"
+                " the file itself there, or remove it"
+            ) from None
         except FileNotFoundError:
-            text = "{}: a symbolic link to what is not there; put the file itself there, or remove it"
-            raise VersionError(text.format(self._shown(parts))) from None
+            raise VersionError(
+                f"{self._shown(parts)}: a symbolic link to what is not there; put the file itself there, or remove it"
+            ) from None
         except OSError as error:
             error.filename = self._shown(parts)
             raise
@@ -194,5 +203,6 @@ def _check_name(shown: str, name: str) -> None:
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
-        text = "{}: its name is not UTF-8, which TensorFlow's file names are; rename it, or remove it"
-        raise VersionError(text.format(shown)) from None
+        raise VersionError(
+            f"{shown}: its name is not UTF-8, which TensorFlow's file names are; rename it, or remove it"
+        ) from None

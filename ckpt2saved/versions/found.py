@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ckpt2saved.checkpoint_files import find_checkpoint
+from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.errors import CheckpointError, VersionError
-from ckpt2saved.file_kinds import EMPTY, kind_of
+from ckpt2saved.files.kinds import EMPTY, kind_of
 from ckpt2saved.versions.base import SAVED_MODEL_FILES, PathLike, numbered_children, parse_version
 
 
@@ -21,7 +21,7 @@ def find_version(path: PathLike) -> Path:
     if not os.path.isdir(os.fspath(given)):
         _refuse_others(given, "a version's directory")
         what = "not a directory" if os.path.lexists(os.fspath(given)) else "there is no such directory"
-        raise VersionError("{}: {}; expected a version, or the directory of a model's versions".format(given, what))
+        raise VersionError(f"{given}: {what}; expected a version, or the directory of a model's versions")
     if any((given / name).is_file() for name in SAVED_MODEL_FILES):
         return given
     children = [child for child in numbered_children(given) if child.number >= 0]
@@ -31,8 +31,8 @@ def find_version(path: PathLike) -> Path:
     if parse_version(Path(os.path.abspath(os.fspath(given))).name) is not None:
         return given  # a version without its graph, which is for whoever asked to say
     raise VersionError(
-        "{}: neither a version (saved_model.pb is not there) nor the directory of a model's versions (it holds no "
-        "number)".format(given)
+        f"{given}: neither a version (saved_model.pb is not there) nor the directory of a model's versions (it holds no"
+        " number)"
     )
 
 
@@ -40,12 +40,12 @@ def _refuse_others(path: Path, expected: str) -> None:
     """Say what is there instead of a version, where that can be told."""
     kind = kind_of(path)
     if kind and kind.what != EMPTY:
-        raise VersionError("{}: {}".format(path, kind.instead_of(expected)))
+        raise VersionError(f"{path}: {kind.instead_of(expected)}")
     try:
         checkpoint = find_checkpoint(path)
     except CheckpointError:
         return
     raise VersionError(
-        "{}: this is a checkpoint, not {}: publish it with ckpt2saved export --checkpoint {} --export-dir BASE, and "
-        "pass what that prints".format(path, expected, checkpoint.prefix)
+        f"{path}: this is a checkpoint, not {expected}: publish it with ckpt2saved export --checkpoint"
+        f" {checkpoint.prefix} --export-dir BASE, and pass what that prints"
     )

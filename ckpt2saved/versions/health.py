@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Sequence, Tuple
 
-from ckpt2saved.saved_model.files import Entry, TooLarge, printable, walk
+from ckpt2saved.files.foreign import Entry, TooLarge, printable, walk
 from ckpt2saved.saved_model.judgement import READ, instead_of_directory, judge, judge_warmup
 from ckpt2saved.versions.base import PathLike, may_access
 
@@ -55,9 +55,9 @@ def _content(directory: Path, data: int, warmup: bool = True) -> Tuple[Tuple[str
         problems = _unreadable(entries) or judge(directory, data)
         return problems + (judge_warmup(directory, data) if warmup else ()), entries
     except TooLarge as error:
-        return ("{}: {}".format(_inside(directory, error.filename), error.strerror),), entries
+        return (f"{_inside(directory, error.filename)}: {error.strerror}",), entries
     except OSError as error:
-        return _unreadable(entries) or ("{}: {}".format(printable(str(error.filename)), error.strerror),), entries
+        return _unreadable(entries) or (f"{printable(str(error.filename))}: {error.strerror}",), entries
 
 
 def _inside(directory: Path, name: str) -> str:
@@ -73,7 +73,7 @@ def _entries(directory: Path) -> Iterator[Entry]:
 
 def _unreadable(entries: Sequence[Entry]) -> Tuple[str, ...]:
     return tuple(
-        "{}: this user may not read it".format(printable(entry.name))
+        f"{printable(entry.name)}: this user may not read it"
         for entry in entries
         if not may_access(entry.path, os.R_OK | os.X_OK if stat.S_ISDIR(entry.status.st_mode) else os.R_OK)
     )
@@ -86,6 +86,8 @@ def _closed(entries: Sequence[Entry]) -> List[str]:
         mode = stat.S_IMODE(entry.status.st_mode)
         needed = stat.S_IROTH | stat.S_IXOTH if is_directory else stat.S_IROTH
         if mode & needed != needed:
-            text = "{}: mode {:04o}, which keeps out a server of another user; {}"
-            problems.append(text.format(printable(entry.name), mode, "chmod o+rx" if is_directory else "chmod o+r"))
+            problems.append(
+                f"{printable(entry.name)}: mode {mode:04o}, which keeps out a server of another user;"
+                f" {'chmod o+rx' if is_directory else 'chmod o+r'}"
+            )
     return problems

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Collection, Dict, FrozenSet, Iterable, Optional, Tuple, Union
 
 from ckpt2saved.errors import VersionError
-from ckpt2saved.saved_model.files import printable
+from ckpt2saved.files.foreign import printable
 from ckpt2saved.saved_model.judgement import SAMPLED
 from ckpt2saved.versions.base import (
     LARGEST_VERSION,
@@ -103,7 +103,7 @@ def ignored_names(base: PathLike) -> Tuple[Ignored, ...]:
             holds = any(os.path.lexists(os.path.join(entry.path, name)) for name in SAVED_MODEL_FILES)
             if holds or _LIKE_A_VERSION.match(entry.name):
                 is_number = entry.name.strip().lstrip("+-").isdigit()
-                reason = "larger than {}".format(LARGEST_VERSION) if is_number else "not a whole number"
+                reason = f"larger than {LARGEST_VERSION}" if is_number else "not a whole number"
                 found.append(Ignored(Path(entry.path), reason))
     return tuple(found)
 
@@ -118,7 +118,7 @@ def prune_versions(
     The base is locked for each deletion, and not in between; `say` is told of a long wait for others.
     """
     if keep < 1:
-        raise VersionError("{}: can't keep {} versions; expected 1 or more".format(base, keep))
+        raise VersionError(f"{base}: can't keep {keep} versions; expected 1 or more")
     check_base(base, reading=True)
     if dry_run:
         return _superseded(base, keep, frozenset(spare))

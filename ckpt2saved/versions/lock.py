@@ -106,7 +106,7 @@ def _holder(descriptor: int) -> str:
                     (Path("/proc") / process / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
                 )
                 command = "".join(letter for letter in command.strip() if letter.isprintable())[:_SHOWN]
-                return "process {} ({})".format(process, command) if command else "process " + process
+                return f"process {process} ({command})" if command else "process " + process
     except (OSError, ValueError):
         pass  # another system, another process's namespace, or a process that has just ended
     return "another process"

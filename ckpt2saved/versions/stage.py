@@ -13,8 +13,8 @@ import uuid
 from pathlib import Path
 from typing import Iterator, List, Optional, Tuple
 
-from ckpt2saved.disk import writing
 from ckpt2saved.errors import VersionError
+from ckpt2saved.files.disk import writing
 from ckpt2saved.saved_model.judgement import SAMPLED
 from ckpt2saved.versions.base import PathLike, check_base, explained, next_version, os_errors_explained
 from ckpt2saved.versions.health import content_problems
@@ -79,7 +79,7 @@ class Stage:
             problems = content_problems(self.path, SAMPLED)
             if problems:
                 raise VersionError(
-                    "{}: nothing was published, as TF Serving could not load what was staged".format(self._given_base),
+                    f"{self._given_base}: nothing was published, as TF Serving could not load what was staged",
                     problems,
                 )
             with locked(self._base, self._say):
@@ -135,8 +135,8 @@ class Stage:
                 # Made just now by somebody who does not ask for the lock.
                 if self.requested is not None:
                     raise VersionError(
-                        "{}: somebody else has just made version {}, and a version is never replaced; "
-                        "ask for a higher number, or for none".format(base, self.requested)
+                        f"{base}: somebody else has just made version {self.requested}, and a version is never"
+                        " replaced; ask for a higher number, or for none"
                     ) from None
                 number += 1
             else:
@@ -233,8 +233,9 @@ def remove_tree(path: Path) -> None:
         if os.path.lexists(os.fspath(path)):
             shutil.rmtree(os.fspath(path), ignore_errors=True)
     except RecursionError:
-        text = "{}: its directories are too deep inside of each other to be deleted here; delete it with rm -r"
-        raise VersionError(text.format(path)) from None
+        raise VersionError(
+            f"{path}: its directories are too deep inside of each other to be deleted here; delete it with rm -r"
+        ) from None
 
 
 def _last_change(directory: Path) -> float:
@@ -261,8 +262,8 @@ def _settle(directory: Path) -> None:
                 _sync(Path(entry.path))
             else:
                 raise VersionError(
-                    "{}: neither a file nor a directory, and a version must hold all that it needs; "
-                    "write the file itself there".format(entry.path)
+                    f"{entry.path}: neither a file nor a directory, and a version must hold all that it needs; "
+                    "write the file itself there"
                 )
     _sync(directory)
 

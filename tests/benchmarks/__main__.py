@@ -46,7 +46,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
         scratch = Path(folder)
         run([str(HERE / "make_checkpoints.py"), folder])
-        print("median of {} rounds | seconds | MB | ratio of time (at most) | of memory (at most)".format(rounds))
+        print(f"median of {rounds} rounds | seconds | MB | ratio of time (at most) | of memory (at most)")
         for model in ("crnn", "ctpn"):
             failed |= exports(model, scratch, rounds)
         failed |= helps(rounds)
@@ -60,7 +60,7 @@ def exports(model: str, scratch: Path, rounds: int) -> bool:
     command = ["-m", "ckpt2saved", "export", "-q", "-m", model, "-c", checkpoint, "-o"]
     costs = {"plain": [], "no-parity": [], "parity": []}
     for number in range(rounds + 1):
-        base = scratch / "{}-{}".format(model, number)
+        base = scratch / f"{model}-{number}"
         measured = {
             "plain": run([str(HERE / "plain_script.py"), model, checkpoint, str(base / "plain")]),
             "no-parity": run(command + [str(base / "fast"), "--no-parity"]),
@@ -78,9 +78,7 @@ def exports(model: str, scratch: Path, rounds: int) -> bool:
         slower, larger = cost.seconds / plain.seconds, cost.megabytes / plain.megabytes
         name = "export" if kind == "parity" else "export --no-parity"
         print(
-            "{}: {} | {:.2f} | {:.0f} | {:.2f} ({}) | {:.2f} ({})".format(
-                model, name, cost.seconds, cost.megabytes, slower, time_limit, larger, memory_limit
-            )
+            f"{model}: {name} | {cost.seconds:.2f} | {cost.megabytes:.0f} | {slower:.2f} ({time_limit}) | {larger:.2f} ({memory_limit})"
         )
         failed |= slower > time_limit or larger > memory_limit
     return failed
@@ -122,7 +120,7 @@ def run(arguments: list) -> Cost:
     seconds = time.perf_counter() - start
     process.returncode = status
     if status:
-        sys.exit("failed: {}".format(arguments))
+        sys.exit(f"failed: {arguments}")
     return Cost(seconds, usage.ru_maxrss / 1024)
 
 

@@ -35,7 +35,7 @@ def main() -> None:
             before = megabytes("VmRSS")
             session.run(targets)
             extra, size = megabytes("VmHWM") - before, STEPS * BATCH * CLASSES * 4 / 2**20
-            print("{}: {:.1f} MB beside {:.0f} MB of logits, {:.3f}x".format(name, extra, size, extra / size))
+            print(f"{name}: {extra:.1f} MB beside {size:.0f} MB of logits, {extra / size:.3f}x")
 
 
 if __name__ == "__main__":

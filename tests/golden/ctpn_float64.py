@@ -28,7 +28,7 @@ def ctpn(images, weights):
     with tf.Graph().as_default(), tf.Session() as session:
         for block, count in enumerate((2, 2, 3, 3, 3), start=1):
             for number in range(1, count + 1):
-                features = convolution(features, weights, "vgg_16/conv{0}/conv{0}_{1}".format(block, number))
+                features = convolution(features, weights, f"vgg_16/conv{block}/conv{block}_{number}")
             if block < 5:
                 features = tf.nn.max_pool(features, [1, 2, 2, 1], [1, 2, 2, 1], "VALID")
         features = session.run(convolution(features, weights, "Conv"))
@@ -50,7 +50,7 @@ def convolution(features, weights, name):
 
 
 def lstm(inputs, weights, direction):
-    name = "BiLSTM/bidirectional_rnn/{}/lstm_cell/".format(direction)
+    name = f"BiLSTM/bidirectional_rnn/{direction}/lstm_cell/"
     kernel, bias = weights[name + "kernel"], weights[name + "bias"]
     output = state = np.zeros((inputs.shape[1], bias.size // 4))
     outputs = []

@@ -1,0 +1,1 @@
+"""Who answers requests (the files, the checkpoint, a server), and whether the answers agree."""

@@ -1,0 +1,229 @@
+"""What a version's own files answer, through the loader that TF Serving uses, and whether it is the same each time."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+
+import numpy as np
+
+from ckpt2saved.answers import cc_loader
+from ckpt2saved.answers.asking import Wanted
+from ckpt2saved.answers.fresh_process import fresh_rounds
+from ckpt2saved.answers.parity import TOLERANCE
+from ckpt2saved.errors import InvalidRequest, NotServable, ServingError
+from ckpt2saved.requests.differences import Answers, find_differences
+from ckpt2saved.requests.made import make_requests
+from ckpt2saved.requests.requests import Request, cant_be_asked, gather_requests, has_open_batch, served_signatures
+from ckpt2saved.requests.splitting import batch_of, outputs_seen_unsplit, unsplit_outputs, with_another_line, with_lines
+from ckpt2saved.saved_model.state_changes import changing_signatures, why_different
+from ckpt2saved.saved_model.writing import read_signature_defs
+from ckpt2saved.server_config.batching import keys_without_batch
+from ckpt2saved.verify.live import prepare_without_tensorflow
+
+_FEWER_LINES = (2, 1)  # of a request whose batch the graph refuses
+
+Ask = Callable[[Request], List[Answers]]  # the answers of two rounds
+
+
+@dataclass(frozen=True)
+class FileAnswers:
+    """The requests that were answered, with the answers, and what came of the others."""
+
+    requests: Tuple[Request, ...]
+    answers: Tuple[Answers, ...]
+    loader: str
+    unasked: Tuple[str, ...]  # a line for each signature that refuses the request that was made up for it
+    problems: Tuple[str, ...]
+    notes: Tuple[str, ...] = ()
+    without_batch: Mapping[str, FrozenSet[str]] = field(default_factory=dict)  # outputs of another first dimension
+    # By the number of a request all of whose answers are as long as the batch by chance: one that shows it.
+    telling: Mapping[int, Tuple[Request, Answers]] = field(default_factory=dict)
+
+
+def ask_files(directory: Path, requests: Sequence[Request], *, vary: bool = True) -> FileAnswers:
+    """Load the SavedModel afresh and put every request to it twice; raises NotServable where it can't be loaded.
+
+    With `vary` a request may be asked once more with another batch, and be replaced by that one in what is returned,
+    where only so it shows which outputs batching can't split.
+    """
+    signature_defs = read_signature_defs(directory)
+    with _loaded(directory, signature_defs) as (ask, loader):
+        asking = _Asking(ask, directory, set(cc_loader.has_strings(signature_defs)), vary)
+        for request in requests:
+            asking.put(request)
+    return asking.found(loader)
+
+
+class _Asking:
+    """Requests to the files, and what came of them so far."""
+
+    def __init__(self, ask: Ask, directory: Path, slow: Set[str], vary: bool) -> None:
+        self._ask = ask
+        self._vary = vary
+        self._signatures = served_signatures(directory)
+        self._changes = _changes(directory)
+        self._slow = slow  # signatures that are asked in a new process each time
+        self._asked: List[Request] = []
+        self._first: List[Answers] = []
+        self._second: List[Answers] = []
+        self._longer: Dict[int, Tuple[Request, Answers]] = {}  # by the number of what was asked
+        self._unasked: List[str] = []
+        self._problems: List[str] = []
+
+    def put(self, request: Request) -> None:
+        try:
+            request, (first, second) = self._answers(request)
+        except NotServable as error:
+            if request.is_made_up and isinstance(error, InvalidRequest):
+                reason = f"it refuses a made-up request: {error}"
+                self._unasked.append(cant_be_asked(request.signature, reason))
+            else:
+                self._problems.append(f"{request.name}: {request.signature}: {error}")
+            return
+        if self._is_to_vary(request, first):
+            more = replace(request, inputs=with_another_line(request.inputs))
+            with contextlib.suppress(NotServable):
+                self._longer[len(self._asked)] = more, self._ask(more)[0]
+        self._asked.append(request)
+        self._first.append(first)
+        self._second.append(second)
+
+    def _answers(self, request: Request) -> Tuple[Request, List[Answers]]:
+        """The answers, of fewer lines where the graph takes no more of a request that was made up."""
+        try:
+            return request, self._ask(request)
+        except InvalidRequest:
+            if not request.is_made_up or not self._has_open_batch(request):
+                raise
+            for count in _FEWER_LINES:
+                fewer = replace(request, inputs=with_lines(request.inputs, count))
+                with contextlib.suppress(NotServable):
+                    return fewer, self._ask(fewer)
+            raise
+
+    def _has_open_batch(self, request: Request) -> bool:
+        """Whether more or fewer lines can be asked for, which strings make too slow and state makes another thing."""
+        signature = self._signatures.get(request.signature)
+        if signature is None or signature.name in self._slow or signature.name in self._changes:
+            return False
+        return batch_of(request.inputs) is not None and has_open_batch(signature)
+
+    def _is_to_vary(self, request: Request, answers: Answers) -> bool:
+        """Whether another batch tells more: of what was made up, or where all is as long as the batch by chance."""
+        if not self._vary or not self._has_open_batch(request):
+            return False
+        broken = keys_without_batch(self._signatures[request.signature])
+        return request.is_made_up or bool(broken and not unsplit_outputs(request.inputs, answers))
+
+    def found(self, loader: str) -> FileAnswers:
+        longer = list(self._longer.values())
+        without_batch = outputs_seen_unsplit(
+            self._asked + [request for request, _ in longer], self._first + [answers for _, answers in longer]
+        )
+        problems = self._problems + _not_numbers(self._asked, self._first)
+        problems += [] if problems else self._differing()
+        by_chance = [
+            number
+            for number, request in enumerate(self._asked)
+            if without_batch.get(request.signature) and not unsplit_outputs(request.inputs, self._first[number])
+        ]
+        names = dict.fromkeys(request.signature for request in self._asked)
+        notes = [
+            f"{name}: answers may differ from request to request: {why_different(self._changes, name)}"
+            for name in names
+            if name in self._changes
+        ]
+        return FileAnswers(
+            tuple(self._asked),
+            tuple(self._first),
+            loader,
+            tuple(self._unasked),
+            tuple(problems),
+            tuple(notes),
+            without_batch,
+            {number: self._longer[number] for number in by_chance if number in self._longer},
+        )
+
+    def _differing(self) -> List[str]:
+        """A line for each answer that differs from the first to the second time, but for state that requests change."""
+        lasting = [n for n, request in enumerate(self._asked) if request.signature not in self._changes]
+        asked, first, second = [[of[n] for n in lasting] for of in (self._asked, self._first, self._second)]
+        differing = find_differences(asked, first, second, TOLERANCE)[1]
+        return [f"{line} between two answers to one request (random ops?)" for line in differing]
+
+
+def _changes(directory: Path) -> Mapping[str, str]:
+    try:
+        return changing_signatures(directory)
+    except ServingError:  # the loader says it in its own words
+        return {}
+
+
+def prepare_requests(directory: Path, *, inputs: Optional[Path] = None, known: Sequence[Request] = ()) -> FileAnswers:
+    """Find a request for every signature that can be asked, and ask the files."""
+    try:
+        gathered = gather_requests(directory, make_requests, inputs=inputs, known=known)
+    except NotServable:
+        ask_files(directory, ())  # which says it in the words of TF Serving's own loader
+        raise
+    answered = ask_files(directory, gathered.requests)
+    return replace(answered, unasked=gathered.unasked + answered.unasked)
+
+
+def wanted_answers(directory: Path, *, known: Sequence[Request] = ()) -> Wanted:
+    """What a server should answer if it serves these files."""
+    try:
+        answered = prepare_requests(directory, known=known)
+    except NotServable as error:  # by this TensorFlow: of another one the server may have loaded them
+        return prepare_without_tensorflow(directory, f"they do not load here: {error}")
+    return as_wanted(answered)
+
+
+def as_wanted(answered: FileAnswers) -> Wanted:
+    """What a server is to be asked, and should answer as the files did; nothing that passes by chance if it batches."""
+    pairs = list(zip(answered.requests, answered.answers))
+    for number, pair in answered.telling.items():
+        pairs[number] = pair
+    return Wanted(
+        tuple(request for request, _ in pairs),
+        tuple(answers for _, answers in pairs),
+        answered.unasked,
+        answered.problems,
+        without_batch=answered.without_batch,
+    )
+
+
+@contextlib.contextmanager
+def _loaded(directory: Path, signature_defs: Mapping[str, Any]) -> Iterator[Tuple[Ask, str]]:
+    """How the files are asked, and which loader read them; signatures with strings are asked in a new process."""
+    library = cc_loader.find_library()
+    if library is None:
+        fresh_rounds(directory, [], rounds=1)  # loads it, whatever is asked later
+        yield lambda request: _in_new_process(directory, request), "Python's loader in a new process"
+        return
+    strings = cc_loader.has_strings(signature_defs)
+    with cc_loader.loaded(library, directory) as loaded:
+
+        def ask(request: Request) -> List[Answers]:
+            if request.signature in strings:
+                return _in_new_process(directory, request)
+            feeds, fetches = request.wires(signature_defs)
+            return [dict(zip(fetches, loaded.run(list(fetches.values()), feeds))) for _ in range(2)]
+
+        yield ask, "the C++ loader that TF Serving uses"
+
+
+def _in_new_process(directory: Path, request: Request) -> List[Answers]:
+    return [answers for (answers,) in fresh_rounds(directory, [request], rounds=2)]
+
+
+def _not_numbers(asked: Sequence[Request], answers: Sequence[Answers]) -> List[str]:
+    return [
+        f"{request.name}: {request.signature}.{key}: {int(np.isnan(value).sum())} of {value.size} values are NaN"
+        for request, answer in zip(asked, answers)
+        for key, value in answer.items()
+        if np.issubdtype(value.dtype, np.floating) and np.isnan(value).any()
+    ]

@@ -1,0 +1,137 @@
+"""What a running server is asked, in which order, and what is left out, so that no client's request fails for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Collection, Dict, List, Optional, Sequence, Tuple
+
+from ckpt2saved.requests.differences import Answers
+from ckpt2saved.requests.requests import Request
+from ckpt2saved.requests.splitting import batch_of, unsplit_outputs
+from ckpt2saved.saved_model.signatures import SavedSignature
+from ckpt2saved.server_config.batching import inputs_without_batch, outputs_without_batch
+
+Sizes = Dict[str, Tuple[int, ...]]  # of inputs, beside the batch
+
+
+@dataclass(frozen=True)
+class Probing:
+    """What the command line says about the requests for a running server."""
+
+    signatures: Tuple[str, ...] = ()  # asked whatever comes of it, and no others; (): those that can't harm clients
+    batches: Optional[bool] = None  # whether the server runs with --enable_batching; None: not known
+
+    @property
+    def is_said(self) -> bool:
+        """Whether the command line says anything."""
+        return bool(self.signatures) or self.batches is not None
+
+
+@dataclass(frozen=True)
+class Manner:
+    """What a request may do to the server, and to clients' requests in the same batch."""
+
+    broken: Tuple[str, ...]  # inputs and outputs for which it fails, if the server batches, and so do those of clients
+    has_fixed_batch: bool  # two requests in one batch fail, and one alone does not
+    has_open_sizes: bool  # beside the batch: in one batch all requests must have the same
+    change: str  # how what the server keeps is changed, or is another than in the files; "": not at all
+
+
+def manner_of(
+    request: Request, signature: SavedSignature, seen: Collection[str], change: str, answers: Optional[Answers]
+) -> Manner:
+    """`seen` are outputs that could not be split, `answers` those of the files, if they are known."""
+    batch = batch_of(request.inputs)
+    fixed = {tensor.key for tensor in signature.outputs if tensor.shape and tensor.shape[0] == batch}
+    broken = set(outputs_without_batch(signature, seen)) - fixed
+    broken |= unsplit_outputs(request.inputs, answers) if answers else set()
+    if batch is None:
+        broken |= set(inputs_without_batch(signature)) or set(request.inputs)
+    return Manner(
+        tuple(sorted(broken)),
+        bool(inputs_without_batch(signature)),
+        any(tensor.shape is None or -1 in tensor.shape[1:] for tensor in signature.inputs),
+        change,
+    )
+
+
+def in_order(requests: Sequence[Request], manners: Sequence[Manner]) -> List[int]:
+    """The numbers of the requests as they are best asked, one signature after the other.
+
+    First come those that show by their answer whether the server batches, and of a signature the sizes that its clients
+    are known to send, the smallest first.
+    """
+    names = list(dict.fromkeys(request.signature for request in requests))
+    telling = {request.signature for request, manner in zip(requests, manners) if manner.broken}
+
+    def place(number: int) -> Tuple[bool, int, bool, int]:
+        request = requests[number]
+        size = sum(value.nbytes for value in request.inputs.values())
+        name = request.signature
+        return name not in telling, names.index(name), not request.is_of_known_size, size
+
+    return sorted(range(len(requests)), key=place)
+
+
+class Choice:
+    """Decides what is asked, by what is known of the server so far."""
+
+    def __init__(self, probing: Probing) -> None:
+        self._probing = probing
+        self._asked: Dict[str, Sizes] = {}
+        self.batches = probing.batches
+
+    def reason_against(self, request: Request, manner: Manner, is_answered_by_files: bool) -> Optional[str]:
+        """Why this is not asked; "" where the answer to another request told enough; None: it is to be asked."""
+        name = request.signature
+        insists = name in self._probing.signatures
+        if self._probing.signatures and not insists:
+            return "it is not among those of --probe-signature"
+        if manner.change and not insists:
+            return f"the graph keeps state, and {manner.change}"
+        if self.batches is not False and name in self._asked:
+            if manner.broken or self._asked[name] == _sizes(request):
+                return "" if manner.broken else None
+            return f"requests of other sizes than the first, as they fail those of clients {self._where()}"
+        if self.batches is not False and not insists:
+            risk = self._risk(request, manner, is_answered_by_files)
+            if risk:
+                return risk
+        self._asked[name] = _sizes(request)
+        return None
+
+    def _risk(self, request: Request, manner: Manner, is_answered_by_files: bool) -> str:
+        """What speaks against it as far as the server batches, or may do so."""
+        if manner.broken:  # clients' requests for it fail anyway, and the answer shows whether the server batches
+            return (
+                "the server runs with --enable_batching, where every request for it fails, which may fail those of"
+                f" clients too: {', '.join(manner.broken)} can't be split"
+                if self.batches
+                else ""
+            )
+        if manner.has_fixed_batch:
+            return (
+                f"{self._where()}, two requests of its one batch size can't share a batch, so that this one fails those"
+                f" of clients{_INSIST}"
+            )
+        if manner.has_open_sizes and not request.is_of_known_size:
+            return (
+                f"{self._where()}, a request of another size than clients send fails theirs, and no warm-up request has"
+                f" their size{_INSIST}"
+            )
+        if request.is_made_up and not is_answered_by_files:
+            return (
+                f"{self._where()}, a request that the graph refuses fails those of clients, and nothing says that it"
+                f" takes this one{_INSIST}"
+            )
+        return ""
+
+    def _where(self) -> str:
+        return "on a server with --enable_batching" + ("" if self.batches else ", as this one may be")
+
+
+_INSIST = " (--unbatched: the server does not batch; --probe-signature NAME: ask all the same)"
+
+
+def _sizes(request: Request) -> Sizes:
+    return {key: value.shape[1:] for key, value in request.inputs.items()}

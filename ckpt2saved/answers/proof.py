@@ -1,0 +1,321 @@
+"""What files are held to: the untouched graph's answers, of a slow beam search as much as fits into a time budget."""
+
+from __future__ import annotations
+
+import functools
+import time
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Sequence, Tuple
+
+import numpy as np
+
+from ckpt2saved.answers.parity import graph_answers, reference_answers, refuse_nan
+from ckpt2saved.answers.stock_search import Decoded, decode_in_time
+from ckpt2saved.console.narration import Say, progress_of
+from ckpt2saved.export.plan import SearchLimits
+from ckpt2saved.graph.beam_searches import QUICK, SECONDS_PER_CLASS, BeamSearch, find_searches, searches_behind
+from ckpt2saved.requests.questions import Answers, Question
+from ckpt2saved.requests.requests import Excerpt
+from ckpt2saved.tf1 import tf
+
+_SAY_EVERY = 30.0  # seconds
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The untouched graph, how a session's variables become the checkpoint's, and the checkpoint's name."""
+
+    graph: tf.Graph
+    fill: Callable[[tf.Session], None]
+    checkpoint: str
+    signature_defs: Mapping[str, Any]
+
+    def answers(self, asked: Sequence[Question]) -> List[Answers]:
+        """What the graph answers to all of it, however long that takes."""
+        return reference_answers(self.graph, self.fill, self.checkpoint, self.signature_defs, asked)
+
+
+@dataclass(frozen=True)
+class Searched:
+    """How far a request was decoded by TensorFlow's own beam search."""
+
+    question: Question
+    search: BeamSearch
+    logits: np.ndarray  # [time, batch, classes]
+    lengths: np.ndarray  # [batch]: the steps that count
+    readings: Tuple[Decoded, ...]  # the last with all classes
+    seconds: float
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(np.array_equal(self.lengths, self.readings[-1].lengths))
+
+    def describe(self) -> Dict[str, Any]:
+        """As the provenance has it."""
+        found = {
+            "request": self.question.name,
+            "node": self.search.name,
+            "beam_width": self.search.beam_width,
+            "classes": self.logits.shape[2],
+            "lines": len(self.lengths),
+            "lines_compared": self._lines(self.readings[-1]),
+            "steps": int(self.lengths.sum()),
+            "steps_compared": int(self.readings[-1].lengths.sum()),
+            "seconds": round(self.seconds, 1),
+        }
+        if len(self.readings) > 1:
+            few = self.readings[0]
+            found["with_few_classes"] = {
+                "classes": few.labels.shape[1] + 1,
+                "lines_compared": self._lines(few),
+                "steps_compared": int(few.lengths.sum()),
+            }
+        return found
+
+    def _lines(self, decoded: Decoded) -> int:
+        """How many lines were decoded to their end."""
+        return int(np.sum(self.lengths == decoded.lengths))
+
+    def __str__(self) -> str:
+        texts = [
+            f"{self._lines(decoded)} of {len(self.lengths)} lines to their end ({int(decoded.lengths.sum())} of"
+            f" {int(self.lengths.sum())} steps) with"
+            f" {('all classes' if decoded.labels is None else f'the likeliest {decoded.labels.shape[1]} classes')}"
+            for decoded in self.readings
+        ]
+        text = (
+            f"{self.question.name}: {self.search.name} (beam_width {self.search.beam_width}) read {'; '.join(texts)},"
+            f" in {duration(self.seconds)}"
+        )
+        return text if self.is_whole else text + "; the network is compared on all of it"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The questions that files are asked, and what they should answer."""
+
+    asked: Tuple[Question, ...]
+    expected: Tuple[Answers, ...]
+    requests: Tuple[Question, ...]  # the whole requests
+    searched: Tuple[Searched, ...] = ()  # where TensorFlow's own beam search was given a limited time
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a beam search was compared on a part of its steps."""
+        return any(not search.is_whole for search in self.searched)
+
+    @property
+    def only_answered(self) -> Tuple[Question, ...]:
+        """The requests of which no whole answer is known: files must answer them all the same."""
+        asked = {id(question) for question in self.asked}
+        return tuple(question for question in self.requests if id(question) not in asked)
+
+
+def prove(reference: Reference, asked: Sequence[Question], limits: SearchLimits, say: Say) -> Proof:
+    """Ask the untouched graph.
+
+    Where TensorFlow's own beam search would take long, it is run beside the graph for the time that `limits` gives, on
+    as many lines as fit. What it has read by then is compared by giving the files these logits, with blanks for steps
+    that were not read; what the logits depend on is compared on the whole request. `say` is told of the estimate,
+    of the progress and the outcome. Raises as `reference_answers` and `decode_in_time` do.
+    """
+    stock = StockSearches(reference, asked, limits, say)
+    if not stock.is_needed:
+        return Proof(tuple(asked), tuple(reference.answers(asked)), tuple(asked))
+    with tf.Session(graph=reference.graph) as session:
+        reference.fill(session)
+        if stock.is_quick(session):
+            pairs = [(question, graph_answers(session, question, reference.signature_defs)) for question in asked]
+        else:
+            pairs = [pair for question in asked for pair in stock.pairs(session, question)]
+    questions, answers = tuple(question for question, _ in pairs), tuple(answers for _, answers in pairs)
+    refuse_nan(reference.checkpoint, questions, answers)
+    return Proof(questions, answers, tuple(asked), stock.searched)
+
+
+class StockSearches:
+    """The beam searches behind what is asked, each run once for all questions that bring it the same inputs."""
+
+    def __init__(self, reference: Reference, asked: Sequence[Question], limits: SearchLimits, say: Say) -> None:
+        self._reference, self._asked, self._limits, self._say = reference, asked, limits, say
+        self._quick = False
+        self._done: Dict[Any, Searched] = {}
+        self._compared_inside: set = set()
+        self._left = limits.seconds
+        self._places = self._find_places()
+        self._sizes: Dict[str, Any] = {}
+        with reference.graph.as_default():
+            for search in {search.name: search for _, search in self._places.values()}.values():
+                self._sizes[search.name] = tf.shape(reference.graph.get_tensor_by_name(search.logits))
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether anything that is asked depends on a beam search."""
+        return bool(self._places)
+
+    @property
+    def searched(self) -> Tuple[Searched, ...]:
+        """What was decoded so far."""
+        return tuple(self._done.values())
+
+    def _find_places(self) -> Dict[Any, Tuple[Question, BeamSearch]]:
+        """By inputs and search: the first question that leads to it."""
+        graph: Any = self._reference.graph
+        places: Dict[Any, Tuple[Question, BeamSearch]] = {}
+        for question in self._asked:
+            _, fetches = question.wires(self._reference.signature_defs)
+            for search in find_searches(graph, fetches.values()):
+                places.setdefault((self._key(question), search.name), (question, search))
+        return places
+
+    def _key(self, question: Question) -> FrozenSet[Tuple[str, int]]:
+        """The same for questions with the same inputs."""
+        feeds, _ = question.wires(self._reference.signature_defs)
+        return frozenset((tensor, id(value)) for tensor, value in feeds.items())
+
+    def is_quick(self, session: tf.Session) -> bool:
+        """Whether the op takes all of it in a moment; says what to expect where it does not."""
+        self._quick = self._takes_a_moment(session)
+        return self._quick
+
+    def _takes_a_moment(self, session: tf.Session) -> bool:
+        batches: List[Tuple[float, BeamSearch, np.ndarray]] = []
+        for question, search in self._places.values():
+            feeds, _ = question.wires(self._reference.signature_defs)
+            try:
+                sizes, lengths = session.run([self._sizes[search.name], search.lengths], feeds)
+            except tf.errors.OpError:
+                return True  # which the question itself is going to show
+            if len(lengths) != sizes[1] or (lengths > sizes[0]).any():
+                return True
+            batches.append((search.work(sizes[2], lengths), search, sizes))
+        seconds = SECONDS_PER_CLASS * sum(work for work, _, _ in batches)
+        few = self._limits.lines
+        if seconds <= QUICK and (few is None or all(sizes[1] <= few for _, _, sizes in batches)):
+            return True
+        _, search, (steps, batch, classes) = max(batches, key=lambda found: found[0])
+        text = (
+            "TensorFlow's own beam search (beam_width {}) would take about {} for {} request(s), the largest {} lines "
+            "x {} steps x {} classes; it gets {} here (--parity-seconds){}"
+        )
+        lines = "" if few is None else f" and at most {few} line(s) of each request (--parity-lines)"
+        budget = duration(min(self._limits.seconds, max(seconds, 1)))
+        self._say(
+            "estimate",
+            text.format(
+                search.beam_width, duration(seconds), len(batches), batch, steps, classes, "up to " + budget, lines
+            ),
+        )
+        return False
+
+    def all(self, session: tf.Session) -> Tuple[Searched, ...]:
+        """Every search, decoded as far as the time allows."""
+        self.is_quick(session)
+        for question in self._asked:
+            self.run(session, question)
+        return self.searched
+
+    def run(self, session: tf.Session, question: Question) -> Tuple[Searched, ...]:
+        """The searches behind a question, decoded as far as their share of the time allows."""
+        _, fetches = question.wires(self._reference.signature_defs)
+        key = self._key(question)
+        found = find_searches(self._reference.graph, fetches.values())
+        return tuple(self._decoded(session, question, (key, search.name)) for search in found)
+
+    def _decoded(self, session: tf.Session, question: Question, place: Any) -> Searched:
+        if place in self._done:
+            return self._done[place]
+        _, search = self._places[place]
+        inner = (search.logits, search.lengths) + (search.outputs if self._quick else ())
+        part = replace(question, excerpt=Excerpt((), inner))
+        logits, lengths, *outputs = graph_answers(session, part, self._reference.signature_defs).values()
+        if self._quick:
+            everything = Decoded(lengths, tuple(outputs), tuple(range(len(lengths))))
+            self._done[place] = Searched(question, search, logits, lengths, (everything,), 0.0)
+            return self._done[place]
+        share = self._left / (len(self._places) - len(self._done))
+        started = time.monotonic()
+        readings = decode_in_time(
+            search,
+            logits,
+            lengths,
+            seconds=share,
+            lines=self._limits.lines,
+            narrow=not self._limits.is_for_stock,
+            tell=self._teller(question, share, len(lengths)),
+        )
+        seconds = time.monotonic() - started
+        self._left -= min(seconds, share)
+        self._done[place] = Searched(question, search, logits, lengths, readings, seconds)
+        self._say("compared", str(self._done[place]))
+        return self._done[place]
+
+    def _teller(self, question: Question, share: float, batch: int) -> Callable[[int, float], None]:
+        said = [0.0]
+
+        def tell(lines: int, seconds: float) -> None:
+            text = (
+                f"{question.name}: TensorFlow's beam search: {lines} of {batch} lines begun, {duration(seconds)} of at"
+                f" most {duration(share)}"
+            )
+            progress_of(self._say)(text)
+            if seconds - said[0] >= _SAY_EVERY:
+                said[0] = seconds
+                self._say("progress", text)
+
+        return tell
+
+    def pairs(self, session: tf.Session, question: Question) -> List[Tuple[Question, Answers]]:
+        """What to ask instead of a question, and the answers."""
+        ask = functools.partial(graph_answers, session, signature_defs=self._reference.signature_defs)
+        searched = self.run(session, question)
+        read = {t: value for one in searched for t, value in zip(one.search.outputs, one.readings[-1].outputs)}
+        if all(one.is_whole for one in searched):
+            return [(question, ask(question, given=read))]
+        feeds, outputs = question.wires(self._reference.signature_defs)
+        searches = [one.search for one in searched]
+        behind = {key: bool(searches_behind(self._reference.graph, outputs[key], searches)) for key in outputs}
+        network = tuple(key for key in outputs if not behind[key])
+        inner = self._inside(question, searched, feeds)
+        found: List[Tuple[Question, Answers]] = []
+        if network or inner:
+            part = replace(question, excerpt=Excerpt(network, tuple(inner)))
+            answers = ask(replace(question, excerpt=Excerpt(network))) if network else {}
+            found.append((part, {**answers, **inner}))
+        decoded = tuple(key for key in outputs if behind[key])
+        for number in range(max(len(one.readings) for one in searched)):
+            given, read = {}, {}
+            for one in searched:
+                reading = one.readings[min(number, len(one.readings) - 1)]
+                given.update(self._given(one, reading))
+                read.update(zip(one.search.outputs, reading.outputs))
+            part = replace(question, excerpt=Excerpt(decoded, given=given))
+            found.append((part, ask(part, given=read)))
+        return found
+
+    def _given(self, searched: Searched, reading: Decoded) -> Dict[str, np.ndarray]:
+        """What a decoder is given so that it reads the same; TensorFlow's own gets fewer steps, to take less time."""
+        search = searched.search
+        if self._limits.is_for_stock:
+            return {search.logits: searched.logits, search.lengths: reading.lengths}
+        return {search.logits: reading.shortened(searched.logits, searched.lengths)}
+
+    def _inside(
+        self, question: Question, searched: Sequence[Searched], feeds: Mapping[str, np.ndarray]
+    ) -> Dict[str, np.ndarray]:
+        """The network's own answer, logits and lengths, once for all questions with the same inputs."""
+        found: Dict[str, np.ndarray] = {}
+        for one in searched:
+            for tensor, value in ((one.search.logits, one.logits), (one.search.lengths, one.lengths)):
+                place = (self._key(question), tensor)
+                if tensor not in feeds and place not in self._compared_inside:
+                    self._compared_inside.add(place)
+                    found[tensor] = value
+        return found
+
+
+def duration(seconds: float) -> str:
+    """For people: 12 s, 15 min, 3.5 h."""
+    if seconds < 100:
+        return f"{max(seconds, 0.1):.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,388 @@
+"""TensorFlow's CTC beam search in a process of its own, which decodes one line after another until its time is up."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ckpt2saved.console.reasons import reason_in
+from ckpt2saved.errors import SignatureError, TensorFlowError
+from ckpt2saved.graph.beam_searches import SECONDS_PER_CLASS, BeamSearch
+from ckpt2saved.tf1 import tf
+
+_ROOT = str(Path(__file__).resolve().parent.parent.parent)
+# `python -m` and `-c` put the working directory first on sys.path, and nothing in there is asked for.
+_CODE = "import sys; sys.path[:] = [{!r}] + [p for p in sys.path if p]; import {} as m; m.main(sys.argv[1])"
+
+_STARTED_WITHIN = 300.0  # seconds, for TensorFlow to be imported
+_LATEST = 60.0  # seconds more than one and a half times those given, for a first line to be read
+_TRIAL = 1 / 20  # of the time: the first steps, which tell how fast this machine is
+_ENOUGH = 0.5  # of the time that is left: the first steps may have been quick by chance
+_FASTEST = SECONDS_PER_CLASS / 10  # no machine gets further with a line
+_NARROW_SHARE = 0.5  # of the time: for lines with few of their classes
+_FEW = 20  # classes at least
+
+Outputs = Tuple[np.ndarray, ...]  # as CTCBeamSearchDecoder has them
+
+_FIRST, _NARROW, _ALL = -1, 0, 1  # kinds of messages
+_Read = Tuple[int, Outputs]  # steps, and what the op made of them
+_Decode = Callable[[np.ndarray, Sequence[int]], Outputs]  # of logits and lengths
+_NEVER = -1e9  # the logit of a class that can't be
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What the op made of a batch that was cut short to what fits into the time.
+
+    The first `lengths` [batch] steps of each sequence were read, where `labels` [batch, few] are given as if there were
+    no other classes than these and the blank; a line of `lines` without labels was read in its first steps alone.
+    """
+
+    lengths: np.ndarray
+    outputs: Outputs
+    lines: Tuple[int, ...]  # those that were read further than the first steps
+    labels: Optional[np.ndarray] = None
+
+    def shortened(self, logits: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """`logits` [time, batch, classes] that any CTC decoder reads as what was decoded: steps that were not read are
+        blank for certain, classes that were not impossible.
+
+        So the `lengths` may stay what they are: where they are constants, TensorFlow makes other constants of them.
+        """
+        steps = np.arange(len(logits))[:, np.newaxis]
+        found = logits.copy()
+        if self.labels is not None:
+            for line in self.lines:
+                kept = np.append(self.labels[line], logits.shape[2] - 1)
+                found[: lengths[line], line] = _NEVER
+                found[: lengths[line], line, kept] = logits[: lengths[line], line, kept]
+        left_out = (steps >= self.lengths) & (steps < lengths)
+        found[left_out] = _NEVER
+        found[left_out, -1] = 0
+        return found
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the process is to do: the first steps of all lines, whole lines with few classes, and lines with all."""
+
+    search: BeamSearch
+    seconds: float
+    lengths: np.ndarray  # [batch]
+    first: np.ndarray  # [few steps, batch, classes]
+    order: Tuple[int, ...]  # lines of the batch, the most worthwhile first
+    narrow: Optional[np.ndarray]  # [time, len(order), few classes]
+    logits: np.ndarray  # [time, as many of them as could fit, classes]
+    needs_line: bool  # whether a whole line must be read, however long that takes
+
+
+def decode_in_time(
+    search: BeamSearch,
+    logits: np.ndarray,
+    lengths: np.ndarray,
+    *,
+    seconds: float,
+    lines: Optional[int] = None,
+    narrow: bool = True,
+    tell: Callable[[int, float], None] = lambda lines, seconds: None,
+) -> Tuple[Decoded, ...]:
+    """Decode as much as fits into `seconds`: all of it if it does, as the only thing returned.
+
+    Otherwise it is decoded in two ways: as many whole lines as fit with the likeliest of their classes (if `narrow`),
+    and as many lines as fit with all classes, the last of which may be cut short. `logits` are [time, batch, classes],
+    `lengths` [batch], none above time; at most `lines` lines are taken. `tell` is called every second with the lines
+    that are done. The process is ended with whatever ends this function, and after one and a half times `seconds`, or a
+    minute later where no line was read until then. Raises SignatureError where the op refuses the logits,
+    TensorFlowError where it reads nothing, or its process dies, as for lack of memory.
+    """
+    labels = _labels(search, logits, lengths, seconds) if narrow else None
+    job = replace(_job(search, logits, lengths, seconds, lines, labels), needs_line=narrow)
+    base: Optional[_Read] = None
+    done: Tuple[Dict[int, _Read], Dict[int, _Read]] = ({}, {})
+    started, told = time.monotonic(), 0.0
+    with _process(job) as messages:
+        for message in messages:
+            now = time.monotonic()
+            late = now - started - 1.5 * seconds
+            if base is not None and (late > _LATEST or (late > 0 and _tells(job, done))):
+                break  # the op is slower than its first steps were
+            if message is not None:
+                kind, line, read = message
+                if kind == _FIRST:
+                    base, started = read, now
+                else:
+                    done[kind][line] = read
+            if base is not None and now - told >= 1:
+                told = now
+                tell(max(map(len, done)), now - started)
+    if base is None:
+        raise TensorFlowError(f"{search.name}: TensorFlow's beam search did not start within 300 s")
+    if not _tells(job, done):
+        raise TensorFlowError(
+            f"{search.name}: TensorFlow's beam search did not read a single line in {time.monotonic() - started:.0f} s,"
+            " and what it reads is what the files are compared with: --parity-seconds gives it more time, --no-parity"
+            " does without"
+        )
+    whole = _merged(search, lengths, base, done[_ALL])
+    if job.narrow is None or not done[_NARROW]:
+        return (whole,)
+    return _merged(search, lengths, base, done[_NARROW], labels), whole
+
+
+def _tells(job: _Job, done: Tuple[Dict[int, _Read], Dict[int, _Read]]) -> bool:
+    """Whether enough was read to compare with: a whole line, or where none is needed a part of one."""
+    whole = any(steps == job.lengths[line] for line, (steps, _) in done[_ALL].items())
+    return not job.order or whole or bool(done[_NARROW] if job.needs_line else done[_ALL])
+
+
+def _job(
+    search: BeamSearch,
+    logits: np.ndarray,
+    lengths: np.ndarray,
+    seconds: float,
+    lines: Optional[int],
+    labels: Optional[np.ndarray],
+) -> _Job:
+    """The lines in an order that is the same each time, and only those that could fit into the time."""
+    classes = logits.shape[2]
+    order = [int(line) for line in np.random.RandomState(0).permutation(len(lengths)) if lengths[line] > 1][:lines]
+    work = np.cumsum([0.0] + [search.work(classes, lengths[line : line + 1]) for line in order])
+    possible = order[: int(np.sum(work[:-1] * _FASTEST <= seconds))]
+    narrow = None
+    if labels is not None and order:
+        kept = [np.append(labels[line], classes - 1) for line in order]
+        narrow = np.stack([logits[:, line, few] for line, few in zip(order, kept)], axis=1)
+    # After one step there are as many prefixes as classes.
+    first = logits[: 1 if search.top_paths <= classes else search.top_paths + 1]
+    return _Job(search, seconds, lengths, first, tuple(order), narrow, logits[:, possible], needs_line=True)
+
+
+def _labels(search: BeamSearch, logits: np.ndarray, lengths: np.ndarray, seconds: float) -> Optional[np.ndarray]:
+    """For each line the labels [few] that are likeliest at any of its steps, in order; None where all surely fit.
+
+    As many as fill a beam: to read more lines tells more than to read them with more classes.
+    """
+    classes = logits.shape[2]
+    if SECONDS_PER_CLASS * search.work(classes, lengths) <= seconds / 10:
+        return None
+    per_class = SECONDS_PER_CLASS * search.work(1, lengths)
+    affordable = int(_NARROW_SHARE / 2 * seconds / max(per_class, 1e-9))
+    count = max(min(affordable, search.beam_width), _FEW, search.top_paths)
+    if count >= classes - 1:
+        return None
+    highest = np.stack([logits[: max(length, 1), line, :-1].max(axis=0) for line, length in enumerate(lengths)])
+    return np.sort(np.argpartition(-highest, count - 1, axis=1)[:, :count], axis=1)
+
+
+def _merged(
+    search: BeamSearch,
+    lengths: np.ndarray,
+    base: _Read,
+    done: Dict[int, _Read],
+    labels: Optional[np.ndarray] = None,
+) -> Decoded:
+    """The outputs of lines that were decoded one by one, as the op has those of a batch."""
+    steps, outputs = base
+    taken = np.minimum(lengths, steps).astype(lengths.dtype)
+    paths = search.top_paths
+    values = [_by_line(outputs, path, paths, len(lengths)) for path in range(paths)]
+    scores = outputs[-1].copy()
+    for line, (count, alone) in done.items():
+        taken[line] = count
+        scores[line] = alone[-1][0]
+        for path in range(paths):
+            text = alone[paths + path]
+            values[path][line] = text if labels is None else labels[line][text]
+    indices = [
+        np.array([(line, place) for line, text in enumerate(texts) for place in range(len(text))], np.int64)
+        for texts in values
+    ]
+    merged = [found.reshape(-1, 2) for found in indices]
+    merged += [np.concatenate(texts) for texts in values]
+    merged += [np.array([len(texts), max(map(len, texts))], np.int64) for texts in values]
+    return Decoded(taken, tuple(merged) + (scores,), tuple(sorted(done)), labels)
+
+
+def _by_line(outputs: Outputs, path: int, paths: int, batch: int) -> List[np.ndarray]:
+    lines, values = outputs[path][:, 0], outputs[paths + path]
+    return [values[lines == line] for line in range(batch)]
+
+
+class _process:
+    """A context in which the process runs; iterating yields its messages, and None at least every half second."""
+
+    def __init__(self, job: _Job) -> None:
+        self._job = job
+
+    def __enter__(self) -> Iterator[Any]:
+        self._folder = tempfile.TemporaryDirectory(prefix="ckpt2saved-")
+        path = Path(self._folder.name) / "job.pickle"  # between two processes of one user, in a directory of theirs
+        path.write_bytes(pickle.dumps(self._job, protocol=4))
+        self._errors = open(str(Path(self._folder.name) / "stderr"), "w+b")
+        self._child = subprocess.Popen(
+            [sys.executable, "-c", _CODE.format(_ROOT, __name__), str(path)],
+            stdin=subprocess.PIPE,  # its end tells the process that nobody waits for it any more
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=dict(os.environ, CUDA_VISIBLE_DEVICES="-1"),  # the op has no kernel for GPUs
+        )
+        return self._messages()
+
+    def __exit__(self, *raised: Any) -> None:
+        self._child.kill()
+        self._child.wait()
+        self._child.stdin.close()
+        self._child.stdout.close()
+        self._errors.close()
+        self._folder.cleanup()
+
+    def _messages(self) -> Iterator[Any]:
+        received: queue.Queue = queue.Queue()
+        threading.Thread(target=self._read, args=(received,), daemon=True).start()
+        end = time.monotonic() + _STARTED_WITHIN
+        started = False
+        while started or time.monotonic() < end:
+            try:
+                kind, content = received.get(timeout=0.5)
+            except queue.Empty:
+                yield None
+                continue
+            started = True
+            if kind == "end":
+                return
+            if kind == "refused":
+                raise SignatureError(f"{self._job.search.name}: TensorFlow's beam search can't decode this: {content}")
+            if kind == "lost":
+                raise TensorFlowError(
+                    f"{self._job.search.name}: the process in which TensorFlow's beam search ran has ended (exit code"
+                    f" {self._child.wait()}; out of memory?); --parity-lines and --parity-seconds make its work"
+                    f" less{self._said()}"
+                )
+            yield content
+
+    def _read(self, received: Any) -> None:
+        while True:
+            try:
+                message = pickle.load(self._child.stdout)
+            except (EOFError, OSError, ValueError, pickle.UnpicklingError):
+                received.put(("lost", None))
+                return
+            received.put(message)
+            if message[0] != "result":
+                return
+
+    def _said(self) -> str:
+        self._errors.seek(0)
+        text = self._errors.read()[-2000:].decode("utf-8", "replace").strip()
+        return ":\n" + text if text else ""
+
+
+def main(path: str) -> None:
+    """What the process does: read the job, and send what comes of it through what was its stdout."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python would wait for the op
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    channel = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+
+    def send(kind: str, content: Any) -> None:
+        pickle.dump((kind, content), channel, protocol=4)
+        channel.flush()
+
+    job = pickle.loads(Path(path).read_bytes())
+    try:
+        for result in _results(job):
+            send("result", result)
+        send("end", None)
+    except tf.errors.OpError as error:
+        send("refused", reason_in(error.message))
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+def _results(job: _Job) -> Iterator[Tuple[int, int, _Read]]:
+    """The kind of what was read, the line, and what came of it."""
+    search, classes = job.search, job.first.shape[2]
+    decode = _decoder(job, classes)
+    yield _FIRST, 0, _first_steps(job, decode)
+    if not job.order:
+        return
+    end = time.monotonic() + job.seconds
+    line, own = job.order[0], int(job.lengths[job.order[0]])
+    tried = min(own, max(2, int(job.seconds * _TRIAL / (SECONDS_PER_CLASS * search.beam_width * classes))))
+    rate, outputs = _timed(job, decode, 0, tried)
+    yield _ALL, line, (tried, outputs)
+    rate = max(rate, SECONDS_PER_CLASS / 2)
+    whole = rate * search.work(classes, job.lengths[list(job.order)])
+    if job.narrow is not None and whole > _ENOUGH * (end - time.monotonic()):
+        few = _decoder(job, job.narrow.shape[2])
+        for place, line in enumerate(job.order):
+            steps = int(job.lengths[line])
+            yield _NARROW, line, (steps, few(job.narrow[:steps, place : place + 1], [steps]))
+            if end - time.monotonic() < (1 - _NARROW_SHARE) * job.seconds:
+                break
+    for place, line in enumerate(job.order[: job.logits.shape[1]]):
+        own = int(job.lengths[line])
+        if place == 0 and tried == own:
+            continue
+        possible = int(_ENOUGH * (end - time.monotonic()) / (rate * search.beam_width * classes))
+        must = job.needs_line and job.narrow is None and place == 0
+        steps = own if must else min(own, possible)
+        if steps <= tried if place == 0 else steps < own:
+            return
+        rate, outputs = _timed(job, decode, place, steps)
+        yield _ALL, line, (steps, outputs)
+        if steps < own:
+            return
+
+
+def _timed(job: _Job, decode: _Decode, place: int, steps: int) -> Tuple[float, Outputs]:
+    """Seconds for a class of a beam, and what the first steps of a line come to."""
+    before = time.monotonic()
+    outputs = decode(job.logits[:steps, place : place + 1], [steps])
+    return (time.monotonic() - before) / job.search.work(job.logits.shape[2], np.array([steps])), outputs
+
+
+def _decoder(job: _Job, classes: int) -> _Decode:
+    """The op for logits of so many classes."""
+    search = job.search
+    with tf.Graph().as_default() as graph:
+        logits = tf.placeholder(tf.as_dtype(job.first.dtype), [None, None, classes])
+        lengths = tf.placeholder(tf.int32, [None])
+        paths, scores = tf.nn.ctc_beam_search_decoder(
+            logits,
+            lengths,
+            beam_width=search.beam_width,
+            top_paths=search.top_paths,
+            merge_repeated=search.merge_repeated,
+        )
+    fetches = [path.indices for path in paths] + [path.values for path in paths]
+    fetches += [path.dense_shape for path in paths] + [scores]
+    session = tf.Session(graph=graph)
+    return lambda part, steps: tuple(session.run(fetches, {logits: part, lengths: steps}))
+
+
+def _first_steps(job: _Job, decode: _Decode) -> _Read:
+    """The fewest steps of all lines after which there are as many prefixes as paths are asked for."""
+    most = len(job.first)
+    for steps in range(1, most + 1):
+        try:
+            return steps, decode(job.first, np.minimum(job.lengths, steps))
+        except tf.errors.InvalidArgumentError:
+            if steps == most:
+                raise
+    raise AssertionError("logits have no steps")

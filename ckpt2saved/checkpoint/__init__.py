@@ -1,0 +1,1 @@
+"""What a training left on disk: files, tensors, savers, roles."""

@@ -1,0 +1,264 @@
+"""What a checkpoint holds, whether it fits a graph, and which of its tensors go into which variable."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Callable, Collection, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from ckpt2saved.checkpoint.files import CheckpointFiles
+from ckpt2saved.checkpoint.savers import Saved
+from ckpt2saved.errors import CheckpointError, UsageError
+from ckpt2saved.tf1 import tf
+
+Shape = Tuple[int, ...]
+
+# What tf.train.ExponentialMovingAverage appends to the name of a variable for its average.
+AVERAGE = "/ExponentialMovingAverage"
+# Batch norm's statistics are averages already; no optimizer trains them, and ExponentialMovingAverage leaves them out.
+_STATISTICS = ("/moving_mean", "/moving_variance")
+# What TensorFlow 1.2 renamed in its LSTM cells, and layers libraries call one way or the other.
+_RENAMINGS = (("kernel$", "weights"), ("bias$", "biases"), ("weights$", "kernel"), ("biases$", "bias"))
+# What TensorFlow's readers raise for files that they can't read: 2.x turns a status into the nearest Python error.
+UNREADABLE = (tf.errors.OpError, ValueError, RuntimeError, LookupError)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The tensors of a checkpoint by name; their values stay on disk."""
+
+    files: CheckpointFiles
+    shapes: Mapping[str, Shape]
+    dtypes: Mapping[str, tf.DType]
+    step: Optional[int]  # global_step, where there is one
+    unknown_dtypes: Mapping[str, int] = field(default_factory=dict)  # tensors that this TensorFlow has no dtype for
+
+    def variables(self) -> Dict[str, Shape]:
+        """Name -> shape of the variables that a graph could have; one that is there only as an average counts."""
+        averaged = {name[: -len(AVERAGE)]: shape for name, shape in self.shapes.items() if name.endswith(AVERAGE)}
+        averaged.update({name: shape for name, shape in self.shapes.items() if not name.endswith(AVERAGE)})
+        return averaged
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable of a graph; `name` is that of its node."""
+
+    name: str
+    shape: Tuple[Optional[int], ...]
+    dtype: tf.DType
+
+
+@dataclass(frozen=True)
+class SavedTable:
+    """The tensors of a checkpoint that hold what is in a lookup table."""
+
+    keys: str
+    values: str
+
+    @property
+    def names(self) -> Tuple[str, str]:
+        """Both."""
+        return self.keys, self.values
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Which tensor of a checkpoint each variable of a graph gets, and each lookup table that the checkpoint holds."""
+
+    kind: str  # "raw" or "ema"
+    keys: Mapping[str, str]  # variable -> name in the checkpoint
+    remark: str  # why this kind
+    slices: Mapping[str, str] = field(default_factory=dict)  # variable -> which part of that tensor it is, if not all
+    tables: Mapping[str, SavedTable] = field(default_factory=dict)
+
+    @property
+    def stored(self) -> Dict[str, str]:
+        """What a SavedModel holds under its own names -> name in the checkpoint."""
+        found = dict(self.keys)
+        for table, saved in self.tables.items():
+            found.update(zip(served_as(table).names, saved.names))
+        return found
+
+
+def served_as(table: str) -> SavedTable:
+    """Under which names a SavedModel holds what is in a lookup table."""
+    return SavedTable(table + "-keys", table + "-values")
+
+
+def open_checkpoint(files: CheckpointFiles) -> Checkpoint:
+    """Read the names, shapes and dtypes in a checkpoint; raises CheckpointError where it can't be read."""
+    try:
+        reader = tf.train.NewCheckpointReader(files.for_tensorflow)
+        shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
+        numbers = dict(reader._GetVariableToDataTypeMap())  # what get_variable_to_dtype_map makes dtypes of, or fails
+    except UNREADABLE as error:
+        raise CheckpointError(f"{files.prefix}: TensorFlow can't read this checkpoint: {error}") from error
+    dtypes: Dict[str, tf.DType] = {}
+    unknown: Dict[str, int] = {}
+    for name, number in numbers.items():
+        try:
+            dtypes[name] = tf.as_dtype(number)
+        except TypeError:
+            unknown[name] = number
+            shapes.pop(name, None)
+    return Checkpoint(files, shapes, dtypes, _step(reader, shapes), unknown)
+
+
+def _step(reader: Any, shapes: Mapping[str, Shape]) -> Optional[int]:
+    if shapes.get("global_step") != ():
+        return None
+    try:
+        return int(reader.get_tensor("global_step"))
+    except UNREADABLE + (OverflowError,):
+        return None  # damaged, which is found out where it is read with the others
+
+
+def misfits(expected: Mapping[str, Sequence[Optional[int]]], found: Mapping[str, Shape]) -> List[str]:
+    """One line for each variable that `found` lacks or has in another shape; None in a shape fits every size."""
+    problems = []
+    for name, shape in expected.items():
+        wanted = _shape_text(shape)
+        if name not in found:
+            problems.append(f"{name}: missing; expected {wanted}")
+        elif len(found[name]) != len(shape) or any(w not in (None, f) for w, f in zip(shape, found[name])):
+            problems.append(f"{name}: found {_shape_text(found[name])}, expected {wanted}")
+    return problems
+
+
+def _shape_text(shape: Sequence[Optional[int]]) -> str:
+    return f"[{', '.join(('?' if size is None else str(size) for size in shape))}]"
+
+
+def choose_weights(
+    checkpoint: Checkpoint,
+    variables: Sequence[Variable],
+    weights: str,
+    rename: Callable[[str], str] = str,
+    must_choose: bool = False,
+    saved: Mapping[str, Sequence[Saved]] = {},
+    frozen: Collection[str] = (),
+) -> Weights:
+    """The tensors for these variables of a graph, by `weights`: raw, ema (moving averages) or auto.
+
+    auto takes the averages where the checkpoint holds one for every variable, batch norm's statistics aside; where
+    the user `must_choose` between raw weights and averages it raises UsageError. `rename` makes the checkpoint's name
+    of a variable's; one that is not there is looked for under the names that it is `saved` as. Those that are `frozen`
+    need no average. Raises CheckpointError with every variable that is missing or differs in shape or dtype.
+    """
+    sources = {variable.name: source_of(variable.name, checkpoint.shapes, rename, saved) for variable in variables}
+    _refuse_shared(sources)
+    names = {name: source.key for name, source in sources.items()}
+    parts = {name: source for name, source in sources.items() if source.slice}
+    averaged = [name for name in names.values() if name + AVERAGE in checkpoint.shapes]
+    needing = [name for variable, name in names.items() if variable not in frozen and not name.endswith(_STATISTICS)]
+    without = [name for name in needing if name not in averaged]
+    if averaged and must_choose and weights == "auto":
+        raise UsageError(
+            f"{checkpoint.files.prefix}: it holds moving averages of {len(averaged)} of the {len(names)} variables, and"
+            " the graph does not say whether inference uses them: pass --weights ema (the averages) or --weights raw"
+            " (the variables themselves)"
+        )
+    kind, remark = _kind(weights, averaged, without)
+    if kind == "ema" and without:
+        raise CheckpointError(
+            f"{checkpoint.files.prefix}: --weights ema needs an average of every variable, and {len(without)} of"
+            f" {len(names)} have none; pass --weights raw to serve the raw weights",
+            [f"{name + AVERAGE}: missing" for name in without],
+        )
+    keys = {v: name + AVERAGE if kind == "ema" and name in averaged else name for v, name in names.items()}
+    problems = _mismatches(checkpoint, variables, keys, parts)
+    if problems:
+        raise CheckpointError(
+            f"{checkpoint.files.prefix}: {len(problems)} of the graph's {len(names)} variables do not"
+            f" fit{_rename_hint(checkpoint, variables, names)}",
+            problems,
+        )
+    return Weights(kind, keys, remark, {name: part.slice for name, part in parts.items()})
+
+
+def source_of(
+    name: str, shapes: Mapping[str, Shape], rename: Callable[[str], str], saved: Mapping[str, Sequence[Saved]]
+) -> Saved:
+    """The tensor of a checkpoint for a variable: of its own name, or of the one that its graph saves it under."""
+    own = Saved(rename(name))
+    if own.key in shapes or own.key + AVERAGE in shapes:
+        return own
+    # What a Saver only reads, a backbone of another network, say, may be called as somebody else's variable is saved.
+    alone = [o for o in saved.get(name, ()) if o.key not in saved and sum(o in held for held in saved.values()) == 1]
+    found = [Saved(rename(other.key), other.slice) for other in alone]
+    found = [other for other in found if other.key in shapes or other.key + AVERAGE in shapes]
+    return found[0] if len(set(found)) == 1 else own
+
+
+def _refuse_shared(sources: Mapping[str, Saved]) -> None:
+    """A renaming that is too broad would fill one variable with another's numbers, and nothing would show it."""
+    takers: Dict[Saved, List[str]] = {}
+    for variable, source in sources.items():
+        takers.setdefault(source, []).append(variable)
+    problems = sorted(
+        f"{source.key}: {' and '.join(sorted(variables))} would read it"
+        for source, variables in takers.items()
+        if len(variables) > 1
+    )
+    if problems:
+        raise UsageError("--map: it gives several variables of the graph one name in the checkpoint", problems)
+
+
+def _rename_hint(checkpoint: Checkpoint, variables: Sequence[Variable], names: Mapping[str, str]) -> str:
+    """What --map would have to say for missing variables to be found, if one of the usual renamings does it."""
+    shapes = checkpoint.variables()
+    missing = {names[v.name]: v.shape for v in variables if names[v.name] not in shapes}
+    found = []
+    for pattern, replacement in _RENAMINGS + _scopes(missing, shapes):
+        renamed = {name: re.sub(pattern, replacement, name) for name in missing}
+        there = [name for name, new in renamed.items() if new != name and shapes.get(new) == missing[name]]
+        if there:
+            found.append(f"--map '{pattern}={replacement}' finds {len(there)} of them")
+    if found:
+        return "; " + ", ".join(found)
+    return (
+        "; none of them is in the checkpoint: is the graph of another training?" if len(missing) == len(names) else ""
+    )
+
+
+def _scopes(missing: Mapping[str, Any], shapes: Mapping[str, Shape]) -> Tuple[Tuple[str, str], ...]:
+    """A scope around all the names that only the checkpoint has, or only the graph."""
+    for name in sorted(missing):
+        around = [held[: -len(name)] for held in sorted(shapes) if held.endswith("/" + name)]
+        if around:
+            return (("^", around[0]),)
+        scope, slash, inner = name.partition("/")
+        if slash and inner in shapes:
+            return ((f"^{re.escape(scope)}/", ""),)
+    return ()
+
+
+def _kind(weights: str, averaged: Sequence[str], without: Sequence[str]) -> Tuple[str, str]:
+    if weights in ("raw", "ema"):
+        return weights, "as --weights asks"
+    if weights != "auto":
+        raise UsageError(f"--weights: {weights!r} is neither auto, raw nor ema")
+    if not averaged:
+        return "raw", "the checkpoint holds no moving averages"
+    if without:
+        return (
+            "raw",
+            (
+                "the checkpoint holds moving averages, but none of"
+                f" {without[0]}{(f' and {len(without) - 1} more' if len(without) > 1 else '')}"
+            ),
+        )
+    return "ema", "the checkpoint holds moving averages of all that is trained"
+
+
+def _mismatches(
+    checkpoint: Checkpoint, variables: Sequence[Variable], keys: Mapping[str, str], parts: Mapping[str, Saved]
+) -> List[str]:
+    expected = {keys[v.name]: parts[v.name].whole if v.name in parts else v.shape for v in variables}
+    problems = misfits(expected, checkpoint.shapes)
+    for variable in variables:
+        key, wanted = keys[variable.name], variable.dtype
+        if key in checkpoint.dtypes and checkpoint.dtypes[key] != wanted:
+            problems.append(f"{key}: found {checkpoint.dtypes[key].name}, expected {wanted.name}")
+    return problems

@@ -1,0 +1,261 @@
+"""The objects of an object-based checkpoint: which variable hangs where, and which object is the model to be served."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from google.protobuf.message import DecodeError
+
+from ckpt2saved.checkpoint.contents import Checkpoint, misfits
+from ckpt2saved.checkpoint.reading import values
+from ckpt2saved.checkpoint.roles import OBJECT_GRAPH, OPTIMIZER_CHILDREN
+from ckpt2saved.errors import CheckpointError
+from ckpt2saved.tf1 import TrackableObjectGraph, children_of, tf
+
+_BOOK_KEEPING = ("save_counter", "root", "call_signature_parameters")
+_MOST = 8
+_DEPTH = 4  # how far below the root a model is looked for
+# Classes of what Keras hangs below a compiled model; what they hold is of the training, and no answer needs it.
+_OF_TRAINING = ("Optimizer", "BaseOptimizer", "OptimizerV2", "Metric", "MetricsContainer", "CompileMetrics")
+
+
+@dataclass(frozen=True)
+class SavedObjects:
+    """The graph of objects in a checkpoint; node 0 is its root."""
+
+    children: Tuple[Mapping[str, int], ...]
+    keys: Tuple[str, ...]  # of the tensor of a variable; "" for anything else
+
+    @property
+    def root_text(self) -> str:
+        """What hangs under the root, for people: the names of the objects that were saved."""
+        names = sorted(name for name in self.children[0] if name not in _BOOK_KEEPING)
+        names = [name for name in names if not name.startswith("_")] or names
+        more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+        return ", ".join(names[:_MOST]) + more if names else "nothing"
+
+    def paths(self, depth: int) -> Dict[int, Tuple[str, ...]]:
+        """The shortest way from the root to each object that is at most `depth` names away."""
+        found: Dict[int, Tuple[str, ...]] = {0: ()}
+        ahead: Any = deque([0])
+        while ahead:
+            node = ahead.popleft()
+            if len(found[node]) < depth:
+                for name, child in self.children[node].items():
+                    if child not in found:
+                        found[child] = found[node] + (name,)
+                        ahead.append(child)
+        return found
+
+    def names(self) -> Dict[str, str]:
+        """Key of each variable -> its path that does not lead through an optimizer, if there is one.
+
+        Keras 3 keeps the variables of a model in its optimizer as well, and a key may be of that path.
+        """
+        found: Dict[int, Tuple[str, ...]] = {0: ()}
+        ahead: Any = deque([0])
+        while ahead:
+            node = ahead.popleft()
+            if OPTIMIZER_CHILDREN <= set(self.children[node]):
+                continue
+            for name, child in self.children[node].items():
+                if child not in found:
+                    found[child] = found[node] + (name,)
+                    ahead.append(child)
+        return {self.keys[node]: "/".join(path) for node, path in found.items() if self.keys[node]}
+
+
+def read_objects(checkpoint: Checkpoint) -> SavedObjects:
+    """The objects of a checkpoint; raises CheckpointError where what says of them is damaged."""
+    graph = TrackableObjectGraph()
+    try:
+        graph.ParseFromString(values(checkpoint, [OBJECT_GRAPH])[OBJECT_GRAPH])
+    except DecodeError as error:
+        raise CheckpointError(
+            f"{checkpoint.files.prefix}: what {OBJECT_GRAPH} says of the checkpoint's objects is no"
+            f" TrackableObjectGraph: {error}"
+        ) from error
+    nodes = list(graph.nodes) or [graph.nodes.add()]
+    children = tuple(
+        {child.local_name: child.node_id for child in node.children if 0 <= child.node_id < len(nodes)}
+        for node in nodes
+    )
+    keys = [[a.checkpoint_key for a in node.attributes if a.name == "VARIABLE_VALUE"] for node in nodes]
+    return SavedObjects(children, tuple(key[0] if key else "" for key in keys))
+
+
+@dataclass(frozen=True)
+class ModelObjects:
+    """The variables of a model object and how they hang together, without its optimizer and its metrics."""
+
+    children: List[Dict[str, int]] = field(default_factory=list)  # node 0 is the model
+    variables: Dict[int, Any] = field(default_factory=dict)  # node -> tf.Variable
+    paths: List[str] = field(default_factory=list)
+    held: List[Any] = field(default_factory=list)  # the objects themselves
+
+
+def model_objects(made: Any) -> ModelObjects:
+    """Walk through a model object as tf.train.Checkpoint does."""
+    found, numbers = ModelObjects(), {id(made): 0}
+    found.paths.append("")
+    found.held.append(made)
+    for node, one in enumerate(found.held):  # which grows
+        found.children.append({})
+        variable = _variable(one)
+        if variable is not None:
+            found.variables[node] = variable
+            continue
+        for name, child in children_of(one).items():
+            if any(kind.__name__ in _OF_TRAINING for kind in type(child).__mro__):
+                continue
+            if id(child) not in numbers:
+                numbers[id(child)] = len(found.held)
+                found.held.append(child)
+                found.paths.append(f"{found.paths[node]}/{name}".lstrip("/"))
+            found.children[node][name] = numbers[id(child)]
+    return found
+
+
+def _variable(one: Any) -> Any:
+    """The tf.Variable that an object is, or that Keras 3 keeps in its own; None where it is none."""
+    if isinstance(one, tf.compat.v2.Variable):
+        return one
+    value = getattr(one, "value", None) if hasattr(one, "handle") else None
+    return value if isinstance(value, tf.compat.v2.Variable) else None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a checkpoint a model is, and the tensors of its variables."""
+
+    path: Tuple[str, ...]  # from the root
+    keys: Mapping[int, str]  # node of the model -> key in the checkpoint
+
+    @property
+    def name(self) -> str:
+        return "/".join(self.path) or "the root itself"
+
+
+def find_model(model: ModelObjects, objects: SavedObjects, checkpoint: Checkpoint) -> Place:
+    """The one object of a checkpoint that holds every variable of a model, in its shape and dtype.
+
+    Raises CheckpointError where there is none, with what the nearest lacks, or where there are several.
+    """
+    places: List[Place] = []
+    nearest: Optional[Place] = None
+    most: Tuple[int, int] = (0, 0)
+    inside: set = set()  # of an object that is the model
+    for node, path in objects.paths(_DEPTH).items():
+        if node in inside:
+            continue
+        place = Place(path, _keys(model, objects, node))
+        problems = _problems(model, place, checkpoint)
+        likeness = (len(model.variables) - len(problems), len(place.keys))
+        if not problems:
+            places.append(place)
+            inside |= _below(objects, node)
+        elif nearest is None or likeness > most:
+            nearest, most = place, likeness
+    different = {tuple(sorted(place.keys.items())): place for place in reversed(places)}
+    if len(different) == 1:
+        return next(iter(different.values()))
+    if different:
+        names = sorted(place.name for place in different.values())
+        raise CheckpointError(
+            f"{checkpoint.files.prefix}: the model that the function returned could be any of {len(names)} objects in"
+            " this checkpoint; return a tf.Module that has the model as its attribute of the right name"
+            f" (self.{next((n for n in names if '/' not in n and ' ' not in n), 'net')} = model) and calls it",
+            names,
+        )
+    raise _not_found(model, objects, checkpoint, nearest)
+
+
+def _below(objects: SavedObjects, node: int) -> set:
+    found, ahead = {node}, [node]
+    while ahead:
+        for child in objects.children[ahead.pop()].values():
+            if child not in found:
+                found.add(child)
+                ahead.append(child)
+    return found - {node}
+
+
+def _keys(model: ModelObjects, objects: SavedObjects, root: int) -> Dict[int, str]:
+    """Which variable of the model would get which tensor, if the model were the object `root` of the checkpoint."""
+    found: Dict[int, str] = {}
+    seen, ahead = {(0, root)}, deque([(0, root)])
+    while ahead:
+        node, saved = ahead.popleft()
+        if node in model.variables and objects.keys[saved]:
+            found.setdefault(node, objects.keys[saved])
+        for name, child in model.children[node].items():
+            pair = (child, objects.children[saved].get(name, -1))
+            if pair[1] >= 0 and pair not in seen:
+                seen.add(pair)
+                ahead.append(pair)
+    return found
+
+
+def _problems(model: ModelObjects, place: Place, checkpoint: Checkpoint) -> List[str]:
+    """A line for each variable of the model that the checkpoint lacks there, or has in another shape or dtype."""
+    expected: Dict[str, Any] = {}
+    shapes: Dict[str, Any] = {}
+    problems: List[str] = []
+    for node, variable in model.variables.items():
+        name, key = model.paths[node], place.keys.get(node)
+        sizes = variable.shape.as_list() if variable.shape.ndims is not None else None
+        if sizes is not None:
+            expected[name] = sizes
+        elif key is None:
+            problems.append(f"{name}: missing")
+        if key in checkpoint.shapes:
+            shapes[name] = checkpoint.shapes[key]
+            dtype = tf.as_dtype(variable.dtype).base_dtype
+            if checkpoint.dtypes[key] != dtype:
+                problems.append(f"{name}: found {checkpoint.dtypes[key].name}, expected {dtype.name}")
+    takers: Dict[str, List[str]] = {}
+    for node, key in place.keys.items():
+        takers.setdefault(key, []).append(model.paths[node])
+    problems += [
+        f"{' and '.join(sorted(names))}: one variable in the checkpoint, {len(names)} in the model"
+        for names in takers.values()
+        if len(names) > 1
+    ]
+    return misfits(expected, shapes) + problems
+
+
+def _not_found(
+    model: ModelObjects, objects: SavedObjects, checkpoint: Checkpoint, nearest: Optional[Place]
+) -> CheckpointError:
+    text = (
+        f"{checkpoint.files.prefix}: this checkpoint does not hold every variable of the model that the function"
+        " returned"
+    )
+    if nearest is None or not nearest.keys:
+        text += f"; no object in it has parts of the same names: under its root are {objects.root_text}"
+        nearest = nearest or Place((), {})
+    else:
+        text += f"; the nearest is {nearest.name}; under its root are {objects.root_text}"
+    return CheckpointError(text + _other_keras(model, objects), _problems(model, nearest, checkpoint))
+
+
+def _other_keras(model: ModelObjects, objects: SavedObjects) -> str:
+    """What to do about a model of Keras 3 with a checkpoint of Keras 2, or the other way round."""
+    saved = _kerases(objects.children)
+    made = _kerases(model.children)
+    if saved == {2} and made == {3}:
+        return (
+            "; it was written by Keras 2, and this is Keras 3, which names its layers otherwise: export with the "
+            "TensorFlow of the training (up to 2.15), or pip install tf_keras and set TF_USE_LEGACY_KERAS=1"
+        )
+    if saved == {3} and made == {2}:
+        return "; it was written by Keras 3, and this is Keras 2: export with the TensorFlow of the training (2.16 on)"
+    return ""
+
+
+def _kerases(children: Sequence[Mapping[str, int]]) -> set:
+    names = {name for one in children for name in one}
+    found = {2} if any(name.startswith("layer_with_weights-") for name in names) else set()
+    return found | ({3} if "_kernel" in names or "_operations" in names else set())

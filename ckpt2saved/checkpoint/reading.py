@@ -1,0 +1,194 @@
+"""Reading a checkpoint's tensors: into a session's variables, or only to find out which of them are damaged."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any, Collection, Dict, Iterator, List, Sequence, Tuple
+
+import numpy as np
+
+from ckpt2saved.checkpoint.contents import UNREADABLE, Checkpoint, Weights
+from ckpt2saved.checkpoint.index import index_of, is_cut_off
+from ckpt2saved.console.reasons import reason_in
+from ckpt2saved.errors import CheckpointError, Ckpt2SavedError
+from ckpt2saved.files.disk import error_in
+from ckpt2saved.tf1 import tf
+
+# Of these two no kernel computes a checksum without making an object of the bytes, which may be of a foreign type.
+_OBJECTS = (tf.variant, tf.resource)
+# A wrong checksum or size; a data file that ends too early; a data file, or in a V1 checkpoint a tensor, that is gone.
+_DAMAGE = (tf.errors.DataLossError, tf.errors.OutOfRangeError, tf.errors.NotFoundError)
+_MOST = 3
+_SMALL = 1 << 16  # values
+
+Part = Tuple[str, str]  # a tensor's name in the checkpoint, and the slice of it, "" for all
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Tensors that were tried and could not be read, with a line for each."""
+
+    damaged: Tuple[str, ...]
+    others: Tuple[str, ...]  # nothing is wrong with the bytes that are there
+
+
+def check_unserved(checkpoint: Checkpoint, weights: Weights) -> List[str]:
+    """Read every tensor that is not served: a file with a damaged one can't be trusted for the others.
+
+    What is served is read, and its checksums compared, where it is copied. Raises CheckpointError with every tensor
+    that is damaged. Returns a note for those that are not damaged and can't be read: slices of one may be missing, as
+    of optimizer slots of partitioned variables.
+    """
+    served = {key for variable, key in weights.stored.items() if variable not in weights.slices}
+    rest = [(key, "") for key in sorted(checkpoint.dtypes) if key not in served]
+    unread = _read(checkpoint, rest)
+    if unread.damaged:
+        everything = _read(checkpoint, [(key, "") for key in sorted(checkpoint.dtypes)])
+        raise _damage(checkpoint, everything.damaged)
+    notes = []
+    if unread.others:
+        names = [line.partition(": ")[0] for line in unread.others]
+        reason = unread.others[0].partition(": ")[2]
+        notes.append(f"not served, and cannot be read whole: {_some(names)} ({reason})")
+    if checkpoint.unknown_dtypes:
+        names = [f"{name} ({number})" for name, number in sorted(checkpoint.unknown_dtypes.items())]
+        notes.append(
+            (f"not served, and not read: TensorFlow {tf.version.VERSION} does not know the dtype of {_some(names)}")
+        )
+    return notes
+
+
+def restore(session: tf.Session, saver_def: Any, checkpoint: Checkpoint, weights: Weights) -> None:
+    """Fill a session's variables; raises CheckpointError with every tensor that can't be read."""
+    try:
+        session.run(saver_def.restore_op_name, {saver_def.filename_tensor_name: checkpoint.files.for_tensorflow})
+    except UNREADABLE as error:
+        raise unreadable(checkpoint, weights, error) from error
+
+
+def unreadable(checkpoint: Checkpoint, weights: Weights, error: Exception) -> Ckpt2SavedError:
+    """What to say when tensors can't be read or written: TensorFlow names one at most, this tries to read them all."""
+    parts = {(key, weights.slices.get(variable, "")) for variable, key in weights.stored.items()}
+    return failure(checkpoint, sorted(parts), error)
+
+
+def values(checkpoint: Checkpoint, keys: Sequence[str]) -> Dict[str, Any]:
+    """Some tensors, by name, as TensorFlow's reader gives them; raises CheckpointError with all that can't be read."""
+    try:
+        reader = tf.train.NewCheckpointReader(checkpoint.files.for_tensorflow)
+        return {key: reader.get_tensor(key) for key in keys}
+    except UNREADABLE as error:
+        raise failure(checkpoint, [(key, "") for key in keys], error) from error
+
+
+def failure(checkpoint: Checkpoint, parts: Sequence[Part], error: Exception) -> Ckpt2SavedError:
+    """The error to raise for one of TensorFlow's that came of reading these: what is damaged, or cannot be read.
+
+    Raises the OSError that it reports instead where that is of a file that was being written.
+    """
+    disk = error_in(str(error))
+    if disk is not None and not disk.filename.startswith(
+        (str(checkpoint.files.prefix), checkpoint.files.for_tensorflow)
+    ):
+        raise disk from error
+    unread = _read(checkpoint, parts)
+    if unread.damaged:
+        return _damage(checkpoint, unread.damaged)
+    if unread.others:
+        return CheckpointError(f"{checkpoint.files.prefix}: tensors that are needed cannot be read", unread.others)
+    # Every tensor can be read: a full disk, say, and no fault of the checkpoint's.
+    return Ckpt2SavedError(f"{checkpoint.files.prefix}: its variables can't be copied: {_reason(error)}")
+
+
+def _damage(checkpoint: Checkpoint, problems: Sequence[str]) -> CheckpointError:
+    return CheckpointError(
+        f"{checkpoint.files.prefix}: this checkpoint is damaged; take another one, or copy it again", problems
+    )
+
+
+def is_as_initialised(checkpoint: Checkpoint, mean: str, variance: str) -> bool:
+    """Whether moving averages hold what they began with, a mean of 0 and a variance of 1 throughout."""
+    if mean not in checkpoint.shapes or variance not in checkpoint.shapes:
+        return False
+    found = values(checkpoint, (mean, variance))
+    return not np.any(found[mean]) and bool(np.all(np.asarray(found[variance]) == 1))
+
+
+def _read(checkpoint: Checkpoint, parts: Sequence[Part]) -> Unread:
+    """Try to read these, one after the other, which compares their checksums; nothing is kept."""
+    index = index_of(checkpoint.files)
+    damaged = []
+    for key in list(checkpoint.unknown_dtypes) + [k for k, d in checkpoint.dtypes.items() if d in _OBJECTS]:
+        entry = index.entry(key)
+        if entry is not None and is_cut_off(checkpoint.files, [entry]):
+            damaged.append(f"{key}: its data file ends before it does")
+    others, parts = [], [one for one in parts if checkpoint.dtypes[one[0]] not in _OBJECTS]
+    small = _readable(checkpoint, [key for key, part in parts if not part])
+    with _reading(checkpoint) as read:
+        for key, part in parts:
+            error = None if key in small else read(key, part)
+            if error is None:
+                continue
+            entry = index.entry(key)
+            if not isinstance(error, _DAMAGE) and entry is not None:
+                # Of a tensor that is there in part, the slices that are there can be damaged.
+                errors = [read(key, stored) for stored in entry.slices]
+                error = next((one for one in errors if isinstance(one, _DAMAGE)), error)
+            line = f"{key}: {_reason(error)}"
+            (damaged if isinstance(error, _DAMAGE) else others).append(line)
+    return Unread(tuple(damaged), tuple(others))
+
+
+def _readable(checkpoint: Checkpoint, keys: Sequence[str]) -> Collection[str]:
+    """Those small tensors that TensorFlow's reader can read; of many that is faster than an operation for each."""
+    found = set()
+    reader = None
+    for key in keys:
+        if np.prod(checkpoint.shapes[key], dtype=float) > _SMALL:
+            continue
+        try:
+            reader = reader or tf.train.NewCheckpointReader(str(checkpoint.files.prefix))
+            reader.get_tensor(key)
+            found.add(key)
+        except UNREADABLE:
+            reader = None  # one that has failed may end the process when it is asked again
+    return found
+
+
+@contextlib.contextmanager
+def _reading(checkpoint: Checkpoint) -> Iterator[Any]:
+    """A function that reads a tensor, or a slice of it, and returns the error, if there is one.
+
+    It is RestoreV2, whose errors have the same types in every TensorFlow, and which makes no second copy of a value.
+    """
+    config = tf.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    operations: Dict[tf.DType, tf.Operation] = {}
+    with tf.Graph().as_default(), tf.Session(config=config) as session:
+        name, part = tf.placeholder(tf.string, []), tf.placeholder(tf.string, [])
+
+        def read(key: str, stored: str) -> Any:
+            dtype = checkpoint.dtypes[key]
+            if dtype not in operations:
+                (tensor,) = tf.raw_ops.RestoreV2(
+                    prefix=checkpoint.files.for_tensorflow, tensor_names=[name], shape_and_slices=[part], dtypes=[dtype]
+                )
+                operations[dtype] = tensor.op
+            try:
+                session.run(operations[dtype], {name: key, part: stored})
+            except tf.errors.OpError as error:
+                return error
+            return None
+
+        yield read
+
+
+def _reason(error: Exception) -> str:
+    return reason_in(error.message if isinstance(error, tf.errors.OpError) else str(error)) or type(error).__name__
+
+
+def _some(names: Collection[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    return ", ".join(names[:_MOST]) + more

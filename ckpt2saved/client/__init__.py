@@ -1,0 +1,1 @@
+"""A running TF Serving: status, Predict, waiting for a version."""

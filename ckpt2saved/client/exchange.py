@@ -1,0 +1,172 @@
+"""One HTTP request and its answer: within one deadline for all of it, and of an answer no more than a limit."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import ssl
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any, List, Optional, Tuple
+
+from ckpt2saved.client.address import HTTPS, Address
+
+_HEAD_BYTES = 1 << 18  # of all status lines and headers, those of `100 Continue` too
+_PIECE = 1 << 16
+_LONGEST_SECONDS = 1e6  # what sockets can count to is more
+
+
+class TooLarge(Exception):
+    """The answer is larger than its limit; the rest of it was not read."""
+
+    def __init__(self, size: int, is_head: bool = False) -> None:
+        part = "'s head" if is_head else ""
+        super().__init__(f"the answer{part} is larger than the {size >> 10} KB that are read")
+        self.is_head = is_head
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an exchange may take."""
+
+    seconds: float  # for connecting, TLS, sending and the whole answer together
+    size: int  # bytes of the answer's body
+
+
+def exchange(address: Address, method: str, path: str, body: Optional[bytes], limits: Limits) -> Tuple[int, bytes]:
+    """Status code and body. Redirects are not followed, and no proxy is asked.
+
+    Raises TooLarge, socket.timeout when time is up, and what socket, ssl and http.client raise.
+    """
+    deadline = _Deadline(min(limits.seconds, _LONGEST_SECONDS))
+    connection = http.client.HTTPConnection(address.host, address.port)
+    sock = _connected(address, deadline)
+    wire = _Wire(sock, deadline)
+    connection.sock = wire  # type: ignore[assignment]
+    try:
+        connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+        answer = connection.getresponse()
+        wire.received.allow(limits.size)
+        return answer.status, _body(answer, limits.size)
+    finally:
+        sock.close()
+
+
+def _body(answer: http.client.HTTPResponse, size: int) -> bytes:
+    if answer.length is not None and answer.length > size:
+        raise TooLarge(size)
+    content = io.BytesIO()
+    while True:
+        piece = answer.read(_PIECE)
+        if not piece:
+            break
+        content.write(piece)
+    if answer.length:
+        raise http.client.IncompleteRead(b"", answer.length)
+    return content.getvalue()
+
+
+class _Deadline:
+    """The moment until which everything must be done."""
+
+    def __init__(self, seconds: float) -> None:
+        self.end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds; raises socket.timeout when there are none."""
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise socket.timeout("timed out")
+        return left
+
+
+class _Received(io.RawIOBase):
+    """What a socket receives, until the deadline and up to a size."""
+
+    def __init__(self, sock: socket.socket, deadline: _Deadline) -> None:
+        self.sock = sock
+        self.deadline = deadline
+        self.left = _HEAD_BYTES
+        self.error = TooLarge(_HEAD_BYTES, is_head=True)
+
+    def allow(self, size: int) -> None:
+        """Receive a body of that many bytes from here on."""
+        self.left, self.error = size + _HEAD_BYTES, TooLarge(size)  # the parts of a body have heads too
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self.sock.settimeout(self.deadline.left())
+        count = self.sock.recv_into(buffer)
+        self.left -= count
+        if self.left < 0:
+            raise self.error
+        return count
+
+
+class _Wire:
+    """A connected socket as http.client uses one, under a deadline."""
+
+    def __init__(self, sock: socket.socket, deadline: _Deadline) -> None:
+        self.sock = sock
+        self.deadline = deadline
+        self.received = _Received(sock, deadline)
+
+    def sendall(self, content: bytes) -> None:
+        rest = memoryview(content)
+        while rest:
+            self.sock.settimeout(self.deadline.left())
+            rest = rest[self.sock.send(rest[:_PIECE]) :]
+
+    def makefile(self, *how: Any, **more: Any) -> Any:
+        return io.BufferedReader(self.received)
+
+    def close(self) -> None:
+        """Does nothing: http.client closes early, when the answer is still to be read."""
+
+
+def _connected(address: Address, deadline: _Deadline) -> socket.socket:
+    found = _resolved(address, deadline)
+    for number, (family, kind, protocol, _, place) in enumerate(found):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(deadline.left() / (len(found) - number))  # the first may not answer at all
+            sock.connect(place)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if address.scheme == HTTPS:
+                sock.settimeout(deadline.left())
+                return ssl.create_default_context().wrap_socket(sock, server_hostname=address.host)
+            return sock
+        except ssl.SSLError:
+            sock.close()
+            raise
+        except OSError:
+            sock.close()
+            if number == len(found) - 1:
+                raise
+    raise socket.gaierror(socket.EAI_NONAME, "no address")
+
+
+def _resolved(address: Address, deadline: _Deadline) -> List[Any]:
+    """The host's addresses. The system's resolver knows no deadline, so that a thread of its own waits for it."""
+    found: List[Any] = []
+
+    def resolve() -> None:
+        try:
+            found.append(socket.getaddrinfo(address.host, address.port, 0, socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:  # the latter of a name that no host can have
+            found.append(error)
+
+    thread = threading.Thread(target=resolve, daemon=True)
+    thread.start()
+    thread.join(deadline.left())
+    if not found:
+        raise socket.timeout("timed out")
+    if isinstance(found[0], UnicodeError):
+        raise socket.gaierror(socket.EAI_NONAME, "no host can be called so") from found[0]
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return found[0]

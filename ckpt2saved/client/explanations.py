@@ -1,0 +1,116 @@
+"""What TF Serving's own error messages mean, and what to do about them."""
+
+from __future__ import annotations
+
+import re
+
+PUBLISH_HIGHER = (
+    "publish a higher number (ckpt2saved export, or bump-version to roll back), as a server that has an older version "
+    "loaded does not try this one again"
+)
+
+# Errors of TF Serving's batching (batching_session.cc).
+_OTHER_SIZES = r"from different tasks have different shapes"
+_TOO_LONG = r"Task size \d+ is larger than maximum input batch size"
+_UNSPLIT = r"Batched output tensor|Batching (session )?Run\(\)"
+
+_EXPLANATIONS = (
+    (
+        _UNSPLIT,
+        "the server runs with --enable_batching, which splits every answer by its first dimension, and this "
+        "signature's can't be split: ask for a dense signature (of the crnn: dense), or serve it without batching",
+    ),
+    (
+        _OTHER_SIZES,
+        "the server runs with --enable_batching, and a request of another size was in the same batch, all of which "
+        "fails: have the clients bring their requests to one size, or start the server with "
+        "pad_variable_length_inputs in its batching parameters, which changes some answers",
+    ),
+    (
+        _TOO_LONG,
+        "the server runs with --enable_batching, and the request has more lines than max_batch_size in its batching "
+        "parameters: split the request, or raise max_batch_size",
+    ),
+    (
+        r"[Uu]ninitialized value|Error while reading resource variable|Could not find variable|"
+        r"was uninitialized|not initialized",
+        "the server loaded the version before its variables were there: it was copied into place, not renamed; "
+        + PUBLISH_HIGHER,
+    ),
+    (
+        r"Read less bytes than requested|too short to be an sstable|not an sstable|[Cc]hecksum does not match|"
+        r"variables\.(index|data)[^ ;]*; No such file or directory|Failed to find any matching files for .*variables|"
+        r"[Cc]an't parse .*saved_model\.pb|Failed to parse .*saved_model\.pb|truncated (record|block)",
+        "a file of the version is missing, cut short or damaged where the server reads it: it was copied into place, "
+        "and the copy was still going on, or broke off; copy under a name that is no number, rename it at the end; "
+        + PUBLISH_HIGHER,
+    ),
+    (
+        r"Serving signature (name|key)?:? ?\".*\" not found|input size does not match signature|"
+        r"input tensor alias not found|output tensor alias not found",
+        "the server has other files under this number than these: another directory is mounted, or the version was "
+        "overwritten after it was loaded",
+    ),
+    (
+        r"Tensor :0, specified in either feed_devices or fetch_devices was not found",
+        "an output has no tensor name, as a SparseTensor bound whole: serve its indices, values and dense_shape",
+    ),
+    (
+        r"Op type not registered|No OpKernel was registered|not in Op<|GraphDef-interpreting binary",
+        "this server's TensorFlow is older than the one that wrote the graph, or lacks its op: take a newer server, or "
+        "export with the TensorFlow that fits it",
+    ),
+    (
+        r"Servable not found for request",
+        "the server has unloaded the version since: a newer one took its place, or its directory went",
+    ),
+    (
+        r"meta graph def matching supplied tags",
+        "the SavedModel has no meta graph whose only tag is serve",
+    ),
+    (
+        r"Cannot assign a device",
+        "a node is tied to a device that the server lacks: export with clear_devices",
+    ),
+    (
+        r"inconsistent batch size|no shape information",
+        "the REST API's rows need one first dimension in all outputs; ask in columns (`inputs`), or over gRPC",
+    ),
+    (
+        r"warmup",
+        "the requests in assets.extra/tf_serving_warmup_requests fail on this server, which keeps it from loading the "
+        "version",
+    ),
+    (
+        r"Permission denied",
+        "the server's user may not read the version's files: they need the modes 755 and 644",
+    ),
+)
+
+
+def is_of_batching(message: str) -> bool:
+    """Whether only a server with --enable_batching says this."""
+    return re.search("|".join((_UNSPLIT, _OTHER_SIZES, _TOO_LONG)), message) is not None
+
+
+def is_of_other_sizes(message: str) -> bool:
+    """Whether requests of several sizes met in a batch, which says nothing of the version."""
+    return re.search(_OTHER_SIZES, message) is not None
+
+
+def is_too_long(message: str) -> bool:
+    """Whether the request has more lines than the server's max_batch_size."""
+    return re.search(_TOO_LONG, message) is not None
+
+
+def is_unexplained(message: str) -> bool:
+    """Whether nothing is known of what the message means."""
+    return not any(re.search(pattern, message) for pattern, _ in _EXPLANATIONS)
+
+
+def explained(message: str) -> str:
+    """The server's message, and what it means where that is known."""
+    for pattern, explanation in _EXPLANATIONS:
+        if re.search(pattern, message):
+            return f"{message.strip().rstrip('.')} ({explanation})"
+    return message.strip().rstrip(".")

@@ -1,0 +1,171 @@
+"""A running server asked through its REST API, by the standard library."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket
+import ssl
+from typing import Any, Dict, Mapping, Optional, Tuple
+from urllib.parse import quote
+
+import numpy as np
+
+from ckpt2saved.client.address import Address
+from ckpt2saved.client.exchange import Limits, TooLarge, exchange
+from ckpt2saved.client.json_values import from_json, to_json
+from ckpt2saved.client.server import (
+    OK,
+    STATUS_SECONDS,
+    NoServing,
+    Output,
+    Refused,
+    Server,
+    Unknown,
+    Unreachable,
+    VersionStatus,
+    of_version,
+)
+from ckpt2saved.console.foreign_text import one_line
+from ckpt2saved.files.json_text import read_json
+
+_SHOWN = 200  # characters of an answer that is not TF Serving's
+# Bytes of an answer: the states of some 50,000 versions; numbers, which take several times as much memory once read.
+_STATUS_BYTES = 8 << 20
+_PREDICT_BYTES = 64 << 20
+_MOST_LISTS = 4 << 20  # of an answer; each takes 64 bytes of memory or more, for two of JSON
+_LARGEST_VERSION = 2**63 - 1
+# What Python would take hours to read as a number, where it has no limit of its own (3.7.13 and older).
+_ENDLESS_NUMBER = re.compile(r"[0-9]{400}")
+
+
+class RestServer(Server):
+    """TF Serving behind http:// or https://. The environment's proxies are not used: it is nobody's public server."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+
+    def statuses(
+        self, model: str, version: Optional[int] = None, timeout: float = STATUS_SECONDS
+    ) -> Tuple[VersionStatus, ...]:
+        """GET /v1/models/NAME[/versions/N]."""
+        path = _path(model, version)
+        code, text = self._ask("GET", path, None, Limits(timeout, _STATUS_BYTES))
+        content = self._content(code, text, path)
+        if code == 404:
+            raise Unknown(content["error"])
+        if code >= 500:
+            raise Unreachable(f"HTTP {code}: {content['error']}")
+        if code != 200:
+            raise Refused(f"HTTP {code}", content["error"])
+        try:
+            found = tuple(_status(entry) for entry in content["model_version_status"])
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise self._garbage(code, text, path) from None
+        return of_version(found, version, self.address)
+
+    def predict(
+        self,
+        model: str,
+        version: int,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Tuple[Output, ...],
+        timeout: float,
+    ) -> Dict[str, np.ndarray]:
+        """POST /v1/models/NAME/versions/N:predict, in columns: rows can't carry a SparseTensor's parts."""
+        path = _path(model, version) + ":predict"
+        body = {"signature_name": signature, "inputs": {key: to_json(value) for key, value in inputs.items()}}
+        code, text = self._ask("POST", path, json.dumps(body).encode("ascii"), Limits(timeout, _PREDICT_BYTES))
+        content = self._content(code, text, path)
+        if code != 200:
+            raise Refused(f"HTTP {code}", content["error"])
+        try:
+            answered = content["outputs"]
+            # Of a single output the server leaves the name away.
+            by_key = {outputs[0].key: answered} if len(outputs) == 1 else answered
+            if not isinstance(by_key, dict):
+                raise ValueError("its outputs have no names")
+            return {output.key: from_json(by_key[output.key], output.dtype) for output in outputs}
+        except KeyError as error:
+            raise Refused(f"HTTP {code}", f"the answer has no output {error}") from None
+        except (TypeError, ValueError) as error:
+            raise Refused(f"HTTP {code}", f"the answer can't be read: {error}") from None
+
+    def _ask(self, method: str, path: str, body: Optional[bytes], limits: Limits) -> Tuple[int, str]:
+        address = self.address
+        try:
+            code, content = exchange(address, method, address.path + path, body, limits)
+            return code, content.decode("utf-8", "replace")
+        except TooLarge as error:
+            remedy = "; ask for fewer rows (--inputs), or over gRPC" if method == "POST" and not error.is_head else ""
+            raise NoServing(f"{address}{path}: {error}{remedy}") from error
+        except ssl.SSLError as error:
+            raise NoServing(
+                f"{address}: no TLS there, or no certificate to trust ({error}); one of your own: SSL_CERT_FILE=ca.pem"
+            ) from error
+        except ConnectionRefusedError as error:
+            raise Unreachable(
+                "connection refused: no server listens there; one that is starting opens its ports only when its first "
+                "models are loaded"
+            ) from error
+        except socket.timeout as error:
+            raise Unreachable(f"no answer within {limits.seconds:.3g} s") from error
+        except socket.gaierror as error:
+            raise Unreachable(f"there is no host {address.host} ({error.strerror})") from error
+        except ConnectionError as error:
+            raise Unreachable("the connection was closed without an answer; is it the gRPC port?") from error
+        except (http.client.BadStatusLine, http.client.LineTooLong) as error:
+            raise NoServing(f"{address}: what answers there does not speak HTTP") from error
+        except http.client.HTTPException as error:
+            raise Unreachable(f"the answer broke off ({one_line(str(error), _SHOWN)})") from error
+        except OSError as error:
+            raise Unreachable(error.strerror or str(error)) from error
+
+    def _content(self, code: int, text: str, path: str) -> Dict[str, Any]:
+        """The JSON object of an answer; of an error one with the text `error`."""
+        content = _parsed(text)
+        if code >= 500 and not (isinstance(content, dict) and isinstance(content.get("error"), str)):
+            raise Unreachable(f"HTTP {code}, as of a proxy whose server is not up: {_shown(text)}")
+        if not isinstance(content, dict) or (code != 200 and not isinstance(content.get("error"), str)):
+            raise self._garbage(code, text, path)
+        return content if code == 200 else {"error": one_line(content["error"])}
+
+    def _garbage(self, code: int, text: str, path: str) -> NoServing:
+        what = f"{code}, and redirects are not followed" if 300 <= code < 400 else code
+        return NoServing(f"{self.address}{path}: this is no answer of TF Serving's: HTTP {what}, {_shown(text)}")
+
+
+def _path(model: str, version: Optional[int]) -> str:
+    path = "/v1/models/" + quote(model, safe="", errors="surrogateescape")
+    return path if version is None else f"{path}/versions/{version}"
+
+
+def _parsed(text: str) -> Any:
+    """The content of a JSON text; None where it is none, or one whose content would take much more than the text."""
+    if text.count("[") + text.count("{") > _MOST_LISTS or _ENDLESS_NUMBER.search(text):
+        return None
+    try:
+        return read_json(text)
+    except ValueError:
+        return None
+
+
+def _status(entry: Mapping[str, Any]) -> VersionStatus:
+    """A version's state; raises ValueError, KeyError or AttributeError where this is none."""
+    version = str(entry["version"])
+    if (
+        not re.match(r"[0-9]{1,19}\Z", version)
+        or int(version) > _LARGEST_VERSION
+        or not isinstance(entry["state"], str)
+    ):
+        raise ValueError
+    status = entry.get("status") or {}
+    code, message = status.get("error_code", OK), status.get("error_message", "")
+    return VersionStatus(int(version), one_line(entry["state"]), one_line(str(code), _SHOWN), one_line(str(message)))
+
+
+def _shown(text: str) -> str:
+    line = one_line(text, _SHOWN)
+    return repr(line) if line else "an empty answer"

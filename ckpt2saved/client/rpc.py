@@ -1,0 +1,129 @@
+"""A running server asked through its gRPC API, which takes the package grpcio and nothing else."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+
+import numpy as np
+
+from ckpt2saved.client.address import Address
+from ckpt2saved.client.messages import (
+    decode_predict_response,
+    decode_status_response,
+    encode_predict_request,
+    encode_status_request,
+)
+from ckpt2saved.client.server import (
+    STATUS_SECONDS,
+    NoServing,
+    Output,
+    Refused,
+    Server,
+    Unknown,
+    Unreachable,
+    VersionStatus,
+    of_version,
+)
+from ckpt2saved.console.foreign_text import one_line
+from ckpt2saved.errors import ServerError
+from ckpt2saved.protobuf import wire
+
+try:
+    import grpc
+except ModuleNotFoundError as error:
+    if error.name != "grpc":
+        raise
+    raise ServerError(
+        "grpc:// needs grpcio, and it is not in this Python: pip install 'ckpt2saved[serving]' installs it, and no "
+        "TensorFlow; or ask the server's REST port, as in http://localhost:8501"
+    ) from None
+
+_MOST_BYTES = 256 << 20  # of an answer
+_LONGEST_SECONDS = 1e6  # what grpcio can count to is more
+_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+_PREDICT = "/tensorflow.serving.PredictionService/Predict"
+_OPTIONS = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", _MOST_BYTES),  # 4 MB otherwise
+    # None: older grpcio unpacks all of an answer before it looks at its size. TF Serving packs none unless asked to.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+    ("grpc.enable_http_proxy", 0),  # nor does the REST client ask the environment's
+]
+# What UNAVAILABLE says where the port speaks something else, in the words of older and newer grpcio.
+_COMPRESSED = re.compile(r"(?i)compression algorithm")
+_TOO_LARGE = re.compile(r"(?i)received message (is )?larger than max")
+_OTHER_PROTOCOL = re.compile(r"http1\.x server|Failed parsing HTTP/2")
+
+
+class GrpcServer(Server):
+    """TF Serving behind grpc://, without encryption, as its images start it."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+
+    def statuses(
+        self, model: str, version: Optional[int] = None, timeout: float = STATUS_SECONDS
+    ) -> Tuple[VersionStatus, ...]:
+        """ModelService.GetModelStatus."""
+        try:
+            found = self._ask(_STATUS, encode_status_request(model, version), timeout, decode_status_response)
+        except Refused as error:
+            if error.code == "NOT_FOUND":
+                raise Unknown(error.message) from error
+            raise
+        return of_version(found, version, self.address)
+
+    def predict(
+        self,
+        model: str,
+        version: int,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Tuple[Output, ...],
+        timeout: float,
+    ) -> Dict[str, np.ndarray]:
+        """PredictionService.Predict."""
+        request = encode_predict_request(model, version, signature, inputs)
+        keys = [output.key for output in outputs]
+        found = self._ask(_PREDICT, request, timeout, lambda message: decode_predict_response(message, keys))
+        if found.version not in (None, version):
+            raise NoServing(f"{self.address}: asked for version {version}, it answers with version {found.version}")
+        answered = found.outputs
+        missing = [output.key for output in outputs if output.key not in answered]
+        if missing:
+            raise Refused("OK", f"the answer has no output {', '.join(map(repr, missing))}")
+        return {output.key: answered[output.key] for output in outputs}
+
+    def _ask(self, method: str, request: bytes, timeout: float, decode: Callable[[bytes], Any]) -> Any:
+        # A channel for each call: one that was refused waits longer and longer before it tries again.
+        target = str(self.address).partition("://")[2]
+        with grpc.insecure_channel(target, options=_OPTIONS) as channel:
+            try:
+                answer = channel.unary_unary(method)(request, timeout=min(timeout, _LONGEST_SECONDS))
+            except grpc.RpcError as error:
+                raise self._failure(error.code(), one_line(error.details() or ""), timeout) from error
+        try:
+            return decode(answer)
+        except (wire.Malformed, ValueError) as error:
+            reason = str(error) or "cut off"
+            raise NoServing(f"{self.address}: this is no answer of TF Serving's: {reason}") from error
+
+    def _failure(self, code: Any, details: str, timeout: float) -> Exception:
+        if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+            return Unreachable(f"no answer within {timeout:.3g} s")
+        if _COMPRESSED.search(details):
+            return NoServing(f"{self.address}: it compresses its answer, which was not asked for ({details})")
+        if code == grpc.StatusCode.UNAVAILABLE and not _OTHER_PROTOCOL.search(details):
+            return Unreachable(
+                f"no server to talk to ({details}); one that is starting opens its ports only when its first models are"
+                " loaded"
+            )
+        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNIMPLEMENTED):
+            return NoServing(f"{self.address}: what answers there is no gRPC API of TF Serving's ({details})")
+        if code == grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE.search(details):
+            return NoServing(
+                f"{self.address}: the answer is larger than the {_MOST_BYTES >> 20} MB that are read; ask for fewer"
+                " rows (--inputs)"
+            )
+        return Refused(code.name, details)

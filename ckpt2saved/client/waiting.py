@@ -1,0 +1,213 @@
+"""Waiting for a version: asking the server until it is live, has failed, was superseded, or time is up."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Callable, List, Optional, Sequence, Tuple
+
+from ckpt2saved.client.explanations import PUBLISH_HIGHER, explained
+from ckpt2saved.client.server import (
+    AVAILABLE,
+    END,
+    LOADING,
+    START,
+    STATUS_SECONDS,
+    UNLOADING,
+    Refused,
+    Server,
+    Unknown,
+    Unreachable,
+    VersionStatus,
+)
+from ckpt2saved.console.narration import Say
+from ckpt2saved.errors import ServerError
+
+# A server retries a failed load five times, a minute apart, before it says so.
+TIMEOUT_SECONDS = 600
+POLL_SECONDS = 1.0  # as often as a server itself looks for new versions
+_LEAST_SECONDS = 2.0  # for an answer about the state, also where no time is left: a server is asked once at least
+_PATIENCE_SECONDS = 5.0  # a server that watches the directory has seen the version by then
+
+# What became of the version.
+LIVE, FAILED, SUPERSEDED, TIMED_OUT = "live", "failed", "superseded", "timed out"
+# What is seen beside TF Serving's own states.
+NOT_SEEN, UNREACHABLE = "NOT_SEEN", "UNREACHABLE"
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Time, in seconds, and how it passes."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A state that the version was first seen in after some seconds of waiting."""
+
+    state: str
+    seconds: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """How a wait ended, and what was seen on the way."""
+
+    outcome: str
+    seconds: float
+    seen: Tuple[Sighting, ...]
+    problem: str  # "" if the version is live
+
+    @property
+    def is_live(self) -> bool:
+        return self.outcome == LIVE
+
+
+def wait_until_live(
+    server: Server,
+    model: str,
+    version: int,
+    timeout: float = TIMEOUT_SECONDS,
+    *,
+    say: Say = lambda step, text: None,
+    progress: Callable[[str], None] = lambda text: None,
+    clock: Optional[Clock] = None,
+) -> Arrival:
+    """Ask for the version's state until it can't change any more, for `timeout` seconds at most.
+
+    `say` is told each state when it is first seen, `progress` at every look. Raises ServerError where something else
+    than TF Serving answers, or it does not say.
+    """
+    return _Wait(server, model, version, timeout, say, clock or Clock()).until_settled(progress)
+
+
+class _Wait:
+    """One wait: what was seen so far."""
+
+    def __init__(self, server: Server, model: str, version: int, timeout: float, say: Say, clock: Clock) -> None:
+        self.server = server
+        self.model = model
+        self.version = version
+        self.timeout = timeout
+        self.say = say
+        self.clock = clock
+        self.start = clock.now()
+        self.seen: List[Sighting] = []
+        self.is_explained = False
+
+    def until_settled(self, progress: Callable[[str], None]) -> Arrival:
+        while True:
+            state, text, outcome = self.look()
+            if not self.seen or self.seen[-1].state != state or (outcome and outcome != LIVE):
+                self.seen.append(Sighting(state, round(self.elapsed(), 1), text))
+                self.say("server", text)
+            if outcome:
+                # What to do is said once, where the wait ends.
+                advice = "; " + PUBLISH_HIGHER if outcome == FAILED else ""
+                return self.arrival(outcome, "" if outcome == LIVE else text + advice)
+            progress(f"{text.partition(';')[0]}, {self.elapsed():.0f} s of {self.timeout:g}")
+            if state == NOT_SEEN:
+                self.explain_absence()
+            if self.elapsed() >= self.timeout:
+                return self.arrival(TIMED_OUT, self.timeout_text(text))
+            self.clock.sleep(max(min(POLL_SECONDS, self.timeout - self.elapsed()), 0.001))
+
+    def elapsed(self) -> float:
+        return self.clock.now() - self.start
+
+    def left(self) -> float:
+        """Seconds for the next answer."""
+        return max(min(STATUS_SECONDS, self.timeout - self.elapsed()), min(_LEAST_SECONDS, STATUS_SECONDS))
+
+    def arrival(self, outcome: str, problem: str) -> Arrival:
+        return Arrival(outcome, round(self.elapsed(), 1), tuple(self.seen), problem)
+
+    def look(self) -> Tuple[str, str, str]:
+        """The state, a line about it, and the outcome if it is settled."""
+        try:
+            status = self.server.statuses(self.model, self.version, self.left())[0]
+        except Unknown:
+            return self.absent()
+        except IndexError:
+            return self.absent()
+        except Unreachable as error:
+            return UNREACHABLE, f"{self.server.address}: {error}", ""
+        except Refused as error:
+            raise ServerError(
+                f"{self.server.address}: it does not say what state {self.model} {self.version} is in: {error}"
+            ) from error
+        return self.told(status)
+
+    def told(self, status: VersionStatus) -> Tuple[str, str, str]:
+        name = f"{self.model} {self.version}"
+        if status.state == AVAILABLE:
+            return AVAILABLE, f"{name} is AVAILABLE after {self.elapsed():.1f} s", LIVE
+        if status.state in (START, LOADING):
+            return (
+                status.state,
+                (
+                    f"{name} is {status.state}; a load that fails is tried again for about five minutes, and until then"
+                    " its error stands in the server's log alone"
+                ),
+                "",
+            )
+        if status.has_failed:
+            text = "{} failed to load, for good: {}: {}"
+            meaning = explained(status.error_message).replace("; " + PUBLISH_HIGHER, "")
+            return END, text.format(name, status.error_code, meaning), FAILED
+        if status.state in (UNLOADING, END):
+            newer = [other for other in self.others() if other.version > self.version]
+            by = f"version {newer[0].version}, which is {newer[0].state}" if newer else "no newer version"
+            text = "{} is {}: it was superseded by {}" if newer else "{} is {}: it was taken out of service, by {}"
+            return status.state, text.format(name, status.state, by), SUPERSEDED
+        return status.state, f"{name} is in the state {status.state}", ""
+
+    def absent(self) -> Tuple[str, str, str]:
+        """The server does not know the version: not yet, or it never will, having a newer one."""
+        newer = [
+            other for other in self.others() if other.version > self.version and other.state in (LOADING, AVAILABLE)
+        ]
+        if newer and self.elapsed() > _PATIENCE_SECONDS:
+            return (
+                NOT_SEEN,
+                (
+                    f"{self.model} {self.version} was passed over: version {newer[0].version} is {newer[0].state}, and"
+                    " a server loads the newest alone"
+                ),
+                SUPERSEDED,
+            )
+        return NOT_SEEN, f"{self.server.address} has not seen {self.model} {self.version} yet", ""
+
+    def others(self) -> Sequence[VersionStatus]:
+        try:
+            return sorted(self.server.statuses(self.model, None, self.left()), key=lambda status: -status.version)
+        except (Unknown, Unreachable, Refused):
+            return ()
+
+    def explain_absence(self) -> None:
+        if self.is_explained or self.elapsed() < _PATIENCE_SECONDS:
+            return
+        self.is_explained = True
+        self.say("server", self.absence())
+
+    def absence(self) -> str:
+        others = self.others()
+        if not others:
+            return (
+                f"it knows no model {self.model}: is its name another (--model-name), the server's base path or mount"
+                " another directory, or is the directory closed to the server's user? A model that is new in"
+                " models.config takes --model_config_file_poll_wait_seconds"
+            )
+        has = ", ".join(f"{other.version} {other.state}" for other in others[:5])
+        return (
+            f"it has {self.model} {has}, not {self.version}: does it watch another directory (base path, mount), is the"
+            " version closed to its user, does a version policy leave it out, does it look seldom"
+            " (--file_system_poll_wait_seconds), or does a load before it take long?"
+        )
+
+    def timeout_text(self, last: str) -> str:
+        more = "; " + self.absence() if self.seen[-1].state == NOT_SEEN else ""
+        return f"not live after {self.timeout:g} s; the last that was seen: {last}{more}"

@@ -1,0 +1,54 @@
+"""What is going on, on stderr: a line for each step that is done, and on a terminal the one being worked on."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Callable, Iterator, Optional
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+
+from ckpt2saved.console.foreign_text import harmless
+
+Say = Callable[[str, str], None]
+
+
+class Narration:
+    """Called with each step's name and what came of it."""
+
+    def __init__(self, console: Console, doing: str, status: Optional[Status], hear: Say) -> None:
+        self._hear = hear
+        self._console = console
+        self._doing = doing
+        self._status = status
+
+    def __call__(self, step: str, text: str) -> None:
+        text = harmless(text)
+        self._hear(step, text)
+        if self._status is None:
+            self._console.print(f"{step:<11} {text}", markup=False)
+        else:
+            self._console.print(f"[bold]{escape(step):<11}[/bold] {escape(text)}")
+            self._status.update(self._doing)
+
+    def progress(self, text: str) -> None:
+        """What is being waited for, on a terminal; a CI log gets no line of it."""
+        if self._status is not None:
+            self._status.update(f"{escape(self._doing)}: {escape(harmless(text))}")
+
+
+def progress_of(say: Say) -> Callable[[str], None]:
+    """How to say what is being waited for, where `say` is a Narration or stands for one; nothing is said elsewhere."""
+    return getattr(say, "progress", lambda text: None)
+
+
+@contextlib.contextmanager
+def narration(doing: str, *, quiet: bool, hear: Say = lambda step, text: None) -> Iterator[Narration]:
+    """Yield what is told each step's name and what came of it; `hear` is told the same."""
+    console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    if not console.is_terminal or quiet:
+        yield Narration(console, doing, None, hear)
+        return
+    with console.status(doing) as status:
+        yield Narration(console, doing, status, hear)

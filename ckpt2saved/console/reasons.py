@@ -1,0 +1,52 @@
+"""Why TensorFlow failed, in one line: its messages put headings, stacks and repetitions around it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+# What stands before the reason. TensorFlow 2 puts a heading and where the op was made before it; several ops that fail
+# at once are counted first, and listed then, with the error's code before each.
+_BEFORE = re.compile(
+    r"Graph execution error:|Detected at node.*|Detected unsupported operations.*|Node: .*|<stack traces unavailable>|"
+    r'File ".*|.*\(most recent call last\):|From /job:\S*:|[0-9]+ root error\(s\) found\.?|'
+    r"(Received a label|Message) from .*:|\[\[.*\]\]|-+"
+)
+_LISTED = re.compile(r"\([0-9]+\) ([A-Z][A-Z_]+|[A-Z][a-z]+( [a-z]+)*): *")
+_IN_FUNCTION = re.compile(r"\{\{function_node [^}]*\}\} *")
+_NODE = re.compile(r"\[\[(?:\{\{node ([^}]+)\}\}|node (\S+))")
+_INDENTED = re.compile(r"\t|    ")  # a frame of a stack, or the node
+
+
+def reason_of(error: BaseException) -> str:
+    """The node at which TensorFlow failed, as far as it says so, and the line that says why; never an empty string."""
+    text = str(getattr(error, "message", None) or error)
+    op = getattr(error, "op", None)
+    if op is not None:
+        return f"{op.name} ({op.type}): {reason_in(text)}"
+    return reason_at_node(text) or type(error).__name__
+
+
+def reason_at_node(text: str) -> str:
+    """The same of a message alone."""
+    reason, node = reason_in(text), _node_in(text)
+    return f"{node}: {reason}" if node and node not in reason else reason
+
+
+def reason_in(text: str) -> str:
+    """The line of a message of TensorFlow's that says why; "" of an empty one."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    for line in lines:
+        told = _LISTED.sub("", _IN_FUNCTION.sub("", line.strip()), count=1).strip()
+        if told and not _INDENTED.match(line) and not _BEFORE.fullmatch(told):
+            return told.rstrip(".")
+    told = [line.strip() for line in lines if not _BEFORE.fullmatch(line.strip())]
+    return (told or [line.strip() for line in lines] or [""])[-1].rstrip(".")
+
+
+def _node_in(text: str) -> Any:
+    for match in _NODE.finditer(text):
+        name = match.group(1) or match.group(2)
+        if not name.startswith("_"):  # what TensorFlow puts around a graph to feed and fetch
+            return name
+    return ""

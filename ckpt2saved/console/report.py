@@ -1,0 +1,102 @@
+"""A Markdown page of what a command did, for the summary of a CI job: the outcome, the steps, and what went wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Callable, Iterator, List, Optional, Tuple
+
+from ckpt2saved.console.foreign_text import harmless, one_line
+from ckpt2saved.errors import OutputError
+
+
+class Record:
+    """What a command has to tell, as it goes along."""
+
+    def __init__(self) -> None:
+        self.steps: List[Tuple[str, str]] = []
+        self.outcome = ""  # what stays, even if the command fails afterwards
+        self.is_done = False  # so that to run the command again would do it twice
+
+    def hear(self, step: str, text: str) -> None:
+        """Write down a step and what came of it."""
+        self.steps.append((step, text))
+
+
+@contextlib.contextmanager
+def reported(path: Optional[Path], command: str, warn: Callable[[str], None] = lambda text: None) -> Iterator[Record]:
+    """Yield a Record, and append it to the file `path` as Markdown, however the command ends; None: to no file.
+
+    Appended, since the summary of a step of GitHub Actions may have something in it already. Raises OutputError where
+    the file can't be written: before the command begins, or after it, unless that has failed or is done for good, when
+    `warn` is told instead.
+    """
+    record = Record()
+    if path is None:
+        yield record
+        return
+    _append(path, "")
+    try:
+        yield record
+    except BaseException as error:
+        try:
+            _append(path, _page(record, command, _failure(record, error), _text(error)))
+        except OutputError as unwritten:
+            warn(str(unwritten))
+        raise
+    try:
+        _append(path, _page(record, command, record.outcome or "done", ""))
+    except OutputError as unwritten:
+        if not record.is_done:
+            raise
+        warn(f"{record.outcome.replace('`', '')}; {unwritten}")
+
+
+def _append(path: Path, text: str) -> None:
+    try:
+        # Without waiting for somebody to read a pipe.
+        descriptor = os.open(str(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o644)
+        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            os.set_blocking(descriptor, True)
+            file.write(text)
+    except OSError as error:
+        text = f"--report {path}: {error.strerror}; expected a file that can be written"
+        raise OutputError(text) from error
+
+
+def _failure(record: Record, error: BaseException) -> str:
+    code = getattr(error, "exit_code", None)  # of what a user can cause
+    failed = "failed" if code is None else f"exit code {code}"
+    return f"{record.outcome}, then {failed}" if record.outcome else failed
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    text = str(error) if hasattr(error, "exit_code") else f"{type(error).__name__}: {error}"
+    return harmless(text)
+
+
+def _page(record: Record, command: str, heading: str, error: str) -> str:
+    lines = [f"### ckpt2saved {command}: {one_line(heading)}", ""]
+    if error:
+        fence = "`" * max(3, _longest_run(error) + 1)
+        lines += [fence + "text", error, fence, ""]
+    if record.steps:
+        lines += ["| step | |", "|---|---|"]
+        lines += [f"| {_cell(step)} | {_cell(text)} |" for step, text in record.steps]
+        lines.append("")
+    return "\n".join(lines) + "\n"
+
+
+def _longest_run(text: str) -> int:
+    return max(len(run) for run in "".join(c if c == "`" else " " for c in text).split(" "))
+
+
+def _cell(text: str) -> str:
+    """The text as it is, whatever Markdown would make of it, on one line of a table."""
+    text = harmless(text)
+    for character in "\\`*_[]<>|#~$":
+        text = text.replace(character, "\\" + character)
+    return "<br>".join(text.splitlines())

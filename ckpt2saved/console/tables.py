@@ -1,0 +1,113 @@
+"""Tables on stdout, for people; whoever wants to parse one takes --json."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Iterable, List, Mapping, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ckpt2saved.console.foreign_text import harmless
+from ckpt2saved.files.foreign import printable
+from ckpt2saved.versions import Version
+
+_RIGHT = ("version", "size")  # columns of numbers
+_MOST_FOLDED = 200  # versions in a table that fits the terminal's width
+_WIDTH_WITHOUT_TERMINAL = 120  # rich would take 80, and fold the paths in a CI log
+
+
+def print_versions(versions: Iterable[Version]) -> None:
+    """A line for each version: number, where it comes from, size, age, and what is wrong with it."""
+    headings = ("version", "from", "size", "published (UTC)", "health")
+    rows, styles = [], []
+    for version in versions:
+        cells = [printable(version.name), _origin(version), f"{version.size / 1e6:.1f} MB"]
+        rows.append([*cells, version.modified.strftime("%Y-%m-%d %H:%M"), "\n".join(_health(version)) or "whole"])
+        styles.append("red" if version.problems else "yellow" if version.duplicate_of else "")
+    if len(rows) > _MOST_FOLDED:
+        _print_lines([headings, *rows], ["bold", *styles])
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in _RIGHT else "left")
+    for cells, style in zip(rows, styles):
+        table.add_row(*[Text(harmless(cell), style=style) for cell in cells])
+    _print(table)
+
+
+def _print_lines(rows: Sequence[Sequence[str]], styles: Sequence[str]) -> None:
+    """Thousands of rows, each on a line of its own however long: folding them would take longer than finding them."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows)]
+    is_right = [heading in _RIGHT for heading in rows[0]]
+    text = Text()
+    for cells, style in zip(rows, styles):
+        cells = [cell.replace("\n", "; ") for cell in cells]
+        aligned = [cell.rjust(n) if right else cell.ljust(n) for cell, n, right in zip(cells, widths, is_right)]
+        text.append(harmless("   ".join(aligned)).rstrip() + "\n", style=style)
+    console = stdout()
+    if console.is_terminal:
+        console.print(text, end="", soft_wrap=True)
+    else:
+        console.file.write(text.plain)
+
+
+def print_timings(timings: Sequence[Any], machine: Mapping[str, str]) -> None:
+    """A line for each case: what was decoded, the seconds of each decoder, how much faster fast is than stock."""
+    table = Table(
+        box=SIMPLE_HEAD, pad_edge=False, title="seconds, TensorFlow {tensorflow}, {machine}".format(**machine)
+    )
+    for heading in ("batch x steps x classes", "width", "logits", "stock", "fast", "greedy", "stock / fast"):
+        table.add_column(heading, justify="left" if heading in ("batch x steps x classes", "logits") else "right")
+    for timing in timings:
+        case = timing.case
+        cells = [f"{case.batch} x {case.steps} x {case.classes}", str(case.beam_width), case.logits]
+        cells += [f"{timing.seconds[decoder]:.3g}" for decoder in ("stock", "fast", "greedy")]
+        table.add_row(*cells, f"{timing.speedup:.3g}x")
+    _print(table)
+
+
+def print_labelled(console: Console, label: str, text: str, style: str = "") -> None:
+    """A paragraph behind its label, its further lines indented."""
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 1, 0, 0))
+    table.add_column(width=10, no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row(Text(label, style="bold"), Text(harmless(text), style=style))
+    console.print(table)
+
+
+def stdout() -> Console:
+    """Where tables go: as wide as the terminal, or as a CI log can be."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(width=_width(), highlight=False)
+
+
+def _width() -> int:
+    """COLUMNS, by which a user asks for another width than that of a CI log."""
+    asked = os.environ.get("COLUMNS", "")
+    return int(asked) if asked.isdigit() and int(asked) > 0 else _WIDTH_WITHOUT_TERMINAL
+
+
+def _print(table: Table) -> None:
+    stdout().print(table)
+
+
+def _origin(version: Any) -> str:
+    origin = version.origin
+    if origin is None:
+        return "elsewhere"
+    parts: List[str] = []
+    if origin.checkpoint is not None:
+        parts.append(origin.checkpoint if origin.step is None else f"{origin.checkpoint}, step {origin.step}")
+    if origin.republished_from is not None:
+        parts.append(f"republished from {origin.republished_from}")
+    return "; ".join(parts) or "ckpt2saved"
+
+
+def _health(version: Any) -> List[str]:
+    lines = list(version.problems)
+    if version.duplicate_of:
+        lines.append(f"the same number as {version.duplicate_of}, which TF Serving loads instead")
+    return lines

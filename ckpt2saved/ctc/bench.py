@@ -1,0 +1,136 @@
+"""CTC decoders side by side: the original system's experiment, on this machine and this TensorFlow."""
+
+from __future__ import annotations
+
+import platform
+import re
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Sequence
+
+import numpy as np
+
+from ckpt2saved import ctc
+from ckpt2saved.errors import UsageError
+from ckpt2saved.tf1 import tf, v1_control_flow
+
+DECODERS = ("stock", "fast", "greedy")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is decoded."""
+
+    batch: int
+    steps: int
+    classes: int
+    beam_width: int
+    logits: str  # flat: noise, as of an untrained network; peaked: as of a trained one, sure of most steps
+
+    def __str__(self) -> str:
+        return f"{self.batch} x {self.steps} x {self.classes}, width {self.beam_width}, {self.logits}"
+
+
+# The original measured 13, 18, 33 and 46 s for a batch of 128 at up to 128 steps, width 1; the wider beams are smaller
+# cases, since the stock op takes minutes for them.
+CASES = tuple(
+    [Case(128, steps, 3862, 1, logits) for logits in ("flat", "peaked") for steps in (50, 64, 128)]
+    + [Case(32, 50, 3862, 10, "flat"), Case(32, 50, 3862, 10, "peaked")]
+    + [Case(16, 50, 3862, 100, "flat"), Case(16, 50, 3862, 100, "peaked"), Case(128, 50, 37, 1, "flat")]
+)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The median seconds of each decoder on one case."""
+
+    case: Case
+    seconds: Dict[str, float]
+
+    @property
+    def speedup(self) -> float:
+        return self.seconds["stock"] / self.seconds["fast"]
+
+
+def parse_case(text: str) -> List[Case]:
+    """`128x50x3862:1` as a case of flat and one of peaked logits; raises UsageError."""
+    match = re.match(r"([0-9]+)x([0-9]+)x([0-9]+):([0-9]+)\Z", text)
+    numbers = [int(number) for number in match.groups()] if match else []
+    if not numbers or min(numbers) < 1 or numbers[2] < 2:
+        raise UsageError(f"--case: {text!r} is not BATCHxSTEPSxCLASSES:WIDTH, as in 128x50x3862:1")
+    return [Case(*numbers, logits=logits) for logits in ("flat", "peaked")]
+
+
+def machine() -> Dict[str, str]:
+    """What the figures depend on."""
+    return {
+        "tensorflow": tf.version.VERSION,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def time_decoders(cases: Sequence[Case], *, repeats: int, say: Callable[[str, str], None]) -> List[Timing]:
+    """Time every decoder on every case in one process, each `repeats` times after a first run.
+
+    The logits lie in a variable, so that feeding them is not timed; of the answers nothing is fetched.
+    """
+    timings = []
+    for case in cases:
+        timing = Timing(case, _time_case(case, repeats))
+        say("bench", f"{case}: {', '.join(('{} {:.3g} s'.format(*item) for item in timing.seconds.items()))}")
+        timings.append(timing)
+    return timings
+
+
+def _time_case(case: Case, repeats: int) -> Dict[str, float]:
+    values = _logits(case)
+    with tf.Graph().as_default(), v1_control_flow(), tf.Session() as session:
+        variable = tf.get_variable("logits", values.shape, trainable=False, use_resource=False)
+        arriving = tf.placeholder(tf.float32, values.shape)
+        session.run(tf.assign(variable, arriving).op, {arriving: values})
+        logits, lengths = tf.identity(variable), tf.fill([case.batch], case.steps)
+        targets = {name: _targets(name, logits, lengths, case) for name in DECODERS}
+        return {name: _median_seconds(session, ops, repeats) for name, ops in targets.items()}
+
+
+def _targets(decoder: str, logits: tf.Tensor, lengths: tf.Tensor, case: Case) -> List[tf.Operation]:
+    """The operations that make the best path; its log-probability is not asked for.
+
+    They are run as they are: what only a group depends on, TensorFlow leaves out as having no effect.
+    """
+    if decoder == "greedy":
+        (best,), _ = tf.nn.ctc_greedy_decoder(logits, lengths)
+    elif decoder == "stock":
+        (best,), _ = tf.nn.ctc_beam_search_decoder(logits, lengths, case.beam_width, 1, merge_repeated=False)
+    else:
+        (best,), _ = ctc.beam_search(logits, lengths, beam_width=case.beam_width, top_paths=1, merge_repeated=False)
+    return [best.indices.op, best.values.op, best.dense_shape.op]
+
+
+def _median_seconds(session: tf.Session, targets: List[tf.Operation], repeats: int) -> float:
+    session.run(targets)
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        session.run(targets)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def _logits(case: Case) -> np.ndarray:
+    random = np.random.RandomState(0)
+    logits = random.standard_normal((case.steps, case.batch, case.classes)).astype("float32")
+    if case.logits == "peaked":
+        # Three steps of four say blank, the others a label, both by a wide margin.
+        peaks = random.randint(0, case.classes - 1, (case.steps, case.batch))
+        peaks[random.uniform(size=peaks.shape) < 0.75] = case.classes - 1
+        np.put_along_axis(logits, peaks[:, :, np.newaxis], 15, axis=2)
+    return logits
+
+
+def as_content(timings: Sequence[Timing]) -> Dict[str, Any]:
+    """The figures as --json prints them."""
+    rows = [dict(vars(timing.case), seconds=timing.seconds, speedup=timing.speedup) for timing in timings]
+    return dict(machine(), cases=rows)

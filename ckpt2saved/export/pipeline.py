@@ -1,0 +1,427 @@
+"""From a checkpoint to a published version: the steps of `export`, in order."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import functools
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Callable, Collection, Dict, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple, Union
+
+from ckpt2saved import __version__
+from ckpt2saved.answers.disagreement import count_disagreements
+from ckpt2saved.answers.parity import Refused, Report, answer_all, compare_files
+from ckpt2saved.answers.proof import Proof, Reference, prove
+from ckpt2saved.checkpoint.contents import Checkpoint, open_checkpoint
+from ckpt2saved.checkpoint.files import CheckpointFiles
+from ckpt2saved.checkpoint.reading import check_unserved
+from ckpt2saved.compatibility.demands import read_demands
+from ckpt2saved.compatibility.fit import check_fit
+from ckpt2saved.errors import NotServable, ParityError, SignatureError
+from ckpt2saved.export.plan import Plan, SearchLimits
+from ckpt2saved.export.warmup import Warmup, WarmupMaker
+from ckpt2saved.export.warmup_staged import staged_requests, write_warmup
+from ckpt2saved.files.plain_paths import is_pattern
+from ckpt2saved.files.programs import find_program
+from ckpt2saved.graph.lint import check_servable
+from ckpt2saved.requests.lengths import with_lengths
+from ckpt2saved.requests.questions import Question, questions
+from ckpt2saved.requests.splitting import outputs_seen_unsplit
+from ckpt2saved.rewrites.replace_ctc_decoder import BEAM_SEARCH, Rewritten, graft, replace_decoders
+from ckpt2saved.saved_model.judgement import WARMUP_FILE
+from ckpt2saved.saved_model.writing import ServingGraph, write_graph, write_saved_model
+from ckpt2saved.signature.arguments import ARGUMENTS
+from ckpt2saved.sources.preparation import Network, prepare_network, unused_text
+from ckpt2saved.tf1 import tf
+from ckpt2saved.verify.servability import batching_notes, check_content, keys_by_signature
+from ckpt2saved.versions import Stage, staged, write_provenance
+
+Say = Callable[[str, str], None]
+
+_PATTERN_NOTE = (
+    "TF Serving finds no variables under a path with [ ] * ? or a backslash in it: have the server see this directory "
+    "under another path, as a mount of a container does"
+)
+_STOCK_SECONDS = 2.0  # for TensorFlow's own beam search, where the files have it as well
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A version that was published, or in a dry run would have been."""
+
+    path: Path
+    dry_run: bool
+    provenance: Mapping[str, Any]  # what assets.extra/ckpt2saved.json says
+    asked: Tuple[Question, ...] = ()  # the requests on which it was compared
+
+
+def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exported:
+    """Publish a checkpoint as a version that answers as the checkpoint does, whole or not at all.
+
+    `say` is called with the name of each step and what came of it. Raises CheckpointError, SignatureError, UsageError,
+    NotServable, ParityError, NotCompatible or VersionError, and then leaves nothing behind.
+    """
+    checkpoint = open_checkpoint(plan.checkpoint)
+    say("checkpoint", _described(checkpoint))
+    network = prepare_network(plan, checkpoint)
+    _refuse_unused(plan, network.unused)
+    for note in check_unserved(checkpoint, network.weights):
+        say("note", note)
+    for edit in network.edits:
+        say("edited", edit.text)
+    for remark in network.remarks:
+        say("note", remark)
+    say(
+        "weights",
+        "{} ({})".format({"ema": "moving averages", "raw": "raw"}[network.weights.kind], network.weights.remark),
+    )
+    if network.devices:
+        say("devices", f"{network.devices}; cleared")
+    say("graph", f"{len(network.serving.graph_def.node)} nodes, {len(network.weights.keys)} variables")
+    check_servable(network.serving.graph_def)
+    kind = plan.ctc_decoder or "fast"
+    rewritten = with_decoder(kind, network.serving)
+    say("decoder", _decoder_text(kind, rewritten))
+    network, maker, warmup = _with_requests(plan, checkpoint, network)
+    with _stage(plan, say) as stage:
+        writer = _Writer(plan, checkpoint, network, maker, warmup, say)
+        try:
+            written = writer.write(stage.path, rewritten)
+        except ParityError as error:
+            if not rewritten.replaced or plan.ctc_decoder is not None:
+                raise
+            # docs/ctc-decoder.md: the fast decoder may choose otherwise among texts that float32 can't tell apart.
+            say("decoder", "stock after all: fast reads some of the lines to compare on differently")
+            for problem in error.problems:
+                say("differs", problem)
+            _empty(stage.path)
+            rewritten = with_decoder("stock", network.serving)
+            written = writer.write(stage.path, rewritten)
+        report, proof, warmup = written.report, written.proof, written.warmup
+        size = _size(stage.path)
+        say("written", f"{_megabytes(size)} of the checkpoint's {_megabytes(checkpoint.files.size)}")
+        seen = _union(report.without_batch if report else {}, written.refused)
+        _lint(stage.path, seen, say)
+        for remark in warmup.remarks:
+            say("note", remark)
+        if is_pattern(plan.base):
+            say("note", _PATTERN_NOTE)
+        if plan.for_serving:
+            check_fit(read_demands(stage.path), plan.for_serving)
+            say("fits", f"TF Serving {plan.for_serving.version} has all of its ops and attributes")
+        provenance = _provenance(plan, checkpoint, network, rewritten, size)
+        provenance["parity"] = _parity(report, proof) if report and proof else None
+        provenance["warmup"] = warmup.counts
+        provenance["warmup_outputs"] = warmup.filters
+        provenance["without_batch"] = keys_by_signature(stage.path, seen)
+        write_provenance(stage.path, provenance)
+        return Exported(stage.publish(), plan.dry_run, provenance, proof.requests if proof else ())
+
+
+def _refuse_unused(plan: Plan, unused: Sequence[str]) -> None:
+    """Raise NotServable for inputs of the command line that nothing uses.
+
+    Who means it, for clients that send them all the same, can write a signature file.
+    """
+    keys = {spec.tensor: spec.key for signature in plan.model.signatures for spec in signature.inputs}
+    if unused and plan.model.source == ARGUMENTS:
+        raise NotServable(
+            f"{ARGUMENTS}: inputs that nothing uses: leave them away; a signature file (--model) can keep one for"
+            " clients that send it",
+            [f"--input {keys[tensor]}={unused_text(tensor)}" for tensor in unused],
+        )
+
+
+def _union(one: Refused, other: Refused) -> Dict[str, FrozenSet[str]]:
+    return {name: one.get(name, frozenset()) | other.get(name, frozenset()) for name in sorted(set(one) | set(other))}
+
+
+def _lint(stage: Path, seen: Mapping[str, Collection[str]], say: Say) -> None:
+    """What the staged files as a whole show, beyond what was refused before they were written."""
+    findings = check_content(stage)
+    for note in findings.notes + batching_notes(stage, seen):
+        say("note", note)
+    if findings.problems:
+        raise NotServable("the staged files are nothing to serve; nothing is published", findings.problems)
+
+
+def with_decoder(kind: str, serving: ServingGraph) -> Rewritten:
+    """The graph with its CTC beam searches replaced, where `kind` is not stock."""
+    return Rewritten(serving, (), 0) if kind == "stock" else replace_decoders(serving, kind)
+
+
+def _decoder_text(kind: str, rewritten: Rewritten) -> str:
+    replaced = [f"{decoder.name} (beam_width {decoder.beam_width})" for decoder in rewritten.replaced]
+    parts = []
+    if replaced:
+        parts.append(f"{kind} in place of {', '.join(replaced)}")
+    elif any(node.op == BEAM_SEARCH for node in rewritten.serving.graph_def.node):
+        parts.append("stock, as asked")
+    if rewritten.in_functions:
+        parts.append(f"{rewritten.in_functions} inside functions stay as they are")
+    return "; ".join(parts) or "the graph has no CTC beam search"
+
+
+def _with_requests(
+    plan: Plan, checkpoint: Checkpoint, network: Network
+) -> Tuple[Network, Optional[WarmupMaker], Warmup]:
+    """The network with the requests to compare on, and those to warm a server up with, as far as they are wanted."""
+    if not plan.parity and plan.warmup is None:
+        return network, None, Warmup()
+    fill = functools.partial(network.fill, checkpoint)
+    try:
+        model = with_lengths(network.model, network.graph, network.serving.signature_defs, fill)
+        network = replace(network, model=model)
+        if plan.warmup is None:
+            return network, None, Warmup()
+        maker = WarmupMaker(plan.warmup, network, fill)
+        return network, maker, maker.make()
+    except SignatureError as error:
+        if plan.parity or plan.warmup.asked:
+            raise
+        return network, None, Warmup(absence=f"none: {error}")
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What came of writing the files and asking them."""
+
+    report: Optional[Report]  # None where nothing was compared
+    proof: Optional[Proof]  # what the files were held to; None where nothing was compared
+    warmup: Warmup  # as it stands in the files
+    refused: Refused  # of the warm-up requests that were tried: outputs that can't be split
+
+
+class _Writer:
+    """Writes the SavedModel, with requests to warm a server up, and reads the files back."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        checkpoint: Checkpoint,
+        network: Network,
+        maker: Optional[WarmupMaker],
+        warmup: Warmup,
+        say: Say,
+    ) -> None:
+        self._plan = plan
+        self._checkpoint = checkpoint
+        self._network = network
+        self._maker = maker
+        self._warmup = warmup
+        self._say = say
+
+    def write(self, stage: Path, rewritten: Rewritten) -> _Written:
+        """Write into `stage`, then read the files back and compare, unless that is not wanted."""
+        report: Optional[Report] = None
+        proof: Optional[Proof] = None
+        warmup, is_stock = self._warmup, not rewritten.replaced
+        if self._plan.parity:
+            proof = self._proof(rewritten, is_stock)
+            if self._maker:
+                warmup = self._maker.make_again(outputs_seen_unsplit(proof.asked, proof.expected))
+            if is_stock and proof.is_partial and warmup.requests and not self._plan.warmup.asked:
+                warmup = Warmup(absence="none: a server would wait for TensorFlow's beam search (--warmup N insists)")
+        serving = self._maker.extended(rewritten.serving, warmup) if self._maker else rewritten.serving
+        write_saved_model(stage, serving, self._checkpoint, self._network.weights)
+        requests = self._staged(stage, warmup)
+        if proof:
+            # The stock op takes as long for a whole request in the files.
+            also = () if is_stock else proof.only_answered
+            report = compare_files(stage, proof.asked, proof.expected, (*also, *requests), warmup.to_split)
+            refused = report.refused
+            self._say(
+                "parity",
+                f"{report.questions} answers as the checkpoint's, largest difference {report.max_abs:.2g}; read by"
+                f" {report.loader}",
+            )
+        else:
+            self._say("parity", "not checked, as asked")
+            refused = answer_all(stage, requests, warmup.to_split) if requests else {}
+        warmup, refused = self._without_refused(stage, rewritten, warmup, refused)
+        self._say("warm-up", _warmup_text(warmup))
+        return _Written(report, proof, warmup, refused)
+
+    def _proof(self, rewritten: Rewritten, is_stock: bool) -> Proof:
+        limits = self._plan.search_limits
+        limits = limits_of_stock(limits) if is_stock else limits
+        return checkpoint_answers(self._plan, self._checkpoint, self._network, rewritten, limits, self._say)
+
+    def _without_refused(
+        self, stage: Path, rewritten: Rewritten, warmup: Warmup, refused: Refused
+    ) -> Tuple[Warmup, Refused]:
+        """Put other requests in the place of those that a server with --enable_batching would not answer."""
+        found = refused
+        while refused and self._maker:
+            warmup = self._maker.make_without(refused)
+            write_graph(stage, self._maker.extended(rewritten.serving, warmup))
+            with contextlib.suppress(FileNotFoundError):
+                (stage / WARMUP_FILE).unlink()
+            requests = self._staged(stage, warmup)
+            refused = answer_all(stage, requests, warmup.to_split) if requests else {}
+            found = _union(found, refused)
+        return warmup, found
+
+    def _staged(self, stage: Path, warmup: Warmup) -> Sequence[Question]:
+        """Write the requests beside the SavedModel, and what the file says that they are."""
+        if not warmup.requests:
+            return ()
+        write_warmup(stage, warmup.requests, self._network.model.name)
+        return staged_requests(stage)
+
+
+def limits_of_stock(limits: SearchLimits) -> SearchLimits:
+    """Where the files have the op itself, which is asked three times and can't be interrupted in there."""
+    return replace(limits, seconds=min(limits.seconds, _STOCK_SECONDS), is_for_stock=True)
+
+
+def checkpoint_answers(
+    plan: Plan, checkpoint: Checkpoint, network: Network, rewritten: Rewritten, limits: SearchLimits, say: Say
+) -> Proof:
+    """The requests to compare on, and what the untouched graph with the checkpoint answers."""
+    fill = functools.partial(network.fill, checkpoint)
+    asked = questions(with_lengths(network.model, network.graph, network.serving.signature_defs, fill))
+    reference = Reference(network.graph, fill, str(checkpoint.files.prefix), network.serving.signature_defs)
+    if plan.ctc_decoder != "greedy" or not rewritten.replaced:
+        return prove(reference, asked, limits, say)
+    # It answers differently from the checkpoint's own decoder: the files are held to what it answers there.
+    greedy = replace(reference, signature_defs=graft(network.graph, rewritten))
+    expected = greedy.answers(asked)
+    lines, differing = count_disagreements(reference, rewritten, asked, limits, say)
+    say("greedy", f"reads {differing} of {lines} lines differently from the beam search")
+    return Proof(tuple(asked), tuple(expected), tuple(asked))
+
+
+def _warmup_text(warmup: Warmup) -> str:
+    filters = warmup.filters
+    counts = [
+        "{} of {}{}".format(count, name, " ({})".format(", ".join(filters[name])) if name in filters else "")
+        for name, count in warmup.counts.items()
+    ]
+    if not counts:
+        return warmup.absence
+    return f"requests that a server answers before it takes the version: {', '.join(counts)}"
+
+
+def _empty(directory: Path) -> None:
+    for path in directory.iterdir():
+        shutil.rmtree(str(path)) if path.is_dir() else path.unlink()
+
+
+class _Rehearsal:
+    """Stands in for a Stage where nothing is to be published."""
+
+    def __init__(self, path: Path, target: Path) -> None:
+        self.path = path
+        self._target = target
+
+    def publish(self) -> Path:
+        return self._target
+
+
+@contextlib.contextmanager
+def _stage(plan: Plan, say: Say) -> Iterator[Union[Stage, _Rehearsal]]:
+    if not plan.dry_run:
+        with staged(plan.base, plan.requested, say) as stage:
+            yield stage
+        return
+    with tempfile.TemporaryDirectory(prefix="ckpt2saved-") as folder:
+        yield _Rehearsal(Path(folder), plan.base / str(plan.number))
+
+
+def _provenance(
+    plan: Plan,
+    checkpoint: Checkpoint,
+    network: Network,
+    rewritten: Rewritten,
+    size: int,
+) -> Dict[str, Any]:
+    files = checkpoint.files
+    return {
+        "format": 1,
+        "checkpoint": {
+            "name": files.name,
+            "step": checkpoint.step,
+            "format": "V1" if files.is_v1 else "V2",
+            "sha256": digest(files),
+        },
+        "weights": network.weights.kind,
+        "model": network.model.name,
+        "graph": {"builder": network.model.builder, "options": dict(network.model.options)},
+        "edits": [{"node": edit.node, "kind": edit.kind, "text": edit.text} for edit in network.edits],
+        "signatures": [signature.name for signature in network.model.signatures],
+        "ctc_decoder": plan.ctc_decoder or "fast" if rewritten.replaced else "stock",
+        "replaced_nodes": [decoder.name for decoder in rewritten.replaced],
+        "bytes": {"checkpoint": files.size, "version": size},
+        "parity": None,  # until it is known
+        "warmup": {},
+        "warmup_outputs": {},
+        "for_serving": plan.for_serving and plan.for_serving.version,
+        "ckpt2saved": __version__,
+        "tensorflow": tf.version.VERSION,
+        "git_commit": _git_commit(),
+        "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _parity(report: Report, proof: Proof) -> Dict[str, Any]:
+    differences: Dict[str, Dict[str, float]] = {}
+    for difference in report.differences:
+        differences.setdefault(difference.signature, {})[difference.output] = difference.max_abs
+    return {
+        "answers": report.questions,
+        "loader": report.loader,
+        "max_abs_difference": differences,
+        "beam_search": [searched.describe() for searched in proof.searched],  # empty: all of it was compared
+    }
+
+
+def digest(files: CheckpointFiles) -> Dict[str, str]:
+    """The SHA-256 of what tells one checkpoint from another: a V2 index, which holds a checksum of every tensor; all of
+    a V1 checkpoint."""
+    return {file.name: _sha256(file) for file in (files.files if files.is_v1 else files.files[:1])}
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(str(path), "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _git_commit() -> Optional[str]:
+    """The commit of the working directory: what the training code was, where the export is a step of its CI."""
+    git = find_program("git")
+    if git is None:
+        return None
+    # A repository of somebody else's may name a program to run for this.
+    command = [git, "--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode("ascii", "replace").strip() or None if done.returncode == 0 else None
+
+
+def _described(checkpoint: Checkpoint) -> str:
+    step = "" if checkpoint.step is None else f", step {checkpoint.step}"
+    kind = "V1 " if checkpoint.files.is_v1 else ""
+    return (
+        f"{checkpoint.files.prefix} ({kind}{len(checkpoint.shapes)} tensors{step}, {_megabytes(checkpoint.files.size)})"
+    )
+
+
+def _size(directory: Path) -> int:
+    return sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

@@ -1,0 +1,289 @@
+"""Which requests a server answers while it loads a version: by default such as it also answers when it batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+
+import numpy as np
+
+from ckpt2saved.errors import UsageError, WarmupError
+from ckpt2saved.export.warmup_coverage import has_rows_of_its_own, state_behind
+from ckpt2saved.export.warmup_signature import request_of_copy, with_total, with_total_of_copy
+from ckpt2saved.requests.splitting import batch_of
+from ckpt2saved.requests.warmup_arrays import requests_of_file
+from ckpt2saved.requests.warmup_pictures import Fill, requests_of_pictures
+from ckpt2saved.requests.warmup_source import WarmupSource, too_many
+from ckpt2saved.requests.warmup_varied import varied_inputs
+from ckpt2saved.saved_model.judgement import MOST_RECORDS
+from ckpt2saved.saved_model.signatures import WARMUP, SavedSignature, SavedTensor
+from ckpt2saved.saved_model.warmup_file import WarmupRequest, requests_by_signature
+from ckpt2saved.saved_model.writing import ServingGraph
+from ckpt2saved.server_config.batching import inputs_without_batch, outputs_without_batch
+from ckpt2saved.signature.file import Signature
+from ckpt2saved.sources.preparation import Network
+
+_UNWRITABLE = ("bfloat16",)  # numpy does not know it
+_LARGEST_BATCH = 32  # what a server puts together unless told otherwise by serving-config
+
+# What is asked for a signature, from what a client would ask to what survives batching whatever the graph is.
+_WHOLE, _PART, _TOTAL, _COPY = range(4)
+
+
+@dataclass(frozen=True)
+class _Record:
+    """How the variables behind a signature are asked for."""
+
+    signature: str
+    form: int
+    outputs: Tuple[str, ...] = ()  # of _PART
+    name: str = ""  # of the signature that is added for _TOTAL and _COPY
+
+    @property
+    def asked(self) -> str:
+        """The signature that the request names."""
+        return self.name or self.signature
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """Requests for a version's warm-up file, and what there is to say about them."""
+
+    requests: Tuple[WarmupRequest, ...] = ()
+    absence: str = "none, as asked"  # why there are no requests, where there are none
+    remarks: Tuple[str, ...] = ()
+    records: Tuple[_Record, ...] = ()  # those that are to survive batching
+
+    @property
+    def counts(self) -> Dict[str, int]:
+        """How many requests there are of each signature."""
+        return requests_by_signature(self.requests)
+
+    @property
+    def filters(self) -> Dict[str, List[str]]:
+        """The outputs that are asked for, of each signature of which that is not all."""
+        return {record.signature: list(record.outputs) for record in self.records if record.form == _PART}
+
+    @property
+    def to_split(self) -> Tuple[str, ...]:
+        """The signatures whose requests have yet to show that a server answers them also when it batches."""
+        return tuple(record.asked for record in self.records if record.form != _COPY)
+
+
+class WarmupMaker:
+    """Makes the requests that `source` stands for, and others where a server refused them."""
+
+    def __init__(self, source: WarmupSource, network: Network, fill: Fill) -> None:
+        self._source = source
+        self._network = network
+        self._fill = fill
+        self._forms: Dict[str, int] = {}  # the first that may do
+        self._seen: Dict[str, Set[str]] = {}  # outputs that had another first dimension than the batch
+        self._last: Optional[Warmup] = None
+
+    def make(self) -> Warmup:
+        """The requests; raises WarmupError with everything that does not fit, UsageError for too many."""
+        self._last = self._make()
+        return self._last
+
+    def _make(self) -> Warmup:
+        model, names = self._network.model, self._source.signatures
+        if names:
+            signatures = [s for s in model.signatures if s.name in names]
+            unwritable = [s.name for s in signatures if _is_unwritable(s)]
+            if unwritable:
+                raise WarmupError(f"requests for {', '.join(unwritable)}: no bfloat16 can be written")
+            return self._made(signatures, ())
+        records = self._records()
+        if not records:
+            return Warmup(absence="none: the graph can't answer one that a server with --enable_batching takes as well")
+        return self._made([s for s in model.signatures if _has(records, s.name)], records)
+
+    def make_again(self, seen: Mapping[str, Collection[str]]) -> Warmup:
+        """The same, knowing that outputs of signatures were `seen` with another first dimension than the batch."""
+        if self._last and all(set(keys) <= self._seen.get(name, set()) for name, keys in seen.items()):
+            return self._last
+        for name, keys in seen.items():
+            self._seen.setdefault(name, set()).update(keys)
+        return self.make()
+
+    def make_without(self, refused: Mapping[str, Collection[str]]) -> Warmup:
+        """Other requests in place of those of the signatures in `refused`, whose outputs there could not be split."""
+        for record in self._records():
+            if record.asked in refused:
+                self._seen.setdefault(record.signature, set()).update(refused[record.asked])
+                self._forms[record.signature] = record.form + 1
+        return self.make()
+
+    def extended(self, serving: ServingGraph, warmup: Warmup) -> ServingGraph:
+        """`serving` with the signatures that the requests of `warmup` name."""
+        for record in warmup.records:
+            if record.form == _TOTAL:
+                serving = with_total(serving, record.signature, record.name)
+            elif record.form == _COPY:
+                inputs = self._inputs(record.signature)
+                serving = with_total_of_copy(serving, record.signature, record.name, inputs)
+        return serving
+
+    def _records(self) -> List[_Record]:
+        """One for each signature that batching leaves whole, and others until every variable is behind one."""
+        signatures, taken = self._network.model.signatures, set(self._network.serving.signature_defs)
+        forms = {s.name: self._form(s) for s in signatures}
+        found = [_Record(s.name, _WHOLE) for s in signatures if forms[s.name] == _WHOLE]
+        covered: Set[str] = set()
+        for record in found:
+            covered |= self._behind(record.signature, ())
+        for signature in signatures:
+            missing = self._behind(signature.name, ()) - covered
+            if forms[signature.name] == _WHOLE or (found and not missing):
+                continue
+            covered |= missing
+            outputs = self._splittable(signature.name) if forms[signature.name] == _PART else ()
+            if outputs and missing <= self._behind(signature.name, outputs):
+                found.append(_Record(signature.name, _PART, outputs))
+            else:
+                name = _free_name(taken | {record.name for record in found})
+                found.append(_Record(signature.name, max(forms[signature.name], _TOTAL), name=name))
+        return [record for record in found if record.form <= _COPY]
+
+    def _form(self, signature: Signature) -> int:
+        """The first form that may do, as far as signature and requests show."""
+        saved = self._saved(signature.name)
+        if inputs_without_batch(saved) or _is_unwritable(signature) or batch_of(self._inputs(signature.name)) is None:
+            form = _COPY
+        else:
+            form = _PART if outputs_without_batch(saved, self._seen.get(signature.name, ())) else _WHOLE
+        return max(form, self._forms.get(signature.name, _WHOLE))
+
+    def _splittable(self, name: str) -> Tuple[str, ...]:
+        """The outputs that have a row for each line, as far as is known."""
+        graph_def, definition = self._network.serving.graph_def, self._network.serving.signature_defs[name]
+        broken = outputs_without_batch(self._saved(name), self._seen.get(name, ()))
+        return tuple(
+            key
+            for key in sorted(definition.outputs)
+            if key not in broken and not has_rows_of_its_own(graph_def, definition.outputs[key].name)
+        )
+
+    def _behind(self, name: str, outputs: Collection[str]) -> Set[str]:
+        definition = self._network.serving.signature_defs[name]
+        tensors = [definition.outputs[key].name for key in outputs or definition.outputs]
+        return set(state_behind(self._network.serving.graph_def, tensors))
+
+    def _inputs(self, name: str) -> Mapping[str, np.ndarray]:
+        signature = next(s for s in self._network.model.signatures if s.name == name)
+        return varied_inputs(self._network.model, signature, 0)
+
+    def _saved(self, name: str) -> SavedSignature:
+        return _saved_signature(name, self._network.serving.signature_defs[name])
+
+    def _made(self, signatures: Sequence[Signature], records: Sequence[_Record]) -> Warmup:
+        """A request or more of each signature, in the form that its record says, or as a client would ask."""
+        forms = {record.signature: record for record in records}
+        usual = [s for s in signatures if s.name not in forms or forms[s.name].form != _COPY]
+        whole = [s for s in usual if s.name not in forms or forms[s.name].form == _WHOLE] or usual
+        made = self._requests(whole) if whole else []
+        made += [WarmupRequest(s.name, self._inputs(s.name)) for s in usual if s not in whole]
+        requests = [_as_recorded(request, forms.get(request.signature)) for request in made]
+        requests += [WarmupRequest(r.name, request_of_copy()) for r in records if r.form == _COPY]
+        _check_count(len(requests))
+        return Warmup(tuple(requests), remarks=self._remarks(requests, records, usual), records=tuple(records))
+
+    def _requests(self, signatures: Sequence[Signature]) -> List[WarmupRequest]:
+        source, network = self._source, self._network
+        if source.arrays is not None:
+            return requests_of_file(source.arrays, signatures)
+        if source.pictures:
+            return requests_of_pictures(source.pictures, network, signatures, self._fill)
+        _check_count(source.count * len(signatures))
+        return [
+            WarmupRequest(signature.name, varied_inputs(network.model, signature, number))
+            for signature in signatures
+            for number in range(source.count)
+        ]
+
+    def _remarks(
+        self, requests: Sequence[WarmupRequest], records: Sequence[_Record], usual: Sequence[Signature]
+    ) -> Tuple[str, ...]:
+        remarks = [
+            f"{name}: with its warm-up requests in the version, a server with --enable_batching never loads it"
+            for name in self._source.signatures
+            if self._form_as_asked(name) != _WHOLE
+        ]
+        for record in records:
+            text = _FORM_TEXTS[record.form].format(signature=record.signature, name=record.name)
+            remarks += [text] if text else []
+        if records and not usual and (self._source.arrays or self._source.pictures):
+            remarks.append("--warmup: these requests are not written; --warmup-signature NAME writes them all the same")
+        largest = max(_batch(request) for request in requests)
+        if largest > _LARGEST_BATCH:
+            remarks.append(
+                f"warm-up requests of {largest}: a server with --enable_batching loads the version only if its "
+                f"max_batch_size is {largest} or more"
+            )
+        return tuple(remarks)
+
+    def _form_as_asked(self, name: str) -> int:
+        saved = self._saved(name)
+        broken = inputs_without_batch(saved) or outputs_without_batch(saved, self._seen.get(name, ()))
+        return _PART if broken else _WHOLE
+
+
+_FORM_TEXTS = {
+    _WHOLE: "",
+    _PART: "",
+    _TOTAL: "the signature {name} is for warm-up requests alone: a line of it depends on all that {signature} answers, "
+    "in a form that a server with --enable_batching can split",
+    _COPY: "the signature {name} is for warm-up requests alone: it computes once more all that {signature} answers, "
+    "whose own inputs do not suit a request for every server",
+}
+
+
+def _is_unwritable(signature: Signature) -> bool:
+    return any(spec.dtype in _UNWRITABLE for spec in signature.inputs)
+
+
+def _has(records: Sequence[_Record], name: str) -> bool:
+    return any(record.signature == name for record in records)
+
+
+def _as_recorded(request: WarmupRequest, record: Optional[_Record]) -> WarmupRequest:
+    if record is None or record.form == _WHOLE:
+        return request
+    return replace(request, signature=record.asked, outputs=record.outputs)
+
+
+def _free_name(taken: Collection[str]) -> str:
+    name, number = WARMUP, 1
+    while name in taken:
+        number += 1
+        name = f"{WARMUP}_{number}"
+    return name
+
+
+def _check_count(count: int) -> None:
+    if count > MOST_RECORDS:
+        raise UsageError(too_many(count))
+
+
+def _batch(request: WarmupRequest) -> int:
+    return max((value.shape[0] for value in request.inputs.values() if value.ndim), default=0)
+
+
+def _saved_signature(name: str, signature_def: Any) -> SavedSignature:
+    """The signature as it will stand in saved_model.pb."""
+    return SavedSignature(
+        name,
+        *(
+            tuple(
+                SavedTensor(
+                    key,
+                    info.name,
+                    info.dtype,
+                    None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim),
+                )
+                for key, info in sorted(side.items())
+            )
+            for side in (signature_def.inputs, signature_def.outputs)
+        ),
+    )

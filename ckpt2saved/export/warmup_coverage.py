@@ -1,0 +1,53 @@
+"""Which variables and tables the values of tensors are computed from: what a warm-up request has to depend on."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, FrozenSet, Iterable, List, Set
+
+from ckpt2saved.saved_model.writing import node_name
+
+# What keeps values between requests, and is shared by everything that is computed from it.
+STATE = re.compile(r"(Variable|VariableV2|VarHandleOp|(Mutable|Immutable|Anonymous)?(Mutable)?(Dense)?HashTable\w*)\Z")
+_SIZES_ALONE = ("Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike")
+
+# Decoders whose outputs are the parts of SparseTensors, which have a row for each value.
+_CTC = re.compile(r"CTC(BeamSearch|Greedy)Decoder(V2)?\Z")
+_OF_ANY_LENGTH = re.compile(
+    r"(Where|Unique\w*|NonMaxSuppression\w*|CombinedNonMaxSuppression|DynamicPartition|Sparse\w+|StringSplit\w*|"
+    r"ListDiff|SetDiff1D|DenseTo\w*Set\w*)\Z"
+)
+_SAME_ROWS = ("Identity", "Cast", "StopGradient")
+
+
+def state_behind(graph_def: Any, tensors: Iterable[str]) -> FrozenSet[str]:
+    """The names of the variables and tables that the values of `tensors` depend on, and not their sizes alone."""
+    nodes = {node.name: node for node in graph_def.node}
+    found: Set[str] = set()
+    seen: Set[str] = set()
+    ahead: List[str] = [node_name(tensor) for tensor in tensors]
+    while ahead:
+        name = ahead.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        node = nodes[name]
+        if STATE.match(node.op):
+            found.add(name)
+        elif node.op not in _SIZES_ALONE:
+            ahead += [node_name(source) for source in node.input if not source.startswith("^")]
+    return frozenset(found)
+
+
+def has_rows_of_its_own(graph_def: Any, tensor: str) -> bool:
+    """Whether a tensor comes out of an op that gives as many rows as it finds, whatever the batch."""
+    nodes = {node.name: node for node in graph_def.node}
+    name, _, index = tensor.partition(":")
+    node = nodes[name]
+    while node.op in _SAME_ROWS:
+        name, _, index = node.input[0].partition(":")
+        node = nodes[name]
+    if _CTC.match(node.op):
+        paths = node.attr["top_paths"].i if "top_paths" in node.attr else 1  # the default, which may be stripped
+        return int(index or 0) < 3 * paths  # the last output is the log-probability of each line
+    return _OF_ANY_LENGTH.match(node.op) is not None

@@ -1,0 +1,121 @@
+"""A signature for warm-up requests alone: one number for each line of a batch, which depends on what others answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Dict, List, Mapping, Sequence
+
+import numpy as np
+
+from ckpt2saved.export.warmup_coverage import STATE
+from ckpt2saved.saved_model.signatures import WARMUP
+from ckpt2saved.saved_model.writing import ServingGraph, cut_down, node_name, pruned
+from ckpt2saved.tf1 import tf
+
+_ENTER = ("Enter", "RefEnter")
+_LARGE = 4096  # values of floats; more of them are few values again and again, not a constant in the graph
+_REPEATED = 997  # values; a prime, so that no two rows of an image are alike
+
+
+def with_total(serving: ServingGraph, of: str, name: str) -> ServingGraph:
+    """`serving` with a signature `name` that takes the inputs of the signature `of`, which are batch-major.
+
+    Its one output, float32 [batch], depends on the values of all outputs of `of`.
+    """
+    definition = serving.signature_defs[of]
+    graph = _imported(serving.graph_def)
+    with graph.as_default(), tf.name_scope(name + "/"):
+        batch = tf.shape(graph.get_tensor_by_name(definition.inputs[min(definition.inputs)].name))[:1]
+        outputs = [graph.get_tensor_by_name(definition.outputs[key].name) for key in sorted(definition.outputs)]
+        total = tf.fill(batch, _total(outputs))
+    return _with_signature(serving, graph, name, dict(definition.inputs), total)
+
+
+def with_total_of_copy(serving: ServingGraph, of: str, name: str, inputs: Mapping[str, np.ndarray]) -> ServingGraph:
+    """`serving` with a signature `name` of one input, float32 [batch], as many lines as a request likes.
+
+    Its one output, float32 [batch], depends on the values of all that the signature `of` would answer to `inputs`.
+    For that the nodes behind the outputs are there twice: no request for `of` meets one for this signature.
+    """
+    definition = serving.signature_defs[of]
+    part = pruned(serving.graph_def, {node_name(info.name) for info in definition.outputs.values()})
+    graph = _imported(serving.graph_def)
+    with graph.as_default(), tf.name_scope(name + "/"):
+        lines = tf.placeholder(tf.float32, [None], name="lines")
+        scale = tf.reduce_max(lines)  # 1 in the request; what hangs on it is computed for each request
+        fed = {definition.inputs[key].name: _stand_in(value, scale) for key, value in inputs.items()}
+        outputs = _copied(graph, part, fed, [definition.outputs[key].name for key in sorted(definition.outputs)])
+        total = tf.fill(tf.shape(lines), _total(outputs))
+    return _with_signature(serving, graph, name, {WARMUP: _info(lines)}, total)
+
+
+def request_of_copy() -> Dict[str, np.ndarray]:
+    """What a signature of `with_total_of_copy` is asked: the numbers that it was made of are multiplied by these."""
+    return {WARMUP: np.ones([2], "float32")}
+
+
+def _imported(graph_def: Any) -> tf.Graph:
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(graph_def, name="")
+    return graph
+
+
+def _with_signature(
+    serving: ServingGraph, graph: tf.Graph, name: str, inputs: Mapping[str, Any], total: tf.Tensor
+) -> ServingGraph:
+    definition = tf.MetaGraphDef().signature_def[name]
+    definition.method_name = tf.saved_model.PREDICT_METHOD_NAME
+    for key, info in inputs.items():
+        definition.inputs[key].CopyFrom(info)
+    definition.outputs[WARMUP].CopyFrom(_info(total))
+    signature_defs = dict(serving.signature_defs, **{name: definition})
+    return cut_down(replace(serving, graph_def=graph.as_graph_def(), signature_defs=signature_defs))
+
+
+def _info(tensor: tf.Tensor) -> Any:
+    info = tf.MetaGraphDef().signature_def[WARMUP].outputs[WARMUP]
+    info.name, info.dtype = tensor.name, tensor.dtype.as_datatype_enum
+    info.tensor_shape.CopyFrom(tensor.shape.as_proto())
+    return info
+
+
+def _total(outputs: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The sum of the outputs' mean absolute values: terms that do not cancel each other, also of no values."""
+    return tf.add_n([tf.reduce_sum(_sizes(output)) / tf.cast(tf.size(output) + 1, tf.float32) for output in outputs])
+
+
+def _sizes(output: tf.Tensor) -> tf.Tensor:
+    if output.dtype == tf.string:
+        output = tf.strings.to_hash_bucket_fast(output, 1024)
+    if output.dtype.is_quantized:
+        return tf.cast(tf.reshape(tf.size(output), [1]), tf.float32)
+    if output.dtype.is_complex:
+        output = tf.abs(output)
+    return tf.abs(tf.cast(output, tf.float32))
+
+
+def _stand_in(value: np.ndarray, scale: tf.Tensor) -> tf.Tensor:
+    """A tensor like `value`; images are not written into the graph as they are."""
+    dtype = tf.as_dtype(value.dtype if value.dtype != object else "string")
+    if not dtype.is_floating and (dtype != tf.uint8 or value.size <= _LARGE):
+        return tf.constant(value, dtype)
+    if value.size <= _LARGE:
+        return tf.cast(tf.constant(value.astype("float32")) * scale, dtype)
+    few = np.resize(value.astype("float32").ravel(), [_REPEATED])
+    times = -(-value.size // _REPEATED)
+    return tf.cast(tf.reshape(tf.tile(few * scale, [times])[: value.size], value.shape), dtype)
+
+
+def _copied(graph: tf.Graph, part: Any, fed: Mapping[str, tf.Tensor], outputs: Sequence[str]) -> List[tf.Tensor]:
+    """The nodes of `part` once more in the default graph, but for its variables and tables; what is made of `fed`."""
+    scope = graph.get_name_scope() + "/copy"
+    shared = {node.name for node in part.node if STATE.match(node.op)}
+    for node in part.node:
+        if node.op in _ENTER:  # two loops of one name would be taken for one
+            node.attr["frame_name"].s = tf.compat.as_bytes(scope + "/") + node.attr["frame_name"].s
+        node.input[:] = [source for source in node.input if source.lstrip("^") not in shared or source[0] != "^"]
+    tensors = {name + ":0": graph.get_tensor_by_name(name + ":0") for name in shared}
+    present = {node.name for node in part.node}
+    tensors.update({name: tensor for name, tensor in fed.items() if node_name(name) in present})
+    return tf.import_graph_def(part, input_map=tensors, return_elements=list(outputs), name="copy")

@@ -1,0 +1,45 @@
+"""The warm-up file of a version that is not published yet: written, and read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List, Sequence
+
+from ckpt2saved.errors import NotServable
+from ckpt2saved.files.disk import error_in
+from ckpt2saved.requests.questions import WARMUP_PART, Question
+from ckpt2saved.requests.requests import Excerpt
+from ckpt2saved.saved_model.judgement import WARMUP_FILE
+from ckpt2saved.saved_model.warmup_file import WarmupRequest, as_prediction_log, read_warmup_requests
+from ckpt2saved.tf1 import tf
+
+
+def write_warmup(directory: Path, requests: Sequence[WarmupRequest], model: str) -> None:
+    """Write the requests into the version in `directory`; the same requests give the same bytes."""
+    path = directory / WARMUP_FILE
+    path.parent.mkdir(exist_ok=True)
+    try:
+        with tf.python_io.TFRecordWriter(str(path)) as writer:
+            for request in requests:
+                writer.write(as_prediction_log(request, model))
+    except tf.errors.OpError as error:
+        disk = error_in(error.message)
+        if disk is None:
+            raise
+        raise disk from error
+
+
+def staged_requests(directory: Path) -> List[Question]:
+    """The requests in the file of `directory`, whose checksums are compared; raises NotServable if they are wrong."""
+    path = directory / WARMUP_FILE
+    try:
+        count = sum(1 for _ in tf.python_io.tf_record_iterator(str(path)))
+    except tf.errors.DataLossError as error:
+        raise NotServable(f"{path}: {error.message}; the disk?") from error
+    requests = read_warmup_requests(directory)
+    if len(requests) != count:
+        raise NotServable(f"{path}: {len(requests)} records found, {count} expected")
+    return [
+        Question(number, r.signature, r.inputs, WARMUP_PART, Excerpt(r.outputs) if r.outputs else None)
+        for number, r in enumerate(requests)
+    ]

@@ -1,0 +1,121 @@
+"""A file of arrays, as numpy.savez writes it: looked at before anything in it is unpacked, and read without pickle."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO, Dict
+
+import numpy as np
+from numpy.lib import format as npy
+
+# Bytes of all the arrays, which are packed a thousand times smaller where they are zeros; of the list of what is in the
+# file, and of the description of one array.
+_MOST_BYTES = 1 << 30
+_MOST_DIRECTORY = 1 << 20
+_MOST_HEADER = 10000
+_MOST_EMPTY = 1 << 20  # texts, which take no bytes in the file
+_SUFFIX = ".npy"
+_END = b"PK\x05\x06"  # of the record at the end of a zip file: its signature, then what struct reads
+_END_SIZE = 22
+_MAGIC = b"\x93NUMPY"
+
+# What numpy, zipfile and zlib say of a file that is cut off, or is no such file.
+_UNREADABLE = (
+    ValueError,
+    EOFError,
+    TypeError,
+    SyntaxError,  # of a header that is no Python literal, on older numpy
+    RuntimeError,  # with NotImplementedError and RecursionError: of a password, of an unknown compression
+    LookupError,
+    MemoryError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+class NoArrays(Exception):
+    """The file holds no arrays that can be read; the message says why, and does not name the file."""
+
+
+def read_arrays(path: Path) -> Dict[str, np.ndarray]:
+    """The arrays of a `.npz` file by their names; raises NoArrays, also where they take more than a GiB of memory."""
+    try:
+        with path.open("rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise NoArrays("a device or a pipe; expected a file")
+            return _arrays(file)
+    except OSError as error:
+        raise NoArrays(error.strerror or str(error)) from error
+    except _UNREADABLE as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise NoArrays(f"not a .npz file of plain arrays, as numpy.savez writes it ({reason})") from error
+
+
+def _arrays(file: BinaryIO) -> Dict[str, np.ndarray]:
+    if file.read(len(_MAGIC)) == _MAGIC:
+        raise ValueError("one array without a name, of numpy.save")
+    _check_directory(file)
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        size = sum(member.file_size for member in members)
+        if size > _MOST_BYTES:
+            raise NoArrays((f"its arrays take {size >> 20} MB unpacked; at most {_MOST_BYTES >> 20} MB are read"))
+        found: Dict[str, np.ndarray] = {}
+        for member in members:
+            name = member.filename
+            name = name[: -len(_SUFFIX)] if name.endswith(_SUFFIX) else name
+            with archive.open(member) as packed:
+                found[name] = _array(packed, member.file_size, name)
+        return found
+
+
+def _check_directory(file: BinaryIO) -> None:
+    """Raise NoArrays where the list of what is in the file is larger than that of any file of numpy.savez."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _END_SIZE - (1 << 16)))
+    tail = file.read()
+    at = tail.rfind(_END)
+    if at >= 0 and len(tail) - at >= _END_SIZE:
+        (listed,) = struct.unpack("<L", tail[at + 12 : at + 16])
+        if listed > _MOST_DIRECTORY:
+            raise NoArrays(f"a list of its arrays of {listed >> 10} KB; at most 1024 KB are read")
+    file.seek(0)
+
+
+def _array(packed: Any, size: int, name: str) -> np.ndarray:
+    """One member of the archive; what its header says must be what it holds, before memory is taken for it."""
+    start = packed.read(12)
+    if start[:6] != _MAGIC or len(start) < 12:
+        raise ValueError(f"{name}: no array of numpy's")
+    width = 2 if start[6] == 1 else 4
+    (length,) = struct.unpack("<H" if width == 2 else "<L", start[8 : 8 + width])
+    if length > _MOST_HEADER:
+        raise ValueError(f"{name}: a header of {length} bytes; at most {_MOST_HEADER} are read")
+    header = start + packed.read(8 + width + length - len(start))
+    stream = io.BytesIO(header)
+    version = npy.read_magic(stream)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    if version == (3, 0):  # as 2.0, and in UTF-8, which only names of fields need
+        raise ValueError(f"{name}: an array with fields; expected numbers or strings")
+    shape, in_columns, dtype = read(stream)
+    if dtype.hasobject:
+        raise ValueError(f"{name}: objects, which are not unpickled; strings are arrays of dtype S, not objects")
+    count = 1
+    for length in shape:
+        count *= length
+    if min(shape, default=0) < 0 or count * dtype.itemsize != size - len(header):
+        raise ValueError(f"{name}: {dtype} of shape {shape} does not take the {size - len(header)} bytes that it has")
+    content = packed.read()
+    if len(content) != size - len(header):
+        raise ValueError(f"{name}: cut off")
+    if not dtype.itemsize and count > _MOST_EMPTY:
+        raise ValueError(f"{name}: {count} texts of no length")
+    flat = np.frombuffer(content, dtype, count) if content else np.zeros(count, dtype)
+    return flat.reshape(shape, order="F" if in_columns else "C").copy()

@@ -1,0 +1,71 @@
+"""Files that can't be written, as the disk is full or a quota or a limit is reached: which file, and what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from pathlib import Path
+from typing import Iterator, Optional
+
+from ckpt2saved.errors import WriteError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+_ADVICE = {
+    errno.ENOSPC: "free some space there and run again",
+    errno.EDQUOT: "free some space of this user's quota there, or have it raised, and run again",
+    errno.EFBIG: "a limit on the size of files is reached (ulimit -f, or the file system's); raise it and run again",
+    errno.EROFS: "the file system is mounted read-only; write elsewhere, or have it mounted for writing",
+}
+_NO_RIGHTS = "run as a user who has the right to, or have the directory opened for this one"
+
+# "FILE; No space left on device" is how TensorFlow says it, on a line of its own in a longer text.
+_REASONS = {os.strerror(code): code for code in FULL + (errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)}
+_BY_TENSORFLOW = re.compile(rf"(?m)^(?P<file>.*); (?P<reason>{'|'.join(map(re.escape, _REASONS))})")
+_NO_TEMPORARY = "No usable temporary directory"
+_UNFINISHED = re.compile(r"\.tempstate[0-9]+\Z")  # the end of a file's name while SaveV2 writes it
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Make an OSError inside name the file `path`: one that is raised while a file is written names none.
+
+    Where the disk is full, one that names the source of a copy names `path` instead.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or error.errno in FULL:
+            error.filename, error.filename2 = os.fspath(path), None
+        raise
+
+
+def error_in(message: str) -> Optional[OSError]:
+    """The OSError that a message of TensorFlow's reports; None where it is about something else."""
+    match = _BY_TENSORFLOW.search(message)
+    if match is None:
+        return None
+    name = _UNFINISHED.sub("", match.group("file"))
+    return OSError(_REASONS[match.group("reason")], match.group("reason"), name)
+
+
+def advice(error: OSError) -> str:
+    """What to do about an error of the file system's."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return _NO_RIGHTS
+    return _ADVICE.get(error.errno or 0, "put that right and run again")
+
+
+def not_written(error: OSError) -> Optional[WriteError]:
+    """The failure to write a file, in words; None for an error of another kind, or of no file."""
+    if _NO_TEMPORARY in str(error):  # from Python's tempfile, which TensorFlow asks as soon as it is imported
+        return WriteError(
+            f"{error.strerror}: none of them can be written; free some space there, or name another one in the variable"
+            " TMPDIR"
+        )
+    if error.errno not in FULL or error.filename is None:
+        return None
+    name = error.filename if error.filename2 is None else error.filename2
+    return WriteError(f"{os.fsdecode(name)}: could not write it: {error.strerror}; {advice(error)}")

@@ -1,0 +1,118 @@
+"""Files and directories that somebody else wrote: opened without waiting on a pipe, walked and read up to a limit."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO, Iterator, NamedTuple, Union
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+MOST_LEVELS = 64  # of directories in one SavedModel; TensorFlow writes two
+MOST_ENTRIES = 100000  # files and directories in one SavedModel
+
+OPENED = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+
+class TooLarge(OSError):
+    """A directory tree or a file is beyond a limit; `strerror` says which."""
+
+
+class Entry(NamedTuple):
+    """A file or directory below the directory that is walked."""
+
+    name: str  # its path inside
+    path: str
+    status: os.stat_result  # of what a link leads to
+    is_link: bool
+
+
+def open_file(path: PathLike, most: int = 0) -> BinaryIO:
+    """Open a regular file for reading; OSError for a pipe, socket, device or directory, and beyond `most` bytes.
+
+    Links are followed. Opening a pipe does not wait for its writer.
+    """
+    descriptor = os.open(os.fspath(path), OPENED)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, f"{kind(status.st_mode)}, not a file", os.fspath(path))
+        if most and status.st_size > most:
+            text = f"{status.st_size} bytes, and at most {most} are read"
+            raise TooLarge(errno.EFBIG, text, os.fspath(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_file(path: PathLike, most: int) -> bytes:
+    """The content of a regular file of at most `most` bytes; OSError as open_file."""
+    with open_file(path, most) as file:
+        return file.read(most + 1)[:most]
+
+
+def size_of(file: BinaryIO) -> int:
+    """The size in bytes of an open file."""
+    return os.fstat(file.fileno()).st_size
+
+
+def kind(mode: int) -> str:
+    """What a file of this mode is called."""
+    for is_kind, name in (
+        (stat.S_ISFIFO, "a named pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+        (stat.S_ISDIR, "a directory"),
+        (stat.S_ISLNK, "a symbolic link"),
+    ):
+        if is_kind(mode):
+            return name
+    return "a file"
+
+
+def printable(name: str) -> str:
+    """A file's name for a message: control characters, and bytes that are not UTF-8, as escapes."""
+    try:
+        text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character, as JSON can have it
+        text = name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def walk(directory: PathLike) -> Iterator[Entry]:
+    """Everything below a directory, sorted by name in each; links to directories are not entered.
+
+    Leaves out dangling links. Raises TooLarge beyond MOST_LEVELS or MOST_ENTRIES, OSError for what can't be read.
+    """
+    left = [("", 0)]
+    count = 0
+    while left:
+        inside, level = left.pop()
+        with os.scandir(os.path.join(os.fspath(directory), inside)) as entries:
+            found = []
+            for entry in entries:
+                count += 1
+                if count > MOST_ENTRIES:
+                    raise TooLarge(errno.EFBIG, f"more than {MOST_ENTRIES} files", os.fspath(directory))
+                found.append(entry)
+        below = []
+        for entry in sorted(found, key=lambda one: one.name):
+            name = os.path.join(inside, entry.name)
+            try:
+                status = entry.stat()
+            except OSError:
+                if entry.is_symlink():
+                    continue  # dangling, or in a circle
+                raise
+            yield Entry(name, entry.path, status, entry.is_symlink())
+            if entry.is_dir(follow_symlinks=False):
+                if level + 1 > MOST_LEVELS:
+                    top = Path(name).parts[0]
+                    text = f"more than {MOST_LEVELS} directories inside of each other"
+                    raise TooLarge(errno.EFBIG, text, os.path.join(os.fspath(directory), top))
+                below.append((name, level + 1))
+        left += reversed(below)

@@ -1,0 +1,273 @@
+"""What a file or directory is that is no checkpoint, and what to do with it: told by its first bytes."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import tarfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Dict, List, Optional
+
+from ckpt2saved.protobuf.wire import Malformed, fields
+from ckpt2saved.protobuf.wire import text as text_of
+
+_READ = 4096  # bytes that tell all kinds but protobuf messages
+_MOST_NODES = 2000  # of a graph, looked at for variables
+_MOST_FIELDS = 10  # of a node, before its op is known
+_LARGEST_GRAPH = 2**31  # bytes, the most that a protobuf message has
+
+EMPTY = "an empty file"
+LFS = b"version https://git-lfs.github.com/spec/"
+
+_OP = re.compile(r"[A-Z_][A-Za-z0-9_.>]*\Z")
+_VARIABLES = ("Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable")
+
+_GET_CHECKPOINT = "pass the checkpoint that the training wrote (the files PREFIX.index and PREFIX.data-?????-of-?????)"
+_META_GRAPH = "(MetaGraphDef)"
+_KERAS = (
+    "in a Python that has the model, load it and write a checkpoint of it, tf.train.Checkpoint(model).write(PREFIX), "
+    "and pass that with --graph MODULE:FUNCTION; or write a SavedModel with model.export(DIR) (before Keras 3: "
+    "model.save(DIR, save_format='tf')) and take it in with ckpt2saved bump-version BASE --from DIR"
+)
+_OTHER_FRAMEWORK = (
+    "convert it with a tool for that format to a SavedModel, and take that in with ckpt2saved bump-version BASE "
+    "--from DIR"
+)
+_AS_GRAPH = "pass it as --graph, and the training's checkpoint as --checkpoint"
+_GRAPH_ALONE = (
+    "pass the checkpoint of the same training as --checkpoint, and as --graph the .meta file beside that, which has "
+    "the graph too"
+)
+_UNPACK = "unpack it, and pass the path of what was in it"
+_AGAIN = "copy or download it again"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What something is, and what can be done with it."""
+
+    what: str
+    remedy: str
+
+    def instead_of(self, expected: str) -> str:
+        """The end of a message about a path where something else is expected."""
+        return f"this is {self.what}, not {expected}: {self.remedy}"
+
+
+def kind_of(path: Path) -> Optional[Kind]:
+    """What `path` is, where it can be told and is nothing that holds a checkpoint; None also where it can't be read."""
+    try:
+        return _kind_of_directory(path) if os.path.isdir(str(path)) else _kind_of_file(path)
+    except OSError:
+        return None
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether a file is what Git LFS leaves in its place until its content is fetched."""
+    try:
+        with open(str(path), "rb") as file:
+            return file.read(len(LFS)) == LFS
+    except OSError:
+        return False
+
+
+def is_meta_graph(path: Path) -> bool:
+    """Whether a file is a training's graph, whatever its name is."""
+    kind = kind_of(path)
+    return kind is not None and kind.what.endswith(_META_GRAPH)
+
+
+def _kind_of_file(path: Path) -> Optional[Kind]:
+    if not os.path.isfile(str(path)):
+        return None
+    with open(str(path), "rb") as file:
+        start = file.read(_READ)
+        size = file.seek(0, os.SEEK_END)
+        if not size:
+            return Kind(EMPTY, _AGAIN)
+        return (
+            _by_signature(path, start)
+            or _by_text(path, start)
+            or _by_message(path, file, start, min(size, _LARGEST_GRAPH))
+        )
+
+
+def _by_signature(path: Path, start: bytes) -> Optional[Kind]:
+    """Formats with bytes of their own."""
+    if start.startswith(LFS):
+        return Kind(
+            "a Git LFS pointer",
+            "run 'git lfs pull' in the repository, which fetches the file itself, and then this again",
+        )
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        return Kind("an HDF5 file, as Keras saves models and weights", _KERAS)
+    if start.startswith(b"PK\x03\x04"):
+        return _kind_of_zip(path)
+    if start[4:8] == b"TFL3":
+        text = "its weights may be rounded; pass the checkpoint that it was converted from"
+        return Kind("a TensorFlow Lite model", text)
+    if start.startswith(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"):
+        return Kind("a PyTorch file", _OTHER_FRAMEWORK)
+    if re.match(rb"\x80[\x02-\x05][\x8a\x95}\](c\x8c\x58]", start):
+        return Kind("a Python pickle, which is not opened here", _GET_CHECKPOINT)
+    if start.startswith(b"\x93NUMPY"):
+        return Kind("an array of numpy", _GET_CHECKPOINT)
+    if start[8:10] == b'{"' and int.from_bytes(start[:8], "little") < 1 << 40:
+        return Kind("a safetensors file", _OTHER_FRAMEWORK)
+    packed = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"7z\xbc\xaf": "7-Zip", b"Rar!": "RAR"}
+    packed.update({b"\x28\xb5\x2f\xfd": "zstd"})
+    for signature, name in packed.items():
+        if start.startswith(signature):
+            return Kind(f"an archive ({name})", _UNPACK)
+    if start[257:262] == b"ustar":
+        return _kind_of_tar(path)
+    if "tfevents" in path.name:
+        return Kind("TensorBoard's file of events", _GET_CHECKPOINT)
+    return None
+
+
+def _kind_of_zip(path: Path) -> Kind:
+    try:
+        with zipfile.ZipFile(str(path)) as file:
+            names = file.namelist()
+    except (zipfile.BadZipFile, RuntimeError, ValueError):
+        return Kind("a zip archive that is cut short or damaged", _AGAIN)
+    if "config.json" in names and any(name.endswith(".h5") for name in names):
+        return Kind("a model that Keras 3 saved (.keras)", _KERAS)
+    if any(name.endswith("data.pkl") for name in names):
+        return Kind("a PyTorch file", _OTHER_FRAMEWORK)
+    if names and all(name.endswith(".npy") for name in names):
+        return Kind("a .npz of numpy arrays", _GET_CHECKPOINT)
+    return Kind(f"a zip archive{_content(names)}", _UNPACK)
+
+
+def _kind_of_tar(path: Path) -> Kind:
+    try:
+        with tarfile.open(str(path)) as file:
+            names = [member.name for member, _ in zip(file, range(1000))]
+    except (tarfile.TarError, EOFError):
+        return Kind("a tar archive that is cut short or damaged", _AGAIN)
+    if {"pickle", "tensors"} <= set(names):
+        return Kind("a PyTorch file", _OTHER_FRAMEWORK)
+    return Kind(f"a tar archive{_content(names)}", _UNPACK)
+
+
+def _content(names: List[str]) -> str:
+    """Of what, as far as the names tell."""
+    if any(os.path.basename(name) in ("saved_model.pb", "saved_model.pbtxt") for name in names):
+        return " with a SavedModel in it"
+    return " with a checkpoint in it" if any(name.endswith(".index") for name in names) else ""
+
+
+def _by_text(path: Path, start: bytes) -> Optional[Kind]:
+    """Formats that are text."""
+    words = start.lstrip(b"\xef\xbb\xbf \t\r\n")
+    lower = words[:200].lower()
+    if lower.startswith((b"<!doctype html", b"<html")):
+        text = "the download saved a page about the file, or an error; download the file itself"
+        return Kind("a page of HTML", text)
+    if lower.startswith(b"<?xml"):
+        return Kind("an XML text, as a storage service answers errors", "download the file again")
+    if words.startswith(b"{"):
+        if b'"modelTopology"' in words or b'"graph-model"' in words or b'"layers-model"' in words:
+            return Kind("a model of TensorFlow.js", _OTHER_FRAMEWORK)
+        if b'"class_name"' in words:
+            return Kind("a Keras model's configuration, without its weights", _KERAS)
+        return Kind("a JSON text", _GET_CHECKPOINT)
+    if re.match(rb"(node|library|versions)\s*[{:]", words):
+        return Kind("a graph as text (GraphDef), which holds no variables' values", _GRAPH_ALONE)
+    if re.match(rb"(saved_model_schema_version\s*:|meta_graphs\s*[{:])", words):
+        return Kind(
+            "a SavedModel as text",
+            f"take it in with ckpt2saved bump-version BASE --from {path.parent}, under the name saved_model.pbtxt",
+        )
+    if re.match(rb"(meta_info_def|graph_def|saver_def|collection_def)\s*[{:]", words):
+        return Kind("a training's graph as text " + _META_GRAPH, _AS_GRAPH)
+    return None
+
+
+def _by_message(path: Path, file: BinaryIO, start: bytes, size: int) -> Optional[Kind]:
+    """Protobuf messages, which have no signature: by their first fields."""
+    if re.match(rb"\x08[\x01-\x20]\x12.[\x20-\x7e]*", start, re.DOTALL) and (
+        path.suffix == ".onnx" or re.match(rb"\x08.\x12.(pytorch|tf2onnx|onnx|keras2onnx|skl2onnx)", start, re.DOTALL)
+    ):
+        return Kind("an ONNX model", _OTHER_FRAMEWORK)
+    if not start or start[0] not in (0x0A, 0x08):
+        return None
+    ops: Dict[str, int] = {}
+    schema = meta_info = False
+    try:
+        for count, (number, span) in enumerate(fields(file, 0, size)):
+            if count == 0 and start[0] == 0x08:
+                schema = number == 1
+            elif schema and number == 2:
+                return Kind(
+                    "a SavedModel's graph",
+                    f"a SavedModel is a directory: take it in with ckpt2saved bump-version BASE --from {path.parent}",
+                )
+            elif meta_info and number == 2:
+                return Kind("a training's graph " + _META_GRAPH, _AS_GRAPH)
+            elif schema or meta_info:
+                return None
+            elif number == 1:
+                op = _op_of(file, *span)
+                if op is None:
+                    meta_info = count == 0
+                else:
+                    ops[op] = ops.get(op, 0) + 1
+            if count > _MOST_NODES:
+                break
+    except Malformed:
+        if not ops:
+            return None
+        return Kind("a graph (GraphDef) that is cut short", _AGAIN)
+    if not ops:
+        return None
+    if any(op in ops for op in _VARIABLES):
+        return Kind("a graph (GraphDef), which holds no variables' values", _GRAPH_ALONE)
+    return Kind(
+        "a frozen graph (GraphDef with constants for variables)",
+        "it can't be exported, as it has no variables to compare and update; pass the checkpoint that it was frozen "
+        "from, or wrap it in a SavedModel (tf.import_graph_def, tf.saved_model.simple_save) and take that in with "
+        "ckpt2saved bump-version BASE --from DIR",
+    )
+
+
+def _op_of(file: BinaryIO, start: int, end: int) -> Optional[str]:
+    """The op of a NodeDef; None where the message is none."""
+    found: Dict[int, str] = {}
+    try:
+        for number, span in itertools.islice(fields(file, start, end), _MOST_FIELDS):
+            if number in (1, 2) and number not in found:
+                found[number] = text_of(file, span) if span[1] - span[0] < 1000 else ""
+    except Malformed:
+        return None
+    return found[2] if 1 in found and _OP.match(found.get(2, "")) else None
+
+
+def _kind_of_directory(path: Path) -> Optional[Kind]:
+    names = set(os.listdir(str(path)))
+    if "tfhub_module.pb" in names:
+        return Kind(
+            "a TensorFlow Hub module",
+            f"its variables alone are the checkpoint {path / 'variables' / 'variables'}; its SavedModel has no tag"
+            " 'serve', which TF Serving asks for, so load it with tensorflow_hub and write a SavedModel of it",
+        )
+    if "export.meta" in names and "saved_model.pb" not in names:
+        return Kind(
+            "a SessionBundle, which TF Serving no longer loads",
+            "its checkpoint is {0}, its graph {0}.meta: see 'ckpt2saved inspect {0}.meta', then pass export "
+            "--checkpoint {0} --graph {0}.meta".format(path / "export"),
+        )
+    if "model.json" in names and any(name.endswith(".bin") for name in names):
+        return Kind("a model of TensorFlow.js", _OTHER_FRAMEWORK)
+    if "saved_model.pb" in names or "saved_model.pbtxt" in names:
+        return Kind(
+            "a SavedModel",
+            f"take it in with ckpt2saved bump-version BASE --from {path}; its variables alone are the checkpoint"
+            f" {path / 'variables' / 'variables'}",
+        )
+    return None

@@ -1,0 +1,81 @@
+"""The file of a picture: read whole if it is not too large, and the size that it says, known before it is decoded."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from pathlib import Path
+from typing import Optional, Tuple
+
+MOST_PIXELS = 100000000  # a page of 600 dpi and twice the size of A4 has 70 million
+_MOST_BYTES = 256 << 20
+_START_OF_FRAME = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers of JPEG
+_ALONE = set(range(0xD0, 0xD9)) | {0x01}  # markers without a length
+
+
+class NoPicture(Exception):
+    """The file is no picture, or too large a one; the message says why, and does not name the file."""
+
+
+def read_picture(path: Path, of_any_format: bool = False) -> bytes:
+    """The content of a file of PNG, JPEG, GIF or BMP; raises NoPicture where it is none or has too many pixels.
+
+    The pixels of other formats are not known; such a file is taken `of_any_format`.
+    """
+    try:
+        with path.open("rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise NoPicture("a device or a pipe; expected a file")
+            content = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise NoPicture(error.strerror or str(error)) from error
+    if len(content) > _MOST_BYTES:
+        raise NoPicture(f"more than {_MOST_BYTES >> 20} MB; a picture has less")
+    size = _size(content)
+    if size is not None and 0 not in size:
+        check_pixels(*size)
+    elif not of_any_format:
+        raise NoPicture("no PNG or JPEG picture")
+    return content
+
+
+def check_pixels(width: int, height: int) -> None:
+    """Raise NoPicture where a picture of this size is larger than any page."""
+    if width * height > MOST_PIXELS:
+        raise NoPicture(
+            (f"a picture of {width} x {height} pixels; at most {MOST_PIXELS // 1000000} million pixels are decoded")
+        )
+
+
+def _size(content: bytes) -> Optional[Tuple[int, int]]:
+    """Width and height in pixels; None where the beginning is that of no picture."""
+    try:
+        if content.startswith(b"\x89PNG\r\n\x1a\n") and content[12:16] == b"IHDR":
+            return struct.unpack(">II", content[16:24])
+        if content.startswith(b"\xff\xd8\xff"):
+            return _size_of_jpeg(content)
+        if content[:6] in (b"GIF87a", b"GIF89a"):
+            return struct.unpack("<HH", content[6:10])
+        if content.startswith(b"BM"):
+            width, height = struct.unpack("<ii", content[18:26])
+            return abs(width), abs(height)
+    except (struct.error, IndexError):  # cut off
+        pass
+    return None
+
+
+def _size_of_jpeg(content: bytes) -> Optional[Tuple[int, int]]:
+    at = 2
+    while content[at] == 0xFF:
+        marker = content[at + 1]
+        if marker == 0xFF:  # filling
+            at += 1
+        elif marker in _ALONE:
+            at += 2
+        elif marker in _START_OF_FRAME:
+            height, width = struct.unpack(">HH", content[at + 5 : at + 9])
+            return width, height
+        else:
+            at += 2 + struct.unpack(">H", content[at + 2 : at + 4])[0]
+    return None

@@ -1,0 +1,60 @@
+"""Files that a running server may read at any moment: each is replaced as a whole, or left alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Iterator, Mapping, Optional
+
+from ckpt2saved.errors import ServingError
+from ckpt2saved.files.disk import writing
+from ckpt2saved.versions.base import explained
+
+_DIRECTORY_MODE = 0o755  # for a server that runs as another user
+_MODES = {".sh": 0o755}
+_MODE = 0o644
+
+
+def read_if_there(path: Path) -> Optional[str]:
+    """The file's text; None if there is none."""
+    with _explained(path, "read it"):
+        try:
+            return path.read_bytes().decode("utf-8", "replace")
+        except FileNotFoundError:
+            return None
+
+
+def write_files(directory: Path, files: Mapping[str, str]) -> None:
+    """Write the files in their given order; the directory is made if it is not there."""
+    with _explained(directory, "write the configuration"):
+        if not directory.is_dir():
+            directory.mkdir(parents=True)
+            directory.chmod(_DIRECTORY_MODE)
+        for name, text in files.items():
+            replace_file(directory / name, text.encode("utf-8"))
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file as a whole, in place of one that is there; raises OSError, which names it, and leaves that alone."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=os.fspath(path.parent))
+    try:
+        with writing(path), os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, _MODES.get(path.suffix, _MODE))
+        os.replace(temporary, os.fspath(path))
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+@contextlib.contextmanager
+def _explained(path: Path, doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ServingError(str(explained(error, path, doing))) from error

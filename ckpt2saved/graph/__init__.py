@@ -1,0 +1,1 @@
+"""Graphs of TensorFlow: nodes and edges, traversal, the op vocabulary, numeric probing."""

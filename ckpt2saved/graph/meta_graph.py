@@ -1,0 +1,299 @@
+"""The graph that a training wrote beside its checkpoint, made readable for the TensorFlow at hand."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Mapping, Sequence, Set, Tuple
+
+import numpy as np
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
+
+from ckpt2saved.errors import CheckpointError
+from ckpt2saved.files.kinds import is_meta_graph, kind_of
+from ckpt2saved.graph.contrib import register_ops
+from ckpt2saved.tf1 import op_def, tf
+
+# What a graph says about where and with what it ran; it ties nodes to devices and to nodes that may be cut away.
+# What an AttrValue holds of an attribute's type; of any list it is a list.
+_KINDS = {"type": "type", "int": "i", "float": "f", "bool": "b", "string": "s", "shape": "shape", "tensor": "tensor"}
+_KINDS["func"] = "func"
+_TEXTS = ("data_format", "frame_name", "shared_name", "container", "padding")  # attributes; others may be any bytes
+_SHOWN = 20  # of what is damaged
+_MOST_OF_FILE = 2**31 - 1  # bytes of a protobuf message
+_MOST_BYTES = 4 << 30  # of a constant, which may be a single value that stands for all
+_NODE = re.compile(r"[A-Za-z0-9._][A-Za-z0-9_.\\/>-]*\Z")
+_TIES = ("_class", "_output_shapes")
+
+
+@dataclass(frozen=True)
+class MetaGraph:
+    """A training's graph without devices, colocations and whatever else this TensorFlow could not import."""
+
+    path: Path
+    graph_def: Any  # GraphDef
+    collections: Mapping[str, Any]  # name -> CollectionDef
+    tensorflow: str  # the version that wrote it
+    unknown: Mapping[str, str]  # node -> what it says that this TensorFlow does not know; such a node can't be served
+    shapes: Mapping[str, Any]  # node -> TensorShapeProtos of its outputs, as the training knew them
+    devices: Mapping[str, str]  # node -> the accelerator or other machine that it was pinned to
+    restore_op: str = ""  # what its Saver runs to restore a checkpoint
+
+
+def read_meta_graph(path: Path) -> MetaGraph:
+    """Read a `.meta` file, binary or as `as_text=True` writes it; raises CheckpointError where that can't be done.
+
+    `_output_shapes` is taken away because TensorFlow 2 refuses that of an older FusedBatchNormGrad, and attributes
+    that this TensorFlow does not have because it would refuse the graph for any one node, wanted or not.
+    """
+    meta_graph = _parsed(path)
+    register_ops(node.op for node in nodes_of(meta_graph.graph_def))
+    produced = {op.name: op for op in meta_graph.meta_info_def.stripped_op_list.op}
+    unknown: Dict[str, str] = {}
+    shapes: Dict[str, Any] = {}
+    devices = devices_of(meta_graph.graph_def)
+    for node in meta_graph.graph_def.node:
+        if "_output_shapes" in node.attr:  # it knows what comes out of a queue, which no shape function does
+            shapes[node.name] = list(node.attr["_output_shapes"].list.shape)
+    for node in nodes_of(meta_graph.graph_def):
+        node.device = ""
+        for name in _TIES:
+            node.attr.pop(name, None)
+        for name in _take_unknown(node, produced):
+            unknown[node.name] = f"this TensorFlow's {node.op} has no attribute {name!r}"
+    written_by = meta_graph.meta_info_def.tensorflow_version
+    collections = dict(meta_graph.collection_def)
+    restore_op = meta_graph.saver_def.restore_op_name
+    return MetaGraph(path, meta_graph.graph_def, collections, written_by, unknown, shapes, devices, restore_op)
+
+
+def devices_of(graph_def: Any) -> Dict[str, str]:
+    """Node -> device of the nodes that only an accelerator, or another machine, may run; in functions too."""
+    own = re.compile(r"/?(job:localhost|replica:0|task:0|device:cpu:[0*]|cpu:0|/)*\Z", re.IGNORECASE)
+    return {node.name: node.device for node in nodes_of(graph_def) if not own.match(node.device)}
+
+
+def pinned_text(devices: Mapping[str, str], names: Iterable[str]) -> str:
+    """How many of the nodes called `names` are pinned to which device; empty for none."""
+    counts = Counter(devices[name] for name in set(names) if name in devices)
+    return ", ".join(
+        f"{count} {'node' if count == 1 else 'nodes'} pinned to {device}" for device, count in sorted(counts.items())
+    )
+
+
+def nodes_of(graph_def: Any) -> Iterator[Any]:
+    """Every NodeDef of a graph, those inside its functions too."""
+    yield from graph_def.node
+    for function in graph_def.library.function:
+        yield from function.node_def
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise CheckpointError(f"{path}: this is no file but a device or a pipe; expected a .meta file")
+        with path.open("rb") as file:
+            content = file.read(_MOST_OF_FILE + 1)
+    except OSError as error:
+        raise CheckpointError(f"{path}: the graph can't be read: {error.strerror}") from error
+    if len(content) > _MOST_OF_FILE:
+        raise CheckpointError(f"{path}: more than 2 GB, which no TensorFlow reads")
+    meta_graph = tf.MetaGraphDef()
+    try:
+        meta_graph.ParseFromString(content)
+    except DecodeError as error:
+        try:
+            text_format.Merge(content.decode("utf-8"), meta_graph)
+        except (UnicodeDecodeError, text_format.ParseError):
+            kind = kind_of(path)
+            if kind and not is_meta_graph(path):
+                raise CheckpointError("{}: {}".format(path, kind.instead_of("a training's graph"))) from error
+            raise CheckpointError(
+                f"{path}: this is no meta graph, or it is damaged ({error}); expected the file that tf.train.Saver"
+                " writes beside a checkpoint"
+            ) from error
+    if not meta_graph.graph_def.node:
+        kind = kind_of(path)
+        if kind and not is_meta_graph(path):
+            raise CheckpointError("{}: {}".format(path, kind.instead_of("a training's graph")))
+        raise CheckpointError(f"{path}: the meta graph in it has no nodes")
+    problems = _Damage().found_in(meta_graph.graph_def)
+    if problems:
+        more = ", of which these are the first" if len(problems) > _SHOWN else ""
+        raise CheckpointError(
+            f"{path}: this meta graph is damaged, in {len(problems)} place(s){more}; copy it again, or take that of"
+            " another step of the same training",
+            problems[:_SHOWN],
+        )
+    return meta_graph
+
+
+class _Damage:
+    """What no TensorFlow would take for a graph: of a file whose bytes have changed, which has no checksum."""
+
+    def __init__(self) -> None:
+        self.problems: List[str] = []
+        self.types: Dict[int, bool] = {}  # DataType -> whether there is such a one
+        self.ops: Dict[str, Any] = {}  # name -> OpDef; None where this TensorFlow has none
+
+    def found_in(self, graph_def: Any) -> List[str]:
+        """Each with the node where it is; [] of a graph that is sound as far as that can be told from itself."""
+        self.look_at(graph_def.node, "", frozenset())
+        functions = Counter(function.signature.name for function in graph_def.library.function)
+        self.problems += [f"function {n!a}: there are {c}" for n, c in functions.items() if c > 1 or not n]
+        for function in graph_def.library.function:
+            self.look_into(function)
+        for gradient in graph_def.library.gradient:
+            if gradient.function_name not in functions:
+                self.problems.append(f"gradient of {gradient.function_name!a}: there is no such function")
+        return self.problems
+
+    def look_into(self, function: Any) -> None:
+        signature = function.signature
+        where = f"function {signature.name}: "
+        arguments = {argument.name for argument in signature.input_arg}
+        for argument in list(signature.input_arg) + list(signature.output_arg):
+            if not (argument.type_attr or argument.type_list_attr or self.is_type(argument.type)):
+                self.problems.append(
+                    f"{where}argument {argument.name!a}: data type {argument.type}, which this TensorFlow does not have"
+                )
+        names = self.look_at(function.node_def, where, arguments)
+        for argument in signature.output_arg:
+            source = function.ret.get(argument.name, "")
+            if source.partition(":")[0] not in names and source not in arguments:
+                self.problems.append(f"{where}result {argument.name!a}: there is no node {source!a}")
+        for result, source in function.control_ret.items():
+            if source not in names:
+                self.problems.append(f"{where}result {result!a}: there is no node {source!a}")
+
+    def look_at(self, nodes: Sequence[Any], where: str, arguments: Collection[str]) -> Set[str]:
+        names = {node.name for node in nodes}
+        if len(names) != len(nodes):
+            counts = Counter(node.name for node in nodes)
+            self.problems += [f"{where}{n}: this name is given {c} times" for n, c in counts.items() if c > 1]
+        for node in nodes:
+            wrong = [tensor for tensor in node.input if not _is_of(tensor, names, arguments, bool(where))]
+            found = [f"input {tensor!a}: there is no such tensor" for tensor in wrong]
+            if not _NODE.match(node.name) or not node.op:
+                found.append(f"{node.op!a} is no name of an op, or of a node")
+            found += self.of_op(node, in_function=bool(where))
+            found += [f"attribute {n!a}: {t}" for n, t in self.of_attributes(node.attr) if t]
+            self.problems += [f"{where}{node.name!a}: {text}" for text in found]
+        return names
+
+    def of_op(self, node: Any, in_function: bool) -> List[str]:
+        """What the node lacks of that which its op asks for, where this TensorFlow has that op."""
+        if node.op not in self.ops:
+            self.ops[node.op] = op_def(node.op)
+        op = self.ops[node.op]
+        if op is None:
+            return []
+        found = []
+        for attribute in op.attr:
+            kind = node.attr[attribute.name].WhichOneof("value") if attribute.name in node.attr else None
+            if kind not in (_KINDS.get(attribute.type, "list"), "placeholder"):
+                if kind is not None or not attribute.HasField("default_value"):
+                    found.append(f"attribute {attribute.name!a}: expected a value of type {attribute.type}")
+        if not found and not in_function:  # in a function one input may stand for several
+            given = sum(not tensor.startswith("^") for tensor in node.input)
+            wanted = sum(_count(argument, node.attr, op) for argument in op.input_arg)
+            if given != wanted:
+                found.append(f"{given} inputs; its op {node.op} takes {wanted}")
+        return found
+
+    def of_attributes(self, attributes: Mapping[str, Any]) -> Iterator[Tuple[str, str]]:
+        for name, value in attributes.items():
+            kind = value.WhichOneof("value")
+            if kind == "type":
+                yield name, self.of_types([value.type])
+            elif kind == "shape":
+                yield name, _of_shapes([value.shape])
+            elif kind == "tensor":
+                yield name, self.of_types([value.tensor.dtype]) or _of_tensor(value.tensor)
+            elif kind == "s" and name in _TEXTS:
+                yield name, "" if _is_text(value.s) else "no text"
+            elif kind == "list":
+                yield name, self.of_types(value.list.type) or _of_shapes(value.list.shape)
+
+    def of_types(self, types: Sequence[int]) -> str:
+        unknown = [number for number in types if not self.is_type(number)]
+        return f"data type {unknown[0]}, which this TensorFlow does not have" if unknown else ""
+
+    def is_type(self, number: int) -> bool:
+        if number not in self.types:
+            try:
+                tf.as_dtype(number)
+                self.types[number] = True
+            except TypeError:
+                self.types[number] = False
+        return self.types[number]
+
+
+def _count(argument: Any, attributes: Mapping[str, Any], op: Any) -> int:
+    """How many tensors an argument of an op is."""
+    name = argument.number_attr or argument.type_list_attr
+    if not name:
+        return 1
+    value = attributes[name] if name in attributes else next(a.default_value for a in op.attr if a.name == name)
+    return value.i if argument.number_attr else len(value.list.type)
+
+
+def _is_of(tensor: str, names: Collection[str], arguments: Collection[str], in_function: bool) -> bool:
+    """Whether an input is an output of a node or an argument."""
+    if tensor.startswith("^"):
+        return tensor[1:] in names or tensor[1:] in arguments
+    node, _, output = tensor.partition(":")
+    if in_function:
+        return (node in names and bool(re.match(r"\w+(:[0-9]+)?\Z", output))) or (node in arguments)
+    return node in names and (not output or output.isdigit())
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _of_tensor(tensor: Any) -> str:
+    """What is wrong with a constant: its values are not those of its shape, or it is larger than memory."""
+    count = 1
+    for dimension in tensor.tensor_shape.dim:
+        count *= dimension.size
+    if count < 0 or tensor.tensor_shape.unknown_rank or any(d.size < 0 for d in tensor.tensor_shape.dim):
+        return "a constant has no open shape"
+    dtype = tf.as_dtype(tensor.dtype)
+    if dtype in (tf.resource, tf.variant):
+        return ""
+    size = count * np.dtype(dtype.as_numpy_dtype).itemsize
+    if size > _MOST_BYTES:
+        return f"a constant of {size >> 30} GB; at most {_MOST_BYTES >> 30} GB are read"
+    if tensor.tensor_content and dtype != tf.string and len(tensor.tensor_content) != size:
+        return f"{len(tensor.tensor_content)} bytes for a constant that takes {size}"
+    for field, values in tensor.ListFields():
+        if field.name.endswith("_val") and len(values) > count * (2 if "complex" in field.name else 1):
+            return f"{len(values)} values for a constant of {count}"
+    return ""
+
+
+def _of_shapes(shapes: Sequence[Any]) -> str:
+    sizes = [dimension.size for shape in shapes for dimension in shape.dim if dimension.size < -1]
+    return f"no size {sizes[0]}" if sizes else ""
+
+
+def _take_unknown(node: Any, produced: Mapping[str, Any]) -> List[str]:
+    """Take away the attributes that this TensorFlow's op does not have; returns those whose absence changes it."""
+    known = op_def(node.op)
+    if known is None:  # a function's name, or an op that is refused where it is on the way to an output
+        return []
+    names = {attribute.name for attribute in known.attr}
+    defaults = {a.name: a.default_value for a in produced[node.op].attr} if node.op in produced else {}
+    strange = [name for name in node.attr if name not in names and not name.startswith("_")]
+    telling = [name for name in strange if node.attr[name] != defaults.get(name)]
+    for name in strange:
+        del node.attr[name]
+    return telling

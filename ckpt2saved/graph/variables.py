@@ -1,0 +1,92 @@
+"""The variables of a graph, and the nodes that restore them and lookup tables from a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any, List, Mapping, Sequence
+
+from ckpt2saved.checkpoint.contents import SavedTable, Variable
+from ckpt2saved.tf1 import tf
+
+REFERENCES = ("Variable", "VariableV2")
+RESOURCES = ("VarHandleOp",)
+
+
+def graph_variables(graph: tf.Graph) -> List[Variable]:
+    """What a checkpoint has to fill, in the order of the graph."""
+    return [
+        Variable(op.name, _shape(op.get_attr("shape")), tf.as_dtype(op.get_attr("dtype")).base_dtype)
+        for op in graph.get_operations()
+        if op.type in REFERENCES + RESOURCES
+    ]
+
+
+def _shape(proto: Any) -> Any:
+    shape = tf.TensorShape(proto)
+    return () if shape.ndims is None else tuple(shape.as_list())
+
+
+def add_restore(
+    graph: tf.Graph,
+    keys: Mapping[str, str],
+    slices: Mapping[str, str] = {},
+    tables: Mapping[str, SavedTable] = {},
+) -> Any:
+    """Add nodes to `graph` that fill each variable of `keys` with the tensor of that name; returns their SaverDef.
+
+    `slices` says which part of the tensor a variable is, where it is not all; `tables` which two tensors a lookup table
+    is made of. With nothing to restore the SaverDef is empty.
+    """
+    saver_def = tf.train.SaverDef(version=tf.train.SaverDef.V2)
+    if not keys and not tables:
+        return saver_def
+    names, in_tables = sorted(keys), sorted(tables)
+    stored = {
+        "tensor_names": [keys[name] for name in names] + [key for name in in_tables for key in tables[name].names],
+        "shape_and_slices": [slices.get(name, "") for name in names] + [""] * (2 * len(in_tables)),
+    }
+    with graph.as_default(), tf.name_scope("save"):
+        prefix = tf.placeholder_with_default("variables", [], name="Const")
+        variables = [graph.get_operation_by_name(name) for name in names]
+        dtypes = [tf.as_dtype(op.get_attr("dtype")).base_dtype for op in variables]
+        filled = [graph.get_operation_by_name(name) for name in in_tables]
+        entries = [tf.as_dtype(op.get_attr(name)) for op in filled for name in ("key_dtype", "value_dtype")]
+        restored = tf.raw_ops.RestoreV2(prefix=prefix, dtypes=dtypes + entries, **stored)
+        written = [_assigned(op, tensor) for op, tensor in zip(variables, restored)]
+        contents = restored[len(variables) :]
+        written += [imported(op, *pair) for op, pair in zip(filled, zip(contents[::2], contents[1::2]))]
+        done = tf.group(*written, name="restore_all")
+        # TF Serving never saves; Python's loader wants to know how.
+        values = [_value(op, dtype) for op, dtype in zip(variables, dtypes)]
+        values += [tensor for op in filled for tensor in _exported(op)]
+        with tf.control_dependencies([tf.raw_ops.SaveV2(prefix=prefix, tensors=values, **stored)]):
+            saved = tf.identity(prefix, name="saved")
+    saver_def.filename_tensor_name = prefix.name
+    saver_def.save_tensor_name = saved.name
+    saver_def.restore_op_name = done.name
+    return saver_def
+
+
+def _assigned(op: tf.Operation, tensor: tf.Tensor) -> tf.Operation:
+    if op.type in RESOURCES:
+        return tf.raw_ops.AssignVariableOp(resource=op.outputs[0], value=tensor)
+    return tf.raw_ops.Assign(ref=op.outputs[0], value=tensor).op
+
+
+def imported(op: tf.Operation, keys: tf.Tensor, values: tf.Tensor) -> tf.Operation:
+    """The node that makes a lookup table hold these entries and no others."""
+    by_handle = op.outputs[0].dtype == tf.resource
+    made = tf.raw_ops.LookupTableImportV2 if by_handle else tf.raw_ops.LookupTableImport
+    return made(table_handle=op.outputs[0], keys=keys, values=values)
+
+
+def _exported(op: tf.Operation) -> Sequence[tf.Tensor]:
+    by_handle = op.outputs[0].dtype == tf.resource
+    made = tf.raw_ops.LookupTableExportV2 if by_handle else tf.raw_ops.LookupTableExport
+    dtypes = [tf.as_dtype(op.get_attr(name)) for name in ("key_dtype", "value_dtype")]
+    return made(table_handle=op.outputs[0], Tkeys=dtypes[0], Tvalues=dtypes[1])
+
+
+def _value(op: tf.Operation, dtype: tf.DType) -> tf.Tensor:
+    if op.type in RESOURCES:
+        return tf.raw_ops.ReadVariableOp(resource=op.outputs[0], dtype=dtype)
+    return op.outputs[0]

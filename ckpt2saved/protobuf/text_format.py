@@ -1,0 +1,126 @@
+"""The text form of protobuf messages, as TF Serving's configuration files have it: written, and read back."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Iterator, List, Sequence, Tuple
+
+Message = Sequence[Tuple[str, Any]]  # fields in their order; a value that is a list is a message
+
+_BETWEEN = re.compile(r"(?:\s+|#[^\n]*)*")
+_TOKEN = re.compile(
+    r"""(?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*') | (?P<word>[\w.+-]+) | (?P<mark>[{}<>:,;\[\]])""", re.VERBOSE
+)
+_ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|(.))")
+_LETTERS = {"n": "\n", "t": "\t", "r": "\r"}
+
+
+class NotTextProto(ValueError):
+    """The text is no message in protobuf's text form."""
+
+
+def write(message: Message, depth: int = 0) -> str:
+    """The message, a line for each field."""
+    indent = "  " * depth
+    lines: List[str] = []
+    for name, value in message:
+        if isinstance(value, (list, tuple)):
+            lines.append(f"{indent}{name} {{\n{write(value, depth + 1)}{indent}}}\n")
+        else:
+            lines.append(f"{indent}{name}: {_literal(value)}\n")
+    return "".join(lines)
+
+
+def read(text: str) -> Message:
+    """The fields of a message; numbers and words as they stand, strings without their quotes."""
+    tokens = list(_tokens(text))
+    try:
+        position, message = _message(tokens, 0, "")
+    except RecursionError:
+        raise NotTextProto("its messages are too deep inside one another") from None
+    if position != len(tokens):
+        raise NotTextProto(f"{tokens[position][1]!r} closes nothing")
+    return message
+
+
+def values(message: Message, name: str) -> List[Any]:
+    """Every value of the field; NotTextProto if `message` is a single value where one is expected."""
+    if not isinstance(message, list):
+        raise NotTextProto(f"{message!r} where a message is expected")
+    return [value for field, value in message if field == name]
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    # Control characters by their octal codes; other scripts stay readable, in UTF-8.
+    return '"{}"'.format(re.sub(r"[\x00-\x1f\x7f]", lambda match: f"\\{ord(match.group()):03o}", escaped))
+
+
+def _tokens(text: str) -> Iterator[Tuple[str, str]]:
+    position = _BETWEEN.match(text).end()
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if match is None:
+            raise NotTextProto("line {}: {!r} is unexpected".format(text.count("\n", 0, position) + 1, text[position]))
+        yield str(match.lastgroup), match.group()
+        position = _BETWEEN.match(text, match.end()).end()
+
+
+def _message(tokens: List[Tuple[str, str]], position: int, closing: str) -> Tuple[int, Message]:
+    found: List[Tuple[str, Any]] = []
+    while position < len(tokens) and tokens[position][1] != closing:
+        kind, name = tokens[position]
+        if kind != "word":
+            raise NotTextProto(f"{name!r} where a field's name is expected")
+        position = _skip(tokens, position + 1, ":")
+        if _at(tokens, position) == ("mark", "["):
+            position += 1
+            while _at(tokens, position) != ("mark", "]"):
+                position, value = _value(tokens, position)
+                found.append((name, value))
+                position = _skip(tokens, position, ",")
+            position += 1
+        else:
+            position, value = _value(tokens, position)
+            found.append((name, value))
+        position = _skip(tokens, position, ",;")
+    return position, found
+
+
+def _value(tokens: List[Tuple[str, str]], position: int) -> Tuple[int, Any]:
+    kind, token = _at(tokens, position)
+    if kind == "text":
+        pieces = []
+        while position < len(tokens) and tokens[position][0] == "text":  # strings side by side are one
+            pieces.append(_ESCAPE.sub(_unescaped, tokens[position][1][1:-1]))
+            position += 1
+        return position, "".join(pieces)
+    if kind == "word":
+        return position + 1, int(token) if re.match(r"-?[0-9]+\Z", token) else token
+    if token in "{<":
+        closing = "}" if token == "{" else ">"
+        position, message = _message(tokens, position + 1, closing)
+        _at(tokens, position)
+        return position + 1, message
+    raise NotTextProto(f"{token!r} where a value is expected")
+
+
+def _at(tokens: List[Tuple[str, str]], position: int) -> Tuple[str, str]:
+    if position >= len(tokens):
+        raise NotTextProto("it ends in the middle of a field")
+    return tokens[position]
+
+
+def _skip(tokens: List[Tuple[str, str]], position: int, marks: str) -> int:
+    return position + 1 if position < len(tokens) and tokens[position][1] in tuple(marks) else position
+
+
+def _unescaped(match: Any) -> str:
+    octal, hexadecimal, letter = match.groups()
+    if letter:
+        return _LETTERS.get(letter, letter)
+    return chr(int(octal, 8) if octal else int(hexadecimal, 16))

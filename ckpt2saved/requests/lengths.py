@@ -1,0 +1,207 @@
+"""Inputs for which no random number can stand, such as lengths and encoded pictures: found out from the graph."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from dataclasses import replace
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ckpt2saved.graph.beam_searches import QUICK, SECONDS_PER_CLASS, find_searches, searches_behind
+from ckpt2saved.requests.questions import RANDOM_WILL_DO, default_case, default_sizes, question_inputs
+from ckpt2saved.signature.file import ExampleInput, ServedModel, TensorSpec
+from ckpt2saved.tf1 import tf
+
+# Ops that are told lengths: which input they are, and which input's axis (or the attribute that names it) they measure.
+_TAKERS = {
+    "CTCBeamSearchDecoder": (1, 0, 0),
+    "CTCGreedyDecoder": (1, 0, 0),
+    "ReverseSequence": (1, 0, "seq_dim"),
+}
+_PASSING = ("Identity", "Cast", "Reshape", "StopGradient", "PlaceholderWithDefault", "ToInt32")
+_STEPS_FIRST = ("CTCBeamSearchDecoder", "CTCGreedyDecoder")
+_MOST_TRIALS = 60
+_HIGHEST_PIXEL = 255.0
+
+
+def with_lengths(
+    model: ServedModel, graph: tf.Graph, signature_defs: Mapping[str, Any], fill: Callable[[tf.Session], None]
+) -> ServedModel:
+    """`model` with requests to compare on that the graph can answer: with no more steps of a line than it makes of it.
+
+    That is for a signature that says nothing about such requests; `fill` restores the variables in a session. What
+    numbers, texts or pictures any other input takes is found by trying; raises SignatureError where nothing will do.
+    """
+
+    @contextlib.contextmanager
+    def filled() -> Iterator[tf.Session]:
+        with tf.Session(graph=graph) as session:
+            fill(session)
+            yield session
+
+    return model if model.parity else with_measured(model, graph, signature_defs, filled, tries=True)
+
+
+def with_measured(
+    model: ServedModel,
+    graph: tf.Graph,
+    signature_defs: Mapping[str, Any],
+    filled: Callable[[], ContextManager[tf.Session]],
+    tries: bool = False,
+) -> ServedModel:
+    """The same, where `filled` gives a session of `graph` with its variables restored; `tries`: by trying, too."""
+    steps_of: Dict[str, Tuple[str, int]] = {}
+    known: Dict[str, ExampleInput] = {}
+    unknown: Dict[str, TensorSpec] = {}
+    for signature in model.signatures:
+        for spec in signature.inputs:
+            tensor = graph.get_tensor_by_name(signature_defs[signature.name].inputs[spec.key].name)
+            found = measured(tensor) if tensor.dtype.is_integer and len(spec.shape) == 1 else None
+            if found:
+                steps_of[spec.key] = found
+            if (found or not tensor.consumers()) and spec.dtype != "string":
+                known[spec.key] = ExampleInput(None, 1)
+            elif not spec.dtype.startswith(RANDOM_WILL_DO):
+                unknown[spec.key] = spec
+    small = _small_floats(model, known)
+    if not known and not (tries and (unknown or small)):
+        return model
+    with filled() as session:
+        if tries:
+            known.update(_Trial(model, session, signature_defs).found(known, list(unknown.values()), small))
+        case = default_case(model, known)
+        inputs = dict(case.inputs)
+        for key, (tensor, axis) in steps_of.items():
+            signature = next(s for s in model.signatures if key in {spec.key for spec in s.inputs})
+            made = question_inputs(model, case)
+            feeds = {signature_defs[signature.name].inputs[spec.key].name: made[spec.key] for spec in signature.inputs}
+            steps = np.asarray(session.run(tensor, feeds)).shape[axis]
+            inputs[key] = ExampleInput(None, _lengths(made[key].shape[0], steps))
+    return replace(model, parity=(replace(case, inputs=inputs),))
+
+
+class _Trial:
+    """Asks a graph what it answers."""
+
+    def __init__(self, model: ServedModel, session: tf.Session, signature_defs: Mapping[str, Any]) -> None:
+        self._model = model
+        self._session = session
+        self._signature_defs = signature_defs
+
+    def found(
+        self, known: Mapping[str, ExampleInput], specs: Sequence[TensorSpec], small: Sequence[str]
+    ) -> Dict[str, ExampleInput]:
+        """Examples for `specs`, and for the floats called `small`, that the graph answers; {} where none will do."""
+        if not specs and not small:
+            return {}
+        sizes = default_sizes(self._model)
+        likely = [_likely(spec, sizes) for spec in specs]
+        highest = (_HIGHEST_PIXEL, 1.0) if small else (_HIGHEST_PIXEL,)
+        for high, *values in itertools.islice(itertools.product(highest, *likely), _MOST_TRIALS * len(highest)):
+            found = {spec.key: ExampleInput(None, value) for spec, value in zip(specs, values)}
+            found.update({key: ExampleInput((0.0, high), None) for key in small})
+            if self.answers(dict(known, **found)):
+                return self.shortened(known, found, specs, sizes)
+        return {}
+
+    def shortened(
+        self,
+        known: Mapping[str, ExampleInput],
+        found: Dict[str, ExampleInput],
+        specs: Sequence[TensorSpec],
+        sizes: Mapping[str, int],
+    ) -> Dict[str, ExampleInput]:
+        """The same with a smaller number for some lines, where there is one for each line: it could be a length."""
+        for spec in specs:
+            value = found[spec.key].values
+            if len(spec.shape) == 1 and isinstance(value, int) and value > 1:
+                lines = int(sizes.get(spec.shape[0], spec.shape[0]))
+                shorter = dict(found, **{spec.key: ExampleInput(None, _lengths(lines, value))})
+                if self.answers(dict(known, **shorter)):
+                    found = shorter
+        return found
+
+    def answers(self, inputs: Mapping[str, ExampleInput]) -> bool:
+        """Whether each signature has an answer, and a number where it should be one."""
+        made = question_inputs(self._model, default_case(self._model, inputs))
+        for signature in self._model.signatures:
+            signature_def = self._signature_defs[signature.name]
+            feeds = {signature_def.inputs[spec.key].name: made[spec.key] for spec in signature.inputs}
+            try:
+                tensors = self.in_time([info.name for info in signature_def.outputs.values()], feeds)
+                values = self._session.run(tensors, feeds)
+            except (tf.errors.OpError, ValueError):  # the latter also of an error that cites a picture's bytes
+                return False
+            if any(value.dtype.kind == "f" and np.isnan(value).any() for value in map(np.asarray, values)):
+                return False
+        return True
+
+    def in_time(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> List[str]:
+        """The outputs, or where TensorFlow's beam search would take long what it reads in place of what it makes.
+
+        Raises ValueError where it would refuse the lengths that it reads.
+        """
+        graph = self._session.graph
+        searches = find_searches(graph, outputs)
+        read = [[search.logits, search.lengths] for search in searches]
+        seconds = 0.0
+        for search, (logits, lengths) in zip(searches, self._session.run(read, feeds)):
+            if len(lengths) != logits.shape[1] or (lengths > len(logits)).any():
+                raise ValueError(f"{search.lengths}: there are more steps than logits, or other lines")
+            seconds += SECONDS_PER_CLASS * search.work(logits.shape[2], lengths)
+        if seconds <= QUICK:
+            return list(outputs)
+        others = [output for output in outputs if not searches_behind(graph, output, searches)]
+        return others + [tensor for tensors in read for tensor in tensors]
+
+
+def _small_floats(model: ServedModel, known: Mapping[str, ExampleInput]) -> Tuple[str, ...]:
+    """The inputs of floats beside the image: they could be regions of it, whose first number is that of a picture."""
+    specs = {spec.key: spec for signature in model.signatures for spec in signature.inputs}
+    floats = [spec for spec in specs.values() if spec.dtype.startswith("float")]
+    image = max(floats, key=lambda spec: len(spec.shape), default=None)
+    return tuple(sorted(spec.key for spec in floats if spec is not image and spec.key not in known))
+
+
+def _likely(spec: TensorSpec, sizes: Mapping[str, int]) -> List[Any]:
+    """What an input could mean, as far as the graph takes it: a width or a length, a batch, an id, a picture."""
+    if spec.dtype == "string":
+        return [_picture(), b"", b"0"]
+    if spec.dtype == "bool":
+        return [False, True]
+    widest = max([size for key, size in sizes.items()] or [1])
+    numbers = [widest >> shift for shift in range(7) if widest >> shift > 0] + [1, 0]
+    return list(dict.fromkeys(numbers if spec.shape else [sizes.get("batch", 1)] + numbers))
+
+
+def _picture() -> bytes:
+    """A PNG that any decoder of pictures can read."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        pixels = np.random.RandomState(0).randint(0, 256, (32, 96, 3)).astype(np.uint8)
+        return session.run(tf.image.encode_png(pixels))
+
+
+def _lengths(batch: int, steps: int) -> Any:
+    """The whole line, and some shorter ones."""
+    return [max(steps - steps * (line % 4) // 4, 1) for line in range(batch)]
+
+
+def measured(tensor: tf.Tensor) -> Optional[Tuple[str, int]]:
+    """A tensor and its axis whose size the values of `tensor` may not exceed, if something says so."""
+    ahead, seen = [tensor], set()
+    found: Dict[str, Tuple[str, int]] = {}
+    while ahead:
+        current = ahead.pop()
+        for op in current.consumers():
+            if op.type in _TAKERS and op.inputs[_TAKERS[op.type][0]] is current:
+                _, data, axis = _TAKERS[op.type]
+                found.setdefault(op.type, (op.inputs[data].name, op.get_attr(axis) if isinstance(axis, str) else axis))
+            elif op.type in _PASSING and op.name not in seen:
+                seen.add(op.name)
+                ahead += op.outputs
+    for kind in _STEPS_FIRST + tuple(sorted(found)):
+        if kind in found:
+            return found[kind]
+    return None

@@ -1,0 +1,260 @@
+"""Requests for a SavedModel's signatures: from a file, recorded beside it, or made up from what the signatures say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+
+import numpy as np
+
+from ckpt2saved.errors import ServingError, UsageError
+from ckpt2saved.files.array_file import NoArrays, read_arrays
+from ckpt2saved.protobuf.tensor_proto import STRING, numpy_dtype
+from ckpt2saved.requests.splitting import batch_apart, batch_of, with_lines
+from ckpt2saved.saved_model.signatures import SavedSignature, SavedTensor, read_signatures
+from ckpt2saved.saved_model.warmup_file import WarmupRequest, read_warmup_requests
+
+Inputs = Mapping[str, np.ndarray]  # by the key of a signature's input
+
+MADE_UP_SIZE = 64  # what stands for a size that a request may choose, other than the batch
+_PIXELS = 255.0
+_MOST_VALUES = 1 << 28
+_MOST_RECORDED = 10  # of each signature: a file may hold a thousand, to warm up and not to compare
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """The part of a graph that is asked where a request is not put to all of it."""
+
+    outputs: Tuple[str, ...]  # keys of the signature's outputs
+    inner: Tuple[str, ...] = ()  # tensors inside of the graph, which are fetched by their own names
+    given: Mapping[str, np.ndarray] = field(default_factory=dict)  # tensors inside of it that are fed
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request: a signature, its inputs, and what it is called in messages."""
+
+    name: str
+    signature: str
+    inputs: Inputs
+    is_made_up: bool = False  # nobody says that the graph takes such values
+    is_of_known_size: bool = False  # as clients send it: of a file, or recorded to warm a server up
+    excerpt: Optional[Excerpt] = None  # None: all outputs of the signature
+
+    @property
+    def where(self) -> str:
+        """As a Question has it."""
+        return f"{self.name}: signature {self.signature}"
+
+    def wires(self, signature_defs: Mapping[str, Any]) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
+        """The feeds by tensor name, and the tensors to fetch by output key."""
+        return wires(signature_defs[self.signature], self.inputs, self.excerpt)
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What to ask, and a line for each signature that can't be asked."""
+
+    requests: Tuple[Request, ...]
+    unasked: Tuple[str, ...] = ()
+
+
+Make = Callable[[Path, Mapping[str, SavedSignature]], Requests]
+
+
+def wires(
+    signature_def: Any, inputs: Inputs, excerpt: Optional[Excerpt] = None
+) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
+    """Of a SignatureDef the feeds by tensor name, and the tensors to fetch by output key (or, inner ones, by name)."""
+    feeds = {signature_def.inputs[key].name: value for key, value in inputs.items()}
+    if excerpt is None:
+        return feeds, {key: signature_def.outputs[key].name for key in sorted(signature_def.outputs)}
+    fetches = {key: signature_def.outputs[key].name for key in excerpt.outputs}
+    fetches.update({tensor: tensor for tensor in excerpt.inner})
+    return {**feeds, **excerpt.given}, fetches
+
+
+def served_signatures(version_dir: Path) -> Dict[str, SavedSignature]:
+    """The signatures that can be asked; TensorFlow 2 keeps others of its own among them."""
+    found = read_signatures(version_dir)
+    return {name: found[name] for name in sorted(found) if not name.startswith("__") and _can_be_asked(found[name])}
+
+
+def _can_be_asked(signature: SavedSignature) -> bool:
+    """Whether it has outputs, and all its tensors names."""
+    return bool(signature.outputs) and all(tensor.name for tensor in signature.inputs + signature.outputs)
+
+
+def gather_requests(
+    version_dir: Path, make: Make, *, inputs: Optional[Path] = None, known: Sequence[Request] = ()
+) -> Requests:
+    """A request or more for each signature: from the file `inputs`, else as recorded, else `known`, else made up."""
+    signatures = served_signatures(version_dir)
+    chosen = list(read_inputs(inputs, signatures)) if inputs else []
+    for source in (recorded_requests(version_dir), known):
+        unasked = _without(signatures, chosen)
+        chosen += [request for request in source if request.signature in unasked]
+    chosen += _borrowed(signatures, chosen)
+    made = make(version_dir, _without(signatures, chosen))
+    return Requests(tuple(chosen) + made.requests, made.unasked)
+
+
+def _borrowed(signatures: Mapping[str, SavedSignature], chosen: Sequence[Request]) -> List[Request]:
+    """For signatures without a request the inputs of one that feeds the same tensors: a known size, known to fit."""
+    made = []
+    for name, signature in _without(signatures, chosen).items():
+        for request in chosen:
+            if signatures[request.signature].inputs == signature.inputs:
+                inputs = _with_batch_apart(signature, request.inputs)
+                made.append(Request("a made-up request", name, inputs, True, request.is_of_known_size))
+                break
+    return made
+
+
+def _with_batch_apart(signature: SavedSignature, inputs: Inputs) -> Inputs:
+    """The same lines, of which there are as many as no other size of the signature is, where the batch is open."""
+    if batch_of(inputs) is None or not has_open_batch(signature):
+        return inputs
+    sizes = {size for value in inputs.values() for size in value.shape[1:]}
+    return with_lines(inputs, batch_apart(sizes | _sizes(signature)))
+
+
+def has_open_batch(signature: SavedSignature) -> bool:
+    """Whether every input has a first dimension that a request may choose."""
+    return bool(signature.inputs) and all(tensor.shape and tensor.shape[0] == -1 for tensor in signature.inputs)
+
+
+def _sizes(signature: SavedSignature) -> Set[int]:
+    return {size for tensor in signature.inputs + signature.outputs for size in tensor.shape or ()}
+
+
+def recorded_requests(version_dir: Path) -> Tuple[Request, ...]:
+    """The first of each signature in the version's warm-up file, which a server answers before the version goes live.
+
+    None where that file can't be read, which is not for this module to judge.
+    """
+    try:
+        recorded = read_warmup_requests(version_dir)
+    except ServingError:
+        return ()
+    chosen: List[Request] = []
+    counts: Dict[str, int] = {}
+    for number, request in enumerate(recorded, start=1):
+        counts[request.signature] = counts.get(request.signature, 0) + 1
+        if counts[request.signature] <= _MOST_RECORDED:
+            chosen.append(_recorded(number, request))
+    return tuple(chosen)
+
+
+def _recorded(number: int, request: WarmupRequest) -> Request:
+    name = f"warm-up request {number}"
+    return Request(name, request.signature, request.inputs, is_of_known_size=True)
+
+
+def read_inputs(path: Path, signatures: Mapping[str, SavedSignature]) -> Tuple[Request, ...]:
+    """A request for each signature all of whose inputs are among the arrays of a .npz file; raises UsageError."""
+    try:
+        arrays = read_arrays(path)
+    except NoArrays as error:
+        raise UsageError(f"--inputs {path}: {error}") from error
+    fitting = [s for s in signatures.values() if all(tensor.key in arrays for tensor in s.inputs)]
+    if not fitting:
+        wanted = [f"{s.name}: {', '.join((t.key for t in s.inputs))}" for s in signatures.values()]
+        raise UsageError(
+            f"--inputs {path}: it holds {', '.join(sorted(arrays)) or 'nothing'}, which is all the inputs of no"
+            " signature; expected those of one",
+            wanted,
+        )
+    requests: List[Request] = []
+    problems: List[str] = []
+    for signature in fitting:
+        made, wrong = _converted(signature, arrays)
+        problems += wrong
+        requests.append(Request(path.name, signature.name, made, is_of_known_size=True))
+    if problems:
+        raise UsageError(f"--inputs {path}: these arrays do not fit", sorted(set(problems)))
+    return tuple(requests)
+
+
+def made_without_tensorflow(version_dir: Path, signatures: Mapping[str, SavedSignature]) -> Requests:
+    """Random pixels, and 1 for integers; whether the graph takes them, its answer tells."""
+    requests: List[Request] = []
+    unasked: List[str] = []
+    for name, signature in signatures.items():
+        try:
+            batch = batch_apart(_sizes(signature) | {MADE_UP_SIZE})
+            inputs = {tensor.key: _made_up(tensor, batch) for tensor in signature.inputs}
+        except ValueError as error:
+            unasked.append(cant_be_asked(name, str(error)))
+        else:
+            requests.append(Request("a made-up request", name, inputs, is_made_up=True))
+    return Requests(tuple(requests), tuple(unasked))
+
+
+def cant_be_asked(signature: str, reason: str) -> str:
+    """The line about a signature for which there is no request."""
+    return f"{signature}: not asked: {reason}; pass requests that it answers with --inputs FILE.npz"
+
+
+def _without(signatures: Mapping[str, SavedSignature], requests: Sequence[Request]) -> Dict[str, SavedSignature]:
+    asked = {request.signature for request in requests}
+    return {name: signature for name, signature in signatures.items() if name not in asked}
+
+
+def _converted(signature: SavedSignature, arrays: Mapping[str, np.ndarray]) -> Tuple[Dict[str, np.ndarray], List[str]]:
+    inputs: Dict[str, np.ndarray] = {}
+    problems: List[str] = []
+    for tensor in signature.inputs:
+        array = arrays[tensor.key]
+        try:
+            dtype = numpy_dtype(tensor.data_type)
+        except ValueError as error:
+            problems.append(f"{tensor.key}: {error}")
+            continue
+        if not _is_compatible(array.shape, tensor.shape):
+            problems.append(f"{tensor.key}: the shape {list(array.shape)}, expected {_shape_text(tensor.shape)}")
+        elif not (array.dtype.kind in "SU" if dtype.kind == "O" else np.can_cast(array.dtype, dtype, "same_kind")):
+            wanted = "strings" if dtype.kind == "O" else dtype.name
+            problems.append(f"{tensor.key}: {array.dtype} in the file, expected {wanted}")
+        else:
+            inputs[tensor.key] = _texts(array) if dtype.kind == "O" else array.astype(dtype)
+    return inputs, problems
+
+
+def _texts(array: np.ndarray) -> np.ndarray:
+    found = np.empty(array.shape, object)
+    for index in np.ndindex(*array.shape):
+        text = array[index]
+        found[index] = bytes(text) if isinstance(text, bytes) else str(text).encode("utf-8")
+    return found
+
+
+def _is_compatible(shape: Sequence[int], wanted: Optional[Sequence[int]]) -> bool:
+    if wanted is None:
+        return True
+    return len(shape) == len(wanted) and all(size in (-1, found) for found, size in zip(shape, wanted))
+
+
+def _shape_text(shape: Optional[Sequence[int]]) -> str:
+    return "any" if shape is None else f"[{', '.join(('?' if size == -1 else str(size) for size in shape))}]"
+
+
+def _made_up(tensor: SavedTensor, batch: int) -> np.ndarray:
+    if tensor.data_type == STRING:
+        raise ValueError(f"{tensor.key} takes strings, which can't be guessed")
+    if tensor.shape is None:
+        raise ValueError(f"{tensor.key} may have any number of dimensions")
+    dtype = numpy_dtype(tensor.data_type)
+    shape = [
+        (MADE_UP_SIZE if axis else batch) if size == -1 else size  # the rest as in the requests of an export
+        for axis, size in enumerate(tensor.shape)
+    ]
+    if np.prod([float(size) for size in shape]) > _MOST_VALUES:
+        raise ValueError(f"{tensor.key} has the shape {shape}, more than {_MOST_VALUES} values")
+    if dtype.kind == "f" or dtype == np.uint8:
+        return np.random.RandomState(0).uniform(0.0, _PIXELS, shape).astype(dtype)
+    if dtype.kind in "iu":
+        return np.ones(shape, dtype)
+    raise ValueError(f"{tensor.key} takes {dtype.name}, which can't be guessed")

@@ -1,0 +1,87 @@
+"""Warm-up requests of a file of arrays, as numpy.savez writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+import numpy as np
+
+from ckpt2saved.errors import WarmupError
+from ckpt2saved.files.array_file import NoArrays, read_arrays
+from ckpt2saved.saved_model.warmup_file import WarmupRequest, with_bytes
+from ckpt2saved.signature.file import Signature
+
+
+def requests_of_file(path: Path, signatures: Sequence[Signature]) -> List[WarmupRequest]:
+    """A request of each signature for each record in a file of numpy.savez; raises WarmupError with what is wrong."""
+    arrays = _arrays(path)
+    known = sorted({spec.key for signature in signatures for spec in signature.inputs})
+    problems = [f"{key}: no such input; expected {', '.join(known)}" for key in sorted(arrays) if key not in known]
+    requests: List[WarmupRequest] = []
+    for signature in signatures:
+        problems += [f"{spec.key}: missing" for spec in signature.inputs if spec.key not in arrays]
+        problems += _misfits(signature, arrays)
+        if not problems:
+            requests += [WarmupRequest(signature.name, inputs) for inputs in _records(signature, arrays)]
+    if problems:
+        raise WarmupError(f"{path}: no requests can be made of it", list(dict.fromkeys(problems)))
+    return requests
+
+
+def _arrays(path: Path) -> Dict[str, np.ndarray]:
+    try:
+        return {name: with_bytes(array) for name, array in read_arrays(path).items()}
+    except NoArrays as error:
+        raise WarmupError(f"{path}: {error}") from error
+
+
+def _misfits(signature: Signature, arrays: Mapping[str, np.ndarray]) -> List[str]:
+    """What is wrong with the arrays of one signature's inputs, as far as they are there."""
+    problems = []
+    sizes: Dict[str, Tuple[int, str]] = {}
+    counts: Dict[str, int] = {}
+    for spec in signature.inputs:
+        value = arrays.get(spec.key)
+        if value is None:
+            continue
+        dtype = "string" if value.dtype == object else value.dtype.name
+        if dtype != spec.dtype:
+            problems.append(f"{spec.key}: {dtype} found, {spec.dtype} expected")
+        several = value.ndim == len(spec.shape) + 1
+        shape = value.shape[1:] if several else value.shape
+        if several:
+            counts[spec.key] = value.shape[0]
+        if len(shape) != len(spec.shape) or any(
+            isinstance(size, int) and size != found for size, found in zip(spec.shape, shape)
+        ):
+            problems.append(
+                f"{spec.key}: the shape {brackets(value.shape)} found, {brackets(spec.shape)} expected, or that with"
+                " the number of records in front"
+            )
+            continue
+        for size, found in zip(spec.shape, shape):
+            first, key = sizes.setdefault(size, (found, spec.key)) if isinstance(size, str) else (found, "")
+            if first != found:
+                problems.append(f"{spec.key}: {size} is {found}, but {first} in {key}")
+    if len(set(counts.values())) > 1 or 0 in counts.values():
+        problems.append(
+            f"{', '.join((f'{count} of {key}' for key, count in counts.items()))}: as many records of each are"
+            " expected, and at least one"
+        )
+    return problems
+
+
+def brackets(shape: Sequence[Any]) -> str:
+    """A shape, as in [2, 32, 100, 3] or [batch, 32, width, 3]."""
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def _records(signature: Signature, arrays: Mapping[str, np.ndarray]) -> List[Dict[str, np.ndarray]]:
+    """The inputs of each record; what has no axis for them is the same in all."""
+    several = {spec.key: arrays[spec.key].ndim > len(spec.shape) for spec in signature.inputs}
+    counts = [arrays[key].shape[0] for key in several if several[key]]
+    return [
+        {key: np.asarray(arrays[key][number] if several[key] else arrays[key]) for key in several}
+        for number in range(counts[0] if counts else 1)
+    ]

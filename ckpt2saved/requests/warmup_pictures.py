@@ -1,0 +1,160 @@
+"""Warm-up requests of pictures, decoded and sized as an input of the network wants them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ckpt2saved.errors import WarmupError
+from ckpt2saved.files.picture_file import NoPicture, check_pixels, read_picture
+from ckpt2saved.requests.lengths import measured
+from ckpt2saved.requests.questions import question_inputs
+from ckpt2saved.requests.warmup_arrays import brackets
+from ckpt2saved.saved_model.warmup_file import WarmupRequest, with_bytes
+from ckpt2saved.signature.file import Signature, TensorSpec
+from ckpt2saved.sources.preparation import Network
+from ckpt2saved.tf1 import tf
+
+Fill = Callable[[tf.Session], None]
+
+
+def requests_of_pictures(
+    paths: Sequence[Path], network: Network, signatures: Sequence[Signature], fill: Fill
+) -> List[WarmupRequest]:
+    """A request of one picture for each picture and signature, with the rest as the parity part and the graph say."""
+    problems: List[str] = []
+    images = {signature.name: _image_input(signature, problems) for signature in signatures}
+    given: Dict[str, Dict[str, np.ndarray]] = {}
+    lengths: Dict[str, Dict[str, Tuple[str, int]]] = {}
+    for signature in signatures:
+        image = images[signature.name]
+        if image is not None:
+            others = [spec for spec in signature.inputs if spec is not image]
+            given[signature.name], lengths[signature.name] = _others(network, signature, image, others, problems)
+    if problems:
+        raise WarmupError("no request can be made of a picture; --warmup FILE.npz has any input", problems)
+    requests = []
+    decoder = _PictureDecoder()
+    with tf.Session(graph=network.graph) as session:
+        if any(lengths.values()):
+            fill(session)
+        for signature in signatures:
+            image = images[signature.name]
+            signature_def = network.serving.signature_defs[signature.name]
+            for path in paths:
+                picture = decoder.decoded(path, image)
+                if picture is None:
+                    continue
+                rows = picture.shape[0]
+                inputs = dict(given[signature.name], **{image.key: picture})
+                inputs.update({key: np.ones(rows, _dtype(signature, key)) for key in lengths[signature.name]})
+                feeds = {signature_def.inputs[key].name: value for key, value in inputs.items()}
+                for key, (tensor, axis) in lengths[signature.name].items():
+                    steps = np.asarray(session.run(tensor, feeds)).shape[axis]
+                    inputs[key] = np.full(rows, steps, _dtype(signature, key))
+                requests.append(WarmupRequest(signature.name, inputs))
+    if decoder.problems:
+        raise WarmupError("some pictures can't be read", list(dict.fromkeys(decoder.problems)))
+    return requests
+
+
+def _dtype(signature: Signature, key: str) -> str:
+    return next(spec.dtype for spec in signature.inputs if spec.key == key)
+
+
+def _image_input(signature: Signature, problems: List[str]) -> Optional[TensorSpec]:
+    """The one input that can be a picture: its pixels, or a file's bytes."""
+    found = [
+        spec
+        for spec in signature.inputs
+        if len(spec.shape) == 4
+        and spec.dtype in ("float32", "float16", "float64", "uint8")
+        and (spec.shape[3] in (1, 3, 4) or isinstance(spec.shape[3], str))
+    ]
+    found = found or [spec for spec in signature.inputs if spec.dtype == "string" and len(spec.shape) == 1]
+    if len(found) == 1:
+        return found[0]
+    problems.append(
+        f"{signature.name}: one input for the picture is expected, numbers [batch, height, width, channels] or a file"
+        f" as a string; found {', '.join((spec.key for spec in found)) or 'none'} among"
+        f" {', '.join((f'{spec.key} {spec.dtype} {brackets(spec.shape)}' for spec in signature.inputs))}"
+    )
+    return None
+
+
+def _others(
+    network: Network, signature: Signature, image: TensorSpec, specs: Sequence[TensorSpec], problems: List[str]
+) -> Tuple[Dict[str, np.ndarray], Dict[str, Tuple[str, int]]]:
+    """The inputs beside the picture: those that have values, and those that say how many of its steps count."""
+    values: Dict[str, np.ndarray] = {}
+    lengths: Dict[str, Tuple[str, int]] = {}
+    case = network.model.parity[0] if network.model.parity else None
+    for spec in specs:
+        tensor = network.graph.get_tensor_by_name(network.serving.signature_defs[signature.name].inputs[spec.key].name)
+        steps = measured(tensor) if tensor.dtype.is_integer and len(spec.shape) == 1 else None
+        if steps:
+            lengths[spec.key] = steps
+        elif case is not None and case.inputs[spec.key].uniform is None:
+            value = with_bytes(question_inputs(network.model, case)[spec.key])
+            # The first row, for as many as the picture has.
+            shared = spec.shape and spec.shape[0] == image.shape[0] and isinstance(spec.shape[0], str)
+            values[spec.key] = value[:1] if shared else value
+        else:
+            problems.append(
+                f"{signature.name}.{spec.key}: nothing says what it is for a picture; 'values' in the parity part would"
+            )
+    return values, lengths
+
+
+class _PictureDecoder:
+    """Pictures as an input wants them; collects what is wrong with the files."""
+
+    def __init__(self) -> None:
+        self.problems: List[str] = []
+
+    def decoded(self, path: Path, spec: TensorSpec) -> Optional[np.ndarray]:
+        """RGB, 0..255, of the height that the shape says and the width that follows from it; None if it is none."""
+        try:
+            return self._decoded(path, spec)
+        except NoPicture as error:
+            self.problems.append(f"{path}: {error}")
+            return None
+
+    def _decoded(self, path: Path, spec: TensorSpec) -> np.ndarray:
+        content = read_picture(path, of_any_format=spec.dtype == "string")
+        copies = spec.shape[0] if isinstance(spec.shape[0], int) else 1
+        if spec.dtype == "string":
+            return with_bytes(np.array([content] * copies, object))
+        channels = spec.shape[3] if isinstance(spec.shape[3], int) else 3
+        with tf.Graph().as_default(), tf.Session() as session:
+            # In spite of its name it takes JPEG too, whatever the file is called.
+            pixels = tf.image.decode_png(tf.placeholder(tf.string, [], name="content"), channels=channels)
+            try:
+                raw = session.run(pixels, {"content:0": content})
+            except tf.errors.InvalidArgumentError:
+                raise NoPicture("no PNG or JPEG picture") from None
+            if raw.ndim != 3:
+                raise NoPicture("an animation; expected a single picture")
+            size = _resized(raw.shape[0], raw.shape[1], spec.shape[1], spec.shape[2])
+            check_pixels(size[1], size[0])
+            if size == raw.shape[:2]:
+                picture = raw[None].astype("float32")
+            else:
+                whole = tf.placeholder(tf.uint8, raw[None].shape)
+                picture = session.run(tf.image.resize_bilinear(whole, size), {whole: raw[None]})
+        if spec.dtype == "uint8":
+            picture = np.round(picture)
+        return np.repeat(picture.astype(spec.dtype), copies, axis=0)
+
+
+def _resized(height: int, width: int, wanted_height: Any, wanted_width: Any) -> Tuple[int, int]:
+    """The size that a shape allows and that keeps the proportions, unless it says both sides."""
+    if isinstance(wanted_height, int) and isinstance(wanted_width, int):
+        return wanted_height, wanted_width
+    if isinstance(wanted_height, int):
+        return wanted_height, max(int(round(width * wanted_height / height)), 1)
+    if isinstance(wanted_width, int):
+        return max(int(round(height * wanted_width / width)), 1), wanted_width
+    return height, width

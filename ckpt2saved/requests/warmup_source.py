@@ -1,0 +1,72 @@
+"""Where the requests to warm a server up with come from, as the command line says it; checked without TensorFlow."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Sequence, Tuple
+
+from ckpt2saved.errors import UsageError
+from ckpt2saved.saved_model.judgement import MOST_RECORDS
+from ckpt2saved.signature.file import ServedModel
+
+_PICTURES = (".png", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True)
+class WarmupSource:
+    """So many requests made for each signature, or the arrays of a file, or a request for each picture."""
+
+    count: int = 1
+    arrays: Optional[Path] = None
+    pictures: Tuple[Path, ...] = ()
+    signatures: Tuple[str, ...] = ()  # as clients ask for them; (): such as every server answers
+    asked: bool = False  # for these requests; if not, there are none where none can be made
+
+
+def warmup_source(
+    model: ServedModel, values: Sequence[str] = (), signatures: Sequence[str] = (), none: bool = False
+) -> Optional[WarmupSource]:
+    """What `--warmup` (its values), `--warmup-signature` and `--no-warmup` come to; None: no requests.
+
+    Raises UsageError with everything that can't be.
+    """
+    problems = []
+    if none and (values or signatures):
+        problems.append("--no-warmup: not with --warmup or --warmup-signature")
+    names = [signature.name for signature in model.signatures]
+    problems += [
+        f"--warmup-signature {name}: there is no such signature; expected one of {', '.join(names)}"
+        for name in signatures
+        if name not in names
+    ]
+    numbers = [value for value in values if re.match(r"[0-9]{1,9}\Z", value)]
+    paths = [Path(value).expanduser() for value in values if value not in numbers]
+    arrays = [path for path in paths if path.suffix == ".npz"]
+    pictures = [path for path in paths if path.suffix.lower() in _PICTURES]
+    for path in paths:
+        if path not in arrays + pictures:
+            expected = "a number of requests, an .npz file or pictures (.png, .jpg) are expected"
+            problems.append(f"--warmup {path}: {expected}")
+        elif not path.is_file():
+            problems.append(f"--warmup: there is no file {path}")
+    if len(numbers) + len(arrays) + bool(pictures) > 1:
+        problems.append("--warmup: one number, one .npz file, or pictures are expected")
+    count = int(numbers[0]) if numbers else 1
+    most = max(count, len(pictures))
+    if most > MOST_RECORDS:
+        problems.append(too_many(most))
+    if count == 0 and signatures:
+        problems.append("--warmup-signature: not with --warmup 0")
+    if problems:
+        raise UsageError("no requests to warm a server up with can be made of this", problems)
+    if none or count == 0:
+        return None
+    asked = bool(values or signatures)
+    return WarmupSource(count, arrays[0] if arrays else None, tuple(pictures), tuple(dict.fromkeys(signatures)), asked)
+
+
+def too_many(count: int) -> str:
+    """What is wrong with so many records."""
+    return f"--warmup: {count} records, and TF Serving loads no version with more than {MOST_RECORDS}"

@@ -1,0 +1,134 @@
+"""Which variables hold the moving averages of batch statistics, proven by how the training updates them."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+
+import numpy as np
+
+from ckpt2saved.graph.edited_graph import ASSIGNMENTS, MERGES, PASSING, SELECTS, Network, Ref
+from ckpt2saved.graph.probe import ELEMENTWISE, MOVING, Probe, Unprovable, assigned_value
+from ckpt2saved.rewrites.statistics import BatchStatistics
+
+_UPDATES = ("Assign", "AssignSub", "AssignAdd", "AssignVariableOp", "AssignSubVariableOp", "AssignAddVariableOp")
+_FURTHEST = 60  # nodes behind an assignment; ExponentialMovingAverage with zero_debias has about thirty
+
+Statistic = Tuple[int, str]  # which batch statistics, and MEAN or VARIANCE of them
+
+
+class Averages:
+    """For each batch statistic the variables that average it, and the assignments that do so in no known way."""
+
+    def __init__(self, network: Network, statistics: Sequence[BatchStatistics], data: Set[str]) -> None:
+        self._network = network
+        self._data = data
+        self._statistics: Mapping[Ref, Statistic] = {
+            ref: (number, kind) for number, found in enumerate(statistics) for ref, kind in found.tensors.items()
+        }
+        self.variables: Dict[Statistic, List[str]] = {}
+        self.unclear: Dict[Statistic, List[str]] = {}
+        self.updates: Dict[str, str] = {}  # the assignments that are understood -> their variable
+        self._waited_for: Optional[Set[str]] = None
+        self._proven: Dict[str, Statistic] = {}
+        assignments = [name for name, node in network.nodes.items() if node.op in _UPDATES]
+        behind = {name: self._behind(name) for name in assignments}
+        for name in assignments:
+            self._try(name, *behind[name], debiasing=False)
+        for name in assignments:
+            self._try(name, *behind[name], debiasing=True)
+
+    def runs(self, variable: str) -> bool:
+        """Whether anything in the graph makes the updates of a variable run."""
+        if self._waited_for is None:
+            self._waited_for = set()
+            for node in self._network.nodes.values():
+                # The reading of a variable that comes back from its own assignment makes nothing run by itself.
+                if node.op not in PASSING or self._network.consumers(node.name):
+                    self._waited_for.update(node.controls)
+                    self._waited_for.update(name for name, _ in node.inputs)
+        return any(name in self._waited_for for name, target in self.updates.items() if target == variable)
+
+    def _behind(self, name: str) -> Tuple[List[Ref], List[str]]:
+        """The batch statistics and the variables that an assigned value is computed from."""
+        network = self._network
+        statistics: List[Ref] = []
+        variables: List[str] = []
+        ahead = [network[name].inputs[1]]
+        seen: Set[Ref] = set()
+        while ahead and len(seen) < _FURTHEST:
+            ref = ahead.pop()
+            if ref in seen or ref[0] not in network:
+                continue
+            seen.add(ref)
+            if ref in self._statistics:
+                statistics.append(ref)
+                continue
+            variable = network.variable(ref)
+            if variable is not None:
+                variables.append(variable)
+                continue
+            node = network[ref[0]]
+            if node.op in PASSING + MOVING:
+                ahead.append(node.inputs[0])
+            elif node.op in ELEMENTWISE or node.op in ASSIGNMENTS + MERGES + SELECTS + ("Cast", "AddN"):
+                ahead.extend(node.inputs)
+        return statistics, variables
+
+    def _try(self, name: str, statistics: Sequence[Ref], variables: Sequence[str], debiasing: bool) -> None:
+        target = self._network.variable(self._network[name].inputs[0])
+        if target is None or name in self.updates:
+            return
+        averages = [other for other in variables if other in self._proven and other != target]
+        of = {self._statistics[ref] for ref in statistics} | {self._proven[other] for other in averages}
+        if not of or (debiasing and not averages):
+            return
+        proven = len(of) == 1 and all(
+            self._averages(name, target, statistics, averages, symbol, debiasing) for symbol in (0, 2, 5)
+        )
+        for statistic in of:
+            if proven:
+                self.updates[name] = target
+                self._proven[target] = statistic
+                known = self.variables.setdefault(statistic, [])
+                if target not in known:
+                    # What is debiased replaces what it is made from.
+                    known[:] = [other for other in known if other not in averages] + [target]
+                self.unclear[statistic] = [other for other in self.unclear.get(statistic, []) if other != name]
+            elif statistics and name not in self.unclear.setdefault(statistic, []):
+                self.unclear[statistic].append(name)
+
+    def _averages(
+        self, name: str, target: str, statistics: Sequence[Ref], averages: Sequence[str], symbol: int, debiasing: bool
+    ) -> bool:
+        """Whether an assignment moves its variable towards the statistic, or sets it to a multiple of its average."""
+
+        def after(held: float, statistic: float) -> float:
+            variables: Dict[str, Any] = dict.fromkeys(averages, statistic)
+            variables[target] = held
+            tensors = dict.fromkeys(statistics, statistic)
+            probe = Probe(self._network, self._data, tensors=tensors, variables=variables, symbols=symbol, moving=True)
+            return float(assigned_value(self._network, name, probe))
+
+        try:
+            of_held, of_statistic, both = after(1, 0), after(0, 1), after(2, 3)
+            neither = after(0, 0)
+        except (Unprovable, TypeError, ValueError):
+            return False
+        if not np.isfinite([of_held, of_statistic, both, neither]).all() or abs(neither) > 1e-9:
+            return False
+        if abs(both - 2 * of_held - 3 * of_statistic) > 1e-6 * (1 + abs(both)):
+            return False
+        if debiasing:
+            return abs(of_held) < 1e-9 and of_statistic > 0
+        return 0 < of_held < 1 and abs(of_held + of_statistic - 1) < 1e-6
+
+
+def kept_by_fused(network: Network, statistics: BatchStatistics) -> Optional[Dict[str, str]]:
+    """The variables that a fused batch norm averages by itself, as those of TensorFlow 2.4 and later can."""
+    node = network[statistics.name] if statistics.fused else None
+    if node is None or len(node.inputs) < 5 or "exponential_avg_factor" not in node.attr:
+        return None
+    if node.attr["exponential_avg_factor"].f in (0.0, 1.0):
+        return None
+    found = [network.variable(ref) for ref in node.inputs[3:5]]
+    return dict(zip(("mean", "variance"), found)) if None not in found else None

@@ -1,0 +1,318 @@
+"""Batch norm on batch statistics, turned into batch norm on the moving averages that the checkpoint holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
+
+from ckpt2saved.graph.edited_graph import SWITCHES, Edit, Network, Ref, conditional, frames
+from ckpt2saved.graph.probe import MOVING
+from ckpt2saved.rewrites.averages import Averages, kept_by_fused
+from ckpt2saved.rewrites.statistics import MEAN, VARIANCE, BatchStatistics
+from ckpt2saved.tf1 import tf
+
+_PAIRS = tuple(
+    (mean, variance)
+    for mean, variance in (
+        ("moving_mean", "moving_variance"),
+        ("moving_mean", "moving_var"),
+        ("moving_avg", "moving_var"),
+        ("running_mean", "running_var"),
+        ("running_mean", "running_variance"),
+        ("pop_mean", "pop_var"),
+        ("pop_mean", "pop_variance"),
+        ("mean", "variance"),
+        ("mean", "var"),
+    )
+)
+# Who forgets tf.GraphKeys.UPDATE_OPS has averages that were never averaged; the graph alone can't tell for sure.
+_IDLE = "nothing in the graph runs their updates: make sure that the training did"
+_AVERAGE = "/ExponentialMovingAverage"
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """The variables that take the place of a mean and a variance, and how they were found."""
+
+    mean: str
+    variance: str
+    found_by: str  # "" where the training's own updates say so
+
+
+class BatchNorms:
+    """Finds the variables for batch statistics and puts them in; collects what can't be done."""
+
+    def __init__(
+        self, network: Network, variables: Mapping[str, Sequence[int]], averages: Averages, outputs: Set[Ref]
+    ) -> None:
+        self.network = network
+        self.variables = variables
+        self.averages = averages
+        self.outputs = outputs
+        self.frames = frames(network)
+        self.conditional = conditional(network)
+        self.problems: List[str] = []
+        self.redirected: Dict[Ref, Ref] = {}
+        self.edits: List[Edit] = []
+        self.idle: List[Tuple[str, str]] = []  # means and variances that nothing in the graph updates
+        self.used: List[str] = []  # the variables that were put in
+
+    def replace(self, number: int, statistics: BatchStatistics) -> None:
+        """Put moving averages in the place of batch statistics, the `number`th that `averages` knows."""
+        found = self.replacement(number, statistics)
+        if found is None or not self.is_in_checkpoint(statistics, found):
+            return
+        if len(self.frames.get(statistics.name, ())) > 1:
+            self.refuse(statistics, "it is inside of a loop in a loop")
+            return
+        if statistics.fused:
+            self.replace_fused(statistics, found)
+        elif statistics.name in self.conditional:
+            # An average is there in whichever branch runs, where the statistic would not be.
+            self.refuse(statistics, "it is inside of a condition that is not decided; decide it with --set NAME=VALUE")
+            return
+        else:
+            self.replace_unfused(statistics, found)
+        text = (
+            f"{scope_of(statistics.name)}: batch statistics replaced by {found.mean},"
+            f" {found.variance}{found.found_by and f' ({found.found_by})'}"
+        )
+        self.edits.append(Edit(statistics.name, "batch norm", text))
+        if found.found_by == _IDLE:
+            self.idle.append((self.checkpoint_name(found.mean), self.checkpoint_name(found.variance)))
+        self.used += [found.mean, found.variance]
+
+    def done(self) -> None:
+        """Write what was replaced into the network."""
+        self.network.redirect(self.redirected)
+
+    def refuse(self, statistics: BatchStatistics, reason: str) -> None:
+        node = self.network[statistics.name]
+        self.problems.append(
+            f"{statistics.name} ({node.op}): batch norm on the statistics of the batch, so that an answer depends on"
+            f" what else is in the batch: {reason}"
+        )
+
+    def replacement(self, number: int, statistics: BatchStatistics) -> Optional[Replacement]:
+        by_itself = kept_by_fused(self.network, statistics)
+        if by_itself is not None:
+            return Replacement(by_itself[MEAN], by_itself[VARIANCE], "")
+        updated = [self.averages.variables.get((number, kind), []) for kind in (MEAN, VARIANCE)]
+        if all(len(names) == 1 for names in updated):
+            idle = not any(self.averages.runs(names[0]) for names in updated)
+            return Replacement(updated[0][0], updated[1][0], _IDLE if idle else "")
+        unclear = [name for kind in (MEAN, VARIANCE) for name in self.averages.unclear.get((number, kind), [])]
+        if any(updated) or unclear:
+            self.refuse(statistics, self.why_not_updated(updated, unclear))
+            return None
+        siblings = self.siblings(statistics)
+        if len(siblings) == 1:
+            return siblings[0]
+        if siblings:
+            names = " and ".join(f"{found.mean}, {found.variance}" for found in siblings)
+            self.refuse(statistics, f"no update says which variables average it, and several could: {names}")
+        else:
+            self.refuse(
+                statistics,
+                "the graph does not update any moving average of it, and has no moving_mean and moving_variance beside "
+                "its other variables; build the graph for inference, or take a checkpoint that has them",
+            )
+        return None
+
+    def why_not_updated(self, updated: Sequence[Sequence[str]], unclear: Sequence[str]) -> str:
+        if unclear:
+            return (
+                f"{', '.join(sorted(unclear))} assigns something made from it that is no moving average as far as can"
+                " be proven; build the graph for inference"
+            )
+        return "the moving averages of its mean are {}, of its variance {}; expected one of each".format(
+            *[", ".join(names) or "none" for names in updated]
+        )
+
+    def is_in_checkpoint(self, statistics: BatchStatistics, found: Replacement) -> bool:
+        names = [self.checkpoint_name(name) for name in (found.mean, found.variance)]
+        missing = [name for name in names if name not in self.variables]
+        if missing:
+            self.refuse(
+                statistics,
+                f"its moving averages are {', '.join(names)}, and the checkpoint has no {' and no '.join(missing)}:"
+                " save all variables (tf.train.Saver(tf.global_variables())), or take another checkpoint",
+            )
+        elif tuple(self.variables[names[0]]) != tuple(self.variables[names[1]]):
+            self.refuse(
+                statistics,
+                f"its moving averages {names[0]} and {names[1]} differ in shape: {list(self.variables[names[0]])} and"
+                f" {list(self.variables[names[1]])}",
+            )
+        else:
+            return True
+        return False
+
+    def checkpoint_name(self, variable: str) -> str:
+        """What the checkpoint calls the variable of a node."""
+        shared = tf.compat.as_text(self.network[variable].attr["shared_name"].s)
+        return shared if variable not in self.variables and shared in self.variables else variable
+
+    # The fallback: names.
+
+    def siblings(self, statistics: BatchStatistics) -> List[Replacement]:
+        found = []
+        scopes, why = self.scopes(statistics)
+        for scope in scopes:
+            for mean, variance in _PAIRS:
+                names = [scope + mean, scope + variance]
+                if all(self.fits(name, statistics) for name in names):
+                    found.append(Replacement(names[0], names[1], f"no update in the graph says so; {why}"))
+        if not found and not statistics.fused:
+            kinds = [[ref[0] + _AVERAGE for ref in statistics.of(kind)] for kind in (MEAN, VARIANCE)]
+            names = [[name for name in kind if self.fits(name, statistics)] for kind in kinds]
+            if all(len(kind) == 1 for kind in names):
+                why = "no update in the graph says so; they are named after them"
+                found.append(Replacement(names[0][0], names[1][0], why))
+        return found
+
+    def scopes(self, statistics: BatchStatistics) -> Tuple[List[str], str]:
+        """Where moving averages would be: beside gamma and beta."""
+        beside = [name for name in self.scaled_by(statistics) if name]
+        if beside:
+            scopes = sorted({name.rpartition("/")[0] for name in beside})
+            return [scope + "/" if scope else "" for scope in scopes], f"they are beside {' and '.join(beside)}"
+        scope = scope_of(statistics.name)
+        return [scope + "/"], "they are in the scope of the batch norm"
+
+    def scaled_by(self, statistics: BatchStatistics) -> List[str]:
+        """The variables gamma and beta of a batch norm, as far as it has them."""
+        network = self.network
+        if statistics.fused:
+            node = network[statistics.name]
+            return sorted({name for name in map(network.variable, node.inputs[1:3]) if name})
+        found = set()
+        ahead = [ref[0] for ref in statistics.of(VARIANCE)]
+        for _ in range(8):
+            users = [user for name in ahead for user in network.consumers(name)]
+            for user in users:
+                if user.op == "Mul":
+                    found.update(name for name in map(network.variable, user.inputs) if name)
+            chain = ("Add", "AddV2", "Rsqrt", "Sqrt", "Reciprocal", "Pow", "Identity")
+            ahead = [user.name for user in users if user.op in chain]
+        return sorted(found)
+
+    def fits(self, name: str, statistics: BatchStatistics) -> bool:
+        """Whether there is such a variable, shaped as gamma and beta are."""
+        if name not in self.network or self.network.variable((name, 0)) != name:
+            return False
+        shape = self.variables.get(self.checkpoint_name(name))
+        beside = [self.variables.get(self.checkpoint_name(other)) for other in self.scaled_by(statistics)]
+        return shape is not None and all(_size(shape) == _size(other) for other in beside if other is not None)
+
+    # The edit itself.
+
+    def replace_fused(self, statistics: BatchStatistics, found: Replacement) -> None:
+        node = self.network[statistics.name]
+        key = "U" if "U" in node.attr else "T"
+        reads = [
+            self.read(name, statistics.name, node.attr[key].type, [_size(self.stored_shape(name))])
+            for name in (found.mean, found.variance)
+        ]
+        node.inputs = node.inputs[:3] + reads
+        node.attr["is_training"].b = False
+        node.attr.pop("exponential_avg_factor", None)
+        self.network.changed()
+
+    def replace_unfused(self, statistics: BatchStatistics, found: Replacement) -> None:
+        for kind, name in ((MEAN, found.mean), (VARIANCE, found.variance)):
+            for ref in statistics.of(kind):
+                node = self.network[ref[0]]
+                if node.op in SWITCHES:
+                    continue  # it decides about what is replaced before it
+                if node.op == "Reshape":  # to whatever shape: it gets what it reshapes from the average
+                    node.inputs[0] = self.read(name, ref[0], node.dtype(), self.stored_shape(name))
+                elif node.op not in MOVING or node.op == "Squeeze":  # the others take what is replaced before them
+                    shape = _with_axes(self.stored_shape(name), statistics.axes, self.keeps_axes(ref, statistics))
+                    self.redirected[ref] = self.read(name, ref[0], node.dtype(), shape)
+                    if ref in self.outputs:
+                        node.become("Identity", [self.redirected[ref]], T=node.dtype())
+
+    def keeps_axes(self, ref: Ref, statistics: BatchStatistics) -> bool:
+        """Whether a statistic has an axis of size 1 for each that was reduced."""
+        for _ in range(20):
+            node = self.network[ref[0]]
+            if node.op in ("Mean", "Sum"):
+                return node.attr["keep_dims"].b
+            if node.op == "Squeeze":
+                return False
+            # Made from several reductions: all keep their axes, or none does.
+            sources = [source for source in node.inputs if source in statistics.tensors]
+            sources += [source for source in node.inputs if self.network.constant(source) is None]
+            if not sources:
+                return False
+            ref = sources[0]
+        return False
+
+    def stored_shape(self, variable: str) -> List[int]:
+        return list(self.variables[self.checkpoint_name(variable)])
+
+    def read(self, variable: str, reader: str, dtype: int, shape: Sequence[int]) -> Ref:
+        """A tensor with the value of a variable for a node called `reader`, shaped and typed as that wants it."""
+        network, node = self.network, self.network[variable]
+        has = node.attr["dtype"].type
+        name = f"{reader}/{variable.rpartition('/')[2]}"
+        if node.op == "VarHandleOp":
+            read = network.add(name, "ReadVariableOp", [(variable, 0)], dtype=has)
+        else:
+            read = network.add(name, "Identity", [(variable, 0)], T=has)
+        ref = (read.name, 0)
+        if list(shape) != self.stored_shape(variable):
+            sizes = network.add(name + "/shape", "Const", ())
+            sizes.become_constant(list(shape), tf.int32.as_datatype_enum, [len(shape)])
+            shaped = network.add(name + "/shaped", "Reshape", [ref, (sizes.name, 0)], T=has)
+            shaped.attr["Tshape"].type = tf.int32.as_datatype_enum
+            ref = (shaped.name, 0)
+        if dtype and dtype != has:
+            ref = (network.add(name + "/cast", "Cast", [ref], SrcT=has, DstT=dtype).name, 0)
+        if reader in self.frames:
+            ref = self.enter(ref, name, self.frames[reader], dtype or has)
+        return ref
+
+    def enter(self, ref: Ref, name: str, frame: Tuple[str, ...], dtype: int) -> Ref:
+        entering = self.network.add(name + "/enter", "Enter", [ref], T=dtype)
+        entering.attr["frame_name"].s = tf.compat.as_bytes(frame[0])
+        entering.attr["is_constant"].b = True
+        entering.attr["parallel_iterations"].i = next(
+            node.attr["parallel_iterations"].i
+            for node in self.network.nodes.values()
+            if node.op == "Enter" and tf.compat.as_text(node.attr["frame_name"].s) == frame[0]
+        )
+        return entering.name, 0
+
+
+def scope_of(name: str) -> str:
+    """The scope of a batch norm, from the name of its fused op or of its mean."""
+    parts = name.split("/")[:-1]
+    while len(parts) > 1 and parts[-1].split("_")[0] in ("moments", "cond", "sufficient", "normalize"):
+        parts.pop()
+    return "/".join(parts) or name
+
+
+def _size(shape: Sequence[int]) -> int:
+    size = 1
+    for dimension in shape:
+        size *= dimension
+    return size
+
+
+def _with_axes(stored: Sequence[int], axes: Sequence[int], keeps: bool) -> List[int]:
+    """The shape of a statistic over `axes`, from that of its average, which may have kept them or not."""
+    positions = _from_the_front(axes, len(stored))
+    kept = all(position < len(stored) and stored[position] == 1 for position in positions)
+    kept = kept and len(stored) > len(positions)
+    if not kept:
+        positions = _from_the_front(axes, len(stored) + len(axes))
+    shape = [size for position, size in enumerate(stored) if not kept or position not in positions]
+    for position in positions if keeps else ():
+        shape.insert(position, 1)
+    return shape
+
+
+def _from_the_front(axes: Sequence[int], rank: int) -> List[int]:
+    return sorted(axis + rank if axis < 0 else axis for axis in axes)

@@ -1,0 +1,130 @@
+"""Ops that have the channels first, which the CPU can't compute, turned to have them last."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from ckpt2saved.graph.edited_graph import Edit, Network, Ref, frames
+from ckpt2saved.rewrites.statistics import FUSED, is_training
+from ckpt2saved.tf1 import tf
+
+_LAST = {"NCHW": "NHWC", "NCDHW": "NDHWC"}
+# Which input has channels, and which inputs are sizes of each of its dimensions. Of these TensorFlow's kernels for the
+# CPU say "only supports NHWC"; those of batch norm in older releases only. Bias is added to either.
+_OPS = {
+    "Conv2D": (0, ()),
+    "Conv3D": (0, ()),
+    "DepthwiseConv2dNative": (0, ()),
+    "Conv2DBackpropInput": (2, (0,)),
+    "Conv3DBackpropInputV2": (2, (0,)),
+    "MaxPool": (0, ()),
+    "MaxPoolV2": (0, (1, 2)),
+    "MaxPool3D": (0, ()),
+    "AvgPool": (0, ()),
+    "AvgPool3D": (0, ()),
+    "SpaceToDepth": (0, ()),
+    "DepthToSpace": (0, ()),
+}
+_OPS.update(dict.fromkeys(FUSED, (0, ())))
+_PER_DIMENSION = ("strides", "dilations", "ksize")
+_INT32 = tf.int32.as_datatype_enum
+
+
+def channels_last(graph_def: Any) -> Tuple[Any, Optional[Edit]]:
+    """A graph that computes the same with the channels last wherever the CPU has no other kernel, and what was edited.
+
+    Every tensor keeps its name and its order of dimensions: each op gets transposes around it, which the optimizer of a
+    server with a GPU is there to take out. `graph_def` stays as it is.
+    """
+    names = [node.name for node in graph_def.node if node.op in _OPS and _has_channels_first(node)]
+    if not names:
+        return graph_def, None  # which may be as large as its weights: not copied
+    network = Network(graph_def)
+    ops = sorted({network[name].op for name in names})
+    everything = list(network.nodes)
+    turning = _Turning(network)
+    for name in names:
+        turning.turn(name)
+    turning.done()
+    text = (
+        f"{names[0]}{(f' and {len(names) - 1} more' if len(names) > 1 else '')}: {', '.join(ops)} computed with the"
+        " channels last, as CPUs can; were with the channels first"
+    )
+    return network.graph_def(everything), Edit(names[0], "layout", text)
+
+
+def _has_channels_first(node: Any) -> bool:
+    if "data_format" not in node.attr:  # as is usual; asking for it would put an empty one there
+        return False
+    # Batch norm in training mode is Keras's layer norm here, for which newer CPUs have a kernel, or refused.
+    return tf.compat.as_text(node.attr["data_format"].s) in _LAST and not is_training(node)
+
+
+class _Turning:
+    """Turns ops one after another; in the order of the graph, so that transposes between two of them are left out."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.frames = frames(network)
+        self.controls: List[str] = []  # of constants
+        self.turned: Dict[Ref, Ref] = {}  # with the channels first -> with the channels last
+        self.moved: Dict[Ref, Ref] = {}  # what a batch norm computes beside: of the op -> of its copy
+
+    def turn(self, name: str) -> None:
+        """Put a copy of the op that has the channels last before the op, which becomes the transpose of its answer."""
+        network, node = self.network, self.network[name]
+        first = tf.compat.as_text(node.attr["data_format"].s)
+        rank = len(first)
+        to_last = [0] + list(range(2, rank)) + [1]
+        to_first = [0, rank - 1] + list(range(1, rank - 1))
+        data, sizes = _OPS[node.op]
+        inputs = list(node.inputs)
+        # In a loop a constant is made anew each time, once there is what it waits for.
+        self.controls = [inputs[data][0]] if name in self.frames else []
+        types = {"T": node.attr["T"].type, "Tperm": _INT32}
+        if inputs[data] in self.turned:
+            inputs[data] = self.turned[inputs[data]]
+        else:
+            order = self.constant(name + "/to_last", to_last)
+            inputs[data] = network.add(name + "/input", "Transpose", [inputs[data], order], **types).name, 0
+        for position in sizes:
+            inputs[position] = self.reordered(name, inputs[position], to_last)
+        definition = tf.NodeDef()
+        definition.CopyFrom(node.definition)
+        definition.name = network.free_name(name + "/channels_last")
+        definition.attr["data_format"].s = tf.compat.as_bytes(_LAST[first])
+        _reorder_attributes(definition, to_last)
+        turned = network.adopt(definition, inputs, node.controls)
+        if node.op in FUSED:
+            self.moved.update({(name, number): (turned.name, number) for number in range(1, 6)})
+        node.become("Transpose", [(turned.name, 0), self.constant(name + "/to_first", to_first)], **types)
+        self.turned[(name, 0)] = (turned.name, 0)
+
+    def done(self) -> None:
+        """Let everybody take from the copies what the ops, as transposes, no longer have."""
+        self.network.redirect(self.moved)
+
+    def reordered(self, name: str, ref: Ref, order: Sequence[int]) -> Ref:
+        """The sizes of the dimensions, in another order."""
+        known = self.network.constant(ref)
+        if known is not None:
+            return self.constant(name + "/sizes", [int(known[axis]) for axis in order])
+        inputs = [ref, self.constant(name + "/sizes/order", order), self.constant(name + "/sizes/axis", 0)]
+        types = {"Tparams": _INT32, "Tindices": _INT32, "Taxis": _INT32}
+        return self.network.add(name + "/sizes", "GatherV2", inputs, **types).name, 0
+
+    def constant(self, name: str, value: Any) -> Ref:
+        node = self.network.add(name, "Const", (), self.controls)
+        node.become_constant(value, _INT32, [len(value)] if isinstance(value, list) else [])
+        return node.name, 0
+
+
+def _reorder_attributes(definition: Any, order: Sequence[int]) -> None:
+    for key in _PER_DIMENSION:
+        found = list(definition.attr[key].list.i) if key in definition.attr else []
+        if len(found) == len(order):
+            definition.attr[key].list.i[:] = [found[axis] for axis in order]
+    found = list(definition.attr["explicit_paddings"].list.i) if "explicit_paddings" in definition.attr else []
+    if found:  # one before and one after, for each dimension
+        pairs = [found[2 * axis : 2 * axis + 2] for axis in order]
+        definition.attr["explicit_paddings"].list.i[:] = [size for pair in pairs for size in pair]

@@ -1,0 +1,180 @@
+"""Dropout in whatever way it is written: found by what it does to numbers, and bypassed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, List, Optional, Sequence, Set, Tuple
+
+import numpy as np
+
+from ckpt2saved.graph.edited_graph import PASSING, SELECTS, Edit, Network, Node, Ref
+from ckpt2saved.graph.probe import ELEMENTWISE, MOVING, Probe, Unprovable
+from ckpt2saved.graph.random_ops import is_random
+
+_JOINS = ("Mul", "RealDiv", "Div", "DivNoNan") + SELECTS
+_UNIFORM = ("RandomUniform", "StatelessRandomUniform", "StatelessRandomUniformV2", "StatefulUniform")
+_RECURRENT = ("CudnnRNN", "CudnnRNNV2", "CudnnRNNV3")
+_FURTHEST = 1000  # nodes that take the random numbers; one mask may serve each step of an unrolled network
+_CANDIDATES = 12  # tensors that are remembered as what may have been dropped from
+_SAMPLES = (np.arange(4000) + 0.5) / 4000  # what uniform random numbers are on average, but without chance
+_X = 1.7  # what is dropped from; any number does
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """A place where some values are set to 0 and the rest scaled up, so that the mean stays."""
+
+    random: str  # the node that draws
+    dropped: str  # the node that computes the result
+    source: Ref  # what it computes it from
+    trivial: bool  # everything is kept always
+
+    @property
+    def scope(self) -> str:
+        """What both nodes' names have in common, as far as that is a name."""
+        common = []
+        for first, second in zip(self.random.split("/"), self.dropped.split("/")):
+            if first != second:
+                break
+            common.append(first)
+        return "/".join(common) or self.dropped
+
+
+def find_dropouts(network: Network, within: Set[str], data: Set[str], noise: Set[str]) -> List[Dropout]:
+    """Each dropout among the nodes `within`; a random op may be in several, or in none."""
+    found: List[Dropout] = []
+    for name in network.nodes:
+        if name in within and network[name].op in _UNIFORM:
+            found.extend(_Search(network, within, data | noise, noise, name).dropouts())
+    return found
+
+
+class _Search:
+    """Follows the random numbers of one node to the values that they decide about."""
+
+    def __init__(self, network: Network, within: Set[str], known: Set[str], noise: Set[str], random: str) -> None:
+        self.network = network
+        self.within = within
+        self.known = known  # what no made-up number may stand for
+        self.noise = noise
+        self.random = random
+
+    def dropouts(self) -> List[Dropout]:
+        found = []
+        ahead: List[Tuple[str, List[Ref]]] = [(self.random, [])]  # with what it may have dropped from
+        seen = {self.random}
+        while ahead and len(seen) < _FURTHEST:
+            name, before = ahead.pop(0)
+            for node in self.network.consumers(name):
+                if node.name in seen or node.name not in self.within:
+                    continue
+                seen.add(node.name)
+                candidates = before + [source for source in self.sources(node) if source not in before]
+                dropout = self.proven(node, candidates)
+                if dropout is not None:
+                    found.append(dropout)
+                elif node.op in ELEMENTWISE or node.op in PASSING + MOVING + SELECTS + ("Cast",):
+                    ahead.append((node.name, candidates[:_CANDIDATES]))
+        return found
+
+    def sources(self, node: Node) -> List[Ref]:
+        """What a node might drop from: its inputs that are not random, with and without being scaled."""
+        if node.op not in _JOINS:
+            return []
+        found: List[Ref] = []
+        for ref in node.inputs[1:] if node.op in SELECTS else node.inputs:
+            if ref[0] in self.noise and not self.is_joined_before(ref):
+                continue
+            found.append(ref)
+            for _ in range(2):
+                scaling = self.network[self.through(ref)[0]]
+                if scaling.op not in ("Mul", "RealDiv", "Div"):
+                    break
+                inputs = scaling.inputs if scaling.op == "Mul" else scaling.inputs[:1]
+                found.extend(inputs)
+                ref = inputs[0]
+        return found
+
+    def is_joined_before(self, ref: Ref) -> bool:
+        """Whether a random value is so by another dropout, before this one."""
+        probe = Probe(self.network, self.known, tensors={(self.random, 0): 0.5}, symbols=0, moving=True)
+        try:
+            probe.value(ref)
+        except Unprovable:
+            return True
+        return False
+
+    def through(self, ref: Ref) -> Ref:
+        while self.network[ref[0]].op == "Identity":
+            ref = self.network[ref[0]].inputs[0]
+        return ref
+
+    def proven(self, node: Node, candidates: Sequence[Ref]) -> Optional[Dropout]:
+        if node.op not in _JOINS:
+            return None
+        for source in candidates:
+            results = [self.does(node, source, first_symbol) for first_symbol in (0, 3, 5)]
+            if all(result == results[0] for result in results) and results[0] is not None:
+                return Dropout(self.random, node.name, source, results[0] == "keeps all")
+        return None
+
+    def does(self, node: Node, source: Ref, first_symbol: int) -> Optional[str]:
+        """What a node does to `source`, if that is dropout: "drops" or "keeps all"."""
+        if self.is_small_constant(source):
+            return None
+        tensors: Any = {source: _X, (self.random, 0): _SAMPLES}
+        probe = Probe(self.network, self.known, tensors=tensors, symbols=first_symbol, moving=True)
+        try:
+            values = np.asarray(probe.value((node.name, 0)), dtype=float)
+        except Unprovable:
+            return None
+        if values.shape != _SAMPLES.shape or not np.all(np.isfinite(values)):
+            return None
+        kept = values[values != 0]
+        if len(kept) == 0 or not np.allclose(kept, kept[0], rtol=1e-9):
+            return None
+        if abs(np.mean(values) / _X - 1) > 2e-3:
+            return None
+        return "keeps all" if len(kept) == len(values) else "drops"
+
+    def is_small_constant(self, source: Ref) -> bool:
+        """A scalar would take the shape of the random numbers: that is no dropout from it."""
+        value = self.network.constant(source)
+        return value is not None and value.size <= 1
+
+
+def bypass(network: Network, dropouts: Sequence[Dropout]) -> List[Edit]:
+    """Let each dropout hand on what it is given."""
+    edits = []
+    for dropout in dropouts:
+        node = network[dropout.dropped]
+        node.become("Identity", [dropout.source], T=node.attr["T"].type)
+        edits.append(Edit(dropout.dropped, "dropout", f"{dropout.scope}: bypassed"))
+    network.changed()
+    return edits
+
+
+def bypass_inside_of_ops(network: Network, within: Set[str]) -> List[Edit]:
+    """Take inference's way through ops that drop by themselves: cuDNN's recurrent networks."""
+    edits = []
+    for name in network.nodes:
+        node = network[name]
+        if name in within and is_dropping(node):
+            node.attr["is_training"].b = False
+            node.attr["dropout"].f = 0.0
+            edits.append(Edit(name, "dropout", f"{name}: its own dropout is off"))
+    return edits
+
+
+def is_dropping(node: Node) -> bool:
+    """Whether a node's op drops by itself."""
+    return (
+        node.op in _RECURRENT
+        and node.attr["dropout"].f > 0
+        and ("is_training" not in node.attr or node.attr["is_training"].b)
+    )
+
+
+def random_nodes(network: Network, within: Set[str]) -> List[str]:
+    """The nodes that draw random numbers, in the graph's order."""
+    return [n for n in network.nodes if n in within and (is_random(network[n].op) or is_dropping(network[n]))]

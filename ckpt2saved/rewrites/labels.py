@@ -1,0 +1,492 @@
+"""Labels: what comes from outside and a loss compares the network's answers with, found by structure and not by names.
+
+What a source is compared in are ops that know which of their inputs are labels (cross entropy, CTC, edit distance), and
+arithmetic between an answer and numbers that no weight made, on the way to what gradients are taken of: a difference of
+which the size counts, a product, a choice. A source that the answer itself is made of is no label where it is compared
+with its own reconstruction: a picture in an autoencoder, the text of a language model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Callable, Collection, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+
+from ckpt2saved.graph.backward import backward_nodes, differentiated
+from ckpt2saved.graph.edited_graph import (
+    PLACEHOLDERS,
+    SIZES,
+    SWITCHES,
+    VARIABLES,
+    Network,
+    Node,
+    Ref,
+    never_served,
+    parsed,
+)
+from ckpt2saved.graph.random_ops import is_random
+from ckpt2saved.graph.weights import is_linear, is_lookup, is_weight
+from ckpt2saved.rewrites.inline_functions import lay_out
+from ckpt2saved.tf1 import tf
+
+# The inputs of ops that compare: those that hold the answer, and those that hold labels.
+_COMPARE = {
+    "SparseSoftmaxCrossEntropyWithLogits": ((0,), (1,)),
+    "SoftmaxCrossEntropyWithLogits": ((0,), (1,)),
+    "CTCLoss": ((0,), (1, 2)),
+    "CTCLossV2": ((0,), (1, 2)),
+    "WarpCTC": ((0,), (1, 2)),  # of Baidu's library
+    "InTopK": ((0,), (1,)),
+    "InTopKV2": ((0,), (1,)),
+    "EditDistance": ((0, 1, 2), (3, 4, 5)),
+}
+_EITHER_WAY = ("EditDistance",)  # it is the same whichever of the two is the truth
+_CLASSES = ("SparseSoftmaxCrossEntropyWithLogits", "SoftmaxCrossEntropyWithLogits", "CTCLoss", "CTCLossV2", "WarpCTC")
+# What hands out several things that belong to one example, each as an output.
+_PARSERS = re.compile(r"(Parse(Single)?(Sequence)?Example\w*|DecodeCSV|OptionalGetValue)\Z")
+_SIZES = SIZES + ("ZerosLike", "OnesLike", "TensorArrayV3", "TensorArrayV2", "TensorListReserve", "EmptyTensorList")
+_STACKS = ("TensorArrayGatherV3", "TensorArrayReadV3")  # the values come last, behind a handle and places
+_SIZED = (
+    "Reshape",
+    "Tile",
+    "BroadcastTo",
+    "Slice",
+    "StridedSlice",
+    "TensorListGetItem",
+    "TensorListStack",
+)  # and these are followed by sizes and places
+_TRUTHS = re.compile(r"(Less|LessEqual|Greater|GreaterEqual|Equal|NotEqual|Logical\w+|IsNan|IsFinite|Any|All)\Z")
+_DIFFERENCES = ("Sub", "SquaredDifference")
+_SUMS = ("Add", "AddV2")
+# By which the size of a difference counts, whatever its sign.
+_MAGNITUDES = ("Square", "Abs", "Pow", "L2Loss", "Cosh", "Softplus", "Maximum", "Relu", "ComplexAbs")
+_SCALINGS = ("Mul", "RealDiv", "Div", "DivNoNan", "Neg")
+_VIEWS = re.compile(
+    r"(Identity|StopGradient|Reshape|Squeeze|ExpandDims|Cast|Transpose|Slice|StridedSlice|Gather\w*|Pack|ConcatV2|Enter"
+    r"|Exit|Merge|Switch|Tile|BroadcastTo|CheckNumerics|PreventGradient|Snapshot)\Z"
+)
+_MEETINGS = re.compile(r"(Mul|MulNoNan|Xlogy|Minimum|Maximum|MatMul|BatchMatMul\w*|Einsum|Gather\w*)\Z")
+_CHOICES = ("Select", "SelectV2")
+# log(1 + exp(x)) is written as one of these and the rest, in the cross entropy of a sigmoid.
+_SIGMOID = ("Relu", "Maximum") + _CHOICES
+_EFFECTS = re.compile(r"(Assign\w*|\w*Save\w*|\w*Summary\w*|\w*Enqueue\w*|Print\w*|Assert|NoOp)\Z")
+_FLOATS = frozenset([1, 2, 4, 7, 14, 19])  # float32, float64, uint8, string (of an encoded picture), bfloat16, float16
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What losses compare answers with."""
+
+    sources: Mapping[str, str]  # tensor -> what is done with it, as in "loss (CTCLoss) compares answers with it"
+    forced: Mapping[str, str]  # answer that is computed from the label that it is compared with -> that label
+    counts: Sequence[str]  # of the sources, those that say only for how many steps answers are computed
+    judging: Sequence[str]  # nodes that compare an answer with an input of its own
+    _made: Callable[[Ref], Sequence[str]]
+
+    def behind(self, tensor: str) -> str:
+        """The label that a tensor is, or is computed from alone; "" where it is no label."""
+        made_of = self._made(parsed(tensor))
+        return made_of[0] if made_of and all(name in self.sources for name in made_of) else ""
+
+    def refusal(self, tensor: str) -> str:
+        """Why requests should not bring a tensor; "" where they may."""
+        label = self.behind(tensor)
+        if not label:
+            return ""
+        made = "" if parsed(label) == parsed(tensor) else f"it is made of {label}, and "
+        return f"{made}that is a label: {self.sources[label]}, so a client would have to send what it asks for"
+
+
+NO_LABELS = Labels({}, {}, (), (), lambda ref: ())
+
+
+def find_labels(graph_def: Any, shapes: Mapping[str, Any] = {}) -> Labels:
+    """The labels of a training's graph, which stays as it is.
+
+    `shapes` are the TensorShapeProtos of nodes' outputs, as far as they are known.
+    """
+    return _Analysis(graph_def, shapes).labels()
+
+
+def find_labels_taken(network: Network, outputs: Sequence[Ref], inputs: Set[Ref], labels: Labels) -> List[str]:
+    """The labels that outputs are computed from, though a request does not bring them."""
+    reached = network.on_the_way(outputs, inputs)
+    taken = {ref for name in reached for ref in network[name].inputs} | set(outputs)
+    return [name for name in labels.sources if parsed(name) in taken - inputs and parsed(name)[0] in reached]
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Where an answer meets something else."""
+
+    node: Node
+    answers: Tuple[Ref, ...]
+    others: int  # the sources of what it meets, as bits
+    of_classes: bool = False
+
+
+class _Analysis:
+    """What depends on which sources, as bits of whole numbers, and on weights."""
+
+    def __init__(self, graph_def: Any, shapes: Mapping[str, Any]) -> None:
+        self.network = Network(graph_def)
+        self.shapes = shapes
+        if self.network.library.function:
+            backward, _ = backward_nodes(self.network.nodes.values())
+            lay_out(self.network, [(name, 0) for name in self.network.nodes if name not in backward], set())
+        self.backward, _ = backward_nodes(self.network.nodes.values())
+        self.nodes = {name: node for name, node in self.network.nodes.items() if name not in self.backward}
+        self.takers: Dict[str, List[Node]] = {}
+        for node in self.nodes.values():
+            for name in {ref[0] for ref in _values(node)}:
+                self.takers.setdefault(name, []).append(node)
+        self.sources = list(self._sources())
+        self.weighted = self._weighted()
+        heavy = {n.name for n in self.weighted if not is_lookup(n.op)}
+        self.deep = self._downstream(heavy)
+        self.sources = list(self._sources(after=self.deep))
+        self.bits = {ref: 1 << number for number, ref in enumerate(self.sources)}
+        self.outside = {name for name, _ in self.sources}
+        self.any = self._spread(lambda node: True)
+        self.free = self._spread(lambda node: node.name not in heavy, self._carried)
+        self.raw = self._spread(lambda node: node.name not in heavy and not _TRUTHS.match(node.op), self._carried)
+        self.entered = self._handed_on({name: self.any.get(name, 0) for name in heavy})
+        self.before = self._upstream(heavy)
+        self.main = self._main()
+        self.meeting = self._meeting()
+
+    def labels(self) -> Labels:
+        comparisons = list(self._comparisons())
+        compared = 0
+        for comparison in comparisons:
+            compared |= comparison.others
+        found = 0
+        reasons: Dict[str, str] = {}
+        judging: List[str] = []
+        for comparison in comparisons:
+            made_of = self._made_of(comparison.answers)
+            asked = made_of & self.main & ~compared
+            for number, ref in enumerate(self.sources):
+                bit = 1 << number
+                if not comparison.others & bit:
+                    continue
+                if self._is_reconstructed(ref, bit, made_of, asked, comparison):
+                    judging.append(comparison.node.name)
+                    continue
+                found |= bit
+                reasons.setdefault(_text(ref), f"{_named(comparison.node)} compares answers with it")
+        if self.main and not self.main & ~found:  # nothing would be left to ask: pictures translated both ways
+            kept = [ref for ref in self.sources if self.bits[ref] & found & self.main and self._is_picture(ref)]
+            for ref in kept:
+                found &= ~self.bits[ref]
+                reasons.pop(_text(ref))
+        counts: List[str] = []
+        for ref, node in self._counts_of_steps(comparisons, found):
+            counts.append(_text(ref))
+            found |= self.bits[ref]
+            reasons.setdefault(_text(ref), f"{_named(node)} weighs the loss by it, and answers have as many steps")
+        forced: Dict[str, str] = {}
+        for comparison in comparisons:
+            own = self._made_of(comparison.answers) & found & comparison.others
+            if own and comparison.node.name not in self.before:
+                forced.setdefault(_text(comparison.answers[0]), self._names(own)[0])
+        return Labels(reasons, forced, counts, tuple(dict.fromkeys(judging)), self._sources_of)
+
+    def _sources_of(self, ref: Ref) -> Sequence[str]:
+        return self._names(self._mask(ref, self.any))
+
+    def _is_reconstructed(self, ref: Ref, bit: int, made_of: int, asked: int, comparison: _Comparison) -> bool:
+        """Whether what is compared is an input that the answer is made of: the picture in an autoencoder."""
+        if not made_of & bit:
+            return False
+        return not asked or (self._is_picture(ref) and not comparison.of_classes)
+
+    def _counts_of_steps(self, comparisons: Sequence[_Comparison], labels: int) -> Iterator[Tuple[Ref, Node]]:
+        """The lengths of labels: a loss is weighed by them, and they say for how long a loop runs, but not on what.
+
+        Those of what the network reads are in the values of answers: a recurrent network stops at them.
+        """
+        answers = [ref for comparison in comparisons for ref in comparison.answers]
+        valued = labels | self.main
+        for ref in answers:
+            valued |= self._mask(ref, self.any)
+        reached = self.network.on_the_way(answers, set())
+        told = 0
+        for node in self.meeting:
+            if node.op not in _COMPARE:
+                for ref in _values(node):
+                    bits = 0 if ref[0] in self.deep else self._mask(ref, self.free) & ~valued & ~told
+                    told |= bits
+                    yield from ((one, node) for one in self.sources if self.bits[one] & bits and one[0] in reached)
+
+    def _meeting(self) -> List[Node]:
+        """What losses make of answers, behind the last weights."""
+        region = self._of_losses()
+        return [
+            n for n in self.nodes.values() if n.name in region and n.name in self.deep and n.name not in self.before
+        ]
+
+    def _names(self, bits: int) -> List[str]:
+        return [_text(ref) for ref in self.sources if self.bits[ref] & bits]
+
+    # What depends on what.
+
+    def _sources(self, after: Collection[str] = ()) -> Iterator[Ref]:
+        """The tensors that come from outside; what Python makes of what comes `after` weights does not."""
+        for node in self.nodes.values():
+            if node.op in PLACEHOLDERS:
+                shape = node.attr["shape"].shape if "shape" in node.attr else None
+                single = shape is not None and not shape.unknown_rank and not shape.dim
+                if not single and node.attr["dtype"].type != tf.bool.as_datatype_enum:
+                    yield node.name, 0
+            elif (never_served(node.op) or _PARSERS.match(node.op)) and node.name not in after:
+                taken = {ref for other in self.network.consumers(node.name) for ref in other.inputs}
+                yield from sorted(ref for ref in taken if ref[0] == node.name)
+
+    def _mask(self, ref: Ref, masks: Mapping[str, int]) -> int:
+        return self.bits.get(ref, 0) if ref[0] in self.outside else masks.get(ref[0], 0)
+
+    def _made_of(self, answers: Sequence[Ref]) -> int:
+        """The sources that the network made answers of; what answers are picked or weighed by does not count."""
+        mask = 0
+        for ref in answers:
+            mask |= self.entered.get(ref[0], 0) if ref[0] in self.deep else self._mask(ref, self.any)
+        return mask
+
+    def _spread(
+        self, passes: Callable[[Node], bool], inputs: Optional[Callable[[Node], Sequence[Ref]]] = None
+    ) -> Dict[str, int]:
+        """For each node the sources that its values depend on, through nodes that pass, by all or some inputs."""
+        masks: Dict[str, int] = {}
+        ahead = deque(node for name in self.outside for node in self.takers.get(name, ()))
+        while ahead:
+            node = ahead.popleft()
+            if node.name in self.outside or never_served(node.op) or not passes(node):
+                continue  # what Python makes of answers is nothing that a request could bring
+            mask = masks.get(node.name, 0)
+            new = mask
+            for ref in (inputs or _values)(node):
+                new |= self._mask(ref, masks)
+            if new != mask:
+                masks[node.name] = new
+                ahead.extend(self.takers.get(node.name, ()))
+        return masks
+
+    def _carried(self, node: Node) -> Sequence[Ref]:
+        """The inputs that are in what a node makes: of what is picked out of data, not what it is picked by."""
+        picks = is_lookup(node.op) and self._mask(node.inputs[0], self.any)
+        return node.inputs[:1] if picks else _values(node)
+
+    def _met(self, ref: Ref) -> int:
+        """The sources that a tensor shows; those of masks only where there are no others."""
+        return self._mask(ref, self.raw) or self._mask(ref, self.free)
+
+    def _handed_on(self, masks: Dict[str, int]) -> Dict[str, int]:
+        """The same, and for each node what these hand on to it."""
+        ahead = deque(masks)
+        while ahead:
+            name = ahead.popleft()
+            for node in self.takers.get(name, ()):
+                new = masks.get(node.name, 0) | masks[name]
+                if new != masks.get(node.name):
+                    masks[node.name] = new
+                    ahead.append(node.name)
+        return masks
+
+    def _downstream(self, names: Set[str]) -> Set[str]:
+        return names | _reach(self.takers, list(names), lambda name: True)
+
+    def _upstream(self, names: Set[str]) -> Set[str]:
+        """What the values of nodes depend on, without these themselves."""
+        found: Set[str] = set()
+        ahead: List[str] = list(names)
+        while ahead:
+            for ref in _values(self.nodes[ahead.pop()]):
+                if ref[0] in self.nodes and ref[0] not in found:
+                    found.add(ref[0])
+                    ahead.append(ref[0])
+        return found
+
+    def _weighted(self) -> List[Node]:
+        """Where weights meet data."""
+        data = self._downstream(
+            {name for name, _ in self.sources}
+            | {n.name for n in self.nodes.values() if is_random(n.op)}
+            | {n.name for n in self.nodes.values() if n.op in PLACEHOLDERS}
+        )
+        weights = [n.name for n in self.nodes.values() if n.op in VARIABLES and is_weight(n.attr)]
+        of_weights = set(weights) | _reach(self.takers, weights, lambda name: name not in data)
+        found = []
+        for node in self.nodes.values():
+            if is_linear(node.op) and node.name in data:
+                inputs = node.inputs[:1] if is_lookup(node.op) else node.inputs
+                if any(ref[0] in of_weights for ref in inputs):
+                    found.append(node)
+        return found
+
+    def _main(self) -> int:
+        """The sources that the network reads as such: pictures, features, numbers of which it has embeddings."""
+        mask = 0
+        for node in self.weighted:
+            if is_lookup(node.op):
+                mask |= self._mask(node.inputs[1], self.raw)
+            else:
+                for ref in node.inputs:
+                    mask |= self._mask(ref, self.raw)
+        return mask
+
+    def _is_picture(self, ref: Ref) -> bool:
+        """Whether a source is floats or bytes, of four dimensions or with a convolution as the first to read it."""
+        if self._dtype(ref) not in _FLOATS:
+            return False
+        shapes = self.shapes.get(ref[0], ())
+        if ref[1] < len(shapes) and len(shapes[ref[1]].dim) == 4:
+            return True
+        if (
+            ref[0] in self.nodes
+            and "shape" in self.nodes[ref[0]].attr
+            and len(self.nodes[ref[0]].attr["shape"].shape.dim) == 4
+        ):
+            return True
+        read = [n for n in self.weighted if n.op.startswith(("Conv2D", "Conv3D", "DepthwiseConv"))]
+        return any(self._mask(n.inputs[0], self.raw) & self.bits[ref] for n in read)
+
+    def _dtype(self, ref: Ref) -> int:
+        node = self.nodes[ref[0]]
+        for key in ("component_types", "output_types", "Tout", "dtypes"):
+            if key in node.attr and ref[1] < len(node.attr[key].list.type):
+                return node.attr[key].list.type[ref[1]]
+        return node.attr["dtype"].type if "dtype" in node.attr else tf.float32.as_datatype_enum
+
+    # Where answers are compared.
+
+    def _comparisons(self) -> Iterator[_Comparison]:
+        known = list(self._of_ops())
+        meeting = self.meeting
+        known += [c for node in meeting for c in self._differences(node)]
+        known += [c for node in meeting for c in self._sigmoids(node)]
+        yield from known
+        decided = self._downstream({c.node.name for c in known})
+        # What meets an answer that is compared later on belongs to the answer; what meets a loss weighs it.
+        ahead = self._upstream({c.node.name for c in known if c.others})
+        for node in meeting:
+            if node.name not in ahead:
+                for found in self._meetings(node):
+                    if not all(ref[0] in decided for ref in found.answers):
+                        yield found
+
+    def _of_ops(self) -> Iterator[_Comparison]:
+        for node in self.nodes.values():
+            if node.op not in _COMPARE or node.name in self.before:
+                continue
+            sides = _COMPARE[node.op]
+            answers, others = [[node.inputs[n] for n in side if n < len(node.inputs)] for side in sides]
+            if node.op in _EITHER_WAY and not any(ref[0] in self.deep for ref in answers):
+                answers, others = others, answers
+            mask = 0
+            for ref in others:
+                mask |= self._met(ref)
+            yield _Comparison(node, tuple(answers), mask, node.op in _CLASSES)
+
+    def _of_losses(self) -> Set[str]:
+        """What losses are made of: what gradients are taken of, or where none are taken, what ends in one number."""
+        ends = differentiated(self.backward, self.nodes)
+        if not ends:
+            ends = {
+                name
+                for name in self.deep
+                if not any(not _EFFECTS.match(taker.op) for taker in self.takers.get(name, ()))
+                and self._is_number(name)
+            }
+        return ends | self._upstream(ends)
+
+    def _is_number(self, name: str) -> bool:
+        shapes = self.shapes.get(name, ())
+        return len(shapes) == 1 and not shapes[0].unknown_rank and not shapes[0].dim
+
+    def _sides(self, node: Node, found: Callable[[Ref], int]) -> Iterator[Tuple[Ref, int]]:
+        """(an answer, the sources of what it meets) for the inputs of a node of two."""
+        for answer in node.inputs[:2]:
+            for other in node.inputs[:2]:
+                if answer[0] in self.deep and other[0] not in self.deep and found(other):
+                    yield answer, found(other)
+
+    def _differences(self, node: Node) -> Iterator[_Comparison]:
+        negated = node.op in _SUMS and any(
+            self.nodes[ref[0]].op == "Neg" for ref in node.inputs[:2] if ref[0] in self.nodes
+        )
+        if node.op not in _DIFFERENCES and not negated:
+            return
+        for answer, others in self._sides(node, self._met):
+            if node.op == "SquaredDifference" or self._has_size_taken(node):
+                yield _Comparison(node, (answer,), others)
+
+    def _has_size_taken(self, node: Node) -> bool:
+        ahead: List[Tuple[Node, int]] = [(node, 0)]
+        seen: Set[str] = {node.name}
+        while ahead:
+            one, steps = ahead.pop()
+            for taker in self.takers.get(one.name, ()):
+                squared = taker.op == "Mul" and len({ref[0] for ref in taker.inputs}) == 1
+                if squared or taker.op in _MAGNITUDES:
+                    return True
+                passes = _VIEWS.match(taker.op) or (
+                    taker.op in _SCALINGS and sum(ref[0] in self.deep for ref in taker.inputs) == 1
+                )
+                if passes and taker.name not in seen and steps < 20:
+                    seen.add(taker.name)
+                    ahead.append((taker, steps + 1))
+        return False
+
+    def _sigmoids(self, node: Node) -> Iterator[_Comparison]:
+        """max(x, 0) - x * label + …, as TensorFlow writes the cross entropy of a sigmoid."""
+        for taker in self.takers.get(node.name, ()) if node.op == "Mul" else ():
+            others = [ref for ref in taker.inputs if ref[0] != node.name]
+            if taker.op == "Sub" and any(self.nodes[ref[0]].op in _SIGMOID for ref in others if ref[0] in self.nodes):
+                for answer, mask in self._sides(node, self._met):
+                    yield _Comparison(node, (answer,), mask)
+                return
+
+    def _meetings(self, node: Node) -> Iterator[_Comparison]:
+        if node.op in _CHOICES:
+            deep = [ref for ref in node.inputs if ref[0] in self.deep]
+            mask = 0
+            for ref in node.inputs:
+                mask |= 0 if ref[0] in self.deep else self._mask(ref, self.free)
+            if deep and mask:
+                yield _Comparison(node, tuple(deep), mask)
+        elif _MEETINGS.match(node.op):
+            if is_lookup(node.op) and node.inputs[0][0] not in self.deep:
+                return
+            for answer, others in self._sides(node, lambda ref: self._mask(ref, self.raw)):
+                yield _Comparison(node, (answer,), others)
+
+
+def _values(node: Node) -> Sequence[Ref]:
+    """The inputs that the values of a node are made of: not sizes, nor what decides between two."""
+    if node.op in _SIZES or is_random(node.op):
+        return ()
+    if node.op in SWITCHES or node.op in _SIZED:
+        return node.inputs[:1]
+    return node.inputs[1:] if node.op == "Fill" else node.inputs[-1:] if node.op in _STACKS else node.inputs
+
+
+def _reach(takers: Mapping[str, Sequence[Node]], names: List[str], enter: Callable[[str], bool]) -> Set[str]:
+    """What depends on nodes."""
+    found: Set[str] = set()
+    ahead: List[str] = list(names)
+    while ahead:
+        for name in [node.name for node in takers.get(ahead.pop(), ())]:
+            if name not in found and enter(name):
+                found.add(name)
+                ahead.append(name)
+    return found
+
+
+def _named(node: Node) -> str:
+    return f"{node.name} ({node.op})"
+
+
+def _text(ref: Ref) -> str:
+    return "{}:{}".format(*ref)

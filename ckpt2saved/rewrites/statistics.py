@@ -1,0 +1,208 @@
+"""Batch statistics: the means and variances over a batch that batch norm takes in training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Set, Tuple
+
+import numpy as np
+
+from ckpt2saved.graph.edited_graph import PASSING, Network, Node, Ref
+from ckpt2saved.graph.probe import COUNT, ELEMENTWISE, MOVING, Probe, Unprovable, reduces_batch, reduction_axes
+from ckpt2saved.tf1 import tf
+
+FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "_FusedBatchNormEx")
+MEAN, VARIANCE = "mean", "variance"
+# No two of their moments are alike.
+_SAMPLES = np.array([0.31, -1.7, 2.2, 0.93, 3.37, -0.4])
+_FURTHEST = 80  # nodes after a reduction
+
+
+@dataclass(frozen=True)
+class BatchStatistics:
+    """The tensors that hold the mean and the variance over the batch of one tensor."""
+
+    name: str  # the fused op, or the reduction that is the mean
+    fused: bool
+    tensors: Dict[Ref, str]  # -> MEAN or VARIANCE; first those that others are made from
+    axes: Tuple[int, ...]
+    nodes: Tuple[str, ...]  # the fused op, or all reductions
+
+    def of(self, kind: str) -> List[Ref]:
+        """The tensors of one kind."""
+        return [ref for ref, found in self.tensors.items() if found == kind]
+
+
+def is_training(node: Any) -> bool:
+    """Whether a fused batch norm takes the statistics of the batch; that is what it does where it doesn't say."""
+    return node.op in FUSED and ("is_training" not in node.attr or node.attr["is_training"].b)
+
+
+def is_layer_norm(network: Network, node: Node) -> bool:
+    """Whether a fused batch norm is used on a batch of one, with an item in each channel: Keras's layer norm.
+
+    It scales by ones, as many as there are items, and no variable is sized by the batch.
+    """
+    if node.op not in FUSED or tf.compat.as_text(node.attr["data_format"].s) != "NCHW":
+        return False
+    reshape, scale = [network[network.root(ref)[0]] for ref in node.inputs[:2]]
+    if reshape.op != "Reshape" or scale.op != "Fill" or network.constant(scale.inputs[0]) is not None:
+        return False
+    sizes = network[network.root(reshape.inputs[1])[0]]
+    return sizes.op == "Pack" and bool(np.array_equal(network.constant(sizes.inputs[0]), 1))
+
+
+def find_statistics(network: Network, within: Set[str], data: Set[str]) -> List[BatchStatistics]:
+    """The batch statistics that the nodes `within` compute, in the graph's order."""
+    search = _Search(network, within, data)
+    found = []
+    for name in network.nodes:
+        if name not in within:
+            continue
+        if is_training(network[name]) and not is_layer_norm(network, network[name]):
+            found.append(search.fused(name))
+        elif search.is_reduction(name) and name not in search.claimed:
+            statistics = search.unfused(name)
+            if statistics is not None:
+                found.append(statistics)
+    return found
+
+
+class _Search:
+    """Knows which reductions there are, and what they reduce."""
+
+    def __init__(self, network: Network, within: Set[str], data: Set[str]) -> None:
+        self.network = network
+        self.within = within
+        self.data = data
+        self.claimed: Set[str] = set()
+        self.per_batch: Dict[str, bool] = {}
+        self.reduced: Dict[Ref, List[str]] = {}  # what is reduced, however it was squared or shifted before
+        self.chains: Dict[str, List[Ref]] = {}
+        for name in network.nodes:
+            if self.is_reduction(name):
+                self.chains[name] = self.chain(network[name].inputs[0])
+                for ref in self.chains[name]:
+                    self.reduced.setdefault(ref, []).append(name)
+
+    def is_reduction(self, name: str) -> bool:
+        node = self.network[name]
+        if name not in self.within or node.op not in ("Mean", "Sum") or node.inputs[0][0] not in self.data:
+            return False
+        return reduces_batch(self.network, name)
+
+    def chain(self, ref: Ref) -> List[Ref]:
+        """A tensor and those that it is made from by squaring and shifting."""
+        found = []
+        for _ in range(8):
+            ref = self.network.root(ref)
+            found.append(ref)
+            node = self.network[ref[0]]
+            if node.op not in ELEMENTWISE:
+                break
+            varying = {self.network.root(source) for source in node.inputs if not self.is_per_batch(source)}
+            if len(varying) != 1:
+                break
+            ref = varying.pop()
+        return found
+
+    def is_per_batch(self, ref: Ref, depth: int = 0) -> bool:
+        """Whether a tensor has one value for the whole batch."""
+        name, _ = self.network.root(ref)
+        if name not in self.per_batch:
+            self.per_batch[name] = self.is_node_per_batch(name, depth)
+        return self.per_batch[name]
+
+    def is_node_per_batch(self, name: str, depth: int) -> bool:
+        if name not in self.data or self.is_reduction(name):
+            return True
+        node = self.network[name]
+        if depth > 12 or not (node.op in ELEMENTWISE or node.op in MOVING):
+            return False
+        sources = node.inputs[:1] if node.op in MOVING else node.inputs
+        return all(self.is_per_batch(source, depth + 1) for source in sources)
+
+    def fused(self, name: str) -> BatchStatistics:
+        probe = self.probe({(name, 1): 3.0, (name, 2): 7.0})
+        tensors = {(name, 1): MEAN, (name, 2): VARIANCE}
+        self.follow([name], probe, {MEAN: [3.0], VARIANCE: [7.0]}, tensors)
+        return BatchStatistics(name, True, tensors, (0,), (name,))
+
+    def unfused(self, name: str) -> Optional[BatchStatistics]:
+        axes = reduction_axes(self.network, name)
+        for source in self.chains[name]:
+            group = [other for other in self.reduced[source] if reduction_axes(self.network, other) == axes]
+            tensors: Dict[Ref, str] = {}
+            variance = float(np.var(_SAMPLES))
+            bessel = variance * len(_SAMPLES) / (len(_SAMPLES) - 1)
+            wanted = {MEAN: [float(np.mean(_SAMPLES))], VARIANCE: [variance, bessel]}
+            self.follow(group, self.probe({source: _SAMPLES}), wanted, tensors)
+            if {MEAN, VARIANCE} <= set(tensors.values()):
+                self.claimed.update(group)
+                return BatchStatistics(name, False, tensors, axes, tuple(group))
+        return None
+
+    def probe(self, tensors: Any) -> Probe:
+        return Probe(self.network, self.data, tensors=tensors, symbols=None)
+
+    def follow(self, starts: List[str], probe: Probe, wanted: Dict[str, List[float]], tensors: Dict[Ref, str]) -> None:
+        """Add to `tensors` what has a wanted value, from `starts` on as far as values can be computed."""
+        ahead = list(starts)
+        seen: Set[str] = set()
+        while ahead and len(seen) < _FURTHEST:
+            name = ahead.pop(0)
+            if name in seen:
+                continue
+            seen.add(name)
+            node = self.network[name]
+            if node.op not in FUSED:
+                refs = [(name, 0), (name, 1)] if node.op in ("Switch", "RefSwitch") else [(name, 0)]
+                values = [self.scalar(probe, ref) for ref in refs]
+                if values[0] is None:
+                    continue
+                for ref, value in zip(refs, values):
+                    for kind, known in wanted.items():
+                        if value is not None and any(abs(value - one) < 1e-9 for one in known):
+                            tensors[ref] = kind
+            for user in self.network.consumers(name):
+                if user.op in ELEMENTWISE or user.op in PASSING + MOVING + ("Cast", "Sum", "Mean"):
+                    ahead.append(user.name)
+
+    def scalar(self, probe: Probe, ref: Ref) -> Optional[float]:
+        try:
+            value = probe.value(ref)
+        except Unprovable:
+            return None
+        return float(value) if value.ndim == 0 and value != COUNT else None
+
+
+def unrecognised(network: Network, within: Set[str], data: Set[str]) -> List[str]:
+    """The reductions over the batch that others are shifted or scaled back by."""
+    search = _Search(network, within, data)
+    return [name for name in search.chains if search_scales_back(search, name)]
+
+
+def search_scales_back(search: _Search, start: str) -> bool:
+    """Whether a reduction is subtracted from what it reduced, or a root of it scales something."""
+    network = search.network
+    ahead: Any = [(start, False)]
+    seen: Any = set()
+    while ahead and len(seen) < _FURTHEST:
+        name, rooted = ahead.pop()
+        if (name, rooted) in seen:
+            continue
+        seen.add((name, rooted))
+        for user in network.consumers(name):
+            if user.name not in search.within:
+                continue
+            if search.is_per_batch((user.name, 0)):
+                ahead.append((user.name, rooted or user.op in ("Sqrt", "Rsqrt", "Pow")))
+            elif user.op in PASSING + MOVING:
+                ahead.append((user.name, rooted))
+            elif user.op in ("Mul", "RealDiv", "Div", "DivNoNan") and rooted:
+                return True
+            elif user.op in ("Sub", "SquaredDifference") and not rooted:
+                others = [network.root(ref) for ref in user.inputs if ref[0] != name]
+                if any(other in search.chains[start] for other in others):
+                    return True
+    return False

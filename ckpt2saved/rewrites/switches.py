@@ -1,0 +1,245 @@
+"""What tells training from inference: found by which branches hold training's own doings, and set to inference."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Set
+
+from ckpt2saved.graph.edited_graph import (
+    MERGES,
+    PASSING,
+    PLACEHOLDERS,
+    SELECTS,
+    SWITCHES,
+    VARIABLES,
+    Edit,
+    Network,
+    Node,
+    Ref,
+    may_be_scalar,
+)
+from ckpt2saved.graph.folding import Folding
+from ckpt2saved.graph.probe import ELEMENTWISE
+from ckpt2saved.tf1 import tf
+
+_COMPARISONS = ("Equal", "NotEqual", "Less", "LessEqual", "Greater", "GreaterEqual")
+_FURTHEST = 200  # nodes between a switch and what it decides about
+# Names may speak against what the structure says, which is then not believed; they never decide.
+_TRAINING_NAME = re.compile(
+    r"(^|[/_.])(is_?|in_?|for_?)?(train(ing)?|learning)([_.]?(phase|mode|flag|time))?([_:]\d+)?$|phase_train", re.I
+)
+_INFERENCE_NAME = re.compile(
+    r"(^|[/_.])(is_?|in_?|for_?)?(test(ing)?|infer(ence)?|eval(uation)?|valid(ation)?|predict(ion)?|serving|deterministic)"
+    r"([_.]?(phase|mode|flag|time))?([_:]\d+)?$",
+    re.I,
+)
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The nodes that only a training has, by what is said about them."""
+
+    nodes: Mapping[str, str]  # node -> what it does
+
+    def among(self, names: Set[str]) -> FrozenSet[str]:
+        """Those that are among nodes."""
+        return frozenset(name for name in self.nodes if name in names)
+
+
+class Switches:
+    """Decides, as far as the structure does, the value in inference of everything that may be a switch."""
+
+    def __init__(
+        self, network: Network, outputs: Sequence[Ref], inputs: Set[Ref], marks: Marks, noise: Set[str]
+    ) -> None:
+        self.network = network
+        self.outputs = outputs
+        self.inputs = inputs
+        self.marks = marks
+        self.noise = noise
+        self.reasons: Dict[str, str] = {}  # switch -> why it is not decided
+        self.misnamed: Set[str] = set()  # those whose names contradict their branches
+
+    def decided(self, pins: Mapping[str, Any], within: Set[str]) -> Dict[str, Any]:
+        """`pins`, and a value for each other switch that the structure decides."""
+        decided = dict(pins)
+        while True:
+            folding = Folding(self.network, within, decided, self.noise)
+            reached = folding.on_the_way(self.outputs, self.inputs)
+            for name in self.network.nodes:
+                if name in reached and name not in decided and self.may_be(name, reached):
+                    value = self.decide(name, decided, reached, folding)
+                    if value is not None:
+                        decided[name] = value
+                        break
+            else:
+                return decided
+
+    def may_be(self, name: str, reached: Set[str]) -> bool:
+        """Whether a node could be a switch: a truth value, or a single value that decides between two others."""
+        node = self.network[name]
+        if (name, 0) in self.inputs or node.op not in PLACEHOLDERS + VARIABLES or not may_be_scalar(node):
+            return False
+        if is_truth(node):
+            return True
+        return node.op in PLACEHOLDERS and bool(self.decided_by(name, reached))
+
+    def decided_by(self, name: str, reached: Set[str]) -> List[str]:
+        """The comparisons and casts through which a value decides about something; [] where it does not."""
+        found, decides = [], False
+        ahead, seen = [name], {name}
+        while ahead and len(seen) < _FURTHEST:
+            source = ahead.pop(0)
+            for node in self.network.consumers(source):
+                if node.name in seen or node.name not in reached:
+                    continue
+                if node.op in SWITCHES and node.inputs[1][0] == source:
+                    decides = True
+                elif node.op in SELECTS and node.inputs[0][0] == source:
+                    decides = True
+                elif node.op in ELEMENTWISE or node.op in PASSING + MERGES + ("Cast",):
+                    seen.add(node.name)
+                    ahead.append(node.name)
+                    if node.op in _COMPARISONS:
+                        found.append(node.name)
+                    elif node.op == "Cast" and node.attr["DstT"].type == tf.bool.as_datatype_enum:
+                        found.append(node.name)
+        return found if decides else []
+
+    def values(self, name: str, reached: Set[str], folding: Folding) -> List[Any]:
+        """The values that can make a difference."""
+        node = self.network[name]
+        if is_truth(node):
+            return [False, True]
+        values: Set[Any] = set()
+        whole = tf.as_dtype(node.attr["dtype"].type).is_integer
+        for comparison in self.decided_by(name, reached):
+            if self.network[comparison].op == "Cast":
+                values.update((0, 1))
+            for ref in self.network[comparison].inputs:
+                constant = folding.value(ref)
+                if isinstance(constant, bytes):
+                    values.update((constant, b"another"))
+                elif constant is not None:
+                    steps = (-1, 0, 1) if whole else (-0.5, 0.0, 0.5)
+                    values.update(type(steps[0])(constant + step) for step in steps)
+        return sorted(values)[:16]
+
+    def decide(self, name: str, decided: Mapping[str, Any], reached: Set[str], folding: Folding) -> Any:
+        """The value of a switch in inference, or None and a reason."""
+        marks, ways, trials = {}, {}, {}
+        for value in self.values(name, reached, folding):
+            trials[value] = Folding(self.network, reached, dict(decided, **{name: value}), self.noise)
+            ways[value] = trials[value].on_the_way(self.outputs, self.inputs)
+            marks[value] = self.marks.among(ways[value])
+        fewest = min(marks.values(), key=len, default=frozenset())
+        if all(found == fewest for found in marks.values()):
+            self.reasons[name] = "nothing in the graph shows which value is inference's"
+            return None
+        for value, found in marks.items():
+            if not fewest <= found:
+                other = next(v for v in marks if marks[v] == fewest)
+                self.reasons[name] = (
+                    f"{_shown(value)} has {_first(found - fewest)} in its branches and {_shown(other)} has"
+                    f" {_first(fewest - found)}"
+                )
+                return None
+        best = [value for value in marks if marks[value] == fewest]
+        if any(ways[value] != ways[best[0]] for value in best):
+            self.reasons[name] = (
+                f"{' and '.join((_shown(value) for value in best))} all avoid training, and lead to different answers"
+            )
+            return None
+        if not is_truth(self.network[name]) and name in trials[best[0]].on_the_way(self.outputs, self.inputs, True):
+            # Any number would do for the comparisons; for arithmetic it would not.
+            self.reasons[name] = "answers are computed with it, besides what it decides about"
+            return None
+        return best[0] if self.is_believed(name, best[0]) else None
+
+    def is_believed(self, name: str, value: Any) -> bool:
+        if not isinstance(value, bool):
+            return True
+        against = (_TRAINING_NAME if value else _INFERENCE_NAME).search(name)
+        if not against:
+            return True
+        self.misnamed.add(name)
+        self.reasons[name] = (
+            f"its name says that {_shown(value)} is training, and its branches say that {_shown(not value)} is"
+        )
+        return False
+
+
+def is_truth(node: Node) -> bool:
+    """Whether a node holds true or false."""
+    return node.attr["dtype"].type == tf.bool.as_datatype_enum
+
+
+def pin_edit(name: str, value: Any, by: str) -> Edit:
+    """The edit by which a switch got a value."""
+    return Edit(name, "switch", f"{name}: pinned to {_shown(value)}{by and f' ({by})'}")
+
+
+def choices(name: str, node: Node) -> str:
+    """The ways out for a switch that is not decided."""
+    if is_truth(node):
+        return f"--set {name}=False or --set {name}=True"
+    return f"--set {name}=VALUE"
+
+
+def _shown(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _first(names: FrozenSet[str]) -> str:
+    if not names:
+        return "none"
+    first = min(names)
+    return f"{first} and {len(names) - 1} more" if len(names) > 1 else first
+
+
+def find_pins(
+    network: Network, pinned_by_user: Mapping[str, Any], inputs: Set[Ref], problems: List[str]
+) -> Dict[str, Any]:
+    """The user's values by node; adds to `problems` what can't be pinned."""
+    pins: Dict[str, Any] = {}
+    for key, value in pinned_by_user.items():
+        name = key.partition(":")[0]
+        if name not in network:
+            problems.append(f"--set {key}: the graph has no node {name!r}{_similar(network, name)}")
+            continue
+        node = network[name]
+        if node.op not in PLACEHOLDERS + VARIABLES + ("Const",) or not may_be_scalar(node):
+            problems.append(
+                f"--set {key}: {name} is a {node.op}; expected a placeholder or a variable that holds a single value"
+            )
+        elif (name, 0) in inputs:
+            problems.append(f"--set {key}: {name} is an input too; a request feeds it, or it is set")
+        else:
+            dtype = tf.as_dtype(node.attr["dtype"].type)
+            typed = _typed(value, dtype)
+            if typed is None:
+                problems.append(f"--set {key}: {value!r} is no {dtype.base_dtype.name}")
+            else:
+                pins[name] = typed
+    return pins
+
+
+def _typed(value: Any, dtype: Any) -> Optional[Any]:
+    if dtype.base_dtype == tf.bool:
+        return bool(value) if isinstance(value, bool) or value in (0, 1) else None
+    if dtype.base_dtype == tf.string:
+        return tf.compat.as_bytes(value) if isinstance(value, (str, bytes)) else None
+    if isinstance(value, (str, bytes)):
+        return None
+    return int(value) if dtype.is_integer and int(value) == value else float(value) if dtype.is_floating else None
+
+
+def _similar(network: Network, name: str) -> str:
+    alike = [
+        other for other, node in network.nodes.items() if node.op in PLACEHOLDERS and name.lower() in other.lower()
+    ]
+    switches = [other for other, node in network.nodes.items() if node.op in PLACEHOLDERS and may_be_scalar(node)]
+    alike = alike or difflib.get_close_matches(name, switches, n=3)
+    return f"; did you mean {' or '.join(alike[:3])}?" if alike else ""

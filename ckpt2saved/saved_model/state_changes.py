@@ -1,0 +1,89 @@
+"""Which signatures of a SavedModel change what it keeps between requests, read without TensorFlow."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Dict, FrozenSet, Iterable, List, Mapping, Set, Tuple
+
+from ckpt2saved.errors import ServingError
+from ckpt2saved.files.foreign import open_file, size_of
+from ckpt2saved.protobuf.wire import Malformed
+from ckpt2saved.saved_model.graph_facts import LARGEST_PROTOBUF
+from ckpt2saved.saved_model.meta_graph import MetaGraph, Node, called, find_served, read_meta_graph
+from ckpt2saved.saved_model.signatures import read_signatures
+
+# What gives a variable, a table or a queue another content. A TensorArray lasts no longer than the request.
+_CHANGES = re.compile(
+    r"(Assign(Add|Sub)?|Assign(Add|Sub)?VariableOp|(Resource)?CountUpTo|(Resource)?(Sparse)?Apply\w+"
+    r"|(Resource)?Scatter(Nd)?(Update|Add|Sub|Mul|Div|Min|Max)|(Resource)?StridedSliceAssign"
+    r"|LookupTable(Insert|Import|Remove)(V2)?"
+    r"|(Queue|Barrier)(Enqueue|Dequeue|Insert|Take)\w*|IteratorGetNext\w*|(Ordered)?Map(Stage|Unstage)\w*"
+    r"|(Un)?[Ss]tage|Stack(Push|Pop)(V2)?)\Z"
+)
+
+
+def changing_signatures(version_dir: Path) -> Dict[str, str]:
+    """Signature -> how its answers depend on what requests change: a variable, a table or a queue.
+
+    Raises ServingError where the graph can't be read.
+    """
+    path = version_dir / "saved_model.pb"
+    signatures = read_signatures(version_dir)
+    try:
+        with open_file(path, LARGEST_PROTOBUF) as file:
+            served = find_served(file, size_of(file)).served
+            graph = MetaGraph() if served is None else read_meta_graph(file, served)
+            behind = {name: _behind(graph, [tensor.name for tensor in s.outputs]) for name, s in signatures.items()}
+            # Attributes of long nodes are read from the file.
+            changes = {name: [one for node in nodes for one in _changes(graph, node)] for name, nodes in behind.items()}
+    except (Malformed, OSError) as error:
+        raise ServingError(f"{path}: its graph can't be read: cut off, or no SavedModel") from error
+    found = {name: f"each request changes it: {min(made)[0]}" for name, made in changes.items() if made}
+    for name, nodes in behind.items():
+        read = {node.name for node in nodes}
+        others = {other: min(state & read) for other, made in changes.items() for _, state in made if state & read}
+        if name not in found and others:
+            found[name] = f"requests for {', '.join(sorted(others))} change it: {min(others.values())}"
+    return found
+
+
+def why_different(changes: Mapping[str, str], signature: str) -> str:
+    """Why two answers to one request differ."""
+    return f"the graph keeps state; {changes[signature]}" if signature in changes else "random ops?"
+
+
+def _behind(graph: MetaGraph, tensors: Iterable[str]) -> List[Node]:
+    """The nodes that run when these tensors are asked for; control inputs count."""
+    found: Dict[str, Node] = {}
+    ahead: List[str] = [_node_name(tensor) for tensor in tensors]
+    while ahead:
+        name = ahead.pop()
+        if name in graph.nodes and name not in found:
+            found[name] = graph.nodes[name]
+            ahead += map(_node_name, found[name].inputs)
+    return list(found.values())
+
+
+def _node_name(tensor: str) -> str:
+    return tensor.lstrip("^").partition(":")[0]
+
+
+def _changes(graph: MetaGraph, node: Node) -> List[Tuple[str, FrozenSet[str]]]:
+    """What a node changes: the op that does it, and the nodes that may hold what is changed."""
+    inputs = [_node_name(tensor) for tensor in node.inputs]
+    if _CHANGES.match(node.op):
+        return [(f"{node.name} ({node.op})", frozenset(inputs[:1]))]
+    return [(text, frozenset(inputs)) for text in _changes_inside(graph, node, set())]
+
+
+def _changes_inside(graph: MetaGraph, node: Node, seen: Set[str]) -> List[str]:
+    found: List[str] = []
+    for name in called(node, graph):
+        if name not in seen:
+            seen.add(name)
+            for inner in graph.functions[name].nodes.values():
+                if _CHANGES.match(inner.op):
+                    found.append(f"{name}/{inner.name} ({inner.op})")
+                found += _changes_inside(graph, inner, seen)
+    return found

@@ -1,0 +1,364 @@
+"""A SavedModel's files: the signatures bound to a graph, the graph cut down to them, the variables beside it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
+
+from ckpt2saved.checkpoint.contents import Checkpoint, Weights
+from ckpt2saved.checkpoint.reading import unreadable
+from ckpt2saved.errors import NotServable, SignatureError
+from ckpt2saved.files.disk import FULL, writing
+from ckpt2saved.signature.file import ServedModel, TensorSpec
+from ckpt2saved.tf1 import SavedModel, tf
+
+_AT_ONCE = 1 << 29  # bytes of variables that are copied together
+_CHECKED = (tf.float16, tf.bfloat16, tf.float32, tf.float64)  # may be NaN; for others there is no kernel that tells
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file that a graph reads: the constant that holds its path, where it is, and its name in `assets`."""
+
+    tensor: str
+    file: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class ServingGraph:
+    """What goes into saved_model.pb: nodes, how variables are restored into them, and the signatures."""
+
+    graph_def: Any  # GraphDef
+    saver_def: Any  # SaverDef
+    signature_defs: Mapping[str, Any]  # name -> SignatureDef
+    init_op: str = ""  # fills the lookup tables, where there are some
+    assets: Tuple[Asset, ...] = ()
+
+
+def bind_signatures(model: ServedModel, tensors: Mapping[str, Any], graph: tf.Graph) -> Dict[str, Any]:
+    """The SignatureDefs of `model` over the tensors that a builder named, and any `node:0` of `graph`.
+
+    Raises SignatureError with everything that does not fit, NotServable where an output has no tensor name.
+    """
+    binder = _Binder(tensors, graph)
+    signature_defs = tf.MetaGraphDef().signature_def
+    for signature in model.signatures:
+        signature_def = signature_defs[signature.name]
+        signature_def.method_name = tf.saved_model.PREDICT_METHOD_NAME
+        for side, specs in (("inputs", signature.inputs), ("outputs", signature.outputs)):
+            for spec in specs:
+                where = f"signatures.{signature.name}.{side}.{spec.key}"
+                binder.bind(spec, getattr(signature_def, side)[spec.key], where)
+        binder.problems += _clashes(signature.name, signature_def)
+    binder.problems += _other_shapes(model)
+    if binder.nameless:
+        raise NotServable(f"{model.source}: it serves tensors that have no name", binder.nameless)
+    if binder.problems:
+        raise SignatureError(f"{model.source}: it does not fit the graph", binder.problems)
+    return dict(signature_defs)
+
+
+def _clashes(name: str, signature_def: Any) -> List[str]:
+    """Keys that stand for one tensor where a request would fail for it."""
+    problems: List[str] = []
+    fed: Dict[str, str] = {}
+    for key in sorted(signature_def.inputs):
+        tensor = signature_def.inputs[key].name
+        if tensor and fed.setdefault(tensor, key) != key:
+            problems.append(
+                f"signatures.{name}.inputs: {fed[tensor]} and {key} are both {tensor}, and TF Serving would answer"
+                ' every request with "fed more than once": leave one of them away'
+            )
+    for key in sorted(signature_def.outputs):
+        tensor = signature_def.outputs[key].name
+        if tensor in fed:
+            problems.append(
+                f"signatures.{name}.outputs.{key}: {tensor} is the input {fed[tensor]} itself, and TF Serving would"
+                ' answer every request with "is both fed and fetched": leave it away, or take a tensor behind it'
+            )
+    return problems
+
+
+def _other_shapes(model: ServedModel) -> List[str]:
+    """Inputs of several signatures that are one tensor, which has one shape."""
+    problems: List[str] = []
+    first: Dict[str, Tuple[str, Any]] = {}
+    for signature in model.signatures:
+        for spec in signature.inputs:
+            where = f"signatures.{signature.name}.inputs.{spec.key}"
+            sizes = spec.shape and tuple(size if isinstance(size, int) else None for size in spec.shape)
+            other, found = first.setdefault(spec.tensor, (where, sizes))
+            if found != sizes:
+                problems.append(f"{where}: {spec.tensor} has another shape as {other}")
+    return problems
+
+
+class _Binder:
+    """Finds tensors, and collects what does not fit."""
+
+    def __init__(self, tensors: Mapping[str, Any], graph: tf.Graph) -> None:
+        self.tensors = tensors
+        self.graph = graph
+        self.problems: List[str] = []
+        self.nameless: List[str] = []
+
+    def bind(self, spec: TensorSpec, info: Any, where: str) -> None:
+        """Fill the TensorInfo of a tensor, if it fits."""
+        tensor = self.tensor(spec, where)
+        if tensor is None:
+            return
+        if isinstance(tensor, tf.SparseTensor):
+            self.nameless.append(
+                f"{where}: {spec.tensor!r} is a SparseTensor; TF Serving would load it and fail every request with"
+                ' "Tensor :0 … was not found in the Graph": serve its indices, values and dense_shape'
+            )
+            return
+        if tensor.dtype.base_dtype.name != spec.dtype:
+            self.problems.append(
+                f"{where}.dtype: {tensor.dtype.base_dtype.name} in the graph, {spec.dtype} in the file"
+            )
+        sizes = None if spec.shape is None else [size if isinstance(size, int) else None for size in spec.shape]
+        if not tensor.shape.is_compatible_with(sizes):
+            self.problems.append(
+                f"{where}.shape: {_shape_text(tensor.shape)} in the graph, [{', '.join(map(str, spec.shape))}] in the"
+                " file"
+            )
+            return
+        info.name = tensor.name
+        info.dtype = tensor.dtype.base_dtype.as_datatype_enum
+        # Client code reads the shapes off the signature: the file's sizes add to what the graph knows.
+        info.tensor_shape.CopyFrom(tensor.shape.merge_with(sizes).as_proto())
+
+    def tensor(self, spec: TensorSpec, where: str) -> Any:
+        if spec.tensor in self.tensors:
+            return self.tensors[spec.tensor]
+        if ":" in spec.tensor:
+            try:
+                return self.graph.get_tensor_by_name(spec.tensor)
+            except (KeyError, ValueError):
+                pass
+        self.problems.append(
+            f"{where}: the graph has no tensor {spec.tensor!r}; the builder names {', '.join(sorted(self.tensors))}"
+        )
+        return None
+
+
+def _shape_text(shape: tf.TensorShape) -> str:
+    if shape.ndims is None:
+        return "of unknown rank"
+    return f"[{', '.join(('?' if size is None else str(size) for size in shape.as_list()))}]"
+
+
+def cut_down(serving: ServingGraph) -> ServingGraph:
+    """The same without the nodes that no signature and no restoring needs."""
+    saver_def = serving.saver_def
+    names = [saver_def.filename_tensor_name, saver_def.save_tensor_name, saver_def.restore_op_name, serving.init_op]
+    names = [name for name in names if name]
+    names += [asset.tensor for asset in serving.assets]
+    for signature_def in serving.signature_defs.values():
+        names += [info.name for side in (signature_def.inputs, signature_def.outputs) for info in side.values()]
+    graph_def = pruned(serving.graph_def, {node_name(name) for name in names})
+    return replace(serving, graph_def=graph_def)
+
+
+def pruned(graph_def: Any, wanted: Iterable[str]) -> Any:
+    """A copy with only the nodes that those called `wanted` depend on, tied to no device and to no other node."""
+    nodes = {node.name: node for node in graph_def.node}
+    reached: Set[str] = set()
+    ahead = list(wanted)
+    while ahead:
+        name = ahead.pop()
+        if name not in reached:
+            reached.add(name)
+            ahead.extend(node_name(source) for source in nodes[name].input)
+    result = tf.GraphDef(versions=graph_def.versions)
+    for node in graph_def.node:
+        if node.name in reached:
+            copy = result.node.add()
+            copy.CopyFrom(node)
+            copy.device = ""
+            copy.attr.pop("_class", None)  # colocation, with nodes that may be gone
+            copy.attr.pop("debug_name", None)  # of resource variables; TensorFlow 1 refuses to load it
+    take_functions(graph_def.library, result)
+    return result
+
+
+def take_functions(library: Any, graph_def: Any) -> None:
+    """Put into `graph_def` those functions of `library` that its nodes call, however indirectly."""
+    functions = {function.signature.name: function for function in library.function}
+    gradients = {gradient.function_name: gradient for gradient in library.gradient}
+    called: Set[str] = set()
+    ahead = list(graph_def.node)
+    while ahead:
+        for name in sorted(_functions_of(ahead.pop()) & set(functions) - called):
+            called.add(name)
+            ahead.extend(functions[name].node_def)
+            if name in gradients:
+                called.add(gradients[name].gradient_func)
+                ahead.extend(functions[gradients[name].gradient_func].node_def)
+    for name in functions:
+        if name in called:
+            function = graph_def.library.function.add()
+            function.CopyFrom(functions[name])
+            for node in function.node_def:
+                node.device = ""
+            if name in gradients:
+                graph_def.library.gradient.add().CopyFrom(gradients[name])
+
+
+def _functions_of(node: Any) -> Set[str]:
+    named = {node.op}  # a function may be called as an op of its own name
+    for value in node.attr.values():
+        named |= {value.func.name} | {function.name for function in value.list.func}
+    return named
+
+
+def node_name(name: str) -> str:
+    """The node that a tensor (`node:1`), a control input (`^node`) or an operation belongs to."""
+    return name.lstrip("^").partition(":")[0]
+
+
+def write_saved_model(directory: Path, serving: ServingGraph, checkpoint: Checkpoint, weights: Weights) -> None:
+    """Write saved_model.pb and variables/ into the empty `directory`; the same input gives the same bytes."""
+    if weights.stored:
+        _write_variables(directory / "variables", checkpoint, weights)
+    if serving.assets:
+        _copy_assets(directory / tf.saved_model.ASSETS_DIRECTORY, serving.assets)
+    write_graph(directory, serving)
+
+
+def write_graph(directory: Path, serving: ServingGraph) -> None:
+    """Write saved_model.pb alone, also in place of one with the same variables."""
+    meta_graph = tf.train.export_meta_graph(
+        graph_def=serving.graph_def,
+        graph=tf.Graph(),
+        saver_def=serving.saver_def if serving.saver_def.restore_op_name else None,
+        collection_list=[],
+        clear_devices=True,
+        strip_default_attrs=True,
+    )
+    meta_graph.meta_info_def.tags.append(tf.saved_model.SERVING)
+    for name, signature_def in serving.signature_defs.items():
+        meta_graph.signature_def[name].CopyFrom(signature_def)
+    if serving.init_op:
+        meta_graph.collection_def[tf.saved_model.MAIN_OP_KEY].node_list.value.append(serving.init_op)
+    for asset in serving.assets:
+        meta_graph.asset_file_def.add(filename=asset.name).tensor_info.name = asset.tensor
+    saved_model = SavedModel()
+    saved_model.saved_model_schema_version = tf.saved_model.SAVED_MODEL_SCHEMA_VERSION
+    saved_model.meta_graphs.add().CopyFrom(meta_graph)
+    path = directory / tf.saved_model.SAVED_MODEL_FILENAME_PB
+    with writing(path):
+        path.write_bytes(saved_model.SerializeToString(deterministic=True))
+
+
+def _copy_assets(directory: Path, assets: Iterable[Asset]) -> None:
+    directory.mkdir()
+    for asset in assets:
+        try:
+            with writing(directory / asset.name):
+                shutil.copyfile(str(asset.file), str(directory / asset.name))
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            raise NotServable(
+                f"{asset.file}: the graph reads this file, and it can't be copied into the SavedModel: {error.strerror}"
+            ) from error
+
+
+def _write_variables(directory: Path, checkpoint: Checkpoint, weights: Weights) -> None:
+    """Copy each variable's and table's tensors out of the checkpoint, under its own name, and nothing else.
+
+    Not more than _AT_ONCE bytes, or one tensor, are in memory; where that is not all, there are several data files.
+    """
+    directory.mkdir()
+    groups = _groups(checkpoint, weights)
+    target = str(directory / "variables")
+    prefixes = [target] if len(groups) == 1 else [f"{target}-{n:05d}" for n in range(len(groups))]
+    problems: List[str] = []
+    try:
+        for names, prefix in zip(groups, prefixes):
+            problems += _copy_variables(names, prefix, checkpoint, weights)
+        if len(groups) > 1:
+            with tf.Graph().as_default(), tf.Session() as session:
+                session.run(tf.raw_ops.MergeV2Checkpoints(checkpoint_prefixes=prefixes, destination_prefix=target))
+    except tf.errors.OpError as error:
+        raise unreadable(checkpoint, weights, error) from error
+    if problems:
+        raise NotServable(
+            f"{checkpoint.files.prefix}: weights are NaN (a training that diverged?); take an earlier checkpoint",
+            problems,
+        )
+
+
+def _groups(checkpoint: Checkpoint, weights: Weights) -> List[List[str]]:
+    """What is stored in the order of its names, as many together as _AT_ONCE bytes hold, and at least one."""
+    groups: List[List[str]] = []
+    room = 0
+    for name, key in sorted(weights.stored.items()):
+        part = weights.slices.get(name, "")
+        size = _count(checkpoint.shapes[key], part) * max(1, checkpoint.dtypes[key].size or 1)
+        if not groups or size > max(room, 0):
+            groups.append([])
+            room = _AT_ONCE
+        groups[-1].append(name)
+        room -= size
+    return groups
+
+
+def _count(shape: Sequence[int], part: str) -> int:
+    """How many values a tensor has, or a slice of it, which says start,size of each axis or - for all of it."""
+    sizes = list(shape)
+    for axis, extent in enumerate(part.split()[-1].split(":") if part else ()):
+        if extent != "-":
+            sizes[axis] = int(extent.partition(",")[2])
+    count = 1
+    for size in sizes:
+        count *= size
+    return count
+
+
+def _copy_variables(names: Sequence[str], prefix: str, checkpoint: Checkpoint, weights: Weights) -> List[str]:
+    """Copy some variables into the checkpoint `prefix`; a line for each that has values that are NaN."""
+    stored = weights.stored
+    keys = [stored[name] for name in names]
+    with tf.Graph().as_default(), tf.Session() as session:
+        tensors = tf.raw_ops.RestoreV2(
+            prefix=checkpoint.files.for_tensorflow,
+            tensor_names=keys,
+            shape_and_slices=[weights.slices.get(name, "") for name in names],
+            dtypes=[checkpoint.dtypes[key] for key in keys],
+        )
+        # The answers need not show a NaN: a ReLU turns it into 0. This op looks at the values and makes no copy.
+        checked = [tf.check_numerics(t, "") if t.dtype in _CHECKED else t for t in tensors]
+        save, save_unchecked = [
+            tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=values)
+            for values in (checked, tensors)
+        ]
+        try:
+            session.run(save)
+            return []
+        except tf.errors.InvalidArgumentError as error:
+            if error.op is None or error.op.type != "CheckNumerics":
+                raise
+        session.run(save_unchecked)  # with infinite values, which a mask may have
+        problems = []
+        for key, tensor in zip(keys, tensors):
+            count = int(session.run(tf.count_nonzero(tf.is_nan(tensor)))) if tensor.dtype in _CHECKED else 0
+            problems += [f"{key}: {count} values are NaN"] if count else []
+        return problems
+
+
+def read_signature_defs(directory: Path) -> Dict[str, Any]:
+    """The signatures in the saved_model.pb of `directory`, by name."""
+    saved_model = SavedModel()
+    saved_model.ParseFromString((directory / tf.saved_model.SAVED_MODEL_FILENAME_PB).read_bytes())
+    return {
+        name: signature_def
+        for meta_graph in saved_model.meta_graphs
+        if list(meta_graph.meta_info_def.tags) == [tf.saved_model.SERVING]
+        for name, signature_def in meta_graph.signature_def.items()
+    }

@@ -1,0 +1,1 @@
+"""Files and commands that start a TF Serving."""

@@ -1,0 +1,57 @@
+"""The files that a server reads: models.config, batching.config, monitoring.config."""
+
+from __future__ import annotations
+
+from typing import Any, List, Sequence, Tuple
+
+from ckpt2saved.protobuf import text_format
+from ckpt2saved.server_config.batching import Batching
+from ckpt2saved.server_config.models import Model
+from ckpt2saved.server_config.policy import ALL, LATEST, Policy
+
+MODELS, BATCHING, MONITORING = "models.config", "batching.config", "monitoring.config"
+METRICS_PATH = "/monitoring/prometheus/metrics"  # TF Serving's own default
+
+_MAX_ENQUEUED_BATCHES = 100
+
+
+def models_config(models: Sequence[Model]) -> str:
+    """A tensorflow.serving.ModelServerConfig."""
+    configs = [("config", _model(model)) for model in models]
+    return text_format.write([("model_config_list", configs)])
+
+
+def batching_config(batching: Batching) -> str:
+    """A tensorflow.serving.BatchingParameters."""
+    parameters = [
+        ("max_batch_size", batching.max_batch_size),
+        ("batch_timeout_micros", batching.timeout_micros),
+        ("max_enqueued_batches", _MAX_ENQUEUED_BATCHES),
+    ]
+    message: List[Tuple[str, Any]] = [(name, [("value", value)]) for name, value in parameters]
+    if batching.threads is not None:
+        message.append(("num_batch_threads", [("value", batching.threads)]))
+    if batching.pad_inputs:
+        message.append(("pad_variable_length_inputs", True))
+    return text_format.write(message)
+
+
+def monitoring_config() -> str:
+    """A tensorflow.serving.MonitoringConfig: metrics for Prometheus on the REST port."""
+    return text_format.write([("prometheus_config", [("enable", True), ("path", METRICS_PATH)])])
+
+
+def _model(model: Model) -> List[Tuple[str, Any]]:
+    message = [("name", model.name), ("base_path", model.base_path), ("model_platform", "tensorflow")]
+    message: List[Tuple[str, Any]] = list(message)
+    if model.policy != Policy():
+        message.append(("model_version_policy", [_policy(model.policy)]))
+    for label in model.labels:
+        message.append(("version_labels", [("key", label.name), ("value", label.number)]))
+    return message
+
+
+def _policy(policy: Policy) -> Tuple[str, Any]:
+    if policy.kind == LATEST:
+        return LATEST, [("num_versions", policy.count)]
+    return policy.kind, [] if policy.kind == ALL else [("versions", number) for number in policy.numbers]

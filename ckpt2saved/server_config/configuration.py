@@ -1,0 +1,185 @@
+"""The steps of `serving-config`: models checked, files made, compared with those that are there, written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Dict, Mapping, Optional, Sequence, Tuple
+
+from ckpt2saved.compatibility.image import DEFAULT, find_image
+from ckpt2saved.errors import ServingError, UsageError
+from ckpt2saved.files.replaced import write_files
+from ckpt2saved.server_config import compose, docker, kubernetes
+from ckpt2saved.server_config.batching import Batching, check_batching
+from ckpt2saved.server_config.change import check_labels, what_changes
+from ckpt2saved.server_config.config_files import (
+    BATCHING,
+    MODELS,
+    MONITORING,
+    batching_config,
+    models_config,
+    monitoring_config,
+)
+from ckpt2saved.server_config.devices import Gpus
+from ckpt2saved.server_config.models import Model, find_models
+from ckpt2saved.server_config.mounts import Mount, absolute, check_mounts, find_mount
+from ckpt2saved.server_config.policy import Label, Policy
+from ckpt2saved.server_config.server import GRPC_PORT, REST_PORT, Server
+
+STARTERS = DOCKER, COMPOSE, KUBERNETES = "docker", "compose", "kubernetes"
+_CONFIG_IN_SERVER = "/config"
+
+
+_Starters = Tuple[Dict[str, str], Dict[str, str], Tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user asks for beside the models."""
+
+    output_dir: Path
+    starters: Tuple[str, ...] = (DOCKER,)
+    serving: str = DEFAULT
+    mounts: Tuple[Mount, ...] = ()
+    policies: Tuple[Tuple[Optional[str], Policy], ...] = ()
+    labels: Tuple[Tuple[Optional[str], Label], ...] = ()
+    batching: Optional[Batching] = None
+    batched_signatures: Tuple[str, ...] = ()
+    gpus: Optional[Gpus] = None
+    nvidia_runtime: bool = False
+    cpus: Optional[float] = None
+    port: int = GRPC_PORT
+    rest_port: int = REST_PORT
+    name: str = "tensorflow-serving"
+    volume_claim: Optional[str] = None
+    restart: bool = False  # the server is started anew with the files
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Files that are not written yet, and what comes of them."""
+
+    server: Server
+    files: Mapping[str, str]  # in the order in which they are written
+    start: Mapping[str, str]  # docker, compose or kubernetes -> the line for a shell
+    docker_command: Tuple[str, ...]
+    remarks: Tuple[str, ...]
+    changes: Tuple[str, ...]
+
+    def write(self) -> None:
+        """Write the files, models.config as the last: what it refers to is there by then."""
+        write_files(self.server.directory, self.files)
+
+
+def parse_target(text: str) -> str:
+    """What `--for` takes: docker, compose, kubernetes, or a release of TF Serving."""
+    if text not in STARTERS:
+        try:
+            find_image(text)
+        except UsageError:
+            raise ValueError(
+                f"{text!r} is none of {', '.join(STARTERS)}, nor a release of TF Serving that is known here, as 1.14,"
+                f" {DEFAULT} or 2.19.0"
+            ) from None
+    return text
+
+
+def told_apart(targets: Sequence[str], serving: Optional[str] = None) -> Tuple[Tuple[str, ...], str]:
+    """What is to start the server, and the release of TF Serving that it is to be, out of the values of `--for`."""
+    starters = tuple(target for target in targets if target in STARTERS)
+    releases = dict.fromkeys([target for target in targets if target not in STARTERS] + ([serving] if serving else []))
+    if len(releases) > 1:
+        raise UsageError(f"--for: one release of TF Serving is expected, not {' and '.join(releases)}")
+    return starters or (DOCKER,), (list(releases) or [DEFAULT])[0]
+
+
+def configure(directories: Sequence[str], wishes: Wishes) -> Configuration:
+    """Check everything and make the files' contents, without writing anything."""
+    image = find_image(wishes.serving)
+    if wishes.labels and not image.accepts_first_labels:
+        raise UsageError(
+            f"--label: TF Serving {image.version} does not start on a configuration with labels; leave them out, or"
+            " take --serving 2.2 or later"
+        )
+    check_mounts(wishes.mounts)
+    models = find_models(directories, wishes.mounts, wishes.policies, wishes.labels)
+    directory = absolute(wishes.output_dir)
+    _check_outside(directory, models)
+    # The directory, not its files: a server would never see what replaces a file that is mounted by itself.
+    config_mount = find_mount(directory, wishes.mounts) or Mount(directory, _CONFIG_IN_SERVER)
+    server = Server(
+        name=wishes.name,
+        image=image,
+        models=models,
+        directory=directory,
+        config_mount=config_mount,
+        batching=wishes.batching is not None,
+        gpus=wishes.gpus,
+        cpus=wishes.cpus,
+        port=wishes.port,
+        rest_port=wishes.rest_port,
+    )
+    _check_all_mounts(server, wishes)
+    remarks = check_batching(models, wishes.batched_signatures, wishes.batching) if wishes.batching else ()
+    config_files = _config_files(models, _with_threads(wishes))
+    files, start, command = _starters(server, config_files, wishes)
+    files.update(config_files)
+    if not wishes.restart:
+        check_labels(files, server)
+    return Configuration(server, files, start, command, remarks, what_changes(files, server))
+
+
+def _check_outside(directory: Path, models: Sequence[Model]) -> None:
+    for model in models:
+        if directory == model.directory or model.directory in directory.parents:
+            raise ServingError(
+                f"--output-dir: {directory} lies in the directory of model {model.name}, where a server looks for"
+                " versions; expected a directory of its own"
+            )
+
+
+def _check_all_mounts(server: Server, wishes: Wishes) -> None:
+    unused = [mount for mount in wishes.mounts if mount not in server.mounts]
+    if unused:
+        raise UsageError(
+            "--mount: HOST is a directory that holds models or --output-dir",
+            [f"{mount.host} holds none of them" for mount in unused],
+        )
+    check_mounts(server.mounts)
+    if KUBERNETES in wishes.starters:  # which has the configuration from a ConfigMap
+        check_mounts(server.model_mounts + (Mount(server.directory, kubernetes.CONFIG_DIR),))
+
+
+def _with_threads(wishes: Wishes) -> Optional[Batching]:
+    """A container's share of the processors, which TF Serving does not see: it would take as many threads as cores."""
+    if wishes.batching is None or wishes.cpus is None:
+        return wishes.batching
+    return replace(wishes.batching, threads=math.ceil(wishes.cpus))
+
+
+def _config_files(models: Sequence[Model], batching: Optional[Batching]) -> Dict[str, str]:
+    files = {MONITORING: monitoring_config()}
+    if batching:
+        files[BATCHING] = batching_config(batching)
+    files[MODELS] = models_config(models)
+    return files
+
+
+def _starters(server: Server, config_files: Mapping[str, str], wishes: Wishes) -> _Starters:
+    """The files that start the server, the lines for a shell, and the words of the docker command."""
+    command = docker.docker_command(server, wishes.nvidia_runtime)
+    files: Dict[str, str] = {}
+    start: Dict[str, str] = {}
+    if DOCKER in wishes.starters:
+        files[docker.FILE] = docker.as_script(command)
+        start[DOCKER] = docker.as_line(command)
+    if COMPOSE in wishes.starters:
+        files[compose.FILE] = compose.compose_file(server, wishes.nvidia_runtime)
+        path = str(server.directory / compose.FILE)
+        start[COMPOSE] = docker.as_line(["docker", "compose", "--file", path, "up", "--detach"])
+    if KUBERNETES in wishes.starters:
+        files[kubernetes.FILE] = kubernetes.manifests(server, config_files, wishes.volume_claim)
+        path = str(server.directory / kubernetes.FILE)
+        start[KUBERNETES] = docker.as_line(["kubectl", "apply", "--filename", path])
+    return files, start, command

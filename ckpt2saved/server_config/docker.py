@@ -1,0 +1,74 @@
+"""The server as one `docker run` command, which can also be run from here."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shlex
+import subprocess
+from typing import List, Sequence, Tuple
+
+from ckpt2saved.errors import ServingError
+from ckpt2saved.files.programs import find_program
+from ckpt2saved.server_config.mounts import Mount
+from ckpt2saved.server_config.server import GRPC_PORT, REST_PORT, Server, trimmed
+
+FILE = "docker-run.sh"
+
+
+def docker_command(server: Server, nvidia_runtime: bool) -> Tuple[str, ...]:
+    """The words of the command; `nvidia_runtime` for a Docker before 19.03, which knows no --gpus."""
+    command = ["docker", "run", "--detach", "--restart", "unless-stopped", "--name", server.name]
+    if server.gpus and nvidia_runtime:
+        command += ["--runtime=nvidia", "-e", "NVIDIA_VISIBLE_DEVICES=" + server.gpus.visible_devices]
+    elif server.gpus:
+        command += ["--gpus", server.gpus.docker]
+    if server.cpus:
+        command += ["--cpus", trimmed(server.cpus)]
+    command += ["--publish", f"{server.port}:{GRPC_PORT}"]
+    command += ["--publish", f"{server.rest_port}:{REST_PORT}"]
+    for mount in server.mounts:
+        command += ["--mount", _bind(mount)]
+    return tuple(command) + (server.tag,) + server.flags(server.config_dir)
+
+
+def as_line(command: Sequence[str]) -> str:
+    """The command as a shell reads it."""
+    return " ".join(shlex.quote(word) for word in command)
+
+
+def as_script(command: Sequence[str]) -> str:
+    """The command as a file."""
+    return f"#!/bin/sh\nexec {as_line(command)}\n"
+
+
+def find_docker() -> str:
+    """The docker that --run would call."""
+    found = find_program("docker")
+    if found is None:
+        raise ServingError(
+            "--run: there is no docker on the PATH; install it, or leave --run out and start the server where there is"
+        )
+    return found
+
+
+def run(command: Sequence[str]) -> str:
+    """Start the server; the container's id."""
+    done = subprocess.run(
+        [find_docker()] + list(command[1:]), stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
+    )
+    if done.returncode:
+        said = " ".join(done.stderr.split()) or "nothing"
+        raise ServingError(
+            f"docker run: exit code {done.returncode}, and docker said: {said}; the files are written, so mend that and"
+            f" run {FILE}"
+        )
+    return done.stdout.strip()
+
+
+def _bind(mount: Mount) -> str:
+    """A read-only directory, as comma-separated values: unlike --volume it makes no directory that was misspelt."""
+    fields: List[str] = ["type=bind", f"source={mount.host}", "target=" + mount.server, "readonly"]
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(fields)
+    return line.getvalue()

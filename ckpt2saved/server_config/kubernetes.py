@@ -1,0 +1,134 @@
+"""The server as Kubernetes manifests: its configuration, a Deployment with probes and volumes, a Service."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from ckpt2saved.errors import UsageError
+from ckpt2saved.server_config.config_files import METRICS_PATH, MODELS
+from ckpt2saved.server_config.mounts import Mount
+from ckpt2saved.server_config.server import GRPC_PORT, REST_PORT, Server, trimmed
+from ckpt2saved.server_config.yaml_text import yaml_text
+
+FILE = "kubernetes.yaml"
+CONFIG_DIR = "/config"
+
+# A first load is tried six times, a minute apart, before the server gives up by itself.
+_PROBE_SECONDS = 10
+_PROBES_TO_START = 60
+
+
+def parse_claim(text: str) -> str:
+    """The name of a PersistentVolumeClaim."""
+    if not re.match(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\Z", text):
+        raise ValueError(f"{text!r} is no name of a claim; expected small letters, digits, '-' and '.'")
+    return text
+
+
+def manifests(server: Server, config_files: Mapping[str, str], volume_claim: Optional[str]) -> str:
+    """A ConfigMap with the configuration files, a Deployment, a Service."""
+    labels = {"app.kubernetes.io/name": server.name}
+    config_map = _object("v1", "ConfigMap", server.name, labels, data=dict(config_files))
+    service = {
+        "selector": labels,
+        "ports": [
+            {"name": "grpc", "port": server.port, "targetPort": "grpc"},
+            {"name": "rest", "port": server.rest_port, "targetPort": "rest"},
+        ],
+    }
+    deployment = {
+        "replicas": 1,
+        "selector": {"matchLabels": labels},
+        "template": {
+            "metadata": {"labels": labels, "annotations": _annotations(server, config_files)},
+            "spec": _pod(server, volume_claim),
+        },
+    }
+    return yaml_text(
+        [
+            config_map,
+            _object("apps/v1", "Deployment", server.name, labels, spec=deployment),
+            _object("v1", "Service", server.name, labels, spec=service),
+        ]
+    )
+
+
+def _object(version: str, kind: str, name: str, labels: Dict[str, str], **content: Any) -> Dict[str, Any]:
+    return dict(apiVersion=version, kind=kind, metadata={"name": name, "labels": labels}, **content)
+
+
+def _annotations(server: Server, config_files: Mapping[str, str]) -> Dict[str, str]:
+    # What a running server does not read again is part of the pod's template, so that a change of it starts new pods.
+    read_once = {
+        name: text for name, text in config_files.items() if name != MODELS or not server.image.rereads_configuration
+    }
+    text = "".join(f"{name}\n{read_once[name]}" for name in sorted(read_once))
+    return {
+        "ckpt2saved/configuration": hashlib.sha256(text.encode("utf-8")).hexdigest()[:16],
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(REST_PORT),
+        "prometheus.io/path": METRICS_PATH,
+    }
+
+
+def _pod(server: Server, volume_claim: Optional[str]) -> Dict[str, Any]:
+    volumes, mounts = _model_volumes(server, volume_claim)
+    listening = {"tcpSocket": {"port": "rest"}}  # opens once every model's first version is loaded or has failed
+    container = {
+        "name": "serving",
+        "image": server.tag,
+        "args": list(server.flags(CONFIG_DIR)),
+        "ports": [{"name": "grpc", "containerPort": GRPC_PORT}, {"name": "rest", "containerPort": REST_PORT}],
+        "startupProbe": dict(listening, periodSeconds=_PROBE_SECONDS, failureThreshold=_PROBES_TO_START),
+        "readinessProbe": dict(_answering(server), periodSeconds=_PROBE_SECONDS),
+        "livenessProbe": dict(listening, periodSeconds=_PROBE_SECONDS, failureThreshold=6),
+    }
+    resources = _resources(server)
+    if resources:
+        container["resources"] = resources
+    config = {"name": "config", "mountPath": CONFIG_DIR, "readOnly": True}
+    container["volumeMounts"] = mounts + [config]
+    return {"containers": [container], "volumes": volumes + [{"name": "config", "configMap": {"name": server.name}}]}
+
+
+def _answering(server: Server) -> Dict[str, Any]:
+    """For one model its metadata, which a server has as long as a version is loaded, unlike its bare status.
+
+    For several only that the port is open: one that fails must not take the others out of service.
+    """
+    if len(server.models) > 1:
+        return {"tcpSocket": {"port": "rest"}}
+    return {"httpGet": {"path": f"/v1/models/{server.models[0].name}/metadata", "port": "rest"}}
+
+
+def _resources(server: Server) -> Dict[str, Any]:
+    requests: Dict[str, Any] = {}
+    limits: Dict[str, Any] = {}
+    if server.cpus:
+        requests["cpu"] = limits["cpu"] = trimmed(server.cpus)
+    if server.gpus:
+        limits["nvidia.com/gpu"] = server.gpus.kubernetes
+    return {name: part for name, part in (("requests", requests), ("limits", limits)) if part}
+
+
+def _model_volumes(server: Server, volume_claim: Optional[str]) -> Tuple[List[Any], List[Any]]:
+    mounts = server.model_mounts
+    if volume_claim is not None and len(mounts) > 1:
+        raise UsageError(
+            f"--volume-claim: the models lie in {len(mounts)} directories, and a claim is one; expected a --mount"
+            f" HOST=SERVER that holds them all, HOST being what {volume_claim} has at its top"
+        )
+    volumes, volume_mounts = [], []
+    for number, mount in enumerate(mounts, start=1):
+        name = "models" if len(mounts) == 1 else f"models-{number}"
+        volumes.append(dict(name=name, **_volume(mount, volume_claim)))
+        volume_mounts.append({"name": name, "mountPath": mount.server, "readOnly": True})
+    return volumes, volume_mounts
+
+
+def _volume(mount: Mount, volume_claim: Optional[str]) -> Dict[str, Any]:
+    if volume_claim is not None:
+        return {"persistentVolumeClaim": {"claimName": volume_claim, "readOnly": True}}
+    return {"hostPath": {"path": str(mount.host), "type": "Directory"}}

@@ -1,0 +1,80 @@
+"""Version labels that a running server would refuse, and the two steps in which it takes them."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+from ckpt2saved.server_config.models import Model
+from ckpt2saved.server_config.policy import SPECIFIC, Policy
+from ckpt2saved.server_config.server import Server
+from ckpt2saved.versions import numbered_children
+
+
+class LabelChange(NamedTuple):
+    """A label of a new configuration, and what it names by the present one."""
+
+    model: str
+    label: str
+    was: Any  # the number that it names now; None for a new label
+    number: Any
+    is_known: bool  # whether the server has the model already
+    policy: Optional[Policy]  # by which the server selects the model's versions now; None where that can't be told
+
+    def __str__(self) -> str:
+        if self.was in (None, self.number):
+            return f"label {self.label} names {self.number}"
+        return f"label {self.label} moves from {self.was} to {self.number}"
+
+
+def refused_labels(changes: Sequence[LabelChange], server: Server, takes_unloaded: bool) -> List[LabelChange]:
+    """Those for which a running server refuses the whole configuration, each time that it reads it.
+
+    It takes a label on a version that is AVAILABLE. Where it was started with the flag for that (`takes_unloaded`) it
+    also takes a new label on one that is not; it never moves a label there (UpdateModelVersionLabelMap in
+    tensorflow_serving/model_servers/server_core.cc). A configuration that is refused loads nothing, so that a version
+    which the present one does not load never becomes AVAILABLE.
+    """
+    models = {model.name: model for model in server.models}
+    return [
+        one
+        for one in changes
+        if not (one.was in (None, one.number) and takes_unloaded) and not _may_be_loaded(one, models[one.model])
+    ]
+
+
+def two_steps(refused: Sequence[LabelChange], server: Server) -> List[str]:
+    """A line for each label that is refused, with the command that has its version loaded first."""
+    lines = []
+    for model in server.models:
+        mine = [one for one in refused if one.model == model.name]
+        for one in mine:
+            lines.append(
+                f"{model.name}: {one}, and {one.number} is not loaded by the present configuration: first run this"
+                f" command with {_first_step(model, mine)} in place of what it says of {model.name}; once {one.number}"
+                " is AVAILABLE, run it as it is"
+            )
+    return lines
+
+
+def _first_step(model: Model, refused: Sequence[LabelChange]) -> str:
+    """The options of a configuration that loads the versions, with the labels where they are."""
+    loaded = {version.number for version in model.loaded}
+    published = {child.number for child in numbered_children(model.directory)}
+    labels: Dict[str, Any] = {label.name: label.number for label in model.labels}
+    labels.update((one.label, one.was) for one in refused)
+    kept = {label: number for label, number in labels.items() if number in published}
+    wanted = loaded | set(kept.values())
+    policy = model.policy if wanted <= loaded else Policy(SPECIFIC, numbers=tuple(sorted(wanted)))
+    options = ["--versions", f"{model.name}={policy}"]
+    for label in sorted(kept):
+        options += ["--label", f"{model.name}:{label}={kept[label]}"]
+    return " ".join(shlex.quote(word) for word in options)
+
+
+def _may_be_loaded(change: LabelChange, model: Model) -> bool:
+    """Whether the server loads the version by the configuration that it has; True where that can't be known."""
+    if not change.is_known:
+        return False
+    published = [child.number for child in numbered_children(model.directory)]
+    return change.policy is None or change.number in change.policy.selects(published)

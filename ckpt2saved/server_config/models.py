@@ -1,0 +1,143 @@
+"""The models to be served: their names, their directories, and the versions that a server would load."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+
+from ckpt2saved.errors import ServingError, UsageError, VersionError
+from ckpt2saved.saved_model.judgement import READ
+from ckpt2saved.server_config.mounts import Mount, absolute, broken_link, find_mount
+from ckpt2saved.server_config.policy import SPECIFIC, Label, Policy
+from ckpt2saved.versions import Version, check_base, list_versions, numbered_children
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
+_MODELS_IN_SERVER = "/models"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as the server will have it."""
+
+    name: str
+    directory: Path  # absolute, on this machine
+    mount: Mount
+    policy: Policy
+    labels: Tuple[Label, ...]
+    loaded: Tuple[Version, ...]  # what the policy selects, the newest first
+
+    @property
+    def base_path(self) -> str:
+        """The model's directory as the server sees it."""
+        return self.mount.seen(self.directory)
+
+
+def find_models(
+    directories: Sequence[str],
+    mounts: Sequence[Mount],
+    policies: Sequence[Tuple[Optional[str], Policy]] = (),
+    labels: Sequence[Tuple[Optional[str], Label]] = (),
+) -> Tuple[Model, ...]:
+    """The models of MODEL_DIR or NAME=MODEL_DIR, in the order of their names; all their problems at once."""
+    named = _named(directories)
+    policy_of = {name: _of(name, policies, Policy()) for name in named}
+    _check_names("--versions", [name for name, _ in policies], named)
+    _check_names("--label", [name for name, _ in labels], named)
+    models: List[Model] = []
+    problems: List[str] = []
+    for name, directory in sorted(named.items()):
+        mount = find_mount(absolute(directory), mounts)
+        mount = mount or Mount(absolute(directory), f"{_MODELS_IN_SERVER}/{name}")
+        own_labels = {label.name: label for owner, label in labels if owner in (None, name)}
+        policy = policy_of[name]
+        try:
+            check_base(directory, reading=True)
+            published = [child.number for child in numbered_children(directory)]
+            found = list_versions(directory, READ, frozenset(policy.selects(published)))
+        except VersionError as error:
+            problems.append(str(error))
+            continue
+        loaded = tuple(one for one in found if one.duplicate_of is None)
+        model = Model(
+            name, absolute(directory), mount, policy, tuple(own_labels[key] for key in sorted(own_labels)), loaded
+        )
+        problems += _problems(model, directory, published)
+        models.append(model)
+    if problems:
+        raise ServingError("not every model has a version that a server could load; nothing was written", problems)
+    return tuple(models)
+
+
+def _named(directories: Sequence[str]) -> Dict[str, Path]:
+    named: Dict[str, Path] = {}
+    problems: List[str] = []
+    for given in directories:
+        name, _, path = given.rpartition("=") if not os.path.isdir(given) else ("", "", given)
+        directory = Path(os.path.expanduser(path))
+        name = name or absolute(directory).name
+        if not path:
+            problems.append(f"{given!r}: an empty path")
+        elif not _NAME.match(name):
+            problems.append(
+                f"{given}: {name!r} can't be a model's name, which is part of a URL; expected letters, digits, '_', '.'"
+                f" and '-'; name the model with NAME={path}"
+            )
+        elif name in named:
+            problems.append(
+                f"{named[name]} and {directory} would both be called {name}, and a server takes each name once; give"
+                f" one of them another with NAME={path}"
+            )
+        else:
+            named[name] = directory
+    if problems:
+        raise UsageError("MODEL_DIR:", problems)
+    return named
+
+
+def _of(name: str, policies: Sequence[Tuple[Optional[str], Policy]], default: Policy) -> Policy:
+    """The last policy that is given for this model, or else the last for all."""
+    matching = [policy for model, policy in policies if model == name]
+    return (matching or [policy for model, policy in policies if model is None] or [default])[-1]
+
+
+def _check_names(option: str, given: Sequence[Optional[str]], named: Dict[str, Path]) -> None:
+    unknown = sorted({name for name in given if name is not None} - set(named))
+    if unknown:
+        raise UsageError(
+            f"{option}: there is no model {', '.join(unknown)} among these; expected one of {', '.join(sorted(named))}"
+        )
+
+
+def _problems(model: Model, directory: Path, published: Sequence[int]) -> List[str]:
+    if not published:
+        return [
+            f"{directory}: no version is published yet; a server would wait for one, and serve no other model"
+            " meanwhile; run ckpt2saved export first"
+        ]
+    problems = []
+    for version in model.loaded:
+        if not version.is_whole:
+            problems.append(
+                f"{version.path}: broken, and a server loads it: {'; '.join(version.problems)}; publish a whole one"
+                f" above it with ckpt2saved bump-version {directory} --from N"
+            )
+        link = broken_link(absolute(version.path), model.mount)
+        if link:
+            problems.append(f"{link}; take it in with ckpt2saved bump-version {directory} --from {version.path}")
+    loaded, numbers = {version.number for version in model.loaded}, set(published)
+    for missing in sorted(set(model.policy.numbers) - numbers) if model.policy.kind == SPECIFIC else ():
+        problems.append(f"{directory}: there is no version {missing}; expected some of {_list(numbers)}")
+    for label in model.labels:
+        if label.number not in loaded:
+            problems.append(
+                f"{directory}: label {label.name} is for version {label.number}, which a server would not load, and so"
+                f" refuse the whole file; expected one of {_list(loaded)}, or have it loaded with --versions"
+            )
+    return problems
+
+
+def _list(numbers: Iterable[int]) -> str:
+    return ", ".join(str(number) for number in sorted(numbers)) or "none"

@@ -1,0 +1,104 @@
+"""Which directories of this machine a server sees, and under which paths."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import List, Optional, Sequence, Tuple
+
+from ckpt2saved.console.foreign_text import is_plain
+from ckpt2saved.errors import UsageError
+
+_SERVER_PATH = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+\Z")
+_NOT_PLAIN = (
+    "a path with a line break, another control character or bytes that are no UTF-8, which the files and commands that "
+    "start a server can't hold; rename the directory"
+)
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A directory here, and its path in the server."""
+
+    host: Path  # absolute
+    server: str
+
+    def __post_init__(self) -> None:
+        if not is_plain(str(self.host)):
+            raise UsageError(f"{str(self.host)!a}: {_NOT_PLAIN}")
+
+    def covers(self, path: Path) -> bool:
+        """Whether the server sees this path through the mount."""
+        return path == self.host or self.host in path.parents
+
+    def seen(self, path: Path) -> str:
+        """The path as the server sees it."""
+        return "/".join((self.server,) + path.relative_to(self.host).parts)
+
+
+def parse_mount(text: str) -> Mount:
+    """HOST=SERVER, of which the last equals sign is meant; HOST may be relative, SERVER not."""
+    host, equals, server = text.rpartition("=")
+    if not equals or not host:
+        raise ValueError(f"{text!r} is not HOST=SERVER, as in ./models=/models")
+    server = server.rstrip("/") or "/"
+    if not _SERVER_PATH.match(server):
+        raise ValueError(
+            f"{server!r} is no path that a server could have; expected an absolute one below /, of letters, digits, "
+            "'_', '.' and '-', as in /models"
+        )
+    path = absolute(Path(os.path.expanduser(host)))
+    if not is_plain(str(path)):
+        raise ValueError(f"{str(path)!a}: {_NOT_PLAIN}")
+    return Mount(path, server)
+
+
+def check_mounts(mounts: Sequence[Mount]) -> None:
+    """Refuse mounts that hide one another in the server."""
+    problems: List[str] = []
+    for number, mount in enumerate(mounts):
+        for other in mounts[:number]:
+            if _within(mount.server, other.server) or _within(other.server, mount.server):
+                problems.append(
+                    f"{other.host} and {mount.host} would both be at {max(mount.server, other.server, key=len)} in the"
+                    " server"
+                )
+    if problems:
+        raise UsageError("--mount: give each directory a path of its own", problems)
+
+
+def find_mount(path: Path, mounts: Sequence[Mount]) -> Optional[Mount]:
+    """The mount through which the server sees the path: of several the innermost."""
+    covering = [mount for mount in mounts if mount.covers(path)]
+    return max(covering, key=lambda mount: len(mount.host.parts)) if covering else None
+
+
+def broken_link(path: Path, mount: Mount) -> Optional[str]:
+    """The first symbolic link on the way from the mount to `path` that a server could not follow: its problem."""
+    real_host = os.path.realpath(os.fspath(mount.host))
+    for step in _steps(path, mount.host):
+        if step.is_symlink():
+            target = os.readlink(os.fspath(step))
+            inside = os.path.commonpath([real_host, os.path.realpath(os.fspath(step))]) == real_host
+            if os.path.isabs(target) or not inside:
+                return (
+                    f"{step}: a symbolic link to {target}, which leads nowhere in the server, where only {mount.host}"
+                    " is seen"
+                )
+    return None
+
+
+def absolute(path: Path) -> Path:
+    """The path from the root on, its symbolic links left as they are."""
+    return Path(os.path.abspath(os.fspath(path)))
+
+
+def _steps(path: Path, start: Path) -> Tuple[Path, ...]:
+    parts = path.relative_to(start).parts
+    return tuple(start.joinpath(*parts[: count + 1]) for count in range(len(parts)))
+
+
+def _within(inner: str, outer: str) -> bool:
+    return inner == outer or inner.startswith(outer + "/")

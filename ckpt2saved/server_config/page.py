@@ -1,0 +1,52 @@
+"""A configuration as the lines of the narration, and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+from ckpt2saved.console.narration import Say
+from ckpt2saved.server_config.configuration import Configuration
+
+
+def narrate(configuration: Configuration, say: Say, dry_run: bool) -> None:
+    """The models, what to know about batching, the files, and what a server will do with them."""
+    server = configuration.server
+    for model in server.models:
+        numbers = ", ".join(str(version.number) for version in model.loaded)
+        say(
+            "model",
+            f"{model.name}: {model.directory} is {model.base_path} in the server, which loads {numbers}",
+        )
+    for remark in configuration.remarks:
+        say("batching", remark)
+    say(
+        "not written" if dry_run else "written",
+        f"{server.directory}/{{{','.join(sorted(configuration.files))}}}",
+    )
+    for change in configuration.changes:
+        say("server", change)
+
+
+def as_content(configuration: Configuration) -> Dict[str, Any]:
+    """What --json prints of it."""
+    server = configuration.server
+    return {
+        "models": [
+            {
+                "name": model.name,
+                "path": str(model.directory),
+                "base_path": model.base_path,
+                "policy": str(model.policy),
+                "versions": [version.number for version in model.loaded],
+                "labels": {label.name: label.number for label in model.labels},
+            }
+            for model in server.models
+        ],
+        "mounts": [{"host": str(mount.host), "server": mount.server} for mount in server.mounts],
+        "image": server.tag,
+        "directory": str(server.directory),
+        "files": sorted(configuration.files),
+        "start": dict(configuration.start),
+        "remarks": list(configuration.remarks),
+        "changes": list(configuration.changes),
+    }

@@ -1,0 +1,93 @@
+"""The server to be started: its image, flags, ports, processors and directories, however it is started."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Tuple
+
+from ckpt2saved.compatibility.image import Image
+from ckpt2saved.server_config.config_files import BATCHING, MODELS, MONITORING
+from ckpt2saved.server_config.devices import Gpus
+from ckpt2saved.server_config.models import Model
+from ckpt2saved.server_config.mounts import Mount
+
+GRPC_PORT, REST_PORT = 8500, 8501  # the image's entry point opens them inside the container
+REREADING_SECONDS = 60
+LABELS_FLAG = "--allow_version_labels_for_unavailable_models"
+
+# With none, a load that fails holds up every other load and unload for five minutes. With one, the retries of a broken
+# version still hold up the healthy one that was published after it for most of a minute.
+_FEWEST_LOAD_THREADS = 2
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server for all the models."""
+
+    name: str
+    image: Image
+    models: Tuple[Model, ...]
+    directory: Path  # with the configuration files
+    config_mount: Mount  # through which the server sees it
+    batching: bool = False
+    gpus: Optional[Gpus] = None
+    cpus: Optional[float] = None
+    port: int = GRPC_PORT
+    rest_port: int = REST_PORT
+
+    @property
+    def tag(self) -> str:
+        """The image with its tag."""
+        return self.image.tag(gpu=self.gpus is not None)
+
+    @property
+    def model_mounts(self) -> Tuple[Mount, ...]:
+        """The directories that hold the models, each once."""
+        return tuple(dict.fromkeys(model.mount for model in self.models))
+
+    @property
+    def config_dir(self) -> str:
+        """The directory with the configuration files as the server sees it."""
+        return self.config_mount.seen(self.directory)
+
+    @property
+    def mounts(self) -> Tuple[Mount, ...]:
+        """Every directory of this machine that the server sees."""
+        return tuple(dict.fromkeys(self.model_mounts + (self.config_mount,)))
+
+    def flags(self, config_dir: str) -> Tuple[str, ...]:
+        """The flags of the server that finds its configuration files in `config_dir`."""
+        flags = [f"--model_config_file={config_dir}/{MODELS}"]
+        if self.image.rereads_configuration:
+            flags.append(f"--model_config_file_poll_wait_seconds={REREADING_SECONDS}")
+        flags.append(f"--monitoring_config_file={config_dir}/{MONITORING}")
+        if self.batching:
+            flags += ["--enable_batching", f"--batching_parameters_file={config_dir}/{BATCHING}"]
+        if self.image.loads_in_threads:
+            flags.append(f"--num_load_threads={max(_FEWEST_LOAD_THREADS, len(self.models))}")
+        if self.image.accepts_first_labels:
+            # Labels are assigned before versions are loaded. Without this a server does not start with labels, and one
+            # that was started without labels refuses the first one on a version that it is yet to load.
+            flags.append(LABELS_FLAG)
+        return tuple(flags)
+
+
+def parse_name(text: str) -> str:
+    """A name that Docker, Compose and Kubernetes take for what they start."""
+    if not re.match(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z", text):
+        raise ValueError(f"{text!r} is no name that Docker and Kubernetes take; expected small letters, digits and '-'")
+    return text
+
+
+def parse_cpus(text: str) -> float:
+    """A number of processors, which need not be a whole one."""
+    if not re.match(r"[0-9]{1,4}(\.[0-9]{1,3})?\Z", text) or not float(text):
+        raise ValueError(f"{text!r} is no number of processors; expected one above 0, as in 4 or 1.5")
+    return float(text)
+
+
+def trimmed(number: float) -> str:
+    """4.0 as 4, 1.5 as it is."""
+    return f"{number:.8g}"

@@ -1,1 +1,0 @@
-"""What TF Serving reads beside the SavedModels, and what starts it with them; without TensorFlow."""

@@ -1,0 +1,1 @@
+"""What is to be served, parsed once into frozen values."""

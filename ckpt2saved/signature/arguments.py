@@ -1,0 +1,152 @@
+"""A signature given on the command line, for which no file needs to be written."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
+
+from ckpt2saved.errors import UsageError
+from ckpt2saved.signature.file import FULL, LARGEST_SIZE, META, Decode, ServedModel, Signature, Surgery, TensorSpec
+
+ARGUMENTS = Path("the command line")  # what is named as the source of a model that no file describes
+_TENSOR = re.compile(
+    r"(?:(?P<key>[^=:\[\]^]+)=)?(?P<node>[^=:\[\]^]+)(?::(?P<output>[0-9]+))?(?:\[(?P<shape>[^\]]*)\])?\Z"
+)
+_SPARSE = ("indices", "values", "shape")
+
+
+def parse_tensor(text: str) -> TensorSpec:
+    """`NAME=TENSOR[shape]` as a tensor that clients call NAME; raises ValueError.
+
+    Without NAME the last part of the tensor's own name is it, without a shape the graph's. In a shape, as in
+    `[batch,32,width,3]`, words and `?` stand for sizes that a request may choose.
+    """
+    match = _TENSOR.match(text.strip())
+    if not match:
+        raise ValueError(
+            f"{text!r} is not NAME=TENSOR or NAME=TENSOR[shape], as in image=Placeholder:0[batch,32,width,3]"
+        )
+    tensor = match.group("node") + (":" + match.group("output") if match.group("output") else "")
+    key = match.group("key") or match.group("node").rpartition("/")[2]
+    shape = match.group("shape")
+    return TensorSpec(key, tensor, "", None if shape is None else _shape(key, shape))
+
+
+def _shape(key: str, text: str) -> Tuple[Any, ...]:
+    sizes = [size.strip() for size in text.split(",")] if text.strip() else []
+    return tuple(_size(key, axis, size) for axis, size in enumerate(sizes))
+
+
+def _size(key: str, axis: int, size: str) -> Any:
+    if size in ("?", "-1", "None"):
+        return "batch" if axis == 0 else f"{key}_{axis}"
+    if re.match(r"[0-9]{1,19}\Z", size) and int(size) <= LARGEST_SIZE:
+        return int(size)
+    if re.match(r"[A-Za-z_]\w*\Z", size):
+        return size
+    raise ValueError(f"{size!r} in the shape of {key} is neither a size nor a name for one")
+
+
+def model_of_arguments(
+    builder: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], decode: Optional[Decode]
+) -> ServedModel:
+    """A model whose signature serving_default is these tensors; with `decode`, also what the decoder answers.
+
+    Raises UsageError where that is no signature.
+    """
+    problems = []
+    if not inputs:
+        problems.append("--input NAME=TENSOR is missing: what a request feeds")
+    if not outputs and decode is None:
+        problems.append("--output NAME=TENSOR is missing: what a request is answered")
+    for option, specs in (("--input", inputs), ("--output", outputs)):
+        keys = [spec.key for spec in specs] + [spec.key for spec in _sparse(decode) if option == "--output"]
+        problems += [
+            f"{option} {key}: this name is given twice" for key in sorted({k for k in keys if keys.count(k) > 1})
+        ]
+    if problems:
+        raise UsageError(
+            "without --model the command line must say what is served (ckpt2saved inspect shows the candidates)",
+            problems,
+        )
+    signatures = [Signature("serving_default", tuple(inputs), tuple(outputs) + _sparse(decode))]
+    if decode is not None:
+        dense = [TensorSpec("ids", "ids", "int64", ("batch", "time"))]
+        dense += [
+            TensorSpec("lengths", "lengths", "int32", ("batch",)),
+            TensorSpec("score", "score", "float32", ("batch",)),
+        ]
+        signatures.append(Signature("dense", tuple(inputs), tuple(dense)))
+    return ServedModel(META, ARGUMENTS, builder, {}, tuple(signatures), (), Surgery(decode=decode))
+
+
+def _sparse(decode: Optional[Decode]) -> Tuple[TensorSpec, ...]:
+    specs: List[TensorSpec] = []
+    for number in range(1, decode.top_paths + 1) if decode is not None else ():
+        suffix = "" if number == 1 else f"_{number}"
+        for part, shape in zip(_SPARSE, (("labels" + suffix, 2), ("labels" + suffix,), (2,))):
+            key = f"output_{part}{suffix}"
+            specs.append(TensorSpec(key, key, "int64", shape))
+    return tuple(specs)
+
+
+def with_surgery(
+    model: ServedModel,
+    *,
+    builder: Optional[str] = None,
+    pinned: Mapping[str, Any] = {},
+    renames: Sequence[Tuple[str, str]] = (),
+    keep_training_ops: bool = False,
+    allow_labels: bool = False,
+    decode: Optional[Decode] = None,
+) -> ServedModel:
+    """`model` with what the command line says beside its file; the command line goes first."""
+    model = replace(model, builder=builder or model.builder)
+    if pinned and model.builder != META:
+        raise UsageError(f"--set: only for a training's graph (--graph {META})")
+    if allow_labels and model.builder != META:
+        raise UsageError(f"--allow-labels: only for a training's graph (--graph {META})")
+    if keep_training_ops and model.is_builtin:
+        raise UsageError(f"--keep-training-ops: {model.builder} is built for inference, and has none")
+    if renames and model.is_builtin:
+        raise UsageError(
+            f"--map: {model.builder} is built from the names in its checkpoint; --option scope=… is what they begin"
+            " with"
+        )
+    decode = decode or model.surgery.decode
+    if decode is not None:
+        named = {spec.key: spec.tensor for signature in model.signatures for spec in signature.inputs}
+        decode = replace(decode, sequence_length=named.get(decode.sequence_length, decode.sequence_length))
+    if decode is not None and model.builder == META:
+        decode = replace(decode, logits=_first_output(decode.logits))
+        if decode.sequence_length != FULL:
+            decode = replace(decode, sequence_length=_first_output(decode.sequence_length))
+    surgery = Surgery(
+        dict(model.surgery.pinned, **pinned),
+        tuple(renames) + model.surgery.renames,
+        keep_training_ops or model.surgery.keep_training_ops,
+        model.surgery.weights,
+        decode,
+        allow_labels or model.surgery.allow_labels,
+    )
+    model = replace(model, surgery=surgery)
+    return _with_outputs(model) if model.builder == META else model
+
+
+def _first_output(tensor: str) -> str:
+    return tensor if ":" in tensor else tensor + ":0"
+
+
+def _with_outputs(model: ServedModel) -> ServedModel:
+    """`model` with the first output of a node for each node that stands where a tensor is meant."""
+    decoder = {spec.key for spec in _sparse(model.surgery.decode)} | {"ids", "lengths", "score"}
+    own = decoder if model.surgery.decode else set()
+
+    def full(specs: Sequence[TensorSpec]) -> Tuple[TensorSpec, ...]:
+        bare = [":" not in spec.tensor and spec.tensor not in own for spec in specs]
+        return tuple(replace(spec, tensor=_first_output(spec.tensor)) if b else spec for spec, b in zip(specs, bare))
+
+    signatures = [replace(s, inputs=full(s.inputs), outputs=full(s.outputs)) for s in model.signatures]
+    return replace(model, signatures=tuple(signatures))

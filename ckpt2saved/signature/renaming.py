@@ -1,0 +1,88 @@
+"""Names of variables, renamed by regular expressions, which may not take for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import threading
+import time
+from typing import Any, Dict, Iterator, Sequence, Tuple
+
+from ckpt2saved.errors import UsageError
+
+MOST_SECONDS = 5.0  # for all the names together; they take milliseconds
+_LONGEST = 10000  # characters of a name
+
+
+def check_rule(pattern: str, replacement: str) -> None:
+    """Raise ValueError where this is no regular expression, or no replacement for what it matches."""
+    try:
+        compiled = re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+    try:
+        compiled.sub(replacement, "")
+    except (re.error, IndexError, KeyError) as error:
+        raise ValueError(f"{replacement!r} is no replacement for what {pattern!r} matches: {error}") from None
+
+
+class Renaming:
+    """Called with a name; each rule in turn changes what the one before it made of it."""
+
+    def __init__(self, rules: Sequence[Tuple[str, str]], seconds: float = MOST_SECONDS) -> None:
+        self.rules = tuple(rules)
+        self.left = seconds
+        self.made: Dict[str, str] = {}
+
+    def __call__(self, name: str) -> str:
+        if name not in self.made:
+            self.made[name] = self._renamed(name)
+        return self.made[name]
+
+    def _renamed(self, name: str) -> str:
+        new = name
+        for pattern, replacement in self.rules:
+            start = time.monotonic()
+            try:
+                with _at_most(max(self.left, 0.001)):
+                    new = re.sub(pattern, replacement, new)
+            except _TooLong:
+                raise UsageError(
+                    f"--map {pattern}={replacement}: the names of variables took more than {MOST_SECONDS:g} s, and"
+                    f" {name[:200]} was not done; repeats within repeats, as in (a*)*, can take for ever: write it"
+                    " without them"
+                ) from None
+            self.left -= time.monotonic() - start
+            if len(new) > _LONGEST:
+                raise UsageError(
+                    f"--map {pattern}={replacement}: it makes a name of {len(new)} characters of {name[:200]}; at most"
+                    f" {_LONGEST} are expected"
+                )
+        return new
+
+
+class _TooLong(Exception):
+    """The time is over."""
+
+
+@contextlib.contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Raise _TooLong in the block after some seconds: the regular expression engine heeds signals, and nothing else.
+
+    Outside of the main thread, which alone gets signals, nothing is bounded.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(number: int, frame: Any) -> None:
+        raise _TooLong
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,1 @@
+"""Where a graph comes from: a meta graph, a built-in network, a function, a model object."""

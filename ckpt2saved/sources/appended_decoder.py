@@ -1,0 +1,86 @@
+"""A CTC beam search appended to the logits of a graph that has none, or another one."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Tuple
+
+import numpy as np
+
+from ckpt2saved.errors import SignatureError, UsageError
+from ckpt2saved.signature.file import FULL, Decode, ServedModel
+from ckpt2saved.sources.batch_axis import batch_axis
+from ckpt2saved.sources.builtin.decoding import decoded
+from ckpt2saved.tf1 import tf, v1_control_flow
+
+_PASSING = ("Identity", "Transpose", "Reshape", "StopGradient", "ExpandDims", "Squeeze")
+
+
+def append_decoder(
+    graph: tf.Graph, decode: Decode, model: ServedModel, tensors: Mapping[str, tf.Tensor]
+) -> Tuple[Dict[str, tf.Tensor], Tuple[str, ...]]:
+    """Decode the logits that `decode` names in `graph`; the answers by name, as graphs.decoding has them, and remarks.
+
+    `tensors` are those that have names of their own; the inputs of `model` are complete. Logits are [time, batch,
+    classes]; those whose batch proves to come first are transposed, and probabilities that a softmax
+    made are taken the logarithm of, which is what the decoder makes of the logits before it. Raises SignatureError for
+    a tensor that is not there, UsageError for one that is no logits or no lengths.
+    """
+    logits: Any = _named(graph, tensors, decode.logits, "--decode")
+    remarks: List[str] = []
+    if logits.shape.ndims not in (None, 3) or not logits.dtype.is_floating:
+        raise UsageError(
+            f"--decode {decode.logits}: logits are floats [time, batch, classes]; this is {logits.dtype.name}"
+            f" {logits.shape}"
+        )
+    specs = {spec.tensor: spec for signature in model.signatures for spec in signature.inputs}
+    inputs = {tensors[name].name if name in tensors else name: spec for name, spec in specs.items()}
+    with graph.as_default(), v1_control_flow():
+        if _is_softmax(logits):
+            logits = tf.math.log(tf.maximum(logits, np.finfo(logits.dtype.as_numpy_dtype).tiny))
+            remarks.append(f"{decode.logits}: probabilities, of which the decoder gets the logarithm")
+        axis = batch_axis(graph, inputs, logits)
+        if axis == 0:
+            logits = tf.transpose(logits, [1, 0, 2])
+            remarks.append(f"{decode.logits}: [batch, time, classes], transposed for the decoder")
+        elif axis != 1:
+            remarks.append(
+                f"{decode.logits}: taken as [time, batch, classes]; whether they are, the graph does not show"
+            )
+        if decode.sequence_length == FULL:
+            lengths = tf.fill(tf.shape(logits)[1:2], tf.shape(logits)[0])
+        else:
+            lengths = _lengths(_named(graph, tensors, decode.sequence_length, "--sequence-length"), decode)
+        found = decoded(
+            logits,
+            lengths,
+            beam_width=decode.beam_width,
+            top_paths=decode.top_paths,
+            merge_repeated=decode.merge_repeated,
+        )
+    return found, tuple(remarks)
+
+
+def _named(graph: tf.Graph, tensors: Mapping[str, Any], name: str, option: str) -> Any:
+    if name in tensors:
+        return tensors[name]
+    try:
+        return graph.get_tensor_by_name(name if ":" in name else name + ":0")
+    except (KeyError, ValueError):
+        names = f"; the builder names {', '.join(sorted(tensors))}" if tensors else ""
+        raise SignatureError(f"{option} {name}: the graph has no such tensor{names}") from None
+
+
+def _lengths(tensor: tf.Tensor, decode: Decode) -> tf.Tensor:
+    if tensor.shape.ndims not in (None, 1) or not tensor.dtype.is_integer:
+        raise UsageError(
+            f"--sequence-length {decode.sequence_length}: the steps that count are integers [batch]; this is"
+            f" {tensor.dtype.name} {tensor.shape}"
+        )
+    return tf.cast(tensor, tf.int32)
+
+
+def _is_softmax(tensor: tf.Tensor) -> bool:
+    op = tensor.op
+    while op.type in _PASSING:
+        op = op.inputs[0].op
+    return op.type == "Softmax"

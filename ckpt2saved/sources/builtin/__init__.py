@@ -1,0 +1,55 @@
+"""From a checkpoint's variables to a serving graph: the built-in networks by their names."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Dict, Mapping, Sequence
+
+from ckpt2saved.errors import SignatureError, UsageError
+from ckpt2saved.sources.builtin import crnn, ctpn
+from ckpt2saved.sources.builtin.layout import Shape
+from ckpt2saved.sources.function import checked_tensors, users_function
+from ckpt2saved.tf1 import tf, v1_control_flow
+
+BUILDERS = {"crnn": crnn, "ctpn": ctpn}
+
+
+def build_graph(
+    builder: str, variables: Mapping[str, Shape], options: Mapping[str, Any], python_path: Sequence[Path] = ()
+) -> Mapping[str, tf.Tensor]:
+    """Build a network in the default graph; returns its tensors by the names that signatures use.
+
+    `builder` is a built-in network or the user's `package.module:function`, which is called with `variables`, the
+    checkpoint's, name -> shape, and `options`, and whose exceptions pass through. Raises SignatureError for a builder
+    that does not exist, UsageError for an option that a built-in one does not have or a value of another type,
+    CheckpointError for a checkpoint that is not of this network.
+    """
+    if ":" in builder:
+        with users_function(builder, python_path) as function, v1_control_flow():
+            return checked_tensors(builder, function(dict(variables), dict(options)))
+    if builder not in BUILDERS:
+        raise SignatureError(
+            f"graph.builder: {builder!r} is not built in; there are {', '.join(sorted(BUILDERS))}; a function of your"
+            " own is package.module:function, the training's graph is meta"
+        )
+    module = BUILDERS[builder]
+    with v1_control_flow():
+        return module.build(variables, _complete(builder, module.DEFAULTS, options))
+
+
+def _complete(builder: str, defaults: Mapping[str, Any], options: Mapping[str, Any]) -> Dict[str, Any]:
+    problems = []
+    for name, value in options.items():
+        if name not in defaults:
+            near = difflib.get_close_matches(name, list(defaults), n=1)
+            hint = f"did you mean {near[0]}?" if near else f"expected {', '.join(defaults) or 'none'}"
+            problems.append(f"{name}: there is no such option; {hint}")
+        elif type(value) is not type(defaults[name]):
+            expected = type(defaults[name]).__name__
+            problems.append(f"{name}: found {value!r}, expected a value of type {expected}")
+        elif type(value) is int and value < 1:
+            problems.append(f"{name}: found {value}, expected 1 or more")
+    if problems:
+        raise UsageError(f"the builder {builder} can't take these options", problems)
+    return dict(defaults, **options)

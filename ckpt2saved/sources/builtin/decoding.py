@@ -1,0 +1,39 @@
+"""A CTC beam search at the end of a graph, in the two forms that TF Serving can answer: sparse parts, and dense."""
+
+from __future__ import annotations
+
+from typing import Dict
+
+from ckpt2saved.tf1 import tf
+
+
+def decoded(
+    logits: tf.Tensor, lengths: tf.Tensor, *, beam_width: int, top_paths: int = 1, merge_repeated: bool = False
+) -> Dict[str, tf.Tensor]:
+    """Decode logits [time, batch, classes], of which `lengths` [batch] steps count; the tensors by their names.
+
+    output_indices [labels, 2], output_values [labels] and output_shape [2], all int64, are the most probable path; ids
+    int64 [batch, time] is the same padded with -1, lengths int32 [batch], score float32 [batch] its log-probability.
+    Of further paths there are output_indices_2 and so on.
+    """
+    paths, log_probability = tf.nn.ctc_beam_search_decoder(
+        logits, lengths, beam_width=beam_width, top_paths=top_paths, merge_repeated=merge_repeated
+    )
+    # TF Serving fetches one tensor by one name: a SparseTensor has none of its own, so it is served in its three parts.
+    # The dense form is as wide as the time, not as the longest text: its shape may not depend on the other lines of a
+    # batch that TF Serving put together.
+    size = tf.shape(logits, out_type=tf.int64)
+    full = tf.SparseTensor(paths[0].indices, paths[0].values, tf.stack([size[1], size[0]]))
+    ids = tf.sparse.to_dense(full, default_value=-1, name="ids")
+    ids.set_shape([None, None])
+    tensors = {
+        "ids": ids,
+        "lengths": tf.reduce_sum(tf.cast(ids >= 0, tf.int32), axis=1, name="lengths"),
+        "score": tf.identity(log_probability[:, 0], name="score"),
+    }
+    for number, path in enumerate(paths, 1):
+        suffix = "" if number == 1 else f"_{number}"
+        tensors["output_indices" + suffix] = tf.identity(path.indices, name="output_indices" + suffix)
+        tensors["output_values" + suffix] = tf.identity(path.values, name="output_values" + suffix)
+        tensors["output_shape" + suffix] = tf.identity(path.dense_shape, name="output_shape" + suffix)
+    return tensors

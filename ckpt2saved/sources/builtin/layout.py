@@ -1,0 +1,44 @@
+"""Which variables a built-in network needs, and whether a checkpoint holds them."""
+
+from __future__ import annotations
+
+from typing import Dict, Mapping, Optional, Tuple
+
+from ckpt2saved.checkpoint.contents import misfits
+from ckpt2saved.errors import CheckpointError
+
+Shape = Tuple[int, ...]
+Layout = Dict[str, Tuple[Optional[int], ...]]  # None: a size that nothing in the checkpoint tells
+
+# A variable of each model that no other has.
+_TELLTALES = {"crnn": "LSTMLayers/w", "ctpn": "bbox_pred/weights"}
+
+
+def last(variables: Mapping[str, Shape], name: str, axis: int = -1) -> Optional[int]:
+    """The size of a variable's last (or another) axis, or None where the checkpoint does not tell."""
+    shape = variables.get(name, ())
+    return shape[axis] if -len(shape) <= axis < len(shape) else None
+
+
+def require(model: str, expected: Layout, variables: Mapping[str, Shape]) -> None:
+    """Raise CheckpointError with every variable that is missing or has another shape than `expected`."""
+    problems = misfits(expected, variables)
+    if problems:
+        raise CheckpointError(
+            f"the checkpoint is not of the built-in {model} graph ({len(problems)} of its {len(expected)} variables do"
+            f" not fit){_looks_like(model, expected, variables)}",
+            problems,
+        )
+
+
+def _looks_like(model: str, expected: Layout, variables: Mapping[str, Shape]) -> str:
+    """A hint at the model, or the scope, that the checkpoint is of after all."""
+    if any(name in variables for name in expected):
+        return ""
+    for other, telltale in _TELLTALES.items():
+        scopes = [name[: -len(telltale)].rstrip("/") for name in variables if ("/" + name).endswith("/" + telltale)]
+        if scopes and other != model:
+            return f"; it looks like one of {other}: --model {other}"
+        if scopes:
+            return "; its variables begin with {0!r}: --option scope={0}".format(scopes[0])
+    return f"; it holds {len(variables)} others, as {min(variables)}" if variables else "; it holds none"

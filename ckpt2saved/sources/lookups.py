@@ -1,0 +1,120 @@
+"""Lookup tables of a graph: how they are filled when a SavedModel is loaded, and the files that this takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Mapping, Set, Tuple
+
+from ckpt2saved.errors import NotServable
+from ckpt2saved.saved_model.writing import Asset, node_name
+from ckpt2saved.sources.restored import MUTABLE_TABLES
+from ckpt2saved.tf1 import tf
+
+TABLES = ("HashTable", "HashTableV2")
+LOOKUPS = TABLES + MUTABLE_TABLES
+_FILLS = (
+    "InitializeTable",
+    "InitializeTableV2",
+    "LookupTableImport",
+    "LookupTableImportV2",
+    "LookupTableInsert",
+    "LookupTableInsertV2",
+)
+_FILLS_FROM_FILE = ("InitializeTableFromTextFile", "InitializeTableFromTextFileV2")
+
+
+def fillers(graph_def: Any, wanted: Any) -> List[str]:
+    """The nodes of `graph_def` that fill the tables among the `wanted` nodes; raises NotServable for one that can't be.
+
+    A table that is filled by hand while training runs is empty, or lacks entries, wherever else the graph is loaded,
+    unless a checkpoint holds it; such tables are not to be among the `wanted`.
+    """
+    tables = {node.name: node for node in graph_def.node if node.name in wanted and node.op in LOOKUPS}
+    nodes = {node.name: node for node in graph_def.node}
+    found: List[str] = []
+    filled: Set[str] = set()
+    fed: Dict[str, Any] = {}
+    for node in graph_def.node:
+        if node.op not in _FILLS + _FILLS_FROM_FILE or node_name(node.input[0]) not in tables:
+            continue
+        if node.op in _FILLS_FROM_FILE or all(_is_constant(nodes, name) for name in node.input[1:]):
+            found.append(node.name)
+            filled.add(node_name(node.input[0]))
+        elif node.name not in wanted:
+            fed.setdefault(node_name(node.input[0]), node)
+    problems = [
+        f"{name} ({tables[name].op}): {node.name} ({node.op}) put into it what the training was fed, and no Saver of"
+        " the graph saves it"
+        for name, node in fed.items()
+        if name in filled
+    ]
+    problems += [
+        f"{name} ({node.op}): nothing in the graph fills this lookup table"
+        for name, node in tables.items()
+        if name not in filled
+    ]
+    if problems:
+        raise NotServable("the graph looks things up in tables that would be empty, or lack entries", problems)
+    return found
+
+
+def _is_constant(nodes: Mapping[str, Any], name: str) -> bool:
+    """Whether a tensor is made of constants: what a saver restores into a table is not."""
+    ahead: List[str] = [node_name(name)]
+    seen: Set[str] = set()
+    while ahead:
+        node = nodes[ahead.pop()]
+        if not node.input and node.op != "Const":
+            return False
+        if node.name not in seen:
+            seen.add(node.name)
+            if "Placeholder" in node.op or "Restore" in node.op:
+                return False
+            ahead.extend(node_name(source) for source in node.input)
+    return True
+
+
+def add_filling(graph: tf.Graph, names: List[str]) -> Tuple[str, Tuple[Asset, ...]]:
+    """One operation that fills all tables of an imported graph, and the files that this takes; ("", ()) for none."""
+    if not names:
+        return "", ()
+    with graph.as_default():
+        operations = [graph.get_operation_by_name(name) for name in names]
+        done = tf.group(*operations, name="fill_tables")
+    files: Dict[str, Path] = {}
+    for op in operations:
+        if op.type in _FILLS_FROM_FILE:
+            files[op.inputs[1].name] = _file(op)
+    names = _asset_names(files.values())
+    return done.name, tuple(Asset(tensor, file, names[file]) for tensor, file in files.items())
+
+
+def _asset_names(files: Iterable[Path]) -> Dict[Path, str]:
+    """A name in `assets`, which has no directories, for each file: its own, or of a second one of that name a new one.
+
+    Names that only case tells apart are one name to some file systems.
+    """
+    names: Dict[Path, str] = {}
+    taken: Set[str] = set()
+    for file in files:
+        if file in names:
+            continue
+        name, number = file.name, 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{file.stem}_{number}{file.suffix}"
+        taken.add(name.lower())
+        names[file] = name
+    return names
+
+
+def _file(op: tf.Operation) -> Path:
+    """The file that a table is filled from; raises NotServable where there is none to take along."""
+    path = op.inputs[1]
+    value = tf.get_static_value(path)
+    if value is None:
+        raise NotServable(f"{op.name}: the file that this lookup table is filled from is not a constant")
+    file = Path(tf.compat.as_str_any(value.item() if hasattr(value, "item") else value))
+    if not file.is_file():
+        raise NotServable(f"{op.name}: it is filled from {file}, which is not there; put the file there for the export")
+    return file

@@ -1,0 +1,249 @@
+"""A model object of TensorFlow 2 with its object-based checkpoint, as a graph that older servers run too."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import logging
+import re
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
+
+import numpy as np
+
+from ckpt2saved.checkpoint.contents import UNREADABLE, Checkpoint
+from ckpt2saved.checkpoint.objects import ModelObjects, Place, find_model, model_objects, read_objects
+from ckpt2saved.checkpoint.reading import failure
+from ckpt2saved.errors import CheckpointError, NotServable, SignatureError, TensorFlowError
+from ckpt2saved.signature.file import ServedModel, TensorSpec
+from ckpt2saved.sources.object_tables import TABLE_KEYS, is_table, put_tables
+from ckpt2saved.sources.references import Reference, with_references
+from ckpt2saved.tf1 import children_of, inlined, tf
+
+_BLOCK = 1 << 24  # bytes that are compared at once
+_MOST_CONSTANT = (1 << 31) - (1 << 24)  # bytes; a GraphDef is a protobuf message, which ends at 2 GB
+
+
+@dataclass(frozen=True)
+class DrawnObject:
+    """What a model object computes, as a graph."""
+
+    graph_def: Any
+    tensors: Mapping[str, str]  # by the names that signatures use
+    keys: Mapping[str, str]  # variable of the graph -> name in the checkpoint
+
+
+def draw_object(
+    function: Callable[[Mapping[str, Any], Mapping[str, Any]], Any],
+    model: ServedModel,
+    checkpoint: Checkpoint,
+    options: Mapping[str, Any],
+) -> DrawnObject:
+    """Call the user's `function` for a tf.Module or Keras model, find it in the checkpoint, and trace what it computes.
+
+    It is called with the inputs of serving_default in their order, and with training=False if it takes that. The graph
+    has reference variables, lookup tables that are filled with constants, and loops that a 1.x server runs; its tensors
+    are the inputs by their keys and the answer: `output`, or `output_0` and so on of a list, or a dict's own keys.
+    Raises CheckpointError with the variables that the checkpoint does not have, NotServable where the model has other
+    state than its variables and tables, TensorFlowError on TensorFlow 1.
+    """
+    prefix = checkpoint.files.prefix
+    if not tf.executing_eagerly():
+        raise TensorFlowError(f"{prefix}: an object-based checkpoint (tf.train.Checkpoint) needs TensorFlow 2")
+    made = function(dict(checkpoint.variables()), dict(options))
+    if isinstance(made, Mapping) or not callable(made):
+        raise SignatureError(
+            f"{prefix}: this checkpoint is object-based: expected is a function that returns a tf.Module or a Keras"
+            f" model, this one returned {type(made).__name__}"
+        )
+    inputs = _inputs(model)
+    concrete, names = _traced(made, inputs)
+    objects = model_objects(made)
+    place = find_model(objects, read_objects(checkpoint), checkpoint)
+    _check_restored(made, objects, place, checkpoint)
+    graph_def, keys = _captured(concrete, objects, place, checkpoint)
+    tensors = {spec.tensor: tensor.name for spec, tensor in zip(inputs, concrete.inputs)}
+    tensors.update(zip(names, (tensor.name for tensor in concrete.outputs)))
+    del made, concrete, objects
+    gc.collect()  # the variables, which are as large as the checkpoint
+    return DrawnObject(graph_def, tensors, keys)
+
+
+def _traced(made: Any, inputs: Sequence[TensorSpec]) -> Tuple[Any, List[str]]:
+    """What an object computes, as a concrete function, and the names of its outputs."""
+    names: List[str] = []
+
+    def answer(*tensors):
+        result = made(*tensors, training=False) if _takes_training(made) else made(*tensors)
+        found = _named(result)
+        names[:] = sorted(found)
+        return [found[name] for name in names]
+
+    return tf.compat.v2.function(answer).get_concrete_function(*[_spec(spec) for spec in inputs]), names
+
+
+def _captured(
+    concrete: Any, objects: ModelObjects, place: Place, checkpoint: Checkpoint
+) -> Tuple[Any, Mapping[str, str]]:
+    """The graph with a variable, a lookup table or a constant for everything that it reads of the restored model."""
+    nodes = {id(variable.handle): node for node, variable in objects.variables.items()}
+    graph_def = inlined(concrete)
+    taken = {node.name for node in graph_def.node}
+    references: Dict[str, Reference] = {}
+    keys: Dict[str, str] = {}
+    tables: Dict[str, Any] = {}
+    constants: Dict[str, Any] = {}
+    problems = []
+    captured = concrete.captured_inputs
+    for value, placeholder in zip(captured, concrete.inputs[len(concrete.inputs) - len(captured) :]):
+        name, node = placeholder.op.name, nodes.get(id(value))
+        if name not in taken:
+            continue
+        if node is not None:
+            key = place.keys[node]
+            variable = _unused("model/" + objects.paths[node], taken)
+            references[name] = Reference(variable, checkpoint.shapes[key], checkpoint.dtypes[key])
+            keys[variable] = key
+        elif is_table(graph_def, name):
+            tables[name] = value
+        elif value.dtype in (tf.resource, tf.variant):
+            problems.append(_foreign(concrete, value))
+        else:
+            constants[name] = value
+    if problems:
+        raise NotServable(
+            "the model reads what tf.train.Checkpoint does not save with the object that the function returned: what "
+            "no attribute leads to, and in a model of Keras 3 the layers that are kept in a list or dict; make each "
+            "an attribute, fill the model from a file of Keras (.weights.h5, .keras), and write the checkpoint anew",
+            problems,
+        )
+    put_tables(graph_def, tables, any(name.endswith(TABLE_KEYS) for name in checkpoint.shapes))
+    _put_constants(graph_def, constants)
+    return with_references(graph_def, references), keys
+
+
+def _unused(wanted: str, taken: set) -> str:
+    name = re.sub(r"[^A-Za-z0-9_.\-/]", "_", wanted)
+    number = 1
+    while name in taken:
+        number += 1
+        name = "{}_{}".format(re.sub(r"[^A-Za-z0-9_.\-/]", "_", wanted), number)
+    taken.add(name)
+    return name
+
+
+def _foreign(concrete: Any, value: Any) -> str:
+    """What something is that a graph reads and no variable of the model."""
+    for variable in concrete.graph.variables:
+        if variable.handle is value:
+            return f"{variable.name} {list(variable.shape)}: a variable"
+    name = getattr(value, "name", value)
+    return f"{name}: a {value.dtype.name} that is neither a variable nor a lookup table"
+
+
+def _put_constants(graph_def: Any, constants: Mapping[str, Any]) -> None:
+    arrays = {name: np.asarray(value) for name, value in constants.items()}
+    size = sum(array.nbytes for array in arrays.values())
+    if size > _MOST_CONSTANT:
+        raise NotServable(
+            f"the model reads {size / 1e9:.1f} GB of constants, and a graph ends at 2 GB; make them a tf.Variable of"
+            " the model before the checkpoint is written"
+        )
+    for node in graph_def.node:
+        if node.name in arrays:
+            dtype = node.attr["dtype"].type
+            node.op = "Const"
+            node.attr.clear()
+            node.attr["dtype"].type = dtype
+            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(arrays[node.name], tf.as_dtype(dtype)))
+
+
+def _inputs(model: ServedModel) -> Sequence[TensorSpec]:
+    (default,) = [signature for signature in model.signatures if signature.name == "serving_default"]
+    vague = [spec.key for spec in default.inputs if spec.shape is None]
+    if vague:
+        raise SignatureError(
+            f"{model.source}: say the shape of {', '.join(vague)}, as in {vague[0]}[batch,32,width,3]: a model object"
+            " has none before it is called"
+        )
+    return default.inputs
+
+
+def _spec(spec: TensorSpec) -> Any:
+    sizes = [size if isinstance(size, int) else None for size in spec.shape]
+    return tf.TensorSpec(sizes, spec.dtype or "float32", name=spec.key)
+
+
+def _takes_training(made: Any) -> bool:
+    call = getattr(made, "call", None) or made.__call__
+    try:
+        return "training" in inspect.signature(call).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def _named(result: Any) -> Dict[str, Any]:
+    if isinstance(result, Mapping):
+        return dict(result)
+    if isinstance(result, (list, tuple)):
+        return {f"output_{number}": tensor for number, tensor in enumerate(result)}
+    return {"output": result}
+
+
+def _check_restored(made: Any, objects: ModelObjects, place: Place, checkpoint: Checkpoint) -> None:
+    """Let TensorFlow restore the model, and see that every variable got the tensor that is going to be served."""
+    log = logging.getLogger("tensorflow")
+    level, log.level = log.level, logging.ERROR  # it warns of everything in the checkpoint that is not the model's
+    prefix = checkpoint.files.for_tensorflow
+    try:
+        _restorer(made, place).restore(prefix).expect_partial()
+        problems = [
+            f"{objects.paths[node]}: TensorFlow restores something else than {place.keys[node]}"
+            for node, variable in objects.variables.items()
+            if not _same(_held(checkpoint, place.keys[node]), variable.read_value())
+        ]
+    except UNREADABLE as error:
+        parts = [(key, "") for key in place.keys.values()]
+        raise failure(checkpoint, parts, error) from error
+    finally:
+        log.level = level
+    if problems:
+        raise CheckpointError(
+            f"{prefix}: TensorFlow fills the model that the function returned otherwise than its names say",
+            problems,
+        )
+
+
+def _held(checkpoint: Checkpoint, key: str) -> Any:
+    """A tensor of a checkpoint, of which no second copy is made."""
+    dtypes = [checkpoint.dtypes[key]]
+    (tensor,) = tf.raw_ops.RestoreV2(
+        prefix=checkpoint.files.for_tensorflow, tensor_names=[key], shape_and_slices=[""], dtypes=dtypes
+    )
+    return tensor
+
+
+def _restorer(made: Any, place: Place) -> Any:
+    wrap = tf.compat.v2.train.Checkpoint
+    if not place.path:
+        try:
+            return wrap(root=made)
+        except (TypeError, ValueError):  # TensorFlow 2.0 has no root
+            return wrap(**children_of(made))
+    for name in reversed(place.path):
+        made = wrap(**{name: made})
+    return made
+
+
+def _same(held: Any, variable: Any) -> bool:
+    """Whether two tensors have the same bits, compared in parts: they may be large."""
+    one, other = np.asarray(held), np.asarray(variable)
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    if one.dtype == object:
+        return one.tolist() == other.tolist()
+    one, other = (np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in (one, other))
+    return all(
+        np.array_equal(one[start : start + _BLOCK], other[start : start + _BLOCK])
+        for start in range(0, one.size, _BLOCK)
+    )

@@ -1,0 +1,113 @@
+"""The resource variables of a function's graph, turned into reference variables, which servers of TensorFlow 1 run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Tuple
+
+from ckpt2saved.errors import NotServable
+from ckpt2saved.tf1 import tf
+
+# What hands a variable on, unread, as loops and conditions do.
+_HANDING_ON = ("Identity", "Enter", "Exit", "Switch", "_SwitchN", "Merge", "NextIteration")
+_MARKS = ("DisableCopyOnRead",)  # say something of a resource variable, and compute nothing
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A variable that takes a resource's place."""
+
+    name: str  # of the node
+    shape: Tuple[int, ...]
+    dtype: tf.DType
+
+
+def with_references(graph_def: Any, references: Mapping[str, Reference]) -> Any:
+    """A copy of a graph in which the placeholders of resources are reference variables, and their reads plain tensors.
+
+    `references` has one for each placeholder, by its name. Raises NotServable with every node that does something
+    else to a variable than read it.
+    """
+    result = tf.GraphDef()
+    result.CopyFrom(graph_def)
+    nodes = {node.name: node for node in result.node}
+    readers: Dict[str, List[Tuple[Any, int]]] = {}
+    for node in result.node:
+        for number, name in enumerate(node.input):
+            if not name.startswith("^"):
+                readers.setdefault(name if ":" in name else name + ":0", []).append((node, number))
+    gone: set = set()
+    problems: List[str] = []
+    for placeholder, reference in references.items():
+        _declare(result, nodes[placeholder], reference)
+        ahead, seen = [placeholder + ":0"], {placeholder + ":0"}
+        while ahead:
+            for node, number in readers.get(ahead.pop(), ()):
+                if node.op in _MARKS:
+                    gone.add(node.name)
+                elif node.op in _HANDING_ON:
+                    node.attr["T"].type = reference.dtype.as_datatype_enum
+                    count = node.attr["num_outs"].i if node.op == "_SwitchN" else 2 if node.op == "Switch" else 1
+                    outputs = [f"{node.name}:{output}" for output in range(count)]
+                    ahead += [output for output in outputs if output not in seen]
+                    seen.update(outputs)
+                elif number > 0 or not _read(result, node, reference):
+                    problems.append(f"{node.name} ({node.op}): it does more to {reference.name} than read it")
+    if problems:
+        raise NotServable(
+            "the model changes its variables while it answers, or hands them to an op that a graph without resources "
+            "does not have; build it for inference (training=False, no state that is kept between requests)",
+            sorted(set(problems)),
+        )
+    return _without(result, gone)
+
+
+def _declare(graph_def: Any, placeholder: Any, reference: Reference) -> None:
+    variable = graph_def.node.add(name=reference.name, op="VariableV2")
+    variable.attr["dtype"].type = reference.dtype.as_datatype_enum
+    variable.attr["shape"].shape.CopyFrom(tf.TensorShape(reference.shape).as_proto())
+    _become(placeholder, "Identity", {"T": reference.dtype})
+    placeholder.input.insert(0, reference.name)
+
+
+def _read(graph_def: Any, node: Any, reference: Reference) -> bool:
+    """Make a node that reads a resource one that reads a tensor; False for a node of another kind."""
+    if node.op == "ReadVariableOp":
+        _become(node, "Identity", {"T": reference.dtype})
+    elif node.op == "VariableShape":
+        _become(node, "Shape", {"T": reference.dtype, "out_type": node.attr["out_type"].type or tf.int32})
+    elif node.op == "ResourceGatherNd":
+        _become(node, "GatherNd", {"Tparams": reference.dtype, "Tindices": node.attr["Tindices"].type})
+    elif node.op == "ResourceGather":
+        dims = node.attr["batch_dims"].i
+        axis = graph_def.node.add(name=node.name + "/axis", op="Const")
+        axis.attr["dtype"].type = tf.int32.as_datatype_enum
+        axis.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(dims, tf.int32))
+        types = {"Tparams": reference.dtype, "Tindices": node.attr["Tindices"].type, "Taxis": tf.int32}
+        _become(node, "GatherV2", types)
+        if dims:
+            node.attr["batch_dims"].i = dims
+        node.input.insert(2, axis.name)
+    else:
+        return False
+    return True
+
+
+def _become(node: Any, op: str, types: Mapping[str, Any]) -> None:
+    node.op = op
+    node.attr.clear()
+    for name, dtype in types.items():
+        node.attr[name].type = tf.as_dtype(dtype).as_datatype_enum
+
+
+def _without(graph_def: Any, gone: Any) -> Any:
+    if not gone:
+        return graph_def
+    result = tf.GraphDef(versions=graph_def.versions, library=graph_def.library)
+    for node in graph_def.node:
+        if node.name not in gone:
+            copy = result.node.add()
+            copy.CopyFrom(node)
+            del copy.input[:]
+            copy.input.extend(name for name in node.input if name.lstrip("^") not in gone)
+    return result

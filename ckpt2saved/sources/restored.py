@@ -1,0 +1,253 @@
+"""What the Saver of a graph restores beside variables: lookup tables, and state that can't be served.
+
+A mutable lookup table that a checkpoint holds is restored by the SavedModel's own restore op, from the files of the
+variables: TF Serving's loader runs that first, and tables of any size fit. What the graph inserts before a training is
+left out: a restored table holds what the checkpoint says and nothing else. The comparison fills tables from the tensors
+that the Saver *saves* them as, while the SavedModel has those that it *restores* them from, so that the two can't be
+wrong together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Collection, Dict, Iterator, List, Mapping, Optional, Set, Tuple
+
+from ckpt2saved.checkpoint.contents import Checkpoint, SavedTable
+from ckpt2saved.checkpoint.savers import constant_texts
+from ckpt2saved.errors import CheckpointError, NotServable
+from ckpt2saved.graph.meta_graph import MetaGraph
+from ckpt2saved.graph.variables import imported
+from ckpt2saved.saved_model.writing import node_name
+from ckpt2saved.tf1 import op_def, tf
+
+MUTABLE_TABLES = (
+    "MutableHashTable",
+    "MutableHashTableV2",
+    "MutableHashTableOfTensors",
+    "MutableHashTableOfTensorsV2",
+    "MutableDenseHashTable",
+    "MutableDenseHashTableV2",
+)
+_VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
+_RESTORES = ("RestoreV2", "Restore", "RestoreSlice")
+_IMPORTS = ("LookupTableImport", "LookupTableImportV2")
+_EXPORTS = ("LookupTableExport", "LookupTableExportV2")
+_SAVES = {"Save": 2, "SaveV2": 3, "SaveSlices": 3}  # op -> which of its inputs is the first tensor
+_ASSIGNS = ("Assign", "AssignVariableOp")
+_STEPS = ("Identity", "RefIdentity", "Reshape", "Snapshot", "StopGradient")
+
+
+@dataclass(frozen=True)
+class Restored:
+    """The lookup tables that a checkpoint fills: as the graph restores them, and as it saves them."""
+
+    tables: Mapping[str, SavedTable]
+    as_saved: Mapping[str, SavedTable]
+
+    def checked(
+        self, checkpoint: Checkpoint, graph: tf.Graph, rename: Callable[[str], str]
+    ) -> Tuple[Dict[str, SavedTable], Dict[str, SavedTable]]:
+        """Both under the checkpoint's names; raises CheckpointError with all that is missing or does not fit."""
+        tables = _checked(checkpoint, graph, self.tables, rename)
+        known = {name: saved for name, saved in self.as_saved.items() if set(saved.names) <= set(checkpoint.shapes)}
+        return tables, dict(tables, **_checked(checkpoint, graph, known, rename))
+
+
+NOTHING = Restored({}, {})
+
+
+def find_restored(source: MetaGraph, wanted: Collection[str]) -> Restored:
+    """The tables among the `wanted` nodes that a training's own restore op fills; where there is none, any restoring.
+
+    Raises NotServable with every other node among them that it writes into and that can't be restored here.
+    """
+    nodes = {node.name: node for node in source.graph_def.node}
+    saver = _Saver(nodes, node_name(source.restore_op))
+    tables: Dict[str, SavedTable] = {}
+    problems: List[str] = []
+    for node in saver.writing():
+        target = nodes[saver.target(node)]
+        if target.name not in wanted:
+            continue
+        text = f"{target.name} ({target.op}): the training's restore op fills it by {node.name} ({node.op})"
+        keys = [saver.key(name) for name in node.input[1:] if not name.startswith("^")]
+        if target.op in _VARIABLES:
+            if node.op in _ASSIGNS and keys[0] is None:
+                problems.append(text + ", from what it computes of the checkpoint's tensors")
+            elif node.op not in _ASSIGNS:
+                problems.append(text)
+        elif target.op not in MUTABLE_TABLES or node.op not in _IMPORTS:
+            problems.append(text + ", and only variables and mutable lookup tables can be restored")
+        elif None in keys:
+            problems.append(text + ", from what it computes of the checkpoint's tensors")
+        else:
+            tables[target.name] = SavedTable(*keys)
+    if problems:
+        raise NotServable(
+            f"{source.path}: the training's Saver restores what can't be restored here: cut the graph after these"
+            " nodes",
+            problems,
+        )
+    saved = saved_tables(source.graph_def)
+    return Restored(tables, {name: saved.get(name, table) for name, table in tables.items()})
+
+
+def tables_of_saveables(graph: tf.Graph) -> Dict[str, SavedTable]:
+    """The tables that a Saver over a graph's collection of saveable objects would save, and under which names."""
+    found: Dict[str, SavedTable] = {}
+    for saveable in graph.get_collection(tf.GraphKeys.SAVEABLE_OBJECTS):
+        specs = [(spec.name, getattr(spec, "tensor", None)) for spec in getattr(saveable, "specs", ())]
+        exports = [(name, tensor) for name, tensor in specs if tensor is not None and tensor.op.type in _EXPORTS]
+        if len(exports) == 2:
+            (keys, _), (values, _) = sorted(exports, key=lambda item: item[1].value_index)
+            found[exports[0][1].op.inputs[0].op.name] = SavedTable(keys, values)
+    return found
+
+
+def _checked(
+    checkpoint: Checkpoint, graph: tf.Graph, tables: Mapping[str, SavedTable], rename: Callable[[str], str]
+) -> Dict[str, SavedTable]:
+    problems: List[str] = []
+    found: Dict[str, SavedTable] = {}
+    for name, table in tables.items():
+        op = graph.get_operation_by_name(name)
+        found[name] = renamed = SavedTable(*(key if key in checkpoint.shapes else rename(key) for key in table.names))
+        for key, attribute in zip(renamed.names, ("key_dtype", "value_dtype")):
+            wanted = tf.as_dtype(op.get_attr(attribute))
+            if key not in checkpoint.shapes:
+                problems.append(f"{key}: missing; the lookup table {name} ({op.type}) is restored from it")
+            elif checkpoint.dtypes[key] != wanted:
+                problems.append(
+                    f"{key}: found {checkpoint.dtypes[key].name}, expected {wanted.name} for the lookup table {name}"
+                )
+    if problems:
+        raise CheckpointError(
+            f"{checkpoint.files.prefix}: it does not hold what the graph's lookup tables are restored from",
+            problems,
+        )
+    return found
+
+
+class _Saver:
+    """The part of a graph that restores."""
+
+    def __init__(self, nodes: Mapping[str, Any], restore_op: str) -> None:
+        self.nodes = nodes
+        part = _behind(nodes, restore_op) if restore_op in nodes else set(nodes)
+        self.part = part
+        takers: Dict[str, List[str]] = {}
+        for name in part:
+            for source in nodes[name].input:
+                if not source.startswith("^"):
+                    takers.setdefault(node_name(source), []).append(name)
+        self.restored: Set[str] = set()
+        ahead = [name for name in part if nodes[name].op in _RESTORES]
+        while ahead:
+            name = ahead.pop()
+            if name not in self.restored:
+                self.restored.add(name)
+                ahead += takers.get(name, ())
+
+    def writing(self) -> Iterator[Any]:
+        """The nodes that put something restored into state, in the graph's order."""
+        for name, node in self.nodes.items():
+            if name in self.restored and node.op not in _RESTORES and self.target(node):
+                yield node
+
+    def target(self, node: Any) -> str:
+        """The state that a node writes into, which is what its first input is the handle of; "" where it is none."""
+        name = next((source for source in node.input if not source.startswith("^")), "")
+        for _ in range(10):
+            source = self.nodes.get(node_name(name))
+            if source is None or source.name in self.restored:
+                return ""
+            if _is_state(source.op):
+                return source.name
+            if source.op not in ("Identity", "RefIdentity", "Enter", "RefEnter"):
+                return ""
+            name = source.input[0]
+        return ""
+
+    def key(self, name: str) -> Optional[str]:
+        """The checkpoint's tensor that a tensor is as it was restored; None where it is computed of one."""
+        for _ in range(10):
+            source = self.nodes[node_name(name)]
+            if source.op in _RESTORES:
+                names = constant_texts(self.nodes, source.input[1])
+                number = int(name.partition(":")[2] or 0) if source.op == "RestoreV2" else 0
+                return names[number] if number < len(names) else None
+            if source.op not in _STEPS:
+                return None
+            name = source.input[0]
+        return None
+
+
+def _is_state(op: str) -> bool:
+    """Whether an op is a handle of something that outlives a request."""
+    definition = op_def(op)
+    if definition is None:
+        return False
+    made, taken = [
+        any(argument.type == tf.resource.as_datatype_enum or argument.is_ref for argument in arguments)
+        for arguments in (definition.output_arg, definition.input_arg)
+    ]
+    return made and not taken
+
+
+def _behind(nodes: Mapping[str, Any], name: str) -> Set[str]:
+    """What an operation runs, by data or by control."""
+    found: Set[str] = set()
+    ahead: List[str] = [name]
+    while ahead:
+        name = ahead.pop()
+        if name in nodes and name not in found:
+            found.add(name)
+            ahead += [node_name(source) for source in nodes[name].input]
+    return found
+
+
+def saved_tables(graph_def: Any) -> Dict[str, SavedTable]:
+    """Under which names the Savers of a graph save its lookup tables; without those that are saved under several."""
+    nodes = {node.name: node for node in graph_def.node}
+    found: Dict[str, Set[SavedTable]] = {}
+    for node in graph_def.node:
+        if node.op not in _SAVES:
+            continue
+        inputs = [name for name in node.input if not name.startswith("^")]
+        parts: Dict[str, Dict[int, str]] = {}
+        for key, name in zip(constant_texts(nodes, inputs[1]), inputs[_SAVES[node.op] :]):
+            while nodes[node_name(name)].op in _STEPS:
+                name = nodes[node_name(name)].input[0]
+            export = nodes[node_name(name)]
+            if export.op in _EXPORTS:
+                parts.setdefault(node_name(export.input[0]), {})[int(name.partition(":")[2] or 0)] = key
+        for table, both in parts.items():
+            if len(both) == 2:
+                found.setdefault(table, set()).add(SavedTable(both[0], both[1]))
+    return {table: saved.pop() for table, saved in found.items() if len(saved) == 1}
+
+
+@dataclass(frozen=True)
+class Import:
+    """Nodes that fill a lookup table with what is fed to them."""
+
+    keys: str  # tensor
+    values: str  # tensor
+    done: str  # operation
+    saved: SavedTable  # what to feed
+
+    def run(self, session: tf.Session, reader: Any) -> None:
+        """Put into the table what the checkpoint of `reader` holds."""
+        feeds = {self.keys: reader.get_tensor(self.saved.keys), self.values: reader.get_tensor(self.saved.values)}
+        session.run(self.done, feeds)
+
+
+def add_imports(graph: tf.Graph, tables: Mapping[str, SavedTable]) -> Tuple[Import, ...]:
+    """Add to `graph` what fills its tables from the tensors of a checkpoint that hold them."""
+    found = []
+    with graph.as_default():
+        for name, saved in tables.items():
+            op = graph.get_operation_by_name(name)
+            keys, values = [tf.placeholder(tf.as_dtype(op.get_attr(attr))) for attr in ("key_dtype", "value_dtype")]
+            found.append(Import(keys.name, values.name, imported(op, keys, values).name, saved))
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""Whether a version can be served, answers as its checkpoint does, and is what a server answers."""

@@ -1,0 +1,92 @@
+"""Whether a published version is live: waited for, then asked every signature that can be asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Callable, Optional
+
+from ckpt2saved.answers.asking import Answered, ServerReport, Target, Wanted, ask_server
+from ckpt2saved.client.server import ServerUntil
+from ckpt2saved.client.waiting import Clock, wait_until_live
+from ckpt2saved.console.narration import Say
+from ckpt2saved.requests.requests import gather_requests, made_without_tensorflow
+from ckpt2saved.versions import recorded_without_batch
+
+# What a command ends with where no signature could be asked.
+UNASKED_WARNING = "no signature was asked: whether {} is not known; see the notes above"
+
+_LEAST_SECONDS = 10.0  # for all the answers, even where the waiting took all the time there was
+
+
+def check_live(
+    target: Target,
+    prepare: Callable[[], Wanted],
+    *,
+    say: Say = lambda step, text: None,
+    progress: Callable[[str], None] = lambda text: None,
+    clock: Optional[Clock] = None,
+) -> ServerReport:
+    """Wait for the version, then put what `prepare` says to it; raises ServerError where no TF Serving answers.
+
+    The target's timeout is for all of it together, but for what `prepare` takes.
+    """
+    clock = clock or Clock()
+    end = clock.now() + target.timeout
+    arrival = wait_until_live(
+        target.server, target.model, target.version, target.timeout, say=say, progress=progress, clock=clock
+    )
+    answered = None
+    if arrival.is_live:
+        progress(f"asking {target.model} {target.version}")
+        left = max(end - clock.now(), _LEAST_SECONDS)
+        wanted = prepare()
+        wanted = _with_recorded(target, wanted)
+        until = replace(target, server=ServerUntil(target.server, clock.now() + left, clock.now))
+        answered = ask_server(until, wanted, left, clock.sleep)
+        answered = _with_those_of_files(answered, wanted)
+        _narrate(answered, wanted.why_not_compared, say)
+    return ServerReport(str(target.server.address), target.model, target.version, arrival, answered)
+
+
+def prepare_without_tensorflow(directory: Path, why: str) -> Wanted:
+    """Requests without the answers that they should get, which are not known for the reason `why`."""
+    gathered = gather_requests(directory, made_without_tensorflow)
+    return Wanted(gathered.requests, None, gathered.unasked, why_not_compared=why)
+
+
+def _with_recorded(target: Target, wanted: Wanted) -> Wanted:
+    """With the outputs that the export saw not to be split."""
+    seen = {name: set(keys) for name, keys in wanted.without_batch.items()}
+    for name, keys in recorded_without_batch(target.directory).items():
+        seen.setdefault(name, set()).update(keys)
+    return replace(wanted, without_batch=seen)
+
+
+def _with_those_of_files(answered: Answered, wanted: Wanted) -> Answered:
+    unasked, problems = wanted.unasked + answered.unasked, wanted.problems + answered.problems
+    return replace(answered, unasked=unasked, problems=problems)
+
+
+def _narrate(answered: Answered, why_not_compared: str, say: Say) -> None:
+    for line in answered.unasked + answered.notes:
+        say("note", line)
+    if not answered.answers:
+        say("answers", "none: no signature could be asked")
+    elif answered.problems:
+        say("answers", f"{answered.answers}, not all as they should be")
+    elif answered.is_compared:
+        largest = max((difference.max_abs for difference in answered.differences), default=0.0)
+        say(
+            "answers",
+            f"{answered.answers} as the files', largest difference {largest:.2g}; {answered.seconds:.3g} s at most"
+            " for one",
+        )
+    else:
+        say(
+            "answers",
+            f"{answered.answers}, not compared with the files': {why_not_compared}; {answered.seconds:.3g} s at most"
+            " for one",
+        )
+    if not answered.answers and not answered.problems:
+        say("warning", UNASKED_WARNING.format("the server answers requests for this version"))

@@ -1,0 +1,183 @@
+"""What in a version's directory would keep TF Serving from loading it, from counting it, or from answering."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Collection, Dict, Iterator, List, Mapping, Sequence, Tuple
+
+from ckpt2saved.compatibility.fit import origin_text
+from ckpt2saved.compatibility.op_table import shipped_table
+from ckpt2saved.errors import CheckpointError, ServingError
+from ckpt2saved.graph.contrib import register_ops
+from ckpt2saved.inspection.saved import parse_saved_model, read_saved_model
+from ckpt2saved.saved_model.judgement import MOST_RECORDS, WARMUP_FILE
+from ckpt2saved.saved_model.signatures import read_signatures
+from ckpt2saved.saved_model.warmup_file import BrokenWarmup, read_warmup_requests
+from ckpt2saved.server_config.batching import DEFAULT_SIGNATURE, keys_without_batch, without_batch_text
+from ckpt2saved.tf1 import op_def, tf
+from ckpt2saved.versions import numbered_children, parse_version, recorded_without_batch
+from ckpt2saved.versions.health import access_problems, content_problems
+
+_METHODS = tuple("tensorflow/serving/" + method for method in ("predict", "classify", "regress"))
+_CPU = re.compile(r"(.*/)?(device:)?CPU:\*?0?\Z", re.IGNORECASE)
+_MOST = 5  # nodes of one kind; the rest are counted
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a server would refuse or never see, and what is good to know."""
+
+    problems: Tuple[str, ...]
+    notes: Tuple[str, ...]
+
+
+def check_version(directory: Path) -> Findings:
+    """Everything about a version: its name, its files, and what is in them."""
+    name = check_name(directory)
+    broken = content_problems(directory)
+    try:
+        content = check_content(directory)
+    except CheckpointError:
+        if not broken:
+            raise
+        content = Findings((), ())  # there is no more to be said of what can't be parsed
+    problems = tuple(dict.fromkeys(name.problems + broken + content.problems))
+    return Findings(problems, name.notes + access_problems(directory) + content.notes)
+
+
+def check_name(directory: Path) -> Findings:
+    """Whether TF Serving takes the directory for a version, and for the one of its number."""
+    absolute = Path(os.path.abspath(str(directory)))
+    name, base = absolute.name, absolute.parent
+    number = parse_version(name)
+    if number is None:
+        return Findings(
+            (
+                (
+                    f"{name}: TF Serving takes no directory of this name for a version; expected a number, as "
+                    f"ckpt2saved bump-version BASE --from {directory} gives it"
+                ),
+            ),
+            (),
+        )
+    if number < 0:
+        return Findings((f"{name}: the number is negative, which TF Serving does not load",), ())
+    others = [child.path.name for child in numbered_children(base) if child.number == number]
+    if others and others[-1] != name:
+        return Findings((f"{name}: TF Serving loads {others[-1]} for this number instead",), ())
+    if name.lstrip().startswith("+"):
+        return Findings((), (f"{name}: TF Serving before 2.19 takes no name with a sign for a version",))
+    if name != str(number):
+        return Findings((), (f"{name}: TF Serving counts it as version {number}",))
+    return Findings((), ())
+
+
+def check_content(directory: Path) -> Findings:
+    """What is in a SavedModel's files, which are all there; raises CheckpointError for one that can't be parsed."""
+    problems: List[str] = []
+    notes: List[str] = []
+    report = read_saved_model(directory)
+    problems += report.problems
+    if not any(problem.startswith(WARMUP_FILE) for problem in problems):
+        _check_warmup(directory, problems, notes)
+    served = [m for m in parse_saved_model(directory).meta_graphs if _tags(m) == [tf.saved_model.SERVING]]
+    if not served and "serve" in report.tags and not report.problems:
+        problems.append(
+            f"the tags are {', '.join(report.tags)}: TF Serving takes a meta graph with the tag serve and no other"
+        )
+    for meta_graph in served:
+        problems += _node_problems(meta_graph)
+    names = [signature.name for signature in report.signatures]
+    if DEFAULT_SIGNATURE not in names:
+        notes.append(
+            f"there is no signature {DEFAULT_SIGNATURE}, so that a request has to name one of"
+            f" {', '.join(names) or 'none'}"
+        )
+    for signature in report.signatures:
+        if signature.method not in _METHODS and signature.outputs:
+            problems.append(
+                f"{signature.name}: the method name is {signature.method!r}, and TF Serving up to 2.3 answers only"
+                f" {_METHODS[0]}"
+            )
+    return Findings(tuple(problems), tuple(notes))
+
+
+def _check_warmup(directory: Path, problems: List[str], notes: List[str]) -> None:
+    try:
+        count = len(read_warmup_requests(directory))
+    except BrokenWarmup as error:
+        problems.append(str(error))
+    except ServingError as error:
+        notes.append(str(error))
+    else:
+        if count > MOST_RECORDS:
+            problems.append(f"{WARMUP_FILE}: {count} requests, and TF Serving takes {MOST_RECORDS} at most")
+
+
+def batching_notes(directory: Path, seen: Mapping[str, Collection[str]] = {}) -> Tuple[str, ...]:
+    """A line for each signature whose answers batching would break.
+
+    `seen` are the outputs of each signature that answered with another first dimension than the batch; those that the
+    export saw stand beside the version.
+    """
+    found = keys_by_signature(directory, seen)
+    return tuple(f"{name}: {without_batch_text(keys)}" for name, keys in found.items())
+
+
+def keys_by_signature(directory: Path, seen: Mapping[str, Collection[str]] = {}) -> Dict[str, List[str]]:
+    """Signature -> its inputs and outputs without the batch, where there are some; {} of a saved_model.pbtxt."""
+    if not (directory / "saved_model.pb").is_file():
+        return {}
+    recorded = recorded_without_batch(directory)
+    found = {
+        name: list(keys_without_batch(signature, set(seen.get(name, ())) | set(recorded.get(name, ()))))
+        for name, signature in read_signatures(directory).items()
+        if not name.startswith("__")
+    }
+    return {name: keys for name, keys in found.items() if keys}
+
+
+def _tags(meta_graph: Any) -> List[str]:
+    return sorted(set(meta_graph.meta_info_def.tags))
+
+
+def _node_problems(meta_graph: Any) -> List[str]:
+    """Of the whole graph: a server places every node, whether a signature needs it or not."""
+    graph_def = meta_graph.graph_def
+    functions = {function.signature.name for function in graph_def.library.function}
+    register_ops(node.op for node in _nodes(graph_def))
+    pinned: List[str] = []
+    unknown: List[str] = []
+    origins: Dict[str, str] = {}
+    for node in _nodes(graph_def):
+        if node.device and not _CPU.match(node.device):
+            pinned.append(f"{node.name} ({node.device})")
+        if node.op not in functions and op_def(node.op) is None:
+            unknown.append(f"{node.name} ({node.op})")
+            origins[node.op] = origin_text(node.op, shipped_table())
+    problems = []
+    if pinned:
+        problems.append(
+            f"{_listed(pinned)}: tied to a device, and a server without it does not load the graph; export with"
+            " clear_devices"
+        )
+    if unknown:
+        text = "{}: no op of this TensorFlow, {}, nor of a server of its release; the graph was written by {} ({})"
+        written = meta_graph.meta_info_def.tensorflow_version or "one that does not say so"
+        where = "; ".join(f"{op}: {origins[op]}" for op in sorted(origins))
+        problems.append(text.format(_listed(unknown), tf.version.VERSION, written, where))
+    return problems
+
+
+def _nodes(graph_def: Any) -> Iterator[Any]:
+    yield from graph_def.node
+    for function in graph_def.library.function:
+        yield from function.node_def
+
+
+def _listed(nodes: Sequence[str]) -> str:
+    more = f" and {len(nodes) - _MOST} more" if len(nodes) > _MOST else ""
+    return ", ".join(nodes[:_MOST]) + more

@@ -1,0 +1,147 @@
+"""Whether a version can be served, answers as its checkpoint, and is what a server answers: the steps of `verify`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+
+from ckpt2saved.answers.asking import ServerReport, by_signature
+from ckpt2saved.answers.asking import as_content as server_content
+from ckpt2saved.answers.file_answers import FileAnswers, as_wanted, prepare_requests
+from ckpt2saved.console.narration import Say
+from ckpt2saved.errors import NotServable, VerificationError
+from ckpt2saved.export.plan import Plan
+from ckpt2saved.verify.comparison import Compared, ask_checkpoint, compare_with
+from ckpt2saved.verify.live import UNASKED_WARNING, Target, check_live
+from ckpt2saved.verify.servability import Findings, batching_notes, check_version
+from ckpt2saved.versions.health import content_problems
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Everything that was found out about a version; the parts that were not asked for are None."""
+
+    path: Path
+    findings: Findings
+    answered: Optional[FileAnswers]  # None where the files are not whole
+    compared: Optional[Compared] = None
+    server: Optional[ServerReport] = None
+    load_problems: Tuple[str, ...] = ()
+    batching: Tuple[str, ...] = ()  # what of it can't be asked of a server with --enable_batching
+
+    @property
+    def notes(self) -> Tuple[str, ...]:
+        """What is good to know."""
+        of_files = self.answered.unasked + self.answered.notes if self.answered else ()
+        return self.findings.notes + self.batching + of_files + (self.compared.notes if self.compared else ())
+
+    @property
+    def warnings(self) -> Tuple[str, ...]:
+        """What was not found out at all."""
+        if self.problems or self.answered is None or self.answered.answers:
+            return ()
+        return (UNASKED_WARNING.format("the version answers requests"),)
+
+    @property
+    def problems(self) -> Tuple[str, ...]:
+        """Everything that speaks against the version."""
+        found = self.findings.problems + self.load_problems
+        for part in (self.answered, self.compared, self.server):
+            found += part.problems if part else ()
+        return tuple(dict.fromkeys(found))
+
+    def raise_if_wrong(self) -> None:
+        """Raise VerificationError with all the problems, if there are any."""
+        if self.problems:
+            raise VerificationError(f"{self.path}: {len(self.problems)} problem(s)", self.problems)
+
+
+def verify_version(
+    directory: Path,
+    *,
+    plan: Optional[Plan] = None,
+    inputs: Optional[Path] = None,
+    target: Optional[Target] = None,
+    say: Say = lambda step, text: None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Verification:
+    """Look at the files of a version, ask them, compare with the checkpoint of `plan` and with the server of `target`.
+
+    What is wrong with the version is in what is returned; raises UsageError, CheckpointError or ServerError where it
+    could not be found out.
+    """
+    found = Verification(directory, check_version(directory), None)
+    _say_findings(say, found.findings)
+    if content_problems(directory, warmup=False):
+        return found  # nothing can be loaded
+    reference = ask_checkpoint(plan, directory, say) if plan else None
+    try:
+        answered = prepare_requests(directory, inputs=inputs, known=reference.requests if reference else ())
+    except NotServable as error:
+        found = replace(found, load_problems=(str(error),), batching=batching_notes(directory))
+        _say_all(say, ("note", found.batching), ("problem", found.load_problems))
+        return found
+    found = replace(found, answered=answered, batching=batching_notes(directory, answered.without_batch))
+    _say_all(say, ("note", found.batching))
+    _say_answers(say, answered)
+    if reference:
+        compared = compare_with(reference, directory)
+        found = replace(found, compared=compared)
+        _say_compared(say, compared)
+    if target:
+        wanted = replace(as_wanted(answered), unasked=(), problems=())  # of the files, which is said
+        found = replace(found, server=check_live(target, lambda: wanted, say=say, progress=progress))
+    _say_all(say, ("warning", found.warnings))
+    return found
+
+
+def as_content(found: Verification) -> Dict[str, Any]:
+    """What --json prints of it."""
+    answered, compared = found.answered, found.compared
+    return {
+        "path": str(found.path),
+        "problems": list(found.problems),
+        "notes": list(found.notes),
+        "warnings": list(found.warnings),
+        "answers": len(answered.answers) if answered else 0,
+        "loader": answered.loader if answered else None,
+        "checkpoint": {
+            "path": str(compared.checkpoint),
+            "answers": compared.answers,
+            "max_abs_difference": by_signature(compared.differences),
+            "beam_search": [searched.describe() for searched in compared.beam_search],
+        }
+        if compared
+        else None,
+        "server": server_content(found.server) if found.server else None,
+    }
+
+
+def _say_all(say: Say, *steps: Tuple[str, Sequence[str]]) -> None:
+    for step, lines in steps:
+        for line in lines:
+            say(step, line)
+
+
+def _say_findings(say: Say, findings: Findings) -> None:
+    if not findings.problems:
+        say("files", "whole, and nothing in them that TF Serving would refuse")
+    _say_all(say, ("problem", findings.problems), ("note", findings.notes))
+
+
+def _say_answers(say: Say, answered: FileAnswers) -> None:
+    _say_all(say, ("note", answered.unasked + answered.notes), ("problem", answered.problems))
+    if answered.answers and not answered.problems:
+        say("answers", (f"{len(answered.answers)} answers, each given twice; read by {answered.loader}"))
+    elif not answered.answers:
+        say("answers", f"none: no signature could be asked; read by {answered.loader}")
+
+
+def _say_compared(say: Say, compared: Compared) -> None:
+    _say_all(say, ("note", compared.notes), ("problem", compared.problems))
+    if not compared.problems:
+        say(
+            "parity",
+            (f"{compared.answers} answers as the checkpoint's, largest difference {compared.max_abs:.2g}"),
+        )
