@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("tensorflow")
 
 from ckpt2saved.compatibility.op_table import read_table
-from ckpt2saved.graph.edited_graph import Network, fed_by_data
+from ckpt2saved.graph.graph import Graph, fed_by_data
 from ckpt2saved.graph.meta_graph import read_meta_graph
 from ckpt2saved.graph.random_ops import is_random
 from ckpt2saved.rewrites.labels import find_labels
@@ -474,5 +474,5 @@ def test_what_a_shuffling_queue_hands_out_is_data():
     with graph.as_default():
         queue = tf.queue.RandomShuffleQueue(9, 2, [tf.float32], [[3]], name="queue")
         tf.identity(queue.dequeue(), name="row")
-    data = fed_by_data(Network(graph.as_graph_def()), set())
+    data = fed_by_data(Graph(graph.as_graph_def()), set())
     assert {"queue", "row"} <= data and op_def("RandomShuffleQueueV2") is not None

@@ -6,13 +6,13 @@ from typing import Any, Dict, Iterable, Mapping, Optional, Set
 
 import numpy as np
 
-from ckpt2saved.graph.edited_graph import (
+from ckpt2saved.graph.graph import (
     ITERATIONS,
     MERGES,
     PASSING,
     SELECTS,
     SWITCHES,
-    Network,
+    Graph,
     Node,
     Ref,
     constant_value,
@@ -30,10 +30,10 @@ _NOTHING_ADDED = ("Add", "AddV2", "Sub")
 
 
 class Folding:
-    """The values and dead branches of a network in which the nodes of `pins` have fixed values."""
+    """The values and dead branches of a graph in which the nodes of `pins` have fixed values."""
 
-    def __init__(self, network: Network, within: Iterable[str], pins: Mapping[str, Any], noise: Set[str]) -> None:
-        self._network = network
+    def __init__(self, graph: Graph, within: Iterable[str], pins: Mapping[str, Any], noise: Set[str]) -> None:
+        self._graph = graph
         self._pins = pins
         self._noise = noise
         self._values: Dict[Ref, Any] = {}
@@ -42,10 +42,10 @@ class Folding:
         self._followers: Dict[str, Set[str]] = {}
         within = list(within)
         for name in within:
-            node = network[name]
+            node = graph[name]
             for source in [source for source, _ in node.inputs] + node.controls:
                 self._followers.setdefault(source, set()).add(name)
-        self._switches = [name for name in within if network[name].op in SWITCHES]
+        self._switches = [name for name in within if graph[name].op in SWITCHES]
         self._find_dead()
 
     def _find_dead(self) -> None:
@@ -53,9 +53,9 @@ class Folding:
         while undecided:
             left, decided = [], []
             for name in undecided:
-                (decided if self.value(self._network[name].inputs[1]) is not None else left).append(name)
+                (decided if self.value(self._graph[name].inputs[1]) is not None else left).append(name)
             for name in decided:
-                taken = bool(self.value(self._network[name].inputs[1]))
+                taken = bool(self.value(self._graph[name].inputs[1]))
                 self._dead.add((name, 0 if taken else 1))
                 self._spread(name)
             if not decided:
@@ -67,7 +67,7 @@ class Folding:
         ahead = sorted(self._followers.get(name, ()))
         while ahead:
             follower = ahead.pop()
-            if follower not in self._dead_nodes and self._dies(self._network[follower]):
+            if follower not in self._dead_nodes and self._dies(self._graph[follower]):
                 self._dead_nodes.add(follower)
                 ahead.extend(sorted(self._followers.get(follower, ())))
 
@@ -75,7 +75,7 @@ class Folding:
         if any(control in self._dead_nodes for control in node.controls):
             return True
         if node.op in MERGES:  # the values of later iterations come only where there is a first
-            first = [ref for ref in node.inputs if self._network[ref[0]].op not in ITERATIONS]
+            first = [ref for ref in node.inputs if self._graph[ref[0]].op not in ITERATIONS]
             return all(self.is_dead(ref) for ref in first)
         return any(self.is_dead(ref) for ref in node.inputs)
 
@@ -93,7 +93,7 @@ class Folding:
         return ref
 
     def _next_alias(self, ref: Ref) -> Optional[Ref]:
-        node = self._network.nodes.get(ref[0])
+        node = self._graph.nodes.get(ref[0])
         if node is None or node.name in self._pins:
             return None
         if node.op in SWITCHES and self.value(node.inputs[1]) is not None and not self.is_dead(ref):
@@ -120,7 +120,7 @@ class Folding:
 
     def _only_living(self, node: Node) -> Optional[Ref]:
         living = [ref for ref in node.inputs if not self.is_dead(ref)]
-        if len(living) == 1 and len(node.inputs) > 1 and self._network[living[0][0]].op not in ITERATIONS:
+        if len(living) == 1 and len(node.inputs) > 1 and self._graph[living[0][0]].op not in ITERATIONS:
             return living[0]
         return None
 
@@ -128,7 +128,7 @@ class Folding:
         """Whether a tensor is random numbers times zero."""
         if ref[0] not in self._noise:
             return False
-        node = self._network[self._network.root(self.alias(ref))[0]]
+        node = self._graph[self._graph.root(self.alias(ref))[0]]
         return node.op == "Mul" and any(
             self._is_zero(source) or (source[0] in self._noise and self._is_no_noise(source)) for source in node.inputs
         )
@@ -146,7 +146,7 @@ class Folding:
         return self._values[ref]
 
     def _compute(self, ref: Ref, depth: int) -> Any:
-        node = self._network.nodes.get(ref[0])
+        node = self._graph.nodes.get(ref[0])
         if node is None or self.is_dead(ref):
             return None
         if node.name in self._pins:
@@ -196,7 +196,7 @@ class Folding:
             if name in reached or ref in inputs:
                 continue
             reached.add(name)
-            node = self._network[name]
+            node = self._graph[name]
             if name not in self._pins:
                 ahead.extend(source for source in node.inputs if source not in inputs)
             if not by_data:
@@ -204,46 +204,46 @@ class Folding:
         return reached
 
     def apply(self, within: Iterable[str]) -> None:
-        """Write all this into the network: pinned nodes become constants, what was decided about becomes direct."""
-        network = self._network
+        """Write all this into the graph: pinned nodes become constants, what was decided about becomes direct."""
+        graph = self._graph
         within = list(within)
         aliases = {}
         for name in within:
-            node = network[name]
+            node = graph[name]
             for ref in node.inputs:
                 aliases[ref] = self.alias(ref)
             if node.op in MERGES + SELECTS:
                 aliases[(name, 0)] = self.alias((name, 0))
-        decided_switches = {name for name in self._switches if self.value(network[name].inputs[1]) is not None}
+        decided_switches = {name for name in self._switches if self.value(graph[name].inputs[1]) is not None}
         indices = {
-            name: [self.is_dead(ref) for ref in network[name].inputs].index(False)
+            name: [self.is_dead(ref) for ref in graph[name].inputs].index(False)
             for name in within
-            if network[name].op in MERGES and aliases[(name, 0)] != (name, 0)
+            if graph[name].op in MERGES and aliases[(name, 0)] != (name, 0)
         }
         for name in within:
-            node = network[name]
+            node = graph[name]
             node.inputs = [aliases[ref] for ref in node.inputs]
             node.controls = [
-                network[control].inputs[0][0] if control in decided_switches else control for control in node.controls
+                graph[control].inputs[0][0] if control in decided_switches else control for control in node.controls
             ]
         for name in within:
-            node = network[name]
+            node = graph[name]
             target = aliases.get((name, 0), (name, 0))
             if node.op in MERGES + SELECTS and target != (name, 0):
-                if node.op in MERGES and any((name, 1) in user.inputs for user in network.consumers(name)):
-                    index = network.add(name + "/value_index", "Const", (), [target[0]])
+                if node.op in MERGES and any((name, 1) in user.inputs for user in graph.consumers(name)):
+                    index = graph.add(name + "/value_index", "Const", (), [target[0]])
                     index.become_constant(indices[name], tf.int32.as_datatype_enum)
-                    network.redirect({(name, 1): (index.name, 0)})
+                    graph.redirect({(name, 1): (index.name, 0)})
                 node.become("Identity", [target], T=node.attr["T"].type)
         for name, value in self._pins.items():
-            if name in network and network[name].op != "VarHandleOp":
-                node = network[name]
+            if name in graph and graph[name].op != "VarHandleOp":
+                node = graph[name]
                 node.become_constant(value, node.attr["dtype"].type, _sizes(node))
-        for node in list(network.nodes.values()):
-            if node.op == "ReadVariableOp" and network.variable((node.name, 0)) in self._pins:
-                value = self._pins[network.variable((node.name, 0))]
+        for node in list(graph.nodes.values()):
+            if node.op == "ReadVariableOp" and graph.variable((node.name, 0)) in self._pins:
+                value = self._pins[graph.variable((node.name, 0))]
                 node.become_constant(value, node.attr["dtype"].type)
-        network.changed()
+        graph.changed()
 
 
 def _sizes(node: Node) -> Any:

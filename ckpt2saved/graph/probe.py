@@ -6,14 +6,14 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Set
 
 import numpy as np
 
-from ckpt2saved.graph.edited_graph import (
+from ckpt2saved.graph.graph import (
     ASSIGNMENTS,
     ITERATIONS,
     MERGES,
     PASSING,
     SELECTS,
     SIZES,
-    Network,
+    Graph,
     Ref,
     constant_value,
 )
@@ -84,7 +84,7 @@ class Probe:
 
     def __init__(
         self,
-        network: Network,
+        graph: Graph,
         data: Set[str],
         *,
         tensors: Mapping[Ref, Any],
@@ -93,7 +93,7 @@ class Probe:
         moving: bool = False,
     ) -> None:
         """`symbols`: from which made-up value on, or None for none; `moving`: samples may be moved about."""
-        self._network = network
+        self._graph = graph
         self._data = data
         self._known: Dict[Ref, Any] = {ref: np.asarray(value) for ref, value in tensors.items()}
         self._variables = dict(variables or {})
@@ -115,10 +115,10 @@ class Probe:
         return self._known[ref]
 
     def _compute(self, ref: Ref) -> Any:
-        node = self._network.nodes.get(ref[0])
+        node = self._graph.nodes.get(ref[0])
         if node is None or node.op in ITERATIONS:
             raise Unprovable(ref)
-        variable = self._network.variable(ref)
+        variable = self._graph.variable(ref)
         if variable is not None:
             return self._variables[variable] if variable in self._variables else self._symbol(ref)
         if node.op in PASSING or node.op == "Cast":
@@ -135,10 +135,10 @@ class Probe:
         if node.op in _OF_SIZES and self._value_or_none(node.inputs[0]) == COUNT:
             return COUNT
         if node.op in ASSIGNMENTS:
-            return assigned_value(self._network, node.name, self)
+            return assigned_value(self._graph, node.name, self)
         if node.op in SELECTS:
             return np.where(*[self.value(source) for source in node.inputs])
-        if node.op in ("Mean", "Sum") and reduces_batch(self._network, node.name):
+        if node.op in ("Mean", "Sum") and reduces_batch(self._graph, node.name):
             return np.mean(self.value(node.inputs[0]))  # a sum as well: what divides it by the count is left out below
         if node.op in MOVING:
             value = self.value(node.inputs[0])
@@ -182,8 +182,8 @@ class Probe:
             return None
 
     def _is_batch_sum(self, ref: Ref) -> bool:
-        node = self._network.nodes.get(self._network.root(ref)[0])
-        return node is not None and node.op == "Sum" and reduces_batch(self._network, node.name)
+        node = self._graph.nodes.get(self._graph.root(ref)[0])
+        return node is not None and node.op == "Sum" and reduces_batch(self._graph, node.name)
 
     def _check_count(self, ref: Ref) -> None:
         """Raise Unprovable unless a tensor can be how many elements a sum had, or one over that."""
@@ -198,15 +198,15 @@ class Probe:
             raise Unprovable(ref)
 
     def _symbol(self, ref: Ref) -> float:
-        if self._symbols is None or ref[0] in self._data or is_random(self._network[ref[0]].op):
+        if self._symbols is None or ref[0] in self._data or is_random(self._graph[ref[0]].op):
             raise Unprovable(ref)
         self._symbols += 1
         return _SYMBOLS[(self._symbols - 1) % len(_SYMBOLS)]
 
 
-def assigned_value(network: Network, name: str, probe: Probe) -> Any:
+def assigned_value(graph: Graph, name: str, probe: Probe) -> Any:
     """What a variable holds after the assignment called `name`."""
-    node = network[name]
+    node = graph[name]
     target, value = node.inputs[:2]
     if node.op in ("Assign", "AssignVariableOp"):
         return probe.value(value)
@@ -217,22 +217,22 @@ def assigned_value(network: Network, name: str, probe: Probe) -> Any:
     raise Unprovable((name, 0))
 
 
-def reduces_batch(network: Network, name: str) -> bool:
+def reduces_batch(graph: Graph, name: str) -> bool:
     """Whether a reduction runs over the first axis, the batch's."""
-    axes = reduction_axes(network, name)
+    axes = reduction_axes(graph, name)
     if axes is None or not (0 in axes or any(axis < -3 for axis in axes)):
         return False
-    return not (axes in _ALL_OF_PICTURE and _is_one_picture(network, network[name].inputs[0]))
+    return not (axes in _ALL_OF_PICTURE and _is_one_picture(graph, graph[name].inputs[0]))
 
 
-def _is_one_picture(network: Network, ref: Ref) -> bool:
+def _is_one_picture(graph: Graph, ref: Ref) -> bool:
     """Whether a tensor is made, pixel by pixel, of a single picture [height, width, channels], which has no batch."""
     ahead: List[Ref] = [ref]
     seen: Set[Ref] = set()
     found = False
     while ahead and len(seen) < _BUDGET:
-        ref = network.root(ahead.pop())
-        node = network.nodes.get(ref[0])
+        ref = graph.root(ahead.pop())
+        node = graph.nodes.get(ref[0])
         if ref in seen or node is None or node.op in ("Const",) + SIZES:
             continue
         seen.add(ref)
@@ -240,7 +240,7 @@ def _is_one_picture(network: Network, ref: Ref) -> bool:
             found = True
         elif node.op in ELEMENTWISE:
             ahead += node.inputs
-        elif not (node.op in ("Mean", "Sum") and reduction_axes(network, node.name) in _ALL_OF_PICTURE):
+        elif not (node.op in ("Mean", "Sum") and reduction_axes(graph, node.name) in _ALL_OF_PICTURE):
             return False
     return found
 
@@ -251,15 +251,15 @@ def _has_a_picture(node: Any) -> bool:
     return len(sizes) == 3 and (sizes[2] in (3, 4) or (sizes[2] == 1 and sizes[0] > 1))
 
 
-def reduction_axes(network: Network, name: str) -> Any:
+def reduction_axes(graph: Graph, name: str) -> Any:
     """The axes of a reduction as a tuple, (0,) standing for 0 and whatever follows it; None where they are unknown."""
-    node = network[name]
-    axes = network.constant(node.inputs[1])
+    node = graph[name]
+    axes = graph.constant(node.inputs[1])
     if axes is not None:
         return tuple(int(axis) for axis in np.ravel(axes))
-    source = network[network.root(node.inputs[1])[0]]
+    source = graph[graph.root(node.inputs[1])[0]]
     if source.op == "Range":
-        start = network.constant(source.inputs[0])
+        start = graph.constant(source.inputs[0])
         if start is not None and int(start) == 0:
             return (0,)
     return None

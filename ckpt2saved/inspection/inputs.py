@@ -7,7 +7,7 @@ from typing import Dict, List, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.graph.control_flow import full_name, parsed
 from ckpt2saved.graph.dataflow import Node, Shape, Tensor
-from ckpt2saved.graph.edited_graph import is_pipeline
+from ckpt2saved.graph.graph import is_pipeline
 from ckpt2saved.graph.random_ops import is_random
 from ckpt2saved.inspection.network import PLACEHOLDERS, Network
 from ckpt2saved.inspection.parts import cut_axes, is_part

@@ -6,7 +6,7 @@ import re
 from typing import Collection, Dict, List, Set, Tuple
 
 from ckpt2saved.graph.dataflow import SHAPE_OPS, Dataflow, Node, Tensor
-from ckpt2saved.graph.edited_graph import is_pipeline
+from ckpt2saved.graph.graph import is_pipeline
 from ckpt2saved.graph.optimizers import is_update
 from ckpt2saved.graph.random_ops import is_random
 from ckpt2saved.graph.weights import is_linear, is_lookup, is_weight

@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
-from ckpt2saved.graph.edited_graph import ASSIGNMENTS, MERGES, PASSING, SELECTS, Network, Ref
+from ckpt2saved.graph.graph import ASSIGNMENTS, MERGES, PASSING, SELECTS, Graph, Ref
 from ckpt2saved.graph.probe import ELEMENTWISE, MOVING, Probe, Unprovable, assigned_value
 from ckpt2saved.rewrites.statistics import BatchStatistics
 
@@ -19,8 +19,8 @@ Statistic = Tuple[int, str]  # which batch statistics, and MEAN or VARIANCE of t
 class Averages:
     """For each batch statistic the variables that average it, and the assignments that do so in no known way."""
 
-    def __init__(self, network: Network, statistics: Sequence[BatchStatistics], data: Set[str]) -> None:
-        self._network = network
+    def __init__(self, graph: Graph, statistics: Sequence[BatchStatistics], data: Set[str]) -> None:
+        self._graph = graph
         self._data = data
         self._statistics: Mapping[Ref, Statistic] = {
             ref: (number, kind) for number, found in enumerate(statistics) for ref, kind in found.tensors.items()
@@ -30,7 +30,7 @@ class Averages:
         self.updates: Dict[str, str] = {}  # the assignments that are understood -> their variable
         self._waited_for: Optional[Set[str]] = None
         self._proven: Dict[str, Statistic] = {}
-        assignments = [name for name, node in network.nodes.items() if node.op in _UPDATES]
+        assignments = [name for name, node in graph.nodes.items() if node.op in _UPDATES]
         behind = {name: self._behind(name) for name in assignments}
         for name in assignments:
             self._try(name, *behind[name], debiasing=False)
@@ -41,33 +41,33 @@ class Averages:
         """Whether anything in the graph makes the updates of a variable run."""
         if self._waited_for is None:
             self._waited_for = set()
-            for node in self._network.nodes.values():
+            for node in self._graph.nodes.values():
                 # The reading of a variable that comes back from its own assignment makes nothing run by itself.
-                if node.op not in PASSING or self._network.consumers(node.name):
+                if node.op not in PASSING or self._graph.consumers(node.name):
                     self._waited_for.update(node.controls)
                     self._waited_for.update(name for name, _ in node.inputs)
         return any(name in self._waited_for for name, target in self.updates.items() if target == variable)
 
     def _behind(self, name: str) -> Tuple[List[Ref], List[str]]:
         """The batch statistics and the variables that an assigned value is computed from."""
-        network = self._network
+        graph = self._graph
         statistics: List[Ref] = []
         variables: List[str] = []
-        ahead = [network[name].inputs[1]]
+        ahead = [graph[name].inputs[1]]
         seen: Set[Ref] = set()
         while ahead and len(seen) < _FURTHEST:
             ref = ahead.pop()
-            if ref in seen or ref[0] not in network:
+            if ref in seen or ref[0] not in graph:
                 continue
             seen.add(ref)
             if ref in self._statistics:
                 statistics.append(ref)
                 continue
-            variable = network.variable(ref)
+            variable = graph.variable(ref)
             if variable is not None:
                 variables.append(variable)
                 continue
-            node = network[ref[0]]
+            node = graph[ref[0]]
             if node.op in PASSING + MOVING:
                 ahead.append(node.inputs[0])
             elif node.op in ELEMENTWISE or node.op in ASSIGNMENTS + MERGES + SELECTS + ("Cast", "AddN"):
@@ -75,7 +75,7 @@ class Averages:
         return statistics, variables
 
     def _try(self, name: str, statistics: Sequence[Ref], variables: Sequence[str], debiasing: bool) -> None:
-        target = self._network.variable(self._network[name].inputs[0])
+        target = self._graph.variable(self._graph[name].inputs[0])
         if target is None or name in self.updates:
             return
         averages = [other for other in variables if other in self._proven and other != target]
@@ -106,8 +106,8 @@ class Averages:
             variables: Dict[str, Any] = dict.fromkeys(averages, statistic)
             variables[target] = held
             tensors = dict.fromkeys(statistics, statistic)
-            probe = Probe(self._network, self._data, tensors=tensors, variables=variables, symbols=symbol, moving=True)
-            return float(assigned_value(self._network, name, probe))
+            probe = Probe(self._graph, self._data, tensors=tensors, variables=variables, symbols=symbol, moving=True)
+            return float(assigned_value(self._graph, name, probe))
 
         try:
             of_held, of_statistic, both = after(1, 0), after(0, 1), after(2, 3)
@@ -123,12 +123,12 @@ class Averages:
         return 0 < of_held < 1 and abs(of_held + of_statistic - 1) < 1e-6
 
 
-def kept_by_fused(network: Network, statistics: BatchStatistics) -> Optional[Dict[str, str]]:
+def kept_by_fused(graph: Graph, statistics: BatchStatistics) -> Optional[Dict[str, str]]:
     """The variables that a fused batch norm averages by itself, as those of TensorFlow 2.4 and later can."""
-    node = network[statistics.name] if statistics.fused else None
+    node = graph[statistics.name] if statistics.fused else None
     if node is None or len(node.inputs) < 5 or "exponential_avg_factor" not in node.attr:
         return None
     if node.attr["exponential_avg_factor"].f in (0.0, 1.0):
         return None
-    found = [network.variable(ref) for ref in node.inputs[3:5]]
+    found = [graph.variable(ref) for ref in node.inputs[3:5]]
     return dict(zip(("mean", "variance"), found)) if None not in found else None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterable, List
 
-from ckpt2saved.graph.edited_graph import Network, fed_by_data, may_be_scalar, noisy, parsed
 from ckpt2saved.graph.folding import Folding
+from ckpt2saved.graph.graph import Graph, fed_by_data, may_be_scalar, noisy, parsed
 from ckpt2saved.rewrites.inline_functions import lay_out
 from ckpt2saved.rewrites.statistics import find_statistics, unrecognised
 
@@ -16,33 +16,33 @@ def find_batch_dependence(graph_def: Any, outputs: Iterable[str], inputs: Iterab
     Both are names of tensors; `graph_def` stays as it is. FusedBatchNorm says itself in which mode it is, and is not
     told of here.
     """
-    network = Network(graph_def)
+    graph = Graph(graph_def)
     ends = [parsed(name) for name in outputs]
     known = {parsed(name) for name in inputs}
-    lay_out(network, ends, known)
-    within = network.on_the_way(ends, known)
-    Folding(network, within, _defaults(network, within, known), noisy(network)).apply(within)
-    within = network.on_the_way(ends, known)
-    data = fed_by_data(network, known)
+    lay_out(graph, ends, known)
+    within = graph.on_the_way(ends, known)
+    Folding(graph, within, _defaults(graph, within, known), noisy(graph)).apply(within)
+    within = graph.on_the_way(ends, known)
+    data = fed_by_data(graph, known)
     found: Dict[str, None] = {}
-    for statistics in find_statistics(network, within, data):
+    for statistics in find_statistics(graph, within, data):
         if not statistics.fused:
             found[statistics.name] = None
-    found.update(dict.fromkeys(unrecognised(network, within, data)))
+    found.update(dict.fromkeys(unrecognised(graph, within, data)))
     return [
-        f"{name} ({network[name].op}): a statistic of the batch that values are scaled or shifted back by"
-        for name in network.nodes
+        f"{name} ({graph[name].op}): a statistic of the batch that values are scaled or shifted back by"
+        for name in graph.nodes
         if name in found
     ]
 
 
-def _defaults(network: Network, within: Iterable[str], inputs: Any) -> Dict[str, Any]:
+def _defaults(graph: Graph, within: Iterable[str], inputs: Any) -> Dict[str, Any]:
     """The values of switches that no request feeds: Keras's learning phase is one."""
     values = {}
     for name in within:
-        node = network[name]
+        node = graph[name]
         if node.op == "PlaceholderWithDefault" and (name, 0) not in inputs and may_be_scalar(node):
-            value = network.constant(node.inputs[0])
+            value = graph.constant(node.inputs[0])
             if value is not None and value.ndim == 0:  # its shape may be left open
                 values[name] = value.item()
     return values

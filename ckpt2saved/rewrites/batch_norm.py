@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ckpt2saved.graph.edited_graph import SWITCHES, Edit, Network, Ref, conditional, frames
+from ckpt2saved.graph.graph import SWITCHES, Edit, Graph, Ref, conditional, frames
 from ckpt2saved.graph.probe import MOVING
 from ckpt2saved.rewrites.averages import Averages, kept_by_fused
 from ckpt2saved.rewrites.statistics import MEAN, VARIANCE, BatchStatistics
@@ -43,14 +43,14 @@ class BatchNorms:
     """Finds the variables for batch statistics and puts them in; collects what can't be done."""
 
     def __init__(
-        self, network: Network, variables: Mapping[str, Sequence[int]], averages: Averages, outputs: Set[Ref]
+        self, graph: Graph, variables: Mapping[str, Sequence[int]], averages: Averages, outputs: Set[Ref]
     ) -> None:
-        self.network = network
+        self.graph = graph
         self.variables = variables
         self.averages = averages
         self.outputs = outputs
-        self.frames = frames(network)
-        self.conditional = conditional(network)
+        self.frames = frames(graph)
+        self.conditional = conditional(graph)
         self.problems: List[str] = []
         self.redirected: Dict[Ref, Ref] = {}
         self.edits: List[Edit] = []
@@ -83,18 +83,18 @@ class BatchNorms:
         self.used += [found.mean, found.variance]
 
     def done(self) -> None:
-        """Write what was replaced into the network."""
-        self.network.redirect(self.redirected)
+        """Write what was replaced into the graph."""
+        self.graph.redirect(self.redirected)
 
     def refuse(self, statistics: BatchStatistics, reason: str) -> None:
-        node = self.network[statistics.name]
+        node = self.graph[statistics.name]
         self.problems.append(
             f"{statistics.name} ({node.op}): batch norm on the statistics of the batch, so that an answer depends on"
             f" what else is in the batch: {reason}"
         )
 
     def replacement(self, number: int, statistics: BatchStatistics) -> Optional[Replacement]:
-        by_itself = kept_by_fused(self.network, statistics)
+        by_itself = kept_by_fused(self.graph, statistics)
         if by_itself is not None:
             return Replacement(by_itself[MEAN], by_itself[VARIANCE], "")
         updated = [self.averages.variables.get((number, kind), []) for kind in (MEAN, VARIANCE)]
@@ -150,7 +150,7 @@ class BatchNorms:
 
     def checkpoint_name(self, variable: str) -> str:
         """What the checkpoint calls the variable of a node."""
-        shared = tf.compat.as_text(self.network[variable].attr["shared_name"].s)
+        shared = tf.compat.as_text(self.graph[variable].attr["shared_name"].s)
         return shared if variable not in self.variables and shared in self.variables else variable
 
     # The fallback: names.
@@ -182,24 +182,24 @@ class BatchNorms:
 
     def scaled_by(self, statistics: BatchStatistics) -> List[str]:
         """The variables gamma and beta of a batch norm, as far as it has them."""
-        network = self.network
+        graph = self.graph
         if statistics.fused:
-            node = network[statistics.name]
-            return sorted({name for name in map(network.variable, node.inputs[1:3]) if name})
+            node = graph[statistics.name]
+            return sorted({name for name in map(graph.variable, node.inputs[1:3]) if name})
         found = set()
         ahead = [ref[0] for ref in statistics.of(VARIANCE)]
         for _ in range(8):
-            users = [user for name in ahead for user in network.consumers(name)]
+            users = [user for name in ahead for user in graph.consumers(name)]
             for user in users:
                 if user.op == "Mul":
-                    found.update(name for name in map(network.variable, user.inputs) if name)
+                    found.update(name for name in map(graph.variable, user.inputs) if name)
             chain = ("Add", "AddV2", "Rsqrt", "Sqrt", "Reciprocal", "Pow", "Identity")
             ahead = [user.name for user in users if user.op in chain]
         return sorted(found)
 
     def fits(self, name: str, statistics: BatchStatistics) -> bool:
         """Whether there is such a variable, shaped as gamma and beta are."""
-        if name not in self.network or self.network.variable((name, 0)) != name:
+        if name not in self.graph or self.graph.variable((name, 0)) != name:
             return False
         shape = self.variables.get(self.checkpoint_name(name))
         beside = [self.variables.get(self.checkpoint_name(other)) for other in self.scaled_by(statistics)]
@@ -208,7 +208,7 @@ class BatchNorms:
     # The edit itself.
 
     def replace_fused(self, statistics: BatchStatistics, found: Replacement) -> None:
-        node = self.network[statistics.name]
+        node = self.graph[statistics.name]
         key = "U" if "U" in node.attr else "T"
         reads = [
             self.read(name, statistics.name, node.attr[key].type, [_size(self.stored_shape(name))])
@@ -217,12 +217,12 @@ class BatchNorms:
         node.inputs = node.inputs[:3] + reads
         node.attr["is_training"].b = False
         node.attr.pop("exponential_avg_factor", None)
-        self.network.changed()
+        self.graph.changed()
 
     def replace_unfused(self, statistics: BatchStatistics, found: Replacement) -> None:
         for kind, name in ((MEAN, found.mean), (VARIANCE, found.variance)):
             for ref in statistics.of(kind):
-                node = self.network[ref[0]]
+                node = self.graph[ref[0]]
                 if node.op in SWITCHES:
                     continue  # it decides about what is replaced before it
                 if node.op == "Reshape":  # to whatever shape: it gets what it reshapes from the average
@@ -236,14 +236,14 @@ class BatchNorms:
     def keeps_axes(self, ref: Ref, statistics: BatchStatistics) -> bool:
         """Whether a statistic has an axis of size 1 for each that was reduced."""
         for _ in range(20):
-            node = self.network[ref[0]]
+            node = self.graph[ref[0]]
             if node.op in ("Mean", "Sum"):
                 return node.attr["keep_dims"].b
             if node.op == "Squeeze":
                 return False
             # Made from several reductions: all keep their axes, or none does.
             sources = [source for source in node.inputs if source in statistics.tensors]
-            sources += [source for source in node.inputs if self.network.constant(source) is None]
+            sources += [source for source in node.inputs if self.graph.constant(source) is None]
             if not sources:
                 return False
             ref = sources[0]
@@ -254,33 +254,33 @@ class BatchNorms:
 
     def read(self, variable: str, reader: str, dtype: int, shape: Sequence[int]) -> Ref:
         """A tensor with the value of a variable for a node called `reader`, shaped and typed as that wants it."""
-        network, node = self.network, self.network[variable]
+        graph, node = self.graph, self.graph[variable]
         has = node.attr["dtype"].type
         name = f"{reader}/{variable.rpartition('/')[2]}"
         if node.op == "VarHandleOp":
-            read = network.add(name, "ReadVariableOp", [(variable, 0)], dtype=has)
+            read = graph.add(name, "ReadVariableOp", [(variable, 0)], dtype=has)
         else:
-            read = network.add(name, "Identity", [(variable, 0)], T=has)
+            read = graph.add(name, "Identity", [(variable, 0)], T=has)
         ref = (read.name, 0)
         if list(shape) != self.stored_shape(variable):
-            sizes = network.add(name + "/shape", "Const", ())
+            sizes = graph.add(name + "/shape", "Const", ())
             sizes.become_constant(list(shape), tf.int32.as_datatype_enum, [len(shape)])
-            shaped = network.add(name + "/shaped", "Reshape", [ref, (sizes.name, 0)], T=has)
+            shaped = graph.add(name + "/shaped", "Reshape", [ref, (sizes.name, 0)], T=has)
             shaped.attr["Tshape"].type = tf.int32.as_datatype_enum
             ref = (shaped.name, 0)
         if dtype and dtype != has:
-            ref = (network.add(name + "/cast", "Cast", [ref], SrcT=has, DstT=dtype).name, 0)
+            ref = (graph.add(name + "/cast", "Cast", [ref], SrcT=has, DstT=dtype).name, 0)
         if reader in self.frames:
             ref = self.enter(ref, name, self.frames[reader], dtype or has)
         return ref
 
     def enter(self, ref: Ref, name: str, frame: Tuple[str, ...], dtype: int) -> Ref:
-        entering = self.network.add(name + "/enter", "Enter", [ref], T=dtype)
+        entering = self.graph.add(name + "/enter", "Enter", [ref], T=dtype)
         entering.attr["frame_name"].s = tf.compat.as_bytes(frame[0])
         entering.attr["is_constant"].b = True
         entering.attr["parallel_iterations"].i = next(
             node.attr["parallel_iterations"].i
-            for node in self.network.nodes.values()
+            for node in self.graph.nodes.values()
             if node.op == "Enter" and tf.compat.as_text(node.attr["frame_name"].s) == frame[0]
         )
         return entering.name, 0

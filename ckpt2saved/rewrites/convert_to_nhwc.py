@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from ckpt2saved.graph.edited_graph import Edit, Network, Ref, frames
+from ckpt2saved.graph.graph import Edit, Graph, Ref, frames
 from ckpt2saved.rewrites.statistics import FUSED, is_training
 from ckpt2saved.tf1 import tf
 
@@ -39,10 +39,10 @@ def channels_last(graph_def: Any) -> Tuple[Any, Optional[Edit]]:
     names = [node.name for node in graph_def.node if node.op in _OPS and _has_channels_first(node)]
     if not names:
         return graph_def, None  # which may be as large as its weights: not copied
-    network = Network(graph_def)
-    ops = sorted({network[name].op for name in names})
-    everything = list(network.nodes)
-    turning = _Turning(network)
+    graph = Graph(graph_def)
+    ops = sorted({graph[name].op for name in names})
+    everything = list(graph.nodes)
+    turning = _Turning(graph)
     for name in names:
         turning.turn(name)
     turning.done()
@@ -50,7 +50,7 @@ def channels_last(graph_def: Any) -> Tuple[Any, Optional[Edit]]:
         f"{names[0]}{(f' and {len(names) - 1} more' if len(names) > 1 else '')}: {', '.join(ops)} computed with the"
         " channels last, as CPUs can; were with the channels first"
     )
-    return network.graph_def(everything), Edit(names[0], "layout", text)
+    return graph.graph_def(everything), Edit(names[0], "layout", text)
 
 
 def _has_channels_first(node: Any) -> bool:
@@ -63,16 +63,16 @@ def _has_channels_first(node: Any) -> bool:
 class _Turning:
     """Turns ops one after another; in the order of the graph, so that transposes between two of them are left out."""
 
-    def __init__(self, network: Network) -> None:
-        self.network = network
-        self.frames = frames(network)
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.frames = frames(graph)
         self.controls: List[str] = []  # of constants
         self.turned: Dict[Ref, Ref] = {}  # with the channels first -> with the channels last
         self.moved: Dict[Ref, Ref] = {}  # what a batch norm computes beside: of the op -> of its copy
 
     def turn(self, name: str) -> None:
         """Put a copy of the op that has the channels last before the op, which becomes the transpose of its answer."""
-        network, node = self.network, self.network[name]
+        graph, node = self.graph, self.graph[name]
         first = tf.compat.as_text(node.attr["data_format"].s)
         rank = len(first)
         to_last = [0] + list(range(2, rank)) + [1]
@@ -86,15 +86,15 @@ class _Turning:
             inputs[data] = self.turned[inputs[data]]
         else:
             order = self.constant(name + "/to_last", to_last)
-            inputs[data] = network.add(name + "/input", "Transpose", [inputs[data], order], **types).name, 0
+            inputs[data] = graph.add(name + "/input", "Transpose", [inputs[data], order], **types).name, 0
         for position in sizes:
             inputs[position] = self.reordered(name, inputs[position], to_last)
         definition = tf.NodeDef()
         definition.CopyFrom(node.definition)
-        definition.name = network.free_name(name + "/channels_last")
+        definition.name = graph.free_name(name + "/channels_last")
         definition.attr["data_format"].s = tf.compat.as_bytes(_LAST[first])
         _reorder_attributes(definition, to_last)
-        turned = network.adopt(definition, inputs, node.controls)
+        turned = graph.adopt(definition, inputs, node.controls)
         if node.op in FUSED:
             self.moved.update({(name, number): (turned.name, number) for number in range(1, 6)})
         node.become("Transpose", [(turned.name, 0), self.constant(name + "/to_first", to_first)], **types)
@@ -102,19 +102,19 @@ class _Turning:
 
     def done(self) -> None:
         """Let everybody take from the copies what the ops, as transposes, no longer have."""
-        self.network.redirect(self.moved)
+        self.graph.redirect(self.moved)
 
     def reordered(self, name: str, ref: Ref, order: Sequence[int]) -> Ref:
         """The sizes of the dimensions, in another order."""
-        known = self.network.constant(ref)
+        known = self.graph.constant(ref)
         if known is not None:
             return self.constant(name + "/sizes", [int(known[axis]) for axis in order])
         inputs = [ref, self.constant(name + "/sizes/order", order), self.constant(name + "/sizes/axis", 0)]
         types = {"Tparams": _INT32, "Tindices": _INT32, "Taxis": _INT32}
-        return self.network.add(name + "/sizes", "GatherV2", inputs, **types).name, 0
+        return self.graph.add(name + "/sizes", "GatherV2", inputs, **types).name, 0
 
     def constant(self, name: str, value: Any) -> Ref:
-        node = self.network.add(name, "Const", (), self.controls)
+        node = self.graph.add(name, "Const", (), self.controls)
         node.become_constant(value, _INT32, [len(value)] if isinstance(value, list) else [])
         return node.name, 0
 

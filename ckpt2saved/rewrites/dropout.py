@@ -7,7 +7,7 @@ from typing import Any, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
-from ckpt2saved.graph.edited_graph import PASSING, SELECTS, Edit, Network, Node, Ref
+from ckpt2saved.graph.graph import PASSING, SELECTS, Edit, Graph, Node, Ref
 from ckpt2saved.graph.probe import ELEMENTWISE, MOVING, Probe, Unprovable
 from ckpt2saved.graph.random_ops import is_random
 
@@ -40,20 +40,20 @@ class Dropout:
         return "/".join(common) or self.dropped
 
 
-def find_dropouts(network: Network, within: Set[str], data: Set[str], noise: Set[str]) -> List[Dropout]:
+def find_dropouts(graph: Graph, within: Set[str], data: Set[str], noise: Set[str]) -> List[Dropout]:
     """Each dropout among the nodes `within`; a random op may be in several, or in none."""
     found: List[Dropout] = []
-    for name in network.nodes:
-        if name in within and network[name].op in _UNIFORM:
-            found.extend(_Search(network, within, data | noise, noise, name).dropouts())
+    for name in graph.nodes:
+        if name in within and graph[name].op in _UNIFORM:
+            found.extend(_Search(graph, within, data | noise, noise, name).dropouts())
     return found
 
 
 class _Search:
     """Follows the random numbers of one node to the values that they decide about."""
 
-    def __init__(self, network: Network, within: Set[str], known: Set[str], noise: Set[str], random: str) -> None:
-        self.network = network
+    def __init__(self, graph: Graph, within: Set[str], known: Set[str], noise: Set[str], random: str) -> None:
+        self.graph = graph
         self.within = within
         self.known = known  # what no made-up number may stand for
         self.noise = noise
@@ -65,7 +65,7 @@ class _Search:
         seen = {self.random}
         while ahead and len(seen) < _FURTHEST:
             name, before = ahead.pop(0)
-            for node in self.network.consumers(name):
+            for node in self.graph.consumers(name):
                 if node.name in seen or node.name not in self.within:
                     continue
                 seen.add(node.name)
@@ -87,7 +87,7 @@ class _Search:
                 continue
             found.append(ref)
             for _ in range(2):
-                scaling = self.network[self.through(ref)[0]]
+                scaling = self.graph[self.through(ref)[0]]
                 if scaling.op not in ("Mul", "RealDiv", "Div"):
                     break
                 inputs = scaling.inputs if scaling.op == "Mul" else scaling.inputs[:1]
@@ -97,7 +97,7 @@ class _Search:
 
     def is_joined_before(self, ref: Ref) -> bool:
         """Whether a random value is so by another dropout, before this one."""
-        probe = Probe(self.network, self.known, tensors={(self.random, 0): 0.5}, symbols=0, moving=True)
+        probe = Probe(self.graph, self.known, tensors={(self.random, 0): 0.5}, symbols=0, moving=True)
         try:
             probe.value(ref)
         except Unprovable:
@@ -105,8 +105,8 @@ class _Search:
         return False
 
     def through(self, ref: Ref) -> Ref:
-        while self.network[ref[0]].op == "Identity":
-            ref = self.network[ref[0]].inputs[0]
+        while self.graph[ref[0]].op == "Identity":
+            ref = self.graph[ref[0]].inputs[0]
         return ref
 
     def proven(self, node: Node, candidates: Sequence[Ref]) -> Optional[Dropout]:
@@ -123,7 +123,7 @@ class _Search:
         if self.is_small_constant(source):
             return None
         tensors: Any = {source: _X, (self.random, 0): _SAMPLES}
-        probe = Probe(self.network, self.known, tensors=tensors, symbols=first_symbol, moving=True)
+        probe = Probe(self.graph, self.known, tensors=tensors, symbols=first_symbol, moving=True)
         try:
             values = np.asarray(probe.value((node.name, 0)), dtype=float)
         except Unprovable:
@@ -139,26 +139,26 @@ class _Search:
 
     def is_small_constant(self, source: Ref) -> bool:
         """A scalar would take the shape of the random numbers: that is no dropout from it."""
-        value = self.network.constant(source)
+        value = self.graph.constant(source)
         return value is not None and value.size <= 1
 
 
-def bypass(network: Network, dropouts: Sequence[Dropout]) -> List[Edit]:
+def bypass(graph: Graph, dropouts: Sequence[Dropout]) -> List[Edit]:
     """Let each dropout hand on what it is given."""
     edits = []
     for dropout in dropouts:
-        node = network[dropout.dropped]
+        node = graph[dropout.dropped]
         node.become("Identity", [dropout.source], T=node.attr["T"].type)
         edits.append(Edit(dropout.dropped, "dropout", f"{dropout.scope}: bypassed"))
-    network.changed()
+    graph.changed()
     return edits
 
 
-def bypass_inside_of_ops(network: Network, within: Set[str]) -> List[Edit]:
+def bypass_inside_of_ops(graph: Graph, within: Set[str]) -> List[Edit]:
     """Take inference's way through ops that drop by themselves: cuDNN's recurrent networks."""
     edits = []
-    for name in network.nodes:
-        node = network[name]
+    for name in graph.nodes:
+        node = graph[name]
         if name in within and is_dropping(node):
             node.attr["is_training"].b = False
             node.attr["dropout"].f = 0.0
@@ -175,6 +175,6 @@ def is_dropping(node: Node) -> bool:
     )
 
 
-def random_nodes(network: Network, within: Set[str]) -> List[str]:
+def random_nodes(graph: Graph, within: Set[str]) -> List[str]:
     """The nodes that draw random numbers, in the graph's order."""
-    return [n for n in network.nodes if n in within and (is_random(network[n].op) or is_dropping(network[n]))]
+    return [n for n in graph.nodes if n in within and (is_random(graph[n].op) or is_dropping(graph[n]))]

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
-from ckpt2saved.graph.edited_graph import ASSIGNMENTS, Network, Node, Ref, functions_of
+from ckpt2saved.graph.graph import ASSIGNMENTS, Graph, Node, Ref, functions_of
 from ckpt2saved.tf1 import op_def, tf
 
 _CONDITIONALS = ("If", "StatelessIf")
@@ -17,29 +17,29 @@ _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _LARGEST = 300000  # nodes; a graph that unfolds to more is left as it is, and what is random in it refused
 
 
-def lay_out(network: Network, outputs: Sequence[Ref], inputs: Set[Ref]) -> None:
+def lay_out(graph: Graph, outputs: Sequence[Ref], inputs: Set[Ref]) -> None:
     """Put in place of each call the nodes of its functions, conditions and loops as Switch, Merge and Enter nodes.
 
     A call's own node stays, under its name, and hands on the outputs. So training mode inside of functions is found
     where it would be in a graph of TensorFlow 1, and what decides about a branch can be followed through calls.
     """
-    layout = _Layout(network)
-    reached = network.on_the_way(outputs, inputs)
-    ahead = deque(name for name in network.nodes if name in reached or layout.assigns(network[name].definition))
-    while ahead and len(network.nodes) < _LARGEST:
+    layout = _Layout(graph)
+    reached = graph.on_the_way(outputs, inputs)
+    ahead = deque(name for name in graph.nodes if name in reached or layout.assigns(graph[name].definition))
+    while ahead and len(graph.nodes) < _LARGEST:
         name = ahead.popleft()
-        before = len(network.nodes)
-        if layout.lay_out(network[name]):
-            ahead.extend(list(network.nodes)[before:])
-    network.redirect(layout.handed_on)
+        before = len(graph.nodes)
+        if layout.lay_out(graph[name]):
+            ahead.extend(list(graph.nodes)[before:])
+    graph.redirect(layout.handed_on)
 
 
 class _Layout:
-    """Copies function bodies into a network."""
+    """Copies function bodies into a graph."""
 
-    def __init__(self, network: Network) -> None:
-        self.network = network
-        self.functions = {function.signature.name: function for function in network.library.function}
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.functions = {function.signature.name: function for function in graph.library.function}
         self.handed_on: Dict[Ref, Ref] = {}
         self.inside: Set[str] = set()  # the nodes that are inside of a loop or a branch
 
@@ -95,40 +95,40 @@ class _Layout:
         if node.name in self.inside and node.inputs:
             # Its constants belong into the loop or branch that the call is in.
             dtype = self.argument_types(function)[0]
-            pivot = self.network.add(node.name + "/runs", "Identity", [node.inputs[0]], T=dtype).name
+            pivot = self.graph.add(node.name + "/runs", "Identity", [node.inputs[0]], T=dtype).name
             controls.append(pivot)
         body = self.copy(function, node.name, node.inputs, controls, pivot)
         node.controls = body.effects
         return body.outputs
 
     def conditional(self, node: Node) -> List[Tuple[Ref, int]]:
-        name, network = node.name, self.network
+        name, graph = node.name, self.graph
         predicate, inputs = node.inputs[0], node.inputs[1:]
         boolean = tf.bool.as_datatype_enum
-        pivot = network.add(name + "/pivot", "Switch", [predicate, predicate], node.controls, T=boolean)
+        pivot = graph.add(name + "/pivot", "Switch", [predicate, predicate], node.controls, T=boolean)
         dtypes = self.argument_types(node.attr["then_branch"].func.name)
         switches = [
-            network.add(f"{name}/switch", "Switch", [source, predicate], node.controls, T=dtype)
+            graph.add(f"{name}/switch", "Switch", [source, predicate], node.controls, T=dtype)
             for source, dtype in zip(inputs, dtypes)
         ]
         branches = []
         for side, key in ((0, "else_branch"), (1, "then_branch")):
-            alive = network.add(f"{name}/{key}", "Identity", [(pivot.name, side)], T=boolean)
+            alive = graph.add(f"{name}/{key}", "Identity", [(pivot.name, side)], T=boolean)
             arguments = [(switch.name, side) for switch in switches]
             branches.append(
                 self.copy(node.attr[key].func.name, f"{name}/{key}", arguments, [alive.name], pivot=alive.name)
             )
         outputs = []
         for (otherwise, dtype), (then, _) in zip(branches[0].outputs, branches[1].outputs):
-            merge = network.add(name + "/merge", "Merge", [otherwise, then], T=dtype)
+            merge = graph.add(name + "/merge", "Merge", [otherwise, then], T=dtype)
             merge.attr["N"].i = 2
             outputs.append(((merge.name, 0), dtype))
         effects = []
         for side, branch in enumerate(branches):
             if branch.effects:  # merged, so that who waits for the call is not dead with the branch not taken
-                done = network.add(f"{name}/done", "Identity", [(branch.pivot, 0)], branch.effects, T=boolean)
+                done = graph.add(f"{name}/done", "Identity", [(branch.pivot, 0)], branch.effects, T=boolean)
                 other = branches[1 - side].pivot
-                merged = network.add(f"{name}/done", "Merge", [(done.name, 0), (other, 0)], T=boolean)
+                merged = graph.add(f"{name}/done", "Merge", [(done.name, 0), (other, 0)], T=boolean)
                 merged.attr["N"].i = 2
                 effects.append(merged.name)
         node.controls = effects
@@ -136,7 +136,7 @@ class _Layout:
 
     def case(self, node: Node) -> List[Tuple[Ref, int]]:
         """One of several branches, by a number; the last for every number that is none of the others'."""
-        name, network = node.name, self.network
+        name, graph = node.name, self.graph
         index, inputs, boolean = node.inputs[0], node.inputs[1:], tf.bool.as_datatype_enum
         functions = [function.name for function in node.attr["branches"].list.func]
         if len(functions) == 1:
@@ -145,15 +145,15 @@ class _Layout:
         predicates = [self.equals(name, index, number) for number in range(len(functions) - 1)]
         others = predicates[0]
         for predicate in predicates[1:]:
-            others = network.add(name + "/any", "LogicalOr", [(others.name, 0), (predicate.name, 0)])
-        predicates.append(network.add(name + "/none", "LogicalNot", [(others.name, 0)]))
+            others = graph.add(name + "/any", "LogicalOr", [(others.name, 0), (predicate.name, 0)])
+        predicates.append(graph.add(name + "/none", "LogicalNot", [(others.name, 0)]))
         bodies, dtypes = [], self.argument_types(functions[0])
         for function, predicate in zip(functions, predicates):
             chosen = (predicate.name, 0)
-            pivot = network.add(name + "/pivot", "Switch", [chosen, chosen], node.controls, T=boolean)
-            alive = network.add(name + "/alive", "Identity", [(pivot.name, 1)], T=boolean)
+            pivot = graph.add(name + "/pivot", "Switch", [chosen, chosen], node.controls, T=boolean)
+            alive = graph.add(name + "/alive", "Identity", [(pivot.name, 1)], T=boolean)
             switches = [
-                network.add(name + "/switch", "Switch", [source, chosen], node.controls, T=dtype)
+                graph.add(name + "/switch", "Switch", [source, chosen], node.controls, T=dtype)
                 for source, dtype in zip(inputs, dtypes)
             ]
             arguments = [(switch.name, 1) for switch in switches]
@@ -163,25 +163,25 @@ class _Layout:
             outputs.append((self.merged(name + "/merge", [body.outputs[position][0] for body in bodies], dtype), dtype))
         node.controls = []
         if any(body.effects for body in bodies):
-            done = [network.add(name + "/done", "Identity", [(b.pivot, 0)], b.effects, T=boolean) for b in bodies]
+            done = [graph.add(name + "/done", "Identity", [(b.pivot, 0)], b.effects, T=boolean) for b in bodies]
             node.controls = [self.merged(name + "/done", [(end.name, 0) for end in done], boolean)[0]]
         return outputs
 
     def equals(self, name: str, index: Ref, number: int) -> Node:
         """A node that says whether a whole number is `number`."""
         dtype = tf.int32.as_datatype_enum
-        constant = self.network.add(name + "/number", "Const", (), [index[0]])
+        constant = self.graph.add(name + "/number", "Const", (), [index[0]])
         constant.become_constant(number, dtype)
-        return self.network.add(name + "/equal", "Equal", [index, (constant.name, 0)], T=dtype)
+        return self.graph.add(name + "/equal", "Equal", [index, (constant.name, 0)], T=dtype)
 
     def merged(self, name: str, sources: Sequence[Ref], dtype: int) -> Ref:
         """The one of some tensors of branches that has a value."""
-        merge = self.network.add(name, "Merge", sources, T=dtype)
+        merge = self.graph.add(name, "Merge", sources, T=dtype)
         merge.attr["N"].i = len(sources)
         return merge.name, 0
 
     def loop(self, node: Node) -> List[Tuple[Ref, int]]:
-        name, network = node.name, self.network
+        name, graph = node.name, self.graph
         dtypes = self.argument_types(node.attr["body"].func.name)
         changing = [not same for same in self.handed_through(node.attr["body"].func.name)]
         if not any(changing):
@@ -192,22 +192,22 @@ class _Layout:
             if changing[position]:
                 # The second input, the value of the next iteration, is made below.
                 sources = [(enter.name, 0), (enter.name, 0)]
-                merges[position] = network.add(name + "/merge", "Merge", sources, T=dtypes[position])
+                merges[position] = graph.add(name + "/merge", "Merge", sources, T=dtypes[position])
                 merges[position].attr["N"].i = 2
         first = merges[min(merges)]
         arguments = [(merges[p].name if p in merges else enter.name, 0) for p, enter in enumerate(enters)]
         condition = self.copy(node.attr["cond"].func.name, name + "/cond", arguments, [first.name], first.name)
-        go_on = network.add(name + "/go_on", "LoopCond", [condition.outputs[0][0]])
+        go_on = graph.add(name + "/go_on", "LoopCond", [condition.outputs[0][0]])
         switches = {
-            position: network.add(name + "/switch", "Switch", [(merge.name, 0), (go_on.name, 0)], T=dtypes[position])
+            position: graph.add(name + "/switch", "Switch", [(merge.name, 0), (go_on.name, 0)], T=dtypes[position])
             for position, merge in merges.items()
         }
-        alive = network.add(name + "/body", "Identity", [(switches[min(merges)].name, 1)], T=dtypes[min(merges)])
+        alive = graph.add(name + "/body", "Identity", [(switches[min(merges)].name, 1)], T=dtypes[min(merges)])
         arguments = [
             (switches[position].name, 1)
             if position in switches
             # What does not change is there in the round after the last one too, where nothing else runs.
-            else (network.add(name + "/same", "Identity", [(enter.name, 0)], [alive.name], T=dtypes[position]).name, 0)
+            else (graph.add(name + "/same", "Identity", [(enter.name, 0)], [alive.name], T=dtypes[position]).name, 0)
             for position, enter in enumerate(enters)
         ]
         body = self.copy(node.attr["body"].func.name, name + "/body", arguments, [alive.name], alive.name)
@@ -216,15 +216,15 @@ class _Layout:
             if position not in merges:
                 outputs.append((node.inputs[position], dtype))
                 continue
-            following = network.add(name + "/next", "NextIteration", [result], body.effects, T=dtype)
+            following = graph.add(name + "/next", "NextIteration", [result], body.effects, T=dtype)
             merges[position].inputs[1] = (following.name, 0)
-            done = network.add(name + "/exit", "Exit", [(switches[position].name, 0)], T=dtype)
+            done = graph.add(name + "/exit", "Exit", [(switches[position].name, 0)], T=dtype)
             outputs.append(((done.name, 0), dtype))
         node.controls = []
         return outputs
 
     def enter(self, node: Node, source: Ref, dtype: int, constant: bool) -> Node:
-        enter = self.network.add(node.name + "/enter", "Enter", [source], node.controls, T=dtype)
+        enter = self.graph.add(node.name + "/enter", "Enter", [source], node.controls, T=dtype)
         enter.attr["frame_name"].s = tf.compat.as_bytes(node.name)
         enter.attr["parallel_iterations"].i = node.attr["parallel_iterations"].i or 10
         enter.attr["is_constant"].b = constant
@@ -257,7 +257,7 @@ class _Layout:
         definition = self.functions[function]
         signature = definition.signature
         sources = {argument.name: ref for argument, ref in zip(signature.input_arg, arguments)}
-        scope = self.network.free_name(scope + "/" + _as_node_name(function))
+        scope = self.graph.free_name(scope + "/" + _as_node_name(function))
         names = {node.name: f"{scope}/{node.name}" for node in definition.node_def}
         nodes = {node.name: node for node in definition.node_def}
 
@@ -274,7 +274,7 @@ class _Layout:
             inputs = [found(name) for name in node.input if not name.startswith("^")]
             waits = [names[name[1:]] for name in node.input if name.startswith("^") and name[1:] in names]
             waits += list(controls) if not inputs else []
-            copy = self.network.adopt(_renamed(node, names[node.name]), inputs, waits)
+            copy = self.graph.adopt(_renamed(node, names[node.name]), inputs, waits)
             copy.definition.device = ""
             if pivot is not None:
                 self.inside.add(copy.name)
@@ -283,7 +283,7 @@ class _Layout:
             ref = found(definition.ret[argument.name])
             if pivot is not None and ref in sources.values():
                 # The argument itself: a node of the branch, so that it is dead with the branch.
-                ref = (self.network.add(scope + "/result", "Identity", [ref], T=argument.type).name, 0)
+                ref = (self.graph.add(scope + "/result", "Identity", [ref], T=argument.type).name, 0)
             outputs.append((ref, argument.type))
         effects = [names[node] for node in sorted(set(definition.control_ret.values())) if node in names]
         return _Body(outputs, effects, pivot or "")

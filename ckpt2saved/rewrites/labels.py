@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any, Callable, Collection, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.graph.backward import backward_nodes, differentiated
-from ckpt2saved.graph.edited_graph import (
+from ckpt2saved.graph.graph import (
     PLACEHOLDERS,
     SIZES,
     SWITCHES,
     VARIABLES,
-    Network,
+    Graph,
     Node,
     Ref,
     never_served,
@@ -109,10 +109,10 @@ def find_labels(graph_def: Any, shapes: Mapping[str, Any] = {}) -> Labels:
     return _Analysis(graph_def, shapes).labels()
 
 
-def find_labels_taken(network: Network, outputs: Sequence[Ref], inputs: Set[Ref], labels: Labels) -> List[str]:
+def find_labels_taken(graph: Graph, outputs: Sequence[Ref], inputs: Set[Ref], labels: Labels) -> List[str]:
     """The labels that outputs are computed from, though a request does not bring them."""
-    reached = network.on_the_way(outputs, inputs)
-    taken = {ref for name in reached for ref in network[name].inputs} | set(outputs)
+    reached = graph.on_the_way(outputs, inputs)
+    taken = {ref for name in reached for ref in graph[name].inputs} | set(outputs)
     return [name for name in labels.sources if parsed(name) in taken - inputs and parsed(name)[0] in reached]
 
 
@@ -130,13 +130,13 @@ class _Analysis:
     """What depends on which sources, as bits of whole numbers, and on weights."""
 
     def __init__(self, graph_def: Any, shapes: Mapping[str, Any]) -> None:
-        self.network = Network(graph_def)
+        self.graph = Graph(graph_def)
         self.shapes = shapes
-        if self.network.library.function:
-            backward, _ = backward_nodes(self.network.nodes.values())
-            lay_out(self.network, [(name, 0) for name in self.network.nodes if name not in backward], set())
-        self.backward, _ = backward_nodes(self.network.nodes.values())
-        self.nodes = {name: node for name, node in self.network.nodes.items() if name not in self.backward}
+        if self.graph.library.function:
+            backward, _ = backward_nodes(self.graph.nodes.values())
+            lay_out(self.graph, [(name, 0) for name in self.graph.nodes if name not in backward], set())
+        self.backward, _ = backward_nodes(self.graph.nodes.values())
+        self.nodes = {name: node for name, node in self.graph.nodes.items() if name not in self.backward}
         self.takers: Dict[str, List[Node]] = {}
         for node in self.nodes.values():
             for name in {ref[0] for ref in _values(node)}:
@@ -211,7 +211,7 @@ class _Analysis:
         valued = labels | self.main
         for ref in answers:
             valued |= self._mask(ref, self.any)
-        reached = self.network.on_the_way(answers, set())
+        reached = self.graph.on_the_way(answers, set())
         told = 0
         for node in self.meeting:
             if node.op not in _COMPARE:
@@ -241,7 +241,7 @@ class _Analysis:
                 if not single and node.attr["dtype"].type != tf.bool.as_datatype_enum:
                     yield node.name, 0
             elif (never_served(node.op) or _PARSERS.match(node.op)) and node.name not in after:
-                taken = {ref for other in self.network.consumers(node.name) for ref in other.inputs}
+                taken = {ref for other in self.graph.consumers(node.name) for ref in other.inputs}
                 yield from sorted(ref for ref in taken if ref[0] == node.name)
 
     def _mask(self, ref: Ref, masks: Mapping[str, int]) -> int:

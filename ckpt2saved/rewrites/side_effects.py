@@ -4,34 +4,34 @@ from __future__ import annotations
 
 from typing import Dict, List, Sequence, Set
 
-from ckpt2saved.graph.edited_graph import ASSIGNMENTS, MERGES, PASSING, Edit, Network, Ref, never_served
+from ckpt2saved.graph.graph import ASSIGNMENTS, MERGES, PASSING, Edit, Graph, Ref, never_served
 
 _STEPS = ("Apply", "SparseApply", "ResourceApply", "ResourceSparseApply")
 _ONLY_WAITED_FOR = PASSING + MERGES + ("NoOp", "Group", "IdentityN")
 
 
 def drop_side_effects(
-    network: Network, outputs: Sequence[Ref], inputs: Set[Ref], understood: Set[str], problems: List[str]
+    graph: Graph, outputs: Sequence[Ref], inputs: Set[Ref], understood: Set[str], problems: List[str]
 ) -> List[Edit]:
     """Take away the control inputs by which assignments run before an answer.
 
     Adds to `problems` those that an answer could depend on: `understood` are the assignments that move averages.
     """
-    reached = network.on_the_way(outputs, inputs)
-    effects = _effects(network, reached)
+    reached = graph.on_the_way(outputs, inputs)
+    effects = _effects(graph, reached)
     dropped: Dict[str, List[str]] = {}
-    for name in network.nodes:
-        node = network[name]
+    for name in graph.nodes:
+        node = graph[name]
         waited_for = [control for control in node.controls if control in effects] if name in reached else []
         if waited_for:
             dropped[name] = waited_for
             node.controls = [control for control in node.controls if control not in effects]
-    left = network.on_the_way(outputs, inputs)
-    read = {network.variable((name, 0)) for name in left if network[name].op not in ASSIGNMENTS}
+    left = graph.on_the_way(outputs, inputs)
+    read = {graph.variable((name, 0)) for name in left if graph[name].op not in ASSIGNMENTS}
     for name in sorted(reached - left):
-        node = network[name]
+        node = graph[name]
         if node.op in ASSIGNMENTS and name not in understood:
-            variable = network.variable(node.inputs[0])
+            variable = graph.variable(node.inputs[0])
             if variable in read:
                 problems.append(
                     f"{name} ({node.op}): it changes {variable} before each answer that depends on it, and is no moving"
@@ -40,21 +40,20 @@ def drop_side_effects(
     return [_edit(name, waited_for) for name, waited_for in dropped.items() if name in left]
 
 
-def drop_unanswerable_checks(network: Network, outputs: Sequence[Ref], inputs: Set[Ref]) -> List[Edit]:
+def drop_unanswerable_checks(graph: Graph, outputs: Sequence[Ref], inputs: Set[Ref]) -> List[Edit]:
     """Take away the control inputs that need what nobody feeds, such as labels or an input pipeline."""
-    reached = network.on_the_way(outputs, inputs)
-    needed = _by_data(network, outputs, inputs)
+    reached = graph.on_the_way(outputs, inputs)
+    needed = _by_data(graph, outputs, inputs)
     given = {name for name, _ in inputs}
     unfed = {
         name
         for name in reached - needed
-        if (network[name].op in ("Placeholder", "PlaceholderV2") and name not in given)
-        or never_served(network[name].op)
+        if (graph[name].op in ("Placeholder", "PlaceholderV2") and name not in given) or never_served(graph[name].op)
     }
     ahead = sorted(unfed)
     followers: Dict[str, List[str]] = {}
     for name in sorted(reached):
-        for source in {source for source, _ in network[name].inputs} | set(network[name].controls):
+        for source in {source for source, _ in graph[name].inputs} | set(graph[name].controls):
             followers.setdefault(source, []).append(name)
     while ahead:
         for name in followers.get(ahead.pop(), ()):
@@ -62,8 +61,8 @@ def drop_unanswerable_checks(network: Network, outputs: Sequence[Ref], inputs: S
                 unfed.add(name)
                 ahead.append(name)
     edits = []
-    for name in network.nodes:
-        node = network[name]
+    for name in graph.nodes:
+        node = graph[name]
         waited_for = [control for control in node.controls if control in unfed] if name in needed else []
         if waited_for:
             node.controls = [control for control in node.controls if control not in unfed]
@@ -71,23 +70,23 @@ def drop_unanswerable_checks(network: Network, outputs: Sequence[Ref], inputs: S
     return edits
 
 
-def _by_data(network: Network, outputs: Sequence[Ref], inputs: Set[Ref]) -> Set[str]:
+def _by_data(graph: Graph, outputs: Sequence[Ref], inputs: Set[Ref]) -> Set[str]:
     reached: Set[str] = set()
     ahead = [ref[0] for ref in outputs if ref not in inputs]
     while ahead:
         name = ahead.pop()
         if name not in reached:
             reached.add(name)
-            ahead.extend(source[0] for source in network[name].inputs if source not in inputs)
+            ahead.extend(source[0] for source in graph[name].inputs if source not in inputs)
     return reached
 
 
-def _effects(network: Network, reached: Set[str]) -> Set[str]:
+def _effects(graph: Graph, reached: Set[str]) -> Set[str]:
     """The assignments and optimizers' steps, and what only hands on that they are done."""
-    effects = {name for name in reached if network[name].op in ASSIGNMENTS or network[name].op.startswith(_STEPS)}
+    effects = {name for name in reached if graph[name].op in ASSIGNMENTS or graph[name].op.startswith(_STEPS)}
     ahead = list(effects)
     while ahead:
-        for node in network.consumers(ahead.pop()):
+        for node in graph.consumers(ahead.pop()):
             if node.name in reached and node.name not in effects and node.op in _ONLY_WAITED_FOR:
                 effects.add(node.name)
                 ahead.append(node.name)

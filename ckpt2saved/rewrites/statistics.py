@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, Set, Tuple
 
 import numpy as np
 
-from ckpt2saved.graph.edited_graph import PASSING, Network, Node, Ref
+from ckpt2saved.graph.graph import PASSING, Graph, Node, Ref
 from ckpt2saved.graph.probe import COUNT, ELEMENTWISE, MOVING, Probe, Unprovable, reduces_batch, reduction_axes
 from ckpt2saved.tf1 import tf
 
@@ -38,28 +38,28 @@ def is_training(node: Any) -> bool:
     return node.op in FUSED and ("is_training" not in node.attr or node.attr["is_training"].b)
 
 
-def is_layer_norm(network: Network, node: Node) -> bool:
+def is_layer_norm(graph: Graph, node: Node) -> bool:
     """Whether a fused batch norm is used on a batch of one, with an item in each channel: Keras's layer norm.
 
     It scales by ones, as many as there are items, and no variable is sized by the batch.
     """
     if node.op not in FUSED or tf.compat.as_text(node.attr["data_format"].s) != "NCHW":
         return False
-    reshape, scale = [network[network.root(ref)[0]] for ref in node.inputs[:2]]
-    if reshape.op != "Reshape" or scale.op != "Fill" or network.constant(scale.inputs[0]) is not None:
+    reshape, scale = [graph[graph.root(ref)[0]] for ref in node.inputs[:2]]
+    if reshape.op != "Reshape" or scale.op != "Fill" or graph.constant(scale.inputs[0]) is not None:
         return False
-    sizes = network[network.root(reshape.inputs[1])[0]]
-    return sizes.op == "Pack" and bool(np.array_equal(network.constant(sizes.inputs[0]), 1))
+    sizes = graph[graph.root(reshape.inputs[1])[0]]
+    return sizes.op == "Pack" and bool(np.array_equal(graph.constant(sizes.inputs[0]), 1))
 
 
-def find_statistics(network: Network, within: Set[str], data: Set[str]) -> List[BatchStatistics]:
+def find_statistics(graph: Graph, within: Set[str], data: Set[str]) -> List[BatchStatistics]:
     """The batch statistics that the nodes `within` compute, in the graph's order."""
-    search = _Search(network, within, data)
+    search = _Search(graph, within, data)
     found = []
-    for name in network.nodes:
+    for name in graph.nodes:
         if name not in within:
             continue
-        if is_training(network[name]) and not is_layer_norm(network, network[name]):
+        if is_training(graph[name]) and not is_layer_norm(graph, graph[name]):
             found.append(search.fused(name))
         elif search.is_reduction(name) and name not in search.claimed:
             statistics = search.unfused(name)
@@ -71,36 +71,36 @@ def find_statistics(network: Network, within: Set[str], data: Set[str]) -> List[
 class _Search:
     """Knows which reductions there are, and what they reduce."""
 
-    def __init__(self, network: Network, within: Set[str], data: Set[str]) -> None:
-        self.network = network
+    def __init__(self, graph: Graph, within: Set[str], data: Set[str]) -> None:
+        self.graph = graph
         self.within = within
         self.data = data
         self.claimed: Set[str] = set()
         self.per_batch: Dict[str, bool] = {}
         self.reduced: Dict[Ref, List[str]] = {}  # what is reduced, however it was squared or shifted before
         self.chains: Dict[str, List[Ref]] = {}
-        for name in network.nodes:
+        for name in graph.nodes:
             if self.is_reduction(name):
-                self.chains[name] = self.chain(network[name].inputs[0])
+                self.chains[name] = self.chain(graph[name].inputs[0])
                 for ref in self.chains[name]:
                     self.reduced.setdefault(ref, []).append(name)
 
     def is_reduction(self, name: str) -> bool:
-        node = self.network[name]
+        node = self.graph[name]
         if name not in self.within or node.op not in ("Mean", "Sum") or node.inputs[0][0] not in self.data:
             return False
-        return reduces_batch(self.network, name)
+        return reduces_batch(self.graph, name)
 
     def chain(self, ref: Ref) -> List[Ref]:
         """A tensor and those that it is made from by squaring and shifting."""
         found = []
         for _ in range(8):
-            ref = self.network.root(ref)
+            ref = self.graph.root(ref)
             found.append(ref)
-            node = self.network[ref[0]]
+            node = self.graph[ref[0]]
             if node.op not in ELEMENTWISE:
                 break
-            varying = {self.network.root(source) for source in node.inputs if not self.is_per_batch(source)}
+            varying = {self.graph.root(source) for source in node.inputs if not self.is_per_batch(source)}
             if len(varying) != 1:
                 break
             ref = varying.pop()
@@ -108,7 +108,7 @@ class _Search:
 
     def is_per_batch(self, ref: Ref, depth: int = 0) -> bool:
         """Whether a tensor has one value for the whole batch."""
-        name, _ = self.network.root(ref)
+        name, _ = self.graph.root(ref)
         if name not in self.per_batch:
             self.per_batch[name] = self.is_node_per_batch(name, depth)
         return self.per_batch[name]
@@ -116,7 +116,7 @@ class _Search:
     def is_node_per_batch(self, name: str, depth: int) -> bool:
         if name not in self.data or self.is_reduction(name):
             return True
-        node = self.network[name]
+        node = self.graph[name]
         if depth > 12 or not (node.op in ELEMENTWISE or node.op in MOVING):
             return False
         sources = node.inputs[:1] if node.op in MOVING else node.inputs
@@ -129,9 +129,9 @@ class _Search:
         return BatchStatistics(name, True, tensors, (0,), (name,))
 
     def unfused(self, name: str) -> Optional[BatchStatistics]:
-        axes = reduction_axes(self.network, name)
+        axes = reduction_axes(self.graph, name)
         for source in self.chains[name]:
-            group = [other for other in self.reduced[source] if reduction_axes(self.network, other) == axes]
+            group = [other for other in self.reduced[source] if reduction_axes(self.graph, other) == axes]
             tensors: Dict[Ref, str] = {}
             variance = float(np.var(_SAMPLES))
             bessel = variance * len(_SAMPLES) / (len(_SAMPLES) - 1)
@@ -143,7 +143,7 @@ class _Search:
         return None
 
     def probe(self, tensors: Any) -> Probe:
-        return Probe(self.network, self.data, tensors=tensors, symbols=None)
+        return Probe(self.graph, self.data, tensors=tensors, symbols=None)
 
     def follow(self, starts: List[str], probe: Probe, wanted: Dict[str, List[float]], tensors: Dict[Ref, str]) -> None:
         """Add to `tensors` what has a wanted value, from `starts` on as far as values can be computed."""
@@ -154,7 +154,7 @@ class _Search:
             if name in seen:
                 continue
             seen.add(name)
-            node = self.network[name]
+            node = self.graph[name]
             if node.op not in FUSED:
                 refs = [(name, 0), (name, 1)] if node.op in ("Switch", "RefSwitch") else [(name, 0)]
                 values = [self.scalar(probe, ref) for ref in refs]
@@ -164,7 +164,7 @@ class _Search:
                     for kind, known in wanted.items():
                         if value is not None and any(abs(value - one) < 1e-9 for one in known):
                             tensors[ref] = kind
-            for user in self.network.consumers(name):
+            for user in self.graph.consumers(name):
                 if user.op in ELEMENTWISE or user.op in PASSING + MOVING + ("Cast", "Sum", "Mean"):
                     ahead.append(user.name)
 
@@ -176,15 +176,15 @@ class _Search:
         return float(value) if value.ndim == 0 and value != COUNT else None
 
 
-def unrecognised(network: Network, within: Set[str], data: Set[str]) -> List[str]:
+def unrecognised(graph: Graph, within: Set[str], data: Set[str]) -> List[str]:
     """The reductions over the batch that others are shifted or scaled back by."""
-    search = _Search(network, within, data)
+    search = _Search(graph, within, data)
     return [name for name in search.chains if search_scales_back(search, name)]
 
 
 def search_scales_back(search: _Search, start: str) -> bool:
     """Whether a reduction is subtracted from what it reduced, or a root of it scales something."""
-    network = search.network
+    graph = search.graph
     ahead: Any = [(start, False)]
     seen: Any = set()
     while ahead and len(seen) < _FURTHEST:
@@ -192,7 +192,7 @@ def search_scales_back(search: _Search, start: str) -> bool:
         if (name, rooted) in seen:
             continue
         seen.add((name, rooted))
-        for user in network.consumers(name):
+        for user in graph.consumers(name):
             if user.name not in search.within:
                 continue
             if search.is_per_batch((user.name, 0)):
@@ -202,7 +202,7 @@ def search_scales_back(search: _Search, start: str) -> bool:
             elif user.op in ("Mul", "RealDiv", "Div", "DivNoNan") and rooted:
                 return True
             elif user.op in ("Sub", "SquaredDifference") and not rooted:
-                others = [network.root(ref) for ref in user.inputs if ref[0] != name]
+                others = [graph.root(ref) for ref in user.inputs if ref[0] != name]
                 if any(other in search.chains[start] for other in others):
                     return True
     return False

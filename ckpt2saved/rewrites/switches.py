@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Set
 
-from ckpt2saved.graph.edited_graph import (
+from ckpt2saved.graph.folding import Folding
+from ckpt2saved.graph.graph import (
     MERGES,
     PASSING,
     PLACEHOLDERS,
@@ -15,12 +16,11 @@ from ckpt2saved.graph.edited_graph import (
     SWITCHES,
     VARIABLES,
     Edit,
-    Network,
+    Graph,
     Node,
     Ref,
     may_be_scalar,
 )
-from ckpt2saved.graph.folding import Folding
 from ckpt2saved.graph.probe import ELEMENTWISE
 from ckpt2saved.tf1 import tf
 
@@ -51,10 +51,8 @@ class Marks:
 class Switches:
     """Decides, as far as the structure does, the value in inference of everything that may be a switch."""
 
-    def __init__(
-        self, network: Network, outputs: Sequence[Ref], inputs: Set[Ref], marks: Marks, noise: Set[str]
-    ) -> None:
-        self.network = network
+    def __init__(self, graph: Graph, outputs: Sequence[Ref], inputs: Set[Ref], marks: Marks, noise: Set[str]) -> None:
+        self.graph = graph
         self.outputs = outputs
         self.inputs = inputs
         self.marks = marks
@@ -66,9 +64,9 @@ class Switches:
         """`pins`, and a value for each other switch that the structure decides."""
         decided = dict(pins)
         while True:
-            folding = Folding(self.network, within, decided, self.noise)
+            folding = Folding(self.graph, within, decided, self.noise)
             reached = folding.on_the_way(self.outputs, self.inputs)
-            for name in self.network.nodes:
+            for name in self.graph.nodes:
                 if name in reached and name not in decided and self.may_be(name, reached):
                     value = self.decide(name, decided, reached, folding)
                     if value is not None:
@@ -79,7 +77,7 @@ class Switches:
 
     def may_be(self, name: str, reached: Set[str]) -> bool:
         """Whether a node could be a switch: a truth value, or a single value that decides between two others."""
-        node = self.network[name]
+        node = self.graph[name]
         if (name, 0) in self.inputs or node.op not in PLACEHOLDERS + VARIABLES or not may_be_scalar(node):
             return False
         if is_truth(node):
@@ -92,7 +90,7 @@ class Switches:
         ahead, seen = [name], {name}
         while ahead and len(seen) < _FURTHEST:
             source = ahead.pop(0)
-            for node in self.network.consumers(source):
+            for node in self.graph.consumers(source):
                 if node.name in seen or node.name not in reached:
                     continue
                 if node.op in SWITCHES and node.inputs[1][0] == source:
@@ -110,15 +108,15 @@ class Switches:
 
     def values(self, name: str, reached: Set[str], folding: Folding) -> List[Any]:
         """The values that can make a difference."""
-        node = self.network[name]
+        node = self.graph[name]
         if is_truth(node):
             return [False, True]
         values: Set[Any] = set()
         whole = tf.as_dtype(node.attr["dtype"].type).is_integer
         for comparison in self.decided_by(name, reached):
-            if self.network[comparison].op == "Cast":
+            if self.graph[comparison].op == "Cast":
                 values.update((0, 1))
-            for ref in self.network[comparison].inputs:
+            for ref in self.graph[comparison].inputs:
                 constant = folding.value(ref)
                 if isinstance(constant, bytes):
                     values.update((constant, b"another"))
@@ -131,7 +129,7 @@ class Switches:
         """The value of a switch in inference, or None and a reason."""
         marks, ways, trials = {}, {}, {}
         for value in self.values(name, reached, folding):
-            trials[value] = Folding(self.network, reached, dict(decided, **{name: value}), self.noise)
+            trials[value] = Folding(self.graph, reached, dict(decided, **{name: value}), self.noise)
             ways[value] = trials[value].on_the_way(self.outputs, self.inputs)
             marks[value] = self.marks.among(ways[value])
         fewest = min(marks.values(), key=len, default=frozenset())
@@ -152,7 +150,7 @@ class Switches:
                 f"{' and '.join((_shown(value) for value in best))} all avoid training, and lead to different answers"
             )
             return None
-        if not is_truth(self.network[name]) and name in trials[best[0]].on_the_way(self.outputs, self.inputs, True):
+        if not is_truth(self.graph[name]) and name in trials[best[0]].on_the_way(self.outputs, self.inputs, True):
             # Any number would do for the comparisons; for arithmetic it would not.
             self.reasons[name] = "answers are computed with it, besides what it decides about"
             return None
@@ -199,17 +197,15 @@ def _first(names: FrozenSet[str]) -> str:
     return f"{first} and {len(names) - 1} more" if len(names) > 1 else first
 
 
-def find_pins(
-    network: Network, pinned_by_user: Mapping[str, Any], inputs: Set[Ref], problems: List[str]
-) -> Dict[str, Any]:
+def find_pins(graph: Graph, pinned_by_user: Mapping[str, Any], inputs: Set[Ref], problems: List[str]) -> Dict[str, Any]:
     """The user's values by node; adds to `problems` what can't be pinned."""
     pins: Dict[str, Any] = {}
     for key, value in pinned_by_user.items():
         name = key.partition(":")[0]
-        if name not in network:
-            problems.append(f"--set {key}: the graph has no node {name!r}{_similar(network, name)}")
+        if name not in graph:
+            problems.append(f"--set {key}: the graph has no node {name!r}{_similar(graph, name)}")
             continue
-        node = network[name]
+        node = graph[name]
         if node.op not in PLACEHOLDERS + VARIABLES + ("Const",) or not may_be_scalar(node):
             problems.append(
                 f"--set {key}: {name} is a {node.op}; expected a placeholder or a variable that holds a single value"
@@ -236,10 +232,8 @@ def _typed(value: Any, dtype: Any) -> Optional[Any]:
     return int(value) if dtype.is_integer and int(value) == value else float(value) if dtype.is_floating else None
 
 
-def _similar(network: Network, name: str) -> str:
-    alike = [
-        other for other, node in network.nodes.items() if node.op in PLACEHOLDERS and name.lower() in other.lower()
-    ]
-    switches = [other for other, node in network.nodes.items() if node.op in PLACEHOLDERS and may_be_scalar(node)]
+def _similar(graph: Graph, name: str) -> str:
+    alike = [other for other, node in graph.nodes.items() if node.op in PLACEHOLDERS and name.lower() in other.lower()]
+    switches = [other for other, node in graph.nodes.items() if node.op in PLACEHOLDERS and may_be_scalar(node)]
     alike = alike or difflib.get_close_matches(name, switches, n=3)
     return f"; did you mean {' or '.join(alike[:3])}?" if alike else ""

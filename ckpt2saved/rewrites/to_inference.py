@@ -7,10 +7,11 @@ from typing import Any, Collection, Iterable, List, Mapping, Sequence, Set, Tupl
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.graph.control_flow import Branch, full_name
-from ckpt2saved.graph.edited_graph import (
+from ckpt2saved.graph.folding import Folding
+from ckpt2saved.graph.graph import (
     PLACEHOLDERS,
     Edit,
-    Network,
+    Graph,
     Ref,
     control_flow,
     fed_by_data,
@@ -19,7 +20,6 @@ from ckpt2saved.graph.edited_graph import (
     parsed,
     written,
 )
-from ckpt2saved.graph.folding import Folding
 from ckpt2saved.rewrites.averages import Averages
 from ckpt2saved.rewrites.batch_norm import BatchNorms
 from ckpt2saved.rewrites.dropout import bypass, bypass_inside_of_ops, find_dropouts, random_nodes
@@ -69,15 +69,15 @@ def to_inference(
 
 def with_values(graph_def: Any, outputs: Iterable[str], inputs: Iterable[str], pinned: Mapping[str, Any]) -> Inference:
     """The training's graph as it is, but for the switches to which the user gives values; raises NotServable."""
-    network: Network = Network(graph_def)
+    graph: Graph = Graph(graph_def)
     problems: List[str] = []
     known = {parsed(name) for name in inputs}
-    pins = find_pins(network, pinned, known, problems)
+    pins = find_pins(graph, pinned, known, problems)
     if problems:
         raise NotServable("these values can't be set", problems)
-    within = network.on_the_way([parsed(name) for name in outputs], known)
-    Folding(network, within, pins, noisy(network)).apply(within)
-    kept = network.graph_def(parsed(name)[0] for name in list(outputs) + sorted(inputs))
+    within = graph.on_the_way([parsed(name) for name in outputs], known)
+    Folding(graph, within, pins, noisy(graph)).apply(within)
+    kept = graph.graph_def(parsed(name)[0] for name in list(outputs) + sorted(inputs))
     return Inference(kept, tuple(pin_edit(name, value, "as asked for") for name, value in pins.items()))
 
 
@@ -111,7 +111,7 @@ def find_steering(
     conversion.bypass_dropout()
     conversion.use_moving_averages()
     conversion.drop_side_effects()
-    left = undecided(conversion.network, conversion.outputs, conversion.inputs, conversion.switches.reasons)
+    left = undecided(conversion.graph, conversion.outputs, conversion.inputs, conversion.switches.reasons)
     conversion.find_leftovers()
     told = tuple(f"{name} (" for name in left)
     problems = tuple(problem for problem in conversion.problems if not problem.startswith(told))
@@ -138,7 +138,7 @@ def _on_branches(branches: Sequence[Branch]) -> str:
 
 
 class _Conversion:
-    """The steps, one after another, on one network."""
+    """The steps, one after another, on one graph."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class _Conversion:
         variables: Mapping[str, Sequence[int]],
         labels: Labels = NO_LABELS,
     ) -> None:
-        self.network = Network(graph_def)
+        self.graph = Graph(graph_def)
         self.labels = labels
         self.outputs = [parsed(name) for name in outputs]
         self.inputs: Set[Ref] = {parsed(name) for name in inputs}
@@ -156,15 +156,15 @@ class _Conversion:
         self.problems: List[str] = []
         self.edits: List[Edit] = []
         self.check_names()
-        lay_out(self.network, self.outputs, self.inputs)
-        self.data = fed_by_data(self.network, self.inputs)
-        self.noise = noisy(self.network)
+        lay_out(self.graph, self.outputs, self.inputs)
+        self.data = fed_by_data(self.graph, self.inputs)
+        self.noise = noisy(self.graph)
         self.before = self.within()
-        self.statistics = find_statistics(self.network, self.before, self.data)
-        self.averages = Averages(self.network, self.statistics, self.data)
+        self.statistics = find_statistics(self.graph, self.before, self.data)
+        self.averages = Averages(self.graph, self.statistics, self.data)
 
     def check_names(self) -> None:
-        missing = [name for name, _ in self.outputs + sorted(self.inputs) if name not in self.network]
+        missing = [name for name, _ in self.outputs + sorted(self.inputs) if name not in self.graph]
         if missing:
             raise NotServable(
                 "the graph does not have all tensors that are asked for",
@@ -172,17 +172,17 @@ class _Conversion:
             )
 
     def within(self) -> Set[str]:
-        """The nodes on the way to the outputs, as the network stands."""
-        return self.network.on_the_way(self.outputs, self.inputs)
+        """The nodes on the way to the outputs, as the graph stands."""
+        return self.graph.on_the_way(self.outputs, self.inputs)
 
     def decide_switches(self, by_user: Mapping[str, Any]) -> None:
-        pins = find_pins(self.network, by_user, self.inputs, self.problems)
-        self.switches = Switches(self.network, self.outputs, self.inputs, self.marks(), self.noise)
+        pins = find_pins(self.graph, by_user, self.inputs, self.problems)
+        self.switches = Switches(self.graph, self.outputs, self.inputs, self.marks(), self.noise)
         self.decided = self.switches.decided(pins, self.before)
-        folding = Folding(self.network, self.before, self.decided, self.noise)
+        folding = Folding(self.graph, self.before, self.decided, self.noise)
         self.lost = {ref: self.lost_on_branch(ref, folding) for ref in self.outputs if folding.is_dead(ref)}
         folding.apply(self.before)
-        branches = control_flow(self.network)
+        branches = control_flow(self.graph)
         for ref in self.outputs:
             unknown = [branch for branch in sorted(branches.branches(ref)) if folding.value(branch[0]) is None]
             if unknown and ref not in self.lost:
@@ -198,8 +198,8 @@ class _Conversion:
         return f"it is on a branch of a condition that does not run in inference{where}; take what leaves the condition"
 
     def marks(self) -> Marks:
-        trivial = {d.random for d in find_dropouts(self.network, self.before, self.data, self.noise) if d.trivial}
-        nodes = {name: "random numbers" for name in random_nodes(self.network, self.before) if name not in trivial}
+        trivial = {d.random for d in find_dropouts(self.graph, self.before, self.data, self.noise) if d.trivial}
+        nodes = {name: "random numbers" for name in random_nodes(self.graph, self.before) if name not in trivial}
         for statistics in self.statistics:
             nodes[statistics.name] = "batch statistics"
         for name in self.averages.updates:
@@ -208,17 +208,17 @@ class _Conversion:
 
     def bypass_dropout(self) -> None:
         within = self.within()
-        self.edits += bypass(self.network, find_dropouts(self.network, within, self.data, self.noise))
-        self.edits += bypass_inside_of_ops(self.network, within)
+        self.edits += bypass(self.graph, find_dropouts(self.graph, within, self.data, self.noise))
+        self.edits += bypass_inside_of_ops(self.graph, within)
         left = self.within()
         for name in sorted(within - left):
-            node = self.network[name]
+            node = self.graph[name]
             if node.op in PLACEHOLDERS and may_be_scalar(node):
                 self.edits.append(Edit(name, "switch", f"{name}: only the dropout that is bypassed asked for it"))
 
     def use_moving_averages(self) -> None:
         within = self.within()
-        batch_norms = BatchNorms(self.network, self.variables, self.averages, set(self.outputs))
+        batch_norms = BatchNorms(self.graph, self.variables, self.averages, set(self.outputs))
         self.refused: Set[str] = set()
         for number, statistics in enumerate(self.statistics):
             if any(ref[0] in within for ref in statistics.tensors):
@@ -234,20 +234,20 @@ class _Conversion:
 
     def drop_side_effects(self) -> None:
         self.edits += drop_side_effects(
-            self.network, self.outputs, self.inputs, set(self.averages.updates), self.problems
+            self.graph, self.outputs, self.inputs, set(self.averages.updates), self.problems
         )
-        self.edits += drop_unanswerable_checks(self.network, self.outputs, self.inputs)
+        self.edits += drop_unanswerable_checks(self.graph, self.outputs, self.inputs)
 
     def find_leftovers(self) -> None:
-        self.labels_taken = find_labels_taken(self.network, self.outputs, self.inputs, self.labels)
+        self.labels_taken = find_labels_taken(self.graph, self.outputs, self.inputs, self.labels)
         self.problems += [
-            f"{name} ({self.network[parsed(name)[0]].op}): answers are computed from it, and"
+            f"{name} ({self.graph[parsed(name)[0]].op}): answers are computed from it, and"
             f" {self.labels.sources[name]} (teacher forcing): build the graph for inference, where the network reads"
             " what it answered before"
             for name in self.labels_taken
         ]
         known = self.refused | {parsed(name)[0] for name in self.labels.sources}
-        self.problems += find_leftovers(self.network, self.outputs, self.inputs, self.switches.reasons, known)
+        self.problems += find_leftovers(self.graph, self.outputs, self.inputs, self.switches.reasons, known)
 
     def raise_for_leftovers(self) -> None:
         self.find_leftovers()
@@ -256,9 +256,9 @@ class _Conversion:
 
     def unused_inputs(self) -> List[Ref]:
         """The inputs that nothing on the way to the outputs takes any more."""
-        nodes = [self.network[name] for name in self.within()]
+        nodes = [self.graph[name] for name in self.within()]
         used = {ref for node in nodes for ref in node.inputs} | {(name, 0) for node in nodes for name in node.controls}
         return [ref for ref in sorted(self.inputs) if ref not in used and ref not in self.outputs]
 
     def graph_def(self) -> Any:
-        return self.network.graph_def(name for name, _ in self.outputs + sorted(self.inputs))
+        return self.graph.graph_def(name for name, _ in self.outputs + sorted(self.inputs))

@@ -118,7 +118,7 @@ class Node:
         self.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, tf.as_dtype(dtype), list(shape)))
 
 
-class Network:
+class Graph:
     """A copy of a GraphDef by node name, in the order of the original."""
 
     def __init__(self, graph_def: Any) -> None:
@@ -278,13 +278,13 @@ def may_be_scalar(node: Node) -> bool:
     return "shape" not in node.attr or not node.attr["shape"].shape.dim
 
 
-def fed_by_data(network: Network, inputs: Set[Ref]) -> Set[str]:
+def fed_by_data(graph: Graph, inputs: Set[Ref]) -> Set[str]:
     """The nodes whose values depend on what a request, a queue or an iterator brings, not on weights and switches.
 
     Sizes don't count as values, nor does what decides between two values.
     """
     ahead = []
-    for name, node in network.nodes.items():
+    for name, node in graph.nodes.items():
         if node.inputs or node.op in VARIABLES or node.op in ("Const", "NoOp"):
             if node.op != "PlaceholderWithDefault" or may_be_scalar(node):
                 continue
@@ -298,48 +298,47 @@ def fed_by_data(network: Network, inputs: Set[Ref]) -> Set[str]:
         if name in reached:
             continue
         reached.add(name)
-        for node in network.consumers(name):
+        for node in graph.consumers(name):
             if node.op in SIZES or (node.op in SWITCHES and node.inputs[0][0] != name):
                 continue
             ahead.append(node.name)
     return reached
 
 
-def noisy(network: Network) -> Set[str]:
+def noisy(graph: Graph) -> Set[str]:
     """The nodes whose values depend on random numbers."""
-    return _reached(network, [name for name, node in network.nodes.items() if is_random(node.op)], SIZES)
+    return _reached(graph, [name for name, node in graph.nodes.items() if is_random(node.op)], SIZES)
 
 
-def conditional(network: Network) -> Set[str]:
+def conditional(graph: Graph) -> Set[str]:
     """The nodes that run only where a condition says so; loops aside."""
     ahead = []
-    for name, node in network.nodes.items():
-        if node.op in SWITCHES and network[network.root(node.inputs[1])[0]].op != "LoopCond":
+    for name, node in graph.nodes.items():
+        if node.op in SWITCHES and graph[graph.root(node.inputs[1])[0]].op != "LoopCond":
             ahead.append(name)
-    return _reached(network, ahead, MERGES)
+    return _reached(graph, ahead, MERGES)
 
 
-def _reached(network: Network, ahead: List[str], ends: Sequence[str]) -> Set[str]:
+def _reached(graph: Graph, ahead: List[str], ends: Sequence[str]) -> Set[str]:
     """The nodes in `ahead` and all that consume them, but for ops in `ends` and what is behind those alone."""
     reached: Set[str] = set()
     while ahead:
         name = ahead.pop()
         if name not in reached:
             reached.add(name)
-            ahead.extend(node.name for node in network.consumers(name) if node.op not in ends)
+            ahead.extend(node.name for node in graph.consumers(name) if node.op not in ends)
     return reached
 
 
-def frames(network: Network) -> Mapping[str, Tuple[str, ...]]:
+def frames(graph: Graph) -> Mapping[str, Tuple[str, ...]]:
     """The loops that each node is in, from the outermost; nodes outside of loops are left out."""
-    return control_flow(network).in_loops
+    return control_flow(graph).in_loops
 
 
-def control_flow(network: Network) -> ControlFlow:
-    """The loops and conditions of a network."""
+def control_flow(graph: Graph) -> ControlFlow:
+    """The loops and conditions of a graph."""
     return ControlFlow(
-        Step(node.name, node.op, node.inputs, node.controls, frame_of(node.definition))
-        for node in network.nodes.values()
+        Step(node.name, node.op, node.inputs, node.controls, frame_of(node.definition)) for node in graph.nodes.values()
     )
 
 
