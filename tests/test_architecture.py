@@ -57,8 +57,6 @@ UPWARDS = {
     ("answers", "export"),
     ("answers", "server_config"),
     ("answers", "verify"),
-    ("console", "versions"),
-    ("files", "versions"),
     ("sources", "export"),
     ("verify", "export"),
 }

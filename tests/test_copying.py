@@ -17,7 +17,7 @@ from test_cli import call
 from test_versions import SAVED, make_version, names
 
 from ckpt2saved.errors import VersionError
-from ckpt2saved.files.foreign import MOST_LEVELS
+from ckpt2saved.files.reading import MOST_LEVELS
 from ckpt2saved.versions import bump, bump_version, copy_version, ignored_names, listing, lock, prune_versions
 
 

@@ -20,7 +20,7 @@ from conftest import write_checkpoint
 
 from ckpt2saved.export.pipeline import export_checkpoint
 from ckpt2saved.export.plan import plan_export
-from ckpt2saved.files.disk import advice, error_in, not_written, writing
+from ckpt2saved.files.write_errors import advice, error_in, not_written, writing
 from ckpt2saved.tf1 import tf
 
 TOO_LARGE = "File too large"

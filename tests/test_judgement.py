@@ -14,7 +14,7 @@ from tensorflow.python.ops import lookup_ops
 
 from ckpt2saved.checkpoint.index import read_index
 from ckpt2saved.errors import VersionError
-from ckpt2saved.files.foreign import MOST_LEVELS
+from ckpt2saved.files.reading import MOST_LEVELS
 from ckpt2saved.protobuf.crc32c import crc32c, masked
 from ckpt2saved.protobuf.wire import MOST_FIELDS, Malformed, varint
 from ckpt2saved.saved_model.graph_facts import read_graph_facts

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ckpt2saved.errors import CheckpointError, SignatureError, UsageError
-from ckpt2saved.files.picture_file import NoPicture, read_picture
+from ckpt2saved.files.pictures import NoPicture, read_picture
 from ckpt2saved.signature import file as signature_file
 from ckpt2saved.signature.file import load_model, parse_scalar
 from ckpt2saved.signature.renaming import Renaming, check_rule

@@ -15,9 +15,9 @@ import numpy as np
 
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import InvalidRequest, NotServable
-from ckpt2saved.files.disk import writing
 from ckpt2saved.files.plain_paths import as_plain_directory
 from ckpt2saved.files.programs import python_command
+from ckpt2saved.files.write_errors import writing
 from ckpt2saved.graph.contrib import register_ops_of
 from ckpt2saved.requests.questions import Answers, Question
 from ckpt2saved.tf1 import tf

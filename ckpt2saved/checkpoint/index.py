@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from ckpt2saved.checkpoint.files import CheckpointFiles
-from ckpt2saved.files.foreign import PathLike, open_file, size_of
+from ckpt2saved.files.reading import PathLike, open_file, size_of
 from ckpt2saved.protobuf.crc32c import crc32c, masked
 from ckpt2saved.protobuf.wire import Malformed, Span, each, fields, integer, varint
 

@@ -12,7 +12,7 @@ from ckpt2saved.checkpoint.contents import UNREADABLE, Checkpoint, Weights
 from ckpt2saved.checkpoint.index import index_of, is_cut_off
 from ckpt2saved.console.reasons import reason_in
 from ckpt2saved.errors import CheckpointError, Ckpt2SavedError
-from ckpt2saved.files.disk import error_in
+from ckpt2saved.files.write_errors import error_in
 from ckpt2saved.tf1 import tf
 
 # Of these two no kernel computes a checksum without making an object of the bytes, which may be of a foreign type.

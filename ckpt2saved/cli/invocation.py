@@ -29,7 +29,7 @@ class _Writing(click.Command):
         try:
             return super().invoke(context)
         except OSError as error:
-            from ckpt2saved.files.disk import not_written
+            from ckpt2saved.files.write_errors import not_written
 
             failure = not_written(error)
             if failure is None:

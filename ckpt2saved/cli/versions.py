@@ -99,7 +99,7 @@ def list_(base, deep, as_json) -> None:
     elif not versions:
         click.echo(f"{base}: no versions yet", err=True)
     else:
-        from ckpt2saved.console.tables import print_versions
+        from ckpt2saved.versions.table import print_versions
 
         print_versions(versions)
     for one in () if as_json else ignored:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Iterable, List, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -11,22 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ckpt2saved.console.foreign_text import harmless
-from ckpt2saved.files.foreign import printable
-from ckpt2saved.versions import Version
 
 _RIGHT = ("version", "size")  # columns of numbers
-_MOST_FOLDED = 200  # versions in a table that fits the terminal's width
+_MOST_FOLDED = 200  # rows of a table that fits the terminal's width
 _WIDTH_WITHOUT_TERMINAL = 120  # rich would take 80, and fold the paths in a CI log
 
 
-def print_versions(versions: Iterable[Version]) -> None:
-    """A line for each version: number, where it comes from, size, age, and what is wrong with it."""
-    headings = ("version", "from", "size", "published (UTC)", "health")
-    rows, styles = [], []
-    for version in versions:
-        cells = [printable(version.name), _origin(version), f"{version.size / 1e6:.1f} MB"]
-        rows.append([*cells, version.modified.strftime("%Y-%m-%d %H:%M"), "\n".join(_health(version)) or "whole"])
-        styles.append("red" if version.problems else "yellow" if version.duplicate_of else "")
+def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str]) -> None:
+    """A line for each row in the row's style; folded to the terminal's width where there are few rows."""
     if len(rows) > _MOST_FOLDED:
         _print_lines([headings, *rows], ["bold", *styles])
         return
@@ -92,22 +84,3 @@ def _width() -> int:
 
 def _print(table: Table) -> None:
     stdout().print(table)
-
-
-def _origin(version: Any) -> str:
-    origin = version.origin
-    if origin is None:
-        return "elsewhere"
-    parts: List[str] = []
-    if origin.checkpoint is not None:
-        parts.append(origin.checkpoint if origin.step is None else f"{origin.checkpoint}, step {origin.step}")
-    if origin.republished_from is not None:
-        parts.append(f"republished from {origin.republished_from}")
-    return "; ".join(parts) or "ckpt2saved"
-
-
-def _health(version: Any) -> List[str]:
-    lines = list(version.problems)
-    if version.duplicate_of:
-        lines.append(f"the same number as {version.duplicate_of}, which TF Serving loads instead")
-    return lines

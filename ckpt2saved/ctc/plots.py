@@ -7,7 +7,7 @@ from typing import Mapping, Sequence
 
 from ckpt2saved.ctc.bench import DECODERS, Timing
 from ckpt2saved.errors import Ckpt2SavedError
-from ckpt2saved.files.disk import writing
+from ckpt2saved.files.write_errors import writing
 
 _COLOURS = {"stock": "#b0b0b0", "fast": "#1f77b4", "greedy": "#ff9f40"}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import List, Sequence
 
 from ckpt2saved.errors import NotServable
-from ckpt2saved.files.disk import error_in
+from ckpt2saved.files.write_errors import error_in
 from ckpt2saved.requests.questions import WARMUP_PART, Question
 from ckpt2saved.requests.requests import Excerpt
 from ckpt2saved.saved_model.judgement import WARMUP_FILE

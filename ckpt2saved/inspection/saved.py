@@ -13,7 +13,7 @@ from ckpt2saved.checkpoint import roles
 from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.errors import CheckpointError, NotServable
-from ckpt2saved.files.foreign import open_file, read_file
+from ckpt2saved.files.reading import open_file, read_file
 from ckpt2saved.graph.dataflow import Dataflow
 from ckpt2saved.graph.lint import check_servable
 from ckpt2saved.graph.meta_graph import devices_of, nodes_of, pinned_text

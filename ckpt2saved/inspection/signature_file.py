@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import List, Mapping
 
 from ckpt2saved.errors import Ckpt2SavedError, UsageError, WriteError
-from ckpt2saved.files.disk import advice
-from ckpt2saved.files.replaced import replace_file
+from ckpt2saved.files.replacing import replace_file
+from ckpt2saved.files.write_errors import advice
 from ckpt2saved.inspection.proposal import Proposal, Spec, value_text
 from ckpt2saved.inspection.report import GraphReport, Inspection
 

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, 
 import numpy as np
 
 from ckpt2saved.errors import ServingError, UsageError
-from ckpt2saved.files.array_file import NoArrays, read_arrays
+from ckpt2saved.files.npz import NoArrays, read_arrays
 from ckpt2saved.protobuf.tensor_proto import STRING, numpy_dtype
 from ckpt2saved.requests.splitting import batch_apart, batch_of, with_lines
 from ckpt2saved.saved_model.signatures import SavedSignature, SavedTensor, read_signatures

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 import numpy as np
 
 from ckpt2saved.errors import WarmupError
-from ckpt2saved.files.array_file import NoArrays, read_arrays
+from ckpt2saved.files.npz import NoArrays, read_arrays
 from ckpt2saved.saved_model.warmup_file import WarmupRequest, with_bytes
 from ckpt2saved.signature.file import Signature
 

@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from ckpt2saved.errors import WarmupError
-from ckpt2saved.files.picture_file import NoPicture, check_pixels, read_picture
+from ckpt2saved.files.pictures import NoPicture, check_pixels, read_picture
 from ckpt2saved.requests.lengths import measured
 from ckpt2saved.requests.questions import question_inputs
 from ckpt2saved.requests.warmup_arrays import brackets

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO, Dict, List, Sequence, Tuple
 
-from ckpt2saved.files.foreign import PathLike, open_file, size_of
+from ckpt2saved.files.reading import PathLike, open_file, size_of
 from ckpt2saved.protobuf.wire import Malformed
 from ckpt2saved.saved_model.loading import Doings, Restored, follow, init_op
 from ckpt2saved.saved_model.meta_graph import (

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Dict, List, Optional, Set, Tuple
 
 from ckpt2saved.checkpoint.index import RESOURCE, STRING, VARIANT, Damaged, Entry, Index, NotRead, read_index
-from ckpt2saved.files.foreign import PathLike, kind, open_file, size_of
 from ckpt2saved.files.kinds import EMPTY, kind_of
+from ckpt2saved.files.reading import PathLike, kind, open_file, size_of
 from ckpt2saved.protobuf import text_format
 from ckpt2saved.protobuf.crc32c import crc32c, masked
 from ckpt2saved.saved_model.graph_facts import (

@@ -8,7 +8,7 @@ from typing import BinaryIO, Dict, Optional, Tuple
 
 from ckpt2saved.checkpoint.index import read_shape
 from ckpt2saved.errors import ServingError
-from ckpt2saved.files.foreign import open_file, size_of
+from ckpt2saved.files.reading import open_file, size_of
 from ckpt2saved.protobuf.wire import Malformed, Span, fields, integer, mapped, text
 from ckpt2saved.saved_model.graph_facts import LARGEST_PROTOBUF
 from ckpt2saved.saved_model.meta_graph import find_served

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Dict, FrozenSet, Iterable, List, Mapping, Set, Tuple
 
 from ckpt2saved.errors import ServingError
-from ckpt2saved.files.foreign import open_file, size_of
+from ckpt2saved.files.reading import open_file, size_of
 from ckpt2saved.protobuf.wire import Malformed
 from ckpt2saved.saved_model.graph_facts import LARGEST_PROTOBUF
 from ckpt2saved.saved_model.meta_graph import MetaGraph, Node, called, find_served, read_meta_graph

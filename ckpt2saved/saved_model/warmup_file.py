@@ -10,7 +10,7 @@ from typing import BinaryIO, Dict, Iterable, List, Mapping, Optional, Tuple
 import numpy as np
 
 from ckpt2saved.errors import ServingError
-from ckpt2saved.files.foreign import open_file, size_of
+from ckpt2saved.files.reading import open_file, size_of
 from ckpt2saved.protobuf.tensor_proto import Budget, decode_tensor, encode_tensor
 from ckpt2saved.protobuf.wire import Malformed, Span, content, each, fields, text, written
 from ckpt2saved.saved_model.judgement import WARMUP_FILE

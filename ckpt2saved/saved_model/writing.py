@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
 from ckpt2saved.checkpoint.contents import Checkpoint, Weights
 from ckpt2saved.checkpoint.reading import unreadable
 from ckpt2saved.errors import NotServable, SignatureError
-from ckpt2saved.files.disk import FULL, writing
+from ckpt2saved.files.write_errors import FULL, writing
 from ckpt2saved.signature.file import ServedModel, TensorSpec
 from ckpt2saved.tf1 import SavedModel, tf
 

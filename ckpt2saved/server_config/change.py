@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ckpt2saved.errors import ServingError
-from ckpt2saved.files.replaced import read_if_there
+from ckpt2saved.files.replacing import read_if_there
 from ckpt2saved.protobuf import text_format
 from ckpt2saved.server_config import kubernetes
 from ckpt2saved.server_config.config_files import MODELS

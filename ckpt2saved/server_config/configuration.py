@@ -9,7 +9,7 @@ from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.compatibility.image import DEFAULT, find_image
 from ckpt2saved.errors import ServingError, UsageError
-from ckpt2saved.files.replaced import write_files
+from ckpt2saved.files.replacing import write_files
 from ckpt2saved.server_config import compose, docker, kubernetes
 from ckpt2saved.server_config.batching import Batching, check_batching
 from ckpt2saved.server_config.change import check_labels, what_changes

@@ -8,12 +8,11 @@ import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, Optional, Tuple, Union
+from typing import Iterator, Optional, Tuple
 
 from ckpt2saved.errors import VersionError
-from ckpt2saved.files.disk import advice
-
-PathLike = Union[str, "os.PathLike[str]"]
+from ckpt2saved.files.reading import PathLike
+from ckpt2saved.files.write_errors import explanation
 
 LARGEST_VERSION = 2**63 - 1
 SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
@@ -135,8 +134,7 @@ def os_errors_explained(where: PathLike, doing: str) -> Iterator[None]:
 
 def explained(error: OSError, where: PathLike, doing: str) -> VersionError:
     """The VersionError that says what the file system refused, and what to do about it."""
-    at = f" ({error.filename})" if error.filename else ""
-    return VersionError(f"{where}: could not {doing}: {error.strerror or error}{at}; {advice(error)}")
+    return VersionError(explanation(error, where, doing))
 
 
 def _is_other_than_directory(path: PathLike) -> bool:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import BinaryIO, Iterator, List, Sequence, Tuple
 
 from ckpt2saved.errors import VersionError
-from ckpt2saved.files.disk import writing
-from ckpt2saved.files.foreign import MOST_ENTRIES, MOST_LEVELS, OPENED, kind, printable
+from ckpt2saved.files.reading import MOST_ENTRIES, MOST_LEVELS, OPENED, kind, printable
+from ckpt2saved.files.write_errors import writing
 from ckpt2saved.versions.base import PathLike
 from ckpt2saved.versions.provenance import PROVENANCE
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Collection, Dict, FrozenSet, Iterable, Optional, Tuple, Union
 
 from ckpt2saved.errors import VersionError
-from ckpt2saved.files.foreign import printable
+from ckpt2saved.files.reading import printable
 from ckpt2saved.saved_model.judgement import SAMPLED
 from ckpt2saved.versions.base import (
     LARGEST_VERSION,

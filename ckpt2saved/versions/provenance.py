@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
-from ckpt2saved.files.disk import writing
-from ckpt2saved.files.foreign import read_file
 from ckpt2saved.files.json_text import read_json
+from ckpt2saved.files.reading import read_file
+from ckpt2saved.files.write_errors import writing
 from ckpt2saved.versions.base import PathLike
 
 PROVENANCE = Path("assets.extra") / "ckpt2saved.json"

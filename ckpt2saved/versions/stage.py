@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Iterator, List, Optional, Tuple
 
 from ckpt2saved.errors import VersionError
-from ckpt2saved.files.disk import writing
+from ckpt2saved.files.write_errors import writing
 from ckpt2saved.saved_model.judgement import SAMPLED
 from ckpt2saved.versions.base import PathLike, check_base, explained, next_version, os_errors_explained
 from ckpt2saved.versions.health import content_problems

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Iterator, Mapping, Optional
 
 from ckpt2saved.errors import ServingError
-from ckpt2saved.files.disk import writing
-from ckpt2saved.versions.base import explained
+from ckpt2saved.files.write_errors import explanation, writing
 
 _DIRECTORY_MODE = 0o755  # for a server that runs as another user
 _MODES = {".sh": 0o755}
@@ -57,4 +56,4 @@ def _explained(path: Path, doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ServingError(str(explained(error, path, doing))) from error
+        raise ServingError(explanation(error, path, doing)) from error

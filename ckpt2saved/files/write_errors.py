@@ -1,4 +1,4 @@
-"""Files that can't be written, as the disk is full or a quota or a limit is reached: which file, and what to do."""
+"""Errors of writing files (a full disk, a quota, a limit): which file, and what to do."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Iterator, Optional
 
 from ckpt2saved.errors import WriteError
+from ckpt2saved.files.reading import PathLike
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -56,6 +57,12 @@ def advice(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM):
         return _NO_RIGHTS
     return _ADVICE.get(error.errno or 0, "put that right and run again")
+
+
+def explanation(error: OSError, where: PathLike, doing: str) -> str:
+    """What the file system refused at `where`, and what to do about it."""
+    at = f" ({error.filename})" if error.filename else ""
+    return f"{where}: could not {doing}: {error.strerror or error}{at}; {advice(error)}"
 
 
 def not_written(error: OSError) -> Optional[WriteError]:

@@ -12,8 +12,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from ckpt2saved.files import array_file
-from ckpt2saved.files.array_file import NoArrays, read_arrays
+from ckpt2saved.files import npz
+from ckpt2saved.files.npz import NoArrays, read_arrays
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -82,8 +82,8 @@ def test_members_that_are_no_arrays(tmp_path, problem):
 
 def test_a_bomb_is_refused_by_its_size(tmp_path, monkeypatch):
     """Zeros, which are packed a thousand times smaller; here against a smaller limit."""
-    assert array_file._MOST_BYTES == 1 << 30
-    monkeypatch.setattr(array_file, "_MOST_BYTES", 3 << 20)
+    assert npz._MOST_BYTES == 1 << 30
+    monkeypatch.setattr(npz, "_MOST_BYTES", 3 << 20)
     np.savez_compressed(str(tmp_path / "x.npz"), a=np.zeros(2 << 20, "u1"), b=np.zeros(2 << 20, "u1"))
     with pytest.raises(NoArrays, match="its arrays take 4 MB unpacked; at most 3 MB are read"):
         read_arrays(tmp_path / "x.npz")

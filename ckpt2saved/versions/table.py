@@ -1,0 +1,40 @@
+"""The list of versions as a table for people."""
+
+from __future__ import annotations
+
+from typing import Iterable, List
+
+from ckpt2saved.console.tables import print_rows
+from ckpt2saved.files.reading import printable
+from ckpt2saved.versions.listing import Version
+
+_HEADINGS = ("version", "from", "size", "published (UTC)", "health")
+
+
+def print_versions(versions: Iterable[Version]) -> None:
+    """A line for each version: number, where it comes from, size, age, and what is wrong with it."""
+    rows, styles = [], []
+    for version in versions:
+        cells = [printable(version.name), _origin(version), f"{version.size / 1e6:.1f} MB"]
+        rows.append([*cells, version.modified.strftime("%Y-%m-%d %H:%M"), "\n".join(_health(version)) or "whole"])
+        styles.append("red" if version.problems else "yellow" if version.duplicate_of else "")
+    print_rows(_HEADINGS, rows, styles)
+
+
+def _origin(version: Version) -> str:
+    origin = version.origin
+    if origin is None:
+        return "elsewhere"
+    parts: List[str] = []
+    if origin.checkpoint is not None:
+        parts.append(origin.checkpoint if origin.step is None else f"{origin.checkpoint}, step {origin.step}")
+    if origin.republished_from is not None:
+        parts.append(f"republished from {origin.republished_from}")
+    return "; ".join(parts) or "ckpt2saved"
+
+
+def _health(version: Version) -> List[str]:
+    lines = list(version.problems)
+    if version.duplicate_of:
+        lines.append(f"the same number as {version.duplicate_of}, which TF Serving loads instead")
+    return lines
