@@ -22,7 +22,13 @@ from ckpt2saved.client.waiting import TIMEOUT_SECONDS, Arrival
 from ckpt2saved.errors import NotLive
 from ckpt2saved.protobuf.tensor_proto import numpy_dtype
 from ckpt2saved.requests.differences import Answers, Difference, Tolerance, find_differences
-from ckpt2saved.requests.requests import Request, cant_be_asked, served_signatures
+from ckpt2saved.requests.requests import (
+    Request,
+    cant_be_asked,
+    gather_requests,
+    made_without_tensorflow,
+    served_signatures,
+)
 from ckpt2saved.requests.splitting import unsplit_outputs
 from ckpt2saved.saved_model.signatures import SavedSignature
 from ckpt2saved.saved_model.state_changes import changing_signatures
@@ -94,6 +100,12 @@ class ServerReport:
         if self.problems:
             text = "{}: {} {} is not what it serves" if self.arrival.is_live else "{}: {} {} is not live"
             raise NotLive(text.format(self.address, self.model, self.version), self.problems)
+
+
+def prepare_without_tensorflow(directory: Path, why: str) -> Wanted:
+    """Requests without the answers that they should get, which are not known for the reason `why`."""
+    gathered = gather_requests(directory, made_without_tensorflow)
+    return Wanted(gathered.requests, None, gathered.unasked, why_not_compared=why)
 
 
 def ask_server(target: Target, wanted: Wanted, timeout: float, sleep: Callable[[float], None]) -> Answered:

@@ -7,9 +7,9 @@ from typing import Dict, Sequence, Tuple
 import numpy as np
 
 from ckpt2saved.answers.proof import Reference, Searched, StockSearches
+from ckpt2saved.answers.search_limits import SearchLimits
 from ckpt2saved.answers.stock_search import Decoded
 from ckpt2saved.console.narration import Say
-from ckpt2saved.export.plan import SearchLimits
 from ckpt2saved.requests.questions import Question
 from ckpt2saved.rewrites.replace_ctc_decoder import Rewritten, grafted
 from ckpt2saved.tf1 import tf

@@ -10,18 +10,17 @@ from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Mapping, Opti
 import numpy as np
 
 from ckpt2saved.answers import cc_loader
-from ckpt2saved.answers.asking import Wanted
+from ckpt2saved.answers.asking import Wanted, prepare_without_tensorflow
 from ckpt2saved.answers.fresh_process import fresh_rounds
 from ckpt2saved.answers.parity import TOLERANCE
 from ckpt2saved.errors import InvalidRequest, NotServable, ServingError
+from ckpt2saved.requests.batching import keys_without_batch
 from ckpt2saved.requests.differences import Answers, find_differences
 from ckpt2saved.requests.made import make_requests
 from ckpt2saved.requests.requests import Request, cant_be_asked, gather_requests, has_open_batch, served_signatures
 from ckpt2saved.requests.splitting import batch_of, outputs_seen_unsplit, unsplit_outputs, with_another_line, with_lines
 from ckpt2saved.saved_model.state_changes import changing_signatures, why_different
 from ckpt2saved.saved_model.writing import read_signature_defs
-from ckpt2saved.server_config.batching import keys_without_batch
-from ckpt2saved.verify.live import prepare_without_tensorflow
 
 _FEWER_LINES = (2, 1)  # of a request whose batch the graph refuses
 

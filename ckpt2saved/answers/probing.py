@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Collection, Dict, List, Optional, Sequence, Tuple
 
+from ckpt2saved.requests.batching import inputs_without_batch, outputs_without_batch
 from ckpt2saved.requests.differences import Answers
 from ckpt2saved.requests.requests import Request
 from ckpt2saved.requests.splitting import batch_of, unsplit_outputs
 from ckpt2saved.saved_model.signatures import SavedSignature
-from ckpt2saved.server_config.batching import inputs_without_batch, outputs_without_batch
 
 Sizes = Dict[str, Tuple[int, ...]]  # of inputs, beside the batch
 

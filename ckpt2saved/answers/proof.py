@@ -10,9 +10,9 @@ from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Sequence, Tupl
 import numpy as np
 
 from ckpt2saved.answers.parity import graph_answers, reference_answers, refuse_nan
+from ckpt2saved.answers.search_limits import SearchLimits
 from ckpt2saved.answers.stock_search import Decoded, decode_in_time
 from ckpt2saved.console.narration import Say, progress_of
-from ckpt2saved.export.plan import SearchLimits
 from ckpt2saved.graph.beam_searches import QUICK, SECONDS_PER_CLASS, BeamSearch, find_searches, searches_behind
 from ckpt2saved.requests.questions import Answers, Question
 from ckpt2saved.requests.requests import Excerpt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -50,6 +51,21 @@ class CheckpointFiles:
     def size(self) -> int:
         """Bytes of all the files with variables."""
         return sum(file.stat().st_size for file in self.files)
+
+    def sha256(self) -> Dict[str, str]:
+        """File name -> SHA-256 of what tells one checkpoint from another: of V2 the index, of V1 all files.
+
+        A V2 index holds a checksum of every tensor.
+        """
+        return {file.name: _sha256(file) for file in (self.files if self.is_v1 else self.files[:1])}
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(str(path), "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def find_checkpoint(path: Path) -> CheckpointFiles:

@@ -221,7 +221,7 @@ def export(export_dir, gpu, wait_for, timeout, model_name, report, as_json, quie
 
 def graph_options(plan: Dict[str, Any]) -> Dict[str, Any]:
     """What the options about the graph, and about the comparison with it, come to."""
-    from ckpt2saved.export.plan import SearchLimits
+    from ckpt2saved.answers.search_limits import SearchLimits
 
     names = ("beam_width", "top_paths", "merge_repeated", "sequence_length")
     details = {key: plan[key] for key in names}

@@ -65,8 +65,8 @@ def await_version(
     target: Any, content: Dict[str, Any], as_json: bool, quiet: bool, record: Any, known: Any = ()
 ) -> None:
     """Print what was published, wait until the server has it, and fail where it does not get there."""
-    from ckpt2saved.answers.asking import as_content
-    from ckpt2saved.verify.live import check_live, prepare_without_tensorflow
+    from ckpt2saved.answers.asking import as_content, prepare_without_tensorflow
+    from ckpt2saved.verify.live import check_live
 
     done = f"{content['path']} is published"
     if not as_json:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
-import hashlib
 import shutil
 import subprocess
 import tempfile
@@ -14,27 +13,26 @@ from pathlib import Path
 from typing import Any, Callable, Collection, Dict, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 from ckpt2saved import __version__
-from ckpt2saved.answers.disagreement import count_disagreements
+from ckpt2saved.answers.expected import expected_answers
 from ckpt2saved.answers.parity import Refused, Report, answer_all, compare_files
-from ckpt2saved.answers.proof import Proof, Reference, prove
+from ckpt2saved.answers.proof import Proof
 from ckpt2saved.checkpoint.contents import Checkpoint, open_checkpoint
-from ckpt2saved.checkpoint.files import CheckpointFiles
 from ckpt2saved.checkpoint.reading import check_unserved
 from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.fit import check_fit
 from ckpt2saved.errors import NotServable, ParityError, SignatureError
-from ckpt2saved.export.plan import Plan, SearchLimits
+from ckpt2saved.export.plan import Plan
 from ckpt2saved.export.warmup import Warmup, WarmupMaker
 from ckpt2saved.export.warmup_staged import staged_requests, write_warmup
 from ckpt2saved.files.plain_paths import is_pattern
 from ckpt2saved.files.programs import find_program
 from ckpt2saved.graph.lint import check_servable
 from ckpt2saved.requests.lengths import with_lengths
-from ckpt2saved.requests.questions import Question, questions
+from ckpt2saved.requests.questions import Question
 from ckpt2saved.requests.splitting import outputs_seen_unsplit
-from ckpt2saved.rewrites.replace_ctc_decoder import BEAM_SEARCH, Rewritten, graft, replace_decoders
+from ckpt2saved.rewrites.replace_ctc_decoder import BEAM_SEARCH, Rewritten, replace_decoders
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
-from ckpt2saved.saved_model.writing import ServingGraph, write_graph, write_saved_model
+from ckpt2saved.saved_model.writing import write_graph, write_saved_model
 from ckpt2saved.signature.arguments import ARGUMENTS
 from ckpt2saved.sources.preparation import Network, prepare_network, unused_text
 from ckpt2saved.tf1 import tf
@@ -47,7 +45,6 @@ _PATTERN_NOTE = (
     "TF Serving finds no variables under a path with [ ] * ? or a backslash in it: have the server see this directory "
     "under another path, as a mount of a container does"
 )
-_STOCK_SECONDS = 2.0  # for TensorFlow's own beam search, where the files have it as well
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
     say("graph", f"{len(network.serving.graph_def.node)} nodes, {len(network.weights.keys)} variables")
     check_servable(network.serving.graph_def)
     kind = plan.ctc_decoder or "fast"
-    rewritten = with_decoder(kind, network.serving)
+    rewritten = replace_decoders(network.serving, kind)
     say("decoder", _decoder_text(kind, rewritten))
     network, maker, warmup = _with_requests(plan, checkpoint, network)
     with _stage(plan, say) as stage:
@@ -100,7 +97,7 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
             for problem in error.problems:
                 say("differs", problem)
             _empty(stage.path)
-            rewritten = with_decoder("stock", network.serving)
+            rewritten = replace_decoders(network.serving, "stock")
             written = writer.write(stage.path, rewritten)
         report, proof, warmup = written.report, written.proof, written.warmup
         size = _size(stage.path)
@@ -148,11 +145,6 @@ def _lint(stage: Path, seen: Mapping[str, Collection[str]], say: Say) -> None:
         say("note", note)
     if findings.problems:
         raise NotServable("the staged files are nothing to serve; nothing is published", findings.problems)
-
-
-def with_decoder(kind: str, serving: ServingGraph) -> Rewritten:
-    """The graph with its CTC beam searches replaced, where `kind` is not stock."""
-    return Rewritten(serving, (), 0) if kind == "stock" else replace_decoders(serving, kind)
 
 
 def _decoder_text(kind: str, rewritten: Rewritten) -> str:
@@ -249,8 +241,9 @@ class _Writer:
 
     def _proof(self, rewritten: Rewritten, is_stock: bool) -> Proof:
         limits = self._plan.search_limits
-        limits = limits_of_stock(limits) if is_stock else limits
-        return checkpoint_answers(self._plan, self._checkpoint, self._network, rewritten, limits, self._say)
+        limits = limits.for_stock() if is_stock else limits
+        greedy = rewritten if self._plan.ctc_decoder == "greedy" else None
+        return expected_answers(self._checkpoint, self._network, greedy, limits, self._say)
 
     def _without_refused(
         self, stage: Path, rewritten: Rewritten, warmup: Warmup, refused: Refused
@@ -273,28 +266,6 @@ class _Writer:
             return ()
         write_warmup(stage, warmup.requests, self._network.model.name)
         return staged_requests(stage)
-
-
-def limits_of_stock(limits: SearchLimits) -> SearchLimits:
-    """Where the files have the op itself, which is asked three times and can't be interrupted in there."""
-    return replace(limits, seconds=min(limits.seconds, _STOCK_SECONDS), is_for_stock=True)
-
-
-def checkpoint_answers(
-    plan: Plan, checkpoint: Checkpoint, network: Network, rewritten: Rewritten, limits: SearchLimits, say: Say
-) -> Proof:
-    """The requests to compare on, and what the untouched graph with the checkpoint answers."""
-    fill = functools.partial(network.fill, checkpoint)
-    asked = questions(with_lengths(network.model, network.graph, network.serving.signature_defs, fill))
-    reference = Reference(network.graph, fill, str(checkpoint.files.prefix), network.serving.signature_defs)
-    if plan.ctc_decoder != "greedy" or not rewritten.replaced:
-        return prove(reference, asked, limits, say)
-    # It answers differently from the checkpoint's own decoder: the files are held to what it answers there.
-    greedy = replace(reference, signature_defs=graft(network.graph, rewritten))
-    expected = greedy.answers(asked)
-    lines, differing = count_disagreements(reference, rewritten, asked, limits, say)
-    say("greedy", f"reads {differing} of {lines} lines differently from the beam search")
-    return Proof(tuple(asked), tuple(expected), tuple(asked))
 
 
 def _warmup_text(warmup: Warmup) -> str:
@@ -348,7 +319,7 @@ def _provenance(
             "name": files.name,
             "step": checkpoint.step,
             "format": "V1" if files.is_v1 else "V2",
-            "sha256": digest(files),
+            "sha256": files.sha256(),
         },
         "weights": network.weights.kind,
         "model": network.model.name,
@@ -379,20 +350,6 @@ def _parity(report: Report, proof: Proof) -> Dict[str, Any]:
         "max_abs_difference": differences,
         "beam_search": [searched.describe() for searched in proof.searched],  # empty: all of it was compared
     }
-
-
-def digest(files: CheckpointFiles) -> Dict[str, str]:
-    """The SHA-256 of what tells one checkpoint from another: a V2 index, which holds a checksum of every tensor; all of
-    a V1 checkpoint."""
-    return {file.name: _sha256(file) for file in (files.files if files.is_v1 else files.files[:1])}
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(str(path), "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _git_commit() -> Optional[str]:

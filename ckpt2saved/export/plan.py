@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Mapping, Optional, Sequence, Tuple
 
+from ckpt2saved.answers.search_limits import DEFAULT_LIMITS, SearchLimits
 from ckpt2saved.checkpoint.files import CheckpointFiles, find_checkpoint
 from ckpt2saved.compatibility.image import Image, find_image
 from ckpt2saved.errors import CheckpointError, UsageError
@@ -15,15 +16,6 @@ from ckpt2saved.requests.warmup_source import WarmupSource, warmup_source
 from ckpt2saved.signature.arguments import model_of_arguments, with_surgery
 from ckpt2saved.signature.file import META, Decode, Scalar, ServedModel, TensorSpec, builtin_models, load_model
 from ckpt2saved.versions import check_base, next_version, read_provenance
-
-
-@dataclass(frozen=True)
-class SearchLimits:
-    """How much of TensorFlow's own CTC beam search is run to compare with, where all of it would take long."""
-
-    seconds: float = 60.0
-    lines: Optional[int] = None  # of each request at most; None: as many as fit
-    is_for_stock: bool = False  # the files have the same op, which takes them as long
 
 
 @dataclass(frozen=True)
@@ -43,7 +35,7 @@ class Plan:
     warmup: Optional[WarmupSource]  # None: no requests for the server to warm up with
     dry_run: bool
     for_serving: Optional[Image] = None  # the release of TF Serving that must have all its ops and attributes
-    search_limits: SearchLimits = SearchLimits()
+    search_limits: SearchLimits = DEFAULT_LIMITS
 
 
 def plan_export(
@@ -71,7 +63,7 @@ def plan_export(
     no_warmup: bool = False,
     dry_run: bool = False,
     for_serving: Optional[str] = None,
-    search_limits: SearchLimits = SearchLimits(),
+    search_limits: SearchLimits = DEFAULT_LIMITS,
 ) -> Plan:
     """Check everything about an export that takes milliseconds to check.
 
@@ -129,7 +121,7 @@ def plan_comparison(
     decode: Optional[Decode] = None,
     python_path: Sequence[Path] = (),
     allow_code: bool = False,
-    search_limits: SearchLimits = SearchLimits(),
+    search_limits: SearchLimits = DEFAULT_LIMITS,
 ) -> Plan:
     """The export that a version was, as far as the comparison with a checkpoint needs it.
 

@@ -10,6 +10,7 @@ import numpy as np
 from ckpt2saved.errors import UsageError, WarmupError
 from ckpt2saved.export.warmup_coverage import has_rows_of_its_own, state_behind
 from ckpt2saved.export.warmup_signature import request_of_copy, with_total, with_total_of_copy
+from ckpt2saved.requests.batching import inputs_without_batch, outputs_without_batch
 from ckpt2saved.requests.splitting import batch_of
 from ckpt2saved.requests.warmup_arrays import requests_of_file
 from ckpt2saved.requests.warmup_pictures import Fill, requests_of_pictures
@@ -19,7 +20,6 @@ from ckpt2saved.saved_model.judgement import MOST_RECORDS
 from ckpt2saved.saved_model.signatures import WARMUP, SavedSignature, SavedTensor
 from ckpt2saved.saved_model.warmup_file import WarmupRequest, requests_by_signature
 from ckpt2saved.saved_model.writing import ServingGraph
-from ckpt2saved.server_config.batching import inputs_without_batch, outputs_without_batch
 from ckpt2saved.signature.file import Signature
 from ckpt2saved.sources.preparation import Network
 

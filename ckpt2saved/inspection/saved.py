@@ -17,10 +17,10 @@ from ckpt2saved.files.reading import open_file, read_file
 from ckpt2saved.graph.dataflow import Dataflow
 from ckpt2saved.graph.lint import check_servable
 from ckpt2saved.graph.meta_graph import devices_of, nodes_of, pinned_text
+from ckpt2saved.requests.batching import keys_without_batch, without_batch_text
 from ckpt2saved.saved_model.graph_facts import LARGEST_PROTOBUF
 from ckpt2saved.saved_model.signatures import SavedSignature, SavedTensor
 from ckpt2saved.saved_model.writing import node_name, pruned
-from ckpt2saved.server_config.batching import keys_without_batch, without_batch_text
 from ckpt2saved.sources.lookups import LOOKUPS
 from ckpt2saved.tf1 import SavedModel, op_def, tf
 from ckpt2saved.versions import read_provenance, recorded_without_batch

@@ -1,4 +1,4 @@
-"""Whether a model's answers survive TF Serving's batching, which cuts them apart by their first dimension."""
+"""How a server puts requests together, and the models for which it must not."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Collection, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import NotServable
-from ckpt2saved.saved_model.signatures import SavedSignature, SavedTensor, is_for_warmup, read_signatures
+from ckpt2saved.requests.batching import DEFAULT_SIGNATURE, batching_problems, described
+from ckpt2saved.saved_model.signatures import SavedSignature, is_for_warmup, read_signatures
 from ckpt2saved.server_config.models import Model
 from ckpt2saved.versions import recorded_without_batch
-
-DEFAULT_SIGNATURE = "serving_default"
 
 _MEET = 'requests of different sizes that come into one batch all fail ("from different tasks have different shapes")'
 _CHOOSE = (
@@ -78,73 +77,6 @@ def check_batching(models: Sequence[Model], asked: Sequence[str], batching: Batc
     return tuple(dict.fromkeys(remarks))
 
 
-def batching_problems(signature: SavedSignature, seen: Collection[str] = ()) -> Tuple[str, ...]:
-    """Why requests for the signature fail on a server that batches; () if they don't.
-
-    `seen` are the outputs that answered with another first dimension than the batch when the version was exported.
-    """
-    problems = []
-    for kind, tensors in (("input", signature.inputs), ("output", signature.outputs)):
-        sparse = _sparse_values(tensors)
-        for tensor in tensors:
-            problem = _problem(tensor)
-            if kind == "output" and not problem and tensor.key in tuple(seen) + sparse:
-                problem = "answers with another number of rows than the batch has"
-            if problem:
-                problems.append(f"{kind} {_described(tensor)} {problem}")
-    return tuple(problems)
-
-
-def keys_without_batch(signature: SavedSignature, seen: Collection[str] = ()) -> Tuple[str, ...]:
-    """The inputs and outputs whose first dimension can't be the batch, or was `seen` to be another, by their keys."""
-    return inputs_without_batch(signature) + outputs_without_batch(signature, seen)
-
-
-def inputs_without_batch(signature: SavedSignature) -> Tuple[str, ...]:
-    """The inputs whose first dimension can't be the batch, by their keys."""
-    return tuple(tensor.key for tensor in signature.inputs if _problem(tensor))
-
-
-def outputs_without_batch(signature: SavedSignature, seen: Collection[str] = ()) -> Tuple[str, ...]:
-    """The outputs whose first dimension can't be the batch, or was `seen` to be another, by their keys."""
-    sparse = _sparse_values(signature.outputs)
-    return tuple(
-        tensor.key for tensor in signature.outputs if _problem(tensor) or tensor.key in seen or tensor.key in sparse
-    )
-
-
-def _sparse_values(tensors: Sequence[SavedTensor]) -> Tuple[str, ...]:
-    """The values of a SparseTensor in three parts: as many as its indices have rows, which is not the batch."""
-    sizes = {tensor.key: tensor.shape for tensor in tensors}
-    return tuple(
-        key
-        for tensor in tensors
-        if tensor.is_int64 and tensor.shape == (-1, 2) and tensor.key.endswith("indices")
-        for key in [tensor.key[: -len("indices")] + "values"]
-        if sizes.get(key) == (-1,)
-    )
-
-
-def without_batch_text(keys: Sequence[str]) -> str:
-    """What such a signature is not for; empty where there are no such `keys`."""
-    return f"not for a server with --enable_batching: {', '.join(keys)}" if keys else ""
-
-
-def _problem(tensor: SavedTensor) -> Optional[str]:
-    if not tensor.name:
-        return "is a SparseTensor bound whole, which TF Serving can't fetch"
-    if tensor.shape is None:
-        return None  # unknown until it runs
-    if not tensor.shape:
-        return "has no dimension at all"
-    if tensor.shape[0] != -1:
-        return f"is {tensor.shape[0]} long whatever the batch"
-    # Of a SparseTensor in three parts only output_shape gives itself away by its size.
-    if tensor.is_int64 and tensor.shape == (-1, 2) and tensor.key.endswith("indices"):
-        return "has a row for each value of a SparseTensor, not for each item of the batch"
-    return None
-
-
 def _way_out(signatures: Dict[str, SavedSignature], unsplit: Mapping[str, Collection[str]]) -> str:
     surviving = [
         name
@@ -169,17 +101,11 @@ def _limit(batching: Batching) -> str:
 
 def _varying(signature: SavedSignature) -> List[str]:
     """The inputs of which two requests may differ in more than the batch."""
-    return [_described(tensor) for tensor in signature.inputs if tensor.shape and -1 in tensor.shape[1:]]
+    return [described(tensor) for tensor in signature.inputs if tensor.shape and -1 in tensor.shape[1:]]
 
 
 def _of_unknown_rank(signature: SavedSignature) -> List[str]:
-    return [_described(tensor) for tensor in signature.inputs if tensor.shape is None]
-
-
-def _described(tensor: SavedTensor) -> str:
-    if tensor.shape is None:
-        return f"{tensor.key} (of unknown rank)"
-    return f"{tensor.key} [{', '.join(('?' if size == -1 else str(size) for size in tensor.shape))}]"
+    return [described(tensor) for tensor in signature.inputs if tensor.shape is None]
 
 
 def _list(names: Dict[str, SavedSignature]) -> str:

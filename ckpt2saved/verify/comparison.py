@@ -6,18 +6,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Collection, List, Sequence, Tuple
 
+from ckpt2saved.answers.expected import expected_answers
 from ckpt2saved.answers.file_answers import ask_files
 from ckpt2saved.answers.parity import TOLERANCE
 from ckpt2saved.answers.proof import Proof, Searched
 from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.console.narration import Say
-from ckpt2saved.export.pipeline import checkpoint_answers, digest, limits_of_stock, with_decoder
 from ckpt2saved.export.plan import Plan
 from ckpt2saved.inspection.saved import parse_saved_model
 from ckpt2saved.requests.differences import Answers, Difference, find_differences
 from ckpt2saved.requests.questions import Question
 from ckpt2saved.requests.requests import Excerpt, Request, served_signatures
-from ckpt2saved.rewrites.replace_ctc_decoder import BEAM_SEARCH
+from ckpt2saved.rewrites.replace_ctc_decoder import BEAM_SEARCH, replace_decoders
 from ckpt2saved.saved_model.writing import node_name
 from ckpt2saved.signature.file import Signature
 from ckpt2saved.sources.preparation import prepare_network
@@ -59,7 +59,7 @@ def ask_checkpoint(plan: Plan, version_dir: Path, say: Say = lambda step, text: 
     kept, problems = _shared_signatures(plan, version_dir, provenance.get("signatures"))
     notes = []
     recorded = provenance.get("checkpoint")
-    if isinstance(recorded, dict) and recorded.get("sha256") not in (None, digest(plan.checkpoint)):
+    if isinstance(recorded, dict) and recorded.get("sha256") not in (None, plan.checkpoint.sha256()):
         notes.append(
             f"the version says that it was exported from another checkpoint: {recorded.get('name')}, step"
             f" {recorded.get('step')}"
@@ -69,12 +69,12 @@ def ask_checkpoint(plan: Plan, version_dir: Path, say: Say = lambda step, text: 
         plan = replace(plan, model=replace(plan.model, signatures=kept))
         checkpoint = open_checkpoint(plan.checkpoint)
         network = prepare_network(plan, checkpoint)
-        kind = "greedy" if plan.ctc_decoder == "greedy" else "stock"
+        greedy = replace_decoders(network.serving, "greedy") if plan.ctc_decoder == "greedy" else None
         nodes = {
             node.name: node.op for graph in parse_saved_model(version_dir).meta_graphs for node in graph.graph_def.node
         }
-        limits = limits_of_stock(plan.search_limits) if BEAM_SEARCH in nodes.values() else plan.search_limits
-        proof = checkpoint_answers(plan, checkpoint, network, with_decoder(kind, network.serving), limits, say)
+        limits = plan.search_limits.for_stock() if BEAM_SEARCH in nodes.values() else plan.search_limits
+        proof = expected_answers(checkpoint, network, greedy, limits, say)
         proof, more = _answerable(proof, nodes)
         notes += more
     return Reference(

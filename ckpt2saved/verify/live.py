@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Callable, Optional
 
 from ckpt2saved.answers.asking import Answered, ServerReport, Target, Wanted, ask_server
 from ckpt2saved.client.server import ServerUntil
 from ckpt2saved.client.waiting import Clock, wait_until_live
 from ckpt2saved.console.narration import Say
-from ckpt2saved.requests.requests import gather_requests, made_without_tensorflow
 from ckpt2saved.versions import recorded_without_batch
 
 # What a command ends with where no signature could be asked.
@@ -47,12 +45,6 @@ def check_live(
         answered = _with_those_of_files(answered, wanted)
         _narrate(answered, wanted.why_not_compared, say)
     return ServerReport(str(target.server.address), target.model, target.version, arrival, answered)
-
-
-def prepare_without_tensorflow(directory: Path, why: str) -> Wanted:
-    """Requests without the answers that they should get, which are not known for the reason `why`."""
-    gathered = gather_requests(directory, made_without_tensorflow)
-    return Wanted(gathered.requests, None, gathered.unasked, why_not_compared=why)
 
 
 def _with_recorded(target: Target, wanted: Wanted) -> Wanted:

@@ -1,0 +1,37 @@
+"""What a version's files should answer: the requests to compare on, and the checkpoint's answers to them."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import Optional
+
+from ckpt2saved.answers.disagreement import count_disagreements
+from ckpt2saved.answers.proof import Proof, Reference, prove
+from ckpt2saved.answers.search_limits import SearchLimits
+from ckpt2saved.checkpoint.contents import Checkpoint
+from ckpt2saved.console.narration import Say
+from ckpt2saved.requests.lengths import with_lengths
+from ckpt2saved.requests.questions import questions
+from ckpt2saved.rewrites.replace_ctc_decoder import Rewritten, graft
+from ckpt2saved.sources.preparation import Network
+
+
+def expected_answers(
+    checkpoint: Checkpoint, network: Network, greedy: Optional[Rewritten], limits: SearchLimits, say: Say
+) -> Proof:
+    """The requests to compare on, and what the untouched graph with the checkpoint answers.
+
+    `greedy` is the graph with greedy decoders where the files have these. They answer differently from the graph's own
+    beam search: the files are compared with what greedy decoders answer in the graph, and `say` is told how many lines
+    the two read differently.
+    """
+    fill = functools.partial(network.fill, checkpoint)
+    asked = questions(with_lengths(network.model, network.graph, network.serving.signature_defs, fill))
+    reference = Reference(network.graph, fill, str(checkpoint.files.prefix), network.serving.signature_defs)
+    if greedy is None or not greedy.replaced:
+        return prove(reference, asked, limits, say)
+    expected = replace(reference, signature_defs=graft(network.graph, greedy)).answers(asked)
+    lines, differing = count_disagreements(reference, greedy, asked, limits, say)
+    say("greedy", f"reads {differing} of {lines} lines differently from the beam search")
+    return Proof(tuple(asked), tuple(expected), tuple(asked))
