@@ -14,8 +14,9 @@ import pytest
 from ckpt2saved.errors import CheckpointError, SignatureError, UsageError
 from ckpt2saved.files.pictures import NoPicture, read_picture
 from ckpt2saved.signature import file as signature_file
-from ckpt2saved.signature.file import load_model, parse_scalar
+from ckpt2saved.signature.file import load_model
 from ckpt2saved.signature.renaming import Renaming, check_rule
+from ckpt2saved.signature.yaml_nodes import parse_scalar
 
 TEXT = """format: 1
 graph: {builder: meta}

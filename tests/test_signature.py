@@ -9,17 +9,9 @@ import pytest
 
 from ckpt2saved.errors import SignatureError, UsageError
 from ckpt2saved.signature import file as signature_file
-from ckpt2saved.signature.file import (
-    ExampleInput,
-    ParityCase,
-    ServedModel,
-    Signature,
-    TensorSpec,
-    builtin_models,
-    load_model,
-    parse_model,
-    signature_folder,
-)
+from ckpt2saved.signature.file import builtin_models, load_model, parse_model, signature_folder
+from ckpt2saved.signature.model import ExampleInput, ParityCase, ServedModel
+from ckpt2saved.signature.tensors import Signature, TensorSpec
 
 SOURCE = Path("runs/mine.yaml")
 GOOD = """\

@@ -34,7 +34,7 @@ class _OptionType(click.ParamType):
         name, equals, text = str(value).partition("=")
         if not equals or not name:
             self.fail(f"{value!r} is not NAME=VALUE", param, context)
-        from ckpt2saved.signature.file import parse_scalar
+        from ckpt2saved.signature.yaml_nodes import parse_scalar
 
         try:
             return name, parse_scalar(text)
@@ -233,7 +233,7 @@ def graph_options(plan: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _decode(logits: Optional[str], details: Dict[str, Any]) -> Any:
-    from ckpt2saved.signature.file import Decode
+    from ckpt2saved.signature.model import Decode
 
     given = {key: value for key, value in details.items() if value}
     if logits is None:

@@ -14,7 +14,9 @@ from ckpt2saved.errors import CheckpointError, UsageError
 from ckpt2saved.files.kinds import is_meta_graph, kind_of
 from ckpt2saved.requests.warmup_source import WarmupSource, warmup_source
 from ckpt2saved.signature.arguments import model_of_arguments, with_surgery
-from ckpt2saved.signature.file import META, Decode, Scalar, ServedModel, TensorSpec, builtin_models, load_model
+from ckpt2saved.signature.file import builtin_models, load_model
+from ckpt2saved.signature.model import META, Decode, Scalar, ServedModel
+from ckpt2saved.signature.tensors import TensorSpec
 from ckpt2saved.versions import check_base, next_version, read_provenance
 
 

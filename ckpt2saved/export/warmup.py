@@ -20,7 +20,7 @@ from ckpt2saved.saved_model.judgement import MOST_RECORDS
 from ckpt2saved.saved_model.signatures import WARMUP, SavedSignature, SavedTensor
 from ckpt2saved.saved_model.warmup_file import WarmupRequest, requests_by_signature
 from ckpt2saved.saved_model.writing import ServingGraph
-from ckpt2saved.signature.file import Signature
+from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.sources.preparation import Network
 
 _UNWRITABLE = ("bfloat16",)  # numpy does not know it

@@ -11,7 +11,8 @@ from ckpt2saved.inspection.proposal import Proposal
 from ckpt2saved.rewrites.convert_to_nhwc import channels_last
 from ckpt2saved.rewrites.cut import Cut, FixedBatch, check_shapes, cut
 from ckpt2saved.signature.arguments import ARGUMENTS
-from ckpt2saved.signature.file import META, ServedModel, Signature, TensorSpec
+from ckpt2saved.signature.model import META, ServedModel
+from ckpt2saved.signature.tensors import Signature, TensorSpec
 
 _NODE = re.compile(r"\{\{node ([^}]+)\}\}|for '([^' ]+)' \(op|\A([^ :]+): it makes")
 

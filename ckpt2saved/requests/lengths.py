@@ -11,7 +11,8 @@ import numpy as np
 
 from ckpt2saved.graph.beam_searches import QUICK, SECONDS_PER_CLASS, find_searches, searches_behind
 from ckpt2saved.requests.questions import RANDOM_WILL_DO, default_case, default_sizes, question_inputs
-from ckpt2saved.signature.file import ExampleInput, ServedModel, TensorSpec
+from ckpt2saved.signature.model import ExampleInput, ServedModel
+from ckpt2saved.signature.tensors import TensorSpec
 from ckpt2saved.tf1 import tf
 
 # Ops that are told lengths: which input they are, and which input's axis (or the attribute that names it) they measure.

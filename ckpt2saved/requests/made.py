@@ -13,7 +13,8 @@ from ckpt2saved.requests.questions import default_case, question_inputs
 from ckpt2saved.requests.requests import Request, Requests, cant_be_asked
 from ckpt2saved.saved_model.signatures import SavedSignature
 from ckpt2saved.saved_model.writing import read_signature_defs
-from ckpt2saved.signature.file import META, Dimension, ExampleInput, ParityCase, ServedModel, Signature, TensorSpec
+from ckpt2saved.signature.model import META, ExampleInput, ParityCase, ServedModel
+from ckpt2saved.signature.tensors import Dimension, Signature, TensorSpec
 from ckpt2saved.tf1 import tf
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from ckpt2saved.errors import SignatureError
 from ckpt2saved.requests.requests import MADE_UP_SIZE, Excerpt, Inputs, wires
 from ckpt2saved.requests.splitting import batch_apart
-from ckpt2saved.signature.file import ExampleInput, ParityCase, ServedModel, Signature, TensorSpec
+from ckpt2saved.signature.model import ExampleInput, ParityCase, ServedModel
+from ckpt2saved.signature.tensors import Signature, TensorSpec
 from ckpt2saved.tf1 import tf
 
 MOST_VALUES = 1 << 28  # of an input; a page of 600 dpi has 100 million

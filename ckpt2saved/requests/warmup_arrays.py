@@ -10,7 +10,7 @@ import numpy as np
 from ckpt2saved.errors import WarmupError
 from ckpt2saved.files.npz import NoArrays, read_arrays
 from ckpt2saved.saved_model.warmup_file import WarmupRequest, with_bytes
-from ckpt2saved.signature.file import Signature
+from ckpt2saved.signature.tensors import Signature
 
 
 def requests_of_file(path: Path, signatures: Sequence[Signature]) -> List[WarmupRequest]:

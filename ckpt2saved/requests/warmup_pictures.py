@@ -13,7 +13,7 @@ from ckpt2saved.requests.lengths import measured
 from ckpt2saved.requests.questions import question_inputs
 from ckpt2saved.requests.warmup_arrays import brackets
 from ckpt2saved.saved_model.warmup_file import WarmupRequest, with_bytes
-from ckpt2saved.signature.file import Signature, TensorSpec
+from ckpt2saved.signature.tensors import Signature, TensorSpec
 from ckpt2saved.sources.preparation import Network
 from ckpt2saved.tf1 import tf
 

@@ -9,7 +9,7 @@ from typing import Optional, Sequence, Tuple
 
 from ckpt2saved.errors import UsageError
 from ckpt2saved.saved_model.judgement import MOST_RECORDS
-from ckpt2saved.signature.file import ServedModel
+from ckpt2saved.signature.model import ServedModel
 
 _PICTURES = (".png", ".jpg", ".jpeg")
 

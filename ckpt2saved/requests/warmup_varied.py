@@ -9,7 +9,8 @@ import numpy as np
 
 from ckpt2saved.requests.questions import default_case, question_inputs
 from ckpt2saved.saved_model.warmup_file import with_bytes
-from ckpt2saved.signature.file import ServedModel, Signature
+from ckpt2saved.signature.model import ServedModel
+from ckpt2saved.signature.tensors import Signature
 
 
 def varied_inputs(model: ServedModel, signature: Signature, number: int) -> Dict[str, np.ndarray]:

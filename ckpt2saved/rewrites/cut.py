@@ -15,7 +15,8 @@ from ckpt2saved.errors import CheckpointError, NotServable, SignatureError
 from ckpt2saved.graph.control_flow import ENTERS, ControlFlow, steps_of
 from ckpt2saved.graph.meta_graph import MetaGraph, nodes_of
 from ckpt2saved.saved_model.writing import node_name, pruned
-from ckpt2saved.signature.file import ServedModel, Signature, TensorSpec
+from ckpt2saved.signature.model import ServedModel
+from ckpt2saved.signature.tensors import Signature, TensorSpec
 from ckpt2saved.tf1 import op_def, tf
 
 # They leave the batch where it is.

@@ -11,7 +11,8 @@ from ckpt2saved.checkpoint.contents import Checkpoint, Weights
 from ckpt2saved.checkpoint.reading import unreadable
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.files.write_errors import FULL, writing
-from ckpt2saved.signature.file import ServedModel, TensorSpec
+from ckpt2saved.signature.model import ServedModel
+from ckpt2saved.signature.tensors import TensorSpec
 from ckpt2saved.tf1 import SavedModel, tf
 
 _AT_ONCE = 1 << 29  # bytes of variables that are copied together

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import UsageError
-from ckpt2saved.signature.file import FULL, LARGEST_SIZE, META, Decode, ServedModel, Signature, Surgery, TensorSpec
+from ckpt2saved.signature.model import FULL, META, Decode, ServedModel, Surgery
+from ckpt2saved.signature.tensors import LARGEST_SIZE, Signature, TensorSpec
 
 ARGUMENTS = Path("the command line")  # what is named as the source of a model that no file describes
 _TENSOR = re.compile(

@@ -8,7 +8,7 @@ import numpy as np
 
 from ckpt2saved.graph.variables import RESOURCES, graph_variables
 from ckpt2saved.saved_model.writing import pruned
-from ckpt2saved.signature.file import TensorSpec
+from ckpt2saved.signature.tensors import TensorSpec
 from ckpt2saved.tf1 import tf
 
 _BATCHES = (2, 3)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from ckpt2saved.errors import SignatureError, UsageError
-from ckpt2saved.signature.file import FUNCTION
+from ckpt2saved.signature.model import FUNCTION
 
 
 @contextlib.contextmanager

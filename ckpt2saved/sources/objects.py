@@ -15,7 +15,8 @@ from ckpt2saved.checkpoint.contents import UNREADABLE, Checkpoint
 from ckpt2saved.checkpoint.objects import ModelObjects, Place, find_model, model_objects, read_objects
 from ckpt2saved.checkpoint.reading import failure
 from ckpt2saved.errors import CheckpointError, NotServable, SignatureError, TensorFlowError
-from ckpt2saved.signature.file import ServedModel, TensorSpec
+from ckpt2saved.signature.model import ServedModel
+from ckpt2saved.signature.tensors import TensorSpec
 from ckpt2saved.sources.object_tables import TABLE_KEYS, is_table, put_tables
 from ckpt2saved.sources.references import Reference, with_references
 from ckpt2saved.tf1 import children_of, inlined, tf

@@ -21,7 +21,7 @@ from ckpt2saved.rewrites.cut import Cut, FixedBatch, completed, cut, import_cut,
 from ckpt2saved.rewrites.labels import Labels, find_labels
 from ckpt2saved.rewrites.to_inference import Edit, Inference, to_inference, with_values
 from ckpt2saved.saved_model.writing import Asset, ServingGraph, bind_signatures, cut_down, node_name, pruned
-from ckpt2saved.signature.file import FULL, META, ServedModel
+from ckpt2saved.signature.model import FULL, META, ServedModel
 from ckpt2saved.signature.renaming import Renaming
 from ckpt2saved.sources.appended_decoder import append_decoder
 from ckpt2saved.sources.builtin import build_graph

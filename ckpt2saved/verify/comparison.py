@@ -19,7 +19,7 @@ from ckpt2saved.requests.questions import Question
 from ckpt2saved.requests.requests import Excerpt, Request, served_signatures
 from ckpt2saved.rewrites.replace_ctc_decoder import BEAM_SEARCH, replace_decoders
 from ckpt2saved.saved_model.writing import node_name
-from ckpt2saved.signature.file import Signature
+from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.sources.preparation import prepare_network
 from ckpt2saved.versions import read_provenance
 

@@ -1,0 +1,79 @@
+"""What is served: the graph's builder, what is done to its graph, the signatures, and the inputs to compare on."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Mapping, Optional, Tuple, Union
+
+from ckpt2saved.signature.tensors import Signature
+
+META = "meta"  # the builder that stands for the training's graph beside the checkpoint
+FULL = "full"  # every step of the logits counts
+
+# A function as a graph's builder, package.module:function.
+FUNCTION = re.compile(r"[^\W0-9]\w*(\.[^\W0-9]\w*)*:[^\W0-9]\w*(\.[^\W0-9]\w*)*\Z")
+Scalar = Union[str, int, float, bool]
+
+
+@dataclass(frozen=True)
+class ExampleInput:
+    """How to make an input: random numbers of a range, [low, high), or these `values`."""
+
+    uniform: Optional[Tuple[float, float]]
+    values: Optional[Any]
+
+
+@dataclass(frozen=True)
+class ParityCase:
+    """Inputs for which a staged version must answer as its checkpoint does."""
+
+    dims: Mapping[str, int]
+    inputs: Mapping[str, ExampleInput]
+
+
+@dataclass(frozen=True)
+class Decode:
+    """A CTC beam search to append to a graph."""
+
+    logits: str  # [time, batch, classes] or [batch, time, classes], the blank last
+    beam_width: int = 10
+    top_paths: int = 1
+    merge_repeated: bool = False
+    sequence_length: str = FULL  # or an int32 tensor [batch]
+
+
+@dataclass(frozen=True)
+class Surgery:
+    """What is done to a graph beside cutting it down to the signatures; `pinned` and so on to a training's alone."""
+
+    pinned: Mapping[str, Scalar] = field(default_factory=dict)  # switch -> the value that it has from now on
+    renames: Tuple[Tuple[str, str], ...] = ()  # regular expression -> replacement: variables to the checkpoint's names
+    keep_training_ops: bool = False
+    weights: Optional[str] = None  # raw or ema, where the graph does not say it
+    decode: Optional[Decode] = None
+    allow_labels: bool = False  # whether requests may bring what a loss compares answers with
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A signature file: the graph's builder with its options, the signatures, and the inputs to compare on."""
+
+    name: str
+    source: Path
+    builder: str  # a built-in network, META, or a function as package.module:function
+    options: Mapping[str, Scalar]
+    signatures: Tuple[Signature, ...]
+    parity: Tuple[ParityCase, ...]
+    surgery: Surgery = Surgery()
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether the graph is one of the built-in networks, which are made for inference."""
+        return self.builder != META and not self.is_function
+
+    @property
+    def is_function(self) -> bool:
+        """Whether the graph is what a function of the user's builds."""
+        return ":" in self.builder

@@ -1,0 +1,245 @@
+"""YAML that others wrote: composed into nodes within limits, and the nodes read with every problem in its line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import yaml
+
+from ckpt2saved.console.foreign_text import is_plain
+from ckpt2saved.signature.model import Scalar
+
+# What a file may have. A thousand lines say most of what can be said; the images of a parity part are larger.
+_MOST_NODES = 100000
+_MOST_WITH_ALIASES = 1000000  # values, when each alias stands for all of what it names
+MOST_PROBLEMS = 100
+_LONGEST_NAME = 1000
+_LONGEST_NUMBER = 1000  # characters; Python takes the square of their number in time to read one
+_DEEPEST = 50  # mappings and lists inside one another; far below what the YAML reader's recursion can take
+# Tags that may be written out; !!binary for an image's bytes among the parity inputs. The rest are refused unread.
+_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:binary")
+_NO_NAMES = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:binary")
+
+
+class NotYaml(Exception):
+    """The text is no YAML within the limits; `line` is :N, or "" where it is not known."""
+
+    def __init__(self, line: str, problem: str) -> None:
+        super().__init__(problem)
+        self.line = line
+
+
+def compose(text: str) -> Tuple[Optional[yaml.Node], List[str]]:
+    """The root node of a YAML document, None of an empty one, and a line for everything in it that is refused.
+
+    Raises NotYaml for what is no YAML, and for what is larger than the limits.
+    """
+    try:
+        loader = _Loader(text)
+        root = loader.get_single_node()
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two: an escape that is no character
+        raise NotYaml(*_not_yaml(error, text)) from error
+    return root, loader.refused
+
+
+def check_aliases(root: yaml.Node) -> None:
+    """Raise ValueError where the document is too large once each alias stands for all of what it names."""
+    size = _size_with_aliases(root, {})
+    if size > _MOST_WITH_ALIASES:
+        raise ValueError(f"with what its aliases stand for it has {size} values; at most {_MOST_WITH_ALIASES} are read")
+
+
+def parse_scalar(text: str) -> Scalar:
+    """A value as it stands in a signature file; anything that is no number or truth value is the text itself.
+
+    Raises ValueError for what YAML reads as another number than people do.
+    """
+    node = yaml.ScalarNode(yaml.resolver.Resolver().resolve(yaml.ScalarNode, text.strip(), (True, False)), text.strip())
+    kind = node.tag.rpartition(":")[2]
+    if kind not in ("int", "float", "bool"):
+        quoted = re.match(r"(['\"])(.*)\1\Z", node.value, re.DOTALL)
+        return quoted.group(2) if quoted else text
+    try:
+        return _constructed(node)
+    except ValueError as error:
+        raise ValueError(f"{text.strip()[:40]} is {error}") from None
+
+
+def _constructed(node: yaml.ScalarNode) -> Any:
+    """What safe_load makes of a scalar; raises ValueError for what is another number to YAML than it looks like."""
+    kind, value = node.tag.rpartition(":")[2], node.value
+    if kind in ("int", "float"):
+        if len(value) > _LONGEST_NUMBER and not re.match(r"[-+]?0[bx]", value):
+            raise ValueError(f"a number of {len(value)} characters; at most {_LONGEST_NUMBER} are read")
+        if ":" in value:
+            raise ValueError("a number of base 60 to YAML; put it in quotes, or write the number out")
+        if kind == "int" and re.match(r"[-+]?0[0-7_]*[1-7]", value):
+            raise ValueError("a number of base 8 to YAML; put it in quotes, or write it without the 0 in front")
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _size_with_aliases(node: yaml.Node, known: Dict[int, int]) -> int:
+    """How many nodes there are, an alias counted as all of what it names; nodes are no deeper than _DEEPEST."""
+    if id(node) not in known:
+        parts = [] if isinstance(node, yaml.ScalarNode) else node.value
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in parts for part in pair]
+        known[id(node)] = 1 + sum(_size_with_aliases(part, known) for part in parts)
+    return known[id(node)]
+
+
+class _Loader(yaml.SafeLoader):
+    """Makes nodes of YAML; collects the tags, merge keys and loops, which are refused, and stops at deep nesting."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.refused: List[str] = []
+        self.open: List[Optional[str]] = []  # anchors of the mappings and lists around
+        self.nodes = 0
+
+    def compose_node(self, parent: Optional[yaml.Node], index: Any) -> yaml.Node:
+        event = self.peek_event()
+        self.nodes += 1
+        if self.nodes > _MOST_NODES:
+            problem = f"more than {_MOST_NODES} values; a signature file has less"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        if event.anchor in self.open and isinstance(event, yaml.AliasEvent):
+            self.refuse(event, f"the alias *{event.anchor} stands inside of what it names")
+            event = self.get_event()
+            return yaml.ScalarNode("tag:yaml.org,2002:null", "", event.start_mark, event.end_mark)
+        if getattr(event, "tag", None) and event.tag not in _TAGS:
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self.refuse(event, f"the tag {tag} is not allowed; write the value alone")
+        if isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]:
+            self.refuse(event, "merge keys (<<) are not read; write the lines out, or alias the whole value")
+        if not isinstance(event, yaml.CollectionStartEvent):
+            return super().compose_node(parent, index)
+        if len(self.open) == _DEEPEST:
+            problem = f"it is nested more than {_DEEPEST} deep"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        self.open.append(event.anchor)
+        node = super().compose_node(parent, index)
+        self.open.pop()
+        return node
+
+    def refuse(self, event: yaml.Event, text: str) -> None:
+        self.refused.append(f"line {event.start_mark.line + 1}: {text}")
+
+
+def _not_yaml(error: Exception, text: str) -> Tuple[str, str]:
+    """The line as far as it is known, and what is wrong there, without the YAML reader's excerpt."""
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        return f":{line}", f"unacceptable character U+{error.character:04X}"
+    if isinstance(error, yaml.MarkedYAMLError):
+        problem = f"{error.context}, {error.problem}" if error.problem.startswith("but ") else error.problem
+        return f":{error.problem_mark.line + 1}", problem
+    return "", str(error)
+
+
+class TooManyProblems(Exception):
+    """There are more problems than are told."""
+
+
+class NodeReader:
+    """Reads YAML nodes, which know their lines, and collects what is wrong with them."""
+
+    def __init__(self) -> None:
+        self.problems: List[str] = []
+
+    def problem(self, node: yaml.Node, where: str, text: str) -> None:
+        place = f"line {node.start_mark.line + 1}"
+        where = where if len(where) <= _LONGEST_NAME else where[:_LONGEST_NAME] + "…"
+        self.problems.append(f"{place}: {where}: {text}" if where else f"{place}: {text}")
+        if len(self.problems) >= MOST_PROBLEMS:
+            raise TooManyProblems
+
+    def mapping(
+        self,
+        node: yaml.Node,
+        where: str,
+        required: Sequence[str] = (),
+        optional: Sequence[str] = (),
+    ) -> Dict[str, yaml.Node]:
+        """The entries of a mapping; any keys are welcome where none is required or optional."""
+        if not isinstance(node, yaml.MappingNode):
+            self.problem(node, where, f"a mapping (lines of 'name: …') is expected; found {found_text(node)}")
+            return {}
+        known = tuple(required) + tuple(optional)
+        entries: Dict[str, yaml.Node] = {}
+        for key_node, value in node.value:
+            key = self.text(key_node, where)
+            if not key:
+                continue
+            if key in entries:
+                self.problem(key_node, where, f"{key} stands here twice")
+            elif known and key not in known:
+                self.problem(key_node, where, unknown_text("key", key, known))
+            entries[key] = value
+        for key in required:
+            if key not in entries:
+                self.problem(node, where, f"{key} is missing")
+        return entries
+
+    def text(self, node: yaml.Node, where: str) -> str:
+        if isinstance(node, yaml.ScalarNode) and node.value and node.tag not in _NO_NAMES:
+            if len(node.value) <= _LONGEST_NAME and is_plain(node.value):
+                return str(node.value)
+            self.problem(
+                node,
+                where,
+                f"a name of at most {_LONGEST_NAME} characters, none of them a control character, is expected; found"
+                f" {node.value[:40]!a}",
+            )
+            return ""
+        self.problem(node, where, f"a name is expected; found {found_text(node)}")
+        return ""
+
+    def scalar(
+        self,
+        node: yaml.Node,
+        where: str,
+        expected: str = "a number, a word, true or false",
+        types: Tuple[type, ...] = (str, int, float, bool),
+    ) -> Any:
+        """What safe_load makes of a scalar; None, with the problem noted, if that is none of `types`."""
+        if not isinstance(node, yaml.ScalarNode):
+            self.problem(node, where, f"{expected} is expected; found {found_text(node)}")
+            return None
+        try:
+            value = _constructed(node)
+        except (yaml.YAMLError, ValueError) as error:  # 2024-02-30, bad base64, base 60
+            reason = getattr(error, "problem", None) or error
+            self.problem(node, where, f"{expected} is expected; found {found_text(node)} ({reason})")
+            return None
+        if type(value) in types:
+            return value
+        self.problem(node, where, f"{expected} is expected; found {found_text(node)}")
+        return None
+
+
+def found_text(node: yaml.Node) -> str:
+    """A node in a message: what stands there, and what YAML takes it for where that is a surprise."""
+    if isinstance(node, yaml.MappingNode):
+        return "a mapping"
+    if isinstance(node, yaml.SequenceNode):
+        return f"a list of {len(node.value)}"
+    if not node.value and not node.style:
+        return "nothing"
+    text = node.value if len(node.value) <= 40 else node.value[:40] + "…"
+    kind = node.tag.rpartition(":")[2]
+    if kind in ("timestamp", "value"):
+        return f"{text}, to YAML a {kind}; put it in quotes"
+    return repr(text) if node.style else text
+
+
+def unknown_text(kind: str, found: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(found, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else f"; expected {', '.join(known) or 'none'}"
+    return f"{found!r} is no known {kind}{hint}"
