@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import against_schema
-from model_server import serving_rest
+
+from tests.support.model_server import serving_rest
+from tests.support.schemas import against_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = ROOT / "examples" / "ci"

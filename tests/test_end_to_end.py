@@ -18,9 +18,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from test_export import exported
 
 from ckpt2saved.compatibility.image import DEFAULT, find_image
+from tests.support.command_line import exported
 
 SERVER, ROOT = "CKPT2SAVED_TEST_SERVING", "CKPT2SAVED_TEST_MODEL_ROOT"
 ONLY_ONCE = "--max_num_load_retries=0"  # or a broken version keeps the server busy for five minutes

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import without_chatter
 
 from ckpt2saved.tf1 import tf
+from tests.support.command_line import without_chatter
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 CHECKPOINT = EXAMPLES / "crnn" / "checkpoint"

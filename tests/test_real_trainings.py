@@ -6,14 +6,13 @@ import json
 import lzma
 from pathlib import Path
 
-import golden_rule
 import numpy as np
 import pytest
-from conftest import write_checkpoint
-from test_training_graph import asked
-from test_warmup_forms import check_survives
 
 from ckpt2saved.tf1 import tf
+from tests.support import golden_rule
+from tests.support.checkpoints import write_checkpoint
+from tests.support.saved_models import asked, check_survives
 
 FOLDER = Path(__file__).resolve().parent / "trainings"
 SLOTS = ("Adam", "Adam_1", "Adadelta", "Adadelta_1", "RMSProp", "RMSProp_1", "Momentum")

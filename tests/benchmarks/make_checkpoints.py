@@ -3,11 +3,10 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-import golden_rule
-from conftest import filled, write_checkpoint
+from tests.support import golden_rule
+from tests.support.checkpoints import filled, write_checkpoint
 
 for model in ("crnn", "ctpn"):
     values = filled(golden_rule.variables(model))

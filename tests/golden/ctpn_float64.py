@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-import golden_rule
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import tensorflow.compat.v1 as tf
+
+from tests.support import golden_rule
 
 
 def main():

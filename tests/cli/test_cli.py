@@ -1,0 +1,179 @@
+"""The command line: quick to explain itself, exact about what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.command_line import ROOT, call, python
+from tests.support.versions import version_of
+
+COMMANDS = ["bench", "doctor", "export", "bump-version", "inspect", "list", "prune", "serving-config", "verify"]
+PLAIN_MODULES = [
+    "cli",
+    "checkpoint_files",
+    "compatibility.doctor",
+    "compatibility.make_table",
+    "compatibility.page",
+    "errors",
+    "inspection.subject",
+    "inspection.target",
+    "narration",
+    "plan",
+    "requests",
+    "running.live",
+    "running.rpc",
+    "running.spared",
+    "serving.configuration",
+    "serving.page",
+    "signature",
+    "tables",
+    "versions",
+]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["bench", "ctc", "--help"]] + [[command, "--help"] for command in COMMANDS]
+)
+def test_help_needs_no_tensorflow(arguments):
+    """Every --help in a process of its own, and TensorFlow nowhere in it."""
+    code = (
+        "import sys\n"
+        "from ckpt2saved.cli import main\n"
+        "try: main({!r}, 'ckpt2saved')\n"
+        "except SystemExit as done: assert done.code == 0\n"
+        "assert not [name for name in sys.modules if name.split('.')[0] in ('tensorflow', 'numpy', 'rich', 'yaml')]\n"
+    )
+    done = python(code.format(arguments))
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.startswith("Usage: ckpt2saved")
+
+
+@pytest.mark.parametrize("module", PLAIN_MODULES)
+def test_the_plain_side_imports_without_tensorflow(module):
+    """Only what is below the line of the architecture knows TensorFlow."""
+    done = python("import sys; sys.modules['tensorflow'] = None; import ckpt2saved." + module)
+    assert done.returncode == 0, done.stdout
+
+
+def test_one_module_imports_tensorflow():
+    """Everybody else takes it from there."""
+    importers = [
+        path.name
+        for path in (ROOT / "ckpt2saved").rglob("*.py")
+        if "import tensorflow" in path.read_text(encoding="utf-8")
+        or "from tensorflow" in path.read_text(encoding="utf-8")
+    ]
+    assert importers == ["tf1.py"]
+
+
+def test_every_command_is_known_to_these_tests_and_to_the_readme():
+    """Help, tests and README name the same commands."""
+    from ckpt2saved.cli import main
+
+    assert sorted(main.commands) == sorted(COMMANDS)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [command for command in COMMANDS if "ckpt2saved " + command not in readme] == []
+
+
+def test_without_tensorflow_export_says_which_line_installs_it(tmp_path):
+    """The rest of the checks come first: they cost milliseconds."""
+    (tmp_path / "m.index").write_bytes(bytes(40) + bytes.fromhex("57fb808b247547db"))
+    (tmp_path / "m.data-00000-of-00001").write_bytes(b"data")
+    done = call("export", "-m", "crnn", "-c", tmp_path / "m", "-o", tmp_path / "models")
+    assert done.returncode == 1
+    assert "pip install 'ckpt2saved[cpu]'" in done.stdout and "Traceback" not in done.stdout
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, code, message",
+    [
+        (["nonsense"], 2, "No such command 'nonsense'"),
+        (["export"], 2, "Missing option '--checkpoint'"),
+        (["export", "-c", "x", "-o", "y"], 2, "--input NAME=TENSOR is missing: what a request feeds"),
+        (["export", "-m", "crn", "-c", "x", "-o", "y"], 2, "there is no built-in model 'crn', did you mean crnn?"),
+        (["export", "-m", "no.yaml", "-c", "x", "-o", "y"], 2, "--model: there is no signature file no.yaml"),
+        (["export", "-m", "crnn", "-c", "x", "-o", "y", "--weights", "best"], 2, "'best' is not one of"),
+        (["export", "-m", "crnn", "-c", "x", "-o", "y", "--version", "0"], 2, "0 is not in the range x>=1"),
+        (["export", "-m", "crnn", "-c", "", "-o", "y"], 2, "an empty path"),
+        (["export", "-m", "crnn", "-c", "nowhere", "-o", "y"], 1, "nowhere: no such checkpoint"),
+        (["export", "-m", "crnn", "-c", "x", "-o", "s3://bucket/m"], 1, "s3:/bucket/m: not a local directory"),
+        (["inspect", "nowhere"], 1, "nowhere: no such checkpoint"),
+        (["inspect", "x", "--write-signature", "x.json"], 2, "x.json does not end in .yaml"),
+        (["inspect", "x", "--write-signature", "no/x.yaml"], 2, "there is no directory no"),
+        (["prune", "nowhere", "--keep", "0"], 2, "0 is not in the range x>=1"),
+        (["prune", "nowhere"], 1, "nowhere"),
+        (["list", "nowhere"], 1, "nowhere"),
+        (["bump-version", "nowhere"], 1, "nowhere"),
+        (["verify", "nowhere"], 1, "nowhere: there is no such directory; expected a version"),
+        (["verify", "nowhere", "--server", "host:8501"], 2, "'host:8501' is no server's address"),
+        (["serving-config", "nowhere", "-o", "x"], 1, "nowhere: there is no such directory"),
+        (["serving-config", "nowhere", "-o", "x", "--serving", "latest"], 2, "'latest' is no release"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_message(tmp_path, arguments, code, message):
+    """Exit 2 for the command line, 1 for the world; never a traceback, and nothing is made."""
+    done = call(*arguments, cwd=str(tmp_path))
+    assert done.returncode == code, done.stdout
+    assert message in done.stdout
+    assert "Traceback" not in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bump_version_prints_the_published_directory(tmp_path):
+    """Roll back to 1, which becomes 4; then see what would come next."""
+    for number in (1, 3):
+        version_of(tmp_path, number)
+    done = call("bump-version", tmp_path, "--from", "1")
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / '4'}\n")
+    done = call("bump_version", tmp_path, "--dry_run")
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / '5'}\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "3", "4"]
+    content = json.loads(call("bump-version", tmp_path, "--from", "1", "--version", "9", "--json").stdout)
+    assert content == {"path": str(tmp_path / "9"), "version": 9, "from": 1, "dry_run": False, "format": 1}
+
+
+def test_list_shows_origin_size_and_health(tmp_path):
+    """A table for people, JSON for programs; an empty base is no error."""
+    assert "no versions yet" in call("list", tmp_path).stdout
+    version_of(tmp_path, 1)
+    call("bump-version", tmp_path)
+    (version_of(tmp_path, 3) / "saved_model.pb").unlink()
+    lines = [line.strip() for line in call("list", tmp_path).stdout.splitlines() if line.strip()]
+    assert lines[0].split() == ["version", "from", "size", "published", "(UTC)", "health"]
+    assert lines[2].startswith("3   elsewhere") and "saved_model.pb" in lines[2]
+    assert lines[3].startswith("2   republished from 1") and lines[3].endswith("whole")
+    assert lines[4].startswith("1   elsewhere") and lines[4].endswith("whole")
+    content = json.loads(call("list", tmp_path, "--json").stdout)
+    assert content["format"] == 1
+    assert [version["version"] for version in content["versions"]] == [3, 2, 1]
+    assert [bool(version["problems"]) for version in content["versions"]] == [True, False, False]
+    assert content["versions"][1]["republished_from"] == 1
+
+
+def test_prune_prints_what_is_gone(tmp_path):
+    """The newest stay; --dry-run only says."""
+    for number in (1, 2, 3):
+        version_of(tmp_path, number)
+    assert call("prune", tmp_path, "--keep", "1", "--dry-run").stdout.split() == [str(tmp_path / n) for n in "21"]
+    assert call("prune", tmp_path).stdout == ""  # five are kept by default
+    done = call("prune", tmp_path, "--keep", "2", "--json")
+    assert json.loads(done.stdout) == {"deleted": [str(tmp_path / "1")], "dry_run": False, "format": 1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3"]
+
+
+def test_a_signal_whose_exception_was_lost_still_ends_the_work(monkeypatch):
+    """Python drops what is raised in a destructor: the next thing that is said notices."""
+    from ckpt2saved.cli import invocation
+
+    said = []
+    monkeypatch.setattr(invocation, "_signals", [])
+    say = invocation.until_interrupted(lambda step, text: said.append(step))
+    say("graph", "")
+    with pytest.raises(KeyboardInterrupt):
+        invocation._interrupt(2, None)
+    with pytest.raises(KeyboardInterrupt):
+        say("written", "")
+    assert said == ["graph"]

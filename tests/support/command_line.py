@@ -1,0 +1,44 @@
+"""The command line, called in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+
+def without_chatter(err):
+    """`err` without the one line that TensorFlow 2.20's C++ logs whatever it is told; before and after, none is there."""
+    from ckpt2saved.tf1 import tf
+
+    if not tf.__version__.startswith("2.20."):
+        return err
+    return re.sub(r"(?m)^(WARNING: All log messages before absl|I0000 .* MLIR V1 optimization pass).*\n", "", err)
+
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def python(code, **keywords):
+    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        universal_newlines=True,
+        **keywords,
+    )
+
+
+def call(*arguments, **keywords):
+    """The command in a process that has no TensorFlow, and what it printed."""
+    code = "import sys; sys.modules['tensorflow'] = None; from ckpt2saved.cli import main; main({!r}, 'ckpt2saved')"
+    return python(code.format([str(argument) for argument in arguments]), **keywords)
+
+
+def exported(run, base, checkpoint, *options, **keywords):
+    model = "ctpn" if "ctpn" in str(checkpoint) else "crnn"
+    return run("export", "--model", model, "--checkpoint", checkpoint, "--export-dir", base, *options, **keywords)

@@ -1,0 +1,68 @@
+"""SavedModels of small graphs, and requests to them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ckpt2saved.answers import cc_loader
+from ckpt2saved.saved_model.warmup_file import read_warmup_requests
+from ckpt2saved.saved_model.writing import read_signature_defs
+from ckpt2saved.tf1 import SavedModel, tf
+
+
+def changed(version, change):
+    """The version with another MetaGraphDef."""
+    path = version / "saved_model.pb"
+    saved_model = SavedModel.FromString(path.read_bytes())
+    change(saved_model.meta_graphs[0])
+    path.write_bytes(saved_model.SerializeToString())
+    return version
+
+
+def write_version(directory, build, dtype="float32", shape=(None, 4), restores=False):
+    """A SavedModel that TensorFlow's own builder writes, of a graph without variables unless it `restores` some."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.placeholder(dtype, shape, name="x")
+        outputs = build(x)
+        definition = tf.saved_model.predict_signature_def({"x": x}, outputs)
+        if restores:
+            session.run(tf.global_variables_initializer())
+        builder = tf.saved_model.Builder(str(directory))
+        builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": definition})
+        builder.save()
+    return directory
+
+
+def check_survives(version):
+    """What TF Serving's batching asks of every record: one batch in front of all inputs and outputs, whatever its size."""
+    requests = read_warmup_requests(version)
+    assert requests
+    with tf.Graph().as_default(), tf.Session() as session:
+        signatures = tf.saved_model.loader.load(session, ["serve"], str(version)).signature_def
+        for request in requests:
+            (count,) = {value.shape[0] for value in request.inputs.values()}
+            assert count <= 32
+            for lines in (count, count + 1, 2 * count):
+                for value in answers(session, signatures, request, lines).values():
+                    assert value.shape[0] == lines
+    return requests
+
+
+def answers(session, signatures, request, lines):
+    definition = signatures[request.signature]
+    feeds = {
+        definition.inputs[key].name: np.resize(value, (lines,) + value.shape[1:])
+        for key, value in request.inputs.items()
+    }
+    fetches = {key: definition.outputs[key].name for key in request.outputs or definition.outputs}
+    return dict(zip(fetches, session.run(list(fetches.values()), feeds)))
+
+
+def asked(path, signature="serving_default", **inputs):
+    """The answers of a published version, by TF Serving's own loader."""
+    library = cc_loader.find_library()
+    signature_def = read_signature_defs(path)[signature]
+    feeds = {signature_def.inputs[key].name: value for key, value in inputs.items()}
+    names = {key: info.name for key, info in signature_def.outputs.items()}
+    with cc_loader.loaded(library, path) as loaded:
+        return dict(zip(names, loaded.run(list(names.values()), feeds)))

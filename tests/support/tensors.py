@@ -1,0 +1,24 @@
+"""Checkpoints of single tensors."""
+
+from __future__ import annotations
+
+from ckpt2saved.checkpoint.contents import open_checkpoint
+from ckpt2saved.checkpoint.files import find_checkpoint
+from ckpt2saved.tf1 import tf
+
+
+def opened(path):
+    return open_checkpoint(find_checkpoint(path))
+
+
+def save(prefix, parts):
+    """A checkpoint of slices: (name, slice of it or "", value)."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        save = tf.raw_ops.SaveV2(
+            prefix=str(prefix),
+            tensor_names=[name for name, _, _ in parts],
+            shape_and_slices=[part for _, part, _ in parts],
+            tensors=[tf.constant(value) for _, _, value in parts],
+        )
+        session.run(save)
+    return prefix

@@ -1,0 +1,211 @@
+"""Old versions are deleted, and never one that is needed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from ckpt2saved.errors import VersionError
+from ckpt2saved.versions import (
+    bump_version,
+    prune_versions,
+    stage,
+)
+from ckpt2saved.versions.health import health
+from tests.support.versions import (
+    PUBLISHED,
+    ROOT,
+    is_locked,
+    make_broken,
+    make_version,
+    names,
+    publish,
+)
+
+
+def deleted(base, keep, **options):
+    """The names that a prune deleted, after checking that it is just what vanished, and what a dry run had said."""
+    before = names(base)
+    announced = prune_versions(base, keep, dry_run=True, **options)
+    assert names(base) == before
+    versions = prune_versions(base, keep, **options)
+    assert versions == announced
+    assert sorted(before) == sorted(names(base) + [version.path.name for version in versions])
+    return [version.path.name for version in versions]
+
+
+@pytest.mark.parametrize(
+    ("whole", "broken", "keep", "expected"),
+    [
+        pytest.param("123", "", 5, [], id="fewer-than-kept"),
+        pytest.param("123", "", 3, [], id="as-many-as-kept"),
+        pytest.param("123456", "", 2, ["4", "3", "2", "1"], id="the-oldest-go"),
+        pytest.param("12", "", 1, ["1"], id="the-newest-stays"),
+        pytest.param("12", "3", 1, ["1"], id="a-broken-newest-is-not-counted"),
+        pytest.param("123", "45", 2, ["1"], id="nor-several"),
+        pytest.param("14", "23", 1, ["3", "2", "1"], id="broken-ones-go-with-the-old"),
+        pytest.param("145", "23", 3, [], id="but-not-from-among-the-kept"),
+        pytest.param("34", "12", 5, ["2", "1"], id="broken-ones-below-all-whole-ones-go"),
+        pytest.param("", "123", 1, [], id="nothing-goes-if-none-is-whole"),
+    ],
+)
+def test_the_newest_whole_versions_are_kept(base, whole, broken, keep, expected):
+    """A broken version does not answer, so it is none of those that are kept to answer."""
+    for name in whole:
+        make_version(base, name)
+    for name in broken:
+        make_broken(base, name)
+
+    assert deleted(base, keep) == expected
+
+
+@pytest.mark.parametrize("keep", [0, -1])
+def test_one_at_least_is_kept(base, keep):
+    """Without any, TF Serving unloads the model."""
+    make_version(base, "1")
+    with pytest.raises(VersionError) as error:
+        prune_versions(base, keep)
+
+    assert str(error.value) == f"{base}: can't keep {keep} versions; expected 1 or more"
+    assert names(base) == ["1"]
+
+
+def test_versions_with_one_number_count_once(base):
+    """And go together."""
+    for name in ("01", "1", "002", "2", "3"):
+        make_version(base, name)
+
+    assert deleted(base, 2) == ["1", "01"]
+    assert deleted(base, 1) == ["2", "002"]
+
+
+def test_the_one_that_is_loaded_tells_whether_a_number_is_whole(base):
+    """TF Serving reads 3, which is broken, not 03."""
+    for name in ("1", "2", "03"):
+        make_version(base, name)
+    make_broken(base, "3")
+
+    assert deleted(base, 1) == ["1"]
+
+
+def test_a_version_that_is_still_served_can_be_spared(base):
+    """The caller asks the server."""
+    for name in "1234":
+        make_version(base, name)
+
+    assert deleted(base, 1, spare=[2]) == ["3", "1"]
+
+
+def test_only_the_link_to_a_version_is_deleted(base, tmp_path):
+    """What it leads to is somebody else's."""
+    real = make_version(tmp_path, "elsewhere")
+    base.mkdir()
+    (base / "1").symlink_to(real)
+    make_version(base, "2")
+
+    assert deleted(base, 1) == ["1"]
+    assert health(real).problems == ()
+
+
+def test_a_link_inside_a_version_is_not_followed(base, tmp_path):
+    """Nor is what it leads to deleted."""
+    real = make_version(tmp_path, "elsewhere")
+    make_version(base, "1")
+    (base / "1" / "assets").symlink_to(real)
+    make_version(base, "2")
+
+    assert deleted(base, 1) == ["1"]
+    assert health(real).problems == ()
+
+
+def test_what_never_was_a_version_is_not_deleted(base):
+    """A file, a dangling link, a negative number, a directory of something else."""
+    base.mkdir()
+    (base / "1").write_bytes(b"")
+    (base / "2").symlink_to("gone")
+    make_version(base, "-3")
+    (base / "2019").mkdir()
+    (base / "2019" / "holiday.jpg").write_bytes(b"")
+    make_version(base, "3000")
+
+    assert deleted(base, 1) == []
+
+
+def test_the_remains_of_a_version_are_deleted(base):
+    """An empty directory, or one with the variables alone."""
+    (base / "1").mkdir(parents=True)
+    (base / "2" / "variables").mkdir(parents=True)
+    make_version(base, "3")
+
+    assert deleted(base, 1) == ["2", "1"]
+
+
+def test_a_version_is_never_half_deleted_under_its_number(base, monkeypatch):
+    """It is out of TF Serving's sight before its first file goes, and what could not be deleted is cleaned up later."""
+    for name in "12":
+        make_version(base, name)
+    seen = []
+
+    def rmtree(path):
+        seen.append((Path(path).name[:8], names(base)[1:], names(path)))
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    real = shutil.rmtree
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    with pytest.raises(VersionError, match=f"{base}: could not delete old versions: Input/output error"):
+        prune_versions(base, 1)
+    assert seen == [(".pruned-", ["2"], ["saved_model.pb", "variables"])]
+
+    monkeypatch.setattr(shutil, "rmtree", real)
+    assert publish(base) == base / "3"
+    assert names(base) == ["2", "3"]
+
+
+def test_a_shared_file_survives_the_version_that_it_was_published_with(base):
+    """Pruning what was rolled back to leaves the roll-back whole."""
+    publish(base, provenance=PUBLISHED)
+    bump_version(base)
+    prune_versions(base, 1)
+
+    assert names(base) == ["2"]
+    assert health(base / "2").problems == ()
+
+
+def test_pruning_and_publishing_take_turns(base, monkeypatch):
+    """Whoever changes what is there holds the lock of the base meanwhile: leftovers, renames, new stages."""
+    for name in ("1", "2", ".staging-0123"):
+        make_version(base, name)
+    held = []
+
+    def watch(module, function):
+        real = getattr(module, function)
+
+        def watched(*args, **options):
+            held.append((function, is_locked(base)))
+            return real(*args, **options)
+
+        monkeypatch.setattr(module, function, watched)
+
+    watch(tempfile, "mkdtemp")
+    watch(stage, "rename_new")
+    watch(shutil, "rmtree")
+    publish(base)
+    assert held == [("rename_new", True), ("mkdtemp", True), ("rmtree", False), ("rename_new", True)]
+
+    del held[:]
+    assert [version.number for version in prune_versions(base, 2)] == [1]
+    assert held == [("rename_new", True), ("rmtree", False)]
+    assert not is_locked(base)
+
+
+def test_nothing_here_needs_tensorflow():
+    """Numbers are chosen and versions listed before it is imported, if ever."""
+    code = "import sys; sys.modules['tensorflow'] = None; sys.modules['numpy'] = None; import ckpt2saved.versions"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=str(ROOT))
