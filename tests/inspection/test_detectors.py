@@ -8,9 +8,7 @@ import pytest
 pytest.importorskip("tensorflow")
 
 from ckpt2saved.tf1 import tf, v1_control_flow
-from tests.support.trainings import inputs_of, inspected, proposed, save, weights
-
-__all__ = ["inspected"]  # the fixture
+from tests.support.trainings import inputs_of, proposed, save, weights
 
 
 def head(features, name, channels):
