@@ -51,7 +51,14 @@ setup(
     packages=[*find_packages(include=["ckpt2saved", "ckpt2saved.*"]), "ckpt2saved.signatures"],
     package_dir={"ckpt2saved.signatures": "signatures"},
     package_data={"ckpt2saved.compatibility": ["ops.json.gz"], "ckpt2saved.signatures": ["*.yaml"]},
-    install_requires=["click>=8.0,<9", "PyYAML>=5.4,<7", "numpy", "rich>=10,<16"],
+    install_requires=[
+        "click>=8.0,<9",
+        "importlib_metadata>=4,<7; python_version < '3.8'",
+        "numpy",
+        "packaging>=20,<30",
+        "PyYAML>=5.4,<7",
+        "rich>=10,<16",
+    ],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["ckpt2saved = ckpt2saved.cli:main"]},
     classifiers=["License :: OSI Approved :: Apache Software License", "Programming Language :: Python :: 3"]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from ckpt2saved.compatibility.cuda import Wanted, wanted_by
-from ckpt2saved.compatibility.installed import Package, find_packages
-from ckpt2saved.compatibility.requirements import Requirement, minor, parse_requirement, release
+from packaging.requirements import Requirement
 
-Packages = Dict[str, Tuple[Package, ...]]
+from ckpt2saved.compatibility.cuda import Wanted, wanted_by
+from ckpt2saved.compatibility.installed import Package, Packages, find_packages
+from ckpt2saved.compatibility.requirements import is_met, minor, parse_requirement, release
 
 # Packages whose files are a directory named tensorflow. On Windows and for some processors `tensorflow` itself is empty
 # and requires another one of them, which is no conflict.
@@ -42,7 +42,8 @@ _LAST_CLIENT = {(3, 9): "2.19"}
 # Beside what a release says of itself, since the older ones did not know what would come: messages generated for
 # protobuf 3 are refused by 4 and later ("Descriptors cannot be created directly"); modules built for NumPy 1 don't run
 # under 2. TensorFlow's setup.py has the bounds from 2.12 and from 2.18 on.
-_BOUNDS = (((2, 12), Requirement("protobuf", "<4")), ((2, 18), Requirement("numpy", "<2")))
+_BOUNDS = (((2, 12), Requirement("protobuf<4")), ((2, 18), Requirement("numpy<2")))
+_NEEDED = ("numpy", "protobuf")
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ class Environment:
 
 def examine_environment(directories: Optional[Sequence[str]] = None) -> Environment:
     """What this Python finds in the directories of sys.path, or in others."""
-    packages = find_packages(sys.path if directories is None else directories)
+    names = (*_FLAVOURS, *_CLIENTS, *_NEEDED, "grpcio")
+    packages = find_packages(names, sys.path if directories is None else directories)
     installed = [one for name in _FLAVOURS for one in packages.get(name, ()) if one.provides(_FILE)]
     installed.sort(key=lambda package: package.position)
     tensorflows = tuple(
@@ -159,7 +161,7 @@ def _problems_of_flavours(tensorflows: Sequence[TensorFlow]) -> List[str]:
 
 def _problems_of_requirements(package: Package, packages: Packages) -> List[str]:
     parsed = [parse_requirement(text) for text in package.requirements()]
-    wanted = [one for one in parsed if one and one.name in ("numpy", "protobuf")]
+    wanted = [one for one in parsed if one and one.name in _NEEDED]
     wanted += [bound for before, bound in _BOUNDS if release(package.version) < before]
     problems: Dict[str, str] = {}
     for requirement in wanted:
@@ -169,10 +171,10 @@ def _problems_of_requirements(package: Package, packages: Packages) -> List[str]
                 f"{package.name} {package.version} does not start without {requirement.name}: pip install"
                 f" {_quoted(requirement)}"
             )
-        elif not requirement.is_met_by(found[0].version):
+        elif not is_met(requirement, found[0].version):
             problems[requirement.name] = (
                 f"{package.name} {package.version} does not go with {requirement.name} {found[0].version}, it wants"
-                f" {requirement.versions}: pip install {_quoted(requirement)}"
+                f" {requirement.specifier}: pip install {_quoted(requirement)}"
             )
     return list(problems.values())
 
@@ -187,4 +189,4 @@ def _problems_of_client(tensorflow: TensorFlow, client: Optional[Package]) -> Li
 
 
 def _quoted(requirement: Requirement) -> str:
-    return f'"{requirement.name}{requirement.versions.replace(" ", "")}"'
+    return f'"{requirement.name}{requirement.specifier}"'

@@ -1,10 +1,10 @@
 """Which ops each TensorFlow release has, and which attributes they take: a table that ships, from 1.12 to the newest.
 
-`make_table.py` writes it from the op registries inside TensorFlow's own packages. TF Serving X.Y is built on TensorFlow
-X.Y and registers the same ops. Beyond those its image has some of TensorFlow Text (from 2.0 on), of Decision Forests
-(from 2.11 on), and up to 1.15 some of tf.contrib; of these the table knows only the names of contrib's. How many inputs
-an op takes is not in it: since 1.14 that changed for collectives, TPU embeddings, internal ops and CustomAggregator,
-and in 1.15 for a few of tensor lists and datasets.
+`tools/make_op_table.py` writes it from the op registries inside TensorFlow's own packages. TF Serving X.Y is built on
+TensorFlow X.Y and registers the same ops. Beyond those its image has some of TensorFlow Text (from 2.0 on), of Decision
+Forests (from 2.11 on), and up to 1.15 some of tf.contrib; of these the table knows only the names of contrib's. How
+many inputs an op takes is not in it: since 1.14 that changed for collectives, TPU embeddings, internal ops and
+CustomAggregator, and in 1.15 for a few of tensor lists and datasets.
 """
 
 from __future__ import annotations

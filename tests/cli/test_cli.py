@@ -14,7 +14,6 @@ PLAIN_MODULES = [
     "cli",
     "checkpoint_files",
     "compatibility.doctor",
-    "compatibility.make_table",
     "compatibility.page",
     "errors",
     "inspection.subject",

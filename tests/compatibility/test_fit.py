@@ -25,7 +25,6 @@ from ckpt2saved.compatibility.fit import (
     releases_text,
 )
 from ckpt2saved.compatibility.image import Image, find_image, known_images
-from ckpt2saved.compatibility.make_table import dump
 from ckpt2saved.compatibility.op_table import LINKED, PATH, OpTable, read_table, write_table
 from ckpt2saved.compatibility.registry import Attribute, parse_kernel_list, parse_op_list
 from ckpt2saved.errors import NotCompatible, NotServable, ServingError, VersionError
@@ -33,6 +32,7 @@ from ckpt2saved.protobuf.wire import Malformed
 from ckpt2saved.tf1 import SavedModel, op_def, tf
 from ckpt2saved.versions import find_version
 from tests.support.graph_defs import RUNNING, X, node, write
+from tools.make_op_table import dump
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_the_table_is_the_registry_of_the_running_tensorflow(table, registered):
     expected = {op.name: {a.name: a for a in op.attr} for op in OpList.FromString(registered["ops"]).op}
     column = table.releases[RUNNING]
     assert len(column) > 1000
-    assert sorted(column) == sorted(expected), "run ckpt2saved.compatibility.make_table for this TensorFlow"
+    assert sorted(column) == sorted(expected), "run tools/make_op_table.py for this TensorFlow"
     for op, attributes in column.items():
         assert sorted(attributes) == sorted(expected[op])
         here = op_def(op)  # 1.x registers some in Python when they are first used

@@ -1,4 +1,4 @@
-"""Adds a TensorFlow release to the table of ops: `python -m ckpt2saved.compatibility.make_table 2.22.0`.
+"""Adds a TensorFlow release to the table of ops: `python tools/make_op_table.py 2.22.0`.
 
 Downloads the package of that release with pip, takes the op registry out of its libraries through TensorFlow's C API,
 in a process of its own and without importing TensorFlow, and writes the table anew. Where a package is at hand already,
