@@ -203,8 +203,12 @@ class Folding:
                 ahead.extend((control, 0) for control in node.controls)
         return reached
 
-    def apply(self, within: Iterable[str]) -> None:
-        """Write all this into the graph: pinned nodes become constants, what was decided about becomes direct."""
+    def apply(self, within: Iterable[str]) -> bool:
+        """Write all this into the graph: pinned nodes become constants, what was decided about becomes direct.
+
+        Returns whether that changed the graph.
+        """
+        edited = False
         graph = self._graph
         within = list(within)
         aliases = {}
@@ -222,10 +226,10 @@ class Folding:
         }
         for name in within:
             node = graph[name]
-            node.inputs = [aliases[ref] for ref in node.inputs]
-            node.controls = [
-                graph[control].inputs[0][0] if control in decided_switches else control for control in node.controls
-            ]
+            inputs = [aliases[ref] for ref in node.inputs]
+            controls = [graph[c].inputs[0][0] if c in decided_switches else c for c in node.controls]
+            edited = edited or inputs != node.inputs or controls != node.controls
+            node.inputs, node.controls = inputs, controls
         for name in within:
             node = graph[name]
             target = aliases.get((name, 0), (name, 0))
@@ -235,6 +239,7 @@ class Folding:
                     index.become_constant(indices[name], tf.int32.as_datatype_enum)
                     graph.redirect({(name, 1): (index.name, 0)})
                 node.become("Identity", [target], T=node.attr["T"].type)
+                edited = True
         for name, value in self._pins.items():
             if name in graph and graph[name].op != "VarHandleOp":
                 node = graph[name]
@@ -244,6 +249,7 @@ class Folding:
                 value = self._pins[graph.variable((node.name, 0))]
                 node.become_constant(value, node.attr["dtype"].type)
         graph.changed()
+        return edited or bool(self._pins)
 
 
 def _sizes(node: Node) -> Any:

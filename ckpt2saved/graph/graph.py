@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.graph.control_flow import ControlFlow, Ref, Step, frame_of, parsed
@@ -55,18 +54,6 @@ _PIPELINE = re.compile(
 )
 # Their values say how large something is, and nothing about what is in it.
 SIZES = ("Shape", "ShapeN", "Size", "Rank")
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One thing in which the inference graph differs from the training's."""
-
-    node: str
-    kind: str  # "switch", "dropout", "batch norm", "noise", "side effect", "layout"
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
 
 
 class Node:
@@ -127,6 +114,14 @@ class Graph:
         self.nodes: Dict[str, Node] = {node.name: Node(node) for node in self._definition.node}
         self.library = self._definition.library
         self._consumers: Optional[Dict[str, List[Node]]] = None
+
+    def copy(self) -> Graph:
+        """Another Graph with the same nodes and functions."""
+        copy = Graph(self._definition)
+        for name, node in self.nodes.items():
+            copy.nodes[name].inputs = list(node.inputs)
+            copy.nodes[name].controls = list(node.controls)
+        return copy
 
     def __contains__(self, name: str) -> bool:
         return name in self.nodes

@@ -9,7 +9,7 @@ from typing import Any, Optional, Tuple
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.inspection.proposal import Proposal
 from ckpt2saved.rewrites.convert_to_nhwc import channels_last
-from ckpt2saved.rewrites.cut import Cut, FixedBatch, check_shapes, cut
+from ckpt2saved.rewrites.cut_to_signatures import Cut, FixedBatch, check_shapes, cut
 from ckpt2saved.signature.arguments import ARGUMENTS
 from ckpt2saved.signature.model import META, ServedModel
 from ckpt2saved.signature.tensors import Signature, TensorSpec

@@ -10,7 +10,7 @@ from ckpt2saved.graph.graph import is_pipeline
 from ckpt2saved.graph.optimizers import is_update
 from ckpt2saved.graph.random_ops import is_random
 from ckpt2saved.graph.weights import is_linear, is_lookup, is_weight
-from ckpt2saved.rewrites.labels import NO_LABELS, Labels
+from ckpt2saved.rewrites.analyses.labels import NO_LABELS, Labels
 
 VARIABLES = frozenset(["Variable", "VariableV2", "VarHandleOp"])
 DECODERS = frozenset(["CTCBeamSearchDecoder", "CTCGreedyDecoder", "CTCBeamSearchDecoderV2"])

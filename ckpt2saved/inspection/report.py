@@ -32,7 +32,7 @@ from ckpt2saved.inspection.subject import Subject
 from ckpt2saved.inspection.towers import Tower, find_towers, shared_variables
 from ckpt2saved.inspection.training import Switch, TrainingOps, find_switches, find_training_ops, steer
 from ckpt2saved.requests.batching import without_batch_text
-from ckpt2saved.rewrites.labels import find_labels
+from ckpt2saved.rewrites.analyses.labels import find_labels
 from ckpt2saved.rewrites.to_inference import Steering
 from ckpt2saved.sources.lookups import LOOKUPS, fillers
 from ckpt2saved.sources.restored import find_restored, saved_tables

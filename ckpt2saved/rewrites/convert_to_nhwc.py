@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from ckpt2saved.graph.graph import Edit, Graph, Ref, frames
-from ckpt2saved.rewrites.statistics import FUSED, is_training
+from ckpt2saved.graph.graph import Graph, Ref, frames
+from ckpt2saved.rewrites.analyses.statistics import FUSED, is_training
+from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.tf1 import tf
 
 _LAST = {"NCHW": "NHWC", "NCDHW": "NDHWC"}

@@ -15,10 +15,19 @@ from ckpt2saved.export.plan import Plan
 from ckpt2saved.graph.meta_graph import MetaGraph, devices_of, nodes_of, pinned_text, read_meta_graph
 from ckpt2saved.graph.optimizers import trained_variables
 from ckpt2saved.graph.variables import add_restore, graph_variables
-from ckpt2saved.rewrites.batch_dependence import find_batch_dependence
+from ckpt2saved.rewrites.analyses.batch_dependence import find_batch_dependence
+from ckpt2saved.rewrites.analyses.labels import Labels, find_labels
 from ckpt2saved.rewrites.convert_to_nhwc import channels_last
-from ckpt2saved.rewrites.cut import Cut, FixedBatch, completed, cut, import_cut, refuse_loops, surroundings, with_batch
-from ckpt2saved.rewrites.labels import Labels, find_labels
+from ckpt2saved.rewrites.cut_to_signatures import (
+    Cut,
+    FixedBatch,
+    completed,
+    cut,
+    import_cut,
+    refuse_loops,
+    surroundings,
+    with_batch,
+)
 from ckpt2saved.rewrites.to_inference import Edit, Inference, to_inference, with_values
 from ckpt2saved.saved_model.writing import Asset, ServingGraph, bind_signatures, cut_down, node_name, pruned
 from ckpt2saved.signature.model import FULL, META, ServedModel

@@ -6,8 +6,8 @@ from typing import Any, Dict, Iterable, List
 
 from ckpt2saved.graph.folding import Folding
 from ckpt2saved.graph.graph import Graph, fed_by_data, may_be_scalar, noisy, parsed
-from ckpt2saved.rewrites.inline_functions import lay_out
-from ckpt2saved.rewrites.statistics import find_statistics, unrecognised
+from ckpt2saved.graph.inlining import inline_functions
+from ckpt2saved.rewrites.analyses.statistics import find_statistics, unrecognised
 
 
 def find_batch_dependence(graph_def: Any, outputs: Iterable[str], inputs: Iterable[str]) -> List[str]:
@@ -19,7 +19,7 @@ def find_batch_dependence(graph_def: Any, outputs: Iterable[str], inputs: Iterab
     graph = Graph(graph_def)
     ends = [parsed(name) for name in outputs]
     known = {parsed(name) for name in inputs}
-    lay_out(graph, ends, known)
+    inline_functions(graph, ends, known)
     within = graph.on_the_way(ends, known)
     Folding(graph, within, _defaults(graph, within, known), noisy(graph)).apply(within)
     within = graph.on_the_way(ends, known)

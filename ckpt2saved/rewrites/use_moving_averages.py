@@ -1,15 +1,20 @@
-"""Batch norm on batch statistics, turned into batch norm on the moving averages that the checkpoint holds."""
+"""Batch norm uses the moving averages that the checkpoint holds in place of batch statistics."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ckpt2saved.graph.graph import SWITCHES, Edit, Graph, Ref, conditional, frames
+from ckpt2saved.graph.graph import SWITCHES, Graph, Ref, conditional, frames
 from ckpt2saved.graph.probe import MOVING
-from ckpt2saved.rewrites.averages import Averages, kept_by_fused
-from ckpt2saved.rewrites.statistics import MEAN, VARIANCE, BatchStatistics
+from ckpt2saved.rewrites.analyses.averages import Averages, kept_by_fused
+from ckpt2saved.rewrites.analyses.statistics import MEAN, VARIANCE, BatchStatistics
+from ckpt2saved.rewrites.context import Context
+from ckpt2saved.rewrites.found import Edit, Found, Problem
+from ckpt2saved.rewrites.rewrite import Rewrite
 from ckpt2saved.tf1 import tf
+
+BATCH_STATISTICS = "batch-statistics"
 
 _PAIRS = tuple(
     (mean, variance)
@@ -39,7 +44,31 @@ class Replacement:
     found_by: str  # "" where the training's own updates say so
 
 
-class BatchNorms:
+@dataclass(frozen=True)
+class AveragesUsed(Edit):
+    """The moving averages that a batch norm uses now."""
+
+    mean: str = ""  # the variable's node
+    variance: str = ""
+    idle: Tuple[str, ...] = ()  # the two in the checkpoint, where nothing in the graph updates them
+
+
+class UseMovingAverages(Rewrite):
+    """Replaces the batch statistics of each batch norm by the variables that hold their moving averages."""
+
+    name = "use moving averages"
+
+    def __call__(self, graph: Graph, context: Context) -> Found:
+        within = graph.on_the_way(context.outputs, context.inputs)
+        batch_norms = _BatchNorms(graph, context.variables, context.averages, set(context.outputs))
+        for number, statistics in enumerate(context.statistics):
+            if any(ref[0] in within for ref in statistics.tensors):
+                batch_norms.replace(number, statistics)
+        batch_norms.done()
+        return Found(tuple(batch_norms.edits), tuple(batch_norms.problems))
+
+
+class _BatchNorms:
     """Finds the variables for batch statistics and puts them in; collects what can't be done."""
 
     def __init__(
@@ -51,11 +80,9 @@ class BatchNorms:
         self.outputs = outputs
         self.frames = frames(graph)
         self.conditional = conditional(graph)
-        self.problems: List[str] = []
+        self.problems: List[Problem] = []
         self.redirected: Dict[Ref, Ref] = {}
         self.edits: List[Edit] = []
-        self.idle: List[Tuple[str, str]] = []  # means and variances that nothing in the graph updates
-        self.used: List[str] = []  # the variables that were put in
 
     def replace(self, number: int, statistics: BatchStatistics) -> None:
         """Put moving averages in the place of batch statistics, the `number`th that `averages` knows."""
@@ -77,10 +104,10 @@ class BatchNorms:
             f"{scope_of(statistics.name)}: batch statistics replaced by {found.mean},"
             f" {found.variance}{found.found_by and f' ({found.found_by})'}"
         )
-        self.edits.append(Edit(statistics.name, "batch norm", text))
-        if found.found_by == _IDLE:
-            self.idle.append((self.checkpoint_name(found.mean), self.checkpoint_name(found.variance)))
-        self.used += [found.mean, found.variance]
+        is_idle = found.found_by == _IDLE
+        idle = (self.checkpoint_name(found.mean), self.checkpoint_name(found.variance)) if is_idle else ()
+        edit = AveragesUsed(statistics.name, "batch norm", text, mean=found.mean, variance=found.variance, idle=idle)
+        self.edits.append(edit)
 
     def done(self) -> None:
         """Write what was replaced into the graph."""
@@ -88,10 +115,11 @@ class BatchNorms:
 
     def refuse(self, statistics: BatchStatistics, reason: str) -> None:
         node = self.graph[statistics.name]
-        self.problems.append(
+        text = (
             f"{statistics.name} ({node.op}): batch norm on the statistics of the batch, so that an answer depends on"
             f" what else is in the batch: {reason}"
         )
+        self.problems.append(Problem(BATCH_STATISTICS, statistics.name, text, nodes=statistics.nodes))
 
     def replacement(self, number: int, statistics: BatchStatistics) -> Optional[Replacement]:
         by_itself = kept_by_fused(self.graph, statistics)

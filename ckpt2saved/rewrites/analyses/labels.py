@@ -25,9 +25,9 @@ from ckpt2saved.graph.graph import (
     never_served,
     parsed,
 )
+from ckpt2saved.graph.inlining import inline_functions
 from ckpt2saved.graph.random_ops import is_random
 from ckpt2saved.graph.weights import is_linear, is_lookup, is_weight
-from ckpt2saved.rewrites.inline_functions import lay_out
 from ckpt2saved.tf1 import tf
 
 # The inputs of ops that compare: those that hold the answer, and those that hold labels.
@@ -109,13 +109,6 @@ def find_labels(graph_def: Any, shapes: Mapping[str, Any] = {}) -> Labels:
     return _Analysis(graph_def, shapes).labels()
 
 
-def find_labels_taken(graph: Graph, outputs: Sequence[Ref], inputs: Set[Ref], labels: Labels) -> List[str]:
-    """The labels that outputs are computed from, though a request does not bring them."""
-    reached = graph.on_the_way(outputs, inputs)
-    taken = {ref for name in reached for ref in graph[name].inputs} | set(outputs)
-    return [name for name in labels.sources if parsed(name) in taken - inputs and parsed(name)[0] in reached]
-
-
 @dataclass(frozen=True)
 class _Comparison:
     """Where an answer meets something else."""
@@ -134,7 +127,7 @@ class _Analysis:
         self.shapes = shapes
         if self.graph.library.function:
             backward, _ = backward_nodes(self.graph.nodes.values())
-            lay_out(self.graph, [(name, 0) for name in self.graph.nodes if name not in backward], set())
+            inline_functions(self.graph, [(name, 0) for name in self.graph.nodes if name not in backward], set())
         self.backward, _ = backward_nodes(self.graph.nodes.values())
         self.nodes = {name: node for name, node in self.graph.nodes.items() if name not in self.backward}
         self.takers: Dict[str, List[Node]] = {}

@@ -1,15 +1,17 @@
-"""What of training is left on the way to the answers, and so refused."""
+"""What is left of training on the way to the answers is refused."""
 
 from __future__ import annotations
 
 from typing import Any, Collection, Dict, Iterator, List, Mapping, Sequence, Set
 
+from ckpt2saved.graph.control_flow import parsed
 from ckpt2saved.graph.graph import (
     ASSIGNMENTS,
     PASSING,
     PLACEHOLDERS,
     VARIABLES,
     Graph,
+    Node,
     Ref,
     fed_by_data,
     functions_of,
@@ -17,9 +19,13 @@ from ckpt2saved.graph.graph import (
 )
 from ckpt2saved.graph.probe import MOVING
 from ckpt2saved.graph.random_ops import is_random
-from ckpt2saved.rewrites.statistics import is_layer_norm, is_training, unrecognised
-from ckpt2saved.rewrites.switches import choices, is_truth
+from ckpt2saved.rewrites.analyses.statistics import is_layer_norm, is_training, unrecognised
+from ckpt2saved.rewrites.analyses.switches import choices, is_truth
+from ckpt2saved.rewrites.context import Context
+from ckpt2saved.rewrites.found import Found, Problem
+from ckpt2saved.rewrites.rewrite import Rewrite
 
+UNDECIDED = "undecided-switch"
 # The inputs of losses that are labels; of sparse ones the values.
 _LABELS = {
     "SparseSoftmaxCrossEntropyWithLogits": (1,),
@@ -29,56 +35,66 @@ _LABELS = {
 }
 
 
-def find_leftovers(
-    graph: Graph, outputs: Sequence[Ref], inputs: Set[Ref], reasons: Mapping[str, str], known: Set[str]
-) -> List[str]:
-    """A line for each node that can't be served; `reasons` are those of undecided switches, `known` is said already."""
-    reached = graph.on_the_way(outputs, inputs)
-    data = fed_by_data(graph, inputs)
-    problems = []
-    switches = undecided(graph, outputs, inputs, reasons)
-    hint = f"set {' and '.join(switches)} first" if switches else ""
-    for name, reason in switches.items():
-        node = graph[name]
-        problems.append(
-            f"{name} ({node.op}): nothing feeds it when it is served, and {reason}; choose:"
-            f" {choices(name, node)}{'' if is_truth(node) else ', or make it an input'}"
-        )
-    for name in graph.nodes:
-        if name in reached and name not in known:
-            problem = _problem(graph, name, inputs, switches)
-            if problem:
-                problems.append(f"{name} ({graph[name].op}): {problem}{hint and '; or ' + hint}")
-    for name in unrecognised(graph, reached, data):
-        if name not in known:
-            problems.append(
-                f"{name} ({graph[name].op}): it looks like a statistic of the batch that values are scaled or shifted"
-                " back by, and no pair of moving averages is known to stand for it; build the graph for"
-                f" inference{hint and '; or ' + hint}"
-            )
-    for name in _labels_on_the_way(graph, outputs, inputs, data):
-        problems.append(
-            f"{name} ({graph[name].op}): answers are computed from what a loss takes for labels (teacher forcing),"
-            " and a request brings none; build the graph for inference, where the network reads what it answered"
-            " before"
-        )
-    for name in graph.nodes:
-        if name in reached:
-            for function, node, op in _random_in_functions(graph, name):
-                problems.append(
-                    f"{name} ({graph[name].op}): its function {function} draws random numbers at {node} ({op}); build"
-                    " the graph for inference"
+class RefuseLeftovers(Rewrite):
+    """Finds, and edits nothing: a problem for each node that can't be served."""
+
+    name = "refuse what is left of training"
+
+    def __call__(self, graph: Graph, context: Context) -> Found:
+        switches = undecided(graph, context)
+        reached = graph.on_the_way(context.outputs, context.inputs)
+        known = {node for problem in context.problems for node in problem.nodes}
+        known |= {parsed(name)[0] for name in context.labels.sources}
+        hint = f"set {' and '.join(switches)} first" if switches else ""
+        problems = [_undecided_problem(graph[name], reason) for name, reason in switches.items()]
+        data = fed_by_data(graph, context.inputs)
+        for name in graph.nodes:
+            if name in reached and name not in known:
+                problem = _problem(graph, name, context.inputs, switches)
+                if problem:
+                    problems.append(_left(graph[name], problem + (hint and "; or " + hint)))
+        for name in unrecognised(graph, reached, data):
+            if name not in known:
+                reason = (
+                    "it looks like a statistic of the batch that values are scaled or shifted back by, and no pair of"
+                    " moving averages is known to stand for it; build the graph for inference"
                 )
-    return problems
+                problems.append(_left(graph[name], reason + (hint and "; or " + hint)))
+        for name in _labels_on_the_way(graph, context.outputs, context.inputs, data):
+            reason = (
+                "answers are computed from what a loss takes for labels (teacher forcing), and a request brings none;"
+                " build the graph for inference, where the network reads what it answered before"
+            )
+            problems.append(_left(graph[name], reason))
+        for name in graph.nodes:
+            if name in reached:
+                for function, node, op in _random_in_functions(graph, name):
+                    reason = (
+                        f"its function {function} draws random numbers at {node} ({op}); build the graph for inference"
+                    )
+                    problems.append(_left(graph[name], reason + "; build the graph for inference"))
+        return Found(problems=tuple(problems))
 
 
-def undecided(graph: Graph, outputs: Sequence[Ref], inputs: Set[Ref], reasons: Mapping[str, str]) -> Dict[str, str]:
+def _left(node: Node, reason: str) -> Problem:
+    return Problem("left-of-training", node.name, f"{node.name} ({node.op}): {reason}")
+
+
+def _undecided_problem(node: Node, reason: str) -> Problem:
+    text = (
+        f"{node.name} ({node.op}): nothing feeds it when it is served, and {reason}; choose:"
+        f" {choices(node.name, node)}{'' if is_truth(node) else ', or make it an input'}"
+    )
+    return Problem(UNDECIDED, node.name, text, reason=reason)
+
+
+def undecided(graph: Graph, context: Context) -> Dict[str, str]:
     """The switches that outputs still depend on, in the graph's order, and why nothing decides their values."""
-    reached = graph.on_the_way(outputs, inputs)
+    reached, reasons = graph.on_the_way(context.outputs, context.inputs), context.switches.reasons
     return {
         name: reasons.get(name) or "nothing in the graph shows its value in inference"
         for name in graph.nodes
-        if name in reached and _is_switch(graph, name, inputs, reasons)
+        if name in reached and _is_switch(graph, name, context.inputs, reasons)
     }
 
 

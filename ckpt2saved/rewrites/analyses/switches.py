@@ -1,11 +1,10 @@
-"""What tells training from inference: found by which branches hold training's own doings, and set to inference."""
+"""Training switches: found by which branches only a training has, with the values that avoid these."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence, Set
+from typing import Any, Dict, FrozenSet, List, Mapping, Sequence, Set
 
 from ckpt2saved.graph.folding import Folding
 from ckpt2saved.graph.graph import (
@@ -15,7 +14,6 @@ from ckpt2saved.graph.graph import (
     SELECTS,
     SWITCHES,
     VARIABLES,
-    Edit,
     Graph,
     Node,
     Ref,
@@ -57,12 +55,13 @@ class Switches:
         self.inputs = inputs
         self.marks = marks
         self.noise = noise
+        self.decided: Dict[str, Any] = {}  # node -> its value in inference
         self.reasons: Dict[str, str] = {}  # switch -> why it is not decided
         self.misnamed: Set[str] = set()  # those whose names contradict their branches
 
-    def decided(self, pins: Mapping[str, Any], within: Set[str]) -> Dict[str, Any]:
-        """`pins`, and a value for each other switch that the structure decides."""
-        decided = dict(pins)
+    def decide_all(self, pins: Mapping[str, Any], within: Set[str]) -> None:
+        """Find in `values` `pins`, and a value for each other switch that the structure decides."""
+        decided = self.decided = dict(pins)
         while True:
             folding = Folding(self.graph, within, decided, self.noise)
             reached = folding.on_the_way(self.outputs, self.inputs)
@@ -73,7 +72,7 @@ class Switches:
                         decided[name] = value
                         break
             else:
-                return decided
+                return
 
     def may_be(self, name: str, reached: Set[str]) -> bool:
         """Whether a node could be a switch: a truth value, or a single value that decides between two others."""
@@ -140,14 +139,14 @@ class Switches:
             if not fewest <= found:
                 other = next(v for v in marks if marks[v] == fewest)
                 self.reasons[name] = (
-                    f"{_shown(value)} has {_first(found - fewest)} in its branches and {_shown(other)} has"
+                    f"{shown(value)} has {_first(found - fewest)} in its branches and {shown(other)} has"
                     f" {_first(fewest - found)}"
                 )
                 return None
         best = [value for value in marks if marks[value] == fewest]
         if any(ways[value] != ways[best[0]] for value in best):
             self.reasons[name] = (
-                f"{' and '.join((_shown(value) for value in best))} all avoid training, and lead to different answers"
+                f"{' and '.join((shown(value) for value in best))} all avoid training, and lead to different answers"
             )
             return None
         if not is_truth(self.graph[name]) and name in trials[best[0]].on_the_way(self.outputs, self.inputs, True):
@@ -164,7 +163,7 @@ class Switches:
             return True
         self.misnamed.add(name)
         self.reasons[name] = (
-            f"its name says that {_shown(value)} is training, and its branches say that {_shown(not value)} is"
+            f"its name says that {shown(value)} is training, and its branches say that {shown(not value)} is"
         )
         return False
 
@@ -174,11 +173,6 @@ def is_truth(node: Node) -> bool:
     return node.attr["dtype"].type == tf.bool.as_datatype_enum
 
 
-def pin_edit(name: str, value: Any, by: str) -> Edit:
-    """The edit by which a switch got a value."""
-    return Edit(name, "switch", f"{name}: pinned to {_shown(value)}{by and f' ({by})'}")
-
-
 def choices(name: str, node: Node) -> str:
     """The ways out for a switch that is not decided."""
     if is_truth(node):
@@ -186,7 +180,8 @@ def choices(name: str, node: Node) -> str:
     return f"--set {name}=VALUE"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A switch's value for people."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
@@ -195,45 +190,3 @@ def _first(names: FrozenSet[str]) -> str:
         return "none"
     first = min(names)
     return f"{first} and {len(names) - 1} more" if len(names) > 1 else first
-
-
-def find_pins(graph: Graph, pinned_by_user: Mapping[str, Any], inputs: Set[Ref], problems: List[str]) -> Dict[str, Any]:
-    """The user's values by node; adds to `problems` what can't be pinned."""
-    pins: Dict[str, Any] = {}
-    for key, value in pinned_by_user.items():
-        name = key.partition(":")[0]
-        if name not in graph:
-            problems.append(f"--set {key}: the graph has no node {name!r}{_similar(graph, name)}")
-            continue
-        node = graph[name]
-        if node.op not in PLACEHOLDERS + VARIABLES + ("Const",) or not may_be_scalar(node):
-            problems.append(
-                f"--set {key}: {name} is a {node.op}; expected a placeholder or a variable that holds a single value"
-            )
-        elif (name, 0) in inputs:
-            problems.append(f"--set {key}: {name} is an input too; a request feeds it, or it is set")
-        else:
-            dtype = tf.as_dtype(node.attr["dtype"].type)
-            typed = _typed(value, dtype)
-            if typed is None:
-                problems.append(f"--set {key}: {value!r} is no {dtype.base_dtype.name}")
-            else:
-                pins[name] = typed
-    return pins
-
-
-def _typed(value: Any, dtype: Any) -> Optional[Any]:
-    if dtype.base_dtype == tf.bool:
-        return bool(value) if isinstance(value, bool) or value in (0, 1) else None
-    if dtype.base_dtype == tf.string:
-        return tf.compat.as_bytes(value) if isinstance(value, (str, bytes)) else None
-    if isinstance(value, (str, bytes)):
-        return None
-    return int(value) if dtype.is_integer and int(value) == value else float(value) if dtype.is_floating else None
-
-
-def _similar(graph: Graph, name: str) -> str:
-    alike = [other for other, node in graph.nodes.items() if node.op in PLACEHOLDERS and name.lower() in other.lower()]
-    switches = [other for other, node in graph.nodes.items() if node.op in PLACEHOLDERS and may_be_scalar(node)]
-    alike = alike or difflib.get_close_matches(name, switches, n=3)
-    return f"; did you mean {' or '.join(alike[:3])}?" if alike else ""

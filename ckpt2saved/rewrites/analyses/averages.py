@@ -8,7 +8,7 @@ import numpy as np
 
 from ckpt2saved.graph.graph import ASSIGNMENTS, MERGES, PASSING, SELECTS, Graph, Ref
 from ckpt2saved.graph.probe import ELEMENTWISE, MOVING, Probe, Unprovable, assigned_value
-from ckpt2saved.rewrites.statistics import BatchStatistics
+from ckpt2saved.rewrites.analyses.statistics import BatchStatistics
 
 _UPDATES = ("Assign", "AssignSub", "AssignAdd", "AssignVariableOp", "AssignSubVariableOp", "AssignAddVariableOp")
 _FURTHEST = 60  # nodes behind an assignment; ExponentialMovingAverage with zero_debias has about thirty

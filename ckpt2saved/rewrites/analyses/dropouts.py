@@ -1,4 +1,4 @@
-"""Dropout in whatever way it is written: found by what it does to numbers, and bypassed."""
+"""Dropout in whatever way it is written: found by what it does to numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
-from ckpt2saved.graph.graph import PASSING, SELECTS, Edit, Graph, Node, Ref
+from ckpt2saved.graph.graph import PASSING, SELECTS, Graph, Node, Ref
 from ckpt2saved.graph.probe import ELEMENTWISE, MOVING, Probe, Unprovable
 from ckpt2saved.graph.random_ops import is_random
 
@@ -141,29 +141,6 @@ class _Search:
         """A scalar would take the shape of the random numbers: that is no dropout from it."""
         value = self.graph.constant(source)
         return value is not None and value.size <= 1
-
-
-def bypass(graph: Graph, dropouts: Sequence[Dropout]) -> List[Edit]:
-    """Let each dropout hand on what it is given."""
-    edits = []
-    for dropout in dropouts:
-        node = graph[dropout.dropped]
-        node.become("Identity", [dropout.source], T=node.attr["T"].type)
-        edits.append(Edit(dropout.dropped, "dropout", f"{dropout.scope}: bypassed"))
-    graph.changed()
-    return edits
-
-
-def bypass_inside_of_ops(graph: Graph, within: Set[str]) -> List[Edit]:
-    """Take inference's way through ops that drop by themselves: cuDNN's recurrent networks."""
-    edits = []
-    for name in graph.nodes:
-        node = graph[name]
-        if name in within and is_dropping(node):
-            node.attr["is_training"].b = False
-            node.attr["dropout"].f = 0.0
-            edits.append(Edit(name, "dropout", f"{name}: its own dropout is off"))
-    return edits
 
 
 def is_dropping(node: Node) -> bool:

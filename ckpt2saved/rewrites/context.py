@@ -1,0 +1,105 @@
+"""What rewrites know beside the graph that they edit: its ends, the checkpoint, the user's values, its analyses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable, Dict, Generic, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar
+
+from ckpt2saved.graph.control_flow import Ref, parsed
+from ckpt2saved.graph.graph import Graph, fed_by_data, noisy
+from ckpt2saved.rewrites.analyses.averages import Averages
+from ckpt2saved.rewrites.analyses.dropouts import find_dropouts, random_nodes
+from ckpt2saved.rewrites.analyses.labels import NO_LABELS, Labels
+from ckpt2saved.rewrites.analyses.pins import Pins, find_pins
+from ckpt2saved.rewrites.analyses.statistics import BatchStatistics, find_statistics
+from ckpt2saved.rewrites.analyses.switches import Marks, Switches
+from ckpt2saved.rewrites.found import Problem
+from ckpt2saved.signature.file import ServedModel
+
+_T = TypeVar("_T")
+
+
+class Cached(Generic[_T]):
+    """A property that is computed when it is first read."""
+
+    def __init__(self, compute: Callable[[Any], _T]) -> None:
+        self._compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __get__(self, instance: Any, owner: Any = None) -> _T:
+        value = self._compute(instance)
+        instance.__dict__[self._compute.__name__] = value
+        return value
+
+
+@dataclass(frozen=True)
+class Context:
+    """The ends of what is served, and what is known of the original graph, which nobody edits."""
+
+    original: Graph
+    outputs: Tuple[Ref, ...]
+    inputs: Set[Ref]  # the tensors that requests feed
+    variables: Mapping[str, Sequence[int]] = field(default_factory=dict)  # the checkpoint's shapes by name
+    pinned: Mapping[str, Any] = field(default_factory=dict)  # the user's values ("is_train", "is_train:0" -> False)
+    labels: Labels = NO_LABELS  # what losses compare answers with
+    model: Optional[ServedModel] = None  # the signatures that are served
+    problems: List[Problem] = field(default_factory=list)  # what the rewrites before this one found
+
+    @staticmethod
+    def of(graph_def: Any, outputs: Iterable[str], inputs: Iterable[str], **known: Any) -> Context:
+        """The context of a GraphDef, which stays as it is, for tensors by their names."""
+        ends = tuple(parsed(name) for name in outputs)
+        return Context(Graph(graph_def), ends, {parsed(name) for name in inputs}, **known)
+
+    def with_ends(self, moved: Mapping[Ref, Ref]) -> Context:
+        """The same where other tensors stand for some inputs or outputs."""
+        outputs = tuple(moved.get(ref, ref) for ref in self.outputs)
+        return replace(self, outputs=outputs, inputs={moved.get(ref, ref) for ref in self.inputs})
+
+    # Analyses of the original graph.
+
+    @Cached
+    def within(self) -> Set[str]:
+        """The nodes on the way to the outputs."""
+        return self.original.on_the_way(self.outputs, self.inputs)
+
+    @Cached
+    def data(self) -> Set[str]:
+        """The nodes whose values depend on what a request or an input pipeline brings."""
+        return fed_by_data(self.original, self.inputs)
+
+    @Cached
+    def noise(self) -> Set[str]:
+        """The nodes whose values depend on random numbers."""
+        return noisy(self.original)
+
+    @Cached
+    def statistics(self) -> Sequence[BatchStatistics]:
+        """The batch statistics that outputs depend on."""
+        return find_statistics(self.original, self.within, self.data)
+
+    @Cached
+    def averages(self) -> Averages:
+        """The variables that hold moving averages of the batch statistics."""
+        return Averages(self.original, self.statistics, self.data)
+
+    @Cached
+    def pins(self) -> Pins:
+        """The user's values by node, and those that can't be set."""
+        return find_pins(self.original, self.pinned, self.inputs)
+
+    @Cached
+    def switches(self) -> Switches:
+        """The training switches: their values in inference, as far as the structure or the user says them."""
+        switches = Switches(self.original, self.outputs, self.inputs, self._marks(), self.noise)
+        switches.decide_all(self.pins.values, self.within)
+        return switches
+
+    def _marks(self) -> Marks:
+        """The nodes that only a training has."""
+        graph, within = self.original, self.within
+        trivial = {d.random for d in find_dropouts(graph, within, self.data, self.noise) if d.trivial}
+        nodes: Dict[str, str] = {name: "random numbers" for name in random_nodes(graph, within) if name not in trivial}
+        nodes.update({statistics.name: "batch statistics" for statistics in self.statistics})
+        nodes.update(dict.fromkeys(self.averages.updates, "an update of a moving average"))
+        return Marks(nodes)

@@ -1,0 +1,70 @@
+"""What a training does beside answering, such as updating moving averages, is left out."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Set, Tuple
+
+from ckpt2saved.graph.graph import ASSIGNMENTS, MERGES, PASSING, Graph
+from ckpt2saved.rewrites.context import Context
+from ckpt2saved.rewrites.found import Edit, Found, Problem
+from ckpt2saved.rewrites.rewrite import Rewrite
+
+_STEPS = ("Apply", "SparseApply", "ResourceApply", "ResourceSparseApply")
+_ONLY_WAITED_FOR = PASSING + MERGES + ("NoOp", "Group", "IdentityN")
+
+
+class DropSideEffects(Rewrite):
+    """Removes the control inputs by which assignments run before an answer.
+
+    An assignment that the answer could depend on is a problem; updates of moving averages are none.
+    """
+
+    name = "drop side effects"
+
+    def __call__(self, graph: Graph, context: Context) -> Found:
+        reached = graph.on_the_way(context.outputs, context.inputs)
+        effects = _effects(graph, reached)
+        dropped: Dict[str, List[str]] = {}
+        for name in graph.nodes:
+            node = graph[name]
+            waited_for = [control for control in node.controls if control in effects] if name in reached else []
+            if waited_for:
+                dropped[name] = waited_for
+                node.controls = [control for control in node.controls if control not in effects]
+        left = graph.on_the_way(context.outputs, context.inputs)
+        edits = [no_longer_waits(name, waited_for, name in left) for name, waited_for in dropped.items()]
+        return Found(tuple(edits), _state_changes(graph, reached, left, set(context.averages.updates)))
+
+
+def no_longer_waits(name: str, waited_for: List[str], is_told: bool = True) -> Edit:
+    """The edit by which a node lost some of its control inputs."""
+    more = f" and {len(waited_for) - 1} more" if len(waited_for) > 1 else ""
+    return Edit(name, "side effect", f"{name}: no longer runs {waited_for[0]}{more} first", is_told)
+
+
+def _state_changes(graph: Graph, before: Set[str], left: Set[str], understood: Set[str]) -> Tuple[Problem, ...]:
+    """A problem for each assignment that no longer runs, to a variable that answers depend on."""
+    read = {graph.variable((name, 0)) for name in left if graph[name].op not in ASSIGNMENTS}
+    problems = []
+    for name in sorted(before - left - understood):
+        node = graph[name]
+        variable = graph.variable(node.inputs[0]) if node.op in ASSIGNMENTS else None
+        if node.op in ASSIGNMENTS and variable in read:
+            text = (
+                f"{name} ({node.op}): it changes {variable} before each answer that depends on it, and is no moving"
+                " average; build the graph for inference"
+            )
+            problems.append(Problem("state-change", name, text))
+    return tuple(problems)
+
+
+def _effects(graph: Graph, reached: Set[str]) -> Set[str]:
+    """The assignments and optimizers' steps, and what only hands on that they are done."""
+    effects = {name for name in reached if graph[name].op in ASSIGNMENTS or graph[name].op.startswith(_STEPS)}
+    ahead = list(effects)
+    while ahead:
+        for node in graph.consumers(ahead.pop()):
+            if node.name in reached and node.name not in effects and node.op in _ONLY_WAITED_FOR:
+                effects.add(node.name)
+                ahead.append(node.name)
+    return effects

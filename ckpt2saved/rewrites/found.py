@@ -1,0 +1,42 @@
+"""What a rewrite reports: edits, problems and notes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Mapping, Tuple
+
+from ckpt2saved.graph.control_flow import Ref
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One thing in which the rewritten graph differs from the original."""
+
+    node: str
+    kind: str  # "switch", "dropout", "batch norm", "side effect", "layout", …
+    text: str  # for people
+    is_told: bool = True  # False where only the form of the graph changes, which people need not read about
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One reason why a graph can't be served."""
+
+    code: str
+    where: str  # the node or tensor
+    text: str  # the whole line
+    nodes: Tuple[str, ...] = ()  # those that it is about; later rewrites need not complain of them again
+    reason: str = ""  # of a switch that is not decided, or of an output without a value
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one rewrite did to a graph, what it could not do, and what people should know of it."""
+
+    edits: Tuple[Edit, ...] = ()
+    problems: Tuple[Problem, ...] = ()
+    notes: Tuple[str, ...] = ()
+    moved: Mapping[Ref, Ref] = field(default_factory=dict)  # input or output of the context -> what stands for it now

@@ -1,0 +1,32 @@
+"""Answers that are computed from labels which no request brings are refused."""
+
+from __future__ import annotations
+
+from ckpt2saved.graph.control_flow import parsed
+from ckpt2saved.graph.graph import Graph
+from ckpt2saved.rewrites.context import Context
+from ckpt2saved.rewrites.found import Found, Problem
+from ckpt2saved.rewrites.rewrite import Rewrite
+
+TEACHER_FORCING = "teacher-forcing"
+
+
+class RefuseLabels(Rewrite):
+    """Finds, and edits nothing: a problem for each label that outputs depend on (teacher forcing)."""
+
+    name = "refuse labels"
+
+    def __call__(self, graph: Graph, context: Context) -> Found:
+        sources = context.labels.sources
+        reached = graph.on_the_way(context.outputs, context.inputs)
+        taken = {ref for name in reached for ref in graph[name].inputs} | set(context.outputs)
+        problems = []
+        for name in sources:
+            node = parsed(name)[0]
+            if parsed(name) in taken - context.inputs and node in reached:
+                text = (
+                    f"{name} ({graph[node].op}): answers are computed from it, and {sources[name]} (teacher forcing):"
+                    " build the graph for inference, where the network reads what it answered before"
+                )
+                problems.append(Problem(TEACHER_FORCING, name, text))
+        return Found(problems=tuple(problems))
