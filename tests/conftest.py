@@ -58,10 +58,13 @@ def ctpn_checkpoint(tmp_path_factory):
 def exported_crnn(tmp_path_factory, crnn_checkpoint):
     """A version of the small CRNN, published once. Not to be written to."""
     from ckpt2saved.export.pipeline import export_checkpoint
-    from ckpt2saved.export.plan import plan_export
+    from ckpt2saved.export.plan import ExportOptions, plan_export
+    from ckpt2saved.sources.graph_plan import GraphOptions
 
     base = tmp_path_factory.mktemp("exported") / "crnn"
-    return export_checkpoint(plan_export(model="crnn", checkpoint=crnn_checkpoint, base=base)).path
+    return export_checkpoint(
+        plan_export(ExportOptions(GraphOptions(model="crnn", checkpoint=crnn_checkpoint), base))
+    ).path
 
 
 @pytest.fixture

@@ -347,3 +347,16 @@ def _is_table(path: Path) -> bool:
             return size >= _TABLE_FOOTER and file.read() == _TABLE_MAGIC
     except OSError:
         return False
+
+
+def digest(files: CheckpointFiles) -> Dict[str, str]:
+    """The SHA-256 of a V2 index, which holds a checksum of every tensor, or of all the files of a V1 checkpoint."""
+    return {file.name: _sha256(file) for file in (files.files if files.is_v1 else files.files[:1])}
+
+
+def _sha256(path: Path) -> str:
+    found = hashlib.sha256()
+    with open(str(path), "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            found.update(block)
+    return found.hexdigest()

@@ -7,7 +7,7 @@ from typing import Any, Dict, Optional, Sequence
 
 import click
 
-from ckpt2saved.cli.export import export, graph_options
+from ckpt2saved.cli.graph_options import graph_options, read_graph_options, read_search_limits, search_options
 from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json, printed, reported
 from ckpt2saved.cli.live import probing, server_at, target_on
 from ckpt2saved.cli.options import (
@@ -39,6 +39,8 @@ from ckpt2saved.cli.options import (
 @batched_option
 @timeout_option
 @option("--inputs", "request_file", type=PathType(), metavar="FILE.npz", help="Requests: arrays by the inputs' names.")
+@graph_options
+@search_options
 @report_option
 @json_option
 @quiet_option
@@ -73,27 +75,23 @@ def verify(version_dir, checkpoint, server, model_name, timeout, request_file, r
             click.echo(str(directory))
 
 
-_OF_THE_GRAPH = (
-    "model weights ctc_decoder options graph python_path allow_code inputs outputs pinned renames keep_training_ops "
-    "allow_labels decode beam_width top_paths merge_repeated sequence_length parity_seconds parity_lines"
-).split()
-verify.params += [parameter for parameter in export.params if parameter.name in _OF_THE_GRAPH]
-
-
 def _probing(directory: Path, signatures: Sequence[str], batched: Optional[bool]) -> Any:
     from ckpt2saved.requests.requests import served_signatures
 
     return probing(signatures, batched, served_signatures(directory) if signatures else ())
 
 
-def _comparison(directory: Path, checkpoint: Optional[Path], plan: Dict[str, Any]) -> Any:
-    """The export that the version was; None where it is not compared."""
+def _comparison(directory: Path, checkpoint: Optional[Path], options: Dict[str, Any]) -> Any:
+    """What the version is compared with; None for nothing."""
     if checkpoint is None:
-        stray = [name for name in plan if is_on_command_line(name)]
+        stray = [name for name in options if is_on_command_line(name)]
         if stray:
             option_of = {parameter.name: parameter.opts[0] for parameter in verify.params}
             raise click.UsageError(f"{', '.join((option_of[name] for name in stray))}: only with --checkpoint")
         return None
-    from ckpt2saved.export.plan import plan_comparison
+    from ckpt2saved.sources.graph_plan import plan_graph
+    from ckpt2saved.verify.comparison import ComparisonPlan
+    from ckpt2saved.verify.recorded import with_recorded
 
-    return plan_comparison(directory, checkpoint=checkpoint, **graph_options(plan))
+    graph = with_recorded(read_graph_options(options, checkpoint), directory)
+    return ComparisonPlan(plan_graph(graph), read_search_limits(options))

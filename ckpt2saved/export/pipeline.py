@@ -21,7 +21,7 @@ from ckpt2saved.checkpoint.reading import check_unserved
 from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.fit import check_fit
 from ckpt2saved.errors import NotServable, ParityError, SignatureError
-from ckpt2saved.export.plan import Plan
+from ckpt2saved.export.plan import ExportPlan
 from ckpt2saved.export.warmup import Warmup, WarmupMaker
 from ckpt2saved.export.warmup_staged import staged_requests, write_warmup
 from ckpt2saved.files.plain_paths import is_pattern
@@ -57,15 +57,15 @@ class Exported:
     asked: Tuple[Question, ...] = ()  # the requests on which it was compared
 
 
-def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exported:
+def export_checkpoint(plan: ExportPlan, say: Say = lambda step, text: None) -> Exported:
     """Publish a checkpoint as a version that answers as the checkpoint does, whole or not at all.
 
     `say` is called with the name of each step and what came of it. Raises CheckpointError, SignatureError, UsageError,
     NotServable, ParityError, NotCompatible or VersionError, and then leaves nothing behind.
     """
-    checkpoint = open_checkpoint(plan.checkpoint)
+    checkpoint = open_checkpoint(plan.graph.checkpoint)
     say("checkpoint", _described(checkpoint))
-    network = prepare_network(plan, checkpoint)
+    network = prepare_network(plan.graph, checkpoint)
     _refuse_unused(plan, network.unused)
     for note in check_unserved(checkpoint, network.weights):
         say("note", note)
@@ -81,7 +81,7 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
         say("devices", f"{network.devices}; cleared")
     say("graph", f"{len(network.serving.graph_def.node)} nodes, {len(network.weights.keys)} variables")
     check_servable(network.serving.graph_def)
-    kind = plan.ctc_decoder or "fast"
+    kind = plan.graph.ctc_decoder or "fast"
     rewritten = replace_decoders(network.serving, kind)
     say("decoder", _decoder_text(kind, rewritten))
     network, maker, warmup = _with_requests(plan, checkpoint, network)
@@ -90,7 +90,7 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
         try:
             written = writer.write(stage.path, rewritten)
         except ParityError as error:
-            if not rewritten.replaced or plan.ctc_decoder is not None:
+            if not rewritten.replaced or plan.graph.ctc_decoder is not None:
                 raise
             # docs/ctc-decoder.md: the fast decoder may choose otherwise among texts that float32 can't tell apart.
             say("decoder", "stock after all: fast reads some of the lines to compare on differently")
@@ -106,27 +106,27 @@ def export_checkpoint(plan: Plan, say: Say = lambda step, text: None) -> Exporte
         _lint(stage.path, seen, say)
         for remark in warmup.remarks:
             say("note", remark)
-        if is_pattern(plan.base):
+        if is_pattern(plan.publication.base):
             say("note", _PATTERN_NOTE)
-        if plan.for_serving:
-            check_fit(read_demands(stage.path), plan.for_serving)
-            say("fits", f"TF Serving {plan.for_serving.version} has all of its ops and attributes")
+        if plan.checks.for_serving:
+            check_fit(read_demands(stage.path), plan.checks.for_serving)
+            say("fits", f"TF Serving {plan.checks.for_serving.version} has all of its ops and attributes")
         provenance = _provenance(plan, checkpoint, network, rewritten, size)
         provenance["parity"] = _parity(report, proof) if report and proof else None
         provenance["warmup"] = warmup.counts
         provenance["warmup_outputs"] = warmup.filters
         provenance["without_batch"] = keys_by_signature(stage.path, seen)
         write_provenance(stage.path, provenance)
-        return Exported(stage.publish(), plan.dry_run, provenance, proof.requests if proof else ())
+        return Exported(stage.publish(), plan.publication.dry_run, provenance, proof.requests if proof else ())
 
 
-def _refuse_unused(plan: Plan, unused: Sequence[str]) -> None:
+def _refuse_unused(plan: ExportPlan, unused: Sequence[str]) -> None:
     """Raise NotServable for inputs of the command line that nothing uses.
 
     Who means it, for clients that send them all the same, can write a signature file.
     """
-    keys = {spec.tensor: spec.key for signature in plan.model.signatures for spec in signature.inputs}
-    if unused and plan.model.source == ARGUMENTS:
+    keys = {spec.tensor: spec.key for signature in plan.graph.model.signatures for spec in signature.inputs}
+    if unused and plan.graph.model.source == ARGUMENTS:
         raise NotServable(
             f"{ARGUMENTS}: inputs that nothing uses: leave them away; a signature file (--model) can keep one for"
             " clients that send it",
@@ -160,21 +160,21 @@ def _decoder_text(kind: str, rewritten: Rewritten) -> str:
 
 
 def _with_requests(
-    plan: Plan, checkpoint: Checkpoint, network: Network
+    plan: ExportPlan, checkpoint: Checkpoint, network: Network
 ) -> Tuple[Network, Optional[WarmupMaker], Warmup]:
     """The network with the requests to compare on, and those to warm a server up with, as far as they are wanted."""
-    if not plan.parity and plan.warmup is None:
+    if not plan.checks.parity and plan.checks.warmup is None:
         return network, None, Warmup()
     fill = functools.partial(network.fill, checkpoint)
     try:
         model = with_lengths(network.model, network.graph, network.serving.signature_defs, fill)
         network = replace(network, model=model)
-        if plan.warmup is None:
+        if plan.checks.warmup is None:
             return network, None, Warmup()
-        maker = WarmupMaker(plan.warmup, network, fill)
+        maker = WarmupMaker(plan.checks.warmup, network, fill)
         return network, maker, maker.make()
     except SignatureError as error:
-        if plan.parity or plan.warmup.asked:
+        if plan.checks.parity or plan.checks.warmup.asked:
             raise
         return network, None, Warmup(absence=f"none: {error}")
 
@@ -194,7 +194,7 @@ class _Writer:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: ExportPlan,
         checkpoint: Checkpoint,
         network: Network,
         maker: Optional[WarmupMaker],
@@ -213,11 +213,11 @@ class _Writer:
         report: Optional[Report] = None
         proof: Optional[Proof] = None
         warmup, is_stock = self._warmup, not rewritten.replaced
-        if self._plan.parity:
+        if self._plan.checks.parity:
             proof = self._proof(rewritten, is_stock)
             if self._maker:
                 warmup = self._maker.make_again(outputs_seen_unsplit(proof.asked, proof.expected))
-            if is_stock and proof.is_partial and warmup.requests and not self._plan.warmup.asked:
+            if is_stock and proof.is_partial and warmup.requests and not self._plan.checks.warmup.asked:
                 warmup = Warmup(absence="none: a server would wait for TensorFlow's beam search (--warmup N insists)")
         serving = self._maker.extended(rewritten.serving, warmup) if self._maker else rewritten.serving
         write_saved_model(stage, serving, self._checkpoint, self._network.weights)
@@ -240,9 +240,9 @@ class _Writer:
         return _Written(report, proof, warmup, refused)
 
     def _proof(self, rewritten: Rewritten, is_stock: bool) -> Proof:
-        limits = self._plan.search_limits
+        limits = self._plan.checks.search_limits
         limits = limits.for_stock() if is_stock else limits
-        greedy = rewritten if self._plan.ctc_decoder == "greedy" else None
+        greedy = rewritten if self._plan.graph.ctc_decoder == "greedy" else None
         return expected_answers(self._checkpoint, self._network, greedy, limits, self._say)
 
     def _without_refused(
@@ -296,17 +296,17 @@ class _Rehearsal:
 
 
 @contextlib.contextmanager
-def _stage(plan: Plan, say: Say) -> Iterator[Union[Stage, _Rehearsal]]:
-    if not plan.dry_run:
-        with staged(plan.base, plan.requested, say) as stage:
+def _stage(plan: ExportPlan, say: Say) -> Iterator[Union[Stage, _Rehearsal]]:
+    if not plan.publication.dry_run:
+        with staged(plan.publication.base, plan.publication.requested, say) as stage:
             yield stage
         return
     with tempfile.TemporaryDirectory(prefix="ckpt2saved-") as folder:
-        yield _Rehearsal(Path(folder), plan.base / str(plan.number))
+        yield _Rehearsal(Path(folder), plan.publication.base / str(plan.publication.number))
 
 
 def _provenance(
-    plan: Plan,
+    plan: ExportPlan,
     checkpoint: Checkpoint,
     network: Network,
     rewritten: Rewritten,
@@ -326,13 +326,13 @@ def _provenance(
         "graph": {"builder": network.model.builder, "options": dict(network.model.options)},
         "edits": [{"node": edit.node, "kind": edit.kind, "text": edit.text} for edit in network.edits],
         "signatures": [signature.name for signature in network.model.signatures],
-        "ctc_decoder": plan.ctc_decoder or "fast" if rewritten.replaced else "stock",
+        "ctc_decoder": plan.graph.ctc_decoder or "fast" if rewritten.replaced else "stock",
         "replaced_nodes": [decoder.name for decoder in rewritten.replaced],
         "bytes": {"checkpoint": files.size, "version": size},
         "parity": None,  # until it is known
         "warmup": {},
         "warmup_outputs": {},
-        "for_serving": plan.for_serving and plan.for_serving.version,
+        "for_serving": plan.checks.for_serving and plan.checks.for_serving.version,
         "ckpt2saved": __version__,
         "tensorflow": tf.version.VERSION,
         "git_commit": _git_commit(),

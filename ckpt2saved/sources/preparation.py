@@ -11,7 +11,6 @@ from ckpt2saved.checkpoint.reading import is_as_initialised, restore
 from ckpt2saved.checkpoint.roles import OBJECT_GRAPH, has_slots, with_roles, without_slots
 from ckpt2saved.checkpoint.savers import Saved, saved_as
 from ckpt2saved.errors import NotServable, UsageError
-from ckpt2saved.export.plan import Plan
 from ckpt2saved.graph.meta_graph import MetaGraph, devices_of, nodes_of, pinned_text, read_meta_graph
 from ckpt2saved.graph.optimizers import trained_variables
 from ckpt2saved.graph.variables import add_restore, graph_variables
@@ -35,6 +34,7 @@ from ckpt2saved.signature.renaming import Renaming
 from ckpt2saved.sources.appended_decoder import append_decoder
 from ckpt2saved.sources.builtin import build_graph
 from ckpt2saved.sources.function import users_function
+from ckpt2saved.sources.graph_plan import GraphPlan
 from ckpt2saved.sources.lookups import LOOKUPS, add_filling, fillers
 from ckpt2saved.sources.objects import draw_object
 from ckpt2saved.sources.restored import NOTHING, Import, Restored, add_imports, find_restored, tables_of_saveables
@@ -87,7 +87,7 @@ class _Drawn:
     unused: Tuple[str, ...] = ()  # the input tensors that no output depends on
 
 
-def prepare_network(plan: Plan, checkpoint: Checkpoint) -> Network:
+def prepare_network(plan: GraphPlan, checkpoint: Checkpoint) -> Network:
     """Build or read the graph of `plan` for a checkpoint, match their variables and bind the signatures."""
     from_meta = plan.model.builder == META
     drawn = _from_meta(plan, checkpoint) if from_meta else _from_builder(plan, checkpoint)
@@ -184,7 +184,7 @@ def _untrained(checkpoint: Checkpoint, weights: Weights, drawn: _Drawn) -> Tuple
     )
 
 
-def _from_builder(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
+def _from_builder(plan: GraphPlan, checkpoint: Checkpoint) -> _Drawn:
     if OBJECT_GRAPH in checkpoint.shapes:
         return _from_object(plan, checkpoint)
     graph = tf.Graph()
@@ -193,7 +193,7 @@ def _from_builder(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
     return _with_tables(_with_decoder(plan.model, graph, tensors), tables_of_saveables(graph))
 
 
-def _from_object(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
+def _from_object(plan: GraphPlan, checkpoint: Checkpoint) -> _Drawn:
     builder, prefix = plan.model.builder, str(checkpoint.files.prefix)
     if not plan.model.is_function:
         raise UsageError(
@@ -254,7 +254,7 @@ def _refuse_batch_dependence(builder: str, graph_def: Any, signature_defs: Mappi
         )
 
 
-def _from_meta(plan: Plan, checkpoint: Checkpoint) -> _Drawn:
+def _from_meta(plan: GraphPlan, checkpoint: Checkpoint) -> _Drawn:
     """The training's own graph: turned to inference, cut to the signatures, a decoder at its end if one is wanted."""
     source = read_meta_graph(plan.meta)
     surgery = plan.model.surgery

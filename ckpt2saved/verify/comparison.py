@@ -10,9 +10,9 @@ from ckpt2saved.answers.expected import expected_answers
 from ckpt2saved.answers.file_answers import ask_files
 from ckpt2saved.answers.parity import TOLERANCE
 from ckpt2saved.answers.proof import Proof, Searched
+from ckpt2saved.answers.search_limits import DEFAULT_LIMITS, SearchLimits
 from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.console.narration import Say
-from ckpt2saved.export.plan import Plan
 from ckpt2saved.inspection.saved import parse_saved_model
 from ckpt2saved.requests.differences import Answers, Difference, find_differences
 from ckpt2saved.requests.questions import Question
@@ -20,8 +20,17 @@ from ckpt2saved.requests.requests import Excerpt, Request, served_signatures
 from ckpt2saved.rewrites.replace_ctc_decoder import BEAM_SEARCH, replace_decoders
 from ckpt2saved.saved_model.writing import node_name
 from ckpt2saved.signature.tensors import Signature
+from ckpt2saved.sources.graph_plan import GraphPlan
 from ckpt2saved.sources.preparation import prepare_network
 from ckpt2saved.versions import read_provenance
+
+
+@dataclass(frozen=True)
+class ComparisonPlan:
+    """The graph and the checkpoint that a version is compared with, and how far."""
+
+    graph: GraphPlan
+    search_limits: SearchLimits = DEFAULT_LIMITS
 
 
 @dataclass(frozen=True)
@@ -53,8 +62,9 @@ class Compared:
         return max((difference.max_abs for difference in self.differences), default=0.0)
 
 
-def ask_checkpoint(plan: Plan, version_dir: Path, say: Say = lambda step, text: None) -> Reference:
-    """Put to the checkpoint of `plan` what can also be put to the version; raises as an export would."""
+def ask_checkpoint(comparison: ComparisonPlan, version_dir: Path, say: Say = lambda step, text: None) -> Reference:
+    """Put to the checkpoint what can also be put to the version; raises as an export would."""
+    plan = comparison.graph
     provenance = read_provenance(version_dir) or {}
     kept, problems = _shared_signatures(plan, version_dir, provenance.get("signatures"))
     notes = []
@@ -73,7 +83,8 @@ def ask_checkpoint(plan: Plan, version_dir: Path, say: Say = lambda step, text: 
         nodes = {
             node.name: node.op for graph in parse_saved_model(version_dir).meta_graphs for node in graph.graph_def.node
         }
-        limits = plan.search_limits.for_stock() if BEAM_SEARCH in nodes.values() else plan.search_limits
+        limits = comparison.search_limits
+        limits = limits.for_stock() if BEAM_SEARCH in nodes.values() else limits
         proof = expected_answers(checkpoint, network, greedy, limits, say)
         proof, more = _answerable(proof, nodes)
         notes += more
@@ -137,7 +148,7 @@ def as_requests(asked: Sequence[Question]) -> Tuple[Request, ...]:
     )
 
 
-def _shared_signatures(plan: Plan, version_dir: Path, recorded: object) -> Tuple[Tuple[Signature, ...], List[str]]:
+def _shared_signatures(plan: GraphPlan, version_dir: Path, recorded: object) -> Tuple[Tuple[Signature, ...], List[str]]:
     """The model's signatures that the version has under the same keys, and what is wrong with the others."""
     served = served_signatures(version_dir)
     kept: List[Signature] = []

@@ -11,8 +11,7 @@ from ckpt2saved.answers.asking import as_content as server_content
 from ckpt2saved.answers.file_answers import FileAnswers, as_wanted, prepare_requests
 from ckpt2saved.console.narration import Say
 from ckpt2saved.errors import NotServable, VerificationError
-from ckpt2saved.export.plan import Plan
-from ckpt2saved.verify.comparison import Compared, ask_checkpoint, compare_with
+from ckpt2saved.verify.comparison import Compared, ComparisonPlan, ask_checkpoint, compare_with
 from ckpt2saved.verify.live import UNASKED_WARNING, Target, check_live
 from ckpt2saved.verify.servability import Findings, batching_notes, check_version
 from ckpt2saved.versions.health import content_problems
@@ -60,7 +59,7 @@ class Verification:
 def verify_version(
     directory: Path,
     *,
-    plan: Optional[Plan] = None,
+    plan: Optional[ComparisonPlan] = None,
     inputs: Optional[Path] = None,
     target: Optional[Target] = None,
     say: Say = lambda step, text: None,

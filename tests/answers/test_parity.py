@@ -15,12 +15,12 @@ from ckpt2saved.answers import cc_loader, parity
 from ckpt2saved.answers.fresh_process import fresh_rounds
 from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.errors import NotServable, ParityError, SignatureError
-from ckpt2saved.export.pipeline import prepare_network
-from ckpt2saved.export.plan import plan_export
 from ckpt2saved.requests.differences import find_difference
 from ckpt2saved.requests.questions import questions
 from ckpt2saved.saved_model.writing import ServingGraph, write_saved_model
 from ckpt2saved.signature.file import load_model, parse_model
+from ckpt2saved.sources.graph_plan import GraphOptions, plan_graph
+from ckpt2saved.sources.preparation import prepare_network
 from ckpt2saved.tf1 import tf
 from tests.support.checkpoints import crnn_shapes, filled, write_checkpoint
 
@@ -33,7 +33,7 @@ def prefix(request, crnn_checkpoint, ctpn_checkpoint):
 def prepared(prefix, **plan):
     """What export prepares for the checkpoint at `prefix`, and the right answers."""
     plan.setdefault("model", "ctpn" if "ctpn" in str(prefix) else "crnn")
-    planned = plan_export(checkpoint=Path(str(prefix)), base=Path("unused"), **plan)
+    planned = plan_graph(GraphOptions(checkpoint=Path(str(prefix)), **plan))
     checkpoint = open_checkpoint(planned.checkpoint)
     network = prepare_network(planned, checkpoint)
     asked = questions(planned.model)

@@ -14,7 +14,6 @@ import pytest
 from ckpt2saved.answers import cc_loader
 from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.errors import NotServable, ServingError, UsageError, WarmupError
-from ckpt2saved.export.plan import plan_export
 from ckpt2saved.export.warmup import WarmupMaker
 from ckpt2saved.requests.questions import Question
 from ckpt2saved.requests.warmup_source import warmup_source
@@ -27,6 +26,7 @@ from ckpt2saved.saved_model.warmup_file import (
 )
 from ckpt2saved.saved_model.writing import read_signature_defs
 from ckpt2saved.signature.file import load_model
+from ckpt2saved.sources.graph_plan import GraphOptions, plan_graph
 from ckpt2saved.sources.preparation import prepare_network
 from ckpt2saved.tf1 import tf
 from tests.support.checkpoints import filled, write_checkpoint
@@ -63,7 +63,7 @@ def version(exported):
 @pytest.fixture(scope="module")
 def warmup(crnn_checkpoint):
     """A function: the requests for the crnn that the values of --warmup stand for, without an export around it."""
-    plan = plan_export(model="crnn", checkpoint=crnn_checkpoint, base=Path("unused"))
+    plan = plan_graph(GraphOptions(model="crnn", checkpoint=crnn_checkpoint))
     checkpoint = open_checkpoint(plan.checkpoint)
     network = prepare_network(plan, checkpoint)
 

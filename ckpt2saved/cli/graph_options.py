@@ -1,0 +1,189 @@
+"""The options about a graph, which `export` and `verify` have, and the GraphOptions that they come to."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Optional
+
+import click
+
+from ckpt2saved.cli.options import PathType, option
+
+
+class _OptionType(click.ParamType):
+    """NAME=VALUE, the value read as YAML: 3 is a number, false a truth value, anything else a word."""
+
+    name = "name=value"
+
+    def convert(self, value: Any, param: Optional[click.Parameter], context: Optional[click.Context]) -> Any:
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = str(value).partition("=")
+        if not equals or not name:
+            self.fail(f"{value!r} is not NAME=VALUE", param, context)
+        from ckpt2saved.signature.yaml_nodes import parse_scalar
+
+        try:
+            return name, parse_scalar(text)
+        except ValueError as error:
+            self.fail(f"{name}: {error}", param, context)
+
+
+class _TensorType(click.ParamType):
+    """NAME=TENSOR[shape], as a tensor of a signature."""
+
+    name = "name=tensor[shape]"
+
+    def convert(self, value: Any, param: Optional[click.Parameter], context: Optional[click.Context]) -> Any:
+        from ckpt2saved.signature.arguments import parse_tensor
+
+        try:
+            return parse_tensor(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, context)
+
+
+class _RenameType(click.ParamType):
+    """REGEX=REPLACEMENT, of which the last equals sign is meant."""
+
+    name = "regex=replacement"
+
+    def convert(self, value: Any, param: Optional[click.Parameter], context: Optional[click.Context]) -> Any:
+        pattern, equals, replacement = str(value).rpartition("=")
+        if not pattern:
+            self.fail(f"{value!r} is not REGEX=REPLACEMENT, as in weights$=kernel", param, context)
+        from ckpt2saved.signature.renaming import check_rule
+
+        try:
+            check_rule(pattern, replacement)
+        except ValueError as error:
+            self.fail(str(error), param, context)
+        return pattern, replacement
+
+
+_GRAPH = (
+    option("--model", "-m", metavar="NAME|FILE.yaml", help="crnn, ctpn, or a signature file."),
+    option(
+        "--weights",
+        type=click.Choice(["auto", "raw", "ema"]),
+        default="auto",
+        show_default=True,
+        help="Raw weights or moving averages; auto: averages if there is one of every trained variable.",
+    ),
+    option(
+        "--ctc-decoder",
+        type=click.Choice(["fast", "stock", "greedy"]),
+        help="fast: TensorFlow's beam search from stock ops, the same answers; greedy: no search, other answers. "
+        "Default: fast, or stock where parity shows that fast answers differently.",
+    ),
+    option(
+        "--option",
+        "options",
+        type=_OptionType(),
+        multiple=True,
+        help="An option of the graph, as in beam_width=10. Repeat.",
+    ),
+    option(
+        "--graph",
+        metavar="meta|FILE.meta|NAME|MODULE:FUNCTION",
+        help="The training's graph beside the checkpoint or in a file, a built-in network, or your own function.",
+    ),
+    option(
+        "--python-path", type=PathType(), multiple=True, help="Where MODULE of --graph is looked for first. Repeat."
+    ),
+    option(
+        "--allow-code", is_flag=True, help="Run the function that the file of --model names as its graph's builder."
+    ),
+    option(
+        "--input", "inputs", type=_TensorType(), multiple=True, help="What a request feeds, without --model. Repeat."
+    ),
+    option("--output", "outputs", type=_TensorType(), multiple=True, help="What it is answered. Repeat."),
+    option(
+        "--set",
+        "pinned",
+        type=_OptionType(),
+        multiple=True,
+        help="A training switch's value, as in is_train=false. Repeat.",
+    ),
+    option(
+        "--map",
+        "renames",
+        type=_RenameType(),
+        multiple=True,
+        help="From the graph's names to the checkpoint's. Repeat.",
+    ),
+    option("--keep-training-ops", is_flag=True, help="Leave dropout and batch statistics alone."),
+    option("--allow-labels", is_flag=True, help="Allow an --input that the training's loss compares answers with."),
+    option("--decode", metavar="LOGITS", help="Append a CTC beam search to these logits."),
+    option("--beam-width", type=click.IntRange(min=1), help="Of --decode. Default: 10."),
+    option("--top-paths", type=click.IntRange(min=1), help="Of --decode. Default: 1."),
+    option("--merge-repeated", is_flag=True, help="Of --decode: equal neighbours in a decoded text become one."),
+    option("--sequence-length", metavar="INPUT|TENSOR|full", help="Of --decode: the steps that count. Default: full."),
+)
+_OF_DECODE = ("beam_width", "top_paths", "merge_repeated", "sequence_length")
+_NAMES = (
+    *("model", "weights", "ctc_decoder", "options", "graph", "python_path", "allow_code", "inputs", "outputs"),
+    *("pinned", "renames", "keep_training_ops", "allow_labels", "decode", *_OF_DECODE),
+)
+_SEARCH = (
+    option(
+        "--parity-seconds",
+        type=click.FloatRange(min=1),
+        default=60.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="For TensorFlow's own beam search, where it would take longer for the lines to compare on.",
+    ),
+    option(
+        "--parity-lines",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Have TensorFlow's own beam search read N lines of each request at most. Default: as many as fit.",
+    ),
+)
+
+
+def graph_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options about its graph, which `read_graph_options` takes."""
+    return _with(_GRAPH, function)
+
+
+def search_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that `read_search_limits` takes."""
+    return _with(_SEARCH, function)
+
+
+def _with(options: Any, function: Callable[..., None]) -> Callable[..., None]:
+    for one in reversed(options):
+        function = one(function)
+    return function
+
+
+def read_graph_options(values: Dict[str, Any], checkpoint: Any) -> Any:
+    """Take the options about the graph out of `values`; returns GraphOptions."""
+    from ckpt2saved.sources.graph_plan import GraphOptions
+
+    taken = {name: values.pop(name) for name in _NAMES}
+    details = {name: taken.pop(name) for name in _OF_DECODE}
+    taken["decode"] = _decode(taken["decode"], details)
+    taken.update(options=dict(taken["options"]), pinned=dict(taken["pinned"]))
+    return GraphOptions(checkpoint=checkpoint, **taken)
+
+
+def read_search_limits(values: Dict[str, Any]) -> Any:
+    """Take the limits of TensorFlow's beam search out of `values`; returns SearchLimits."""
+    from ckpt2saved.answers.search_limits import SearchLimits
+
+    return SearchLimits(values.pop("parity_seconds"), values.pop("parity_lines"))
+
+
+def _decode(logits: Optional[str], details: Dict[str, Any]) -> Any:
+    from ckpt2saved.signature.model import Decode
+
+    given = {key: value for key, value in details.items() if value}
+    if logits is None:
+        if given:
+            raise click.UsageError(f"--{min(given).replace('_', '-')}: only with --decode LOGITS")
+        return None
+    if given.get("top_paths", 1) > given.get("beam_width", 10):
+        raise click.UsageError("--top-paths: more than --beam-width")
+    return Decode(logits, **given)

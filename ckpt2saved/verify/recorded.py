@@ -1,0 +1,40 @@
+"""What a version's provenance says about the graph that it was exported from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Mapping, Tuple
+
+from ckpt2saved.errors import UsageError
+from ckpt2saved.signature.file import builtin_models
+from ckpt2saved.signature.model import Scalar
+from ckpt2saved.sources.graph_plan import GraphOptions
+from ckpt2saved.versions import read_provenance
+
+
+def with_recorded(options: GraphOptions, version_dir: Path) -> GraphOptions:
+    """`options`, completed with what the version's provenance says; raises UsageError where that does not suffice."""
+    provenance = read_provenance(version_dir) or {}
+    if not options.names_a_model:
+        name, recorded = _recorded_model(version_dir, provenance)
+        options = replace(options, model=name, options=dict(recorded, **options.options))
+    if options.weights == "auto" and provenance.get("weights") in ("raw", "ema"):
+        options = replace(options, weights=provenance["weights"])
+    if options.ctc_decoder is None and provenance.get("ctc_decoder") == "greedy":
+        options = replace(options, ctc_decoder="greedy")
+    return options
+
+
+def _recorded_model(version_dir: Path, provenance: Mapping[str, Any]) -> Tuple[str, Mapping[str, Scalar]]:
+    """A built-in model and its options; nothing else is recorded whole."""
+    graph = provenance.get("graph")
+    name, builder = provenance.get("model"), graph.get("builder") if isinstance(graph, dict) else None
+    if name == builder and name in builtin_models():
+        return name, graph.get("options") or {}
+    origin = f"it was exported from {builder or 'elsewhere'}" if provenance else "ckpt2saved did not export it"
+    raise UsageError(
+        f"{version_dir}: {origin}, and only of a built-in model does a version say all that the comparison with a"
+        " checkpoint takes; pass the options that it was exported with: --model NAME|FILE.yaml, or --graph with"
+        " --input and --output, and --option, --set, --map, --decode where they were used"
+    )
