@@ -14,6 +14,7 @@ test: $(VENV)/.installed
 lint: $(VENV)/.linters
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/vermin --quiet --no-tips -t=3.7- --violations ckpt2saved tools setup.py
 
 bench: $(VENV)/.installed

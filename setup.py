@@ -36,7 +36,14 @@ EXTRAS = {
         "setuptools>=40.8",
         "wheel>=0.30",
     ],
-    "lint": ["ruff>=0.14,<1", "vermin>=1.6,<2"],
+    "lint": [
+        "mypy>=1.18,<3",
+        "ruff>=0.14,<1",
+        "types-grpcio",
+        "types-protobuf",
+        "types-PyYAML",
+        "vermin>=1.6,<2",
+    ],
 }
 
 setup(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Optional, Sequence
+
 import click
 
 from ckpt2saved.cli.invocation import SETTINGS, Command, narration, prepare_tensorflow, print_json
@@ -21,7 +24,7 @@ def bench() -> None:
 @option("--plot", type=PathType(), help="Also draw a bar chart: a .png or .svg file. Needs matplotlib.")
 @json_option
 @quiet_option
-def bench_ctc(repeats, cases, plot, as_json, quiet) -> None:
+def bench_ctc(repeats: int, cases: Sequence[str], plot: Optional[Path], as_json: bool, quiet: bool) -> None:
     """CTC decoders side by side: TensorFlow's beam search, the fast one with the same answers, greedy.
 
     The original's experiment: a batch of 128 lines, 50 to 128 steps, 3862 classes. It takes the stock op minutes.

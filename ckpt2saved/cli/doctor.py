@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Optional
+
 import click
 
 from ckpt2saved.cli.invocation import command, print_json
@@ -12,7 +15,7 @@ from ckpt2saved.cli.options import PathType, json_option, option
 @click.argument("saved_model", required=False, type=PathType())
 @option("--serving", metavar="VERSION", help="The TF Serving that is to load it. Default: a line for every release.")
 @json_option
-def doctor(saved_model, serving, as_json) -> None:
+def doctor(saved_model: Optional[Path], serving: Optional[str], as_json: bool) -> None:
     """Which versions go together: Python, TensorFlow, CUDA, TF Serving, and what a SavedModel needs of it.
 
     SAVED_MODEL is a version, a SavedModel elsewhere, or a model's directory, of which the newest version is taken. Exit

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any, Optional
+
 from ckpt2saved.cli.graph_options import graph_options, read_graph_options, read_search_limits, search_options
-from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_result, reported, until_interrupted
+from ckpt2saved.cli.invocation import UntilInterrupted, command, narration, prepare_tensorflow, print_result, reported
 from ckpt2saved.cli.live import await_version, probing, server_at, target_on
 from ckpt2saved.cli.options import (
     PathType,
@@ -18,6 +21,7 @@ from ckpt2saved.cli.options import (
     version_option,
     wait_option,
 )
+from ckpt2saved.client.address import Address
 
 
 @command("export")
@@ -77,7 +81,17 @@ from ckpt2saved.cli.options import (
 @report_option
 @json_option
 @quiet_option
-def export(export_dir, gpu, wait_for, timeout, model_name, report, as_json, quiet, **options) -> None:
+def export(
+    export_dir: Path,
+    gpu: bool,
+    wait_for: Optional[Address],
+    timeout: float,
+    model_name: Optional[str],
+    report: Optional[Path],
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
     """Publish a checkpoint as the next version of a model.
 
     Prints the published directory, and nothing else, on stdout: with --wait-for before the waiting.
@@ -95,7 +109,7 @@ def export(export_dir, gpu, wait_for, timeout, model_name, report, as_json, quie
             prepare_tensorflow(gpu)
             from ckpt2saved.export.pipeline import export_checkpoint
 
-            exported = export_checkpoint(plan, until_interrupted(say))
+            exported = export_checkpoint(plan, UntilInterrupted(say))
         record.outcome = ("would publish `{}`" if exported.dry_run else "published `{}`").format(exported.path)
         record.is_done = not exported.dry_run
         content = {"path": str(exported.path), "dry_run": exported.dry_run, **exported.provenance}

@@ -6,10 +6,10 @@ from typing import Any, Callable, Dict, Optional
 
 import click
 
-from ckpt2saved.cli.options import PathType, option
+from ckpt2saved.cli.options import ParamType, PathType, option
 
 
-class _OptionType(click.ParamType):
+class _OptionType(ParamType):
     """NAME=VALUE, the value read as YAML: 3 is a number, false a truth value, anything else a word."""
 
     name = "name=value"
@@ -28,7 +28,7 @@ class _OptionType(click.ParamType):
             self.fail(f"{name}: {error}", param, context)
 
 
-class _TensorType(click.ParamType):
+class _TensorType(ParamType):
     """NAME=TENSOR[shape], as a tensor of a signature."""
 
     name = "name=tensor[shape]"
@@ -42,7 +42,7 @@ class _TensorType(click.ParamType):
             self.fail(str(error), param, context)
 
 
-class _RenameType(click.ParamType):
+class _RenameType(ParamType):
     """REGEX=REPLACEMENT, of which the last equals sign is meant."""
 
     name = "regex=replacement"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Optional
+
 import click
 
 from ckpt2saved.cli.invocation import command, prepare_tensorflow, print_json, rare_collections
@@ -18,7 +21,7 @@ from ckpt2saved.cli.options import PathType, json_option, option
 )
 @option("--force", is_flag=True, help="Replace that file if it is there.")
 @json_option
-def inspect(path, write_signature, force, as_json) -> None:
+def inspect(path: Path, write_signature: Optional[Path], force: bool, as_json: bool) -> None:
     """What a checkpoint, .meta or SavedModel holds, and what of it could be served under which command.
 
     PATH is a checkpoint (a prefix, a directory, any of its files), a training's .meta, a SavedModel, or a model's

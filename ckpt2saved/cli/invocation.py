@@ -7,12 +7,16 @@ import gc
 import os
 import signal
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, ContextManager, Dict, Iterator, List, Optional
 
 import click
 
 from ckpt2saved.console.foreign_text import harmless
 from ckpt2saved.errors import Ckpt2SavedError, OutputError
+
+if TYPE_CHECKING:  # slow to import
+    from ckpt2saved.console.narration import Narration
+    from ckpt2saved.console.report import Record
 
 SETTINGS = {
     # An underscore does for a hyphen, as in TensorFlow's own tools.
@@ -37,6 +41,14 @@ class _Writing(click.Command):
             raise failure from error
 
 
+class _Failure(click.ClickException):
+    """The message of a Ckpt2SavedError, for click to print, and its exit code."""
+
+    def __init__(self, error: Ckpt2SavedError) -> None:
+        super().__init__(harmless(str(error)))
+        self.exit_code = error.exit_code  # type: ignore[misc]  # click declares it of the class, reads it of this
+
+
 class Command(_Writing):
     """Shows a Ckpt2SavedError as its message with its exit code, never as a traceback; bugs keep theirs."""
 
@@ -44,12 +56,11 @@ class Command(_Writing):
         try:
             return super().invoke(context)
         except Ckpt2SavedError as error:
-            failure = click.ClickException(harmless(str(error)))
-            failure.exit_code = error.exit_code
-            raise failure from error
+            raise _Failure(error) from error
 
 
-def command(name: str) -> Any:
+def command(name: str) -> Callable[[Callable[..., Any]], Command]:
+    """A decorator that makes a function a command of ckpt2saved."""
     return click.command(name, cls=Command, context_settings=SETTINGS)
 
 
@@ -72,16 +83,17 @@ def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def until_interrupted(say: Callable[[str, str], None]) -> Callable[[str, str], None]:
-    """`say`, and an end to the work where a signal's exception was lost, as in a destructor that Python was running."""
+class UntilInterrupted:
+    """A narration that ends the work where a signal's exception was lost, as in a destructor that Python ran."""
 
-    def checked(step: str, text: str) -> None:
+    def __init__(self, say: Narration) -> None:
+        self._say = say
+        self.progress = say.progress
+
+    def __call__(self, step: str, text: str) -> None:
         if _signals:
             raise KeyboardInterrupt
-        say(step, text)
-
-    checked.progress = getattr(say, "progress", lambda text: None)
-    return checked
+        self._say(step, text)
 
 
 def prepare_tensorflow(gpu: bool) -> None:
@@ -104,13 +116,13 @@ def rare_collections() -> Iterator[None]:
         gc.set_threshold(*thresholds)
 
 
-def narration(doing: str, **how: Any) -> Any:
+def narration(doing: str, **how: Any) -> ContextManager[Narration]:
     from ckpt2saved.console.narration import narration
 
     return narration(doing, **how)
 
 
-def reported(path: Optional[Path], command: str) -> Any:
+def reported(path: Optional[Path], command: str) -> ContextManager[Record]:
     from ckpt2saved.console.report import reported
 
     return reported(path, command, _warn)

@@ -6,12 +6,19 @@ import importlib
 import math
 import os
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 import click
 
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:  # of click 8.1, the last for Python 3.7, it takes no parameter
+    ParamType = click.ParamType
 
-class PathType(click.ParamType):
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+class PathType(ParamType):
     """A path as a pathlib.Path; whether anything is there is for the command to find out and explain."""
 
     name = "path"
@@ -22,7 +29,7 @@ class PathType(click.ParamType):
         return Path(os.path.expanduser(str(value)))
 
 
-class ParsedType(click.ParamType):
+class ParsedType(ParamType):
     """What a function makes of the text, whose ValueError says what is wrong with it."""
 
     def __init__(self, name: str, parse: str) -> None:
@@ -52,7 +59,7 @@ class SecondsType(click.FloatRange):
         return seconds
 
 
-def option(name: str, *more: str, **keywords: Any) -> Any:
+def option(name: str, *more: str, **keywords: Any) -> Callable[[Decorated], Decorated]:
     """An option that also comes from the environment: --export-dir from CKPT2SAVED_EXPORT_DIR."""
     variable = "CKPT2SAVED_" + name.split("/")[0].lstrip("-").upper().replace("-", "_")
     return click.option(name, *more, envvar=variable, **keywords)

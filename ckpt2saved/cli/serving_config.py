@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from pathlib import Path
+from typing import Any, Dict, Optional, Sequence
 
 import click
 
@@ -100,7 +101,17 @@ from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, qu
 @option("--dry-run", is_flag=True, help="Only say what would be written, and what a running server would do.")
 @json_option
 @quiet_option
-def serving_config(models, output_dir, targets, serving, start, dry_run, as_json, quiet, **wishes) -> None:
+def serving_config(
+    models: Sequence[str],
+    output_dir: Path,
+    targets: Sequence[str],
+    serving: Optional[str],
+    start: bool,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    **wishes: Any,
+) -> None:
     """Write what TF Serving needs to serve models, and the way to start it.
 
     Prints the command that starts the server. Says on stderr what a server that is running already will do with the

@@ -23,6 +23,7 @@ from ckpt2saved.cli.options import (
     report_option,
     timeout_option,
 )
+from ckpt2saved.client.address import Address
 
 
 @command("verify")
@@ -44,7 +45,18 @@ from ckpt2saved.cli.options import (
 @report_option
 @json_option
 @quiet_option
-def verify(version_dir, checkpoint, server, model_name, timeout, request_file, report, as_json, quiet, **more) -> None:
+def verify(
+    version_dir: Path,
+    checkpoint: Optional[Path],
+    server: Optional[Address],
+    model_name: Optional[str],
+    timeout: float,
+    request_file: Optional[Path],
+    report: Optional[Path],
+    as_json: bool,
+    quiet: bool,
+    **more: Any,
+) -> None:
     """Whether a version can be served, what it answers, and whether a server answers the same.
 
     VERSION_DIR is a version, or a model's directory, of which the newest is taken. Its files are examined, loaded by

@@ -25,6 +25,7 @@ from ckpt2saved.cli.options import (
     version_option,
     wait_option,
 )
+from ckpt2saved.client.address import Address
 
 
 @command("bump-version")
@@ -42,7 +43,18 @@ from ckpt2saved.cli.options import (
 @json_option
 @quiet_option
 def bump_version(
-    base, source, version, wait_for, timeout, model_name, deep, dry_run, report, as_json, quiet, **how
+    base: Path,
+    source: Optional[str],
+    version: Optional[int],
+    wait_for: Optional[Address],
+    timeout: float,
+    model_name: Optional[str],
+    deep: bool,
+    dry_run: bool,
+    report: Optional[Path],
+    as_json: bool,
+    quiet: bool,
+    **how: Any,
 ) -> None:
     """Publish an existing SavedModel as the next version of BASE.
 
@@ -83,7 +95,7 @@ def _probing(base: Path, source: Optional[str], probe_signatures: Sequence[str],
 @base_argument
 @deep_option
 @json_option
-def list_(base, deep, as_json) -> None:
+def list_(base: Path, deep: bool, as_json: bool) -> None:
     """The versions of BASE: origin, size and health, the newest first.
 
     Says on stderr which directories TF Serving ignores for their names.
@@ -132,7 +144,9 @@ def _version_content(version: Any) -> Dict[str, Any]:
 @model_name_option
 @option("--dry-run", is_flag=True, help="Only print what would be deleted.")
 @json_option
-def prune(base, keep, server, model_name, dry_run, as_json) -> None:
+def prune(
+    base: Path, keep: int, server: Optional[Address], model_name: Optional[str], dry_run: bool, as_json: bool
+) -> None:
     """Delete the older versions of BASE, never the newest; prints the directories that are gone.
 
     With --server nothing is deleted until the server has the newest version, and never one that it still has.

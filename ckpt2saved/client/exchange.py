@@ -44,7 +44,7 @@ def exchange(address: Address, method: str, path: str, body: Optional[bytes], li
     connection = http.client.HTTPConnection(address.host, address.port)
     sock = _connected(address, deadline)
     wire = _Wire(sock, deadline)
-    connection.sock = wire  # type: ignore[assignment]
+    connection.sock = wire
     try:
         connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
         answer = connection.getresponse()
@@ -152,21 +152,22 @@ def _connected(address: Address, deadline: _Deadline) -> socket.socket:
 
 def _resolved(address: Address, deadline: _Deadline) -> List[Any]:
     """The host's addresses. The system's resolver knows no deadline, so that a thread of its own waits for it."""
-    found: List[Any] = []
+    addresses: List[Any] = []
+    failures: List[Exception] = []
 
     def resolve() -> None:
         try:
-            found.append(socket.getaddrinfo(address.host, address.port, 0, socket.SOCK_STREAM))
+            addresses.extend(socket.getaddrinfo(address.host, address.port, 0, socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:  # the latter of a name that no host can have
-            found.append(error)
+            failures.append(error)
 
     thread = threading.Thread(target=resolve, daemon=True)
     thread.start()
     thread.join(deadline.left())
-    if not found:
+    for failure in failures:
+        if isinstance(failure, UnicodeError):
+            raise socket.gaierror(socket.EAI_NONAME, "no host can be called so") from failure
+        raise failure
+    if thread.is_alive():
         raise socket.timeout("timed out")
-    if isinstance(found[0], UnicodeError):
-        raise socket.gaierror(socket.EAI_NONAME, "no host can be called so") from found[0]
-    if isinstance(found[0], Exception):
-        raise found[0]
-    return found[0]
+    return addresses

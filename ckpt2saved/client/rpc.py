@@ -100,7 +100,8 @@ class GrpcServer(Server):
         target = str(self.address).partition("://")[2]
         with grpc.insecure_channel(target, options=_OPTIONS) as channel:
             try:
-                answer = channel.unary_unary(method)(request, timeout=min(timeout, _LONGEST_SECONDS))
+                call: Callable[..., bytes] = channel.unary_unary(method)
+                answer = call(request, timeout=min(timeout, _LONGEST_SECONDS))
             except grpc.RpcError as error:
                 raise self._failure(error.code(), one_line(error.details() or ""), timeout) from error
         try:

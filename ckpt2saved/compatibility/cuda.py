@@ -6,10 +6,12 @@ import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple, Optional, Tuple, TypeVar
 
 from ckpt2saved.compatibility.requirements import release
 from ckpt2saved.files.programs import find_program
+
+_Row = TypeVar("_Row", bound=Tuple[Any, ...])  # a version, and what goes with it
 
 # https://www.tensorflow.org/install/source#gpu, up to 2.18; from 2.14 on also what tensorflow[and-cuda] installs.
 _OF_TENSORFLOW = (
@@ -109,7 +111,7 @@ def _of_proc(proc: Path, remark: str) -> Driver:
     return Driver(match.group(1) if match else None, (), remark)
 
 
-def _row(table: Tuple, version: str) -> Optional[Tuple]:
+def _row(table: Tuple[_Row, ...], version: str) -> Optional[_Row]:
     """The last row that begins with this version or an older one."""
     rows = [row for row in table if release(row[0]) <= release(version)]
     return rows[-1] if rows else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 # What stands before the reason. TensorFlow 2 puts a heading and where the op was made before it; several ops that fail
 # at once are counted first, and listed then, with the error's code before each.
@@ -40,13 +39,14 @@ def reason_in(text: str) -> str:
         told = _LISTED.sub("", _IN_FUNCTION.sub("", line.strip()), count=1).strip()
         if told and not _INDENTED.match(line) and not _BEFORE.fullmatch(told):
             return told.rstrip(".")
-    told = [line.strip() for line in lines if not _BEFORE.fullmatch(line.strip())]
-    return (told or [line.strip() for line in lines] or [""])[-1].rstrip(".")
+    stripped = [line.strip() for line in lines]
+    telling = [line for line in stripped if not _BEFORE.fullmatch(line)]
+    return (telling or stripped or [""])[-1].rstrip(".")
 
 
-def _node_in(text: str) -> Any:
+def _node_in(text: str) -> str:
     for match in _NODE.finditer(text):
-        name = match.group(1) or match.group(2)
+        name: str = match.group(1) or match.group(2)
         if not name.startswith("_"):  # what TensorFlow puts around a graph to feed and fetch
             return name
     return ""

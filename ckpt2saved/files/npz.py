@@ -118,4 +118,4 @@ def _array(packed: Any, size: int, name: str) -> np.ndarray:
     if not dtype.itemsize and count > _MOST_EMPTY:
         raise ValueError(f"{name}: {count} texts of no length")
     flat = np.frombuffer(content, dtype, count) if content else np.zeros(count, dtype)
-    return flat.reshape(shape, order="F" if in_columns else "C").copy()
+    return np.array(flat.reshape(shape, order="F" if in_columns else "C"), order="C")

@@ -12,7 +12,7 @@ _PATTERN = re.compile(r"[\[\]*?\\]")
 _NAME = "checkpoint"  # what stands for a prefix's name
 
 # By path, and what of it: removed when Python ends.
-_folders: Dict[Tuple[str, ...], tempfile.TemporaryDirectory] = {}
+_folders: Dict[Tuple[str, ...], tempfile.TemporaryDirectory[str]] = {}
 
 
 def is_pattern(path: Path) -> bool:

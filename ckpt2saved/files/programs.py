@@ -23,7 +23,7 @@ def python_command(module: str, *arguments: str) -> List[str]:
     `python -m` would put the working directory first, where a file called tempfile.py would run in the place of the
     standard library's.
     """
-    paths = [os.path.abspath(path) for path in sys.path if isinstance(path, str) and path]
+    paths = [os.path.abspath(path) for path in sys.path if path]
     paths += [] if _ROOT in paths else [_ROOT]
     code = f"import sys; sys.path[:] = {paths!a}; from {module} import main; main()"
     return [sys.executable, "-c", code] + list(arguments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Iterator, List, Sequence, Tuple
+from typing import Any, Iterator, List, Match, Sequence, Tuple
 
 Message = Sequence[Tuple[str, Any]]  # fields in their order; a value that is a list is a message
 
@@ -61,13 +61,19 @@ def _literal(value: Any) -> str:
 
 
 def _tokens(text: str) -> Iterator[Tuple[str, str]]:
-    position = _BETWEEN.match(text).end()
+    position = _after_space(text, 0)
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
             raise NotTextProto("line {}: {!r} is unexpected".format(text.count("\n", 0, position) + 1, text[position]))
         yield str(match.lastgroup), match.group()
-        position = _BETWEEN.match(text, match.end()).end()
+        position = _after_space(text, match.end())
+
+
+def _after_space(text: str, position: int) -> int:
+    """The position behind white space and comments."""
+    match = _BETWEEN.match(text, position)
+    return match.end() if match else position
 
 
 def _message(tokens: List[Tuple[str, str]], position: int, closing: str) -> Tuple[int, Message]:
@@ -119,8 +125,8 @@ def _skip(tokens: List[Tuple[str, str]], position: int, marks: str) -> int:
     return position + 1 if position < len(tokens) and tokens[position][1] in tuple(marks) else position
 
 
-def _unescaped(match: Any) -> str:
+def _unescaped(match: Match[str]) -> str:
     octal, hexadecimal, letter = match.groups()
     if letter:
-        return _LETTERS.get(letter, letter)
+        return _LETTERS.get(letter, str(letter))
     return chr(int(octal, 8) if octal else int(hexadecimal, 16))

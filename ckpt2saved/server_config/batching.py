@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Collection, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Collection, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.requests.batching import DEFAULT_SIGNATURE, batching_problems, described
@@ -43,7 +43,7 @@ def check_batching(models: Sequence[Model], asked: Sequence[str], batching: Batc
     """
     problems: List[str] = []
     remarks: List[str] = [_limit(batching)]
-    seen = set()
+    seen: Set[str] = set()
     for model in models:
         for version in model.loaded:
             signatures = read_signatures(version.path)

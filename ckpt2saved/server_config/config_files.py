@@ -42,8 +42,11 @@ def monitoring_config() -> str:
 
 
 def _model(model: Model) -> List[Tuple[str, Any]]:
-    message = [("name", model.name), ("base_path", model.base_path), ("model_platform", "tensorflow")]
-    message: List[Tuple[str, Any]] = list(message)
+    message: List[Tuple[str, Any]] = [
+        ("name", model.name),
+        ("base_path", model.base_path),
+        ("model_platform", "tensorflow"),
+    ]
     if model.policy != Policy():
         message.append(("model_version_policy", [_policy(model.policy)]))
     for label in model.labels:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Optional, Tuple, Union
 
 from ckpt2saved.errors import VersionError
+from ckpt2saved.files.reading import PathLike
 from ckpt2saved.saved_model.judgement import EVERYTHING, READ
 from ckpt2saved.versions.base import (
-    PathLike,
     check_base,
     loaded_version,
     next_version,

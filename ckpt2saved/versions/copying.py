@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import BinaryIO, Iterator, List, Sequence, Tuple
 
 from ckpt2saved.errors import VersionError
-from ckpt2saved.files.reading import MOST_ENTRIES, MOST_LEVELS, OPENED, kind, printable
+from ckpt2saved.files.reading import MOST_ENTRIES, MOST_LEVELS, OPENED, PathLike, kind, printable
 from ckpt2saved.files.write_errors import writing
-from ckpt2saved.versions.base import PathLike
 from ckpt2saved.versions.provenance import PROVENANCE
 
 _MOST_LINKS = 40  # from one name to a file, as in Linux
@@ -193,7 +192,7 @@ class _Limited:
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file, self._left = file, size + 1
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = _PIECE) -> bytes:
         data = self._file.read(min(size, self._left))
         self._left -= len(data)
         return data

@@ -8,7 +8,8 @@ from pathlib import Path
 from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.errors import CheckpointError, VersionError
 from ckpt2saved.files.kinds import EMPTY, kind_of
-from ckpt2saved.versions.base import SAVED_MODEL_FILES, PathLike, numbered_children, parse_version
+from ckpt2saved.files.reading import PathLike
+from ckpt2saved.versions.base import SAVED_MODEL_FILES, numbered_children, parse_version
 
 
 def find_version(path: PathLike) -> Path:

@@ -7,9 +7,9 @@ import stat
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Sequence, Tuple
 
-from ckpt2saved.files.reading import Entry, TooLarge, printable, walk
+from ckpt2saved.files.reading import Entry, PathLike, TooLarge, printable, walk
 from ckpt2saved.saved_model.judgement import READ, instead_of_directory, judge, judge_warmup
-from ckpt2saved.versions.base import PathLike, may_access
+from ckpt2saved.versions.base import may_access
 
 
 class Health(NamedTuple):

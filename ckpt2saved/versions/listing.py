@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any, Collection, Dict, FrozenSet, Iterable, Optional, Tuple, Union
 
 from ckpt2saved.errors import VersionError
-from ckpt2saved.files.reading import printable
+from ckpt2saved.files.reading import PathLike, printable
 from ckpt2saved.saved_model.judgement import SAMPLED
 from ckpt2saved.versions.base import (
     LARGEST_VERSION,
     SAVED_MODEL_FILES,
     Numbered,
-    PathLike,
     check_base,
     numbered_children,
     os_errors_explained,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Callable, Iterator, Optional
 
 from ckpt2saved.errors import VersionError
-from ckpt2saved.versions.base import PathLike
+from ckpt2saved.files.reading import PathLike
 
 Say = Callable[[str, str], None]
 

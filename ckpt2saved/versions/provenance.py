@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
 from ckpt2saved.files.json_text import read_json
-from ckpt2saved.files.reading import read_file
+from ckpt2saved.files.reading import PathLike, read_file
 from ckpt2saved.files.write_errors import writing
-from ckpt2saved.versions.base import PathLike
 
 PROVENANCE = Path("assets.extra") / "ckpt2saved.json"
 

@@ -9,7 +9,7 @@ import platform
 import sys
 from typing import Callable, Optional
 
-from ckpt2saved.versions.base import PathLike
+from ckpt2saved.files.reading import PathLike
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1  # Linux
