@@ -9,7 +9,7 @@ import numpy as np
 from ckpt2saved.errors import SignatureError, UsageError
 from ckpt2saved.signature.model import FULL, Decode, ServedModel
 from ckpt2saved.sources.batch_axis import batch_axis
-from ckpt2saved.sources.builtin.decoding import decoded
+from ckpt2saved.sources.networks.decoding import decoded
 from ckpt2saved.tf1 import tf, v1_control_flow
 
 _PASSING = ("Identity", "Transpose", "Reshape", "StopGradient", "ExpandDims", "Squeeze")

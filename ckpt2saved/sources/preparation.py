@@ -32,10 +32,10 @@ from ckpt2saved.saved_model.writing import Asset, ServingGraph, bind_signatures,
 from ckpt2saved.signature.model import FULL, META, ServedModel
 from ckpt2saved.signature.renaming import Renaming
 from ckpt2saved.sources.appended_decoder import append_decoder
-from ckpt2saved.sources.builtin import build_graph
 from ckpt2saved.sources.function import users_function
 from ckpt2saved.sources.graph_plan import GraphPlan
 from ckpt2saved.sources.lookups import LOOKUPS, add_filling, fillers
+from ckpt2saved.sources.networks import build_graph
 from ckpt2saved.sources.objects import draw_object
 from ckpt2saved.sources.restored import NOTHING, Import, Restored, add_imports, find_restored, tables_of_saveables
 from ckpt2saved.tf1 import tf

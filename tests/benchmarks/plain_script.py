@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT))
 
 import tensorflow.compat.v1 as tf  # noqa: E402
 
-from ckpt2saved.sources.builtin import build_graph  # noqa: E402
+from ckpt2saved.sources.networks import build_graph  # noqa: E402
 
 AVERAGE = "/ExponentialMovingAverage"
 INPUTS = {"crnn": ["input_data", "input_batch_size"], "ctpn": ["input_image", "input_im_info"]}

@@ -9,7 +9,7 @@ import pytest
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.graph.lint import check_servable
-from ckpt2saved.sources.builtin import build_graph
+from ckpt2saved.sources.networks import build_graph
 from ckpt2saved.tf1 import tf
 from tests.support.checkpoints import crnn_shapes, ctpn_shapes
 

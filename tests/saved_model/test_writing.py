@@ -14,7 +14,7 @@ from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.graph.variables import graph_variables
 from ckpt2saved.saved_model.writing import _write_variables, bind_signatures, node_name, pruned, read_signature_defs
 from ckpt2saved.signature.file import load_model, parse_model
-from ckpt2saved.sources.builtin import build_graph
+from ckpt2saved.sources.networks import build_graph
 from ckpt2saved.tf1 import SavedModel, tf
 from tests.support.checkpoints import crnn_shapes
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, Mapping
 
-from ckpt2saved.sources.builtin import layers
-from ckpt2saved.sources.builtin.decoding import decoded
-from ckpt2saved.sources.builtin.layout import Layout, Shape, last, require
+from ckpt2saved.sources.networks import layers
+from ckpt2saved.sources.networks.decoding import decoded
+from ckpt2saved.sources.networks.layout import Layout, Shape, last, require
 from ckpt2saved.tf1 import tf
 
 HEIGHT = 32  # what four halvings of the height bring down to the single row of features that the LSTMs read

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, Sequence
 
 from ckpt2saved.errors import SignatureError, UsageError
-from ckpt2saved.sources.builtin import crnn, ctpn
-from ckpt2saved.sources.builtin.layout import Shape
 from ckpt2saved.sources.function import checked_tensors, users_function
+from ckpt2saved.sources.networks import crnn, ctpn
+from ckpt2saved.sources.networks.layout import Shape
 from ckpt2saved.tf1 import tf, v1_control_flow
 
 BUILDERS = {"crnn": crnn, "ctpn": ctpn}

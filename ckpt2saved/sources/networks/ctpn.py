@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, Mapping
 
-from ckpt2saved.sources.builtin import layers
-from ckpt2saved.sources.builtin.layout import Layout, Shape, last, require
+from ckpt2saved.sources.networks import layers
+from ckpt2saved.sources.networks.layout import Layout, Shape, last, require
 from ckpt2saved.tf1 import tf
 
 # What VGG-16's training images average to, red, green, blue, in 0..255 (Simonyan & Zisserman 2014, arXiv:1409.1556).
