@@ -13,10 +13,10 @@ from ckpt2saved.cli.streams import Main
 @click.group(cls=Main, context_settings=SETTINGS)
 @click.version_option(__version__, prog_name="ckpt2saved")
 def main() -> None:
-    """Publish TensorFlow checkpoints of OCR networks as versions that TF Serving hot-loads.
+    """Publish TensorFlow checkpoints of OCR networks as SavedModel versions that TF Serving hot-loads.
 
-    Exit codes: 0 done; 1 could not be done; 2 wrong command line; 3 done, and the answer is no (the files answer
-    differently from the checkpoint, the graph can't be served, or a server does not have the version).
+    Exit codes: 0 done; 1 could not be done; 2 wrong command line; 3 done, and the answer is no (the answers differ from
+    those of the checkpoint, the graph cannot be served, or a server does not serve the version).
     """
     heed_signals()
 

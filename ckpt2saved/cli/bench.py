@@ -13,21 +13,31 @@ from ckpt2saved.cli.options import PathType, json_option, option, quiet_option
 
 @click.group("bench", context_settings=SETTINGS)
 def bench() -> None:
-    """Measure on this machine, with this TensorFlow."""
+    """Measure speed on this machine, with the installed TensorFlow."""
 
 
 @bench.command("ctc", cls=Command, context_settings=SETTINGS)
-@option("--repeats", type=click.IntRange(min=1), default=5, show_default=True, help="Runs of which the median counts.")
 @option(
-    "--case", "cases", multiple=True, metavar="BATCHxSTEPSxCLASSES:WIDTH", help="Instead of the original's. Repeat."
+    "--repeats",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Runs of each decoder; the median is printed.",
 )
-@option("--plot", type=PathType(), help="Also draw a bar chart: a .png or .svg file. Needs matplotlib.")
+@option(
+    "--case",
+    "cases",
+    multiple=True,
+    metavar="BATCHxSTEPSxCLASSES:WIDTH",
+    help="Batch, steps, classes and beam width to measure, in place of the default ones. May be given several times.",
+)
+@option("--plot", type=PathType(), help="Also draw a bar chart to this .png or .svg file. Needs matplotlib.")
 @json_option
 @quiet_option
 def bench_ctc(repeats: int, cases: Sequence[str], plot: Optional[Path], as_json: bool, quiet: bool) -> None:
-    """CTC decoders side by side: TensorFlow's beam search, the fast one with the same answers, greedy.
+    """Compare the CTC decoders: TensorFlow's beam search, the fast beam search with the same answers, greedy.
 
-    The original's experiment: a batch of 128 lines, 50 to 128 steps, 3862 classes. It takes the stock op minutes.
+    Default: a batch of 128 lines, 50 to 128 steps, 3862 classes, for which TensorFlow's op takes minutes.
     """
     with narration("bench", quiet=quiet) as say:
         prepare_tensorflow(gpu=False)

@@ -13,13 +13,15 @@ from ckpt2saved.cli.options import PathType, json_option, option
 
 @command("doctor")
 @click.argument("saved_model", required=False, type=PathType())
-@option("--serving", metavar="VERSION", help="The TF Serving that is to load it. Default: a line for every release.")
+@option(
+    "--serving", metavar="VERSION", help="TF Serving release to check the SavedModel against. Default: every release."
+)
 @json_option
 def doctor(saved_model: Optional[Path], serving: Optional[str], as_json: bool) -> None:
-    """Which versions go together: Python, TensorFlow, CUDA, TF Serving, and what a SavedModel needs of it.
+    """Check which versions of Python, TensorFlow, CUDA and TF Serving work together, and with a SavedModel.
 
-    SAVED_MODEL is a version, a SavedModel elsewhere, or a model's directory, of which the newest version is taken. Exit
-    code 3 if it asks for an op or an attribute that the TF Serving does not have.
+    SAVED_MODEL is a SavedModel, or a base directory (its newest version). Exit code 3 if the TF Serving release lacks
+    an op or an attribute that the SavedModel uses.
     """
     from ckpt2saved.compatibility.doctor import as_content, diagnose
 

@@ -33,7 +33,7 @@ from ckpt2saved.client.address import Address
     "checkpoint",
     required=True,
     type=PathType(),
-    help="A prefix, any one of the checkpoint's files, or the directory that training wrote to.",
+    help="Checkpoint to export: a prefix, one of its files, or the training directory (its newest checkpoint).",
 )
 @option(
     "--export-dir",
@@ -42,7 +42,7 @@ from ckpt2saved.client.address import Address
     "export_dir",
     required=True,
     type=PathType(),
-    help="The model's directory, which holds its versions.",
+    help="Base directory of the model, in which the numbered versions are published.",
 )
 @version_option
 @graph_options
@@ -50,34 +50,42 @@ from ckpt2saved.client.address import Address
     "--parity/--no-parity",
     default=True,
     show_default=True,
-    help="Compare the files with the checkpoint before publishing.",
+    help="Compare the answers of the staged files with those of the checkpoint before publishing.",
 )
 @search_options
 @option(
     "--warmup",
     multiple=True,
     metavar="N|FILE.npz|IMAGE",
-    help="Requests that a server answers before it takes the version: N made for each signature, arrays by input key, "
-    "or pictures (repeat). Default: 1.",
+    help=(
+        "Warm-up requests, which the server answers before it serves the version: N random requests for each "
+        "signature, a file of arrays named as the inputs, or an image. May be given several times. Default: 1."
+    ),
 )
 @option(
     "--warmup-signature",
     "warmup_signatures",
     multiple=True,
     metavar="NAME",
-    help="Of --warmup: requests for this signature as a client sends them; may be given several times. With one that "
-    "batching breaks a server with --enable_batching never loads the version. Default: requests that every server "
-    "answers.",
+    help=(
+        "Write the warm-up requests for this signature. May be given several times. A server with --enable_batching "
+        "fails to load the version if the signature cannot be used with batching. Default: requests that every server "
+        "answers."
+    ),
 )
-@option("--no-warmup", is_flag=True, help="Write no such requests.")
-@option("--for-serving", metavar="VERSION", help="Refuse what a TF Serving of this release, as in 1.14, does not have.")
-@option("--gpu", is_flag=True, help="Use the GPUs, which are otherwise left to the training.")
+@option("--no-warmup", is_flag=True, help="Write no warm-up requests.")
+@option(
+    "--for-serving",
+    metavar="VERSION",
+    help="Refuse ops and attributes that this TF Serving release does not have, for example 1.14.",
+)
+@option("--gpu", is_flag=True, help="Use the GPUs. Default: CPU only, as a training may be using them.")
 @wait_option
 @timeout_option
 @model_name_option
 @probe_signature_option
 @batched_option
-@option("--dry-run", is_flag=True, help="Do everything but publish.")
+@option("--dry-run", is_flag=True, help="Export and check, but do not publish.")
 @report_option
 @json_option
 @quiet_option
@@ -94,7 +102,7 @@ def export(
 ) -> None:
     """Publish a checkpoint as the next version of a model.
 
-    Prints the published directory, and nothing else, on stdout: with --wait-for before the waiting.
+    The published directory is printed on stdout, with --wait-for before the wait starts.
     """
     from ckpt2saved.export.plan import ExportOptions, plan_export
 

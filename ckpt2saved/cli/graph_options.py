@@ -61,63 +61,107 @@ class _RenameType(ParamType):
 
 
 _GRAPH = (
-    option("--model", "-m", metavar="NAME|FILE.yaml", help="crnn, ctpn, or a signature file."),
+    option(
+        "--model",
+        "-m",
+        metavar="NAME|FILE.yaml",
+        help="A built-in model (crnn or ctpn) or the path of a signature file.",
+    ),
     option(
         "--weights",
         type=click.Choice(["auto", "raw", "ema"]),
         default="auto",
         show_default=True,
-        help="Raw weights or moving averages; auto: averages if there is one of every trained variable.",
+        help=(
+            "Values to serve: raw variables, or their moving averages (ema). auto: ema if the checkpoint has an average"
+            " of every trained variable, otherwise raw."
+        ),
     ),
     option(
         "--ctc-decoder",
         type=click.Choice(["fast", "stock", "greedy"]),
-        help="fast: TensorFlow's beam search from stock ops, the same answers; greedy: no search, other answers. "
-        "Default: fast, or stock where parity shows that fast answers differently.",
+        help=(
+            "CTC decoder of the served graph. fast: beam search built from stock ops, same answers as TensorFlow's op; "
+            "stock: TensorFlow's op; greedy: best class of each step, answers may differ. Default: fast, or stock if "
+            "the parity check finds a difference."
+        ),
     ),
     option(
         "--option",
         "options",
         type=_OptionType(),
         multiple=True,
-        help="An option of the graph, as in beam_width=10. Repeat.",
+        help="Option of the model, for example beam_width=10. May be given several times.",
     ),
     option(
         "--graph",
         metavar="meta|FILE.meta|NAME|MODULE:FUNCTION",
-        help="The training's graph beside the checkpoint or in a file, a built-in network, or your own function.",
+        help=(
+            "Where the graph comes from: meta (the .meta file beside the checkpoint), a .meta file, a built-in network,"
+            " or a Python function."
+        ),
     ),
     option(
-        "--python-path", type=PathType(), multiple=True, help="Where MODULE of --graph is looked for first. Repeat."
+        "--python-path",
+        type=PathType(),
+        multiple=True,
+        help="Directory to import MODULE of --graph from. May be given several times.",
     ),
     option(
-        "--allow-code", is_flag=True, help="Run the function that the file of --model names as its graph's builder."
+        "--allow-code", is_flag=True, help="Allow the signature file of --model to name a Python function as builder."
     ),
     option(
-        "--input", "inputs", type=_TensorType(), multiple=True, help="What a request feeds, without --model. Repeat."
+        "--input",
+        "inputs",
+        type=_TensorType(),
+        multiple=True,
+        help="Input of the signature, without --model. May be given several times.",
     ),
-    option("--output", "outputs", type=_TensorType(), multiple=True, help="What it is answered. Repeat."),
+    option(
+        "--output",
+        "outputs",
+        type=_TensorType(),
+        multiple=True,
+        help="Output of the signature, without --model. May be given several times.",
+    ),
     option(
         "--set",
         "pinned",
         type=_OptionType(),
         multiple=True,
-        help="A training switch's value, as in is_train=false. Repeat.",
+        help="Pin a training switch to a value, for example is_train=false. May be given several times.",
     ),
     option(
         "--map",
         "renames",
         type=_RenameType(),
         multiple=True,
-        help="From the graph's names to the checkpoint's. Repeat.",
+        help="Rename variables: from names of the graph to names of the checkpoint. May be given several times.",
     ),
-    option("--keep-training-ops", is_flag=True, help="Leave dropout and batch statistics alone."),
-    option("--allow-labels", is_flag=True, help="Allow an --input that the training's loss compares answers with."),
-    option("--decode", metavar="LOGITS", help="Append a CTC beam search to these logits."),
-    option("--beam-width", type=click.IntRange(min=1), help="Of --decode. Default: 10."),
-    option("--top-paths", type=click.IntRange(min=1), help="Of --decode. Default: 1."),
-    option("--merge-repeated", is_flag=True, help="Of --decode: equal neighbours in a decoded text become one."),
-    option("--sequence-length", metavar="INPUT|TENSOR|full", help="Of --decode: the steps that count. Default: full."),
+    option("--keep-training-ops", is_flag=True, help="Keep dropout and batch statistics in the served graph."),
+    option(
+        "--allow-labels", is_flag=True, help="Allow an --input that holds labels (the loss compares answers with it)."
+    ),
+    option(
+        "--decode", metavar="LOGITS", help="Append a CTC beam search to this tensor of logits [time, batch, classes]."
+    ),
+    option("--beam-width", type=click.IntRange(min=1), help="With --decode: beam width. Default: 10."),
+    option("--top-paths", type=click.IntRange(min=1), help="With --decode: decoded paths for each line. Default: 1."),
+    option(
+        "--merge-repeated",
+        is_flag=True,
+        help=(
+            "With --decode: merge repeated classes in the decoded output, as merge_repeated of ctc_beam_search_decoder."
+        ),
+    ),
+    option(
+        "--sequence-length",
+        metavar="INPUT|TENSOR|full",
+        help=(
+            "With --decode: input or tensor with the number of valid steps of each line [batch], or full for all steps."
+            " Default: full."
+        ),
+    ),
 )
 _OF_DECODE = ("beam_width", "top_paths", "merge_repeated", "sequence_length")
 _NAMES = (
@@ -131,13 +175,16 @@ _SEARCH = (
         default=60.0,
         show_default=True,
         metavar="SECONDS",
-        help="For TensorFlow's own beam search, where it would take longer for the lines to compare on.",
+        help="Time limit of TensorFlow's own beam search in the parity check; lines beyond it are not compared whole.",
     ),
     option(
         "--parity-lines",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Have TensorFlow's own beam search read N lines of each request at most. Default: as many as fit.",
+        help=(
+            "Lines of each request that TensorFlow's own beam search decodes in the parity check. Default: as many as "
+            "--parity-seconds allows."
+        ),
     ),
 )
 

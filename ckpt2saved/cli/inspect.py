@@ -17,15 +17,15 @@ from ckpt2saved.cli.options import PathType, json_option, option
     "--write-signature",
     type=PathType(),
     metavar="FILE.yaml",
-    help="Also write a signature file for export --model; what only you can decide stands in it as a comment.",
+    help="Also write a signature file for export --model; open choices stand in it as comments.",
 )
-@option("--force", is_flag=True, help="Replace that file if it is there.")
+@option("--force", is_flag=True, help="Overwrite the file of --write-signature.")
 @json_option
 def inspect(path: Path, write_signature: Optional[Path], force: bool, as_json: bool) -> None:
-    """What a checkpoint, .meta or SavedModel holds, and what of it could be served under which command.
+    """Show what a checkpoint, meta graph or SavedModel contains, and the command that exports it.
 
-    PATH is a checkpoint (a prefix, a directory, any of its files), a training's .meta, a SavedModel, or a model's
-    directory, of which the newest version is taken.
+    PATH is a checkpoint (prefix, directory or one of its files), a .meta file, a SavedModel, or a base directory (its
+    newest version).
     """
     from ckpt2saved.inspection.subject import find_subject
 

@@ -73,21 +73,26 @@ def is_on_command_line(name: str) -> bool:
 
 base_argument = click.argument("base", type=PathType())
 json_option = option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-deep_option = option("--deep", is_flag=True, help="Compare all the variables' data with its checksums.")
-quiet_option = option("--quiet", "-q", is_flag=True, help="Say nothing on stderr but errors.")
+deep_option = option(
+    "--deep", is_flag=True, help="Compare the checksums of all variables. Default: those of small variables."
+)
+quiet_option = option("--quiet", "-q", is_flag=True, help="Print only errors on stderr.")
 version_option = option(
     "--version",
     "version",
     type=click.IntRange(min=1),
     metavar="N",
-    help="This number; above all there are. Default: next.",
+    help="Version number to publish. Must be greater than every existing one. Default: highest + 1.",
 )
 address_type = ParsedType("url", "client.address:parse_address")
 wait_option = option(
     "--wait-for",
     type=address_type,
     metavar="URL",
-    help="Then wait until this TF Serving has it, and compare its answers: http://host:8501 or grpc://host:8500.",
+    help=(
+        "After publishing, wait until this TF Serving reports the version AVAILABLE and compare its answers: "
+        "http://host:8501 or grpc://host:8500."
+    ),
 )
 timeout_option = option(
     "--timeout",
@@ -95,26 +100,30 @@ timeout_option = option(
     default=600,
     show_default=True,
     metavar="SECONDS",
-    help="For the server to get there, and for its answers.",
+    help="Time limit for the server to report the version AVAILABLE and to answer.",
 )
 report_option = option(
     "--report",
     type=PathType(),
     metavar="FILE.md",
-    help="Append what was done, or went wrong, to this file as Markdown: for $GITHUB_STEP_SUMMARY.",
+    help="Append a Markdown summary of the result or the errors to this file, for example $GITHUB_STEP_SUMMARY.",
 )
-model_name_option = option("--model-name", metavar="NAME", help="The server's for the model. Default: BASE's own name.")
+model_name_option = option(
+    "--model-name", metavar="NAME", help="Name of the model on the server. Default: name of the base directory."
+)
 probe_signature_option = option(
     "--probe-signature",
     "probe_signatures",
     multiple=True,
     metavar="NAME",
-    help="Ask the server for this signature and no others; may be given several times. Default: every signature whose "
-    "requests can't make those of clients fail.",
+    help=(
+        "Signature to send requests for. May be given several times. Default: every signature whose requests cannot "
+        "make requests of clients fail."
+    ),
 )
 batched_option = option(
     "--batched/--unbatched",
     "batched",
     default=None,
-    help="The server runs with --enable_batching, or does not. Default: what its answers show.",
+    help="Whether the server runs with --enable_batching. Default: detected from its answers.",
 )

@@ -13,92 +13,113 @@ from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, qu
 
 @command("serving-config")
 @click.argument("models", nargs=-1, required=True, metavar="[NAME=]MODEL_DIR...")
-@option("--output-dir", "-o", required=True, type=PathType(), help="Where the configuration is written to.")
+@option("--output-dir", "-o", required=True, type=PathType(), help="Directory to write the configuration to.")
 @option(
     "--for",
     "targets",
     type=ParsedType("docker|compose|kubernetes|version", "server_config.configuration:parse_target"),
     multiple=True,
     metavar="docker|compose|kubernetes|VERSION",
-    help="What starts the server, and which TF Serving it is, as in --for compose --for 1.14. Default: docker. Repeat.",
+    help=(
+        "What starts the server, and its TF Serving release, for example --for compose --for 1.14. May be given several"
+        " times. Default: docker."
+    ),
 )
-@option("--serving", metavar="VERSION", help="TF Serving's, 1.14 or later; the same as --for VERSION. Default: 2.19.")
+@option("--serving", metavar="VERSION", help="TF Serving release, 1.14 or later; same as --for VERSION. Default: 2.19.")
 @option(
     "--mount",
     "mounts",
     type=ParsedType("host=server", "server_config.mounts:parse_mount"),
     multiple=True,
-    help="A directory here and its path in the server, as in ./models=/models. Default: each model by itself. Repeat.",
+    help=(
+        "Directory on this machine and its path in the server, for example ./models=/models. May be given several "
+        "times. Default: one mount for each model."
+    ),
 )
 @option(
     "--versions",
     "policies",
     type=ParsedType("[model=]policy", "server_config.policy:parse_policy"),
     multiple=True,
-    help="What is loaded: latest, latest:2, all or specific:3,4. Default: latest. Repeat.",
+    help=(
+        "Versions that the server loads: latest, latest:2, all or specific:3,4. May be given several times. Default: "
+        "latest."
+    ),
 )
 @option(
     "--label",
     "labels",
     type=ParsedType("[model:]label=n", "server_config.policy:parse_label"),
     multiple=True,
-    help="A name by which clients may ask for a version. Repeat.",
+    help="Version label, by which clients can name a version. May be given several times.",
 )
-@option("--batching", is_flag=True, help="Let the server put requests together.")
+@option("--batching", is_flag=True, help="Enable batching of requests in the server.")
 @option(
     "--max-batch-size",
     type=click.IntRange(min=1),
-    help="Of --batching: items in a batch, and in a single request; the server refuses larger ones. Default: 32.",
+    help="With --batching: largest batch, and largest request; the server refuses larger requests. Default: 32.",
 )
-@option("--batch-timeout-micros", type=click.IntRange(min=0), help="Of --batching. Default: 5000.")
+@option(
+    "--batch-timeout-micros",
+    type=click.IntRange(min=0),
+    help="With --batching: time that the server waits for a batch to fill. Default: 5000.",
+)
 @option(
     "--equal-shapes",
     is_flag=True,
-    help="Of --batching: clients bring all requests to one size, but for the batch, where a signature leaves it open.",
+    help=(
+        "With --batching: clients send all requests in the same shape (batch dimension aside), also where a signature "
+        "leaves dimensions open."
+    ),
 )
 @option(
     "--pad-inputs",
     is_flag=True,
-    help="Of --batching: requests of different sizes are filled up with their first element, which may change answers.",
+    help=(
+        "With --batching: the server pads requests of different shapes with their first element, which can change "
+        "answers."
+    ),
 )
 @option(
     "--batched-signature",
     "batched_signatures",
     multiple=True,
     metavar="NAME",
-    help="Of --batching: what the clients ask for, of models that have it. Default: serving_default. Repeat.",
+    help="With --batching: signature that clients use. May be given several times. Default: serving_default.",
 )
 @option(
     "--gpus",
     type=ParsedType("gpus", "server_config.devices:parse_gpus"),
     metavar="all|N|device=0,1",
-    help="As docker run has it; with the image for GPUs.",
+    help="GPUs of the server, as --gpus of docker run; selects the GPU image.",
 )
-@option("--nvidia-runtime", is_flag=True, help="Ask for the GPUs as Docker before 19.03 wants it.")
+@option("--nvidia-runtime", is_flag=True, help="With --gpus: use the nvidia runtime, for Docker before 19.03.")
 @option(
-    "--cpus", type=ParsedType("number", "server_config.server:parse_cpus"), help="Processors that the server may use."
+    "--cpus",
+    type=ParsedType("number", "server_config.server:parse_cpus"),
+    help="Number of CPUs that the server may use.",
 )
-@option("--port", type=click.IntRange(1, 65535), default=8500, show_default=True, help="For gRPC.")
-@option("--rest-port", type=click.IntRange(1, 65535), default=8501, show_default=True, help="For REST and metrics.")
+@option("--port", type=click.IntRange(1, 65535), default=8500, show_default=True, help="gRPC port.")
+@option("--rest-port", type=click.IntRange(1, 65535), default=8501, show_default=True, help="Port of REST and metrics.")
 @option(
     "--name",
     type=ParsedType("name", "server_config.server:parse_name"),
     default="tensorflow-serving",
     show_default=True,
-    help="Of the container, service or deployment.",
+    help="Name of the container, service or deployment.",
 )
 @option(
     "--volume-claim",
     type=ParsedType("claim", "server_config.kubernetes:parse_claim"),
-    help="Of kubernetes: the volume with the models. Default: the node's disk.",
+    help="With --for kubernetes: PersistentVolumeClaim that holds the models. Default: a directory of the node.",
 )
 @option(
     "--restart",
     is_flag=True,
-    help="You start the server anew with these files: also write what a running one would refuse.",
+    help="The server will be restarted with the files: also write changes that a running server refuses.",
 )
-@option("--run", "start", is_flag=True, help="Then start the server with docker.")
-@option("--dry-run", is_flag=True, help="Only say what would be written, and what a running server would do.")
+@option("--run", "start", is_flag=True, help="Start the server with docker after writing.")
+@option("--dry-run", is_flag=True, help="Print what would be written and what a running server would do.")
 @json_option
 @quiet_option
 def serving_config(
@@ -112,10 +133,10 @@ def serving_config(
     quiet: bool,
     **wishes: Any,
 ) -> None:
-    """Write what TF Serving needs to serve models, and the way to start it.
+    """Write the configuration files with which TF Serving serves models, and print the command that starts it.
 
-    Prints the command that starts the server. Says on stderr what a server that is running already will do with the
-    change. Refuses a model without a whole version, and batching where it would break the answers.
+    What a running server will do with the change is printed on stderr. A model without a complete version is refused,
+    and so is batching that would break answers.
     """
     if start and dry_run:
         raise click.UsageError("--run: not with --dry-run")

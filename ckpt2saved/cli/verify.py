@@ -32,14 +32,28 @@ from ckpt2saved.client.address import Address
     "--checkpoint",
     "-c",
     type=PathType(),
-    help="Compare the answers with this checkpoint's. The model is what the version says, or the options below.",
+    help=(
+        "Compare the answers with those of this checkpoint. Default model: the one recorded in the version; the options"
+        " below override it."
+    ),
 )
-@option("--server", type=address_type, metavar="URL", help="Is it live there? http://host:8501 or grpc://host:8500.")
+@option(
+    "--server",
+    type=address_type,
+    metavar="URL",
+    help="Check that this TF Serving serves the version and answers the same: http://host:8501 or grpc://host:8500.",
+)
 @model_name_option
 @probe_signature_option
 @batched_option
 @timeout_option
-@option("--inputs", "request_file", type=PathType(), metavar="FILE.npz", help="Requests: arrays by the inputs' names.")
+@option(
+    "--inputs",
+    "request_file",
+    type=PathType(),
+    metavar="FILE.npz",
+    help="Requests to send: arrays named as the inputs.",
+)
 @graph_options
 @search_options
 @report_option
@@ -57,10 +71,10 @@ def verify(
     quiet: bool,
     **more: Any,
 ) -> None:
-    """Whether a version can be served, what it answers, and whether a server answers the same.
+    """Check that a version can be served, that its answers are right, and that a server answers the same.
 
-    VERSION_DIR is a version, or a model's directory, of which the newest is taken. Its files are examined, loaded by
-    the loader that TF Serving uses, and every signature is asked twice. Prints the version's directory.
+    VERSION_DIR is a version, or a base directory (its newest version). The files are checked and loaded with the loader
+    that TF Serving uses, and every signature is run twice. The version's directory is printed on stdout.
     """
     from ckpt2saved.versions import find_version
 

@@ -30,7 +30,12 @@ from ckpt2saved.client.address import Address
 
 @command("bump-version")
 @base_argument
-@option("--from", "source", metavar="N|DIR", help="A version of BASE or a SavedModel elsewhere. Default: the newest.")
+@option(
+    "--from",
+    "source",
+    metavar="N|DIR",
+    help="Version number in BASE, or directory of a SavedModel, to publish. Default: newest version.",
+)
 @version_option
 @wait_option
 @timeout_option
@@ -38,7 +43,7 @@ from ckpt2saved.client.address import Address
 @probe_signature_option
 @batched_option
 @deep_option
-@option("--dry-run", is_flag=True, help="Only print what would be published.")
+@option("--dry-run", is_flag=True, help="Print the directory that would be published.")
 @report_option
 @json_option
 @quiet_option
@@ -58,8 +63,9 @@ def bump_version(
 ) -> None:
     """Publish an existing SavedModel as the next version of BASE.
 
-    To roll back, to publish again, or to take in one that was built elsewhere. Prints the published directory: with
-    --wait-for before the waiting, after which answers are compared if there is a TensorFlow.
+    Use it to roll back, to publish a version again, or to publish a SavedModel that another tool wrote. The published
+    directory is printed on stdout, with --wait-for before the wait starts. With --wait-for, answers are compared if
+    TensorFlow is installed.
     """
     from ckpt2saved import versions
 
@@ -96,9 +102,9 @@ def _probing(base: Path, source: Optional[str], probe_signatures: Sequence[str],
 @deep_option
 @json_option
 def list_(base: Path, deep: bool, as_json: bool) -> None:
-    """The versions of BASE: origin, size and health, the newest first.
+    """List the versions of BASE with origin, size and problems, newest first.
 
-    Says on stderr which directories TF Serving ignores for their names.
+    Directories that TF Serving ignores because of their names are named on stderr.
     """
     from ckpt2saved.saved_model.judgement import EVERYTHING, SAMPLED
     from ckpt2saved.versions import ignored_names, list_versions
@@ -139,17 +145,23 @@ def _version_content(version: Any) -> Dict[str, Any]:
 
 @command("prune")
 @base_argument
-@option("--keep", type=click.IntRange(min=1), default=5, show_default=True, help="How many whole versions to leave.")
-@option("--server", type=address_type, metavar="URL", help="Spare what this TF Serving still has: http://host:8501.")
+@option("--keep", type=click.IntRange(min=1), default=5, show_default=True, help="Number of complete versions to keep.")
+@option(
+    "--server",
+    type=address_type,
+    metavar="URL",
+    help="Keep versions that this TF Serving still holds: http://host:8501 or grpc://host:8500.",
+)
 @model_name_option
-@option("--dry-run", is_flag=True, help="Only print what would be deleted.")
+@option("--dry-run", is_flag=True, help="Print the directories that would be deleted.")
 @json_option
 def prune(
     base: Path, keep: int, server: Optional[Address], model_name: Optional[str], dry_run: bool, as_json: bool
 ) -> None:
-    """Delete the older versions of BASE, never the newest; prints the directories that are gone.
+    """Delete the oldest versions of BASE, never the newest, and print the deleted directories.
 
-    With --server nothing is deleted until the server has the newest version, and never one that it still has.
+    With --server, nothing is deleted until the server reports the newest version AVAILABLE, and no version that the
+    server still holds is deleted.
     """
     from ckpt2saved.versions import prune_versions
 
