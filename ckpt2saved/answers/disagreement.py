@@ -6,17 +6,18 @@ from typing import Dict, Sequence, Tuple
 
 import numpy as np
 
+from ckpt2saved.answers.grafting import grafted
 from ckpt2saved.answers.proof import Reference, Searched, StockSearches
 from ckpt2saved.answers.search_limits import SearchLimits
 from ckpt2saved.answers.stock_search import Decoded
 from ckpt2saved.console.narration import Say
 from ckpt2saved.requests.questions import Question
-from ckpt2saved.rewrites.replace_ctc_decoder import Rewritten, grafted
+from ckpt2saved.rewrites.for_serving import ServingRewritten
 from ckpt2saved.tf1 import tf
 
 
 def count_disagreements(
-    reference: Reference, rewritten: Rewritten, asked: Sequence[Question], limits: SearchLimits, say: Say
+    reference: Reference, rewritten: ServingRewritten, asked: Sequence[Question], limits: SearchLimits, say: Say
 ) -> Tuple[int, int]:
     """The lines that both decoders read, and those that they read differently.
 
@@ -24,7 +25,7 @@ def count_disagreements(
     lines, and of a line the steps, for which it has the time that `limits` gives.
     """
     stock = StockSearches(reference, asked, limits, say)
-    after = {decoder.name: [tensor for _, tensor in decoder.outputs] for decoder in rewritten.replaced}
+    after = {decoder.node: [tensor for _, tensor in decoder.outputs] for decoder in rewritten.replaced}
     lines = differing = 0
     with tf.Session(graph=reference.graph) as session:
         reference.fill(session)

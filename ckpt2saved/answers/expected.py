@@ -7,18 +7,19 @@ from dataclasses import replace
 from typing import Optional
 
 from ckpt2saved.answers.disagreement import count_disagreements
+from ckpt2saved.answers.grafting import graft
 from ckpt2saved.answers.proof import Proof, Reference, prove
 from ckpt2saved.answers.search_limits import SearchLimits
 from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.console.narration import Say
 from ckpt2saved.requests.lengths import with_lengths
 from ckpt2saved.requests.questions import questions
-from ckpt2saved.rewrites.replace_ctc_decoder import Rewritten, graft
+from ckpt2saved.rewrites.for_serving import ServingRewritten
 from ckpt2saved.sources.preparation import Network
 
 
 def expected_answers(
-    checkpoint: Checkpoint, network: Network, greedy: Optional[Rewritten], limits: SearchLimits, say: Say
+    checkpoint: Checkpoint, network: Network, greedy: Optional[ServingRewritten], limits: SearchLimits, say: Say
 ) -> Proof:
     """The requests to compare on, and what the untouched graph with the checkpoint answers.
 

@@ -26,11 +26,12 @@ from ckpt2saved.export.warmup import Warmup, WarmupMaker
 from ckpt2saved.export.warmup_staged import staged_requests, write_warmup
 from ckpt2saved.files.plain_paths import is_pattern
 from ckpt2saved.files.programs import find_program
+from ckpt2saved.graph.beam_searches import BEAM_SEARCH
 from ckpt2saved.graph.lint import check_servable
 from ckpt2saved.requests.lengths import with_lengths
 from ckpt2saved.requests.questions import Question
 from ckpt2saved.requests.splitting import outputs_seen_unsplit
-from ckpt2saved.rewrites.replace_ctc_decoder import BEAM_SEARCH, Rewritten, replace_decoders
+from ckpt2saved.rewrites.for_serving import ServingRewritten, for_serving, rewrite_serving
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
 from ckpt2saved.saved_model.writing import write_graph, write_saved_model
 from ckpt2saved.signature.arguments import ARGUMENTS
@@ -82,7 +83,7 @@ def export_checkpoint(plan: ExportPlan, say: Say = lambda step, text: None) -> E
     say("graph", f"{len(network.serving.graph_def.node)} nodes, {len(network.weights.keys)} variables")
     check_servable(network.serving.graph_def)
     kind = plan.graph.ctc_decoder or "fast"
-    rewritten = replace_decoders(network.serving, kind)
+    rewritten = rewrite_serving(network.serving, for_serving(kind))
     say("decoder", _decoder_text(kind, rewritten))
     network, maker, warmup = _with_requests(plan, checkpoint, network)
     with _stage(plan, say) as stage:
@@ -97,7 +98,7 @@ def export_checkpoint(plan: ExportPlan, say: Say = lambda step, text: None) -> E
             for problem in error.problems:
                 say("differs", problem)
             _empty(stage.path)
-            rewritten = replace_decoders(network.serving, "stock")
+            rewritten = rewrite_serving(network.serving, for_serving("stock"))
             written = writer.write(stage.path, rewritten)
         report, proof, warmup = written.report, written.proof, written.warmup
         size = _size(stage.path)
@@ -147,15 +148,14 @@ def _lint(stage: Path, seen: Mapping[str, Collection[str]], say: Say) -> None:
         raise NotServable("the staged files are nothing to serve; nothing is published", findings.problems)
 
 
-def _decoder_text(kind: str, rewritten: Rewritten) -> str:
-    replaced = [f"{decoder.name} (beam_width {decoder.beam_width})" for decoder in rewritten.replaced]
+def _decoder_text(kind: str, rewritten: ServingRewritten) -> str:
+    replaced = [f"{decoder.node} (beam_width {decoder.beam_width})" for decoder in rewritten.replaced]
     parts = []
     if replaced:
         parts.append(f"{kind} in place of {', '.join(replaced)}")
     elif any(node.op == BEAM_SEARCH for node in rewritten.serving.graph_def.node):
         parts.append("stock, as asked")
-    if rewritten.in_functions:
-        parts.append(f"{rewritten.in_functions} inside functions stay as they are")
+    parts += rewritten.notes
     return "; ".join(parts) or "the graph has no CTC beam search"
 
 
@@ -208,7 +208,7 @@ class _Writer:
         self._warmup = warmup
         self._say = say
 
-    def write(self, stage: Path, rewritten: Rewritten) -> _Written:
+    def write(self, stage: Path, rewritten: ServingRewritten) -> _Written:
         """Write into `stage`, then read the files back and compare, unless that is not wanted."""
         report: Optional[Report] = None
         proof: Optional[Proof] = None
@@ -239,14 +239,14 @@ class _Writer:
         self._say("warm-up", _warmup_text(warmup))
         return _Written(report, proof, warmup, refused)
 
-    def _proof(self, rewritten: Rewritten, is_stock: bool) -> Proof:
+    def _proof(self, rewritten: ServingRewritten, is_stock: bool) -> Proof:
         limits = self._plan.checks.search_limits
         limits = limits.for_stock() if is_stock else limits
         greedy = rewritten if self._plan.graph.ctc_decoder == "greedy" else None
         return expected_answers(self._checkpoint, self._network, greedy, limits, self._say)
 
     def _without_refused(
-        self, stage: Path, rewritten: Rewritten, warmup: Warmup, refused: Refused
+        self, stage: Path, rewritten: ServingRewritten, warmup: Warmup, refused: Refused
     ) -> Tuple[Warmup, Refused]:
         """Put other requests in the place of those that a server with --enable_batching would not answer."""
         found = refused
@@ -309,7 +309,7 @@ def _provenance(
     plan: ExportPlan,
     checkpoint: Checkpoint,
     network: Network,
-    rewritten: Rewritten,
+    rewritten: ServingRewritten,
     size: int,
 ) -> Dict[str, Any]:
     files = checkpoint.files
@@ -327,7 +327,7 @@ def _provenance(
         "edits": [{"node": edit.node, "kind": edit.kind, "text": edit.text} for edit in network.edits],
         "signatures": [signature.name for signature in network.model.signatures],
         "ctc_decoder": plan.graph.ctc_decoder or "fast" if rewritten.replaced else "stock",
-        "replaced_nodes": [decoder.name for decoder in rewritten.replaced],
+        "replaced_nodes": [decoder.node for decoder in rewritten.replaced],
         "bytes": {"checkpoint": files.size, "version": size},
         "parity": None,  # until it is known
         "warmup": {},

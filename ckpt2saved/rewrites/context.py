@@ -15,6 +15,7 @@ from ckpt2saved.rewrites.analyses.statistics import BatchStatistics, find_statis
 from ckpt2saved.rewrites.analyses.switches import Marks, Switches
 from ckpt2saved.rewrites.found import Problem
 from ckpt2saved.signature.file import ServedModel
+from ckpt2saved.tf1 import tf, v1_control_flow
 
 _T = TypeVar("_T")
 
@@ -62,6 +63,14 @@ class Context:
     def within(self) -> Set[str]:
         """The nodes on the way to the outputs."""
         return self.original.on_the_way(self.outputs, self.inputs)
+
+    @Cached
+    def imported(self) -> tf.Graph:
+        """The original as TensorFlow's own graph, which knows the static shapes of tensors."""
+        graph = tf.Graph()
+        with graph.as_default(), v1_control_flow():
+            tf.import_graph_def(self.original.graph_def(self.original.nodes), name="")
+        return graph
 
     @Cached
     def data(self) -> Set[str]:

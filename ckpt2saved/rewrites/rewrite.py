@@ -31,7 +31,7 @@ _E = TypeVar("_E", bound=Edit)
 
 
 @dataclass(frozen=True)
-class Rewritten:
+class Applied:
     """A graph after a list of rewrites, and all that they found."""
 
     graph: Graph
@@ -60,7 +60,7 @@ class RewriteError(Exception):
     """A rewrite broke a rule that all keep: a bug in it, and nothing that a user can cause."""
 
 
-def apply(rewrites: Sequence[Rewrite], context: Context, failure: str) -> Rewritten:
+def apply(rewrites: Sequence[Rewrite], context: Context, failure: str) -> Applied:
     """`inspect`, raising NotServable with the message `failure` and every problem, where there is one."""
     found = inspect(rewrites, context)
     if found.problems:
@@ -68,7 +68,7 @@ def apply(rewrites: Sequence[Rewrite], context: Context, failure: str) -> Rewrit
     return found
 
 
-def inspect(rewrites: Sequence[Rewrite], context: Context) -> Rewritten:
+def inspect(rewrites: Sequence[Rewrite], context: Context) -> Applied:
     """Apply rewrites one after another to a copy of the context's graph, which stays as it is.
 
     Raises NotServable where the graph lacks an input or an output; RewriteError where a rewrite loses one, leaves an
@@ -94,7 +94,7 @@ def inspect(rewrites: Sequence[Rewrite], context: Context) -> Rewritten:
             context = replace(context, original=graph.copy())
         state = state.after(rewrite, found, graph, context)
     names = {full_name(before): full_name(now) for before, now in moved.items()}
-    return Rewritten(graph, context, tuple(edits), tuple(context.problems), tuple(notes), moved=names)
+    return Applied(graph, context, tuple(edits), tuple(context.problems), tuple(notes), moved=names)
 
 
 def _composed(first: Mapping[Ref, Ref], then: Mapping[Ref, Ref]) -> Dict[Ref, Ref]:

@@ -16,7 +16,7 @@ from ckpt2saved.rewrites.inline_functions import InlineFunctions
 from ckpt2saved.rewrites.pin_switches import NO_VALUE, PinSwitches, SetValues
 from ckpt2saved.rewrites.refuse_labels import TEACHER_FORCING, RefuseLabels
 from ckpt2saved.rewrites.refuse_leftovers import UNDECIDED, RefuseLeftovers
-from ckpt2saved.rewrites.rewrite import Rewrite, Rewritten, apply, inspect
+from ckpt2saved.rewrites.rewrite import Applied, Rewrite, apply, inspect
 from ckpt2saved.rewrites.use_moving_averages import AveragesUsed, UseMovingAverages
 
 TO_INFERENCE: Tuple[Rewrite, ...] = (
@@ -66,7 +66,7 @@ def with_values(graph_def: Any, outputs: Iterable[str], inputs: Iterable[str], p
     return _inference(apply(SET_VALUES, context, "these values can't be set"))
 
 
-def _inference(found: Rewritten) -> Inference:
+def _inference(found: Applied) -> Inference:
     used = found.edits_of(AveragesUsed)
     averages = tuple(name for edit in used for name in (edit.mean, edit.variance))
     return Inference(found.graph_def(), found.told, averages, tuple(edit.idle for edit in used if edit.idle))
@@ -112,7 +112,7 @@ def find_steering(
     )
 
 
-def unused_inputs(found: Rewritten) -> Sequence[Tuple[str, int]]:
+def unused_inputs(found: Applied) -> Sequence[Tuple[str, int]]:
     """The inputs that nothing on the way to the outputs takes any more."""
     context, graph = found.context, found.graph
     nodes = [graph[name] for name in graph.on_the_way(context.outputs, context.inputs)]

@@ -38,6 +38,12 @@ class ServingGraph:
     init_op: str = ""  # fills the lookup tables, where there are some
     assets: Tuple[Asset, ...] = ()
 
+    def kept_nodes(self) -> List[str]:
+        """The nodes that serving needs beside those of the signatures: to restore, to fill tables, to find files."""
+        saver = self.saver_def
+        names = [saver.filename_tensor_name, saver.save_tensor_name, saver.restore_op_name, self.init_op]
+        return [node_name(name) for name in names + [asset.tensor for asset in self.assets] if name]
+
 
 def bind_signatures(model: ServedModel, tensors: Mapping[str, Any], graph: tf.Graph) -> Dict[str, Any]:
     """The SignatureDefs of `model` over the tensors that a builder named, and any `node:0` of `graph`.
@@ -155,10 +161,7 @@ def _shape_text(shape: tf.TensorShape) -> str:
 
 def cut_down(serving: ServingGraph) -> ServingGraph:
     """The same without the nodes that no signature and no restoring needs."""
-    saver_def = serving.saver_def
-    names = [saver_def.filename_tensor_name, saver_def.save_tensor_name, saver_def.restore_op_name, serving.init_op]
-    names = [name for name in names if name]
-    names += [asset.tensor for asset in serving.assets]
+    names = serving.kept_nodes()
     for signature_def in serving.signature_defs.values():
         names += [info.name for side in (signature_def.inputs, signature_def.outputs) for info in side.values()]
     graph_def = pruned(serving.graph_def, {node_name(name) for name in names})

@@ -13,11 +13,12 @@ from ckpt2saved.answers.proof import Proof, Searched
 from ckpt2saved.answers.search_limits import DEFAULT_LIMITS, SearchLimits
 from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.console.narration import Say
+from ckpt2saved.graph.beam_searches import BEAM_SEARCH
 from ckpt2saved.inspection.saved import parse_saved_model
 from ckpt2saved.requests.differences import Answers, Difference, find_differences
 from ckpt2saved.requests.questions import Question
 from ckpt2saved.requests.requests import Excerpt, Request, served_signatures
-from ckpt2saved.rewrites.replace_ctc_decoder import BEAM_SEARCH, replace_decoders
+from ckpt2saved.rewrites.for_serving import for_serving, rewrite_serving
 from ckpt2saved.saved_model.writing import node_name
 from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.sources.graph_plan import GraphPlan
@@ -79,7 +80,7 @@ def ask_checkpoint(comparison: ComparisonPlan, version_dir: Path, say: Say = lam
         plan = replace(plan, model=replace(plan.model, signatures=kept))
         checkpoint = open_checkpoint(plan.checkpoint)
         network = prepare_network(plan, checkpoint)
-        greedy = replace_decoders(network.serving, "greedy") if plan.ctc_decoder == "greedy" else None
+        greedy = rewrite_serving(network.serving, for_serving("greedy")) if plan.ctc_decoder == "greedy" else None
         nodes = {
             node.name: node.op for graph in parse_saved_model(version_dir).meta_graphs for node in graph.graph_def.node
         }

@@ -1,0 +1,37 @@
+"""A rewritten graph put beside the graph that it was made from, so that one session answers from both."""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+from ckpt2saved.rewrites.for_serving import ServingRewritten, with_outputs
+from ckpt2saved.tf1 import tf
+
+_GRAFTED = "rewritten"
+_ENTER = ("Enter", "RefEnter")
+_SHARED = ("Placeholder", "VariableV2", "Variable", "VarHandleOp")
+
+
+def graft(graph: tf.Graph, rewritten: ServingRewritten) -> Dict[str, Any]:
+    """Put the rewritten graph into `graph` beside what it was made from, on the same inputs and variables.
+
+    Returns its signatures in there. A session that `graph`'s variables are restored in can then be asked both.
+    """
+    graph_def = tf.GraphDef()
+    graph_def.CopyFrom(rewritten.serving.graph_def)
+    for node in graph_def.node:
+        if node.op in _ENTER:  # two loops of one name would be taken for one
+            node.attr["frame_name"].s = tf.compat.as_bytes(grafted(tf.compat.as_text(node.attr["frame_name"].s)))
+    shared = [node.name + ":0" for node in graph_def.node if node.op in _SHARED]
+    with graph.as_default():
+        tensors = {name: graph.get_tensor_by_name(name) for name in shared}
+        tf.import_graph_def(graph_def, input_map=tensors, name=_GRAFTED)
+    signature_defs = {}
+    for name, definition in rewritten.serving.signature_defs.items():
+        signature_defs[name] = with_outputs(definition, {i.name: grafted(i.name) for i in definition.outputs.values()})
+    return signature_defs
+
+
+def grafted(tensor: str) -> str:
+    """What `graft` calls a tensor of the rewritten graph."""
+    return f"{_GRAFTED}/{tensor}"
