@@ -57,7 +57,7 @@ setup(
     # The signature files lie beside the package in the repository, and inside it once installed.
     packages=[*find_packages(include=["ckpt2saved", "ckpt2saved.*"]), "ckpt2saved.signatures"],
     package_dir={"ckpt2saved.signatures": "signatures"},
-    package_data={"ckpt2saved.compatibility": ["ops.json.gz"], "ckpt2saved.signatures": ["*.yaml"]},
+    package_data={"ckpt2saved.graph": ["ops.json.gz"], "ckpt2saved.signatures": ["*.yaml"]},
     install_requires=[
         "click>=8.0,<9",
         "importlib_metadata>=4,<7; python_version < '3.8'",

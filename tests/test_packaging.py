@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FIND = (
-    "import ckpt2saved, ckpt2saved.signature.file as s, ckpt2saved.compatibility.op_table as t; t.read_table();"
+    "import ckpt2saved, ckpt2saved.signature.file as s, ckpt2saved.graph.op_table as t; t.read_table();"
     "print(ckpt2saved.__file__); print(s.builtin_models())"
 )
 
@@ -116,6 +116,6 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
         metadata = [archive.read(name).decode() for name in archive.namelist() if name.endswith("METADATA")][0]
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "ckpt2saved").rglob("*.py")}
     signatures = {"ckpt2saved/" + str(path.relative_to(ROOT)) for path in (ROOT / "signatures").glob("*.yaml")}
-    assert names == modules | signatures | {"ckpt2saved/compatibility/ops.json.gz"}
+    assert names == modules | signatures | {"ckpt2saved/graph/ops.json.gz"}
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
     assert required and not any("tensorflow" in line for line in required)

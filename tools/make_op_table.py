@@ -25,8 +25,8 @@ from typing import Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
 import click
 
-from ckpt2saved.compatibility.op_table import PATH, OpTable, read_table, write_table
-from ckpt2saved.compatibility.registry import Ops, parse_kernel_list, parse_op_list
+from ckpt2saved.graph.op_table import PATH, OpTable, read_table, write_table
+from ckpt2saved.graph.registry import Ops, parse_kernel_list, parse_op_list
 
 # In the order in which they need each other. Which of them exports the C API depends on the release.
 _LIBRARIES = ("libtensorflow_framework.so", "libtensorflow_cc.so", "_pywrap_tensorflow_internal.so")

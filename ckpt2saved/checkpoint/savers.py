@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from ckpt2saved.tf1 import tf
-
-_VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
-_STEPS = ("Identity", "RefIdentity", "ReadVariableOp")
+from ckpt2saved.graph.graph_def import constant_texts, variable_of
 
 
 @dataclass(frozen=True)
@@ -42,26 +39,3 @@ def saved_as(graph_def: Any) -> Mapping[str, List[Saved]]:
             if variable and Saved(key, part) not in found.setdefault(variable, []):
                 found[variable].append(Saved(key, part))
     return found
-
-
-def constant_texts(nodes: Mapping[str, Any], name: str) -> List[str]:
-    """The texts of a constant; none where a tensor is no constant."""
-    node = nodes.get(name.partition(":")[0])
-    if node is None or node.op != "Const":
-        return []
-    values = tf.make_ndarray(node.attr["value"].tensor).reshape(-1).tolist()
-    return [value.decode("utf-8", "replace") for value in values if isinstance(value, bytes)]
-
-
-def variable_of(nodes: Mapping[str, Any], name: str) -> str:
-    """The variable that a tensor is, or is read from, or ""."""
-    for _ in range(10):
-        node = nodes.get(name.partition(":")[0])
-        if node is None:
-            return ""
-        if node.op in _VARIABLES:
-            return node.name
-        if node.op not in _STEPS:
-            return ""
-        name = node.input[0]
-    return ""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
-from ckpt2saved.compatibility.registry import list_items
 from ckpt2saved.errors import NotServable, ServingError
 from ckpt2saved.files.reading import open_file, size_of
+from ckpt2saved.graph.registry import list_items
 from ckpt2saved.protobuf.wire import Malformed, Span, each, fields, in_memory, integer, mapped, text
 from ckpt2saved.saved_model.graph_facts import LARGEST_PROTOBUF
 from ckpt2saved.saved_model.meta_graph import find_served

@@ -19,9 +19,9 @@ from ckpt2saved.compatibility.fit import (
     releases_text,
 )
 from ckpt2saved.compatibility.image import Image, find_image, known_images
-from ckpt2saved.compatibility.op_table import shipped_table
 from ckpt2saved.compatibility.requirements import release
 from ckpt2saved.errors import NotCompatible
+from ckpt2saved.graph.op_table import shipped_table
 from ckpt2saved.versions import find_version
 
 

@@ -6,12 +6,10 @@ from typing import Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Sequenc
 
 from ckpt2saved.compatibility.demands import Demands, Given, Use
 from ckpt2saved.compatibility.image import Image, known_images
-from ckpt2saved.compatibility.op_table import OpTable, allows, shipped_table
 from ckpt2saved.compatibility.requirements import release
 from ckpt2saved.errors import NotCompatible
-
-# Registered in TensorFlow's Python package, whose registry the table holds, and run by its interpreter.
-_PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
+from ckpt2saved.graph.op_table import OpTable, allows, shipped_table
+from ckpt2saved.graph.ops import PYTHON
 
 # tensorflow/core/framework/node_def_util.cc: "Unknown attributes will be ignored". Up to 2.4 a node of the graph with
 # one keeps the graph from loading, and one of a function fails the request that runs it.
@@ -79,7 +77,7 @@ def linked_text(op: str, table: OpTable) -> str:
 
 def origin_text(op: str, table: OpTable) -> str:
     """Where an op is to be had that the TensorFlow or the server at hand does not have."""
-    if op in _PYTHON_OPS:
+    if op in PYTHON:
         return "it calls Python, and a server has none"
     having = table.releases_with(op)
     if having:
@@ -180,7 +178,7 @@ def _misfits(
 def _problems(use: Use, image: Image, table: OpTable) -> Iterator[Tuple[str, str, str, str, str]]:
     """Kind, op, attribute, value and reason of everything that a release lacks for it."""
     ops = table.releases[image.minor]
-    if use.op in _PYTHON_OPS:
+    if use.op in PYTHON:
         yield "op", use.op, "", "", "it calls Python, and a server has none"
         return
     if use.op not in ops:

@@ -27,11 +27,11 @@ from ckpt2saved.export.warmup_staged import staged_requests, write_warmup
 from ckpt2saved.files.plain_paths import is_pattern
 from ckpt2saved.files.programs import find_program
 from ckpt2saved.graph.beam_searches import BEAM_SEARCH
-from ckpt2saved.graph.lint import check_servable
 from ckpt2saved.requests.lengths import with_lengths
 from ckpt2saved.requests.questions import Question
 from ckpt2saved.requests.splitting import outputs_seen_unsplit
 from ckpt2saved.rewrites.for_serving import ServingRewritten, for_serving, rewrite_serving
+from ckpt2saved.rewrites.lint import check_servable
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
 from ckpt2saved.saved_model.writing import write_graph, write_saved_model
 from ckpt2saved.signature.arguments import ARGUMENTS

@@ -5,11 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, FrozenSet, Iterable, List, Set
 
-from ckpt2saved.saved_model.writing import node_name
-
-# What keeps values between requests, and is shared by everything that is computed from it.
-STATE = re.compile(r"(Variable|VariableV2|VarHandleOp|(Mutable|Immutable|Anonymous)?(Mutable)?(Dense)?HashTable\w*)\Z")
-_SIZES_ALONE = ("Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike")
+from ckpt2saved.graph.names import node_name
+from ckpt2saved.graph.ops import OF_SIZES, is_state
 
 # Decoders whose outputs are the parts of SparseTensors, which have a row for each value.
 _CTC = re.compile(r"CTC(BeamSearch|Greedy)Decoder(V2)?\Z")
@@ -32,9 +29,9 @@ def state_behind(graph_def: Any, tensors: Iterable[str]) -> FrozenSet[str]:
             continue
         seen.add(name)
         node = nodes[name]
-        if STATE.match(node.op):
+        if is_state(node.op):
             found.add(name)
-        elif node.op not in _SIZES_ALONE:
+        elif node.op not in OF_SIZES:
             ahead += [node_name(source) for source in node.input if not source.startswith("^")]
     return frozenset(found)
 

@@ -7,9 +7,11 @@ from typing import Any, Dict, List, Mapping, Sequence
 
 import numpy as np
 
-from ckpt2saved.export.warmup_coverage import STATE
+from ckpt2saved.graph.graph_def import pruned
+from ckpt2saved.graph.names import node_name
+from ckpt2saved.graph.ops import is_state
 from ckpt2saved.saved_model.signatures import WARMUP
-from ckpt2saved.saved_model.writing import ServingGraph, cut_down, node_name, pruned
+from ckpt2saved.saved_model.writing import ServingGraph, cut_down
 from ckpt2saved.tf1 import tf
 
 _ENTER = ("Enter", "RefEnter")
@@ -110,7 +112,7 @@ def _stand_in(value: np.ndarray, scale: tf.Tensor) -> tf.Tensor:
 def _copied(graph: tf.Graph, part: Any, fed: Mapping[str, tf.Tensor], outputs: Sequence[str]) -> List[tf.Tensor]:
     """The nodes of `part` once more in the default graph, but for its variables and tables; what is made of `fed`."""
     scope = graph.get_name_scope() + "/copy"
-    shared = {node.name for node in part.node if STATE.match(node.op)}
+    shared = {node.name for node in part.node if is_state(node.op)}
     for node in part.node:
         if node.op in _ENTER:  # two loops of one name would be taken for one
             node.attr["frame_name"].s = tf.compat.as_bytes(scope + "/") + node.attr["frame_name"].s

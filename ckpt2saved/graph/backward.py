@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any, Collection, Dict, Iterable, List, Sequence, Set, Tuple
 
-from ckpt2saved.graph.optimizers import is_update
+from ckpt2saved.graph.ops import PLACEHOLDERS, VARIABLES, is_gradient, is_update
 
 _GRADIENTS = re.compile(r"(?<![^/])(gradients(_[0-9]+)?|gradient_tape)/")
-_GRADIENT_OP = re.compile(r"\w*(Grad|GradV[0-9]|Backprop\w*|BackpropV[0-9])\Z")
 # No gradient is made of these: a scope that holds them is named like one of gradients, and is a part of the network.
-_OF_NETWORKS = ("Variable", "VariableV2", "VarHandleOp", "Placeholder", "PlaceholderV2", "PlaceholderWithDefault")
+_OF_NETWORKS = VARIABLES + PLACEHOLDERS
 # A functional loop of the forward pass takes the empty lists that its gradient wants filled. They are made in the
 # gradients' scope, as large as the loop may be long: an empty list is no gradient, whatever its size is made of.
 _EMPTY_LISTS = ("EmptyTensorList", "TensorListReserve")
@@ -23,7 +22,7 @@ def is_backward(name: str, op: str, networks: Collection[str] = ()) -> bool:
     `networks` are scopes that are known to hold a network, whatever they are called, as in `tower/gradients/`. Of the
     nodes in there only those are gradients that tf.gradients calls so, as in `tower/gradients/logits_grad/MatMul`.
     """
-    if _GRADIENT_OP.match(op) or is_update(op):
+    if is_gradient(op) or is_update(op):
         return True
     return any(scope not in networks or "_grad/" in name[len(scope) :] for scope in _scopes(name))
 

@@ -7,7 +7,7 @@ from typing import Iterable
 
 from google.protobuf.message import DecodeError
 
-from ckpt2saved.compatibility.op_table import shipped_table
+from ckpt2saved.graph.op_table import shipped_table
 from ckpt2saved.tf1 import SavedModel, contrib_directory, has_cpu_kernel, load_library, op_def
 
 

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Sequence, Set, Tuple
 
-Ref = Tuple[str, int]  # a tensor: its node, and which of the node's outputs it is
+from ckpt2saved.graph.names import Ref, full_name, parsed
+from ckpt2saved.graph.ops import ENTERS, EXITS, IDENTITIES, ITERATIONS, MERGES, SIZES, SWITCHES, is_outside
+
 Branch = Tuple[Ref, int]  # a predicate, and the side on which it is true (1) or false (0)
 
-ENTERS = ("Enter", "RefEnter")
-_EXITS = ("Exit", "RefExit")
-_SWITCHES = ("Switch", "RefSwitch")
-_MERGES = ("Merge", "RefMerge")
-_ITERATIONS = ("NextIteration", "RefNextIteration")
-_PASSING = ENTERS + ("Identity", "RefIdentity")
 # What is read from a TensorArray that leaves a loop, and what is written into one that enters it.
 _READS = ("TensorArrayGatherV3", "TensorArrayReadV3", "TensorArrayConcatV3")
 _WRITES = ("TensorArrayScatterV3", "TensorArrayWriteV3", "TensorArraySplitV3")
-# What takes nothing of the graph, and hands out what comes from outside of it, or stands for a pipeline that does.
-_OUTSIDE = re.compile(r"Placeholder|\w*(Iterator|Queue|Unstage|Peek|RecordInput|Reader|Barrier)")
 _MOST = 3  # tensors that are named as the way out
 
 
@@ -54,17 +47,6 @@ def frame_of(node: Any) -> str:
     return node.attr["frame_name"].s.decode("utf-8", "replace") if node.op in ENTERS else ""
 
 
-def parsed(name: str) -> Ref:
-    """(node, output) from a tensor's name."""
-    node, _, index = name.partition(":")
-    return node, int(index or 0)
-
-
-def full_name(ref: Ref) -> str:
-    """A tensor's name, as in `logits:0`."""
-    return "{}:{}".format(*ref)
-
-
 class ControlFlow:
     """In which loops and on which branches the tensors of a graph have their values."""
 
@@ -73,7 +55,7 @@ class ControlFlow:
         self._loops: Dict[str, Tuple[str, ...]] = {}
         self._branches: Dict[str, FrozenSet[Branch]] = {}
         self._followers: Any = None
-        if any(step.op in ENTERS + _SWITCHES for step in self._steps.values()):
+        if any(step.op in ENTERS + SWITCHES for step in self._steps.values()):
             self._walk()
 
     def loops(self, node: str) -> Tuple[str, ...]:
@@ -89,7 +71,7 @@ class ControlFlow:
         """The branches of conditions on which a tensor has a value, and elsewhere none."""
         found = self._branches.get(ref[0], frozenset())
         step = self._steps.get(ref[0])
-        if step is not None and step.op in _SWITCHES and not self._is_of_loop(step):
+        if step is not None and step.op in SWITCHES and not self._is_of_loop(step):
             return found | {(self._root(step.inputs[1]), ref[1])}
         return found
 
@@ -134,21 +116,21 @@ class ControlFlow:
 
     def _first(self, step: Step) -> List[Ref]:
         """The tensors that a node takes in the first round of a loop."""
-        if step.op not in _MERGES:
+        if step.op not in MERGES:
             return list(step.inputs)
-        return [ref for ref in step.inputs if ref[0] not in self._steps or self._op(ref) not in _ITERATIONS]
+        return [ref for ref in step.inputs if ref[0] not in self._steps or self._op(ref) not in ITERATIONS]
 
     def _visit(self, step: Step) -> None:
         first = self._first(step)
         loops = max((self.loops(name) for name in [r[0] for r in first] + list(step.controls)), key=len, default=())
         if step.op in ENTERS:
             loops += (step.frame,)
-        elif step.op in _EXITS:
+        elif step.op in EXITS:
             loops = loops[:-1]
         if loops:
             self._loops[step.name] = loops
         of_inputs = [self.branches(ref) for ref in first]
-        if step.op in _MERGES and of_inputs:  # it has a value on either side
+        if step.op in MERGES and of_inputs:  # it has a value on either side
             of_inputs = [frozenset.intersection(*of_inputs)]
         branches = frozenset().union(*(of_inputs + [self.branches((name, -1)) for name in step.controls]))
         if branches:
@@ -164,7 +146,7 @@ class ControlFlow:
     def _root(self, ref: Ref) -> Ref:
         for _ in range(20):
             step = self._steps.get(ref[0])
-            if step is None or step.op not in _PASSING or not step.inputs:
+            if step is None or step.op not in ENTERS + IDENTITIES or not step.inputs:
                 break
             ref = step.inputs[0]
         return ref
@@ -183,7 +165,7 @@ class ControlFlow:
                 if step.name in seen:
                     continue
                 seen.add(step.name)
-                if step.op not in _EXITS or self.loops(step.name):
+                if step.op not in EXITS or self.loops(step.name):
                     ahead.append(step.name)
                     continue
                 reads = [taker for taker in self._followers.get(step.name, ()) if taker.op in _READS]
@@ -219,10 +201,10 @@ class ControlFlow:
         seen: Set[str] = set()
         while ahead:
             step = self._steps.get(ahead.pop())
-            if step is None or step.name in seen or step.op in ("Shape", "ShapeN", "Size", "Rank"):
+            if step is None or step.name in seen or step.op in SIZES:
                 continue
             seen.add(step.name)
-            if not step.inputs and _OUTSIDE.match(step.op):
+            if not step.inputs and is_outside(step.op):
                 return True
             ahead += [name for name, _ in step.inputs]
         return False

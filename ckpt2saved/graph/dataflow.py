@@ -8,9 +8,9 @@ from typing import Any, Callable, Collection, Dict, Iterable, List, Mapping, Opt
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import CheckpointError
 from ckpt2saved.graph.backward import backward_nodes
-from ckpt2saved.graph.control_flow import ControlFlow, Step, frame_of, parsed, steps_of
+from ckpt2saved.graph.control_flow import ControlFlow, Step, frame_of, steps_of
 from ckpt2saved.graph.meta_graph import MetaGraph
-from ckpt2saved.saved_model.writing import node_name
+from ckpt2saved.graph.names import node_name, parsed
 from ckpt2saved.tf1 import op_def, tf
 
 # These look at the sizes of a tensor, not at what is in it.

@@ -6,17 +6,9 @@ from typing import Any, Dict, Iterable, Mapping, Optional, Set
 
 import numpy as np
 
-from ckpt2saved.graph.graph import (
-    ITERATIONS,
-    MERGES,
-    PASSING,
-    SELECTS,
-    SWITCHES,
-    Graph,
-    Node,
-    Ref,
-    constant_value,
-)
+from ckpt2saved.graph.graph import Graph, Node, constant_value
+from ckpt2saved.graph.names import Ref
+from ckpt2saved.graph.ops import ITERATIONS, MERGES, PASSING, SELECTS, SWITCHES
 from ckpt2saved.graph.probe import ELEMENTWISE
 from ckpt2saved.tf1 import tf
 

@@ -2,58 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ckpt2saved.graph.control_flow import ControlFlow, Ref, Step, frame_of, parsed
-from ckpt2saved.graph.random_ops import is_random
-from ckpt2saved.saved_model.writing import take_functions
+from ckpt2saved.graph.control_flow import ControlFlow, Step, frame_of
+from ckpt2saved.graph.graph_def import take_functions
+from ckpt2saved.graph.names import Ref, parsed, written
+from ckpt2saved.graph.ops import MERGES, PASSING, PLACEHOLDERS, SIZES, SWITCHES, VARIABLES, is_random
 from ckpt2saved.tf1 import tf
-
-VARIABLES = ("VariableV2", "Variable", "VarHandleOp")
-PLACEHOLDERS = ("Placeholder", "PlaceholderV2", "PlaceholderWithDefault")
-ASSIGNMENTS = (
-    "Assign",
-    "AssignAdd",
-    "AssignSub",
-    "AssignVariableOp",
-    "AssignAddVariableOp",
-    "AssignSubVariableOp",
-    "ScatterUpdate",
-    "ScatterAdd",
-    "ScatterSub",
-    "ResourceScatterUpdate",
-    "ResourceScatterAdd",
-    "ResourceScatterSub",
-    "CountUpTo",
-    "ResourceCountUpTo",
-)
-SWITCHES = ("Switch", "RefSwitch")
-MERGES = ("Merge", "RefMerge")
-SELECTS = ("Select", "SelectV2")
-ENTERS = ("Enter", "RefEnter")
-EXITS = ("Exit", "RefExit")
-ITERATIONS = ("NextIteration", "RefNextIteration")
-# What hands on its first input as it is.
-PASSING = ENTERS + (
-    "Identity",
-    "RefIdentity",
-    "StopGradient",
-    "PreventGradient",
-    "CheckNumerics",
-    "Snapshot",
-    "EnsureShape",
-    "Print",
-    "Switch",
-    "RefSwitch",
-    "ReadVariableOp",
-)
-_PIPELINE = re.compile(
-    r"(\w*Dequeue\w*|\w*Iterator\w*GetNext\w*|ReaderRead\w*|\w*Unstage\w*|StagePeek|\w*MapPeek|BarrierTakeMany"
-    r"|RecordInput)\Z"
-)
-# Their values say how large something is, and nothing about what is in it.
-SIZES = ("Shape", "ShapeN", "Size", "Rank")
 
 
 class Node:
@@ -252,11 +207,6 @@ def constant_value(node: Node) -> Any:
     return tf.make_ndarray(node.attr["value"].tensor)
 
 
-def written(ref: Ref) -> str:
-    """A tensor as a NodeDef names its inputs."""
-    return ref[0] if ref[1] == 0 else "{}:{}".format(*ref)
-
-
 def functions_of(definition: Any) -> Set[str]:
     """The functions that a node's attributes name."""
     names = set()
@@ -335,13 +285,3 @@ def control_flow(graph: Graph) -> ControlFlow:
     return ControlFlow(
         Step(node.name, node.op, node.inputs, node.controls, frame_of(node.definition)) for node in graph.nodes.values()
     )
-
-
-def is_pipeline(op: str) -> bool:
-    """Whether an op hands out what an input pipeline brings: of a queue, an iterator, a reader or a staging area."""
-    return bool(_PIPELINE.match(op))
-
-
-def never_served(op: str) -> bool:
-    """Whether no server can run an op: what input pipelines hand out, and calls of Python."""
-    return is_pipeline(op) or bool(re.match(r"(\w*TensorsMap|(Eager)?PyFunc\w*)\Z", op))

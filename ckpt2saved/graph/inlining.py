@@ -7,13 +7,11 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
-from ckpt2saved.graph.graph import ASSIGNMENTS, Graph, Node, Ref, functions_of
+from ckpt2saved.graph.graph import Graph, Node, functions_of
+from ckpt2saved.graph.names import Ref
+from ckpt2saved.graph.ops import ASSIGNMENTS, CALLS, CASES, CONDITIONALS, LOOPS
 from ckpt2saved.tf1 import op_def, tf
 
-_CONDITIONALS = ("If", "StatelessIf")
-_CASES = ("Case", "StatelessCase")
-_LOOPS = ("While", "StatelessWhile")
-_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _LARGEST = 300000  # nodes; a graph that unfolds to more is left as it is, and what is random in it refused
 
 
@@ -64,15 +62,15 @@ class _Inliner:
 
     def inline(self, node: Node) -> bool:
         """Whether a node was a call that could be inlined."""
-        if node.op in _CONDITIONALS and self.known(node, "then_branch", "else_branch"):
+        if node.op in CONDITIONALS and self.known(node, "then_branch", "else_branch"):
             if node.attr["Tcond"].type != tf.bool.as_datatype_enum:
                 return False
             outputs = self.conditional(node)
-        elif node.op in _CASES and all(f.name in self.functions for f in node.attr["branches"].list.func):
+        elif node.op in CASES and all(f.name in self.functions for f in node.attr["branches"].list.func):
             outputs = self.case(node)
-        elif node.op in _LOOPS and self.known(node, "cond", "body"):
+        elif node.op in LOOPS and self.known(node, "cond", "body"):
             outputs = self.loop(node)
-        elif node.op in _CALLS and self.known(node, "f"):
+        elif node.op in CALLS and self.known(node, "f"):
             outputs = self.call(node, node.attr["f"].func.name)
         elif node.op in self.functions and op_def(node.op) is None:
             outputs = self.call(node, node.op)

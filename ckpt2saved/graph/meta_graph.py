@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Collection, Dict, Iterable, Iterator, List, Mapping, Sequence, Set, Tuple
+from typing import Any, Collection, Dict, Iterator, List, Mapping, Sequence, Set, Tuple
 
 import numpy as np
 from google.protobuf import text_format
@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from ckpt2saved.errors import CheckpointError
 from ckpt2saved.files.kinds import is_meta_graph, kind_of
 from ckpt2saved.graph.contrib import register_ops
+from ckpt2saved.graph.graph_def import devices_of, nodes_of
 from ckpt2saved.tf1 import op_def, tf
 
 # What a graph says about where and with what it ran; it ties nodes to devices and to nodes that may be cut away.
@@ -68,27 +69,6 @@ def read_meta_graph(path: Path) -> MetaGraph:
     collections = dict(meta_graph.collection_def)
     restore_op = meta_graph.saver_def.restore_op_name
     return MetaGraph(path, meta_graph.graph_def, collections, written_by, unknown, shapes, devices, restore_op)
-
-
-def devices_of(graph_def: Any) -> Dict[str, str]:
-    """Node -> device of the nodes that only an accelerator, or another machine, may run; in functions too."""
-    own = re.compile(r"/?(job:localhost|replica:0|task:0|device:cpu:[0*]|cpu:0|/)*\Z", re.IGNORECASE)
-    return {node.name: node.device for node in nodes_of(graph_def) if not own.match(node.device)}
-
-
-def pinned_text(devices: Mapping[str, str], names: Iterable[str]) -> str:
-    """How many of the nodes called `names` are pinned to which device; empty for none."""
-    counts = Counter(devices[name] for name in set(names) if name in devices)
-    return ", ".join(
-        f"{count} {'node' if count == 1 else 'nodes'} pinned to {device}" for device, count in sorted(counts.items())
-    )
-
-
-def nodes_of(graph_def: Any) -> Iterator[Any]:
-    """Every NodeDef of a graph, those inside its functions too."""
-    yield from graph_def.node
-    for function in graph_def.library.function:
-        yield from function.node_def
 
 
 def _parsed(path: Path) -> Any:

@@ -6,18 +6,9 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Set
 
 import numpy as np
 
-from ckpt2saved.graph.graph import (
-    ASSIGNMENTS,
-    ITERATIONS,
-    MERGES,
-    PASSING,
-    SELECTS,
-    SIZES,
-    Graph,
-    Ref,
-    constant_value,
-)
-from ckpt2saved.graph.random_ops import is_random
+from ckpt2saved.graph.graph import Graph, constant_value
+from ckpt2saved.graph.names import Ref
+from ckpt2saved.graph.ops import ASSIGNMENTS, ITERATIONS, MERGES, PASSING, SELECTS, SIZES, UNFED_PLACEHOLDERS, is_random
 from ckpt2saved.tf1 import tf
 
 # Stands for the number of elements of something; so large that n / (n - 1) is 1.
@@ -236,7 +227,7 @@ def _is_one_picture(graph: Graph, ref: Ref) -> bool:
         if ref in seen or node is None or node.op in ("Const",) + SIZES:
             continue
         seen.add(ref)
-        if node.op in _DECODERS or (node.op in ("Placeholder", "PlaceholderV2") and _has_a_picture(node)):
+        if node.op in _DECODERS or (node.op in UNFED_PLACEHOLDERS and _has_a_picture(node)):
             found = True
         elif node.op in ELEMENTWISE:
             ahead += node.inputs

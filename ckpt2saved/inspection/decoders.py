@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Tuple
 
 from ckpt2saved.graph.dataflow import Node
-from ckpt2saved.inspection.network import DECODERS, LOSSES, Network, settings_of
+from ckpt2saved.graph.ops import CTC_DECODERS, CTC_LOSSES
+from ckpt2saved.inspection.network import Network, settings_of
 from ckpt2saved.inspection.outputs import Output, output_of
 
 
@@ -26,7 +27,7 @@ class Decoder:
 
 def find_decoders(network: Network) -> List[Decoder]:
     """Every CTC decoder of the forward pass."""
-    nodes = [n for n in network.flow.nodes.values() if n.op in DECODERS and _is_served(network, n)]
+    nodes = [n for n in network.flow.nodes.values() if n.op in CTC_DECODERS and _is_served(network, n)]
     # One that is fed with logits by hand, to try things out, is of no network.
     of_weights = [n for n in nodes if network.flow.upstream(n.inputs[:1]) & network.weighted]
     # Nor can a server decode what labels were read for.
@@ -55,7 +56,7 @@ def _decoder(network: Network, node: Node) -> Decoder:
 
 def find_ctc_logits(network: Network) -> Dict[str, Node]:
     """The logits of each CTC loss, with the loss."""
-    losses = [n for n in network.flow.nodes.values() if n.op in LOSSES and _is_served(network, n)]
+    losses = [n for n in network.flow.nodes.values() if n.op in CTC_LOSSES and _is_served(network, n)]
     found: Dict[str, Node] = {}
     for loss in losses:
         if network.flow.maker(loss.inputs[0]).name in network.pure:

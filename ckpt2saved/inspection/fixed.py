@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Collection, List, Optional, Sequence, Set
 
-from ckpt2saved.graph.random_ops import is_random
+from ckpt2saved.graph.ops import is_random
 from ckpt2saved.inspection.network import Network
 from ckpt2saved.tf1 import tf
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Dict, List, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.graph.dataflow import SHAPE_OPS, Node, Tensor
+from ckpt2saved.graph.ops import CTC_DECODERS
 from ckpt2saved.inspection.forcing import find_encoders, is_piece, leads_on
-from ckpt2saved.inspection.network import DECODERS, Network
+from ckpt2saved.inspection.network import Network
 from ckpt2saved.inspection.outputs import Output
 from ckpt2saved.inspection.probabilities import PROBABILITIES, before_clipping
 from ckpt2saved.inspection.views import VIEWS, also_as, key_of, representative, root_of, views_of
@@ -157,7 +158,7 @@ def _leads_to_weights(network: Network, tensor: str) -> bool:
 def _kind(network: Network, root: str, tensor: Tensor, taken_apart: bool) -> Tuple[str, str]:
     maker = network.flow.maker(root)
     behind = [network.flow.nodes[name] for name in network.flow.upstream([root])]
-    behind_decoder = any(node.op in DECODERS or network.decoded_lengths(node) for node in behind)
+    behind_decoder = any(node.op in CTC_DECODERS or network.decoded_lengths(node) for node in behind)
     if tensor.dtype == "string":
         return "text", f"text that is computed from the input ({maker.op})"
     if behind_decoder:

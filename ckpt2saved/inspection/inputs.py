@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Set, Tuple
 
-from ckpt2saved.graph.control_flow import full_name, parsed
 from ckpt2saved.graph.dataflow import Node, Shape, Tensor
-from ckpt2saved.graph.graph import is_pipeline
-from ckpt2saved.graph.random_ops import is_random
-from ckpt2saved.inspection.network import PLACEHOLDERS, Network
+from ckpt2saved.graph.names import full_name, parsed
+from ckpt2saved.graph.ops import PLACEHOLDERS, is_pipeline, is_random
+from ckpt2saved.inspection.network import Network
 from ckpt2saved.inspection.parts import cut_axes, is_part
 from ckpt2saved.inspection.views import key_of
 

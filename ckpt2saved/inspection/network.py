@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from typing import Collection, Dict, List, Set, Tuple
 
 from ckpt2saved.graph.dataflow import SHAPE_OPS, Dataflow, Node, Tensor
-from ckpt2saved.graph.graph import is_pipeline
-from ckpt2saved.graph.optimizers import is_update
-from ckpt2saved.graph.random_ops import is_random
-from ckpt2saved.graph.weights import is_linear, is_lookup, is_weight
+from ckpt2saved.graph.ops import (
+    CALLS,
+    CTC_DECODERS,
+    ENTERS,
+    FUNCTIONAL,
+    IDENTITIES,
+    PLACEHOLDERS,
+    PYTHON,
+    SWITCHES,
+    VARIABLES,
+    is_effect,
+    is_linear,
+    is_lookup,
+    is_pipeline,
+    is_random,
+    is_update,
+    is_weight,
+)
 from ckpt2saved.rewrites.analyses.labels import NO_LABELS, Labels
 
-VARIABLES = frozenset(["Variable", "VariableV2", "VarHandleOp"])
-DECODERS = frozenset(["CTCBeamSearchDecoder", "CTCGreedyDecoder", "CTCBeamSearchDecoderV2"])
-LOSSES = frozenset(["CTCLoss", "CTCLossV2"])
-PLACEHOLDERS = frozenset(["Placeholder", "PlaceholderV2", "PlaceholderWithDefault"])
-PYTHON = re.compile(r"(Eager)?PyFunc(Stateless)?\Z")
-
-# Nodes that do something, instead of making something of their inputs.
-_EFFECT = re.compile(r"(Assign\w*|\w*Save\w*|\w*Summary\w*|\w*Enqueue\w*|Print\w*|Assert|NoOp|Resource\w*Apply\w*)\Z")
-_FUNCTION = re.compile(r"(Stateful)?PartitionedCall\Z")
-_CALL = re.compile(r"(Stateless|Stateful)?(While|If|Case|PartitionedCall)\Z")
-_STEPS = ("Identity", "Switch", "RefSwitch", "Enter", "RefEnter", "RefIdentity")
+_STEPS = IDENTITIES + SWITCHES + ENTERS
 # What a dropout's probability goes through on its way, and where it meets the random numbers.
 _CARRIES = ("Add", "AddV2", "Sub", "Mul", "RealDiv", "Cast", "Merge", "PlaceholderWithDefault", "Maximum", "Minimum")
 _MEETS = ("Add", "AddV2", "GreaterEqual", "Greater", "Less", "LessEqual")
@@ -81,7 +84,7 @@ class Network:
 
     def computes(self, node: Node) -> bool:
         """Whether a node is of the forward pass, and makes a value of its inputs; a pipeline makes it of files."""
-        return node.name not in self.training_side and not _EFFECT.match(node.op) and not is_pipeline(node.op)
+        return node.name not in self.training_side and not is_effect(node.op) and not is_pipeline(node.op)
 
     def reach(self, tensors: List[str]) -> Set[str]:
         """The nodes of the forward pass whose values, not only their sizes, depend on the tensors."""
@@ -134,7 +137,7 @@ class Network:
 
     def _sources(self) -> List[Tensor]:
         nodes = [n for n in self.flow.nodes.values() if n.op in PLACEHOLDERS or is_pipeline(n.op)]
-        nodes += [n for n in self.flow.nodes.values() if PYTHON.match(n.op)]
+        nodes += [n for n in self.flow.nodes.values() if n.op in PYTHON]
         return [output for node in nodes if node.name not in self.training_side for output in node.outputs]
 
     def _weighted(self) -> Set[str]:
@@ -144,7 +147,7 @@ class Network:
         found: Set[str] = set()
         for name in data:
             node = self.flow.nodes[name]
-            if not is_linear(node.op) and not _CALL.match(node.op):
+            if not is_linear(node.op) and node.op not in FUNCTIONAL:
                 continue
             inputs = node.inputs[:1] if is_lookup(node.op) else node.inputs
             makers = [self.flow.maker(tensor) for tensor in inputs]
@@ -160,7 +163,7 @@ class Network:
         behind = self.flow.downstream(
             [o.name for name in self.weighted for o in self.flow.nodes[name].outputs], self.computes
         )
-        return [self.flow.nodes[name] for name in sorted(behind) if PYTHON.match(self.flow.nodes[name].op)]
+        return [self.flow.nodes[name] for name in sorted(behind) if self.flow.nodes[name].op in PYTHON]
 
     def _is_dropout_setting(self, tensor: Tensor) -> bool:
         """Whether this is the probability of a dropout: it meets random numbers a few nodes on."""
@@ -201,9 +204,9 @@ class Network:
 
     def decoded_lengths(self, node: Node) -> List[str]:
         """The sequence lengths that a node takes, being a CTC decoder, or a call of a function that has one."""
-        if node.op in DECODERS:
+        if node.op in CTC_DECODERS:
             return [node.inputs[1]]
-        if not _FUNCTION.match(node.op):
+        if node.op not in CALLS:
             return []
         arguments = self._lengths_inside(node.attr["f"].func.name, ())
         return [node.inputs[number] for number in arguments if number < len(node.inputs)]
@@ -217,9 +220,9 @@ class Network:
         nodes = {node.name: node for node in function.node_def}
         ahead: List[str] = []
         for node in function.node_def:
-            if node.op in DECODERS:
+            if node.op in CTC_DECODERS:
                 ahead.append(node.input[1])
-            elif _FUNCTION.match(node.op):
+            elif node.op in CALLS:
                 ahead += [node.input[n] for n in self._lengths_inside(node.attr["f"].func.name, callers + (name,))]
         found: List[int] = []
         seen: Set[str] = set()

@@ -14,17 +14,17 @@ from ckpt2saved.checkpoint.reading import values
 from ckpt2saved.checkpoint.savers import Saved, saved_as
 from ckpt2saved.errors import CheckpointError, NotServable
 from ckpt2saved.graph.backward import is_backward
-from ckpt2saved.graph.control_flow import parsed
 from ckpt2saved.graph.dataflow import foreign_nodes, read_dataflow
-from ckpt2saved.graph.lint import check_servable
-from ckpt2saved.graph.meta_graph import MetaGraph, pinned_text, read_meta_graph
-from ckpt2saved.graph.random_ops import is_random
+from ckpt2saved.graph.graph_def import pinned_text
+from ckpt2saved.graph.meta_graph import MetaGraph, read_meta_graph
+from ckpt2saved.graph.names import parsed
+from ckpt2saved.graph.ops import FUSED_BATCH_NORMS, PLACEHOLDERS, TABLES, is_random
 from ckpt2saved.inspection.acceptance import find_acceptance
 from ckpt2saved.inspection.decoders import Decoder, ctc_outputs, find_ctc_logits, find_decoders, loss_output
 from ckpt2saved.inspection.forcing import forcing_texts, settled_nodes
 from ckpt2saved.inspection.heads import find_heads
 from ckpt2saved.inspection.inputs import Input, find_inputs
-from ckpt2saved.inspection.network import PLACEHOLDERS, Network
+from ckpt2saved.inspection.network import Network
 from ckpt2saved.inspection.outputs import Output
 from ckpt2saved.inspection.probabilities import shares_of
 from ckpt2saved.inspection.proposal import Proposal, command_line, outputs_without_batch, propose, value_text
@@ -33,8 +33,9 @@ from ckpt2saved.inspection.towers import Tower, find_towers, shared_variables
 from ckpt2saved.inspection.training import Switch, TrainingOps, find_switches, find_training_ops, steer
 from ckpt2saved.requests.batching import without_batch_text
 from ckpt2saved.rewrites.analyses.labels import find_labels
+from ckpt2saved.rewrites.lint import check_servable
 from ckpt2saved.rewrites.to_inference import Steering
-from ckpt2saved.sources.lookups import LOOKUPS, fillers
+from ckpt2saved.sources.lookups import fillers
 from ckpt2saved.sources.restored import find_restored, saved_tables
 from ckpt2saved.tf1 import tf
 
@@ -306,7 +307,7 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
         find_training_ops(network, reached),
         tuple(towers) if len(towers) > 1 else (),
         tuple(shared_variables(towers)) if len(towers) > 1 else (),
-        tuple(sorted(n for n in reached if network.flow.nodes[n].op in LOOKUPS)),
+        tuple(sorted(n for n in reached if network.flow.nodes[n].op in TABLES)),
         tuple(f"{node.name} ({node.op})" for node in network.blocked if node.name not in reached),
         tuple(t.name for t in network.labels if network.flow.consumers(t.name)),
         proposal,
@@ -480,7 +481,7 @@ def _problems(
     for node in meta_graph.graph_def.node:
         if node.name in reached and node.name not in given:
             for one in [node] + network.flow.called(node.attr):
-                if not is_random(one.op) and not one.op.startswith("FusedBatchNorm"):  # find_training_ops tells
+                if not is_random(one.op) and one.op not in FUSED_BATCH_NORMS:  # find_training_ops tells
                     graph_def.node.add().CopyFrom(one)
     found: List[str] = []
     try:

@@ -15,13 +15,13 @@ from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.errors import CheckpointError, NotServable
 from ckpt2saved.files.reading import open_file, read_file
 from ckpt2saved.graph.dataflow import Dataflow
-from ckpt2saved.graph.lint import check_servable
-from ckpt2saved.graph.meta_graph import devices_of, nodes_of, pinned_text
+from ckpt2saved.graph.graph_def import devices_of, nodes_of, pinned_text, pruned
+from ckpt2saved.graph.names import node_name
+from ckpt2saved.graph.ops import TABLES
 from ckpt2saved.requests.batching import keys_without_batch, without_batch_text
+from ckpt2saved.rewrites.lint import check_servable
 from ckpt2saved.saved_model.graph_facts import LARGEST_PROTOBUF
 from ckpt2saved.saved_model.signatures import SavedSignature, SavedTensor
-from ckpt2saved.saved_model.writing import node_name, pruned
-from ckpt2saved.sources.lookups import LOOKUPS
 from ckpt2saved.tf1 import SavedModel, op_def, tf
 from ckpt2saved.versions import read_provenance, recorded_without_batch
 from ckpt2saved.versions.health import content_problems
@@ -95,7 +95,7 @@ def read_saved_model(directory: Path) -> SavedModelReport:
         len(meta_graph.graph_def.node),
         signatures,
         tuple(_decoder(node) for node in nodes if node.op.startswith(("CTCBeam", "CTCGreedy"))),
-        tuple(node.name for node in nodes if node.op in LOOKUPS),
+        tuple(node.name for node in nodes if node.op in TABLES),
         tuple(_variables(directory)),
         read_provenance(directory),
         tuple(problems),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Collection, List, Mapping, Optional, Sequence, Set, Tuple, Union
+from typing import Collection, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.graph.dataflow import Node
-from ckpt2saved.graph.random_ops import is_random
+from ckpt2saved.graph.ops import CASES, CONDITIONALS, SWITCHES, is_random, is_training
 from ckpt2saved.inspection.network import Network
 from ckpt2saved.rewrites.to_inference import Steering, find_steering
 from ckpt2saved.tf1 import tf
@@ -133,7 +133,7 @@ def find_training_ops(network: Network, reached: Collection[str]) -> TrainingOps
     """Dropout and batch norm in training mode among the nodes `reached`, by their structure, not their names."""
     nodes = [network.flow.nodes[name] for name in sorted(reached)]
     random = {node.name: _scope_of_dropout(node.name) for node in nodes if is_random(node.op)}
-    norms = {node.name: node.name for node in nodes if node.op.startswith("FusedBatchNorm") and _is_training(node)}
+    norms = {node.name: node.name for node in nodes if is_training(node)}
     norms.update(
         {n.name: n.name.rpartition("/")[0] or n.name for n in nodes if n.op == "Rsqrt" and _of_batch(network, n)}
     )
@@ -143,9 +143,9 @@ def find_training_ops(network: Network, reached: Collection[str]) -> TrainingOps
             name = f"{inner.name} in {node.name}"
             if is_random(inner.op):
                 random[name] = name
-            elif inner.op.startswith("FusedBatchNorm") and _is_training(inner):
+            elif is_training(inner):
                 norms[name] = name
-            switched += [name] if node.op in ("If", "StatelessIf", "Case", "StatelessCase") else []
+            switched += [name] if node.op in CONDITIONALS + CASES else []
     found = (random.values(), norms.values(), switched)
     return TrainingOps(*(tuple(dict.fromkeys(names)) for names in found))
 
@@ -155,7 +155,7 @@ def _on_a_branch(network: Network, name: str) -> bool:
     names = [name]
     for _ in range(4):
         nodes = [network.flow.nodes[one] for one in names]
-        if any(node.op in ("Switch", "RefSwitch") for node in nodes):
+        if any(node.op in SWITCHES for node in nodes):
             return True
         names = [network.flow.maker(t).name for n in nodes for t in n.inputs] + [c for n in nodes for c in n.controls]
         names = [one for one in dict.fromkeys(names) if network.flow.nodes[one].op not in ("Merge", "LoopCond")]
@@ -165,11 +165,6 @@ def _on_a_branch(network: Network, name: str) -> bool:
 def _scope_of_dropout(name: str) -> str:
     match = re.match(r"(.*?dropout[^/]*)/", name, re.IGNORECASE)
     return match.group(1) if match else name
-
-
-def _is_training(node: Any) -> bool:
-    """Of an absent attribute the default counts, which is training."""
-    return node.attr["is_training"].b if "is_training" in node.attr else True
 
 
 def _of_batch(network: Network, rsqrt: Node) -> bool:

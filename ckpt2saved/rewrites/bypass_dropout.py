@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ckpt2saved.graph.graph import PLACEHOLDERS, Graph, may_be_scalar
+from ckpt2saved.graph.graph import Graph, may_be_scalar
+from ckpt2saved.graph.ops import PLACEHOLDERS
 from ckpt2saved.rewrites.analyses.dropouts import find_dropouts, is_dropping
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found

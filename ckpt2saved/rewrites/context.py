@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, Generic, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar
 
-from ckpt2saved.graph.control_flow import Ref, parsed
 from ckpt2saved.graph.graph import Graph, fed_by_data, noisy
+from ckpt2saved.graph.names import Ref, parsed
 from ckpt2saved.rewrites.analyses.averages import Averages
 from ckpt2saved.rewrites.analyses.dropouts import find_dropouts, random_nodes
 from ckpt2saved.rewrites.analyses.labels import NO_LABELS, Labels

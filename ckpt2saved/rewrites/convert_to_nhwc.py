@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from ckpt2saved.graph.graph import Graph, Ref, frames
-from ckpt2saved.rewrites.analyses.statistics import FUSED, is_training
+from ckpt2saved.graph.graph import Graph, frames
+from ckpt2saved.graph.names import Ref
+from ckpt2saved.graph.ops import FUSED_BATCH_NORMS, is_training
 from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.tf1 import tf
 
@@ -26,7 +27,7 @@ _OPS = {
     "SpaceToDepth": (0, ()),
     "DepthToSpace": (0, ()),
 }
-_OPS.update(dict.fromkeys(FUSED, (0, ())))
+_OPS.update(dict.fromkeys(FUSED_BATCH_NORMS, (0, ())))
 _PER_DIMENSION = ("strides", "dilations", "ksize")
 _INT32 = tf.int32.as_datatype_enum
 
@@ -96,7 +97,7 @@ class _Turning:
         definition.attr["data_format"].s = tf.compat.as_bytes(_LAST[first])
         _reorder_attributes(definition, to_last)
         turned = graph.adopt(definition, inputs, node.controls)
-        if node.op in FUSED:
+        if node.op in FUSED_BATCH_NORMS:
             self.moved.update({(name, number): (turned.name, number) for number in range(1, 6)})
         node.become("Transpose", [(turned.name, 0), self.constant(name + "/to_first", to_first)], **types)
         self.turned[(name, 0)] = (turned.name, 0)

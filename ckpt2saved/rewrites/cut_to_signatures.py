@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.compatibility.fit import origin_text
-from ckpt2saved.compatibility.op_table import shipped_table
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import CheckpointError, NotServable, SignatureError
-from ckpt2saved.graph.control_flow import ENTERS, ControlFlow, steps_of
-from ckpt2saved.graph.meta_graph import MetaGraph, nodes_of
-from ckpt2saved.saved_model.writing import node_name, pruned
+from ckpt2saved.graph.control_flow import ControlFlow, steps_of
+from ckpt2saved.graph.graph_def import nodes_of, pruned
+from ckpt2saved.graph.meta_graph import MetaGraph
+from ckpt2saved.graph.names import node_name
+from ckpt2saved.graph.op_table import shipped_table
+from ckpt2saved.graph.ops import ENTERS, UNFED_PLACEHOLDERS
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 from ckpt2saved.tf1 import op_def, tf
@@ -223,7 +225,7 @@ def _check_ends(part: Any, places: Mapping[str, str], unused: Sequence[str], mod
     if len(unused) == len(places):
         problems.append(f"no output depends on {' or '.join(unused)}: cut nearer to the outputs")
     for node in part.node:
-        if node.op in ("Placeholder", "PlaceholderV2") and node.name not in places.values():
+        if node.op in UNFED_PLACEHOLDERS and node.name not in places.values():
             shape = tf.TensorShape(node.attr["shape"].shape)
             problems.append(
                 f"{node.name}: an output depends on this placeholder ({tf.as_dtype(node.attr['dtype'].type).name}"

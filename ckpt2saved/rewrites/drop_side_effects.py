@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Dict, List, Set, Tuple
 
-from ckpt2saved.graph.graph import ASSIGNMENTS, MERGES, PASSING, Graph
+from ckpt2saved.graph.graph import Graph
+from ckpt2saved.graph.ops import ASSIGNMENTS, MERGES, PASSING, is_update
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found, Problem
 from ckpt2saved.rewrites.rewrite import Rewrite
 
-_STEPS = ("Apply", "SparseApply", "ResourceApply", "ResourceSparseApply")
-_ONLY_WAITED_FOR = PASSING + MERGES + ("NoOp", "Group", "IdentityN")
+_ONLY_WAITED_FOR = PASSING + MERGES + ("NoOp", "IdentityN")
 
 
 class DropSideEffects(Rewrite):
@@ -60,7 +60,7 @@ def _state_changes(graph: Graph, before: Set[str], left: Set[str], understood: S
 
 def _effects(graph: Graph, reached: Set[str]) -> Set[str]:
     """The assignments and optimizers' steps, and what only hands on that they are done."""
-    effects = {name for name in reached if graph[name].op in ASSIGNMENTS or graph[name].op.startswith(_STEPS)}
+    effects = {name for name in reached if graph[name].op in ASSIGNMENTS or is_update(graph[name].op)}
     ahead = list(effects)
     while ahead:
         for node in graph.consumers(ahead.pop()):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Dict, List, Sequence, Set
 
-from ckpt2saved.graph.graph import Graph, Ref, never_served
+from ckpt2saved.graph.graph import Graph
+from ckpt2saved.graph.names import Ref
+from ckpt2saved.graph.ops import UNFED_PLACEHOLDERS, is_never_served
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.drop_side_effects import no_longer_waits
 from ckpt2saved.rewrites.found import Found
@@ -36,7 +38,7 @@ def _unfed(graph: Graph, context: Context, needed: Set[str]) -> Set[str]:
     unfed = {
         name
         for name in reached - needed
-        if (graph[name].op in ("Placeholder", "PlaceholderV2") and name not in given) or never_served(graph[name].op)
+        if (graph[name].op in UNFED_PLACEHOLDERS and name not in given) or is_never_served(graph[name].op)
     }
     followers: Dict[str, List[str]] = {}
     for name in sorted(reached):

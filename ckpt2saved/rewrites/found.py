@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Mapping, Tuple
 
-from ckpt2saved.graph.control_flow import Ref
+from ckpt2saved.graph.names import Ref
 
 
 @dataclass(frozen=True)

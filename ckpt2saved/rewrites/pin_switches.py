@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Sequence
 
-from ckpt2saved.graph.control_flow import Branch, full_name
+from ckpt2saved.graph.control_flow import Branch
 from ckpt2saved.graph.folding import Folding
-from ckpt2saved.graph.graph import Graph, Ref, control_flow, written
+from ckpt2saved.graph.graph import Graph, control_flow
+from ckpt2saved.graph.names import Ref, full_name, written
 from ckpt2saved.rewrites.analyses.switches import shown
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found, Problem

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ckpt2saved.graph.control_flow import parsed
 from ckpt2saved.graph.graph import Graph
+from ckpt2saved.graph.names import parsed
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Found, Problem
 from ckpt2saved.rewrites.rewrite import Rewrite

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Collection, Dict, Iterator, List, Mapping, Sequence, Set
 
-from ckpt2saved.graph.control_flow import parsed
-from ckpt2saved.graph.graph import (
+from ckpt2saved.graph.graph import Graph, Node, fed_by_data, functions_of, may_be_scalar
+from ckpt2saved.graph.names import Ref, parsed
+from ckpt2saved.graph.ops import (
     ASSIGNMENTS,
     PASSING,
     PLACEHOLDERS,
+    UNFED_PLACEHOLDERS,
     VARIABLES,
-    Graph,
-    Node,
-    Ref,
-    fed_by_data,
-    functions_of,
-    may_be_scalar,
+    is_random,
+    is_training,
 )
 from ckpt2saved.graph.probe import MOVING
-from ckpt2saved.graph.random_ops import is_random
-from ckpt2saved.rewrites.analyses.statistics import is_layer_norm, is_training, unrecognised
+from ckpt2saved.rewrites.analyses.statistics import is_layer_norm, unrecognised
 from ckpt2saved.rewrites.analyses.switches import choices, is_truth
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Found, Problem
@@ -102,7 +99,7 @@ def _is_switch(graph: Graph, name: str, inputs: Set[Ref], reasons: Mapping[str, 
     node = graph[name]
     if (name, 0) in inputs or not may_be_scalar(node):
         return False
-    if node.op in ("Placeholder", "PlaceholderV2"):
+    if node.op in UNFED_PLACEHOLDERS:
         return True
     return node.op in PLACEHOLDERS + VARIABLES and (is_truth(node) or name in reasons)
 
@@ -121,7 +118,7 @@ def _problem(graph: Graph, name: str, inputs: Set[Ref], switches: Collection[str
             f"the answer is what it assigns to {graph.variable(node.inputs[0]) or 'a variable'}; build the graph for"
             " inference"
         )
-    if node.op in ("Placeholder", "PlaceholderV2") and (name, 0) not in inputs and name not in switches:
+    if node.op in UNFED_PLACEHOLDERS and (name, 0) not in inputs and name not in switches:
         return "nothing feeds it when it is served; make it an input, or cut the graph after it"
     return ""
 

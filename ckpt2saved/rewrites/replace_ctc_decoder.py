@@ -7,8 +7,8 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 from ckpt2saved import ctc
 from ckpt2saved.graph.beam_searches import BEAM_SEARCH
-from ckpt2saved.graph.control_flow import Ref, full_name, parsed
 from ckpt2saved.graph.graph import Graph, Node
+from ckpt2saved.graph.names import Ref, full_name, parsed
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found, Problem
 from ckpt2saved.rewrites.rewrite import Rewrite

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple, Type, TypeVar
 
 from ckpt2saved.errors import NotServable
-from ckpt2saved.graph.control_flow import Ref, full_name
 from ckpt2saved.graph.graph import Graph
+from ckpt2saved.graph.names import Ref, full_name
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found, Problem
 

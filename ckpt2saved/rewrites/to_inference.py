@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Collection, Iterable, Mapping, Sequence, Tuple
 
-from ckpt2saved.graph.control_flow import full_name
+from ckpt2saved.graph.names import full_name
 from ckpt2saved.rewrites.analyses.labels import NO_LABELS, Labels
 from ckpt2saved.rewrites.bypass_dropout import BypassDropout
 from ckpt2saved.rewrites.context import Context

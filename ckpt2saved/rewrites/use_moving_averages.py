@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ckpt2saved.graph.graph import SWITCHES, Graph, Ref, conditional, frames
+from ckpt2saved.graph.graph import Graph, conditional, frames
+from ckpt2saved.graph.names import Ref
+from ckpt2saved.graph.ops import SWITCHES
 from ckpt2saved.graph.probe import MOVING
 from ckpt2saved.rewrites.analyses.averages import Averages, kept_by_fused
 from ckpt2saved.rewrites.analyses.statistics import MEAN, VARIANCE, BatchStatistics

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, Dict, List, Sequence, Tuple
 
 from ckpt2saved.files.reading import PathLike, open_file, size_of
+from ckpt2saved.graph.ops import PYTHON
 from ckpt2saved.protobuf.wire import Malformed
 from ckpt2saved.saved_model.loading import Doings, Restored, follow, init_op
 from ckpt2saved.saved_model.meta_graph import (
@@ -26,7 +27,6 @@ LARGEST_PROTOBUF = (1 << 31) - 1  # bytes; protobuf reads no longer message
 
 DEFAULT_SIGNATURE = "serving_default"
 METHODS = tuple("tensorflow/serving/" + method for method in ("predict", "classify", "regress"))
-PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _MOST_NAMES = 5  # in one message; the rest are counted
@@ -171,7 +171,7 @@ def _graph_problems(meta_graph: MetaGraph) -> List[str]:
         problems.append(
             f"{GRAPH_FILE}: {listed(sorted(meta_graph.duplicates))}: several nodes of one name; export it again"
         )
-    python = sorted(f"{name} ({node.op})" for name, node in every_node(meta_graph) if node.op in PYTHON_OPS)
+    python = sorted(f"{name} ({node.op})" for name, node in every_node(meta_graph) if node.op in PYTHON)
     if python:
         problems.append(
             f"{GRAPH_FILE}: {listed(python)}: it calls Python, and TF Serving has none; export a graph without it"

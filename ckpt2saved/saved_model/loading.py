@@ -6,6 +6,18 @@ from dataclasses import dataclass, field
 from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.checkpoint.index import read_shape
+from ckpt2saved.graph.ops import (
+    ASSIGNS_VALUE,
+    CALLS,
+    CASES,
+    CONDITIONALS,
+    ENTERS,
+    IDENTITIES,
+    LOOPS,
+    SWITCHES,
+    TABLES,
+    VARIABLES,
+)
 from ckpt2saved.protobuf.wire import content, each, fields, integer, integers
 from ckpt2saved.saved_model.meta_graph import MetaGraph, Node, called
 
@@ -13,18 +25,13 @@ INIT_SIGNATURE = "__saved_model_init_op"
 MAIN_OP, LEGACY_INIT_OP = "saved_model_main_op", "legacy_init_op"
 
 # Which input of an op that calls functions is the function's first argument.
-_CALLS = {"PartitionedCall": 0, "StatefulPartitionedCall": 0, "While": 0, "StatelessWhile": 0}
-_CALLS.update({"If": 1, "StatelessIf": 1, "Case": 1, "StatelessCase": 1, "RemoteCall": 1})
-_PASSED_ON = ("Identity", "RefIdentity", "Enter", "RefEnter", "Switch", "RefSwitch", "StopGradient")
-_PASSED_ON += ("PlaceholderWithDefault",)
-_TABLES = ("HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2", "MutableHashTableOfTensors")
-_TABLES += ("MutableHashTableOfTensorsV2", "MutableDenseHashTable", "MutableDenseHashTableV2")
+_CALLS = dict.fromkeys(CALLS + LOOPS, 0)
+_CALLS.update(dict.fromkeys(CONDITIONALS + CASES + ("RemoteCall",), 1))
+_PASSED_ON = IDENTITIES + ENTERS + SWITCHES + ("StopGradient", "PlaceholderWithDefault")
 _FILLS_TABLE = ("InitializeTable", "InitializeTableV2", "InitializeTableFromTextFile", "InitializeTableFromTextFileV2")
 _FILLS_TABLE += ("InitializeTableFromDataset", "LookupTableImport", "LookupTableImportV2", "LookupTableInsert")
 _FILLS_TABLE += ("LookupTableInsertV2",)
 _ASKS_TABLE = ("LookupTableFind", "LookupTableFindV2")
-_VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
-_ASSIGNS = ("Assign", "AssignVariableOp")
 # Which input of an op is the path of the file that it reads.
 _READS_FILE = {"InitializeTableFromTextFile": 1, "InitializeTableFromTextFileV2": 1, "ReadFile": 0}
 _READS_FILE.update({"TextLineDataset": 0, "TFRecordDataset": 0, "TFRecordDatasetV2": 0})
@@ -139,13 +146,13 @@ class _Follower:
     def _look_at(self, node: Node, scope: _Scope) -> None:
         if node.op in _FILLS_TABLE:
             table = self._origin(scope, node, 0)
-            if table is None or table.node.op not in _TABLES:
+            if table is None or table.node.op not in TABLES:
                 self._found.fills_unknown = True
             else:
                 self._found.filled.add(_key(table.node))
         if node.op in _ASKS_TABLE:
             table = self._origin(scope, node, 0)
-            if table is not None and table.node.op in _TABLES:
+            if table is not None and table.node.op in TABLES:
                 self._found.asked[_key(table.node)] = table.node.name
         if node.op in _READS_FILE:
             path = self._origin(scope, node, _READS_FILE[node.op])
@@ -156,9 +163,9 @@ class _Follower:
             self._restores.append((scope, node))
         for number in range(len(node.inputs)):
             origin = self._origin(scope, node, number)
-            if origin is not None and origin.node.op in _VARIABLES:
+            if origin is not None and origin.node.op in VARIABLES:
                 key = _key(origin.node)
-                if node.op in _ASSIGNS:
+                if node.op in ASSIGNS_VALUE:
                     self._found.touched.add(key)
                     self._assign(scope, node, origin.node)
                 elif node.op not in _PASSED_ON:

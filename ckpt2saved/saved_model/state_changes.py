@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Dict, FrozenSet, Iterable, List, Mapping, Set, Tuple
 
 from ckpt2saved.errors import ServingError
 from ckpt2saved.files.reading import open_file, size_of
+from ckpt2saved.graph.ops import changes_state
 from ckpt2saved.protobuf.wire import Malformed
 from ckpt2saved.saved_model.graph_facts import LARGEST_PROTOBUF
 from ckpt2saved.saved_model.meta_graph import MetaGraph, Node, called, find_served, read_meta_graph
 from ckpt2saved.saved_model.signatures import read_signatures
-
-# What gives a variable, a table or a queue another content. A TensorArray lasts no longer than the request.
-_CHANGES = re.compile(
-    r"(Assign(Add|Sub)?|Assign(Add|Sub)?VariableOp|(Resource)?CountUpTo|(Resource)?(Sparse)?Apply\w+"
-    r"|(Resource)?Scatter(Nd)?(Update|Add|Sub|Mul|Div|Min|Max)|(Resource)?StridedSliceAssign"
-    r"|LookupTable(Insert|Import|Remove)(V2)?"
-    r"|(Queue|Barrier)(Enqueue|Dequeue|Insert|Take)\w*|IteratorGetNext\w*|(Ordered)?Map(Stage|Unstage)\w*"
-    r"|(Un)?[Ss]tage|Stack(Push|Pop)(V2)?)\Z"
-)
 
 
 def changing_signatures(version_dir: Path) -> Dict[str, str]:
@@ -72,7 +63,7 @@ def _node_name(tensor: str) -> str:
 def _changes(graph: MetaGraph, node: Node) -> List[Tuple[str, FrozenSet[str]]]:
     """What a node changes: the op that does it, and the nodes that may hold what is changed."""
     inputs = [_node_name(tensor) for tensor in node.inputs]
-    if _CHANGES.match(node.op):
+    if changes_state(node.op):
         return [(f"{node.name} ({node.op})", frozenset(inputs[:1]))]
     return [(text, frozenset(inputs)) for text in _changes_inside(graph, node, set())]
 
@@ -83,7 +74,7 @@ def _changes_inside(graph: MetaGraph, node: Node, seen: Set[str]) -> List[str]:
         if name not in seen:
             seen.add(name)
             for inner in graph.functions[name].nodes.values():
-                if _CHANGES.match(inner.op):
+                if changes_state(inner.op):
                     found.append(f"{name}/{inner.name} ({inner.op})")
                 found += _changes_inside(graph, inner, seen)
     return found

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
 
 from ckpt2saved.checkpoint.contents import Checkpoint, Weights
 from ckpt2saved.checkpoint.reading import unreadable
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.files.write_errors import FULL, writing
+from ckpt2saved.graph.graph_def import pruned
+from ckpt2saved.graph.names import node_name
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.tensors import TensorSpec
 from ckpt2saved.tf1 import SavedModel, tf
@@ -166,63 +168,6 @@ def cut_down(serving: ServingGraph) -> ServingGraph:
         names += [info.name for side in (signature_def.inputs, signature_def.outputs) for info in side.values()]
     graph_def = pruned(serving.graph_def, {node_name(name) for name in names})
     return replace(serving, graph_def=graph_def)
-
-
-def pruned(graph_def: Any, wanted: Iterable[str]) -> Any:
-    """A copy with only the nodes that those called `wanted` depend on, tied to no device and to no other node."""
-    nodes = {node.name: node for node in graph_def.node}
-    reached: Set[str] = set()
-    ahead = list(wanted)
-    while ahead:
-        name = ahead.pop()
-        if name not in reached:
-            reached.add(name)
-            ahead.extend(node_name(source) for source in nodes[name].input)
-    result = tf.GraphDef(versions=graph_def.versions)
-    for node in graph_def.node:
-        if node.name in reached:
-            copy = result.node.add()
-            copy.CopyFrom(node)
-            copy.device = ""
-            copy.attr.pop("_class", None)  # colocation, with nodes that may be gone
-            copy.attr.pop("debug_name", None)  # of resource variables; TensorFlow 1 refuses to load it
-    take_functions(graph_def.library, result)
-    return result
-
-
-def take_functions(library: Any, graph_def: Any) -> None:
-    """Put into `graph_def` those functions of `library` that its nodes call, however indirectly."""
-    functions = {function.signature.name: function for function in library.function}
-    gradients = {gradient.function_name: gradient for gradient in library.gradient}
-    called: Set[str] = set()
-    ahead = list(graph_def.node)
-    while ahead:
-        for name in sorted(_functions_of(ahead.pop()) & set(functions) - called):
-            called.add(name)
-            ahead.extend(functions[name].node_def)
-            if name in gradients:
-                called.add(gradients[name].gradient_func)
-                ahead.extend(functions[gradients[name].gradient_func].node_def)
-    for name in functions:
-        if name in called:
-            function = graph_def.library.function.add()
-            function.CopyFrom(functions[name])
-            for node in function.node_def:
-                node.device = ""
-            if name in gradients:
-                graph_def.library.gradient.add().CopyFrom(gradients[name])
-
-
-def _functions_of(node: Any) -> Set[str]:
-    named = {node.op}  # a function may be called as an op of its own name
-    for value in node.attr.values():
-        named |= {value.func.name} | {function.name for function in value.list.func}
-    return named
-
-
-def node_name(name: str) -> str:
-    """The node that a tensor (`node:1`), a control input (`^node`) or an operation belongs to."""
-    return name.lstrip("^").partition(":")[0]
 
 
 def write_saved_model(directory: Path, serving: ServingGraph, checkpoint: Checkpoint, weights: Weights) -> None:

@@ -6,8 +6,9 @@ from typing import Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ckpt2saved.graph.variables import RESOURCES, graph_variables
-from ckpt2saved.saved_model.writing import pruned
+from ckpt2saved.checkpoint.variables import graph_variables
+from ckpt2saved.graph.graph_def import pruned
+from ckpt2saved.graph.ops import RESOURCE_VARIABLES
 from ckpt2saved.signature.tensors import TensorSpec
 from ckpt2saved.tf1 import tf
 
@@ -47,7 +48,7 @@ def _shape(
             if None in variable.shape:
                 return None
             op, zeros = part.get_operation_by_name(variable.name), tf.zeros(variable.shape, variable.dtype)
-            if op.type in RESOURCES:
+            if op.type in RESOURCE_VARIABLES:
                 fills.append(tf.raw_ops.AssignVariableOp(resource=op.outputs[0], value=zeros))
             else:
                 fills.append(tf.raw_ops.Assign(ref=op.outputs[0], value=zeros).op)

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Set, Tuple
 
 from ckpt2saved.errors import NotServable
-from ckpt2saved.saved_model.writing import Asset, node_name
-from ckpt2saved.sources.restored import MUTABLE_TABLES
+from ckpt2saved.graph.names import node_name
+from ckpt2saved.graph.ops import TABLES
+from ckpt2saved.saved_model.writing import Asset
 from ckpt2saved.tf1 import tf
 
-TABLES = ("HashTable", "HashTableV2")
-LOOKUPS = TABLES + MUTABLE_TABLES
 _FILLS = (
     "InitializeTable",
     "InitializeTableV2",
@@ -29,7 +28,7 @@ def fillers(graph_def: Any, wanted: Any) -> List[str]:
     A table that is filled by hand while training runs is empty, or lacks entries, wherever else the graph is loaded,
     unless a checkpoint holds it; such tables are not to be among the `wanted`.
     """
-    tables = {node.name: node for node in graph_def.node if node.name in wanted and node.op in LOOKUPS}
+    tables = {node.name: node for node in graph_def.node if node.name in wanted and node.op in TABLES}
     nodes = {node.name: node for node in graph_def.node}
     found: List[str] = []
     filled: Set[str] = set()

@@ -10,10 +10,12 @@ from ckpt2saved.checkpoint.contents import AVERAGE, Checkpoint, SavedTable, Weig
 from ckpt2saved.checkpoint.reading import is_as_initialised, restore
 from ckpt2saved.checkpoint.roles import OBJECT_GRAPH, has_slots, with_roles, without_slots
 from ckpt2saved.checkpoint.savers import Saved, saved_as
+from ckpt2saved.checkpoint.variables import add_restore, graph_variables
 from ckpt2saved.errors import NotServable, UsageError
-from ckpt2saved.graph.meta_graph import MetaGraph, devices_of, nodes_of, pinned_text, read_meta_graph
-from ckpt2saved.graph.optimizers import trained_variables
-from ckpt2saved.graph.variables import add_restore, graph_variables
+from ckpt2saved.graph.graph_def import devices_of, nodes_of, pinned_text, pruned, trained_variables
+from ckpt2saved.graph.meta_graph import MetaGraph, read_meta_graph
+from ckpt2saved.graph.names import node_name
+from ckpt2saved.graph.ops import TABLES
 from ckpt2saved.rewrites.analyses.batch_dependence import find_batch_dependence
 from ckpt2saved.rewrites.analyses.labels import Labels, find_labels
 from ckpt2saved.rewrites.convert_to_nhwc import channels_last
@@ -28,13 +30,13 @@ from ckpt2saved.rewrites.cut_to_signatures import (
     with_batch,
 )
 from ckpt2saved.rewrites.to_inference import Edit, Inference, to_inference, with_values
-from ckpt2saved.saved_model.writing import Asset, ServingGraph, bind_signatures, cut_down, node_name, pruned
+from ckpt2saved.saved_model.writing import Asset, ServingGraph, bind_signatures, cut_down
 from ckpt2saved.signature.model import FULL, META, ServedModel
 from ckpt2saved.signature.renaming import Renaming
 from ckpt2saved.sources.appended_decoder import append_decoder
 from ckpt2saved.sources.function import users_function
 from ckpt2saved.sources.graph_plan import GraphPlan
-from ckpt2saved.sources.lookups import LOOKUPS, add_filling, fillers
+from ckpt2saved.sources.lookups import add_filling, fillers
 from ckpt2saved.sources.networks import build_graph
 from ckpt2saved.sources.objects import draw_object
 from ckpt2saved.sources.restored import NOTHING, Import, Restored, add_imports, find_restored, tables_of_saveables
@@ -213,7 +215,7 @@ def _from_object(plan: GraphPlan, checkpoint: Checkpoint) -> _Drawn:
 def _with_tables(drawn: _Drawn, saved: Mapping[str, SavedTable]) -> _Drawn:
     """A builder's graph with what fills the lookup tables on the way to its answers: the checkpoint, or the graph."""
     graph_def = drawn.graph.as_graph_def()
-    if not any(node.op in LOOKUPS for node in graph_def.node):
+    if not any(node.op in TABLES for node in graph_def.node):
         return drawn
     specs = [spec for signature in drawn.model.signatures for spec in signature.outputs]
     names = [drawn.tensors[s.tensor].op.name if s.tensor in drawn.tensors else node_name(s.tensor) for s in specs]

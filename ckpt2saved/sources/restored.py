@@ -13,27 +13,18 @@ from dataclasses import dataclass
 from typing import Any, Callable, Collection, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 from ckpt2saved.checkpoint.contents import Checkpoint, SavedTable
-from ckpt2saved.checkpoint.savers import constant_texts
+from ckpt2saved.checkpoint.variables import imported
 from ckpt2saved.errors import CheckpointError, NotServable
+from ckpt2saved.graph.graph_def import constant_texts
 from ckpt2saved.graph.meta_graph import MetaGraph
-from ckpt2saved.graph.variables import imported
-from ckpt2saved.saved_model.writing import node_name
+from ckpt2saved.graph.names import node_name
+from ckpt2saved.graph.ops import ASSIGNS_VALUE, ENTERS, IDENTITIES, MUTABLE_TABLES, VARIABLES
 from ckpt2saved.tf1 import op_def, tf
 
-MUTABLE_TABLES = (
-    "MutableHashTable",
-    "MutableHashTableV2",
-    "MutableHashTableOfTensors",
-    "MutableHashTableOfTensorsV2",
-    "MutableDenseHashTable",
-    "MutableDenseHashTableV2",
-)
-_VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
 _RESTORES = ("RestoreV2", "Restore", "RestoreSlice")
 _IMPORTS = ("LookupTableImport", "LookupTableImportV2")
 _EXPORTS = ("LookupTableExport", "LookupTableExportV2")
 _SAVES = {"Save": 2, "SaveV2": 3, "SaveSlices": 3}  # op -> which of its inputs is the first tensor
-_ASSIGNS = ("Assign", "AssignVariableOp")
 _STEPS = ("Identity", "RefIdentity", "Reshape", "Snapshot", "StopGradient")
 
 
@@ -71,10 +62,10 @@ def find_restored(source: MetaGraph, wanted: Collection[str]) -> Restored:
             continue
         text = f"{target.name} ({target.op}): the training's restore op fills it by {node.name} ({node.op})"
         keys = [saver.key(name) for name in node.input[1:] if not name.startswith("^")]
-        if target.op in _VARIABLES:
-            if node.op in _ASSIGNS and keys[0] is None:
+        if target.op in VARIABLES:
+            if node.op in ASSIGNS_VALUE and keys[0] is None:
                 problems.append(text + ", from what it computes of the checkpoint's tensors")
-            elif node.op not in _ASSIGNS:
+            elif node.op not in ASSIGNS_VALUE:
                 problems.append(text)
         elif target.op not in MUTABLE_TABLES or node.op not in _IMPORTS:
             problems.append(text + ", and only variables and mutable lookup tables can be restored")
@@ -163,7 +154,7 @@ class _Saver:
                 return ""
             if _is_state(source.op):
                 return source.name
-            if source.op not in ("Identity", "RefIdentity", "Enter", "RefEnter"):
+            if source.op not in IDENTITIES + ENTERS:
                 return ""
             name = source.input[0]
         return ""

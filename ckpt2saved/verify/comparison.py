@@ -14,12 +14,12 @@ from ckpt2saved.answers.search_limits import DEFAULT_LIMITS, SearchLimits
 from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.console.narration import Say
 from ckpt2saved.graph.beam_searches import BEAM_SEARCH
+from ckpt2saved.graph.names import node_name
 from ckpt2saved.inspection.saved import parse_saved_model
 from ckpt2saved.requests.differences import Answers, Difference, find_differences
 from ckpt2saved.requests.questions import Question
 from ckpt2saved.requests.requests import Excerpt, Request, served_signatures
 from ckpt2saved.rewrites.for_serving import for_serving, rewrite_serving
-from ckpt2saved.saved_model.writing import node_name
 from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.sources.graph_plan import GraphPlan
 from ckpt2saved.sources.preparation import prepare_network

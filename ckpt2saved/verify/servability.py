@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Collection, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from ckpt2saved.compatibility.fit import origin_text
-from ckpt2saved.compatibility.op_table import shipped_table
 from ckpt2saved.errors import CheckpointError, ServingError
 from ckpt2saved.graph.contrib import register_ops
+from ckpt2saved.graph.op_table import shipped_table
 from ckpt2saved.inspection.saved import parse_saved_model, read_saved_model
 from ckpt2saved.requests.batching import DEFAULT_SIGNATURE, keys_without_batch, without_batch_text
 from ckpt2saved.saved_model.judgement import MOST_RECORDS, WARMUP_FILE

@@ -10,8 +10,8 @@ import pytest
 from ckpt2saved.checkpoint.contents import choose_weights, misfits, open_checkpoint
 from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.checkpoint.reading import restore
+from ckpt2saved.checkpoint.variables import add_restore, graph_variables
 from ckpt2saved.errors import CheckpointError, UsageError
-from ckpt2saved.graph.variables import add_restore, graph_variables
 from ckpt2saved.tf1 import tf
 from tests.support import golden_rule
 from tests.support.checkpoints import write_checkpoint

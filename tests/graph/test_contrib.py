@@ -11,7 +11,7 @@ import pytest
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.graph.contrib import register_ops
-from ckpt2saved.graph.lint import check_servable
+from ckpt2saved.rewrites.lint import check_servable
 from ckpt2saved.tf1 import SavedModel, contrib_directory, op_def, tf
 
 WITH_CONTRIB = contrib_directory() is not None

@@ -9,10 +9,10 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
-from ckpt2saved.compatibility.op_table import read_table
 from ckpt2saved.graph.graph import Graph, fed_by_data
 from ckpt2saved.graph.meta_graph import read_meta_graph
-from ckpt2saved.graph.random_ops import is_random
+from ckpt2saved.graph.op_table import read_table
+from ckpt2saved.graph.ops import is_random
 from ckpt2saved.rewrites.analyses.labels import find_labels
 from ckpt2saved.tf1 import op_def, tf, v1_control_flow
 

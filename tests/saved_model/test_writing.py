@@ -10,9 +10,11 @@ import pytest
 from ckpt2saved.answers import cc_loader
 from ckpt2saved.checkpoint.contents import choose_weights, open_checkpoint
 from ckpt2saved.checkpoint.files import find_checkpoint
+from ckpt2saved.checkpoint.variables import graph_variables
 from ckpt2saved.errors import NotServable, SignatureError
-from ckpt2saved.graph.variables import graph_variables
-from ckpt2saved.saved_model.writing import _write_variables, bind_signatures, node_name, pruned, read_signature_defs
+from ckpt2saved.graph.graph_def import pruned
+from ckpt2saved.graph.names import node_name
+from ckpt2saved.saved_model.writing import _write_variables, bind_signatures, read_signature_defs
 from ckpt2saved.signature.file import load_model, parse_model
 from ckpt2saved.sources.networks import build_graph
 from ckpt2saved.tf1 import SavedModel, tf

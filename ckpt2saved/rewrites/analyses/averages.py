@@ -6,11 +6,12 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
-from ckpt2saved.graph.graph import ASSIGNMENTS, MERGES, PASSING, SELECTS, Graph, Ref
+from ckpt2saved.graph.graph import Graph
+from ckpt2saved.graph.names import Ref
+from ckpt2saved.graph.ops import ASSIGNMENTS, ASSIGNS_WHOLE, MERGES, PASSING, SELECTS
 from ckpt2saved.graph.probe import ELEMENTWISE, MOVING, Probe, Unprovable, assigned_value
 from ckpt2saved.rewrites.analyses.statistics import BatchStatistics
 
-_UPDATES = ("Assign", "AssignSub", "AssignAdd", "AssignVariableOp", "AssignSubVariableOp", "AssignAddVariableOp")
 _FURTHEST = 60  # nodes behind an assignment; ExponentialMovingAverage with zero_debias has about thirty
 
 Statistic = Tuple[int, str]  # which batch statistics, and MEAN or VARIANCE of them
@@ -30,7 +31,7 @@ class Averages:
         self.updates: Dict[str, str] = {}  # the assignments that are understood -> their variable
         self._waited_for: Optional[Set[str]] = None
         self._proven: Dict[str, Statistic] = {}
-        assignments = [name for name, node in graph.nodes.items() if node.op in _UPDATES]
+        assignments = [name for name, node in graph.nodes.items() if node.op in ASSIGNS_WHOLE]
         behind = {name: self._behind(name) for name in assignments}
         for name in assignments:
             self._try(name, *behind[name], debiasing=False)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Dict, Iterable, List
 
 from ckpt2saved.graph.folding import Folding
-from ckpt2saved.graph.graph import Graph, fed_by_data, may_be_scalar, noisy, parsed
+from ckpt2saved.graph.graph import Graph, fed_by_data, may_be_scalar, noisy
 from ckpt2saved.graph.inlining import inline_functions
+from ckpt2saved.graph.names import parsed
 from ckpt2saved.rewrites.analyses.statistics import find_statistics, unrecognised
 
 

@@ -7,13 +7,12 @@ from typing import Any, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
-from ckpt2saved.graph.graph import PASSING, SELECTS, Graph, Node, Ref
+from ckpt2saved.graph.graph import Graph, Node
+from ckpt2saved.graph.names import Ref
+from ckpt2saved.graph.ops import CUDNN_RNNS, PASSING, SELECTS, UNIFORM, is_random
 from ckpt2saved.graph.probe import ELEMENTWISE, MOVING, Probe, Unprovable
-from ckpt2saved.graph.random_ops import is_random
 
 _JOINS = ("Mul", "RealDiv", "Div", "DivNoNan") + SELECTS
-_UNIFORM = ("RandomUniform", "StatelessRandomUniform", "StatelessRandomUniformV2", "StatefulUniform")
-_RECURRENT = ("CudnnRNN", "CudnnRNNV2", "CudnnRNNV3")
 _FURTHEST = 1000  # nodes that take the random numbers; one mask may serve each step of an unrolled network
 _CANDIDATES = 12  # tensors that are remembered as what may have been dropped from
 _SAMPLES = (np.arange(4000) + 0.5) / 4000  # what uniform random numbers are on average, but without chance
@@ -44,7 +43,7 @@ def find_dropouts(graph: Graph, within: Set[str], data: Set[str], noise: Set[str
     """Each dropout among the nodes `within`; a random op may be in several, or in none."""
     found: List[Dropout] = []
     for name in graph.nodes:
-        if name in within and graph[name].op in _UNIFORM:
+        if name in within and graph[name].op in UNIFORM:
             found.extend(_Search(graph, within, data | noise, noise, name).dropouts())
     return found
 
@@ -146,7 +145,7 @@ class _Search:
 def is_dropping(node: Node) -> bool:
     """Whether a node's op drops by itself."""
     return (
-        node.op in _RECURRENT
+        node.op in CUDNN_RNNS
         and node.attr["dropout"].f > 0
         and ("is_training" not in node.attr or node.attr["is_training"].b)
     )

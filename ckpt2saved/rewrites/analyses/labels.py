@@ -14,20 +14,23 @@ from dataclasses import dataclass
 from typing import Any, Callable, Collection, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.graph.backward import backward_nodes, differentiated
-from ckpt2saved.graph.graph import (
+from ckpt2saved.graph.graph import Graph, Node
+from ckpt2saved.graph.inlining import inline_functions
+from ckpt2saved.graph.names import Ref, parsed
+from ckpt2saved.graph.ops import (
+    OF_SIZES,
     PLACEHOLDERS,
-    SIZES,
+    SELECTS,
     SWITCHES,
     VARIABLES,
-    Graph,
-    Node,
-    Ref,
-    never_served,
-    parsed,
+    is_effect,
+    is_linear,
+    is_lookup,
+    is_never_served,
+    is_random,
+    is_weight,
+    parses_examples,
 )
-from ckpt2saved.graph.inlining import inline_functions
-from ckpt2saved.graph.random_ops import is_random
-from ckpt2saved.graph.weights import is_linear, is_lookup, is_weight
 from ckpt2saved.tf1 import tf
 
 # The inputs of ops that compare: those that hold the answer, and those that hold labels.
@@ -43,9 +46,7 @@ _COMPARE = {
 }
 _EITHER_WAY = ("EditDistance",)  # it is the same whichever of the two is the truth
 _CLASSES = ("SparseSoftmaxCrossEntropyWithLogits", "SoftmaxCrossEntropyWithLogits", "CTCLoss", "CTCLossV2", "WarpCTC")
-# What hands out several things that belong to one example, each as an output.
-_PARSERS = re.compile(r"(Parse(Single)?(Sequence)?Example\w*|DecodeCSV|OptionalGetValue)\Z")
-_SIZES = SIZES + ("ZerosLike", "OnesLike", "TensorArrayV3", "TensorArrayV2", "TensorListReserve", "EmptyTensorList")
+_SIZES = OF_SIZES + ("TensorArrayV3", "TensorArrayV2", "TensorListReserve", "EmptyTensorList")
 _STACKS = ("TensorArrayGatherV3", "TensorArrayReadV3")  # the values come last, behind a handle and places
 _SIZED = (
     "Reshape",
@@ -67,10 +68,8 @@ _VIEWS = re.compile(
     r"|Exit|Merge|Switch|Tile|BroadcastTo|CheckNumerics|PreventGradient|Snapshot)\Z"
 )
 _MEETINGS = re.compile(r"(Mul|MulNoNan|Xlogy|Minimum|Maximum|MatMul|BatchMatMul\w*|Einsum|Gather\w*)\Z")
-_CHOICES = ("Select", "SelectV2")
 # log(1 + exp(x)) is written as one of these and the rest, in the cross entropy of a sigmoid.
-_SIGMOID = ("Relu", "Maximum") + _CHOICES
-_EFFECTS = re.compile(r"(Assign\w*|\w*Save\w*|\w*Summary\w*|\w*Enqueue\w*|Print\w*|Assert|NoOp)\Z")
+_SIGMOID = ("Relu", "Maximum") + SELECTS
 _FLOATS = frozenset([1, 2, 4, 7, 14, 19])  # float32, float64, uint8, string (of an encoded picture), bfloat16, float16
 
 
@@ -233,7 +232,7 @@ class _Analysis:
                 single = shape is not None and not shape.unknown_rank and not shape.dim
                 if not single and node.attr["dtype"].type != tf.bool.as_datatype_enum:
                     yield node.name, 0
-            elif (never_served(node.op) or _PARSERS.match(node.op)) and node.name not in after:
+            elif (is_never_served(node.op) or parses_examples(node.op)) and node.name not in after:
                 taken = {ref for other in self.graph.consumers(node.name) for ref in other.inputs}
                 yield from sorted(ref for ref in taken if ref[0] == node.name)
 
@@ -255,7 +254,7 @@ class _Analysis:
         ahead = deque(node for name in self.outside for node in self.takers.get(name, ()))
         while ahead:
             node = ahead.popleft()
-            if node.name in self.outside or never_served(node.op) or not passes(node):
+            if node.name in self.outside or is_never_served(node.op) or not passes(node):
                 continue  # what Python makes of answers is nothing that a request could bring
             mask = masks.get(node.name, 0)
             new = mask
@@ -389,8 +388,7 @@ class _Analysis:
             ends = {
                 name
                 for name in self.deep
-                if not any(not _EFFECTS.match(taker.op) for taker in self.takers.get(name, ()))
-                and self._is_number(name)
+                if not any(not is_effect(taker.op) for taker in self.takers.get(name, ())) and self._is_number(name)
             }
         return ends | self._upstream(ends)
 
@@ -442,7 +440,7 @@ class _Analysis:
                 return
 
     def _meetings(self, node: Node) -> Iterator[_Comparison]:
-        if node.op in _CHOICES:
+        if node.op in SELECTS:
             deep = [ref for ref in node.inputs if ref[0] in self.deep]
             mask = 0
             for ref in node.inputs:

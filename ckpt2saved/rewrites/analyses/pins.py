@@ -6,7 +6,9 @@ import difflib
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
-from ckpt2saved.graph.graph import PLACEHOLDERS, VARIABLES, Graph, Ref, may_be_scalar
+from ckpt2saved.graph.graph import Graph, may_be_scalar
+from ckpt2saved.graph.names import Ref
+from ckpt2saved.graph.ops import PLACEHOLDERS, VARIABLES
 from ckpt2saved.rewrites.found import Problem
 from ckpt2saved.tf1 import tf
 

@@ -7,11 +7,12 @@ from typing import Any, Dict, List, Optional, Set, Tuple
 
 import numpy as np
 
-from ckpt2saved.graph.graph import PASSING, Graph, Node, Ref
+from ckpt2saved.graph.graph import Graph, Node
+from ckpt2saved.graph.names import Ref
+from ckpt2saved.graph.ops import FUSED_BATCH_NORMS, PASSING, SWITCHES, is_training
 from ckpt2saved.graph.probe import COUNT, ELEMENTWISE, MOVING, Probe, Unprovable, reduces_batch, reduction_axes
 from ckpt2saved.tf1 import tf
 
-FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "_FusedBatchNormEx")
 MEAN, VARIANCE = "mean", "variance"
 # No two of their moments are alike.
 _SAMPLES = np.array([0.31, -1.7, 2.2, 0.93, 3.37, -0.4])
@@ -33,17 +34,12 @@ class BatchStatistics:
         return [ref for ref, found in self.tensors.items() if found == kind]
 
 
-def is_training(node: Any) -> bool:
-    """Whether a fused batch norm takes the statistics of the batch; that is what it does where it doesn't say."""
-    return node.op in FUSED and ("is_training" not in node.attr or node.attr["is_training"].b)
-
-
 def is_layer_norm(graph: Graph, node: Node) -> bool:
     """Whether a fused batch norm is used on a batch of one, with an item in each channel: Keras's layer norm.
 
     It scales by ones, as many as there are items, and no variable is sized by the batch.
     """
-    if node.op not in FUSED or tf.compat.as_text(node.attr["data_format"].s) != "NCHW":
+    if node.op not in FUSED_BATCH_NORMS or tf.compat.as_text(node.attr["data_format"].s) != "NCHW":
         return False
     reshape, scale = [graph[graph.root(ref)[0]] for ref in node.inputs[:2]]
     if reshape.op != "Reshape" or scale.op != "Fill" or graph.constant(scale.inputs[0]) is not None:
@@ -155,8 +151,8 @@ class _Search:
                 continue
             seen.add(name)
             node = self.graph[name]
-            if node.op not in FUSED:
-                refs = [(name, 0), (name, 1)] if node.op in ("Switch", "RefSwitch") else [(name, 0)]
+            if node.op not in FUSED_BATCH_NORMS:
+                refs = [(name, 0), (name, 1)] if node.op in SWITCHES else [(name, 0)]
                 values = [self.scalar(probe, ref) for ref in refs]
                 if values[0] is None:
                     continue

@@ -7,18 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Dict, FrozenSet, List, Mapping, Sequence, Set
 
 from ckpt2saved.graph.folding import Folding
-from ckpt2saved.graph.graph import (
-    MERGES,
-    PASSING,
-    PLACEHOLDERS,
-    SELECTS,
-    SWITCHES,
-    VARIABLES,
-    Graph,
-    Node,
-    Ref,
-    may_be_scalar,
-)
+from ckpt2saved.graph.graph import Graph, Node, may_be_scalar
+from ckpt2saved.graph.names import Ref
+from ckpt2saved.graph.ops import MERGES, PASSING, PLACEHOLDERS, SELECTS, SWITCHES, VARIABLES
 from ckpt2saved.graph.probe import ELEMENTWISE
 from ckpt2saved.tf1 import tf
 

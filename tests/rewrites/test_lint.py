@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ckpt2saved.errors import NotServable
-from ckpt2saved.graph.lint import check_servable
+from ckpt2saved.rewrites.lint import check_servable
 from ckpt2saved.sources.networks import build_graph
 from ckpt2saved.tf1 import tf
 from tests.support.checkpoints import crnn_shapes, ctpn_shapes

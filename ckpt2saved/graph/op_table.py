@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 
-from ckpt2saved.compatibility.registry import Attribute, Ops
+from ckpt2saved.graph.registry import Attribute, Ops
 
 PATH = Path(__file__).resolve().parent / "ops.json.gz"
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any, List, Mapping, Sequence
 
 from ckpt2saved.checkpoint.contents import SavedTable, Variable
+from ckpt2saved.graph.ops import RESOURCE_VARIABLES, VARIABLES
 from ckpt2saved.tf1 import tf
-
-REFERENCES = ("Variable", "VariableV2")
-RESOURCES = ("VarHandleOp",)
 
 
 def graph_variables(graph: tf.Graph) -> List[Variable]:
@@ -16,7 +14,7 @@ def graph_variables(graph: tf.Graph) -> List[Variable]:
     return [
         Variable(op.name, _shape(op.get_attr("shape")), tf.as_dtype(op.get_attr("dtype")).base_dtype)
         for op in graph.get_operations()
-        if op.type in REFERENCES + RESOURCES
+        if op.type in VARIABLES
     ]
 
 
@@ -67,7 +65,7 @@ def add_restore(
 
 
 def _assigned(op: tf.Operation, tensor: tf.Tensor) -> tf.Operation:
-    if op.type in RESOURCES:
+    if op.type in RESOURCE_VARIABLES:
         return tf.raw_ops.AssignVariableOp(resource=op.outputs[0], value=tensor)
     return tf.raw_ops.Assign(ref=op.outputs[0], value=tensor).op
 
@@ -87,6 +85,6 @@ def _exported(op: tf.Operation) -> Sequence[tf.Tensor]:
 
 
 def _value(op: tf.Operation, dtype: tf.DType) -> tf.Tensor:
-    if op.type in RESOURCES:
+    if op.type in RESOURCE_VARIABLES:
         return tf.raw_ops.ReadVariableOp(resource=op.outputs[0], dtype=dtype)
     return op.outputs[0]

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, List
 
 from ckpt2saved.compatibility.fit import check_linked
-from ckpt2saved.compatibility.op_table import shipped_table
 from ckpt2saved.errors import NotServable
 from ckpt2saved.graph.contrib import register_ops
-from ckpt2saved.graph.random_ops import is_random
+from ckpt2saved.graph.op_table import shipped_table
+from ckpt2saved.graph.ops import PYTHON, is_of_pipeline, is_random, is_training
 from ckpt2saved.tf1 import contrib_directory, has_cpu_kernel, op_def
 
-# Why no server can run an op; the first pattern that fits its type decides.
-_REASONS = (
-    (r"(Eager)?PyFunc(Stateless)?", "it calls Python, and the server has none: cut the graph before it"),
-    (
-        r".*(Queue|QueueV2|Dequeue\w*|Iterator|IteratorV[0-9]|IteratorFromStringHandle\w*|IteratorGetNext\w*|Barrier"
-        r"|BarrierTakeMany|Unstage\w*|StagePeek|MapPeek|RecordInput|ReaderV2|Reader|ReaderRead\w*)",
-        "it feeds from an input pipeline, which a server does not have: make this tensor the input",
-    ),
-    (
-        r"(ReadFile|MatchingFiles|WriteFile|ImmutableConst|LoadAndRemapMatrix)",
-        "it takes the name of a file, and the server has none of your files: make the file's content the input",
-    ),
-)
+# Ops that are given the name of a file.
+_FILES = ("ReadFile", "MatchingFiles", "WriteFile", "ImmutableConst", "LoadAndRemapMatrix")
+_OF_PYTHON = "it calls Python, and the server has none: cut the graph before it"
+_OF_PIPELINE = "it feeds from an input pipeline, which a server does not have: make this tensor the input"
+_OF_FILES = "it takes the name of a file, and the server has none of your files: make the file's content the input"
 _RANDOM = "it is random (dropout?): the same request would get another answer each time; build the graph for inference"
 
 
@@ -44,7 +35,7 @@ def check_servable(graph_def: Any) -> None:
             problems.append(
                 f"{name} ({node.op}): there is no kernel of it for the CPU, on which parity runs and many servers do"
             )
-        if node.op.startswith("FusedBatchNorm") and "Grad" not in node.op and _is_training(node):
+        if is_training(node):
             problems.append(
                 f"{name} ({node.op}): batch norm in training mode, so that an answer depends on the rest of the batch: "
                 "build the graph for inference"
@@ -57,11 +48,10 @@ def check_servable(graph_def: Any) -> None:
 
 def _reason(op: str) -> str:
     """Why no server can run, or should run, an op; "" where one can."""
-    for pattern, reason in _REASONS:
-        if re.match(pattern + r"\Z", op):
-            return reason
+    if op in PYTHON:
+        return _OF_PYTHON
+    if is_of_pipeline(op):
+        return _OF_PIPELINE
+    if op in _FILES:
+        return _OF_FILES
     return _RANDOM if is_random(op) else ""
-
-
-def _is_training(node: Any) -> bool:
-    return "is_training" not in node.attr or node.attr["is_training"].b  # true is the default, which may be stripped

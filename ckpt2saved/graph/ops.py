@@ -1,0 +1,202 @@
+"""The op vocabulary: which ops of TensorFlow do what. Each set is given here once; without TensorFlow.
+
+`tests/graph/test_ops.py` holds the sets to the table of the ops of every release: names that no release has are found
+there, and ops that a newer release adds to a family.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Mapping
+
+# State.
+REFERENCE_VARIABLES = ("Variable", "VariableV2")
+RESOURCE_VARIABLES = ("VarHandleOp",)
+VARIABLES = REFERENCE_VARIABLES + RESOURCE_VARIABLES
+READS_VARIABLE = "ReadVariableOp"
+ASSIGNS_VALUE = ("Assign", "AssignVariableOp")
+# What gives a variable a value that is computed from a tensor, whole.
+ASSIGNS_WHOLE = ASSIGNS_VALUE + ("AssignSub", "AssignAdd", "AssignSubVariableOp", "AssignAddVariableOp")
+ASSIGNMENTS = ASSIGNS_WHOLE + (
+    "ScatterUpdate",
+    "ScatterAdd",
+    "ScatterSub",
+    "ResourceScatterUpdate",
+    "ResourceScatterAdd",
+    "ResourceScatterSub",
+    "CountUpTo",
+    "ResourceCountUpTo",
+)
+IMMUTABLE_TABLES = ("HashTable", "HashTableV2")
+MUTABLE_TABLES = (
+    "MutableHashTable",
+    "MutableHashTableV2",
+    "MutableHashTableOfTensors",
+    "MutableHashTableOfTensorsV2",
+    "MutableDenseHashTable",
+    "MutableDenseHashTableV2",
+)
+TABLES = IMMUTABLE_TABLES + MUTABLE_TABLES
+_STATE = re.compile(r"(Variable|VariableV2|VarHandleOp|(Anonymous)?(Mutable)?(Dense)?HashTable\w*)\Z")
+# What gives a variable, a table or a queue another content. A TensorArray lasts no longer than the request.
+_CHANGES_STATE = re.compile(
+    r"(Assign(Add|Sub)?|Assign(Add|Sub)?VariableOp|(Resource)?CountUpTo|(Resource)?(Sparse)?Apply\w+"
+    r"|(Resource)?Scatter(Nd)?(Update|Add|Sub|Mul|Div|Min|Max)|(Resource)?StridedSliceAssign"
+    r"|LookupTable(Insert|Import|Remove)(V2)?"
+    r"|(Queue|Barrier)(Enqueue|Dequeue|Insert|Take)\w*|IteratorGetNext\w*|(Ordered)?Map(Stage|Unstage)\w*"
+    r"|(Un)?[Ss]tage|Stack(Push|Pop)(V2)?)\Z"
+)
+
+# From outside of the graph.
+UNFED_PLACEHOLDERS = ("Placeholder", "PlaceholderV2")  # without a value where nobody feeds them
+PLACEHOLDERS = UNFED_PLACEHOLDERS + ("PlaceholderWithDefault",)
+PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
+_PIPELINE = re.compile(
+    r"(\w*Dequeue\w*|\w*Iterator\w*GetNext\w*|ReaderRead\w*|\w*Unstage\w*|StagePeek|\w*MapPeek|BarrierTakeMany"
+    r"|RecordInput)\Z"
+)
+_PIPELINE_RESOURCE = re.compile(
+    r"(\w*Queue(V2)?|\w*Iterator(V[0-9])?|\w*IteratorFromStringHandle(V2)?|Barrier|\w*Reader(V2)?)\Z"
+)
+# Hand out several things that belong to one example, each as an output.
+_PARSES_EXAMPLES = re.compile(r"(Parse(Single)?(Sequence)?Example\w*|DecodeCSV|OptionalGetValue)\Z")
+_SPARSE_BY_HANDLE = re.compile(r"\w*TensorsMap\Z")
+
+# Control flow of TensorFlow 1.
+SWITCHES = ("Switch", "RefSwitch")
+MERGES = ("Merge", "RefMerge")
+ENTERS = ("Enter", "RefEnter")
+EXITS = ("Exit", "RefExit")
+ITERATIONS = ("NextIteration", "RefNextIteration")
+SELECTS = ("Select", "SelectV2")
+
+# Calls of functions, as TensorFlow 2 has them.
+CONDITIONALS = ("If", "StatelessIf")
+CASES = ("Case", "StatelessCase")
+LOOPS = ("While", "StatelessWhile")
+CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+FUNCTIONAL = CONDITIONALS + CASES + LOOPS + CALLS
+
+# Hand on their first input as it is.
+IDENTITIES = ("Identity", "RefIdentity")
+PASSING = (
+    ENTERS
+    + IDENTITIES
+    + ("StopGradient", "PreventGradient", "CheckNumerics", "Snapshot", "EnsureShape", "Print")
+    + SWITCHES
+    + (READS_VARIABLE,)
+)
+# Their values say how large something is, and nothing about what is in it.
+SIZES = ("Shape", "ShapeN", "Size", "Rank")
+# Depend on how large something is, and not on what is in it.
+OF_SIZES = SIZES + ("ZerosLike", "OnesLike")
+
+# Layers.
+FUSED_BATCH_NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "_FusedBatchNormEx")
+CUDNN_RNNS = ("CudnnRNN", "CudnnRNNV2", "CudnnRNNV3")
+BEAM_SEARCH = "CTCBeamSearchDecoder"
+CTC_DECODERS = (BEAM_SEARCH, "CTCGreedyDecoder")
+CTC_LOSSES = ("CTCLoss", "CTCLossV2")
+_LINEAR = re.compile(
+    r"(Conv[23]D|DepthwiseConv2dNative|MatMul|BatchMatMul\w*|Einsum|BlockLSTM\w*|LSTMBlockCell|GRUBlockCell|CudnnRNN\w*"
+    r"|_?FusedConv2D|Gather\w*|ResourceGather\w*)\Z"
+)
+
+# Training.
+_UPDATE = re.compile(r"(Resource)?(Sparse)?Apply[A-Z]\w*\Z")
+_GRADIENT = re.compile(r"\w*(Grad|GradV[0-9]|Backprop\w*|BackpropV[0-9])\Z")
+
+UNIFORM = ("RandomUniform", "StatelessRandomUniform", "StatelessRandomUniformV2", "StatefulUniform")
+_RANDOM = re.compile(
+    r"(Risc)?Random(Uniform|UniformInt|StandardNormal|Shuffle|Gamma|Poisson|PoissonV2|Crop|IndexShuffle)"
+    r"|(Stateless)?(Parameterized)?TruncatedNormal(V2)?|(Stateless)?Multinomial"
+    r"|(Stateless)?SampleDistortedBoundingBox(V2)?"
+    r"|Stateless(Random(?!Get)\w+|Shuffle)"
+    r"|Stateful(Uniform|StandardNormal|TruncatedNormal|Random)\w*"
+    r"|NonDeterministicInts|RngReadAndSkip|XlaRngBitGenerator|StochasticCastToInt"
+    r"|(Uniform|LogUniform|ThreadUnsafeUnigram|LearnedUnigram|FixedUnigram)CandidateSampler"
+)
+
+# Nodes that do something, instead of making something of their inputs.
+_EFFECT = re.compile(r"(Assign\w*|\w*Save\w*|\w*Summary\w*|\w*Enqueue\w*|Print\w*|Assert|NoOp|Resource\w*Apply\w*)\Z")
+
+
+def is_random(op: str) -> bool:
+    """Whether an op draws random numbers.
+
+    A queue or a dataset that shuffles (RandomShuffleQueueV2, RandomDataset, ShuffleDataset) draws none: it hands out
+    data. Nor does what only makes seeds and algorithm numbers (StatelessRandomGetKeyCounter, AnonymousSeedGenerator).
+    """
+    return _RANDOM.fullmatch(op) is not None
+
+
+def is_pipeline(op: str) -> bool:
+    """Whether an op hands out what an input pipeline brings: of a queue, an iterator, a reader or a staging area."""
+    return _PIPELINE.match(op) is not None
+
+
+def is_of_pipeline(op: str) -> bool:
+    """Whether an op hands out what an input pipeline brings, or is the queue, iterator or reader that it comes from."""
+    return is_pipeline(op) or _PIPELINE_RESOURCE.match(op) is not None
+
+
+def is_outside(op: str) -> bool:
+    """Whether the values of an op come from outside of the graph: it is a placeholder, or of an input pipeline."""
+    return op in PLACEHOLDERS or is_of_pipeline(op)
+
+
+def is_never_served(op: str) -> bool:
+    """Whether no server can run an op: what input pipelines hand out, and calls of Python."""
+    return is_pipeline(op) or op in PYTHON or _SPARSE_BY_HANDLE.match(op) is not None
+
+
+def parses_examples(op: str) -> bool:
+    """Whether an op takes a serialized example apart."""
+    return _PARSES_EXAMPLES.match(op) is not None
+
+
+def is_state(op: str) -> bool:
+    """Whether an op is a variable or a lookup table, which keep values between requests."""
+    return _STATE.match(op) is not None
+
+
+def changes_state(op: str) -> bool:
+    """Whether an op gives a variable, a table or a queue another content."""
+    return _CHANGES_STATE.match(op) is not None
+
+
+def is_effect(op: str) -> bool:
+    """Whether an op is there for what it does: it assigns, saves, prints, checks or writes summaries."""
+    return _EFFECT.match(op) is not None
+
+
+def is_update(op: str) -> bool:
+    """Whether an op is an optimizer's update of a variable."""
+    return _UPDATE.match(op) is not None
+
+
+def is_gradient(op: str) -> bool:
+    """Whether an op computes the gradient of another one."""
+    return _GRADIENT.match(op) is not None
+
+
+def is_linear(op: str) -> bool:
+    """Whether an op applies weights where it is given some: a product, or a look-up in a table of weights."""
+    return _LINEAR.match(op) is not None
+
+
+def is_lookup(op: str) -> bool:
+    """Whether an op picks entries of its first input by the numbers in its second."""
+    return "Gather" in op
+
+
+def is_weight(attr: Mapping[str, Any]) -> bool:
+    """Whether the variable of these attributes could be trained, which global_step and beta1_power could not."""
+    kind = attr["dtype"].type if "dtype" in attr else 1
+    scalar = "shape" in attr and not attr["shape"].shape.unknown_rank and not attr["shape"].shape.dim
+    return kind in (1, 2, 14, 19) and not scalar  # DT_FLOAT, DT_DOUBLE, DT_BFLOAT16, DT_HALF
+
+
+def is_training(node: Any) -> bool:
+    """Whether a fused batch norm takes the statistics of the batch; that is what it does where it doesn't say."""
+    return node.op in FUSED_BATCH_NORMS and ("is_training" not in node.attr or node.attr["is_training"].b)
