@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any, Optional, Tuple
+
 import numpy as np
 
 from ckpt2saved.ctc.forgetting import Forgetting
 from ckpt2saved.ctc.prefixes import DEAD, ZERO, Beams, Kept, Stays, Step, pick, search
+from ckpt2saved.ctc.top_labels import Best
 from ckpt2saved.tf1 import tf
 
 # A prefix is known by a number: number(prefix + label) = number(prefix) * _GROW + label * _SPREAD + 1, modulo 2 ** 64.
@@ -32,15 +35,15 @@ class _Pairs:
         beams = np.arange(width, dtype=np.int32)
         self.sources = np.concatenate([beams, self.places, beams, beams[:1]])
         self.rank_of = np.concatenate([0 * beams - 1, self.ranks, 0 * beams - 1, -np.ones(1, np.int32)])
-        self.candidate = np.full((width, self.k), self.nothing, np.int32)
-        self.candidate[self.places, self.ranks] = width + np.arange(len(pairs))
-        self.candidate = self.candidate.ravel()
+        candidate = np.full((width, self.k), self.nothing, np.int32)
+        candidate[self.places, self.ranks] = width + np.arange(len(pairs))
+        self.candidate = candidate.ravel()
 
 
 class BeamSearch:
     """The loop's body and its constants for one tensor of logits."""
 
-    def __init__(self, logits, best, width: int) -> None:
+    def __init__(self, logits: tf.Tensor, best: Best, width: int) -> None:
         self.width, self.k, self.pairs = width, width + 1, _Pairs(width)
         self.logits = logits
         self.flat = tf.reshape(logits, [-1])
@@ -66,10 +69,10 @@ class BeamSearch:
             )
         ]
 
-    def _number(self, value):
+    def _number(self, value: float) -> tf.Tensor:
         return tf.constant(value, self.dtype)
 
-    def start(self):
+    def start(self) -> Beams:
         shape = [self.batch, self.width]
         first = tf.tile(tf.equal(tf.range(self.width), 0)[None], [self.batch, 1])
         return Beams(
@@ -81,7 +84,7 @@ class BeamSearch:
             parent=tf.fill(shape, _int64(_NOBODY)),
         )
 
-    def step(self, t, beams):
+    def step(self, t: tf.Tensor, beams: Beams) -> Tuple[Beams, Kept]:
         """The beams after step t and how they came about."""
         now = Step(t, *[part.read(t) for part in self.inputs])
         stays = self._stay(beams, now)
@@ -89,7 +92,7 @@ class BeamSearch:
         kept = self._forget(beams, now, stays, kept)
         return self._move(beams, stays, kept), kept
 
-    def _stay(self, beams, now):
+    def _stay(self, beams: Beams, now: Step) -> Stays:
         place = now.row[:, None] + beams.last
         last_score = tf.maximum(tf.gather(self.flat, place) - now.greatest[:, None], ZERO)
         names, order = tf.nn.top_k(beams.name, self.width)
@@ -116,7 +119,7 @@ class BeamSearch:
             ranked=tf.equal(pick(now.ordered, rank_row), beams.last),
         )
 
-    def _keep(self, beams, now, stays, forgotten=None):
+    def _keep(self, beams: Beams, now: Step, stays: Stays, forgotten: Optional[tf.Tensor] = None) -> Kept:
         """The best of staying and extending, without prefixes that would be there twice.
 
         Prefixes that are `forgotten` aren't extended.
@@ -145,7 +148,7 @@ class BeamSearch:
         label = tf.where(rank < 0, pick(beams.last, source + self.beam_row), label)
         return Kept(total, source, label, index < self.width)
 
-    def _superfluous(self, beams, stays, row, parent):
+    def _superfluous(self, beams: Beams, stays: Stays, row: tf.Tensor, parent: tf.Tensor) -> tf.Tensor:
         """Candidates [batch, 2 * beam_width] that must not win.
 
         `row` and `parent` are the places of each beam and of its parent in _Pairs.
@@ -161,7 +164,7 @@ class BeamSearch:
         child = tf.where(stays.repeats, stays.parent + pairs.repeats, child)
         return tf.concat([own, tf.where(stays.has_parent, child, nothing)], 1)
 
-    def _forget(self, beams, now, stays, kept):
+    def _forget(self, beams: Beams, now: Step, stays: Stays, kept: Kept) -> Kept:
         """Correct what was kept where the op loses sight of a prefix.
 
         When the op comes to extend a parent by a label whose prefix was in the beam but was pushed out in this step, it
@@ -175,13 +178,13 @@ class BeamSearch:
         newcomer = tf.logical_and(tf.logical_not(kept.stayed), kept.total > DEAD)
         matters = tf.logical_and(newcomer, pick(suspect, kept.source + self.beam_row))
 
-        def correct():
+        def correct() -> Tuple[tf.Tensor, ...]:
             forgotten = Forgetting(self, beams, now, stays, tf.where(suspect)).forgotten()
             return tuple(self._keep(beams, now, stays, forgotten))
 
         return Kept(*tf.cond(tf.reduce_any(matters), correct, lambda: tuple(tf.identity(part) for part in kept)))
 
-    def _move(self, beams, stays, kept):
+    def _move(self, beams: Beams, stays: Stays, kept: Kept) -> Beams:
         row = kept.source + self.beam_row
         name = pick(beams.name, row)
         longer = name * _int64(_GROW) + (kept.last * _int64(_SPREAD) + 1)
@@ -196,12 +199,16 @@ class BeamSearch:
         )
 
 
-def decode_beams(logits, best, lengths, width: int, paths: int):
+def decode_beams(
+    logits: tf.Tensor, best: Best, lengths: tf.Tensor, width: int, paths: int
+) -> Tuple[tf.Tensor, tf.Tensor]:
     decoder = BeamSearch(logits, best, width)
     steps = decoder.steps
     none = tf.fill([decoder.batch, width], _int64(-1))
 
-    def step(t, beams, totals, sources, labels):
+    def step(
+        t: tf.Tensor, beams: Beams, totals: tf.TensorArray, sources: tf.TensorArray, labels: tf.TensorArray
+    ) -> Tuple[Any, ...]:
         beams, kept = decoder.step(t, beams)
         label = tf.where(kept.stayed, none, kept.last)
         return t + 1, beams, totals.write(t, kept.total), sources.write(t, kept.source), labels.write(t, label)
@@ -219,13 +226,13 @@ def decode_beams(logits, best, lengths, width: int, paths: int):
         return tf.identity(emitted), tf.identity(scores)
 
 
-def _trace_back(sources, labels, lengths, paths: int):
+def _trace_back(sources: tf.Tensor, labels: tf.Tensor, lengths: tf.Tensor, paths: int) -> tf.Tensor:
     """The labels that the best `paths` prefixes of each item were extended by, int64 [time, batch, paths], -1: none."""
     steps, batch, width = tf.unstack(tf.shape(sources))
     sources, labels = tf.reshape(sources, [-1]), tf.reshape(labels, [-1])
     item_row = tf.range(batch)[:, None] * width
 
-    def step(t, place, places):
+    def step(t: tf.Tensor, place: tf.Tensor, places: tf.TensorArray) -> Tuple[Any, ...]:
         row = place + item_row + t * (batch * width)
         before = tf.where(t < lengths, tf.gather(sources, row), place)
         return t - 1, before, places.write(t, row)
@@ -237,14 +244,14 @@ def _trace_back(sources, labels, lengths, paths: int):
     return tf.where(during, found, -tf.ones_like(found))
 
 
-def _log_add(a, b):
+def _log_add(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     greater = tf.maximum(a, b)
     return greater + tf.nn.softplus(tf.minimum(a, b) - greater)
 
 
-def _int64(value):
+def _int64(value: int) -> tf.Tensor:
     return tf.constant(value, tf.int64)
 
 
-def _array(values):
+def _array(values: tf.Tensor) -> tf.TensorArray:
     return tf.TensorArray(values.dtype, tf.shape(values)[0]).unstack(values)

@@ -59,7 +59,8 @@ def parse_case(text: str) -> List[Case]:
     numbers = [int(number) for number in match.groups()] if match else []
     if not numbers or min(numbers) < 1 or numbers[2] < 2:
         raise UsageError(f"--case: {text!r} is not BATCHxSTEPSxCLASSES:WIDTH, as in 128x50x3862:1")
-    return [Case(*numbers, logits=logits) for logits in ("flat", "peaked")]
+    batch, steps, classes, width = numbers
+    return [Case(batch, steps, classes, width, logits) for logits in ("flat", "peaked")]
 
 
 def machine() -> Dict[str, str]:

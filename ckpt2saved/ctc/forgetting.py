@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from ckpt2saved.ctc.prefixes import ZERO, pick, search
+from typing import TYPE_CHECKING, Any, Tuple
+
+from ckpt2saved.ctc.prefixes import ZERO, Beams, Stays, Step, pick, search
 from ckpt2saved.tf1 import tf
+
+if TYPE_CHECKING:
+    from ckpt2saved.ctc.beams import BeamSearch
 
 # How many labels for each beam are looked at before all of them are.
 _FIRST_LABELS = 8
@@ -17,7 +22,7 @@ class Forgetting:
     `places`, int64 [suspects, 2] of item and place. All that is counted is int32 [suspects].
     """
 
-    def __init__(self, decoder, beams, now, stays, places) -> None:
+    def __init__(self, decoder: BeamSearch, beams: Beams, now: Step, stays: Stays, places: tf.Tensor) -> None:
         self.decoder, self.beams, self.now, self.stays, self.places = decoder, beams, now, stays, places
         self.item = places[:, 0]
         self.parent = tf.gather_nd(stays.parent, places)
@@ -26,7 +31,7 @@ class Forgetting:
         self.last = tf.gather_nd(beams.last, places)[:, None]
         self.bar = tf.gather_nd(stays.total, places)[:, None]
 
-    def forgotten(self):
+    def forgotten(self) -> tf.Tensor:
         """Bool [batch, beam_width]."""
         width = self.decoder.width
         # The first labels settle most cases; a whole row of logits for each suspect is much to look at.
@@ -40,10 +45,10 @@ class Forgetting:
         counted = tf.gather(lower, unsure[:, 0]), tf.gather(staying, unsure[:, 0])
         return self._settle(sure, unsure, rest, rest._all_lower_labels(tf.cast(some, tf.int64), *counted))
 
-    def _only(self, which):
+    def _only(self, which: tf.Tensor) -> Forgetting:
         return Forgetting(self.decoder, self.beams, self.now, self.stays, tf.gather(self.places, which[:, 0]))
 
-    def _lower_labels(self, logits):
+    def _lower_labels(self, logits: tf.Tensor) -> tf.Tensor:
         """How many extensions of the parent by labels below the suspect's beat it, if none were special.
 
         `logits` [suspects, n] are those of the first n labels.
@@ -52,7 +57,7 @@ class Forgetting:
         below = tf.range(tf.shape(logits, out_type=tf.int64)[1])[None] < self.last
         return _count(tf.logical_and(self.parent_total + scores > self.bar, below))
 
-    def _miscounted(self):
+    def _miscounted(self) -> tf.Tensor:
         """How many of those aren't there: the parent's own label counts less, and some are in the beam already."""
         stays = self.stays
         own = tf.gather_nd(stays.last_score, self.of_parent)[:, None]
@@ -65,12 +70,12 @@ class Forgetting:
         )
         return own + _count(tf.logical_and(sibling, self._beaten_by_children()))
 
-    def _beaten_by_children(self):
+    def _beaten_by_children(self) -> tf.Tensor:
         """Whether what each beam would be as an extension of its parent beats the suspect, [suspects, beam_width]."""
         scores = tf.gather(self.stays.from_parent + self.stays.last_score, self.item)
         return tf.logical_and(tf.gather(self.stays.has_parent, self.item), scores > self.bar)
 
-    def _all_lower_labels(self, some, lower, staying):
+    def _all_lower_labels(self, some: tf.Tensor, lower: tf.Tensor, staying: tf.Tensor) -> tf.Tensor:
         """Like `lower`, which is the count among the first `some` labels, for all of them."""
         beating = self.parent_total + tf.gather(self.now.scores, self.item) > self.bar
         best = tf.logical_and(beating, tf.gather(self.now.labels, self.item) < self.last)
@@ -83,7 +88,7 @@ class Forgetting:
         all_ = tf.gather(staying, open_[:, 0]) + rest._lower_labels(logits) - rest._miscounted()
         return tf.tensor_scatter_update(lower, open_, all_)
 
-    def _earlier(self):
+    def _earlier(self) -> Tuple[tf.Tensor, tf.Tensor]:
         """For each place [suspects, beam_width]: what to count if that prefix is extended before the parent.
 
         The second result is what to take off again for a beam whose parent is.
@@ -101,13 +106,13 @@ class Forgetting:
         children = tf.logical_and(children, tf.gather(self.stays.parent, self.item) < self.parent[:, None])
         return tf.where(before, count, tf.zeros_like(count)), tf.cast(children, tf.int32)
 
-    def _settle(self, sure, unsure, rest, lower):
+    def _settle(self, sure: tf.Tensor, unsure: tf.Tensor, rest: Forgetting, lower: tf.Tensor) -> tf.Tensor:
         """Who is forgotten: a forgotten prefix isn't extended, so it pushes none out and wipes none."""
         decoder = self.decoder
         shape = tf.shape(self.stays.parent, out_type=tf.int64)
         gains, children = rest._earlier()
 
-        def step(_, forgotten):
+        def step(_: tf.Tensor, forgotten: tf.Tensor) -> Tuple[Any, ...]:
             extended = tf.cast(tf.logical_not(forgotten), tf.int32)
             parent_extended = pick(extended, self.stays.parent + decoder.beam_row)
             gained = gains * tf.gather(extended, rest.item) - children * tf.gather(parent_extended, rest.item)
@@ -120,5 +125,5 @@ class Forgetting:
         return tf.while_loop(lambda changed, _: changed, step, [tf.constant(True), start])[1]
 
 
-def _count(condition):
+def _count(condition: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(condition, tf.int32), 1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, Tuple
+
 from ckpt2saved.tf1 import tf
 
 
-def log_normalizers(logits, greatest, lengths):
+def log_normalizers(logits: tf.Tensor, greatest: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     """The sum [batch] over each sequence's steps of log(sum(exp(logits - greatest))).
 
     `logits` is [time, batch, classes], `greatest` [time, batch] each step's maximum, `lengths` int32 [batch]. One step
@@ -13,7 +15,7 @@ def log_normalizers(logits, greatest, lengths):
     """
     steps = tf.shape(logits)[0]
 
-    def step(t, sums):
+    def step(t: tf.Tensor, sums: tf.Tensor) -> Tuple[Any, ...]:
         part = tf.log(tf.reduce_sum(tf.exp(logits[t] - greatest[t][:, None]), 1))
         return t + 1, sums + tf.where(t < lengths, part, tf.zeros_like(part))
 

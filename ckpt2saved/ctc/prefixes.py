@@ -59,11 +59,11 @@ class Kept(NamedTuple):
     stayed: tf.Tensor  # bool
 
 
-def search(ordered, values):
+def search(ordered: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """The place of each of `values` [rows, n] in the ascending `ordered` [rows, m]; m if it is greater than all."""
     return tf.raw_ops.LowerBound(sorted_inputs=ordered, values=values)
 
 
-def pick(table, row):
+def pick(table: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
     """Elements of `table` by their place in it as a vector."""
     return tf.gather(tf.reshape(table, [-1]), row)

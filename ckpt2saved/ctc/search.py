@@ -12,7 +12,7 @@ from ckpt2saved.tf1 import tf, v1_control_flow
 
 
 def beam_search(
-    logits, sequence_length, *, beam_width: int, top_paths: int, merge_repeated: bool
+    logits: tf.Tensor, sequence_length: tf.Tensor, *, beam_width: int, top_paths: int, merge_repeated: bool
 ) -> Tuple[List[tf.SparseTensor], tf.Tensor]:
     """Decode as `tf.nn.ctc_beam_search_decoder` does, bit by bit the same sequences.
 
@@ -48,11 +48,11 @@ def beam_search(
         return decoded, scores - log_normalizers(logits, best.greatest, sound)[:, None]
 
 
-def _nan(like):
+def _nan(like: tf.Tensor) -> tf.Tensor:
     return tf.constant(float("nan"), like.dtype)
 
 
-def _checked(logits, sequence_length):
+def _checked(logits: tf.Tensor, sequence_length: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
     """Both inputs as tensors that fail where the op fails."""
     logits = tf.convert_to_tensor(logits)
     if logits.dtype not in (tf.float32, tf.float64):
@@ -71,7 +71,7 @@ def _checked(logits, sequence_length):
         return tf.identity(logits), tf.maximum(lengths, 0)
 
 
-def _sound_steps(usable, lengths):
+def _sound_steps(usable: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     """How many steps [batch] of each sequence come before the first that isn't `usable` [time, batch]."""
     time = tf.range(tf.shape(usable)[0])[:, None]
     end = tf.reduce_min(
@@ -80,7 +80,7 @@ def _sound_steps(usable, lengths):
     return tf.minimum(lengths, end)
 
 
-def _sparse_paths(emitted, merge_repeated, top_paths):
+def _sparse_paths(emitted: tf.Tensor, merge_repeated: bool, top_paths: int) -> List[tf.SparseTensor]:
     """One SparseTensor [batch, longest] for each path of `emitted` [paths, batch, time], where -1 is no label."""
     shape = tf.shape(emitted, out_type=tf.int64)
     paths, batch = shape[0], shape[1]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any, Tuple
+
+from ckpt2saved.ctc.top_labels import Best
 from ckpt2saved.tf1 import tf
 
 
-def decode_single(logits, best, lengths):
+def decode_single(logits: tf.Tensor, best: Best, lengths: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
     """Follow the one prefix that is kept.
 
     Its state is its last label and which share of its probability ends in that label, not in a blank. A prefix that
@@ -25,7 +28,9 @@ def decode_single(logits, best, lengths):
     steps = tf.shape(logits)[0]
     none, one = tf.fill([batch], tf.constant(-1, tf.int64)), tf.ones([batch], logits.dtype)
 
-    def step(t, last, share, emitted, factors):
+    def step(
+        t: tf.Tensor, last: tf.Tensor, share: tf.Tensor, emitted: tf.TensorArray, factors: tf.TensorArray
+    ) -> Tuple[Any, ...]:
         first_chance, second_chance, blank, greatest = tf.unstack(numbers.read(t), 4)
         first, second, offset = tf.unstack(whole.read(t), 3)
         kept = share * tf.exp(tf.gather(flat, offset + last) - greatest)
@@ -55,5 +60,5 @@ def decode_single(logits, best, lengths):
     return emitted[:, :, None], tf.reduce_sum(factors, 0)[:, None]
 
 
-def _array(values):
+def _array(values: tf.Tensor) -> tf.TensorArray:
     return tf.TensorArray(values.dtype, tf.shape(values)[0]).unstack(values)

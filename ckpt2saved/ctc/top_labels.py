@@ -21,7 +21,7 @@ class Best(NamedTuple):
     usable: tf.Tensor  # bool [time, batch], False where a NaN or infinity makes every probability a NaN
 
 
-def best_labels(logits, k: int) -> Best:
+def best_labels(logits: tf.Tensor, k: int) -> Best:
     """Find the `k` best labels, other than the blank, of every step of `logits` [time, batch, classes]."""
     shape = tf.shape(logits)
     time, batch, classes = shape[0], shape[1], shape[2]
@@ -48,18 +48,18 @@ def best_labels(logits, k: int) -> Best:
     )
 
 
-def _column(logits, rows, classes):
+def _column(logits: tf.Tensor, rows: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
     """The blank's logits [rows]: the last column, gathered, because a slice of one column is slow."""
     count = tf.shape(rows)[0]
     last = tf.range(tf.cast(count, tf.int64)) * tf.cast(classes, tf.int64) + tf.cast(classes - 1, tf.int64)
     return tf.gather(tf.reshape(logits, [-1]), last)
 
 
-def _inf(like):
+def _inf(like: tf.Tensor) -> tf.Tensor:
     return tf.constant(float("inf"), like.dtype)
 
 
-def _search_rows(rows, classes, k):
+def _search_rows(rows: tf.Tensor, classes: tf.Tensor, k: int) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Values [rows, k], labels [rows, k] and which rows hold a NaN, for few classes or many labels."""
     broken = tf.is_nan(tf.reduce_sum(rows, 1))
     # top_k may not see a NaN: it would sort by an order that is none.
@@ -79,7 +79,7 @@ def _search_rows(rows, classes, k):
     return values, tf.cast(labels, tf.int64), broken
 
 
-def _search_blocks(rows, classes, k):
+def _search_blocks(rows: tf.Tensor, classes: tf.Tensor, k: int) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The same for many classes."""
     classes = tf.cast(classes, tf.int64)
     first = tf.range(tf.shape(rows, out_type=tf.int64)[0]) * classes
@@ -89,7 +89,7 @@ def _search_blocks(rows, classes, k):
     return values, labels, _hidden_nan(rows)
 
 
-def _hidden_nan(rows):
+def _hidden_nan(rows: tf.Tensor) -> tf.Tensor:
     """Which rows hold a NaN that block maxima didn't show: TensorFlow 1's reduce_max skips NaN, today's returns it."""
     probe = tf.reduce_max(tf.constant([[0.0] * 3 + [float("nan")] + [0.0] * 28], rows.dtype), 1)
     return tf.cond(
@@ -99,7 +99,9 @@ def _hidden_nan(rows):
     )
 
 
-def _largest(values, first, last, width, k: int, blocks: Sequence[int]) -> Tuple:
+def _largest(
+    values: tf.Tensor, first: tf.Tensor, last: tf.Tensor, width: tf.Tensor, k: int, blocks: Sequence[int]
+) -> Tuple[tf.Tensor, tf.Tensor]:
     """The `k` largest of `values[first[r]:last[r]]` for every row r, larger first, ties by position.
 
     `values` is a vector; `first` and `last` are int64 [rows], `last - first <= width`. Each size in `blocks` is one
@@ -129,10 +131,11 @@ def _largest(values, first, last, width, k: int, blocks: Sequence[int]) -> Tuple
     return found, position
 
 
-def _top(values, k: int):
+def _top(values: tf.Tensor, k: int) -> Tuple[tf.Tensor, tf.Tensor]:
     """The same as tf.nn.top_k, which is ten times faster for one column than for two."""
     if k != 2:
-        return tf.nn.top_k(values, k)
+        largest, places = tf.nn.top_k(values, k)
+        return largest, places
     best, first = tf.nn.top_k(values, 1)
     lowest = tf.fill(tf.shape(values), -_inf(values))
     rest = tf.where(tf.equal(tf.range(tf.shape(values)[1]), first), lowest, values)
@@ -140,7 +143,7 @@ def _top(values, k: int):
     return tf.concat([best, second_best], 1), tf.concat([first, second], 1)
 
 
-def _nan_first(values):
+def _nan_first(values: tf.Tensor) -> tf.Tensor:
     """NaN as +infinity, where reduce_max shows one: then it leads to the step that it spoils."""
     return tf.cond(
         tf.is_nan(tf.reduce_max(values)),
@@ -149,7 +152,7 @@ def _nan_first(values):
     )
 
 
-def _middle(table, chosen, k, size):
+def _middle(table: tf.Tensor, chosen: tf.Tensor, k: int, size: int) -> tf.Tensor:
     """The blocks `chosen` [rows, k] of `table`, -infinity for -1."""
     blocks = tf.gather(table, tf.reshape(tf.maximum(chosen, 0), [-1]))
     absent = tf.reshape(chosen < 0, [-1])
@@ -161,7 +164,7 @@ def _middle(table, chosen, k, size):
     return tf.reshape(blocks, [-1, k * size])
 
 
-def _tail(values, table, index, size):
+def _tail(values: tf.Tensor, table: tf.Tensor, index: tf.Tensor, size: int) -> tf.Tensor:
     """Rows `index` of `table`; the last of them may be the incomplete block that `table` leaves out."""
     start = tf.reduce_sum(index[-1:]) * size
     end = values[start : start + size]
@@ -169,7 +172,9 @@ def _tail(values, table, index, size):
     return tf.concat([tf.gather(table, index[:-1]), end[None][: tf.size(index)]], 0)
 
 
-def _largest_directly(values, first, last, width, k):
+def _largest_directly(
+    values: tf.Tensor, first: tf.Tensor, last: tf.Tensor, width: tf.Tensor, k: int
+) -> Tuple[tf.Tensor, tf.Tensor]:
     position = first[:, None] + tf.range(tf.maximum(width, k))[None]
     found = tf.gather(values, tf.minimum(position, tf.size(values, out_type=tf.int64) - 1))
     lowest = tf.fill(tf.shape(found), -_inf(values))
