@@ -6,39 +6,37 @@ from typing import Dict, Sequence, Tuple
 
 import numpy as np
 
+from ckpt2saved.answers.checkpoint_asker import CheckpointAsker
 from ckpt2saved.answers.grafting import grafted
-from ckpt2saved.answers.proof import Reference, Searched, StockSearches
+from ckpt2saved.answers.proof import Searched, StockSearches
 from ckpt2saved.answers.search_limits import SearchLimits
 from ckpt2saved.answers.stock_search import Decoded
 from ckpt2saved.console.narration import Say
-from ckpt2saved.requests.questions import Question
+from ckpt2saved.requests.request import Request
 from ckpt2saved.rewrites.for_serving import ServingRewritten
-from ckpt2saved.tf1 import tf
 
 
 def count_disagreements(
-    reference: Reference, rewritten: ServingRewritten, asked: Sequence[Question], limits: SearchLimits, say: Say
+    asker: CheckpointAsker, rewritten: ServingRewritten, asked: Sequence[Request], limits: SearchLimits, say: Say
 ) -> Tuple[int, int]:
     """The lines that both decoders read, and those that they read differently.
 
-    `rewritten` was grafted into the graph of `reference`. Where the graph's own search would take long, both read the
+    `rewritten` was grafted into the graph of `asker`. Where the graph's own search would take long, both read the
     lines, and of a line the steps, for which it has the time that `limits` gives.
     """
-    stock = StockSearches(reference, asked, limits, say)
+    stock = StockSearches(asker, asked, limits, say)
     after = {decoder.node: [tensor for _, tensor in decoder.outputs] for decoder in rewritten.replaced}
     lines = differing = 0
-    with tf.Session(graph=reference.graph) as session:
-        reference.fill(session)
-        for searched in stock.all(session):
-            tensors = [grafted(tensor) for tensor in after[searched.search.name]]
-            feeds, _ = searched.question.wires(reference.signature_defs)
-            name, reading = searched.search.logits, searched.readings[0]
-            logits = reading.shortened(searched.logits, searched.lengths)
-            # One tensor for both where it is a placeholder.
-            other = session.run(tensors, {**feeds, name: logits, grafted(name): logits})
-            before, now = [_texts(outputs, searched, reading) for outputs in (reading.outputs, other)]
-            lines += len(before)
-            differing += sum(before[line] != now[line] for line in before)
+    for searched in stock.all():
+        tensors = [grafted(tensor) for tensor in after[searched.search.name]]
+        feeds, _ = searched.request.feeds_and_fetches(asker.reference.signature_defs)
+        name, reading = searched.search.logits, searched.readings[0]
+        logits = reading.shortened(searched.logits, searched.lengths)
+        # One tensor for both where it is a placeholder.
+        other = asker.run(tensors, {**feeds, name: logits, grafted(name): logits})
+        before, now = [_texts(outputs, searched, reading) for outputs in (reading.outputs, other)]
+        lines += len(before)
+        differing += sum(before[line] != now[line] for line in before)
     return lines, differing
 
 

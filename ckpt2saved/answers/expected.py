@@ -6,14 +6,15 @@ import functools
 from dataclasses import replace
 from typing import Optional
 
+from ckpt2saved.answers.checkpoint_asker import Reference
 from ckpt2saved.answers.disagreement import count_disagreements
 from ckpt2saved.answers.grafting import graft
-from ckpt2saved.answers.proof import Proof, Reference, prove
+from ckpt2saved.answers.proof import Proof, prove
 from ckpt2saved.answers.search_limits import SearchLimits
 from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.console.narration import Say
 from ckpt2saved.requests.lengths import with_lengths
-from ckpt2saved.requests.questions import questions
+from ckpt2saved.requests.parity import parity_requests
 from ckpt2saved.rewrites.for_serving import ServingRewritten
 from ckpt2saved.sources.preparation import Network
 
@@ -28,11 +29,14 @@ def expected_answers(
     the two read differently.
     """
     fill = functools.partial(network.fill, checkpoint)
-    asked = questions(with_lengths(network.model, network.graph, network.serving.signature_defs, fill))
+    asked = parity_requests(with_lengths(network.model, network.graph, network.serving.signature_defs, fill))
     reference = Reference(network.graph, fill, str(checkpoint.files.prefix), network.serving.signature_defs)
     if greedy is None or not greedy.replaced:
-        return prove(reference, asked, limits, say)
-    expected = replace(reference, signature_defs=graft(network.graph, greedy)).answers(asked)
-    lines, differing = count_disagreements(reference, greedy, asked, limits, say)
+        with reference.opened() as asker:
+            return prove(asker, asked, limits, say)
+    with replace(reference, signature_defs=graft(network.graph, greedy)).opened() as asker:
+        expected = asker.numbers(asked)
+    with reference.opened() as asker:
+        lines, differing = count_disagreements(asker, greedy, asked, limits, say)
     say("greedy", f"reads {differing} of {lines} lines differently from the beam search")
     return Proof(tuple(asked), tuple(expected), tuple(asked))

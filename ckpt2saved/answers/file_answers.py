@@ -5,26 +5,21 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
-import numpy as np
-
-from ckpt2saved.answers import cc_loader
-from ckpt2saved.answers.asking import Wanted, prepare_without_tensorflow
-from ckpt2saved.answers.fresh_process import fresh_rounds
-from ckpt2saved.answers.parity import TOLERANCE
+from ckpt2saved.answers.comparison import compare, nan_problems
+from ckpt2saved.answers.file_asker import FileAsker, open_files
+from ckpt2saved.answers.probing import Wanted
+from ckpt2saved.answers.server_answers import prepare_without_tensorflow
 from ckpt2saved.errors import InvalidRequest, NotServable, ServingError
 from ckpt2saved.requests.batching import keys_without_batch
-from ckpt2saved.requests.differences import Answers, find_differences
-from ckpt2saved.requests.made import make_requests
-from ckpt2saved.requests.requests import Request, cant_be_asked, gather_requests, has_open_batch, served_signatures
+from ckpt2saved.requests.gathering import cant_be_asked, gather_requests, has_open_batch, served_signatures
+from ckpt2saved.requests.made_up import make_requests
+from ckpt2saved.requests.request import Answers, Request
 from ckpt2saved.requests.splitting import batch_of, outputs_seen_unsplit, unsplit_outputs, with_another_line, with_lines
 from ckpt2saved.saved_model.state_changes import changing_signatures, why_different
-from ckpt2saved.saved_model.writing import read_signature_defs
 
 _FEWER_LINES = (2, 1)  # of a request whose batch the graph refuses
-
-Ask = Callable[[Request], List[Answers]]  # the answers of two rounds
 
 
 @dataclass(frozen=True)
@@ -48,23 +43,21 @@ def ask_files(directory: Path, requests: Sequence[Request], *, vary: bool = True
     With `vary` a request may be asked once more with another batch, and be replaced by that one in what is returned,
     where only so it shows which outputs batching can't split.
     """
-    signature_defs = read_signature_defs(directory)
-    with _loaded(directory, signature_defs) as (ask, loader):
-        asking = _Asking(ask, directory, set(cc_loader.has_strings(signature_defs)), vary)
+    with open_files(directory) as files:
+        asking = _Asking(files, directory, vary)
         for request in requests:
             asking.put(request)
-    return asking.found(loader)
+        return asking.found(files.loader)
 
 
 class _Asking:
     """Requests to the files, and what came of them so far."""
 
-    def __init__(self, ask: Ask, directory: Path, slow: Set[str], vary: bool) -> None:
-        self._ask = ask
+    def __init__(self, files: FileAsker, directory: Path, vary: bool) -> None:
+        self._files = files
         self._vary = vary
         self._signatures = served_signatures(directory)
         self._changes = _changes(directory)
-        self._slow = slow  # signatures that are asked in a new process each time
         self._asked: List[Request] = []
         self._first: List[Answers] = []
         self._second: List[Answers] = []
@@ -85,10 +78,13 @@ class _Asking:
         if self._is_to_vary(request, first):
             more = replace(request, inputs=with_another_line(request.inputs))
             with contextlib.suppress(NotServable):
-                self._longer[len(self._asked)] = more, self._ask(more)[0]
+                self._longer[len(self._asked)] = more, self._files.answer(more)
         self._asked.append(request)
         self._first.append(first)
         self._second.append(second)
+
+    def _ask(self, request: Request) -> List[Answers]:
+        return [self._files.answer(request) for _ in range(2)]
 
     def _answers(self, request: Request) -> Tuple[Request, List[Answers]]:
         """The answers, of fewer lines where the graph takes no more of a request that was made up."""
@@ -106,7 +102,7 @@ class _Asking:
     def _has_open_batch(self, request: Request) -> bool:
         """Whether more or fewer lines can be asked for, which strings make too slow and state makes another thing."""
         signature = self._signatures.get(request.signature)
-        if signature is None or signature.name in self._slow or signature.name in self._changes:
+        if signature is None or signature.name in self._files.with_strings or signature.name in self._changes:
             return False
         return batch_of(request.inputs) is not None and has_open_batch(signature)
 
@@ -122,7 +118,7 @@ class _Asking:
         without_batch = outputs_seen_unsplit(
             self._asked + [request for request, _ in longer], self._first + [answers for _, answers in longer]
         )
-        problems = self._problems + _not_numbers(self._asked, self._first)
+        problems = [*self._problems, *nan_problems(self._asked, self._first)]
         problems += [] if problems else self._differing()
         by_chance = [
             number
@@ -150,7 +146,7 @@ class _Asking:
         """A line for each answer that differs from the first to the second time, but for state that requests change."""
         lasting = [n for n, request in enumerate(self._asked) if request.signature not in self._changes]
         asked, first, second = [[of[n] for n in lasting] for of in (self._asked, self._first, self._second)]
-        differing = find_differences(asked, first, second, TOLERANCE)[1]
+        differing = compare(asked, first, second).problems
         return [f"{line} between two answers to one request (random ops?)" for line in differing]
 
 
@@ -193,36 +189,3 @@ def as_wanted(answered: FileAnswers) -> Wanted:
         answered.problems,
         without_batch=answered.without_batch,
     )
-
-
-@contextlib.contextmanager
-def _loaded(directory: Path, signature_defs: Mapping[str, Any]) -> Iterator[Tuple[Ask, str]]:
-    """How the files are asked, and which loader read them; signatures with strings are asked in a new process."""
-    library = cc_loader.find_library()
-    if library is None:
-        fresh_rounds(directory, [], rounds=1)  # loads it, whatever is asked later
-        yield lambda request: _in_new_process(directory, request), "Python's loader in a new process"
-        return
-    strings = cc_loader.has_strings(signature_defs)
-    with cc_loader.loaded(library, directory) as loaded:
-
-        def ask(request: Request) -> List[Answers]:
-            if request.signature in strings:
-                return _in_new_process(directory, request)
-            feeds, fetches = request.wires(signature_defs)
-            return [dict(zip(fetches, loaded.run(list(fetches.values()), feeds))) for _ in range(2)]
-
-        yield ask, "the C++ loader that TF Serving uses"
-
-
-def _in_new_process(directory: Path, request: Request) -> List[Answers]:
-    return [answers for (answers,) in fresh_rounds(directory, [request], rounds=2)]
-
-
-def _not_numbers(asked: Sequence[Request], answers: Sequence[Answers]) -> List[str]:
-    return [
-        f"{request.name}: {request.signature}.{key}: {int(np.isnan(value).sum())} of {value.size} values are NaN"
-        for request, answer in zip(asked, answers)
-        for key, value in answer.items()
-        if np.issubdtype(value.dtype, np.floating) and np.isnan(value).any()
-    ]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Collection, Dict, List, Optional, Sequence, Tuple
+from dataclasses import dataclass, field
+from typing import Collection, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.requests.batching import inputs_without_batch, outputs_without_batch
-from ckpt2saved.requests.differences import Answers
-from ckpt2saved.requests.requests import Request
+from ckpt2saved.requests.request import Answers, Request
 from ckpt2saved.requests.splitting import batch_of, unsplit_outputs
 from ckpt2saved.saved_model.signatures import SavedSignature
 
@@ -71,6 +70,18 @@ def in_order(requests: Sequence[Request], manners: Sequence[Manner]) -> List[int
         return name not in telling, names.index(name), not request.is_of_known_size, size
 
     return sorted(range(len(requests)), key=place)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a server is to be asked, and what it should answer."""
+
+    requests: Tuple[Request, ...]
+    expected: Optional[Tuple[Answers, ...]]  # None: not known
+    unasked: Tuple[str, ...] = ()
+    problems: Tuple[str, ...] = ()  # of the files themselves
+    why_not_compared: str = ""
+    without_batch: Mapping[str, Collection[str]] = field(default_factory=dict)  # outputs of another first dimension
 
 
 class Choice:

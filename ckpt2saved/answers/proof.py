@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
-from ckpt2saved.answers.parity import graph_answers, reference_answers, refuse_nan
+from ckpt2saved.answers.checkpoint_asker import CheckpointAsker
 from ckpt2saved.answers.search_limits import SearchLimits
 from ckpt2saved.answers.stock_search import Decoded, decode_in_time
 from ckpt2saved.console.narration import Say, progress_of
 from ckpt2saved.graph.beam_searches import QUICK, SECONDS_PER_CLASS, BeamSearch, find_searches, searches_behind
-from ckpt2saved.requests.questions import Answers, Question
-from ckpt2saved.requests.requests import Excerpt
+from ckpt2saved.requests.request import Answers, Request
 from ckpt2saved.tf1 import tf
 
 _SAY_EVERY = 30.0  # seconds
 
 
 @dataclass(frozen=True)
-class Reference:
-    """The untouched graph, how a session's variables become the checkpoint's, and the checkpoint's name."""
-
-    graph: tf.Graph
-    fill: Callable[[tf.Session], None]
-    checkpoint: str
-    signature_defs: Mapping[str, Any]
-
-    def answers(self, asked: Sequence[Question]) -> List[Answers]:
-        """What the graph answers to all of it, however long that takes."""
-        return reference_answers(self.graph, self.fill, self.checkpoint, self.signature_defs, asked)
-
-
-@dataclass(frozen=True)
 class Searched:
     """How far a request was decoded by TensorFlow's own beam search."""
 
-    question: Question
+    request: Request
     search: BeamSearch
     logits: np.ndarray  # [time, batch, classes]
     lengths: np.ndarray  # [batch]: the steps that count
@@ -53,7 +37,7 @@ class Searched:
     def describe(self) -> Dict[str, Any]:
         """As the provenance has it."""
         found = {
-            "request": self.question.name,
+            "request": self.request.name,
             "node": self.search.name,
             "beam_width": self.search.beam_width,
             "classes": self.logits.shape[2],
@@ -84,7 +68,7 @@ class Searched:
             for decoded in self.readings
         ]
         text = (
-            f"{self.question.name}: {self.search.name} (beam_width {self.search.beam_width}) read {'; '.join(texts)},"
+            f"{self.request.name}: {self.search.name} (beam_width {self.search.beam_width}) read {'; '.join(texts)},"
             f" in {duration(self.seconds)}"
         )
         return text if self.is_whole else text + "; the network is compared on all of it"
@@ -92,11 +76,11 @@ class Searched:
 
 @dataclass(frozen=True)
 class Proof:
-    """The questions that files are asked, and what they should answer."""
+    """The requests that files are asked, and what they should answer."""
 
-    asked: Tuple[Question, ...]
+    asked: Tuple[Request, ...]
     expected: Tuple[Answers, ...]
-    requests: Tuple[Question, ...]  # the whole requests
+    requests: Tuple[Request, ...]  # the whole requests
     searched: Tuple[Searched, ...] = ()  # where TensorFlow's own beam search was given a limited time
 
     @property
@@ -105,48 +89,47 @@ class Proof:
         return any(not search.is_whole for search in self.searched)
 
     @property
-    def only_answered(self) -> Tuple[Question, ...]:
+    def only_answered(self) -> Tuple[Request, ...]:
         """The requests of which no whole answer is known: files must answer them all the same."""
-        asked = {id(question) for question in self.asked}
-        return tuple(question for question in self.requests if id(question) not in asked)
+        asked = {id(request) for request in self.asked}
+        return tuple(request for request in self.requests if id(request) not in asked)
 
 
-def prove(reference: Reference, asked: Sequence[Question], limits: SearchLimits, say: Say) -> Proof:
+def prove(asker: CheckpointAsker, asked: Sequence[Request], limits: SearchLimits, say: Say) -> Proof:
     """Ask the untouched graph.
 
     Where TensorFlow's own beam search would take long, it is run beside the graph for the time that `limits` gives, on
     as many lines as fit. What it has read by then is compared by giving the files these logits, with blanks for steps
     that were not read; what the logits depend on is compared on the whole request. `say` is told of the estimate,
-    of the progress and the outcome. Raises as `reference_answers` and `decode_in_time` do.
+    of the progress and the outcome. Raises SignatureError where the graph can't answer, NotServable where it answers
+    NaN, and what `decode_in_time` raises.
     """
-    stock = StockSearches(reference, asked, limits, say)
-    if not stock.is_needed:
-        return Proof(tuple(asked), tuple(reference.answers(asked)), tuple(asked))
-    with tf.Session(graph=reference.graph) as session:
-        reference.fill(session)
-        if stock.is_quick(session):
-            pairs = [(question, graph_answers(session, question, reference.signature_defs)) for question in asked]
-        else:
-            pairs = [pair for question in asked for pair in stock.pairs(session, question)]
-    questions, answers = tuple(question for question, _ in pairs), tuple(answers for _, answers in pairs)
-    refuse_nan(reference.checkpoint, questions, answers)
-    return Proof(questions, answers, tuple(asked), stock.searched)
+    stock = StockSearches(asker, asked, limits, say)
+    if stock.is_needed and not stock.is_quick():
+        pairs = [pair for request in asked for pair in stock.pairs(request)]
+    else:
+        pairs = [(request, asker.answer(request)) for request in asked]
+    compared, answers = tuple(request for request, _ in pairs), tuple(answers for _, answers in pairs)
+    asker.refuse_nan(compared, answers)
+    return Proof(compared, answers, tuple(asked), stock.searched)
 
 
 class StockSearches:
-    """The beam searches behind what is asked, each run once for all questions that bring it the same inputs."""
+    """The beam searches behind what is asked, each run once for all requests that bring it the same inputs."""
 
-    def __init__(self, reference: Reference, asked: Sequence[Question], limits: SearchLimits, say: Say) -> None:
-        self._reference, self._asked, self._limits, self._say = reference, asked, limits, say
+    def __init__(self, asker: CheckpointAsker, asked: Sequence[Request], limits: SearchLimits, say: Say) -> None:
+        self._asker, self._asked, self._limits, self._say = asker, asked, limits, say
+        self._graph: tf.Graph = asker.reference.graph
+        self._signature_defs = asker.reference.signature_defs
         self._quick = False
         self._done: Dict[Any, Searched] = {}
         self._compared_inside: set = set()
         self._left = limits.seconds
         self._places = self._find_places()
         self._sizes: Dict[str, Any] = {}
-        with reference.graph.as_default():
+        with self._graph.as_default():
             for search in {search.name: search for _, search in self._places.values()}.values():
-                self._sizes[search.name] = tf.shape(reference.graph.get_tensor_by_name(search.logits))
+                self._sizes[search.name] = tf.shape(self._graph.get_tensor_by_name(search.logits))
 
     @property
     def is_needed(self) -> bool:
@@ -158,34 +141,33 @@ class StockSearches:
         """What was decoded so far."""
         return tuple(self._done.values())
 
-    def _find_places(self) -> Dict[Any, Tuple[Question, BeamSearch]]:
-        """By inputs and search: the first question that leads to it."""
-        graph: Any = self._reference.graph
-        places: Dict[Any, Tuple[Question, BeamSearch]] = {}
-        for question in self._asked:
-            _, fetches = question.wires(self._reference.signature_defs)
-            for search in find_searches(graph, fetches.values()):
-                places.setdefault((self._key(question), search.name), (question, search))
+    def _find_places(self) -> Dict[Any, Tuple[Request, BeamSearch]]:
+        """By inputs and search: the first request that leads to it."""
+        places: Dict[Any, Tuple[Request, BeamSearch]] = {}
+        for request in self._asked:
+            _, fetches = request.feeds_and_fetches(self._signature_defs)
+            for search in find_searches(self._graph, fetches.values()):
+                places.setdefault((self._key(request), search.name), (request, search))
         return places
 
-    def _key(self, question: Question) -> FrozenSet[Tuple[str, int]]:
-        """The same for questions with the same inputs."""
-        feeds, _ = question.wires(self._reference.signature_defs)
+    def _key(self, request: Request) -> FrozenSet[Tuple[str, int]]:
+        """The same for requests with the same inputs."""
+        feeds, _ = request.feeds_and_fetches(self._signature_defs)
         return frozenset((tensor, id(value)) for tensor, value in feeds.items())
 
-    def is_quick(self, session: tf.Session) -> bool:
+    def is_quick(self) -> bool:
         """Whether the op takes all of it in a moment; says what to expect where it does not."""
-        self._quick = self._takes_a_moment(session)
+        self._quick = self._takes_a_moment()
         return self._quick
 
-    def _takes_a_moment(self, session: tf.Session) -> bool:
+    def _takes_a_moment(self) -> bool:
         batches: List[Tuple[float, BeamSearch, np.ndarray]] = []
-        for question, search in self._places.values():
-            feeds, _ = question.wires(self._reference.signature_defs)
+        for request, search in self._places.values():
+            feeds, _ = request.feeds_and_fetches(self._signature_defs)
             try:
-                sizes, lengths = session.run([self._sizes[search.name], search.lengths], feeds)
+                sizes, lengths = self._asker.run([self._sizes[search.name], search.lengths], feeds)
             except tf.errors.OpError:
-                return True  # which the question itself is going to show
+                return True  # which the request itself is going to show
             if len(lengths) != sizes[1] or (lengths > sizes[0]).any():
                 return True
             batches.append((search.work(sizes[2], lengths), search, sizes))
@@ -208,30 +190,30 @@ class StockSearches:
         )
         return False
 
-    def all(self, session: tf.Session) -> Tuple[Searched, ...]:
+    def all(self) -> Tuple[Searched, ...]:
         """Every search, decoded as far as the time allows."""
-        self.is_quick(session)
-        for question in self._asked:
-            self.run(session, question)
+        self.is_quick()
+        for request in self._asked:
+            self.run(request)
         return self.searched
 
-    def run(self, session: tf.Session, question: Question) -> Tuple[Searched, ...]:
-        """The searches behind a question, decoded as far as their share of the time allows."""
-        _, fetches = question.wires(self._reference.signature_defs)
-        key = self._key(question)
-        found = find_searches(self._reference.graph, fetches.values())
-        return tuple(self._decoded(session, question, (key, search.name)) for search in found)
+    def run(self, request: Request) -> Tuple[Searched, ...]:
+        """The searches behind a request, decoded as far as their share of the time allows."""
+        _, fetches = request.feeds_and_fetches(self._signature_defs)
+        key = self._key(request)
+        found = find_searches(self._graph, fetches.values())
+        return tuple(self._decoded(request, (key, search.name)) for search in found)
 
-    def _decoded(self, session: tf.Session, question: Question, place: Any) -> Searched:
+    def _decoded(self, request: Request, place: Any) -> Searched:
         if place in self._done:
             return self._done[place]
         _, search = self._places[place]
         inner = (search.logits, search.lengths) + (search.outputs if self._quick else ())
-        part = replace(question, excerpt=Excerpt((), inner))
-        logits, lengths, *outputs = graph_answers(session, part, self._reference.signature_defs).values()
+        part = replace(request, outputs=(), inner_fetches=inner)
+        logits, lengths, *outputs = self._asker.answer(part).values()
         if self._quick:
             everything = Decoded(lengths, tuple(outputs), tuple(range(len(lengths))))
-            self._done[place] = Searched(question, search, logits, lengths, (everything,), 0.0)
+            self._done[place] = Searched(request, search, logits, lengths, (everything,), 0.0)
             return self._done[place]
         share = self._left / (len(self._places) - len(self._done))
         started = time.monotonic()
@@ -242,20 +224,20 @@ class StockSearches:
             seconds=share,
             lines=self._limits.lines,
             narrow=not self._limits.is_for_stock,
-            tell=self._teller(question, share, len(lengths)),
+            tell=self._teller(request, share, len(lengths)),
         )
         seconds = time.monotonic() - started
         self._left -= min(seconds, share)
-        self._done[place] = Searched(question, search, logits, lengths, readings, seconds)
+        self._done[place] = Searched(request, search, logits, lengths, readings, seconds)
         self._say("compared", str(self._done[place]))
         return self._done[place]
 
-    def _teller(self, question: Question, share: float, batch: int) -> Callable[[int, float], None]:
+    def _teller(self, request: Request, share: float, batch: int) -> Callable[[int, float], None]:
         said = [0.0]
 
         def tell(lines: int, seconds: float) -> None:
             text = (
-                f"{question.name}: TensorFlow's beam search: {lines} of {batch} lines begun, {duration(seconds)} of at"
+                f"{request.name}: TensorFlow's beam search: {lines} of {batch} lines begun, {duration(seconds)} of at"
                 f" most {duration(share)}"
             )
             progress_of(self._say)(text)
@@ -265,22 +247,22 @@ class StockSearches:
 
         return tell
 
-    def pairs(self, session: tf.Session, question: Question) -> List[Tuple[Question, Answers]]:
-        """What to ask instead of a question, and the answers."""
-        ask = functools.partial(graph_answers, session, signature_defs=self._reference.signature_defs)
-        searched = self.run(session, question)
+    def pairs(self, request: Request) -> List[Tuple[Request, Answers]]:
+        """What to ask instead of a request, and the answers."""
+        ask = self._asker.answer
+        searched = self.run(request)
         read = {t: value for one in searched for t, value in zip(one.search.outputs, one.readings[-1].outputs)}
         if all(one.is_whole for one in searched):
-            return [(question, ask(question, given=read))]
-        feeds, outputs = question.wires(self._reference.signature_defs)
+            return [(request, ask(replace(request, inner_feeds=read)))]
+        feeds, outputs = request.feeds_and_fetches(self._signature_defs)
         searches = [one.search for one in searched]
-        behind = {key: bool(searches_behind(self._reference.graph, outputs[key], searches)) for key in outputs}
+        behind = {key: bool(searches_behind(self._graph, outputs[key], searches)) for key in outputs}
         network = tuple(key for key in outputs if not behind[key])
-        inner = self._inside(question, searched, feeds)
-        found: List[Tuple[Question, Answers]] = []
+        inner = self._inside(request, searched, feeds)
+        found: List[Tuple[Request, Answers]] = []
         if network or inner:
-            part = replace(question, excerpt=Excerpt(network, tuple(inner)))
-            answers = ask(replace(question, excerpt=Excerpt(network))) if network else {}
+            part = replace(request, outputs=network, inner_fetches=tuple(inner))
+            answers = ask(replace(request, outputs=network)) if network else {}
             found.append((part, {**answers, **inner}))
         decoded = tuple(key for key in outputs if behind[key])
         for number in range(max(len(one.readings) for one in searched)):
@@ -289,8 +271,8 @@ class StockSearches:
                 reading = one.readings[min(number, len(one.readings) - 1)]
                 given.update(self._given(one, reading))
                 read.update(zip(one.search.outputs, reading.outputs))
-            part = replace(question, excerpt=Excerpt(decoded, given=given))
-            found.append((part, ask(part, given=read)))
+            part = replace(request, outputs=decoded, inner_feeds=given)
+            found.append((part, ask(replace(part, inner_feeds={**given, **read}))))
         return found
 
     def _given(self, searched: Searched, reading: Decoded) -> Dict[str, np.ndarray]:
@@ -301,13 +283,13 @@ class StockSearches:
         return {search.logits: reading.shortened(searched.logits, searched.lengths)}
 
     def _inside(
-        self, question: Question, searched: Sequence[Searched], feeds: Mapping[str, np.ndarray]
+        self, request: Request, searched: Sequence[Searched], feeds: Mapping[str, np.ndarray]
     ) -> Dict[str, np.ndarray]:
-        """The network's own answer, logits and lengths, once for all questions with the same inputs."""
+        """The network's own answer, logits and lengths, once for all requests with the same inputs."""
         found: Dict[str, np.ndarray] = {}
         for one in searched:
             for tensor, value in ((one.search.logits, one.logits), (one.search.lengths, one.lengths)):
-                place = (self._key(question), tensor)
+                place = (self._key(request), tensor)
                 if tensor not in feeds and place not in self._compared_inside:
                     self._compared_inside.add(place)
                     found[tensor] = value

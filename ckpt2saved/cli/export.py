@@ -124,7 +124,5 @@ def export(
         if server is None:
             print_result(content, exported.path, as_json)
         else:
-            from ckpt2saved.verify.comparison import as_requests
-
             target = target_on(server, model_name, exported.path, timeout, asked)
-            await_version(target, content, as_json, quiet, record, known=as_requests(exported.asked))
+            await_version(target, content, as_json, quiet, record, known=exported.asked)

@@ -51,7 +51,7 @@ def probing(signatures: Sequence[str], batched: Optional[bool], known: Collectio
 
 
 def target_on(server: Any, model_name: Optional[str], path: Path, timeout: float, asked: Any) -> Any:
-    from ckpt2saved.answers.asking import Target
+    from ckpt2saved.answers.server_asker import Target
     from ckpt2saved.versions import parse_version
 
     absolute = Path(os.path.abspath(str(path)))
@@ -65,7 +65,7 @@ def await_version(
     target: Any, content: Dict[str, Any], as_json: bool, quiet: bool, record: Any, known: Any = ()
 ) -> None:
     """Print what was published, wait until the server has it, and fail where it does not get there."""
-    from ckpt2saved.answers.asking import as_content, prepare_without_tensorflow
+    from ckpt2saved.answers.server_answers import as_content, prepare_without_tensorflow
     from ckpt2saved.verify.live import check_live
 
     done = f"{content['path']} is published"

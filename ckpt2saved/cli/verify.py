@@ -102,7 +102,7 @@ def verify(
 
 
 def _probing(directory: Path, signatures: Sequence[str], batched: Optional[bool]) -> Any:
-    from ckpt2saved.requests.requests import served_signatures
+    from ckpt2saved.requests.gathering import served_signatures
 
     return probing(signatures, batched, served_signatures(directory) if signatures else ())
 

@@ -91,7 +91,7 @@ def _probing(base: Path, source: Optional[str], probe_signatures: Sequence[str],
     if not probe_signatures:
         return probing((), batched, ())
     from ckpt2saved import versions
-    from ckpt2saved.requests.requests import served_signatures
+    from ckpt2saved.requests.gathering import served_signatures
 
     published = versions.bump_version(base, source, requested=None, dry_run=True)
     return probing(probe_signatures, batched, served_signatures(published.source))

@@ -14,7 +14,7 @@ from typing import Any, Callable, Collection, Dict, FrozenSet, Iterator, Mapping
 
 from ckpt2saved import __version__
 from ckpt2saved.answers.expected import expected_answers
-from ckpt2saved.answers.parity import Refused, Report, answer_all, compare_files
+from ckpt2saved.answers.parity import AlsoAnswered, Refused, Report, answer_all, compare_files
 from ckpt2saved.answers.proof import Proof
 from ckpt2saved.checkpoint.contents import Checkpoint, open_checkpoint
 from ckpt2saved.checkpoint.reading import check_unserved
@@ -28,7 +28,7 @@ from ckpt2saved.files.plain_paths import is_pattern
 from ckpt2saved.files.programs import find_program
 from ckpt2saved.graph.beam_searches import BEAM_SEARCH
 from ckpt2saved.requests.lengths import with_lengths
-from ckpt2saved.requests.questions import Question
+from ckpt2saved.requests.request import Request
 from ckpt2saved.requests.splitting import outputs_seen_unsplit
 from ckpt2saved.rewrites.for_serving import ServingRewritten, for_serving, rewrite_serving
 from ckpt2saved.rewrites.lint import check_servable
@@ -55,7 +55,7 @@ class Exported:
     path: Path
     dry_run: bool
     provenance: Mapping[str, Any]  # what assets.extra/ckpt2saved.json says
-    asked: Tuple[Question, ...] = ()  # the requests on which it was compared
+    asked: Tuple[Request, ...] = ()  # the requests on which it was compared
 
 
 def export_checkpoint(plan: ExportPlan, say: Say = lambda step, text: None) -> Exported:
@@ -221,20 +221,20 @@ class _Writer:
                 warmup = Warmup(absence="none: a server would wait for TensorFlow's beam search (--warmup N insists)")
         serving = self._maker.extended(rewritten.serving, warmup) if self._maker else rewritten.serving
         write_saved_model(stage, serving, self._checkpoint, self._network.weights)
-        requests = self._staged(stage, warmup)
+        also = AlsoAnswered(warm_up=self._staged(stage, warmup), split=warmup.to_split)
         if proof:
             # The stock op takes as long for a whole request in the files.
-            also = () if is_stock else proof.only_answered
-            report = compare_files(stage, proof.asked, proof.expected, (*also, *requests), warmup.to_split)
+            also = also if is_stock else replace(also, requests=proof.only_answered)
+            report = compare_files(stage, proof.asked, proof.expected, also)
             refused = report.refused
             self._say(
                 "parity",
-                f"{report.questions} answers as the checkpoint's, largest difference {report.max_abs:.2g}; read by"
-                f" {report.loader}",
+                f"{report.answers} answers as the checkpoint's, largest difference {report.comparison.max_abs:.2g};"
+                f" read by {report.loader}",
             )
         else:
             self._say("parity", "not checked, as asked")
-            refused = answer_all(stage, requests, warmup.to_split) if requests else {}
+            refused = answer_all(stage, also) if also.warm_up else {}
         warmup, refused = self._without_refused(stage, rewritten, warmup, refused)
         self._say("warm-up", _warmup_text(warmup))
         return _Written(report, proof, warmup, refused)
@@ -255,17 +255,17 @@ class _Writer:
             write_graph(stage, self._maker.extended(rewritten.serving, warmup))
             with contextlib.suppress(FileNotFoundError):
                 (stage / WARMUP_FILE).unlink()
-            requests = self._staged(stage, warmup)
-            refused = answer_all(stage, requests, warmup.to_split) if requests else {}
+            also = AlsoAnswered(warm_up=self._staged(stage, warmup), split=warmup.to_split)
+            refused = answer_all(stage, also) if also.warm_up else {}
             found = _union(found, refused)
         return warmup, found
 
-    def _staged(self, stage: Path, warmup: Warmup) -> Sequence[Question]:
+    def _staged(self, stage: Path, warmup: Warmup) -> Tuple[Request, ...]:
         """Write the requests beside the SavedModel, and what the file says that they are."""
         if not warmup.requests:
             return ()
         write_warmup(stage, warmup.requests, self._network.model.name)
-        return staged_requests(stage)
+        return tuple(staged_requests(stage))
 
 
 def _warmup_text(warmup: Warmup) -> str:
@@ -341,13 +341,10 @@ def _provenance(
 
 
 def _parity(report: Report, proof: Proof) -> Dict[str, Any]:
-    differences: Dict[str, Dict[str, float]] = {}
-    for difference in report.differences:
-        differences.setdefault(difference.signature, {})[difference.output] = difference.max_abs
     return {
-        "answers": report.questions,
+        "answers": report.answers,
         "loader": report.loader,
-        "max_abs_difference": differences,
+        "max_abs_difference": report.comparison.by_signature(),
         "beam_search": [searched.describe() for searched in proof.searched],  # empty: all of it was compared
     }
 

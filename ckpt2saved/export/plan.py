@@ -8,7 +8,7 @@ from typing import Optional, Tuple
 
 from ckpt2saved.answers.search_limits import DEFAULT_LIMITS, SearchLimits
 from ckpt2saved.compatibility.image import Image, find_image
-from ckpt2saved.requests.warmup_source import WarmupSource, warmup_source
+from ckpt2saved.requests.warm_up_source import WarmupSource, warmup_source
 from ckpt2saved.sources.graph_plan import GraphOptions, GraphPlan, plan_model, with_checkpoint
 from ckpt2saved.versions import check_base, next_version
 

@@ -11,14 +11,15 @@ from ckpt2saved.errors import UsageError, WarmupError
 from ckpt2saved.export.warmup_coverage import has_rows_of_its_own, state_behind
 from ckpt2saved.export.warmup_signature import request_of_copy, with_total, with_total_of_copy
 from ckpt2saved.requests.batching import inputs_without_batch, outputs_without_batch
+from ckpt2saved.requests.request import Request
 from ckpt2saved.requests.splitting import batch_of
-from ckpt2saved.requests.warmup_arrays import requests_of_file
-from ckpt2saved.requests.warmup_pictures import Fill, requests_of_pictures
-from ckpt2saved.requests.warmup_source import WarmupSource, too_many
-from ckpt2saved.requests.warmup_varied import varied_inputs
+from ckpt2saved.requests.warm_up_arrays import requests_of_file
+from ckpt2saved.requests.warm_up_file import requests_by_signature, warm_up_request
+from ckpt2saved.requests.warm_up_pictures import Fill, requests_of_pictures
+from ckpt2saved.requests.warm_up_source import WarmupSource, too_many
+from ckpt2saved.requests.warm_up_varied import varied_inputs
 from ckpt2saved.saved_model.judgement import MOST_RECORDS
 from ckpt2saved.saved_model.signatures import WARMUP, SavedSignature, SavedTensor
-from ckpt2saved.saved_model.warmup_file import WarmupRequest, requests_by_signature
 from ckpt2saved.saved_model.writing import ServingGraph
 from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.sources.preparation import Network
@@ -49,7 +50,7 @@ class _Record:
 class Warmup:
     """Requests for a version's warm-up file, and what there is to say about them."""
 
-    requests: Tuple[WarmupRequest, ...] = ()
+    requests: Tuple[Request, ...] = ()
     absence: str = "none, as asked"  # why there are no requests, where there are none
     remarks: Tuple[str, ...] = ()
     records: Tuple[_Record, ...] = ()  # those that are to survive batching
@@ -183,13 +184,13 @@ class WarmupMaker:
         usual = [s for s in signatures if s.name not in forms or forms[s.name].form != _COPY]
         whole = [s for s in usual if s.name not in forms or forms[s.name].form == _WHOLE] or usual
         made = self._requests(whole) if whole else []
-        made += [WarmupRequest(s.name, self._inputs(s.name)) for s in usual if s not in whole]
+        made += [warm_up_request(s.name, self._inputs(s.name)) for s in usual if s not in whole]
         requests = [_as_recorded(request, forms.get(request.signature)) for request in made]
-        requests += [WarmupRequest(r.name, request_of_copy()) for r in records if r.form == _COPY]
+        requests += [warm_up_request(r.name, request_of_copy()) for r in records if r.form == _COPY]
         _check_count(len(requests))
         return Warmup(tuple(requests), remarks=self._remarks(requests, records, usual), records=tuple(records))
 
-    def _requests(self, signatures: Sequence[Signature]) -> List[WarmupRequest]:
+    def _requests(self, signatures: Sequence[Signature]) -> List[Request]:
         source, network = self._source, self._network
         if source.arrays is not None:
             return requests_of_file(source.arrays, signatures)
@@ -197,13 +198,13 @@ class WarmupMaker:
             return requests_of_pictures(source.pictures, network, signatures, self._fill)
         _check_count(source.count * len(signatures))
         return [
-            WarmupRequest(signature.name, varied_inputs(network.model, signature, number))
+            warm_up_request(signature.name, varied_inputs(network.model, signature, number))
             for signature in signatures
             for number in range(source.count)
         ]
 
     def _remarks(
-        self, requests: Sequence[WarmupRequest], records: Sequence[_Record], usual: Sequence[Signature]
+        self, requests: Sequence[Request], records: Sequence[_Record], usual: Sequence[Signature]
     ) -> Tuple[str, ...]:
         remarks = [
             f"{name}: with its warm-up requests in the version, a server with --enable_batching never loads it"
@@ -247,10 +248,10 @@ def _has(records: Sequence[_Record], name: str) -> bool:
     return any(record.signature == name for record in records)
 
 
-def _as_recorded(request: WarmupRequest, record: Optional[_Record]) -> WarmupRequest:
+def _as_recorded(request: Request, record: Optional[_Record]) -> Request:
     if record is None or record.form == _WHOLE:
         return request
-    return replace(request, signature=record.asked, outputs=record.outputs)
+    return replace(request, signature=record.asked, outputs=record.outputs or None)
 
 
 def _free_name(taken: Collection[str]) -> str:
@@ -266,7 +267,7 @@ def _check_count(count: int) -> None:
         raise UsageError(too_many(count))
 
 
-def _batch(request: WarmupRequest) -> int:
+def _batch(request: Request) -> int:
     return max((value.shape[0] for value in request.inputs.values() if value.ndim), default=0)
 
 

@@ -7,14 +7,13 @@ from typing import List, Sequence
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.files.write_errors import error_in
-from ckpt2saved.requests.questions import WARMUP_PART, Question
-from ckpt2saved.requests.requests import Excerpt
+from ckpt2saved.requests.request import Request
+from ckpt2saved.requests.warm_up_file import as_prediction_log, read_warmup_requests
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
-from ckpt2saved.saved_model.warmup_file import WarmupRequest, as_prediction_log, read_warmup_requests
 from ckpt2saved.tf1 import tf
 
 
-def write_warmup(directory: Path, requests: Sequence[WarmupRequest], model: str) -> None:
+def write_warmup(directory: Path, requests: Sequence[Request], model: str) -> None:
     """Write the requests into the version in `directory`; the same requests give the same bytes."""
     path = directory / WARMUP_FILE
     path.parent.mkdir(exist_ok=True)
@@ -29,7 +28,7 @@ def write_warmup(directory: Path, requests: Sequence[WarmupRequest], model: str)
         raise disk from error
 
 
-def staged_requests(directory: Path) -> List[Question]:
+def staged_requests(directory: Path) -> List[Request]:
     """The requests in the file of `directory`, whose checksums are compared; raises NotServable if they are wrong."""
     path = directory / WARMUP_FILE
     try:
@@ -39,7 +38,4 @@ def staged_requests(directory: Path) -> List[Question]:
     requests = read_warmup_requests(directory)
     if len(requests) != count:
         raise NotServable(f"{path}: {len(requests)} records found, {count} expected")
-    return [
-        Question(number, r.signature, r.inputs, WARMUP_PART, Excerpt(r.outputs) if r.outputs else None)
-        for number, r in enumerate(requests)
-    ]
+    return requests

@@ -10,7 +10,7 @@ from typing import Any, Callable, ContextManager, Dict, Iterator, List, Mapping,
 import numpy as np
 
 from ckpt2saved.graph.beam_searches import QUICK, SECONDS_PER_CLASS, find_searches, searches_behind
-from ckpt2saved.requests.questions import RANDOM_WILL_DO, default_case, default_sizes, question_inputs
+from ckpt2saved.requests.parity import RANDOM_WILL_DO, case_inputs, default_case, default_sizes
 from ckpt2saved.signature.model import ExampleInput, ServedModel
 from ckpt2saved.signature.tensors import TensorSpec
 from ckpt2saved.tf1 import tf
@@ -76,7 +76,7 @@ def with_measured(
         inputs = dict(case.inputs)
         for key, (tensor, axis) in steps_of.items():
             signature = next(s for s in model.signatures if key in {spec.key for spec in s.inputs})
-            made = question_inputs(model, case)
+            made = case_inputs(model, case)
             feeds = {signature_defs[signature.name].inputs[spec.key].name: made[spec.key] for spec in signature.inputs}
             steps = np.asarray(session.run(tensor, feeds)).shape[axis]
             inputs[key] = ExampleInput(None, _lengths(made[key].shape[0], steps))
@@ -126,7 +126,7 @@ class _Trial:
 
     def answers(self, inputs: Mapping[str, ExampleInput]) -> bool:
         """Whether each signature has an answer, and a number where it should be one."""
-        made = question_inputs(self._model, default_case(self._model, inputs))
+        made = case_inputs(self._model, default_case(self._model, inputs))
         for signature in self._model.signatures:
             signature_def = self._signature_defs[signature.name]
             feeds = {signature_def.inputs[spec.key].name: made[spec.key] for spec in signature.inputs}

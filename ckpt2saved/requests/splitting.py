@@ -6,7 +6,7 @@ from typing import Any, Collection, Dict, FrozenSet, Mapping, Optional, Sequence
 
 import numpy as np
 
-from ckpt2saved.requests.differences import Answers
+from ckpt2saved.requests.request import Answers, Request
 
 _LEAST = 3  # lines: SparseTensors of 2 dimensions have an output of 2 numbers
 
@@ -46,15 +46,15 @@ def unsplit_outputs(inputs: Mapping[str, np.ndarray], answers: Answers) -> Froze
     return frozenset(key for key, value in answers.items() if batch is None or value.shape[:1] != (batch,))
 
 
-def outputs_seen_unsplit(asked: Sequence[Any], answers: Sequence[Answers]) -> Dict[str, FrozenSet[str]]:
+def outputs_seen_unsplit(asked: Sequence[Request], answers: Sequence[Answers]) -> Dict[str, FrozenSet[str]]:
     """Signature -> outputs that had another first dimension than the batch in some answer.
 
-    `asked` are Questions or Requests. Scalars aside, nothing is known where inputs differ in their first dimension.
+    Scalars aside, nothing is known where inputs differ in their first dimension.
     """
     found: Dict[str, FrozenSet[str]] = {}
-    for question, answer in zip(asked, answers):
-        inputs = {key: value for key, value in question.inputs.items() if value.shape}
+    for request, answer in zip(asked, answers):
+        inputs = {key: value for key, value in request.inputs.items() if value.shape}
         if batch_of(inputs) is not None:
-            keys = unsplit_outputs(inputs, answer) - set(question.excerpt.inner if question.excerpt else ())
-            found[question.signature] = found.get(question.signature, frozenset()) | keys
+            keys = unsplit_outputs(inputs, answer) - set(request.inner_fetches)
+            found[request.signature] = found.get(request.signature, frozenset()) | keys
     return found

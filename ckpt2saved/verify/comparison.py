@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Collection, List, Sequence, Tuple
+from typing import Collection, List, Tuple
 
+from ckpt2saved.answers.comparison import Comparison, compare
 from ckpt2saved.answers.expected import expected_answers
 from ckpt2saved.answers.file_answers import ask_files
-from ckpt2saved.answers.parity import TOLERANCE
 from ckpt2saved.answers.proof import Proof, Searched
 from ckpt2saved.answers.search_limits import DEFAULT_LIMITS, SearchLimits
 from ckpt2saved.checkpoint.contents import open_checkpoint
@@ -16,9 +16,8 @@ from ckpt2saved.console.narration import Say
 from ckpt2saved.graph.beam_searches import BEAM_SEARCH
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.inspection.saved import parse_saved_model
-from ckpt2saved.requests.differences import Answers, Difference, find_differences
-from ckpt2saved.requests.questions import Question
-from ckpt2saved.requests.requests import Excerpt, Request, served_signatures
+from ckpt2saved.requests.gathering import served_signatures
+from ckpt2saved.requests.request import Answers, Request
 from ckpt2saved.rewrites.for_serving import for_serving, rewrite_serving
 from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.sources.graph_plan import GraphPlan
@@ -53,14 +52,10 @@ class Compared:
 
     checkpoint: Path
     answers: int
-    differences: Tuple[Difference, ...]
+    comparison: Comparison
     beam_search: Tuple[Searched, ...]
     notes: Tuple[str, ...]
     problems: Tuple[str, ...]
-
-    @property
-    def max_abs(self) -> float:
-        return max((difference.max_abs for difference in self.differences), default=0.0)
 
 
 def ask_checkpoint(comparison: ComparisonPlan, version_dir: Path, say: Say = lambda step, text: None) -> Reference:
@@ -91,8 +86,8 @@ def ask_checkpoint(comparison: ComparisonPlan, version_dir: Path, say: Say = lam
         notes += more
     return Reference(
         plan.checkpoint.prefix,
-        as_requests(proof.requests),
-        as_requests(proof.asked),
+        proof.requests,
+        proof.asked,
         proof.expected,
         proof.searched,
         tuple(notes),
@@ -102,24 +97,23 @@ def ask_checkpoint(comparison: ComparisonPlan, version_dir: Path, say: Say = lam
 
 def _answerable(proof: Proof, nodes: Collection[str]) -> Tuple[Proof, List[str]]:
     """What of it can be asked of a graph of these nodes: one that was made elsewhere may have others."""
-    asked: List[Question] = []
+    asked: List[Request] = []
     expected: List[Answers] = []
     notes: List[str] = []
-    for question, answers in zip(proof.asked, proof.expected):
-        excerpt = question.excerpt or Excerpt(())
-        missing = [name for name in (*excerpt.inner, *excerpt.given) if node_name(name) not in nodes]
-        if missing and excerpt.given:
+    for request, answers in zip(proof.asked, proof.expected):
+        missing = [name for name in (*request.inner_fetches, *request.inner_feeds) if node_name(name) not in nodes]
+        if missing and request.inner_feeds:
             notes.append(
-                f"{question.where}: not compared with the checkpoint: {', '.join(excerpt.outputs)}; TensorFlow's beam"
-                f" search would take too long for all lines, and the version has no {', '.join(missing)} to give it"
-                " fewer: --parity-seconds gives it more time"
+                f"{request.where}: not compared with the checkpoint: {', '.join(request.outputs or ())}; TensorFlow's"
+                f" beam search would take too long for all lines, and the version has no {', '.join(missing)} to"
+                " give it fewer: --parity-seconds gives it more time"
             )
             continue
         if missing:
-            question = replace(question, excerpt=Excerpt(excerpt.outputs))
-            answers = {key: answers[key] for key in excerpt.outputs}
+            request = replace(request, inner_fetches=())
+            answers = {key: answers[key] for key in request.outputs or ()}
         if answers:
-            asked.append(question)
+            asked.append(request)
             expected.append(answers)
     return replace(proof, asked=tuple(asked), expected=tuple(expected)), notes
 
@@ -129,23 +123,16 @@ def compare_with(reference: Reference, version_dir: Path) -> Compared:
     answered = ask_files(version_dir, reference.compared, vary=False)
     wanted = dict(zip(map(id, reference.compared), reference.answers))
     expected = [wanted[id(request)] for request in answered.requests]
-    differences, differing = find_differences(answered.requests, expected, answered.answers, TOLERANCE)
+    comparison = compare(answered.requests, expected, answered.answers)
     return Compared(
         reference.prefix,
         len(expected),
-        tuple(differences),
+        comparison,
         reference.beam_search,
         reference.notes,
         reference.problems
         + answered.problems
-        + tuple(f"{line} (the version's answer, and the checkpoint's)" for line in differing),
-    )
-
-
-def as_requests(asked: Sequence[Question]) -> Tuple[Request, ...]:
-    """The requests on which an export is compared."""
-    return tuple(
-        Request(question.name, question.signature, question.inputs, excerpt=question.excerpt) for question in asked
+        + tuple(f"{line} (the version's answer, and the checkpoint's)" for line in comparison.problems),
     )
 
 

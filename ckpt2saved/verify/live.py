@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Callable, Optional
 
-from ckpt2saved.answers.asking import Answered, ServerReport, Target, Wanted, ask_server
+from ckpt2saved.answers.probing import Wanted
+from ckpt2saved.answers.server_answers import Answered, ServerReport, ask_server
+from ckpt2saved.answers.server_asker import Target
 from ckpt2saved.client.server import ServerUntil
 from ckpt2saved.client.waiting import Clock, wait_until_live
 from ckpt2saved.console.narration import Say
@@ -67,12 +69,11 @@ def _narrate(answered: Answered, why_not_compared: str, say: Say) -> None:
         say("answers", "none: no signature could be asked")
     elif answered.problems:
         say("answers", f"{answered.answers}, not all as they should be")
-    elif answered.is_compared:
-        largest = max((difference.max_abs for difference in answered.differences), default=0.0)
+    elif answered.comparison:
         say(
             "answers",
-            f"{answered.answers} as the files', largest difference {largest:.2g}; {answered.seconds:.3g} s at most"
-            " for one",
+            f"{answered.answers} as the files', largest difference {answered.comparison.max_abs:.2g};"
+            f" {answered.seconds:.3g} s at most for one",
         )
     else:
         say(

@@ -14,9 +14,9 @@ from ckpt2saved.graph.contrib import register_ops
 from ckpt2saved.graph.op_table import shipped_table
 from ckpt2saved.inspection.saved import parse_saved_model, read_saved_model
 from ckpt2saved.requests.batching import DEFAULT_SIGNATURE, keys_without_batch, without_batch_text
+from ckpt2saved.requests.warm_up_file import BrokenWarmup, read_warmup_requests
 from ckpt2saved.saved_model.judgement import MOST_RECORDS, WARMUP_FILE
 from ckpt2saved.saved_model.signatures import read_signatures
-from ckpt2saved.saved_model.warmup_file import BrokenWarmup, read_warmup_requests
 from ckpt2saved.tf1 import op_def, tf
 from ckpt2saved.versions import numbered_children, parse_version, recorded_without_batch
 from ckpt2saved.versions.health import access_problems, content_problems

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
-from ckpt2saved.answers.asking import ServerReport, by_signature
-from ckpt2saved.answers.asking import as_content as server_content
 from ckpt2saved.answers.file_answers import FileAnswers, as_wanted, prepare_requests
+from ckpt2saved.answers.server_answers import ServerReport
+from ckpt2saved.answers.server_answers import as_content as server_content
+from ckpt2saved.answers.server_asker import Target
 from ckpt2saved.console.narration import Say
 from ckpt2saved.errors import NotServable, VerificationError
 from ckpt2saved.verify.comparison import Compared, ComparisonPlan, ask_checkpoint, compare_with
-from ckpt2saved.verify.live import UNASKED_WARNING, Target, check_live
+from ckpt2saved.verify.live import UNASKED_WARNING, check_live
 from ckpt2saved.verify.servability import Findings, batching_notes, check_version
 from ckpt2saved.versions.health import content_problems
 
@@ -108,7 +109,7 @@ def as_content(found: Verification) -> Dict[str, Any]:
         "checkpoint": {
             "path": str(compared.checkpoint),
             "answers": compared.answers,
-            "max_abs_difference": by_signature(compared.differences),
+            "max_abs_difference": compared.comparison.by_signature(),
             "beam_search": [searched.describe() for searched in compared.beam_search],
         }
         if compared
@@ -142,5 +143,5 @@ def _say_compared(say: Say, compared: Compared) -> None:
     if not compared.problems:
         say(
             "parity",
-            (f"{compared.answers} answers as the checkpoint's, largest difference {compared.max_abs:.2g}"),
+            (f"{compared.answers} answers as the checkpoint's, largest difference {compared.comparison.max_abs:.2g}"),
         )

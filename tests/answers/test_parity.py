@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from ckpt2saved.answers import cc_loader, parity
-from ckpt2saved.answers.fresh_process import fresh_rounds
+from ckpt2saved.answers.checkpoint_asker import Reference
+from ckpt2saved.answers.comparison import SAME_TENSORFLOW, find_difference
+from ckpt2saved.answers.new_process import loaded_in_new_process
 from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.errors import NotServable, ParityError, SignatureError
-from ckpt2saved.requests.differences import find_difference
-from ckpt2saved.requests.questions import questions
+from ckpt2saved.requests.parity import parity_requests
 from ckpt2saved.saved_model.writing import ServingGraph, write_saved_model
 from ckpt2saved.signature.file import load_model, parse_model
 from ckpt2saved.sources.graph_plan import GraphOptions, plan_graph
@@ -36,9 +37,10 @@ def prepared(prefix, **plan):
     planned = plan_graph(GraphOptions(checkpoint=Path(str(prefix)), **plan))
     checkpoint = open_checkpoint(planned.checkpoint)
     network = prepare_network(planned, checkpoint)
-    asked = questions(planned.model)
+    asked = parity_requests(planned.model)
     fill = functools.partial(network.fill, checkpoint)
-    answers = parity.reference_answers(network.graph, fill, str(prefix), network.serving.signature_defs, asked)
+    with Reference(network.graph, fill, str(prefix), network.serving.signature_defs).opened() as asker:
+        answers = asker.numbers(asked)
     return SimpleNamespace(network=network, checkpoint=checkpoint, asked=asked, answers=answers)
 
 
@@ -53,11 +55,11 @@ def test_untouched_files_answer_alike_and_the_report_says_how(tmp_path, prefix):
     made = prepared(prefix)
     report = parity.compare_files(staged(tmp_path, made), made.asked, made.answers)
     signatures = made.network.serving.signature_defs
-    assert report.questions == 2 * len(made.asked) == 2 * 2 * len(signatures)
-    assert {(d.signature, d.output) for d in report.differences} == {
+    assert report.answers == 2 * len(made.asked) == 2 * 2 * len(signatures)
+    assert {(d.signature, d.output) for d in report.comparison.differences} == {
         (name, key) for name, signature in signatures.items() for key in signature.outputs
     }
-    assert report.max_abs < 1e-3
+    assert report.comparison.max_abs < 1e-3
     assert report.loader == "the C++ loader that TF Serving uses"
 
 
@@ -124,7 +126,8 @@ def test_an_answer_that_changes_from_call_to_call_is_found_out(tmp_path, ctpn_ch
 
     made = with_graph(prepared(ctpn_checkpoint), change)
     staged(tmp_path, made)
-    (answers,) = fresh_rounds(tmp_path, made.asked, rounds=1)
+    with loaded_in_new_process(tmp_path) as files:
+        answers = [files.answer(request) for request in made.asked]
     with pytest.raises(ParityError, match="the same request differently each time") as caught:
         parity.compare_files(tmp_path, made.asked, answers)
     assert [problem.split(": values")[0] for problem in caught.value.problems] == [
@@ -181,7 +184,7 @@ def test_the_python_loader_in_a_new_process_stands_in(tmp_path, monkeypatch, crn
     Path("version").mkdir()
     report = parity.compare_files(staged(Path("version"), made), made.asked, made.answers)
     assert report.loader == "Python's loader in a new process (this TensorFlow does not export the C++ one)"
-    assert report.max_abs < 1e-3
+    assert report.comparison.max_abs < 1e-3
     os.remove("version/variables/variables.index")
     with pytest.raises(NotServable, match="does not load or answer in a new process"):
         parity.compare_files(Path("version"), made.asked, made.answers)
@@ -219,7 +222,7 @@ def test_the_cc_loader_says_what_is_wrong_with_a_request(tmp_path, crnn_checkpoi
 )
 def test_values_are_compared_by_their_kind(wanted, found, message):
     """Integers must be equal, floats near for their tensor's size, shapes and types the same; NaN equals nothing."""
-    assert find_difference(np.array(wanted), np.array(found), parity.TOLERANCE)[1] == message
+    assert find_difference(np.array(wanted), np.array(found), SAME_TENSORFLOW)[1] == message
 
 
 OWN = """
@@ -263,14 +266,14 @@ signatures:
 def test_inputs_that_cant_be_made_are_said(case, message):
     """A signature file of one's own says how to make what can't be guessed."""
     with pytest.raises(SignatureError) as caught:
-        questions(parse_model(OWN.format(case), Path("own.yaml")))
+        parity_requests(parse_model(OWN.format(case), Path("own.yaml")))
     assert str(caught.value) == message
 
 
 def test_images_need_no_parity_part():
     """Floats are random pixel values where the file says nothing; the batch, 4, is no other size of the signature."""
     text = OWN.format("").replace("      input_batch_size: {dtype: int32, shape: [batch]}\n", "")
-    (question,) = questions(parse_model(text, Path("own.yaml")))
+    (question,) = parity_requests(parse_model(text, Path("own.yaml")))
     assert question.inputs["input_data"].shape == (4, 32, 64, 3)
     assert 100 < question.inputs["input_data"].mean() < 155
 
@@ -285,6 +288,6 @@ def test_inputs_the_graph_refuses_are_the_files_mistake(tmp_path, crnn_checkpoin
 
 def test_questions_are_the_same_each_time():
     """A failure can be repeated: the random inputs come from a seed."""
-    first, second = questions(load_model("ctpn")), questions(load_model("ctpn"))
+    first, second = parity_requests(load_model("ctpn")), parity_requests(load_model("ctpn"))
     for one, other in zip(first, second):
         np.testing.assert_array_equal(one.inputs["input_image"], other.inputs["input_image"])

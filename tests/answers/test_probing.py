@@ -9,15 +9,15 @@ import threading
 import numpy as np
 import pytest
 
-from ckpt2saved.answers import asking as asking
+from ckpt2saved.answers import server_asker
 from ckpt2saved.client import waiting
 from ckpt2saved.client.address import parse_address
 from ckpt2saved.client.connection import connect
 from ckpt2saved.client.explanations import explained
 from ckpt2saved.client.server import Output, Refused
 from ckpt2saved.protobuf.tensor_proto import numpy_dtype
-from ckpt2saved.requests.requests import served_signatures
-from ckpt2saved.saved_model.warmup_file import read_warmup_requests
+from ckpt2saved.requests.gathering import served_signatures
+from ckpt2saved.requests.warm_up_file import read_warmup_requests
 from ckpt2saved.tf1 import tf
 from tests.support.model_server import serving_grpc, serving_rest
 from tests.support.saved_models import write_version
@@ -32,7 +32,7 @@ SHAPES = (
 def _impatient(monkeypatch):
     monkeypatch.setattr(waiting, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(waiting, "_PATIENCE_SECONDS", 0.05)
-    monkeypatch.setattr(asking, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(server_asker, "_PAUSE_SECONDS", 0.01)
 
 
 @pytest.fixture

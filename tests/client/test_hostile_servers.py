@@ -9,6 +9,8 @@ import time
 import numpy as np
 import pytest
 
+from ckpt2saved.answers.probing import Wanted
+from ckpt2saved.answers.server_asker import Target
 from ckpt2saved.client.address import parse_address
 from ckpt2saved.client.connection import connect
 from ckpt2saved.client.json_values import from_json
@@ -17,7 +19,7 @@ from ckpt2saved.client.waiting import wait_until_live
 from ckpt2saved.console.foreign_text import harmless, one_line
 from ckpt2saved.protobuf.tensor_proto import Budget, decode_tensor, encode_tensor
 from ckpt2saved.protobuf.wire import Malformed, written
-from ckpt2saved.verify.live import Target, Wanted, check_live
+from ckpt2saved.verify.live import check_live
 from tests.support.hostile_server import OK, answering, body, statuses
 
 OUTPUTS = (Output("ids", np.dtype("int64")), Output("score", np.dtype("float32")))
@@ -373,14 +375,14 @@ def test_grpc_details_are_shown_as_plain_text():
 
 def test_requests_share_what_is_left_of_the_timeout(tmp_path, monkeypatch):
     """Ten requests to a server that never answers take no ten times as long."""
-    from ckpt2saved.answers import asking as asking
-    from ckpt2saved.requests.requests import Request
+    from ckpt2saved.answers import server_asker
+    from ckpt2saved.requests.request import Request
     from ckpt2saved.saved_model.signatures import SavedSignature
     from ckpt2saved.verify import live
 
     monkeypatch.setattr(live, "_LEAST_SECONDS", 0.5)
-    monkeypatch.setattr(asking, "served_signatures", lambda directory: {"s": SavedSignature("s", (), ())})
-    monkeypatch.setattr(asking, "changing_signatures", lambda directory: {})
+    monkeypatch.setattr(server_asker, "served_signatures", lambda directory: {"s": SavedSignature("s", (), ())})
+    monkeypatch.setattr(server_asker, "changing_signatures", lambda directory: {})
     wanted = Wanted(tuple(Request(str(number), "s", {}) for number in range(10)), None)
     state = body(statuses())
     start = time.monotonic()

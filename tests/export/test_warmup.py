@@ -15,15 +15,14 @@ from ckpt2saved.answers import cc_loader
 from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.errors import NotServable, ServingError, UsageError, WarmupError
 from ckpt2saved.export.warmup import WarmupMaker
-from ckpt2saved.requests.questions import Question
-from ckpt2saved.requests.warmup_source import warmup_source
-from ckpt2saved.saved_model.judgement import WARMUP_FILE
-from ckpt2saved.saved_model.warmup_file import (
-    WarmupRequest,
+from ckpt2saved.requests.request import Request
+from ckpt2saved.requests.warm_up_file import (
     as_prediction_log,
     read_warmup_requests,
     requests_by_signature,
 )
+from ckpt2saved.requests.warm_up_source import warmup_source
+from ckpt2saved.saved_model.judgement import WARMUP_FILE
 from ckpt2saved.saved_model.writing import read_signature_defs
 from ckpt2saved.signature.file import load_model
 from ckpt2saved.sources.graph_plan import GraphOptions, plan_graph
@@ -111,7 +110,7 @@ def test_every_dtype_goes_there_and_back(tmp_path):
     inputs = {name: (np.arange(6) * 3 - 4).astype(name).reshape(2, 3) for name in NUMBERS.split()}
     inputs["string"] = np.array([b"a\0", b"", b"\xff"], object)
     inputs["empty"], inputs["single"] = np.zeros([0, 3], "int64"), np.array(3, "float32")
-    written(tmp_path, as_prediction_log(WarmupRequest("text", inputs), "m"))
+    written(tmp_path, as_prediction_log(Request("r", "text", inputs), "m"))
     (read,) = read_warmup_requests(tmp_path)
     assert read.signature == "text" and sorted(read.inputs) == sorted(inputs)
     for key, value in inputs.items():
@@ -170,7 +169,7 @@ def test_the_records_make_a_version_without_values_fail(tmp_path, version):
     assert (broken / WARMUP_FILE).read_bytes() == (version / WARMUP_FILE).read_bytes()
     library, signature_defs = cc_loader.find_library(), read_signature_defs(version)
     (request,) = read_warmup_requests(broken)
-    feeds, fetches = Question(0, request.signature, request.inputs).wires(signature_defs)
+    feeds, fetches = request.feeds_and_fetches(signature_defs)
     with cc_loader.loaded(library, broken) as loaded:
         ids = loaded.run([fetches["ids"]], feeds)[0]
     assert ids.shape == (2, 25)
@@ -298,7 +297,7 @@ def test_pictures_become_requests(exported):
             image = request.inputs["input_data"]
             assert image.dtype == np.float32 and image.shape[:2] == (1, 32) and 1 < image.max() <= 255
             assert request.inputs["input_batch_size"].tolist() == [image.shape[2] // 4]
-            feeds, fetches = Question(0, "dense", request.inputs).wires(signature_defs)
+            feeds, fetches = request.feeds_and_fetches(signature_defs)
             (ids,) = loaded.run([fetches["ids"]], feeds)
             texts.append(text_of(ids[0][ids[0] >= 0]))
     assert texts == ["quay", "route66"]
@@ -362,7 +361,10 @@ def test_a_request_that_is_not_answered_publishes_nothing(exported, tmp_path):
     for options in ([], ["--dry-run"], ["--parity"]):
         result, _ = exported("-q", "--ctc-decoder", "stock", "--warmup", path, *options)
         assert result.exit_code == 3, result.output
-        assert "Error: warm-up[0]: signature dense: TF Serving would answer this request with an error" in result.output
+        assert (
+            "Error: warm-up request 1: signature dense: TF Serving would answer this request with an error"
+            in result.output
+        )
         assert "a server would not load the version" in result.output
 
 
@@ -440,5 +442,5 @@ def test_strings_are_requests_too(exported, tmp_path):
     np.savez(str(tmp_path / "words.npz"), image_bytes=np.array(["1", "two"]))
     result, _ = exported("-q", *options, "--warmup", tmp_path / "words.npz", **keywords)
     assert result.exit_code == 3
-    assert "warm-up[0]: signature serving_default: " in result.output and "two" in result.output
+    assert "warm-up request 1: signature serving_default: " in result.output and "two" in result.output
     assert "Traceback" not in result.output

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from ckpt2saved.saved_model.warmup_file import read_warmup_requests, requests_by_signature
+from ckpt2saved.requests.warm_up_file import read_warmup_requests, requests_by_signature
 from ckpt2saved.tf1 import tf
 from tests.support.checkpoints import filled, write_checkpoint
 from tests.support.saved_models import answers, check_survives, write_version

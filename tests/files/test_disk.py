@@ -128,8 +128,8 @@ def build(variables, options):
 """
 
 
-def test_what_two_processes_exchange(run, base, tmp_path, monkeypatch):
-    """Strings are asked in a new process: neither its questions nor its answers find room."""
+def test_what_two_processes_exchange_takes_no_room(run, base, tmp_path, monkeypatch):
+    """Strings are asked in a new process: neither the requests nor the answers are written to a disk."""
     (tmp_path / "graph_of_strings.py").write_text(STRINGS)
     monkeypatch.setattr(sys, "path", list(sys.path))
     prefix = write_checkpoint(tmp_path / "model", {"w": np.ones(4, "float32")})
@@ -139,12 +139,10 @@ def test_what_two_processes_exchange(run, base, tmp_path, monkeypatch):
     assert run(*arguments, "--no-warmup").exit_code == 0
     np.savez(str(tmp_path / "asked.npz"), x=np.array([b"a", b"b"]))
     with limited(20000):
-        refused(
-            run("verify", base, "--inputs", tmp_path / "asked.npz"), TOO_LARGE, "exchange.pickle: could not write it"
-        )
-    with limited(30500):  # the file of the requests is written, what holds them twice is not
-        refused(run(*arguments, "--warmup", tmp_path / "large.npz"), TOO_LARGE)
-    assert sorted(os.listdir(str(base))) == ["1"]
+        assert run("verify", base, "--inputs", tmp_path / "asked.npz").exit_code == 0
+    with limited(30500):  # the file of the requests is written
+        assert run(*arguments, "--warmup", tmp_path / "large.npz").exit_code == 0
+    assert sorted(os.listdir(str(base))) == ["1", "2"]
     sys.modules.pop("graph_of_strings", None)
 
 

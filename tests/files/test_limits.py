@@ -157,30 +157,30 @@ def test_numbers_that_are_others_to_yaml(run, text):
 @pytest.mark.parametrize("size", [9000000000000, 2**62])
 def test_inputs_that_no_memory_holds(tmp_path, size):
     """Refused before they are made."""
-    from ckpt2saved.requests.questions import question_inputs
+    from ckpt2saved.requests.parity import case_inputs
 
     (tmp_path / "mine.yaml").write_text(TEXT.replace("width: 100", f"width: {size}"))
     model = load_model(str(tmp_path / "mine.yaml"))
     with pytest.raises(
         SignatureError, match=r"parity\[0\].inputs.image: the shape .* has .* at most 268435456 are made"
     ):
-        question_inputs(model, model.parity[0])
+        case_inputs(model, model.parity[0])
 
 
 @pytest.mark.parametrize("values", ["[1.5, 2]", "[.inf, 1]", "[[1], [1, 2]]", "['a', 'b']", "[" * 40 + "1" + "]" * 40])
 def test_values_that_would_become_others(tmp_path, values):
     """1 is not 1.5, nor is a list a text."""
-    from ckpt2saved.requests.questions import question_inputs
+    from ckpt2saved.requests.parity import case_inputs
 
     for dtype in ("int32", "string"):
         text = TEXT.replace("values: [1, 2]", "values: " + values).replace("dtype: int32", "dtype: " + dtype)
         (tmp_path / "mine.yaml").write_text(text)
         model = load_model(str(tmp_path / "mine.yaml"))
         if dtype == "string" and values == "['a', 'b']":
-            assert question_inputs(model, model.parity[0])["count"].tolist() == ["a", "b"]
+            assert case_inputs(model, model.parity[0])["count"].tolist() == ["a", "b"]
             continue
         with pytest.raises(SignatureError, match=r"parity\[0\].inputs.count: the values"):
-            question_inputs(model, model.parity[0])
+            case_inputs(model, model.parity[0])
 
 
 def test_a_renaming_that_backtracks_for_ever():

@@ -173,11 +173,12 @@ def test_nothing_beside_the_users_module_stands_in_for_the_standard_library(run,
     sys.modules.pop("nturl2path", None)
     assert result.exit_code == 0, result.output
     version = tmp_path / "base" / "1"
-    from ckpt2saved.answers.fresh_process import fresh_rounds
-    from ckpt2saved.requests.requests import Request
+    from ckpt2saved.answers.new_process import loaded_in_new_process
+    from ckpt2saved.requests.request import Request
 
     image = np.zeros((2, 8, 9, 1), "float32")
-    ((answers,),) = fresh_rounds(version, [Request("one", "serving_default", {"image": image})], 1)
+    with loaded_in_new_process(version) as files:
+        answers = files.answer(Request("one", "serving_default", {"image": image}))
     assert answers["features"].shape == (2, 8, 9, 2)
     assert not (tmp_path / "executed").exists()
     assert str(folder) not in sys.path

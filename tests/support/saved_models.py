@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ckpt2saved.answers import cc_loader
-from ckpt2saved.saved_model.warmup_file import read_warmup_requests
+from ckpt2saved.requests.warm_up_file import read_warmup_requests
 from ckpt2saved.saved_model.writing import read_signature_defs
 from ckpt2saved.tf1 import SavedModel, tf
 

@@ -12,8 +12,9 @@ import pytest
 
 from ckpt2saved.client import waiting
 from ckpt2saved.protobuf.crc32c import crc32c, masked
+from ckpt2saved.requests.request import Request
+from ckpt2saved.requests.warm_up_file import as_prediction_log
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
-from ckpt2saved.saved_model.warmup_file import WarmupRequest, as_prediction_log
 from ckpt2saved.tf1 import tf
 from ckpt2saved.verify import live
 from tests.support.command_line import python
@@ -325,7 +326,8 @@ def checksum(data):
 
 def test_recorded_requests_go_before_made_up_ones(run, version):
     """Those of the version's warm-up file; a signature that has none there is asked as ever."""
-    record = WarmupRequest(
+    record = Request(
+        "recorded",
         "dense",
         {"input_data": np.full([3, 32, 8, 3], 7.0, "float32"), "input_batch_size": np.array([2, 0, 1], "int32")},
     )

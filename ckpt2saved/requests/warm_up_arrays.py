@@ -9,21 +9,22 @@ import numpy as np
 
 from ckpt2saved.errors import WarmupError
 from ckpt2saved.files.npz import NoArrays, read_arrays
-from ckpt2saved.saved_model.warmup_file import WarmupRequest, with_bytes
+from ckpt2saved.requests.request import Request
+from ckpt2saved.requests.warm_up_file import warm_up_request, with_bytes
 from ckpt2saved.signature.tensors import Signature
 
 
-def requests_of_file(path: Path, signatures: Sequence[Signature]) -> List[WarmupRequest]:
+def requests_of_file(path: Path, signatures: Sequence[Signature]) -> List[Request]:
     """A request of each signature for each record in a file of numpy.savez; raises WarmupError with what is wrong."""
     arrays = _arrays(path)
     known = sorted({spec.key for signature in signatures for spec in signature.inputs})
     problems = [f"{key}: no such input; expected {', '.join(known)}" for key in sorted(arrays) if key not in known]
-    requests: List[WarmupRequest] = []
+    requests: List[Request] = []
     for signature in signatures:
         problems += [f"{spec.key}: missing" for spec in signature.inputs if spec.key not in arrays]
         problems += _misfits(signature, arrays)
         if not problems:
-            requests += [WarmupRequest(signature.name, inputs) for inputs in _records(signature, arrays)]
+            requests += [warm_up_request(signature.name, inputs) for inputs in _records(signature, arrays)]
     if problems:
         raise WarmupError(f"{path}: no requests can be made of it", list(dict.fromkeys(problems)))
     return requests

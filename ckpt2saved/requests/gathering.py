@@ -2,55 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
 from ckpt2saved.errors import ServingError, UsageError
 from ckpt2saved.files.npz import NoArrays, read_arrays
 from ckpt2saved.protobuf.tensor_proto import STRING, numpy_dtype
+from ckpt2saved.requests.request import Inputs, Request
 from ckpt2saved.requests.splitting import batch_apart, batch_of, with_lines
+from ckpt2saved.requests.warm_up_file import read_warmup_requests
 from ckpt2saved.saved_model.signatures import SavedSignature, SavedTensor, read_signatures
-from ckpt2saved.saved_model.warmup_file import WarmupRequest, read_warmup_requests
-
-Inputs = Mapping[str, np.ndarray]  # by the key of a signature's input
 
 MADE_UP_SIZE = 64  # what stands for a size that a request may choose, other than the batch
+MADE_UP = "a made-up request"  # its name in messages
 _PIXELS = 255.0
 _MOST_VALUES = 1 << 28
 _MOST_RECORDED = 10  # of each signature: a file may hold a thousand, to warm up and not to compare
-
-
-@dataclass(frozen=True)
-class Excerpt:
-    """The part of a graph that is asked where a request is not put to all of it."""
-
-    outputs: Tuple[str, ...]  # keys of the signature's outputs
-    inner: Tuple[str, ...] = ()  # tensors inside of the graph, which are fetched by their own names
-    given: Mapping[str, np.ndarray] = field(default_factory=dict)  # tensors inside of it that are fed
-
-
-@dataclass(frozen=True)
-class Request:
-    """One request: a signature, its inputs, and what it is called in messages."""
-
-    name: str
-    signature: str
-    inputs: Inputs
-    is_made_up: bool = False  # nobody says that the graph takes such values
-    is_of_known_size: bool = False  # as clients send it: of a file, or recorded to warm a server up
-    excerpt: Optional[Excerpt] = None  # None: all outputs of the signature
-
-    @property
-    def where(self) -> str:
-        """As a Question has it."""
-        return f"{self.name}: signature {self.signature}"
-
-    def wires(self, signature_defs: Mapping[str, Any]) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
-        """The feeds by tensor name, and the tensors to fetch by output key."""
-        return wires(signature_defs[self.signature], self.inputs, self.excerpt)
 
 
 @dataclass(frozen=True)
@@ -62,18 +32,6 @@ class Requests:
 
 
 Make = Callable[[Path, Mapping[str, SavedSignature]], Requests]
-
-
-def wires(
-    signature_def: Any, inputs: Inputs, excerpt: Optional[Excerpt] = None
-) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
-    """Of a SignatureDef the feeds by tensor name, and the tensors to fetch by output key (or, inner ones, by name)."""
-    feeds = {signature_def.inputs[key].name: value for key, value in inputs.items()}
-    if excerpt is None:
-        return feeds, {key: signature_def.outputs[key].name for key in sorted(signature_def.outputs)}
-    fetches = {key: signature_def.outputs[key].name for key in excerpt.outputs}
-    fetches.update({tensor: tensor for tensor in excerpt.inner})
-    return {**feeds, **excerpt.given}, fetches
 
 
 def served_signatures(version_dir: Path) -> Dict[str, SavedSignature]:
@@ -108,7 +66,7 @@ def _borrowed(signatures: Mapping[str, SavedSignature], chosen: Sequence[Request
         for request in chosen:
             if signatures[request.signature].inputs == signature.inputs:
                 inputs = _with_batch_apart(signature, request.inputs)
-                made.append(Request("a made-up request", name, inputs, True, request.is_of_known_size))
+                made.append(replace(request, name=MADE_UP, signature=name, inputs=inputs, is_made_up=True))
                 break
     return made
 
@@ -141,16 +99,11 @@ def recorded_requests(version_dir: Path) -> Tuple[Request, ...]:
         return ()
     chosen: List[Request] = []
     counts: Dict[str, int] = {}
-    for number, request in enumerate(recorded, start=1):
+    for request in recorded:
         counts[request.signature] = counts.get(request.signature, 0) + 1
         if counts[request.signature] <= _MOST_RECORDED:
-            chosen.append(_recorded(number, request))
+            chosen.append(replace(request, outputs=None))
     return tuple(chosen)
-
-
-def _recorded(number: int, request: WarmupRequest) -> Request:
-    name = f"warm-up request {number}"
-    return Request(name, request.signature, request.inputs, is_of_known_size=True)
 
 
 def read_inputs(path: Path, signatures: Mapping[str, SavedSignature]) -> Tuple[Request, ...]:
@@ -189,7 +142,7 @@ def made_without_tensorflow(version_dir: Path, signatures: Mapping[str, SavedSig
         except ValueError as error:
             unasked.append(cant_be_asked(name, str(error)))
         else:
-            requests.append(Request("a made-up request", name, inputs, is_made_up=True))
+            requests.append(Request(MADE_UP, name, inputs, is_made_up=True))
     return Requests(tuple(requests), tuple(unasked))
 
 

@@ -7,8 +7,8 @@ from typing import Dict
 
 import numpy as np
 
-from ckpt2saved.requests.questions import default_case, question_inputs
-from ckpt2saved.saved_model.warmup_file import with_bytes
+from ckpt2saved.requests.parity import case_inputs, default_case
+from ckpt2saved.requests.warm_up_file import with_bytes
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.tensors import Signature
 
@@ -24,7 +24,7 @@ def varied_inputs(model: ServedModel, signature: Signature, number: int) -> Dict
     given = {size for spec in signature.inputs if case.inputs[spec.key].uniform is None for size in spec.shape}
     scale = 1 + turn % 2
     dims = {name: size if name in batch or name in given else size * scale for name, size in case.dims.items()}
-    made = question_inputs(model, replace(case, dims=dims), number)
+    made = case_inputs(model, replace(case, dims=dims), number)
     inputs = {spec.key: with_bytes(made[spec.key]) for spec in signature.inputs}
     if turn and len(batch) == 1 and isinstance(next(iter(batch)), str):
         # Rows again and again: the lengths in the file are as many as the batch is there.

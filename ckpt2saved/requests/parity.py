@@ -2,62 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping
 
 import numpy as np
 
 from ckpt2saved.errors import SignatureError
-from ckpt2saved.requests.requests import MADE_UP_SIZE, Excerpt, Inputs, wires
+from ckpt2saved.requests.gathering import MADE_UP_SIZE
+from ckpt2saved.requests.request import Request
 from ckpt2saved.requests.splitting import batch_apart
 from ckpt2saved.signature.model import ExampleInput, ParityCase, ServedModel
-from ckpt2saved.signature.tensors import Signature, TensorSpec
+from ckpt2saved.signature.tensors import TensorSpec
 from ckpt2saved.tf1 import tf
 
 MOST_VALUES = 1 << 28  # of an input; a page of 600 dpi has 100 million
-WARMUP_PART = "warm-up"  # of requests that a server answers while it loads a version
 RANDOM_WILL_DO = ("float", "bfloat", "uint8")  # dtypes of pictures
 
-Answers = Dict[str, np.ndarray]  # by the key of a signature's output
 
-
-@dataclass(frozen=True)
-class Question:
-    """One request: a signature and its inputs."""
-
-    case: int
-    signature: str
-    inputs: Inputs
-    part: str = "parity"  # what it is asked for, and counted in
-    excerpt: Optional[Excerpt] = None  # None: all outputs of the signature
-
-    @property
-    def where(self) -> str:
-        return f"{self.name}: signature {self.signature}"
-
-    @property
-    def name(self) -> str:
-        """What it is called in messages."""
-        return f"{self.part}[{self.case}]"
-
-    def wires(self, signature_defs: Mapping[str, Any]) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
-        """The feeds by tensor name, and the tensors to fetch by output key."""
-        return wires(signature_defs[self.signature], self.inputs, self.excerpt)
-
-
-def questions(model: ServedModel) -> List[Question]:
+def parity_requests(model: ServedModel) -> List[Request]:
     """The requests to compare on: each parity case of the signature file, put to each signature.
 
     Raises SignatureError where an input can't be made from what the file says.
     """
-    asked: List[Question] = []
+    asked: List[Request] = []
     for number, case in enumerate(model.parity or (default_case(model),)):
-        inputs = question_inputs(model, case, number)
-        asked += [_question(number, signature, inputs) for signature in model.signatures]
+        inputs = case_inputs(model, case, number)
+        asked += [
+            Request(f"parity[{number}]", signature.name, {spec.key: inputs[spec.key] for spec in signature.inputs})
+            for signature in model.signatures
+        ]
     return asked
 
 
-def question_inputs(model: ServedModel, case: ParityCase, number: int = 0) -> Dict[str, np.ndarray]:
+def case_inputs(model: ServedModel, case: ParityCase, number: int = 0) -> Dict[str, np.ndarray]:
     """The inputs of all signatures, by their keys, as a parity case says; raises SignatureError for what is none."""
     inputs: Dict[str, np.ndarray] = {}
     problems: List[str] = []
@@ -69,10 +45,6 @@ def question_inputs(model: ServedModel, case: ParityCase, number: int = 0) -> Di
     if problems:
         raise SignatureError(f"{model.source}: the inputs to compare on can't be made", problems)
     return inputs
-
-
-def _question(case: int, signature: Signature, inputs: Inputs) -> Question:
-    return Question(case, signature.name, {spec.key: inputs[spec.key] for spec in signature.inputs})
 
 
 def default_case(model: ServedModel, known: Mapping[str, ExampleInput] = {}) -> ParityCase:

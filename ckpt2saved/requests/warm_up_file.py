@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import BinaryIO, Dict, Iterable, List, Optional
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from ckpt2saved.errors import ServingError
 from ckpt2saved.files.reading import open_file, size_of
 from ckpt2saved.protobuf.tensor_proto import Budget, decode_tensor, encode_tensor
 from ckpt2saved.protobuf.wire import Malformed, Span, content, each, fields, text, written
+from ckpt2saved.requests.request import Inputs, Request
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
 
 # Fields of the messages PredictionLog, PredictLog, PredictRequest and ModelSpec.
@@ -32,19 +32,7 @@ class BrokenWarmup(ServingError):
     """The file is one that keeps TF Serving from loading the version."""
 
 
-@dataclass(frozen=True)
-class WarmupRequest:
-    """What a server is asked for while it loads a version: a signature's name, and its inputs by their keys.
-
-    Strings are arrays of dtype object that hold bytes.
-    """
-
-    signature: str
-    inputs: Mapping[str, np.ndarray]
-    outputs: Tuple[str, ...] = ()  # the outputs that are asked for (output_filter), by their keys; (): all
-
-
-def read_warmup_requests(version_dir: Path) -> List[WarmupRequest]:
+def read_warmup_requests(version_dir: Path) -> List[Request]:
     """The requests in a version's warm-up file, in its order; [] where it has none.
 
     Raises ServingError where the file can't be read, BrokenWarmup where it is no such file. The checksums are
@@ -55,7 +43,7 @@ def read_warmup_requests(version_dir: Path) -> List[WarmupRequest]:
         with open_file(path) as file:
             size = size_of(file)
             budget = Budget(_MOST_BYTES + 8 * size, _MOST_FIELDS)
-            return [_request(file, span, budget) for span in _records(file, size)]
+            return [_request(file, span, number, budget) for number, span in enumerate(_records(file, size), start=1)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
@@ -68,7 +56,7 @@ def read_warmup_requests(version_dir: Path) -> List[WarmupRequest]:
         ) from error
 
 
-def as_prediction_log(request: WarmupRequest, model: str) -> bytes:
+def as_prediction_log(request: Request, model: str) -> bytes:
     """The request as a serialised PredictionLog; the same request gives the same bytes.
 
     TF Serving does not read the model's name. Raises ValueError for a dtype that has no place in it.
@@ -78,7 +66,7 @@ def as_prediction_log(request: WarmupRequest, model: str) -> bytes:
     for key in sorted(request.inputs):
         entry = written(_KEY, key.encode()) + written(_VALUE, encode_tensor(request.inputs[key]))
         predict += written(_INPUTS, entry)
-    for key in request.outputs:
+    for key in request.outputs or ():
         predict += written(_OUTPUT_FILTER, key.encode())
     return written(_PREDICT_LOG, written(_REQUEST, predict))
 
@@ -99,7 +87,7 @@ def _records(file: BinaryIO, size: int) -> Iterable[Span]:
         yield start, start + length
 
 
-def _request(file: BinaryIO, span: Span, budget: Budget) -> WarmupRequest:
+def _request(file: BinaryIO, span: Span, number: int, budget: Budget) -> Request:
     predict = _one(file, span, _PREDICT_LOG)
     request = None if predict is None else _one(file, predict, _REQUEST)
     if request is None:
@@ -112,7 +100,8 @@ def _request(file: BinaryIO, span: Span, budget: Budget) -> WarmupRequest:
         key = text(file, parts[_KEY]) if _KEY in parts else ""
         inputs[key] = _array(file, parts.get(_VALUE, (entry[1], entry[1])), key, budget)
     outputs = tuple(text(file, at) for at in each(file, request, _OUTPUT_FILTER))
-    return WarmupRequest((text(file, name) if name else "") or "serving_default", inputs, outputs)
+    signature = (text(file, name) if name else "") or "serving_default"
+    return Request(f"warm-up request {number}", signature, inputs, is_of_known_size=True, outputs=outputs or None)
 
 
 def _array(file: BinaryIO, span: Span, key: str, budget: Budget) -> np.ndarray:
@@ -128,12 +117,17 @@ def _one(file: BinaryIO, span: Span, number: int) -> Optional[Span]:
     return found[-1] if found else None
 
 
-def requests_by_signature(requests: Iterable[WarmupRequest]) -> Dict[str, int]:
+def requests_by_signature(requests: Iterable[Request]) -> Dict[str, int]:
     """How many requests there are of each signature."""
     counts: Dict[str, int] = {}
     for request in requests:
         counts[request.signature] = counts.get(request.signature, 0) + 1
     return counts
+
+
+def warm_up_request(signature: str, inputs: Inputs) -> Request:
+    """A request for the file, which has no names: what is read back is called by its number."""
+    return Request("a warm-up request", signature, inputs)
 
 
 def with_bytes(value: np.ndarray) -> np.ndarray:

@@ -8,9 +8,10 @@ from typing import Any, List, Mapping
 
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import NotServable, SignatureError
+from ckpt2saved.requests.gathering import MADE_UP, Requests, cant_be_asked
 from ckpt2saved.requests.lengths import with_measured
-from ckpt2saved.requests.questions import default_case, question_inputs
-from ckpt2saved.requests.requests import Request, Requests, cant_be_asked
+from ckpt2saved.requests.parity import case_inputs, default_case
+from ckpt2saved.requests.request import Request
 from ckpt2saved.saved_model.signatures import SavedSignature
 from ckpt2saved.saved_model.writing import read_signature_defs
 from ckpt2saved.signature.model import META, ExampleInput, ParityCase, ServedModel
@@ -33,11 +34,11 @@ def make_requests(version_dir: Path, signatures: Mapping[str, SavedSignature]) -
         for name in signatures:
             try:
                 model = _model(version_dir, name, signature_defs[name])
-                inputs = question_inputs(model, _case(model, session, signature_defs))
+                inputs = case_inputs(model, _case(model, session, signature_defs))
             except _CantBeGuessed as error:
                 unasked.append(cant_be_asked(name, str(error)))
             else:
-                requests.append(Request("a made-up request", name, inputs, is_made_up=True))
+                requests.append(Request(MADE_UP, name, inputs, is_made_up=True))
     return Requests(tuple(requests), tuple(unasked))
 
 

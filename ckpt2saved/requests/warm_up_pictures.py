@@ -10,9 +10,10 @@ import numpy as np
 from ckpt2saved.errors import WarmupError
 from ckpt2saved.files.pictures import NoPicture, check_pixels, read_picture
 from ckpt2saved.requests.lengths import measured
-from ckpt2saved.requests.questions import question_inputs
-from ckpt2saved.requests.warmup_arrays import brackets
-from ckpt2saved.saved_model.warmup_file import WarmupRequest, with_bytes
+from ckpt2saved.requests.parity import case_inputs
+from ckpt2saved.requests.request import Request
+from ckpt2saved.requests.warm_up_arrays import brackets
+from ckpt2saved.requests.warm_up_file import warm_up_request, with_bytes
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 from ckpt2saved.sources.preparation import Network
 from ckpt2saved.tf1 import tf
@@ -22,7 +23,7 @@ Fill = Callable[[tf.Session], None]
 
 def requests_of_pictures(
     paths: Sequence[Path], network: Network, signatures: Sequence[Signature], fill: Fill
-) -> List[WarmupRequest]:
+) -> List[Request]:
     """A request of one picture for each picture and signature, with the rest as the parity part and the graph say."""
     problems: List[str] = []
     images = {signature.name: _image_input(signature, problems) for signature in signatures}
@@ -54,7 +55,7 @@ def requests_of_pictures(
                 for key, (tensor, axis) in lengths[signature.name].items():
                     steps = np.asarray(session.run(tensor, feeds)).shape[axis]
                     inputs[key] = np.full(rows, steps, _dtype(signature, key))
-                requests.append(WarmupRequest(signature.name, inputs))
+                requests.append(warm_up_request(signature.name, inputs))
     if decoder.problems:
         raise WarmupError("some pictures can't be read", list(dict.fromkeys(decoder.problems)))
     return requests
@@ -97,7 +98,7 @@ def _others(
         if steps:
             lengths[spec.key] = steps
         elif case is not None and case.inputs[spec.key].uniform is None:
-            value = with_bytes(question_inputs(network.model, case)[spec.key])
+            value = with_bytes(case_inputs(network.model, case)[spec.key])
             # The first row, for as many as the picture has.
             shared = spec.shape and spec.shape[0] == image.shape[0] and isinstance(spec.shape[0], str)
             values[spec.key] = value[:1] if shared else value

@@ -1,0 +1,104 @@
+"""How far answers differ from those that they should be: integers and texts not at all, floats by rounding alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, List, Sequence, Tuple
+
+import numpy as np
+
+from ckpt2saved.requests.request import Answers, Request
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far floats may differ: by `relative` of the sum of their tensor's largest value and `floor`."""
+
+    relative: float
+    floor: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The largest difference found in an output of a signature."""
+
+    signature: str
+    output: str
+    max_abs: float
+    max_value: float  # the largest absolute value that it should have
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How answers differ from those that they should be."""
+
+    differences: Tuple[Difference, ...] = ()  # the largest of each output of each signature
+    problems: Tuple[str, ...] = ()  # a line for each difference that is too large
+
+    @property
+    def max_abs(self) -> float:
+        """The largest of all differences."""
+        return max((difference.max_abs for difference in self.differences), default=0.0)
+
+    def by_signature(self) -> Dict[str, Dict[str, float]]:
+        """Signature -> output -> largest difference."""
+        found: Dict[str, Dict[str, float]] = {}
+        for difference in self.differences:
+            found.setdefault(difference.signature, {})[difference.output] = difference.max_abs
+        return found
+
+
+# Two sessions of one TensorFlow differ by the order of their sums: about 1e-6 of a tensor's largest value.
+SAME_TENSORFLOW = Tolerance(1e-4, 1.0)
+# Another TensorFlow, another processor or a GPU: sums in another order.
+OTHER_TENSORFLOW = Tolerance(1e-3, 1e-6)
+
+
+def compare(
+    requests: Sequence[Request],
+    expected: Sequence[Answers],
+    found: Sequence[Answers],
+    tolerance: Tolerance = SAME_TENSORFLOW,
+) -> Comparison:
+    """The answers `found` to the requests beside those that are `expected`; the outputs that are expected count."""
+    largest: Dict[Tuple[str, str], Difference] = {}
+    problems: List[str] = []
+    for request, wanted, answers in zip(requests, expected, found):
+        for key, value in wanted.items():
+            difference, problem = find_difference(value, answers[key], tolerance)
+            if problem:
+                problems.append(f"{request.name}: {request.signature}.{key}: {problem}")
+            place = (request.signature, key)
+            if place not in largest or difference > largest[place].max_abs:
+                size = float(np.max(np.abs(value))) if value.size and value.dtype.kind in "fiub" else 0.0
+                largest[place] = Difference(request.signature, key, difference, size)
+    return Comparison(tuple(largest.values()), tuple(problems))
+
+
+def nan_problems(requests: Sequence[Request], answers: Sequence[Answers]) -> Tuple[str, ...]:
+    """A line for each output of each answer in which there are NaN."""
+    return tuple(
+        f"{request.name}: {request.signature}.{key}: {int(np.isnan(value).sum())} of {value.size} values are NaN"
+        for request, answer in zip(requests, answers)
+        for key, value in answer.items()
+        if np.issubdtype(value.dtype, np.floating) and np.isnan(value).any()
+    )
+
+
+def find_difference(wanted: np.ndarray, found: np.ndarray, tolerance: Tolerance) -> Tuple[float, str]:
+    """The largest absolute difference, and what is wrong with it; anything but floats must be equal."""
+    if wanted.shape != found.shape or wanted.dtype != found.dtype:
+        text = f"{wanted.dtype} {list(wanted.shape)} expected, {found.dtype} {list(found.shape)} found"
+        return float("inf"), text
+    if not np.issubdtype(wanted.dtype, np.floating):
+        unequal = int(np.sum(wanted != found))
+        return float(unequal), f"{unequal} of {wanted.size} values differ" if unequal else ""
+    if not wanted.size:
+        return 0.0, ""
+    same = wanted == found  # infinities too
+    gaps = np.where(same, 0, np.abs(np.where(same, 0, wanted) - np.where(same, 0, found)))
+    size = float(np.max(np.abs(np.where(np.isinf(wanted), 0, wanted))))
+    largest, limit = float(np.max(gaps)), tolerance.relative * (tolerance.floor + size)
+    if largest <= limit:
+        return largest, ""
+    return largest, f"values differ by up to {largest:.3g}, where {limit:.1g} is allowed"

@@ -1,0 +1,178 @@
+"""What a running server answers, compared with what the version's own files answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import numpy as np
+
+from ckpt2saved.answers.comparison import OTHER_TENSORFLOW, Comparison, compare
+from ckpt2saved.answers.probing import Wanted
+from ckpt2saved.answers.server_asker import BY_ANOTHER, NotAsked, ServerAsker, Target
+from ckpt2saved.client.explanations import explained, is_of_batching, is_of_other_sizes, is_too_long, is_unexplained
+from ckpt2saved.client.server import Refused, Unreachable
+from ckpt2saved.client.waiting import Arrival
+from ckpt2saved.errors import NotLive
+from ckpt2saved.requests.gathering import cant_be_asked, gather_requests, made_without_tensorflow
+from ckpt2saved.requests.request import Answers, Request
+
+
+@dataclass(frozen=True)
+class Answered:
+    """How a server answered requests for one version."""
+
+    answers: int  # requests that it answered
+    seconds: float  # the longest that it took for one
+    comparison: Optional[Comparison]  # with the answers of the version's files; None where these are not known
+    unasked: Tuple[str, ...]  # a line for each signature that was not asked, or not to the end
+    problems: Tuple[str, ...]
+    notes: Tuple[str, ...] = ()
+    batches: Optional[bool] = None  # whether the server runs with --enable_batching; None: it did not show
+
+
+@dataclass(frozen=True)
+class ServerReport:
+    """Whether a version is live on a running server, and whether it answers there as its files do."""
+
+    address: str
+    model: str
+    version: int
+    arrival: Arrival
+    answered: Optional[Answered]  # None where the version did not get there
+
+    @property
+    def problems(self) -> Tuple[str, ...]:
+        """Everything that speaks against it; () if the version is live and answers."""
+        of_arrival = (self.arrival.problem,) if self.arrival.problem else ()
+        return of_arrival + (self.answered.problems if self.answered else ())
+
+    def raise_if_not_live(self) -> None:
+        """Raise NotLive with all the problems, if there are any."""
+        if self.problems:
+            text = "{}: {} {} is not what it serves" if self.arrival.is_live else "{}: {} {} is not live"
+            raise NotLive(text.format(self.address, self.model, self.version), self.problems)
+
+
+def prepare_without_tensorflow(directory: Path, why: str) -> Wanted:
+    """Requests without the answers that they should get, which are not known for the reason `why`."""
+    gathered = gather_requests(directory, made_without_tensorflow)
+    return Wanted(gathered.requests, None, gathered.unasked, why_not_compared=why)
+
+
+def ask_server(target: Target, wanted: Wanted, timeout: float, sleep: Callable[[float], None]) -> Answered:
+    """Put the requests to this version that can't harm others, and compare with what is expected, if that is known.
+
+    `timeout` seconds for each. One request is asked after the other.
+    """
+    asker = ServerAsker(target, wanted, timeout, sleep)
+    known = ", ".join(sorted(asker.signatures)) or "none"
+    outcome = _Outcome(asker)
+    outcome.problems += [
+        f"--probe-signature {name}: the version has no such signature; it has {known}"
+        for name in target.probing.signatures
+        if name not in asker.signatures
+    ]
+    for request in asker.requests:
+        outcome.ask(request)
+    return outcome.answered(is_compared=wanted.expected is not None)
+
+
+class _Outcome:
+    """What came of the requests so far."""
+
+    def __init__(self, asker: ServerAsker) -> None:
+        self._asker = asker
+        self._count = 0
+        self._compared: List[Request] = []
+        self._found: List[Answers] = []
+        self._expected: List[Answers] = []
+        self._unasked: List[str] = []
+        self.problems: List[str] = []
+
+    def ask(self, request: Request) -> None:
+        """Put the request to the server, unless that could harm others."""
+        try:
+            answers = self._asker.answer(request)
+        except NotAsked as error:
+            self._unasked += [str(error)] if str(error) else []
+            return
+        except Refused as error:
+            self._refused(request, str(error))
+            return
+        except (Unreachable, ValueError) as error:
+            self.problems.append(_problem(request, f"no answer: {error}"))
+            return
+        self._count += 1
+        expected = self._asker.expected(request)
+        if expected is not None and not self._asker.manner(request).change:
+            expected = {key: _plain(value) for key, value in expected.items()}
+            self._compared.append(request)
+            self._expected.append(expected)
+            self._found.append({key: _as_told(answers[key], value) for key, value in expected.items()})
+
+    def _refused(self, request: Request, message: str) -> None:
+        reason, is_broken = explained(message), bool(self._asker.manner(request).broken)
+        if is_of_other_sizes(message) or is_too_long(message):
+            self._unasked.append(cant_be_asked(request.signature, reason))
+        elif request.is_made_up and self._asker.expected(request) is None and is_unexplained(message):
+            self._unasked.append(cant_be_asked(request.signature, "the server refuses a made-up request: " + reason))
+        else:
+            more = ""
+            if is_broken and is_of_batching(message):
+                more = "; where no client asks for it, --probe-signature NAME names those that clients ask"
+            elif self._asker.batches is not False and not is_broken and is_unexplained(message):
+                more = " (twice" + BY_ANOTHER + ")"
+            self.problems.append(_problem(request, f"the server answers with an error: {reason}{more}"))
+
+    def answered(self, is_compared: bool) -> Answered:
+        """All of it."""
+        comparison = compare(self._compared, self._expected, self._found, OTHER_TENSORFLOW)
+        lines = [f"{line} (the server's answer, and that of the files)" for line in comparison.problems]
+        return Answered(
+            answers=self._count,
+            seconds=round(self._asker.seconds, 3),
+            comparison=comparison if is_compared else None,
+            unasked=tuple(dict.fromkeys(self._unasked)),
+            problems=tuple(self.problems + lines),
+            notes=tuple(self._asker.notes),
+            batches=self._asker.batches,
+        )
+
+
+def as_content(report: ServerReport) -> Dict[str, Any]:
+    """What --json prints of it."""
+    arrival, answered = report.arrival, report.answered
+    return {
+        "address": report.address,
+        "model": report.model,
+        "version": report.version,
+        "outcome": arrival.outcome,
+        "seconds": arrival.seconds,
+        "states": [vars(sighting) for sighting in arrival.seen],
+        "answers": answered.answers if answered else 0,
+        "seconds_per_answer": answered.seconds if answered else None,
+        "compared": bool(answered and answered.comparison),
+        "max_abs_difference": answered.comparison.by_signature() if answered and answered.comparison else {},
+        "unasked": list(answered.unasked) if answered else [],
+        "notes": list(answered.notes) if answered else [],
+        "batches": answered.batches if answered else None,
+        "problems": list(report.problems),
+    }
+
+
+def _problem(request: Request, text: str) -> str:
+    return f"{request.name}: {request.signature}: {text}"
+
+
+def _plain(value: np.ndarray) -> np.ndarray:
+    """Strings as objects, however TensorFlow gave them."""
+    return value.astype(object) if value.dtype.kind in "SU" else value
+
+
+def _as_told(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """JSON shows an empty tensor's sizes only up to the first 0."""
+    if not found.size and not wanted.size and found.shape == wanted.shape[: found.ndim]:
+        return found.reshape(wanted.shape)
+    return found

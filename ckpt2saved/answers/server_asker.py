@@ -1,0 +1,132 @@
+"""A version on a running server, asked so that no request of a client fails for it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, List, Optional, Tuple
+
+from ckpt2saved.answers.asker import Asker
+from ckpt2saved.answers.probing import Choice, Manner, Probing, Wanted, in_order, manner_of
+from ckpt2saved.client.explanations import explained, is_of_batching, is_of_other_sizes, is_unexplained
+from ckpt2saved.client.server import Output, Refused, Server
+from ckpt2saved.client.waiting import TIMEOUT_SECONDS
+from ckpt2saved.protobuf.tensor_proto import numpy_dtype
+from ckpt2saved.requests.gathering import cant_be_asked, served_signatures
+from ckpt2saved.requests.request import Answers, Request
+from ckpt2saved.requests.splitting import unsplit_outputs
+from ckpt2saved.saved_model.signatures import SavedSignature
+from ckpt2saved.saved_model.state_changes import changing_signatures
+
+# Between two tries of a request that others in its batch may have failed.
+_PAUSE_SECONDS = 0.5
+BY_ANOTHER = "; on a server that batches, another client's request in the same batch can be the reason"
+
+
+@dataclass(frozen=True)
+class Target:
+    """The version that should be live, by the name that the server has for its model."""
+
+    server: Server
+    model: str
+    version: int
+    directory: Path
+    timeout: float = TIMEOUT_SECONDS
+    probing: Probing = Probing()
+
+
+class NotAsked(Exception):
+    """The request was not sent; the text says why, or is empty where the answer to another request told enough."""
+
+
+class ServerAsker(Asker):
+    """One version on a server, asked one request after the other.
+
+    A request that could fail those of clients is not sent (NotAsked). Raises Refused where the server answers with an
+    error, Unreachable where it does not answer, and ValueError where a request can't be written.
+    """
+
+    def __init__(self, target: Target, wanted: Wanted, timeout: float, sleep: Callable[[float], None]) -> None:
+        """`timeout` seconds for each request; `sleep` waits between two tries of one."""
+        self._target = target
+        self._timeout = timeout
+        self._sleep = sleep
+        self._choice = Choice(target.probing)
+        self.signatures = served_signatures(target.directory)
+        changes = changing_signatures(target.directory)
+        self._expected = dict(zip(map(id, wanted.requests), wanted.expected or ()))
+        manners = [
+            manner_of(
+                request,
+                self.signatures[request.signature],
+                wanted.without_batch.get(request.signature, ()),
+                changes.get(request.signature, ""),
+                self._expected.get(id(request)),
+            )
+            for request in wanted.requests
+        ]
+        self._manners = dict(zip(map(id, wanted.requests), manners))
+        self.requests = [wanted.requests[number] for number in in_order(wanted.requests, manners)]
+        self.seconds = 0.0  # the longest that the server took for an answer
+        self.notes: List[str] = []
+
+    @property
+    def batches(self) -> Optional[bool]:
+        """Whether the server runs with --enable_batching; None: it did not show."""
+        return self._choice.batches
+
+    def expected(self, request: Request) -> Optional[Answers]:
+        """What the files answer, if that is known."""
+        return self._expected.get(id(request))
+
+    def manner(self, request: Request) -> Manner:
+        """What the request may do to the server, and to clients' requests."""
+        return self._manners[id(request)]
+
+    def answer(self, request: Request) -> Answers:
+        reason = self._choice.reason_against(request, self.manner(request), id(request) in self._expected)
+        if reason is not None:
+            raise NotAsked(reason and f"{request.signature}: not asked: {reason}")
+        try:
+            outputs = _outputs(self.signatures[request.signature])
+        except ValueError as error:
+            raise NotAsked(cant_be_asked(request.signature, str(error))) from error
+        answers = self._answered(request, outputs)
+        if unsplit_outputs(request.inputs, answers):
+            self._choice.batches = False  # a server that batches could not have split this answer
+        return answers
+
+    def _answered(self, request: Request, outputs: Tuple[Output, ...]) -> Answers:
+        """What the server answers, at the second try where another request in the batch may have failed the first."""
+        try:
+            return self._sent(request, outputs)
+        except Refused as error:
+            message = str(error)
+            by_another = is_of_other_sizes(message) or (not self.manner(request).broken and is_unexplained(message))
+            if self._choice.batches is False or not by_another:
+                raise
+        self._sleep(_PAUSE_SECONDS)
+        answers = self._sent(request, outputs)
+        self.notes.append(
+            f"{request.name}: {request.signature}: answered at the second try alone; at the first:"
+            f" {explained(message)}{BY_ANOTHER}"
+        )
+        return answers
+
+    def _sent(self, request: Request, outputs: Tuple[Output, ...]) -> Answers:
+        start, target = time.monotonic(), self._target
+        try:
+            answers = target.server.predict(
+                target.model, target.version, request.signature, request.inputs, outputs, self._timeout
+            )
+        except Refused as error:
+            if is_of_batching(str(error)):
+                self._choice.batches = True
+            raise
+        self.seconds = max(self.seconds, time.monotonic() - start)
+        return answers
+
+
+def _outputs(signature: SavedSignature) -> Tuple[Output, ...]:
+    return tuple(Output(tensor.key, numpy_dtype(tensor.data_type)) for tensor in signature.outputs)
