@@ -22,14 +22,14 @@ from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.fit import check_fit
 from ckpt2saved.errors import NotServable, ParityError, SignatureError
 from ckpt2saved.export.plan import ExportPlan
-from ckpt2saved.export.warmup import Warmup, WarmupMaker
-from ckpt2saved.export.warmup_staged import staged_requests, write_warmup
+from ckpt2saved.export.warm_up import read_staged_requests, write_warm_up
 from ckpt2saved.files.plain_paths import is_pattern
 from ckpt2saved.files.programs import find_program
 from ckpt2saved.graph.beam_searches import BEAM_SEARCH
 from ckpt2saved.requests.lengths import with_lengths
 from ckpt2saved.requests.request import Request
 from ckpt2saved.requests.splitting import outputs_seen_unsplit
+from ckpt2saved.requests.warm_up.maker import WarmUp, WarmUpMaker
 from ckpt2saved.rewrites.for_serving import ServingRewritten, for_serving, rewrite_serving
 from ckpt2saved.rewrites.lint import check_servable
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
@@ -161,22 +161,22 @@ def _decoder_text(kind: str, rewritten: ServingRewritten) -> str:
 
 def _with_requests(
     plan: ExportPlan, checkpoint: Checkpoint, network: Network
-) -> Tuple[Network, Optional[WarmupMaker], Warmup]:
+) -> Tuple[Network, Optional[WarmUpMaker], WarmUp]:
     """The network with the requests to compare on, and those to warm a server up with, as far as they are wanted."""
     if not plan.checks.parity and plan.checks.warmup is None:
-        return network, None, Warmup()
+        return network, None, WarmUp()
     fill = functools.partial(network.fill, checkpoint)
     try:
         model = with_lengths(network.model, network.graph, network.serving.signature_defs, fill)
         network = replace(network, model=model)
         if plan.checks.warmup is None:
-            return network, None, Warmup()
-        maker = WarmupMaker(plan.checks.warmup, network, fill)
+            return network, None, WarmUp()
+        maker = WarmUpMaker(plan.checks.warmup, network, fill)
         return network, maker, maker.make()
     except SignatureError as error:
         if plan.checks.parity or plan.checks.warmup.asked:
             raise
-        return network, None, Warmup(absence=f"none: {error}")
+        return network, None, WarmUp(absence=f"none: {error}")
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ class _Written:
 
     report: Optional[Report]  # None where nothing was compared
     proof: Optional[Proof]  # what the files were held to; None where nothing was compared
-    warmup: Warmup  # as it stands in the files
+    warmup: WarmUp  # as it stands in the files
     refused: Refused  # of the warm-up requests that were tried: outputs that can't be split
 
 
@@ -197,8 +197,8 @@ class _Writer:
         plan: ExportPlan,
         checkpoint: Checkpoint,
         network: Network,
-        maker: Optional[WarmupMaker],
-        warmup: Warmup,
+        maker: Optional[WarmUpMaker],
+        warmup: WarmUp,
         say: Say,
     ) -> None:
         self._plan = plan
@@ -218,7 +218,7 @@ class _Writer:
             if self._maker:
                 warmup = self._maker.make_again(outputs_seen_unsplit(proof.asked, proof.expected))
             if is_stock and proof.is_partial and warmup.requests and not self._plan.checks.warmup.asked:
-                warmup = Warmup(absence="none: a server would wait for TensorFlow's beam search (--warmup N insists)")
+                warmup = WarmUp(absence="none: a server would wait for TensorFlow's beam search (--warmup N insists)")
         serving = self._maker.extended(rewritten.serving, warmup) if self._maker else rewritten.serving
         write_saved_model(stage, serving, self._checkpoint, self._network.weights)
         also = AlsoAnswered(warm_up=self._staged(stage, warmup), split=warmup.to_split)
@@ -246,8 +246,8 @@ class _Writer:
         return expected_answers(self._checkpoint, self._network, greedy, limits, self._say)
 
     def _without_refused(
-        self, stage: Path, rewritten: ServingRewritten, warmup: Warmup, refused: Refused
-    ) -> Tuple[Warmup, Refused]:
+        self, stage: Path, rewritten: ServingRewritten, warmup: WarmUp, refused: Refused
+    ) -> Tuple[WarmUp, Refused]:
         """Put other requests in the place of those that a server with --enable_batching would not answer."""
         found = refused
         while refused and self._maker:
@@ -260,15 +260,15 @@ class _Writer:
             found = _union(found, refused)
         return warmup, found
 
-    def _staged(self, stage: Path, warmup: Warmup) -> Tuple[Request, ...]:
+    def _staged(self, stage: Path, warmup: WarmUp) -> Tuple[Request, ...]:
         """Write the requests beside the SavedModel, and what the file says that they are."""
         if not warmup.requests:
             return ()
-        write_warmup(stage, warmup.requests, self._network.model.name)
-        return tuple(staged_requests(stage))
+        write_warm_up(stage, warmup.requests, self._network.model.name)
+        return tuple(read_staged_requests(stage))
 
 
-def _warmup_text(warmup: Warmup) -> str:
+def _warmup_text(warmup: WarmUp) -> str:
     filters = warmup.filters
     counts = [
         "{} of {}{}".format(count, name, " ({})".format(", ".join(filters[name])) if name in filters else "")

@@ -8,7 +8,7 @@ from typing import Optional, Tuple
 
 from ckpt2saved.answers.search_limits import DEFAULT_LIMITS, SearchLimits
 from ckpt2saved.compatibility.image import Image, find_image
-from ckpt2saved.requests.warm_up_source import WarmupSource, warmup_source
+from ckpt2saved.requests.warm_up.source import WarmUpSource, warm_up_source
 from ckpt2saved.sources.graph_plan import GraphOptions, GraphPlan, plan_model, with_checkpoint
 from ckpt2saved.versions import check_base, next_version
 
@@ -45,7 +45,7 @@ class Checks:
 
     parity: bool
     search_limits: SearchLimits
-    warmup: Optional[WarmupSource]  # None: no requests for the server to warm up with
+    warmup: Optional[WarmUpSource]  # None: no requests for the server to warm up with
     for_serving: Optional[Image]  # the release of TF Serving that must have all its ops and attributes
 
 
@@ -65,7 +65,7 @@ def plan_export(options: ExportOptions) -> ExportPlan:
     """
     image = None if options.for_serving is None else find_image(options.for_serving, "--for-serving")
     model = plan_model(options.graph)
-    warmup = warmup_source(model, options.warmup, options.warmup_signatures, options.no_warmup)
+    warmup = warm_up_source(model, options.warmup, options.warmup_signatures, options.no_warmup)
     check_base(options.base)
     number = next_version(options.base, options.version)
     return ExportPlan(

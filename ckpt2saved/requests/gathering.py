@@ -13,7 +13,7 @@ from ckpt2saved.files.npz import NoArrays, read_arrays
 from ckpt2saved.protobuf.tensor_proto import STRING, numpy_dtype
 from ckpt2saved.requests.request import Inputs, Request
 from ckpt2saved.requests.splitting import batch_apart, batch_of, with_lines
-from ckpt2saved.requests.warm_up_file import read_warmup_requests
+from ckpt2saved.requests.warm_up.file import read_warm_up_requests
 from ckpt2saved.saved_model.signatures import SavedSignature, SavedTensor, read_signatures
 
 MADE_UP_SIZE = 64  # what stands for a size that a request may choose, other than the batch
@@ -94,7 +94,7 @@ def recorded_requests(version_dir: Path) -> Tuple[Request, ...]:
     None where that file can't be read, which is not for this module to judge.
     """
     try:
-        recorded = read_warmup_requests(version_dir)
+        recorded = read_warm_up_requests(version_dir)
     except ServingError:
         return ()
     chosen: List[Request] = []

@@ -14,7 +14,7 @@ from ckpt2saved.graph.contrib import register_ops
 from ckpt2saved.graph.op_table import shipped_table
 from ckpt2saved.inspection.saved import parse_saved_model, read_saved_model
 from ckpt2saved.requests.batching import DEFAULT_SIGNATURE, keys_without_batch, without_batch_text
-from ckpt2saved.requests.warm_up_file import BrokenWarmup, read_warmup_requests
+from ckpt2saved.requests.warm_up.file import BrokenWarmUpFile, read_warm_up_requests
 from ckpt2saved.saved_model.judgement import MOST_RECORDS, WARMUP_FILE
 from ckpt2saved.saved_model.signatures import read_signatures
 from ckpt2saved.tf1 import op_def, tf
@@ -107,8 +107,8 @@ def check_content(directory: Path) -> Findings:
 
 def _check_warmup(directory: Path, problems: List[str], notes: List[str]) -> None:
     try:
-        count = len(read_warmup_requests(directory))
-    except BrokenWarmup as error:
+        count = len(read_warm_up_requests(directory))
+    except BrokenWarmUpFile as error:
         problems.append(str(error))
     except ServingError as error:
         notes.append(str(error))

@@ -17,7 +17,7 @@ from ckpt2saved.client.explanations import explained
 from ckpt2saved.client.server import Output, Refused
 from ckpt2saved.protobuf.tensor_proto import numpy_dtype
 from ckpt2saved.requests.gathering import served_signatures
-from ckpt2saved.requests.warm_up_file import read_warmup_requests
+from ckpt2saved.requests.warm_up.file import read_warm_up_requests
 from ckpt2saved.tf1 import tf
 from tests.support.model_server import serving_grpc, serving_rest
 from tests.support.saved_models import write_version
@@ -81,7 +81,7 @@ def test_no_request_of_a_client_fails_for_a_probe(run, version, serving):
     if serving is serving_grpc:
         pytest.importorskip("grpc")
         pytest.importorskip("tensorflow_serving.apis.predict_pb2")
-    (recorded,) = read_warmup_requests(version)
+    (recorded,) = read_warm_up_requests(version)
     with serving(version.parent, "crnn") as server:
         server.batching = True
         with clients(server, version, "dense", recorded.inputs) as errors:
@@ -101,7 +101,7 @@ def test_no_request_of_a_client_fails_for_a_probe(run, version, serving):
 
 def test_requests_of_another_size_do_fail_those_of_clients(version, rest):
     """What the stand-in has to show, if the test above is to mean anything."""
-    (recorded,) = read_warmup_requests(version)
+    (recorded,) = read_warm_up_requests(version)
     wider = dict(recorded.inputs, input_data=np.zeros([2, 32, 120, 3], "float32"))
     with clients(rest, version, "dense", recorded.inputs) as errors, clients(rest, version, "dense", wider):
         pass
@@ -110,7 +110,7 @@ def test_requests_of_another_size_do_fail_those_of_clients(version, rest):
 
 def test_the_server_says_what_it_takes(rest):
     """The messages of TF Serving's batching."""
-    (request,) = read_warmup_requests(rest.base / "1")
+    (request,) = read_warm_up_requests(rest.base / "1")
     lines = {key: np.resize(value, (33,) + value.shape[1:]) for key, value in request.inputs.items()}
     assert rest.predict(1, "dense", lines)[1] == "Task size 33 is larger than maximum input batch size 32"
     assert "equal 0th-dimension size" in rest.predict(1, "dense", dict(lines, input_batch_size=np.ones(2, "int32")))[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ckpt2saved.answers import cc_loader
-from ckpt2saved.requests.warm_up_file import read_warmup_requests
+from ckpt2saved.requests.warm_up.file import read_warm_up_requests
 from ckpt2saved.saved_model.writing import read_signature_defs
 from ckpt2saved.tf1 import SavedModel, tf
 
@@ -35,7 +35,7 @@ def write_version(directory, build, dtype="float32", shape=(None, 4), restores=F
 
 def check_survives(version):
     """What TF Serving's batching asks of every record: one batch in front of all inputs and outputs, whatever its size."""
-    requests = read_warmup_requests(version)
+    requests = read_warm_up_requests(version)
     assert requests
     with tf.Graph().as_default(), tf.Session() as session:
         signatures = tf.saved_model.loader.load(session, ["serve"], str(version)).signature_def

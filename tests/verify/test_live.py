@@ -13,7 +13,7 @@ import pytest
 from ckpt2saved.client import waiting
 from ckpt2saved.protobuf.crc32c import crc32c, masked
 from ckpt2saved.requests.request import Request
-from ckpt2saved.requests.warm_up_file import as_prediction_log
+from ckpt2saved.requests.warm_up.file import as_prediction_log
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
 from ckpt2saved.tf1 import tf
 from ckpt2saved.verify import live

@@ -28,14 +28,14 @@ _MOST_BYTES, _MOST_FIELDS = 1 << 30, 4 << 20
 _HEADER, _FOOTER = 12, 4  # of a TFRecord: length and its checksum before the record, the record's checksum after it
 
 
-class BrokenWarmup(ServingError):
+class BrokenWarmUpFile(ServingError):
     """The file is one that keeps TF Serving from loading the version."""
 
 
-def read_warmup_requests(version_dir: Path) -> List[Request]:
+def read_warm_up_requests(version_dir: Path) -> List[Request]:
     """The requests in a version's warm-up file, in its order; [] where it has none.
 
-    Raises ServingError where the file can't be read, BrokenWarmup where it is no such file. The checksums are
+    Raises ServingError where the file can't be read, BrokenWarmUpFile where it is no such file. The checksums are
     TensorFlow's to compare, which does it many times faster; a file that is cut off is found out.
     """
     path = Path(version_dir) / WARMUP_FILE
@@ -51,7 +51,7 @@ def read_warmup_requests(version_dir: Path) -> List[Request]:
     except _Unread as error:
         raise ServingError(f"{path}: {error}") from error
     except (Malformed, ValueError, struct.error) as error:
-        raise BrokenWarmup(
+        raise BrokenWarmUpFile(
             f"{path}: cut off, or no TFRecords of PredictionLog: TF Serving would not load the version; export it again"
         ) from error
 

@@ -15,7 +15,7 @@ _PICTURES = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
-class WarmupSource:
+class WarmUpSource:
     """So many requests made for each signature, or the arrays of a file, or a request for each picture."""
 
     count: int = 1
@@ -25,9 +25,9 @@ class WarmupSource:
     asked: bool = False  # for these requests; if not, there are none where none can be made
 
 
-def warmup_source(
+def warm_up_source(
     model: ServedModel, values: Sequence[str] = (), signatures: Sequence[str] = (), none: bool = False
-) -> Optional[WarmupSource]:
+) -> Optional[WarmUpSource]:
     """What `--warmup` (its values), `--warmup-signature` and `--no-warmup` come to; None: no requests.
 
     Raises UsageError with everything that can't be.
@@ -64,7 +64,7 @@ def warmup_source(
     if none or count == 0:
         return None
     asked = bool(values or signatures)
-    return WarmupSource(count, arrays[0] if arrays else None, tuple(pictures), tuple(dict.fromkeys(signatures)), asked)
+    return WarmUpSource(count, arrays[0] if arrays else None, tuple(pictures), tuple(dict.fromkeys(signatures)), asked)
 
 
 def too_many(count: int) -> str:

@@ -8,12 +8,12 @@ from typing import List, Sequence
 from ckpt2saved.errors import NotServable
 from ckpt2saved.files.write_errors import error_in
 from ckpt2saved.requests.request import Request
-from ckpt2saved.requests.warm_up_file import as_prediction_log, read_warmup_requests
+from ckpt2saved.requests.warm_up.file import as_prediction_log, read_warm_up_requests
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
 from ckpt2saved.tf1 import tf
 
 
-def write_warmup(directory: Path, requests: Sequence[Request], model: str) -> None:
+def write_warm_up(directory: Path, requests: Sequence[Request], model: str) -> None:
     """Write the requests into the version in `directory`; the same requests give the same bytes."""
     path = directory / WARMUP_FILE
     path.parent.mkdir(exist_ok=True)
@@ -28,14 +28,14 @@ def write_warmup(directory: Path, requests: Sequence[Request], model: str) -> No
         raise disk from error
 
 
-def staged_requests(directory: Path) -> List[Request]:
+def read_staged_requests(directory: Path) -> List[Request]:
     """The requests in the file of `directory`, whose checksums are compared; raises NotServable if they are wrong."""
     path = directory / WARMUP_FILE
     try:
         count = sum(1 for _ in tf.python_io.tf_record_iterator(str(path)))
     except tf.errors.DataLossError as error:
         raise NotServable(f"{path}: {error.message}; the disk?") from error
-    requests = read_warmup_requests(directory)
+    requests = read_warm_up_requests(directory)
     if len(requests) != count:
         raise NotServable(f"{path}: {len(requests)} records found, {count} expected")
     return requests

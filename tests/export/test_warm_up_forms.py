@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from ckpt2saved.requests.warm_up_file import read_warmup_requests, requests_by_signature
+from ckpt2saved.requests.warm_up.file import read_warm_up_requests, requests_by_signature
 from ckpt2saved.tf1 import tf
 from tests.support.checkpoints import filled, write_checkpoint
 from tests.support.saved_models import answers, check_survives, write_version
@@ -99,7 +99,7 @@ def export(run, tmp_path):
 
 def check_guards(version):
     """Each variable that was not restored makes a record fail."""
-    requests = read_warmup_requests(version)
+    requests = read_warm_up_requests(version)
     with tf.Graph().as_default() as graph, tf.Session() as session:
         signatures = tf.saved_model.loader.load(session, ["serve"], str(version)).signature_def
         values, fills = {}, {}

@@ -14,14 +14,14 @@ import pytest
 from ckpt2saved.answers import cc_loader
 from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.errors import NotServable, ServingError, UsageError, WarmupError
-from ckpt2saved.export.warmup import WarmupMaker
 from ckpt2saved.requests.request import Request
-from ckpt2saved.requests.warm_up_file import (
+from ckpt2saved.requests.warm_up.file import (
     as_prediction_log,
-    read_warmup_requests,
+    read_warm_up_requests,
     requests_by_signature,
 )
-from ckpt2saved.requests.warm_up_source import warmup_source
+from ckpt2saved.requests.warm_up.maker import WarmUpMaker
+from ckpt2saved.requests.warm_up.source import warm_up_source
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
 from ckpt2saved.saved_model.writing import read_signature_defs
 from ckpt2saved.signature.file import load_model
@@ -67,8 +67,8 @@ def warmup(crnn_checkpoint):
     network = prepare_network(plan, checkpoint)
 
     def make(value, signatures=()):
-        source = warmup_source(plan.model, [str(value)], signatures)
-        return WarmupMaker(source, network, functools.partial(network.fill, checkpoint)).make()
+        source = warm_up_source(plan.model, [str(value)], signatures)
+        return WarmUpMaker(source, network, functools.partial(network.fill, checkpoint)).make()
 
     return make
 
@@ -87,7 +87,7 @@ def test_tf_serving_reads_what_was_meant(version):
     assert sorted(inputs) == ["input_batch_size", "input_data"]
     assert inputs["input_batch_size"].tolist() == [25, 20]
     assert inputs["input_data"].dtype == np.float32 and inputs["input_data"].shape == (2, 32, 100, 3)
-    (own,) = read_warmup_requests(version)
+    (own,) = read_warm_up_requests(version)
     assert own.signature == "dense"
     for key, value in inputs.items():
         np.testing.assert_array_equal(own.inputs[key], value)
@@ -111,7 +111,7 @@ def test_every_dtype_goes_there_and_back(tmp_path):
     inputs["string"] = np.array([b"a\0", b"", b"\xff"], object)
     inputs["empty"], inputs["single"] = np.zeros([0, 3], "int64"), np.array(3, "float32")
     written(tmp_path, as_prediction_log(Request("r", "text", inputs), "m"))
-    (read,) = read_warmup_requests(tmp_path)
+    (read,) = read_warm_up_requests(tmp_path)
     assert read.signature == "text" and sorted(read.inputs) == sorted(inputs)
     for key, value in inputs.items():
         assert (read.inputs[key].dtype, read.inputs[key].shape) == (value.dtype, value.shape), key
@@ -133,7 +133,7 @@ def test_records_of_other_writers_are_read(tmp_path):
     inputs["filled"].tensor_shape.dim.add(size=3)
     log.predict_log.request.model_spec.version.value = 5
     written(tmp_path, log.SerializeToString())
-    (read,) = read_warmup_requests(tmp_path)
+    (read,) = read_warm_up_requests(tmp_path)
     assert read.signature == "serving_default"
     for key, value in given.items():
         assert read.inputs[key].dtype == value.dtype
@@ -154,10 +154,10 @@ def test_records_of_other_writers_are_read(tmp_path):
 def test_a_spoilt_file_is_told(tmp_path, version, spoil, message):
     """Never a traceback; a version without the file has no requests."""
     (tmp_path / "assets.extra").mkdir()
-    assert read_warmup_requests(tmp_path) == []
+    assert read_warm_up_requests(tmp_path) == []
     (tmp_path / WARMUP_FILE).write_bytes(spoil((version / WARMUP_FILE).read_bytes()))
     with pytest.raises(ServingError, match=message):
-        read_warmup_requests(tmp_path)
+        read_warm_up_requests(tmp_path)
 
 
 def test_the_records_make_a_version_without_values_fail(tmp_path, version):
@@ -168,7 +168,7 @@ def test_the_records_make_a_version_without_values_fail(tmp_path, version):
     broken = bump_version(base, str(version)).path
     assert (broken / WARMUP_FILE).read_bytes() == (version / WARMUP_FILE).read_bytes()
     library, signature_defs = cc_loader.find_library(), read_signature_defs(version)
-    (request,) = read_warmup_requests(broken)
+    (request,) = read_warm_up_requests(broken)
     feeds, fetches = request.feeds_and_fetches(signature_defs)
     with cc_loader.loaded(library, broken) as loaded:
         ids = loaded.run([fetches["ids"]], feeds)[0]
@@ -191,7 +191,7 @@ def test_the_signatures_that_batching_leaves_whole_are_asked(exported, options, 
     """Unless others are chosen, whose price is told; how many there are stands in the provenance."""
     result, path = exported(*options)
     assert result.exit_code == 0, result.output
-    assert requests_by_signature(read_warmup_requests(path)) == counts
+    assert requests_by_signature(read_warm_up_requests(path)) == counts
     provenance = json.loads((path / "assets.extra" / "ckpt2saved.json").read_text())
     assert provenance["warmup"] == counts
     files = [file for file in path.rglob("*") if file.is_file() and file.name != "ckpt2saved.json"]
@@ -230,7 +230,7 @@ def test_the_arrays_of_a_file_become_records(exported, tmp_path):
     np.savez(str(tmp_path / "two.npz"), input_data=data, input_batch_size=np.array([10], "int32"))
     result, path = exported("--warmup", tmp_path / "two.npz")
     assert result.exit_code == 0, result.output
-    requests = read_warmup_requests(path)
+    requests = read_warm_up_requests(path)
     assert [request.signature for request in requests] == ["dense"] * 2
     for request, wanted in zip(requests, data):
         np.testing.assert_array_equal(request.inputs["input_data"], wanted)
@@ -285,7 +285,7 @@ def test_pictures_become_requests(exported):
     options = ["--warmup", pictures[0], "--warmup", pictures[1]]
     result, path = exported(*options, checkpoint=EXAMPLE / "checkpoint", model="crnn")
     assert result.exit_code == 0, result.output
-    requests = read_warmup_requests(path)
+    requests = read_warm_up_requests(path)
     assert [request.signature for request in requests] == ["dense"] * 2
     sys.path.insert(0, str(EXAMPLE))
     from words import text_of
@@ -315,13 +315,13 @@ def test_pictures_are_brought_to_the_size_of_the_input(exported, tmp_path, ctpn_
     """The crnn's lines are 32 high and keep their proportions; the ctpn takes any size, and its im_info as in parity."""
     result, path = exported("--warmup", picture(tmp_path / "line.jpg", 64, 200))
     assert result.exit_code == 0, result.output
-    (request,) = read_warmup_requests(path)
+    (request,) = read_warm_up_requests(path)
     image = request.inputs["input_data"]
     assert image.shape == (1, 32, 100, 3) and request.inputs["input_batch_size"].tolist() == [25]
     assert np.abs(image - [255, 128, 0]).max() < 4
     result, path = exported("--warmup", picture(tmp_path / "page.png", 50, 70), checkpoint=ctpn_checkpoint)
     assert result.exit_code == 0, result.output
-    (request,) = read_warmup_requests(path)
+    (request,) = read_warm_up_requests(path)
     assert request.inputs["input_image"].shape == (1, 50, 70, 3)
     assert request.inputs["input_im_info"].tolist() == [[64, 96, 1]]
 
@@ -377,8 +377,8 @@ def test_too_many_items_for_a_batching_server_are_noted(warmup, tmp_path):
 def test_no_requests_are_none():
     """--warmup 0 says what --no-warmup does."""
     model = load_model("crnn")
-    assert warmup_source(model, ["0"]) is None and warmup_source(model, none=True) is None
-    assert not warmup_source(model).asked and warmup_source(model, ["1"]).asked
+    assert warm_up_source(model, ["0"]) is None and warm_up_source(model, none=True) is None
+    assert not warm_up_source(model).asked and warm_up_source(model, ["1"]).asked
 
 
 @pytest.mark.parametrize(
@@ -437,7 +437,7 @@ def test_strings_are_requests_too(exported, tmp_path):
     keywords = {"checkpoint": checkpoint, "model": own(tmp_path, TEXT)}
     result, path = exported(*options, **keywords)
     assert result.exit_code == 0, result.output
-    (request,) = read_warmup_requests(path)
+    (request,) = read_warm_up_requests(path)
     assert request.inputs["image_bytes"].tolist() == [b"12.5", b"4"]
     np.savez(str(tmp_path / "words.npz"), image_bytes=np.array(["1", "two"]))
     result, _ = exported("-q", *options, "--warmup", tmp_path / "words.npz", **keywords)

@@ -8,16 +8,16 @@ from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Set
 import numpy as np
 
 from ckpt2saved.errors import UsageError, WarmupError
-from ckpt2saved.export.warmup_coverage import has_rows_of_its_own, state_behind
-from ckpt2saved.export.warmup_signature import request_of_copy, with_total, with_total_of_copy
 from ckpt2saved.requests.batching import inputs_without_batch, outputs_without_batch
 from ckpt2saved.requests.request import Request
 from ckpt2saved.requests.splitting import batch_of
-from ckpt2saved.requests.warm_up_arrays import requests_of_file
-from ckpt2saved.requests.warm_up_file import requests_by_signature, warm_up_request
-from ckpt2saved.requests.warm_up_pictures import Fill, requests_of_pictures
-from ckpt2saved.requests.warm_up_source import WarmupSource, too_many
-from ckpt2saved.requests.warm_up_varied import varied_inputs
+from ckpt2saved.requests.warm_up.arrays import requests_of_file
+from ckpt2saved.requests.warm_up.coverage import has_rows_of_its_own, state_behind
+from ckpt2saved.requests.warm_up.file import requests_by_signature, warm_up_request
+from ckpt2saved.requests.warm_up.pictures import Fill, requests_of_pictures
+from ckpt2saved.requests.warm_up.signatures import request_of_copy, with_total, with_total_of_copy
+from ckpt2saved.requests.warm_up.source import WarmUpSource, too_many
+from ckpt2saved.requests.warm_up.variations import varied_inputs
 from ckpt2saved.saved_model.judgement import MOST_RECORDS
 from ckpt2saved.saved_model.signatures import WARMUP, SavedSignature, SavedTensor
 from ckpt2saved.saved_model.writing import ServingGraph
@@ -47,7 +47,7 @@ class _Record:
 
 
 @dataclass(frozen=True)
-class Warmup:
+class WarmUp:
     """Requests for a version's warm-up file, and what there is to say about them."""
 
     requests: Tuple[Request, ...] = ()
@@ -71,23 +71,23 @@ class Warmup:
         return tuple(record.asked for record in self.records if record.form != _COPY)
 
 
-class WarmupMaker:
+class WarmUpMaker:
     """Makes the requests that `source` stands for, and others where a server refused them."""
 
-    def __init__(self, source: WarmupSource, network: Network, fill: Fill) -> None:
+    def __init__(self, source: WarmUpSource, network: Network, fill: Fill) -> None:
         self._source = source
         self._network = network
         self._fill = fill
         self._forms: Dict[str, int] = {}  # the first that may do
         self._seen: Dict[str, Set[str]] = {}  # outputs that had another first dimension than the batch
-        self._last: Optional[Warmup] = None
+        self._last: Optional[WarmUp] = None
 
-    def make(self) -> Warmup:
+    def make(self) -> WarmUp:
         """The requests; raises WarmupError with everything that does not fit, UsageError for too many."""
         self._last = self._make()
         return self._last
 
-    def _make(self) -> Warmup:
+    def _make(self) -> WarmUp:
         model, names = self._network.model, self._source.signatures
         if names:
             signatures = [s for s in model.signatures if s.name in names]
@@ -97,10 +97,10 @@ class WarmupMaker:
             return self._made(signatures, ())
         records = self._records()
         if not records:
-            return Warmup(absence="none: the graph can't answer one that a server with --enable_batching takes as well")
+            return WarmUp(absence="none: the graph can't answer one that a server with --enable_batching takes as well")
         return self._made([s for s in model.signatures if _has(records, s.name)], records)
 
-    def make_again(self, seen: Mapping[str, Collection[str]]) -> Warmup:
+    def make_again(self, seen: Mapping[str, Collection[str]]) -> WarmUp:
         """The same, knowing that outputs of signatures were `seen` with another first dimension than the batch."""
         if self._last and all(set(keys) <= self._seen.get(name, set()) for name, keys in seen.items()):
             return self._last
@@ -108,7 +108,7 @@ class WarmupMaker:
             self._seen.setdefault(name, set()).update(keys)
         return self.make()
 
-    def make_without(self, refused: Mapping[str, Collection[str]]) -> Warmup:
+    def make_without(self, refused: Mapping[str, Collection[str]]) -> WarmUp:
         """Other requests in place of those of the signatures in `refused`, whose outputs there could not be split."""
         for record in self._records():
             if record.asked in refused:
@@ -116,7 +116,7 @@ class WarmupMaker:
                 self._forms[record.signature] = record.form + 1
         return self.make()
 
-    def extended(self, serving: ServingGraph, warmup: Warmup) -> ServingGraph:
+    def extended(self, serving: ServingGraph, warmup: WarmUp) -> ServingGraph:
         """`serving` with the signatures that the requests of `warmup` name."""
         for record in warmup.records:
             if record.form == _TOTAL:
@@ -178,7 +178,7 @@ class WarmupMaker:
     def _saved(self, name: str) -> SavedSignature:
         return _saved_signature(name, self._network.serving.signature_defs[name])
 
-    def _made(self, signatures: Sequence[Signature], records: Sequence[_Record]) -> Warmup:
+    def _made(self, signatures: Sequence[Signature], records: Sequence[_Record]) -> WarmUp:
         """A request or more of each signature, in the form that its record says, or as a client would ask."""
         forms = {record.signature: record for record in records}
         usual = [s for s in signatures if s.name not in forms or forms[s.name].form != _COPY]
@@ -188,7 +188,7 @@ class WarmupMaker:
         requests = [_as_recorded(request, forms.get(request.signature)) for request in made]
         requests += [warm_up_request(r.name, request_of_copy()) for r in records if r.form == _COPY]
         _check_count(len(requests))
-        return Warmup(tuple(requests), remarks=self._remarks(requests, records, usual), records=tuple(records))
+        return WarmUp(tuple(requests), remarks=self._remarks(requests, records, usual), records=tuple(records))
 
     def _requests(self, signatures: Sequence[Signature]) -> List[Request]:
         source, network = self._source, self._network

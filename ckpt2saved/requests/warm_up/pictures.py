@@ -12,8 +12,8 @@ from ckpt2saved.files.pictures import NoPicture, check_pixels, read_picture
 from ckpt2saved.requests.lengths import measured
 from ckpt2saved.requests.parity import case_inputs
 from ckpt2saved.requests.request import Request
-from ckpt2saved.requests.warm_up_arrays import brackets
-from ckpt2saved.requests.warm_up_file import warm_up_request, with_bytes
+from ckpt2saved.requests.warm_up.arrays import brackets
+from ckpt2saved.requests.warm_up.file import warm_up_request, with_bytes
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 from ckpt2saved.sources.preparation import Network
 from ckpt2saved.tf1 import tf
