@@ -8,11 +8,11 @@ from typing import Any, Optional, Tuple
 
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.inspection.proposal import Proposal
-from ckpt2saved.rewrites.convert_to_nhwc import channels_last
-from ckpt2saved.rewrites.cut_to_signatures import Cut, FixedBatch, check_shapes, cut
+from ckpt2saved.rewrites.to_signatures import cut
 from ckpt2saved.signature.arguments import ARGUMENTS
 from ckpt2saved.signature.model import META, ServedModel
 from ckpt2saved.signature.tensors import Signature, TensorSpec
+from ckpt2saved.sources.fitting import FixedBatch, check_shapes
 
 _NODE = re.compile(r"\{\{node ([^}]+)\}\}|for '([^' ]+)' \(op|\A([^ :]+): it makes")
 
@@ -33,7 +33,6 @@ def find_acceptance(proposal: Proposal, graph_def: Any) -> Acceptance:
     model = _model(proposal)
     try:
         part = cut(graph_def, model)
-        part = Cut(channels_last(part.graph_def)[0], part.places, part.unused)
         check_shapes(part, model)
     except FixedBatch as error:
         reason = " ".join(error.problems)

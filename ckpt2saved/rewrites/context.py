@@ -14,7 +14,7 @@ from ckpt2saved.rewrites.analyses.pins import Pins, find_pins
 from ckpt2saved.rewrites.analyses.statistics import BatchStatistics, find_statistics
 from ckpt2saved.rewrites.analyses.switches import Marks, Switches
 from ckpt2saved.rewrites.found import Problem
-from ckpt2saved.signature.file import ServedModel
+from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.tf1 import tf, v1_control_flow
 
 _T = TypeVar("_T")

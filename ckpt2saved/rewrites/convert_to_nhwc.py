@@ -1,13 +1,15 @@
-"""Ops that have the channels first, which the CPU can't compute, turned to have them last."""
+"""Ops that have the channels first (NCHW), which CPUs can't compute, are computed with the channels last (NHWC)."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Sequence
 
 from ckpt2saved.graph.graph import Graph, frames
 from ckpt2saved.graph.names import Ref
 from ckpt2saved.graph.ops import FUSED_BATCH_NORMS, is_training
-from ckpt2saved.rewrites.found import Edit
+from ckpt2saved.rewrites.context import Context
+from ckpt2saved.rewrites.found import Edit, Found
+from ckpt2saved.rewrites.rewrite import Rewrite
 from ckpt2saved.tf1 import tf
 
 _LAST = {"NCHW": "NHWC", "NCDHW": "NDHWC"}
@@ -32,47 +34,50 @@ _PER_DIMENSION = ("strides", "dilations", "ksize")
 _INT32 = tf.int32.as_datatype_enum
 
 
-def channels_last(graph_def: Any) -> Tuple[Any, Optional[Edit]]:
-    """A graph that computes the same with the channels last wherever the CPU has no other kernel, and what was edited.
+class ConvertToNhwc(Rewrite):
+    """Puts transposes around each op that has the channels first, and computes it with the channels last.
 
-    Every tensor keeps its name and its order of dimensions: each op gets transposes around it, which the optimizer of a
-    server with a GPU is there to take out. `graph_def` stays as it is.
+    Every tensor keeps its name and its order of dimensions; the optimizer of a server with a GPU takes the transposes
+    out. Between two ops that follow each other there are none.
     """
-    names = [node.name for node in graph_def.node if node.op in _OPS and _has_channels_first(node)]
-    if not names:
-        return graph_def, None  # which may be as large as its weights: not copied
-    graph = Graph(graph_def)
-    ops = sorted({graph[name].op for name in names})
-    everything = list(graph.nodes)
-    turning = _Turning(graph)
-    for name in names:
-        turning.turn(name)
-    turning.done()
-    text = (
-        f"{names[0]}{(f' and {len(names) - 1} more' if len(names) > 1 else '')}: {', '.join(ops)} computed with the"
-        " channels last, as CPUs can; were with the channels first"
-    )
-    return graph.graph_def(everything), Edit(names[0], "layout", text)
+
+    name = "convert to NHWC"
+
+    def __call__(self, graph: Graph, context: Context) -> Found:
+        names = [node.name for node in graph.nodes.values() if is_nchw(node)]
+        if not names:
+            return Found()
+        ops = sorted({graph[name].op for name in names})
+        conversion = _Conversion(graph)
+        for name in names:
+            conversion.convert(name)
+        conversion.done()
+        text = (
+            f"{names[0]}{(f' and {len(names) - 1} more' if len(names) > 1 else '')}: {', '.join(ops)} computed with the"
+            " channels last, as CPUs can; were with the channels first"
+        )
+        return Found((Edit(names[0], "layout", text),))
 
 
-def _has_channels_first(node: Any) -> bool:
-    if "data_format" not in node.attr:  # as is usual; asking for it would put an empty one there
+def is_nchw(node: Any) -> bool:
+    """Whether a node, or NodeDef, has the channels first, and CPUs have no kernel for that."""
+    if node.op not in _OPS or "data_format" not in node.attr:  # asking for an absent one would put an empty one there
         return False
     # Batch norm in training mode is Keras's layer norm here, for which newer CPUs have a kernel, or refused.
     return tf.compat.as_text(node.attr["data_format"].s) in _LAST and not is_training(node)
 
 
-class _Turning:
-    """Turns ops one after another; in the order of the graph, so that transposes between two of them are left out."""
+class _Conversion:
+    """Converts ops one by one, in the order of the graph, so that transposes between two of them are left out."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.frames = frames(graph)
         self.controls: List[str] = []  # of constants
-        self.turned: Dict[Ref, Ref] = {}  # with the channels first -> with the channels last
+        self.converted: Dict[Ref, Ref] = {}  # with the channels first -> with the channels last
         self.moved: Dict[Ref, Ref] = {}  # what a batch norm computes beside: of the op -> of its copy
 
-    def turn(self, name: str) -> None:
+    def convert(self, name: str) -> None:
         """Put a copy of the op that has the channels last before the op, which becomes the transpose of its answer."""
         graph, node = self.graph, self.graph[name]
         first = tf.compat.as_text(node.attr["data_format"].s)
@@ -84,8 +89,8 @@ class _Turning:
         # In a loop a constant is made anew each time, once there is what it waits for.
         self.controls = [inputs[data][0]] if name in self.frames else []
         types = {"T": node.attr["T"].type, "Tperm": _INT32}
-        if inputs[data] in self.turned:
-            inputs[data] = self.turned[inputs[data]]
+        if inputs[data] in self.converted:
+            inputs[data] = self.converted[inputs[data]]
         else:
             order = self.constant(name + "/to_last", to_last)
             inputs[data] = graph.add(name + "/input", "Transpose", [inputs[data], order], **types).name, 0
@@ -96,11 +101,11 @@ class _Turning:
         definition.name = graph.free_name(name + "/channels_last")
         definition.attr["data_format"].s = tf.compat.as_bytes(_LAST[first])
         _reorder_attributes(definition, to_last)
-        turned = graph.adopt(definition, inputs, node.controls)
+        converted = graph.adopt(definition, inputs, node.controls)
         if node.op in FUSED_BATCH_NORMS:
-            self.moved.update({(name, number): (turned.name, number) for number in range(1, 6)})
-        node.become("Transpose", [(turned.name, 0), self.constant(name + "/to_first", to_first)], **types)
-        self.turned[(name, 0)] = (turned.name, 0)
+            self.moved.update({(name, number): (converted.name, number) for number in range(1, 6)})
+        node.become("Transpose", [(converted.name, 0), self.constant(name + "/to_first", to_first)], **types)
+        self.converted[(name, 0)] = (converted.name, 0)
 
     def done(self) -> None:
         """Let everybody take from the copies what the ops, as transposes, no longer have."""

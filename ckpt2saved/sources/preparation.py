@@ -18,22 +18,21 @@ from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import TABLES
 from ckpt2saved.rewrites.analyses.batch_dependence import find_batch_dependence
 from ckpt2saved.rewrites.analyses.labels import Labels, find_labels
-from ckpt2saved.rewrites.convert_to_nhwc import channels_last
-from ckpt2saved.rewrites.cut_to_signatures import (
-    Cut,
+from ckpt2saved.rewrites.found import Edit
+from ckpt2saved.rewrites.to_inference import Inference, to_inference, with_values
+from ckpt2saved.rewrites.to_signatures import Cut, convert_to_nhwc, cut
+from ckpt2saved.saved_model.writing import Asset, ServingGraph, bind_signatures, cut_down
+from ckpt2saved.signature.model import FULL, META, ServedModel
+from ckpt2saved.signature.renaming import Renaming
+from ckpt2saved.sources.appended_decoder import append_decoder
+from ckpt2saved.sources.fitting import (
     FixedBatch,
     completed,
-    cut,
     import_cut,
     refuse_loops,
     surroundings,
     with_batch,
 )
-from ckpt2saved.rewrites.to_inference import Edit, Inference, to_inference, with_values
-from ckpt2saved.saved_model.writing import Asset, ServingGraph, bind_signatures, cut_down
-from ckpt2saved.signature.model import FULL, META, ServedModel
-from ckpt2saved.signature.renaming import Renaming
-from ckpt2saved.sources.appended_decoder import append_decoder
 from ckpt2saved.sources.function import users_function
 from ckpt2saved.sources.graph_plan import GraphPlan
 from ckpt2saved.sources.lookups import add_filling, fillers
@@ -94,7 +93,7 @@ def prepare_network(plan: GraphPlan, checkpoint: Checkpoint) -> Network:
     from_meta = plan.model.builder == META
     drawn = _from_meta(plan, checkpoint) if from_meta else _from_builder(plan, checkpoint)
     if plan.model.is_function:
-        drawn = _with_channels_last(drawn)
+        drawn = _with_nhwc(drawn)
     variables = graph_variables(drawn.graph)
     surgery = plan.model.surgery
     kind = plan.weights if plan.weights != "auto" else surgery.weights or "auto"
@@ -136,16 +135,16 @@ def _ends(signature_defs: Mapping[str, Any]) -> List[Tuple[str, str]]:
     ]
 
 
-def _with_channels_last(drawn: _Drawn) -> _Drawn:
-    graph_def, edit = channels_last(drawn.graph.as_graph_def())
-    if edit is None:
+def _with_nhwc(drawn: _Drawn) -> _Drawn:
+    graph_def, edits = convert_to_nhwc(drawn.graph.as_graph_def())
+    if not edits:
         return drawn
     graph = _imported(graph_def)
     tensors = {
         key: tensor if isinstance(tensor, tf.SparseTensor) else graph.get_tensor_by_name(tensor.name)
         for key, tensor in drawn.tensors.items()  # a sparse one is refused where it is bound
     }
-    return replace(drawn, graph=graph, tensors=tensors, edits=drawn.edits + (edit,))
+    return replace(drawn, graph=graph, tensors=tensors, edits=drawn.edits + edits)
 
 
 def _unpinned(graph_def: Any) -> tf.Graph:
@@ -317,8 +316,7 @@ def unused_text(tensor: str) -> str:
 def _cut(inference: Inference, model: ServedModel, ends: Sequence[str]) -> Tuple[Cut, Tuple[Edit, ...]]:
     """What is served of a graph, as every server can compute it; and everything that was edited."""
     found = cut(inference.graph_def, model, ends)
-    graph_def, edit = channels_last(found.graph_def)
-    return replace(found, graph_def=graph_def), inference.edits + ((edit,) if edit else ())
+    return found, inference.edits + found.edits
 
 
 def _with_own_outputs(

@@ -1,0 +1,53 @@
+"""From an inference graph to the part of it that signatures serve, as every server can compute it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Mapping, Sequence, Tuple
+
+from ckpt2saved.graph.graph import Graph
+from ckpt2saved.graph.graph_def import pruned
+from ckpt2saved.rewrites.context import Context
+from ckpt2saved.rewrites.convert_to_nhwc import ConvertToNhwc, is_nchw
+from ckpt2saved.rewrites.cut_to_signatures import CutToSignatures, InputCut
+from ckpt2saved.rewrites.found import Edit
+from ckpt2saved.rewrites.rewrite import Rewrite, apply
+from ckpt2saved.signature.model import ServedModel
+
+TO_SIGNATURES: Tuple[Rewrite, ...] = (CutToSignatures(), ConvertToNhwc())
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The graph from placeholders in the place of a model's inputs to its outputs."""
+
+    graph_def: Any
+    places: Mapping[str, str]  # an input tensor -> the tensor of the placeholder in its place
+    unused: Tuple[str, ...]  # the input tensors that no output depends on
+    edits: Tuple[Edit, ...] = ()
+
+
+def cut(graph_def: Any, model: ServedModel, more: Sequence[str] = ()) -> Cut:
+    """Cut a model's inputs and outputs, and the tensors in `more`, out of a graph; raises NotServable."""
+    signatures = model.signatures
+    outputs = [spec.tensor for signature in signatures for spec in signature.outputs if ":" in spec.tensor]
+    inputs = [spec.tensor for signature in signatures for spec in signature.inputs if ":" in spec.tensor]
+    context = Context.of(graph_def, [*outputs, *more], inputs, model=model)
+    found = apply(TO_SIGNATURES, context, f"{model.source}: the inputs do not make the outputs")
+    part = found.graph_def()
+    cuts = found.edits_of(InputCut)
+    return Cut(
+        pruned(part, [node.name for node in part.node]),
+        {edit.tensor: edit.placeholder for edit in cuts},
+        tuple(edit.tensor for edit in cuts if not edit.is_used),
+        found.told,
+    )
+
+
+def convert_to_nhwc(graph_def: Any) -> Tuple[Any, Tuple[Edit, ...]]:
+    """A whole graph that CPUs can compute, and the edits; `graph_def` itself where there is nothing to do."""
+    if not any(is_nchw(node) for node in graph_def.node):
+        return graph_def, ()  # it may be as large as its weights: not copied
+    context = Context(Graph(graph_def), tuple((node.name, 0) for node in graph_def.node), set())
+    found = apply((ConvertToNhwc(),), context, "the graph can't be converted to NHWC")
+    return found.graph.graph_def(found.graph.nodes), found.told
