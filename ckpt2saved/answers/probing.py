@@ -8,7 +8,7 @@ from typing import Collection, Dict, List, Mapping, Optional, Sequence, Tuple
 from ckpt2saved.requests.batching import inputs_without_batch, outputs_without_batch
 from ckpt2saved.requests.request import Answers, Request
 from ckpt2saved.requests.splitting import batch_of, unsplit_outputs
-from ckpt2saved.saved_model.signatures import SavedSignature
+from ckpt2saved.signature.tensors import Signature
 
 Sizes = Dict[str, Tuple[int, ...]]  # of inputs, beside the batch
 
@@ -37,7 +37,7 @@ class Manner:
 
 
 def manner_of(
-    request: Request, signature: SavedSignature, seen: Collection[str], change: str, answers: Optional[Answers]
+    request: Request, signature: Signature, seen: Collection[str], change: str, answers: Optional[Answers]
 ) -> Manner:
     """`seen` are outputs that could not be split, `answers` those of the files, if they are known."""
     batch = batch_of(request.inputs)
@@ -49,7 +49,7 @@ def manner_of(
     return Manner(
         tuple(sorted(broken)),
         bool(inputs_without_batch(signature)),
-        any(tensor.shape is None or -1 in tensor.shape[1:] for tensor in signature.inputs),
+        any(tensor.shape is None or tensor.has_open_sizes for tensor in signature.inputs),
         change,
     )
 

@@ -12,12 +12,12 @@ from ckpt2saved.answers.probing import Choice, Manner, Probing, Wanted, in_order
 from ckpt2saved.client.explanations import explained, is_of_batching, is_of_other_sizes, is_unexplained
 from ckpt2saved.client.server import Output, Refused, Server
 from ckpt2saved.client.waiting import TIMEOUT_SECONDS
-from ckpt2saved.protobuf.tensor_proto import numpy_dtype
+from ckpt2saved.protobuf.data_types import numpy_dtype
 from ckpt2saved.requests.gathering import cant_be_asked, served_signatures
 from ckpt2saved.requests.request import Answers, Request
 from ckpt2saved.requests.splitting import unsplit_outputs
-from ckpt2saved.saved_model.signatures import SavedSignature
 from ckpt2saved.saved_model.state_changes import changing_signatures
+from ckpt2saved.signature.tensors import Signature
 
 # Between two tries of a request that others in its batch may have failed.
 _PAUSE_SECONDS = 0.5
@@ -128,5 +128,5 @@ class ServerAsker(Asker):
         return answers
 
 
-def _outputs(signature: SavedSignature) -> Tuple[Output, ...]:
-    return tuple(Output(tensor.key, numpy_dtype(tensor.data_type)) for tensor in signature.outputs)
+def _outputs(signature: Signature) -> Tuple[Output, ...]:
+    return tuple(Output(tensor.key, numpy_dtype(tensor.dtype)) for tensor in signature.outputs)

@@ -6,15 +6,16 @@ Read without TensorFlow.
 from __future__ import annotations
 
 import functools
-import io
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from ckpt2saved.checkpoint.files import CheckpointFiles
 from ckpt2saved.files.reading import PathLike, open_file, size_of
 from ckpt2saved.protobuf.crc32c import crc32c, masked
-from ckpt2saved.protobuf.wire import Malformed, Span, each, fields, integer, varint
+from ckpt2saved.protobuf.messages import decode
+from ckpt2saved.protobuf.tensorflow_messages import BundleHeader, TensorShape, TensorSlice
+from ckpt2saved.protobuf.wire import Malformed, of_bytes, varint
 
 # The format is LevelDB's: tensorflow/core/lib/io/format.cc and table_builder.cc.
 _FOOTER_SIZE = 48
@@ -23,12 +24,8 @@ _TRAILER_SIZE = 5  # of a block: how it is compressed, and the checksum of both
 _MOST_BYTES = 1 << 30  # of an index; a tensor takes some 50
 _SMALL = 1 << 18  # bytes of an index that is remembered
 
-# Fields of the messages BundleHeaderProto, BundleEntryProto, TensorShapeProto, TensorSliceProto and its Extent.
-_SHARDS, _ENDIANNESS = 1, 2
+# Fields of BundleEntryProto.
 _DTYPE, _SHAPE, _SHARD, _OFFSET, _SIZE, _CHECKSUM, _SLICES = 1, 2, 3, 4, 5, 6, 7
-_DIMENSION, _UNKNOWN_RANK = 2, 3
-_DIMENSION_SIZE = 1
-_EXTENT, _START, _LENGTH = 1, 1, 2
 
 STRING = 7  # TensorFlow's DataType
 VARIANT, RESOURCE = 21, 20
@@ -46,7 +43,7 @@ class Entry(NamedTuple):
     """A tensor, or a slice of a partitioned one, in the data files."""
 
     data_type: int  # TensorFlow's DataType, a reference's as that of its value
-    shape: Optional[Tuple[int, ...]]  # of the whole tensor, as read_shape() gives it
+    shape: Optional[Tuple[int, ...]]  # of the whole tensor, -1 for an open size; None where the rank is unknown
     shard: int  # number of the data file
     offset: int  # bytes
     size: int  # bytes
@@ -134,13 +131,13 @@ def _pairs(content: bytes) -> Iterator[Tuple[bytes, bytes]]:
         yield from _block(content, _handle(where, 0)[0])
 
 
-def _handle(data: bytes, at: int) -> Tuple[Span, int]:
+def _handle(data: bytes, at: int) -> Tuple[Tuple[int, int], int]:
     offset, at = varint(data, at)
     size, at = varint(data, at)
     return (offset, offset + size), at
 
 
-def _block(content: bytes, span: Span) -> List[Tuple[bytes, bytes]]:
+def _block(content: bytes, span: Tuple[int, int]) -> List[Tuple[bytes, bytes]]:
     start, end = span
     if end + _TRAILER_SIZE > len(content) - _FOOTER_SIZE:
         raise Malformed
@@ -169,10 +166,8 @@ def _block(content: bytes, span: Span) -> List[Tuple[bytes, bytes]]:
 
 
 def _header(value: bytes) -> Tuple[int, bool]:
-    file = io.BytesIO(value)
-    wanted = (_SHARDS, _ENDIANNESS)
-    found = {number: integer(file, at) for number, at in fields(file, 0, len(value)) if number in wanted}
-    return found.get(_SHARDS, 0), found.get(_ENDIANNESS, 0) == 1
+    header = decode(BundleHeader, of_bytes(value))
+    return header.num_shards, header.endianness == 1
 
 
 def _entry(value: bytes) -> Entry:
@@ -211,20 +206,10 @@ def _entry(value: bytes) -> Entry:
 @functools.lru_cache(maxsize=1024)
 def _shape(shape_proto: bytes) -> Optional[Tuple[int, ...]]:
     """Many tensors have the same."""
-    return read_shape(io.BytesIO(shape_proto), (0, len(shape_proto)))
+    return decode(TensorShape, of_bytes(shape_proto)).sizes
 
 
 def _slice_spec(shape: Tuple[int, ...], slice_proto: bytes) -> str:
-    file, parts = io.BytesIO(slice_proto), []
-    for extent in each(file, (0, len(slice_proto)), _EXTENT):
-        numbers = {number: integer(file, at) for number, at in fields(file, *extent) if number in (_START, _LENGTH)}
-        parts.append(f"{numbers.get(_START, 0)},{numbers[_LENGTH]}" if _LENGTH in numbers else "-")
+    extents = decode(TensorSlice, of_bytes(slice_proto)).extent
+    parts = ["-" if one.length is None else f"{one.start},{one.length}" for one in extents]
     return f"{' '.join(map(str, shape))} {':'.join(parts)}"
-
-
-def read_shape(file: BinaryIO, span: Span) -> Optional[Tuple[int, ...]]:
-    """The sizes of a TensorShapeProto, -1 for those that are open; None if even their number is."""
-    if any(integer(file, at) for at in each(file, span, _UNKNOWN_RANK)):
-        return None
-    sizes = ([integer(file, at) for at in each(file, one, _DIMENSION_SIZE)] for one in each(file, span, _DIMENSION))
-    return tuple(size[-1] if size else 0 for size in sizes)

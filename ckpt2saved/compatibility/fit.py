@@ -10,21 +10,12 @@ from ckpt2saved.compatibility.requirements import release
 from ckpt2saved.errors import NotCompatible
 from ckpt2saved.graph.op_table import OpTable, allows, shipped_table
 from ckpt2saved.graph.ops import PYTHON
+from ckpt2saved.protobuf.data_types import name_of
 
 # tensorflow/core/framework/node_def_util.cc: "Unknown attributes will be ignored". Up to 2.4 a node of the graph with
 # one keeps the graph from loading, and one of a function fails the request that runs it.
 _IGNORES_ATTRIBUTES = (2, 5)
 _MEANINGLESS = ("debug_name",)  # for messages to people
-
-# tensorflow/core/framework/types.proto
-_DATA_TYPES = dict(
-    enumerate(
-        "float32 float64 int32 uint8 int16 int8 string complex64 int64 bool qint8 quint8 qint32 bfloat16 qint16 "
-        "quint16 uint16 complex128 float16 resource variant uint32 uint64 float8_e5m2 float8_e4m3fn float8_e4m3fnuz "
-        "float8_e4m3b11fnuz float8_e5m2fnuz int4 uint4 int2 uint2 float4_e2m1fn".split(),
-        start=1,
-    )
-)
 
 
 class Misfit(NamedTuple):
@@ -199,7 +190,7 @@ def _problems(use: Use, image: Image, table: OpTable) -> Iterator[Tuple[str, str
             continue
         for value in given.choices:
             if not allows(ops[use.op][given.name], value):
-                text = _DATA_TYPES.get(value, f"DataType {value}") if isinstance(value, int) else value
+                text = (name_of(value) or "data type 0") if isinstance(value, int) else value
                 since = _since(table.releases_allowing(use.op, given.name, value), table)
                 reason = f"a value that {image.minor} does not allow; {since}"
                 yield "value", use.op, given.name, text, reason

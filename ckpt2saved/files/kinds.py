@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Dict, List, Optional
 
-from ckpt2saved.protobuf.wire import Malformed, fields
-from ckpt2saved.protobuf.wire import text as text_of
+from ckpt2saved.protobuf.wire import Malformed, Part, fields, of_file
 
 _READ = 4096  # bytes that tell all kinds but protobuf messages
 _MOST_NODES = 2000  # of a graph, looked at for variables
@@ -200,7 +199,7 @@ def _by_message(path: Path, file: BinaryIO, start: bytes, size: int) -> Optional
     ops: Dict[str, int] = {}
     schema = meta_info = False
     try:
-        for count, (number, span) in enumerate(fields(file, 0, size)):
+        for count, (number, value) in enumerate(fields(of_file(file, size))):
             if count == 0 and start[0] == 0x08:
                 schema = number == 1
             elif schema and number == 2:
@@ -213,7 +212,7 @@ def _by_message(path: Path, file: BinaryIO, start: bytes, size: int) -> Optional
             elif schema or meta_info:
                 return None
             elif number == 1:
-                op = _op_of(file, *span)
+                op = _op_of(value)
                 if op is None:
                     meta_info = count == 0
                 else:
@@ -236,13 +235,13 @@ def _by_message(path: Path, file: BinaryIO, start: bytes, size: int) -> Optional
     )
 
 
-def _op_of(file: BinaryIO, start: int, end: int) -> Optional[str]:
+def _op_of(node: Part) -> Optional[str]:
     """The op of a NodeDef; None where the message is none."""
     found: Dict[int, str] = {}
     try:
-        for number, span in itertools.islice(fields(file, start, end), _MOST_FIELDS):
+        for number, value in itertools.islice(fields(node), _MOST_FIELDS):
             if number in (1, 2) and number not in found:
-                found[number] = text_of(file, span) if span[1] - span[0] < 1000 else ""
+                found[number] = value.text() if value.size < 1000 else ""
     except Malformed:
         return None
     return found[2] if 1 in found and _OP.match(found.get(2, "")) else None

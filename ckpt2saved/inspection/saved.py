@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -20,31 +20,11 @@ from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import TABLES
 from ckpt2saved.requests.batching import keys_without_batch, without_batch_text
 from ckpt2saved.rewrites.lint import check_servable
-from ckpt2saved.saved_model.graph_facts import LARGEST_PROTOBUF
-from ckpt2saved.saved_model.signatures import SavedSignature, SavedTensor
+from ckpt2saved.saved_model.reading import LARGEST_PROTOBUF, signature_of
+from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.tf1 import SavedModel, op_def, tf
 from ckpt2saved.versions import read_provenance, recorded_without_batch
 from ckpt2saved.versions.health import content_problems
-
-
-@dataclass(frozen=True)
-class Served:
-    """A tensor of a signature."""
-
-    key: str
-    tensor: str
-    dtype: str
-    shape: Optional[Tuple[Optional[int], ...]]
-
-
-@dataclass(frozen=True)
-class ServedSignature:
-    """One of the questions that the SavedModel answers."""
-
-    name: str
-    method: str
-    inputs: Tuple[Served, ...]
-    outputs: Tuple[Served, ...]
 
 
 @dataclass(frozen=True)
@@ -55,7 +35,7 @@ class SavedModelReport:
     tags: Tuple[str, ...]
     tensorflow: str
     nodes: int
-    signatures: Tuple[ServedSignature, ...]
+    signatures: Tuple[Signature, ...]
     decoders: Tuple[str, ...]
     tables: Tuple[str, ...]
     variables: Tuple[roles.Variable, ...]
@@ -78,7 +58,9 @@ def read_saved_model(directory: Path) -> SavedModelReport:
         tags = [", ".join(m.meta_info_def.tags) or "none" for m in saved_model.meta_graphs]
         problems.append("no meta graph is tagged 'serve', so TF Serving loads none; the tags are: " + "; ".join(tags))
     signatures = tuple(
-        _signature(name, d) for name, d in sorted(meta_graph.signature_def.items()) if not name.startswith("__")
+        _told(signature_of(name, d))
+        for name, d in sorted(meta_graph.signature_def.items())
+        if not name.startswith("__")
     )
     problems += _signature_problems(signatures)
     pinned = pinned_text(devices_of(meta_graph.graph_def), [node.name for node in nodes_of(meta_graph.graph_def)])
@@ -113,20 +95,13 @@ def _dangling(graph_def: Any) -> List[str]:
     ]
 
 
-def _batching_notes(directory: Path, signatures: Sequence[ServedSignature]) -> List[str]:
+def _batching_notes(directory: Path, signatures: Sequence[Signature]) -> List[str]:
     seen = recorded_without_batch(directory)
     notes = []
     for signature in signatures:
-        sides = [tuple(_saved_tensor(served) for served in side) for side in (signature.inputs, signature.outputs)]
-        keys = keys_without_batch(SavedSignature(signature.name, *sides), seen.get(signature.name, ()))
+        keys = keys_without_batch(signature, seen.get(signature.name, ()))
         notes += [f"{signature.name}: {without_batch_text(keys)}"] if keys else []
     return notes
-
-
-def _saved_tensor(served: Served) -> SavedTensor:
-    sizes = None if served.shape is None else tuple(-1 if size is None else size for size in served.shape)
-    data_type = 0 if served.dtype == "unknown" else tf.as_dtype(served.dtype).as_datatype_enum
-    return SavedTensor(served.key, served.tensor, data_type, sizes)
 
 
 def _served_nodes(meta_graph: Any) -> List[Any]:
@@ -159,21 +134,16 @@ def parse_saved_model(directory: Path) -> Any:
     return saved_model
 
 
-def _signature(name: str, definition: Any) -> ServedSignature:
-    return ServedSignature(name, definition.method_name, _served(definition.inputs), _served(definition.outputs))
+def _told(signature: Signature) -> Signature:
+    """The signature with a word for each dtype."""
+    sides = [
+        tuple(replace(spec, dtype=spec.dtype or "unknown") for spec in side)
+        for side in (signature.inputs, signature.outputs)
+    ]
+    return replace(signature, inputs=sides[0], outputs=sides[1])
 
 
-def _served(side: Any) -> Tuple[Served, ...]:
-    found: List[Served] = []
-    for key in sorted(side):
-        info = side[key]
-        shape = tf.TensorShape(info.tensor_shape)
-        sizes = None if shape.ndims is None else tuple(shape.as_list())
-        found.append(Served(key, info.name, tf.as_dtype(info.dtype).name if info.dtype else "unknown", sizes))
-    return tuple(found)
-
-
-def _signature_problems(signatures: Tuple[ServedSignature, ...]) -> List[str]:
+def _signature_problems(signatures: Tuple[Signature, ...]) -> List[str]:
     found: List[str] = []
     if not any(signature.method for signature in signatures):
         found.append("no signature can be asked; TF Serving answers nothing")

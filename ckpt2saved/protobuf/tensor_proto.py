@@ -2,86 +2,45 @@
 
 from __future__ import annotations
 
-import io
-from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
-from ckpt2saved.protobuf import wire
-from ckpt2saved.protobuf.wire import written
+from ckpt2saved.protobuf.data_types import STRING, name_of, number_of, numpy_dtype
+from ckpt2saved.protobuf.messages import Budget, decode, encode
+from ckpt2saved.protobuf.tensorflow_messages import Dim, Tensor, TensorShape
+from ckpt2saved.protobuf.wire import Malformed, Part, of_bytes
 
-# Fields of the messages TensorProto, TensorShapeProto and its Dim.
-_DTYPE, _SHAPE, _CONTENT, _STRINGS = 1, 2, 4, 8
-_DIMENSION = 2
-_SIZE = 1
-
-STRING = 7
-# TensorFlow's DataType -> numpy's dtype, the field that holds its values one by one, and how they stand in it.
-_TYPES: Dict[int, Tuple[str, int, str]] = {
-    1: ("float32", 5, "<f4"),
-    2: ("float64", 6, "<f8"),
-    3: ("int32", 7, "varint"),
-    4: ("uint8", 7, "varint"),
-    5: ("int16", 7, "varint"),
-    6: ("int8", 7, "varint"),
-    8: ("complex64", 9, "<c8"),
-    9: ("int64", 10, "varint"),
-    10: ("bool", 11, "varint"),
-    17: ("uint16", 7, "varint"),
-    18: ("complex128", 12, "<c16"),
-    19: ("float16", 13, "bits"),
-    22: ("uint32", 16, "varint"),
-    23: ("uint64", 17, "varint"),
+# Data type -> the field that holds its values one by one, and how they stand in it.
+_VALUES: Dict[str, Tuple[str, str]] = {
+    "float32": ("float_val", "<f4"),
+    "float64": ("double_val", "<f8"),
+    "int32": ("int_val", "varint"),
+    "uint8": ("int_val", "varint"),
+    "int16": ("int_val", "varint"),
+    "int8": ("int_val", "varint"),
+    "complex64": ("scomplex_val", "<c8"),
+    "int64": ("int64_val", "varint"),
+    "bool": ("bool_val", "varint"),
+    "uint16": ("int_val", "varint"),
+    "complex128": ("dcomplex_val", "<c16"),
+    "float16": ("half_val", "bits"),
+    "uint32": ("uint32_val", "varint"),
+    "uint64": ("uint64_val", "varint"),
 }
-_MOST_BYTES = 1 << 30
-_MOST_FIELDS = 1 << 20
 _PIECE = 1 << 20  # bytes of varints that are read at once
-_NUMBERS = {name: number for number, (name, _, _) in _TYPES.items()}
-
-
-class Budget:
-    """What the tensors of one message may take altogether: a message of 60 bytes can stand for an array of 32 GiB."""
-
-    def __init__(self, most_bytes: int = _MOST_BYTES, most_fields: int = _MOST_FIELDS) -> None:
-        self.most_bytes, self.most_fields = most_bytes, most_fields
-        self._bytes, self._fields = 0, 0
-
-    def fields(self, file: BinaryIO, span: wire.Span) -> Iterator[Tuple[int, wire.Span]]:
-        """The fields of the message in the span; raises ValueError where there are too many."""
-        for field in wire.fields(file, *span):
-            self._fields += 1
-            if self._fields > self.most_fields:
-                raise ValueError(f"its tensors have more than {self.most_fields} separate fields")
-            yield field
-
-    def take(self, count: int) -> None:
-        """Note that an array takes `count` bytes more; raises ValueError where that is too much."""
-        self._bytes += count
-        if self._bytes > self.most_bytes:
-            raise ValueError(
-                (f"its tensors take {self._bytes >> 20} MB or more, and at most {self.most_bytes >> 20} MB are read")
-            )
-
-
-def numpy_dtype(data_type: int) -> np.dtype:
-    """What numpy calls TensorFlow's DataType; strings are objects. Raises ValueError for one that it does not have."""
-    if data_type == STRING:
-        return np.dtype(object)
-    if data_type not in _TYPES:
-        raise ValueError(f"TensorFlow's data type {data_type} has no equal in numpy")
-    return np.dtype(_TYPES[data_type][0])
 
 
 def encode_tensor(array: np.ndarray) -> bytes:
     """The message that stands for an array; of texts, as bytes or str, for one of strings."""
-    shape = b"".join(written(_DIMENSION, written(_SIZE, size)) for size in array.shape)
+    shape = TensorShape(dim=[Dim(size) for size in array.shape])
     if array.dtype.kind in "OSU":
         texts = [text if isinstance(text, bytes) else str(text).encode("utf-8") for text in array.ravel().tolist()]
-        return written(_DTYPE, STRING) + written(_SHAPE, shape) + b"".join(written(_STRINGS, text) for text in texts)
-    if array.dtype.name not in _NUMBERS:
+        return encode(Tensor(dtype=number_of(STRING), shape=shape, string_val=texts))
+    if array.dtype.name not in _VALUES:
         raise ValueError(f"{array.dtype} can't be sent")
     content = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes()
-    return written(_DTYPE, _NUMBERS[array.dtype.name]) + written(_SHAPE, shape) + written(_CONTENT, content)
+    return encode(Tensor(dtype=number_of(array.dtype.name), shape=shape, content=of_bytes(content)))
 
 
 def decode_tensor(message: bytes, budget: Optional[Budget] = None) -> np.ndarray:
@@ -90,45 +49,21 @@ def decode_tensor(message: bytes, budget: Optional[Budget] = None) -> np.ndarray
     Raises wire.Malformed, or ValueError, which is also for what takes more than the `budget`.
     """
     budget = budget or Budget()
-    file = io.BytesIO(message)
-    data_type = 0
-    shape: List[int] = []
-    content: Any = None
-    texts: List[bytes] = []
-    values: Dict[int, List[wire.Span]] = {}
-    for number, span in budget.fields(file, (0, len(message))):
-        if number == _DTYPE:
-            data_type = wire.integer(file, span)
-        elif number == _SHAPE:
-            shape = _shape(file, span, budget)
-        elif number == _CONTENT:
-            content = wire.content(file, span)
-        elif number == _STRINGS:
-            texts.append(wire.content(file, span))
-        else:
-            values.setdefault(number, []).append(span)
-    dtype = numpy_dtype(data_type)
-    if data_type == STRING:
-        budget.take(sum(map(len, texts)))
-        flat = np.empty([len(texts)], object)
-        flat[:] = texts
-    elif content:
-        budget.take(len(content))
-        flat = np.frombuffer(content, dtype.newbyteorder("<")).astype(dtype)
+    tensor = decode(Tensor, of_bytes(message), budget)
+    name = name_of(tensor.dtype)
+    dtype = numpy_dtype(name)
+    if name == STRING:
+        budget.take(sum(map(len, tensor.string_val)))
+        flat = np.empty([len(tensor.string_val)], object)
+        flat[:] = tensor.string_val
+    elif tensor.content is not None and tensor.content.size:
+        budget.take(tensor.content.size)
+        flat = np.frombuffer(tensor.content.content(), dtype.newbyteorder("<")).astype(dtype)
     else:
-        _, number, kind = _TYPES[data_type]
-        parts = [wire.content(file, span) for span in values.get(number, [])]
-        flat = _values(b"".join(parts), kind, dtype, budget)
-    return _filled(flat, shape, budget)
-
-
-def _shape(file: BinaryIO, span: wire.Span, budget: Budget) -> List[int]:
-    sizes = []
-    for number, dimension in budget.fields(file, span):
-        if number == _DIMENSION:
-            size = [wire.integer(file, at) for found, at in budget.fields(file, dimension) if found == _SIZE]
-            sizes.append(size[-1] if size else 0)
-    return sizes
+        field, kind = _VALUES[name]
+        values: List[Part] = getattr(tensor, field)
+        flat = _values(b"".join(part.content() for part in values), kind, dtype, budget)
+    return _filled(flat, [] if tensor.shape is None else [dim.size for dim in tensor.shape.dim], budget)
 
 
 def _values(content: bytes, kind: str, dtype: np.dtype, budget: Budget) -> np.ndarray:
@@ -150,7 +85,7 @@ def _varints(content: bytes, budget: Budget) -> np.ndarray:
         ends = np.flatnonzero(piece < 0x80)
         lengths = np.diff(np.concatenate([[-1], ends]))
         if not ends.size or lengths.max() > 10:
-            raise wire.Malformed
+            raise Malformed
         budget.take(8 * ends.size)
         numbers = np.zeros(ends.shape, np.uint64)
         for place in range(lengths.max()):

@@ -1,15 +1,13 @@
-"""Protobuf messages without TensorFlow: in a file walked field by field, unread where not asked for; and written."""
+"""Protobuf's wire format: messages walked field by field in a file or in memory, and fields written."""
 
 from __future__ import annotations
 
-import io
-from typing import BinaryIO, Iterator, List, Tuple, Union
+from typing import BinaryIO, Callable, Iterator, List, NamedTuple, Tuple, Union
 
-Span = Tuple[int, int]  # the offsets in the file between which something lies
+Read = Callable[[int, int], bytes]  # the bytes of a file between two offsets
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_KEY, _VALUE = 1, 2  # of a map's entry
-
+KEY, VALUE = 1, 2  # the fields of a map's entry
 
 _IN_MEMORY = 1 << 16  # bytes of a message that is read at once; a longer one is walked in pieces of so many
 _LONGEST_KEY = 20  # bytes of a field's number and length
@@ -20,97 +18,150 @@ class Malformed(Exception):
     """The bytes are no protobuf message, or not all of one; the text, if there is one, says more."""
 
 
-def fields(file: BinaryIO, start: int, end: int) -> Iterator[Tuple[int, Span]]:
-    """Number and span of every field of the message between two offsets; keeps no field's content.
+class Part(NamedTuple):
+    """A field's value, or a whole message, that is not read yet: where it lies in a file, or in bytes in memory."""
+
+    source: Union[bytes, Read]
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return self.end - self.start
+
+    def content(self) -> bytes:
+        """The bytes, which are the value of a field of type bytes."""
+        if isinstance(self.source, bytes):
+            return self.source[self.start : self.end]
+        return self.source(self.start, self.end)
+
+    def text(self) -> str:
+        """The value of a field of type string."""
+        try:
+            return self.content().decode("utf-8")
+        except UnicodeDecodeError:
+            raise Malformed from None
+
+    def integer(self) -> int:
+        """The value of a field of type int64, enum or bool."""
+        data = Part(self.source, self.start, min(self.end, self.start + 10)).content()
+        return _signed(varint(data, 0)[0])
+
+    def integers(self) -> List[int]:
+        """The values of a packed field of a repeated int32, int64, enum or bool; or the one of an unpacked field."""
+        data = self.content()
+        found, at = [], 0
+        while at < len(data):
+            value, at = varint(data, at)
+            found.append(_signed(value))
+        return found
+
+    def in_memory(self) -> Part:
+        """The same in memory, unless it is a long one."""
+        return self if isinstance(self.source, bytes) or self.size > _IN_MEMORY else of_bytes(self.content())
+
+    def kept(self) -> Part:
+        """The same in memory, unless it is a long one, and without the bytes around it."""
+        return self if self.size > _IN_MEMORY else of_bytes(self.content())
+
+
+_new = tuple.__new__  # makes a Part in half the time
+
+
+def of_bytes(content: bytes) -> Part:
+    """A message in memory."""
+    return Part(content, 0, len(content))
+
+
+def of_file(file: BinaryIO, size: int) -> Part:
+    """The message that a file of `size` bytes is."""
+
+    def read(start: int, end: int) -> bytes:
+        file.seek(start)
+        return file.read(end - start)
+
+    return Part(read, 0, size)
+
+
+def fields(message: Part) -> Iterator[Tuple[int, Part]]:
+    """Number and value of every field of a message.
 
     Raises Malformed for what is no message, and for one of more than MOST_FIELDS fields.
     """
-    position = start
-    origin, data = start, b""
+    source, position, end = message
+    # Of a file some bytes are in memory: `data`, from the offset `origin` on.
+    is_in_memory = isinstance(source, bytes)
+    origin, data = (0, source) if isinstance(source, bytes) else (position, b"")
     for _ in range(MOST_FIELDS):
         if position >= end:
             return
         at = position - origin
-        if len(data) - at < _LONGEST_KEY and origin + len(data) < end:
+        if not (is_in_memory or len(data) - at >= _LONGEST_KEY or origin + len(data) >= end):
             origin, at = position, 0
-            file.seek(position)
-            data = file.read(min(end - position, _IN_MEMORY))
+            data = source(position, min(end, position + _IN_MEMORY))  # type: ignore[operator]
         try:
-            key, at = _varint_in(data, at)
+            key = data[at]
+            if key < 0x80:
+                at += 1
+            else:
+                key, at = _varint_in(data, at)
             wire_type = key & 7
             if wire_type == _BYTES:
-                length, at = _varint_in(data, at)
-                value = origin + at
-                position = value + length
+                length = data[at]
+                if length < 0x80:
+                    at += 1
+                else:
+                    length, at = _varint_in(data, at)
+                after = at + length
             elif wire_type == _VARINT:
-                value = origin + at
-                position = origin + _varint_in(data, at)[1]
+                after = at + 1 if data[at] < 0x80 else _varint_in(data, at)[1]
             elif wire_type == _FIXED64 or wire_type == _FIXED32:
-                value = origin + at
-                position = value + (8 if wire_type == _FIXED64 else 4)
+                after = at + (8 if wire_type == _FIXED64 else 4)
             else:
                 raise Malformed
         except IndexError:
             raise Malformed from None
-        if position > end or key >> 3 == 0:
+        position = origin + after
+        if position > end or key < 8:
             raise Malformed
-        if position > origin + len(data):
+        if after <= len(data):
+            yield key >> 3, _new(Part, (data, at, after))
+        else:
+            yield key >> 3, Part(source, origin + at, position)
             origin, data = position, b""
-        yield key >> 3, (value, position)
     if position < end:
         raise Malformed(f"a message of more than {MOST_FIELDS} fields")
 
 
-def in_memory(file: BinaryIO, span: Span) -> Tuple[BinaryIO, Span]:
-    """The message as a file of its own, which is faster to read, unless it is a long one."""
-    size = span[1] - span[0]
-    if size > _IN_MEMORY:
-        return file, span
-    return io.BytesIO(content(file, span)), (0, size)
+Walk = Callable[[Part], Iterator[Tuple[int, Part]]]  # as fields()
 
 
-def mapped(file: BinaryIO, span: Span, number: int) -> Iterator[Tuple[str, Span]]:
-    """Key and value of every entry of a map from strings to messages, the field `number` of a message."""
-    for entry in each(file, span, number):
-        parts = dict(fields(file, *entry))
-        yield text(file, parts[_KEY]) if _KEY in parts else "", parts.get(_VALUE, (entry[1], entry[1]))
+def each(message: Part, number: int) -> Iterator[Part]:
+    """Every value of one field."""
+    for found, value in fields(message):
+        if found == number:
+            yield value
 
 
-def content(file: BinaryIO, span: Span) -> bytes:
-    """A field of type bytes."""
-    file.seek(span[0])
-    return file.read(span[1] - span[0])
+def entries(message: Part, number: int) -> Iterator[Tuple[str, Part]]:
+    """Key and value of every entry of a map whose keys are strings."""
+    for entry in each(message, number):
+        yield entry_of(entry)
 
 
-def text(file: BinaryIO, span: Span) -> str:
-    """A field of type string."""
+def entry_of(entry: Part, walk: Walk = fields) -> Tuple[str, Part]:
+    """Key and value of an entry of a map whose keys are strings."""
+    parts = dict(walk(entry))
+    return parts[KEY].text() if KEY in parts else "", parts.get(VALUE, Part(b"", 0, 0))
+
+
+def varint(data: bytes, at: int) -> Tuple[int, int]:
+    """The number that is written at an offset, and the offset after it."""
     try:
-        return content(file, span).decode("utf-8")
-    except UnicodeDecodeError:
-        raise Malformed from None
-
-
-def integer(file: BinaryIO, span: Span) -> int:
-    """A field of type int64, enum or bool."""
-    file.seek(span[0])
-    data = file.read(min(span[1] - span[0], 10))
-    try:
-        return _signed(_varint_in(data, 0)[0])
+        return _varint_in(data, at)
     except IndexError:
         raise Malformed from None
-
-
-def integers(file: BinaryIO, span: Span) -> List[int]:
-    """A packed field of a repeated int32, int64, enum or bool."""
-    data = content(file, span)
-    found, at = [], 0
-    try:
-        while at < len(data):
-            value, at = _varint_in(data, at)
-            found.append(_signed(value))
-    except IndexError:
-        raise Malformed from None
-    return found
 
 
 def written(number: int, value: Union[int, bytes]) -> bytes:
@@ -129,13 +180,6 @@ def _encoded(value: int) -> bytes:
     return bytes(encoded)
 
 
-def each(file: BinaryIO, span: Span, number: int) -> Iterator[Span]:
-    """Every occurrence of one field in the message that lies in the span."""
-    for found, at in fields(file, *span):
-        if found == number:
-            yield at
-
-
 def _varint_in(data: bytes, at: int) -> Tuple[int, int]:
     """The number that is written at an offset, and the offset after it; IndexError if the data ends before."""
     byte = data[at]
@@ -149,14 +193,6 @@ def _varint_in(data: bytes, at: int) -> Tuple[int, int]:
         if byte < 0x80:
             return value, at + 1
     raise Malformed
-
-
-def varint(data: bytes, at: int) -> Tuple[int, int]:
-    """The number that is written at an offset, and the offset after it."""
-    try:
-        return _varint_in(data, at)
-    except IndexError:
-        raise Malformed from None
 
 
 def _signed(value: int) -> int:

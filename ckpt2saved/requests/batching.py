@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Collection, Optional, Sequence, Tuple
 
-from ckpt2saved.saved_model.signatures import SavedSignature, SavedTensor
+from ckpt2saved.signature.tensors import Signature, TensorSpec
 
 DEFAULT_SIGNATURE = "serving_default"
 
 
-def batching_problems(signature: SavedSignature, seen: Collection[str] = ()) -> Tuple[str, ...]:
+def batching_problems(signature: Signature, seen: Collection[str] = ()) -> Tuple[str, ...]:
     """Why requests for the signature fail on a server that batches; () if they don't.
 
     `seen` are the outputs that answered with another first dimension than the batch when the version was exported.
@@ -26,17 +26,17 @@ def batching_problems(signature: SavedSignature, seen: Collection[str] = ()) -> 
     return tuple(problems)
 
 
-def keys_without_batch(signature: SavedSignature, seen: Collection[str] = ()) -> Tuple[str, ...]:
+def keys_without_batch(signature: Signature, seen: Collection[str] = ()) -> Tuple[str, ...]:
     """The inputs and outputs whose first dimension can't be the batch, or was `seen` to be another, by their keys."""
     return inputs_without_batch(signature) + outputs_without_batch(signature, seen)
 
 
-def inputs_without_batch(signature: SavedSignature) -> Tuple[str, ...]:
+def inputs_without_batch(signature: Signature) -> Tuple[str, ...]:
     """The inputs whose first dimension can't be the batch, by their keys."""
     return tuple(tensor.key for tensor in signature.inputs if _problem(tensor))
 
 
-def outputs_without_batch(signature: SavedSignature, seen: Collection[str] = ()) -> Tuple[str, ...]:
+def outputs_without_batch(signature: Signature, seen: Collection[str] = ()) -> Tuple[str, ...]:
     """The outputs whose first dimension can't be the batch, or was `seen` to be another, by their keys."""
     sparse = _sparse_values(signature.outputs)
     return tuple(
@@ -44,15 +44,15 @@ def outputs_without_batch(signature: SavedSignature, seen: Collection[str] = ())
     )
 
 
-def _sparse_values(tensors: Sequence[SavedTensor]) -> Tuple[str, ...]:
+def _sparse_values(tensors: Sequence[TensorSpec]) -> Tuple[str, ...]:
     """The values of a SparseTensor in three parts: as many as its indices have rows, which is not the batch."""
     sizes = {tensor.key: tensor.shape for tensor in tensors}
     return tuple(
         key
         for tensor in tensors
-        if tensor.is_int64 and tensor.shape == (-1, 2) and tensor.key.endswith("indices")
+        if _are_indices(tensor)
         for key in [tensor.key[: -len("indices")] + "values"]
-        if sizes.get(key) == (-1,)
+        if sizes.get(key) == (None,)
     )
 
 
@@ -61,23 +61,27 @@ def without_batch_text(keys: Sequence[str]) -> str:
     return f"not for a server with --enable_batching: {', '.join(keys)}" if keys else ""
 
 
-def _problem(tensor: SavedTensor) -> Optional[str]:
-    if not tensor.name:
+def _problem(tensor: TensorSpec) -> Optional[str]:
+    if not tensor.tensor:
         return "is a SparseTensor bound whole, which TF Serving can't fetch"
     if tensor.shape is None:
         return None  # unknown until it runs
     if not tensor.shape:
         return "has no dimension at all"
-    if tensor.shape[0] != -1:
+    if not tensor.has_open_batch:
         return f"is {tensor.shape[0]} long whatever the batch"
     # Of a SparseTensor in three parts only output_shape gives itself away by its size.
-    if tensor.is_int64 and tensor.shape == (-1, 2) and tensor.key.endswith("indices"):
+    if _are_indices(tensor):
         return "has a row for each value of a SparseTensor, not for each item of the batch"
     return None
 
 
-def described(tensor: SavedTensor) -> str:
+def _are_indices(tensor: TensorSpec) -> bool:
+    return tensor.dtype == "int64" and tensor.shape == (None, 2) and tensor.key.endswith("indices")
+
+
+def described(tensor: TensorSpec) -> str:
     """A tensor's key and shape for people, as in `input_data [?, 32, ?, 3]`."""
     if tensor.shape is None:
         return f"{tensor.key} (of unknown rank)"
-    return f"{tensor.key} [{', '.join(('?' if size == -1 else str(size) for size in tensor.shape))}]"
+    return f"{tensor.key} {tensor.shape_text}"

@@ -10,11 +10,12 @@ import numpy as np
 
 from ckpt2saved.errors import ServingError, UsageError
 from ckpt2saved.files.npz import NoArrays, read_arrays
-from ckpt2saved.protobuf.tensor_proto import STRING, numpy_dtype
+from ckpt2saved.protobuf.data_types import STRING, numpy_dtype
 from ckpt2saved.requests.request import Inputs, Request
 from ckpt2saved.requests.splitting import batch_apart, batch_of, with_lines
 from ckpt2saved.requests.warm_up.file import read_warm_up_requests
-from ckpt2saved.saved_model.signatures import SavedSignature, SavedTensor, read_signatures
+from ckpt2saved.saved_model.reading import read_signatures
+from ckpt2saved.signature.tensors import Signature, TensorSpec
 
 MADE_UP_SIZE = 64  # what stands for a size that a request may choose, other than the batch
 MADE_UP = "a made-up request"  # its name in messages
@@ -31,18 +32,18 @@ class Requests:
     unasked: Tuple[str, ...] = ()
 
 
-Make = Callable[[Path, Mapping[str, SavedSignature]], Requests]
+Make = Callable[[Path, Mapping[str, Signature]], Requests]
 
 
-def served_signatures(version_dir: Path) -> Dict[str, SavedSignature]:
+def served_signatures(version_dir: Path) -> Dict[str, Signature]:
     """The signatures that can be asked; TensorFlow 2 keeps others of its own among them."""
     found = read_signatures(version_dir)
     return {name: found[name] for name in sorted(found) if not name.startswith("__") and _can_be_asked(found[name])}
 
 
-def _can_be_asked(signature: SavedSignature) -> bool:
+def _can_be_asked(signature: Signature) -> bool:
     """Whether it has outputs, and all its tensors names."""
-    return bool(signature.outputs) and all(tensor.name for tensor in signature.inputs + signature.outputs)
+    return bool(signature.outputs) and all(tensor.tensor for tensor in signature.inputs + signature.outputs)
 
 
 def gather_requests(
@@ -59,7 +60,7 @@ def gather_requests(
     return Requests(tuple(chosen) + made.requests, made.unasked)
 
 
-def _borrowed(signatures: Mapping[str, SavedSignature], chosen: Sequence[Request]) -> List[Request]:
+def _borrowed(signatures: Mapping[str, Signature], chosen: Sequence[Request]) -> List[Request]:
     """For signatures without a request the inputs of one that feeds the same tensors: a known size, known to fit."""
     made = []
     for name, signature in _without(signatures, chosen).items():
@@ -71,7 +72,7 @@ def _borrowed(signatures: Mapping[str, SavedSignature], chosen: Sequence[Request
     return made
 
 
-def _with_batch_apart(signature: SavedSignature, inputs: Inputs) -> Inputs:
+def _with_batch_apart(signature: Signature, inputs: Inputs) -> Inputs:
     """The same lines, of which there are as many as no other size of the signature is, where the batch is open."""
     if batch_of(inputs) is None or not has_open_batch(signature):
         return inputs
@@ -79,13 +80,13 @@ def _with_batch_apart(signature: SavedSignature, inputs: Inputs) -> Inputs:
     return with_lines(inputs, batch_apart(sizes | _sizes(signature)))
 
 
-def has_open_batch(signature: SavedSignature) -> bool:
+def has_open_batch(signature: Signature) -> bool:
     """Whether every input has a first dimension that a request may choose."""
-    return bool(signature.inputs) and all(tensor.shape and tensor.shape[0] == -1 for tensor in signature.inputs)
+    return bool(signature.inputs) and all(tensor.has_open_batch for tensor in signature.inputs)
 
 
-def _sizes(signature: SavedSignature) -> Set[int]:
-    return {size for tensor in signature.inputs + signature.outputs for size in tensor.shape or ()}
+def _sizes(signature: Signature) -> Set[int]:
+    return {size for tensor in signature.inputs + signature.outputs for size in tensor.fixed_sizes}
 
 
 def recorded_requests(version_dir: Path) -> Tuple[Request, ...]:
@@ -106,7 +107,7 @@ def recorded_requests(version_dir: Path) -> Tuple[Request, ...]:
     return tuple(chosen)
 
 
-def read_inputs(path: Path, signatures: Mapping[str, SavedSignature]) -> Tuple[Request, ...]:
+def read_inputs(path: Path, signatures: Mapping[str, Signature]) -> Tuple[Request, ...]:
     """A request for each signature all of whose inputs are among the arrays of a .npz file; raises UsageError."""
     try:
         arrays = read_arrays(path)
@@ -131,7 +132,7 @@ def read_inputs(path: Path, signatures: Mapping[str, SavedSignature]) -> Tuple[R
     return tuple(requests)
 
 
-def made_without_tensorflow(version_dir: Path, signatures: Mapping[str, SavedSignature]) -> Requests:
+def made_without_tensorflow(version_dir: Path, signatures: Mapping[str, Signature]) -> Requests:
     """Random pixels, and 1 for integers; whether the graph takes them, its answer tells."""
     requests: List[Request] = []
     unasked: List[str] = []
@@ -151,23 +152,23 @@ def cant_be_asked(signature: str, reason: str) -> str:
     return f"{signature}: not asked: {reason}; pass requests that it answers with --inputs FILE.npz"
 
 
-def _without(signatures: Mapping[str, SavedSignature], requests: Sequence[Request]) -> Dict[str, SavedSignature]:
+def _without(signatures: Mapping[str, Signature], requests: Sequence[Request]) -> Dict[str, Signature]:
     asked = {request.signature for request in requests}
     return {name: signature for name, signature in signatures.items() if name not in asked}
 
 
-def _converted(signature: SavedSignature, arrays: Mapping[str, np.ndarray]) -> Tuple[Dict[str, np.ndarray], List[str]]:
+def _converted(signature: Signature, arrays: Mapping[str, np.ndarray]) -> Tuple[Dict[str, np.ndarray], List[str]]:
     inputs: Dict[str, np.ndarray] = {}
     problems: List[str] = []
     for tensor in signature.inputs:
         array = arrays[tensor.key]
         try:
-            dtype = numpy_dtype(tensor.data_type)
+            dtype = numpy_dtype(tensor.dtype)
         except ValueError as error:
             problems.append(f"{tensor.key}: {error}")
             continue
-        if not _is_compatible(array.shape, tensor.shape):
-            problems.append(f"{tensor.key}: the shape {list(array.shape)}, expected {_shape_text(tensor.shape)}")
+        if not _is_compatible(array.shape, tensor):
+            problems.append(f"{tensor.key}: the shape {list(array.shape)}, expected {tensor.shape_text}")
         elif not (array.dtype.kind in "SU" if dtype.kind == "O" else np.can_cast(array.dtype, dtype, "same_kind")):
             wanted = "strings" if dtype.kind == "O" else dtype.name
             problems.append(f"{tensor.key}: {array.dtype} in the file, expected {wanted}")
@@ -184,24 +185,21 @@ def _texts(array: np.ndarray) -> np.ndarray:
     return found
 
 
-def _is_compatible(shape: Sequence[int], wanted: Optional[Sequence[int]]) -> bool:
-    if wanted is None:
+def _is_compatible(shape: Sequence[int], wanted: TensorSpec) -> bool:
+    if wanted.shape is None:
         return True
-    return len(shape) == len(wanted) and all(size in (-1, found) for found, size in zip(shape, wanted))
+    sizes = zip(shape, wanted.shape)
+    return len(shape) == len(wanted.shape) and all(size == found for found, size in sizes if isinstance(size, int))
 
 
-def _shape_text(shape: Optional[Sequence[int]]) -> str:
-    return "any" if shape is None else f"[{', '.join(('?' if size == -1 else str(size) for size in shape))}]"
-
-
-def _made_up(tensor: SavedTensor, batch: int) -> np.ndarray:
-    if tensor.data_type == STRING:
+def _made_up(tensor: TensorSpec, batch: int) -> np.ndarray:
+    if tensor.dtype == STRING:
         raise ValueError(f"{tensor.key} takes strings, which can't be guessed")
     if tensor.shape is None:
         raise ValueError(f"{tensor.key} may have any number of dimensions")
-    dtype = numpy_dtype(tensor.data_type)
+    dtype = numpy_dtype(tensor.dtype)
     shape = [
-        (MADE_UP_SIZE if axis else batch) if size == -1 else size  # the rest as in the requests of an export
+        size if isinstance(size, int) else MADE_UP_SIZE if axis else batch  # the rest as in the requests of an export
         for axis, size in enumerate(tensor.shape)
     ]
     if np.prod([float(size) for size in shape]) > _MOST_VALUES:

@@ -12,14 +12,13 @@ from ckpt2saved.requests.gathering import MADE_UP, Requests, cant_be_asked
 from ckpt2saved.requests.lengths import with_measured
 from ckpt2saved.requests.parity import case_inputs, default_case
 from ckpt2saved.requests.request import Request
-from ckpt2saved.saved_model.signatures import SavedSignature
 from ckpt2saved.saved_model.writing import read_signature_defs
 from ckpt2saved.signature.model import META, ExampleInput, ParityCase, ServedModel
 from ckpt2saved.signature.tensors import Dimension, Signature, TensorSpec
 from ckpt2saved.tf1 import tf
 
 
-def make_requests(version_dir: Path, signatures: Mapping[str, SavedSignature]) -> Requests:
+def make_requests(version_dir: Path, signatures: Mapping[str, Signature]) -> Requests:
     """A request for each of the signatures, as an export would make it; the SavedModel must load."""
     requests: List[Request] = []
     unasked: List[str] = []

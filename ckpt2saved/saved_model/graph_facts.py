@@ -10,20 +10,13 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, Dict, List, Sequence, Tuple
 
 from ckpt2saved.files.reading import PathLike, open_file, size_of
+from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import PYTHON
 from ckpt2saved.protobuf.wire import Malformed
 from ckpt2saved.saved_model.loading import Doings, Restored, follow, init_op
-from ckpt2saved.saved_model.meta_graph import (
-    BoundSignature,
-    MetaGraph,
-    every_node,
-    find_served,
-    read_meta_graph,
-)
+from ckpt2saved.saved_model.reading import GRAPH_FILE, LARGEST_PROTOBUF, MetaGraph, SavedModelFile
 from ckpt2saved.saved_model.structure import check_structure
-
-GRAPH_FILE = "saved_model.pb"
-LARGEST_PROTOBUF = (1 << 31) - 1  # bytes; protobuf reads no longer message
+from ckpt2saved.signature.tensors import Signature
 
 DEFAULT_SIGNATURE = "serving_default"
 METHODS = tuple("tensorflow/serving/" + method for method in ("predict", "classify", "regress"))
@@ -57,7 +50,7 @@ def read_graph_facts(directory: PathLike) -> GraphFacts:
         if key not in _known:
             while len(_known) >= _REMEMBERED:
                 _known.pop(next(iter(_known)))
-            _known[key] = _judged(file, size)
+            _known[key] = _judged(directory, file, size)
         return _known[key]
 
 
@@ -102,19 +95,19 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMES]) + more
 
 
-def _judged(file: BinaryIO, size: int) -> GraphFacts:
+def _judged(directory: PathLike, file: BinaryIO, size: int) -> GraphFacts:
     if not size:
         return _only(GRAPH_FILE + ": empty")
     if is_lfs_pointer(file):
         return _only(lfs_problem(GRAPH_FILE))
     try:
-        tagged = find_served(file, size)
-        if not tagged.tags:
+        saved_model = SavedModelFile(directory)
+        if not saved_model.tags:
             return _only(f"{GRAPH_FILE}: truncated or of something else: no meta graph in its {size} bytes")
-        if tagged.served is None:
-            return _only(wrong_tags(GRAPH_FILE, tagged.tags))
+        if saved_model.served is None:
+            return _only(wrong_tags(GRAPH_FILE, saved_model.tags))
         check_structure(file, size)
-        return _facts(read_meta_graph(file, tagged.served))
+        return _facts(saved_model.served)
     except Malformed as error:
         if str(error):
             return _only(f"{GRAPH_FILE}: {error}, and so no SavedModel of TensorFlow's; export it again")
@@ -136,7 +129,7 @@ def _facts(meta_graph: MetaGraph) -> GraphFacts:
         restoring = (meta_graph.restore_op, meta_graph.file_name_tensor)
         key_nodes.append((restoring, "what restores the variables"))
     for names, what in key_nodes:
-        missing = [name for name in names if _node_name(name) not in meta_graph.nodes]
+        missing = [name for name in names if node_name(name) not in meta_graph.nodes]
         if missing:
             problems.append(f"{GRAPH_FILE}: {listed(missing)} ({what}) is no node of the graph; export it again")
     if len(run) > 1:
@@ -154,7 +147,7 @@ def _facts(meta_graph: MetaGraph) -> GraphFacts:
         tuple(dict.fromkeys(problems)),
         tuple(loading.restored[name] for name in sorted(loading.restored)),
         bool(meta_graph.restore_op),
-        tuple(dict.fromkeys(name for _, name in meta_graph.assets)),
+        tuple(dict.fromkeys(asset.name for asset in meta_graph.assets)),
     )
 
 
@@ -162,16 +155,16 @@ def _graph_problems(meta_graph: MetaGraph) -> List[str]:
     problems = []
     dangling = []
     for node in meta_graph.nodes.values():
-        dangling += [(node.name, one) for one in node.inputs if _node_name(one) not in meta_graph.nodes]
+        dangling += [(node.name, one) for one in node.inputs if node_name(one) not in meta_graph.nodes]
     if dangling:
         text = "{}: {}: no node of the graph, and inputs of {}; export it again"
-        sources = listed(sorted({_node_name(source) for _, source in dangling}))
+        sources = listed(sorted({node_name(source) for _, source in dangling}))
         problems.append(text.format(GRAPH_FILE, sources, listed(sorted({name for name, _ in dangling}))))
     if meta_graph.duplicates:
         problems.append(
             f"{GRAPH_FILE}: {listed(sorted(meta_graph.duplicates))}: several nodes of one name; export it again"
         )
-    python = sorted(f"{name} ({node.op})" for name, node in every_node(meta_graph) if node.op in PYTHON)
+    python = sorted(f"{name} ({node.op})" for name, node in meta_graph.every_node() if node.op in PYTHON)
     if python:
         problems.append(
             f"{GRAPH_FILE}: {listed(python)}: it calls Python, and TF Serving has none; export a graph without it"
@@ -179,7 +172,7 @@ def _graph_problems(meta_graph: MetaGraph) -> List[str]:
     return problems
 
 
-def _signature_problems(signatures: Dict[str, BoundSignature], meta_graph: MetaGraph) -> List[str]:
+def _signature_problems(signatures: Dict[str, Signature], meta_graph: MetaGraph) -> List[str]:
     if not signatures:
         return [no_signature(GRAPH_FILE)]
     reasons = {name: _unusable(signature, meta_graph) for name, signature in signatures.items()}
@@ -189,7 +182,7 @@ def _signature_problems(signatures: Dict[str, BoundSignature], meta_graph: MetaG
     return []
 
 
-def _unusable(signature: BoundSignature, meta_graph: MetaGraph) -> str:
+def _unusable(signature: Signature, meta_graph: MetaGraph) -> str:
     """Why every request for the signature fails; "" if that can't be said."""
     if not signature.outputs:
         return "it has no output"
@@ -200,7 +193,7 @@ def _unusable(signature: BoundSignature, meta_graph: MetaGraph) -> str:
             " parts"
         )
     bound = [one.tensor for one in signature.inputs + signature.outputs]
-    missing = [tensor for tensor in bound if _node_name(tensor) not in meta_graph.nodes]
+    missing = [tensor for tensor in bound if node_name(tensor) not in meta_graph.nodes]
     if missing:
         return f"{listed(missing)}: not in the graph, so that every request fails; export it again"
     if not signature.method:
@@ -210,14 +203,15 @@ def _unusable(signature: BoundSignature, meta_graph: MetaGraph) -> str:
 
 def _asset_problems(meta_graph: MetaGraph) -> List[str]:
     problems = []
-    for tensor, name in meta_graph.assets:
+    for asset in meta_graph.assets:
+        tensor, name = asset.tensor, asset.name
         path = PurePosixPath(name)
         if not name or path.is_absolute() or ".." in path.parts:
             problems.append(
                 f"{GRAPH_FILE}: the asset {name!r} lies outside of assets/, and TF Serving reads it from there; export"
                 " it again"
             )
-        if _node_name(tensor) not in meta_graph.nodes:
+        if node_name(tensor) not in meta_graph.nodes:
             problems.append(
                 f"{GRAPH_FILE}: the tensor {tensor!r} of the asset {name} is not in the graph; export it again"
             )
@@ -252,7 +246,3 @@ def _path_problems(loading: Doings, answering: Doings) -> List[str]:
     text += "an asset (tf.saved_model.Asset, or the collection asset_filepaths)"
     files = {**answering.files, **loading.files}
     return [text.format(GRAPH_FILE, node, path) for path, node in sorted(files.items())]
-
-
-def _node_name(tensor: str) -> str:
-    return tensor.lstrip("^").partition(":")[0]

@@ -25,7 +25,7 @@ from ckpt2saved.saved_model.graph_facts import (
     read_graph_facts,
     wrong_tags,
 )
-from ckpt2saved.saved_model.meta_graph import SERVED
+from ckpt2saved.saved_model.reading import SERVED
 
 TEXT_GRAPH_FILE = "saved_model.pbtxt"
 # saved_model_warmup_util.h of TF Serving: where the file is, and how many records it may have; one more, and the

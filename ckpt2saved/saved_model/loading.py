@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ckpt2saved.checkpoint.index import read_shape
+from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import (
     ASSIGNS_VALUE,
     CALLS,
@@ -18,8 +18,9 @@ from ckpt2saved.graph.ops import (
     TABLES,
     VARIABLES,
 )
-from ckpt2saved.protobuf.wire import content, each, fields, integer, integers
-from ckpt2saved.saved_model.meta_graph import MetaGraph, Node, called
+from ckpt2saved.protobuf.messages import decode
+from ckpt2saved.protobuf.tensorflow_messages import NodeDef, Strings
+from ckpt2saved.saved_model.reading import MetaGraph
 
 INIT_SIGNATURE = "__saved_model_init_op"
 MAIN_OP, LEGACY_INIT_OP = "saved_model_main_op", "legacy_init_op"
@@ -35,10 +36,6 @@ _ASKS_TABLE = ("LookupTableFind", "LookupTableFindV2")
 # Which input of an op is the path of the file that it reads.
 _READS_FILE = {"InitializeTableFromTextFile": 1, "InitializeTableFromTextFileV2": 1, "ReadFile": 0}
 _READS_FILE.update({"TextLineDataset": 0, "TFRecordDataset": 0, "TFRecordDatasetV2": 0})
-
-# Fields of the messages AttrValue, its ListValue, and TensorProto.
-_LIST, _TEXT, _TYPE, _SHAPE, _TENSOR, _LISTED_TYPE = 1, 2, 6, 7, 8, 6
-_STRINGS = 8
 
 _MOST_STEPS = 10000  # from a tensor to where it comes from
 _MOST_SCOPES = 5000  # calls of functions that are looked into
@@ -71,7 +68,7 @@ class _Scope:
 
     def __init__(
         self,
-        nodes: Dict[str, Node],
+        nodes: Mapping[str, NodeDef],
         arguments: Dict[str, str],
         caller: Optional["_Scope"],
         functions: Tuple[str, ...] = (),
@@ -83,7 +80,7 @@ class _Scope:
 
 
 class _Origin(NamedTuple):
-    node: Node
+    node: NodeDef
     port: int
     scope: _Scope
 
@@ -107,14 +104,14 @@ def follow(meta_graph: MetaGraph, roots: Sequence[str]) -> Doings:
 class _Follower:
     def __init__(self, meta_graph: MetaGraph) -> None:
         self._meta_graph = meta_graph
-        self._assets = {_node_name(tensor) for tensor, _ in meta_graph.assets}
+        self._assets = {node_name(asset.tensor) for asset in meta_graph.assets}
         self._found = Doings()
         self._shapes: Dict[Tuple[int, str, int], Optional[Tuple[int, ...]]] = {}
-        self._restores: List[Tuple[_Scope, Node]] = []
+        self._restores: List[Tuple[_Scope, NodeDef]] = []
 
     def follow(self, roots: Sequence[str]) -> Doings:
         graph = _Scope(self._meta_graph.nodes, {}, None)
-        left = [(graph, [_node_name(root) for root in roots])]
+        left = [(graph, [node_name(root) for root in roots])]
         count = 0
         while left:
             scope, names = left.pop()
@@ -124,7 +121,7 @@ class _Follower:
                 break
             for node in _reached(scope, names):
                 self._look_at(node, scope)
-                for name in called(node, self._meta_graph):
+                for name in self._meta_graph.called(node):
                     inner = self._inside(node, name, scope)
                     if inner is not None:
                         left.append((inner, list(inner.nodes)))
@@ -132,7 +129,7 @@ class _Follower:
             self._restore(scope, node)
         return self._found
 
-    def _inside(self, node: Node, name: str, scope: _Scope) -> Optional[_Scope]:
+    def _inside(self, node: NodeDef, name: str, scope: _Scope) -> Optional[_Scope]:
         if name in scope.functions:
             return None  # it calls itself
         function = self._meta_graph.functions[name]
@@ -143,7 +140,7 @@ class _Follower:
             arguments = dict(zip(function.arguments, data[first:]))
         return _Scope(function.nodes, arguments, scope, scope.functions + (name,))
 
-    def _look_at(self, node: Node, scope: _Scope) -> None:
+    def _look_at(self, node: NodeDef, scope: _Scope) -> None:
         if node.op in _FILLS_TABLE:
             table = self._origin(scope, node, 0)
             if table is None or table.node.op not in TABLES:
@@ -174,15 +171,15 @@ class _Follower:
     def _is_asset(self, origin: _Origin) -> bool:
         return origin.scope.caller is None and origin.node.name in self._assets
 
-    def _assign(self, scope: _Scope, node: Node, variable: Node) -> None:
+    def _assign(self, scope: _Scope, node: NodeDef, variable: NodeDef) -> None:
         value = self._origin(scope, node, 1)
         if value is not None and value.node.op == "RestoreV2":
             shape = variable.attribute("shape")
-            sizes = None if shape is None else _shape(variable, shape)
+            sizes = None if shape is None or shape.shape is None else shape.shape.sizes
             if node.op == "AssignVariableOp" or _validates_shape(node):
                 self._shapes[id(value.scope), value.node.name, value.port] = sizes
 
-    def _restore(self, scope: _Scope, node: Node) -> None:
+    def _restore(self, scope: _Scope, node: NodeDef) -> None:
         origins = self._origin(scope, node, 1), self._origin(scope, node, 2)
         if any(origin is None or origin.node.op != "Const" for origin in origins):
             self._found.is_complete = False
@@ -197,7 +194,7 @@ class _Follower:
             data_type = types[number] if number < len(types) else 0
             self._found.restored[name] = Restored(name, data_type, shape)
 
-    def _origin(self, scope: _Scope, node: Node, number: int) -> Optional[_Origin]:
+    def _origin(self, scope: _Scope, node: NodeDef, number: int) -> Optional[_Origin]:
         """The node that an input comes from, through what only passes it on; None where that can't be told."""
         if number >= len(node.inputs):
             return None
@@ -225,20 +222,16 @@ class _Follower:
         return None
 
 
-def _reached(scope: _Scope, names: List[str]) -> List[Node]:
-    found: Dict[str, Node] = {}
+def _reached(scope: _Scope, names: List[str]) -> List[NodeDef]:
+    found: Dict[str, NodeDef] = {}
     left: List[str] = list(names)
     while left:
         name = left.pop()
         node = scope.nodes.get(name)
         if node is not None and name not in found:
             found[name] = node
-            left += [_node_name(one) for one in node.inputs]
+            left += [node_name(one) for one in node.inputs]
     return list(found.values())
-
-
-def _node_name(tensor: str) -> str:
-    return tensor.lstrip("^").partition(":")[0]
 
 
 def _parsed(tensor: str, is_in_function: bool) -> Tuple[str, int]:
@@ -248,46 +241,30 @@ def _parsed(tensor: str, is_in_function: bool) -> Tuple[str, int]:
     return parts[0], int(port) if port.isdigit() and len(port) < 9 else 0
 
 
-def _key(node: Node) -> str:
+def _key(node: NodeDef) -> str:
     """What two nodes share if they stand for one resource."""
-    at = node.attribute("shared_name")
-    if at is not None:
-        for name in each(node.file, at, _TEXT):
-            shared = content(node.file, name).decode("utf-8", "replace")
-            if shared:
-                return "shared " + shared
+    shared = node.attribute("shared_name")
+    if shared is not None and shared.s is not None and shared.s.size:
+        return "shared " + shared.s.content().decode("utf-8", "replace")
     return "node " + node.name
 
 
-def _strings(node: Node) -> List[str]:
+def _strings(node: NodeDef) -> List[str]:
     """The strings of a Const, as far as they are written out."""
-    at = node.attribute("value")
-    if at is None:
+    value = node.attribute("value")
+    if value is None or value.tensor is None:
         return []
-    tensors = each(node.file, at, _TENSOR)
-    found = [content(node.file, one) for tensor in tensors for one in each(node.file, tensor, _STRINGS)]
-    return [one.decode("utf-8", "surrogateescape") for one in found]
+    return [one.decode("utf-8", "surrogateescape") for one in decode(Strings, value.tensor).string_val]
 
 
-def _types(node: Node) -> List[int]:
-    at = node.attribute("dtypes")
-    found: List[int] = []
-    for listed in each(node.file, at, _LIST) if at is not None else ():
-        for number, one in fields(node.file, *listed):
-            if number == _LISTED_TYPE:
-                found += integers(node.file, one)
-    return found
+def _types(node: NodeDef) -> List[int]:
+    value = node.attribute("dtypes")
+    return [] if value is None or value.list is None else value.list.type
 
 
-def _shape(node: Node, at: Tuple[int, int]) -> Optional[Tuple[int, ...]]:
-    for shape in each(node.file, at, _SHAPE):
-        return read_shape(node.file, shape)
-    return None
-
-
-def _validates_shape(node: Node) -> bool:
-    at = node.attribute("validate_shape")
-    return at is None or all(integer(node.file, one) for one in each(node.file, at, 5))
+def _validates_shape(node: NodeDef) -> bool:
+    value = node.attribute("validate_shape")
+    return value is None or value.b != 0
 
 
 def _whole_shape(given: str) -> Optional[Tuple[int, ...]]:

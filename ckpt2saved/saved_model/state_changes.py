@@ -5,13 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Dict, FrozenSet, Iterable, List, Mapping, Set, Tuple
 
-from ckpt2saved.errors import ServingError
-from ckpt2saved.files.reading import open_file, size_of
+from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import changes_state
-from ckpt2saved.protobuf.wire import Malformed
-from ckpt2saved.saved_model.graph_facts import LARGEST_PROTOBUF
-from ckpt2saved.saved_model.meta_graph import MetaGraph, Node, called, find_served, read_meta_graph
-from ckpt2saved.saved_model.signatures import read_signatures
+from ckpt2saved.protobuf.tensorflow_messages import NodeDef
+from ckpt2saved.saved_model.reading import MetaGraph, SavedModelFile
 
 
 def changing_signatures(version_dir: Path) -> Dict[str, str]:
@@ -19,17 +16,12 @@ def changing_signatures(version_dir: Path) -> Dict[str, str]:
 
     Raises ServingError where the graph can't be read.
     """
-    path = version_dir / "saved_model.pb"
-    signatures = read_signatures(version_dir)
-    try:
-        with open_file(path, LARGEST_PROTOBUF) as file:
-            served = find_served(file, size_of(file)).served
-            graph = MetaGraph() if served is None else read_meta_graph(file, served)
-            behind = {name: _behind(graph, [tensor.name for tensor in s.outputs]) for name, s in signatures.items()}
-            # Attributes of long nodes are read from the file.
-            changes = {name: [one for node in nodes for one in _changes(graph, node)] for name, nodes in behind.items()}
-    except (Malformed, OSError) as error:
-        raise ServingError(f"{path}: its graph can't be read: cut off, or no SavedModel") from error
+    with SavedModelFile(version_dir).reading("graph") as graph:
+        if graph is None:
+            return {}
+        behind = {name: _behind(graph, [spec.tensor for spec in s.outputs]) for name, s in graph.signatures.items()}
+        # Attributes of long nodes are read from the file.
+        changes = {name: [one for node in nodes for one in _changes(graph, node)] for name, nodes in behind.items()}
     found = {name: f"each request changes it: {min(made)[0]}" for name, made in changes.items() if made}
     for name, nodes in behind.items():
         read = {node.name for node in nodes}
@@ -44,33 +36,29 @@ def why_different(changes: Mapping[str, str], signature: str) -> str:
     return f"the graph keeps state; {changes[signature]}" if signature in changes else "random ops?"
 
 
-def _behind(graph: MetaGraph, tensors: Iterable[str]) -> List[Node]:
+def _behind(graph: MetaGraph, tensors: Iterable[str]) -> List[NodeDef]:
     """The nodes that run when these tensors are asked for; control inputs count."""
-    found: Dict[str, Node] = {}
-    ahead: List[str] = [_node_name(tensor) for tensor in tensors]
+    found: Dict[str, NodeDef] = {}
+    ahead: List[str] = [node_name(tensor) for tensor in tensors]
     while ahead:
         name = ahead.pop()
         if name in graph.nodes and name not in found:
             found[name] = graph.nodes[name]
-            ahead += map(_node_name, found[name].inputs)
+            ahead += map(node_name, found[name].inputs)
     return list(found.values())
 
 
-def _node_name(tensor: str) -> str:
-    return tensor.lstrip("^").partition(":")[0]
-
-
-def _changes(graph: MetaGraph, node: Node) -> List[Tuple[str, FrozenSet[str]]]:
+def _changes(graph: MetaGraph, node: NodeDef) -> List[Tuple[str, FrozenSet[str]]]:
     """What a node changes: the op that does it, and the nodes that may hold what is changed."""
-    inputs = [_node_name(tensor) for tensor in node.inputs]
+    inputs = [node_name(tensor) for tensor in node.inputs]
     if changes_state(node.op):
         return [(f"{node.name} ({node.op})", frozenset(inputs[:1]))]
     return [(text, frozenset(inputs)) for text in _changes_inside(graph, node, set())]
 
 
-def _changes_inside(graph: MetaGraph, node: Node, seen: Set[str]) -> List[str]:
+def _changes_inside(graph: MetaGraph, node: NodeDef, seen: Set[str]) -> List[str]:
     found: List[str] = []
-    for name in called(node, graph):
+    for name in graph.called(node):
         if name not in seen:
             seen.add(name)
             for inner in graph.functions[name].nodes.values():

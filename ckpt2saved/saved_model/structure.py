@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, BinaryIO, Dict, List, Set, Tuple
 
-from ckpt2saved.protobuf.wire import Malformed, content, fields, varint
+from ckpt2saved.protobuf.wire import Malformed, Part, fields, of_file, varint
 
 DEEPEST = 100  # messages inside of each other that protobuf reads
 
@@ -131,26 +131,26 @@ _SAVED_MODEL = _linked()["SavedModel"]
 def check_structure(file: BinaryIO, size: int) -> None:
     """Raise Malformed unless every message in the file is one, and every text is UTF-8."""
     known: Set[Tuple[int, bytes]] = set()
-    left: List[Tuple[Any, int, int, int]] = [(_SAVED_MODEL, 0, size, 0)]
+    left: List[Tuple[Any, Part, int]] = [(_SAVED_MODEL, of_file(file, size), 0)]
     while left:
-        message, start, end, depth = left.pop()
+        message, part, depth = left.pop()
         if depth > DEEPEST:
             raise Malformed(f"messages more than {DEEPEST} deep inside of each other")
-        if end - start <= _PIECE:
-            _check(content(file, (start, end)), message, depth, known)
+        if part.size <= _PIECE:
+            _check(part.content(), message, depth, known)
             continue
-        for number, (inner, after) in fields(file, start, end):
+        for number, value in fields(part):
             kind = message.get(number)
             if kind is None:
                 continue
             if kind is _STRING:
-                _check_text(content(file, (inner, after)))
+                _check_text(value.content())
             elif kind is _PACKED:
-                _check_packed(content(file, (after - 1, after)))
-            elif after - inner > _PIECE:
-                left.append((kind, inner, after, depth + 1))
+                _check_packed(Part(value.source, value.end - 1, value.end).content())
+            elif value.size > _PIECE:
+                left.append((kind, value, depth + 1))
             else:
-                _check(content(file, (inner, after)), kind, depth + 1, known)
+                _check(value.content(), kind, depth + 1, known)
 
 
 def _check(data: bytes, message: Any, depth: int, known: Set[Tuple[int, bytes]]) -> None:

@@ -7,8 +7,9 @@ from typing import Collection, Dict, List, Mapping, Optional, Sequence, Set, Tup
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.requests.batching import DEFAULT_SIGNATURE, batching_problems, described
-from ckpt2saved.saved_model.signatures import SavedSignature, is_for_warmup, read_signatures
+from ckpt2saved.saved_model.reading import read_signatures
 from ckpt2saved.server_config.models import Model
+from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.versions import recorded_without_batch
 
 _MEET = 'requests of different sizes that come into one batch all fail ("from different tasks have different shapes")'
@@ -77,11 +78,11 @@ def check_batching(models: Sequence[Model], asked: Sequence[str], batching: Batc
     return tuple(dict.fromkeys(remarks))
 
 
-def _way_out(signatures: Dict[str, SavedSignature], unsplit: Mapping[str, Collection[str]]) -> str:
+def _way_out(signatures: Dict[str, Signature], unsplit: Mapping[str, Collection[str]]) -> str:
     surviving = [
         name
         for name in sorted(signatures)
-        if not batching_problems(signatures[name], unsplit.get(name, ())) and not is_for_warmup(signatures[name])
+        if not batching_problems(signatures[name], unsplit.get(name, ())) and not signatures[name].is_for_warmup
     ]
     if surviving:
         name = "dense" if "dense" in surviving else surviving[0]
@@ -99,14 +100,14 @@ def _limit(batching: Batching) -> str:
     )
 
 
-def _varying(signature: SavedSignature) -> List[str]:
+def _varying(signature: Signature) -> List[str]:
     """The inputs of which two requests may differ in more than the batch."""
-    return [described(tensor) for tensor in signature.inputs if tensor.shape and -1 in tensor.shape[1:]]
+    return [described(tensor) for tensor in signature.inputs if tensor.has_open_sizes]
 
 
-def _of_unknown_rank(signature: SavedSignature) -> List[str]:
+def _of_unknown_rank(signature: Signature) -> List[str]:
     return [described(tensor) for tensor in signature.inputs if tensor.shape is None]
 
 
-def _list(names: Dict[str, SavedSignature]) -> str:
+def _list(names: Dict[str, Signature]) -> str:
     return ", ".join(sorted(names)) or "none"

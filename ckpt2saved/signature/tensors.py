@@ -11,7 +11,10 @@ DTYPES = (
 ).split()
 LARGEST_SIZE = 2**63 - 1
 
-Dimension = Union[int, str]  # a size, or the name of one that a request may choose
+# A size; of one that a request may choose its name, or None where it has none.
+Dimension = Union[int, str, None]
+WARMUP = "warmup"  # the one output of a signature that an export adds for warm-up, with whose name its own begins
+PREDICT = "tensorflow/serving/predict"  # what TF Serving calls the method of a signature
 
 
 @dataclass(frozen=True)
@@ -19,9 +22,31 @@ class TensorSpec:
     """A tensor as clients see it, `key`, and as the graph calls it, `tensor`."""
 
     key: str
-    tensor: str
+    tensor: str  # "" of a SparseTensor that a SavedModel binds whole, which TF Serving can't fetch
     dtype: str  # "": as in the graph, which a command line need not say
-    shape: Optional[Tuple[Dimension, ...]]  # None: as in the graph
+    shape: Optional[Tuple[Dimension, ...]]  # None: as in the graph, or of any rank
+
+    @property
+    def has_open_batch(self) -> bool:
+        """Whether a request may choose the first size."""
+        return bool(self.shape) and not isinstance(self.shape[0], int)
+
+    @property
+    def has_open_sizes(self) -> bool:
+        """Whether a request may choose another size than the first."""
+        return self.shape is not None and not all(isinstance(size, int) for size in self.shape[1:])
+
+    @property
+    def fixed_sizes(self) -> Tuple[int, ...]:
+        """The sizes that a request can't choose."""
+        return tuple(size for size in self.shape or () if isinstance(size, int))
+
+    @property
+    def shape_text(self) -> str:
+        """The shape for people, as in [?, 32, ?, 3]."""
+        if self.shape is None:
+            return "of unknown rank"
+        return f"[{', '.join(str(size) if isinstance(size, int) else '?' for size in self.shape)}]"
 
 
 @dataclass(frozen=True)
@@ -31,3 +56,9 @@ class Signature:
     name: str
     inputs: Tuple[TensorSpec, ...]
     outputs: Tuple[TensorSpec, ...]
+    method: str = PREDICT
+
+    @property
+    def is_for_warmup(self) -> bool:
+        """Whether an export added it so that a warm-up request depends on all variables; no client asks for it."""
+        return self.name.startswith(WARMUP) and [spec.key for spec in self.outputs] == [WARMUP]

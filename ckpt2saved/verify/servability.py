@@ -16,7 +16,7 @@ from ckpt2saved.inspection.saved import parse_saved_model, read_saved_model
 from ckpt2saved.requests.batching import DEFAULT_SIGNATURE, keys_without_batch, without_batch_text
 from ckpt2saved.requests.warm_up.file import BrokenWarmUpFile, read_warm_up_requests
 from ckpt2saved.saved_model.judgement import MOST_RECORDS, WARMUP_FILE
-from ckpt2saved.saved_model.signatures import read_signatures
+from ckpt2saved.saved_model.reading import read_signatures
 from ckpt2saved.tf1 import op_def, tf
 from ckpt2saved.versions import numbered_children, parse_version, recorded_without_batch
 from ckpt2saved.versions.health import access_problems, content_problems

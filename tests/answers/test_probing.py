@@ -15,7 +15,7 @@ from ckpt2saved.client.address import parse_address
 from ckpt2saved.client.connection import connect
 from ckpt2saved.client.explanations import explained
 from ckpt2saved.client.server import Output, Refused
-from ckpt2saved.protobuf.tensor_proto import numpy_dtype
+from ckpt2saved.protobuf.data_types import numpy_dtype
 from ckpt2saved.requests.gathering import served_signatures
 from ckpt2saved.requests.warm_up.file import read_warm_up_requests
 from ckpt2saved.tf1 import tf
@@ -50,7 +50,7 @@ def verified(run, version, server, *options):
 def clients(server, version, signature, inputs, count=4):
     """Clients that ask for the signature again and again; yields the errors that they are answered."""
     tensors = served_signatures(version)[signature].outputs
-    outputs = tuple(Output(tensor.key, numpy_dtype(tensor.data_type)) for tensor in tensors)
+    outputs = tuple(Output(tensor.key, numpy_dtype(tensor.dtype)) for tensor in tensors)
     over, errors, answered = threading.Event(), [], threading.Semaphore(0)
 
     def client():

@@ -17,7 +17,8 @@ from ckpt2saved.client.json_values import from_json
 from ckpt2saved.client.server import NoServing, Output, Refused, ServerUntil, Unreachable
 from ckpt2saved.client.waiting import wait_until_live
 from ckpt2saved.console.foreign_text import harmless, one_line
-from ckpt2saved.protobuf.tensor_proto import Budget, decode_tensor, encode_tensor
+from ckpt2saved.protobuf.messages import Budget
+from ckpt2saved.protobuf.tensor_proto import decode_tensor, encode_tensor
 from ckpt2saved.protobuf.wire import Malformed, written
 from ckpt2saved.verify.live import check_live
 from tests.support.hostile_server import OK, answering, body, statuses
@@ -377,11 +378,11 @@ def test_requests_share_what_is_left_of_the_timeout(tmp_path, monkeypatch):
     """Ten requests to a server that never answers take no ten times as long."""
     from ckpt2saved.answers import server_asker
     from ckpt2saved.requests.request import Request
-    from ckpt2saved.saved_model.signatures import SavedSignature
+    from ckpt2saved.signature.tensors import Signature
     from ckpt2saved.verify import live
 
     monkeypatch.setattr(live, "_LEAST_SECONDS", 0.5)
-    monkeypatch.setattr(server_asker, "served_signatures", lambda directory: {"s": SavedSignature("s", (), ())})
+    monkeypatch.setattr(server_asker, "served_signatures", lambda directory: {"s": Signature("s", (), ())})
     monkeypatch.setattr(server_asker, "changing_signatures", lambda directory: {})
     wanted = Wanted(tuple(Request(str(number), "s", {}) for number in range(10)), None)
     state = body(statuses())

@@ -18,7 +18,7 @@ from google.protobuf import text_format as google_text_format
 
 from ckpt2saved.compatibility.image import known_images
 from ckpt2saved.protobuf import text_format
-from ckpt2saved.saved_model.signatures import read_signatures
+from ckpt2saved.saved_model.reading import read_signatures
 from ckpt2saved.server_config.devices import parse_gpus
 from ckpt2saved.server_config.mounts import parse_mount
 from ckpt2saved.server_config.policy import Policy, parse_label, parse_policy, read_policy
@@ -563,14 +563,14 @@ def test_signatures_are_read_as_tensorflow_wrote_them(tmp_path):
     publish(tmp_path, 2, tags=("train",))
     found = read_signatures(tmp_path / "1")["serving_default"]
     assert [(tensor.key, tensor.shape) for tensor in found.inputs] == [
-        ("input_batch_size", (-1,)),
-        ("input_data", (-1, 32, -1, 3)),
+        ("input_batch_size", (None,)),
+        ("input_data", (None, 32, None, 3)),
     ]
-    assert {tensor.key: (tensor.name, tensor.is_int64, tensor.shape) for tensor in found.outputs} == {
-        "any": ("any:0", False, None),
-        "one": ("one:0", True, ()),
-        "none": ("none:0", False, (0, -1)),
-        "sp": ("", True, ()),
+    assert {tensor.key: (tensor.tensor, tensor.dtype, tensor.shape) for tensor in found.outputs} == {
+        "any": ("any:0", "float32", None),
+        "one": ("one:0", "int64", ()),
+        "none": ("none:0", "string", (0, None)),
+        "sp": ("", "int64", ()),
     }
     assert read_signatures(tmp_path / "2") == {}
 

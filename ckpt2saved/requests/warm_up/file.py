@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import BinaryIO, Dict, Iterable, List, Optional
+from typing import BinaryIO, Dict, Iterable, Iterator, List
 
 import numpy as np
 
 from ckpt2saved.errors import ServingError
 from ckpt2saved.files.reading import open_file, size_of
-from ckpt2saved.protobuf.tensor_proto import Budget, decode_tensor, encode_tensor
-from ckpt2saved.protobuf.wire import Malformed, Span, content, each, fields, text, written
+from ckpt2saved.protobuf.messages import Budget, decode, encode
+from ckpt2saved.protobuf.serving_messages import ModelSpec, PredictionLog, PredictLog, PredictRequest
+from ckpt2saved.protobuf.tensor_proto import decode_tensor, encode_tensor
+from ckpt2saved.protobuf.wire import Malformed, Part, of_bytes, of_file
 from ckpt2saved.requests.request import Inputs, Request
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
-
-# Fields of the messages PredictionLog, PredictLog, PredictRequest and ModelSpec.
-_PREDICT_LOG = 6
-_REQUEST = 1
-_MODEL_SPEC, _INPUTS, _OUTPUT_FILTER = 1, 2, 3
-_MODEL_NAME, _SIGNATURE_NAME = 1, 3
-_KEY, _VALUE = 1, 2  # of a map's entry
 
 # What the file's tensors may take beyond what stands in it, where values are left out that repeat.
 _MOST_BYTES, _MOST_FIELDS = 1 << 30, 4 << 20
@@ -43,7 +38,7 @@ def read_warm_up_requests(version_dir: Path) -> List[Request]:
         with open_file(path) as file:
             size = size_of(file)
             budget = Budget(_MOST_BYTES + 8 * size, _MOST_FIELDS)
-            return [_request(file, span, number, budget) for number, span in enumerate(_records(file, size), start=1)]
+            return [_request(record, number, budget) for number, record in enumerate(_records(file, size), start=1)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
@@ -61,21 +56,20 @@ def as_prediction_log(request: Request, model: str) -> bytes:
 
     TF Serving does not read the model's name. Raises ValueError for a dtype that has no place in it.
     """
-    spec = written(_MODEL_NAME, model.encode()) + written(_SIGNATURE_NAME, request.signature.encode())
-    predict = written(_MODEL_SPEC, spec)
-    for key in sorted(request.inputs):
-        entry = written(_KEY, key.encode()) + written(_VALUE, encode_tensor(request.inputs[key]))
-        predict += written(_INPUTS, entry)
-    for key in request.outputs or ():
-        predict += written(_OUTPUT_FILTER, key.encode())
-    return written(_PREDICT_LOG, written(_REQUEST, predict))
+    message = PredictRequest(
+        model_spec=ModelSpec(name=model, signature_name=request.signature),
+        inputs={key: of_bytes(encode_tensor(array)) for key, array in request.inputs.items()},
+        output_filter=list(request.outputs or ()),
+    )
+    return encode(PredictionLog(predict_log=PredictLog(request=message)))
 
 
 class _Unread(Exception):
     """A record that TF Serving might take, and this does not."""
 
 
-def _records(file: BinaryIO, size: int) -> Iterable[Span]:
+def _records(file: BinaryIO, size: int) -> Iterator[Part]:
+    whole = of_file(file, size)
     position = 0
     while position < size:
         file.seek(position)
@@ -84,37 +78,30 @@ def _records(file: BinaryIO, size: int) -> Iterable[Span]:
         position = start + length + _FOOTER
         if position > size:
             raise Malformed
-        yield start, start + length
+        yield Part(whole.source, start, start + length)
 
 
-def _request(file: BinaryIO, span: Span, number: int, budget: Budget) -> Request:
-    predict = _one(file, span, _PREDICT_LOG)
-    request = None if predict is None else _one(file, predict, _REQUEST)
-    if request is None:
+def _request(record: Part, number: int, budget: Budget) -> Request:
+    log = decode(PredictionLog, record, budget).predict_log
+    if log is None or log.request is None:
         raise _Unread("a record that is no Predict request; only those are read here")
-    spec = _one(file, request, _MODEL_SPEC)
-    name = None if spec is None else _one(file, spec, _SIGNATURE_NAME)
-    inputs = {}
-    for entry in each(file, request, _INPUTS):
-        parts = dict(fields(file, *entry))
-        key = text(file, parts[_KEY]) if _KEY in parts else ""
-        inputs[key] = _array(file, parts.get(_VALUE, (entry[1], entry[1])), key, budget)
-    outputs = tuple(text(file, at) for at in each(file, request, _OUTPUT_FILTER))
-    signature = (text(file, name) if name else "") or "serving_default"
-    return Request(f"warm-up request {number}", signature, inputs, is_of_known_size=True, outputs=outputs or None)
+    request = log.request
+    inputs = {key: _array(tensor, key, budget) for key, tensor in request.inputs.items()}
+    spec = request.model_spec or ModelSpec()
+    return Request(
+        f"warm-up request {number}",
+        spec.signature_name or "serving_default",
+        inputs,
+        is_of_known_size=True,
+        outputs=tuple(request.output_filter) or None,
+    )
 
 
-def _array(file: BinaryIO, span: Span, key: str, budget: Budget) -> np.ndarray:
+def _array(tensor: Part, key: str, budget: Budget) -> np.ndarray:
     try:
-        return decode_tensor(content(file, span), budget)
+        return decode_tensor(tensor.content(), budget)
     except ValueError as error:
         raise _Unread(f"the input {key}: {error}") from error
-
-
-def _one(file: BinaryIO, span: Span, number: int) -> Optional[Span]:
-    """The field of that number, of which the last one counts."""
-    found = list(each(file, span, number))
-    return found[-1] if found else None
 
 
 def requests_by_signature(requests: Iterable[Request]) -> Dict[str, int]:

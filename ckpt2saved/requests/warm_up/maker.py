@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Collection, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -19,9 +19,9 @@ from ckpt2saved.requests.warm_up.signatures import request_of_copy, with_total, 
 from ckpt2saved.requests.warm_up.source import WarmUpSource, too_many
 from ckpt2saved.requests.warm_up.variations import varied_inputs
 from ckpt2saved.saved_model.judgement import MOST_RECORDS
-from ckpt2saved.saved_model.signatures import WARMUP, SavedSignature, SavedTensor
+from ckpt2saved.saved_model.reading import signature_of
 from ckpt2saved.saved_model.writing import ServingGraph
-from ckpt2saved.signature.tensors import Signature
+from ckpt2saved.signature.tensors import WARMUP, Signature
 from ckpt2saved.sources.preparation import Network
 
 _UNWRITABLE = ("bfloat16",)  # numpy does not know it
@@ -175,8 +175,8 @@ class WarmUpMaker:
         signature = next(s for s in self._network.model.signatures if s.name == name)
         return varied_inputs(self._network.model, signature, 0)
 
-    def _saved(self, name: str) -> SavedSignature:
-        return _saved_signature(name, self._network.serving.signature_defs[name])
+    def _saved(self, name: str) -> Signature:
+        return signature_of(name, self._network.serving.signature_defs[name])
 
     def _made(self, signatures: Sequence[Signature], records: Sequence[_Record]) -> WarmUp:
         """A request or more of each signature, in the form that its record says, or as a client would ask."""
@@ -269,22 +269,3 @@ def _check_count(count: int) -> None:
 
 def _batch(request: Request) -> int:
     return max((value.shape[0] for value in request.inputs.values() if value.ndim), default=0)
-
-
-def _saved_signature(name: str, signature_def: Any) -> SavedSignature:
-    """The signature as it will stand in saved_model.pb."""
-    return SavedSignature(
-        name,
-        *(
-            tuple(
-                SavedTensor(
-                    key,
-                    info.name,
-                    info.dtype,
-                    None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim),
-                )
-                for key, info in sorted(side.items())
-            )
-            for side in (signature_def.inputs, signature_def.outputs)
-        ),
-    )

@@ -10,8 +10,8 @@ import numpy as np
 from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import is_state
-from ckpt2saved.saved_model.signatures import WARMUP
 from ckpt2saved.saved_model.writing import ServingGraph, cut_down
+from ckpt2saved.signature.tensors import WARMUP
 from ckpt2saved.tf1 import tf
 
 _ENTER = ("Enter", "RefEnter")

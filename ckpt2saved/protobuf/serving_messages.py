@@ -1,0 +1,87 @@
+"""The fields of TF Serving's messages that are read or written, by the names of its .proto files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, List, Optional
+
+from ckpt2saved.protobuf.messages import each_nested, integer, mapped_unread, nested, text, texts
+from ckpt2saved.protobuf.wire import Part
+
+
+@dataclass
+class Int64Value:
+    """google.protobuf.Int64Value."""
+
+    value: int = integer(1)
+
+
+@dataclass
+class ModelSpec:
+    """Which model is asked, or has answered."""
+
+    name: str = text(1)
+    version: Optional[Int64Value] = nested(2, Int64Value)
+    signature_name: str = text(3)
+
+
+@dataclass
+class PredictRequest:
+    """A request; its inputs are TensorProtos."""
+
+    model_spec: Optional[ModelSpec] = nested(1, ModelSpec)
+    inputs: Dict[str, Part] = mapped_unread(2)
+    output_filter: List[str] = texts(3)
+
+
+@dataclass
+class PredictResponse:
+    """An answer; its outputs are TensorProtos."""
+
+    outputs: Dict[str, Part] = mapped_unread(1)
+    model_spec: Optional[ModelSpec] = nested(2, ModelSpec)
+
+
+@dataclass
+class GetModelStatusRequest:
+    """Which model's versions are asked for."""
+
+    model_spec: Optional[ModelSpec] = nested(1, ModelSpec)
+
+
+@dataclass
+class StatusProto:
+    """An error, or none."""
+
+    error_code: int = integer(1)
+    error_message: str = text(2)
+
+
+@dataclass
+class ModelVersionStatus:
+    """Where a server is with a version."""
+
+    version: int = integer(1)
+    state: int = integer(2)
+    status: Optional[StatusProto] = nested(3, StatusProto)
+
+
+@dataclass
+class GetModelStatusResponse:
+    """The versions of a model."""
+
+    model_version_status: List[ModelVersionStatus] = each_nested(1, ModelVersionStatus)
+
+
+@dataclass
+class PredictLog:
+    """A Predict request that was recorded."""
+
+    request: Optional[PredictRequest] = nested(1, PredictRequest)
+
+
+@dataclass
+class PredictionLog:
+    """A record of a warm-up file; those of other methods are not read."""
+
+    predict_log: Optional[PredictLog] = nested(6, PredictLog)

@@ -1,0 +1,259 @@
+"""A saved_model.pb, read without TensorFlow: the meta graph that TF Serving loads, each part when it is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Dict, Iterator, List, Mapping, Optional, Set, Tuple
+
+from ckpt2saved.errors import ServingError
+from ckpt2saved.files.reading import PathLike, open_file, size_of
+from ckpt2saved.protobuf.data_types import name_of
+from ckpt2saved.protobuf.messages import decode
+from ckpt2saved.protobuf.tensorflow_messages import (
+    AssetFileDef,
+    AttrValue,
+    GraphDef,
+    MetaGraphDef,
+    NodeDef,
+    SavedModel,
+    SaverDef,
+)
+from ckpt2saved.protobuf.wire import Malformed, Part
+from ckpt2saved.signature.tensors import Signature, TensorSpec
+
+GRAPH_FILE = "saved_model.pb"
+LARGEST_PROTOBUF = (1 << 31) - 1  # bytes; protobuf reads no longer message
+SERVED = frozenset(["serve"])  # TF Serving takes the meta graph with this tag and no other
+
+_ASSETS = "saved_model_assets"  # the collection in which TensorFlow 1.x names the assets
+_LONGEST_CALL = 1 << 14  # bytes of an attribute that names functions; constants are longer
+
+
+class _File:
+    """A file that is open only while it is read; OSError where it is larger than a protobuf message can be."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._opened: Optional[BinaryIO] = None
+        self._identity: Tuple[int, ...] = ()  # of the file that was read first
+
+    def __call__(self, start: int, end: int) -> bytes:
+        with self.opened() as file:
+            file.seek(start)
+            return file.read(end - start)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """Keep it open; raises OSError also where another file is there by now."""
+        if self._opened is not None:
+            yield self._opened
+            return
+        with open_file(self.path, LARGEST_PROTOBUF) as file:
+            status = os.fstat(file.fileno())
+            identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            if self._identity not in ((), identity):
+                raise OSError(errno.ESTALE, "replaced while it was read", self.path)
+            self._identity, self._opened = identity, file
+            try:
+                yield file
+            finally:
+                self._opened = None
+
+
+class SavedModelFile:
+    """The saved_model.pb of a directory; its parts are read when they are first asked for, and kept.
+
+    The properties raise Malformed, or OSError where the file can't be read.
+    """
+
+    def __init__(self, directory: PathLike) -> None:
+        self.path = os.path.join(os.fspath(directory), GRAPH_FILE)
+        self._file = _File(self.path)
+        self._tagged: Optional[SavedModel] = None
+        self._served: Optional[MetaGraph] = None
+
+    @property
+    def tags(self) -> Tuple[Tuple[str, ...], ...]:
+        """The tags of each meta graph."""
+        if self._tagged is None:
+            with self._file.opened() as file:
+                self._tagged = decode(SavedModel, Part(self._file, 0, size_of(file)))
+        graphs = self._tagged.meta_graphs
+        return tuple(tuple(one.meta_info_def.tags if one.meta_info_def is not None else ()) for one in graphs)
+
+    @property
+    def served(self) -> Optional[MetaGraph]:
+        """The meta graph that TF Serving takes: the first with the tag serve and no other; None where there is none."""
+        found = [index for index, tags in enumerate(self.tags) if set(tags) == SERVED]
+        if self._served is None and self._tagged is not None and found:
+            with self._file.opened():
+                self._served = MetaGraph(self._tagged.meta_graphs[found[0]].part)
+        return self._served
+
+    @contextlib.contextmanager
+    def reading(self, what: str) -> Iterator[Optional[MetaGraph]]:
+        """Yield the meta graph that TF Serving takes, to read `what` (signatures, graph) of it; raises ServingError."""
+        try:
+            with self._file.opened():
+                yield self.served
+        except FileNotFoundError:
+            verb = "are" if what.endswith("s") else "is"
+            raise ServingError(
+                f"{self.path}: missing, and the {what} of a saved_model.pbtxt {verb} not read here; publish the"
+                " SavedModel in its binary form"
+            ) from None
+        except (Malformed, OSError) as error:
+            reason = getattr(error, "strerror", None) or "cut off, or no SavedModel"
+            raise ServingError(f"{self.path}: its {what} can't be read: {reason}; export it again") from error
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of the graph's library."""
+
+    arguments: Tuple[str, ...]
+    nodes: Mapping[str, NodeDef]
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file in assets/, and the tensor that holds its path."""
+
+    tensor: str
+    name: str
+
+
+@dataclass
+class _Graph:
+    nodes: Dict[str, NodeDef] = field(default_factory=dict)
+    functions: Dict[str, Function] = field(default_factory=dict)
+    duplicates: Set[str] = field(default_factory=set)
+
+
+class MetaGraph:
+    """The parts of a meta graph that loading it and answering from it depend on."""
+
+    def __init__(self, part: Part) -> None:
+        self._content = decode(MetaGraphDef, part)
+        self._graph: Optional[_Graph] = None
+
+    @property
+    def tensorflow(self) -> str:
+        """The version of TensorFlow that wrote it, by its own account; "" if it does not say."""
+        return self._content.meta_info_def.tensorflow_version if self._content.meta_info_def is not None else ""
+
+    @property
+    def signatures(self) -> Dict[str, Signature]:
+        """By their names, their inputs and outputs by their keys."""
+        return {name: signature_of(name, one) for name, one in self._content.signature_def.items()}
+
+    @property
+    def collections(self) -> Dict[str, Tuple[str, ...]]:
+        """The names of the nodes in each collection."""
+        collections = self._content.collection_def
+        return {name: tuple(one.node_list.value) if one.node_list else () for name, one in collections.items()}
+
+    @property
+    def assets(self) -> List[Asset]:
+        """The files that the graph reads from assets/."""
+        found = list(self._content.asset_file_def)
+        collection = self._content.collection_def.get(_ASSETS)
+        if not found and collection is not None and collection.any_list is not None:
+            values = [one.value for one in collection.any_list.value if one.value is not None]
+            found = [decode(AssetFileDef, value) for value in values]
+        return [Asset(one.tensor_info.name if one.tensor_info is not None else "", one.filename) for one in found]
+
+    @property
+    def restore_op(self) -> str:
+        """The node that restores the variables; "" without variables."""
+        return (self._content.saver_def or SaverDef()).restore_op_name
+
+    @property
+    def file_name_tensor(self) -> str:
+        """The tensor through which the node that restores is told where the variables are."""
+        return (self._content.saver_def or SaverDef()).filename_tensor_name
+
+    @property
+    def nodes(self) -> Mapping[str, NodeDef]:
+        """The nodes of the graph by their names."""
+        return self._read_graph().nodes
+
+    @property
+    def functions(self) -> Mapping[str, Function]:
+        """The functions of the graph by their names."""
+        return self._read_graph().functions
+
+    @property
+    def duplicates(self) -> Set[str]:
+        """The names that several nodes have."""
+        return self._read_graph().duplicates
+
+    def every_node(self) -> Iterator[Tuple[str, NodeDef]]:
+        """The nodes of the graph and those of the functions that it calls, each with its name for a message."""
+        found: Set[str] = set()
+        left: List[Tuple[str, List[NodeDef]]] = [("", list(self.nodes.values()))]
+        while left:
+            prefix, nodes = left.pop()
+            for node in nodes:
+                yield prefix + node.name, node
+                for name in self.called(node):
+                    if name not in found:
+                        found.add(name)
+                        left.append((name + "/", list(self.functions[name].nodes.values())))
+
+    def called(self, node: NodeDef) -> List[str]:
+        """The functions that a node calls: those in its attributes, in their order, and the one that is its op."""
+        names = [node.op] if node.op in self.functions else []
+        if not self.functions:
+            return names
+        for _, value in node.attributes():
+            if value.size <= _LONGEST_CALL:
+                names += decode(AttrValue, value).functions
+        return [name for name in names if name in self.functions]
+
+    def _read_graph(self) -> _Graph:
+        if self._graph is None:
+            found = _Graph()
+            for part in self._content.graph_def:
+                _add(decode(GraphDef, part), found)
+            self._graph = found
+        return self._graph
+
+
+def _add(graph: GraphDef, found: _Graph) -> None:
+    for node in graph.nodes:
+        if node.name in found.nodes:
+            found.duplicates.add(node.name)
+        found.nodes[node.name] = node
+    for function in graph.library.function if graph.library is not None else ():
+        nodes = {node.name: node for node in function.nodes}
+        signature = function.signature
+        name = "" if signature is None else signature.name
+        arguments = () if signature is None else tuple(argument.name for argument in signature.input_arg)
+        found.functions[name] = Function(arguments, nodes)
+
+
+def read_signatures(version_dir: PathLike) -> Dict[str, Signature]:
+    """Name -> signature of the meta graph that TF Serving would load; {} where it loads none."""
+    with SavedModelFile(version_dir).reading("signatures") as meta_graph:
+        return {} if meta_graph is None else meta_graph.signatures
+
+
+def signature_of(name: str, definition: Any) -> Signature:
+    """The signature that a SignatureDef stands for, which is the message of this package or of TensorFlow's."""
+    return Signature(name, _specs(definition.inputs), _specs(definition.outputs), method=definition.method_name)
+
+
+def _specs(side: Mapping[str, Any]) -> Tuple[TensorSpec, ...]:
+    return tuple(_spec(key, side[key]) for key in sorted(side))
+
+
+def _spec(key: str, info: Any) -> TensorSpec:
+    shape: Optional[Tuple[Optional[int], ...]] = ()
+    if info.tensor_shape is not None:
+        sizes = tuple(None if dim.size == -1 else dim.size for dim in info.tensor_shape.dim)
+        shape = None if info.tensor_shape.unknown_rank else sizes
+    return TensorSpec(key, info.name, name_of(info.dtype), shape)
