@@ -255,7 +255,8 @@ def _kind(weights: str, averaged: Sequence[str], without: Sequence[str]) -> Tupl
 def _mismatches(
     checkpoint: Checkpoint, variables: Sequence[Variable], keys: Mapping[str, str], parts: Mapping[str, Saved]
 ) -> List[str]:
-    expected = {keys[v.name]: parts[v.name].whole if v.name in parts else v.shape for v in variables}
+    wholes = {name: part.whole for name, part in parts.items()}
+    expected = {keys[v.name]: wholes.get(v.name) or v.shape for v in variables}
     problems = misfits(expected, checkpoint.shapes)
     for variable in variables:
         key, wanted = keys[variable.name], variable.dtype

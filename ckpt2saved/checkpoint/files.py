@@ -8,10 +8,10 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Match, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import CheckpointError
-from ckpt2saved.files.kinds import EMPTY, is_lfs_pointer, kind_of
+from ckpt2saved.files.kinds import EMPTY, POINTER, is_lfs_pointer, kind_of
 from ckpt2saved.files.plain_paths import as_plain_prefix
 
 STATE_FILE = "checkpoint"
@@ -129,7 +129,8 @@ def _recorded_prefix(state: Path) -> Path:
         match = _RECORDED.search(file.read(_MOST_OF_STATE))
     recorded = _unescaped(match.group(2)) if match else ""
     if is_lfs_pointer(state):
-        raise CheckpointError("{}: {}".format(state, kind_of(state).instead_of("a checkpoint's state file")))
+        expected = "a checkpoint's state file"
+        raise CheckpointError(f"{state}: {POINTER.instead_of(expected)}")
     if not recorded or "\0" in recorded:
         raise _no_use(f"{state}: no line 'model_checkpoint_path: \"…\"' in this state file", state.parent)
     # A path that was recorded on Windows, or on a machine that is gone, still ends in the right name.
@@ -201,9 +202,8 @@ def _v1_prefix(path: Path) -> Optional[Path]:
     return path.with_name(f"{stem}-?????-of-{best}")
 
 
-def _files_of_v1(prefix: Path) -> CheckpointFiles:
-    """Those that a pattern stands for."""
-    match = _V1_SHARD.match(prefix.name)
+def _files_of_v1(prefix: Path, match: Match[str]) -> CheckpointFiles:
+    """The files of a V1 checkpoint of several, whose prefix is a pattern for them."""
     count = match.group("count")
     files = [prefix.with_name(f"{match.group('prefix')}-{number:05d}-of-{count}") for number in range(int(count))]
     problems = [
@@ -218,8 +218,9 @@ def _files_of_v1(prefix: Path) -> CheckpointFiles:
 
 
 def _files_of(prefix: Path) -> CheckpointFiles:
-    if "?????-of-" in prefix.name and not _is_file(prefix):
-        return _files_of_v1(prefix)
+    pattern = _V1_SHARD.match(prefix.name) if "?????-of-" in prefix.name else None
+    if pattern and not _is_file(prefix):
+        return _files_of_v1(prefix, pattern)
     meta = Path(str(prefix) + ".meta")
     meta_or_none = meta if _is_file(meta) else None
     index = _index(prefix)
@@ -247,10 +248,8 @@ def _refuse_pointers(prefix: Path, files: Sequence[Path]) -> None:
     """Files that Git LFS has not fetched; so are all of a checkpoint, or the large ones alone."""
     pointers = [file for file in files if is_lfs_pointer(file)]
     if pointers:
-        kind = kind_of(pointers[0])
-        raise CheckpointError(
-            f"{prefix}: {kind.instead_of('a checkpoint')}", [f"{f.name}: a pointer" for f in pointers]
-        )
+        problems = [f"{file.name}: a pointer" for file in pointers]
+        raise CheckpointError(f"{prefix}: {POINTER.instead_of('a checkpoint')}", problems)
 
 
 def _not_found(prefix: Path) -> CheckpointError:
@@ -320,7 +319,8 @@ def _whole_set(prefix: Path, shards: Sequence[Path]) -> Tuple[List[Path], List[s
     if not shards:
         return [], [f"{prefix.name}.data-?????-of-?????: missing; there is no data file at all"]
     missing: List[str] = []
-    for count in sorted({_SHARD.match(shard.name).group("count") for shard in shards}):
+    counts = {match.group("count") for match in (_SHARD.match(shard.name) for shard in shards) if match}
+    for count in sorted(counts):
         wanted = [f"{prefix.name}.data-{number:05d}-of-{count}" for number in range(int(count))]
         files = [prefix.with_name(name) for name in wanted]
         lacking = [file.name for file in files if not _is_file(file)]
@@ -347,16 +347,3 @@ def _is_table(path: Path) -> bool:
             return size >= _TABLE_FOOTER and file.read() == _TABLE_MAGIC
     except OSError:
         return False
-
-
-def digest(files: CheckpointFiles) -> Dict[str, str]:
-    """The SHA-256 of a V2 index, which holds a checksum of every tensor, or of all the files of a V1 checkpoint."""
-    return {file.name: _sha256(file) for file in (files.files if files.is_v1 else files.files[:1])}
-
-
-def _sha256(path: Path) -> str:
-    found = hashlib.sha256()
-    with open(str(path), "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            found.update(block)
-    return found.hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from google.protobuf.message import DecodeError
 
@@ -146,7 +146,7 @@ def find_model(model: ModelObjects, objects: SavedObjects, checkpoint: Checkpoin
     places: List[Place] = []
     nearest: Optional[Place] = None
     most: Tuple[int, int] = (0, 0)
-    inside: set = set()  # of an object that is the model
+    inside: Set[int] = set()  # of an object that is the model
     for node, path in objects.paths(_DEPTH).items():
         if node in inside:
             continue
@@ -172,7 +172,7 @@ def find_model(model: ModelObjects, objects: SavedObjects, checkpoint: Checkpoin
     raise _not_found(model, objects, checkpoint, nearest)
 
 
-def _below(objects: SavedObjects, node: int) -> set:
+def _below(objects: SavedObjects, node: int) -> Set[int]:
     found, ahead = {node}, [node]
     while ahead:
         for child in objects.children[ahead.pop()].values():
@@ -210,7 +210,7 @@ def _problems(model: ModelObjects, place: Place, checkpoint: Checkpoint) -> List
             expected[name] = sizes
         elif key is None:
             problems.append(f"{name}: missing")
-        if key in checkpoint.shapes:
+        if key is not None and key in checkpoint.shapes:
             shapes[name] = checkpoint.shapes[key]
             dtype = tf.as_dtype(variable.dtype).base_dtype
             if checkpoint.dtypes[key] != dtype:
@@ -255,7 +255,7 @@ def _other_keras(model: ModelObjects, objects: SavedObjects) -> str:
     return ""
 
 
-def _kerases(children: Sequence[Mapping[str, int]]) -> set:
+def _kerases(children: Sequence[Mapping[str, int]]) -> Set[int]:
     names = {name for one in children for name in one}
     found = {2} if any(name.startswith("layer_with_weights-") for name in names) else set()
     return found | ({3} if "_kernel" in names or "_operations" in names else set())

@@ -118,12 +118,13 @@ def is_as_initialised(checkpoint: Checkpoint, mean: str, variance: str) -> bool:
 def _read(checkpoint: Checkpoint, parts: Sequence[Part]) -> Unread:
     """Try to read these, one after the other, which compares their checksums; nothing is kept."""
     index = index_of(checkpoint.files)
-    damaged = []
+    damaged: List[str] = []
+    others: List[str] = []
     for key in list(checkpoint.unknown_dtypes) + [k for k, d in checkpoint.dtypes.items() if d in _OBJECTS]:
         entry = index.entry(key)
         if entry is not None and is_cut_off(checkpoint.files, [entry]):
             damaged.append(f"{key}: its data file ends before it does")
-    others, parts = [], [one for one in parts if checkpoint.dtypes[one[0]] not in _OBJECTS]
+    parts = [one for one in parts if checkpoint.dtypes[one[0]] not in _OBJECTS]
     small = _readable(checkpoint, [key for key, part in parts if not part])
     with _reading(checkpoint) as read:
         for key, part in parts:

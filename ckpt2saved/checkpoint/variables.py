@@ -81,7 +81,8 @@ def _exported(op: tf.Operation) -> Sequence[tf.Tensor]:
     by_handle = op.outputs[0].dtype == tf.resource
     made = tf.raw_ops.LookupTableExportV2 if by_handle else tf.raw_ops.LookupTableExport
     dtypes = [tf.as_dtype(op.get_attr(name)) for name in ("key_dtype", "value_dtype")]
-    return made(table_handle=op.outputs[0], Tkeys=dtypes[0], Tvalues=dtypes[1])
+    keys, values = made(table_handle=op.outputs[0], Tkeys=dtypes[0], Tvalues=dtypes[1])
+    return keys, values
 
 
 def _value(op: tf.Operation, dtype: tf.DType) -> tf.Tensor:

@@ -56,6 +56,12 @@ class Kind:
         return f"this is {self.what}, not {expected}: {self.remedy}"
 
 
+POINTER = Kind(
+    "a Git LFS pointer",
+    "run 'git lfs pull' in the repository, which fetches the file itself, and then this again",
+)
+
+
 def kind_of(path: Path) -> Optional[Kind]:
     """What `path` is, where it can be told and is nothing that holds a checkpoint; None also where it can't be read."""
     try:
@@ -97,10 +103,7 @@ def _kind_of_file(path: Path) -> Optional[Kind]:
 def _by_signature(path: Path, start: bytes) -> Optional[Kind]:
     """Formats with bytes of their own."""
     if start.startswith(LFS):
-        return Kind(
-            "a Git LFS pointer",
-            "run 'git lfs pull' in the repository, which fetches the file itself, and then this again",
-        )
+        return POINTER
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
         return Kind("an HDF5 file, as Keras saves models and weights", _KERAS)
     if start.startswith(b"PK\x03\x04"):

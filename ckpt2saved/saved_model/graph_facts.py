@@ -126,8 +126,7 @@ def _facts(meta_graph: MetaGraph) -> GraphFacts:
     run = init_op(meta_graph)
     key_nodes = [(run, "what is run after loading")]
     if meta_graph.restore_op:
-        restoring = (meta_graph.restore_op, meta_graph.file_name_tensor)
-        key_nodes.append((restoring, "what restores the variables"))
+        key_nodes.append(((meta_graph.restore_op, meta_graph.file_name_tensor), "what restores the variables"))
     for names, what in key_nodes:
         missing = [name for name in names if node_name(name) not in meta_graph.nodes]
         if missing:

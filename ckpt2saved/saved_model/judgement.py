@@ -8,7 +8,7 @@ import re
 import stat
 import struct
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, List, Optional, Set, Tuple
+from typing import Any, BinaryIO, Dict, List, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.checkpoint.index import RESOURCE, STRING, VARIANT, Damaged, Entry, Index, NotRead, read_index
 from ckpt2saved.files.kinds import EMPTY, kind_of
@@ -25,6 +25,7 @@ from ckpt2saved.saved_model.graph_facts import (
     read_graph_facts,
     wrong_tags,
 )
+from ckpt2saved.saved_model.loading import Restored
 from ckpt2saved.saved_model.reading import SERVED
 
 TEXT_GRAPH_FILE = "saved_model.pbtxt"
@@ -164,7 +165,7 @@ def _missing_shards(path: str, present: Set[Tuple[int, int]], count: int = 0) ->
     return [f"{name}: missing" for name in names[:5]] + ([f"{listed(names)}: missing"] if names[5:] else [])
 
 
-def _mismatches(index: Index, restored: Tuple) -> List[str]:
+def _mismatches(index: Index, restored: Sequence[Restored]) -> List[str]:
     """Where the index does not hold what the graph restores: it is of another SavedModel."""
     absent, types, shapes = [], [], []
     for wanted in restored:
@@ -203,15 +204,15 @@ def _data_problems(path: str, index: Index, data: int) -> List[str]:
     problems = []
     checked = _sampled(index, data)
     for shard in sorted(by_shard):
-        name = _SHARD_NAME.format(shard, index.shards)
+        file_name = _SHARD_NAME.format(shard, index.shards)
         if shard >= index.shards:
             problems.append(f"{_INDEX}: damaged: a tensor lies in data file {shard} of {index.shards}; {_WHOLE}")
             continue
         try:
-            with open_file(os.path.join(path, name)) as file:
-                problems += _shard_problems(file, name, by_shard[shard], checked)
+            with open_file(os.path.join(path, file_name)) as file:
+                problems += _shard_problems(file, file_name, by_shard[shard], checked)
         except OSError as error:
-            problems.append(f"{name}: {error.strerror}")
+            problems.append(f"{file_name}: {error.strerror}")
     return problems
 
 

@@ -29,9 +29,11 @@ MAIN_OP, LEGACY_INIT_OP = "saved_model_main_op", "legacy_init_op"
 _CALLS = dict.fromkeys(CALLS + LOOPS, 0)
 _CALLS.update(dict.fromkeys(CONDITIONALS + CASES + ("RemoteCall",), 1))
 _PASSED_ON = IDENTITIES + ENTERS + SWITCHES + ("StopGradient", "PlaceholderWithDefault")
-_FILLS_TABLE = ("InitializeTable", "InitializeTableV2", "InitializeTableFromTextFile", "InitializeTableFromTextFileV2")
-_FILLS_TABLE += ("InitializeTableFromDataset", "LookupTableImport", "LookupTableImportV2", "LookupTableInsert")
-_FILLS_TABLE += ("LookupTableInsertV2",)
+_FILLS_TABLE = (
+    *("InitializeTable", "InitializeTableV2", "InitializeTableFromTextFile", "InitializeTableFromTextFileV2"),
+    *("InitializeTableFromDataset", "LookupTableImport", "LookupTableImportV2"),
+    *("LookupTableInsert", "LookupTableInsertV2"),
+)
 _ASKS_TABLE = ("LookupTableFind", "LookupTableFindV2")
 # Which input of an op is the path of the file that it reads.
 _READS_FILE = {"InitializeTableFromTextFile": 1, "InitializeTableFromTextFileV2": 1, "ReadFile": 0}

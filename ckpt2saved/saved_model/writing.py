@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.checkpoint.contents import Checkpoint, Weights
 from ckpt2saved.checkpoint.reading import unreadable
@@ -98,11 +98,16 @@ def _other_shapes(model: ServedModel) -> List[str]:
     for signature in model.signatures:
         for spec in signature.inputs:
             where = f"signatures.{signature.name}.inputs.{spec.key}"
-            sizes = spec.shape and tuple(size if isinstance(size, int) else None for size in spec.shape)
+            sizes = _sizes(spec)
             other, found = first.setdefault(spec.tensor, (where, sizes))
             if found != sizes:
                 problems.append(f"{where}: {spec.tensor} has another shape as {other}")
     return problems
+
+
+def _sizes(spec: TensorSpec) -> Optional[Tuple[Optional[int], ...]]:
+    """A shape as TensorFlow has it: None for a size that a request may choose."""
+    return None if spec.shape is None else tuple(size if isinstance(size, int) else None for size in spec.shape)
 
 
 class _Binder:
@@ -129,17 +134,14 @@ class _Binder:
             self.problems.append(
                 f"{where}.dtype: {tensor.dtype.base_dtype.name} in the graph, {spec.dtype} in the file"
             )
-        sizes = None if spec.shape is None else [size if isinstance(size, int) else None for size in spec.shape]
-        if not tensor.shape.is_compatible_with(sizes):
-            self.problems.append(
-                f"{where}.shape: {_shape_text(tensor.shape)} in the graph, [{', '.join(map(str, spec.shape))}] in the"
-                " file"
-            )
+        if not tensor.shape.is_compatible_with(_sizes(spec)):
+            expected = ", ".join(map(str, spec.dimensions))
+            self.problems.append(f"{where}.shape: {_shape_text(tensor.shape)} in the graph, [{expected}] in the file")
             return
         info.name = tensor.name
         info.dtype = tensor.dtype.base_dtype.as_datatype_enum
         # Client code reads the shapes off the signature: the file's sizes add to what the graph knows.
-        info.tensor_shape.CopyFrom(tensor.shape.merge_with(sizes).as_proto())
+        info.tensor_shape.CopyFrom(tensor.shape.merge_with(_sizes(spec)).as_proto())
 
     def tensor(self, spec: TensorSpec, where: str) -> Any:
         if spec.tensor in self.tensors:

@@ -9,7 +9,7 @@ from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import UsageError
 from ckpt2saved.signature.model import FULL, META, Decode, ServedModel, Surgery
-from ckpt2saved.signature.tensors import LARGEST_SIZE, Signature, TensorSpec
+from ckpt2saved.signature.tensors import LARGEST_SIZE, Dimension, Signature, TensorSpec
 
 ARGUMENTS = Path("the command line")  # what is named as the source of a model that no file describes
 _TENSOR = re.compile(
@@ -87,7 +87,8 @@ def _sparse(decode: Optional[Decode]) -> Tuple[TensorSpec, ...]:
     specs: List[TensorSpec] = []
     for number in range(1, decode.top_paths + 1) if decode is not None else ():
         suffix = "" if number == 1 else f"_{number}"
-        for part, shape in zip(_SPARSE, (("labels" + suffix, 2), ("labels" + suffix,), (2,))):
+        shapes: Sequence[Tuple[Dimension, ...]] = (("labels" + suffix, 2), ("labels" + suffix,), (2,))
+        for part, shape in zip(_SPARSE, shapes):
             key = f"output_{part}{suffix}"
             specs.append(TensorSpec(key, key, "int64", shape))
     return tuple(specs)

@@ -95,7 +95,9 @@ class SchemaReader(NodeReader):
         where = "graph.decode"
         kinds = {"beam_width": int, "top_paths": int, "merge_repeated": bool}
         parts = self.mapping(node, where, required=("logits",), optional=tuple(kinds) + ("sequence_length",))
-        found = {key: self.text(parts[key], where + "." + key) for key in ("logits", "sequence_length") if key in parts}
+        found: Dict[str, Any] = {
+            key: self.text(parts[key], where + "." + key) for key in ("logits", "sequence_length") if key in parts
+        }
         for key, kind in kinds.items():
             if key in parts:
                 expected = "true or false" if kind is bool else "a number from 1 on"
@@ -201,7 +203,7 @@ class SchemaReader(NodeReader):
         What it says beyond that is a mistake, but which one can't be told of signatures that are not `sound`.
         """
         specs = {spec.key: spec for signature in signatures for spec in signature.inputs}
-        names = {size for spec in specs.values() for size in spec.shape if isinstance(size, str)}
+        names = {size for spec in specs.values() for size in spec.dimensions if isinstance(size, str)}
         for key in sorted(set(case.inputs) - set(specs)) if sound else ():
             self.problem(node, where + ".inputs", unknown_text("input of any signature", key, list(specs)))
         for key in sorted(set(specs) - set(case.inputs)):

@@ -48,6 +48,13 @@ class TensorSpec:
             return "of unknown rank"
         return f"[{', '.join(str(size) if isinstance(size, int) else '?' for size in self.shape)}]"
 
+    @property
+    def dimensions(self) -> Tuple[Dimension, ...]:
+        """The shape where it is known: always once the graph has been read."""
+        if self.shape is None:
+            raise ValueError(f"{self.key}: its shape is that of the graph, which has not been read yet")
+        return self.shape
+
 
 @dataclass(frozen=True)
 class Signature:

@@ -56,15 +56,17 @@ def parse_scalar(text: str) -> Scalar:
 
     Raises ValueError for what YAML reads as another number than people do.
     """
-    node = yaml.ScalarNode(yaml.resolver.Resolver().resolve(yaml.ScalarNode, text.strip(), (True, False)), text.strip())
+    resolver: Any = yaml.resolver.Resolver()  # without types in PyYAML's stubs, as are the parser's methods
+    node = yaml.ScalarNode(resolver.resolve(yaml.ScalarNode, text.strip(), (True, False)), text.strip())
     kind = node.tag.rpartition(":")[2]
     if kind not in ("int", "float", "bool"):
         quoted = re.match(r"(['\"])(.*)\1\Z", node.value, re.DOTALL)
         return quoted.group(2) if quoted else text
     try:
-        return _constructed(node)
+        value: Scalar = _constructed(node)
     except ValueError as error:
         raise ValueError(f"{text.strip()[:40]} is {error}") from None
+    return value
 
 
 def _constructed(node: yaml.ScalarNode) -> Any:
@@ -103,15 +105,17 @@ class _Loader(yaml.SafeLoader):
         self.open: List[Optional[str]] = []  # anchors of the mappings and lists around
         self.nodes = 0
 
-    def compose_node(self, parent: Optional[yaml.Node], index: Any) -> yaml.Node:
-        event = self.peek_event()
+    def compose_node(self, parent: Optional[yaml.Node], index: Any) -> Optional[yaml.Node]:
+        parser: Any = self
+        event = parser.peek_event()
+        mark = event.start_mark
         self.nodes += 1
         if self.nodes > _MOST_NODES:
             problem = f"more than {_MOST_NODES} values; a signature file has less"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
         if event.anchor in self.open and isinstance(event, yaml.AliasEvent):
             self.refuse(event, f"the alias *{event.anchor} stands inside of what it names")
-            event = self.get_event()
+            event = parser.get_event()
             return yaml.ScalarNode("tag:yaml.org,2002:null", "", event.start_mark, event.end_mark)
         if getattr(event, "tag", None) and event.tag not in _TAGS:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
@@ -122,13 +126,13 @@ class _Loader(yaml.SafeLoader):
             return super().compose_node(parent, index)
         if len(self.open) == _DEEPEST:
             problem = f"it is nested more than {_DEEPEST} deep"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
         self.open.append(event.anchor)
         node = super().compose_node(parent, index)
         self.open.pop()
         return node
 
-    def refuse(self, event: yaml.Event, text: str) -> None:
+    def refuse(self, event: Any, text: str) -> None:
         self.refused.append(f"line {event.start_mark.line + 1}: {text}")
 
 
@@ -138,8 +142,9 @@ def _not_yaml(error: Exception, text: str) -> Tuple[str, str]:
         line = text.count("\n", 0, error.position) + 1
         return f":{line}", f"unacceptable character U+{error.character:04X}"
     if isinstance(error, yaml.MarkedYAMLError):
-        problem = f"{error.context}, {error.problem}" if error.problem.startswith("but ") else error.problem
-        return f":{error.problem_mark.line + 1}", problem
+        problem = error.problem or ""
+        place = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        return place, f"{error.context}, {problem}" if problem.startswith("but ") else problem
     return "", str(error)
 
 
@@ -228,7 +233,7 @@ def found_text(node: yaml.Node) -> str:
     """A node in a message: what stands there, and what YAML takes it for where that is a surprise."""
     if isinstance(node, yaml.MappingNode):
         return "a mapping"
-    if isinstance(node, yaml.SequenceNode):
+    if not isinstance(node, yaml.ScalarNode):
         return f"a list of {len(node.value)}"
     if not node.value and not node.style:
         return "nothing"

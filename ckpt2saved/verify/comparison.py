@@ -114,7 +114,7 @@ def _answerable(proof: Proof, nodes: Collection[str]) -> Tuple[Proof, List[str]]
             answers = {key: answers[key] for key in request.outputs or ()}
         if answers:
             asked.append(request)
-            expected.append(answers)
+            expected.append(dict(answers))
     return replace(proof, asked=tuple(asked), expected=tuple(expected)), notes
 
 

@@ -29,7 +29,9 @@ def with_recorded(options: GraphOptions, version_dir: Path) -> GraphOptions:
 def _recorded_model(version_dir: Path, provenance: Mapping[str, Any]) -> Tuple[str, Mapping[str, Scalar]]:
     """A built-in model and its options; nothing else is recorded whole."""
     graph = provenance.get("graph")
-    name, builder = provenance.get("model"), graph.get("builder") if isinstance(graph, dict) else None
+    if not isinstance(graph, dict):
+        graph = {}
+    name, builder = provenance.get("model"), graph.get("builder")
     if name == builder and name in builtin_models():
         return name, graph.get("options") or {}
     origin = f"it was exported from {builder or 'elsewhere'}" if provenance else "ckpt2saved did not export it"
