@@ -81,6 +81,20 @@ def find_checkpoint(path: Path) -> CheckpointFiles:
         raise CheckpointError(f"{error.filename or path}: can't be read: {error.strerror}") from error
 
 
+def checkpoints_at(path: Path) -> List[Path]:
+    """The prefixes of the checkpoints that `path` means, or has in it; [] where there are none that can be read."""
+    try:
+        is_directory = os.path.isdir(str(path))
+        if is_directory and not _is_file(path / STATE_FILE):
+            return _prefixes_in(path)  # one beside the directory, with its name, is not meant
+        try:
+            return [find_checkpoint(path).prefix]
+        except CheckpointError:
+            return _prefixes_in(path) if is_directory else []
+    except OSError:
+        return []
+
+
 def _prefix(path: Path) -> Path:
     if os.path.isdir(str(path)):
         return _prefix_in_directory(path)

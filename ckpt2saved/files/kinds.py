@@ -19,6 +19,7 @@ _MOST_FIELDS = 10  # of a node, before its op is known
 _LARGEST_GRAPH = 2**31  # bytes, the most that a protobuf message has
 
 EMPTY = "an empty file"
+JSON = "a JSON text"
 LFS = b"version https://git-lfs.github.com/spec/"
 
 _OP = re.compile(r"[A-Z_][A-Za-z0-9_.>]*\Z")
@@ -178,7 +179,7 @@ def _by_text(path: Path, start: bytes) -> Optional[Kind]:
             return Kind("a model of TensorFlow.js", _OTHER_FRAMEWORK)
         if b'"class_name"' in words:
             return Kind("a Keras model's configuration, without its weights", _KERAS)
-        return Kind("a JSON text", _GET_CHECKPOINT)
+        return Kind(JSON, _GET_CHECKPOINT)
     if re.match(rb"(node|library|versions)\s*[{:]", words):
         return Kind("a graph as text (GraphDef), which holds no variables' values", _GRAPH_ALONE)
     if re.match(rb"(saved_model_schema_version\s*:|meta_graphs\s*[{:])", words):

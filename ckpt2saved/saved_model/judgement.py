@@ -85,7 +85,9 @@ def _text_graph_problems(path: str) -> List[str]:
     """Of a graph in protobuf's text form, tags and signatures alone."""
     name = TEXT_GRAPH_FILE
     if not _is_there(os.path.join(path, name)):
-        return [GRAPH_FILE + ": missing; TF Serving has nothing to load"]
+        found = kind_of(Path(path))
+        what = found.instead_of("a SavedModel") if found else "TF Serving has nothing to load"
+        return [f"{GRAPH_FILE}: missing; {what}"]
     try:
         with open_file(os.path.join(path, name)) as file:
             size = size_of(file)

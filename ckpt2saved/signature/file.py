@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import List
 
 from ckpt2saved.errors import SignatureError, UsageError
+from ckpt2saved.files.kinds import EMPTY, JSON, kind_of
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.schema import SchemaReader
 from ckpt2saved.signature.yaml_nodes import MOST_PROBLEMS, NotYaml, TooManyProblems, check_aliases, compose
@@ -40,6 +41,7 @@ def builtin_models() -> List[str]:
 def load_model(model: str) -> ServedModel:
     """The signature file called `model` (crnn, ctpn), or at the path `model` (anything ending in .yaml or .yml)."""
     path = Path(model) if model.endswith((".yaml", ".yml")) else _builtin_path(model)
+    _refuse_other_kinds(path)
     try:
         text = _content(path).decode("utf-8")
     except (FileNotFoundError, NotADirectoryError):
@@ -70,10 +72,18 @@ def _content(path: Path) -> bytes:
     return content
 
 
+def _refuse_other_kinds(path: Path) -> None:
+    """Say what --model names where that is a model, a graph or a checkpoint: no remedy is to write YAML in it."""
+    kind = kind_of(path)
+    if kind and kind.what not in (EMPTY, JSON):
+        raise SignatureError(f"--model {path}: {kind.instead_of('a signature file')}")
+
+
 def _builtin_path(model: str) -> Path:
     names = builtin_models()
     if model in names:
         return signature_folder() / (model + ".yaml")
+    _refuse_other_kinds(Path(model))
     near = difflib.get_close_matches(model, names, n=1)
     raise UsageError(
         f"--model: there is no built-in model {model!r}{(f', did you mean {near[0]}?' if near else '')}; there are"

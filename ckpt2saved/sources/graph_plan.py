@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Mapping, Optional, Tuple
 
-from ckpt2saved.checkpoint.files import CheckpointFiles, find_checkpoint
-from ckpt2saved.errors import CheckpointError, UsageError
+from ckpt2saved.checkpoint.files import CheckpointFiles, checkpoints_at, find_checkpoint
+from ckpt2saved.errors import CheckpointError, SignatureError, UsageError
 from ckpt2saved.files.kinds import is_meta_graph, kind_of
 from ckpt2saved.signature.arguments import model_of_arguments, with_surgery
 from ckpt2saved.signature.file import builtin_models, load_model
@@ -82,12 +82,15 @@ def with_checkpoint(model: ServedModel, options: GraphOptions) -> GraphPlan:
 
 def _served_model(options: GraphOptions) -> ServedModel:
     graph = options.graph
+    if graph is not None:
+        _refuse_other_graphs(graph)
     builder = META if graph is not None and _is_file_of_graph(graph) else graph
     if options.model is None:
         served = model_of_arguments(builder or META, options.inputs, options.outputs, options.decode)
     elif options.inputs or options.outputs:
         raise UsageError("--input and --output stand for a signature file: pass them, or --model, not both")
     else:
+        _refuse_checkpoint_as_model(options.model)
         served = load_model(options.model)
     served = with_surgery(
         served,
@@ -115,11 +118,29 @@ def _is_file_of_graph(graph: str) -> bool:
     return graph.endswith(".meta") or (graph not in (META, *builtin_models()) and os.path.isfile(graph))
 
 
+def _refuse_other_graphs(graph: str) -> None:
+    """Say what --graph names where that is no meta graph, before the rest of the command line is looked at."""
+    if graph in (META, *builtin_models()):
+        return
+    path = Path(graph)
+    kind = kind_of(path)
+    if kind and not is_meta_graph(path):
+        raise CheckpointError("--graph {}: {}".format(graph, kind.instead_of("a training's graph")))
+    if kind or path.suffix == ".meta":
+        return
+    for prefix in checkpoints_at(path):
+        meta = Path(str(prefix) + ".meta")
+        way = f"pass {meta}" if meta.is_file() else "pass its .meta file, or a function (MODULE:FUNCTION)"
+        raise CheckpointError(f"--graph {graph}: this is a checkpoint, not a training's graph: {way}")
+
+
+def _refuse_checkpoint_as_model(model: str) -> None:
+    if not model.endswith((".yaml", ".yml")) and model not in builtin_models() and checkpoints_at(Path(model)):
+        raise SignatureError(f"--model {model}: this is a checkpoint, not a signature file: pass it as --checkpoint")
+
+
 def _meta(graph: Optional[str], files: CheckpointFiles) -> Path:
     if graph is not None and graph != META:
-        kind = kind_of(Path(graph))
-        if kind and not is_meta_graph(Path(graph)):
-            raise CheckpointError("--graph {}: {}".format(graph, kind.instead_of("a training's graph")))
         return Path(graph)
     if files.meta is None:
         raise CheckpointError(

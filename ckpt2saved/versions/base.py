@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, Optional, Tuple
 
+from ckpt2saved.checkpoint.files import checkpoints_at
 from ckpt2saved.errors import VersionError
+from ckpt2saved.files.kinds import EMPTY, kind_of
 from ckpt2saved.files.reading import PathLike
 from ckpt2saved.files.write_errors import explanation
 
@@ -21,6 +23,7 @@ SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 _VERSION = re.compile(r"[ \t\n\v\f\r]*([+-]?)0*([0-9]{1,19})[ \t\n\v\f\r]*\Z")
 # Path("s3://bucket") has already lost a slash.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+_A_BASE = "the directory of a model's versions"
 
 
 @dataclass(frozen=True)
@@ -106,9 +109,13 @@ def check_base(base: PathLike, reading: bool = False) -> None:
     """Refuse a base that no version can be published under; for `reading` it must exist, and need not be writable."""
     _check_not_remote(base)
     if _is_other_than_directory(base):
+        _refuse_graph_file(base)
+        refuse_other_kinds(base, _A_BASE)
         raise VersionError(
             f"{base}: not a directory; expected the directory that holds the numbered versions of one model"
         )
+    if reading and not numbered_children(base) and not _has_graph(base):
+        refuse_other_kinds(base, _A_BASE)
     _check_not_a_version(base)
     if not os.path.isdir(os.fspath(base)) and reading:
         raise VersionError(
@@ -116,6 +123,21 @@ def check_base(base: PathLike, reading: bool = False) -> None:
         )
     if not reading:
         _check_writable(base)
+
+
+def refuse_other_kinds(path: PathLike, expected: str) -> None:
+    """Raise VersionError where `path` is something that people take for `expected`, such as a checkpoint."""
+    kind = kind_of(Path(path))
+    if kind and kind.what != EMPTY:
+        raise VersionError(f"{path}: {kind.instead_of(expected)}")
+    prefixes = checkpoints_at(Path(path))
+    if prefixes:
+        raise VersionError(
+            f"{path}: this is"
+            f" {('a checkpoint' if len(prefixes) == 1 else f'a directory of {len(prefixes)} checkpoints')}, not"
+            f" {expected}: publish {'it' if len(prefixes) == 1 else 'one of them'} with ckpt2saved export --checkpoint"
+            f" {prefixes[-1]} --export-dir BASE, and pass BASE"
+        )
 
 
 def may_access(path: PathLike, rights: int) -> bool:
@@ -153,15 +175,30 @@ def _check_not_remote(base: PathLike) -> None:
         )
 
 
+def _refuse_graph_file(path: PathLike) -> None:
+    """Of a version's saved_model.pb, say where the versions are."""
+    absolute = _absolute(path)
+    if absolute.name in SAVED_MODEL_FILES and absolute.is_file() and parse_version(absolute.parent.name) is not None:
+        raise VersionError(
+            f"{path}: this is the file of a version's graph, not {_A_BASE}; pass {_parent(_parent(path))}"
+        )
+
+
+def _has_graph(directory: PathLike) -> bool:
+    return any((_absolute(directory) / name).is_file() for name in SAVED_MODEL_FILES)
+
+
 def _check_not_a_version(base: PathLike) -> None:
     """A version published inside a version is never found, and its parent turns into a version that fails to load."""
     absolute = _absolute(base)
     for name in SAVED_MODEL_FILES:
         if (absolute / name).is_file():
-            raise VersionError(
-                f"{base}: this is a SavedModel (it holds {name}), not the directory of a model's versions; "
-                f"pass its parent, {_parent(base)}"
+            way = (
+                f"take it in with ckpt2saved bump-version BASE --from {base}"
+                if parse_version(absolute.name) is None
+                else f"pass its parent, {_parent(base)}"
             )
+            raise VersionError(f"{base}: this is a SavedModel (it holds {name}), not {_A_BASE}; {way}")
     if parse_version(absolute.name) is not None and not numbered_children(absolute):
         raise VersionError(
             f"{base}: its name is a version's number, and it holds no versions itself; expected the directory above, "

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ckpt2saved.checkpoint.files import find_checkpoint
-from ckpt2saved.errors import CheckpointError, VersionError
-from ckpt2saved.files.kinds import EMPTY, kind_of
+from ckpt2saved.errors import VersionError
 from ckpt2saved.files.reading import PathLike
-from ckpt2saved.versions.base import SAVED_MODEL_FILES, numbered_children, parse_version
+from ckpt2saved.versions.base import SAVED_MODEL_FILES, numbered_children, parse_version, refuse_other_kinds
 
 
 def find_version(path: PathLike) -> Path:
@@ -20,7 +18,7 @@ def find_version(path: PathLike) -> Path:
     given = Path(path)
     given = given.parent if given.name in SAVED_MODEL_FILES and given.is_file() else given
     if not os.path.isdir(os.fspath(given)):
-        _refuse_others(given, "a version's directory")
+        refuse_other_kinds(given, "a version's directory")
         what = "not a directory" if os.path.lexists(os.fspath(given)) else "there is no such directory"
         raise VersionError(f"{given}: {what}; expected a version, or the directory of a model's versions")
     if any((given / name).is_file() for name in SAVED_MODEL_FILES):
@@ -28,25 +26,10 @@ def find_version(path: PathLike) -> Path:
     children = [child for child in numbered_children(given) if child.number >= 0]
     if children:
         return children[-1].path
-    _refuse_others(given, "a version")
+    refuse_other_kinds(given, "a version")
     if parse_version(Path(os.path.abspath(os.fspath(given))).name) is not None:
         return given  # a version without its graph, which is for whoever asked to say
     raise VersionError(
         f"{given}: neither a version (saved_model.pb is not there) nor the directory of a model's versions (it holds no"
         " number)"
-    )
-
-
-def _refuse_others(path: Path, expected: str) -> None:
-    """Say what is there instead of a version, where that can be told."""
-    kind = kind_of(path)
-    if kind and kind.what != EMPTY:
-        raise VersionError(f"{path}: {kind.instead_of(expected)}")
-    try:
-        checkpoint = find_checkpoint(path)
-    except CheckpointError:
-        return
-    raise VersionError(
-        f"{path}: this is a checkpoint, not {expected}: publish it with ckpt2saved export --checkpoint"
-        f" {checkpoint.prefix} --export-dir BASE, and pass what that prints"
     )

@@ -279,6 +279,102 @@ def test_every_command_says_what_a_file_is(run, tmp_path):
         assert result.exit_code == 1 and "this is a checkpoint, not a version: publish it with" in result.output
 
 
+KERAS_3 = zipped("metadata.json", "config.json", "model.weights.h5")
+FOREIGN = {
+    "frozen.pb": (lambda: message("frozen"), "a frozen graph", "wrap it in a SavedModel"),
+    "graph.pbtxt": (lambda: message("frozen", True), "a graph as text (GraphDef)", "pass the checkpoint"),
+    "m.h5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(100), "an HDF5 file", "tf.train.Checkpoint(model).write(PREFIX)"),
+    "m.weights.h5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(100), "an HDF5 file", "model.export(DIR)"),
+    "m.keras": (lambda: KERAS_3, "a model that Keras 3 saved", "model.export(DIR)"),
+    "lfs.yaml": (lambda: LFS, "a Git LFS pointer", "git lfs pull"),
+    "m.pt": (lambda: zipped("archive/data.pkl", "archive/data/0"), "a PyTorch file", "convert it"),
+}
+
+
+def read(run, path):
+    """What the commands say that read a base directory."""
+    commands = (["list"], ["prune", "--keep", "1"], ["serving-config", "-o", path.parent / "config"])
+    results = [run(command[0], path, *command[1:]) for command in commands]
+    assert {result.exit_code for result in results} == {1}, results
+    return [result.output for result in results]
+
+
+@pytest.mark.parametrize("name", sorted(FOREIGN))
+def test_what_is_given_instead_of_a_base_is_named(run, tmp_path, name):
+    """Wherever a base directory, a signature file or a graph is expected; before anything else is asked for."""
+    make, what, remedy = FOREIGN[name]
+    path = tmp_path / name
+    path.write_bytes(make())
+    said = read(run, path)
+    for arguments in (
+        ["export", "-c", tmp_path / "run", "--model", path, "-o", tmp_path / "m"],
+        ["export", "-c", tmp_path / "run", "--graph", path, "-o", tmp_path / "m"],
+        ["export", "-c", tmp_path / "run", "--model", "crnn", "-o", path],
+        ["bump-version", path, "--from", tmp_path],
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 1, result.output
+        said.append(result.output)
+    for text in said:
+        assert "this is " + what in text and remedy in text, text
+    assert "not the directory of a model's versions" in said[0] and "not a signature file" in said[3]
+    assert not (tmp_path / "m").exists() and not (tmp_path / "config").exists()
+
+
+@pytest.mark.parametrize("given", ["", "m.ckpt", "m.ckpt.index", "m.ckpt.data-00000-of-00001", "checkpoint"])
+def test_a_checkpoint_instead_of_a_base(run, tmp_path, given):
+    """By any of its names; how it is published is said, and nothing is called a base without versions."""
+    path = saved(tmp_path / "run") / given
+    way = f"ckpt2saved export --checkpoint {tmp_path / 'run' / 'm.ckpt'} --export-dir BASE"
+    for text in read(run, path):
+        assert f"{path}: this is a checkpoint, not the directory of a model's versions" in text and way in text
+    result = run("export", "-c", path, "--model", path, "-o", tmp_path / "m")
+    assert result.exit_code == 1 and "this is a checkpoint, not a signature file: pass it as" in result.output
+    result = run("export", "-c", path, "--graph", path, "-o", tmp_path / "m")
+    assert result.exit_code == 1 and f"not a training's graph: pass {tmp_path / 'run' / 'm.ckpt.meta'}" in (
+        result.output
+    )
+
+
+def test_several_checkpoints_instead_of_a_base(run, tmp_path):
+    """Without a state file that says which of them is the latest."""
+    directory = saved(tmp_path / "run")
+    (directory / "checkpoint").unlink()
+    for file in list(directory.glob("m.ckpt.*")):
+        shutil.copy(str(file), str(directory / file.name.replace("m.ckpt", "n.ckpt")))
+    for text in read(run, directory):
+        assert "this is a directory of 2 checkpoints" in text
+
+
+def test_a_base_beside_a_checkpoint_of_its_name_is_a_base(run, tmp_path):
+    """And so is one inside of a training's directory that has versions."""
+    directory = saved(tmp_path / "run")
+    (directory / "m.ckpt").mkdir()
+    result = run("list", directory / "m.ckpt")
+    assert result.exit_code == 0 and "no versions yet" in result.output
+    assert exported(run, directory / "m.ckpt.index", directory).exit_code == 0
+    result = run("list", directory)
+    assert result.exit_code == 0 and "m.ckpt" in result.output
+
+
+def test_other_directories_instead_of_a_base(run, tmp_path):
+    """A SessionBundle; a SavedModel under a number or a name; the file of its graph."""
+    directory, bundle = saved(tmp_path / "run"), tmp_path / "00000001"
+    bundle.mkdir()
+    shutil.copy(str(directory / "m.ckpt.meta"), str(bundle / "export.meta"))
+    for text in read(run, bundle):
+        assert "this is a SessionBundle" in text and f"--graph {bundle / 'export.meta'}" in text
+    result = run("list", tmp_path)  # it counts as a version there
+    assert "this is a SessionBundle" in result.output
+    assert exported(run, directory, tmp_path / "m").exit_code == 0
+    for path in (tmp_path / "m" / "1", tmp_path / "m" / "1" / "saved_model.pb"):
+        for text in read(run, path):
+            assert "not the directory of a model's versions; pass " in text and str(tmp_path / "m") + "\n" in text
+    shutil.copytree(str(tmp_path / "m" / "1"), str(tmp_path / "elsewhere"))
+    for text in read(run, tmp_path / "elsewhere"):
+        assert f"bump-version BASE --from {tmp_path / 'elsewhere'}" in text
+
+
 def test_a_training_graph_of_any_name_is_taken(run, tmp_path):
     """As text too."""
     directory = saved(tmp_path / "run")
