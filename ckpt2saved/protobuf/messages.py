@@ -14,7 +14,6 @@ for. As in protobuf, the last of several values of a field that is not repeated 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import struct
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, Type, TypeVar
 
@@ -167,9 +166,17 @@ class _Table(NamedTuple):
     itself: str  # the attribute for the message's own Part; ""
 
 
-@functools.lru_cache(maxsize=None)
+_tables: Dict[Type[Any], _Table] = {}
+
+
 def _table(message: Type[Any]) -> _Table:
     """What a class declares."""
+    if message not in _tables:
+        _tables[message] = _declarations(message)
+    return _tables[message]
+
+
+def _declarations(message: Type[Any]) -> _Table:
     own = ""
     found: Dict[int, _Field] = {}
     for declared in dataclasses.fields(message):

@@ -16,7 +16,6 @@ from ckpt2saved.files.reading import PathLike, kind, open_file, size_of
 from ckpt2saved.protobuf import text_format
 from ckpt2saved.protobuf.crc32c import crc32c, masked
 from ckpt2saved.saved_model.graph_facts import (
-    GRAPH_FILE,
     GraphFacts,
     is_lfs_pointer,
     lfs_problem,
@@ -26,7 +25,7 @@ from ckpt2saved.saved_model.graph_facts import (
     wrong_tags,
 )
 from ckpt2saved.saved_model.loading import Restored
-from ckpt2saved.saved_model.reading import SERVED
+from ckpt2saved.saved_model.reading import GRAPH_FILE, SERVED
 
 TEXT_GRAPH_FILE = "saved_model.pbtxt"
 # saved_model_warmup_util.h of TF Serving: where the file is, and how many records it may have; one more, and the

@@ -137,13 +137,13 @@ class SchemaReader(NodeReader):
         if name.startswith(_RESERVED):
             self.problem(node, where, f"names that begin with {_RESERVED} are TensorFlow's own")
         parts = self.mapping(node, where, required=("inputs", "outputs"))
-        sides = []
+        sides: Dict[str, Tuple[TensorSpec, ...]] = {}
         for side in ("inputs", "outputs"):
             specs = self.mapping(parts[side], f"{where}.{side}") if side in parts else {}
             if side in parts and isinstance(parts[side], yaml.MappingNode) and not parts[side].value:
                 self.problem(parts[side], f"{where}.{side}", "at least one is needed")
-            sides.append(tuple(self.tensor(key, spec, f"{where}.{side}.{key}") for key, spec in specs.items()))
-        return Signature(name, *sides)
+            sides[side] = tuple(self.tensor(key, spec, f"{where}.{side}.{key}") for key, spec in specs.items())
+        return Signature(name, sides["inputs"], sides["outputs"])
 
     def tensor(self, key: str, node: yaml.Node, where: str) -> TensorSpec:
         parts = self.mapping(node, where, required=("dtype", "shape"), optional=("tensor",))

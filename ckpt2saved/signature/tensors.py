@@ -29,7 +29,7 @@ class TensorSpec:
     @property
     def has_open_batch(self) -> bool:
         """Whether a request may choose the first size."""
-        return bool(self.shape) and not isinstance(self.shape[0], int)
+        return self.shape is not None and len(self.shape) > 0 and not isinstance(self.shape[0], int)
 
     @property
     def has_open_sizes(self) -> bool:
