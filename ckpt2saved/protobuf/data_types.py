@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # tensorflow/core/framework/types.proto, from number 1 on.
 _NAMES = (
@@ -35,6 +38,8 @@ def number_of(name: str) -> int:
 
 def numpy_dtype(name: str) -> np.dtype:
     """What numpy calls the data type of that name; strings are objects. Raises ValueError for one that it lacks."""
+    import numpy as np  # here: the commands about versions name data types, and do not wait for numpy
+
     if name == STRING:
         return np.dtype(object)
     if name not in _OF_NUMPY:
