@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Match, Optional, Sequence, Tuple
 
-from ckpt2saved.errors import CheckpointError
+from ckpt2saved.errors import CheckpointError, NoCheckpoint
 from ckpt2saved.files.kinds import EMPTY, POINTER, is_lfs_pointer, kind_of
 from ckpt2saved.files.plain_paths import as_plain_prefix
 
@@ -120,7 +120,7 @@ def _prefix_in_directory(directory: Path) -> Path:
     kind = kind_of(directory)
     if kind:
         raise CheckpointError(f"{directory}: {kind.instead_of('a checkpoint')}")
-    raise CheckpointError(
+    raise NoCheckpoint(
         f"{directory}: no checkpoint here, neither a {STATE_FILE!r} state file nor a *.index file nor a V1 checkpoint; "
         "pass the directory, the prefix or a file that tf.train.Saver wrote",
         _others_in(directory),

@@ -8,6 +8,7 @@ from ckpt2saved.compatibility.demands import Demands, Given, Use
 from ckpt2saved.compatibility.image import Image, known_images
 from ckpt2saved.compatibility.requirements import release
 from ckpt2saved.errors import NotCompatible
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.op_table import OpTable, allows, shipped_table
 from ckpt2saved.graph.ops import PYTHON
 from ckpt2saved.protobuf.data_types import name_of
@@ -83,10 +84,11 @@ def origin_text(op: str, table: OpTable) -> str:
     )
 
 
-def check_linked(ops: Mapping[str, str], table: OpTable) -> List[str]:
-    """A line for each node -> op of tf.contrib that no server has, whatever TensorFlow built the graph."""
+def check_linked(ops: Mapping[str, str], table: OpTable) -> List[Problem]:
+    """A problem for each node -> op of tf.contrib that no server has, whatever TensorFlow built the graph."""
+    remedy = "build the graph without it, or cut it before this node"
     return [
-        f"{node} ({op}): {linked_text(op, table)}; build the graph without it, or cut it before this node"
+        Problem("contrib-op", node, linked_text(op, table), remedy, op=op)
         for node, op in ops.items()
         if _is_contrib(op, table) and not table.linking(op)
     ]

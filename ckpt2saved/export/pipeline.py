@@ -21,6 +21,7 @@ from ckpt2saved.checkpoint.reading import check_unserved
 from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.fit import check_fit
 from ckpt2saved.errors import NotServable, ParityError, SignatureError
+from ckpt2saved.errors.problem import texts
 from ckpt2saved.export.plan import ExportPlan
 from ckpt2saved.export.warm_up import read_staged_requests, write_warm_up
 from ckpt2saved.files.plain_paths import is_pattern
@@ -96,7 +97,7 @@ def export_checkpoint(plan: ExportPlan, say: Say = lambda step, text: None) -> E
             # docs/ctc-decoder.md: the fast decoder may choose otherwise among texts that float32 can't tell apart.
             say("decoder", "stock after all: fast reads some of the lines to compare on differently")
             for problem in error.problems:
-                say("differs", problem)
+                say("differs", problem.text)
             _empty(stage.path)
             rewritten = rewrite_serving(network.serving, for_serving("stock"))
             written = writer.write(stage.path, rewritten)
@@ -155,7 +156,7 @@ def _decoder_text(kind: str, rewritten: ServingRewritten) -> str:
         parts.append(f"{kind} in place of {', '.join(replaced)}")
     elif any(node.op == BEAM_SEARCH for node in rewritten.serving.graph_def.node):
         parts.append("stock, as asked")
-    parts += rewritten.notes
+    parts += texts(rewritten.notes)
     return "; ".join(parts) or "the graph has no CTC beam search"
 
 

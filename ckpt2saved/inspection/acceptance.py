@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Optional, Tuple
 
 from ckpt2saved.errors import NotServable, SignatureError
+from ckpt2saved.errors.problem import Problem, as_problems, texts
 from ckpt2saved.inspection.proposal import Proposal
 from ckpt2saved.rewrites.to_signatures import cut
 from ckpt2saved.signature.arguments import ARGUMENTS
@@ -23,7 +24,7 @@ class Acceptance:
 
     batch: Optional[int] = None  # the only batch that the graph takes; None: no other is known to fail
     node: str = ""  # that takes no other
-    problems: Tuple[str, ...] = ()
+    problems: Tuple[Problem, ...] = ()
 
 
 def find_acceptance(proposal: Proposal, graph_def: Any) -> Acceptance:
@@ -35,11 +36,11 @@ def find_acceptance(proposal: Proposal, graph_def: Any) -> Acceptance:
         part = cut(graph_def, model)
         check_shapes(part, model)
     except FixedBatch as error:
-        reason = " ".join(error.problems)
+        reason = " ".join(texts(error.problems))
         match = _NODE.search(reason)
         return Acceptance(error.batch, next(filter(None, match.groups())) if match else reason)
     except (NotServable, SignatureError) as error:
-        return Acceptance(problems=error.problems or (str(error),))
+        return Acceptance(problems=error.problems or as_problems([str(error)]))
     return Acceptance()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Collection, Dict, List, Mapping, Sequence, Set
 
 from ckpt2saved.errors import NotServable
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.dataflow import Node
 from ckpt2saved.inspection.network import Network
 from ckpt2saved.inspection.outputs import Output, output_of
@@ -98,14 +99,19 @@ def _takers(network: Network, tensor: str) -> List[Node]:
     return found
 
 
-def forcing_texts(network: Network) -> List[str]:
-    """A line for each label from which answers are computed that are compared with it."""
+def forced_answers(network: Network) -> List[Problem]:
+    """A problem for each label from which answers are computed that are compared with it."""
     answers: Dict[str, List[str]] = {}
     for answer, label in network.comparisons.forced.items() if not network.settled else ():
         answers.setdefault(label, []).append(answer)
     return [
-        f"{label}: {(made[0] if len(made) == 1 else f'{made[0]} and {len(made) - 1} more')}"
-        f" {'is' if len(made) == 1 else 'are'} computed from it, and {network.comparisons.sources[label]} (teacher"
-        " forcing), so no request can bring it: build the graph for inference, where the network reads its own answers"
+        Problem(
+            "teacher-forcing",
+            label,
+            f"{(made[0] if len(made) == 1 else f'{made[0]} and {len(made) - 1} more')}"
+            f" {'is' if len(made) == 1 else 'are'} computed from it, and {network.comparisons.sources[label]} (teacher"
+            " forcing), so no request can bring it",
+            "build the graph for inference, where the network reads its own answers",
+        )
         for label, made in answers.items()
     ]

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from ckpt2saved.checkpoint import roles
 from ckpt2saved.console.tables import print_labelled, stdout
+from ckpt2saved.errors.problem import texts
 from ckpt2saved.inspection.proposal import value_text
 from ckpt2saved.inspection.report import GraphReport, Inspection, VariableReport
 from ckpt2saved.versions import parse_version
@@ -41,7 +42,7 @@ def _print_head(console: Console, inspection: Inspection) -> None:
         by = f", written by TensorFlow {graph.tensorflow}" if graph.tensorflow else ""
         print_labelled(console, "graph", f"{inspection.subject.meta} ({graph.nodes} nodes{by})")
     for remark in inspection.remarks:
-        print_labelled(console, "note", remark, "yellow")
+        print_labelled(console, "note", remark.text, "yellow")
 
 
 def _print_graph(console: Console, inspection: Inspection, graph: GraphReport) -> None:
@@ -82,7 +83,7 @@ def _print_command(console: Console, inspection: Inspection) -> None:
 def _print_findings(console: Console, graph: GraphReport) -> None:
     proposal = graph.proposal
     for choice in proposal.choices if proposal else ():
-        print_labelled(console, "choose", choice, "yellow")
+        print_labelled(console, "choose", choice.text, "yellow")
     for one in graph.inputs:
         if one.instead:
             print_labelled(console, "or cut at", f"{', '.join(one.instead)} instead of {one.tensor}")
@@ -105,9 +106,9 @@ def _print_findings(console: Console, graph: GraphReport) -> None:
             console, "tower", text + (" (proposed)" if number == 0 else ""), "yellow" if tower.untrained else ""
         )
     for note in graph.notes:
-        print_labelled(console, "note", note)
+        print_labelled(console, "note", note.text)
     for problem in graph.problems[:_MOST]:
-        print_labelled(console, "problem", problem, "red")
+        print_labelled(console, "problem", problem.text, "red")
     if len(graph.problems) > _MOST:
         print_labelled(console, "", f"and {len(graph.problems) - _MOST} more problems, in --json", "red")
     if graph.left_out:
@@ -137,7 +138,7 @@ def _print_training_ops(console: Console, graph: GraphReport) -> None:
 def _print_variables(console: Console, held: VariableReport, graph: Optional[GraphReport]) -> None:
     for style, names, text in (
         ("red", held.missing_needed, "that the outputs need are not in the checkpoint: {}"),
-        ("red", held.misshapen, "of another shape: {}"),
+        ("red", texts(held.misshapen), "of another shape: {}"),
         ("", () if held.missing_needed else held.missing, "not in the checkpoint, and no output needs them: {}"),
         ("", held.unused if graph else (), "in the checkpoint, and not in the graph: {}"),
     ):
@@ -178,9 +179,9 @@ def _print_saved_model(console: Console, found: Any) -> None:
     if found.tables:
         print_labelled(console, "tables", _some(found.tables, 3))
     for problem in found.problems:
-        print_labelled(console, "problem", problem, "red")
+        print_labelled(console, "problem", problem.text, "red")
     for note in found.notes:
-        print_labelled(console, "note", note)
+        print_labelled(console, "note", note.text)
     if found.variables:
         _print_roles(console, found.variables)
     base = found.directory.parent if parse_version(found.directory.name) is not None else "BASE"

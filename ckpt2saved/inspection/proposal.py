@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
+from ckpt2saved.errors.problem import Choice
 from ckpt2saved.inspection.fixed import batch_of_states, fixed_to_batch
 from ckpt2saved.inspection.inputs import Input, batch_of
 from ckpt2saved.inspection.network import Network
@@ -42,7 +43,7 @@ class Proposal:
     switches: Tuple[Switch, ...]
     fixed: Tuple[str, ...]  # nodes that hold the batch fast
     batch: Optional[int]  # the fixed batch
-    choices: Tuple[str, ...]
+    choices: Tuple[Choice, ...]
 
 
 def propose(
@@ -50,7 +51,7 @@ def propose(
     inputs: Sequence[Input],
     chosen: Sequence[Output],
     switches: Sequence[Switch],
-    choices: Sequence[str],
+    choices: Sequence[Choice],
     held: Optional[Tuple[int, str]] = None,
 ) -> Proposal:
     """The chosen outputs and their inputs; the batch is left open where no constant of the graph holds it.
@@ -68,7 +69,9 @@ def propose(
     sizes = [_input_sizes(network, one, 1 if batch == 1 else holds, open_batch) for one in inputs]
     specs = tuple(Spec(one.key, one.tensor, one.dtype, size) for one, size in zip(inputs, sizes))
     choices = list(choices) + [
-        f"the sizes of {spec.tensor}: the graph does not tell them" for spec in specs if spec.sizes is None
+        Choice("--input", (), "the graph does not tell them", f"the sizes of {spec.tensor}")
+        for spec in specs
+        if spec.sizes is None
     ]
     outputs = _apart([Spec(o.key, o.tensor, o.dtype, _output_sizes(o, open_batch)) for o in _by_kind(chosen)])
     return Proposal(specs, tuple(outputs), tuple(switches), tuple(fixed), holds, tuple(choices))

@@ -13,6 +13,7 @@ from ckpt2saved.checkpoint.objects import read_objects
 from ckpt2saved.checkpoint.reading import values
 from ckpt2saved.checkpoint.savers import Saved, saved_as
 from ckpt2saved.errors import CheckpointError, NotServable
+from ckpt2saved.errors.problem import Choice, Message, Note, Problem, choice_details, details, texts
 from ckpt2saved.graph.backward import is_backward
 from ckpt2saved.graph.dataflow import foreign_nodes, read_dataflow
 from ckpt2saved.graph.graph_def import pinned_text
@@ -21,7 +22,7 @@ from ckpt2saved.graph.names import parsed
 from ckpt2saved.graph.ops import FUSED_BATCH_NORMS, PLACEHOLDERS, TABLES, is_random
 from ckpt2saved.inspection.acceptance import find_acceptance
 from ckpt2saved.inspection.decoders import Decoder, ctc_outputs, find_ctc_logits, find_decoders, loss_output
-from ckpt2saved.inspection.forcing import forcing_texts, settled_nodes
+from ckpt2saved.inspection.forcing import forced_answers, settled_nodes
 from ckpt2saved.inspection.heads import find_heads
 from ckpt2saved.inspection.inputs import Input, find_inputs
 from ckpt2saved.inspection.network import Network
@@ -73,8 +74,8 @@ class GraphReport:
     left_out: Tuple[str, ...]  # Python functions behind the outputs
     labels: Tuple[str, ...]  # what only the loss needs
     proposal: Optional[Proposal]
-    problems: Tuple[str, ...]
-    notes: Tuple[str, ...]  # what the export will see to, or not be able to change
+    problems: Tuple[Problem, ...]
+    notes: Tuple[Note, ...]  # what the export will see to, or not be able to change
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class VariableReport:
     averageable: int
     missing: Tuple[str, ...]  # variables of the graph
     missing_needed: Tuple[str, ...]  # of them, what the proposed outputs depend on
-    misshapen: Tuple[str, ...]
+    misshapen: Tuple[Problem, ...]
     unused: Tuple[str, ...]  # tensors of the checkpoint that are no variable of the graph
 
 
@@ -100,7 +101,7 @@ class Inspection:
     graph: Optional[GraphReport]
     checkpoint: Optional[VariableReport]
     saved_model: Any  # a SavedModelReport
-    remarks: Tuple[str, ...]
+    remarks: Tuple[Note, ...]
 
     @property
     def prefix(self) -> str:
@@ -152,13 +153,17 @@ def inspect_subject(subject: Subject) -> Inspection:
         except CheckpointError as error:
             if checkpoint is None:
                 raise
-            remarks.append(str(error))
+            remarks.append(Note("unread-meta", "", str(error)))
     elif checkpoint and roles.is_object_based(list(checkpoint.shapes)):
         remarks.append(_of_objects(checkpoint))
     elif checkpoint:
         remarks.append(
-            f"there is no {subject.checkpoint.name}.meta, so nothing is known of the graph: export with a built-in"
-            " model (--model crnn, ctpn), or copy the .meta that training wrote"
+            Note(
+                "no-meta",
+                "",
+                f"there is no {subject.checkpoint.name}.meta, so nothing is known of the graph",
+                "export with a built-in model (--model crnn, ctpn), or copy the .meta that training wrote",
+            )
         )
     saved = saved_as(meta_graph.graph_def) if meta_graph else {}
     tables = saved_tables(meta_graph.graph_def).values() if meta_graph else ()
@@ -166,36 +171,40 @@ def inspect_subject(subject: Subject) -> Inspection:
     graph = _graph_report(meta_graph, network, fit) if meta_graph and network else None
     variables = _variable_report(checkpoint, network, fit, graph) if checkpoint else None
     if variables and fit.is_of_another_run:
-        remarks.insert(
-            0,
+        found = (
             f"the .meta seems to be of another run: {len(fit.foreign)} of its {len(fit.weights)} trained variables are"
-            " not in the checkpoint, or in another shape",
+            " not in the checkpoint, or in another shape"
         )
+        remarks.insert(0, Note("meta-of-another-run", "", found))
     if variables and is_cut_off(subject.checkpoint, index_of(subject.checkpoint).entries.values()):
-        remarks.insert(0, "the data files are shorter than the index says: this checkpoint was cut off; copy it again")
+        found = "the data files are shorter than the index says: this checkpoint was cut off"
+        remarks.insert(0, Note("cut-off", "", found, "copy it again"))
     return Inspection(subject, graph, variables, None, tuple(remarks))
 
 
-def _of_objects(checkpoint: Checkpoint) -> str:
+def _of_objects(checkpoint: Checkpoint) -> Note:
     """How a checkpoint is exported that was written by tf.train.Checkpoint, and has no graph at all."""
     try:
         under_root = read_objects(checkpoint).root_text
     except CheckpointError as error:
-        return str(error)
-    return (
-        f"tf.train.Checkpoint or Keras wrote it: it holds objects (under its root: {under_root}) and no graph; export"
-        " it with --graph MODULE:FUNCTION, a function of yours that returns the tf.Module or Keras model,"
-        " --python-path DIRECTORY where that module is, --input NAME[batch,…] with the shape, and --output output"
+        return Note("object-based", "", str(error))
+    return Note(
+        "object-based",
+        "",
+        f"tf.train.Checkpoint or Keras wrote it: it holds objects (under its root: {under_root}) and no graph",
+        "export it with --graph MODULE:FUNCTION, a function of yours that returns the tf.Module or Keras model,"
+        " --python-path DIRECTORY where that module is, --input NAME[batch,…] with the shape, and --output output",
     )
 
 
-def _foreign(meta_graph: MetaGraph) -> List[str]:
+def _foreign(meta_graph: MetaGraph) -> List[Note]:
     nodes = foreign_nodes(meta_graph.graph_def)
     if not nodes:
         return []
-    text = "TensorFlow {} has no op {}: left out, with all that depends on {}{}"
     more = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
-    return [text.format(tf.VERSION, ", ".join(sorted({node.op for node in nodes})), nodes[0].name, more)]
+    ops = ", ".join(sorted({node.op for node in nodes}))
+    found = f"TensorFlow {tf.VERSION} has no op {ops}: left out, with all that depends on {nodes[0].name}{more}"
+    return [Note("unknown-op", "", found)]
 
 
 class _Fit:
@@ -209,7 +218,7 @@ class _Fit:
         in_tables: Set[str],
     ) -> None:
         self.missing: List[str] = []
-        self.misshapen: List[str] = []
+        self.misshapen: List[Problem] = []
         self.unused: List[str] = []
         self.foreign: List[str] = []
         self.weights: List[str] = []
@@ -228,9 +237,8 @@ class _Fit:
             if key not in checkpoint.shapes:
                 self.missing.append(name)
             elif key == name and not declared.is_compatible_with(checkpoint.shapes[key]):
-                self.misshapen.append(
-                    f"{name}: {declared} in the graph, {list(checkpoint.shapes[key])} in the checkpoint"
-                )
+                found = f"{declared} in the graph, {list(checkpoint.shapes[key])} in the checkpoint"
+                self.misshapen.append(Problem("misshapen-variable", name, found))
                 self.foreign.append(name)
         wanted = set(keys.values()) | in_tables
         self.unused = [
@@ -290,10 +298,11 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
     switches = find_switches(network, steering, reached, given)
     choices += [_choice_of_value(switch) for switch in switches if switch.is_open]
     if len(towers) > 1 and _as_good(towers[0], towers[1]):
-        choices.append(f"another tower: {', '.join(towers[1].ends[:3])} instead")
+        ends = tuple(towers[1].ends[:3])
+        choices.append(Choice("--output", ends, f"{', '.join(ends)} instead", "another tower"))
     choices += _choice_of_weights(network, wanted, fit)
     proposal: Optional[Proposal] = None
-    refused: Tuple[str, ...] = ()
+    refused: Tuple[Problem, ...] = ()
     if chosen and inputs and not steering.labels:
         proposal, refused = _accepted(network, inputs, chosen, switches, choices, steering)
     ranked = sorted(ranked, key=lambda o: o.tensor not in [c.tensor for c in chosen])
@@ -318,7 +327,7 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
         )
         + (steering.problems if proposal else ())
         + refused,
-        tuple(_notes(meta_graph, proposal, reached) + ([] if _needs_labels(chosen) else forcing_texts(network))),
+        tuple(_notes(meta_graph, proposal, reached) + ([] if _needs_labels(chosen) else _forcing_notes(network))),
     )
 
 
@@ -327,12 +336,22 @@ def _needs_labels(chosen: Sequence[Output]) -> bool:
     return all(output.kind == "values" for output in chosen)
 
 
-def _label_problems(network: Network, chosen: Sequence[Output], taken: Sequence[str]) -> List[str]:
-    found = forcing_texts(network) if _needs_labels(chosen) else []
+def _forcing_notes(network: Network) -> List[Note]:
+    """What can't be served beside outputs that can."""
+    return [Note("teacher-forcing", one.where, one.found, one.remedy) for one in forced_answers(network)]
+
+
+def _label_problems(network: Network, chosen: Sequence[Output], taken: Sequence[str]) -> List[Problem]:
+    found = forced_answers(network) if _needs_labels(chosen) else []
     told = set(network.comparisons.forced.values())
     return found + [
-        f"{name}: the outputs take it, if only for its size, and {network.comparisons.sources[name]}, so no request can"
-        " bring it: build the graph for inference"
+        Problem(
+            "label-input",
+            name,
+            f"the outputs take it, if only for its size, and {network.comparisons.sources[name]}, so no request can"
+            " bring it",
+            "build the graph for inference",
+        )
         for name in taken
         if name not in told
     ]
@@ -357,9 +376,9 @@ def _accepted(
     inputs: Sequence[Input],
     chosen: Sequence[Output],
     switches: Sequence[Switch],
-    choices: Sequence[str],
+    choices: Sequence[Choice],
     steering: Steering,
-) -> Tuple[Proposal, Tuple[str, ...]]:
+) -> Tuple[Proposal, Tuple[Problem, ...]]:
     """The proposal with the batch that `export` will take, and what it will refuse all the same."""
     proposal = propose(network, inputs, chosen, switches, choices)
     found = find_acceptance(proposal, steering.graph_def)
@@ -373,25 +392,25 @@ def _may_be_switch(network: Network, one: Input) -> bool:
     return one.kind == "other" and not one.shape and network.flow.maker(one.tensor).op in PLACEHOLDERS
 
 
-def _notes(meta_graph: MetaGraph, proposal: Optional[Proposal], reached: Any) -> List[str]:
+def _notes(meta_graph: MetaGraph, proposal: Optional[Proposal], reached: Any) -> List[Note]:
     pinned = pinned_text(meta_graph.devices, reached)
-    notes = [f"{pinned}, which export clears"] if pinned else []
+    notes = [Note("pinned-device", "", f"{pinned}, which export clears")] if pinned else []
     text = without_batch_text(outputs_without_batch(proposal)) if proposal else ""
-    return notes + ([text] if text else [])
+    return notes + ([Note("no-batching", "", text)] if text else [])
 
 
-def _choice_of_value(switch: Switch) -> str:
+def _choice_of_value(switch: Switch) -> Choice:
     hint = "" if switch.guess is None else f"; by its name {value_text(switch.guess)}"
-    return f"--set {switch.name}=…: {switch.reason}{hint}"
+    return Choice("--set", (f"{switch.name}=…",), switch.reason + hint)
 
 
-def _choice_of_weights(network: Network, wanted: Sequence[str], fit: _Fit) -> List[str]:
+def _choice_of_weights(network: Network, wanted: Sequence[str], fit: _Fit) -> List[Choice]:
     """Whether to serve moving averages, where there are some and the graph does not read them itself."""
     needed = network.weights_of(list(wanted))
     averaged = [name for name in fit.averaged if name in needed]
     if not averaged or any(name.endswith(AVERAGE) for name in needed):
         return []
-    return [f"--weights ema or --weights raw: {len(averaged)} of the weights have a moving average"]
+    return [Choice("--weights", ("ema", "raw"), f"{len(averaged)} of the weights have a moving average")]
 
 
 def _as_good(first: Tower, second: Tower) -> bool:
@@ -418,7 +437,7 @@ def _chosen(
     of_losses: Sequence[Output],
     shares: Mapping[str, str],
     first: Sequence[str],
-) -> Tuple[List[Output], List[str]]:
+) -> Tuple[List[Output], List[Choice]]:
     """What is proposed to be served, and what the user must decide."""
     by_tensor = {output.tensor: output for output in ranked}
     mine = [d for d in decoders if d.logits in first and set(d.paths[0] + (d.logits,)) <= set(by_tensor)]
@@ -429,7 +448,11 @@ def _chosen(
         if "Greedy" in decoder.op:
             names.append(decoder.log_probability)
         texts = [o.tensor for o in ranked if o.kind == "text" and o.tensor in first]
-        choices = [f"another decoder: {other.node} ({other.paths[0][1]})" for other in mine if other is not decoder]
+        choices = [
+            Choice("--output", other.paths[0], f"{other.node} ({other.paths[0][1]})", "another decoder")
+            for other in mine
+            if other is not decoder
+        ]
         return [by_tensor[name] for name in names + texts if name in by_tensor], choices
     from_losses = [o for o in of_losses if o.tensor in first and o.tensor in by_tensor]
     if from_losses:
@@ -445,7 +468,7 @@ def _decoded_in_functions(ranked: Sequence[Output], decoders: Sequence[Decoder],
     return [] if decoders else [o for o in ranked if o.kind == "decoded" and o.tensor in first]
 
 
-def _layers_unknown(meta_graph: MetaGraph, network: Network) -> List[str]:
+def _layers_unknown(meta_graph: MetaGraph, network: Network) -> List[Problem]:
     """The ops of the network that this TensorFlow lacks: what is before them is not what the network answers.
 
     A loss of somebody's own library takes labels as well, and nothing of what is served follows on it.
@@ -464,16 +487,15 @@ def _layers_unknown(meta_graph: MetaGraph, network: Network) -> List[str]:
         if makers & network.training_side or makers & network.tainted or labels & set(inputs):
             continue
         if makers & network.pure:
-            text = (
-                "{} ({}): TensorFlow {} has no such op, and the network goes on behind it: inspect and export with the "
-            )
-            found.append((text + "TensorFlow of the training").format(node.name, node.op, tf.VERSION))
+            text = f"TensorFlow {tf.VERSION} has no such op, and the network goes on behind it"
+            remedy = "inspect and export with the TensorFlow of the training"
+            found.append(Problem("unknown-op", node.name, text, remedy, op=node.op))
     return found
 
 
 def _problems(
     meta_graph: MetaGraph, network: Network, wanted: Sequence[str], inputs: Sequence[Input], switches: Sequence[Switch]
-) -> List[str]:
+) -> List[Problem]:
     """What TF Serving could not run of what outputs are made of; what is only waited for, export drops."""
     reached = network.flow.upstream(wanted, [one.tensor for one in inputs])
     given = {network.flow.maker(one.tensor).name for one in inputs}
@@ -483,7 +505,7 @@ def _problems(
             for one in [node] + network.flow.called(node.attr):
                 if not is_random(one.op) and one.op not in FUSED_BATCH_NORMS:  # find_training_ops tells
                     graph_def.node.add().CopyFrom(one)
-    found: List[str] = []
+    found: List[Problem] = []
     try:
         check_servable(graph_def)
     except NotServable as error:
@@ -492,10 +514,10 @@ def _problems(
         fillers(meta_graph.graph_def, reached - set(find_restored(meta_graph, reached).tables))
     except NotServable as error:
         found += error.problems
-    found += [f"{name}: {why}" for name, why in meta_graph.unknown.items() if name in reached]
+    found += [Problem("unknown-attribute", name, why) for name, why in meta_graph.unknown.items() if name in reached]
     settled = given | {switch.name for switch in switches}
     found += [
-        f"{tensor.name}: a placeholder that is neither input nor switch"
+        Problem("unfed-placeholder", tensor.name, "a placeholder that is neither input nor switch")
         for tensor in network.sources
         if network.flow.maker(tensor.name).op.startswith("Placeholder")
         and network.flow.maker(tensor.name).name in reached
@@ -503,7 +525,7 @@ def _problems(
         and tensor not in network.compared
     ]
     found += [
-        f"{name}: it reads files by their names, which a server should not do for a client"
+        Problem("reads-files", name, "it reads files by their names, which a server should not do for a client")
         for name in sorted(reached)
         if network.flow.nodes[name].op in ("ReadFile", "WholeFileReaderV2") and name not in given
     ]
@@ -571,11 +593,15 @@ def as_content(inspection: Inspection) -> Dict[str, Any]:
         "checkpoint": str(subject.checkpoint.prefix) if subject.checkpoint else None,
         "meta": str(subject.meta) if subject.meta else None,
         "saved_model": str(subject.saved_model) if subject.saved_model else None,
-        "remarks": list(inspection.remarks),
+        "remarks": texts(inspection.remarks),
+        "remark_details": details(inspection.remarks),
     }
     if graph:
         content["graph"] = _plain(graph)
         chosen = [spec.tensor for spec in graph.proposal.outputs] if graph.proposal else []
+        content["graph"]["problem_details"] = details(graph.problems)
+        content["graph"]["note_details"] = details(graph.notes)
+        content["graph"]["choice_details"] = choice_details(graph.proposal.choices if graph.proposal else ())
         for output in content["graph"]["outputs"]:
             output["proposed"] = output["tensor"] in chosen
         content["command"] = " ".join(word for line in inspection.command for word in line) or None
@@ -585,14 +611,19 @@ def as_content(inspection: Inspection) -> Dict[str, Any]:
         content["roles"] = [_plain(group) for group in roles.by_role(held.variables)]
         content["scopes"] = [_plain(group) for group in roles.by_scope(held.variables)]
         content["averages"] = {"of": held.averaged, "weights": held.averageable}
+        content["misshapen_details"] = details(held.misshapen)
         for name in ("missing", "missing_needed", "misshapen", "unused", "variables"):
             content[name] = _plain(getattr(held, name))
     if inspection.saved_model:
         content["served"] = _plain(inspection.saved_model)
+        content["served"]["problem_details"] = details(inspection.saved_model.problems)
+        content["served"]["note_details"] = details(inspection.saved_model.notes)
     return content
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, (Message, Choice)):
+        return value.text
     if is_dataclass(value):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, (list, tuple)):

@@ -13,6 +13,7 @@ from ckpt2saved.checkpoint import roles
 from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.errors import CheckpointError, NotServable
+from ckpt2saved.errors.problem import Note, Problem, as_problems
 from ckpt2saved.files.reading import open_file, read_file
 from ckpt2saved.graph.dataflow import Dataflow
 from ckpt2saved.graph.graph_def import devices_of, nodes_of, pinned_text, pruned
@@ -40,8 +41,8 @@ class SavedModelReport:
     tables: Tuple[str, ...]
     variables: Tuple[roles.Variable, ...]
     provenance: Optional[Mapping[str, Any]]
-    problems: Tuple[str, ...]
-    notes: Tuple[str, ...]
+    problems: Tuple[Problem, ...]
+    notes: Tuple[Note, ...]
 
 
 def read_saved_model(directory: Path) -> SavedModelReport:
@@ -51,12 +52,13 @@ def read_saved_model(directory: Path) -> SavedModelReport:
     meta_graph = (tagged or list(saved_model.meta_graphs))[0]
     dangling = _dangling(meta_graph.graph_def)
     nodes = [] if dangling else _served_nodes(meta_graph)
-    problems = list(content_problems(directory))
+    problems = list(as_problems(content_problems(directory)))
     is_text = not (directory / "saved_model.pb").is_file()  # which is not looked into without TensorFlow
     problems += dangling if is_text else []
     if not tagged and is_text:
         tags = [", ".join(m.meta_info_def.tags) or "none" for m in saved_model.meta_graphs]
-        problems.append("no meta graph is tagged 'serve', so TF Serving loads none; the tags are: " + "; ".join(tags))
+        found = f"no meta graph is tagged 'serve', so TF Serving loads none; the tags are: {'; '.join(tags)}"
+        problems.append(Problem("tag-missing", "", found))
     signatures = tuple(
         _told(signature_of(name, d))
         for name, d in sorted(meta_graph.signature_def.items())
@@ -64,8 +66,10 @@ def read_saved_model(directory: Path) -> SavedModelReport:
     )
     problems += _signature_problems(signatures)
     pinned = pinned_text(devices_of(meta_graph.graph_def), [node.name for node in nodes_of(meta_graph.graph_def)])
+    notes = []
     if pinned:
-        pinned += ": a server that has no such device can't load the graph; export it again"
+        found = f"{pinned}: a server that has no such device can't load the graph"
+        notes.append(Note("pinned-device", "", found, "export it again"))
     try:
         check_servable(tf.GraphDef(node=nodes))
     except NotServable as error:
@@ -81,26 +85,26 @@ def read_saved_model(directory: Path) -> SavedModelReport:
         tuple(_variables(directory)),
         read_provenance(directory),
         tuple(problems),
-        tuple(note for note in [pinned] + _batching_notes(directory, signatures) if note),
+        tuple(notes + _batching_notes(directory, signatures)),
     )
 
 
-def _dangling(graph_def: Any) -> List[str]:
+def _dangling(graph_def: Any) -> List[Problem]:
     there = {node.name for node in graph_def.node}
     return [
-        f"{node.name}: its input {source} is no node of the graph"
+        Problem("dangling-input", node.name, f"its input {source} is no node of the graph")
         for node in graph_def.node
         for source in node.input
         if node_name(source) not in there
     ]
 
 
-def _batching_notes(directory: Path, signatures: Sequence[Signature]) -> List[str]:
+def _batching_notes(directory: Path, signatures: Sequence[Signature]) -> List[Note]:
     seen = recorded_without_batch(directory)
     notes = []
     for signature in signatures:
         keys = keys_without_batch(signature, seen.get(signature.name, ()))
-        notes += [f"{signature.name}: {without_batch_text(keys)}"] if keys else []
+        notes += [Note("no-batching", signature.name, without_batch_text(keys))] if keys else []
     return notes
 
 
@@ -143,17 +147,15 @@ def _told(signature: Signature) -> Signature:
     return replace(signature, inputs=sides[0], outputs=sides[1])
 
 
-def _signature_problems(signatures: Tuple[Signature, ...]) -> List[str]:
-    found: List[str] = []
+def _signature_problems(signatures: Tuple[Signature, ...]) -> List[Problem]:
+    found: List[Problem] = []
     if not any(signature.method for signature in signatures):
-        found.append("no signature can be asked; TF Serving answers nothing")
+        found.append(Problem("no-signature", "", "no signature can be asked; TF Serving answers nothing"))
     for signature in signatures:
         for served in signature.inputs + signature.outputs:
             if not served.tensor:
-                found.append(
-                    f"{signature.name}.{served.key}: it has no tensor name (a SparseTensor?), and every request for it"
-                    " fails"
-                )
+                text = "it has no tensor name (a SparseTensor?), and every request for it fails"
+                found.append(Problem("unnamed-tensor", f"{signature.name}.{served.key}", text))
     return found
 
 

@@ -38,8 +38,8 @@ def signature_text(inspection: Inspection) -> str:
         raise Ckpt2SavedError(f"{inspection.subject.path}: no signature can be written: {reason}")
     proposal = graph.proposal
     lines = [f"# {inspection.subject.meta.name}, as inspected; served from the training's own graph."]
-    lines += ["# problem, for which export refuses it: " + problem for problem in graph.problems]
-    lines += ["# choose: " + choice for choice in proposal.choices]
+    lines += [f"# problem, for which export refuses it: {problem.text}" for problem in graph.problems]
+    lines += [f"# choose: {choice.text}" for choice in proposal.choices]
     lines += ["format: 1", "graph:", "  builder: meta"] + _switches(proposal) + _weights(proposal)
     lines += ["", "signatures:", "  serving_default:", "    inputs:"]
     for one in graph.inputs:
@@ -68,7 +68,7 @@ def _switches(proposal: Proposal) -> List[str]:
 
 def _weights(proposal: Proposal) -> List[str]:
     """The two lines of which one is to be uncommented, where the checkpoint has moving averages."""
-    asked = any(choice.startswith("--weights") for choice in proposal.choices)
+    asked = any(choice.option == "--weights" for choice in proposal.choices)
     return ["  # choose: weights: raw", "  # choose: weights: ema"] if asked else []
 
 

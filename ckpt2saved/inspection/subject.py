@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Optional, Tuple
 
 from ckpt2saved.checkpoint.files import CheckpointFiles, find_checkpoint
-from ckpt2saved.errors import CheckpointError
+from ckpt2saved.errors import CheckpointError, NoCheckpoint
+from ckpt2saved.errors.problem import Note
 from ckpt2saved.files.kinds import is_meta_graph
 from ckpt2saved.versions import numbered_children
 from ckpt2saved.versions.base import SAVED_MODEL_FILES
@@ -23,7 +24,7 @@ class Subject:
     checkpoint: Optional[CheckpointFiles]
     meta: Optional[Path]
     saved_model: Optional[Path]  # the directory
-    remarks: Tuple[str, ...] = ()
+    remarks: Tuple[Note, ...] = ()
 
 
 def find_subject(path: Path) -> Subject:
@@ -44,7 +45,7 @@ def _saved_model(path: Path) -> Optional[Path]:
     return directory if found else None
 
 
-def _of_checkpoint(path: Path, files: CheckpointFiles, remarks: Tuple[str, ...] = ()) -> Subject:
+def _of_checkpoint(path: Path, files: CheckpointFiles, remarks: Tuple[Note, ...] = ()) -> Subject:
     return Subject(path, "checkpoint", files, files.meta, None, remarks)
 
 
@@ -52,7 +53,8 @@ def _of_meta(path: Path) -> Subject:
     try:
         return Subject(path, "meta graph", find_checkpoint(path), path, None)
     except CheckpointError as error:
-        return Subject(path, "meta graph", None, path, None, (f"no checkpoint beside it that can be read: {error}",))
+        note = Note("no-checkpoint", "", f"no checkpoint beside it that can be read: {error}")
+        return Subject(path, "meta graph", None, path, None, (note,))
 
 
 def _of_directory(path: Path) -> Subject:
@@ -67,11 +69,11 @@ def _of_directory(path: Path) -> Subject:
             raise CheckpointError(f"{path}: can't be read: {problem.strerror}") from problem
         if children:
             newest = children[-1].path
-            remark = f"{newest} is the newest of {len(children)} versions"
-            return Subject(path, "SavedModel", None, None, newest, (remark,) if len(children) > 1 else ())
+            note = Note("newest-version", "", f"{newest} is the newest of {len(children)} versions")
+            return Subject(path, "SavedModel", None, None, newest, (note,) if len(children) > 1 else ())
         if len(metas) == 1:
             return _of_meta(path / metas[0])
-        if "no checkpoint here" in str(error):
+        if isinstance(error, NoCheckpoint):
             raise CheckpointError(
                 f"{path}: neither a checkpoint here (a 'checkpoint' state file, a *.index file, a V1 checkpoint), nor a"
                 " SavedModel (saved_model.pb), nor numbered versions of one, nor a single .meta file; pass the path of"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, Generic, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar
 
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.graph import Graph, fed_by_data, noisy
 from ckpt2saved.graph.names import Ref, parsed
 from ckpt2saved.rewrites.analyses.averages import Averages
@@ -13,7 +14,6 @@ from ckpt2saved.rewrites.analyses.labels import NO_LABELS, Labels
 from ckpt2saved.rewrites.analyses.pins import Pins, find_pins
 from ckpt2saved.rewrites.analyses.statistics import BatchStatistics, find_statistics
 from ckpt2saved.rewrites.analyses.switches import Marks, Switches
-from ckpt2saved.rewrites.found import Problem
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.tf1 import tf, v1_control_flow
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Collection, Dict, List, Mapping, Set, Tuple
 
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref, full_name, parsed
 from ckpt2saved.graph.ops import UNFED_PLACEHOLDERS
 from ckpt2saved.rewrites.context import Context
-from ckpt2saved.rewrites.found import Edit, Found, Problem
+from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.rewrite import Rewrite
 from ckpt2saved.signature.tensors import TensorSpec
 from ckpt2saved.tf1 import tf
@@ -90,18 +91,19 @@ def _problems_of_ends(graph: Graph, reached: Collection[str], inputs: Tuple[Inpu
     problems = []
     unused = [edit.tensor for edit in inputs if not edit.is_used]
     if len(unused) == len(inputs):
-        text = f"no output depends on {' or '.join(unused)}: cut nearer to the outputs"
-        problems.append(Problem("no-input-used", "", text))
+        found = f"no output depends on {' or '.join(unused)}"
+        problems.append(Problem("no-input-used", "", found, "cut nearer to the outputs"))
     given = {edit.node for edit in inputs}
     for node in [graph[name] for name in graph.nodes if name in reached and name not in given]:
         if node.op in UNFED_PLACEHOLDERS:
             shape = tf.TensorShape(node.attr["shape"].shape)
-            text = (
-                f"{node.name}: an output depends on this placeholder ({tf.as_dtype(node.attr['dtype'].type).name}"
-                f" {shape}): make it an input (--input NAME={node.name}:0), or say what it is in inference (--set"
-                f" {node.name}=VALUE)"
+            dtype = tf.as_dtype(node.attr["dtype"].type).name
+            found = f"an output depends on this placeholder ({dtype} {shape})"
+            remedy = (
+                f"make it an input (--input NAME={node.name}:0), or say what it is in inference"
+                f" (--set {node.name}=VALUE)"
             )
-            problems.append(Problem("placeholder-not-fed", node.name, text))
+            problems.append(Problem("unfed-placeholder", node.name, found, remedy))
     return problems
 
 
@@ -123,11 +125,11 @@ def _problems_of_towers(
         if int(tf.make_ndarray(graph[axis[0]].attr["value"].tensor)) == 0:
             used = [full_name(share) for share in shares if share in taken]
             text = (
-                f"{node.name} ({node.op}): it deals the batch of {tensors[source.name]} out to {len(shares)} towers,"
-                f" and the outputs are those of {len(used)}, which would answer a part of each request: make"
-                f" {' or '.join(used)} the input instead"
+                f"it deals the batch of {tensors[source.name]} out to {len(shares)} towers,"
+                f" and the outputs are those of {len(used)}, which would answer a part of each request"
             )
-            problems.append(Problem("part-of-the-batch", node.name, text))
+            remedy = f"make {' or '.join(used)} the input instead"
+            problems.append(Problem("part-of-the-batch", node.name, text, remedy, op=node.op))
     return problems
 
 

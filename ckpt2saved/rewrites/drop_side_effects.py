@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Dict, List, Set, Tuple
 
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.ops import ASSIGNMENTS, MERGES, PASSING, is_update
 from ckpt2saved.rewrites.context import Context
-from ckpt2saved.rewrites.found import Edit, Found, Problem
+from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.rewrite import Rewrite
 
 _ONLY_WAITED_FOR = PASSING + MERGES + ("NoOp", "IdentityN")
@@ -50,11 +51,8 @@ def _state_changes(graph: Graph, before: Set[str], left: Set[str], understood: S
         node = graph[name]
         variable = graph.variable(node.inputs[0]) if node.op in ASSIGNMENTS else None
         if node.op in ASSIGNMENTS and variable in read:
-            text = (
-                f"{name} ({node.op}): it changes {variable} before each answer that depends on it, and is no moving"
-                " average; build the graph for inference"
-            )
-            problems.append(Problem("state-change", name, text))
+            found = f"it changes {variable} before each answer that depends on it, and is no moving average"
+            problems.append(Problem("state-change", name, found, "build the graph for inference", op=node.op))
     return tuple(problems)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, List, Mapping, Sequence, Tuple
 
+from ckpt2saved.errors.problem import Note
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.rewrites.replace_ctc_decoder import DecoderReplaced, ReplaceCtcDecoder
@@ -26,7 +27,7 @@ class ServingRewritten:
 
     serving: ServingGraph
     edits: Tuple[Edit, ...] = ()
-    notes: Tuple[str, ...] = ()
+    notes: Tuple[Note, ...] = ()
 
     @property
     def replaced(self) -> Tuple[DecoderReplaced, ...]:

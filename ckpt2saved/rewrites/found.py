@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Mapping, Tuple
 
+from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.graph.names import Ref
 
 
@@ -22,21 +23,10 @@ class Edit:
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One reason why a graph can't be served."""
-
-    code: str
-    where: str  # the node or tensor
-    text: str  # the whole line
-    nodes: Tuple[str, ...] = ()  # those that it is about; later rewrites need not complain of them again
-    reason: str = ""  # of a switch that is not decided, or of an output without a value
-
-
-@dataclass(frozen=True)
 class Found:
     """What one rewrite did to a graph, what it could not do, and what people should know of it."""
 
     edits: Tuple[Edit, ...] = ()
-    problems: Tuple[Problem, ...] = ()
-    notes: Tuple[str, ...] = ()
+    problems: Tuple[Problem, ...] = ()  # later rewrites need not complain of their nodes again
+    notes: Tuple[Note, ...] = ()
     moved: Mapping[Ref, Ref] = field(default_factory=dict)  # input or output of the context -> what stands for it now

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Sequence
 
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.control_flow import Branch
 from ckpt2saved.graph.folding import Folding
 from ckpt2saved.graph.graph import Graph, control_flow
 from ckpt2saved.graph.names import Ref, full_name, written
 from ckpt2saved.rewrites.analyses.switches import shown
 from ckpt2saved.rewrites.context import Context
-from ckpt2saved.rewrites.found import Edit, Found, Problem
+from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.rewrite import Rewrite
 
 NO_VALUE = "output-without-value"
@@ -34,9 +35,7 @@ class PinSwitches(Rewrite):
             unknown = [branch for branch in sorted(branches.branches(ref)) if folding.value(branch[0]) is None]
             if unknown and ref not in lost:
                 lost[ref] = _on_open_branches(unknown)
-        problems = context.pins.problems + tuple(
-            Problem(NO_VALUE, full_name(ref), f"{written(ref)}: {why}", reason=why) for ref, why in lost.items()
-        )
+        problems = context.pins.problems + tuple(Problem(NO_VALUE, full_name(ref), why) for ref, why in lost.items())
         return Found(tuple(edits), problems)
 
 

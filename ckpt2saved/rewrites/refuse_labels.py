@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.names import parsed
 from ckpt2saved.rewrites.context import Context
-from ckpt2saved.rewrites.found import Found, Problem
+from ckpt2saved.rewrites.found import Found
 from ckpt2saved.rewrites.rewrite import Rewrite
 
 TEACHER_FORCING = "teacher-forcing"
@@ -24,9 +25,13 @@ class RefuseLabels(Rewrite):
         for name in sources:
             node = parsed(name)[0]
             if parsed(name) in taken - context.inputs and node in reached:
-                text = (
-                    f"{name} ({graph[node].op}): answers are computed from it, and {sources[name]} (teacher forcing):"
-                    " build the graph for inference, where the network reads what it answered before"
+                problems.append(
+                    Problem(
+                        TEACHER_FORCING,
+                        name,
+                        f"answers are computed from it, and {sources[name]} (teacher forcing)",
+                        "build the graph for inference, where the network reads what it answered before",
+                        op=graph[node].op,
+                    )
                 )
-                problems.append(Problem(TEACHER_FORCING, name, text))
         return Found(problems=tuple(problems))

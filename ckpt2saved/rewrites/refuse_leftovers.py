@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Collection, Dict, Iterator, List, Mapping, Sequence, Set
+from dataclasses import replace
+from typing import Any, Collection, Dict, Iterator, List, Mapping, Optional, Sequence, Set
 
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.graph import Graph, Node, fed_by_data, functions_of, may_be_scalar
 from ckpt2saved.graph.names import Ref, parsed
 from ckpt2saved.graph.ops import (
@@ -19,10 +21,11 @@ from ckpt2saved.graph.probe import MOVING
 from ckpt2saved.rewrites.analyses.statistics import is_layer_norm, unrecognised
 from ckpt2saved.rewrites.analyses.switches import choices, is_truth
 from ckpt2saved.rewrites.context import Context
-from ckpt2saved.rewrites.found import Found, Problem
+from ckpt2saved.rewrites.found import Found
 from ckpt2saved.rewrites.rewrite import Rewrite
 
 UNDECIDED = "undecided-switch"
+_BUILD = "build the graph for inference"
 # The inputs of losses that are labels; of sparse ones the values.
 _LABELS = {
     "SparseSoftmaxCrossEntropyWithLogits": (1,),
@@ -42,47 +45,44 @@ class RefuseLeftovers(Rewrite):
         reached = graph.on_the_way(context.outputs, context.inputs)
         known = {node for problem in context.problems for node in problem.nodes}
         known |= {parsed(name)[0] for name in context.labels.sources}
-        hint = f"set {' and '.join(switches)} first" if switches else ""
+        hint = f"; or set {' and '.join(switches)} first" if switches else ""
         problems = [_undecided_problem(graph[name], reason) for name, reason in switches.items()]
         data = fed_by_data(graph, context.inputs)
         for name in graph.nodes:
             if name in reached and name not in known:
                 problem = _problem(graph, name, context.inputs, switches)
                 if problem:
-                    problems.append(_left(graph[name], problem + (hint and "; or " + hint)))
+                    problems.append(replace(problem, remedy=problem.remedy + hint))
         for name in unrecognised(graph, reached, data):
             if name not in known:
-                reason = (
+                found = (
                     "it looks like a statistic of the batch that values are scaled or shifted back by, and no pair of"
-                    " moving averages is known to stand for it; build the graph for inference"
+                    " moving averages is known to stand for it"
                 )
-                problems.append(_left(graph[name], reason + (hint and "; or " + hint)))
+                problems.append(Problem("batch-statistics", name, found, _BUILD + hint, op=graph[name].op))
         for name in _labels_on_the_way(graph, context.outputs, context.inputs, data):
-            reason = (
-                "answers are computed from what a loss takes for labels (teacher forcing), and a request brings none;"
-                " build the graph for inference, where the network reads what it answered before"
+            found = (
+                "answers are computed from what a loss takes for labels (teacher forcing), and a request brings none"
             )
-            problems.append(_left(graph[name], reason))
+            remedy = f"{_BUILD}, where the network reads what it answered before"
+            problems.append(Problem("label-input", name, found, remedy, op=graph[name].op))
         for name in graph.nodes:
             if name in reached:
                 for function, node, op in _random_in_functions(graph, name):
-                    reason = (
-                        f"its function {function} draws random numbers at {node} ({op}); build the graph for inference"
-                    )
-                    problems.append(_left(graph[name], reason + "; build the graph for inference"))
+                    found = f"its function {function} draws random numbers at {node} ({op})"
+                    problems.append(Problem("random-op", name, found, _BUILD, op=graph[name].op))
         return Found(problems=tuple(problems))
 
 
-def _left(node: Node, reason: str) -> Problem:
-    return Problem("left-of-training", node.name, f"{node.name} ({node.op}): {reason}")
-
-
 def _undecided_problem(node: Node, reason: str) -> Problem:
-    text = (
-        f"{node.name} ({node.op}): nothing feeds it when it is served, and {reason}; choose:"
-        f" {choices(node.name, node)}{'' if is_truth(node) else ', or make it an input'}"
+    return Problem(
+        UNDECIDED,
+        node.name,
+        "nothing feeds it when it is served",
+        f"choose: {choices(node.name, node)}{'' if is_truth(node) else ', or make it an input'}",
+        op=node.op,
+        reason=reason,
     )
-    return Problem(UNDECIDED, node.name, text, reason=reason)
 
 
 def undecided(graph: Graph, context: Context) -> Dict[str, str]:
@@ -104,23 +104,23 @@ def _is_switch(graph: Graph, name: str, inputs: Set[Ref], reasons: Mapping[str, 
     return node.op in PLACEHOLDERS + VARIABLES and (is_truth(node) or name in reasons)
 
 
-def _problem(graph: Graph, name: str, inputs: Set[Ref], switches: Collection[str]) -> str:
+def _problem(graph: Graph, name: str, inputs: Set[Ref], switches: Collection[str]) -> Optional[Problem]:
     node = graph[name]
     if is_random(node.op):
-        return (
-            "random numbers that are no dropout as far as can be proven: the same request would get another answer "
-            "each time; cut the graph after it, or build it for inference"
+        found = (
+            "random numbers that are no dropout as far as can be proven: the same request would get another answer"
+            " each time"
         )
+        return Problem("random-op", name, found, "cut the graph after it, or build it for inference", op=node.op)
     if is_training(node) and not is_layer_norm(graph, node):
-        return "batch norm on the statistics of the batch; build the graph for inference"
+        return Problem("batch-statistics", name, "batch norm on the statistics of the batch", _BUILD, op=node.op)
     if node.op in ASSIGNMENTS:
-        return (
-            f"the answer is what it assigns to {graph.variable(node.inputs[0]) or 'a variable'}; build the graph for"
-            " inference"
-        )
+        found = f"the answer is what it assigns to {graph.variable(node.inputs[0]) or 'a variable'}"
+        return Problem("state-change", name, found, _BUILD, op=node.op)
     if node.op in UNFED_PLACEHOLDERS and (name, 0) not in inputs and name not in switches:
-        return "nothing feeds it when it is served; make it an input, or cut the graph after it"
-    return ""
+        found, remedy = "nothing feeds it when it is served", "make it an input, or cut the graph after it"
+        return Problem("unfed-placeholder", name, found, remedy, op=node.op)
+    return None
 
 
 def _labels_on_the_way(graph: Graph, outputs: Sequence[Ref], inputs: Set[Ref], data: Set[str]) -> List[str]:

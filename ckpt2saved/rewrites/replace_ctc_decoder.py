@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Sequence, Tuple
 
 from ckpt2saved import ctc
+from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.graph.beam_searches import BEAM_SEARCH
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref, full_name, parsed
 from ckpt2saved.rewrites.context import Context
-from ckpt2saved.rewrites.found import Edit, Found, Problem
+from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.rewrite import Rewrite
 from ckpt2saved.tf1 import tf, v1_control_flow
 
@@ -43,8 +44,8 @@ class ReplaceCtcDecoder(Rewrite):
             Problem(
                 "greedy-paths",
                 node.name,
-                f"{node.name}: greedy decoding finds one path, and this decoder is asked for"
-                f" {node.attr['top_paths'].i}; take fast or stock",
+                f"greedy decoding finds one path, and this decoder is asked for {node.attr['top_paths'].i}",
+                "take fast or stock",
             )
             for node in decoders
             if self.kind == "greedy" and node.attr["top_paths"].i > 1
@@ -112,6 +113,6 @@ def _source(name: str, sources: Dict[str, Ref]) -> Ref:
     return sources.get(name, parsed(name))
 
 
-def _in_functions(graph: Graph) -> Tuple[str, ...]:
+def _in_functions(graph: Graph) -> Tuple[Note, ...]:
     count = sum(node.op == BEAM_SEARCH for function in graph.library.function for node in function.node_def)
-    return (f"{count} inside functions stay as they are",) if count else ()
+    return (Note("decoder-in-function", "", f"{count} inside functions stay as they are"),) if count else ()

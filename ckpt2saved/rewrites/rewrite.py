@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple, Type, TypeVar
 
 from ckpt2saved.errors import NotServable
+from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.names import Ref, full_name
 from ckpt2saved.rewrites.context import Context
-from ckpt2saved.rewrites.found import Edit, Found, Problem
+from ckpt2saved.rewrites.found import Edit, Found
 
 
 class Rewrite(ABC):
@@ -38,7 +39,7 @@ class Applied:
     context: Context  # with the inputs and outputs that the graph has now
     edits: Tuple[Edit, ...]
     problems: Tuple[Problem, ...]
-    notes: Tuple[str, ...]
+    notes: Tuple[Note, ...]
     moved: Mapping[str, str]  # input or output as it was called -> the tensor that stands for it now
 
     @property
@@ -64,7 +65,7 @@ def apply(rewrites: Sequence[Rewrite], context: Context, failure: str) -> Applie
     """`inspect`, raising NotServable with the message `failure` and every problem, where there is one."""
     found = inspect(rewrites, context)
     if found.problems:
-        raise NotServable(failure, [problem.text for problem in found.problems])
+        raise NotServable(failure, found.problems)
     return found
 
 
@@ -78,7 +79,7 @@ def inspect(rewrites: Sequence[Rewrite], context: Context) -> Applied:
     context = replace(context, problems=[])
     graph = context.original.copy()
     edits: List[Edit] = []
-    notes: List[str] = []
+    notes: List[Note] = []
     moved: Dict[Ref, Ref] = {}
     state = _State.of(graph, context)
     for rewrite in rewrites:
@@ -108,7 +109,7 @@ def _check_names(context: Context) -> None:
     if missing:
         raise NotServable(
             "the graph does not have all tensors that are asked for",
-            [f"{name}: the graph has no such node" for name in missing],
+            [Problem("unknown-tensor", name, "the graph has no such node") for name in missing],
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Collection, Iterable, Mapping, Sequence, Tuple
 
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.names import full_name
 from ckpt2saved.rewrites.analyses.labels import NO_LABELS, Labels
 from ckpt2saved.rewrites.bypass_dropout import BypassDropout
@@ -79,7 +80,7 @@ class Steering:
     decided: Mapping[str, Any]  # node -> its value in inference
     undecided: Mapping[str, str]  # node that the outputs depend on, whatever is bypassed -> why it is not decided
     misnamed: Collection[str]  # of these, those whose names contradict what their branches say
-    problems: Tuple[str, ...]  # what beside the undecided can't be turned into inference
+    problems: Tuple[Problem, ...]  # what beside the undecided can't be turned into inference
     lost: Mapping[str, str] = field(default_factory=dict)  # output -> why it has no value in inference
     unused: Tuple[str, ...] = ()  # the inputs that no output depends on in inference
     graph_def: Any = None  # GraphDef of the inference, as far as that is decided
@@ -104,8 +105,8 @@ def find_steering(
         decided=switches.decided,
         undecided={problem.where: problem.reason for problem in found.problems if problem.code == UNDECIDED},
         misnamed=switches.misnamed,
-        problems=tuple(problem.text for problem in found.problems if problem.code != UNDECIDED),
-        lost={problem.where: problem.reason for problem in found.problems if problem.code == NO_VALUE},
+        problems=tuple(problem for problem in found.problems if problem.code != UNDECIDED),
+        lost={problem.where: problem.found for problem in found.problems if problem.code == NO_VALUE},
         unused=tuple(map(full_name, unused_inputs(found))),
         graph_def=found.graph_def(),
         labels=tuple(problem.where for problem in found.problems if problem.code == TEACHER_FORCING),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.graph import Graph, conditional, frames
 from ckpt2saved.graph.names import Ref
 from ckpt2saved.graph.ops import SWITCHES
@@ -12,7 +13,7 @@ from ckpt2saved.graph.probe import MOVING
 from ckpt2saved.rewrites.analyses.averages import Averages, kept_by_fused
 from ckpt2saved.rewrites.analyses.statistics import MEAN, VARIANCE, BatchStatistics
 from ckpt2saved.rewrites.context import Context
-from ckpt2saved.rewrites.found import Edit, Found, Problem
+from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.rewrite import Rewrite
 from ckpt2saved.tf1 import tf
 
@@ -116,12 +117,16 @@ class _BatchNorms:
         self.graph.redirect(self.redirected)
 
     def refuse(self, statistics: BatchStatistics, reason: str) -> None:
-        node = self.graph[statistics.name]
-        text = (
-            f"{statistics.name} ({node.op}): batch norm on the statistics of the batch, so that an answer depends on"
-            f" what else is in the batch: {reason}"
+        self.problems.append(
+            Problem(
+                BATCH_STATISTICS,
+                statistics.name,
+                "batch norm on the statistics of the batch, so that an answer depends on what else is in the batch",
+                op=self.graph[statistics.name].op,
+                reason=reason,
+                nodes=tuple(statistics.nodes),
+            )
         )
-        self.problems.append(Problem(BATCH_STATISTICS, statistics.name, text, nodes=statistics.nodes))
 
     def replacement(self, number: int, statistics: BatchStatistics) -> Optional[Replacement]:
         by_itself = kept_by_fused(self.graph, statistics)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Set, Tuple
 
 from ckpt2saved.errors import NotServable
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import TABLES
 from ckpt2saved.saved_model.writing import Asset
@@ -42,13 +43,17 @@ def fillers(graph_def: Any, wanted: Any) -> List[str]:
         elif node.name not in wanted:
             fed.setdefault(node_name(node.input[0]), node)
     problems = [
-        f"{name} ({tables[name].op}): {node.name} ({node.op}) put into it what the training was fed, and no Saver of"
-        " the graph saves it"
+        Problem(
+            "unfilled-table",
+            name,
+            f"{node.name} ({node.op}) put into it what the training was fed, and no Saver of the graph saves it",
+            op=tables[name].op,
+        )
         for name, node in fed.items()
         if name in filled
     ]
     problems += [
-        f"{name} ({node.op}): nothing in the graph fills this lookup table"
+        Problem("unfilled-table", name, "nothing in the graph fills this lookup table", op=node.op)
         for name, node in tables.items()
         if name not in filled
     ]

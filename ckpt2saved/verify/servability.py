@@ -10,6 +10,7 @@ from typing import Any, Collection, Dict, Iterator, List, Mapping, Sequence, Tup
 
 from ckpt2saved.compatibility.fit import origin_text
 from ckpt2saved.errors import CheckpointError, ServingError
+from ckpt2saved.errors.problem import texts
 from ckpt2saved.graph.contrib import register_ops
 from ckpt2saved.graph.op_table import shipped_table
 from ckpt2saved.inspection.saved import parse_saved_model, read_saved_model
@@ -80,7 +81,7 @@ def check_content(directory: Path) -> Findings:
     problems: List[str] = []
     notes: List[str] = []
     report = read_saved_model(directory)
-    problems += report.problems
+    problems += texts(report.problems)
     if not any(problem.startswith(WARMUP_FILE) for problem in problems):
         _check_warmup(directory, problems, notes)
     served = [m for m in parse_saved_model(directory).meta_graphs if _tags(m) == [tf.saved_model.SERVING]]

@@ -17,6 +17,7 @@ from ckpt2saved.answers.comparison import SAME_TENSORFLOW, find_difference
 from ckpt2saved.answers.new_process import loaded_in_new_process
 from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.errors import NotServable, ParityError, SignatureError
+from ckpt2saved.errors.problem import texts
 from ckpt2saved.requests.parity import parity_requests
 from ckpt2saved.saved_model.writing import ServingGraph, write_saved_model
 from ckpt2saved.signature.file import load_model, parse_model
@@ -73,7 +74,8 @@ def test_other_weights_are_found_out(tmp_path, crnn_checkpoint):
         parity.compare_files(staged(tmp_path, other), made.asked, made.answers)
     assert caught.value.exit_code == 3
     assert any(
-        problem.startswith("parity[0]: dense.score: values differ by up to ") for problem in caught.value.problems
+        problem.startswith("parity[0]: dense.score: values differ by up to ")
+        for problem in texts(caught.value.problems)
     )
 
 
@@ -104,7 +106,7 @@ def test_a_changed_node_is_found_out(tmp_path, ctpn_checkpoint):
     made = with_graph(prepared(ctpn_checkpoint), change)
     with pytest.raises(ParityError) as caught:
         parity.compare_files(staged(tmp_path, made), made.asked, made.answers)
-    assert [problem.split(": values")[0] for problem in caught.value.problems] == [
+    assert [problem.split(": values")[0] for problem in texts(caught.value.problems)] == [
         "parity[0]: serving_default.output_cls_prob",
         "parity[1]: serving_default.output_cls_prob",
     ]
@@ -130,7 +132,7 @@ def test_an_answer_that_changes_from_call_to_call_is_found_out(tmp_path, ctpn_ch
         answers = [files.answer(request) for request in made.asked]
     with pytest.raises(ParityError, match="the same request differently each time") as caught:
         parity.compare_files(tmp_path, made.asked, answers)
-    assert [problem.split(": values")[0] for problem in caught.value.problems] == [
+    assert [problem.split(": values")[0] for problem in texts(caught.value.problems)] == [
         "parity[0]: serving_default.output_bbox_pred",
         "parity[1]: serving_default.output_bbox_pred",
     ]
@@ -162,7 +164,7 @@ def test_nan_answers_are_refused(tmp_path):
     with pytest.raises(NotServable) as caught:
         prepared(write_checkpoint(tmp_path / "nan", values))
     assert "answers NaN" in str(caught.value)
-    assert caught.value.problems[0] == "parity[0]: dense.score: 2 of 2 values are NaN"
+    assert texts(caught.value.problems)[0] == "parity[0]: dense.score: 2 of 2 values are NaN"
 
 
 def test_nan_weights_are_refused_even_where_the_answers_hide_them(tmp_path):
@@ -173,7 +175,7 @@ def test_nan_weights_are_refused_even_where_the_answers_hide_them(tmp_path):
     (tmp_path / "version").mkdir()
     with pytest.raises(NotServable) as caught:
         staged(tmp_path / "version", made)
-    assert caught.value.problems == ("shadow/conv1/W: 36 values are NaN",)
+    assert tuple(texts(caught.value.problems)) == ("shadow/conv1/W: 36 values are NaN",)
 
 
 def test_the_python_loader_in_a_new_process_stands_in(tmp_path, monkeypatch, crnn_checkpoint):

@@ -12,6 +12,7 @@ from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.checkpoint.reading import restore
 from ckpt2saved.checkpoint.variables import add_restore, graph_variables
 from ckpt2saved.errors import CheckpointError, UsageError
+from ckpt2saved.errors.problem import texts
 from ckpt2saved.tf1 import tf
 from tests.support import golden_rule
 from tests.support.checkpoints import write_checkpoint
@@ -164,7 +165,7 @@ def test_a_flipped_bit_is_found_and_every_damaged_tensor_named(tmp_path, variabl
     data.write_bytes(bytes(content))
     with pytest.raises(CheckpointError) as caught:
         restored(opened(prefix), variables)
-    message, problems = str(caught.value).splitlines()[0], caught.value.problems
+    message, problems = str(caught.value).splitlines()[0], texts(caught.value.problems)
     assert message == f"{prefix}: this checkpoint is damaged; take another one, or copy it again"
     assert [problem.split(":")[0] for problem in problems] == ["a/b", "n/moving_mean"]
 
@@ -176,7 +177,7 @@ def test_truncated_data_is_found(tmp_path, variables):
     data.write_bytes(data.read_bytes()[:-8])
     with pytest.raises(CheckpointError, match="this checkpoint is damaged") as caught:
         restored(opened(prefix), variables)
-    assert [problem.split(":")[0] for problem in caught.value.problems] == ["n/moving_mean"]
+    assert [problem.split(":")[0] for problem in texts(caught.value.problems)] == ["n/moving_mean"]
 
 
 @pytest.mark.parametrize("position", [0, 20, -60])
@@ -211,4 +212,4 @@ def test_files_of_another_checkpoint_are_refused(tmp_path, variables):
     shutil.copy(str(other) + ".data-00000-of-00001", str(prefix) + ".data-00000-of-00001")
     with pytest.raises(CheckpointError) as caught:
         restored(opened(prefix), variables)
-    assert len(caught.value.problems) == 3
+    assert len(texts(caught.value.problems)) == 3

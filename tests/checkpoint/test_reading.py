@@ -14,6 +14,7 @@ from ckpt2saved.checkpoint.files import CheckpointFiles, find_checkpoint
 from ckpt2saved.checkpoint.index import index_of, is_cut_off
 from ckpt2saved.checkpoint.reading import check_unserved, values
 from ckpt2saved.errors import CheckpointError
+from ckpt2saved.errors.problem import texts
 from ckpt2saved.protobuf.crc32c import crc32c, masked
 from ckpt2saved.protobuf.wire import varint
 from ckpt2saved.tf1 import tf
@@ -26,7 +27,7 @@ NOTHING_SERVED = Weights("raw", {}, "")
 def damaged_names(checkpoint, weights=NOTHING_SERVED):
     with pytest.raises(CheckpointError, match="this checkpoint is damaged; take another one") as caught:
         check_unserved(checkpoint, weights)
-    return [problem.split(":")[0] for problem in caught.value.problems]
+    return [problem.split(":")[0] for problem in texts(caught.value.problems)]
 
 
 @pytest.fixture

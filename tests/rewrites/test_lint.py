@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ckpt2saved.errors import NotServable
+from ckpt2saved.errors.problem import texts
 from ckpt2saved.rewrites.lint import check_servable
 from ckpt2saved.sources.networks import build_graph
 from ckpt2saved.tf1 import tf
@@ -92,7 +93,9 @@ def test_what_cant_be_served_is_refused(build, node, reason, served):
         made = build(tf.placeholder(tf.float32, [None, 2, 2, 3], name="x"))
         name = (made[0] if isinstance(made, (list, tuple)) else made).name
         check_servable(graph.as_graph_def())
-    assert any(problem.startswith(node) and reason in problem for problem in caught.value.problems), str(caught.value)
+    assert any(problem.startswith(node) and reason in problem for problem in texts(caught.value.problems)), str(
+        caught.value
+    )
     assert caught.value.exit_code == 3
     graph_def = graph.as_graph_def()
     del graph, made

@@ -12,6 +12,7 @@ import pytest
 
 from ckpt2saved.checkpoint.contents import Weights
 from ckpt2saved.errors import NotServable
+from ckpt2saved.errors.problem import texts
 from ckpt2saved.saved_model import writing
 from ckpt2saved.saved_model.writing import _write_variables
 from ckpt2saved.tf1 import tf
@@ -69,7 +70,7 @@ def test_every_weight_that_is_nan_is_named(tmp_path, monkeypatch, at_once):
     write_checkpoint(tmp_path / "m", values)
     with pytest.raises(NotServable, match="weights are NaN") as caught:
         _write_variables(tmp_path / "variables", opened(tmp_path / "m"), Weights("raw", {k: k for k in values}, ""))
-    assert list(caught.value.problems) == ["a: 2 values are NaN", "f: 1 values are NaN"]
+    assert list(texts(caught.value.problems)) == ["a: 2 values are NaN", "f: 1 values are NaN"]
 
 
 PEAK = """

@@ -12,6 +12,7 @@ from ckpt2saved.checkpoint.contents import choose_weights, open_checkpoint
 from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.checkpoint.variables import graph_variables
 from ckpt2saved.errors import NotServable, SignatureError
+from ckpt2saved.errors.problem import texts
 from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.saved_model.writing import _write_variables, bind_signatures, read_signature_defs
@@ -165,7 +166,7 @@ signatures:
     model = parse_model(text, Path("own.yaml"))
     with pytest.raises(SignatureError) as caught, tf.Graph().as_default() as graph:
         bind_signatures(model, build_graph("crnn", crnn_shapes(), {}), graph)
-    assert caught.value.problems == (
+    assert tuple(texts(caught.value.problems)) == (
         "signatures.serving_default.inputs.input_data.dtype: float32 in the graph, float64 in the file",
         "signatures.serving_default.inputs.input_data.shape: [?, 32, ?, 3] in the graph, [batch, 32, width, 1] in the file",
         "signatures.serving_default.outputs.text: the graph has no tensor 'text'; the builder names ids, "
@@ -180,7 +181,7 @@ def test_a_sparse_tensor_is_refused_with_the_way_out():
         sparse = tf.SparseTensor([[0, 0]], [1], [1, 1])
         bind_signatures(parse_model(SPARSE, Path("own.yaml")), {"decoded": sparse}, graph)
     assert caught.value.exit_code == 3
-    (problem,) = caught.value.problems
+    (problem,) = texts(caught.value.problems)
     assert problem.startswith("signatures.serving_default.outputs.decoded: 'decoded' is a SparseTensor")
     assert problem.endswith("serve its indices, values and dense_shape")
 

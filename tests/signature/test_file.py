@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ckpt2saved.errors import SignatureError, UsageError
+from ckpt2saved.errors.problem import texts
 from ckpt2saved.signature import file as signature_file
 from ckpt2saved.signature.file import builtin_models, load_model, parse_model, signature_folder
 from ckpt2saved.signature.model import ExampleInput, ParityCase, ServedModel
@@ -781,7 +782,7 @@ def test_the_problems_are_on_the_exception():
     """Whoever catches the error gets the problems as a list, not just as text."""
     with pytest.raises(SignatureError) as caught:
         parse_model("word", SOURCE)
-    assert caught.value.problems == ("line 1: a mapping (lines of 'name: …') is expected; found word",)
+    assert tuple(texts(caught.value.problems)) == ("line 1: a mapping (lines of 'name: …') is expected; found word",)
 
 
 @pytest.mark.parametrize("place", ["beams: 10", "builder: mine", "format: 1", "[25, 20]"])

@@ -391,7 +391,7 @@ def test_without_the_other_input_nothing_answers(run, tmp_path, prefix):
         pytest.param(
             ["--input", "x=lengths", "--output", "Const"],
             3,
-            "no output depends on lengths:0: cut nearer to the outputs",
+            "no output depends on lengths:0; cut nearer to the outputs",
             id="input-for-nothing",
         ),
         pytest.param(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ckpt2saved.errors import NotServable
+from ckpt2saved.errors.problem import texts
 from ckpt2saved.rewrites.to_inference import to_inference
 from ckpt2saved.tf1 import tf, v1_control_flow
 from tests.support import golden_rule
@@ -144,8 +145,8 @@ def refused(train, *messages, wrong, feeds=None, pinned=None, without=(), inputs
     with pytest.raises(NotServable) as caught:
         Built(train, **built).inference(pinned, without, inputs)
     for message in messages:
-        assert any(re.search(message, problem) for problem in caught.value.problems), str(caught.value)
-    return caught.value.problems
+        assert any(re.search(message, problem) for problem in texts(caught.value.problems)), str(caught.value)
+    return texts(caught.value.problems)
 
 
 def variable(name, value=0.0, trainable=False, size=3):

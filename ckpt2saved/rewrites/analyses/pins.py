@@ -6,10 +6,10 @@ import difflib
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.graph import Graph, may_be_scalar
 from ckpt2saved.graph.names import Ref
 from ckpt2saved.graph.ops import PLACEHOLDERS, VARIABLES
-from ckpt2saved.rewrites.found import Problem
 from ckpt2saved.tf1 import tf
 
 
@@ -26,19 +26,19 @@ def find_pins(graph: Graph, pinned_by_user: Mapping[str, Any], inputs: Set[Ref])
     pins: Dict[str, Any] = {}
     problems: List[Problem] = []
 
-    def refuse(key: str, reason: str) -> None:
-        problems.append(Problem("value-not-set", key, f"--set {key}: {reason}"))
+    def refuse(key: str, found: str, remedy: str = "") -> None:
+        problems.append(Problem("value-not-set", f"--set {key}", found, remedy))
 
     for key, value in pinned_by_user.items():
         name = key.partition(":")[0]
         if name not in graph:
-            refuse(key, f"the graph has no node {name!r}{_similar(graph, name)}")
+            refuse(key, f"the graph has no node {name!r}", _similar(graph, name))
             continue
         node = graph[name]
         if node.op not in PLACEHOLDERS + VARIABLES + ("Const",) or not may_be_scalar(node):
-            refuse(key, f"{name} is a {node.op}; expected a placeholder or a variable that holds a single value")
+            refuse(key, f"{name} is a {node.op}", "expected a placeholder or a variable that holds a single value")
         elif (name, 0) in inputs:
-            refuse(key, f"{name} is an input too; a request feeds it, or it is set")
+            refuse(key, f"{name} is an input too", "a request feeds it, or it is set")
         else:
             dtype = tf.as_dtype(node.attr["dtype"].type)
             typed = _typed(value, dtype)
@@ -63,4 +63,4 @@ def _similar(graph: Graph, name: str) -> str:
     alike = [other for other, node in graph.nodes.items() if node.op in PLACEHOLDERS and name.lower() in other.lower()]
     switches = [other for other, node in graph.nodes.items() if node.op in PLACEHOLDERS and may_be_scalar(node)]
     alike = alike or difflib.get_close_matches(name, switches, n=3)
-    return f"; did you mean {' or '.join(alike[:3])}?" if alike else ""
+    return f"did you mean {' or '.join(alike[:3])}?" if alike else ""

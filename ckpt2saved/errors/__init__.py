@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Sequence, Union
+
+from ckpt2saved.errors.problem import Problem, as_problems
 
 
 class Ckpt2SavedError(Exception):
@@ -13,9 +15,9 @@ class Ckpt2SavedError(Exception):
 
     exit_code = 1
 
-    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
-        self.problems = tuple(problems)
-        super().__init__("\n  - ".join((message,) + self.problems))
+    def __init__(self, message: str, problems: Sequence[Union[str, Problem]] = ()) -> None:
+        self.problems = as_problems(problems)
+        super().__init__("\n  - ".join((message, *(problem.text for problem in self.problems))))
 
 
 class OutputError(Ckpt2SavedError):
@@ -34,6 +36,10 @@ class SignatureError(Ckpt2SavedError):
 
 class CheckpointError(Ckpt2SavedError):
     """The checkpoint is absent, unreadable, or not of this graph."""
+
+
+class NoCheckpoint(CheckpointError):
+    """A directory holds no checkpoint."""
 
 
 class WriteError(Ckpt2SavedError):
