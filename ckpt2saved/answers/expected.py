@@ -16,11 +16,11 @@ from ckpt2saved.console.narration import Say
 from ckpt2saved.requests.lengths import with_lengths
 from ckpt2saved.requests.parity import parity_requests
 from ckpt2saved.rewrites.for_serving import ServingRewritten
-from ckpt2saved.sources.preparation import Network
+from ckpt2saved.sources.binding import BoundGraph
 
 
 def expected_answers(
-    checkpoint: Checkpoint, network: Network, greedy: Optional[ServingRewritten], limits: SearchLimits, say: Say
+    checkpoint: Checkpoint, network: BoundGraph, greedy: Optional[ServingRewritten], limits: SearchLimits, say: Say
 ) -> Proof:
     """The requests to compare on, and what the untouched graph with the checkpoint answers.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Collection, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.checkpoint.files import CheckpointFiles
+from ckpt2saved.checkpoint.roles import OBJECT_GRAPH
 from ckpt2saved.checkpoint.savers import Saved
 from ckpt2saved.errors import CheckpointError, UsageError
 from ckpt2saved.tf1 import tf
@@ -32,6 +33,11 @@ class Checkpoint:
     dtypes: Mapping[str, tf.DType]
     step: Optional[int]  # global_step, where there is one
     unknown_dtypes: Mapping[str, int] = field(default_factory=dict)  # tensors that this TensorFlow has no dtype for
+
+    @property
+    def is_object_based(self) -> bool:
+        """Whether tf.train.Checkpoint wrote it: its tensors are called by the objects that own them."""
+        return OBJECT_GRAPH in self.shapes
 
     def variables(self) -> Dict[str, Shape]:
         """Name -> shape of the variables that a graph could have; one that is there only as an average counts."""
@@ -130,28 +136,40 @@ def _shape_text(shape: Sequence[Optional[int]]) -> str:
     return f"[{', '.join(('?' if size is None else str(size) for size in shape))}]"
 
 
+@dataclass(frozen=True)
+class Naming:
+    """Under which names the variables of a graph stand in a checkpoint, and which of them have no average."""
+
+    rename: Callable[[str], str] = str  # a variable's name -> the checkpoint's
+    saved: Mapping[str, Sequence[Saved]] = field(default_factory=dict)  # variable -> what the graph's Savers call it
+    untrained: Collection[str] = ()  # the variables that no optimizer updates
+
+
 def choose_weights(
     checkpoint: Checkpoint,
     variables: Sequence[Variable],
     weights: str,
-    rename: Callable[[str], str] = str,
+    naming: Naming = Naming(),
     must_choose: bool = False,
-    saved: Mapping[str, Sequence[Saved]] = {},
-    frozen: Collection[str] = (),
 ) -> Weights:
     """The tensors for these variables of a graph, by `weights`: raw, ema (moving averages) or auto.
 
     auto takes the averages where the checkpoint holds one for every variable, batch norm's statistics aside; where
-    the user `must_choose` between raw weights and averages it raises UsageError. `rename` makes the checkpoint's name
-    of a variable's; one that is not there is looked for under the names that it is `saved` as. Those that are `frozen`
-    need no average. Raises CheckpointError with every variable that is missing or differs in shape or dtype.
+    the user `must_choose` between raw weights and averages it raises UsageError. A variable whose renamed name is not
+    there is looked for under the names that it is saved as. Raises CheckpointError with every variable that is missing
+    or differs in shape or dtype.
     """
-    sources = {variable.name: source_of(variable.name, checkpoint.shapes, rename, saved) for variable in variables}
+    sources = {
+        variable.name: source_of(variable.name, checkpoint.shapes, naming.rename, naming.saved)
+        for variable in variables
+    }
     _refuse_shared(sources)
     names = {name: source.key for name, source in sources.items()}
     parts = {name: source for name, source in sources.items() if source.slice}
     averaged = [name for name in names.values() if name + AVERAGE in checkpoint.shapes]
-    needing = [name for variable, name in names.items() if variable not in frozen and not name.endswith(_STATISTICS)]
+    needing = [
+        name for variable, name in names.items() if variable not in naming.untrained and not name.endswith(_STATISTICS)
+    ]
     without = [name for name in needing if name not in averaged]
     if averaged and must_choose and weights == "auto":
         raise UsageError(

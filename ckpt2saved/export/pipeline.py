@@ -16,7 +16,7 @@ from ckpt2saved import __version__
 from ckpt2saved.answers.expected import expected_answers
 from ckpt2saved.answers.parity import AlsoAnswered, Refused, Report, answer_all, compare_files
 from ckpt2saved.answers.proof import Proof
-from ckpt2saved.checkpoint.contents import Checkpoint, open_checkpoint
+from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.checkpoint.reading import check_unserved
 from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.fit import check_fit
@@ -36,7 +36,8 @@ from ckpt2saved.rewrites.lint import check_servable
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
 from ckpt2saved.saved_model.writing import write_graph, write_saved_model
 from ckpt2saved.signature.arguments import ARGUMENTS
-from ckpt2saved.sources.preparation import Network, prepare_network, unused_text
+from ckpt2saved.sources.binding import BoundGraph, bind
+from ckpt2saved.sources.training_graph import unused_text
 from ckpt2saved.tf1 import tf
 from ckpt2saved.verify.servability import batching_notes, check_content, keys_by_signature
 from ckpt2saved.versions import Stage, staged, write_provenance
@@ -65,9 +66,13 @@ def export_checkpoint(plan: ExportPlan, say: Say = lambda step, text: None) -> E
     `say` is called with the name of each step and what came of it. Raises CheckpointError, SignatureError, UsageError,
     NotServable, ParityError, NotCompatible or VersionError, and then leaves nothing behind.
     """
-    checkpoint = open_checkpoint(plan.graph.checkpoint)
+    with plan.graph.open() as checkpoint:
+        return _export(plan, checkpoint, say)
+
+
+def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
     say("checkpoint", _described(checkpoint))
-    network = prepare_network(plan.graph, checkpoint)
+    network = bind(plan.graph, checkpoint)
     _refuse_unused(plan, network.unused)
     for note in check_unserved(checkpoint, network.weights):
         say("note", note)
@@ -161,8 +166,8 @@ def _decoder_text(kind: str, rewritten: ServingRewritten) -> str:
 
 
 def _with_requests(
-    plan: ExportPlan, checkpoint: Checkpoint, network: Network
-) -> Tuple[Network, Optional[WarmUpMaker], WarmUp]:
+    plan: ExportPlan, checkpoint: Checkpoint, network: BoundGraph
+) -> Tuple[BoundGraph, Optional[WarmUpMaker], WarmUp]:
     """The network with the requests to compare on, and those to warm a server up with, as far as they are wanted."""
     if not plan.checks.parity and plan.checks.warmup is None:
         return network, None, WarmUp()
@@ -197,7 +202,7 @@ class _Writer:
         self,
         plan: ExportPlan,
         checkpoint: Checkpoint,
-        network: Network,
+        network: BoundGraph,
         maker: Optional[WarmUpMaker],
         warmup: WarmUp,
         say: Say,
@@ -309,7 +314,7 @@ def _stage(plan: ExportPlan, say: Say) -> Iterator[Union[Stage, _Rehearsal]]:
 def _provenance(
     plan: ExportPlan,
     checkpoint: Checkpoint,
-    network: Network,
+    network: BoundGraph,
     rewritten: ServingRewritten,
     size: int,
 ) -> Dict[str, Any]:
@@ -324,7 +329,7 @@ def _provenance(
         },
         "weights": network.weights.kind,
         "model": network.model.name,
-        "graph": {"builder": network.model.builder, "options": dict(network.model.options)},
+        "graph": {"builder": plan.graph.source.name, "options": dict(plan.graph.source.options)},
         "edits": [{"node": edit.node, "kind": edit.kind, "text": edit.text} for edit in network.edits],
         "signatures": [signature.name for signature in network.model.signatures],
         "ctc_decoder": plan.graph.ctc_decoder or "fast" if rewritten.replaced else "stock",

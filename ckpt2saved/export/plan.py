@@ -9,7 +9,7 @@ from typing import Optional, Tuple
 from ckpt2saved.answers.search_limits import DEFAULT_LIMITS, SearchLimits
 from ckpt2saved.compatibility.image import Image, find_image
 from ckpt2saved.requests.warm_up.source import WarmUpSource, warm_up_source
-from ckpt2saved.sources.graph_plan import GraphOptions, GraphPlan, plan_model, with_checkpoint
+from ckpt2saved.sources.graph_plan import GraphOptions, GraphPlan, plan_graph
 from ckpt2saved.versions import check_base, next_version
 
 
@@ -64,12 +64,12 @@ def plan_export(options: ExportOptions) -> ExportPlan:
     Raises UsageError, SignatureError, CheckpointError or VersionError.
     """
     image = None if options.for_serving is None else find_image(options.for_serving, "--for-serving")
-    model = plan_model(options.graph)
-    warmup = warm_up_source(model, options.warmup, options.warmup_signatures, options.no_warmup)
+    graph = plan_graph(options.graph)
+    warmup = warm_up_source(graph.model, options.warmup, options.warmup_signatures, options.no_warmup)
     check_base(options.base)
     number = next_version(options.base, options.version)
     return ExportPlan(
-        with_checkpoint(model, options.graph),
+        graph,
         Publication(options.base, options.version, number, options.dry_run),
         Checks(options.parity, options.search_limits, warmup, image),
     )

@@ -49,4 +49,4 @@ def _model(proposal: Proposal) -> ServedModel:
     inputs += [TensorSpec(one.name, one.name + ":0", one.dtype, ()) for one in proposal.switches if one.is_open]
     outputs = [TensorSpec(spec.key, spec.tensor, spec.dtype, ()) for spec in proposal.outputs]
     signature = Signature("serving_default", tuple(inputs), tuple(outputs))
-    return ServedModel(META, ARGUMENTS, META, {}, (signature,), ())
+    return ServedModel(META, ARGUMENTS, (signature,))

@@ -13,7 +13,7 @@ from ckpt2saved.requests.lengths import with_measured
 from ckpt2saved.requests.parity import case_inputs, default_case
 from ckpt2saved.requests.request import Request
 from ckpt2saved.saved_model.writing import read_signature_defs
-from ckpt2saved.signature.model import META, ExampleInput, ParityCase, ServedModel
+from ckpt2saved.signature.model import ExampleInput, ParityCase, ServedModel
 from ckpt2saved.signature.tensors import Dimension, Signature, TensorSpec
 from ckpt2saved.tf1 import tf
 
@@ -79,7 +79,7 @@ def _model(version_dir: Path, name: str, signature_def: Any) -> ServedModel:
     """What a signature file of this one signature would say."""
     inputs = tuple(_spec(key, signature_def.inputs[key]) for key in sorted(signature_def.inputs))
     outputs = tuple(_output(key, signature_def.outputs[key]) for key in sorted(signature_def.outputs))
-    return ServedModel(name, version_dir, META, {}, (Signature(name, inputs, outputs),), ())
+    return ServedModel(name, version_dir, (Signature(name, inputs, outputs),))
 
 
 def _output(key: str, info: Any) -> TensorSpec:

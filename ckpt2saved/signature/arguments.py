@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import UsageError
 from ckpt2saved.signature.model import FULL, META, Decode, ServedModel, Surgery
@@ -51,7 +51,7 @@ def _size(key: str, axis: int, size: str) -> Any:
 
 
 def model_of_arguments(
-    builder: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], decode: Optional[Decode]
+    inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], decode: Optional[Decode]
 ) -> ServedModel:
     """A model whose signature serving_default is these tensors; with `decode`, also what the decoder answers.
 
@@ -80,7 +80,7 @@ def model_of_arguments(
             TensorSpec("score", "score", "float32", ("batch",)),
         ]
         signatures.append(Signature("dense", tuple(inputs), tuple(dense)))
-    return ServedModel(META, ARGUMENTS, builder, {}, tuple(signatures), (), Surgery(decode=decode))
+    return ServedModel(META, ARGUMENTS, tuple(signatures), surgery=Surgery(decode=decode))
 
 
 def _sparse(decode: Optional[Decode]) -> Tuple[TensorSpec, ...]:
@@ -94,61 +94,41 @@ def _sparse(decode: Optional[Decode]) -> Tuple[TensorSpec, ...]:
     return tuple(specs)
 
 
-def with_surgery(
-    model: ServedModel,
-    *,
-    builder: Optional[str] = None,
-    pinned: Mapping[str, Any] = {},
-    renames: Sequence[Tuple[str, str]] = (),
-    keep_training_ops: bool = False,
-    allow_labels: bool = False,
-    decode: Optional[Decode] = None,
-) -> ServedModel:
-    """`model` with what the command line says beside its file; the command line goes first."""
-    model = replace(model, builder=builder or model.builder)
-    if pinned and model.builder != META:
-        raise UsageError(f"--set: only for a training's graph (--graph {META})")
-    if allow_labels and model.builder != META:
-        raise UsageError(f"--allow-labels: only for a training's graph (--graph {META})")
-    if keep_training_ops and model.is_builtin:
-        raise UsageError(f"--keep-training-ops: {model.builder} is built for inference, and has none")
-    if renames and model.is_builtin:
-        raise UsageError(
-            f"--map: {model.builder} is built from the names in its checkpoint; --option scope=… is what they begin"
-            " with"
-        )
-    decode = decode or model.surgery.decode
+def with_changes(model: ServedModel, changes: Surgery, has_nodes: bool) -> ServedModel:
+    """`model` with the changes that the command line names beside those of its file; the command line goes first.
+
+    `has_nodes`: tensors are called by their nodes, and a node alone stands for its first output.
+    """
+    decode = changes.decode or model.surgery.decode
     if decode is not None:
         named = {spec.key: spec.tensor for signature in model.signatures for spec in signature.inputs}
         decode = replace(decode, sequence_length=named.get(decode.sequence_length, decode.sequence_length))
-    if decode is not None and model.builder == META:
+    if decode is not None and has_nodes:
         decode = replace(decode, logits=_first_output(decode.logits))
         if decode.sequence_length != FULL:
             decode = replace(decode, sequence_length=_first_output(decode.sequence_length))
     surgery = Surgery(
-        dict(model.surgery.pinned, **pinned),
-        tuple(renames) + model.surgery.renames,
-        keep_training_ops or model.surgery.keep_training_ops,
-        model.surgery.weights,
-        decode,
-        allow_labels or model.surgery.allow_labels,
+        pinned=dict(model.surgery.pinned, **changes.pinned),
+        renames=changes.renames + model.surgery.renames,
+        keep_training_ops=changes.keep_training_ops or model.surgery.keep_training_ops,
+        weights=model.surgery.weights,
+        decode=decode,
+        allow_labels=changes.allow_labels or model.surgery.allow_labels,
     )
-    model = replace(model, surgery=surgery)
-    return _with_outputs(model) if model.builder == META else model
+    signatures = _with_outputs(model.signatures, decode) if has_nodes else model.signatures
+    return replace(model, surgery=surgery, signatures=signatures)
 
 
 def _first_output(tensor: str) -> str:
     return tensor if ":" in tensor else tensor + ":0"
 
 
-def _with_outputs(model: ServedModel) -> ServedModel:
-    """`model` with the first output of a node for each node that stands where a tensor is meant."""
-    decoder = {spec.key for spec in _sparse(model.surgery.decode)} | {"ids", "lengths", "score"}
-    own = decoder if model.surgery.decode else set()
+def _with_outputs(signatures: Sequence[Signature], decode: Optional[Decode]) -> Tuple[Signature, ...]:
+    """The first output of a node for each node that stands where a tensor is meant."""
+    own = {spec.key for spec in _sparse(decode)} | {"ids", "lengths", "score"} if decode else set()
 
     def full(specs: Sequence[TensorSpec]) -> Tuple[TensorSpec, ...]:
         bare = [":" not in spec.tensor and spec.tensor not in own for spec in specs]
         return tuple(replace(spec, tensor=_first_output(spec.tensor)) if b else spec for spec, b in zip(specs, bare))
 
-    signatures = [replace(s, inputs=full(s.inputs), outputs=full(s.outputs)) for s in model.signatures]
-    return replace(model, signatures=tuple(signatures))
+    return tuple(replace(s, inputs=full(s.inputs), outputs=full(s.outputs)) for s in signatures)

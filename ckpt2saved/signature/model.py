@@ -62,18 +62,8 @@ class ServedModel:
 
     name: str
     source: Path
-    builder: str  # a built-in network, META, or a function as package.module:function
-    options: Mapping[str, Scalar]
     signatures: Tuple[Signature, ...]
-    parity: Tuple[ParityCase, ...]
+    builder: str = META  # as the file names it: META, a built-in network, or a function as package.module:function
+    options: Mapping[str, Scalar] = field(default_factory=dict)
+    parity: Tuple[ParityCase, ...] = ()
     surgery: Surgery = Surgery()
-
-    @property
-    def is_builtin(self) -> bool:
-        """Whether the graph is one of the built-in networks, which are made for inference."""
-        return self.builder != META and not self.is_function
-
-    @property
-    def is_function(self) -> bool:
-        """Whether the graph is what a function of the user's builds."""
-        return ":" in self.builder

@@ -37,7 +37,9 @@ class SchemaReader(NodeReader):
         parity = self.parity(parts["parity"], signatures, sound) if "parity" in parts else ()
         if self.problems:
             return None
-        return ServedModel(source.stem, source, builder, options, signatures, parity, surgery)
+        return ServedModel(
+            source.stem, source, signatures, builder=builder, options=options, parity=parity, surgery=surgery
+        )
 
     def format(self, node: yaml.Node, expected: str) -> None:
         if self.scalar(node, "format", expected, (int,)) not in (None, FORMAT):

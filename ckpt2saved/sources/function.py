@@ -1,4 +1,4 @@
-"""The user's own function as a graph's builder: `package.module:function`, under their code and their TensorFlow."""
+"""The user's own function as a graph source: `package.module:function`, under their code and their TensorFlow."""
 
 from __future__ import annotations
 
@@ -7,13 +7,52 @@ import importlib
 import os
 import sys
 import sysconfig
+from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import module_from_spec
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, ContextManager, Iterator, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import SignatureError, UsageError
-from ckpt2saved.signature.model import FUNCTION
+from ckpt2saved.signature.model import FUNCTION, Scalar, ServedModel
+from ckpt2saved.sources.source import GraphSource
+
+if TYPE_CHECKING:
+    from ckpt2saved.checkpoint.contents import Checkpoint
+    from ckpt2saved.sources.loaded import LoadedGraph
+
+
+@dataclass(frozen=True)
+class FunctionSource(GraphSource):
+    """A function that builds the network in the default graph, or returns a model object for an object checkpoint."""
+
+    function: str  # package.module:function
+    options: Mapping[str, Scalar] = field(default_factory=dict)
+    python_path: Tuple[Path, ...] = ()  # where the module is looked for first
+
+    @classmethod
+    def of(cls, text: str, options: Mapping[str, Scalar], python_path: Tuple[Path, ...]) -> Optional[GraphSource]:
+        return cls(text, options, python_path) if ":" in text else None
+
+    @property
+    def name(self) -> str:
+        return self.function
+
+    def imported(self) -> ContextManager[Callable[..., Any]]:
+        """The function, for as long as the context lasts."""
+        return users_function(self.function, self.python_path)
+
+    def load(self, checkpoint: Checkpoint, model: ServedModel) -> LoadedGraph:
+        from ckpt2saved.sources.loaded import as_users_inference, loaded_from_builder
+        from ckpt2saved.sources.objects import ObjectSource
+        from ckpt2saved.tf1 import tf, v1_control_flow
+
+        if checkpoint.is_object_based:
+            return ObjectSource(self).load(checkpoint, model)
+        graph = tf.Graph()
+        with graph.as_default(), self.imported() as function, v1_control_flow():
+            tensors = _checked_tensors(self.function, function(dict(checkpoint.variables()), dict(self.options)))
+        return as_users_inference(loaded_from_builder(model, graph, tensors), self.name)
 
 
 @contextlib.contextmanager
@@ -88,7 +127,7 @@ def _function(builder: str, module: Any, name: str) -> Callable[[Mapping[str, An
     return found
 
 
-def checked_tensors(builder: str, tensors: Any) -> Mapping[str, Any]:
+def _checked_tensors(builder: str, tensors: Any) -> Mapping[str, Any]:
     """What a user's function returned, if that is a mapping of names to tensors; raises SignatureError."""
     if not isinstance(tensors, Mapping) or not all(isinstance(name, str) for name in tensors):
         raise SignatureError(

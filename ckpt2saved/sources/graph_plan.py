@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, ContextManager, Mapping, Optional, Tuple
 
-from ckpt2saved.checkpoint.files import CheckpointFiles, checkpoints_at, find_checkpoint
-from ckpt2saved.errors import CheckpointError, SignatureError, UsageError
-from ckpt2saved.files.kinds import is_meta_graph, kind_of
-from ckpt2saved.signature.arguments import model_of_arguments, with_surgery
+from ckpt2saved.checkpoint.files import CheckpointFiles, checkpoints_at
+from ckpt2saved.errors import SignatureError, UsageError
+from ckpt2saved.signature.arguments import model_of_arguments, with_changes
 from ckpt2saved.signature.file import builtin_models, load_model
-from ckpt2saved.signature.model import META, Decode, Scalar, ServedModel
+from ckpt2saved.signature.model import Decode, Scalar, ServedModel, Surgery
 from ckpt2saved.signature.tensors import TensorSpec
+from ckpt2saved.sources.function import FunctionSource
+from ckpt2saved.sources.registry import find_source
+from ckpt2saved.sources.source import GraphSource
+
+if TYPE_CHECKING:
+    from ckpt2saved.checkpoint.contents import Checkpoint
 
 
 @dataclass(frozen=True)
 class GraphOptions:
     """What a command line says about a graph; what it leaves out is in the signature file, or the default."""
 
-    checkpoint: Path  # anything that find_checkpoint takes
+    checkpoint: Optional[Path] = None  # anything that find_checkpoint takes
     model: Optional[str] = None  # a built-in model's name or a signature file's path
     graph: Optional[str] = None  # "meta", a .meta file, a built-in network, or package.module:function
     options: Mapping[str, Scalar] = field(default_factory=dict)
@@ -46,105 +50,56 @@ class GraphOptions:
 class GraphPlan:
     """A graph, a checkpoint and what of them is served, against which nothing speaks yet."""
 
-    model: ServedModel
-    meta: Optional[Path]  # the training's graph, where that is what is served
+    source: GraphSource
     checkpoint: CheckpointFiles
-    python_path: Tuple[Path, ...]  # where the user's own builder is looked for first
+    model: ServedModel
     weights: str
     ctc_decoder: Optional[str]  # None: fast, and stock where that answers differently
 
+    def open(self) -> ContextManager[Checkpoint]:
+        """The checkpoint, for as long as the context lasts."""
+        return self.source.open(self.checkpoint)
+
 
 def plan_graph(options: GraphOptions) -> GraphPlan:
-    """Find the files that `options` name; raises UsageError, SignatureError or CheckpointError."""
-    return with_checkpoint(plan_model(options), options)
+    """Find the files that `options` name; raises UsageError, SignatureError or CheckpointError.
 
-
-def plan_model(options: GraphOptions) -> ServedModel:
-    """What is served; a function that only a signature file names is refused unless that is allowed."""
-    model = _served_model(options)
-    if options.graph is None and not options.allow_code:
-        _refuse_code(model)
-    return model
-
-
-def with_checkpoint(model: ServedModel, options: GraphOptions) -> GraphPlan:
-    """The plan for a model, with the files of the checkpoint."""
-    files = find_checkpoint(options.checkpoint)
+    A function that only a signature file names is refused unless that is allowed.
+    """
+    if options.graph is not None:  # what is no graph is refused before the rest of the command line is looked at
+        find_source(options.graph, options.options, options.python_path)
+    if options.model is None:
+        model = model_of_arguments(options.inputs, options.outputs, options.decode)
+    elif options.inputs or options.outputs:
+        raise UsageError("--input and --output stand for a signature file: pass them, or --model, not both")
+    else:
+        _refuse_checkpoint_as_model(options.model)
+        model = load_model(options.model)
+    source = find_source(options.graph or model.builder, dict(model.options, **options.options), options.python_path)
+    if isinstance(source, FunctionSource) and options.graph is None and not options.allow_code:
+        # A signature file is data, and data of somebody else's may name any function that Python can import.
+        raise UsageError(
+            f"{model.source}: graph.builder: {model.builder} is code, which a signature file alone does not run; pass"
+            f" --graph {model.builder}, or --allow-code if you trust the file"
+        )
+    changes = Surgery(
+        pinned=options.pinned,
+        renames=options.renames,
+        keep_training_ops=options.keep_training_ops,
+        decode=options.decode,
+        allow_labels=options.allow_labels,
+    )
+    source.check_changes(changes)
+    files = source.find_checkpoint(options.checkpoint)
     return GraphPlan(
-        model=model,
-        meta=_meta(options.graph, files) if model.builder == META else None,
+        source=source.beside(files),
         checkpoint=files,
-        python_path=options.python_path,
+        model=with_changes(model, changes, has_nodes=source.has_nodes),
         weights=options.weights,
         ctc_decoder=options.ctc_decoder,
     )
 
 
-def _served_model(options: GraphOptions) -> ServedModel:
-    graph = options.graph
-    if graph is not None:
-        _refuse_other_graphs(graph)
-    builder = META if graph is not None and _is_file_of_graph(graph) else graph
-    if options.model is None:
-        served = model_of_arguments(builder or META, options.inputs, options.outputs, options.decode)
-    elif options.inputs or options.outputs:
-        raise UsageError("--input and --output stand for a signature file: pass them, or --model, not both")
-    else:
-        _refuse_checkpoint_as_model(options.model)
-        served = load_model(options.model)
-    served = with_surgery(
-        served,
-        builder=builder,
-        pinned=options.pinned,
-        renames=options.renames,
-        keep_training_ops=options.keep_training_ops,
-        allow_labels=options.allow_labels,
-        decode=options.decode,
-    )
-    return replace(served, options=dict(served.options, **options.options))
-
-
-def _refuse_code(model: ServedModel) -> None:
-    """A signature file is data, and data of somebody else's may name any function that Python can import."""
-    if model.is_function:
-        raise UsageError(
-            f"{model.source}: graph.builder: {model.builder} is code, which a signature file alone does not run; pass"
-            f" --graph {model.builder}, or --allow-code if you trust the file"
-        )
-
-
-def _is_file_of_graph(graph: str) -> bool:
-    """Whether --graph is a file's path, whatever is in it; a built-in network's name is no path."""
-    return graph.endswith(".meta") or (graph not in (META, *builtin_models()) and os.path.isfile(graph))
-
-
-def _refuse_other_graphs(graph: str) -> None:
-    """Say what --graph names where that is no meta graph, before the rest of the command line is looked at."""
-    if graph in (META, *builtin_models()):
-        return
-    path = Path(graph)
-    kind = kind_of(path)
-    if kind and not is_meta_graph(path):
-        raise CheckpointError("--graph {}: {}".format(graph, kind.instead_of("a training's graph")))
-    if kind or path.suffix == ".meta":
-        return
-    for prefix in checkpoints_at(path):
-        meta = Path(str(prefix) + ".meta")
-        way = f"pass {meta}" if meta.is_file() else "pass its .meta file, or a function (MODULE:FUNCTION)"
-        raise CheckpointError(f"--graph {graph}: this is a checkpoint, not a training's graph: {way}")
-
-
 def _refuse_checkpoint_as_model(model: str) -> None:
     if not model.endswith((".yaml", ".yml")) and model not in builtin_models() and checkpoints_at(Path(model)):
         raise SignatureError(f"--model {model}: this is a checkpoint, not a signature file: pass it as --checkpoint")
-
-
-def _meta(graph: Optional[str], files: CheckpointFiles) -> Path:
-    if graph is not None and graph != META:
-        return Path(graph)
-    if files.meta is None:
-        raise CheckpointError(
-            f"{files.prefix}: there is no {files.name}.meta, the training's graph, beside this checkpoint: pass its"
-            " path (--graph FILE.meta), or a signature file whose graph has a builder (--model)"
-        )
-    return files.meta

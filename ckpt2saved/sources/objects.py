@@ -6,19 +6,24 @@ import gc
 import inspect
 import logging
 import re
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ckpt2saved.checkpoint.contents import UNREADABLE, Checkpoint
 from ckpt2saved.checkpoint.objects import ModelObjects, Place, find_model, model_objects, read_objects
 from ckpt2saved.checkpoint.reading import failure
-from ckpt2saved.errors import CheckpointError, NotServable, SignatureError, TensorFlowError
-from ckpt2saved.signature.model import ServedModel
+from ckpt2saved.checkpoint.savers import Saved
+from ckpt2saved.errors import CheckpointError, NotServable, SignatureError, TensorFlowError, UsageError
+from ckpt2saved.signature.model import Scalar, ServedModel
 from ckpt2saved.signature.tensors import TensorSpec
+from ckpt2saved.sources.function import FunctionSource
+from ckpt2saved.sources.loaded import LoadedGraph, as_users_inference, imported, loaded_from_builder
 from ckpt2saved.sources.object_tables import TABLE_KEYS, is_table, put_tables
 from ckpt2saved.sources.references import Reference, with_references
+from ckpt2saved.sources.source import GraphSource
 from ckpt2saved.tf1 import children_of, inlined, tf
 
 _BLOCK = 1 << 24  # bytes that are compared at once
@@ -26,7 +31,34 @@ _MOST_CONSTANT = (1 << 31) - (1 << 24)  # bytes; a GraphDef is a protobuf messag
 
 
 @dataclass(frozen=True)
-class DrawnObject:
+class ObjectSource(GraphSource):
+    """A tf.Module or Keras model that a function of the user's returns, with its object-based checkpoint."""
+
+    function: FunctionSource
+
+    @classmethod
+    def of(cls, text: str, options: Mapping[str, Scalar], python_path: Tuple[Path, ...]) -> Optional[GraphSource]:
+        return None  # only its checkpoint tells it from a function that builds a graph
+
+    @property
+    def name(self) -> str:
+        return self.function.name
+
+    def load(self, checkpoint: Checkpoint, model: ServedModel) -> LoadedGraph:
+        if model.surgery.renames:
+            raise UsageError(
+                "--map: the variables of an object-based checkpoint are found by their objects, not by names"
+            )
+        with self.function.imported() as function:
+            traced = trace_object(function, model, checkpoint, self.function.options)
+        graph = imported(traced.graph_def)
+        tensors = {key: graph.get_tensor_by_name(name) for key, name in traced.tensors.items()}
+        saved = {variable: [Saved(key)] for variable, key in traced.keys.items()}
+        return as_users_inference(replace(loaded_from_builder(model, graph, tensors), saved=saved), self.name)
+
+
+@dataclass(frozen=True)
+class TracedObject:
     """What a model object computes, as a graph."""
 
     graph_def: Any
@@ -34,12 +66,12 @@ class DrawnObject:
     keys: Mapping[str, str]  # variable of the graph -> name in the checkpoint
 
 
-def draw_object(
+def trace_object(
     function: Callable[[Mapping[str, Any], Mapping[str, Any]], Any],
     model: ServedModel,
     checkpoint: Checkpoint,
     options: Mapping[str, Any],
-) -> DrawnObject:
+) -> TracedObject:
     """Call the user's `function` for a tf.Module or Keras model, find it in the checkpoint, and trace what it computes.
 
     It is called with the inputs of serving_default in their order, and with training=False if it takes that. The graph
@@ -67,7 +99,7 @@ def draw_object(
     tensors.update(zip(names, (tensor.name for tensor in concrete.outputs)))
     del made, concrete, objects
     gc.collect()  # the variables, which are as large as the checkpoint
-    return DrawnObject(graph_def, tensors, keys)
+    return TracedObject(graph_def, tensors, keys)
 
 
 def _traced(made: Any, inputs: Sequence[TensorSpec]) -> Tuple[Any, List[str]]:

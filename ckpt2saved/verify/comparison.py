@@ -11,7 +11,6 @@ from ckpt2saved.answers.expected import expected_answers
 from ckpt2saved.answers.file_answers import ask_files
 from ckpt2saved.answers.proof import Proof, Searched
 from ckpt2saved.answers.search_limits import DEFAULT_LIMITS, SearchLimits
-from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.console.narration import Say
 from ckpt2saved.graph.beam_searches import BEAM_SEARCH
 from ckpt2saved.graph.names import node_name
@@ -20,8 +19,8 @@ from ckpt2saved.requests.gathering import served_signatures
 from ckpt2saved.requests.request import Answers, Request
 from ckpt2saved.rewrites.for_serving import for_serving, rewrite_serving
 from ckpt2saved.signature.tensors import Signature
+from ckpt2saved.sources.binding import bind
 from ckpt2saved.sources.graph_plan import GraphPlan
-from ckpt2saved.sources.preparation import prepare_network
 from ckpt2saved.versions import read_provenance
 
 
@@ -73,15 +72,15 @@ def ask_checkpoint(comparison: ComparisonPlan, version_dir: Path, say: Say = lam
     proof = Proof((), (), ())
     if kept:
         plan = replace(plan, model=replace(plan.model, signatures=kept))
-        checkpoint = open_checkpoint(plan.checkpoint)
-        network = prepare_network(plan, checkpoint)
-        greedy = rewrite_serving(network.serving, for_serving("greedy")) if plan.ctc_decoder == "greedy" else None
         nodes = {
             node.name: node.op for graph in parse_saved_model(version_dir).meta_graphs for node in graph.graph_def.node
         }
         limits = comparison.search_limits
         limits = limits.for_stock() if BEAM_SEARCH in nodes.values() else limits
-        proof = expected_answers(checkpoint, network, greedy, limits, say)
+        with plan.open() as checkpoint:
+            network = bind(plan, checkpoint)
+            greedy = rewrite_serving(network.serving, for_serving("greedy")) if plan.ctc_decoder == "greedy" else None
+            proof = expected_answers(checkpoint, network, greedy, limits, say)
         proof, more = _answerable(proof, nodes)
         notes += more
     return Reference(

@@ -21,8 +21,8 @@ from ckpt2saved.errors.problem import texts
 from ckpt2saved.requests.parity import parity_requests
 from ckpt2saved.saved_model.writing import ServingGraph, write_saved_model
 from ckpt2saved.signature.file import load_model, parse_model
+from ckpt2saved.sources.binding import bind
 from ckpt2saved.sources.graph_plan import GraphOptions, plan_graph
-from ckpt2saved.sources.preparation import prepare_network
 from ckpt2saved.tf1 import tf
 from tests.support.checkpoints import crnn_shapes, filled, write_checkpoint
 
@@ -37,7 +37,7 @@ def prepared(prefix, **plan):
     plan.setdefault("model", "ctpn" if "ctpn" in str(prefix) else "crnn")
     planned = plan_graph(GraphOptions(checkpoint=Path(str(prefix)), **plan))
     checkpoint = open_checkpoint(planned.checkpoint)
-    network = prepare_network(planned, checkpoint)
+    network = bind(planned, checkpoint)
     asked = parity_requests(planned.model)
     fill = functools.partial(network.fill, checkpoint)
     with Reference(network.graph, fill, str(prefix), network.serving.signature_defs).opened() as asker:

@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT))
 
 import tensorflow.compat.v1 as tf  # noqa: E402
 
-from ckpt2saved.sources.networks import build_graph  # noqa: E402
+from ckpt2saved.sources.networks import build_network  # noqa: E402
 
 AVERAGE = "/ExponentialMovingAverage"
 INPUTS = {"crnn": ["input_data", "input_batch_size"], "ctpn": ["input_image", "input_im_info"]}
@@ -26,7 +26,7 @@ def main(model, checkpoint, export_dir):
     reader = tf.train.NewCheckpointReader(checkpoint)
     shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
     with tf.Graph().as_default(), tf.Session() as session:
-        tensors = build_graph(model, shapes, {})
+        tensors = build_network(model, shapes, {})
         suffix = AVERAGE if model == "ctpn" else ""
         tf.train.Saver({v.op.name + suffix: v for v in tf.global_variables()}).restore(session, checkpoint)
         info = tf.saved_model.utils.build_tensor_info

@@ -25,8 +25,8 @@ from ckpt2saved.requests.warm_up.source import warm_up_source
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
 from ckpt2saved.saved_model.writing import read_signature_defs
 from ckpt2saved.signature.file import load_model
+from ckpt2saved.sources.binding import bind
 from ckpt2saved.sources.graph_plan import GraphOptions, plan_graph
-from ckpt2saved.sources.preparation import prepare_network
 from ckpt2saved.tf1 import tf
 from tests.support.checkpoints import filled, write_checkpoint
 
@@ -64,7 +64,7 @@ def warmup(crnn_checkpoint):
     """A function: the requests for the crnn that the values of --warmup stand for, without an export around it."""
     plan = plan_graph(GraphOptions(model="crnn", checkpoint=crnn_checkpoint))
     checkpoint = open_checkpoint(plan.checkpoint)
-    network = prepare_network(plan, checkpoint)
+    network = bind(plan, checkpoint)
 
     def make(value, signatures=()):
         source = warm_up_source(plan.model, [str(value)], signatures)

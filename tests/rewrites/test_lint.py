@@ -10,7 +10,7 @@ import pytest
 from ckpt2saved.errors import NotServable
 from ckpt2saved.errors.problem import texts
 from ckpt2saved.rewrites.lint import check_servable
-from ckpt2saved.sources.networks import build_graph
+from ckpt2saved.sources.networks import build_network
 from ckpt2saved.tf1 import tf
 from tests.support.checkpoints import crnn_shapes, ctpn_shapes
 
@@ -122,6 +122,6 @@ def answers(graph_def, name):
 def test_the_built_in_graphs_can_be_served(builder, shapes):
     """Nothing in them is refused, batch norm in inference mode least of all."""
     with tf.Graph().as_default() as graph:
-        build_graph(builder, shapes, {})
+        build_network(builder, shapes, {})
         tf.nn.fused_batch_norm(tf.ones([1, 2, 2, 1]), *[tf.ones([1])] * 4, is_training=False)
         check_servable(graph.as_graph_def())

@@ -17,7 +17,7 @@ from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.saved_model.writing import _write_variables, bind_signatures, read_signature_defs
 from ckpt2saved.signature.file import load_model, parse_model
-from ckpt2saved.sources.networks import build_graph
+from ckpt2saved.sources.networks import build_network
 from ckpt2saved.tf1 import SavedModel, tf
 from tests.support.checkpoints import crnn_shapes
 
@@ -165,7 +165,7 @@ signatures:
 """
     model = parse_model(text, Path("own.yaml"))
     with pytest.raises(SignatureError) as caught, tf.Graph().as_default() as graph:
-        bind_signatures(model, build_graph("crnn", crnn_shapes(), {}), graph)
+        bind_signatures(model, build_network("crnn", crnn_shapes(), {}), graph)
     assert tuple(texts(caught.value.problems)) == (
         "signatures.serving_default.inputs.input_data.dtype: float32 in the graph, float64 in the file",
         "signatures.serving_default.inputs.input_data.shape: [?, 32, ?, 3] in the graph, [batch, 32, width, 1] in the file",
@@ -209,7 +209,7 @@ def test_any_tensor_of_the_graph_can_be_served():
         'raw: {dtype: float32, shape: [time, batch, classes], tensor: "shadow/logits:0"}',
     )
     with tf.Graph().as_default() as graph:
-        tensors = build_graph("crnn", crnn_shapes(), {})
+        tensors = build_network("crnn", crnn_shapes(), {})
         definitions = bind_signatures(parse_model(text, Path("own.yaml")), tensors, graph)
     assert definitions["dense"].outputs["raw"].name == "shadow/logits:0"
 
@@ -241,7 +241,7 @@ def test_moving_averages_are_written_under_their_variables_names(tmp_path, ctpn_
     """The served file knows nothing of averages: their values stand where the variables' did."""
     checkpoint = open_checkpoint(find_checkpoint(ctpn_checkpoint))
     with tf.Graph().as_default():
-        build_graph("ctpn", checkpoint.variables(), {})
+        build_network("ctpn", checkpoint.variables(), {})
         variables = graph_variables(tf.get_default_graph())
         weights = choose_weights(checkpoint, variables, "auto")
     assert weights.kind == "ema"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ckpt2saved.errors import CheckpointError, SignatureError, UsageError
-from ckpt2saved.sources import builtin
+from ckpt2saved.sources import networks
 from ckpt2saved.tf1 import tf
 from tests.support import golden_rule
 from tests.support.checkpoints import crnn_shapes, ctpn_shapes, filled
@@ -22,7 +22,7 @@ class Network:
     def __init__(self, builder, shapes, suffix="", **options):
         self.graph = tf.Graph()
         with self.graph.as_default():
-            self.tensors = builtin.build_graph(builder, shapes, options)
+            self.tensors = networks.build_network(builder, shapes, options)
             self.variables = tf.global_variables()
         self.session = tf.Session(graph=self.graph)
         with self.graph.as_default():
@@ -157,9 +157,9 @@ def test_building_leaves_tensorflows_control_flow_as_it_was():
     enabled = getattr(tf, "control_flow_v2_enabled", lambda: False)
     before = enabled()
     with tf.Graph().as_default():
-        builtin.build_graph("ctpn", ctpn_shapes(), {})
+        networks.build_network("ctpn", ctpn_shapes(), {})
     with pytest.raises(CheckpointError), tf.Graph().as_default():
-        builtin.build_graph("ctpn", {}, {})
+        networks.build_network("ctpn", {}, {})
     assert enabled() == before
 
 
@@ -170,7 +170,7 @@ def test_everything_that_does_not_fit_is_said_at_once():
     shapes["shadow/BatchNorm/beta"] = (99,)
     shapes["shadow/LSTMLayers/w"] = (5, 13)
     with pytest.raises(CheckpointError) as caught, tf.Graph().as_default():
-        builtin.build_graph("crnn", shapes, {})
+        networks.build_network("crnn", shapes, {})
     assert str(caught.value) == (
         "the checkpoint is not of the built-in crnn graph (3 of its 24 variables do not fit)\n"
         "  - shadow/conv3/W: missing; expected [3, 3, 5, ?]\n"
@@ -192,7 +192,7 @@ def test_everything_that_does_not_fit_is_said_at_once():
 def test_a_checkpoint_of_something_else_is_shown_for_what_it_is(builder, found, hint):
     """Where nothing fits, the message says what would."""
     with pytest.raises(CheckpointError) as caught, tf.Graph().as_default():
-        builtin.build_graph(builder, found, {})
+        networks.build_network(builder, found, {})
     assert str(caught.value).splitlines()[0].endswith(" variables do not fit)" + hint)
 
 
@@ -231,7 +231,7 @@ def test_a_checkpoint_of_something_else_is_shown_for_what_it_is(builder, found, 
 def test_bad_options_are_refused(builder, options, error, message):
     """A builder or an option that does not exist, or a value of another type, is an error that says so."""
     with pytest.raises(error) as caught, tf.Graph().as_default():
-        builtin.build_graph(builder, crnn_shapes(), options)
+        networks.build_network(builder, crnn_shapes(), options)
     assert str(caught.value) == message
 
 

@@ -22,7 +22,7 @@ from ckpt2saved.saved_model.judgement import MOST_RECORDS
 from ckpt2saved.saved_model.reading import signature_of
 from ckpt2saved.saved_model.writing import ServingGraph
 from ckpt2saved.signature.tensors import WARMUP, Signature
-from ckpt2saved.sources.preparation import Network
+from ckpt2saved.sources.binding import BoundGraph
 
 _UNWRITABLE = ("bfloat16",)  # numpy does not know it
 _LARGEST_BATCH = 32  # what a server puts together unless told otherwise by serving-config
@@ -74,7 +74,7 @@ class WarmUp:
 class WarmUpMaker:
     """Makes the requests that `source` stands for, and others where a server refused them."""
 
-    def __init__(self, source: WarmUpSource, network: Network, fill: Fill) -> None:
+    def __init__(self, source: WarmUpSource, network: BoundGraph, fill: Fill) -> None:
         self._source = source
         self._network = network
         self._fill = fill

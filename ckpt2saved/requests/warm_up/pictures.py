@@ -15,14 +15,14 @@ from ckpt2saved.requests.request import Request
 from ckpt2saved.requests.warm_up.arrays import brackets
 from ckpt2saved.requests.warm_up.file import warm_up_request, with_bytes
 from ckpt2saved.signature.tensors import Signature, TensorSpec
-from ckpt2saved.sources.preparation import Network
+from ckpt2saved.sources.binding import BoundGraph
 from ckpt2saved.tf1 import tf
 
 Fill = Callable[[tf.Session], None]
 
 
 def requests_of_pictures(
-    paths: Sequence[Path], network: Network, signatures: Sequence[Signature], fill: Fill
+    paths: Sequence[Path], network: BoundGraph, signatures: Sequence[Signature], fill: Fill
 ) -> List[Request]:
     """A request of one picture for each picture and signature, with the rest as the parity part and the graph say."""
     problems: List[str] = []
@@ -86,7 +86,7 @@ def _image_input(signature: Signature, problems: List[str]) -> Optional[TensorSp
 
 
 def _others(
-    network: Network, signature: Signature, image: TensorSpec, specs: Sequence[TensorSpec], problems: List[str]
+    network: BoundGraph, signature: Signature, image: TensorSpec, specs: Sequence[TensorSpec], problems: List[str]
 ) -> Tuple[Dict[str, np.ndarray], Dict[str, Tuple[str, int]]]:
     """The inputs beside the picture: those that have values, and those that say how many of its steps count."""
     values: Dict[str, np.ndarray] = {}

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
-from typing import Any, Dict, Mapping, Sequence
+from typing import Any, Dict, Mapping
 
 from ckpt2saved.errors import SignatureError, UsageError
-from ckpt2saved.sources.function import checked_tensors, users_function
 from ckpt2saved.sources.networks import crnn, ctpn
 from ckpt2saved.sources.networks.layout import Shape
 from ckpt2saved.tf1 import tf, v1_control_flow
@@ -15,27 +13,21 @@ from ckpt2saved.tf1 import tf, v1_control_flow
 BUILDERS = {"crnn": crnn, "ctpn": ctpn}
 
 
-def build_graph(
-    builder: str, variables: Mapping[str, Shape], options: Mapping[str, Any], python_path: Sequence[Path] = ()
-) -> Mapping[str, tf.Tensor]:
+def build_network(name: str, variables: Mapping[str, Shape], options: Mapping[str, Any]) -> Mapping[str, tf.Tensor]:
     """Build a network in the default graph; returns its tensors by the names that signatures use.
 
-    `builder` is a built-in network or the user's `package.module:function`, which is called with `variables`, the
-    checkpoint's, name -> shape, and `options`, and whose exceptions pass through. Raises SignatureError for a builder
-    that does not exist, UsageError for an option that a built-in one does not have or a value of another type,
-    CheckpointError for a checkpoint that is not of this network.
+    `variables` are the checkpoint's, name -> shape. Raises SignatureError for a network that does not exist, UsageError
+    for an option that it does not have or a value of another type, CheckpointError for a checkpoint that is not of this
+    network.
     """
-    if ":" in builder:
-        with users_function(builder, python_path) as function, v1_control_flow():
-            return checked_tensors(builder, function(dict(variables), dict(options)))
-    if builder not in BUILDERS:
+    if name not in BUILDERS:
         raise SignatureError(
-            f"graph.builder: {builder!r} is not built in; there are {', '.join(sorted(BUILDERS))}; a function of your"
+            f"graph.builder: {name!r} is not built in; there are {', '.join(sorted(BUILDERS))}; a function of your"
             " own is package.module:function, the training's graph is meta"
         )
-    module = BUILDERS[builder]
+    module = BUILDERS[name]
     with v1_control_flow():
-        return module.build(variables, _complete(builder, module.DEFAULTS, options))
+        return module.build(variables, _complete(name, module.DEFAULTS, options))
 
 
 def _complete(builder: str, defaults: Mapping[str, Any], options: Mapping[str, Any]) -> Dict[str, Any]:

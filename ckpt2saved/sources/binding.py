@@ -1,0 +1,143 @@
+"""A loaded graph whose variables are matched with a checkpoint and whose signatures are bound."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any, List, Mapping, Tuple
+
+from ckpt2saved.checkpoint.contents import AVERAGE, Checkpoint, Naming, Weights, choose_weights, served_as
+from ckpt2saved.checkpoint.reading import restore
+from ckpt2saved.checkpoint.roles import has_slots, with_roles, without_slots
+from ckpt2saved.checkpoint.variables import add_restore, graph_variables
+from ckpt2saved.graph.graph_def import devices_of, nodes_of, pinned_text
+from ckpt2saved.rewrites.found import Edit
+from ckpt2saved.saved_model.writing import ServingGraph, bind_signatures, cut_down
+from ckpt2saved.signature.model import ServedModel
+from ckpt2saved.signature.renaming import Renaming
+from ckpt2saved.sources.fitting import refuse_loops
+from ckpt2saved.sources.graph_plan import GraphPlan
+from ckpt2saved.sources.loaded import LoadedGraph, imported
+from ckpt2saved.sources.restored import Import, add_imports
+from ckpt2saved.tf1 import tf
+
+
+@dataclass(frozen=True)
+class BoundGraph:
+    """A graph with the variables and the tensors that matter, nothing restored yet."""
+
+    graph: tf.Graph
+    model: ServedModel
+    weights: Weights
+    serving: ServingGraph
+    restore_def: Any  # the SaverDef that restores from the checkpoint
+    edits: Tuple[Edit, ...]  # what was changed in a training's graph
+    remarks: Tuple[str, ...]  # what the user should know of it
+    devices: str  # what was pinned to which device, and is no longer
+    imports: Tuple[Import, ...] = ()  # what fills the lookup tables that the checkpoint holds
+    unused: Tuple[str, ...] = ()  # the input tensors that no output depends on
+
+    def fill(self, checkpoint: Checkpoint, session: tf.Session) -> None:
+        """Make a session's variables and lookup tables what the checkpoint says."""
+        if self.weights.keys:
+            restore(session, self.restore_def, checkpoint, self.weights)
+        if self.imports:
+            reader = tf.train.NewCheckpointReader(checkpoint.files.for_tensorflow)
+            for one in self.imports:
+                one.run(session, reader)
+        if self.serving.init_op:
+            session.run(self.serving.init_op)
+
+
+def bind(plan: GraphPlan, checkpoint: Checkpoint) -> BoundGraph:
+    """Load the graph of `plan` for a checkpoint, match their variables and bind the signatures."""
+    loaded = plan.source.load(checkpoint, plan.model)
+    variables = graph_variables(loaded.graph)
+    surgery = plan.model.surgery
+    kind = plan.weights if plan.weights != "auto" else surgery.weights or "auto"
+    rename = Renaming(surgery.renames)
+    naming = Naming(
+        rename=rename,
+        saved=loaded.saved,
+        untrained=frozenset({v.name for v in variables} - loaded.trained if loaded.trained else ()),
+    )
+    weights = choose_weights(checkpoint, variables, kind, naming, must_choose=loaded.is_training)
+    tables, as_saved = loaded.restored.checked(checkpoint, loaded.graph, rename)
+    weights = replace(weights, tables=tables)
+    signature_defs = bind_signatures(loaded.model, loaded.tensors, loaded.graph)
+    if not loaded.is_training:
+        refuse_loops(plan.model.source, loaded.graph.as_graph_def(), _ends(signature_defs))
+    # Two ways to restore: the served one knows each variable by its own name, whatever its tensor is called.
+    own_names = {name: name for name in weights.keys}
+    served = add_restore(loaded.graph, own_names, tables={name: served_as(name) for name in tables})
+    restore_def = add_restore(loaded.graph, weights.keys, weights.slices)
+    imports = add_imports(loaded.graph, as_saved)
+    graph_def = loaded.graph.as_graph_def()
+    serving = cut_down(
+        ServingGraph(
+            graph_def=graph_def,
+            saver_def=served,
+            signature_defs=signature_defs,
+            init_op=loaded.init_op,
+            assets=loaded.assets,
+        )
+    )
+    devices, graph = loaded.devices, loaded.graph
+    if devices is None:  # a builder's graph, which is going to be run as well: on whatever there is
+        devices = devices_of(graph_def)
+        graph = _unpinned(graph_def) if devices else graph
+    return BoundGraph(
+        graph=graph,
+        model=loaded.model,
+        weights=weights,
+        serving=serving,
+        restore_def=restore_def,
+        edits=loaded.edits,
+        remarks=loaded.remarks + _untrained(checkpoint, weights, loaded),
+        devices=pinned_text(devices, [node.name for node in nodes_of(serving.graph_def)]),
+        imports=imports,
+        unused=loaded.unused,
+    )
+
+
+def _ends(signature_defs: Mapping[str, Any]) -> List[Tuple[str, str]]:
+    """Where in a signature file each tensor of the signatures is named, and its name."""
+    return [
+        (f"signatures.{name}.{side}.{key}", info.name)
+        for name, signature_def in signature_defs.items()
+        for side in ("inputs", "outputs")
+        for key, info in getattr(signature_def, side).items()
+    ]
+
+
+def _unpinned(graph_def: Any) -> tf.Graph:
+    for node in nodes_of(graph_def):
+        node.device = ""
+    return imported(graph_def)
+
+
+def _untrained(checkpoint: Checkpoint, weights: Weights, loaded: LoadedGraph) -> Tuple[str, ...]:
+    """A tower for validation may have variables of its own that no training ever touched.
+
+    What tells trained variables is that an optimizer keeps slots for them in the checkpoint, or is in the graph and has
+    changed them: plain gradient descent keeps none.
+    """
+    if not loaded.is_training:
+        return ()
+    dtypes = {name: (dtype.name, dtype.size or 0) for name, dtype in checkpoint.dtypes.items()}
+    names = {re.sub(AVERAGE + r"\Z", "", key): variable for variable, key in weights.keys.items()}
+    roles = with_roles(checkpoint.shapes, dtypes)
+    slotted = has_slots(roles)
+    if not slotted and not loaded.trained & set(weights.keys):
+        return ()
+    spared = loaded.trained | set(loaded.averages)
+    left = [name for name in without_slots(sorted(names), roles) if names[name] not in spared]
+    if not left:
+        return ()
+    more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+    return (
+        (
+            f"{'no optimizer slots' if slotted else 'no updates by an optimizer'} for {', '.join(left[:3])}{more}, as"
+            " there are for others: frozen, or of a tower that was never trained?"
+        ),
+    )

@@ -1,0 +1,27 @@
+"""The kinds of graph sources, in the order in which they are asked whether a name is theirs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Mapping, Tuple, Type
+
+from ckpt2saved.signature.model import Scalar
+from ckpt2saved.sources.builtin import BuiltinSource
+from ckpt2saved.sources.function import FunctionSource
+from ckpt2saved.sources.meta import MetaSource
+from ckpt2saved.sources.source import GraphSource
+
+SOURCES: Tuple[Type[GraphSource], ...] = (
+    BuiltinSource,
+    MetaSource,
+    FunctionSource,
+)
+
+
+def find_source(text: str, options: Mapping[str, Scalar], python_path: Tuple[Path, ...]) -> GraphSource:
+    """The source that `text` names; a name that is no kind's is refused where the built-in networks are known."""
+    for kind in SOURCES:
+        source = kind.of(text, options, python_path)
+        if source is not None:
+            return source
+    return BuiltinSource(text, options)

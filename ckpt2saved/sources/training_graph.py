@@ -1,0 +1,163 @@
+"""A training's graph: turned to inference, cut to the signatures, a decoder at its end if one is wanted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, List, Mapping, Sequence, Tuple
+
+from ckpt2saved.checkpoint.contents import Checkpoint
+from ckpt2saved.checkpoint.reading import is_as_initialised
+from ckpt2saved.checkpoint.savers import saved_as
+from ckpt2saved.errors import NotServable
+from ckpt2saved.graph.graph_def import pruned, trained_variables
+from ckpt2saved.graph.meta_graph import MetaGraph
+from ckpt2saved.rewrites.analyses.labels import Labels, find_labels
+from ckpt2saved.rewrites.found import Edit
+from ckpt2saved.rewrites.to_inference import Inference, to_inference, with_values
+from ckpt2saved.rewrites.to_signatures import Cut, cut
+from ckpt2saved.signature.model import FULL, ServedModel
+from ckpt2saved.sources.appended_decoder import append_decoder
+from ckpt2saved.sources.fitting import FixedBatch, completed, import_cut, surroundings, with_batch
+from ckpt2saved.sources.loaded import LoadedGraph
+from ckpt2saved.sources.lookups import add_filling, fillers
+from ckpt2saved.sources.restored import Restored, find_restored
+from ckpt2saved.tf1 import tf
+
+
+def load_training_graph(source: MetaGraph, checkpoint: Checkpoint, asked: ServedModel) -> LoadedGraph:
+    """What is served of a training's graph; raises SignatureError or NotServable with all that speaks against it."""
+    surgery = asked.surgery
+    ends = _decoder_ends(surgery.decode)
+    model = completed(asked, surroundings(source, asked, ends))
+    labels = find_labels(source.graph_def, source.shapes)
+    if not surgery.allow_labels:
+        _refuse_labels(model, labels)
+    inference = _inference(source, model, ends, checkpoint, labels)
+    found, edits = _cut(inference, model, ends)
+    part = found.graph_def
+    _refuse_unknown(source, part)
+    restored = find_restored(source, {node.name for node in part.node})
+    filling = _take_fillers(source.graph_def, part, restored)
+    remarks = tuple(unused_text(tensor) for tensor in found.unused)
+    try:
+        graph = import_cut(found, model)
+    except FixedBatch as error:
+        if any(spec.shape is not None for signature in asked.signatures for spec in signature.inputs):
+            raise
+        # Nobody asked for another batch: the only one it takes is what the graph says, if not where one would look.
+        model = with_batch(model, error.batch)
+        found, edits = _cut(inference, model, ends)
+        part = found.graph_def
+        part.node.extend(_filling_nodes(source.graph_def, part, filling))
+        graph = import_cut(found, model)
+        remarks += (f"the batch is {error.batch} and can't be another: {error.problems[0]}",)
+    tensors = {tensor: graph.get_tensor_by_name(place) for tensor, place in found.places.items()}
+    if any(spec.shape is not None for signature in asked.signatures for spec in signature.inputs):
+        model = _with_own_outputs(asked, model, graph, tensors)
+    if surgery.decode:
+        decoded, more = append_decoder(graph, surgery.decode, model, tensors)
+        tensors.update(decoded)
+        remarks += more
+    init_op, assets = add_filling(graph, filling)
+    return LoadedGraph(
+        graph=graph,
+        model=model,
+        tensors=tensors,
+        edits=edits,
+        remarks=remarks,
+        init_op=init_op,
+        assets=assets,
+        devices=source.devices,
+        saved=saved_as(source.graph_def),
+        restored=restored,
+        unused=found.unused,
+        is_training=True,
+        trained=trained_variables(source.graph_def),
+        averages=inference.averages,
+    )
+
+
+def unused_text(tensor: str) -> str:
+    """What is said of an input that could be left away."""
+    return f"{tensor}: no output depends on it, and TF Serving would demand it of every request"
+
+
+def _cut(inference: Inference, model: ServedModel, ends: Sequence[str]) -> Tuple[Cut, Tuple[Edit, ...]]:
+    """What is served of a graph, as every server can compute it; and everything that was edited."""
+    found = cut(inference.graph_def, model, ends)
+    return found, inference.edits + found.edits
+
+
+def _with_own_outputs(
+    asked: ServedModel, model: ServedModel, graph: tf.Graph, tensors: Mapping[str, Any]
+) -> ServedModel:
+    """`model` with outputs as the cut graph has them: sizes of the training's may be others than those asked for."""
+    signatures = [replace(new, outputs=old.outputs) for old, new in zip(asked.signatures, model.signatures)]
+    return completed(replace(model, signatures=tuple(signatures)), graph, tensors)
+
+
+def _refuse_labels(model: ServedModel, labels: Labels) -> None:
+    """A request can't bring the truth that it asks for."""
+    problems = [
+        f"signatures.{signature.name}.inputs.{spec.key}: {spec.tensor}: {labels.refusal(spec.tensor)}"
+        for signature in model.signatures
+        for spec in signature.inputs
+        if ":" in spec.tensor and labels.refusal(spec.tensor)
+    ]
+    if problems:
+        raise NotServable(
+            f"{model.source}: inputs are labels: take outputs that do not depend on them, or build the graph for"
+            " inference; where clients really send them, say --allow-labels",
+            problems,
+        )
+
+
+def _inference(
+    source: MetaGraph, model: ServedModel, more: Sequence[str], checkpoint: Checkpoint, labels: Labels
+) -> Inference:
+    surgery = model.surgery
+    if surgery.keep_training_ops and not surgery.pinned:
+        return Inference(source.graph_def, (), ())
+    outputs = [spec.tensor for signature in model.signatures for spec in signature.outputs if ":" in spec.tensor]
+    inputs = [spec.tensor for signature in model.signatures for spec in signature.inputs if ":" in spec.tensor]
+    unique = sorted((set(outputs) | set(more)) - set(inputs))
+    ends = unique, sorted(set(inputs))
+    if surgery.keep_training_ops:
+        inference = with_values(source.graph_def, *ends, surgery.pinned)
+    else:
+        inference = to_inference(source.graph_def, *ends, checkpoint.variables(), surgery.pinned, labels)
+    never = [names for names in inference.idle if is_as_initialised(checkpoint, *names)]
+    if never:
+        raise NotServable(
+            "the training never updated its moving averages (did it run tf.GraphKeys.UPDATE_OPS?), and batch norm has "
+            "nothing else to stand in for the statistics of a batch: train again with the updates",
+            ["{} is all 0 and {} all 1, as they were initialised".format(*names) for names in never],
+        )
+    return inference
+
+
+def _take_fillers(graph_def: Any, part: Any, restored: Restored) -> List[str]:
+    """Put into `part` the nodes of the whole graph that fill tables which no checkpoint fills; returns their names."""
+    filling = fillers(graph_def, {node.name for node in part.node} - set(restored.tables))
+    part.node.extend(_filling_nodes(graph_def, part, filling))
+    return filling
+
+
+def _filling_nodes(graph_def: Any, part: Any, filling: Sequence[str]) -> List[Any]:
+    have = {node.name for node in part.node}
+    return [node for node in pruned(graph_def, filling).node if node.name not in have]
+
+
+def _refuse_unknown(source: MetaGraph, part: Any) -> None:
+    problems = [f"{node.name}: {source.unknown[node.name]}" for node in part.node if node.name in source.unknown]
+    if problems:
+        raise NotServable(
+            f"{source.path}: written by TensorFlow {source.tensorflow}, which knows more than this one",
+            problems,
+        )
+
+
+def _decoder_ends(decode: Any) -> Tuple[str, ...]:
+    if decode is None:
+        return ()
+    return (decode.logits,) if decode.sequence_length == FULL else (decode.logits, decode.sequence_length)
