@@ -1,4 +1,4 @@
-"""Measures what README reports, and prints it as README's table. Ratios within this run: machines differ.
+"""Measures what docs/performance.md reports, and prints it as a table. Ratios within this run: machines differ.
 
 python -m tests.benchmarks [--rounds N]
 """
