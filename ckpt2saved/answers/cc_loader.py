@@ -162,7 +162,7 @@ class LoadedModel:
                 self._status,
             )
             _check(library, self._status, "TF Serving would answer this request with an error", InvalidRequest)
-            return [self._array(pointer) for pointer in results]
+            return [self._array(pointer) for pointer in results if pointer]
         finally:
             for pointer in inputs + [pointer for pointer in results if pointer]:
                 library.TF_DeleteTensor(pointer)
@@ -182,7 +182,7 @@ class LoadedModel:
         value = np.asarray(value, order="C")  # ascontiguousarray would make a vector of a scalar
         dims = (ctypes.c_int64 * value.ndim)(*value.shape)
         dtype = tf.as_dtype(value.dtype).as_datatype_enum
-        pointer = self._library.TF_AllocateTensor(dtype, dims, value.ndim, value.nbytes)
+        pointer: int = self._library.TF_AllocateTensor(dtype, dims, value.ndim, value.nbytes)
         ctypes.memmove(self._library.TF_TensorData(pointer), value.ctypes.data, value.nbytes)
         return pointer
 

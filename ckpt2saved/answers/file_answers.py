@@ -145,8 +145,9 @@ class _Asking:
     def _differing(self) -> List[str]:
         """A line for each answer that differs from the first to the second time, but for state that requests change."""
         lasting = [n for n, request in enumerate(self._asked) if request.signature not in self._changes]
-        asked, first, second = [[of[n] for n in lasting] for of in (self._asked, self._first, self._second)]
-        differing = compare(asked, first, second).problems
+        differing = compare(
+            [self._asked[n] for n in lasting], [self._first[n] for n in lasting], [self._second[n] for n in lasting]
+        ).problems
         return [f"{line} between two answers to one request (random ops?)" for line in differing]
 
 

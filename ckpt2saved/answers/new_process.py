@@ -6,19 +6,17 @@ import contextlib
 import logging
 import os
 import pickle
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
-from typing import IO, Any, Iterator, Tuple
+from typing import Any, Iterator, Tuple, cast
 
 import numpy as np
 
 from ckpt2saved.answers.asker import Asker
+from ckpt2saved.answers.worker import Worker, WorkerEnded, sender, working
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import InvalidRequest, NotServable
 from ckpt2saved.files.plain_paths import as_plain_directory
-from ckpt2saved.files.programs import python_command
 from ckpt2saved.graph.contrib import register_ops_of
 from ckpt2saved.requests.request import Answers, Request
 from ckpt2saved.tf1 import tf
@@ -33,60 +31,38 @@ class NewProcess(Asker):
     that the process has written to its stderr.
     """
 
-    def __init__(self, directory: Path, child: subprocess.Popen, errors: IO[bytes]) -> None:
+    def __init__(self, directory: Path, worker: Worker) -> None:
         self._directory = directory
-        self._child = child
-        self._errors = errors
+        self._worker = worker
         self._receive(_LOADED)
 
     def answer(self, request: Request) -> Answers:
-        with contextlib.suppress(BrokenPipeError):  # of a process that has ended, which reading from it shows
-            pickle.dump(request, self._child.stdin, protocol=4)
-            self._child.stdin.flush()
-        return self._receive(_ANSWERS)
+        self._worker.send(request)
+        return cast(Answers, self._receive(_ANSWERS))
 
     def _receive(self, expected: int) -> Any:
         try:
-            kind, content = pickle.load(self._child.stdout)
-        except (EOFError, OSError, pickle.UnpicklingError):
-            kind, content = _FAILED, f"it has ended with the exit code {self._child.wait()}"
+            kind, content = self._worker.receive()
+        except WorkerEnded as error:
+            kind, content = _FAILED, str(error)
         if kind == expected:
             return content
-        error = InvalidRequest if kind == _INVALID else NotServable
-        said = self._errors.read().decode("utf-8", "replace")
-        raise error(f"{self._directory}: it does not load or answer in a new process:\n{(said + content).strip()}")
+        raise (InvalidRequest if kind == _INVALID else NotServable)(
+            f"{self._directory}: it does not load or answer in a new process:\n"
+            f"{(self._worker.said() + content).strip()}"
+        )
 
 
 @contextlib.contextmanager
 def loaded_in_new_process(directory: Path) -> Iterator[NewProcess]:
     """The SavedModel in `directory`, loaded by a process of its own; raises NotServable where it does not load."""
-    target = os.path.abspath(as_plain_directory(directory))
-    with contextlib.ExitStack() as stack:
-        # A pipe for stderr could fill up while nobody reads it.
-        path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ckpt2saved-"))) / "stderr"
-        written, errors = (stack.enter_context(open(str(path), mode)) for mode in ("wb", "rb"))
-        child = subprocess.Popen(
-            python_command(__name__, target), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=written
-        )
-        try:
-            yield NewProcess(directory, child, errors)
-        finally:
-            child.kill()
-            child.wait()
-            for pipe in (child.stdin, child.stdout):
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
+    with working(__name__, os.path.abspath(as_plain_directory(directory))) as worker:
+        yield NewProcess(directory, worker)
 
 
 def main() -> None:
     """What the process does: load the SavedModel in sys.argv[1], and answer the requests that stdin brings."""
-    channel = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what TensorFlow prints is no message
-
-    def send(message: Tuple[int, Any]) -> None:
-        pickle.dump(message, channel, protocol=4)
-        channel.flush()
-
+    send = sender()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # deprecations would hide the reason of a failure
     directory = Path(sys.argv[1])
     register_ops_of(directory)

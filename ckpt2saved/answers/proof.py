@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -47,8 +47,8 @@ class Searched:
             "steps_compared": int(self.readings[-1].lengths.sum()),
             "seconds": round(self.seconds, 1),
         }
-        if len(self.readings) > 1:
-            few = self.readings[0]
+        few = self.readings[0]
+        if few.labels is not None:
             found["with_few_classes"] = {
                 "classes": few.labels.shape[1] + 1,
                 "lines_compared": self._lines(few),
@@ -123,7 +123,7 @@ class StockSearches:
         self._signature_defs = asker.reference.signature_defs
         self._quick = False
         self._done: Dict[Any, Searched] = {}
-        self._compared_inside: set = set()
+        self._compared_inside: Set[Any] = set()
         self._left = limits.seconds
         self._places = self._find_places()
         self._sizes: Dict[str, Any] = {}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import queue
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -17,14 +17,11 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 
+from ckpt2saved.answers.worker import Worker, WorkerEnded, sender, working
 from ckpt2saved.console.reasons import reason_in
 from ckpt2saved.errors import SignatureError, TensorFlowError
 from ckpt2saved.graph.beam_searches import SECONDS_PER_CLASS, BeamSearch
 from ckpt2saved.tf1 import tf
-
-_ROOT = str(Path(__file__).resolve().parent.parent.parent)
-# `python -m` and `-c` put the working directory first on sys.path, and nothing in there is asked for.
-_CODE = "import sys; sys.path[:] = [{!r}] + [p for p in sys.path if p]; import {} as m; m.main(sys.argv[1])"
 
 _STARTED_WITHIN = 300.0  # seconds, for TensorFlow to be imported
 _LATEST = 60.0  # seconds more than one and a half times those given, for a first line to be read
@@ -62,7 +59,7 @@ class Decoded:
         So the `lengths` may stay what they are: where they are constants, TensorFlow makes other constants of them.
         """
         steps = np.arange(len(logits))[:, np.newaxis]
-        found = logits.copy()
+        found: np.ndarray = logits.copy()
         if self.labels is not None:
             for line in self.lines:
                 kept = np.append(self.labels[line], logits.shape[2] - 1)
@@ -112,7 +109,7 @@ def decode_in_time(
     base: Optional[_Read] = None
     done: Tuple[Dict[int, _Read], Dict[int, _Read]] = ({}, {})
     started, told = time.monotonic(), 0.0
-    with _process(job) as messages:
+    with _messages(job) as messages:
         for message in messages:
             now = time.monotonic()
             late = now - started - 1.5 * seconds
@@ -220,93 +217,65 @@ def _by_line(outputs: Outputs, path: int, paths: int, batch: int) -> List[np.nda
     return [values[lines == line] for line in range(batch)]
 
 
-class _process:
-    """A context in which the process runs; iterating yields its messages, and None at least every half second."""
-
-    def __init__(self, job: _Job) -> None:
-        self._job = job
-
-    def __enter__(self) -> Iterator[Any]:
-        self._folder = tempfile.TemporaryDirectory(prefix="ckpt2saved-")
-        path = Path(self._folder.name) / "job.pickle"  # between two processes of one user, in a directory of theirs
-        path.write_bytes(pickle.dumps(self._job, protocol=4))
-        self._errors = open(str(Path(self._folder.name) / "stderr"), "w+b")
-        self._child = subprocess.Popen(
-            [sys.executable, "-c", _CODE.format(_ROOT, __name__), str(path)],
-            stdin=subprocess.PIPE,  # its end tells the process that nobody waits for it any more
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=dict(os.environ, CUDA_VISIBLE_DEVICES="-1"),  # the op has no kernel for GPUs
-        )
-        return self._messages()
-
-    def __exit__(self, *raised: Any) -> None:
-        self._child.kill()
-        self._child.wait()
-        self._child.stdin.close()
-        self._child.stdout.close()
-        self._errors.close()
-        self._folder.cleanup()
-
-    def _messages(self) -> Iterator[Any]:
-        received: queue.Queue = queue.Queue()
-        threading.Thread(target=self._read, args=(received,), daemon=True).start()
-        end = time.monotonic() + _STARTED_WITHIN
-        started = False
-        while started or time.monotonic() < end:
-            try:
-                kind, content = received.get(timeout=0.5)
-            except queue.Empty:
-                yield None
-                continue
-            started = True
-            if kind == "end":
-                return
-            if kind == "refused":
-                raise SignatureError(f"{self._job.search.name}: TensorFlow's beam search can't decode this: {content}")
-            if kind == "lost":
-                raise TensorFlowError(
-                    f"{self._job.search.name}: the process in which TensorFlow's beam search ran has ended (exit code"
-                    f" {self._child.wait()}; out of memory?); --parity-lines and --parity-seconds make its work"
-                    f" less{self._said()}"
-                )
-            yield content
-
-    def _read(self, received: Any) -> None:
-        while True:
-            try:
-                message = pickle.load(self._child.stdout)
-            except (EOFError, OSError, ValueError, pickle.UnpicklingError):
-                received.put(("lost", None))
-                return
-            received.put(message)
-            if message[0] != "result":
-                return
-
-    def _said(self) -> str:
-        self._errors.seek(0)
-        text = self._errors.read()[-2000:].decode("utf-8", "replace").strip()
-        return ":\n" + text if text else ""
+@contextlib.contextmanager
+def _messages(job: _Job) -> Iterator[Iterator[Any]]:
+    """What a process that does the job finds out; None at least every half second."""
+    with tempfile.TemporaryDirectory(prefix="ckpt2saved-") as folder:
+        path = Path(folder) / "job.pickle"  # between two processes of one user, in a directory of theirs
+        path.write_bytes(pickle.dumps(job, protocol=4))
+        env = dict(os.environ, CUDA_VISIBLE_DEVICES="-1")  # the op has no kernel for GPUs
+        with working(__name__, str(path), env=env) as worker:
+            yield _received(worker, job.search.name)
 
 
-def main(path: str) -> None:
-    """What the process does: read the job, and send what comes of it through what was its stdout."""
+def _received(worker: Worker, name: str) -> Iterator[Any]:
+    received: queue.Queue[Tuple[str, Any]] = queue.Queue()
+    threading.Thread(target=_forward, args=(worker, received), daemon=True).start()
+    end = time.monotonic() + _STARTED_WITHIN
+    started = False
+    while started or time.monotonic() < end:
+        try:
+            kind, content = received.get(timeout=0.5)
+        except queue.Empty:
+            yield None
+            continue
+        started = True
+        if kind == "end":
+            return
+        if kind == "refused":
+            raise SignatureError(f"{name}: TensorFlow's beam search can't decode this: {content}")
+        if kind == "lost":
+            said = worker.said()[-2000:].strip()
+            raise TensorFlowError(
+                f"{name}: the process in which TensorFlow's beam search ran has ended (exit code {content}; out of"
+                f" memory?); --parity-lines and --parity-seconds make its work less{said and ':'}\n{said}".rstrip()
+            )
+        yield content
+
+
+def _forward(worker: Worker, received: queue.Queue[Tuple[str, Any]]) -> None:
+    while True:
+        try:
+            message = worker.receive()
+        except WorkerEnded as error:
+            message = "lost", error.exit_code
+        received.put(message)
+        if message[0] != "result":
+            return
+
+
+def main() -> None:
+    """What the process does: read the job in the file sys.argv[1], and send what comes of it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python would wait for the op
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    channel = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-
-    def send(kind: str, content: Any) -> None:
-        pickle.dump((kind, content), channel, protocol=4)
-        channel.flush()
-
-    job = pickle.loads(Path(path).read_bytes())
+    send = sender()
+    job = pickle.loads(Path(sys.argv[1]).read_bytes())
     try:
         for result in _results(job):
-            send("result", result)
-        send("end", None)
+            send(("result", result))
+        send(("end", None))
     except tf.errors.OpError as error:
-        send("refused", reason_in(error.message))
+        send(("refused", reason_in(error.message)))
 
 
 def _end_with_parent() -> None:

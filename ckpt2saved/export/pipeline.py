@@ -180,7 +180,7 @@ def _with_requests(
         maker = WarmUpMaker(plan.checks.warmup, network, fill)
         return network, maker, maker.make()
     except SignatureError as error:
-        if plan.checks.parity or plan.checks.warmup.asked:
+        if plan.checks.parity or (plan.checks.warmup and plan.checks.warmup.asked):
             raise
         return network, None, WarmUp(absence=f"none: {error}")
 
@@ -223,7 +223,8 @@ class _Writer:
             proof = self._proof(rewritten, is_stock)
             if self._maker:
                 warmup = self._maker.make_again(outputs_seen_unsplit(proof.asked, proof.expected))
-            if is_stock and proof.is_partial and warmup.requests and not self._plan.checks.warmup.asked:
+            source = self._plan.checks.warmup
+            if is_stock and proof.is_partial and warmup.requests and not (source and source.asked):
                 warmup = WarmUp(absence="none: a server would wait for TensorFlow's beam search (--warmup N insists)")
         serving = self._maker.extended(rewritten.serving, warmup) if self._maker else rewritten.serving
         write_saved_model(stage, serving, self._checkpoint, self._network.weights)

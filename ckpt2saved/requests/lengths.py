@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import itertools
 from dataclasses import replace
-from typing import Any, Callable, ContextManager, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from ckpt2saved.graph.beam_searches import QUICK, SECONDS_PER_CLASS, find_searches, searches_behind
 from ckpt2saved.requests.parity import RANDOM_WILL_DO, case_inputs, default_case, default_sizes
 from ckpt2saved.signature.model import ExampleInput, ServedModel
-from ckpt2saved.signature.tensors import TensorSpec
+from ckpt2saved.signature.tensors import Dimension, TensorSpec
 from ckpt2saved.tf1 import tf
 
 # Ops that are told lengths: which input they are, and which input's axis (or the attribute that names it) they measure.
-_TAKERS = {
+_TAKERS: Dict[str, Tuple[int, int, Union[int, str]]] = {
     "CTCBeamSearchDecoder": (1, 0, 0),
     "CTCGreedyDecoder": (1, 0, 0),
     "ReverseSequence": (1, 0, "seq_dim"),
@@ -59,7 +59,7 @@ def with_measured(
     for signature in model.signatures:
         for spec in signature.inputs:
             tensor = graph.get_tensor_by_name(signature_defs[signature.name].inputs[spec.key].name)
-            found = measured(tensor) if tensor.dtype.is_integer and len(spec.shape) == 1 else None
+            found = measured(tensor) if tensor.dtype.is_integer and len(spec.dimensions) == 1 else None
             if found:
                 steps_of[spec.key] = found
             if (found or not tensor.consumers()) and spec.dtype != "string":
@@ -112,13 +112,13 @@ class _Trial:
         known: Mapping[str, ExampleInput],
         found: Dict[str, ExampleInput],
         specs: Sequence[TensorSpec],
-        sizes: Mapping[str, int],
+        sizes: Mapping[Dimension, int],
     ) -> Dict[str, ExampleInput]:
         """The same with a smaller number for some lines, where there is one for each line: it could be a length."""
         for spec in specs:
             value = found[spec.key].values
-            if len(spec.shape) == 1 and isinstance(value, int) and value > 1:
-                lines = int(sizes.get(spec.shape[0], spec.shape[0]))
+            if len(spec.dimensions) == 1 and isinstance(value, int) and value > 1:
+                lines = sizes[spec.dimensions[0]]
                 shorter = dict(found, **{spec.key: ExampleInput(None, _lengths(lines, value))})
                 if self.answers(dict(known, **shorter)):
                     found = shorter
@@ -162,11 +162,11 @@ def _small_floats(model: ServedModel, known: Mapping[str, ExampleInput]) -> Tupl
     """The inputs of floats beside the image: they could be regions of it, whose first number is that of a picture."""
     specs = {spec.key: spec for signature in model.signatures for spec in signature.inputs}
     floats = [spec for spec in specs.values() if spec.dtype.startswith("float")]
-    image = max(floats, key=lambda spec: len(spec.shape), default=None)
+    image = max(floats, key=lambda spec: len(spec.dimensions), default=None)
     return tuple(sorted(spec.key for spec in floats if spec is not image and spec.key not in known))
 
 
-def _likely(spec: TensorSpec, sizes: Mapping[str, int]) -> List[Any]:
+def _likely(spec: TensorSpec, sizes: Mapping[Dimension, int]) -> List[Any]:
     """What an input could mean, as far as the graph takes it: a width or a length, a batch, an id, a picture."""
     if spec.dtype == "string":
         return [_picture(), b"", b"0"]
@@ -174,14 +174,15 @@ def _likely(spec: TensorSpec, sizes: Mapping[str, int]) -> List[Any]:
         return [False, True]
     widest = max([size for key, size in sizes.items()] or [1])
     numbers = [widest >> shift for shift in range(7) if widest >> shift > 0] + [1, 0]
-    return list(dict.fromkeys(numbers if spec.shape else [sizes.get("batch", 1)] + numbers))
+    return list(dict.fromkeys(numbers if spec.dimensions else [sizes.get("batch", 1)] + numbers))
 
 
 def _picture() -> bytes:
     """A PNG that any decoder of pictures can read."""
     with tf.Graph().as_default(), tf.Session() as session:
         pixels = np.random.RandomState(0).randint(0, 256, (32, 96, 3)).astype(np.uint8)
-        return session.run(tf.image.encode_png(pixels))
+        encoded: bytes = session.run(tf.image.encode_png(pixels))
+        return encoded
 
 
 def _lengths(batch: int, steps: int) -> Any:
@@ -198,7 +199,8 @@ def measured(tensor: tf.Tensor) -> Optional[Tuple[str, int]]:
         for op in current.consumers():
             if op.type in _TAKERS and op.inputs[_TAKERS[op.type][0]] is current:
                 _, data, axis = _TAKERS[op.type]
-                found.setdefault(op.type, (op.inputs[data].name, op.get_attr(axis) if isinstance(axis, str) else axis))
+                number = op.get_attr(axis) if isinstance(axis, str) else axis
+                found.setdefault(op.type, (op.inputs[data].name, number))
             elif op.type in _PASSING and op.name not in seen:
                 seen.add(op.name)
                 ahead += op.outputs

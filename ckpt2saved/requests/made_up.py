@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any, List, Mapping
+from typing import Any, List, Mapping, Optional
 
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import NotServable, SignatureError
@@ -97,7 +97,7 @@ def _spec(key: str, info: Any) -> TensorSpec:
     return TensorSpec(key, info.name, tf.as_dtype(info.dtype).name, sizes)
 
 
-def _size(key: str, axis: int, size: Any) -> Dimension:
+def _size(key: str, axis: int, size: Optional[int]) -> Dimension:
     if size is not None:
         return size
     return "batch" if axis == 0 else f"{key}_{axis}"

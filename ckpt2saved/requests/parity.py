@@ -11,7 +11,7 @@ from ckpt2saved.requests.gathering import MADE_UP_SIZE
 from ckpt2saved.requests.request import Request
 from ckpt2saved.requests.splitting import batch_apart
 from ckpt2saved.signature.model import ExampleInput, ParityCase, ServedModel
-from ckpt2saved.signature.tensors import TensorSpec
+from ckpt2saved.signature.tensors import Dimension, TensorSpec
 from ckpt2saved.tf1 import tf
 
 MOST_VALUES = 1 << 28  # of an input; a page of 600 dpi has 100 million
@@ -60,18 +60,18 @@ def default_case(model: ServedModel, known: Mapping[str, ExampleInput] = {}) -> 
     return ParityCase(dims, {key: known.get(key, ExampleInput((0.0, 255.0), None)) for key in specs})
 
 
-def default_sizes(model: ServedModel) -> Dict[Any, int]:
+def default_sizes(model: ServedModel) -> Dict[Dimension, int]:
     """What the sizes in the shapes of inputs are in a request of `default_case`, those that are numbers included."""
     specs = [spec for signature in model.signatures for spec in signature.inputs]
-    batches = {spec.shape[0] for spec in specs if spec.shape}
-    sizes = {size for spec in specs for size in spec.shape}
+    batches = {spec.dimensions[0] for spec in specs if spec.dimensions}
+    sizes = {size for spec in specs for size in spec.dimensions}
     outputs = {size for signature in model.signatures for spec in signature.outputs for size in spec.shape or ()}
     batch = batch_apart(sizes | outputs | {MADE_UP_SIZE})
     return {size: size if isinstance(size, int) else batch if size in batches else MADE_UP_SIZE for size in sizes}
 
 
 def _array(spec: TensorSpec, case: ParityCase, seed: int) -> np.ndarray:
-    shape = tuple(size if isinstance(size, int) else case.dims[size] for size in spec.shape)
+    shape = tuple(size if isinstance(size, int) else case.dims[str(size)] for size in spec.dimensions)
     count = 1
     for size in shape:
         count *= size

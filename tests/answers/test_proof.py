@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from ckpt2saved import ctc
-from ckpt2saved.answers import stock_search
+from ckpt2saved.answers import stock_search, worker
 from ckpt2saved.answers.stock_search import decode_in_time
 from ckpt2saved.export import pipeline
 from ckpt2saved.graph.beam_searches import BeamSearch, find_searches, searches_behind
@@ -301,7 +301,8 @@ def test_a_search_that_reads_nothing_is_no_proof(monkeypatch):
 
 def test_a_process_that_dies_is_said(monkeypatch):
     """As for lack of memory."""
-    monkeypatch.setattr(stock_search, "_CODE", "import os; {!r}, {!r}; os.kill(os.getpid(), 9)")
+    command = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    monkeypatch.setattr(worker, "python_command", lambda *arguments: command)
     search = BeamSearch("decoder", 2, 1, False, "logits:0", "lengths:0", ())
     with pytest.raises(stock_search.TensorFlowError, match="has ended .exit code -9; out of memory"):
         decode_in_time(search, np.zeros([3, 1, 4], "float32"), np.array([3], np.int32), seconds=1)

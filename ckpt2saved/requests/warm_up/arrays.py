@@ -49,19 +49,19 @@ def _misfits(signature: Signature, arrays: Mapping[str, np.ndarray]) -> List[str
         dtype = "string" if value.dtype == object else value.dtype.name
         if dtype != spec.dtype:
             problems.append(f"{spec.key}: {dtype} found, {spec.dtype} expected")
-        several = value.ndim == len(spec.shape) + 1
+        several = value.ndim == len(spec.dimensions) + 1
         shape = value.shape[1:] if several else value.shape
         if several:
             counts[spec.key] = value.shape[0]
-        if len(shape) != len(spec.shape) or any(
-            isinstance(size, int) and size != found for size, found in zip(spec.shape, shape)
+        if len(shape) != len(spec.dimensions) or any(
+            isinstance(size, int) and size != found for size, found in zip(spec.dimensions, shape)
         ):
             problems.append(
-                f"{spec.key}: the shape {brackets(value.shape)} found, {brackets(spec.shape)} expected, or that with"
-                " the number of records in front"
+                f"{spec.key}: the shape {brackets(value.shape)} found, {brackets(spec.dimensions)} expected, or that"
+                " with the number of records in front"
             )
             continue
-        for size, found in zip(spec.shape, shape):
+        for size, found in zip(spec.dimensions, shape):
             first, key = sizes.setdefault(size, (found, spec.key)) if isinstance(size, str) else (found, "")
             if first != found:
                 problems.append(f"{spec.key}: {size} is {found}, but {first} in {key}")
@@ -80,7 +80,7 @@ def brackets(shape: Sequence[Any]) -> str:
 
 def _records(signature: Signature, arrays: Mapping[str, np.ndarray]) -> List[Dict[str, np.ndarray]]:
     """The inputs of each record; what has no axis for them is the same in all."""
-    several = {spec.key: arrays[spec.key].ndim > len(spec.shape) for spec in signature.inputs}
+    several = {spec.key: arrays[spec.key].ndim > len(spec.dimensions) for spec in signature.inputs}
     counts = [arrays[key].shape[0] for key in several if several[key]]
     return [
         {key: np.asarray(arrays[key][number] if several[key] else arrays[key]) for key in several}

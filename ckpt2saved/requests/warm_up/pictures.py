@@ -26,12 +26,13 @@ def requests_of_pictures(
 ) -> List[Request]:
     """A request of one picture for each picture and signature, with the rest as the parity part and the graph say."""
     problems: List[str] = []
-    images = {signature.name: _image_input(signature, problems) for signature in signatures}
+    images: Dict[str, TensorSpec] = {}
     given: Dict[str, Dict[str, np.ndarray]] = {}
     lengths: Dict[str, Dict[str, Tuple[str, int]]] = {}
     for signature in signatures:
-        image = images[signature.name]
+        image = _image_input(signature, problems)
         if image is not None:
+            images[signature.name] = image
             others = [spec for spec in signature.inputs if spec is not image]
             given[signature.name], lengths[signature.name] = _others(network, signature, image, others, problems)
     if problems:
@@ -70,17 +71,17 @@ def _image_input(signature: Signature, problems: List[str]) -> Optional[TensorSp
     found = [
         spec
         for spec in signature.inputs
-        if len(spec.shape) == 4
+        if len(spec.dimensions) == 4
         and spec.dtype in ("float32", "float16", "float64", "uint8")
-        and (spec.shape[3] in (1, 3, 4) or isinstance(spec.shape[3], str))
+        and (spec.dimensions[3] in (1, 3, 4) or isinstance(spec.dimensions[3], str))
     ]
-    found = found or [spec for spec in signature.inputs if spec.dtype == "string" and len(spec.shape) == 1]
+    found = found or [spec for spec in signature.inputs if spec.dtype == "string" and len(spec.dimensions) == 1]
     if len(found) == 1:
         return found[0]
     problems.append(
         f"{signature.name}: one input for the picture is expected, numbers [batch, height, width, channels] or a file"
         f" as a string; found {', '.join((spec.key for spec in found)) or 'none'} among"
-        f" {', '.join((f'{spec.key} {spec.dtype} {brackets(spec.shape)}' for spec in signature.inputs))}"
+        f" {', '.join((f'{spec.key} {spec.dtype} {brackets(spec.dimensions)}' for spec in signature.inputs))}"
     )
     return None
 
@@ -94,13 +95,15 @@ def _others(
     case = network.model.parity[0] if network.model.parity else None
     for spec in specs:
         tensor = network.graph.get_tensor_by_name(network.serving.signature_defs[signature.name].inputs[spec.key].name)
-        steps = measured(tensor) if tensor.dtype.is_integer and len(spec.shape) == 1 else None
+        steps = measured(tensor) if tensor.dtype.is_integer and len(spec.dimensions) == 1 else None
         if steps:
             lengths[spec.key] = steps
         elif case is not None and case.inputs[spec.key].uniform is None:
             value = with_bytes(case_inputs(network.model, case)[spec.key])
             # The first row, for as many as the picture has.
-            shared = spec.shape and spec.shape[0] == image.shape[0] and isinstance(spec.shape[0], str)
+            shared = (
+                spec.dimensions and spec.dimensions[0] == image.dimensions[0] and isinstance(spec.dimensions[0], str)
+            )
             values[spec.key] = value[:1] if shared else value
         else:
             problems.append(
@@ -125,10 +128,10 @@ class _PictureDecoder:
 
     def _decoded(self, path: Path, spec: TensorSpec) -> np.ndarray:
         content = read_picture(path, of_any_format=spec.dtype == "string")
-        copies = spec.shape[0] if isinstance(spec.shape[0], int) else 1
+        copies = spec.dimensions[0] if isinstance(spec.dimensions[0], int) else 1
         if spec.dtype == "string":
             return with_bytes(np.array([content] * copies, object))
-        channels = spec.shape[3] if isinstance(spec.shape[3], int) else 3
+        channels = spec.dimensions[3] if isinstance(spec.dimensions[3], int) else 3
         with tf.Graph().as_default(), tf.Session() as session:
             # In spite of its name it takes JPEG too, whatever the file is called.
             pixels = tf.image.decode_png(tf.placeholder(tf.string, [], name="content"), channels=channels)
@@ -138,7 +141,7 @@ class _PictureDecoder:
                 raise NoPicture("no PNG or JPEG picture") from None
             if raw.ndim != 3:
                 raise NoPicture("an animation; expected a single picture")
-            size = _resized(raw.shape[0], raw.shape[1], spec.shape[1], spec.shape[2])
+            size = _resized(raw.shape[0], raw.shape[1], spec.dimensions[1], spec.dimensions[2])
             check_pixels(size[1], size[0])
             if size == raw.shape[:2]:
                 picture = raw[None].astype("float32")

@@ -120,4 +120,5 @@ def _copied(graph: tf.Graph, part: Any, fed: Mapping[str, tf.Tensor], outputs: S
     tensors = {name + ":0": graph.get_tensor_by_name(name + ":0") for name in shared}
     present = {node.name for node in part.node}
     tensors.update({name: tensor for name, tensor in fed.items() if node_name(name) in present})
-    return tf.import_graph_def(part, input_map=tensors, return_elements=list(outputs), name="copy")
+    copied: List[tf.Tensor] = tf.import_graph_def(part, input_map=tensors, return_elements=list(outputs), name="copy")
+    return copied

@@ -20,8 +20,8 @@ def varied_inputs(model: ServedModel, signature: Signature, number: int) -> Dict
     """
     cases = model.parity or (default_case(model),)
     case, turn = cases[number % len(cases)], number // len(cases)
-    batch = {spec.shape[0] if spec.shape else None for spec in signature.inputs}
-    given = {size for spec in signature.inputs if case.inputs[spec.key].uniform is None for size in spec.shape}
+    batch = {spec.dimensions[0] if spec.dimensions else None for spec in signature.inputs}
+    given = {size for spec in signature.inputs if case.inputs[spec.key].uniform is None for size in spec.dimensions}
     scale = 1 + turn % 2
     dims = {name: size if name in batch or name in given else size * scale for name, size in case.dims.items()}
     made = case_inputs(model, replace(case, dims=dims), number)

@@ -1,0 +1,86 @@
+"""A process that runs a module of this package, and sends values back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import IO, Any, Callable, Iterator, Mapping, Optional
+
+from ckpt2saved.files.programs import python_command
+
+
+class WorkerEnded(Exception):
+    """The process has ended, or sends something else than values."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(f"it has ended with the exit code {exit_code}")
+        self.exit_code = exit_code
+
+
+class Worker:
+    """The running process. Its stdin ends with the process that started it."""
+
+    def __init__(self, child: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+        assert child.stdin is not None and child.stdout is not None
+        self._child, self._errors = child, errors
+        self._stdin, self._stdout = child.stdin, child.stdout
+
+    def send(self, value: Any) -> None:
+        """Write a value to the process's stdin; that the process has ended, `receive` says."""
+        with contextlib.suppress(BrokenPipeError):
+            pickle.dump(value, self._stdin, protocol=4)
+            self._stdin.flush()
+
+    def receive(self) -> Any:
+        """The next value that the process sends; raises WorkerEnded."""
+        try:
+            return pickle.load(self._stdout)
+        except (EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
+            raise WorkerEnded(self._child.wait()) from error
+
+    def said(self) -> str:
+        """What the process has written to its stderr since this was last asked."""
+        return self._errors.read().decode("utf-8", "replace")
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        self._child.kill()
+        self._child.wait()
+        for pipe in (self._stdin, self._stdout):
+            with contextlib.suppress(BrokenPipeError):  # of a value that it did not read
+                pipe.close()
+
+
+@contextlib.contextmanager
+def working(module: str, *arguments: str, env: Optional[Mapping[str, str]] = None) -> Iterator[Worker]:
+    """A process that runs main() of the module; it is ended with the context."""
+    with contextlib.ExitStack() as stack:
+        # A pipe for stderr could fill up while nobody reads it.
+        path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ckpt2saved-"))) / "stderr"
+        written, errors = (stack.enter_context(open(str(path), mode)) for mode in ("wb", "rb"))
+        child = subprocess.Popen(
+            python_command(module, *arguments),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=written,
+            env=env,
+        )
+        worker = Worker(child, errors)
+        stack.callback(worker.end)
+        yield worker
+
+
+def sender() -> Callable[[Any], None]:
+    """In the process: what sends a value. From here on, what is printed goes to stderr."""
+    channel = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+
+    def send(value: Any) -> None:
+        pickle.dump(value, channel, protocol=4)
+        channel.flush()
+
+    return send
