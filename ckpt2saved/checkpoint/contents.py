@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Callable, Collection, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Collection, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
+from ckpt2saved.checkpoint.derived import Derived
 from ckpt2saved.checkpoint.files import CheckpointFiles
 from ckpt2saved.checkpoint.roles import OBJECT_GRAPH
 from ckpt2saved.checkpoint.savers import Saved
@@ -77,11 +78,13 @@ class Weights:
     remark: str  # why this kind
     slices: Mapping[str, str] = field(default_factory=dict)  # variable -> which part of that tensor it is, if not all
     tables: Mapping[str, SavedTable] = field(default_factory=dict)
+    derived: Mapping[str, Derived] = field(default_factory=dict)  # variable -> what is stored for it instead
+    unstored: FrozenSet[str] = frozenset()  # variables that only others are derived from
 
     @property
     def stored(self) -> Dict[str, str]:
         """What a SavedModel holds under its own names -> name in the checkpoint."""
-        found = dict(self.keys)
+        found = {name: key for name, key in self.keys.items() if name not in self.unstored}
         for table, saved in self.tables.items():
             found.update(zip(served_as(table).names, saved.names))
         return found

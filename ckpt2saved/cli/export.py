@@ -79,6 +79,7 @@ from ckpt2saved.client.address import Address
     metavar="VERSION",
     help="Refuse ops and attributes that this TF Serving release does not have, for example 1.14.",
 )
+@option("--no-fold", is_flag=True, help="Do not fold batch norm into the convolution before it.")
 @option("--gpu", is_flag=True, help="Use the GPUs. Default: CPU only, as a training may be using them.")
 @wait_option
 @timeout_option

@@ -31,7 +31,7 @@ from ckpt2saved.requests.lengths import with_lengths
 from ckpt2saved.requests.request import Request
 from ckpt2saved.requests.splitting import outputs_seen_unsplit
 from ckpt2saved.requests.warm_up.maker import WarmUp, WarmUpMaker
-from ckpt2saved.rewrites.for_serving import ServingRewritten, for_serving, rewrite_serving
+from ckpt2saved.rewrites.for_serving import ServingRewritten, for_serving, rewrite_serving, with_greedy
 from ckpt2saved.rewrites.lint import check_servable
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
 from ckpt2saved.saved_model.writing import write_graph, write_saved_model
@@ -89,22 +89,29 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
     say("graph", f"{len(network.serving.graph_def.node)} nodes, {len(network.weights.keys)} variables")
     check_servable(network.serving.graph_def)
     kind = plan.graph.ctc_decoder or "fast"
-    rewritten = rewrite_serving(network.serving, for_serving(kind))
+    rewritten = rewrite_serving(network.serving, network.weights, for_serving(kind, plan.fold))
     say("decoder", _decoder_text(kind, rewritten))
+    if rewritten.folded:
+        say("folded", f"{len(rewritten.folded)} of its batch norms, into the convolutions before them")
     network, maker, warmup = _with_requests(plan, checkpoint, network)
     with _stage(plan, say) as stage:
         writer = _Writer(plan, checkpoint, network, maker, warmup, say)
         try:
             written = writer.write(stage.path, rewritten)
         except ParityError as error:
-            if not rewritten.replaced or plan.graph.ctc_decoder is not None:
+            is_fast = bool(rewritten.replaced) and plan.graph.ctc_decoder is None
+            if not is_fast and not rewritten.folded:
                 raise
             # docs/ctc-decoder.md: the fast decoder may choose otherwise among texts that float32 can't tell apart.
-            say("decoder", "stock after all: fast reads some of the lines to compare on differently")
+            if is_fast:
+                say("decoder", "stock after all: fast reads some of the lines to compare on differently")
+            if rewritten.folded:
+                say("folded", "no batch norm after all: some answers are others by more than rounding")
             for problem in error.problems:
                 say("differs", problem.text)
             _empty(stage.path)
-            rewritten = rewrite_serving(network.serving, for_serving("stock"))
+            kind = "stock" if is_fast else kind
+            rewritten = rewrite_serving(network.serving, network.weights, for_serving(kind, fold=False))
             written = writer.write(stage.path, rewritten)
         report, proof, warmup = written.report, written.proof, written.warmup
         size = _size(stage.path)
@@ -220,14 +227,14 @@ class _Writer:
         proof: Optional[Proof] = None
         warmup, is_stock = self._warmup, not rewritten.replaced
         if self._plan.checks.parity:
-            proof = self._proof(rewritten, is_stock)
+            proof = self._proof(is_stock)
             if self._maker:
                 warmup = self._maker.make_again(outputs_seen_unsplit(proof.asked, proof.expected))
             source = self._plan.checks.warmup
             if is_stock and proof.is_partial and warmup.requests and not (source and source.asked):
                 warmup = WarmUp(absence="none: a server would wait for TensorFlow's beam search (--warmup N insists)")
         serving = self._maker.extended(rewritten.serving, warmup) if self._maker else rewritten.serving
-        write_saved_model(stage, serving, self._checkpoint, self._network.weights)
+        write_saved_model(stage, serving, self._checkpoint, rewritten.weights)
         also = AlsoAnswered(warm_up=self._staged(stage, warmup), split=warmup.to_split)
         if proof:
             # The stock op takes as long for a whole request in the files.
@@ -246,10 +253,11 @@ class _Writer:
         self._say("warm-up", _warmup_text(warmup))
         return _Written(report, proof, warmup, refused)
 
-    def _proof(self, rewritten: ServingRewritten, is_stock: bool) -> Proof:
+    def _proof(self, is_stock: bool) -> Proof:
         limits = self._plan.checks.search_limits
         limits = limits.for_stock() if is_stock else limits
-        greedy = rewritten if self._plan.graph.ctc_decoder == "greedy" else None
+        is_greedy = self._plan.graph.ctc_decoder == "greedy"
+        greedy = with_greedy(self._network.serving, self._network.weights) if is_greedy else None
         return expected_answers(self._checkpoint, self._network, greedy, limits, self._say)
 
     def _without_refused(
@@ -335,6 +343,7 @@ def _provenance(
         "signatures": [signature.name for signature in network.model.signatures],
         "ctc_decoder": plan.graph.ctc_decoder or "fast" if rewritten.replaced else "stock",
         "replaced_nodes": [decoder.node for decoder in rewritten.replaced],
+        "folded_nodes": [edit.node for edit in rewritten.folded],
         "bytes": {"checkpoint": files.size, "version": size},
         "parity": None,  # until it is known
         "warmup": {},

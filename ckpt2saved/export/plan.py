@@ -27,6 +27,7 @@ class ExportOptions:
     warmup_signatures: Tuple[str, ...] = ()
     no_warmup: bool = False
     for_serving: Optional[str] = None  # a release of TF Serving
+    no_fold: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class ExportPlan:
     graph: GraphPlan
     publication: Publication
     checks: Checks
+    fold: bool  # batch norm into the convolution before it
 
 
 def plan_export(options: ExportOptions) -> ExportPlan:
@@ -72,4 +74,5 @@ def plan_export(options: ExportOptions) -> ExportPlan:
         graph,
         Publication(options.base, options.version, number, options.dry_run),
         Checks(options.parity, options.search_limits, warmup, image),
+        fold=not options.no_fold,
     )

@@ -5,27 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, List, Mapping, Sequence, Tuple
 
+from ckpt2saved.checkpoint.contents import Weights, served_as
+from ckpt2saved.checkpoint.derived import Derived
+from ckpt2saved.checkpoint.variables import add_restore
 from ckpt2saved.errors.problem import Note
 from ckpt2saved.rewrites.context import Context
+from ckpt2saved.rewrites.fold_batch_norm import BatchNormFolded, FoldBatchNorm
 from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.rewrites.replace_ctc_decoder import DecoderReplaced, ReplaceCtcDecoder
 from ckpt2saved.rewrites.rewrite import Rewrite, apply
 from ckpt2saved.saved_model.writing import ServingGraph, cut_down
+from ckpt2saved.tf1 import tf
 
-FOR_SERVING: Tuple[Rewrite, ...] = (ReplaceCtcDecoder("fast"),)
+FOR_SERVING: Tuple[Rewrite, ...] = (ReplaceCtcDecoder("fast"), FoldBatchNorm())
 
 
-def for_serving(ctc_decoder: str) -> List[Rewrite]:
-    """FOR_SERVING with another decoder: "fast", "greedy", or "stock", which leaves the graph's own."""
-    rest = [rewrite for rewrite in FOR_SERVING if not isinstance(rewrite, ReplaceCtcDecoder)]
-    return rest if ctc_decoder == "stock" else [ReplaceCtcDecoder(ctc_decoder), *rest]
+def for_serving(ctc_decoder: str = "fast", fold: bool = True) -> List[Rewrite]:
+    """FOR_SERVING with another decoder ("greedy", or "stock": the graph's own stays), or without the folding."""
+    rewrites: List[Rewrite] = [] if ctc_decoder == "stock" else [ReplaceCtcDecoder(ctc_decoder)]
+    rewrites += [rewrite for rewrite in FOR_SERVING if not isinstance(rewrite, ReplaceCtcDecoder)]
+    return [rewrite for rewrite in rewrites if fold or not isinstance(rewrite, FoldBatchNorm)]
 
 
 @dataclass(frozen=True)
 class ServingRewritten:
-    """A serving graph after rewrites, and what they reported."""
+    """A serving graph after rewrites, what is stored for its variables, and what the rewrites reported."""
 
     serving: ServingGraph
+    weights: Weights
     edits: Tuple[Edit, ...] = ()
     notes: Tuple[Note, ...] = ()
 
@@ -34,18 +41,46 @@ class ServingRewritten:
         """The CTC decoders that were replaced."""
         return tuple(edit for edit in self.edits if isinstance(edit, DecoderReplaced))
 
+    @property
+    def folded(self) -> Tuple[BatchNormFolded, ...]:
+        """The batch norms that were folded."""
+        return tuple(edit for edit in self.edits if isinstance(edit, BatchNormFolded))
 
-def rewrite_serving(serving: ServingGraph, rewrites: Sequence[Rewrite]) -> ServingRewritten:
-    """Apply rewrites to a copy of `serving`; raises NotServable with every problem."""
-    tensors = [info.name for definition in serving.signature_defs.values() for info in definition.outputs.values()]
+
+def rewrite_serving(serving: ServingGraph, weights: Weights, rewrites: Sequence[Rewrite]) -> ServingRewritten:
+    """Apply rewrites to a copy of `serving`, whose variables are `weights`; raises NotServable with every problem."""
+    outputs = [info.name for definition in serving.signature_defs.values() for info in definition.outputs.values()]
     inputs = [info.name for definition in serving.signature_defs.values() for info in definition.inputs.values()]
-    context = Context.of(serving.graph_def, tensors + serving.kept_nodes(), inputs)
+    context = Context.of(serving.graph_def, outputs + serving.kept_nodes(), inputs)
     found = apply(rewrites, context, "the graph can't be rewritten as asked")
     if not found.edits:
-        return ServingRewritten(serving, (), found.notes)
+        return ServingRewritten(serving, weights, (), found.notes)
     signature_defs = {name: with_outputs(old, found.moved) for name, old in serving.signature_defs.items()}
-    rewritten = replace(serving, graph_def=found.graph_def(), signature_defs=signature_defs)
-    return ServingRewritten(cut_down(rewritten), found.edits, found.notes)
+    rewritten = cut_down(replace(serving, graph_def=found.graph_def(), signature_defs=signature_defs))
+    values = {name: value for edit in found.edits_of(BatchNormFolded) for name, value in edit.values.items()}
+    if values:
+        rewritten, weights = _with_values(rewritten, weights, values)
+    return ServingRewritten(rewritten, weights, found.edits, found.notes)
+
+
+def with_greedy(serving: ServingGraph, weights: Weights) -> ServingRewritten:
+    """`serving` with greedy decoders and nothing else rewritten, so that the variables have the checkpoint's values."""
+    return rewrite_serving(serving, weights, [ReplaceCtcDecoder("greedy")])
+
+
+def _with_values(
+    serving: ServingGraph, weights: Weights, values: Mapping[str, Derived]
+) -> Tuple[ServingGraph, Weights]:
+    """Store other values for some variables, and nothing for those that nobody reads any more."""
+    bare = cut_down(replace(serving, saver_def=tf.train.SaverDef()))
+    have = {node.name for node in bare.graph_def.node}
+    sources = {name for value in values.values() for name in value.variables.values()}
+    weights = replace(weights, derived=values, unstored=frozenset(sources - have))
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(bare.graph_def, name="")
+        own_names = {name: name for name in weights.keys if name not in weights.unstored}
+        saver_def = add_restore(graph, own_names, tables={name: served_as(name) for name in weights.tables})
+    return cut_down(replace(bare, graph_def=graph.as_graph_def(), saver_def=saver_def)), weights
 
 
 def with_outputs(signature_def: Any, moved: Mapping[str, str]) -> Any:

@@ -272,17 +272,33 @@ def _count(shape: Sequence[int], part: str) -> int:
     return count
 
 
+def _sources(weights: Weights, name: str) -> Sequence[str]:
+    """The variables whose values in the checkpoint make what is stored under a name."""
+    return tuple(weights.derived[name].variables.values()) if name in weights.derived else (name,)
+
+
+def _restored(names: Sequence[str], checkpoint: Checkpoint, weights: Weights) -> Sequence[Any]:
+    """Tensors with what the checkpoint holds for variables and tables."""
+    keys = [{**weights.keys, **weights.stored}[name] for name in names]
+    tensors: Sequence[Any] = tf.raw_ops.RestoreV2(
+        prefix=checkpoint.files.for_tensorflow,
+        tensor_names=keys,
+        shape_and_slices=[weights.slices.get(name, "") for name in names],
+        dtypes=[checkpoint.dtypes[key] for key in keys],
+    )
+    return tensors
+
+
 def _copy_variables(names: Sequence[str], prefix: str, checkpoint: Checkpoint, weights: Weights) -> List[str]:
     """Copy some variables into the checkpoint `prefix`; a line for each that has values that are NaN."""
     stored = weights.stored
     keys = [stored[name] for name in names]
     with tf.Graph().as_default(), tf.Session() as session:
-        tensors = tf.raw_ops.RestoreV2(
-            prefix=checkpoint.files.for_tensorflow,
-            tensor_names=keys,
-            shape_and_slices=[weights.slices.get(name, "") for name in names],
-            dtypes=[checkpoint.dtypes[key] for key in keys],
-        )
+        sources = sorted({source for name in names for source in _sources(weights, name)})
+        restored = dict(zip(sources, _restored(sources, checkpoint, weights)))
+        tensors = [
+            weights.derived[name].computed(restored) if name in weights.derived else restored[name] for name in names
+        ]
         # The answers need not show a NaN: a ReLU turns it into 0. This op looks at the values and makes no copy.
         checked = [tf.check_numerics(t, "") if t.dtype in _CHECKED else t for t in tensors]
         save, save_unchecked = [

@@ -17,7 +17,7 @@ from ckpt2saved.graph.names import node_name
 from ckpt2saved.inspection.saved import parse_saved_model
 from ckpt2saved.requests.gathering import served_signatures
 from ckpt2saved.requests.request import Answers, Request
-from ckpt2saved.rewrites.for_serving import for_serving, rewrite_serving
+from ckpt2saved.rewrites.for_serving import with_greedy
 from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.sources.binding import bind
 from ckpt2saved.sources.graph_plan import GraphPlan
@@ -79,7 +79,7 @@ def ask_checkpoint(comparison: ComparisonPlan, version_dir: Path, say: Say = lam
         limits = limits.for_stock() if BEAM_SEARCH in nodes.values() else limits
         with plan.open() as checkpoint:
             network = bind(plan, checkpoint)
-            greedy = rewrite_serving(network.serving, for_serving("greedy")) if plan.ctc_decoder == "greedy" else None
+            greedy = with_greedy(network.serving, network.weights) if plan.ctc_decoder == "greedy" else None
             proof = expected_answers(checkpoint, network, greedy, limits, say)
         proof, more = _answerable(proof, nodes)
         notes += more

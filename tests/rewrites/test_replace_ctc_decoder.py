@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from ckpt2saved import ctc
+from ckpt2saved.checkpoint.contents import Weights
 from ckpt2saved.errors import NotServable
 from ckpt2saved.graph.beam_searches import BEAM_SEARCH
 from ckpt2saved.rewrites.for_serving import rewrite_serving
 from ckpt2saved.rewrites.replace_ctc_decoder import ReplaceCtcDecoder
 from ckpt2saved.saved_model.writing import ServingGraph, cut_down
 from ckpt2saved.tf1 import tf
+
+WEIGHTS = Weights("raw", {}, "")
 
 
 def serving(build):
@@ -64,7 +67,7 @@ def noise(steps=9, batch=5, seed=0):
 def test_every_decoder_is_replaced_and_the_answers_stay():
     """Outputs, consumers and control inputs are re-wired, each with its decoder's own settings."""
     before = serving(two_decoders)
-    rewritten = rewrite_serving(before, [ReplaceCtcDecoder("fast")])
+    rewritten = rewrite_serving(before, WEIGHTS, [ReplaceCtcDecoder("fast")])
     assert [(d.node, d.beam_width, d.top_paths, d.merge_repeated) for d in rewritten.replaced] == [
         ("CTCBeamSearchDecoder", 4, 2, True),
         ("CTCBeamSearchDecoder_1", 1, 1, False),
@@ -84,7 +87,7 @@ def test_the_graph_that_is_given_stays_as_it_was():
     before = serving(two_decoders)
     graph_def = before.graph_def.SerializeToString(deterministic=True)
     signature_defs = {name: s.SerializeToString(deterministic=True) for name, s in before.signature_defs.items()}
-    rewrite_serving(before, [ReplaceCtcDecoder("fast")])
+    rewrite_serving(before, WEIGHTS, [ReplaceCtcDecoder("fast")])
     assert before.graph_def.SerializeToString(deterministic=True) == graph_def
     assert {n: s.SerializeToString(deterministic=True) for n, s in before.signature_defs.items()} == signature_defs
 
@@ -92,7 +95,7 @@ def test_the_graph_that_is_given_stays_as_it_was():
 def test_a_graph_without_a_beam_search_is_left_alone():
     """And the rewrite says that there was none."""
     before = serving(lambda logits, lengths: {"best": tf.argmax(logits, 2)})
-    rewritten = rewrite_serving(before, [ReplaceCtcDecoder("fast")])
+    rewritten = rewrite_serving(before, WEIGHTS, [ReplaceCtcDecoder("fast")])
     assert rewritten.replaced == () and rewritten.serving is before
 
 
@@ -105,7 +108,7 @@ def test_a_served_output_of_the_decoder_itself_is_renamed():
 
     before = serving(build)
     assert before.signature_defs["serving_default"].outputs["values"].name == "CTCBeamSearchDecoder:1"
-    rewritten = rewrite_serving(before, [ReplaceCtcDecoder("fast")])
+    rewritten = rewrite_serving(before, WEIGHTS, [ReplaceCtcDecoder("fast")])
     wanted, found = [answers(made, noise(), [9, 8, 7, 6, 5]) for made in (before, rewritten.serving)]
     for key, value in wanted.items():
         np.testing.assert_allclose(found[key], value, rtol=1e-5, err_msg=key)
@@ -120,7 +123,7 @@ def test_wide_beams_of_few_classes(width):
         return {"best": best.values, "second": second.values, "score": score}
 
     before = serving(build)
-    rewritten = rewrite_serving(before, [ReplaceCtcDecoder("fast")])
+    rewritten = rewrite_serving(before, WEIGHTS, [ReplaceCtcDecoder("fast")])
     assert [decoder.beam_width for decoder in rewritten.replaced] == [width]
     wanted, found = [answers(made, noise(20), [20, 19, 7, 2, 20]) for made in (before, rewritten.serving)]
     for key, value in wanted.items():
@@ -139,7 +142,8 @@ def test_greedy_takes_the_best_class_of_each_step():
 
     before = serving(build)
     beam, greedy = [
-        answers(made, logits, [2]) for made in (before, rewrite_serving(before, [ReplaceCtcDecoder("greedy")]).serving)
+        answers(made, logits, [2])
+        for made in (before, rewrite_serving(before, WEIGHTS, [ReplaceCtcDecoder("greedy")]).serving)
     ]
     assert (list(beam["values"]), list(greedy["values"])) == ([0], [])
     np.testing.assert_allclose(np.exp(beam["score"]), [[0.4 * 0.4 + 2 * 0.4 * 0.6]], rtol=1e-4)
@@ -149,7 +153,7 @@ def test_greedy_takes_the_best_class_of_each_step():
 def test_greedy_for_several_paths_is_refused():
     """It finds one."""
     with pytest.raises(NotServable, match="CTCBeamSearchDecoder: greedy decoding finds one path, .* asked for 2"):
-        rewrite_serving(serving(two_decoders), [ReplaceCtcDecoder("greedy")])
+        rewrite_serving(serving(two_decoders), WEIGHTS, [ReplaceCtcDecoder("greedy")])
 
 
 def test_a_beam_of_one_is_not_greedy():

@@ -1,0 +1,239 @@
+"""Batch norm that directly follows a convolution is folded into its kernel and bias.
+
+Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference" (2017),
+section 3.2: conv(x, w) * scale + shift = conv(x, w * scale) + shift.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set
+
+from ckpt2saved.checkpoint.derived import Derived
+from ckpt2saved.graph.graph import Graph, Node
+from ckpt2saved.graph.names import Ref, full_name
+from ckpt2saved.graph.ops import ASSIGNS_VALUE, FUSED_BATCH_NORMS, IDENTITIES, READS_VARIABLE, VARIABLES, is_training
+from ckpt2saved.rewrites.context import Context
+from ckpt2saved.rewrites.found import Edit, Found
+from ckpt2saved.rewrites.rewrite import Rewrite
+from ckpt2saved.tf1 import tf
+
+_CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
+_DEPTHWISE = "DepthwiseConv2dNative"
+_ADDS = ("Add", "AddV2")
+# Of these, and of variables, scale and shift may be made: they are the same for every request.
+_READS = (*IDENTITIES, READS_VARIABLE)
+_FIXED = (*_READS, *VARIABLES, "Const", "Reshape", "Squeeze", "ExpandDims", "Cast", "Fill", "Pack")
+_FIXED += (*_ADDS, "Sub", "Mul", "RealDiv", "Neg", "Rsqrt", "Sqrt", "Square", "Reciprocal", "Maximum")
+_STORING = (*ASSIGNS_VALUE, "SaveV2")  # how a SavedModel is restored and saved
+
+
+@dataclass(frozen=True)
+class BatchNormFolded(Edit):
+    """A batch norm that was folded: the variables whose stored values become others, and what these are made of."""
+
+    values: Mapping[str, Derived] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Norm:
+    """A batch norm, its convolution, and what its scale and shift are made of."""
+
+    node: Node  # its answer
+    convolution: Node
+    bias: Optional[Ref]  # added between the two
+    between: Sequence[str]  # the nodes from the convolution to the answer
+    parts: Sequence[Ref]  # fused: gamma, beta, mean, variance; else: scale, shift
+    data_format: str
+
+
+class FoldBatchNorm(Rewrite):
+    """Multiplies kernels by the scale of the batch norm that follows, which becomes the addition of a bias.
+
+    Variables stay variables: the kernel's holds the folded kernel, and beta's (or that of another part of the batch
+    norm, or of the convolution's bias) the folded bias. So one is folded only where nothing else reads these two.
+    """
+
+    name = "fold batch norm"
+
+    def __call__(self, graph: Graph, context: Context) -> Found:
+        edits = []
+        for name in list(graph.nodes):
+            norm = _norm(graph, graph[name])
+            edit = _folded(graph, norm, set(context.outputs)) if norm else None
+            if edit:
+                edits.append(edit)
+        return Found(tuple(edits))
+
+
+def _norm(graph: Graph, node: Node) -> Optional[_Norm]:
+    """The batch norm that ends in a node, if it follows a convolution."""
+    if node.op in FUSED_BATCH_NORMS and not is_training(node):
+        source, parts, inner = node.inputs[0], node.inputs[1:5], []
+        data_format = _data_format(node)
+    elif node.op in _ADDS and graph[node.inputs[0][0]].op == "Mul":
+        product = graph[node.inputs[0][0]]
+        source, parts, inner = product.inputs[0], [product.inputs[1], node.inputs[1]], [product.name]
+        data_format = "NHWC"
+    else:
+        return None
+    convolution, bias = graph[source[0]], None
+    if convolution.op == "BiasAdd" and _data_format(convolution) == data_format:
+        inner = [convolution.name, *inner]
+        source, bias = convolution.inputs
+        convolution = graph[source[0]]
+    if convolution.op not in _CONVOLUTIONS or _data_format(convolution) != data_format:
+        return None
+    parts = [*parts, *([bias] if bias else [])]
+    if not all(_is_fixed(graph, ref) for ref in parts):
+        return None
+    return _Norm(node, convolution, bias, [convolution.name, *inner], parts, data_format)
+
+
+def _folded(graph: Graph, norm: _Norm, outputs: Set[Ref]) -> Optional[BatchNormFolded]:
+    """Fold a batch norm, where that changes nothing else."""
+    node, convolution = norm.node, norm.convolution
+    following = [*norm.between[1:], node.name]
+    for name, user in zip(norm.between, following):
+        if (name, 0) in outputs or [other.name for other in graph.consumers(name)] != [user]:
+            return None
+    if any((node.name, index) in outputs or graph.users((node.name, index)) for index in range(1, 6)):
+        return None
+    kernel = graph.variable(convolution.inputs[1])
+    reads = _behind(graph, [convolution.inputs[1]])
+    if kernel is None or not all(graph[name].op in (*_READS, *VARIABLES) for name in reads):
+        return None
+    if not _feeds_only(graph, kernel, reads, convolution.name):
+        return None
+    formula = _Formula(graph, norm, kernel)
+    inner = _behind(graph, norm.parts) | set(norm.between)
+    holders = [name for name in formula.vectors if _feeds_only(graph, name, inner, node.name)]
+    if not formula.is_sound or not holders:
+        return None
+    holder = holders[0]
+    values = {kernel: formula.derived("kernel"), holder: formula.derived("bias")}
+    dtype = node.attr["T"].type
+    read = _read(graph, holder, node.name + "/bias")
+    node.become("BiasAdd", [(convolution.name, 0), read], T=dtype)
+    node.attr["data_format"].s = tf.compat.as_bytes(norm.data_format)
+    graph.changed()
+    text = f"{node.name}: folded into the kernel {kernel} of {convolution.name}, and a bias"
+    return BatchNormFolded(node.name, "fold", text, is_told=False, values=values)
+
+
+def _read(graph: Graph, variable: str, name: str) -> Ref:
+    """A new tensor with the value of a variable."""
+    node = graph[variable]
+    dtype = node.attr["dtype"].type
+    if node.op in VARIABLES and node.op != "VarHandleOp":
+        return graph.add(name, "Identity", [(variable, 0)], T=dtype).name, 0
+    return graph.add(name, READS_VARIABLE, [(variable, 0)], dtype=dtype).name, 0
+
+
+def _data_format(node: Node) -> str:
+    return tf.compat.as_text(node.attr["data_format"].s) if "data_format" in node.attr else "NHWC"
+
+
+def _behind(graph: Graph, refs: Iterable[Ref]) -> Set[str]:
+    return graph.on_the_way(refs, set())
+
+
+def _is_fixed(graph: Graph, ref: Ref) -> bool:
+    """Whether a tensor is made of variables and constants alone."""
+    return all(graph[name].op in _FIXED for name in _behind(graph, [ref]))
+
+
+def _feeds_only(graph: Graph, variable: str, inner: Set[str], end: str) -> bool:
+    """Whether all that reads a variable, but to store it, is among nodes `inner` and the node `end`."""
+    ahead, seen = [variable], {variable}
+    while ahead:
+        for user in graph.consumers(ahead.pop()):
+            if user.name in seen or user.name == end or user.op in _STORING:
+                continue
+            if user.name not in inner and not _only_stored(graph, user):
+                return False
+            seen.add(user.name)
+            ahead.append(user.name)
+    return True
+
+
+def _only_stored(graph: Graph, node: Node) -> bool:
+    """Whether a node is the reading of a variable to save it."""
+    users = graph.consumers(node.name)
+    return node.op in _READS and bool(users) and all(user.op in _STORING for user in users)
+
+
+class _Formula:
+    """The folded kernel and bias as TensorFlow's ops on the values of variables."""
+
+    def __init__(self, graph: Graph, norm: _Norm, kernel: str) -> None:
+        part, self.variables = _with_placeholders(graph, [*norm.parts, norm.convolution.inputs[1]])
+        with tf.Graph().as_default() as built:
+            tf.import_graph_def(part, name="")
+            tensors = [built.get_tensor_by_name(full_name(ref)) for ref in norm.parts]
+            weights = built.get_tensor_by_name(full_name(norm.convolution.inputs[1]))
+            shape = weights.shape.as_list() if weights.shape.ndims == 4 else []
+            self.is_sound = bool(shape) and None not in shape and weights.dtype == tf.float32
+            if self.is_sound:
+                depthwise = norm.convolution.op == _DEPTHWISE
+                channels = shape[2] * shape[3] if depthwise else shape[3]
+                self.is_sound = all(_is_per_channel(tensor, channels) for tensor in tensors)
+            if self.is_sound:
+                wide = [tf.reshape(tf.cast(tensor, tf.float64), [channels]) for tensor in tensors]
+                scale, shift = _scale_and_shift(norm, wide)
+                factor = tf.reshape(scale, [1, 1, *shape[2:]]) if depthwise else scale
+                tf.cast(tf.cast(weights, tf.float64) * factor, tf.float32, name="folded/kernel")
+                tf.cast(shift, tf.float32, name="folded/bias")
+                # Beta first, as it is the one that is a bias already.
+                preferred = [graph.variable(ref) for ref in (norm.parts[1], *norm.parts)]
+                names = [*filter(None, preferred), *self.variables.values()]
+                self.vectors = [
+                    name for name in dict.fromkeys(names) if _shape(graph[name]) == [channels] and name != kernel
+                ]
+            self.graph_def = built.as_graph_def()
+
+    vectors: List[str] = []  # the variables that could hold the folded bias
+
+    def derived(self, what: str) -> Derived:
+        """The value of the folded kernel or bias."""
+        return Derived(self.graph_def, f"folded/{what}:0", self.variables)
+
+
+def _scale_and_shift(norm: _Norm, parts: Sequence[Any]) -> Any:
+    """What a batch norm multiplies by and adds, in float64 [channels]."""
+    bias = parts[-1] if norm.bias else 0.0
+    if norm.node.op not in FUSED_BATCH_NORMS:
+        scale, shift = parts[:2]
+        return scale, bias * scale + shift
+    gamma, beta, mean, variance = parts[:4]
+    # The op's own default, where the attribute was stripped.
+    epsilon = norm.node.attr["epsilon"].f if "epsilon" in norm.node.attr else 1e-4
+    scale = gamma * tf.math.rsqrt(variance + tf.constant(epsilon, tf.float64))
+    return scale, beta + (bias - mean) * scale
+
+
+def _is_per_channel(tensor: Any, channels: int) -> bool:
+    """Whether a tensor has one value for each channel, and broadcasts over the last axis."""
+    if tensor.dtype != tf.float32 or tensor.shape.ndims is None or not tensor.shape.is_fully_defined():
+        return False
+    sizes = tensor.shape.as_list()
+    return bool(sizes) and sizes[-1] == channels and all(size == 1 for size in sizes[:-1])
+
+
+def _shape(node: Node) -> List[int]:
+    return [dim.size for dim in node.attr["shape"].shape.dim]
+
+
+def _with_placeholders(graph: Graph, refs: Sequence[Ref]) -> Any:
+    """The GraphDef of some tensors with a placeholder for each reading of a variable, and the variable of each."""
+    part = Graph(graph.graph_def([name for name, _ in refs]))
+    variables: Dict[str, str] = {}
+    for node in list(part.nodes.values()):
+        variable = part.variable((node.name, 0)) if node.op == READS_VARIABLE else node.name
+        if node.op == READS_VARIABLE or (node.op in VARIABLES and node.op != "VarHandleOp"):
+            assert variable is not None
+            shape, dtype = graph[variable].attr["shape"].shape, graph[variable].attr["dtype"].type
+            variables[node.name] = variable
+            node.become("Placeholder", (), dtype=dtype)
+            node.attr["shape"].shape.CopyFrom(shape)
+    return part.graph_def([name for name, _ in refs]), variables
