@@ -12,10 +12,10 @@ from ckpt2saved.answers.file_asker import FileAsker, open_files
 from ckpt2saved.answers.probing import Wanted
 from ckpt2saved.answers.server_answers import prepare_without_tensorflow
 from ckpt2saved.errors import InvalidRequest, NotServable, ServingError
-from ckpt2saved.requests.batching import keys_without_batch
-from ckpt2saved.requests.gathering import cant_be_asked, gather_requests, has_open_batch, served_signatures
-from ckpt2saved.requests.made_up import make_requests
-from ckpt2saved.requests.request import Answers, Request
+from ckpt2saved.requests.batching import has_open_batch, keys_without_batch
+from ckpt2saved.requests.gathering import gather_requests, served_signatures
+from ckpt2saved.requests.made_up_by_graph import make_by_graph
+from ckpt2saved.requests.request import Answers, Request, cant_be_asked
 from ckpt2saved.requests.splitting import batch_of, outputs_seen_unsplit, unsplit_outputs, with_another_line, with_lines
 from ckpt2saved.saved_model.state_changes import changing_signatures, why_different
 
@@ -161,7 +161,7 @@ def _changes(directory: Path) -> Mapping[str, str]:
 def prepare_requests(directory: Path, *, inputs: Optional[Path] = None, known: Sequence[Request] = ()) -> FileAnswers:
     """Find a request for every signature that can be asked, and ask the files."""
     try:
-        gathered = gather_requests(directory, make_requests, inputs=inputs, known=known)
+        gathered = gather_requests(directory, make_by_graph, inputs=inputs, known=known)
     except NotServable:
         ask_files(directory, ())  # which says it in the words of TF Serving's own loader
         raise

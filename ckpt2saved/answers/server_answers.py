@@ -15,8 +15,9 @@ from ckpt2saved.client.explanations import explained, is_of_batching, is_of_othe
 from ckpt2saved.client.server import Refused, Unreachable
 from ckpt2saved.client.waiting import Arrival
 from ckpt2saved.errors import NotLive
-from ckpt2saved.requests.gathering import cant_be_asked, gather_requests, made_without_tensorflow
-from ckpt2saved.requests.request import Answers, Request
+from ckpt2saved.requests.gathering import gather_requests
+from ckpt2saved.requests.made_up_by_shape import make_by_shape
+from ckpt2saved.requests.request import Answers, Request, cant_be_asked
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class ServerReport:
 
 def prepare_without_tensorflow(directory: Path, why: str) -> Wanted:
     """Requests without the answers that they should get, which are not known for the reason `why`."""
-    gathered = gather_requests(directory, made_without_tensorflow)
+    gathered = gather_requests(directory, make_by_shape)
     return Wanted(gathered.requests, None, gathered.unasked, why_not_compared=why)
 
 

@@ -13,8 +13,8 @@ from ckpt2saved.client.explanations import explained, is_of_batching, is_of_othe
 from ckpt2saved.client.server import Output, Refused, Server
 from ckpt2saved.client.waiting import TIMEOUT_SECONDS
 from ckpt2saved.protobuf.data_types import numpy_dtype
-from ckpt2saved.requests.gathering import cant_be_asked, served_signatures
-from ckpt2saved.requests.request import Answers, Request
+from ckpt2saved.requests.gathering import served_signatures
+from ckpt2saved.requests.request import Answers, Request, cant_be_asked
 from ckpt2saved.requests.splitting import unsplit_outputs
 from ckpt2saved.saved_model.state_changes import changing_signatures
 from ckpt2saved.signature.tensors import Signature

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Collection, Optional, Sequence, Tuple
+from typing import Collection, FrozenSet, Optional, Sequence, Tuple
 
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 
@@ -59,6 +59,16 @@ def _sparse_values(tensors: Sequence[TensorSpec]) -> Tuple[str, ...]:
 def without_batch_text(keys: Sequence[str]) -> str:
     """What such a signature is not for; empty where there are no such `keys`."""
     return f"not for a server with --enable_batching: {', '.join(keys)}" if keys else ""
+
+
+def has_open_batch(signature: Signature) -> bool:
+    """Whether every input has a first dimension that a request may choose."""
+    return bool(signature.inputs) and all(tensor.has_open_batch for tensor in signature.inputs)
+
+
+def fixed_sizes(signature: Signature) -> FrozenSet[int]:
+    """All sizes of inputs and outputs that a request can't choose."""
+    return frozenset(size for tensor in signature.inputs + signature.outputs for size in tensor.fixed_sizes)
 
 
 def _problem(tensor: TensorSpec) -> Optional[str]:

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Mapping
 import numpy as np
 
 from ckpt2saved.errors import SignatureError
-from ckpt2saved.requests.gathering import MADE_UP_SIZE
+from ckpt2saved.requests.made_up_by_shape import MADE_UP_SIZE
 from ckpt2saved.requests.request import Request
 from ckpt2saved.requests.splitting import batch_apart
 from ckpt2saved.signature.model import ExampleInput, ParityCase, ServedModel

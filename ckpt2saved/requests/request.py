@@ -9,6 +9,7 @@ import numpy as np
 
 Inputs = Mapping[str, np.ndarray]  # by the key of a signature's input; strings are objects that hold bytes
 Answers = Mapping[str, np.ndarray]  # by the key of a signature's output
+MADE_UP = "a made-up request"  # what one is called in messages
 
 
 @dataclass(frozen=True)
@@ -38,3 +39,16 @@ class Request:
         fetches = {key: definition.outputs[key].name for key in keys}
         fetches.update({tensor: tensor for tensor in self.inner_fetches})
         return {**feeds, **self.inner_feeds}, fetches
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What to ask, and a line for each signature that can't be asked."""
+
+    requests: Tuple[Request, ...]
+    unasked: Tuple[str, ...] = ()
+
+
+def cant_be_asked(signature: str, reason: str) -> str:
+    """The line about a signature for which there is no request."""
+    return f"{signature}: not asked: {reason}; pass requests that it answers with --inputs FILE.npz"

@@ -8,17 +8,16 @@ from typing import Any, List, Mapping, Optional
 
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import NotServable, SignatureError
-from ckpt2saved.requests.gathering import MADE_UP, Requests, cant_be_asked
 from ckpt2saved.requests.lengths import with_measured
 from ckpt2saved.requests.parity import case_inputs, default_case
-from ckpt2saved.requests.request import Request
+from ckpt2saved.requests.request import MADE_UP, Request, Requests, cant_be_asked
 from ckpt2saved.saved_model.writing import read_signature_defs
 from ckpt2saved.signature.model import ExampleInput, ParityCase, ServedModel
 from ckpt2saved.signature.tensors import Dimension, Signature, TensorSpec
 from ckpt2saved.tf1 import tf
 
 
-def make_requests(version_dir: Path, signatures: Mapping[str, Signature]) -> Requests:
+def make_by_graph(version_dir: Path, signatures: Mapping[str, Signature]) -> Requests:
     """A request for each of the signatures, as an export would make it; the SavedModel must load."""
     requests: List[Request] = []
     unasked: List[str] = []

@@ -1,0 +1,74 @@
+"""Requests of the arrays in a file, as --inputs gives them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, List, Mapping, Sequence, Tuple
+
+import numpy as np
+
+from ckpt2saved.errors import UsageError
+from ckpt2saved.files.npz import NoArrays, read_arrays
+from ckpt2saved.protobuf.data_types import numpy_dtype
+from ckpt2saved.requests.request import Request
+from ckpt2saved.signature.tensors import Signature, TensorSpec
+
+
+def read_inputs(path: Path, signatures: Mapping[str, Signature]) -> Tuple[Request, ...]:
+    """A request for each signature all of whose inputs are among the arrays of a .npz file; raises UsageError."""
+    try:
+        arrays = read_arrays(path)
+    except NoArrays as error:
+        raise UsageError(f"--inputs {path}: {error}") from error
+    fitting = [s for s in signatures.values() if all(tensor.key in arrays for tensor in s.inputs)]
+    if not fitting:
+        wanted = [f"{s.name}: {', '.join((t.key for t in s.inputs))}" for s in signatures.values()]
+        raise UsageError(
+            f"--inputs {path}: it holds {', '.join(sorted(arrays)) or 'nothing'}, which is all the inputs of no"
+            " signature; expected those of one",
+            wanted,
+        )
+    requests: List[Request] = []
+    problems: List[str] = []
+    for signature in fitting:
+        made, wrong = _converted(signature, arrays)
+        problems += wrong
+        requests.append(Request(path.name, signature.name, made, is_of_known_size=True))
+    if problems:
+        raise UsageError(f"--inputs {path}: these arrays do not fit", sorted(set(problems)))
+    return tuple(requests)
+
+
+def _converted(signature: Signature, arrays: Mapping[str, np.ndarray]) -> Tuple[Dict[str, np.ndarray], List[str]]:
+    inputs: Dict[str, np.ndarray] = {}
+    problems: List[str] = []
+    for tensor in signature.inputs:
+        array = arrays[tensor.key]
+        try:
+            dtype = numpy_dtype(tensor.dtype)
+        except ValueError as error:
+            problems.append(f"{tensor.key}: {error}")
+            continue
+        if not _is_compatible(array.shape, tensor):
+            problems.append(f"{tensor.key}: the shape {list(array.shape)}, expected {tensor.shape_text}")
+        elif not (array.dtype.kind in "SU" if dtype.kind == "O" else np.can_cast(array.dtype, dtype, "same_kind")):
+            wanted = "strings" if dtype.kind == "O" else dtype.name
+            problems.append(f"{tensor.key}: {array.dtype} in the file, expected {wanted}")
+        else:
+            inputs[tensor.key] = _texts(array) if dtype.kind == "O" else array.astype(dtype)
+    return inputs, problems
+
+
+def _texts(array: np.ndarray) -> np.ndarray:
+    found = np.empty(array.shape, object)
+    for index in np.ndindex(*array.shape):
+        text = array[index]
+        found[index] = bytes(text) if isinstance(text, bytes) else str(text).encode("utf-8")
+    return found
+
+
+def _is_compatible(shape: Sequence[int], wanted: TensorSpec) -> bool:
+    if wanted.shape is None:
+        return True
+    sizes = zip(shape, wanted.shape)
+    return len(shape) == len(wanted.shape) and all(size == found for found, size in sizes if isinstance(size, int))

@@ -1,0 +1,52 @@
+"""Requests made up from what signatures say of their inputs, without TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List, Mapping
+
+import numpy as np
+
+from ckpt2saved.protobuf.data_types import STRING, numpy_dtype
+from ckpt2saved.requests.batching import fixed_sizes
+from ckpt2saved.requests.request import MADE_UP, Request, Requests, cant_be_asked
+from ckpt2saved.requests.splitting import batch_apart
+from ckpt2saved.signature.tensors import Signature, TensorSpec
+
+MADE_UP_SIZE = 64  # what stands for a size that a request may choose, other than the batch
+_PIXELS = 255.0
+_MOST_VALUES = 1 << 28
+
+
+def make_by_shape(version_dir: Path, signatures: Mapping[str, Signature]) -> Requests:
+    """Random pixels, and 1 for integers; whether the graph takes them, its answer tells."""
+    requests: List[Request] = []
+    unasked: List[str] = []
+    for name, signature in signatures.items():
+        try:
+            batch = batch_apart(fixed_sizes(signature) | {MADE_UP_SIZE})
+            inputs = {tensor.key: _made_up(tensor, batch) for tensor in signature.inputs}
+        except ValueError as error:
+            unasked.append(cant_be_asked(name, str(error)))
+        else:
+            requests.append(Request(MADE_UP, name, inputs, is_made_up=True))
+    return Requests(tuple(requests), tuple(unasked))
+
+
+def _made_up(tensor: TensorSpec, batch: int) -> np.ndarray:
+    if tensor.dtype == STRING:
+        raise ValueError(f"{tensor.key} takes strings, which can't be guessed")
+    if tensor.shape is None:
+        raise ValueError(f"{tensor.key} may have any number of dimensions")
+    dtype = numpy_dtype(tensor.dtype)
+    shape = [
+        size if isinstance(size, int) else MADE_UP_SIZE if axis else batch  # the rest as in the requests of an export
+        for axis, size in enumerate(tensor.shape)
+    ]
+    if np.prod([float(size) for size in shape]) > _MOST_VALUES:
+        raise ValueError(f"{tensor.key} has the shape {shape}, more than {_MOST_VALUES} values")
+    if dtype.kind == "f" or dtype == np.uint8:
+        return np.random.RandomState(0).uniform(0.0, _PIXELS, shape).astype(dtype)
+    if dtype.kind in "iu":
+        return np.ones(shape, dtype)
+    raise ValueError(f"{tensor.key} takes {dtype.name}, which can't be guessed")
