@@ -36,7 +36,7 @@ class Searched:
 
     def describe(self) -> Dict[str, Any]:
         """As the provenance has it."""
-        found = {
+        found: Dict[str, Any] = {
             "request": self.request.name,
             "node": self.search.name,
             "beam_width": self.search.beam_width,

@@ -51,9 +51,16 @@ def searches_behind(graph: tf.Graph, tensor: str, searches: Sequence[BeamSearch]
 
 
 def _described(op: tf.Operation) -> BeamSearch:
-    settings = [op.get_attr(name) for name in ("beam_width", "top_paths", "merge_repeated")]
     logits, lengths = [tensor.name for tensor in op.inputs]
-    return BeamSearch(op.name, *settings, logits, lengths, tuple(tensor.name for tensor in op.outputs))
+    return BeamSearch(
+        name=op.name,
+        beam_width=op.get_attr("beam_width"),
+        top_paths=op.get_attr("top_paths"),
+        merge_repeated=op.get_attr("merge_repeated"),
+        logits=logits,
+        lengths=lengths,
+        outputs=tuple(tensor.name for tensor in op.outputs),
+    )
 
 
 def _upstream(graph: tf.Graph, tensors: Iterable[str]) -> List[tf.Operation]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, Mapping, Optional, Set
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Set
 
 import numpy as np
 
@@ -43,7 +43,8 @@ class Folding:
     def _find_dead(self) -> None:
         undecided = self._switches
         while undecided:
-            left, decided = [], []
+            left: List[str] = []
+            decided: List[str] = []
             for name in undecided:
                 (decided if self.value(self._graph[name].inputs[1]) is not None else left).append(name)
             for name in decided:
@@ -237,8 +238,9 @@ class Folding:
                 node = graph[name]
                 node.become_constant(value, node.attr["dtype"].type, _sizes(node))
         for node in list(graph.nodes.values()):
-            if node.op == "ReadVariableOp" and graph.variable((node.name, 0)) in self._pins:
-                value = self._pins[graph.variable((node.name, 0))]
+            variable = graph.variable((node.name, 0)) if node.op == "ReadVariableOp" else None
+            if variable is not None and variable in self._pins:
+                value = self._pins[variable]
                 node.become_constant(value, node.attr["dtype"].type)
         graph.changed()
         return edited or bool(self._pins)

@@ -28,11 +28,11 @@ class Node:
 
     @property
     def name(self) -> str:
-        return self.definition.name
+        return str(self.definition.name)
 
     @property
     def op(self) -> str:
-        return self.definition.op
+        return str(self.definition.op)
 
     @property
     def attr(self) -> Any:
@@ -42,7 +42,7 @@ class Node:
         """The type of what it computes, as NodeDefs number types; 0 where no single attribute says so."""
         for key in ("DstT", "T", "dtype", "output_type"):
             if key in self.attr:
-                return self.attr[key].type
+                return int(self.attr[key].type)
         return 0
 
     def become(self, op: str, inputs: Sequence[Ref], **types: int) -> None:

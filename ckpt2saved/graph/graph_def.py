@@ -100,7 +100,7 @@ def variable_of(nodes: Mapping[str, Any], name: str) -> str:
         if node is None:
             return ""
         if node.op in VARIABLES:
-            return node.name
+            return str(node.name)
         if node.op not in IDENTITIES + (READS_VARIABLE,):
             return ""
         name = node.input[0]

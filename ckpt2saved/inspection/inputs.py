@@ -270,7 +270,7 @@ def _names(tensors: Sequence[Tensor]) -> List[str]:
 
 def batch_of(inputs: Sequence[Input]) -> Optional[int]:
     """The batch that the first image is fixed to, if it is."""
-    images = [one for one in inputs if one.kind == "image" and one.shape]
-    if not images or (len(images[0].shape) == 3 and images[0].shape[2] in (1, 3, 4)):  # one picture, no batch
+    shapes = [one.shape for one in inputs if one.kind == "image" and one.shape]
+    if not shapes or (len(shapes[0]) == 3 and shapes[0][2] in (1, 3, 4)):  # one picture, no batch
         return None
-    return images[0].shape[0]
+    return shapes[0][0]

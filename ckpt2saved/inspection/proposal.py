@@ -140,9 +140,9 @@ def _output_sizes(output: Output, open_batch: Optional[int]) -> Optional[Sizes]:
     axis = 1 if output.kind == "logits" else 0
     sizes: List[Union[int, str]] = []
     for number, size in enumerate(shape):
-        opened = size is None or (size == open_batch and number == axis and output.kind != "decoder")
+        is_batch = size == open_batch and number == axis and output.kind != "decoder"
         name = names[number] if number < len(names) else f"size_{number}"
-        sizes.append(name if opened else size)
+        sizes.append(name if size is None or is_batch else size)
     return tuple(sizes)
 
 

@@ -156,7 +156,7 @@ def inspect_subject(subject: Subject) -> Inspection:
             remarks.append(Note("unread-meta", "", str(error)))
     elif checkpoint and roles.is_object_based(list(checkpoint.shapes)):
         remarks.append(_of_objects(checkpoint))
-    elif checkpoint:
+    elif subject.checkpoint:
         remarks.append(
             Note(
                 "no-meta",
@@ -176,7 +176,8 @@ def inspect_subject(subject: Subject) -> Inspection:
             " not in the checkpoint, or in another shape"
         )
         remarks.insert(0, Note("meta-of-another-run", "", found))
-    if variables and is_cut_off(subject.checkpoint, index_of(subject.checkpoint).entries.values()):
+    files = subject.checkpoint
+    if variables and files and is_cut_off(files, index_of(files).entries.values()):
         found = "the data files are shorter than the index says: this checkpoint was cut off"
         remarks.insert(0, Note("cut-off", "", found, "copy it again"))
     return Inspection(subject, graph, variables, None, tuple(remarks))
@@ -538,7 +539,7 @@ def _variable_report(
     dtypes = {name: (dtype.base_dtype.name, _width(dtype)) for name, dtype in checkpoint.dtypes.items()}
     variables = roles.with_roles(checkpoint.shapes, dtypes, _names(checkpoint))
     weights = [v for v in variables if v.role == roles.WEIGHTS]
-    needed: set = set()
+    needed: Set[str] = set()
     if network and graph:
         served = graph.proposal.outputs if graph.proposal else graph.outputs[:3]
         needed = network.weights_of([output.tensor for output in served])

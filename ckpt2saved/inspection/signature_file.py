@@ -33,11 +33,12 @@ def write_signature(inspection: Inspection, path: Path, force: bool) -> None:
 def signature_text(inspection: Inspection) -> str:
     """The YAML text."""
     graph = inspection.graph
-    if graph is None or graph.proposal is None:
+    meta = inspection.subject.meta
+    if graph is None or meta is None or graph.proposal is None:
         reason = "the graph has no output that depends on weights and data alone" if graph else "there is no .meta here"
         raise Ckpt2SavedError(f"{inspection.subject.path}: no signature can be written: {reason}")
     proposal = graph.proposal
-    lines = [f"# {inspection.subject.meta.name}, as inspected; served from the training's own graph."]
+    lines = [f"# {meta.name}, as inspected; served from the training's own graph."]
     lines += [f"# problem, for which export refuses it: {problem.text}" for problem in graph.problems]
     lines += [f"# choose: {choice.text}" for choice in proposal.choices]
     lines += ["format: 1", "graph:", "  builder: meta"] + _switches(proposal) + _weights(proposal)
@@ -110,7 +111,7 @@ def _example(graph: GraphReport, spec: Spec, proposal: Proposal, dims: Mapping[s
 
 def _filled(spec: Spec, dims: Mapping[str, int], value: str) -> str:
     for size in reversed(spec.sizes or ()):
-        value = f"[{', '.join([value] * int(dims.get(size, size)))}]"
+        value = f"[{', '.join([value] * (dims[size] if isinstance(size, str) else size))}]"
     return value
 
 
@@ -120,7 +121,9 @@ def _steps(graph: GraphReport, proposal: Proposal) -> int:
         if output.kind == "logits" and output.shape and output.shape[0]:
             return output.shape[0]
     images = [spec for spec in proposal.inputs if len(spec.sizes or ()) >= 3]
-    sizes = [_SIZES.get(size, size) if isinstance(size, str) else size for spec in images for size in spec.sizes[1:]]
+    sizes = [
+        _SIZES.get(size, size) if isinstance(size, str) else size for spec in images for size in (spec.sizes or ())[1:]
+    ]
     numbers = [size for size in sizes if isinstance(size, int)]
     return max(1, max(numbers) // 16) if numbers else 1
 

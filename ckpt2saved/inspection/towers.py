@@ -42,7 +42,7 @@ def find_towers(network: Network, ends: Sequence[str], missing: Sequence[str], *
     in the same nodes; the heads of a detector are of one tower where any do. Ends that see different parts of one
     picture are of one tower as well.
     """
-    groups: List[Tuple[set, List[str]]] = []
+    groups: List[Tuple[Set[str], List[str]]] = []
     views = {end: _views(network, end) for end in ends} if len(ends) > 1 else {}
     for end in ends:
         nodes = network.flow.upstream([end]) & network.weighted

@@ -148,7 +148,7 @@ def decode(message: Type[Message], part: Part, budget: Optional[Budget] = None) 
 def encode(message: Any) -> bytes:
     """A message's bytes, the fields by their numbers and maps by their keys: the same message gives the same bytes."""
     pieces = []
-    for field in sorted(_table(type(message)).fields.values(), key=lambda field: field.number):
+    for field in sorted(_table(message.__class__).fields.values(), key=lambda field: field.number):
         value = getattr(message, field.name)
         if field.kind == "map":
             for key in sorted(value):
@@ -199,7 +199,7 @@ def _declared(number: int, kind: str, type_: _Type, *, default: Any = "", of: An
 
 def _merge(found: Any, part: Part, budget: Optional[Budget]) -> None:
     """Read the message in `part` into one that may have values already."""
-    table, itself = _table(type(found))
+    table, itself = _table(found.__class__)
     if itself:
         part = part.kept()
         setattr(found, itself, part)

@@ -200,10 +200,10 @@ class _BatchNorms:
                     found.append(Replacement(names[0], names[1], f"no update in the graph says so; {why}"))
         if not found and not statistics.fused:
             kinds = [[ref[0] + _AVERAGE for ref in statistics.of(kind)] for kind in (MEAN, VARIANCE)]
-            names = [[name for name in kind if self.fits(name, statistics)] for kind in kinds]
-            if all(len(kind) == 1 for kind in names):
+            means, variances = [[name for name in kind if self.fits(name, statistics)] for kind in kinds]
+            if len(means) == len(variances) == 1:
                 why = "no update in the graph says so; they are named after them"
-                found.append(Replacement(names[0][0], names[1][0], why))
+                found.append(Replacement(means[0], variances[0], why))
         return found
 
     def scopes(self, statistics: BatchStatistics) -> Tuple[List[str], str]:
@@ -221,7 +221,7 @@ class _BatchNorms:
         if statistics.fused:
             node = graph[statistics.name]
             return sorted({name for name in map(graph.variable, node.inputs[1:3]) if name})
-        found = set()
+        found: Set[str] = set()
         ahead = [ref[0] for ref in statistics.of(VARIANCE)]
         for _ in range(8):
             users = [user for name in ahead for user in graph.consumers(name)]
@@ -273,7 +273,7 @@ class _BatchNorms:
         for _ in range(20):
             node = self.graph[ref[0]]
             if node.op in ("Mean", "Sum"):
-                return node.attr["keep_dims"].b
+                return bool(node.attr["keep_dims"].b)
             if node.op == "Squeeze":
                 return False
             # Made from several reductions: all keep their axes, or none does.

@@ -83,4 +83,4 @@ def _is_softmax(tensor: tf.Tensor) -> bool:
     op = tensor.op
     while op.type in _PASSING:
         op = op.inputs[0].op
-    return op.type == "Softmax"
+    return bool(op.type == "Softmax")

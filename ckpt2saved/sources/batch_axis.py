@@ -26,7 +26,7 @@ def batch_axis(graph: tf.Graph, inputs: Mapping[str, TensorSpec], tensor: tf.Ten
     if len(batches) != 1:
         return None
     (batch,) = batches
-    if isinstance(batch, int):
+    if not isinstance(batch, str):
         shape = _shape(graph, inputs, tensor, {})
         return _only([size == batch for size in shape or ()])
     before, after = (_shape(graph, inputs, tensor, {batch: size}) for size in _BATCHES)
@@ -55,7 +55,8 @@ def _shape(
         feeds = {name: _zeros(spec, dims) for name, spec in inputs.items() if _is_in(part, name)}
         try:
             session.run(fills)
-            return np.shape(session.run(tensor.name, feeds))
+            shape: Tuple[int, ...] = np.shape(session.run(tensor.name, feeds))
+            return shape
         except (tf.errors.OpError, ValueError):  # a size of the training's stands in it, or a table is empty
             return None
 
@@ -69,5 +70,5 @@ def _is_in(graph: tf.Graph, tensor: str) -> bool:
 
 
 def _zeros(spec: TensorSpec, dims: Mapping[str, int]) -> np.ndarray:
-    sizes = [size if isinstance(size, int) else dims.get(size, _OPEN) for size in spec.shape]
+    sizes = [size if isinstance(size, int) else dims.get(str(size), _OPEN) for size in spec.dimensions]
     return np.zeros(sizes, tf.as_dtype(spec.dtype).as_numpy_dtype)

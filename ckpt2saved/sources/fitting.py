@@ -109,7 +109,7 @@ def completed(model: ServedModel, graph: tf.Graph, tensors: Mapping[str, Any] = 
     signatures = []
     for signature in model.signatures:
         inputs = [_completed(spec, graph, tensors) for spec in signature.inputs]
-        batches = {spec.shape[0] for spec in inputs if len(spec.shape) > 1}
+        batches = {spec.dimensions[0] for spec in inputs if len(spec.dimensions) > 1}
         if len(batches) == 1:
             (batch,) = batches
             inputs = [_with_batch(given, spec, batch) for given, spec in zip(signature.inputs, inputs)]
@@ -147,7 +147,7 @@ def with_batch(model: ServedModel, batch: int) -> ServedModel:
     """`model` with inputs of one batch size."""
 
     def fixed(spec: TensorSpec) -> TensorSpec:
-        return replace(spec, shape=tuple(batch if size == "batch" else size for size in spec.shape))
+        return replace(spec, shape=tuple(batch if size == "batch" else size for size in spec.dimensions))
 
     signatures = [replace(s, inputs=tuple(map(fixed, s.inputs))) for s in model.signatures]
     return replace(model, signatures=tuple(signatures))

@@ -103,6 +103,7 @@ def _module(builder: str, name: str, folders: Sequence[str]) -> Any:
 
 def _execute(spec: ModuleSpec) -> None:
     module = sys.modules[spec.name] = module_from_spec(spec)
+    assert spec.loader is not None, "a module that was found in a folder"
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -124,7 +125,8 @@ def _function(builder: str, module: Any, name: str) -> Callable[[Mapping[str, An
     if not callable(found):
         where = getattr(module, "__file__", None) or module.__name__
         raise UsageError(f"--graph {builder}: {where} has no function {name!r}")
-    return found
+    function: Callable[[Mapping[str, Any], Mapping[str, Any]], Any] = found
+    return function
 
 
 def _checked_tensors(builder: str, tensors: Any) -> Mapping[str, Any]:

@@ -89,8 +89,8 @@ def add_filling(graph: tf.Graph, names: List[str]) -> Tuple[str, Tuple[Asset, ..
     for op in operations:
         if op.type in _FILLS_FROM_FILE:
             files[op.inputs[1].name] = _file(op)
-    names = _asset_names(files.values())
-    return done.name, tuple(Asset(tensor, file, names[file]) for tensor, file in files.items())
+    assets = _asset_names(files.values())
+    return done.name, tuple(Asset(tensor, file, assets[file]) for tensor, file in files.items())
 
 
 def _asset_names(files: Iterable[Path]) -> Dict[Path, str]:

@@ -60,4 +60,6 @@ class MetaSource(GraphSource):
         from ckpt2saved.graph.meta_graph import read_meta_graph
         from ckpt2saved.sources.training_graph import load_training_graph
 
+        if self.path is None:
+            raise ValueError("`beside` names the file of a checkpoint's own graph")
         return load_training_graph(read_meta_graph(self.path), checkpoint, model)

@@ -8,7 +8,7 @@ import logging
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -106,7 +106,7 @@ def _traced(made: Any, inputs: Sequence[TensorSpec]) -> Tuple[Any, List[str]]:
     """What an object computes, as a concrete function, and the names of its outputs."""
     names: List[str] = []
 
-    def answer(*tensors):
+    def answer(*tensors: tf.Tensor) -> List[tf.Tensor]:
         result = made(*tensors, training=False) if _takes_training(made) else made(*tensors)
         found = _named(result)
         names[:] = sorted(found)
@@ -155,7 +155,7 @@ def _captured(
     return with_references(graph_def, references), keys
 
 
-def _unused(wanted: str, taken: set) -> str:
+def _unused(wanted: str, taken: Set[str]) -> str:
     name = re.sub(r"[^A-Za-z0-9_.\-/]", "_", wanted)
     number = 1
     while name in taken:
@@ -203,7 +203,7 @@ def _inputs(model: ServedModel) -> Sequence[TensorSpec]:
 
 
 def _spec(spec: TensorSpec) -> Any:
-    sizes = [size if isinstance(size, int) else None for size in spec.shape]
+    sizes = [size if isinstance(size, int) else None for size in spec.dimensions]
     return tf.TensorSpec(sizes, spec.dtype or "float32", name=spec.key)
 
 
@@ -274,7 +274,7 @@ def _same(held: Any, variable: Any) -> bool:
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     if one.dtype == object:
-        return one.tolist() == other.tolist()
+        return bool(one.tolist() == other.tolist())
     one, other = (np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in (one, other))
     return all(
         np.array_equal(one[start : start + _BLOCK], other[start : start + _BLOCK])

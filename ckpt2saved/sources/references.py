@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Set, Tuple
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.tf1 import tf
@@ -36,7 +36,7 @@ def with_references(graph_def: Any, references: Mapping[str, Reference]) -> Any:
         for number, name in enumerate(node.input):
             if not name.startswith("^"):
                 readers.setdefault(name if ":" in name else name + ":0", []).append((node, number))
-    gone: set = set()
+    gone: Set[str] = set()
     problems: List[str] = []
     for placeholder, reference in references.items():
         _declare(result, nodes[placeholder], reference)

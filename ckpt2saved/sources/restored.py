@@ -69,10 +69,10 @@ def find_restored(source: MetaGraph, wanted: Collection[str]) -> Restored:
                 problems.append(text)
         elif target.op not in MUTABLE_TABLES or node.op not in _IMPORTS:
             problems.append(text + ", and only variables and mutable lookup tables can be restored")
-        elif None in keys:
+        elif keys[0] is None or keys[1] is None:
             problems.append(text + ", from what it computes of the checkpoint's tensors")
         else:
-            tables[target.name] = SavedTable(*keys)
+            tables[target.name] = SavedTable(keys[0], keys[1])
     if problems:
         raise NotServable(
             f"{source.path}: the training's Saver restores what can't be restored here: cut the graph after these"
@@ -153,7 +153,7 @@ class _Saver:
             if source is None or source.name in self.restored:
                 return ""
             if _is_state(source.op):
-                return source.name
+                return str(source.name)
             if source.op not in IDENTITIES + ENTERS:
                 return ""
             name = source.input[0]

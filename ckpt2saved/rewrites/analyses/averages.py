@@ -131,5 +131,5 @@ def kept_by_fused(graph: Graph, statistics: BatchStatistics) -> Optional[Dict[st
         return None
     if node.attr["exponential_avg_factor"].f in (0.0, 1.0):
         return None
-    found = [graph.variable(ref) for ref in node.inputs[3:5]]
-    return dict(zip(("mean", "variance"), found)) if None not in found else None
+    mean, variance = [graph.variable(ref) for ref in node.inputs[3:5]]
+    return None if mean is None or variance is None else {"mean": mean, "variance": variance}

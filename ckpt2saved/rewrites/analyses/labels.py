@@ -348,8 +348,8 @@ class _Analysis:
         node = self.nodes[ref[0]]
         for key in ("component_types", "output_types", "Tout", "dtypes"):
             if key in node.attr and ref[1] < len(node.attr[key].list.type):
-                return node.attr[key].list.type[ref[1]]
-        return node.attr["dtype"].type if "dtype" in node.attr else tf.float32.as_datatype_enum
+                return int(node.attr[key].list.type[ref[1]])
+        return int(node.attr["dtype"].type if "dtype" in node.attr else tf.float32.as_datatype_enum)
 
     # Where answers are compared.
 

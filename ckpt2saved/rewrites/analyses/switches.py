@@ -161,7 +161,7 @@ class Switches:
 
 def is_truth(node: Node) -> bool:
     """Whether a node holds true or false."""
-    return node.attr["dtype"].type == tf.bool.as_datatype_enum
+    return bool(node.attr["dtype"].type == tf.bool.as_datatype_enum)
 
 
 def choices(name: str, node: Node) -> str:

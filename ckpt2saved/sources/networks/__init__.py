@@ -27,7 +27,8 @@ def build_network(name: str, variables: Mapping[str, Shape], options: Mapping[st
         )
     module = BUILDERS[name]
     with v1_control_flow():
-        return module.build(variables, _complete(name, module.DEFAULTS, options))
+        tensors: Mapping[str, Any] = module.build(variables, _complete(name, module.DEFAULTS, options))
+    return tensors
 
 
 def _complete(builder: str, defaults: Mapping[str, Any], options: Mapping[str, Any]) -> Dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Tuple
 
 from ckpt2saved.sources.networks import layers
 from ckpt2saved.sources.networks.decoding import decoded
@@ -85,7 +85,7 @@ def _lstm_layers(variables: Mapping[str, Shape], scope: str) -> int:
 def _features(images: tf.Tensor, weights: Mapping[str, tf.Variable]) -> tf.Tensor:
     """The feature columns [batch, width // 4, channels] of `images` [batch, 32, width, channels]."""
 
-    def convolution(features, number, strides=(1, 1)):
+    def convolution(features: tf.Tensor, number: int, strides: Tuple[int, int] = (1, 1)) -> tf.Tensor:
         return tf.nn.relu(layers.convolution(features, weights[f"conv{number}/W"], strides=strides))
 
     features = layers.max_pool(convolution(images, 1), (2, 2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, List, Mapping, Optional
 
 from ckpt2saved.sources.networks import layers
 from ckpt2saved.sources.networks.layout import Layout, Shape, last, require
@@ -50,7 +50,7 @@ def build(variables: Mapping[str, Shape], options: Mapping[str, Any]) -> Dict[st
 def layout(variables: Mapping[str, Shape]) -> Layout:
     """The variables of a CTPN whose channels, hidden units and anchors are those in `variables`."""
     expected: Layout = {}
-    depth = 3
+    depth: Optional[int] = 3
     for name in _vgg_convolutions() + ["Conv"]:
         channels = last(variables, name + "/weights")
         expected[name + "/weights"] = (3, 3, depth, channels)
@@ -77,7 +77,7 @@ def layout(variables: Mapping[str, Shape]) -> Layout:
     return expected
 
 
-def _vgg_convolutions() -> list:
+def _vgg_convolutions() -> List[str]:
     return [
         f"vgg_16/conv{block}/conv{block}_{number + 1}"
         for block, count in enumerate(BLOCKS, start=1)

@@ -6,12 +6,12 @@ layers and cells. Every layer takes its variables ready made, so that the names 
 
 from __future__ import annotations
 
-from typing import Dict, Mapping, Optional, Sequence
+from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.tf1 import tf
 
 
-def variables(shapes: Mapping[str, Sequence[int]]) -> Dict[str, tf.Variable]:
+def variables(shapes: Mapping[str, Sequence[Optional[int]]]) -> Dict[str, tf.Variable]:
     """Float32 variables of these full names and shapes; they get their values from a checkpoint.
 
     They are reference variables: a 1.x server refuses the resource variables that newer TensorFlow writes.
@@ -85,7 +85,9 @@ def _lstm(inputs: tf.Tensor, kernel: tf.Variable, bias: tf.Variable) -> tf.Tenso
     arriving = tf.TensorArray(tf.float32, steps).unstack(tf.reshape(from_inputs, [steps, batch, 4 * hidden]))
     from_state = tf.identity(kernel[depth:])  # read once, not at every step
 
-    def step(time, state, output, outputs):
+    def step(
+        time: tf.Tensor, state: tf.Tensor, output: tf.Tensor, outputs: tf.TensorArray
+    ) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.TensorArray]:
         i, j, f, o = tf.split(arriving.read(time) + tf.matmul(output, from_state), 4, axis=1)
         state = tf.sigmoid(f) * state + tf.sigmoid(i) * tf.tanh(j)
         output = tf.sigmoid(o) * tf.tanh(state)
