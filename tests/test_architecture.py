@@ -98,3 +98,36 @@ def test_the_tests_lie_as_the_package_does():
             if isinstance(node, ast.ImportFrom):
                 parts = (node.module or "").split(".") + [alias.name for alias in node.names]
                 assert not any(part.startswith("test_") or part == "conftest" for part in parts), path
+
+
+def _parsed():
+    for _, path in modules():
+        yield path, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _called(node):
+    return getattr(node, "id", getattr(node, "attr", ""))
+
+
+def test_no_function_has_more_than_six_parameters():
+    """Values that travel together are a type; a command has a parameter for each of its options."""
+    for path, tree in _parsed():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                names = [one.arg for one in node.args.args + node.args.kwonlyargs if one.arg not in ("self", "cls")]
+                is_command = any(_called(getattr(one, "func", one)) == "command" for one in node.decorator_list)
+                assert is_command or len(names) <= 6, f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {names}"
+
+
+def test_no_dataclass_is_built_with_more_than_four_positional_arguments():
+    """More values than that are told apart by keywords."""
+    classes = {
+        node.name
+        for _, tree in _parsed()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and any("dataclass" in ast.dump(one) for one in node.decorator_list)
+    }
+    for path, tree in _parsed():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and _called(node.func) in classes:
+                assert len(node.args) <= 4, f"{path.relative_to(ROOT)}:{node.lineno} {_called(node.func)}"

@@ -132,14 +132,14 @@ class _Asking:
             if name in self._changes
         ]
         return FileAnswers(
-            tuple(self._asked),
-            tuple(self._first),
-            loader,
-            tuple(self._unasked),
-            tuple(problems),
-            tuple(notes),
-            without_batch,
-            {number: self._longer[number] for number in by_chance if number in self._longer},
+            requests=tuple(self._asked),
+            answers=tuple(self._first),
+            loader=loader,
+            unasked=tuple(self._unasked),
+            problems=tuple(problems),
+            notes=tuple(notes),
+            without_batch=without_batch,
+            telling={number: self._longer[number] for number in by_chance if number in self._longer},
         )
 
     def _differing(self) -> List[str]:

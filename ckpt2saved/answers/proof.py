@@ -213,7 +213,9 @@ class StockSearches:
         logits, lengths, *outputs = self._asker.answer(part).values()
         if self._quick:
             everything = Decoded(lengths, tuple(outputs), tuple(range(len(lengths))))
-            self._done[place] = Searched(request, search, logits, lengths, (everything,), 0.0)
+            self._done[place] = Searched(
+                request=request, search=search, logits=logits, lengths=lengths, readings=(everything,), seconds=0.0
+            )
             return self._done[place]
         share = self._left / (len(self._places) - len(self._done))
         started = time.monotonic()
@@ -221,14 +223,14 @@ class StockSearches:
             search,
             logits,
             lengths,
-            seconds=share,
-            lines=self._limits.lines,
-            narrow=not self._limits.is_for_stock,
-            tell=self._teller(request, share, len(lengths)),
+            replace(self._limits, seconds=share),
+            self._teller(request, share, len(lengths)),
         )
         seconds = time.monotonic() - started
         self._left -= min(seconds, share)
-        self._done[place] = Searched(request, search, logits, lengths, readings, seconds)
+        self._done[place] = Searched(
+            request=request, search=search, logits=logits, lengths=lengths, readings=readings, seconds=seconds
+        )
         self._say("compared", str(self._done[place]))
         return self._done[place]
 

@@ -17,6 +17,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 
+from ckpt2saved.answers.search_limits import SearchLimits
 from ckpt2saved.answers.worker import Worker, WorkerEnded, sender, working
 from ckpt2saved.console.reasons import reason_in
 from ckpt2saved.errors import SignatureError, TensorFlowError
@@ -89,23 +90,21 @@ def decode_in_time(
     search: BeamSearch,
     logits: np.ndarray,
     lengths: np.ndarray,
-    *,
-    seconds: float,
-    lines: Optional[int] = None,
-    narrow: bool = True,
+    limits: SearchLimits,
     tell: Callable[[int, float], None] = lambda lines, seconds: None,
 ) -> Tuple[Decoded, ...]:
-    """Decode as much as fits into `seconds`: all of it if it does, as the only thing returned.
+    """Decode as much as fits into the seconds of `limits`: all of it if it does, as the only thing returned.
 
-    Otherwise it is decoded in two ways: as many whole lines as fit with the likeliest of their classes (if `narrow`),
+    Otherwise it is decoded in two ways: as many whole lines as fit with the likeliest of their classes (not for stock),
     and as many lines as fit with all classes, the last of which may be cut short. `logits` are [time, batch, classes],
-    `lengths` [batch], none above time; at most `lines` lines are taken. `tell` is called every second with the lines
-    that are done. The process is ended with whatever ends this function, and after one and a half times `seconds`, or a
-    minute later where no line was read until then. Raises SignatureError where the op refuses the logits,
-    TensorFlowError where it reads nothing, or its process dies, as for lack of memory.
+    `lengths` [batch], none above time. `tell` is called every second with the lines that are done. The process is ended
+    with whatever ends this function, and after one and a half times the seconds, or a minute later where no line was
+    read until then. Raises SignatureError where the op refuses the logits, TensorFlowError where it reads nothing, or
+    its process dies, as for lack of memory.
     """
+    seconds, narrow = limits.seconds, not limits.is_for_stock
     labels = _labels(search, logits, lengths, seconds) if narrow else None
-    job = replace(_job(search, logits, lengths, seconds, lines, labels), needs_line=narrow)
+    job = replace(_job(search, logits, lengths, seconds, limits.lines, labels), needs_line=narrow)
     base: Optional[_Read] = None
     done: Tuple[Dict[int, _Read], Dict[int, _Read]] = ({}, {})
     started, told = time.monotonic(), 0.0
@@ -163,7 +162,16 @@ def _job(
         narrow = np.stack([logits[:, line, few] for line, few in zip(order, kept)], axis=1)
     # After one step there are as many prefixes as classes.
     first = logits[: 1 if search.top_paths <= classes else search.top_paths + 1]
-    return _Job(search, seconds, lengths, first, tuple(order), narrow, logits[:, possible], needs_line=True)
+    return _Job(
+        search=search,
+        seconds=seconds,
+        lengths=lengths,
+        first=first,
+        order=tuple(order),
+        narrow=narrow,
+        logits=logits[:, possible],
+        needs_line=True,
+    )
 
 
 def _labels(search: BeamSearch, logits: np.ndarray, lengths: np.ndarray, seconds: float) -> Optional[np.ndarray]:

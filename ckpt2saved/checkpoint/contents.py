@@ -111,7 +111,7 @@ def open_checkpoint(files: CheckpointFiles) -> Checkpoint:
         except TypeError:
             unknown[name] = number
             shapes.pop(name, None)
-    return Checkpoint(files, shapes, dtypes, _step(reader, shapes), unknown)
+    return Checkpoint(files=files, shapes=shapes, dtypes=dtypes, step=_step(reader, shapes), unknown_dtypes=unknown)
 
 
 def _step(reader: Any, shapes: Mapping[str, Shape]) -> Optional[int]:

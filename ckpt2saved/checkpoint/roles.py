@@ -65,7 +65,9 @@ def with_roles(
             count *= size
         path = (names or {}).get(name, shown(name))
         role, family = _role(name, shapes, dtype) if names is None else _object_role(path, shapes[name], dtype)
-        found.append(Variable(path, tuple(shapes[name]), dtype, count * width, role, family))
+        found.append(
+            Variable(name=path, shape=tuple(shapes[name]), dtype=dtype, size=count * width, role=role, family=family)
+        )
     return found
 
 

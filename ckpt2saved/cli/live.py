@@ -58,7 +58,14 @@ def target_on(server: Any, model_name: Optional[str], path: Path, timeout: float
     number = parse_version(absolute.name)
     if number is None:
         raise click.UsageError(f"{path}: it has no number, so that no server has it")
-    return Target(server, model_name or absolute.parent.name, number, path, timeout, asked)
+    return Target(
+        server=server,
+        model=model_name or absolute.parent.name,
+        version=number,
+        directory=path,
+        timeout=timeout,
+        probing=asked,
+    )
 
 
 def await_version(
@@ -85,7 +92,7 @@ def await_version(
     with after_publishing(content["path"]):
         with narration(f"wait for {target.server.address}", quiet=quiet, hear=record.hear) as say:
             try:
-                report = check_live(target, prepare, say=say, progress=say.progress)
+                report = check_live(target, prepare, say=say)
             except Ckpt2SavedError as error:
                 if as_json:
                     server = {"address": str(target.server.address), "problems": [str(error)]}

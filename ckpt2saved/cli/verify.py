@@ -89,9 +89,7 @@ def verify(
             prepare_tensorflow(gpu=False)
             from ckpt2saved.verify.steps import as_content, verify_version
 
-            found = verify_version(
-                directory, plan=planned, inputs=request_file, target=target, say=say, progress=say.progress
-            )
+            found = verify_version(directory, plan=planned, inputs=request_file, target=target, say=say)
         if as_json:
             with printed(f"{directory} is wrong" if found.problems else ""):
                 print_json(as_content(found))

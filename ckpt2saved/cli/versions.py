@@ -73,7 +73,7 @@ def bump_version(
         server = server_at(wait_for, dry_run)
         asked = _probing(base, source, **how) if server else None
         with narration("bump-version", quiet=quiet, hear=record.hear) as say:
-            bumped = versions.bump_version(base, source, requested=version, dry_run=dry_run, deep=deep, say=say)
+            bumped = versions.bump_version(base, source, versions.BumpOptions(version, dry_run, deep), say)
         number, origin = bumped.number, bumped.republished_from
         content = {"path": str(bumped.path), "version": number, "from": origin, "dry_run": dry_run}
         record.hear("from", str(bumped.source))
@@ -93,7 +93,7 @@ def _probing(base: Path, source: Optional[str], probe_signatures: Sequence[str],
     from ckpt2saved import versions
     from ckpt2saved.requests.gathering import served_signatures
 
-    published = versions.bump_version(base, source, requested=None, dry_run=True)
+    published = versions.bump_version(base, source, versions.BumpOptions(dry_run=True))
     return probing(probe_signatures, batched, served_signatures(published.source))
 
 

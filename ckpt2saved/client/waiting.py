@@ -20,7 +20,7 @@ from ckpt2saved.client.server import (
     Unreachable,
     VersionStatus,
 )
-from ckpt2saved.console.narration import Say
+from ckpt2saved.console.narration import Say, progress_of
 from ckpt2saved.errors import ServerError
 
 # A server retries a failed load five times, a minute apart, before it says so.
@@ -73,15 +73,14 @@ def wait_until_live(
     timeout: float = TIMEOUT_SECONDS,
     *,
     say: Say = lambda step, text: None,
-    progress: Callable[[str], None] = lambda text: None,
     clock: Optional[Clock] = None,
 ) -> Arrival:
     """Ask for the version's state until it can't change any more, for `timeout` seconds at most.
 
-    `say` is told each state when it is first seen, `progress` at every look. Raises ServerError where something else
-    than TF Serving answers, or it does not say.
+    `say` is told each state when it is first seen, and at every look its progress. Raises ServerError where something
+    else than TF Serving answers, or it does not say.
     """
-    return _Wait(server, model, version, timeout, say, clock or Clock()).until_settled(progress)
+    return _Wait(server, model, version, timeout, say, clock or Clock()).until_settled(progress_of(say))
 
 
 class _Wait:

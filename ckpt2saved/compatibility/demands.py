@@ -77,11 +77,11 @@ def _demands(version_dir: Path, meta_graph: MetaGraph) -> Demands:
     busy = set(_called([node for node in nodes if node.name in needed], functions))
     idle = {name + "/" + node.name for name in called if name not in busy for node in functions[name]}
     return Demands(
-        version_dir,
-        meta_graph.tensorflow,
-        len(nodes) + sum(len(functions[name]) for name in called),
-        {use: tuple(names) for use, names in uses.items()},
-        frozenset(idle),
+        directory=version_dir,
+        tensorflow=meta_graph.tensorflow,
+        nodes=len(nodes) + sum(len(functions[name]) for name in called),
+        uses={use: tuple(names) for use, names in uses.items()},
+        idle=frozenset(idle),
     )
 
 

@@ -63,7 +63,7 @@ def diagnose(saved_model: Optional[Path] = None, serving: Optional[str] = None) 
     fit = None if saved_model is None else _fit(read_demands(find_version(saved_model)), asked)
     environment = examine_environment()
     images = (asked,) if asked else _matching(environment)
-    return Diagnosis(environment, find_driver(), asked, images, fit)
+    return Diagnosis(environment=environment, driver=find_driver(), asked=asked, images=images, saved_model=fit)
 
 
 def as_content(diagnosis: Diagnosis) -> Dict[str, Any]:
@@ -102,7 +102,9 @@ def _fit(demands: Demands, asked: Optional[Image]) -> SavedModelFit:
     if asked:
         misfits = find_misfits(demands, [asked], table)
     contrib = {op: linked_text(op, table) for op in contrib_ops(demands, table)}
-    return SavedModelFit(demands, misfits, fitting, contrib, ops_for_gpu(demands, table))
+    return SavedModelFit(
+        demands=demands, misfits=misfits, fitting=fitting, contrib=contrib, for_gpu=ops_for_gpu(demands, table)
+    )
 
 
 def _matching(environment: Environment) -> Tuple[Image, ...]:

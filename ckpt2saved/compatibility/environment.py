@@ -104,7 +104,12 @@ def examine_environment(directories: Optional[Sequence[str]] = None) -> Environm
         problems += _problems_of_requirements(installed[0], packages)
         problems += _problems_of_client(tensorflows[0], client)
     return Environment(
-        "{}.{}.{}".format(*sys.version_info), sys.executable, tensorflows, client, "grpcio" in packages, tuple(problems)
+        python="{}.{}.{}".format(*sys.version_info),
+        executable=sys.executable,
+        tensorflows=tensorflows,
+        client=client,
+        has_grpc="grpcio" in packages,
+        problems=tuple(problems),
     )
 
 

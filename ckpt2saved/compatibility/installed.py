@@ -50,7 +50,13 @@ def find_packages(names: Sequence[str], directories: Sequence[str]) -> Packages:
             for distribution in metadata.distributions(name=name, path=[directory]):
                 version = _version(distribution)
                 if version:
-                    package = Package(name, version, Path(directory), position, distribution)
+                    package = Package(
+                        name=name,
+                        version=version,
+                        directory=Path(directory),
+                        position=position,
+                        distribution=distribution,
+                    )
                     found.setdefault(name, []).append(package)
     return {name: tuple(packages) for name, packages in found.items()}
 

@@ -32,11 +32,11 @@ def steps_of(graph_def: Any) -> List[Step]:
     """The nodes of a GraphDef."""
     return [
         Step(
-            node.name,
-            node.op,
-            [parsed(name) for name in node.input if not name.startswith("^")],
-            [name[1:] for name in node.input if name.startswith("^")],
-            frame_of(node),
+            name=node.name,
+            op=node.op,
+            inputs=[parsed(name) for name in node.input if not name.startswith("^")],
+            controls=[name[1:] for name in node.input if name.startswith("^")],
+            frame=frame_of(node),
         )
         for node in graph_def.node
     ]

@@ -78,7 +78,13 @@ class Dataflow:
         """The loops and conditions of the graph."""
         if self._control is None:
             self._control = ControlFlow(
-                Step(node.name, node.op, [parsed(name) for name in node.inputs], node.controls, frame_of(node))
+                Step(
+                    name=node.name,
+                    op=node.op,
+                    inputs=[parsed(name) for name in node.inputs],
+                    controls=node.controls,
+                    frame=frame_of(node),
+                )
                 for node in self.nodes.values()
             )
         return self._control
@@ -260,4 +266,6 @@ def _node(definition: Any, outputs: Tuple[Tensor, ...]) -> Node:
     count = next((number for number, name in enumerate(inputs) if name[:1] == "^"), len(inputs))
     names = tuple([name if ":" in name else name + ":0" for name in inputs[:count]])
     controls = tuple([name[1:] for name in inputs[count:]])
-    return Node(definition.name, definition.op, names, controls, outputs, definition.attr)
+    return Node(
+        name=definition.name, op=definition.op, inputs=names, controls=controls, outputs=outputs, attr=definition.attr
+    )

@@ -283,5 +283,6 @@ def frames(graph: Graph) -> Mapping[str, Tuple[str, ...]]:
 def control_flow(graph: Graph) -> ControlFlow:
     """The loops and conditions of a graph."""
     return ControlFlow(
-        Step(node.name, node.op, node.inputs, node.controls, frame_of(node.definition)) for node in graph.nodes.values()
+        Step(name=node.name, op=node.op, inputs=node.inputs, controls=node.controls, frame=frame_of(node.definition))
+        for node in graph.nodes.values()
     )

@@ -68,7 +68,16 @@ def read_meta_graph(path: Path) -> MetaGraph:
     written_by = meta_graph.meta_info_def.tensorflow_version
     collections = dict(meta_graph.collection_def)
     restore_op = meta_graph.saver_def.restore_op_name
-    return MetaGraph(path, meta_graph.graph_def, collections, written_by, unknown, shapes, devices, restore_op)
+    return MetaGraph(
+        path=path,
+        graph_def=meta_graph.graph_def,
+        collections=collections,
+        tensorflow=written_by,
+        unknown=unknown,
+        shapes=shapes,
+        devices=devices,
+        restore_op=restore_op,
+    )
 
 
 def _parsed(path: Path) -> Any:

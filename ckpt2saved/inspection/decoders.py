@@ -51,7 +51,16 @@ def _decoder(network: Network, node: Node) -> Decoder:
         if other.op == "SparseToDense" and names[0] in other.inputs[:1] and other.name not in network.tainted
     ]
     lengths = node.inputs[1]
-    return Decoder(node.name, node.op, node.inputs[0], lengths, settings_of(node), paths, names[-1], tuple(dense))
+    return Decoder(
+        node=node.name,
+        op=node.op,
+        logits=node.inputs[0],
+        sequence_length=lengths,
+        settings=settings_of(node),
+        paths=paths,
+        log_probability=names[-1],
+        dense=tuple(dense),
+    )
 
 
 def find_ctc_logits(network: Network) -> Dict[str, Node]:

@@ -61,7 +61,16 @@ def find_heads(network: Network, known: Sequence[str] = ()) -> List[Output]:
         ):
             continue
         kind, reason = _kind(network, root, tensor, root in whole)
-        heads.append(Output(key_of(tensor.name, kind), tensor.name, tensor.dtype, tensor.shape, kind, reason))
+        heads.append(
+            Output(
+                key=key_of(tensor.name, kind),
+                tensor=tensor.name,
+                dtype=tensor.dtype,
+                shape=tensor.shape,
+                kind=kind,
+                reason=reason,
+            )
+        )
     return _of_most_weights(network, _with_boxes(network, heads)) or find_encoders(network)
 
 

@@ -246,7 +246,13 @@ def _input(network: Network, tensor: Tensor, kind: str, reason: str, instead: Tu
     named = maker.op in PLACEHOLDERS or (kind == "other" and not is_pipeline(maker.op))
     key = key_of(tensor.name, fallback) if named else fallback
     return Input(
-        key, tensor.name, tensor.dtype, tensor.shape, kind, reason, tuple(t for t in instead if t != tensor.name)
+        key=key,
+        tensor=tensor.name,
+        dtype=tensor.dtype,
+        shape=tensor.shape,
+        kind=kind,
+        reason=reason,
+        instead=tuple(t for t in instead if t != tensor.name),
     )
 
 
@@ -260,7 +266,17 @@ def _named_apart(inputs: Sequence[Input]) -> List[Input]:
             number += 1
             key = f"{one.key}_{number}"
         taken.add(key)
-        result.append(Input(key, one.tensor, one.dtype, one.shape, one.kind, one.reason, one.instead))
+        result.append(
+            Input(
+                key=key,
+                tensor=one.tensor,
+                dtype=one.dtype,
+                shape=one.shape,
+                kind=one.kind,
+                reason=one.reason,
+                instead=one.instead,
+            )
+        )
     return result
 
 

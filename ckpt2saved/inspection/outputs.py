@@ -23,4 +23,4 @@ class Output:
 def output_of(network: Network, key: str, name: str, kind: str, reason: str) -> Output:
     """The output that is the tensor called `name`."""
     tensor = network.flow.tensor(name)
-    return Output(key, name, tensor.dtype, tensor.shape, kind, reason)
+    return Output(key=key, tensor=name, dtype=tensor.dtype, shape=tensor.shape, kind=kind, reason=reason)

@@ -74,7 +74,14 @@ def propose(
         if spec.sizes is None
     ]
     outputs = _apart([Spec(o.key, o.tensor, o.dtype, _output_sizes(o, open_batch)) for o in _by_kind(chosen)])
-    return Proposal(specs, tuple(outputs), tuple(switches), tuple(fixed), holds, tuple(choices))
+    return Proposal(
+        inputs=specs,
+        outputs=tuple(outputs),
+        switches=tuple(switches),
+        fixed=tuple(fixed),
+        batch=holds,
+        choices=tuple(choices),
+    )
 
 
 def _batch_of_logits(chosen: Sequence[Output]) -> Optional[int]:

@@ -137,7 +137,13 @@ def inspect_subject(subject: Subject) -> Inspection:
     if subject.saved_model:
         from ckpt2saved.inspection.saved import read_saved_model
 
-        return Inspection(subject, None, None, read_saved_model(subject.saved_model), subject.remarks)
+        return Inspection(
+            subject=subject,
+            graph=None,
+            checkpoint=None,
+            saved_model=read_saved_model(subject.saved_model),
+            remarks=subject.remarks,
+        )
     remarks = list(subject.remarks)
     checkpoint = open_checkpoint(subject.checkpoint) if subject.checkpoint else None
     meta_graph, network = None, None
@@ -180,7 +186,7 @@ def inspect_subject(subject: Subject) -> Inspection:
     if variables and files and is_cut_off(files, index_of(files).entries.values()):
         found = "the data files are shorter than the index says: this checkpoint was cut off"
         remarks.insert(0, Note("cut-off", "", found, "copy it again"))
-    return Inspection(subject, graph, variables, None, tuple(remarks))
+    return Inspection(subject=subject, graph=graph, checkpoint=variables, saved_model=None, remarks=tuple(remarks))
 
 
 def _of_objects(checkpoint: Checkpoint) -> Note:
@@ -308,27 +314,27 @@ def _graph_report(meta_graph: MetaGraph, network: Network, fit: _Fit) -> GraphRe
         proposal, refused = _accepted(network, inputs, chosen, switches, choices, steering)
     ranked = sorted(ranked, key=lambda o: o.tensor not in [c.tensor for c in chosen])
     return GraphReport(
-        meta_graph.tensorflow,
-        len(network.flow.nodes),
-        tuple(inputs),
-        tuple(ranked),
-        tuple(decoders),
-        tuple(switches),
-        find_training_ops(network, reached),
-        tuple(towers) if len(towers) > 1 else (),
-        tuple(shared_variables(towers)) if len(towers) > 1 else (),
-        tuple(sorted(n for n in reached if network.flow.nodes[n].op in TABLES)),
-        tuple(f"{node.name} ({node.op})" for node in network.blocked if node.name not in reached),
-        tuple(t.name for t in network.labels if network.flow.consumers(t.name)),
-        proposal,
-        tuple(
+        tensorflow=meta_graph.tensorflow,
+        nodes=len(network.flow.nodes),
+        inputs=tuple(inputs),
+        outputs=tuple(ranked),
+        decoders=tuple(decoders),
+        switches=tuple(switches),
+        training_ops=find_training_ops(network, reached),
+        towers=tuple(towers) if len(towers) > 1 else (),
+        shared=tuple(shared_variables(towers)) if len(towers) > 1 else (),
+        tables=tuple(sorted(n for n in reached if network.flow.nodes[n].op in TABLES)),
+        left_out=tuple(f"{node.name} ({node.op})" for node in network.blocked if node.name not in reached),
+        labels=tuple(t.name for t in network.labels if network.flow.consumers(t.name)),
+        proposal=proposal,
+        problems=tuple(
             _problems(meta_graph, network, wanted, inputs, switches)
             + _layers_unknown(meta_graph, network)
             + _label_problems(network, chosen, steering.labels)
         )
         + (steering.problems if proposal else ())
         + refused,
-        tuple(_notes(meta_graph, proposal, reached) + ([] if _needs_labels(chosen) else _forcing_notes(network))),
+        notes=tuple(_notes(meta_graph, proposal, reached) + ([] if _needs_labels(chosen) else _forcing_notes(network))),
     )
 
 
@@ -544,15 +550,15 @@ def _variable_report(
         served = graph.proposal.outputs if graph.proposal else graph.outputs[:3]
         needed = network.weights_of([output.tensor for output in served])
     return VariableReport(
-        tuple(variables),
-        checkpoint.step if checkpoint.step is not None else _step_of_objects(checkpoint),
-        roles.is_object_based(list(checkpoint.shapes)),
-        sum(v.name + AVERAGE in checkpoint.shapes for v in weights),
-        len(weights),
-        tuple(fit.missing),
-        tuple(name for name in fit.missing if name in needed),
-        tuple(fit.misshapen),
-        tuple(fit.unused),
+        variables=tuple(variables),
+        step=checkpoint.step if checkpoint.step is not None else _step_of_objects(checkpoint),
+        is_object_based=roles.is_object_based(list(checkpoint.shapes)),
+        averaged=sum(v.name + AVERAGE in checkpoint.shapes for v in weights),
+        averageable=len(weights),
+        missing=tuple(fit.missing),
+        missing_needed=tuple(name for name in fit.missing if name in needed),
+        misshapen=tuple(fit.misshapen),
+        unused=tuple(fit.unused),
     )
 
 

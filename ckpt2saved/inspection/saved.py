@@ -75,17 +75,17 @@ def read_saved_model(directory: Path) -> SavedModelReport:
     except NotServable as error:
         problems += error.problems
     return SavedModelReport(
-        directory,
-        tuple(meta_graph.meta_info_def.tags),
-        meta_graph.meta_info_def.tensorflow_version,
-        len(meta_graph.graph_def.node),
-        signatures,
-        tuple(_decoder(node) for node in nodes if node.op.startswith(("CTCBeam", "CTCGreedy"))),
-        tuple(node.name for node in nodes if node.op in TABLES),
-        tuple(_variables(directory)),
-        read_provenance(directory),
-        tuple(problems),
-        tuple(notes + _batching_notes(directory, signatures)),
+        directory=directory,
+        tags=tuple(meta_graph.meta_info_def.tags),
+        tensorflow=meta_graph.meta_info_def.tensorflow_version,
+        nodes=len(meta_graph.graph_def.node),
+        signatures=signatures,
+        decoders=tuple(_decoder(node) for node in nodes if node.op.startswith(("CTCBeam", "CTCGreedy"))),
+        tables=tuple(node.name for node in nodes if node.op in TABLES),
+        variables=tuple(_variables(directory)),
+        provenance=read_provenance(directory),
+        problems=tuple(problems),
+        notes=tuple(notes + _batching_notes(directory, signatures)),
     )
 
 

@@ -31,7 +31,7 @@ def find_subject(path: Path) -> Subject:
     """What `path` means; raises CheckpointError with what was found instead."""
     directory = _saved_model(path)
     if directory:
-        return Subject(path, "SavedModel", None, None, directory)
+        return Subject(path=path, kind="SavedModel", checkpoint=None, meta=None, saved_model=directory)
     if os.path.isfile(str(path)) and (path.name.endswith(".meta") or is_meta_graph(path)):
         return _of_meta(path)
     if os.path.isdir(str(path)):
@@ -46,15 +46,15 @@ def _saved_model(path: Path) -> Optional[Path]:
 
 
 def _of_checkpoint(path: Path, files: CheckpointFiles, remarks: Tuple[Note, ...] = ()) -> Subject:
-    return Subject(path, "checkpoint", files, files.meta, None, remarks)
+    return Subject(path=path, kind="checkpoint", checkpoint=files, meta=files.meta, saved_model=None, remarks=remarks)
 
 
 def _of_meta(path: Path) -> Subject:
     try:
-        return Subject(path, "meta graph", find_checkpoint(path), path, None)
+        return Subject(path=path, kind="meta graph", checkpoint=find_checkpoint(path), meta=path, saved_model=None)
     except CheckpointError as error:
         note = Note("no-checkpoint", "", f"no checkpoint beside it that can be read: {error}")
-        return Subject(path, "meta graph", None, path, None, (note,))
+        return Subject(path=path, kind="meta graph", checkpoint=None, meta=path, saved_model=None, remarks=(note,))
 
 
 def _of_directory(path: Path) -> Subject:
@@ -70,7 +70,14 @@ def _of_directory(path: Path) -> Subject:
         if children:
             newest = children[-1].path
             note = Note("newest-version", "", f"{newest} is the newest of {len(children)} versions")
-            return Subject(path, "SavedModel", None, None, newest, (note,) if len(children) > 1 else ())
+            return Subject(
+                path=path,
+                kind="SavedModel",
+                checkpoint=None,
+                meta=None,
+                saved_model=newest,
+                remarks=(note,) if len(children) > 1 else (),
+            )
         if len(metas) == 1:
             return _of_meta(path / metas[0])
         if isinstance(error, NoCheckpoint):

@@ -85,7 +85,9 @@ def _tower(network: Network, ends: Sequence[str], missing: Sequence[str]) -> Tow
     found = find_training_ops(network, reached)
     lacking = [name for name in names if name in missing]
     count = len(found.dropout) + len(found.batch_norm)
-    return Tower(tuple(ends), tuple(names), tuple(untrained), tuple(lacking), count)
+    return Tower(
+        ends=tuple(ends), variables=tuple(names), untrained=tuple(untrained), missing=tuple(lacking), training_ops=count
+    )
 
 
 def shared_variables(towers: Sequence[Tower]) -> List[str]:

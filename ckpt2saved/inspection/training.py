@@ -83,11 +83,20 @@ def _switch(network: Network, node: Node, steering: Steering) -> Switch:
     if node.name in steering.decided:
         value = steering.decided[node.name]
         value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-        return Switch(node.name, dtype, value, None, default, "its other values lead to what only a training does")
+        return Switch(
+            name=node.name,
+            dtype=dtype,
+            value=value,
+            guess=None,
+            default=default,
+            reason="its other values lead to what only a training does",
+        )
     if node.name not in steering.undecided:
-        return Switch(node.name, dtype, None, None, default, _GONE)
+        return Switch(name=node.name, dtype=dtype, value=None, guess=None, default=default, reason=_GONE)
     guess = None if node.name in steering.misnamed else _guess(network, node)
-    return Switch(node.name, dtype, None, guess, default, steering.undecided[node.name])
+    return Switch(
+        name=node.name, dtype=dtype, value=None, guess=guess, default=default, reason=steering.undecided[node.name]
+    )
 
 
 def _guess(network: Network, node: Node) -> Union[bool, float, None]:

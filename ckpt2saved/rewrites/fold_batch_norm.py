@@ -87,7 +87,14 @@ def _norm(graph: Graph, node: Node) -> Optional[_Norm]:
     parts = [*parts, *([bias] if bias else [])]
     if not all(_is_fixed(graph, ref) for ref in parts):
         return None
-    return _Norm(node, convolution, bias, [convolution.name, *inner], parts, data_format)
+    return _Norm(
+        node=node,
+        convolution=convolution,
+        bias=bias,
+        between=[convolution.name, *inner],
+        parts=parts,
+        data_format=data_format,
+    )
 
 
 def _folded(graph: Graph, norm: _Norm, outputs: Set[Ref]) -> Optional[BatchNormFolded]:

@@ -95,7 +95,14 @@ def inspect(rewrites: Sequence[Rewrite], context: Context) -> Applied:
             context = replace(context, original=graph.copy())
         state = state.after(rewrite, found, graph, context)
     names = {full_name(before): full_name(now) for before, now in moved.items()}
-    return Applied(graph, context, tuple(edits), tuple(context.problems), tuple(notes), moved=names)
+    return Applied(
+        graph=graph,
+        context=context,
+        edits=tuple(edits),
+        problems=tuple(context.problems),
+        notes=tuple(notes),
+        moved=names,
+    )
 
 
 def _composed(first: Mapping[Ref, Ref], then: Mapping[Ref, Ref]) -> Dict[Ref, Ref]:

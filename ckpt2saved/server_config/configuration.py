@@ -127,7 +127,14 @@ def configure(directories: Sequence[str], wishes: Wishes) -> Configuration:
     files.update(config_files)
     if not wishes.restart:
         check_labels(files, server)
-    return Configuration(server, files, start, command, remarks, what_changes(files, server))
+    return Configuration(
+        server=server,
+        files=files,
+        start=start,
+        docker_command=command,
+        remarks=remarks,
+        changes=what_changes(files, server),
+    )
 
 
 def _check_outside(directory: Path, models: Sequence[Model]) -> None:

@@ -62,7 +62,12 @@ def find_models(
             continue
         loaded = tuple(one for one in found if one.duplicate_of is None)
         model = Model(
-            name, absolute(directory), mount, policy, tuple(own_labels[key] for key in sorted(own_labels)), loaded
+            name=name,
+            directory=absolute(directory),
+            mount=mount,
+            policy=policy,
+            labels=tuple(own_labels[key] for key in sorted(own_labels)),
+            loaded=loaded,
         )
         problems += _problems(model, directory, published)
         models.append(model)

@@ -84,13 +84,13 @@ def ask_checkpoint(comparison: ComparisonPlan, version_dir: Path, say: Say = lam
         proof, more = _answerable(proof, nodes)
         notes += more
     return Reference(
-        plan.checkpoint.prefix,
-        proof.requests,
-        proof.asked,
-        proof.expected,
-        proof.searched,
-        tuple(notes),
-        tuple(problems),
+        prefix=plan.checkpoint.prefix,
+        requests=proof.requests,
+        compared=proof.asked,
+        answers=proof.expected,
+        beam_search=proof.searched,
+        notes=tuple(notes),
+        problems=tuple(problems),
     )
 
 
@@ -124,12 +124,12 @@ def compare_with(reference: Reference, version_dir: Path) -> Compared:
     expected = [wanted[id(request)] for request in answered.requests]
     comparison = compare(answered.requests, expected, answered.answers)
     return Compared(
-        reference.prefix,
-        len(expected),
-        comparison,
-        reference.beam_search,
-        reference.notes,
-        reference.problems
+        checkpoint=reference.prefix,
+        answers=len(expected),
+        comparison=comparison,
+        beam_search=reference.beam_search,
+        notes=reference.notes,
+        problems=reference.problems
         + answered.problems
         + tuple(f"{line} (the version's answer, and the checkpoint's)" for line in comparison.problems),
     )

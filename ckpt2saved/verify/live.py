@@ -10,7 +10,7 @@ from ckpt2saved.answers.server_answers import Answered, ServerReport, ask_server
 from ckpt2saved.answers.server_asker import Target
 from ckpt2saved.client.server import ServerUntil
 from ckpt2saved.client.waiting import Clock, wait_until_live
-from ckpt2saved.console.narration import Say
+from ckpt2saved.console.narration import Say, progress_of
 from ckpt2saved.versions import recorded_without_batch
 
 # What a command ends with where no signature could be asked.
@@ -24,7 +24,6 @@ def check_live(
     prepare: Callable[[], Wanted],
     *,
     say: Say = lambda step, text: None,
-    progress: Callable[[str], None] = lambda text: None,
     clock: Optional[Clock] = None,
 ) -> ServerReport:
     """Wait for the version, then put what `prepare` says to it; raises ServerError where no TF Serving answers.
@@ -33,12 +32,10 @@ def check_live(
     """
     clock = clock or Clock()
     end = clock.now() + target.timeout
-    arrival = wait_until_live(
-        target.server, target.model, target.version, target.timeout, say=say, progress=progress, clock=clock
-    )
+    arrival = wait_until_live(target.server, target.model, target.version, target.timeout, say=say, clock=clock)
     answered = None
     if arrival.is_live:
-        progress(f"asking {target.model} {target.version}")
+        progress_of(say)(f"asking {target.model} {target.version}")
         left = max(end - clock.now(), _LEAST_SECONDS)
         wanted = prepare()
         wanted = _with_recorded(target, wanted)
@@ -46,7 +43,13 @@ def check_live(
         answered = ask_server(until, wanted, left, clock.sleep)
         answered = _with_those_of_files(answered, wanted)
         _narrate(answered, wanted.why_not_compared, say)
-    return ServerReport(str(target.server.address), target.model, target.version, arrival, answered)
+    return ServerReport(
+        address=str(target.server.address),
+        model=target.model,
+        version=target.version,
+        arrival=arrival,
+        answered=answered,
+    )
 
 
 def _with_recorded(target: Target, wanted: Wanted) -> Wanted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 from ckpt2saved.answers.file_answers import FileAnswers, as_wanted, prepare_requests
 from ckpt2saved.answers.server_answers import ServerReport
@@ -64,7 +64,6 @@ def verify_version(
     inputs: Optional[Path] = None,
     target: Optional[Target] = None,
     say: Say = lambda step, text: None,
-    progress: Callable[[str], None] = lambda text: None,
 ) -> Verification:
     """Look at the files of a version, ask them, compare with the checkpoint of `plan` and with the server of `target`.
 
@@ -91,7 +90,7 @@ def verify_version(
         _say_compared(say, compared)
     if target:
         wanted = replace(as_wanted(answered), unasked=(), problems=())  # of the files, which is said
-        found = replace(found, server=check_live(target, lambda: wanted, say=say, progress=progress))
+        found = replace(found, server=check_live(target, lambda: wanted, say=say))
     _say_all(say, ("warning", found.warnings))
     return found
 

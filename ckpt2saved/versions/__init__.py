@@ -8,7 +8,7 @@ from ckpt2saved.versions.base import (
     numbered_children,
     parse_version,
 )
-from ckpt2saved.versions.bump import Published, bump_version
+from ckpt2saved.versions.bump import BumpOptions, Published, bump_version
 from ckpt2saved.versions.copying import copy_version
 from ckpt2saved.versions.found import find_version
 from ckpt2saved.versions.listing import Ignored, Origin, Version, ignored_names, list_versions, prune_versions
@@ -24,6 +24,7 @@ __all__ = [
     "Published",
     "Stage",
     "Version",
+    "BumpOptions",
     "bump_version",
     "check_base",
     "copy_version",

@@ -38,28 +38,33 @@ class Published:
     republished_from: Union[int, str]
 
 
+@dataclass(frozen=True)
+class BumpOptions:
+    """How a version is published again."""
+
+    requested: Optional[int] = None  # the number; None: the next one
+    dry_run: bool = False
+    deep: bool = False  # compare the whole data with its checksums first
+    now: Optional[datetime.datetime] = None  # None: the time at which it is published
+
+
 def bump_version(
     base: PathLike,
     source: Union[int, PathLike, None] = None,
-    *,
-    requested: Optional[int] = None,
-    dry_run: bool = False,
-    deep: bool = False,
-    now: Optional[datetime.datetime] = None,
+    options: BumpOptions = BumpOptions(),
     say: Say = silent,
 ) -> Published:
     """Publish `source` as the next version of `base`: a number there, a directory anywhere, or by default the newest.
 
     A string of digits is a number; a directory of that name is `./7`. Files of a version that ckpt2saved published in
-    the same base are shared with it, not copied. With `deep` the whole data is compared with its checksums first.
-    `say` is told of a long wait for others. Raises VersionError for a source that TF Serving could not load.
+    the same base are shared with it, not copied. `say` is told of a long wait for others. Raises VersionError for a
+    source that TF Serving could not load.
     """
     check_base(base)
-    how = _How(requested, dry_run, EVERYTHING if deep else READ, now, say)
     for _ in range(_ATTEMPTS):
         directory = _source_directory(base, source)
         try:
-            return _publish(base, directory, how)
+            return _publish(base, directory, options, say)
         except _Vanished:
             if source is not None:
                 break
@@ -69,33 +74,24 @@ def bump_version(
     )
 
 
-@dataclass(frozen=True)
-class _How:
-    requested: Optional[int]
-    dry_run: bool
-    data: int  # bytes that are compared with their checksums
-    now: Optional[datetime.datetime]
-    say: Say
-
-
 class _Vanished(Exception):
     """The source is not there any more, or is another directory by now."""
 
 
-def _publish(base: PathLike, directory: Path, how: _How) -> Published:
+def _publish(base: PathLike, directory: Path, options: BumpOptions, say: Say) -> Published:
     number = _number_in(base, directory)
     origin = os.path.abspath(os.fspath(directory)) if number is None else number
     before = _identity(directory)
     try:
-        _check_source(base, directory, how.data)
-        if how.dry_run:
-            next_number = next_version(base, how.requested)
+        _check_source(base, directory, EVERYTHING if options.deep else READ)
+        if options.dry_run:
+            next_number = next_version(base, options.requested)
             return Published(next_number, Path(base) / str(next_number), directory, origin)
         provenance = read_provenance(directory)
-        with staged(base, how.requested, how.say) as stage:
+        with staged(base, options.requested, say) as stage:
             with os_errors_explained(base, f"copy {directory}"):
                 copy_version(directory, stage.path, link=number is not None and provenance is not None)
-                time = (how.now or datetime.datetime.now(datetime.timezone.utc)).astimezone(datetime.timezone.utc)
+                time = (options.now or datetime.datetime.now(datetime.timezone.utc)).astimezone(datetime.timezone.utc)
                 republished = {"from": origin, "time": time.isoformat(timespec="seconds")}
                 write_provenance(stage.path, {**(provenance or {"format": 1}), "republished": republished})
             if _identity(directory) != before:

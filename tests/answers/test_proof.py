@@ -16,6 +16,7 @@ import pytest
 
 from ckpt2saved import ctc
 from ckpt2saved.answers import stock_search, worker
+from ckpt2saved.answers.search_limits import SearchLimits
 from ckpt2saved.answers.stock_search import decode_in_time
 from ckpt2saved.export import pipeline
 from ckpt2saved.graph.beam_searches import BeamSearch, find_searches, searches_behind
@@ -265,12 +266,12 @@ def test_lines_one_by_one_are_what_the_op_makes_of_the_batch(classes, width, pat
         lengths[1] = 0
     search = BeamSearch("decoder", width, paths, merge, "logits:0", "lengths:0", ())
     told = []
-    (decoded,) = decode_in_time(search, logits, lengths, seconds=60, tell=lambda *what: told.append(what))
+    (decoded,) = decode_in_time(search, logits, lengths, SearchLimits(60), lambda *what: told.append(what))
     assert list(decoded.lengths) == list(lengths)
     for wanted, found in zip(on_the_whole(search, logits, lengths), decoded.outputs):
         assert wanted.dtype == found.dtype
         np.testing.assert_array_equal(wanted, found)
-    (few,) = decode_in_time(search, logits, lengths, seconds=60, lines=2)
+    (few,) = decode_in_time(search, logits, lengths, SearchLimits(60, lines=2))
     assert len(few.lines) == 2 and sum(few.lengths == lengths) >= 2
     for wanted, found in zip(on_the_whole(search, logits, few.lengths), few.outputs):
         np.testing.assert_array_equal(wanted, found)
@@ -281,7 +282,7 @@ def test_few_classes_are_read_as_if_the_others_could_not_be():
     random = np.random.RandomState(4)
     logits, lengths = random.randn(12, 4, 400).astype("float32") * 3, np.array([12, 7, 1, 0], np.int32)
     search = BeamSearch("decoder", 30, 1, False, "logits:0", "lengths:0", ())
-    narrow, whole = decode_in_time(search, logits, lengths, seconds=0.1)
+    narrow, whole = decode_in_time(search, logits, lengths, SearchLimits(0.1))
     assert narrow.labels.shape == (4, 30) and set(narrow.lines) <= {0, 1} and narrow.lines
     for reading in (narrow, whole):
         given = reading.shortened(logits, lengths)
@@ -296,7 +297,7 @@ def test_a_search_that_reads_nothing_is_no_proof(monkeypatch):
     search = BeamSearch("decoder", 400, 1, False, "logits:0", "lengths:0", ())
     logits = np.random.RandomState(5).randn(3, 1, 60000).astype("float32")
     with pytest.raises(stock_search.TensorFlowError, match="did not read a single line .*--parity-seconds"):
-        decode_in_time(search, logits, np.array([3], np.int32), seconds=0.01)
+        decode_in_time(search, logits, np.array([3], np.int32), SearchLimits(0.01))
 
 
 def test_a_process_that_dies_is_said(monkeypatch):
@@ -305,7 +306,7 @@ def test_a_process_that_dies_is_said(monkeypatch):
     monkeypatch.setattr(worker, "python_command", lambda *arguments: command)
     search = BeamSearch("decoder", 2, 1, False, "logits:0", "lengths:0", ())
     with pytest.raises(stock_search.TensorFlowError, match="has ended .exit code -9; out of memory"):
-        decode_in_time(search, np.zeros([3, 1, 4], "float32"), np.array([3], np.int32), seconds=1)
+        decode_in_time(search, np.zeros([3, 1, 4], "float32"), np.array([3], np.int32), SearchLimits(1))
 
 
 def test_searches_are_found_behind_the_outputs_that_depend_on_them():

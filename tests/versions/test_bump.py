@@ -14,6 +14,7 @@ import pytest
 from ckpt2saved.errors import VersionError
 from ckpt2saved.versions import (
     PROVENANCE,
+    BumpOptions,
     bump_version,
     copy_version,
     read_provenance,
@@ -50,7 +51,7 @@ def test_a_roll_back_publishes_an_old_version_as_the_newest(base):
     """With all its content, and what it says about where it comes from."""
     publish(base, 100000, provenance=PUBLISHED)
     publish(base, provenance={"format": 1})
-    result = bump_version(base, 100000, now=NOW)
+    result = bump_version(base, 100000, options=BumpOptions(now=NOW))
 
     assert (result.number, result.path, result.source, result.republished_from) == (
         100002,
@@ -87,7 +88,9 @@ def test_the_source_may_be_said_in_many_ways(base, source, monkeypatch):
     publish(base, 2)
     publish(base, 3)
     monkeypatch.chdir(base.parent)
-    result = bump_version(base, Path("crnn/../crnn/3") if source == "directory" else source, now=NOW)
+    result = bump_version(
+        base, Path("crnn/../crnn/3") if source == "directory" else source, options=BumpOptions(now=NOW)
+    )
 
     assert (result.number, result.republished_from) == (4, 3)
     assert len(shared(base / "3", base / "4")) == 3
@@ -121,7 +124,7 @@ def test_a_foreign_saved_model_is_copied(base, tmp_path):
     foreign = make_version(tmp_path, "elsewhere")
     (foreign / "saved_model.pb").chmod(0o600)
     (foreign / "variables").chmod(0o700)
-    result = bump_version(base, foreign, now=NOW)
+    result = bump_version(base, foreign, options=BumpOptions(now=NOW))
 
     assert result.path == base / "1"
     assert shared(foreign, result.path) == []
@@ -137,7 +140,7 @@ def test_a_foreign_saved_model_is_copied(base, tmp_path):
 def test_a_version_of_another_base_is_copied(base, tmp_path):
     """Another model's directory has another owner."""
     elsewhere = publish(tmp_path / "other", provenance=PUBLISHED)
-    result = bump_version(base, elsewhere, now=NOW)
+    result = bump_version(base, elsewhere, options=BumpOptions(now=NOW))
 
     assert shared(elsewhere, result.path) == []
     assert json.loads((result.path / PROVENANCE).read_text(encoding="utf-8"))["checkpoint"] == PUBLISHED["checkpoint"]
@@ -151,7 +154,7 @@ def test_a_version_that_somebody_else_put_there_is_copied(base, provenance):
         (old / PROVENANCE).parent.mkdir()
         (old / PROVENANCE).write_text(provenance, encoding="utf-8")
         open_to_all(old)
-    new = bump_version(base, 1, now=NOW).path
+    new = bump_version(base, 1, options=BumpOptions(now=NOW)).path
 
     assert shared(old, new) == []
     assert sorted(json.loads((new / PROVENANCE).read_text(encoding="utf-8"))) == ["format", "republished"]
@@ -262,14 +265,14 @@ def test_a_dry_run_says_the_number_and_changes_nothing(base, tmp_path):
     publish(base, 7)
     before = names(base)
 
-    assert bump_version(base, dry_run=True).path == base / "8"
-    assert bump_version(base, requested=70, dry_run=True).number == 70
-    assert bump_version(tmp_path / "new", base / "7", dry_run=True).path == tmp_path / "new" / "1"
+    assert bump_version(base, options=BumpOptions(dry_run=True)).path == base / "8"
+    assert bump_version(base, options=BumpOptions(requested=70, dry_run=True)).number == 70
+    assert bump_version(tmp_path / "new", base / "7", options=BumpOptions(dry_run=True)).path == tmp_path / "new" / "1"
     with pytest.raises(VersionError, match="ask for 8 or more"):
-        bump_version(base, requested=7, dry_run=True)
+        bump_version(base, options=BumpOptions(requested=7, dry_run=True))
     make_broken(base, "9")
     with pytest.raises(VersionError, match="could not load it"):
-        bump_version(base, 9, dry_run=True)
+        bump_version(base, 9, options=BumpOptions(dry_run=True))
     assert names(base) == before + ["9"]
     assert not (tmp_path / "new").exists()
 
@@ -278,7 +281,7 @@ def test_a_number_may_be_asked_for_when_publishing_again(base):
     """Above all the others."""
     publish(base)
 
-    assert bump_version(base, requested=20).path == base / "20"
+    assert bump_version(base, options=BumpOptions(requested=20)).path == base / "20"
 
 
 def test_a_disk_that_fills_up_while_copying_leaves_nothing(base, tmp_path, monkeypatch):

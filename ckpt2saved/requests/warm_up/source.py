@@ -64,7 +64,13 @@ def warm_up_source(
     if none or count == 0:
         return None
     asked = bool(values or signatures)
-    return WarmUpSource(count, arrays[0] if arrays else None, tuple(pictures), tuple(dict.fromkeys(signatures)), asked)
+    return WarmUpSource(
+        count=count,
+        arrays=arrays[0] if arrays else None,
+        pictures=tuple(pictures),
+        signatures=tuple(dict.fromkeys(signatures)),
+        asked=asked,
+    )
 
 
 def too_many(count: int) -> str:

@@ -97,7 +97,7 @@ class Labels:
         return f"{made}that is a label: {self.sources[label]}, so a client would have to send what it asks for"
 
 
-NO_LABELS = Labels({}, {}, (), (), lambda ref: ())
+NO_LABELS = Labels(sources={}, forced={}, counts=(), judging=(), _made=lambda ref: ())
 
 
 def find_labels(graph_def: Any, shapes: Mapping[str, Any] = {}) -> Labels:
@@ -183,7 +183,9 @@ class _Analysis:
             own = self._made_of(comparison.answers) & found & comparison.others
             if own and comparison.node.name not in self.before:
                 forced.setdefault(_text(comparison.answers[0]), self._names(own)[0])
-        return Labels(reasons, forced, counts, tuple(dict.fromkeys(judging)), self._sources_of)
+        return Labels(
+            sources=reasons, forced=forced, counts=counts, judging=tuple(dict.fromkeys(judging)), _made=self._sources_of
+        )
 
     def _sources_of(self, ref: Ref) -> Sequence[str]:
         return self._names(self._mask(ref, self.any))

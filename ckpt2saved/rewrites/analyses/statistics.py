@@ -122,7 +122,7 @@ class _Search:
         probe = self.probe({(name, 1): 3.0, (name, 2): 7.0})
         tensors = {(name, 1): MEAN, (name, 2): VARIANCE}
         self.follow([name], probe, {MEAN: [3.0], VARIANCE: [7.0]}, tensors)
-        return BatchStatistics(name, True, tensors, (0,), (name,))
+        return BatchStatistics(name=name, fused=True, tensors=tensors, axes=(0,), nodes=(name,))
 
     def unfused(self, name: str) -> Optional[BatchStatistics]:
         axes = reduction_axes(self.graph, name)
@@ -135,7 +135,7 @@ class _Search:
             self.follow(group, self.probe({source: _SAMPLES}), wanted, tensors)
             if {MEAN, VARIANCE} <= set(tensors.values()):
                 self.claimed.update(group)
-                return BatchStatistics(name, False, tensors, axes, tuple(group))
+                return BatchStatistics(name=name, fused=False, tensors=tensors, axes=axes, nodes=tuple(group))
         return None
 
     def probe(self, tensors: Any) -> Probe:
