@@ -38,9 +38,8 @@ def job(tmp_path, crnn_checkpoint):
             ["sh", "-ec", lines],
             cwd=str(tmp_path),
             env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            universal_newlines=True,
+            capture_output=True,
+            text=True,
         )
 
     with serving_rest(base, "crnn") as server:

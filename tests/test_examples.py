@@ -44,9 +44,8 @@ def python(*arguments):
     return subprocess.run(
         command,
         env=dict(os.environ, CUDA_VISIBLE_DEVICES="-1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
+        capture_output=True,
+        text=True,
     )
 
 

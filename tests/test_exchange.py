@@ -44,7 +44,7 @@ def start(python, *arguments):
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        universal_newlines=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout
     return done.stdout.splitlines()[-1] if done.stdout else ""

@@ -42,7 +42,7 @@ def wheel(tmp_path_factory, sources):
 
 def pip(python, *arguments):
     command = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet"] + list(arguments)
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout
 
 
@@ -50,7 +50,7 @@ def found(python, directory, path=""):
     """Where a Python finds the package, and which models it has, when it stands in `directory`."""
     environment = dict(os.environ, PYTHONPATH=str(path))
     done = subprocess.run(
-        [str(python), "-c", FIND], cwd=str(directory), env=environment, stdout=subprocess.PIPE, universal_newlines=True
+        [str(python), "-c", FIND], cwd=str(directory), env=environment, stdout=subprocess.PIPE, text=True
     )
     assert done.returncode == 0
     place, models = done.stdout.splitlines()

@@ -138,7 +138,7 @@ def _order(name: str) -> int:
 def dump(python: str, folder: str, libraries: Sequence[str], plugins: Sequence[str] = ()) -> List[Registered]:
     """What is registered once the libraries are loaded, and after each of the plugins; `folder` is for files."""
     command = [python, "-c", _DUMP, folder] + [":".join(paths) for paths in (libraries, plugins)]
-    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run(command, check=False, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode != 0:
         raise click.ClickException(f"the ops can't be read: {done.stdout.decode('utf-8', 'replace')}")
     contents = [
@@ -150,7 +150,8 @@ def dump(python: str, folder: str, libraries: Sequence[str], plugins: Sequence[s
 
 def _download(python: str, requirement: str, folder: str) -> Path:
     command = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, requirement]
-    if subprocess.run(command, cwd=folder).returncode != 0:  # not where a file could be taken for a module of pip's
+    # In a folder without files that could be taken for modules of pip's.
+    if subprocess.run(command, check=False, cwd=folder).returncode != 0:
         raise click.ClickException(f"{requirement}: not to be had for {python}; pass another --python")
     (wheel,) = Path(folder).glob("*.whl")
     return wheel
@@ -163,6 +164,7 @@ def _download(python: str, requirement: str, folder: str) -> Path:
 @click.option("--wheel", "wheels", multiple=True, type=click.Path(exists=True), help="May be given several times.")
 @click.option("--gpu-wheel", "gpu_wheels", multiple=True, type=click.Path(exists=True), help="As --wheel, for kernels.")
 def main(versions: Sequence[str], python: str, package: str, wheels: Sequence[str], gpu_wheels: Sequence[str]) -> None:
+    """Add releases to the table; the module says how."""
     python = os.path.abspath(python) if os.sep in python else python
     table = read_table() if PATH.is_file() else OpTable({}, {}, frozenset(), {}, {})
     for wheel in wheels:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import glob
 import os
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
@@ -89,8 +88,8 @@ _TYPES["TF_SessionRun"] = (
 def find_library() -> Optional[ctypes.CDLL]:
     """The library of this TensorFlow that exports the C++ loader, or None where the build hides it."""
     for pattern in _LIBRARIES:
-        for path in sorted(glob.glob(os.path.join(glob.escape(tf.sysconfig.get_lib()), pattern))):
-            library = ctypes.CDLL(path)
+        for path in sorted(Path(tf.sysconfig.get_lib()).glob(pattern)):
+            library = ctypes.CDLL(str(path))
             if all(hasattr(library, name) for name in _TYPES):
                 for name, (result, arguments) in _TYPES.items():
                     function = getattr(library, name)
@@ -100,7 +99,7 @@ def find_library() -> Optional[ctypes.CDLL]:
 
 
 @contextlib.contextmanager
-def loaded(library: ctypes.CDLL, directory: Path) -> Iterator["LoadedModel"]:
+def loaded(library: ctypes.CDLL, directory: Path) -> Iterator[LoadedModel]:
     """The SavedModel in `directory`, loaded as TF Serving loads it; raises NotServable with the loader's own words."""
     register_ops_of(directory)
     tag = (ctypes.c_char_p * 1)(tf.saved_model.SERVING.encode())

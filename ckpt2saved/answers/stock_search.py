@@ -54,8 +54,9 @@ class Decoded:
     labels: Optional[np.ndarray] = None
 
     def shortened(self, logits: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """`logits` [time, batch, classes] that any CTC decoder reads as what was decoded: steps that were not read are
-        blank for certain, classes that were not impossible.
+        """`logits` [time, batch, classes] that any CTC decoder reads as what was decoded.
+
+        Steps that were not read are blank for certain, classes that were not read are impossible.
 
         So the `lengths` may stay what they are: where they are constants, TensorFlow makes other constants of them.
         """

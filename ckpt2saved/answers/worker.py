@@ -61,7 +61,7 @@ def working(module: str, *arguments: str, env: Optional[Mapping[str, str]] = Non
     with contextlib.ExitStack() as stack:
         # A pipe for stderr could fill up while nobody reads it.
         path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ckpt2saved-"))) / "stderr"
-        written, errors = (stack.enter_context(open(str(path), mode)) for mode in ("wb", "rb"))
+        written, errors = (stack.enter_context(path.open(mode)) for mode in ("wb", "rb"))
         child = subprocess.Popen(
             python_command(module, *arguments),
             stdin=subprocess.PIPE,

@@ -136,7 +136,7 @@ def misfits(expected: Mapping[str, Sequence[Optional[int]]], found: Mapping[str,
 
 
 def _shape_text(shape: Sequence[Optional[int]]) -> str:
-    return f"[{', '.join(('?' if size is None else str(size) for size in shape))}]"
+    return f"[{', '.join('?' if size is None else str(size) for size in shape)}]"
 
 
 @dataclass(frozen=True)

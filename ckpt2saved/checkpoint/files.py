@@ -62,7 +62,7 @@ class CheckpointFiles:
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with open(str(path), "rb") as file:
+    with path.open("rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
@@ -355,7 +355,7 @@ def _is_table(path: Path) -> bool:
     if not _is_file(path):
         return False
     try:
-        with open(str(path), "rb") as file:
+        with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - len(_TABLE_MAGIC)))
             return size >= _TABLE_FOOTER and file.read() == _TABLE_MAGIC

@@ -58,7 +58,7 @@ class SavedObjects:
         ahead: Any = deque([0])
         while ahead:
             node = ahead.popleft()
-            if OPTIMIZER_CHILDREN <= set(self.children[node]):
+            if set(self.children[node]) >= OPTIMIZER_CHILDREN:
                 continue
             for name, child in self.children[node].items():
                 if child not in found:

@@ -54,7 +54,7 @@ def check_unserved(checkpoint: Checkpoint, weights: Weights) -> List[str]:
     if checkpoint.unknown_dtypes:
         names = [f"{name} ({number})" for name, number in sorted(checkpoint.unknown_dtypes.items())]
         notes.append(
-            (f"not served, and not read: TensorFlow {tf.version.VERSION} does not know the dtype of {_some(names)}")
+            f"not served, and not read: TensorFlow {tf.version.VERSION} does not know the dtype of {_some(names)}"
         )
     return notes
 

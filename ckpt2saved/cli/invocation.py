@@ -117,12 +117,14 @@ def rare_collections() -> Iterator[None]:
 
 
 def narration(doing: str, **how: Any) -> ContextManager[Narration]:
+    """The narration of a command, on stderr."""
     from ckpt2saved.console.narration import narration
 
     return narration(doing, **how)
 
 
 def reported(path: Optional[Path], command: str) -> ContextManager[Record]:
+    """The record that --report asks for."""
     from ckpt2saved.console.report import reported
 
     return reported(path, command, _warn)
@@ -138,6 +140,7 @@ def print_result(content: Dict[str, Any], path: Path, as_json: bool) -> None:
 
 
 def print_json(content: Dict[str, Any]) -> None:
+    """Print what --json asks for, with the number of its format."""
     import json
 
     click.echo(json.dumps(dict(content, format=1), indent=2, ensure_ascii=False))

@@ -51,6 +51,7 @@ def probing(signatures: Sequence[str], batched: Optional[bool], known: Collectio
 
 
 def target_on(server: Any, model_name: Optional[str], path: Path, timeout: float, asked: Any) -> Any:
+    """The version on the server that is to be waited for and asked."""
     from ckpt2saved.answers.server_asker import Target
     from ckpt2saved.versions import parse_version
 

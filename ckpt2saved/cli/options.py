@@ -61,7 +61,7 @@ class SecondsType(click.FloatRange):
 
 def option(name: str, *more: str, **keywords: Any) -> Callable[[Decorated], Decorated]:
     """An option that also comes from the environment: --export-dir from CKPT2SAVED_EXPORT_DIR."""
-    variable = "CKPT2SAVED_" + name.split("/")[0].lstrip("-").upper().replace("-", "_")
+    variable = "CKPT2SAVED_" + name.split("/", maxsplit=1)[0].lstrip("-").upper().replace("-", "_")
     return click.option(name, *more, envvar=variable, **keywords)
 
 

@@ -111,7 +111,7 @@ def _comparison(directory: Path, checkpoint: Optional[Path], options: Dict[str, 
         stray = [name for name in options if is_on_command_line(name)]
         if stray:
             option_of = {parameter.name: parameter.opts[0] for parameter in verify.params}
-            raise click.UsageError(f"{', '.join((option_of[name] for name in stray))}: only with --checkpoint")
+            raise click.UsageError(f"{', '.join(option_of[name] for name in stray)}: only with --checkpoint")
         return None
     from ckpt2saved.sources.graph_plan import plan_graph
     from ckpt2saved.verify.comparison import ComparisonPlan

@@ -92,7 +92,7 @@ def find_driver(proc: Path = _PROC) -> Driver:
     query = [program, "--query-gpu=driver_version,name,memory.total", "--format=csv,noheader"]
     try:
         done = subprocess.run(
-            query, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, timeout=_SECONDS
+            query, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=_SECONDS
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return _of_proc(proc, f"nvidia-smi does not answer ({getattr(error, 'strerror', None) or 'timeout'})")

@@ -57,7 +57,7 @@ def _append(path: Path, text: str) -> None:
     try:
         # Without waiting for somebody to read a pipe.
         descriptor = os.open(str(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o644)
-        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:  # noqa: PTH123
             os.set_blocking(descriptor, True)
             file.write(text)
     except OSError as error:

@@ -202,6 +202,11 @@ class BeamSearch:
 def decode_beams(
     logits: tf.Tensor, best: Best, lengths: tf.Tensor, width: int, paths: int
 ) -> Tuple[tf.Tensor, tf.Tensor]:
+    """Follow the `width` best prefixes of each item.
+
+    Returns the labels of the best `paths` of them int64 [time, batch, paths] (-1: none), and the logs of their
+    probabilities [batch, paths], relative to the greatest logits of the steps.
+    """
     decoder = BeamSearch(logits, best, width)
     steps = decoder.steps
     none = tf.fill([decoder.batch, width], _int64(-1))

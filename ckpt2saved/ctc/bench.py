@@ -94,7 +94,7 @@ def time_decoders(cases: Sequence[Case], *, repeats: int, say: Callable[[str, st
     timings = []
     for case in cases:
         timing = Timing(case, _time_case(case, repeats))
-        say("bench", f"{case}: {', '.join(('{} {:.3g} s'.format(*item) for item in timing.seconds.items()))}")
+        say("bench", f"{case}: {', '.join('{} {:.3g} s'.format(*item) for item in timing.seconds.items())}")
         timings.append(timing)
     return timings
 

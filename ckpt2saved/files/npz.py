@@ -66,7 +66,7 @@ def _arrays(file: BinaryIO) -> Dict[str, np.ndarray]:
         members = archive.infolist()
         size = sum(member.file_size for member in members)
         if size > _MOST_BYTES:
-            raise NoArrays((f"its arrays take {size >> 20} MB unpacked; at most {_MOST_BYTES >> 20} MB are read"))
+            raise NoArrays(f"its arrays take {size >> 20} MB unpacked; at most {_MOST_BYTES >> 20} MB are read")
         found: Dict[str, np.ndarray] = {}
         for member in members:
             name = member.filename

@@ -44,7 +44,7 @@ def check_pixels(width: int, height: int) -> None:
     """Raise NoPicture where a picture of this size is larger than any page."""
     if width * height > MOST_PIXELS:
         raise NoPicture(
-            (f"a picture of {width} x {height} pixels; at most {MOST_PIXELS // 1000000} million pixels are decoded")
+            f"a picture of {width} x {height} pixels; at most {MOST_PIXELS // 1000000} million pixels are decoded"
         )
 
 

@@ -67,10 +67,10 @@ def take_functions(library: Any, graph_def: Any) -> None:
             if name in gradients:
                 called.add(gradients[name].gradient_func)
                 ahead.extend(functions[gradients[name].gradient_func].node_def)
-    for name in functions:
+    for name, definition in functions.items():
         if name in called:
             function = graph_def.library.function.add()
-            function.CopyFrom(functions[name])
+            function.CopyFrom(definition)
             for node in function.node_def:
                 node.device = ""
             if name in gradients:

@@ -254,7 +254,7 @@ class _Inliner:
         arguments: Sequence[Ref],
         controls: Sequence[str],
         pivot: Optional[str] = None,
-    ) -> "_Body":
+    ) -> _Body:
         """The nodes of a function in a scope of their own; those that take no input wait for `controls`."""
         definition = self.functions[function]
         signature = definition.signature

@@ -145,7 +145,7 @@ def write_table(table: OpTable, path: Path = PATH) -> None:
         "ops": ops,
     }
     text = json.dumps(content, separators=(",", ":"))
-    with open(str(path), "wb") as raw:
+    with path.open("wb") as raw:
         # No name and no time in it, so that the file says by its bytes whether anything changed.
         with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=9, mtime=0) as file:
             file.write(text.encode("utf-8"))

@@ -229,7 +229,7 @@ def _table(headings: Sequence[str], right: Sequence[int] = ()) -> Table:
 def _shape(shape: Optional[Sequence[Optional[int]]]) -> str:
     if shape is None:
         return "unknown"
-    return f"[{', '.join(('?' if size is None else str(size) for size in shape))}]"
+    return f"[{', '.join('?' if size is None else str(size) for size in shape)}]"
 
 
 def _some(names: Sequence[str], most: int) -> str:

@@ -31,7 +31,7 @@ class Spec:
 
     @property
     def text(self) -> str:
-        return "?" if self.sizes is None else f"[{','.join((str(size) for size in self.sizes))}]"
+        return "?" if self.sizes is None else f"[{','.join(str(size) for size in self.sizes)}]"
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def _weights(proposal: Proposal) -> List[str]:
 
 def _spec(spec: Spec) -> str:
     sizes = () if spec.sizes is None else spec.sizes
-    shape = f"[{', '.join((str(size) for size in sizes))}]"
+    shape = f"[{', '.join(str(size) for size in sizes)}]"
     line = f"{_name(spec.key)}: {{tensor: {_quoted(spec.tensor)}, dtype: {spec.dtype}, shape: {shape}}}"
     return line + ("  # choose: its sizes, which the graph does not tell" if spec.sizes is None else "")
 

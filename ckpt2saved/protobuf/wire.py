@@ -116,7 +116,7 @@ def fields(message: Part) -> Iterator[Tuple[int, Part]]:
                 after = at + length
             elif wire_type == _VARINT:
                 after = at + 1 if data[at] < 0x80 else _varint_in(data, at)[1]
-            elif wire_type == _FIXED64 or wire_type == _FIXED32:
+            elif wire_type in (_FIXED64, _FIXED32):
                 after = at + (8 if wire_type == _FIXED64 else 4)
             else:
                 raise Malformed

@@ -22,7 +22,7 @@ def read_inputs(path: Path, signatures: Mapping[str, Signature]) -> Tuple[Reques
         raise UsageError(f"--inputs {path}: {error}") from error
     fitting = [s for s in signatures.values() if all(tensor.key in arrays for tensor in s.inputs)]
     if not fitting:
-        wanted = [f"{s.name}: {', '.join((t.key for t in s.inputs))}" for s in signatures.values()]
+        wanted = [f"{s.name}: {', '.join(t.key for t in s.inputs)}" for s in signatures.values()]
         raise UsageError(
             f"--inputs {path}: it holds {', '.join(sorted(arrays)) or 'nothing'}, which is all the inputs of no"
             " signature; expected those of one",

@@ -64,6 +64,7 @@ def is_lfs_pointer(file: BinaryIO) -> bool:
 
 
 def lfs_problem(name: str) -> str:
+    """The problem with a file that Git LFS has not fetched."""
     return f"{name}: a Git LFS pointer, and not the file itself; fetch it with git lfs pull"
 
 
@@ -83,6 +84,7 @@ def wrong_tags(name: str, tags: Sequence[Sequence[str]]) -> str:
 
 
 def no_signature(name: str) -> str:
+    """The problem with a SavedModel that has no signature."""
     return (
         f"{name}: it has no signature, so that TF Serving answers no request; export it with a signature"
         f" {DEFAULT_SIGNATURE}"

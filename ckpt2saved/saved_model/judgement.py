@@ -193,7 +193,7 @@ def _fits(found: Optional[Tuple[int, ...]], wanted: Optional[Tuple[int, ...]]) -
 
 
 def _brackets(shape: Optional[Tuple[int, ...]]) -> str:
-    return f"[{', '.join(('?' if size == -1 else str(size) for size in shape or ()))}]"
+    return f"[{', '.join('?' if size == -1 else str(size) for size in shape or ())}]"
 
 
 def _data_problems(path: str, index: Index, data: int) -> List[str]:
@@ -362,7 +362,7 @@ def _count_records(file: BinaryIO, data: int) -> Optional[int]:
 def instead_of_directory(path: PathLike) -> Optional[str]:
     """What is there instead of a directory; None for a directory."""
     try:
-        status = os.stat(os.fspath(path))
+        status = os.stat(os.fspath(path))  # noqa: PTH116  # `path` may be text
     except OSError as error:
         if os.path.islink(os.fspath(path)):
             return f"a symbolic link to {os.readlink(os.fspath(path))}, which is no directory"

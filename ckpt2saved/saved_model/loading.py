@@ -72,7 +72,7 @@ class _Scope:
         self,
         nodes: Mapping[str, NodeDef],
         arguments: Dict[str, str],
-        caller: Optional["_Scope"],
+        caller: Optional[_Scope],
         functions: Tuple[str, ...] = (),
     ) -> None:
         self.nodes = nodes

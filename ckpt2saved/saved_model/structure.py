@@ -184,7 +184,7 @@ def _check(data: bytes, message: Any, depth: int, known: Set[Tuple[int, bytes]])
                 at = after
             elif wire_type == 0:
                 _, at = varint(data, at)
-            elif wire_type == 5 or wire_type == 1:
+            elif wire_type in {5, 1}:
                 at += 4 if wire_type == 5 else 8
             else:
                 raise Malformed

@@ -160,7 +160,7 @@ class _Binder:
 def _shape_text(shape: tf.TensorShape) -> str:
     if shape.ndims is None:
         return "of unknown rank"
-    return f"[{', '.join(('?' if size is None else str(size) for size in shape.as_list()))}]"
+    return f"[{', '.join('?' if size is None else str(size) for size in shape.as_list())}]"
 
 
 def cut_down(serving: ServingGraph) -> ServingGraph:
@@ -263,7 +263,7 @@ def _groups(checkpoint: Checkpoint, weights: Weights) -> List[List[str]]:
 def _count(shape: Sequence[int], part: str) -> int:
     """How many values a tensor has, or a slice of it, which says start,size of each axis or - for all of it."""
     sizes = list(shape)
-    for axis, extent in enumerate(part.split()[-1].split(":") if part else ()):
+    for axis, extent in enumerate(part.rsplit(maxsplit=1)[-1].split(":") if part else ()):
         if extent != "-":
             sizes[axis] = int(extent.partition(",")[2])
     count = 1

@@ -87,7 +87,7 @@ def _unseen(before: Mapping[str, Optional[str]], server: Server) -> List[str]:
 
 def _first(server: Server) -> Tuple[str, ...]:
     loads = ", ".join(
-        f"{model.name} {'+'.join((str(version.number) for version in model.loaded))}" for model in server.models
+        f"{model.name} {'+'.join(str(version.number) for version in model.loaded)}" for model in server.models
     )
     if any(model.policy.kind == SPECIFIC for model in server.models):
         return (f"once started it loads {loads}",)

@@ -54,9 +54,7 @@ def find_docker() -> str:
 
 def run(command: Sequence[str]) -> str:
     """Start the server; the container's id."""
-    done = subprocess.run(
-        [find_docker()] + list(command[1:]), stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
-    )
+    done = subprocess.run([find_docker()] + list(command[1:]), check=False, capture_output=True, text=True)
     if done.returncode:
         said = " ".join(done.stderr.split()) or "nothing"
         raise ServingError(

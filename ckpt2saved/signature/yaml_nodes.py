@@ -245,6 +245,7 @@ def found_text(node: yaml.Node) -> str:
 
 
 def unknown_text(kind: str, found: str, known: Sequence[str]) -> str:
+    """The problem with a name that is not known: the nearest that is, or all of them."""
     near = difflib.get_close_matches(found, known, n=1)
     hint = f"; did you mean {near[0]}?" if near else f"; expected {', '.join(known) or 'none'}"
     return f"{found!r} is no known {kind}{hint}"

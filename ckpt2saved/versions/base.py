@@ -228,7 +228,8 @@ def _check_writable(base: PathLike) -> None:
         )
     if not may_access(existing, os.R_OK | os.W_OK | os.X_OK):
         if not os.path.lexists(os.fspath(existing)):
-            return _check_writable(base)  # its exporter has failed, and removed it again
+            _check_writable(base)  # its exporter has failed, and removed it again
+            return
         directory = "the directory" if existing == _absolute(base) else existing
         raise VersionError(
             f"{base}: this user may not write to {directory}; run as one who may, have it opened for this one, "

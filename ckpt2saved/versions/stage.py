@@ -177,7 +177,7 @@ class Leftovers:
         self._base = base
         self._claimed: List[Tuple[Path, int]] = []
 
-    def __enter__(self) -> "Leftovers":
+    def __enter__(self) -> Leftovers:
         return self
 
     def __exit__(self, *error: object) -> None:

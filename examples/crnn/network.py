@@ -124,7 +124,8 @@ def _matrix_product(steps: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
 
 def _weights(name: str, shape) -> tf.Variable:
     """Make a matrix or kernel. No bias stands before the first batch norm, so the scale of the pixels cancels there
-    and needs no care here."""
+    and needs no care here.
+    """
     return _variable(name, shape, tf.variance_scaling_initializer(scale=2.0 if name == "W" else 1.0))
 
 

@@ -23,8 +23,7 @@ def call(how, *arguments):
     line = 'exec "$@" ' + how
     done = subprocess.run(
         ["bash", "-c", line, "-"] + COMMAND + [str(argument) for argument in arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
     )
     out, err = done.stdout.decode(), done.stderr.decode()
     assert "Traceback" not in err and "ignored" not in err, err

@@ -314,7 +314,7 @@ def test_doctor_in_a_broken_environment(tmp_path):
     code = "import sys; sys.modules['tensorflow'] = None; sys.path.insert(1, {!r}); from ckpt2saved.cli import main; main({!r})"
     command = [sys.executable, "-c", code.format(str(tmp_path / "site"), ["doctor"])]
     environment = dict(os.environ, PYTHONPATH=str(ROOT), COLUMNS="300", PATH=f"{tmp_path}:/bin:/usr/bin")
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, universal_newlines=True)
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert done.returncode == 0
     assert "installed over each other" in done.stdout and 'pip install "protobuf<4"' in done.stdout
     assert "450.80.02 or newer, not 384.90" in done.stdout

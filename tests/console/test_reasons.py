@@ -112,9 +112,7 @@ def test_a_file_that_can_not_be_written_is_named_with_the_reason(tmp_path):
         "    except tf.errors.OpError as error:\n"
         "        print('reason=' + reason_of(error))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "model")], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "model")], capture_output=True)
     (found,) = [line for line in done.stdout.decode().splitlines() if line.startswith("reason=")]
     assert "model.data-00000-of-00001" in found and "File too large" in found
     assert not any(heading in found for heading in HEADINGS if heading != "File ")

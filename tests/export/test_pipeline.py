@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ckpt2saved.export import pipeline as pipeline
+from ckpt2saved.export import pipeline
 from ckpt2saved.signature.file import load_model
 from ckpt2saved.tf1 import SavedModel, tf
 from tests.support.checkpoints import crnn_shapes, filled, write_checkpoint
@@ -28,9 +28,7 @@ def stdout_of(*arguments, **keywords):
     """The command in a process of its own: what it printed on stdout, and on stderr."""
     command = [sys.executable, "-m", "ckpt2saved"] + [str(argument) for argument in arguments]
     environment = dict(os.environ, PYTHONPATH=str(ROOT))
-    done = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, **keywords
-    )
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, **keywords)
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
 
@@ -261,7 +259,7 @@ def test_a_disk_that_takes_no_more_is_said(tmp_path, crnn_checkpoint):
         env=dict(os.environ, PYTHONPATH=str(ROOT)),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        universal_newlines=True,
+        text=True,
         preexec_fn=small_files_only,
     )
     assert done.returncode == 1, done.stdout

@@ -216,8 +216,7 @@ def test_no_directory_for_temporary_files():
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
     )
     assert done.returncode == 1 and b"Traceback" not in done.stderr, done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pickle
@@ -127,7 +128,5 @@ def test_any_damage_is_told(tmp_path):
         for _ in range(chance.randint(1, 3)):
             content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
         path.write_bytes(content[: chance.choice([len(content), chance.randrange(len(content))])])
-        try:
+        with contextlib.suppress(NoArrays):
             read_arrays(path)
-        except NoArrays:
-            pass

@@ -52,7 +52,7 @@ def trained(folder, kind):
 def command_line(*arguments):
     """ckpt2saved in a new process: exit code and output."""
     command = [sys.executable, "-W", "ignore", "-m", "ckpt2saved"] + [str(argument) for argument in arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     return done.returncode, done.stdout
 
 
@@ -131,7 +131,7 @@ tensorflow.contrib.seq2seq.BeamSearchDecoder, tensorflow.contrib.rnn.GRUBlockCel
         env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        universal_newlines=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout
 

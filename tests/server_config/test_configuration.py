@@ -956,8 +956,7 @@ def test_it_needs_no_tensorflow(tmp_path, crnn):
     done = subprocess.run(
         [sys.executable, "-c", code.format(arguments)],
         env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
     )
     assert done.returncode == 0, done.stderr
     assert re.match(rb"docker run .*\n\Z", done.stdout)

@@ -28,7 +28,7 @@ def python(code, **keywords):
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        universal_newlines=True,
+        text=True,
         **keywords,
     )
 

@@ -80,8 +80,8 @@ def _image_input(signature: Signature, problems: List[str]) -> Optional[TensorSp
         return found[0]
     problems.append(
         f"{signature.name}: one input for the picture is expected, numbers [batch, height, width, channels] or a file"
-        f" as a string; found {', '.join((spec.key for spec in found)) or 'none'} among"
-        f" {', '.join((f'{spec.key} {spec.dtype} {brackets(spec.dimensions)}' for spec in signature.inputs))}"
+        f" as a string; found {', '.join(spec.key for spec in found) or 'none'} among"
+        f" {', '.join(f'{spec.key} {spec.dtype} {brackets(spec.dimensions)}' for spec in signature.inputs)}"
     )
     return None
 

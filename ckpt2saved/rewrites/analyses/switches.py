@@ -137,7 +137,7 @@ class Switches:
         best = [value for value in marks if marks[value] == fewest]
         if any(ways[value] != ways[best[0]] for value in best):
             self.reasons[name] = (
-                f"{' and '.join((shown(value) for value in best))} all avoid training, and lead to different answers"
+                f"{' and '.join(shown(value) for value in best)} all avoid training, and lead to different answers"
             )
             return None
         if not is_truth(self.graph[name]) and name in trials[best[0]].on_the_way(self.outputs, self.inputs, True):
