@@ -23,8 +23,10 @@ _DEPTHWISE = "DepthwiseConv2dNative"
 _ADDS = ("Add", "AddV2")
 # Of these, and of variables, scale and shift may be made: they are the same for every request.
 _READS = (*IDENTITIES, READS_VARIABLE)
-_FIXED = (*_READS, *VARIABLES, "Const", "Reshape", "Squeeze", "ExpandDims", "Cast", "Fill", "Pack")
-_FIXED += (*_ADDS, "Sub", "Mul", "RealDiv", "Neg", "Rsqrt", "Sqrt", "Square", "Reciprocal", "Maximum")
+_FIXED = (
+    *(*_READS, *VARIABLES, "Const", "Reshape", "Squeeze", "ExpandDims", "Cast", "Fill", "Pack"),
+    *(*_ADDS, "Sub", "Mul", "RealDiv", "Neg", "Rsqrt", "Sqrt", "Square", "Reciprocal", "Maximum"),
+)
 _STORING = (*ASSIGNS_VALUE, "SaveV2")  # how a SavedModel is restored and saved
 
 
