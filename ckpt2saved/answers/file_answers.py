@@ -1,4 +1,4 @@
-"""What a version's own files answer, through the loader that TF Serving uses, and whether it is the same each time."""
+"""What a version's own files answer, and whether they answer the same request alike each time."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.answers.comparison import compare, nan_problems
 from ckpt2saved.answers.file_asker import FileAsker, open_files
-from ckpt2saved.answers.probing import Wanted
-from ckpt2saved.answers.server_answers import prepare_without_tensorflow
+from ckpt2saved.answers.wanted import Wanted, wanted_without_answers
 from ckpt2saved.errors import InvalidRequest, NotServable, ServingError
 from ckpt2saved.requests.batching import has_open_batch, keys_without_batch
 from ckpt2saved.requests.gathering import gather_requests, served_signatures
@@ -24,7 +23,7 @@ _FEWER_LINES = (2, 1)  # of a request whose batch the graph refuses
 
 @dataclass(frozen=True)
 class FileAnswers:
-    """The requests that were answered, with the answers, and what came of the others."""
+    """The requests that were answered, the answers, and why others were not."""
 
     requests: Tuple[Request, ...]
     answers: Tuple[Answers, ...]
@@ -33,8 +32,9 @@ class FileAnswers:
     problems: Tuple[str, ...]
     notes: Tuple[str, ...] = ()
     without_batch: Mapping[str, FrozenSet[str]] = field(default_factory=dict)  # outputs of another first dimension
-    # By the number of a request all of whose answers are as long as the batch by chance: one that shows it.
-    telling: Mapping[int, Tuple[Request, Answers]] = field(default_factory=dict)
+    # Position of a request whose answers are all as long as the batch by chance -> one more line, which shows that they
+    # can't be split, and its answers.
+    with_longer: Mapping[int, Tuple[Request, Answers]] = field(default_factory=dict)
 
 
 def ask_files(directory: Path, requests: Sequence[Request], *, vary: bool = True) -> FileAnswers:
@@ -51,7 +51,7 @@ def ask_files(directory: Path, requests: Sequence[Request], *, vary: bool = True
 
 
 class _Asking:
-    """Requests to the files, and what came of them so far."""
+    """Puts requests to the files; holds the answers and problems so far."""
 
     def __init__(self, files: FileAsker, directory: Path, vary: bool) -> None:
         self._files = files
@@ -87,7 +87,7 @@ class _Asking:
         return [self._files.answer(request) for _ in range(2)]
 
     def _answers(self, request: Request) -> Tuple[Request, List[Answers]]:
-        """The answers, of fewer lines where the graph takes no more of a request that was made up."""
+        """The request and its answers; of a made-up request with fewer lines where the graph refuses more."""
         try:
             return request, self._ask(request)
         except InvalidRequest:
@@ -100,14 +100,14 @@ class _Asking:
             raise
 
     def _has_open_batch(self, request: Request) -> bool:
-        """Whether more or fewer lines can be asked for, which strings make too slow and state makes another thing."""
+        """Whether more or fewer lines can be asked for; not of strings, nor where requests change state."""
         signature = self._signatures.get(request.signature)
         if signature is None or signature.name in self._files.with_strings or signature.name in self._changes:
             return False
         return batch_of(request.inputs) is not None and has_open_batch(signature)
 
     def _is_to_vary(self, request: Request, answers: Answers) -> bool:
-        """Whether another batch tells more: of what was made up, or where all is as long as the batch by chance."""
+        """Whether one line more tells more: of made-up requests, and where all is as long as the batch by chance."""
         if not self._vary or not self._has_open_batch(request):
             return False
         broken = keys_without_batch(self._signatures[request.signature])
@@ -170,18 +170,18 @@ def prepare_requests(directory: Path, *, inputs: Optional[Path] = None, known: S
 
 
 def wanted_answers(directory: Path, *, known: Sequence[Request] = ()) -> Wanted:
-    """What a server should answer if it serves these files."""
+    """The requests for a server that serves these files, and what it should answer."""
     try:
         answered = prepare_requests(directory, known=known)
     except NotServable as error:  # by this TensorFlow: of another one the server may have loaded them
-        return prepare_without_tensorflow(directory, f"they do not load here: {error}")
+        return wanted_without_answers(directory, f"they do not load here: {error}")
     return as_wanted(answered)
 
 
 def as_wanted(answered: FileAnswers) -> Wanted:
-    """What a server is to be asked, and should answer as the files did; nothing that passes by chance if it batches."""
+    """The requests for a server, and the files' answers; none that passes by chance on a server that batches."""
     pairs = list(zip(answered.requests, answered.answers))
-    for number, pair in answered.telling.items():
+    for number, pair in answered.with_longer.items():
         pairs[number] = pair
     return Wanted(
         tuple(request for request, _ in pairs),

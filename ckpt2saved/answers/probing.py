@@ -1,9 +1,9 @@
-"""What a running server is asked, in which order, and what is left out, so that no client's request fails for it."""
+"""The rules that keep clients' requests safe: which requests a running server is sent, in which order."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Collection, Dict, List, Mapping, Optional, Sequence, Tuple
+from dataclasses import dataclass
+from typing import Collection, Dict, List, Optional, Sequence, Tuple
 
 from ckpt2saved.requests.batching import inputs_without_batch, outputs_without_batch
 from ckpt2saved.requests.request import Answers, Request
@@ -17,36 +17,41 @@ Sizes = Dict[str, Tuple[int, ...]]  # of inputs, beside the batch
 class Probing:
     """What the command line says about the requests for a running server."""
 
-    signatures: Tuple[str, ...] = ()  # asked whatever comes of it, and no others; (): those that can't harm clients
+    signatures: Tuple[str, ...] = ()  # asked at any risk, and no others; (): those that can't harm clients
     batches: Optional[bool] = None  # whether the server runs with --enable_batching; None: not known
 
     @property
     def is_said(self) -> bool:
-        """Whether the command line says anything."""
+        """Whether any of it was given."""
         return bool(self.signatures) or self.batches is not None
 
 
 @dataclass(frozen=True)
-class Manner:
+class Risks:
     """What a request may do to the server, and to clients' requests in the same batch."""
 
-    broken: Tuple[str, ...]  # inputs and outputs for which it fails, if the server batches, and so do those of clients
+    # Inputs and outputs that a server can't join or split: where it batches the request fails, as clients' requests do.
+    broken: Tuple[str, ...]
     has_fixed_batch: bool  # two requests in one batch fail, and one alone does not
     has_open_sizes: bool  # beside the batch: in one batch all requests must have the same
-    change: str  # how what the server keeps is changed, or is another than in the files; "": not at all
+    change: str  # how the server's state is changed, or differs from that of the files; "": not at all
 
 
-def manner_of(
+def risks_of(
     request: Request, signature: Signature, seen: Collection[str], change: str, answers: Optional[Answers]
-) -> Manner:
-    """`seen` are outputs that could not be split, `answers` those of the files, if they are known."""
+) -> Risks:
+    """The risks of a request to a signature.
+
+    `seen` are outputs that could not be split, `change` says how the state is changed, `answers` are those of the files
+    if they are known.
+    """
     batch = batch_of(request.inputs)
     fixed = {tensor.key for tensor in signature.outputs if tensor.shape and tensor.shape[0] == batch}
     broken = set(outputs_without_batch(signature, seen)) - fixed
     broken |= unsplit_outputs(request.inputs, answers) if answers else set()
     if batch is None:
         broken |= set(inputs_without_batch(signature)) or set(request.inputs)
-    return Manner(
+    return Risks(
         tuple(sorted(broken)),
         bool(inputs_without_batch(signature)),
         any(tensor.shape is None or tensor.has_open_sizes for tensor in signature.inputs),
@@ -54,14 +59,14 @@ def manner_of(
     )
 
 
-def in_order(requests: Sequence[Request], manners: Sequence[Manner]) -> List[int]:
-    """The numbers of the requests as they are best asked, one signature after the other.
+def in_order(requests: Sequence[Request], risks: Sequence[Risks]) -> List[int]:
+    """The positions of the requests in the order in which they are sent, one signature after the other.
 
-    First come those that show by their answer whether the server batches, and of a signature the sizes that its clients
-    are known to send, the smallest first.
+    First come those whose answers show whether the server batches. Within a signature, sizes that clients are known to
+    send come first, then the smallest.
     """
     names = list(dict.fromkeys(request.signature for request in requests))
-    telling = {request.signature for request, manner in zip(requests, manners) if manner.broken}
+    telling = {request.signature for request, one in zip(requests, risks) if one.broken}
 
     def place(number: int) -> Tuple[bool, int, bool, int]:
         request = requests[number]
@@ -72,60 +77,48 @@ def in_order(requests: Sequence[Request], manners: Sequence[Manner]) -> List[int
     return sorted(range(len(requests)), key=place)
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What a server is to be asked, and what it should answer."""
-
-    requests: Tuple[Request, ...]
-    expected: Optional[Tuple[Answers, ...]]  # None: not known
-    unasked: Tuple[str, ...] = ()
-    problems: Tuple[str, ...] = ()  # of the files themselves
-    why_not_compared: str = ""
-    without_batch: Mapping[str, Collection[str]] = field(default_factory=dict)  # outputs of another first dimension
-
-
-class Choice:
-    """Decides what is asked, by what is known of the server so far."""
+class ProbingRules:
+    """Decides whether a request is sent, by what is known of the server so far."""
 
     def __init__(self, probing: Probing) -> None:
         self._probing = probing
         self._asked: Dict[str, Sizes] = {}
         self.batches = probing.batches
 
-    def reason_against(self, request: Request, manner: Manner, is_answered_by_files: bool) -> Optional[str]:
-        """Why this is not asked; "" where the answer to another request told enough; None: it is to be asked."""
+    def reason_against(self, request: Request, risks: Risks, is_answered_by_files: bool) -> Optional[str]:
+        """Why the request is not sent; "" where the answer to another one told enough; None: it is sent."""
         name = request.signature
         insists = name in self._probing.signatures
         if self._probing.signatures and not insists:
             return "it is not among those of --probe-signature"
-        if manner.change and not insists:
-            return f"the graph keeps state, and {manner.change}"
+        if risks.change and not insists:
+            return f"the graph keeps state, and {risks.change}"
         if self.batches is not False and name in self._asked:
-            if manner.broken or self._asked[name] == _sizes(request):
-                return "" if manner.broken else None
+            if risks.broken or self._asked[name] == _sizes(request):
+                return "" if risks.broken else None
             return f"requests of other sizes than the first, as they fail those of clients {self._where()}"
         if self.batches is not False and not insists:
-            risk = self._risk(request, manner, is_answered_by_files)
+            risk = self._risk(request, risks, is_answered_by_files)
             if risk:
                 return risk
         self._asked[name] = _sizes(request)
         return None
 
-    def _risk(self, request: Request, manner: Manner, is_answered_by_files: bool) -> str:
-        """What speaks against it as far as the server batches, or may do so."""
-        if manner.broken:  # clients' requests for it fail anyway, and the answer shows whether the server batches
+    def _risk(self, request: Request, risks: Risks, is_answered_by_files: bool) -> str:
+        """What the request could break on a server that batches, or may do so; "" for nothing."""
+        if risks.broken:  # clients' requests for it fail anyway, and the answer shows whether the server batches
             return (
                 "the server runs with --enable_batching, where every request for it fails, which may fail those of"
-                f" clients too: {', '.join(manner.broken)} can't be split"
+                f" clients too: {', '.join(risks.broken)} can't be split"
                 if self.batches
                 else ""
             )
-        if manner.has_fixed_batch:
+        if risks.has_fixed_batch:
             return (
                 f"{self._where()}, two requests of its one batch size can't share a batch, so that this one fails those"
                 f" of clients{_INSIST}"
             )
-        if manner.has_open_sizes and not request.is_of_known_size:
+        if risks.has_open_sizes and not request.is_of_known_size:
             return (
                 f"{self._where()}, a request of another size than clients send fails theirs, and no warm-up request has"
                 f" their size{_INSIST}"

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
 from ckpt2saved.answers.comparison import OTHER_TENSORFLOW, Comparison, compare
-from ckpt2saved.answers.probing import Wanted
 from ckpt2saved.answers.server_asker import BY_ANOTHER, NotAsked, ServerAsker, Target
+from ckpt2saved.answers.wanted import Wanted
 from ckpt2saved.client.explanations import explained, is_of_batching, is_of_other_sizes, is_too_long, is_unexplained
 from ckpt2saved.client.server import Refused, Unreachable
 from ckpt2saved.client.waiting import Arrival
 from ckpt2saved.errors import NotLive
-from ckpt2saved.requests.gathering import gather_requests
-from ckpt2saved.requests.made_up_by_shape import make_by_shape
 from ckpt2saved.requests.request import Answers, Request, cant_be_asked
 
 
@@ -41,11 +38,11 @@ class ServerReport:
     model: str
     version: int
     arrival: Arrival
-    answered: Optional[Answered]  # None where the version did not get there
+    answered: Optional[Answered]  # None where the version did not become live
 
     @property
     def problems(self) -> Tuple[str, ...]:
-        """Everything that speaks against it; () if the version is live and answers."""
+        """All problems; () if the version is live and answers as its files do."""
         of_arrival = (self.arrival.problem,) if self.arrival.problem else ()
         return of_arrival + (self.answered.problems if self.answered else ())
 
@@ -54,12 +51,6 @@ class ServerReport:
         if self.problems:
             text = "{}: {} {} is not what it serves" if self.arrival.is_live else "{}: {} {} is not live"
             raise NotLive(text.format(self.address, self.model, self.version), self.problems)
-
-
-def prepare_without_tensorflow(directory: Path, why: str) -> Wanted:
-    """Requests without the answers that they should get, which are not known for the reason `why`."""
-    gathered = gather_requests(directory, make_by_shape)
-    return Wanted(gathered.requests, None, gathered.unasked, why_not_compared=why)
 
 
 def ask_server(target: Target, wanted: Wanted, timeout: float, sleep: Callable[[float], None]) -> Answered:
@@ -81,7 +72,7 @@ def ask_server(target: Target, wanted: Wanted, timeout: float, sleep: Callable[[
 
 
 class _Outcome:
-    """What came of the requests so far."""
+    """The answers and problems so far."""
 
     def __init__(self, asker: ServerAsker) -> None:
         self._asker = asker
@@ -107,14 +98,14 @@ class _Outcome:
             return
         self._count += 1
         expected = self._asker.expected(request)
-        if expected is not None and not self._asker.manner(request).change:
+        if expected is not None and not self._asker.risks(request).change:
             expected = {key: _plain(value) for key, value in expected.items()}
             self._compared.append(request)
             self._expected.append(expected)
             self._found.append({key: _as_told(answers[key], value) for key, value in expected.items()})
 
     def _refused(self, request: Request, message: str) -> None:
-        reason, is_broken = explained(message), bool(self._asker.manner(request).broken)
+        reason, is_broken = explained(message), bool(self._asker.risks(request).broken)
         if is_of_other_sizes(message) or is_too_long(message):
             self._unasked.append(cant_be_asked(request.signature, reason))
         elif request.is_made_up and self._asker.expected(request) is None and is_unexplained(message):
@@ -128,7 +119,7 @@ class _Outcome:
             self.problems.append(_problem(request, f"the server answers with an error: {reason}{more}"))
 
     def answered(self, is_compared: bool) -> Answered:
-        """All of it."""
+        """The outcome of all requests."""
         comparison = compare(self._compared, self._expected, self._found, OTHER_TENSORFLOW)
         lines = [f"{line} (the server's answer, and that of the files)" for line in comparison.problems]
         return Answered(
@@ -143,7 +134,7 @@ class _Outcome:
 
 
 def as_content(report: ServerReport) -> Dict[str, Any]:
-    """What --json prints of it."""
+    """The report as --json prints it."""
     arrival, answered = report.arrival, report.answered
     return {
         "address": report.address,

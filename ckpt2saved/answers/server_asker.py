@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Callable, List, Optional, Tuple
 
 from ckpt2saved.answers.asker import Asker
-from ckpt2saved.answers.probing import Choice, Manner, Probing, Wanted, in_order, manner_of
+from ckpt2saved.answers.probing import Probing, ProbingRules, Risks, in_order, risks_of
+from ckpt2saved.answers.wanted import Wanted
 from ckpt2saved.client.explanations import explained, is_of_batching, is_of_other_sizes, is_unexplained
 from ckpt2saved.client.server import Output, Refused, Server
 from ckpt2saved.client.waiting import TIMEOUT_SECONDS
@@ -52,12 +53,12 @@ class ServerAsker(Asker):
         self._target = target
         self._timeout = timeout
         self._sleep = sleep
-        self._choice = Choice(target.probing)
+        self._rules = ProbingRules(target.probing)
         self.signatures = served_signatures(target.directory)
         changes = changing_signatures(target.directory)
         self._expected = dict(zip(map(id, wanted.requests), wanted.expected or ()))
-        manners = [
-            manner_of(
+        risks = [
+            risks_of(
                 request,
                 self.signatures[request.signature],
                 wanted.without_batch.get(request.signature, ()),
@@ -66,26 +67,26 @@ class ServerAsker(Asker):
             )
             for request in wanted.requests
         ]
-        self._manners = dict(zip(map(id, wanted.requests), manners))
-        self.requests = [wanted.requests[number] for number in in_order(wanted.requests, manners)]
+        self._risks = dict(zip(map(id, wanted.requests), risks))
+        self.requests = [wanted.requests[number] for number in in_order(wanted.requests, risks)]
         self.seconds = 0.0  # the longest that the server took for an answer
         self.notes: List[str] = []
 
     @property
     def batches(self) -> Optional[bool]:
         """Whether the server runs with --enable_batching; None: it did not show."""
-        return self._choice.batches
+        return self._rules.batches
 
     def expected(self, request: Request) -> Optional[Answers]:
         """What the files answer, if that is known."""
         return self._expected.get(id(request))
 
-    def manner(self, request: Request) -> Manner:
+    def risks(self, request: Request) -> Risks:
         """What the request may do to the server, and to clients' requests."""
-        return self._manners[id(request)]
+        return self._risks[id(request)]
 
     def answer(self, request: Request) -> Answers:
-        reason = self._choice.reason_against(request, self.manner(request), id(request) in self._expected)
+        reason = self._rules.reason_against(request, self.risks(request), id(request) in self._expected)
         if reason is not None:
             raise NotAsked(reason and f"{request.signature}: not asked: {reason}")
         try:
@@ -94,7 +95,7 @@ class ServerAsker(Asker):
             raise NotAsked(cant_be_asked(request.signature, str(error))) from error
         answers = self._answered(request, outputs)
         if unsplit_outputs(request.inputs, answers):
-            self._choice.batches = False  # a server that batches could not have split this answer
+            self._rules.batches = False  # a server that batches could not have split this answer
         return answers
 
     def _answered(self, request: Request, outputs: Tuple[Output, ...]) -> Answers:
@@ -103,8 +104,8 @@ class ServerAsker(Asker):
             return self._sent(request, outputs)
         except Refused as error:
             message = str(error)
-            by_another = is_of_other_sizes(message) or (not self.manner(request).broken and is_unexplained(message))
-            if self._choice.batches is False or not by_another:
+            by_another = is_of_other_sizes(message) or (not self.risks(request).broken and is_unexplained(message))
+            if self._rules.batches is False or not by_another:
                 raise
         self._sleep(_PAUSE_SECONDS)
         answers = self._sent(request, outputs)
@@ -122,7 +123,7 @@ class ServerAsker(Asker):
             )
         except Refused as error:
             if is_of_batching(str(error)):
-                self._choice.batches = True
+                self._rules.batches = True
             raise
         self.seconds = max(self.seconds, time.monotonic() - start)
         return answers

@@ -73,7 +73,8 @@ def await_version(
     target: Any, content: Dict[str, Any], as_json: bool, quiet: bool, record: Any, known: Any = ()
 ) -> None:
     """Print what was published, wait until the server has it, and fail where it does not get there."""
-    from ckpt2saved.answers.server_answers import as_content, prepare_without_tensorflow
+    from ckpt2saved.answers.server_answers import as_content
+    from ckpt2saved.answers.wanted import wanted_without_answers
     from ckpt2saved.verify.live import check_live
 
     done = f"{content['path']} is published"
@@ -84,7 +85,7 @@ def await_version(
     def prepare() -> Any:
         if not _has_tensorflow():
             why = "that takes TensorFlow, and there is none in this Python"
-            return prepare_without_tensorflow(target.directory, why)
+            return wanted_without_answers(target.directory, why)
         prepare_tensorflow(gpu=False)
         from ckpt2saved.answers.file_answers import wanted_answers
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Callable, Optional
 
-from ckpt2saved.answers.probing import Wanted
 from ckpt2saved.answers.server_answers import Answered, ServerReport, ask_server
 from ckpt2saved.answers.server_asker import Target
+from ckpt2saved.answers.wanted import Wanted
 from ckpt2saved.client.server import ServerUntil
 from ckpt2saved.client.waiting import Clock, wait_until_live
 from ckpt2saved.console.narration import Say, progress_of

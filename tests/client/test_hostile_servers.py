@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from ckpt2saved.answers.probing import Wanted
 from ckpt2saved.answers.server_asker import Target
+from ckpt2saved.answers.wanted import Wanted
 from ckpt2saved.client.address import parse_address
 from ckpt2saved.client.connection import connect
 from ckpt2saved.client.json_values import from_json

@@ -1,0 +1,29 @@
+"""What a server is to be asked about a version, and what it should answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Collection, Mapping, Optional, Tuple
+
+from ckpt2saved.requests.gathering import gather_requests
+from ckpt2saved.requests.made_up_by_shape import make_by_shape
+from ckpt2saved.requests.request import Answers, Request
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a server is to be asked, and what it should answer."""
+
+    requests: Tuple[Request, ...]
+    expected: Optional[Tuple[Answers, ...]]  # None: not known
+    unasked: Tuple[str, ...] = ()
+    problems: Tuple[str, ...] = ()  # of the files themselves
+    why_not_compared: str = ""
+    without_batch: Mapping[str, Collection[str]] = field(default_factory=dict)  # outputs of another first dimension
+
+
+def wanted_without_answers(directory: Path, why: str) -> Wanted:
+    """Requests without the answers that they should get, which are not known for the reason `why`."""
+    gathered = gather_requests(directory, make_by_shape)
+    return Wanted(gathered.requests, None, gathered.unasked, why_not_compared=why)
