@@ -284,14 +284,17 @@ class _Writer:
 
 
 def _warmup_text(warmup: WarmUp) -> str:
-    filters = warmup.filters
-    counts = [
-        "{} of {}{}".format(count, name, " ({})".format(", ".join(filters[name])) if name in filters else "")
-        for name, count in warmup.counts.items()
-    ]
-    if not counts:
+    """How many warm-up requests are written, for which signatures, and for which outputs if not for all."""
+    if not warmup.counts:
         return warmup.absence
-    return f"requests that a server answers before it takes the version: {', '.join(counts)}"
+    parts = {name: f"signature {name}" for name in warmup.counts}
+    for name, outputs in warmup.filters.items():
+        parts[name] += f", outputs {', '.join(outputs)}"
+    total = sum(warmup.counts.values())
+    listed = "; ".join(parts.values())
+    if len(parts) > 1:
+        listed = "; ".join(f"{warmup.counts[name]} of {part}" for name, part in parts.items())
+    return f"{total} request{'s' if total > 1 else ''} written ({listed})"
 
 
 def _empty(directory: Path) -> None:

@@ -58,7 +58,7 @@ def _sparse_values(tensors: Sequence[TensorSpec]) -> Tuple[str, ...]:
 
 def without_batch_text(keys: Sequence[str]) -> str:
     """What such a signature is not for; empty where there are no such `keys`."""
-    return f"not for a server with --enable_batching: {', '.join(keys)}" if keys else ""
+    return f"cannot be used with --enable_batching: {', '.join(keys)}" if keys else ""
 
 
 def has_open_batch(signature: Signature) -> bool:

@@ -149,7 +149,7 @@ def test_a_made_up_request_does_not_pass_by_chance(run, tmp_path):
         assert result.exit_code == 3 and "Batched output tensor's 0th dimension" in result.output, result.output
     version = write_version(tmp_path / "n" / "1", lambda x: {"three": build(x)["three"]})
     result = run("verify", version, "--json", "-q")
-    assert "serving_default: not for a server with --enable_batching: three" in json.loads(result.output)["notes"]
+    assert "serving_default: cannot be used with --enable_batching: three" in json.loads(result.output)["notes"]
     with serving_rest(tmp_path / "n", "n") as server:
         server.batching = True
         result = verified(run, version, server)

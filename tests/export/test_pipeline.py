@@ -49,7 +49,7 @@ def test_stdout_is_the_published_directory_and_nothing_else(tmp_path, ctpn_check
         r"decoder     the graph has no CTC beam search\n"
         r"parity      4 answers as the checkpoint's, largest difference [0-9.e-]+; "
         r"read by the C\+\+ loader that TF Serving uses\n"
-        r"warm-up     requests that a server answers before it takes the version: 1 of serving_default\n"
+        r"warm-up     1 request written \(signature serving_default\)\n"
         r"written     0.2 MB of the checkpoint's 0.0 MB\n\Z",
         without_chatter(err),
     ), err
@@ -190,7 +190,7 @@ def test_what_batching_would_break_is_noted(run, tmp_path, crnn_checkpoint):
     """The sparse triple has no batch in front; dense, beside it, has."""
     result = exported(run, tmp_path, crnn_checkpoint, "--no-parity")
     notes = [line for line in result.output.splitlines() if line.startswith("note")]
-    expected = "serving_default: not for a server with --enable_batching: output_indices, output_shape, output_values"
+    expected = "serving_default: cannot be used with --enable_batching: output_indices, output_shape, output_values"
     assert notes == ["note        " + expected]
 
 

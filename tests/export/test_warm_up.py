@@ -196,8 +196,13 @@ def test_the_signatures_that_batching_leaves_whole_are_asked(exported, options, 
     assert provenance["warmup"] == counts
     files = [file for file in path.rglob("*") if file.is_file() and file.name != "ckpt2saved.json"]
     assert provenance["bytes"]["version"] == sum(file.stat().st_size for file in files)
-    said = ", ".join(f"{count} of {name}" for name, count in counts.items())
-    said = "requests that a server answers before it takes the version: " + said if counts else "none, as asked"
+    said = "none, as asked"
+    if len(counts) == 1:
+        ((name, count),) = counts.items()
+        said = f"{count} request{'s' if count > 1 else ''} written (signature {name})"
+    elif counts:
+        listed = "; ".join(f"{count} of signature {name}" for name, count in counts.items())
+        said = f"{sum(counts.values())} requests written ({listed})"
     assert f"\nwarm-up     {said}\n" in result.output
     price = "note        serving_default: with its warm-up requests in the version, a server with --enable_batching"
     assert (price in result.output) == ("serving_default" in counts)

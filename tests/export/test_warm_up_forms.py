@@ -144,8 +144,8 @@ def test_a_record_survives_batching_and_depends_on_every_variable(
     (request,) = check_survives(version)
     assert (request.signature, request.outputs or ()) == (asked, filtered)
     check_guards(version)
-    text = "1 of {}{}".format(asked, " ({})".format(", ".join(filtered)) if filtered else "")
-    assert "warm-up     requests that a server answers before it takes the version: " + text in result.output
+    outputs_asked = f", outputs {', '.join(filtered)}" if filtered else ""
+    assert f"warm-up     1 request written (signature {asked}{outputs_asked})\n" in result.output
     provenance = json.loads((version / "assets.extra" / "ckpt2saved.json").read_text())
     assert provenance["warmup"] == {asked: 1}
     assert provenance["warmup_outputs"] == ({asked: list(filtered)} if filtered else {})
@@ -183,7 +183,7 @@ def test_the_other_signature_answers_as_before(run, export):
     result = run("verify", version)
     assert result.exit_code == 0, result.output
     assert "answers     2 answers, each given twice" in result.output
-    assert "note        serving_default: not for a server with --enable_batching: logits" in result.output
+    assert "note        serving_default: cannot be used with --enable_batching: logits" in result.output
     assert "warmup: not for a server" not in result.output
 
 

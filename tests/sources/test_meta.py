@@ -627,7 +627,7 @@ def test_outputs_without_the_batch_in_front_are_noted(run, tmp_path, prefix):
     arguments = ["--checkpoint", prefix, "--input", "images", "--input", "lengths", "-o", tmp_path / "m"]
     result = run("export", *arguments, "--output", "logits", *SPARSE)
     assert result.exit_code == 0, result.output
-    note = "not for a server with --enable_batching: "
+    note = "cannot be used with --enable_batching: "
     assert f"note        serving_default: {note}indices, logits, values\n" in result.output
     text = " ".join(run("inspect", prefix).output.split())
     assert note + "output_indices, output_values, output_shape, logits" in text
