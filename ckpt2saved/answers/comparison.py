@@ -7,6 +7,7 @@ from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.requests.request import Answers, Request
 
 
@@ -33,7 +34,7 @@ class Comparison:
     """How answers differ from those that they should be."""
 
     differences: Tuple[Difference, ...] = ()  # the largest of each output of each signature
-    problems: Tuple[str, ...] = ()  # a line for each difference that is too large
+    problems: Tuple[Problem, ...] = ()  # one for each difference that is too large
 
     @property
     def max_abs(self) -> float:
@@ -62,12 +63,12 @@ def compare(
 ) -> Comparison:
     """The answers `found` to the requests beside those that are `expected`; the outputs that are expected count."""
     largest: Dict[Tuple[str, str], Difference] = {}
-    problems: List[str] = []
+    problems: List[Problem] = []
     for request, wanted, answers in zip(requests, expected, found):
         for key, value in wanted.items():
             difference, problem = find_difference(value, answers[key], tolerance)
             if problem:
-                problems.append(f"{request.name}: {request.signature}.{key}: {problem}")
+                problems.append(Problem("different-answer", f"{request.name}: {request.signature}.{key}", problem))
             place = (request.signature, key)
             if place not in largest or difference > largest[place].max_abs:
                 size = float(np.max(np.abs(value))) if value.size and value.dtype.kind in "fiub" else 0.0
@@ -75,10 +76,14 @@ def compare(
     return Comparison(tuple(largest.values()), tuple(problems))
 
 
-def nan_problems(requests: Sequence[Request], answers: Sequence[Answers]) -> Tuple[str, ...]:
-    """A line for each output of each answer in which there are NaN."""
+def nan_problems(requests: Sequence[Request], answers: Sequence[Answers]) -> Tuple[Problem, ...]:
+    """A problem for each output of each answer in which there are NaN."""
     return tuple(
-        f"{request.name}: {request.signature}.{key}: {int(np.isnan(value).sum())} of {value.size} values are NaN"
+        Problem(
+            "nan-answer",
+            f"{request.name}: {request.signature}.{key}",
+            f"{int(np.isnan(value).sum())} of {value.size} values are NaN",
+        )
         for request, answer in zip(requests, answers)
         for key, value in answer.items()
         if np.issubdtype(value.dtype, np.floating) and np.isnan(value).any()

@@ -11,6 +11,7 @@ from ckpt2saved.answers.comparison import compare, nan_problems
 from ckpt2saved.answers.file_asker import FileAsker, open_files
 from ckpt2saved.answers.wanted import Wanted, wanted_without_answers
 from ckpt2saved.errors import InvalidRequest, NotServable, ServingError
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.requests.batching import has_open_batch, keys_without_batch
 from ckpt2saved.requests.gathering import gather_requests, served_signatures
 from ckpt2saved.requests.made_up_by_graph import make_by_graph
@@ -29,7 +30,7 @@ class FileAnswers:
     answers: Tuple[Answers, ...]
     loader: str
     unasked: Tuple[str, ...]  # a line for each signature that refuses the request that was made up for it
-    problems: Tuple[str, ...]
+    problems: Tuple[Problem, ...]
     notes: Tuple[str, ...] = ()
     without_batch: Mapping[str, FrozenSet[str]] = field(default_factory=dict)  # outputs of another first dimension
     # Position of a request whose answers are all as long as the batch by chance -> one more line, which shows that they
@@ -63,7 +64,7 @@ class _Asking:
         self._second: List[Answers] = []
         self._longer: Dict[int, Tuple[Request, Answers]] = {}  # by the number of what was asked
         self._unasked: List[str] = []
-        self._problems: List[str] = []
+        self._problems: List[Problem] = []
 
     def put(self, request: Request) -> None:
         try:
@@ -73,7 +74,7 @@ class _Asking:
                 reason = f"it refuses a made-up request: {error}"
                 self._unasked.append(cant_be_asked(request.signature, reason))
             else:
-                self._problems.append(f"{request.name}: {request.signature}: {error}")
+                self._problems.append(Problem("refused-request", f"{request.name}: {request.signature}", str(error)))
             return
         if self._is_to_vary(request, first):
             more = replace(request, inputs=with_another_line(request.inputs))
@@ -142,13 +143,13 @@ class _Asking:
             telling={number: self._longer[number] for number in by_chance if number in self._longer},
         )
 
-    def _differing(self) -> List[str]:
-        """A line for each answer that differs from the first to the second time, but for state that requests change."""
+    def _differing(self) -> List[Problem]:
+        """A problem for each answer that differs the second time, but for state that requests change."""
         lasting = [n for n, request in enumerate(self._asked) if request.signature not in self._changes]
         differing = compare(
             [self._asked[n] for n in lasting], [self._first[n] for n in lasting], [self._second[n] for n in lasting]
         ).problems
-        return [f"{line} between two answers to one request (random ops?)" for line in differing]
+        return [problem.saying(" between two answers to one request (random ops?)") for problem in differing]
 
 
 def _changes(directory: Path) -> Mapping[str, str]:

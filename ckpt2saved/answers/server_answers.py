@@ -14,6 +14,7 @@ from ckpt2saved.client.explanations import explained, is_of_batching, is_of_othe
 from ckpt2saved.client.server import Refused, Unreachable
 from ckpt2saved.client.waiting import Arrival
 from ckpt2saved.errors import NotLive
+from ckpt2saved.errors.problem import Problem, details, texts
 from ckpt2saved.requests.request import Answers, Request, cant_be_asked
 
 
@@ -25,7 +26,7 @@ class Answered:
     seconds: float  # the longest that it took for one
     comparison: Optional[Comparison]  # with the answers of the version's files; None where these are not known
     unasked: Tuple[str, ...]  # a line for each signature that was not asked, or not to the end
-    problems: Tuple[str, ...]
+    problems: Tuple[Problem, ...]
     notes: Tuple[str, ...] = ()
     batches: Optional[bool] = None  # whether the server runs with --enable_batching; None: it did not show
 
@@ -41,9 +42,9 @@ class ServerReport:
     answered: Optional[Answered]  # None where the version did not become live
 
     @property
-    def problems(self) -> Tuple[str, ...]:
+    def problems(self) -> Tuple[Problem, ...]:
         """All problems; () if the version is live and answers as its files do."""
-        of_arrival = (self.arrival.problem,) if self.arrival.problem else ()
+        of_arrival = (Problem("not-live", "", self.arrival.problem),) if self.arrival.problem else ()
         return of_arrival + (self.answered.problems if self.answered else ())
 
     def raise_if_not_live(self) -> None:
@@ -62,7 +63,9 @@ def ask_server(target: Target, wanted: Wanted, timeout: float, sleep: Callable[[
     known = ", ".join(sorted(asker.signatures)) or "none"
     outcome = _Outcome(asker)
     outcome.problems += [
-        f"--probe-signature {name}: the version has no such signature; it has {known}"
+        Problem(
+            "unknown-signature", f"--probe-signature {name}", "the version has no such signature", f"it has {known}"
+        )
         for name in target.probing.signatures
         if name not in asker.signatures
     ]
@@ -81,7 +84,7 @@ class _Outcome:
         self._found: List[Answers] = []
         self._expected: List[Answers] = []
         self._unasked: List[str] = []
-        self.problems: List[str] = []
+        self.problems: List[Problem] = []
 
     def ask(self, request: Request) -> None:
         """Put the request to the server, unless that could harm others."""
@@ -94,7 +97,7 @@ class _Outcome:
             self._refused(request, str(error))
             return
         except (Unreachable, ValueError) as error:
-            self.problems.append(_problem(request, f"no answer: {error}"))
+            self.problems.append(_problem("no-answer", request, f"no answer: {error}"))
             return
         self._count += 1
         expected = self._asker.expected(request)
@@ -116,18 +119,20 @@ class _Outcome:
                 more = "; where no client asks for it, --probe-signature NAME names those that clients ask"
             elif self._asker.batches is not False and not is_broken and is_unexplained(message):
                 more = " (twice" + BY_ANOTHER + ")"
-            self.problems.append(_problem(request, f"the server answers with an error: {reason}{more}"))
+            self.problems.append(
+                _problem("refused-request", request, f"the server answers with an error: {reason}{more}")
+            )
 
     def answered(self, is_compared: bool) -> Answered:
         """The outcome of all requests."""
         comparison = compare(self._compared, self._expected, self._found, OTHER_TENSORFLOW)
-        lines = [f"{line} (the server's answer, and that of the files)" for line in comparison.problems]
+        differing = [one.saying(" (the server's answer, and that of the files)") for one in comparison.problems]
         return Answered(
             answers=self._count,
             seconds=round(self._asker.seconds, 3),
             comparison=comparison if is_compared else None,
             unasked=tuple(dict.fromkeys(self._unasked)),
-            problems=tuple(self.problems + lines),
+            problems=tuple(self.problems + differing),
             notes=tuple(self._asker.notes),
             batches=self._asker.batches,
         )
@@ -150,12 +155,13 @@ def as_content(report: ServerReport) -> Dict[str, Any]:
         "unasked": list(answered.unasked) if answered else [],
         "notes": list(answered.notes) if answered else [],
         "batches": answered.batches if answered else None,
-        "problems": list(report.problems),
+        "problems": texts(report.problems),
+        "problem_details": details(report.problems),
     }
 
 
-def _problem(request: Request, text: str) -> str:
-    return f"{request.name}: {request.signature}: {text}"
+def _problem(code: str, request: Request, found: str) -> Problem:
+    return Problem(code, f"{request.name}: {request.signature}", found)
 
 
 def _plain(value: np.ndarray) -> np.ndarray:

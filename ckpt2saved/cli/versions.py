@@ -26,6 +26,7 @@ from ckpt2saved.cli.options import (
     wait_option,
 )
 from ckpt2saved.client.address import Address
+from ckpt2saved.errors.problem import details, texts
 
 
 @command("bump-version")
@@ -138,7 +139,8 @@ def _version_content(version: Any) -> Dict[str, Any]:
         "checkpoint": origin and origin.checkpoint,
         "step": origin and origin.step,
         "republished_from": origin and origin.republished_from,
-        "problems": list(version.problems),
+        "problems": texts(version.problems),
+        "problem_details": details(version.problems),
         "duplicate_of": version.duplicate_of,
     }
 

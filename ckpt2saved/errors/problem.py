@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Dict, Iterable, List, Sequence, Tuple, Union
 
 from ckpt2saved.errors.codes import CODES, OTHER
@@ -39,6 +39,14 @@ class Problem(Message):
     """A reason why something can't be done or must not be served."""
 
     nodes: Tuple[str, ...] = ()  # of the graph, all that it is about
+
+    def saying(self, more: str) -> Problem:
+        """The same with `more` after what was found."""
+        return replace(self, found=self.found + more)
+
+    def as_note(self) -> Note:
+        """The same where it is no reason against anything."""
+        return Note(self.code, self.where, self.found, self.remedy, op=self.op, reason=self.reason)
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,11 @@ def choice_details(choices: Iterable[Choice]) -> List[Dict[str, object]]:
         {"option": choice.option, "values": list(choice.values), "reason": choice.reason, "text": choice.text}
         for choice in choices
     ]
+
+
+def as_notes(found: Sequence[Union[str, Note]]) -> Tuple[Note, ...]:
+    """Notes as they are; a line of text as a note that has no code of its own."""
+    return tuple(one if isinstance(one, Note) else Note(OTHER, "", one) for one in found)
 
 
 def as_problems(found: Sequence[Union[str, Problem]]) -> Tuple[Problem, ...]:

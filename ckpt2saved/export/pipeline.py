@@ -156,7 +156,7 @@ def _lint(stage: Path, seen: Mapping[str, Collection[str]], say: Say) -> None:
     """What the staged files as a whole show, beyond what was refused before they were written."""
     findings = check_content(stage)
     for note in findings.notes + batching_notes(stage, seen):
-        say("note", note)
+        say("note", note.text)
     if findings.problems:
         raise NotServable("the staged files are nothing to serve; nothing is published", findings.problems)
 

@@ -345,7 +345,7 @@ def _needs_labels(chosen: Sequence[Output]) -> bool:
 
 def _forcing_notes(network: Network) -> List[Note]:
     """What can't be served beside outputs that can."""
-    return [Note("teacher-forcing", one.where, one.found, one.remedy) for one in forced_answers(network)]
+    return [problem.as_note() for problem in forced_answers(network)]
 
 
 def _label_problems(network: Network, chosen: Sequence[Output], taken: Sequence[str]) -> List[Problem]:

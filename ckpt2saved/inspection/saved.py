@@ -13,7 +13,7 @@ from ckpt2saved.checkpoint import roles
 from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.errors import CheckpointError, NotServable
-from ckpt2saved.errors.problem import Note, Problem, as_problems
+from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.files.reading import open_file, read_file
 from ckpt2saved.graph.dataflow import Dataflow
 from ckpt2saved.graph.graph_def import devices_of, nodes_of, pinned_text, pruned
@@ -52,7 +52,7 @@ def read_saved_model(directory: Path) -> SavedModelReport:
     meta_graph = (tagged or list(saved_model.meta_graphs))[0]
     dangling = _dangling(meta_graph.graph_def)
     nodes = [] if dangling else _served_nodes(meta_graph)
-    problems = list(as_problems(content_problems(directory)))
+    problems = list(content_problems(directory))
     is_text = not (directory / "saved_model.pb").is_file()  # which is not looked into without TensorFlow
     problems += dangling if is_text else []
     if not tagged and is_text:

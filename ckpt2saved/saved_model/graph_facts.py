@@ -7,8 +7,9 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import BinaryIO, Dict, List, Sequence, Tuple
+from typing import BinaryIO, Dict, List, Optional, Sequence, Tuple
 
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import PathLike, open_file, size_of
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import PYTHON
@@ -22,6 +23,7 @@ DEFAULT_SIGNATURE = "serving_default"
 METHODS = tuple("tensorflow/serving/" + method for method in ("predict", "classify", "regress"))
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_EXPORT = "export it again"
 _MOST_NAMES = 5  # in one message; the rest are counted
 _REMEMBERED = 64  # graphs; most versions of a model have the same one
 _PIECE = 1 << 20
@@ -31,7 +33,7 @@ _PIECE = 1 << 20
 class GraphFacts:
     """What the meta graph that TF Serving takes comes to."""
 
-    problems: Tuple[str, ...]
+    problems: Tuple[Problem, ...]
     restored: Tuple[Restored, ...]  # what it reads from the variables
     restores: bool  # whether it reads variables at all
     assets: Tuple[str, ...]  # the names of its files in assets/
@@ -42,7 +44,8 @@ def read_graph_facts(directory: PathLike) -> GraphFacts:
     with open_file(os.path.join(directory, GRAPH_FILE)) as file:
         size = size_of(file)
         if size > LARGEST_PROTOBUF:
-            return _only(f"{GRAPH_FILE}: {size} bytes, and protobuf reads no message of 2 GiB or more; export it again")
+            found = f"{size} bytes, and protobuf reads no message of 2 GiB or more"
+            return _only(Problem("too-large", GRAPH_FILE, found, _EXPORT))
         digest = hashlib.blake2b(digest_size=16)
         for piece in iter(functools.partial(file.read, _PIECE), b""):
             digest.update(piece)
@@ -63,32 +66,25 @@ def is_lfs_pointer(file: BinaryIO) -> bool:
     return file.read(len(_LFS_POINTER)) == _LFS_POINTER
 
 
-def lfs_problem(name: str) -> str:
+def lfs_problem(name: str) -> Problem:
     """The problem with a file that Git LFS has not fetched."""
-    return f"{name}: a Git LFS pointer, and not the file itself; fetch it with git lfs pull"
+    return Problem("lfs-pointer", name, "a Git LFS pointer, and not the file itself", "fetch it with git lfs pull")
 
 
-def wrong_tags(name: str, tags: Sequence[Sequence[str]]) -> str:
+def wrong_tags(name: str, tags: Sequence[Sequence[str]]) -> Problem:
     """That no meta graph of the file is for TF Serving, with the tags of each."""
     if not any(tags):
-        text = (
-            "{}: no meta graph has a tag, as in a GraphDef that was renamed; TF Serving takes one with the tag serve; "
-        )
-        return (text + "export a SavedModel").format(name)
-    text = (
-        "{}: no meta graph is tagged 'serve' and nothing else, so TF Serving loads none; the tags are: {}; export it "
-    )
-    return (text + "with the tag serve").format(
-        name, listed([", ".join(sorted(set(found))) or "none" for found in tags])
-    )
+        found = "no meta graph has a tag, as in a GraphDef that was renamed; TF Serving takes one with the tag serve"
+        return Problem("tag-missing", name, found, "export a SavedModel")
+    there = listed([", ".join(sorted(set(found))) or "none" for found in tags])
+    found = f"no meta graph is tagged 'serve' and nothing else, so TF Serving loads none; the tags are: {there}"
+    return Problem("tag-missing", name, found, "export it with the tag serve")
 
 
-def no_signature(name: str) -> str:
+def no_signature(name: str) -> Problem:
     """The problem with a SavedModel that has no signature."""
-    return (
-        f"{name}: it has no signature, so that TF Serving answers no request; export it with a signature"
-        f" {DEFAULT_SIGNATURE}"
-    )
+    found = "it has no signature, so that TF Serving answers no request"
+    return Problem("no-signature", name, found, f"export it with a signature {DEFAULT_SIGNATURE}")
 
 
 def listed(names: Sequence[str]) -> str:
@@ -99,24 +95,27 @@ def listed(names: Sequence[str]) -> str:
 
 def _judged(directory: PathLike, file: BinaryIO, size: int) -> GraphFacts:
     if not size:
-        return _only(GRAPH_FILE + ": empty")
+        return _only(Problem("empty-file", GRAPH_FILE, "empty"))
     if is_lfs_pointer(file):
         return _only(lfs_problem(GRAPH_FILE))
     try:
         saved_model = SavedModelFile(directory)
         if not saved_model.tags:
-            return _only(f"{GRAPH_FILE}: truncated or of something else: no meta graph in its {size} bytes")
+            found = f"truncated or of something else: no meta graph in its {size} bytes"
+            return _only(Problem("not-a-saved-model", GRAPH_FILE, found))
         if saved_model.served is None:
             return _only(wrong_tags(GRAPH_FILE, saved_model.tags))
         check_structure(file, size)
         return _facts(saved_model.served)
     except Malformed as error:
         if str(error):
-            return _only(f"{GRAPH_FILE}: {error}, and so no SavedModel of TensorFlow's; export it again")
-        return _only(f"{GRAPH_FILE}: truncated after {size} bytes, or damaged; copy it again, whole")
+            found = f"{error}, and so no SavedModel of TensorFlow's"
+            return _only(Problem("not-a-saved-model", GRAPH_FILE, found, _EXPORT))
+        found = f"truncated after {size} bytes, or damaged"
+        return _only(Problem("damaged-file", GRAPH_FILE, found, "copy it again, whole"))
 
 
-def _only(problem: str) -> GraphFacts:
+def _only(problem: Problem) -> GraphFacts:
     return GraphFacts((problem,), (), False, ())
 
 
@@ -132,11 +131,11 @@ def _facts(meta_graph: MetaGraph) -> GraphFacts:
     for names, what in key_nodes:
         missing = [name for name in names if node_name(name) not in meta_graph.nodes]
         if missing:
-            problems.append(f"{GRAPH_FILE}: {listed(missing)} ({what}) is no node of the graph; export it again")
+            found = f"{listed(missing)} ({what}) is no node of the graph"
+            problems.append(Problem("unknown-tensor", GRAPH_FILE, found, _EXPORT))
     if len(run) > 1:
-        problems.append(
-            f"{GRAPH_FILE}: {len(run)} nodes are to be run after loading, and TF Serving takes one; export it again"
-        )
+        found = f"{len(run)} nodes are to be run after loading, and TF Serving takes one"
+        problems.append(Problem("several-init-ops", GRAPH_FILE, found, _EXPORT))
     restoring = (meta_graph.restore_op,) if meta_graph.restore_op else ()
     loading = follow(meta_graph, restoring + run)
     outputs = [bound.tensor for one in signatures.values() for bound in one.outputs if bound.tensor]
@@ -152,98 +151,104 @@ def _facts(meta_graph: MetaGraph) -> GraphFacts:
     )
 
 
-def _graph_problems(meta_graph: MetaGraph) -> List[str]:
+def _graph_problems(meta_graph: MetaGraph) -> List[Problem]:
     problems = []
     dangling = []
     for node in meta_graph.nodes.values():
         dangling += [(node.name, one) for one in node.inputs if node_name(one) not in meta_graph.nodes]
     if dangling:
-        text = "{}: {}: no node of the graph, and inputs of {}; export it again"
         sources = listed(sorted({node_name(source) for _, source in dangling}))
-        problems.append(text.format(GRAPH_FILE, sources, listed(sorted({name for name, _ in dangling}))))
+        found = f"{sources}: no node of the graph, and inputs of {listed(sorted({name for name, _ in dangling}))}"
+        problems.append(Problem("dangling-input", GRAPH_FILE, found, _EXPORT))
     if meta_graph.duplicates:
-        problems.append(
-            f"{GRAPH_FILE}: {listed(sorted(meta_graph.duplicates))}: several nodes of one name; export it again"
-        )
+        found = f"{listed(sorted(meta_graph.duplicates))}: several nodes of one name"
+        problems.append(Problem("duplicate-node", GRAPH_FILE, found, _EXPORT))
     python = sorted(f"{name} ({node.op})" for name, node in meta_graph.every_node() if node.op in PYTHON)
     if python:
-        problems.append(
-            f"{GRAPH_FILE}: {listed(python)}: it calls Python, and TF Serving has none; export a graph without it"
-        )
+        found = f"{listed(python)}: it calls Python, and TF Serving has none"
+        problems.append(Problem("py-func", GRAPH_FILE, found, "export a graph without it"))
     return problems
 
 
-def _signature_problems(signatures: Dict[str, Signature], meta_graph: MetaGraph) -> List[str]:
+def _signature_problems(signatures: Dict[str, Signature], meta_graph: MetaGraph) -> List[Problem]:
     if not signatures:
         return [no_signature(GRAPH_FILE)]
-    reasons = {name: _unusable(signature, meta_graph) for name, signature in signatures.items()}
+    found = {name: _unusable(signature, meta_graph) for name, signature in signatures.items()}
     # A model may have one signature for people to call in Python, and another for the server.
-    if all(reasons.values()) or reasons.get(DEFAULT_SIGNATURE):
-        return [f"{GRAPH_FILE}: signature {name}: {reasons[name]}" for name in sorted(reasons) if reasons[name]]
+    if all(found.values()) or found.get(DEFAULT_SIGNATURE):
+        return [problem for _, problem in sorted(found.items()) if problem]
     return []
 
 
-def _unusable(signature: Signature, meta_graph: MetaGraph) -> str:
-    """Why every request for the signature fails; "" if that can't be said."""
+def _unusable(signature: Signature, meta_graph: MetaGraph) -> Optional[Problem]:
+    """Why every request for the signature fails; None if that can't be said."""
+    where = f"{GRAPH_FILE}: signature {signature.name}"
     if not signature.outputs:
-        return "it has no output"
+        return Problem("signature-without-output", where, "it has no output")
     unnamed = [bound.key for bound in signature.inputs + signature.outputs if not bound.tensor]
     if unnamed:
-        return (
-            f"{listed(unnamed)}: no tensor name (a SparseTensor bound whole?), so that every request fails; bind its"
-            " parts"
-        )
+        found = f"{listed(unnamed)}: no tensor name (a SparseTensor bound whole?), so that every request fails"
+        return Problem("unnamed-tensor", where, found, "bind its parts")
     bound = [one.tensor for one in signature.inputs + signature.outputs]
     missing = [tensor for tensor in bound if node_name(tensor) not in meta_graph.nodes]
     if missing:
-        return f"{listed(missing)}: not in the graph, so that every request fails; export it again"
+        found = f"{listed(missing)}: not in the graph, so that every request fails"
+        return Problem("unknown-tensor", where, found, _EXPORT)
     if not signature.method:
-        return "it has no method name, and TF Serving up to 2.3 refuses requests; expected " + METHODS[0]
-    return ""
+        found = "it has no method name, and TF Serving up to 2.3 refuses requests"
+        return Problem("method-name", where, found, "expected " + METHODS[0])
+    return None
 
 
-def _asset_problems(meta_graph: MetaGraph) -> List[str]:
+def _asset_problems(meta_graph: MetaGraph) -> List[Problem]:
     problems = []
     for asset in meta_graph.assets:
         tensor, name = asset.tensor, asset.name
         path = PurePosixPath(name)
         if not name or path.is_absolute() or ".." in path.parts:
-            problems.append(
-                f"{GRAPH_FILE}: the asset {name!r} lies outside of assets/, and TF Serving reads it from there; export"
-                " it again"
-            )
+            found = f"the asset {name!r} lies outside of assets/, and TF Serving reads it from there"
+            problems.append(Problem("asset-outside", GRAPH_FILE, found, _EXPORT))
         if node_name(tensor) not in meta_graph.nodes:
-            problems.append(
-                f"{GRAPH_FILE}: the tensor {tensor!r} of the asset {name} is not in the graph; export it again"
-            )
+            found = f"the tensor {tensor!r} of the asset {name} is not in the graph"
+            problems.append(Problem("unknown-tensor", GRAPH_FILE, found, _EXPORT))
     return problems
 
 
-def _table_problems(loading: Doings, answering: Doings) -> List[str]:
+def _table_problems(loading: Doings, answering: Doings) -> List[Problem]:
     if loading.fills_unknown or answering.fills_unknown or not (loading.is_complete and answering.is_complete):
         return []
     empty = [name for key, name in answering.asked.items() if key not in loading.filled | answering.filled]
     if not empty:
         return []
-    text = "{}: lookup table {}: nothing fills it when the SavedModel is loaded, so that requests that look something "
-    text += "up in it fail with 'Table not initialized' or find nothing; export with main_op=tf.tables_initializer()"
-    return [text.format(GRAPH_FILE, listed(sorted(empty)))]
+    found = (
+        f"lookup table {listed(sorted(empty))}: nothing fills it when the SavedModel is loaded, so that requests that"
+        " look something up in it fail with 'Table not initialized' or find nothing"
+    )
+    return [Problem("unfilled-table", GRAPH_FILE, found, "export with main_op=tf.tables_initializer()")]
 
 
-def _uninitialized(loading: Doings, answering: Doings) -> List[str]:
+def _uninitialized(loading: Doings, answering: Doings) -> List[Problem]:
     if not (loading.is_complete and answering.is_complete):
         return []
     known = loading.touched | set(loading.variables) | answering.touched
     names = [name for key, name in answering.variables.items() if key not in known]
     if not names:
         return []
-    text = "{}: variable {}: nothing restores or initializes it when the SavedModel is loaded, so that requests fail; "
-    text += "export it with its variables"
-    return [text.format(GRAPH_FILE, listed(sorted(names)))]
+    found = (
+        f"variable {listed(sorted(names))}: nothing restores or initializes it when the SavedModel is loaded, so that"
+        " requests fail"
+    )
+    return [Problem("uninitialized-variable", GRAPH_FILE, found, "export it with its variables")]
 
 
-def _path_problems(loading: Doings, answering: Doings) -> List[str]:
-    text = "{}: {} reads {!r}, which is no file of the SavedModel's assets, and is not there on a server; export it as "
-    text += "an asset (tf.saved_model.Asset, or the collection asset_filepaths)"
+def _path_problems(loading: Doings, answering: Doings) -> List[Problem]:
     files = {**answering.files, **loading.files}
-    return [text.format(GRAPH_FILE, node, path) for path, node in sorted(files.items())]
+    return [
+        Problem(
+            "reads-files",
+            GRAPH_FILE,
+            f"{node} reads {path!r}, which is no file of the SavedModel's assets, and is not there on a server",
+            "export it as an asset (tf.saved_model.Asset, or the collection asset_filepaths)",
+        )
+        for path, node in sorted(files.items())
+    ]

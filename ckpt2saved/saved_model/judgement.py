@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Dict, List, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.checkpoint.index import RESOURCE, STRING, VARIANT, Damaged, Entry, Index, NotRead, read_index
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.kinds import EMPTY, kind_of
 from ckpt2saved.files.reading import PathLike, kind, open_file, size_of
 from ckpt2saved.protobuf import text_format
@@ -49,14 +50,14 @@ _RECORD_HEADER, _RECORD_FOOTER = 12, 4  # bytes: length and its checksum, then t
 _SESSION_BUNDLE = "export.meta"
 
 
-def judge(directory: PathLike, data: int = READ) -> Tuple[str, ...]:
+def judge(directory: PathLike, data: int = READ) -> Tuple[Problem, ...]:
     """Everything in the files that would keep TF Serving from loading the directory, or from answering; () if nothing.
 
     Of the variables' data up to `data` bytes are compared with their checksums, the smallest tensors first: SAMPLED,
     READ or EVERYTHING. Raises OSError for what can't be read.
     """
     path = os.fspath(directory)  # by strings alone, as a list of versions judges many
-    problems: List[str] = []
+    problems: List[Problem] = []
     facts: Optional[GraphFacts] = None
     try:
         facts = read_graph_facts(path)
@@ -64,29 +65,31 @@ def judge(directory: PathLike, data: int = READ) -> Tuple[str, ...]:
     except FileNotFoundError:
         problems += _text_graph_problems(path)
     except OSError as error:
-        return (f"{GRAPH_FILE}: {error.strerror}",)
+        return (_unreadable(GRAPH_FILE, error),)
     if os.path.lexists(os.path.join(path, _SESSION_BUNDLE)):
-        problems.append(
-            f"{_SESSION_BUNDLE}: with a file of this name TF Serving takes the directory for a session bundle;"
-            " remove it"
-        )
+        found = "with a file of this name TF Serving takes the directory for a session bundle"
+        problems.append(Problem("session-bundle", _SESSION_BUNDLE, found, "remove it"))
     problems += _variable_problems(path, facts, data)
     if facts is not None:
         problems += _asset_problems(path, facts)
     return tuple(dict.fromkeys(problems))
 
 
+def _unreadable(name: str, error: OSError) -> Problem:
+    return Problem("unreadable-file", name, str(error.strerror))
+
+
 def _is_there(path: str) -> bool:
     return os.path.lexists(path)
 
 
-def _text_graph_problems(path: str) -> List[str]:
+def _text_graph_problems(path: str) -> List[Problem]:
     """Of a graph in protobuf's text form, tags and signatures alone."""
     name = TEXT_GRAPH_FILE
     if not _is_there(os.path.join(path, name)):
         found = kind_of(Path(path))
         what = found.instead_of("a SavedModel") if found else "TF Serving has nothing to load"
-        return [f"{GRAPH_FILE}: missing; {what}"]
+        return [Problem("missing-file", GRAPH_FILE, "missing", what)]
     try:
         with open_file(os.path.join(path, name)) as file:
             size = size_of(file)
@@ -95,9 +98,9 @@ def _text_graph_problems(path: str) -> List[str]:
             file.seek(0)
             content = file.read(_MOST_TEXT + 1)
     except OSError as error:
-        return [f"{name}: {error.strerror}"]
+        return [_unreadable(name, error)]
     if not size:
-        return [name + ": empty"]
+        return [Problem("empty-file", name, "empty")]
     if size > _MOST_TEXT:
         return []
     try:
@@ -109,7 +112,8 @@ def _text_graph_problems(path: str) -> List[str]:
         if not any(_within(one, "signature_def") for one in served):
             return [no_signature(name)]
     except UnicodeDecodeError:
-        return [name + ": not UTF-8, and so no SavedModel in protobuf's text form; export it again"]
+        text = "not UTF-8, and so no SavedModel in protobuf's text form"
+        return [Problem("not-a-saved-model", name, text, "export it again")]
     except text_format.NotTextProto:
         pass  # the form has more ways of writing things than are read here
     return []
@@ -119,11 +123,11 @@ def _within(message: text_format.Message, field: str) -> List[Any]:
     return text_format.values(message, field)
 
 
-def _variable_problems(path: str, facts: Optional[GraphFacts], data: int) -> List[str]:
+def _variable_problems(path: str, facts: Optional[GraphFacts], data: int) -> List[Problem]:
     if not _is_there(os.path.join(path, _INDEX)):
         shards = _shards(path)
         if shards or (facts is not None and facts.restores):
-            return [_INDEX + ": missing; " + _WITHOUT_VALUES]
+            return [Problem("missing-file", _INDEX, "missing", _WITHOUT_VALUES)]
         return []
     try:
         index = read_index(os.path.join(path, _INDEX))
@@ -132,7 +136,7 @@ def _variable_problems(path: str, facts: Optional[GraphFacts], data: int) -> Lis
     except NotRead:
         return _missing_shards(path, _shards(path))
     except OSError as error:
-        return [f"{_INDEX}: {error.strerror}"]
+        return [_unreadable(_INDEX, error)]
     missing = _missing_shards(path, _shards(path), index.shards)
     if missing:
         return missing
@@ -140,9 +144,9 @@ def _variable_problems(path: str, facts: Optional[GraphFacts], data: int) -> Lis
     return problems + _data_problems(path, index, data)
 
 
-def _pointer_or(path: str, name: str, text: str) -> str:
+def _pointer_or(path: str, name: str, text: str) -> Problem:
     with open_file(os.path.join(path, name)) as file:
-        return lfs_problem(name) if is_lfs_pointer(file) else f"{name}: {text}"
+        return lfs_problem(name) if is_lfs_pointer(file) else Problem("damaged-file", name, text)
 
 
 def _shards(path: str) -> Set[Tuple[int, int]]:
@@ -153,20 +157,21 @@ def _shards(path: str) -> Set[Tuple[int, int]]:
     return {(int(shard.group(1)), int(shard.group(2))) for shard in map(_SHARD.match, names) if shard}
 
 
-def _missing_shards(path: str, present: Set[Tuple[int, int]], count: int = 0) -> List[str]:
+def _missing_shards(path: str, present: Set[Tuple[int, int]], count: int = 0) -> List[Problem]:
     """The data files that are not there, of the `count` that the index asks for, or of any set."""
     if not present:
-        return [f"variables/variables.data-*: missing, though {_INDEX} is there"]
+        return [Problem("missing-shard", "variables/variables.data-*", f"missing, though {_INDEX} is there")]
     counts = {count} if count else {number for _, number in present}
     missing = {count: [number for number in range(count) if (number, count) not in present] for count in counts}
     if not all(missing.values()):
         return []  # one complete set; another beside it is not read
     count = max(missing)
     names = [_SHARD_NAME.format(number, count) for number in missing[count][:100]]
-    return [f"{name}: missing" for name in names[:5]] + ([f"{listed(names)}: missing"] if names[5:] else [])
+    shown = names[:5] + ([listed(names)] if names[5:] else [])
+    return [Problem("missing-shard", name, "missing") for name in shown]
 
 
-def _mismatches(index: Index, restored: Sequence[Restored]) -> List[str]:
+def _mismatches(index: Index, restored: Sequence[Restored]) -> List[Problem]:
     """Where the index does not hold what the graph restores: it is of another SavedModel."""
     absent, types, shapes = [], [], []
     for wanted in restored:
@@ -180,9 +185,8 @@ def _mismatches(index: Index, restored: Sequence[Restored]) -> List[str]:
     problems = []
     for names, what in ((absent, "not in it"), (types, "of another dtype"), (shapes, "of another shape")):
         if names:
-            problems.append(
-                f"{_INDEX}: of another SavedModel: what the graph restores is {what}: {listed(names)}; {_WHOLE}"
-            )
+            found = f"of another SavedModel: what the graph restores is {what}: {listed(names)}"
+            problems.append(Problem("other-variables", _INDEX, found, _WHOLE))
     return problems
 
 
@@ -196,7 +200,7 @@ def _brackets(shape: Optional[Tuple[int, ...]]) -> str:
     return f"[{', '.join('?' if size == -1 else str(size) for size in shape or ())}]"
 
 
-def _data_problems(path: str, index: Index, data: int) -> List[str]:
+def _data_problems(path: str, index: Index, data: int) -> List[Problem]:
     """Where the data files do not hold what the index says."""
     by_shard: Dict[int, List[Tuple[bytes, Entry]]] = {}
     for name, entry in index.entries.items():
@@ -207,13 +211,14 @@ def _data_problems(path: str, index: Index, data: int) -> List[str]:
     for shard in sorted(by_shard):
         file_name = _SHARD_NAME.format(shard, index.shards)
         if shard >= index.shards:
-            problems.append(f"{_INDEX}: damaged: a tensor lies in data file {shard} of {index.shards}; {_WHOLE}")
+            found = f"damaged: a tensor lies in data file {shard} of {index.shards}"
+            problems.append(Problem("damaged-file", _INDEX, found, _WHOLE))
             continue
         try:
             with open_file(os.path.join(path, file_name)) as file:
                 problems += _shard_problems(file, file_name, by_shard[shard], checked)
         except OSError as error:
-            problems.append(f"{file_name}: {error.strerror}")
+            problems.append(_unreadable(file_name, error))
     return problems
 
 
@@ -228,24 +233,26 @@ def _sampled(index: Index, data: int) -> Set[bytes]:
     return found
 
 
-def _shard_problems(file: BinaryIO, name: str, entries: List[Tuple[bytes, Entry]], checked: Set[bytes]) -> List[str]:
+def _shard_problems(
+    file: BinaryIO, name: str, entries: List[Tuple[bytes, Entry]], checked: Set[bytes]
+) -> List[Problem]:
     size, end = size_of(file), max(entry.offset + entry.size for _, entry in entries)
     if size < end:
         if is_lfs_pointer(file):
             return [lfs_problem(name)]
         if not size:
-            return [f"{name}: empty, and the index places {end} bytes there; {_WHOLE}"]
-        return [f"{name}: cut off after {size} bytes, of the {end} of the index; {_WHOLE}"]
+            return [Problem("empty-file", name, f"empty, and the index places {end} bytes there", _WHOLE)]
+        return [Problem("cut-off", name, f"cut off after {size} bytes, of the {end} of the index", _WHOLE)]
     differing = [
         _shown(tensor)
         for tensor, entry in sorted(entries, key=lambda one: one[1].offset)
         if tensor in checked and not _has_its_checksum(file, entry)
     ]
     if differing:
-        return [
-            f"{name}: damaged, or of another SavedModel: the checksum in the index does not fit the data of"
-            f" {listed(differing)}; {_WHOLE}"
-        ]
+        found = (
+            f"damaged, or of another SavedModel: the checksum in the index does not fit the data of {listed(differing)}"
+        )
+        return [Problem("checksum", name, found, _WHOLE)]
     return []
 
 
@@ -291,7 +298,7 @@ def _string_checksum(data: bytes, entry: Entry) -> bool:
     return masked(crc32c(data[at:], checksum)) == entry.checksum
 
 
-def _asset_problems(path: str, facts: GraphFacts) -> List[str]:
+def _asset_problems(path: str, facts: GraphFacts) -> List[Problem]:
     problems = []
     for asset in facts.assets:
         name = "assets/" + asset
@@ -302,13 +309,14 @@ def _asset_problems(path: str, facts: GraphFacts) -> List[str]:
                 if is_lfs_pointer(file):
                     problems.append(lfs_problem(name))
         except (FileNotFoundError, NotADirectoryError):
-            problems.append(f"{name}: missing, and the graph reads it; copy it again, whole")
+            found = "missing, and the graph reads it"
+            problems.append(Problem("missing-asset", name, found, "copy it again, whole"))
         except OSError as error:
-            problems.append(f"{name}: {error.strerror}")
+            problems.append(_unreadable(name, error))
     return problems
 
 
-def judge_warmup(directory: PathLike, data: int = READ) -> Tuple[str, ...]:
+def judge_warmup(directory: PathLike, data: int = READ) -> Tuple[Problem, ...]:
     """What in the warm-up file keeps TF Serving from loading the directory; its records' checksums up to `data` bytes.
 
     Whether the signatures take the requests is not looked at.
@@ -322,18 +330,13 @@ def judge_warmup(directory: PathLike, data: int = READ) -> Tuple[str, ...]:
     except (FileNotFoundError, NotADirectoryError):
         return ()
     except OSError as error:
-        return (f"{name}: {error.strerror}",)
+        return (_unreadable(name, error),)
     if count is None:
-        return (
-            f"{name}: cut off or damaged, so that TF Serving would not load the version; copy it again, or remove it",
-        )
+        found = "cut off or damaged, so that TF Serving would not load the version"
+        return (Problem("damaged-file", name, found, "copy it again, or remove it"),)
     if count > MOST_RECORDS:
-        return (
-            (
-                f"{name}: {count} requests or more, and TF Serving takes {MOST_RECORDS} at most, or does not load the"
-                " version; leave some out"
-            ),
-        )
+        found = f"{count} requests or more, and TF Serving takes {MOST_RECORDS} at most, or does not load the version"
+        return (Problem("too-many-warmup-requests", name, found, "leave some out"),)
     return ()
 
 
@@ -359,18 +362,23 @@ def _count_records(file: BinaryIO, data: int) -> Optional[int]:
     return count
 
 
-def instead_of_directory(path: PathLike) -> Optional[str]:
+def instead_of_directory(path: PathLike) -> Optional[Problem]:
     """What is there instead of a directory; None for a directory."""
+    found = _instead_of_directory(os.fspath(path))
+    return None if found is None else Problem("not-a-directory", "", found)
+
+
+def _instead_of_directory(path: str) -> Optional[str]:
     try:
-        status = os.stat(os.fspath(path))  # noqa: PTH116  # `path` may be text
+        status = os.stat(path)  # noqa: PTH116  # `path` is text
     except OSError as error:
-        if os.path.islink(os.fspath(path)):
-            return f"a symbolic link to {os.readlink(os.fspath(path))}, which is no directory"
+        if os.path.islink(path):
+            return f"a symbolic link to {os.readlink(path)}, which is no directory"
         return "there is no such directory" if error.errno == errno.ENOENT else str(error.strerror)
     if stat.S_ISDIR(status.st_mode):
         return None
-    if os.path.islink(os.fspath(path)):
-        return f"a symbolic link to {os.readlink(os.fspath(path))}, which is no directory"
+    if os.path.islink(path):
+        return f"a symbolic link to {os.readlink(path)}, which is no directory"
     if not stat.S_ISREG(status.st_mode):
         return f"{kind(status.st_mode)}, not a directory"
     found = kind_of(Path(path))

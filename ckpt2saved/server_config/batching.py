@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Collection, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.errors import NotServable
+from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.requests.batching import DEFAULT_SIGNATURE, batching_problems, described
 from ckpt2saved.saved_model.reading import read_signatures
 from ckpt2saved.server_config.models import Model
@@ -13,10 +14,10 @@ from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.versions import recorded_without_batch
 
 _MEET = 'requests of different sizes that come into one batch all fail ("from different tasks have different shapes")'
+_DIFFER = "requests may differ in the size of {}, and " + _MEET + ", those of other clients included"
 _CHOOSE = (
-    "requests may differ in the size of {}, and " + _MEET + ", those of other clients included; add --equal-shapes if "
-    "clients bring all requests to one size, or --pad-inputs to have TF Serving fill them up, after which answers may "
-    "depend on the other requests in the batch"
+    "add --equal-shapes if clients bring all requests to one size, or --pad-inputs to have TF Serving fill them up,"
+    " after which answers may depend on the other requests in the batch"
 )
 _EQUAL = "clients have to bring {} to one size: " + _MEET + ", those of other clients included"
 _PADDED = (
@@ -37,13 +38,13 @@ class Batching:
     threads: Optional[int] = None  # None: as many as the machine has cores
 
 
-def check_batching(models: Sequence[Model], asked: Sequence[str], batching: Batching) -> Tuple[str, ...]:
-    """Refuse models that batching breaks; what to know about the others, a line each.
+def check_batching(models: Sequence[Model], asked: Sequence[str], batching: Batching) -> Tuple[Note, ...]:
+    """Refuse models that batching breaks; what to know about the others.
 
     Clients ask for serving_default, or of a model that has them for the signatures in `asked`.
     """
-    problems: List[str] = []
-    remarks: List[str] = [_limit(batching)]
+    problems: List[Problem] = []
+    remarks: List[Note] = [_limit(batching)]
     seen: Set[str] = set()
     for model in models:
         for version in model.loaded:
@@ -54,20 +55,26 @@ def check_batching(models: Sequence[Model], asked: Sequence[str], batching: Batc
             for name in names:
                 where = f"{version.path}, signature {name}"
                 if name not in signatures:
-                    problems.append(f"{where}: there is none; expected one of {_list(signatures)}")
+                    problems.append(
+                        Problem("unknown-signature", where, "there is none", f"expected one of {_list(signatures)}")
+                    )
                     continue
                 reasons = batching_problems(signatures[name], unsplit.get(name, ()))
                 if reasons:
-                    problems.append(f"{where}: {'; '.join(reasons)}; {_way_out(signatures, unsplit)}")
+                    problems.append(Problem("no-batching", where, "; ".join(reasons), _way_out(signatures, unsplit)))
                     continue
                 varying, unknown = _varying(signatures[name]), _of_unknown_rank(signatures[name])
                 if varying and not (batching.pad_inputs or batching.equal_shapes):
-                    problems.append(f"{where}: {_CHOOSE.format(', '.join(varying))}")
+                    problems.append(Problem("varying-shape", where, _DIFFER.format(", ".join(varying)), _CHOOSE))
                 elif varying or unknown:
                     text = _PADDED if batching.pad_inputs else _EQUAL
                     keys = ", ".join(varying + unknown)
-                    remarks.append(f"{model.name}, signature {name}: {text.format(keys)}")
-    problems += [f"--batched-signature: no model has a signature {name}" for name in asked if name not in seen]
+                    remarks.append(Note("varying-shape", f"{model.name}, signature {name}", text.format(keys)))
+    problems += [
+        Problem("unknown-signature", "--batched-signature", f"no model has a signature {name}")
+        for name in asked
+        if name not in seen
+    ]
     if problems:
         raise NotServable(
             "batching would make requests fail: TF Serving joins requests along their first dimension and cuts the "
@@ -91,13 +98,13 @@ def _way_out(signatures: Dict[str, Signature], unsplit: Mapping[str, Collection[
     return "export a signature with dense outputs [batch, …], as dense of the built-in crnn; or do without --batching"
 
 
-def _limit(batching: Batching) -> str:
+def _limit(batching: Batching) -> Note:
     size = batching.max_batch_size
-    return (
+    found = (
         f'a request of more than {size} items (max_batch_size) fails with INVALID_ARGUMENT, as in "Task size {size + 1}'
-        f' is larger than maximum input batch size {size}"; clients have to split it, or --max-batch-size has to be'
-        " larger"
+        f' is larger than maximum input batch size {size}"'
     )
+    return Note("batch-limit", "", found, "clients have to split it, or --max-batch-size has to be larger")
 
 
 def _varying(signature: Signature) -> List[str]:

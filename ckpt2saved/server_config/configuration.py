@@ -9,6 +9,7 @@ from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.compatibility.image import DEFAULT, find_image
 from ckpt2saved.errors import ServingError, UsageError
+from ckpt2saved.errors.problem import Note
 from ckpt2saved.files.replacing import write_files
 from ckpt2saved.server_config import compose, docker, kubernetes
 from ckpt2saved.server_config.batching import Batching, check_batching
@@ -64,7 +65,7 @@ class Configuration:
     files: Mapping[str, str]  # in the order in which they are written
     start: Mapping[str, str]  # docker, compose or kubernetes -> the line for a shell
     docker_command: Tuple[str, ...]
-    remarks: Tuple[str, ...]
+    remarks: Tuple[Note, ...]
     changes: Tuple[str, ...]
 
     def write(self) -> None:

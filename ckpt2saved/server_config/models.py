@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import ServingError, UsageError, VersionError
+from ckpt2saved.errors.problem import Problem, texts
 from ckpt2saved.saved_model.judgement import READ
 from ckpt2saved.server_config.mounts import Mount, absolute, broken_link, find_mount
 from ckpt2saved.server_config.policy import SPECIFIC, Label, Policy
@@ -47,7 +48,7 @@ def find_models(
     _check_names("--versions", [name for name, _ in policies], named)
     _check_names("--label", [name for name, _ in labels], named)
     models: List[Model] = []
-    problems: List[str] = []
+    problems: List[Problem] = []
     for name, directory in sorted(named.items()):
         mount = find_mount(absolute(directory), mounts)
         mount = mount or Mount(absolute(directory), f"{_MODELS_IN_SERVER}/{name}")
@@ -58,7 +59,7 @@ def find_models(
             published = [child.number for child in numbered_children(directory)]
             found = list_versions(directory, READ, frozenset(policy.selects(published)))
         except VersionError as error:
-            problems.append(str(error))
+            problems.append(Problem("unusable-base", "", str(error)))
             continue
         loaded = tuple(one for one in found if one.duplicate_of is None)
         model = Model(
@@ -78,23 +79,20 @@ def find_models(
 
 def _named(directories: Sequence[str]) -> Dict[str, Path]:
     named: Dict[str, Path] = {}
-    problems: List[str] = []
+    problems: List[Problem] = []
     for given in directories:
         name, _, path = given.rpartition("=") if not os.path.isdir(given) else ("", "", given)
         directory = Path(os.path.expanduser(path))
         name = name or absolute(directory).name
         if not path:
-            problems.append(f"{given!r}: an empty path")
+            problems.append(Problem("model-name", repr(given), "an empty path"))
         elif not _NAME.match(name):
-            problems.append(
-                f"{given}: {name!r} can't be a model's name, which is part of a URL; expected letters, digits, '_', '.'"
-                f" and '-'; name the model with NAME={path}"
-            )
+            found = f"{name!r} can't be a model's name, which is part of a URL"
+            remedy = f"expected letters, digits, '_', '.' and '-'; name the model with NAME={path}"
+            problems.append(Problem("model-name", given, found, remedy))
         elif name in named:
-            problems.append(
-                f"{named[name]} and {directory} would both be called {name}, and a server takes each name once; give"
-                f" one of them another with NAME={path}"
-            )
+            found = f"{named[name]} and {directory} would both be called {name}, and a server takes each name once"
+            problems.append(Problem("model-name", "", found, f"give one of them another with NAME={path}"))
         else:
             named[name] = directory
     if problems:
@@ -116,31 +114,38 @@ def _check_names(option: str, given: Sequence[Optional[str]], named: Dict[str, P
         )
 
 
-def _problems(model: Model, directory: Path, published: Sequence[int]) -> List[str]:
+def _problems(model: Model, directory: Path, published: Sequence[int]) -> List[Problem]:
     if not published:
-        return [
-            f"{directory}: no version is published yet; a server would wait for one, and serve no other model"
-            " meanwhile; run ckpt2saved export first"
-        ]
-    problems = []
+        found = "no version is published yet; a server would wait for one, and serve no other model meanwhile"
+        return [Problem("no-version", str(directory), found, "run ckpt2saved export first")]
+    problems: List[Problem] = []
     for version in model.loaded:
         if not version.is_whole:
             problems.append(
-                f"{version.path}: broken, and a server loads it: {'; '.join(version.problems)}; publish a whole one"
-                f" above it with ckpt2saved bump-version {directory} --from N"
+                Problem(
+                    "broken-version",
+                    str(version.path),
+                    f"broken, and a server loads it: {'; '.join(texts(version.problems))}",
+                    f"publish a whole one above it with ckpt2saved bump-version {directory} --from N",
+                )
             )
         link = broken_link(absolute(version.path), model.mount)
         if link:
-            problems.append(f"{link}; take it in with ckpt2saved bump-version {directory} --from {version.path}")
+            problems.append(
+                replace(link, remedy=f"take it in with ckpt2saved bump-version {directory} --from {version.path}")
+            )
     loaded, numbers = {version.number for version in model.loaded}, set(published)
     for missing in sorted(set(model.policy.numbers) - numbers) if model.policy.kind == SPECIFIC else ():
-        problems.append(f"{directory}: there is no version {missing}; expected some of {_list(numbers)}")
+        found = f"there is no version {missing}"
+        problems.append(Problem("no-version", str(directory), found, f"expected some of {_list(numbers)}"))
     for label in model.labels:
         if label.number not in loaded:
-            problems.append(
-                f"{directory}: label {label.name} is for version {label.number}, which a server would not load, and so"
-                f" refuse the whole file; expected one of {_list(loaded)}, or have it loaded with --versions"
+            found = (
+                f"label {label.name} is for version {label.number}, which a server would not load, and so refuse the"
+                " whole file"
             )
+            remedy = f"expected one of {_list(loaded)}, or have it loaded with --versions"
+            problems.append(Problem("label-not-loaded", str(directory), found, remedy))
     return problems
 
 

@@ -10,6 +10,7 @@ from typing import List, Optional, Sequence, Tuple
 
 from ckpt2saved.console.foreign_text import is_plain
 from ckpt2saved.errors import UsageError
+from ckpt2saved.errors.problem import Problem
 
 _SERVER_PATH = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+\Z")
 _NOT_PLAIN = (
@@ -57,14 +58,13 @@ def parse_mount(text: str) -> Mount:
 
 def check_mounts(mounts: Sequence[Mount]) -> None:
     """Refuse mounts that hide one another in the server."""
-    problems: List[str] = []
+    problems: List[Problem] = []
     for number, mount in enumerate(mounts):
         for other in mounts[:number]:
             if _within(mount.server, other.server) or _within(other.server, mount.server):
-                problems.append(
-                    f"{other.host} and {mount.host} would both be at {max(mount.server, other.server, key=len)} in the"
-                    " server"
-                )
+                path = max(mount.server, other.server, key=len)
+                found = f"{other.host} and {mount.host} would both be at {path} in the server"
+                problems.append(Problem("hidden-mount", "", found))
     if problems:
         raise UsageError("--mount: give each directory a path of its own", problems)
 
@@ -75,7 +75,7 @@ def find_mount(path: Path, mounts: Sequence[Mount]) -> Optional[Mount]:
     return max(covering, key=lambda mount: len(mount.host.parts)) if covering else None
 
 
-def broken_link(path: Path, mount: Mount) -> Optional[str]:
+def broken_link(path: Path, mount: Mount) -> Optional[Problem]:
     """The first symbolic link on the way from the mount to `path` that a server could not follow: its problem."""
     real_host = os.path.realpath(os.fspath(mount.host))
     for step in _steps(path, mount.host):
@@ -83,10 +83,10 @@ def broken_link(path: Path, mount: Mount) -> Optional[str]:
             target = os.readlink(os.fspath(step))
             inside = os.path.commonpath([real_host, os.path.realpath(os.fspath(step))]) == real_host
             if os.path.isabs(target) or not inside:
-                return (
-                    f"{step}: a symbolic link to {target}, which leads nowhere in the server, where only {mount.host}"
-                    " is seen"
+                found = (
+                    f"a symbolic link to {target}, which leads nowhere in the server, where only {mount.host} is seen"
                 )
+                return Problem("broken-link", str(step), found)
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict
 
 from ckpt2saved.console.narration import Say
+from ckpt2saved.errors.problem import details, texts
 from ckpt2saved.server_config.configuration import Configuration
 
 
@@ -18,7 +19,7 @@ def narrate(configuration: Configuration, say: Say, dry_run: bool) -> None:
             f"{model.name}: {model.directory} is {model.base_path} in the server, which loads {numbers}",
         )
     for remark in configuration.remarks:
-        say("batching", remark)
+        say("batching", remark.text)
     say(
         "not written" if dry_run else "written",
         f"{server.directory}/{{{','.join(sorted(configuration.files))}}}",
@@ -47,6 +48,7 @@ def as_content(configuration: Configuration) -> Dict[str, Any]:
         "directory": str(server.directory),
         "files": sorted(configuration.files),
         "start": dict(configuration.start),
-        "remarks": list(configuration.remarks),
+        "remarks": texts(configuration.remarks),
+        "remark_details": details(configuration.remarks),
         "changes": list(configuration.changes),
     }

@@ -12,6 +12,7 @@ from ckpt2saved.answers.file_answers import ask_files
 from ckpt2saved.answers.proof import Proof, Searched
 from ckpt2saved.answers.search_limits import DEFAULT_LIMITS, SearchLimits
 from ckpt2saved.console.narration import Say
+from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.graph.beam_searches import BEAM_SEARCH
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.inspection.saved import parse_saved_model
@@ -41,8 +42,8 @@ class Reference:
     compared: Tuple[Request, ...]  # the same, or what of them could be answered in time
     answers: Tuple[Answers, ...]  # to what is compared
     beam_search: Tuple[Searched, ...]  # how far a slow beam search is compared
-    notes: Tuple[str, ...]
-    problems: Tuple[str, ...]  # what of the model the version does not serve
+    notes: Tuple[Note, ...]
+    problems: Tuple[Problem, ...]  # what of the model the version does not serve
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Compared:
     answers: int
     comparison: Comparison
     beam_search: Tuple[Searched, ...]
-    notes: Tuple[str, ...]
-    problems: Tuple[str, ...]
+    notes: Tuple[Note, ...]
+    problems: Tuple[Problem, ...]
 
 
 def ask_checkpoint(comparison: ComparisonPlan, version_dir: Path, say: Say = lambda step, text: None) -> Reference:
@@ -65,10 +66,8 @@ def ask_checkpoint(comparison: ComparisonPlan, version_dir: Path, say: Say = lam
     notes = []
     recorded = provenance.get("checkpoint")
     if isinstance(recorded, dict) and recorded.get("sha256") not in (None, plan.checkpoint.sha256()):
-        notes.append(
-            f"the version says that it was exported from another checkpoint: {recorded.get('name')}, step"
-            f" {recorded.get('step')}"
-        )
+        found = f"the version says that it was exported from another checkpoint: {recorded.get('name')}, step"
+        notes.append(Note("other-checkpoint", "", f"{found} {recorded.get('step')}"))
     proof = Proof((), (), ())
     if kept:
         plan = replace(plan, model=replace(plan.model, signatures=kept))
@@ -94,18 +93,22 @@ def ask_checkpoint(comparison: ComparisonPlan, version_dir: Path, say: Say = lam
     )
 
 
-def _answerable(proof: Proof, nodes: Collection[str]) -> Tuple[Proof, List[str]]:
+def _answerable(proof: Proof, nodes: Collection[str]) -> Tuple[Proof, List[Note]]:
     """What of it can be asked of a graph of these nodes: one that was made elsewhere may have others."""
     asked: List[Request] = []
     expected: List[Answers] = []
-    notes: List[str] = []
+    notes: List[Note] = []
     for request, answers in zip(proof.asked, proof.expected):
         missing = [name for name in (*request.inner_fetches, *request.inner_feeds) if node_name(name) not in nodes]
         if missing and request.inner_feeds:
             notes.append(
-                f"{request.where}: not compared with the checkpoint: {', '.join(request.outputs or ())}; TensorFlow's"
-                f" beam search would take too long for all lines, and the version has no {', '.join(missing)} to"
-                " give it fewer: --parity-seconds gives it more time"
+                Note(
+                    "not-compared",
+                    request.where,
+                    f"not compared with the checkpoint: {', '.join(request.outputs or ())}; TensorFlow's beam search"
+                    f" would take too long for all lines, and the version has no {', '.join(missing)} to give it fewer",
+                    "--parity-seconds gives it more time",
+                )
             )
             continue
         if missing:
@@ -131,20 +134,23 @@ def compare_with(reference: Reference, version_dir: Path) -> Compared:
         notes=reference.notes,
         problems=reference.problems
         + answered.problems
-        + tuple(f"{line} (the version's answer, and the checkpoint's)" for line in comparison.problems),
+        + tuple(one.saying(" (the version's answer, and the checkpoint's)") for one in comparison.problems),
     )
 
 
-def _shared_signatures(plan: GraphPlan, version_dir: Path, recorded: object) -> Tuple[Tuple[Signature, ...], List[str]]:
+def _shared_signatures(
+    plan: GraphPlan, version_dir: Path, recorded: object
+) -> Tuple[Tuple[Signature, ...], List[Problem]]:
     """The model's signatures that the version has under the same keys, and what is wrong with the others."""
     served = served_signatures(version_dir)
     kept: List[Signature] = []
-    problems: List[str] = []
+    problems: List[Problem] = []
     for signature in plan.model.signatures:
         found = served.get(signature.name)
         if found is None:
             if not isinstance(recorded, list) or signature.name in recorded:
-                problems.append(f"{signature.name}: the model has this signature, the version does not")
+                text = "the model has this signature, the version does not"
+                problems.append(Problem("missing-signature", signature.name, text))
             continue
         sides = ((signature.inputs, found.inputs), (signature.outputs, found.outputs))
         keys = [
@@ -153,6 +159,7 @@ def _shared_signatures(plan: GraphPlan, version_dir: Path, recorded: object) -> 
         if all(wanted == there for wanted, there in keys):
             kept.append(signature)
         else:
-            texts = [f"{', '.join(keys[0][side])} -> {', '.join(keys[1][side])}" for side in (0, 1)]
-            problems.append("{}: {} in the model, {} in the version".format(signature.name, *texts))
+            ours, theirs = [f"{', '.join(keys[0][side])} -> {', '.join(keys[1][side])}" for side in (0, 1)]
+            text = f"{ours} in the model, {theirs} in the version"
+            problems.append(Problem("other-keys", signature.name, text))
     return tuple(kept), problems

@@ -10,7 +10,7 @@ from typing import Any, Collection, Dict, Iterator, List, Mapping, Sequence, Tup
 
 from ckpt2saved.compatibility.fit import origin_text
 from ckpt2saved.errors import CheckpointError, ServingError
-from ckpt2saved.errors.problem import texts
+from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.graph.contrib import register_ops
 from ckpt2saved.graph.op_table import shipped_table
 from ckpt2saved.inspection.saved import parse_saved_model, read_saved_model
@@ -31,8 +31,8 @@ _MOST = 5  # nodes of one kind; the rest are counted
 class Findings:
     """What a server would refuse or never see, and what is good to know."""
 
-    problems: Tuple[str, ...]
-    notes: Tuple[str, ...]
+    problems: Tuple[Problem, ...] = ()
+    notes: Tuple[Note, ...] = ()
 
 
 def check_version(directory: Path) -> Findings:
@@ -44,9 +44,10 @@ def check_version(directory: Path) -> Findings:
     except CheckpointError:
         if not broken:
             raise
-        content = Findings((), ())  # there is no more to be said of what can't be parsed
+        content = Findings()  # there is no more to be said of what can't be parsed
+    closed = tuple(problem.as_note() for problem in access_problems(directory))
     problems = tuple(dict.fromkeys(name.problems + broken + content.problems))
-    return Findings(problems, name.notes + access_problems(directory) + content.notes)
+    return Findings(problems, name.notes + closed + content.notes)
 
 
 def check_name(directory: Path) -> Findings:
@@ -55,77 +56,70 @@ def check_name(directory: Path) -> Findings:
     name, base = absolute.name, absolute.parent
     number = parse_version(name)
     if number is None:
-        return Findings(
-            (
-                (
-                    f"{name}: TF Serving takes no directory of this name for a version; expected a number, as "
-                    f"ckpt2saved bump-version BASE --from {directory} gives it"
-                ),
-            ),
-            (),
-        )
+        found = "TF Serving takes no directory of this name for a version"
+        remedy = f"expected a number, as ckpt2saved bump-version BASE --from {directory} gives it"
+        return Findings(problems=(Problem("not-a-version-number", name, found, remedy),))
     if number < 0:
-        return Findings((f"{name}: the number is negative, which TF Serving does not load",), ())
+        found = "the number is negative, which TF Serving does not load"
+        return Findings(problems=(Problem("negative-number", name, found),))
     others = [child.path.name for child in numbered_children(base) if child.number == number]
     if others and others[-1] != name:
-        return Findings((f"{name}: TF Serving loads {others[-1]} for this number instead",), ())
+        found = f"TF Serving loads {others[-1]} for this number instead"
+        return Findings(problems=(Problem("duplicate-number", name, found),))
     if name.lstrip().startswith("+"):
-        return Findings((), (f"{name}: TF Serving before 2.19 takes no name with a sign for a version",))
+        found = "TF Serving before 2.19 takes no name with a sign for a version"
+        return Findings(notes=(Note("sign-in-number", name, found),))
     if name != str(number):
-        return Findings((), (f"{name}: TF Serving counts it as version {number}",))
-    return Findings((), ())
+        return Findings(notes=(Note("other-spelling", name, f"TF Serving counts it as version {number}"),))
+    return Findings()
 
 
 def check_content(directory: Path) -> Findings:
     """What is in a SavedModel's files, which are all there; raises CheckpointError for one that can't be parsed."""
-    problems: List[str] = []
-    notes: List[str] = []
+    problems: List[Problem] = []
+    notes: List[Note] = []
     report = read_saved_model(directory)
-    problems += texts(report.problems)
-    if not any(problem.startswith(WARMUP_FILE) for problem in problems):
+    problems += report.problems
+    if not any(problem.where == WARMUP_FILE for problem in problems):
         _check_warmup(directory, problems, notes)
     served = [m for m in parse_saved_model(directory).meta_graphs if _tags(m) == [tf.saved_model.SERVING]]
     if not served and "serve" in report.tags and not report.problems:
-        problems.append(
-            f"the tags are {', '.join(report.tags)}: TF Serving takes a meta graph with the tag serve and no other"
-        )
+        found = f"the tags are {', '.join(report.tags)}: TF Serving takes a meta graph with the tag serve and no other"
+        problems.append(Problem("tag-missing", "", found))
     for meta_graph in served:
         problems += _node_problems(meta_graph)
     names = [signature.name for signature in report.signatures]
     if DEFAULT_SIGNATURE not in names:
-        notes.append(
-            f"there is no signature {DEFAULT_SIGNATURE}, so that a request has to name one of"
-            f" {', '.join(names) or 'none'}"
-        )
+        found = f"there is no signature {DEFAULT_SIGNATURE}, so that a request has to name one of"
+        notes.append(Note("no-default-signature", "", f"{found} {', '.join(names) or 'none'}"))
     for signature in report.signatures:
         if signature.method not in _METHODS and signature.outputs:
-            problems.append(
-                f"{signature.name}: the method name is {signature.method!r}, and TF Serving up to 2.3 answers only"
-                f" {_METHODS[0]}"
-            )
+            found = f"the method name is {signature.method!r}, and TF Serving up to 2.3 answers only {_METHODS[0]}"
+            problems.append(Problem("method-name", signature.name, found))
     return Findings(tuple(problems), tuple(notes))
 
 
-def _check_warmup(directory: Path, problems: List[str], notes: List[str]) -> None:
+def _check_warmup(directory: Path, problems: List[Problem], notes: List[Note]) -> None:
     try:
         count = len(read_warm_up_requests(directory))
     except BrokenWarmUpFile as error:
-        problems.append(str(error))
+        problems.append(Problem("damaged-file", "", str(error)))
     except ServingError as error:
-        notes.append(str(error))
+        notes.append(Note("unread-warmup", "", str(error)))
     else:
         if count > MOST_RECORDS:
-            problems.append(f"{WARMUP_FILE}: {count} requests, and TF Serving takes {MOST_RECORDS} at most")
+            found = f"{count} requests, and TF Serving takes {MOST_RECORDS} at most"
+            problems.append(Problem("too-many-warmup-requests", WARMUP_FILE, found))
 
 
-def batching_notes(directory: Path, seen: Mapping[str, Collection[str]] = {}) -> Tuple[str, ...]:
-    """A line for each signature whose answers batching would break.
+def batching_notes(directory: Path, seen: Mapping[str, Collection[str]] = {}) -> Tuple[Note, ...]:
+    """A note for each signature whose answers batching would break.
 
     `seen` are the outputs of each signature that answered with another first dimension than the batch; those that the
     export saw stand beside the version.
     """
     found = keys_by_signature(directory, seen)
-    return tuple(f"{name}: {without_batch_text(keys)}" for name, keys in found.items())
+    return tuple(Note("no-batching", name, without_batch_text(keys)) for name, keys in found.items())
 
 
 def keys_by_signature(directory: Path, seen: Mapping[str, Collection[str]] = {}) -> Dict[str, List[str]]:
@@ -145,7 +139,7 @@ def _tags(meta_graph: Any) -> List[str]:
     return sorted(set(meta_graph.meta_info_def.tags))
 
 
-def _node_problems(meta_graph: Any) -> List[str]:
+def _node_problems(meta_graph: Any) -> List[Problem]:
     """Of the whole graph: a server places every node, whether a signature needs it or not."""
     graph_def = meta_graph.graph_def
     functions = {function.signature.name for function in graph_def.library.function}
@@ -161,15 +155,14 @@ def _node_problems(meta_graph: Any) -> List[str]:
             origins[node.op] = origin_text(node.op, shipped_table())
     problems = []
     if pinned:
-        problems.append(
-            f"{_listed(pinned)}: tied to a device, and a server without it does not load the graph; export with"
-            " clear_devices"
-        )
+        found = "tied to a device, and a server without it does not load the graph"
+        problems.append(Problem("pinned-device", _listed(pinned), found, "export with clear_devices"))
     if unknown:
-        text = "{}: no op of this TensorFlow, {}, nor of a server of its release; the graph was written by {} ({})"
         written = meta_graph.meta_info_def.tensorflow_version or "one that does not say so"
         where = "; ".join(f"{op}: {origins[op]}" for op in sorted(origins))
-        problems.append(text.format(_listed(unknown), tf.version.VERSION, written, where))
+        found = f"no op of this TensorFlow, {tf.version.VERSION}, nor of a server of its release"
+        remedy = f"the graph was written by {written} ({where})"
+        problems.append(Problem("unknown-op", _listed(unknown), found, remedy))
     return problems
 
 

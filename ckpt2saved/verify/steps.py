@@ -12,6 +12,7 @@ from ckpt2saved.answers.server_answers import as_content as server_content
 from ckpt2saved.answers.server_asker import Target
 from ckpt2saved.console.narration import Say
 from ckpt2saved.errors import NotServable, VerificationError
+from ckpt2saved.errors.problem import Note, Problem, as_notes, details, texts
 from ckpt2saved.verify.comparison import Compared, ComparisonPlan, ask_checkpoint, compare_with
 from ckpt2saved.verify.live import UNASKED_WARNING, check_live
 from ckpt2saved.verify.servability import Findings, batching_notes, check_version
@@ -27,13 +28,13 @@ class Verification:
     answered: Optional[FileAnswers]  # None where the files are not whole
     compared: Optional[Compared] = None
     server: Optional[ServerReport] = None
-    load_problems: Tuple[str, ...] = ()
-    batching: Tuple[str, ...] = ()  # what of it can't be asked of a server with --enable_batching
+    load_problems: Tuple[Problem, ...] = ()
+    batching: Tuple[Note, ...] = ()  # what of it can't be asked of a server with --enable_batching
 
     @property
-    def notes(self) -> Tuple[str, ...]:
+    def notes(self) -> Tuple[Note, ...]:
         """What is good to know."""
-        of_files = self.answered.unasked + self.answered.notes if self.answered else ()
+        of_files = as_notes(self.answered.unasked + self.answered.notes) if self.answered else ()
         return self.findings.notes + self.batching + of_files + (self.compared.notes if self.compared else ())
 
     @property
@@ -44,7 +45,7 @@ class Verification:
         return (UNASKED_WARNING.format("the version answers requests"),)
 
     @property
-    def problems(self) -> Tuple[str, ...]:
+    def problems(self) -> Tuple[Problem, ...]:
         """Everything that speaks against the version."""
         found = self.findings.problems + self.load_problems
         for part in (self.answered, self.compared, self.server):
@@ -78,11 +79,13 @@ def verify_version(
     try:
         answered = prepare_requests(directory, inputs=inputs, known=reference.requests if reference else ())
     except NotServable as error:
-        found = replace(found, load_problems=(str(error),), batching=batching_notes(directory))
-        _say_all(say, ("note", found.batching), ("problem", found.load_problems))
+        found = replace(
+            found, load_problems=(Problem("not-loadable", "", str(error)),), batching=batching_notes(directory)
+        )
+        _say_all(say, ("note", texts(found.batching)), ("problem", texts(found.load_problems)))
         return found
     found = replace(found, answered=answered, batching=batching_notes(directory, answered.without_batch))
-    _say_all(say, ("note", found.batching))
+    _say_all(say, ("note", texts(found.batching)))
     _say_answers(say, answered)
     if reference:
         compared = compare_with(reference, directory)
@@ -100,8 +103,10 @@ def as_content(found: Verification) -> Dict[str, Any]:
     answered, compared = found.answered, found.compared
     return {
         "path": str(found.path),
-        "problems": list(found.problems),
-        "notes": list(found.notes),
+        "problems": texts(found.problems),
+        "problem_details": details(found.problems),
+        "notes": texts(found.notes),
+        "note_details": details(found.notes),
         "warnings": list(found.warnings),
         "answers": len(answered.answers) if answered else 0,
         "loader": answered.loader if answered else None,
@@ -126,11 +131,11 @@ def _say_all(say: Say, *steps: Tuple[str, Sequence[str]]) -> None:
 def _say_findings(say: Say, findings: Findings) -> None:
     if not findings.problems:
         say("files", "whole, and nothing in them that TF Serving would refuse")
-    _say_all(say, ("problem", findings.problems), ("note", findings.notes))
+    _say_all(say, ("problem", texts(findings.problems)), ("note", texts(findings.notes)))
 
 
 def _say_answers(say: Say, answered: FileAnswers) -> None:
-    _say_all(say, ("note", answered.unasked + answered.notes), ("problem", answered.problems))
+    _say_all(say, ("note", answered.unasked + answered.notes), ("problem", texts(answered.problems)))
     if answered.answers and not answered.problems:
         say("answers", (f"{len(answered.answers)} answers, each given twice; read by {answered.loader}"))
     elif not answered.answers:
@@ -138,7 +143,7 @@ def _say_answers(say: Say, answered: FileAnswers) -> None:
 
 
 def _say_compared(say: Say, compared: Compared) -> None:
-    _say_all(say, ("note", compared.notes), ("problem", compared.problems))
+    _say_all(say, ("note", texts(compared.notes)), ("problem", texts(compared.problems)))
     if not compared.problems:
         say(
             "parity",

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Sequence, Tuple
 
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import Entry, PathLike, TooLarge, printable, walk
 from ckpt2saved.saved_model.judgement import READ, instead_of_directory, judge, judge_warmup
 from ckpt2saved.versions.base import may_access
@@ -15,7 +16,7 @@ from ckpt2saved.versions.base import may_access
 class Health(NamedTuple):
     """What stands against a directory, and how large it is."""
 
-    problems: Tuple[str, ...]  # () if nothing keeps a TF Serving that runs as any user from loading it
+    problems: Tuple[Problem, ...]  # () if nothing keeps a TF Serving that runs as any user from loading it
     size: int  # bytes, of all files
 
 
@@ -28,7 +29,7 @@ def health(version_dir: PathLike, data: int = READ) -> Health:
     return Health(problems + tuple(_closed(entries)), files)
 
 
-def content_problems(version_dir: PathLike, data: int = READ, *, warmup: bool = True) -> Tuple[str, ...]:
+def content_problems(version_dir: PathLike, data: int = READ, *, warmup: bool = True) -> Tuple[Problem, ...]:
     """What is missing, damaged or unreadable in the SavedModel, and what in it no server can use; as in judge().
 
     Without `warmup` the warm-up file is left out, which TF Serving reads and TensorFlow does not.
@@ -36,7 +37,7 @@ def content_problems(version_dir: PathLike, data: int = READ, *, warmup: bool = 
     return _content(Path(version_dir), data, warmup)[0]
 
 
-def access_problems(version_dir: PathLike) -> Tuple[str, ...]:
+def access_problems(version_dir: PathLike) -> Tuple[Problem, ...]:
     """What a server that runs as another user could not read; publishing a copy gives every file the right mode."""
     try:
         return tuple(_closed(list(_entries(Path(version_dir)))))
@@ -44,7 +45,7 @@ def access_problems(version_dir: PathLike) -> Tuple[str, ...]:
         return ()  # content_problems says so
 
 
-def _content(directory: Path, data: int, warmup: bool = True) -> Tuple[Tuple[str, ...], List[Entry]]:
+def _content(directory: Path, data: int, warmup: bool = True) -> Tuple[Tuple[Problem, ...], List[Entry]]:
     instead = instead_of_directory(directory)
     if instead is not None:
         return (instead,), []
@@ -55,9 +56,10 @@ def _content(directory: Path, data: int, warmup: bool = True) -> Tuple[Tuple[str
         problems = _unreadable(entries) or judge(directory, data)
         return problems + (judge_warmup(directory, data) if warmup else ()), entries
     except TooLarge as error:
-        return (f"{_inside(directory, error.filename)}: {error.strerror}",), entries
+        return (Problem("too-large", _inside(directory, error.filename), str(error.strerror)),), entries
     except OSError as error:
-        return _unreadable(entries) or (f"{printable(str(error.filename))}: {error.strerror}",), entries
+        unread = Problem("unreadable-file", printable(str(error.filename)), str(error.strerror))
+        return _unreadable(entries) or (unread,), entries
 
 
 def _inside(directory: Path, name: str) -> str:
@@ -71,23 +73,22 @@ def _entries(directory: Path) -> Iterator[Entry]:
     yield from walk(path)
 
 
-def _unreadable(entries: Sequence[Entry]) -> Tuple[str, ...]:
+def _unreadable(entries: Sequence[Entry]) -> Tuple[Problem, ...]:
     return tuple(
-        f"{printable(entry.name)}: this user may not read it"
+        Problem("unreadable-file", printable(entry.name), "this user may not read it")
         for entry in entries
         if not may_access(entry.path, os.R_OK | os.X_OK if stat.S_ISDIR(entry.status.st_mode) else os.R_OK)
     )
 
 
-def _closed(entries: Sequence[Entry]) -> List[str]:
+def _closed(entries: Sequence[Entry]) -> List[Problem]:
     problems = []
     for entry in entries:
         is_directory = stat.S_ISDIR(entry.status.st_mode)
         mode = stat.S_IMODE(entry.status.st_mode)
         needed = stat.S_IROTH | stat.S_IXOTH if is_directory else stat.S_IROTH
         if mode & needed != needed:
-            problems.append(
-                f"{printable(entry.name)}: mode {mode:04o}, which keeps out a server of another user;"
-                f" {'chmod o+rx' if is_directory else 'chmod o+r'}"
-            )
+            found = f"mode {mode:04o}, which keeps out a server of another user"
+            remedy = "chmod o+rx" if is_directory else "chmod o+r"
+            problems.append(Problem("closed-to-others", printable(entry.name), found, remedy))
     return problems

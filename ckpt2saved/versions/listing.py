@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Collection, Dict, FrozenSet, Iterable, Optional, Tuple, Union
 
 from ckpt2saved.errors import VersionError
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import PathLike, printable
 from ckpt2saved.saved_model.judgement import SAMPLED
 from ckpt2saved.versions.base import (
@@ -50,7 +51,7 @@ class Version:
     size: int  # bytes; files shared with another version count in both
     modified: datetime.datetime  # UTC
     origin: Optional[Origin]  # None if ckpt2saved did not publish it
-    problems: Tuple[str, ...]
+    problems: Tuple[Problem, ...]
     duplicate_of: Optional[str] = None  # the name that TF Serving loads for this number instead (its default policy)
 
     @property
@@ -157,7 +158,7 @@ def _describe(child: Numbered, loaded_name: str, data: int) -> Version:
     found = health(child.path, data)
     problems = found.problems
     if child.number < 0:
-        problems = (_NEGATIVE,) + problems
+        problems = (Problem("negative-number", "", _NEGATIVE), *problems)
     status = os.stat(os.fspath(child.path)) if child.path.exists() else os.lstat(os.fspath(child.path))
     return Version(
         number=child.number,

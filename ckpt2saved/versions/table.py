@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Iterable, List
 
 from ckpt2saved.console.tables import print_rows
+from ckpt2saved.errors.problem import texts
 from ckpt2saved.files.reading import printable
 from ckpt2saved.versions.listing import Version
 
@@ -34,7 +35,7 @@ def _origin(version: Version) -> str:
 
 
 def _health(version: Version) -> List[str]:
-    lines = list(version.problems)
+    lines = texts(version.problems)
     if version.duplicate_of:
         lines.append(f"the same number as {version.duplicate_of}, which TF Serving loads instead")
     return lines

@@ -14,6 +14,7 @@ from tensorflow.python.ops import lookup_ops
 
 from ckpt2saved.checkpoint.index import read_index
 from ckpt2saved.errors import VersionError
+from ckpt2saved.errors.problem import texts
 from ckpt2saved.files.reading import MOST_LEVELS
 from ckpt2saved.protobuf.crc32c import crc32c, masked
 from ckpt2saved.protobuf.wire import MOST_FIELDS, Malformed, varint
@@ -120,10 +121,10 @@ def test_a_table_filled_from_an_asset(tmp_path):
     directory = write(tmp_path / "1", from_file, main_op=tf.tables_initializer, assets=True)
     assert judge(directory) == ()
     (directory / "assets" / "words.txt").unlink()
-    assert judge(directory) == ("assets/words.txt: missing, and the graph reads it; copy it again, whole",)
+    assert texts(judge(directory)) == ["assets/words.txt: missing, and the graph reads it; copy it again, whole"]
 
     directory = write(tmp_path / "2", from_file, main_op=tf.tables_initializer)
-    (problem,) = judge(directory)
+    (problem,) = texts(judge(directory))
     assert f"reads '{tmp_path / 'words.txt'}', which is no file of the SavedModel's assets" in problem
 
 
@@ -168,10 +169,10 @@ def test_functions_of_tensorflow_2(tmp_path):
         meta_graph.signature_def.pop("__saved_model_init_op", None)
         meta_graph.collection_def.pop("saved_model_main_op", None)
 
-    (problem,) = judge(changed(tmp_path / "1", without_init))
+    (problem,) = texts(judge(changed(tmp_path / "1", without_init)))
     assert "nothing fills it when the SavedModel is loaded" in problem
     tensorflow.saved_model.save(tensorflow.Module(), str(tmp_path / "2"))
-    assert any("it has no signature" in problem for problem in judge(tmp_path / "2"))
+    assert any("it has no signature" in problem for problem in texts(judge(tmp_path / "2")))
 
 
 # --- what it does not ---------------------------------------------------------------------------------------------
@@ -267,7 +268,7 @@ def with_python(meta_graph):
 def test_what_tf_serving_does_not_load_or_answer_from(version, tmp_path, change, message):
     """Found by every command that publishes or promises."""
     change(version)
-    (problem,) = [one for one in judge(version) if message in one]
+    (problem,) = [one for one in texts(judge(version)) if message in one]
     with pytest.raises(VersionError) as caught:
         bump_version(tmp_path / "base", version)
     assert "not published again, as TF Serving could not load it" in str(caught.value) and problem in str(caught.value)
@@ -275,7 +276,7 @@ def test_what_tf_serving_does_not_load_or_answer_from(version, tmp_path, change,
     (tmp_path / "other").mkdir()
     version.rename(tmp_path / "other" / "1")
     (listed,) = list_versions(tmp_path / "other", READ)
-    assert problem in listed.problems
+    assert problem in texts(listed.problems)
 
 
 def test_the_variables_of_another_saved_model(version, tmp_path):
@@ -293,7 +294,7 @@ def test_the_variables_of_another_saved_model(version, tmp_path):
     def variables_of(source, *names):
         for name in names:
             shutil.copy(str(source / name), str(version / name))
-        return judge(version)
+        return texts(judge(version))
 
     foreign = write(tmp_path / "a", other)
     assert "what the graph restores is not in it: net/b, net/w" in variables_of(foreign, INDEX, DATA)[0]
@@ -309,7 +310,7 @@ def test_the_variables_of_another_saved_model(version, tmp_path):
 
 def test_a_table_that_nothing_fills(tmp_path):
     """Every answer would be "Table not initialized"."""
-    (problem,) = judge(write(tmp_path / "1", words))
+    (problem,) = texts(judge(write(tmp_path / "1", words)))
     assert "lookup table net/string_to_index" in problem and "nothing fills it when" in problem
 
 
@@ -333,7 +334,7 @@ def test_what_tf_serving_refuses_in_a_warm_up_file(tmp_path):
         path.write_bytes(broken)
         assert len(judge_warmup(tmp_path)) == 1
     path.write_bytes(content * 1001)
-    assert "1001 requests or more, and TF Serving takes 1000 at most" in judge_warmup(tmp_path)[0]
+    assert "1001 requests or more, and TF Serving takes 1000 at most" in texts(judge_warmup(tmp_path))[0]
 
 
 # --- hostile files ------------------------------------------------------------------------------------------------
@@ -346,10 +347,10 @@ def test_a_pipe_is_not_waited_for(version, name):
     if (version / name).exists():
         (version / name).unlink()
     os.mkfifo(str(version / name))
-    assert any(f"{name}: a named pipe, not a file" in one for one in judge(version) + judge_warmup(version))
+    assert any(f"{name}: a named pipe, not a file" in one for one in texts(judge(version) + judge_warmup(version)))
     (version / name).unlink()
     (version / name).mkdir()
-    assert any(f"{name}: a directory, not a file" in one for one in judge(version) + judge_warmup(version))
+    assert any(f"{name}: a directory, not a file" in one for one in texts(judge(version) + judge_warmup(version)))
 
 
 @pytest.mark.parametrize(
@@ -364,7 +365,7 @@ def test_a_pipe_is_not_waited_for(version, name):
 def test_crafted_protobuf_ends(version, content, message):
     """Within seconds, and in words."""
     (version / "saved_model.pb").write_bytes(content)
-    assert any(message in problem for problem in judge(version))
+    assert any(message in problem for problem in texts(judge(version)))
 
 
 def test_messages_deep_inside_of_each_other(version):
@@ -463,7 +464,7 @@ def test_a_shape_that_is_no_message_is_damage(version):
     end = varint(content, len(content) - 48)[0] - 5  # of the block with tensors
     content[end + 1 : end + 5] = struct.pack("<I", masked(crc32c(bytes(content[: end + 1]))))
     (version / INDEX).write_bytes(bytes(content))
-    (problem,) = judge(version)
+    (problem,) = texts(judge(version))
     assert problem.startswith(INDEX + ": damaged: what it says about its own parts does not fit")
 
 
@@ -479,10 +480,10 @@ def test_a_graph_as_text(good, tmp_path):
     assert judge(directory) == ()
     message.meta_graphs[0].signature_def.clear()
     path.write_text(text_format.MessageToString(message), encoding="utf-8")
-    assert judge(directory) == (
+    assert tuple(texts(judge(directory))) == (
         "saved_model.pbtxt: it has no signature, so that TF Serving answers no request; export it with a signature "
         "serving_default",
     )
     message.meta_graphs[0].meta_info_def.tags.append("tpu")
     path.write_text(text_format.MessageToString(message), encoding="utf-8")
-    assert "the tags are: serve, tpu" in judge(directory)[0]
+    assert "the tags are: serve, tpu" in judge(directory)[0].text

@@ -942,6 +942,7 @@ def test_json(configure, tmp_path, crnn):
         "directory": str(tmp_path / "out"),
         "files": ["compose.yaml", "models.config", "monitoring.config"],
         "remarks": [],
+        "remark_details": [],
         "changes": ["once started it loads crnn 2+1, and from then on every new version within seconds"],
         "dry_run": False,
         "container": None,

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from ckpt2saved.errors.problem import texts
 from ckpt2saved.tf1 import tf
 from ckpt2saved.verify.servability import check_name, check_version
 from ckpt2saved.verify.steps import verify_version
@@ -283,15 +284,15 @@ def test_the_name_of_the_directory_decides_whether_the_server_counts_it(tmp_path
     """As TF Serving parses it."""
     (tmp_path / name).mkdir()
     found = check_name(tmp_path / name)
-    assert [text.startswith(problem) for text in found.problems] == ([True] if problem else [])
-    assert found.notes == ((note,) if note else ())
+    assert [text.startswith(problem) for text in texts(found.problems)] == ([True] if problem else [])
+    assert texts(found.notes) == ([note] if note else [])
 
 
 def test_of_two_names_for_one_number_one_is_never_loaded(tmp_path):
     """1 goes before 01."""
     for name in ("1", "01"):
         (tmp_path / name).mkdir()
-    assert check_name(tmp_path / "01").problems == ("01: TF Serving loads 1 for this number instead",)
+    assert texts(check_name(tmp_path / "01").problems) == ["01: TF Serving loads 1 for this number instead"]
     assert check_name(tmp_path / "1").problems == ()
 
 
@@ -300,7 +301,7 @@ def test_a_version_for_nobody_else_is_noted(version):
     version.chmod(0o700)
     found = check_version(version)
     assert found.problems == ()
-    assert ".: mode 0700, which keeps out a server of another user; chmod o+rx" in found.notes
+    assert ".: mode 0700, which keeps out a server of another user; chmod o+rx" in texts(found.notes)
 
 
 def test_the_outcome_is_values(version):

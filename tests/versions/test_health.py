@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from ckpt2saved.errors.problem import texts
 from ckpt2saved.versions.health import health
 from tests.support.versions import (
     FROZEN_GRAPH,
@@ -117,7 +118,7 @@ def test_what_is_wrong_with_a_version_is_found_without_tensorflow(base, change, 
     change(directory)
     open_to_all(directory)
 
-    assert health(directory).problems == tuple(problems)
+    assert texts(health(directory).problems) == problems
 
 
 def test_every_truncation_of_the_graph_is_found(base):
@@ -134,7 +135,7 @@ def test_a_graph_without_variables_needs_none(base):
     (directory / "saved_model.pb").write_bytes(FROZEN_GRAPH)
     shutil.rmtree(str(directory / "variables"))
 
-    assert health(directory).problems == ()
+    assert not health(directory).problems
 
 
 TEXT_GRAPH = """
@@ -154,10 +155,10 @@ def test_a_text_graph_is_a_graph(base):
     directory = make_version(base, "1")
     (directory / "saved_model.pb").unlink()
     (directory / "saved_model.pbtxt").write_text(TEXT_GRAPH)
-    assert health(directory).problems == ()
+    assert not health(directory).problems
 
     (directory / "saved_model.pbtxt").write_bytes(b"")
-    assert health(directory).problems == ("saved_model.pbtxt: empty",)
+    assert texts(health(directory).problems) == ["saved_model.pbtxt: empty"]
 
 
 def test_what_is_no_directory_is_said_so(tmp_path):
@@ -165,9 +166,9 @@ def test_what_is_no_directory_is_said_so(tmp_path):
     (tmp_path / "1").write_bytes(b"")
     (tmp_path / "2").symlink_to("gone")
 
-    assert health(tmp_path / "1").problems == ("not a directory",)
-    assert health(tmp_path / "2").problems == ("a symbolic link to gone, which is no directory",)
-    assert health(tmp_path / "3").problems == ("there is no such directory",)
+    assert texts(health(tmp_path / "1").problems) == ["not a directory"]
+    assert texts(health(tmp_path / "2").problems) == ["a symbolic link to gone, which is no directory"]
+    assert texts(health(tmp_path / "3").problems) == ["there is no such directory"]
 
 
 def test_modes_that_keep_a_server_out_are_found(base):
@@ -177,7 +178,7 @@ def test_modes_that_keep_a_server_out_are_found(base):
     (directory / "saved_model.pb").chmod(0o600)
     (directory / DATA).unlink()
 
-    assert health(directory).problems == (
+    assert tuple(texts(health(directory).problems)) == (
         "variables/variables.data-*: missing, though variables/variables.index is there",
         "saved_model.pb: mode 0600, which keeps out a server of another user; chmod o+r",
         "variables: mode 0750, which keeps out a server of another user; chmod o+rx",
@@ -191,14 +192,14 @@ def test_what_this_user_may_not_read_is_found(nobodys, monkeypatch):
     closed = make_version(nobodys, "2")
     closed.chmod(0o744)
     with as_nobody():
-        problems, closed_problems = health(directory).problems, health(closed).problems
+        problems, closed_problems = tuple(texts(health(directory).problems)), tuple(texts(health(closed).problems))
 
         monkeypatch.setattr(
             "ckpt2saved.versions.health.may_access", lambda path, rights: True
         )  # as a file server may say
         refused = health(directory).problems
 
-    assert refused[0] == "saved_model.pb: Permission denied"
+    assert refused[0].text == "saved_model.pb: Permission denied"
     assert problems == (
         "saved_model.pb: this user may not read it",
         "saved_model.pb: mode 0600, which keeps out a server of another user; chmod o+r",

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from ckpt2saved.errors import VersionError
+from ckpt2saved.errors.problem import texts
 from ckpt2saved.versions import (
     PROVENANCE,
     Origin,
@@ -65,7 +66,7 @@ def test_what_tf_serving_would_try_and_fail_to_load_is_listed_with_the_reason(ba
     (base / "3").write_bytes(b"1234")
     (base / "4").symlink_to("gone")
 
-    assert [(version.name, version.problems, version.size) for version in list_versions(base)] == [
+    assert [(version.name, tuple(texts(version.problems)), version.size) for version in list_versions(base)] == [
         ("4", ("a symbolic link to gone, which is no directory",), 0),
         ("3", ("not a directory",), 4),
         ("2", ("saved_model.pb: missing; TF Serving has nothing to load",), len(INDEX + VALUES)),
