@@ -140,7 +140,7 @@ class _Asking:
             problems=tuple(problems),
             notes=tuple(notes),
             without_batch=without_batch,
-            telling={number: self._longer[number] for number in by_chance if number in self._longer},
+            with_longer={number: self._longer[number] for number in by_chance if number in self._longer},
         )
 
     def _differing(self) -> List[Problem]:
