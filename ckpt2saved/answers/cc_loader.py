@@ -14,6 +14,7 @@ from ckpt2saved.console.reasons import reason_at_node
 from ckpt2saved.errors import InvalidRequest, NotServable
 from ckpt2saved.files.plain_paths import as_plain_directory
 from ckpt2saved.graph.contrib import register_ops_of
+from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.tf1 import tf
 
 # Which library exports the function depends on the build: 1.x and 2.x up to 2.9 have one for everything, later ones
@@ -193,16 +194,11 @@ class LoadedModel:
         return np.frombuffer(content, dtype).reshape(shape)
 
 
-def has_strings(signature_defs: Mapping[str, Any]) -> Dict[str, List[str]]:
+def has_strings(signatures: Mapping[str, Signature]) -> Dict[str, List[str]]:
     """The keys of string tensors in these signatures; `LoadedModel.run` carries numbers only."""
     found: Dict[str, List[str]] = {}
-    for name, signature in signature_defs.items():
-        keys = [
-            key
-            for side in (signature.inputs, signature.outputs)
-            for key, tensor in side.items()
-            if tensor.dtype == tf.string.as_datatype_enum
-        ]
+    for name, signature in signatures.items():
+        keys = [spec.key for spec in signature.inputs + signature.outputs if spec.dtype == "string"]
         if keys:
             found[name] = sorted(keys)
     return found

@@ -13,6 +13,7 @@ from ckpt2saved.answers.comparison import nan_problems
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.requests.request import Answers, Request
+from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.tf1 import tf
 
 
@@ -23,7 +24,7 @@ class Reference:
     graph: tf.Graph
     fill: Callable[[tf.Session], None]
     checkpoint: str
-    signature_defs: Mapping[str, Any]
+    signatures: Mapping[str, Signature]
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[CheckpointAsker]:
@@ -41,7 +42,7 @@ class CheckpointAsker(Asker):
         self.reference = reference
 
     def answer(self, request: Request) -> Answers:
-        feeds, fetches = request.feeds_and_fetches(self.reference.signature_defs)
+        feeds, fetches = request.feeds_and_fetches(self.reference.signatures)
         try:
             values = self._session.run(list(fetches.values()), feeds)
         except tf.errors.OpError as error:

@@ -29,12 +29,12 @@ def expected_answers(
     the two read differently.
     """
     fill = functools.partial(network.fill, checkpoint)
-    asked = parity_requests(with_lengths(network.model, network.graph, network.serving.signature_defs, fill))
-    reference = Reference(network.graph, fill, str(checkpoint.files.prefix), network.serving.signature_defs)
+    asked = parity_requests(with_lengths(network.model, network.graph, network.serving.signatures, fill))
+    reference = Reference(network.graph, fill, str(checkpoint.files.prefix), network.serving.signatures)
     if greedy is None or not greedy.replaced:
         with reference.opened() as asker:
             return prove(asker, asked, limits, say)
-    with replace(reference, signature_defs=graft(network.graph, greedy)).opened() as asker:
+    with replace(reference, signatures=graft(network.graph, greedy)).opened() as asker:
         expected = asker.numbers(asked)
     with reference.opened() as asker:
         lines, differing = count_disagreements(asker, greedy, asked, limits, say)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any, FrozenSet, Iterator, Mapping, Optional
+from typing import FrozenSet, Iterator, Mapping, Optional
 
 from ckpt2saved.answers import cc_loader
 from ckpt2saved.answers.asker import Asker
 from ckpt2saved.answers.new_process import NewProcess, loaded_in_new_process
 from ckpt2saved.requests.request import Answers, Request
-from ckpt2saved.saved_model.writing import read_signature_defs
+from ckpt2saved.saved_model.reading import read_signatures
+from ckpt2saved.signature.tensors import Signature
 
 _CC_LOADER = "the C++ loader that TF Serving uses"
 _NEW_PROCESS = "Python's loader in a new process"
@@ -26,16 +27,16 @@ class FileAsker(Asker):
     def __init__(
         self,
         directory: Path,
-        signature_defs: Mapping[str, Any],
+        signatures: Mapping[str, Signature],
         model: Optional[cc_loader.LoadedModel],
         stack: contextlib.ExitStack,
     ) -> None:
         self._directory = directory
-        self._signature_defs = signature_defs
+        self._signatures = signatures
         self._model = model
         self._stack = stack
         self._process: Optional[NewProcess] = None
-        self.with_strings: FrozenSet[str] = frozenset(cc_loader.has_strings(signature_defs))
+        self.with_strings: FrozenSet[str] = frozenset(cc_loader.has_strings(signatures))
         if model is None:
             self._in_process()  # loads it, whatever is asked later
 
@@ -49,7 +50,7 @@ class FileAsker(Asker):
     def answer(self, request: Request) -> Answers:
         if self._model is None or request.signature in self.with_strings:
             return self._in_process().answer(request)
-        feeds, fetches = request.feeds_and_fetches(self._signature_defs)
+        feeds, fetches = request.feeds_and_fetches(self._signatures)
         return dict(zip(fetches, self._model.run(list(fetches.values()), feeds)))
 
     def _in_process(self) -> NewProcess:
@@ -61,8 +62,8 @@ class FileAsker(Asker):
 @contextlib.contextmanager
 def open_files(directory: Path) -> Iterator[FileAsker]:
     """The SavedModel in `directory`, loaded afresh; raises NotServable where it can't be loaded."""
-    signature_defs = read_signature_defs(directory)
+    signatures = read_signatures(directory)
     library = cc_loader.find_library()
     with contextlib.ExitStack() as stack:
         model = stack.enter_context(cc_loader.loaded(library, directory)) if library else None
-        yield FileAsker(directory, signature_defs, model, stack)
+        yield FileAsker(directory, signatures, model, stack)

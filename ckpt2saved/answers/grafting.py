@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Dict
 
-from ckpt2saved.rewrites.for_serving import ServingRewritten, with_outputs
+from ckpt2saved.rewrites.for_serving import ServingRewritten
+from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.tf1 import tf
 
 _GRAFTED = "rewritten"
@@ -12,7 +13,7 @@ _ENTER = ("Enter", "RefEnter")
 _SHARED = ("Placeholder", "VariableV2", "Variable", "VarHandleOp")
 
 
-def graft(graph: tf.Graph, rewritten: ServingRewritten) -> Dict[str, Any]:
+def graft(graph: tf.Graph, rewritten: ServingRewritten) -> Dict[str, Signature]:
     """Put the rewritten graph into `graph` beside what it was made from, on the same inputs and variables.
 
     Returns its signatures in there. A session that `graph`'s variables are restored in can then be asked both.
@@ -26,10 +27,10 @@ def graft(graph: tf.Graph, rewritten: ServingRewritten) -> Dict[str, Any]:
     with graph.as_default():
         tensors = {name: graph.get_tensor_by_name(name) for name in shared}
         tf.import_graph_def(graph_def, input_map=tensors, name=_GRAFTED)
-    signature_defs = {}
-    for name, definition in rewritten.serving.signature_defs.items():
-        signature_defs[name] = with_outputs(definition, {i.name: grafted(i.name) for i in definition.outputs.values()})
-    return signature_defs
+    return {
+        name: signature.with_outputs({spec.tensor: grafted(spec.tensor) for spec in signature.outputs})
+        for name, signature in rewritten.serving.signatures.items()
+    }
 
 
 def grafted(tensor: str) -> str:

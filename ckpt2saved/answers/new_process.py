@@ -8,7 +8,7 @@ import os
 import pickle
 import sys
 from pathlib import Path
-from typing import Any, Iterator, Tuple, cast
+from typing import Any, Iterator, Mapping, Tuple, cast
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from ckpt2saved.errors import InvalidRequest, NotServable
 from ckpt2saved.files.plain_paths import as_plain_directory
 from ckpt2saved.graph.contrib import register_ops_of
 from ckpt2saved.requests.request import Answers, Request
+from ckpt2saved.saved_model.reading import signature_of
+from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.tf1 import tf
 
 _LOADED, _ANSWERS, _INVALID, _FAILED = range(4)  # kinds of messages from the process
@@ -73,16 +75,17 @@ def main() -> None:
             send((_FAILED, reason_of(error)))
             return
         send((_LOADED, None))
+        signatures = {name: signature_of(name, one) for name, one in meta_graph.signature_def.items()}
         while True:
             try:
                 request = pickle.load(sys.stdin.buffer)
             except EOFError:
                 return
-            send(_answer(session, meta_graph, request))
+            send(_answer(session, signatures, request))
 
 
-def _answer(session: tf.Session, meta_graph: Any, request: Request) -> Tuple[int, Any]:
-    feeds, fetches = request.feeds_and_fetches(meta_graph.signature_def)
+def _answer(session: tf.Session, signatures: Mapping[str, Signature], request: Request) -> Tuple[int, Any]:
+    feeds, fetches = request.feeds_and_fetches(signatures)
     try:
         return _ANSWERS, dict(zip(fetches, map(np.asarray, session.run(list(fetches.values()), feeds))))
     except tf.errors.OpError as error:

@@ -120,7 +120,7 @@ class StockSearches:
     def __init__(self, asker: CheckpointAsker, asked: Sequence[Request], limits: SearchLimits, say: Say) -> None:
         self._asker, self._asked, self._limits, self._say = asker, asked, limits, say
         self._graph: tf.Graph = asker.reference.graph
-        self._signature_defs = asker.reference.signature_defs
+        self._signatures = asker.reference.signatures
         self._quick = False
         self._done: Dict[Any, Searched] = {}
         self._compared_inside: Set[Any] = set()
@@ -145,14 +145,14 @@ class StockSearches:
         """By inputs and search: the first request that leads to it."""
         places: Dict[Any, Tuple[Request, BeamSearch]] = {}
         for request in self._asked:
-            _, fetches = request.feeds_and_fetches(self._signature_defs)
+            _, fetches = request.feeds_and_fetches(self._signatures)
             for search in find_searches(self._graph, fetches.values()):
                 places.setdefault((self._key(request), search.name), (request, search))
         return places
 
     def _key(self, request: Request) -> FrozenSet[Tuple[str, int]]:
         """The same for requests with the same inputs."""
-        feeds, _ = request.feeds_and_fetches(self._signature_defs)
+        feeds, _ = request.feeds_and_fetches(self._signatures)
         return frozenset((tensor, id(value)) for tensor, value in feeds.items())
 
     def is_quick(self) -> bool:
@@ -163,7 +163,7 @@ class StockSearches:
     def _takes_a_moment(self) -> bool:
         batches: List[Tuple[float, BeamSearch, np.ndarray]] = []
         for request, search in self._places.values():
-            feeds, _ = request.feeds_and_fetches(self._signature_defs)
+            feeds, _ = request.feeds_and_fetches(self._signatures)
             try:
                 sizes, lengths = self._asker.run([self._sizes[search.name], search.lengths], feeds)
             except tf.errors.OpError:
@@ -199,7 +199,7 @@ class StockSearches:
 
     def run(self, request: Request) -> Tuple[Searched, ...]:
         """The searches behind a request, decoded as far as their share of the time allows."""
-        _, fetches = request.feeds_and_fetches(self._signature_defs)
+        _, fetches = request.feeds_and_fetches(self._signatures)
         key = self._key(request)
         found = find_searches(self._graph, fetches.values())
         return tuple(self._decoded(request, (key, search.name)) for search in found)
@@ -256,7 +256,7 @@ class StockSearches:
         read = {t: value for one in searched for t, value in zip(one.search.outputs, one.readings[-1].outputs)}
         if all(one.is_whole for one in searched):
             return [(request, ask(replace(request, inner_feeds=read)))]
-        feeds, outputs = request.feeds_and_fetches(self._signature_defs)
+        feeds, outputs = request.feeds_and_fetches(self._signatures)
         searches = [one.search for one in searched]
         behind = {key: bool(searches_behind(self._graph, outputs[key], searches)) for key in outputs}
         network = tuple(key for key in outputs if not behind[key])

@@ -180,7 +180,7 @@ def _with_requests(
         return network, None, WarmUp()
     fill = functools.partial(network.fill, checkpoint)
     try:
-        model = with_lengths(network.model, network.graph, network.serving.signature_defs, fill)
+        model = with_lengths(network.model, network.graph, network.serving.signatures, fill)
         network = replace(network, model=model)
         if plan.checks.warmup is None:
             return network, None, WarmUp()

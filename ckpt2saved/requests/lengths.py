@@ -12,7 +12,7 @@ import numpy as np
 from ckpt2saved.graph.beam_searches import QUICK, SECONDS_PER_CLASS, find_searches, searches_behind
 from ckpt2saved.requests.parity import RANDOM_WILL_DO, case_inputs, default_case, default_sizes
 from ckpt2saved.signature.model import ExampleInput, ServedModel
-from ckpt2saved.signature.tensors import Dimension, TensorSpec
+from ckpt2saved.signature.tensors import Dimension, Signature, TensorSpec
 from ckpt2saved.tf1 import tf
 
 # Ops that are told lengths: which input they are, and which input's axis (or the attribute that names it) they measure.
@@ -28,7 +28,7 @@ _HIGHEST_PIXEL = 255.0
 
 
 def with_lengths(
-    model: ServedModel, graph: tf.Graph, signature_defs: Mapping[str, Any], fill: Callable[[tf.Session], None]
+    model: ServedModel, graph: tf.Graph, signatures: Mapping[str, Signature], fill: Callable[[tf.Session], None]
 ) -> ServedModel:
     """`model` with requests to compare on that the graph can answer: with no more steps of a line than it makes of it.
 
@@ -42,13 +42,13 @@ def with_lengths(
             fill(session)
             yield session
 
-    return model if model.parity else with_measured(model, graph, signature_defs, filled, tries=True)
+    return model if model.parity else with_measured(model, graph, signatures, filled, tries=True)
 
 
 def with_measured(
     model: ServedModel,
     graph: tf.Graph,
-    signature_defs: Mapping[str, Any],
+    signatures: Mapping[str, Signature],
     filled: Callable[[], ContextManager[tf.Session]],
     tries: bool = False,
 ) -> ServedModel:
@@ -58,7 +58,7 @@ def with_measured(
     unknown: Dict[str, TensorSpec] = {}
     for signature in model.signatures:
         for spec in signature.inputs:
-            tensor = graph.get_tensor_by_name(signature_defs[signature.name].inputs[spec.key].name)
+            tensor = graph.get_tensor_by_name(signatures[signature.name].input(spec.key).tensor)
             found = measured(tensor) if tensor.dtype.is_integer and len(spec.dimensions) == 1 else None
             if found:
                 steps_of[spec.key] = found
@@ -71,13 +71,13 @@ def with_measured(
         return model
     with filled() as session:
         if tries:
-            known.update(_Trial(model, session, signature_defs).found(known, list(unknown.values()), small))
+            known.update(_Trial(model, session, signatures).found(known, list(unknown.values()), small))
         case = default_case(model, known)
         inputs = dict(case.inputs)
         for key, (tensor, axis) in steps_of.items():
             signature = next(s for s in model.signatures if key in {spec.key for spec in s.inputs})
             made = case_inputs(model, case)
-            feeds = {signature_defs[signature.name].inputs[spec.key].name: made[spec.key] for spec in signature.inputs}
+            feeds = {signatures[signature.name].input(spec.key).tensor: made[spec.key] for spec in signature.inputs}
             steps = np.asarray(session.run(tensor, feeds)).shape[axis]
             inputs[key] = ExampleInput(None, _lengths(made[key].shape[0], steps))
     return replace(model, parity=(replace(case, inputs=inputs),))
@@ -86,10 +86,10 @@ def with_measured(
 class _Trial:
     """Asks a graph what it answers."""
 
-    def __init__(self, model: ServedModel, session: tf.Session, signature_defs: Mapping[str, Any]) -> None:
+    def __init__(self, model: ServedModel, session: tf.Session, signatures: Mapping[str, Signature]) -> None:
         self._model = model
         self._session = session
-        self._signature_defs = signature_defs
+        self._signatures = signatures
 
     def found(
         self, known: Mapping[str, ExampleInput], specs: Sequence[TensorSpec], small: Sequence[str]
@@ -128,10 +128,10 @@ class _Trial:
         """Whether each signature has an answer, and a number where it should be one."""
         made = case_inputs(self._model, default_case(self._model, inputs))
         for signature in self._model.signatures:
-            signature_def = self._signature_defs[signature.name]
-            feeds = {signature_def.inputs[spec.key].name: made[spec.key] for spec in signature.inputs}
+            served = self._signatures[signature.name]
+            feeds = {served.input(spec.key).tensor: made[spec.key] for spec in signature.inputs}
             try:
-                tensors = self.in_time([info.name for info in signature_def.outputs.values()], feeds)
+                tensors = self.in_time([spec.tensor for spec in served.outputs], feeds)
                 values = self._session.run(tensors, feeds)
             except (tf.errors.OpError, ValueError):  # the latter also of an error that cites a picture's bytes
                 return False

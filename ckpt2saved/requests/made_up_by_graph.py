@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, List, Mapping, Optional
+from typing import Any, List, Mapping
 
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.requests.lengths import with_measured
 from ckpt2saved.requests.parity import case_inputs, default_case
 from ckpt2saved.requests.request import MADE_UP, Request, Requests, cant_be_asked
-from ckpt2saved.saved_model.writing import read_signature_defs
 from ckpt2saved.signature.model import ExampleInput, ParityCase, ServedModel
 from ckpt2saved.signature.tensors import Dimension, Signature, TensorSpec
 from ckpt2saved.tf1 import tf
@@ -23,7 +23,6 @@ def make_by_graph(version_dir: Path, signatures: Mapping[str, Signature]) -> Req
     unasked: List[str] = []
     if not signatures:
         return Requests(())
-    signature_defs = read_signature_defs(version_dir)
     with tf.Graph().as_default(), tf.Session() as session:
         try:
             tf.saved_model.loader.load(session, [tf.saved_model.SERVING], str(version_dir))
@@ -31,8 +30,8 @@ def make_by_graph(version_dir: Path, signatures: Mapping[str, Signature]) -> Req
             raise NotServable(f"{version_dir}: it does not load: {reason_of(error)}") from error
         for name in signatures:
             try:
-                model = _model(version_dir, name, signature_defs[name])
-                inputs = case_inputs(model, _case(model, session, signature_defs))
+                model = _model(version_dir, signatures[name])
+                inputs = case_inputs(model, _case(model, session, signatures))
             except _CantBeGuessed as error:
                 unasked.append(cant_be_asked(name, str(error)))
             else:
@@ -44,9 +43,9 @@ class _CantBeGuessed(Exception):
     """What an input means, only its maker can say."""
 
 
-def _case(model: ServedModel, session: tf.Session, signature_defs: Mapping[str, Any]) -> ParityCase:
+def _case(model: ServedModel, session: tf.Session, signatures: Mapping[str, Signature]) -> ParityCase:
     try:
-        measured = with_measured(model, session.graph, signature_defs, lambda: _kept_open(session))
+        measured = with_measured(model, session.graph, signatures, lambda: _kept_open(session))
         return measured.parity[0] if measured.parity else default_case(model)
     except SignatureError:
         pass  # an integer that measures nothing
@@ -74,29 +73,22 @@ def _kept_open(session: tf.Session) -> Any:
     yield session
 
 
-def _model(version_dir: Path, name: str, signature_def: Any) -> ServedModel:
+def _model(version_dir: Path, signature: Signature) -> ServedModel:
     """What a signature file of this one signature would say."""
-    inputs = tuple(_spec(key, signature_def.inputs[key]) for key in sorted(signature_def.inputs))
-    outputs = tuple(_output(key, signature_def.outputs[key]) for key in sorted(signature_def.outputs))
-    return ServedModel(name, version_dir, (Signature(name, inputs, outputs),))
+    inputs = tuple(_named(spec) for spec in signature.inputs)
+    # Of outputs the fixed sizes count alone: no batch is made up that is one of them.
+    outputs = tuple(replace(spec, shape=spec.fixed_sizes) for spec in signature.outputs)
+    return ServedModel(signature.name, version_dir, (Signature(signature.name, inputs, outputs),))
 
 
-def _output(key: str, info: Any) -> TensorSpec:
-    """Only its sizes count: no batch is made up that is one of them."""
-    shape = tf.TensorShape(info.tensor_shape)
-    sizes = None if shape.ndims is None else tuple(size for size in shape.as_list() if size is not None)
-    return TensorSpec(key, info.name, tf.as_dtype(info.dtype).name, sizes)
+def _named(spec: TensorSpec) -> TensorSpec:
+    """The input with a name for each size that a request may choose."""
+    if spec.shape is None:
+        raise _CantBeGuessed(f"{spec.key} may have any number of dimensions")
+    return replace(spec, shape=tuple(_size(spec.key, axis, size) for axis, size in enumerate(spec.shape)))
 
 
-def _spec(key: str, info: Any) -> TensorSpec:
-    shape = tf.TensorShape(info.tensor_shape)
-    if shape.ndims is None:
-        raise _CantBeGuessed(f"{key} may have any number of dimensions")
-    sizes = tuple(_size(key, axis, size) for axis, size in enumerate(shape.as_list()))
-    return TensorSpec(key, info.name, tf.as_dtype(info.dtype).name, sizes)
-
-
-def _size(key: str, axis: int, size: Optional[int]) -> Dimension:
+def _size(key: str, axis: int, size: Dimension) -> Dimension:
     if size is not None:
         return size
     return "batch" if axis == 0 else f"{key}_{axis}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Dict, Mapping, Optional, Tuple
 
 import numpy as np
+
+from ckpt2saved.signature.tensors import Signature
 
 Inputs = Mapping[str, np.ndarray]  # by the key of a signature's input; strings are objects that hold bytes
 Answers = Mapping[str, np.ndarray]  # by the key of a signature's output
@@ -31,12 +33,12 @@ class Request:
         """The name and the signature, for messages."""
         return f"{self.name}: signature {self.signature}"
 
-    def feeds_and_fetches(self, signature_defs: Mapping[str, Any]) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
+    def feeds_and_fetches(self, signatures: Mapping[str, Signature]) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
         """The feeds by tensor name; and by output key, or of inner tensors by name, the tensors to fetch."""
-        definition = signature_defs[self.signature]
-        feeds = {definition.inputs[key].name: value for key, value in self.inputs.items()}
-        keys = sorted(definition.outputs) if self.outputs is None else self.outputs
-        fetches = {key: definition.outputs[key].name for key in keys}
+        signature = signatures[self.signature]
+        feeds = {signature.input(key).tensor: value for key, value in self.inputs.items()}
+        keys = sorted(spec.key for spec in signature.outputs) if self.outputs is None else self.outputs
+        fetches = {key: signature.output(key).tensor for key in keys}
         fetches.update({tensor: tensor for tensor in self.inner_fetches})
         return {**feeds, **self.inner_feeds}, fetches
 

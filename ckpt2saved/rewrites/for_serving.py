@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, List, Mapping, Sequence, Tuple
+from typing import List, Mapping, Sequence, Tuple
 
 from ckpt2saved.checkpoint.contents import Weights, served_as
 from ckpt2saved.checkpoint.derived import Derived
@@ -49,14 +49,14 @@ class ServingRewritten:
 
 def rewrite_serving(serving: ServingGraph, weights: Weights, rewrites: Sequence[Rewrite]) -> ServingRewritten:
     """Apply rewrites to a copy of `serving`, whose variables are `weights`; raises NotServable with every problem."""
-    outputs = [info.name for definition in serving.signature_defs.values() for info in definition.outputs.values()]
-    inputs = [info.name for definition in serving.signature_defs.values() for info in definition.inputs.values()]
+    outputs = [spec.tensor for signature in serving.signatures.values() for spec in signature.outputs]
+    inputs = [spec.tensor for signature in serving.signatures.values() for spec in signature.inputs]
     context = Context.of(serving.graph_def, outputs + serving.kept_nodes(), inputs)
     found = apply(rewrites, context, "the graph can't be rewritten as asked")
     if not found.edits:
         return ServingRewritten(serving, weights, (), found.notes)
-    signature_defs = {name: with_outputs(old, found.moved) for name, old in serving.signature_defs.items()}
-    rewritten = cut_down(replace(serving, graph_def=found.graph_def(), signature_defs=signature_defs))
+    signatures = {name: signature.with_outputs(found.moved) for name, signature in serving.signatures.items()}
+    rewritten = cut_down(replace(serving, graph_def=found.graph_def(), signatures=signatures))
     values = {name: value for edit in found.edits_of(BatchNormFolded) for name, value in edit.values.items()}
     if values:
         rewritten, weights = _with_values(rewritten, weights, values)
@@ -81,12 +81,3 @@ def _with_values(
         own_names = {name: name for name in weights.keys if name not in weights.unstored}
         saver_def = add_restore(graph, own_names, tables={name: served_as(name) for name in weights.tables})
     return cut_down(replace(bare, graph_def=graph.as_graph_def(), saver_def=saver_def)), weights
-
-
-def with_outputs(signature_def: Any, moved: Mapping[str, str]) -> Any:
-    """A copy of a SignatureDef that has other tensors for some outputs."""
-    copy = type(signature_def)()
-    copy.CopyFrom(signature_def)
-    for info in copy.outputs.values():
-        info.name = moved.get(info.name, info.name)
-    return copy

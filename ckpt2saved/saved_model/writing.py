@@ -14,7 +14,7 @@ from ckpt2saved.files.write_errors import FULL, writing
 from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.signature.model import ServedModel
-from ckpt2saved.signature.tensors import TensorSpec
+from ckpt2saved.signature.tensors import Signature, TensorSpec
 from ckpt2saved.tf1 import SavedModel, tf
 
 _AT_ONCE = 1 << 29  # bytes of variables that are copied together
@@ -36,7 +36,7 @@ class ServingGraph:
 
     graph_def: Any  # GraphDef
     saver_def: Any  # SaverDef
-    signature_defs: Mapping[str, Any]  # name -> SignatureDef
+    signatures: Mapping[str, Signature]
     init_op: str = ""  # fills the lookup tables, where there are some
     assets: Tuple[Asset, ...] = ()
 
@@ -47,46 +47,44 @@ class ServingGraph:
         return [node_name(name) for name in names + [asset.tensor for asset in self.assets] if name]
 
 
-def bind_signatures(model: ServedModel, tensors: Mapping[str, Any], graph: tf.Graph) -> Dict[str, Any]:
-    """The SignatureDefs of `model` over the tensors that a builder named, and any `node:0` of `graph`.
+def bind_signatures(model: ServedModel, tensors: Mapping[str, Any], graph: tf.Graph) -> Dict[str, Signature]:
+    """The signatures of `model` over the tensors that a builder named, and any `node:0` of `graph`, by their names.
 
+    Their inputs and outputs are by the keys, with the names, dtypes and shapes that saved_model.pb will have.
     Raises SignatureError with everything that does not fit, NotServable where an output has no tensor name.
     """
     binder = _Binder(tensors, graph)
-    signature_defs = tf.MetaGraphDef().signature_def
+    bound: Dict[str, Signature] = {}
     for signature in model.signatures:
-        signature_def = signature_defs[signature.name]
-        signature_def.method_name = tf.saved_model.PREDICT_METHOD_NAME
-        for side, specs in (("inputs", signature.inputs), ("outputs", signature.outputs)):
-            for spec in specs:
-                where = f"signatures.{signature.name}.{side}.{spec.key}"
-                binder.bind(spec, getattr(signature_def, side)[spec.key], where)
-        binder.problems += _clashes(signature.name, signature_def)
+        where = f"signatures.{signature.name}"
+        inputs = binder.bind(signature.inputs, where + ".inputs")
+        outputs = binder.bind(signature.outputs, where + ".outputs")
+        bound[signature.name] = Signature(signature.name, inputs, outputs)
+        binder.problems += _clashes(bound[signature.name])
     binder.problems += _other_shapes(model)
     if binder.nameless:
         raise NotServable(f"{model.source}: it serves tensors that have no name", binder.nameless)
     if binder.problems:
         raise SignatureError(f"{model.source}: it does not fit the graph", binder.problems)
-    return dict(signature_defs)
+    return bound
 
 
-def _clashes(name: str, signature_def: Any) -> List[str]:
+def _clashes(signature: Signature) -> List[str]:
     """Keys that stand for one tensor where a request would fail for it."""
     problems: List[str] = []
     fed: Dict[str, str] = {}
-    for key in sorted(signature_def.inputs):
-        tensor = signature_def.inputs[key].name
-        if tensor and fed.setdefault(tensor, key) != key:
+    for spec in signature.inputs:
+        if fed.setdefault(spec.tensor, spec.key) != spec.key:
             problems.append(
-                f"signatures.{name}.inputs: {fed[tensor]} and {key} are both {tensor}, and TF Serving would answer"
-                ' every request with "fed more than once": leave one of them away'
+                f"signatures.{signature.name}.inputs: {fed[spec.tensor]} and {spec.key} are both {spec.tensor}, and TF"
+                ' Serving would answer every request with "fed more than once": leave one of them away'
             )
-    for key in sorted(signature_def.outputs):
-        tensor = signature_def.outputs[key].name
-        if tensor in fed:
+    for spec in signature.outputs:
+        if spec.tensor in fed:
             problems.append(
-                f"signatures.{name}.outputs.{key}: {tensor} is the input {fed[tensor]} itself, and TF Serving would"
-                ' answer every request with "is both fed and fetched": leave it away, or take a tensor behind it'
+                f"signatures.{signature.name}.outputs.{spec.key}: {spec.tensor} is the input {fed[spec.tensor]} itself,"
+                ' and TF Serving would answer every request with "is both fed and fetched": leave it away, or take a'
+                " tensor behind it"
             )
     return problems
 
@@ -119,17 +117,22 @@ class _Binder:
         self.problems: List[str] = []
         self.nameless: List[str] = []
 
-    def bind(self, spec: TensorSpec, info: Any, where: str) -> None:
-        """Fill the TensorInfo of a tensor, if it fits."""
+    def bind(self, specs: Sequence[TensorSpec], where: str) -> Tuple[TensorSpec, ...]:
+        """The inputs or outputs of a signature by their keys, as far as they fit."""
+        bound = [self.bound(spec, f"{where}.{spec.key}") for spec in specs]
+        return tuple(sorted((spec for spec in bound if spec is not None), key=lambda spec: spec.key))
+
+    def bound(self, spec: TensorSpec, where: str) -> Optional[TensorSpec]:
+        """The tensor that is meant, as the graph has it; None where it does not fit."""
         tensor = self.tensor(spec, where)
         if tensor is None:
-            return
+            return None
         if isinstance(tensor, tf.SparseTensor):
             self.nameless.append(
                 f"{where}: {spec.tensor!r} is a SparseTensor; TF Serving would load it and fail every request with"
                 ' "Tensor :0 … was not found in the Graph": serve its indices, values and dense_shape'
             )
-            return
+            return None
         if tensor.dtype.base_dtype.name != spec.dtype:
             self.problems.append(
                 f"{where}.dtype: {tensor.dtype.base_dtype.name} in the graph, {spec.dtype} in the file"
@@ -137,11 +140,9 @@ class _Binder:
         if not tensor.shape.is_compatible_with(_sizes(spec)):
             expected = ", ".join(map(str, spec.dimensions))
             self.problems.append(f"{where}.shape: {_shape_text(tensor.shape)} in the graph, [{expected}] in the file")
-            return
-        info.name = tensor.name
-        info.dtype = tensor.dtype.base_dtype.as_datatype_enum
+            return None
         # Client code reads the shapes off the signature: the file's sizes add to what the graph knows.
-        info.tensor_shape.CopyFrom(tensor.shape.merge_with(_sizes(spec)).as_proto())
+        return spec_of(spec.key, tensor, tensor.shape.merge_with(_sizes(spec)))
 
     def tensor(self, spec: TensorSpec, where: str) -> Any:
         if spec.tensor in self.tensors:
@@ -157,6 +158,13 @@ class _Binder:
         return None
 
 
+def spec_of(key: str, tensor: tf.Tensor, shape: Optional[tf.TensorShape] = None) -> TensorSpec:
+    """A tensor of a graph as an input or output of a signature, with a `shape` that says more than its own."""
+    shape = tensor.shape if shape is None else shape
+    sizes = None if shape.ndims is None else tuple(shape.as_list())
+    return TensorSpec(key, tensor.name, tensor.dtype.base_dtype.name, sizes)
+
+
 def _shape_text(shape: tf.TensorShape) -> str:
     if shape.ndims is None:
         return "of unknown rank"
@@ -166,8 +174,8 @@ def _shape_text(shape: tf.TensorShape) -> str:
 def cut_down(serving: ServingGraph) -> ServingGraph:
     """The same without the nodes that no signature and no restoring needs."""
     names = serving.kept_nodes()
-    for signature_def in serving.signature_defs.values():
-        names += [info.name for side in (signature_def.inputs, signature_def.outputs) for info in side.values()]
+    for signature in serving.signatures.values():
+        names += [spec.tensor for spec in signature.inputs + signature.outputs]
     graph_def = pruned(serving.graph_def, {node_name(name) for name in names})
     return replace(serving, graph_def=graph_def)
 
@@ -192,8 +200,8 @@ def write_graph(directory: Path, serving: ServingGraph) -> None:
         strip_default_attrs=True,
     )
     meta_graph.meta_info_def.tags.append(tf.saved_model.SERVING)
-    for name, signature_def in serving.signature_defs.items():
-        meta_graph.signature_def[name].CopyFrom(signature_def)
+    for name, signature in serving.signatures.items():
+        _define(signature, meta_graph.signature_def[name])
     if serving.init_op:
         meta_graph.collection_def[tf.saved_model.MAIN_OP_KEY].node_list.value.append(serving.init_op)
     for asset in serving.assets:
@@ -204,6 +212,16 @@ def write_graph(directory: Path, serving: ServingGraph) -> None:
     path = directory / tf.saved_model.SAVED_MODEL_FILENAME_PB
     with writing(path):
         path.write_bytes(saved_model.SerializeToString(deterministic=True))
+
+
+def _define(signature: Signature, definition: Any) -> None:
+    """Fill a SignatureDef."""
+    definition.method_name = signature.method
+    for side, specs in ((definition.inputs, signature.inputs), (definition.outputs, signature.outputs)):
+        for spec in specs:
+            side[spec.key].name = spec.tensor
+            side[spec.key].dtype = tf.as_dtype(spec.dtype).as_datatype_enum
+            side[spec.key].tensor_shape.CopyFrom(tf.TensorShape(_sizes(spec)).as_proto())
 
 
 def _copy_assets(directory: Path, assets: Iterable[Asset]) -> None:
@@ -317,15 +335,3 @@ def _copy_variables(names: Sequence[str], prefix: str, checkpoint: Checkpoint, w
             count = int(session.run(tf.count_nonzero(tf.is_nan(tensor)))) if tensor.dtype in _CHECKED else 0
             problems += [f"{key}: {count} values are NaN"] if count else []
         return problems
-
-
-def read_signature_defs(directory: Path) -> Dict[str, Any]:
-    """The signatures in the saved_model.pb of `directory`, by name."""
-    saved_model = SavedModel()
-    saved_model.ParseFromString((directory / tf.saved_model.SAVED_MODEL_FILENAME_PB).read_bytes())
-    return {
-        name: signature_def
-        for meta_graph in saved_model.meta_graphs
-        if list(meta_graph.meta_info_def.tags) == [tf.saved_model.SERVING]
-        for name, signature_def in meta_graph.signature_def.items()
-    }

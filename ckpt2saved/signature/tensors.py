@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Optional, Tuple, Union
+from dataclasses import dataclass, replace
+from typing import Mapping, Optional, Tuple, Union
 
 DTYPES = (
     "bfloat16 bool complex64 complex128 float16 float32 float64 "
@@ -64,6 +64,19 @@ class Signature:
     inputs: Tuple[TensorSpec, ...]
     outputs: Tuple[TensorSpec, ...]
     method: str = PREDICT
+
+    def input(self, key: str) -> TensorSpec:
+        """The input of that key."""
+        return next(spec for spec in self.inputs if spec.key == key)
+
+    def output(self, key: str) -> TensorSpec:
+        """The output of that key."""
+        return next(spec for spec in self.outputs if spec.key == key)
+
+    def with_outputs(self, moved: Mapping[str, str]) -> Signature:
+        """The same with other tensors for some outputs."""
+        outputs = tuple(replace(spec, tensor=moved.get(spec.tensor, spec.tensor)) for spec in self.outputs)
+        return replace(self, outputs=outputs)
 
     @property
     def is_for_warmup(self) -> bool:

@@ -15,6 +15,7 @@ from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.saved_model.writing import ServingGraph, bind_signatures, cut_down
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.renaming import Renaming
+from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.sources.fitting import refuse_loops
 from ckpt2saved.sources.graph_plan import GraphPlan
 from ckpt2saved.sources.loaded import LoadedGraph, imported
@@ -64,9 +65,9 @@ def bind(plan: GraphPlan, checkpoint: Checkpoint) -> BoundGraph:
     weights = choose_weights(checkpoint, variables, kind, naming, must_choose=loaded.is_training)
     tables, as_saved = loaded.restored.checked(checkpoint, loaded.graph, rename)
     weights = replace(weights, tables=tables)
-    signature_defs = bind_signatures(loaded.model, loaded.tensors, loaded.graph)
+    signatures = bind_signatures(loaded.model, loaded.tensors, loaded.graph)
     if not loaded.is_training:
-        refuse_loops(plan.model.source, loaded.graph.as_graph_def(), _ends(signature_defs))
+        refuse_loops(plan.model.source, loaded.graph.as_graph_def(), _ends(signatures))
     # Two ways to restore: the served one knows each variable by its own name, whatever its tensor is called.
     own_names = {name: name for name in weights.keys}
     served = add_restore(loaded.graph, own_names, tables={name: served_as(name) for name in tables})
@@ -77,7 +78,7 @@ def bind(plan: GraphPlan, checkpoint: Checkpoint) -> BoundGraph:
         ServingGraph(
             graph_def=graph_def,
             saver_def=served,
-            signature_defs=signature_defs,
+            signatures=signatures,
             init_op=loaded.init_op,
             assets=loaded.assets,
         )
@@ -100,13 +101,13 @@ def bind(plan: GraphPlan, checkpoint: Checkpoint) -> BoundGraph:
     )
 
 
-def _ends(signature_defs: Mapping[str, Any]) -> List[Tuple[str, str]]:
+def _ends(signatures: Mapping[str, Signature]) -> List[Tuple[str, str]]:
     """Where in a signature file each tensor of the signatures is named, and its name."""
     return [
-        (f"signatures.{name}.{side}.{key}", info.name)
-        for name, signature_def in signature_defs.items()
-        for side in ("inputs", "outputs")
-        for key, info in getattr(signature_def, side).items()
+        (f"signatures.{name}.{side}.{spec.key}", spec.tensor)
+        for name, signature in signatures.items()
+        for side, specs in (("inputs", signature.inputs), ("outputs", signature.outputs))
+        for spec in specs
     ]
 
 

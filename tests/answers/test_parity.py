@@ -40,7 +40,7 @@ def prepared(prefix, **plan):
     network = bind(planned, checkpoint)
     asked = parity_requests(planned.model)
     fill = functools.partial(network.fill, checkpoint)
-    with Reference(network.graph, fill, str(prefix), network.serving.signature_defs).opened() as asker:
+    with Reference(network.graph, fill, str(prefix), network.serving.signatures).opened() as asker:
         answers = asker.numbers(asked)
     return SimpleNamespace(network=network, checkpoint=checkpoint, asked=asked, answers=answers)
 
@@ -55,10 +55,10 @@ def test_untouched_files_answer_alike_and_the_report_says_how(tmp_path, prefix):
     """Every signature is asked every case twice, through TF Serving's own loader; the differences are tiny."""
     made = prepared(prefix)
     report = parity.compare_files(staged(tmp_path, made), made.asked, made.answers)
-    signatures = made.network.serving.signature_defs
+    signatures = made.network.serving.signatures
     assert report.answers == 2 * len(made.asked) == 2 * 2 * len(signatures)
     assert {(d.signature, d.output) for d in report.comparison.differences} == {
-        (name, key) for name, signature in signatures.items() for key in signature.outputs
+        (name, spec.key) for name, signature in signatures.items() for spec in signature.outputs
     }
     assert report.comparison.max_abs < 1e-3
     assert report.loader == "the C++ loader that TF Serving uses"
@@ -91,7 +91,7 @@ def with_graph(made, change):
     graph_def = tf.GraphDef()
     graph_def.CopyFrom(made.network.serving.graph_def)
     change(graph_def)
-    serving = ServingGraph(graph_def, made.network.serving.saver_def, made.network.serving.signature_defs)
+    serving = ServingGraph(graph_def, made.network.serving.saver_def, made.network.serving.signatures)
     made.network = dataclasses.replace(made.network, serving=serving)
     return made
 

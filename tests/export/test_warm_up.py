@@ -23,7 +23,7 @@ from ckpt2saved.requests.warm_up.file import (
 from ckpt2saved.requests.warm_up.maker import WarmUpMaker
 from ckpt2saved.requests.warm_up.source import warm_up_source
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
-from ckpt2saved.saved_model.writing import read_signature_defs
+from ckpt2saved.saved_model.reading import read_signatures
 from ckpt2saved.signature.file import load_model
 from ckpt2saved.sources.binding import bind
 from ckpt2saved.sources.graph_plan import GraphOptions, plan_graph
@@ -167,9 +167,9 @@ def test_the_records_make_a_version_without_values_fail(tmp_path, version):
     base = tmp_path / "base"
     broken = bump_version(base, str(version)).path
     assert (broken / WARMUP_FILE).read_bytes() == (version / WARMUP_FILE).read_bytes()
-    library, signature_defs = cc_loader.find_library(), read_signature_defs(version)
+    library, signatures = cc_loader.find_library(), read_signatures(version)
     (request,) = read_warm_up_requests(broken)
-    feeds, fetches = request.feeds_and_fetches(signature_defs)
+    feeds, fetches = request.feeds_and_fetches(signatures)
     with cc_loader.loaded(library, broken) as loaded:
         ids = loaded.run([fetches["ids"]], feeds)[0]
     assert ids.shape == (2, 25)
@@ -295,14 +295,14 @@ def test_pictures_become_requests(exported):
     sys.path.insert(0, str(EXAMPLE))
     from words import text_of
 
-    library, signature_defs = cc_loader.find_library(), read_signature_defs(path)
+    library, signatures = cc_loader.find_library(), read_signatures(path)
     texts = []
     with cc_loader.loaded(library, path) as loaded:
         for request in requests:
             image = request.inputs["input_data"]
             assert image.dtype == np.float32 and image.shape[:2] == (1, 32) and 1 < image.max() <= 255
             assert request.inputs["input_batch_size"].tolist() == [image.shape[2] // 4]
-            feeds, fetches = request.feeds_and_fetches(signature_defs)
+            feeds, fetches = request.feeds_and_fetches(signatures)
             (ids,) = loaded.run([fetches["ids"]], feeds)
             texts.append(text_of(ids[0][ids[0] >= 0]))
     assert texts == ["quay", "route66"]

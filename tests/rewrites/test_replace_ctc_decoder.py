@@ -11,7 +11,8 @@ from ckpt2saved.errors import NotServable
 from ckpt2saved.graph.beam_searches import BEAM_SEARCH
 from ckpt2saved.rewrites.for_serving import rewrite_serving
 from ckpt2saved.rewrites.replace_ctc_decoder import ReplaceCtcDecoder
-from ckpt2saved.saved_model.writing import ServingGraph, cut_down
+from ckpt2saved.saved_model.writing import ServingGraph, cut_down, spec_of
+from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.tf1 import tf
 
 WEIGHTS = Weights("raw", {}, "")
@@ -25,23 +26,20 @@ def serving(build):
         weight = tf.get_variable("weight", [], initializer=tf.ones_initializer(), use_resource=False)
         outputs = build(logits * weight, lengths)
         saver = tf.train.Saver()
-    signature_def = tf.MetaGraphDef().signature_def["serving_default"]
-    for name, tensor in [("logits", logits), ("lengths", lengths)]:
-        signature_def.inputs[name].name = tensor.name
-    for name, tensor in outputs.items():
-        signature_def.outputs[name].name = tensor.name
-    made = ServingGraph(graph.as_graph_def(), saver.as_saver_def(), {"serving_default": signature_def})
+    inputs = (spec_of("lengths", lengths), spec_of("logits", logits))
+    signature = Signature("serving_default", inputs, tuple(spec_of(key, outputs[key]) for key in sorted(outputs)))
+    made = ServingGraph(graph.as_graph_def(), saver.as_saver_def(), {"serving_default": signature})
     return cut_down(made)
 
 
 def answers(made, logits, lengths):
     """What a serving graph answers."""
-    signature_def = made.signature_defs["serving_default"]
+    signature = made.signatures["serving_default"]
     with tf.Graph().as_default(), tf.Session() as session:
         tf.import_graph_def(made.graph_def, name="")
         session.run(tf.assign(session.graph.get_tensor_by_name("weight:0"), 1.0).op)
-        feeds = {signature_def.inputs["logits"].name: logits, signature_def.inputs["lengths"].name: lengths}
-        return session.run({key: info.name for key, info in signature_def.outputs.items()}, feeds)
+        feeds = {signature.input("logits").tensor: logits, signature.input("lengths").tensor: lengths}
+        return session.run({spec.key: spec.tensor for spec in signature.outputs}, feeds)
 
 
 def two_decoders(logits, lengths):
@@ -86,10 +84,10 @@ def test_the_graph_that_is_given_stays_as_it_was():
     """A rewrite is a function: what it was given can still be the reference."""
     before = serving(two_decoders)
     graph_def = before.graph_def.SerializeToString(deterministic=True)
-    signature_defs = {name: s.SerializeToString(deterministic=True) for name, s in before.signature_defs.items()}
+    signatures = dict(before.signatures)
     rewrite_serving(before, WEIGHTS, [ReplaceCtcDecoder("fast")])
     assert before.graph_def.SerializeToString(deterministic=True) == graph_def
-    assert {n: s.SerializeToString(deterministic=True) for n, s in before.signature_defs.items()} == signature_defs
+    assert before.signatures == signatures
 
 
 def test_a_graph_without_a_beam_search_is_left_alone():
@@ -107,7 +105,7 @@ def test_a_served_output_of_the_decoder_itself_is_renamed():
         return {"indices": best.indices, "values": best.values, "shape": best.dense_shape, "score": score}
 
     before = serving(build)
-    assert before.signature_defs["serving_default"].outputs["values"].name == "CTCBeamSearchDecoder:1"
+    assert before.signatures["serving_default"].output("values").tensor == "CTCBeamSearchDecoder:1"
     rewritten = rewrite_serving(before, WEIGHTS, [ReplaceCtcDecoder("fast")])
     wanted, found = [answers(made, noise(), [9, 8, 7, 6, 5]) for made in (before, rewritten.serving)]
     for key, value in wanted.items():

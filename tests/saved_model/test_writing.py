@@ -15,7 +15,8 @@ from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.errors.problem import texts
 from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import node_name
-from ckpt2saved.saved_model.writing import _write_variables, bind_signatures, read_signature_defs
+from ckpt2saved.saved_model.reading import read_signatures
+from ckpt2saved.saved_model.writing import _write_variables, bind_signatures
 from ckpt2saved.signature.file import load_model, parse_model
 from ckpt2saved.sources.networks import build_network
 from ckpt2saved.tf1 import SavedModel, tf
@@ -67,7 +68,7 @@ def test_it_is_tagged_for_serving_and_predicts(version):
 
 def test_signatures_have_the_originals_names_types_and_shapes(version):
     """Clients of the original system find what they ask for; -1 is what a request may choose."""
-    definitions = read_signature_defs(version)
+    definitions = meta_graph(version).signature_def
 
     def described(tensors):
         return {
@@ -93,7 +94,7 @@ def test_signatures_have_the_originals_names_types_and_shapes(version):
 
 def test_every_tensor_of_a_signature_has_a_name(version):
     """No TensorInfo is a composite, which TF Serving would fetch as 'Tensor :0'."""
-    for definition in read_signature_defs(version).values():
+    for definition in meta_graph(version).signature_def.values():
         for info in list(definition.inputs.values()) + list(definition.outputs.values()):
             assert info.name and info.WhichOneof("encoding") == "name"
 
@@ -195,7 +196,7 @@ def test_a_sparse_tensor_bound_whole_fails_every_request(tmp_path):
         signature = tf.saved_model.predict_signature_def({"x": x}, {"decoded": sparse})
         builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature})
         builder.save()
-    name = read_signature_defs(tmp_path / "naive")["serving_default"].outputs["decoded"].name
+    name = read_signatures(tmp_path / "naive")["serving_default"].output("decoded").tensor
     with cc_loader.loaded(cc_loader.find_library(), tmp_path / "naive") as loaded:
         with pytest.raises(NotServable, match="Tensor , specified in a signature, is not in the SavedModel's graph"):
             loaded.run([name], {"x:0": np.ones([1, 4], "float32")})
@@ -211,7 +212,7 @@ def test_any_tensor_of_the_graph_can_be_served():
     with tf.Graph().as_default() as graph:
         tensors = build_network("crnn", crnn_shapes(), {})
         definitions = bind_signatures(parse_model(text, Path("own.yaml")), tensors, graph)
-    assert definitions["dense"].outputs["raw"].name == "shadow/logits:0"
+    assert definitions["dense"].output("raw").tensor == "shadow/logits:0"
 
 
 def test_pruned_keeps_what_is_needed_and_leaves_its_argument():

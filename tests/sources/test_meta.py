@@ -11,7 +11,7 @@ import pytest
 from ckpt2saved import ctc
 from ckpt2saved.answers import cc_loader
 from ckpt2saved.errors import NotServable
-from ckpt2saved.saved_model.writing import read_signature_defs
+from ckpt2saved.saved_model.reading import read_signatures
 from ckpt2saved.tf1 import SavedModel, tf, v1_control_flow
 from tests.support.checkpoints import write_checkpoint
 from tests.support.saved_models import asked
@@ -185,8 +185,7 @@ def test_sizes_that_are_opened_are_open_in_the_outputs(run, tmp_path):
     arguments = ["export", "--graph", prefix + ".meta", "--checkpoint", prefix, "--output", "conv=Relu:0"]
     result = run(*arguments, "--input", "images[batch,8,width,1]", "-o", tmp_path / "m")
     assert result.exit_code == 0, result.output
-    shape = read_signature_defs(tmp_path / "m" / "1")["serving_default"].outputs["conv"].tensor_shape
-    assert [size.size for size in shape.dim] == [-1, 8, -1, 4]
+    assert read_signatures(tmp_path / "m" / "1")["serving_default"].output("conv").shape == (None, 8, None, 4)
     assert asked(tmp_path / "m" / "1", images=lines(3, 17))["conv"].shape == (3, 8, 17, 4)
     result = run(*arguments, "--input", "images[batch,8,9,3]", "-o", tmp_path / "m")
     assert result.exit_code == 1 and "they are not the network's, or a size from training stands" in result.output
@@ -773,8 +772,7 @@ def test_a_batch_that_a_reshape_holds_is_served_alone(run, tmp_path):
     result = run(*arguments, "--input=image=images:0")
     assert result.exit_code == 0 and "the batch is 4 and can't be another: regroup" in result.output
     (version,) = (tmp_path / "out").iterdir()
-    shape = read_signature_defs(version)["serving_default"].inputs["image"].tensor_shape
-    assert [dim.size for dim in shape.dim] == [4, HEIGHT, WIDTH, 1]
+    assert read_signatures(version)["serving_default"].input("image").shape == (4, HEIGHT, WIDTH, 1)
     result = run(*arguments, "--input=image=images:0[batch,8,12,1]")
     assert result.exit_code == 1 and "it takes one of 4" in result.output and "lines of 3" in result.output
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ckpt2saved.answers import cc_loader
 from ckpt2saved.requests.warm_up.file import read_warm_up_requests
-from ckpt2saved.saved_model.writing import read_signature_defs
+from ckpt2saved.saved_model.reading import read_signatures
 from ckpt2saved.tf1 import SavedModel, tf
 
 
@@ -61,8 +61,8 @@ def answers(session, signatures, request, lines):
 def asked(path, signature="serving_default", **inputs):
     """The answers of a published version, by TF Serving's own loader."""
     library = cc_loader.find_library()
-    signature_def = read_signature_defs(path)[signature]
-    feeds = {signature_def.inputs[key].name: value for key, value in inputs.items()}
-    names = {key: info.name for key, info in signature_def.outputs.items()}
+    served = read_signatures(path)[signature]
+    feeds = {served.input(key).tensor: value for key, value in inputs.items()}
+    names = {spec.key: spec.tensor for spec in served.outputs}
     with cc_loader.loaded(library, path) as loaded:
         return dict(zip(names, loaded.run(list(names.values()), feeds)))

@@ -19,7 +19,6 @@ from ckpt2saved.requests.warm_up.signatures import request_of_copy, with_total, 
 from ckpt2saved.requests.warm_up.source import WarmUpSource, too_many
 from ckpt2saved.requests.warm_up.variations import varied_inputs
 from ckpt2saved.saved_model.judgement import MOST_RECORDS
-from ckpt2saved.saved_model.reading import signature_of
 from ckpt2saved.saved_model.writing import ServingGraph
 from ckpt2saved.signature.tensors import WARMUP, Signature
 from ckpt2saved.sources.binding import BoundGraph
@@ -128,7 +127,7 @@ class WarmUpMaker:
 
     def _records(self) -> List[_Record]:
         """One for each signature that batching leaves whole, and others until every variable is behind one."""
-        signatures, taken = self._network.model.signatures, set(self._network.serving.signature_defs)
+        signatures, taken = self._network.model.signatures, set(self._network.serving.signatures)
         forms = {s.name: self._form(s) for s in signatures}
         found = [_Record(s.name, _WHOLE) for s in signatures if forms[s.name] == _WHOLE]
         covered: Set[str] = set()
@@ -158,17 +157,17 @@ class WarmUpMaker:
 
     def _splittable(self, name: str) -> Tuple[str, ...]:
         """The outputs that have a row for each line, as far as is known."""
-        graph_def, definition = self._network.serving.graph_def, self._network.serving.signature_defs[name]
+        graph_def, signature = self._network.serving.graph_def, self._network.serving.signatures[name]
         broken = outputs_without_batch(self._saved(name), self._seen.get(name, ()))
         return tuple(
-            key
-            for key in sorted(definition.outputs)
-            if key not in broken and not has_rows_of_its_own(graph_def, definition.outputs[key].name)
+            spec.key
+            for spec in signature.outputs
+            if spec.key not in broken and not has_rows_of_its_own(graph_def, spec.tensor)
         )
 
     def _behind(self, name: str, outputs: Collection[str]) -> Set[str]:
-        definition = self._network.serving.signature_defs[name]
-        tensors = [definition.outputs[key].name for key in outputs or definition.outputs]
+        specs = self._network.serving.signatures[name].outputs
+        tensors = [spec.tensor for spec in specs if not outputs or spec.key in outputs]
         return set(state_behind(self._network.serving.graph_def, tensors))
 
     def _inputs(self, name: str) -> Mapping[str, np.ndarray]:
@@ -176,7 +175,7 @@ class WarmUpMaker:
         return varied_inputs(self._network.model, signature, 0)
 
     def _saved(self, name: str) -> Signature:
-        return signature_of(name, self._network.serving.signature_defs[name])
+        return self._network.serving.signatures[name]
 
     def _made(self, signatures: Sequence[Signature], records: Sequence[_Record]) -> WarmUp:
         """A request or more of each signature, in the form that its record says, or as a client would ask."""

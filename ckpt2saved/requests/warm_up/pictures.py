@@ -44,7 +44,7 @@ def requests_of_pictures(
             fill(session)
         for signature in signatures:
             image = images[signature.name]
-            signature_def = network.serving.signature_defs[signature.name]
+            served = network.serving.signatures[signature.name]
             for path in paths:
                 picture = decoder.decoded(path, image)
                 if picture is None:
@@ -52,7 +52,7 @@ def requests_of_pictures(
                 rows = picture.shape[0]
                 inputs = dict(given[signature.name], **{image.key: picture})
                 inputs.update({key: np.ones(rows, _dtype(signature, key)) for key in lengths[signature.name]})
-                feeds = {signature_def.inputs[key].name: value for key, value in inputs.items()}
+                feeds = {served.input(key).tensor: value for key, value in inputs.items()}
                 for key, (tensor, axis) in lengths[signature.name].items():
                     steps = np.asarray(session.run(tensor, feeds)).shape[axis]
                     inputs[key] = np.full(rows, steps, _dtype(signature, key))
@@ -94,7 +94,7 @@ def _others(
     lengths: Dict[str, Tuple[str, int]] = {}
     case = network.model.parity[0] if network.model.parity else None
     for spec in specs:
-        tensor = network.graph.get_tensor_by_name(network.serving.signature_defs[signature.name].inputs[spec.key].name)
+        tensor = network.graph.get_tensor_by_name(network.serving.signatures[signature.name].input(spec.key).tensor)
         steps = measured(tensor) if tensor.dtype.is_integer and len(spec.dimensions) == 1 else None
         if steps:
             lengths[spec.key] = steps

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
 from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import is_state
-from ckpt2saved.saved_model.writing import ServingGraph, cut_down
-from ckpt2saved.signature.tensors import WARMUP
+from ckpt2saved.saved_model.writing import ServingGraph, cut_down, spec_of
+from ckpt2saved.signature.tensors import WARMUP, Signature, TensorSpec
 from ckpt2saved.tf1 import tf
 
 _ENTER = ("Enter", "RefEnter")
@@ -24,13 +24,13 @@ def with_total(serving: ServingGraph, of: str, name: str) -> ServingGraph:
 
     Its one output, float32 [batch], depends on the values of all outputs of `of`.
     """
-    definition = serving.signature_defs[of]
+    signature = serving.signatures[of]
     graph = _imported(serving.graph_def)
     with graph.as_default(), tf.name_scope(name + "/"):
-        batch = tf.shape(graph.get_tensor_by_name(definition.inputs[min(definition.inputs)].name))[:1]
-        outputs = [graph.get_tensor_by_name(definition.outputs[key].name) for key in sorted(definition.outputs)]
+        batch = tf.shape(graph.get_tensor_by_name(signature.inputs[0].tensor))[:1]
+        outputs = [graph.get_tensor_by_name(spec.tensor) for spec in signature.outputs]
         total = tf.fill(batch, _total(outputs))
-    return _with_signature(serving, graph, name, dict(definition.inputs), total)
+    return _with_signature(serving, graph, name, signature.inputs, total)
 
 
 def with_total_of_copy(serving: ServingGraph, of: str, name: str, inputs: Mapping[str, np.ndarray]) -> ServingGraph:
@@ -39,16 +39,16 @@ def with_total_of_copy(serving: ServingGraph, of: str, name: str, inputs: Mappin
     Its one output, float32 [batch], depends on the values of all that the signature `of` would answer to `inputs`.
     For that the nodes behind the outputs are there twice: no request for `of` meets one for this signature.
     """
-    definition = serving.signature_defs[of]
-    part = pruned(serving.graph_def, {node_name(info.name) for info in definition.outputs.values()})
+    signature = serving.signatures[of]
+    part = pruned(serving.graph_def, {node_name(spec.tensor) for spec in signature.outputs})
     graph = _imported(serving.graph_def)
     with graph.as_default(), tf.name_scope(name + "/"):
         lines = tf.placeholder(tf.float32, [None], name="lines")
         scale = tf.reduce_max(lines)  # 1 in the request; what hangs on it is computed for each request
-        fed = {definition.inputs[key].name: _stand_in(value, scale) for key, value in inputs.items()}
-        outputs = _copied(graph, part, fed, [definition.outputs[key].name for key in sorted(definition.outputs)])
+        fed = {signature.input(key).tensor: _stand_in(value, scale) for key, value in inputs.items()}
+        outputs = _copied(graph, part, fed, [spec.tensor for spec in signature.outputs])
         total = tf.fill(tf.shape(lines), _total(outputs))
-    return _with_signature(serving, graph, name, {WARMUP: _info(lines)}, total)
+    return _with_signature(serving, graph, name, (spec_of(WARMUP, lines),), total)
 
 
 def request_of_copy() -> Dict[str, np.ndarray]:
@@ -64,22 +64,11 @@ def _imported(graph_def: Any) -> tf.Graph:
 
 
 def _with_signature(
-    serving: ServingGraph, graph: tf.Graph, name: str, inputs: Mapping[str, Any], total: tf.Tensor
+    serving: ServingGraph, graph: tf.Graph, name: str, inputs: Tuple[TensorSpec, ...], total: tf.Tensor
 ) -> ServingGraph:
-    definition = tf.MetaGraphDef().signature_def[name]
-    definition.method_name = tf.saved_model.PREDICT_METHOD_NAME
-    for key, info in inputs.items():
-        definition.inputs[key].CopyFrom(info)
-    definition.outputs[WARMUP].CopyFrom(_info(total))
-    signature_defs = dict(serving.signature_defs, **{name: definition})
-    return cut_down(replace(serving, graph_def=graph.as_graph_def(), signature_defs=signature_defs))
-
-
-def _info(tensor: tf.Tensor) -> Any:
-    info = tf.MetaGraphDef().signature_def[WARMUP].outputs[WARMUP]
-    info.name, info.dtype = tensor.name, tensor.dtype.as_datatype_enum
-    info.tensor_shape.CopyFrom(tensor.shape.as_proto())
-    return info
+    added = Signature(name, inputs, (spec_of(WARMUP, total),))
+    signatures = {**serving.signatures, name: added}
+    return cut_down(replace(serving, graph_def=graph.as_graph_def(), signatures=signatures))
 
 
 def _total(outputs: Sequence[tf.Tensor]) -> tf.Tensor:
