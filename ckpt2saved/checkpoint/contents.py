@@ -162,6 +162,8 @@ def choose_weights(
     there is looked for under the names that it is saved as. Raises CheckpointError with every variable that is missing
     or differs in shape or dtype.
     """
+    if not variables:
+        return Weights("raw", {}, "the graph has no variables")
     sources = {
         variable.name: source_of(variable.name, checkpoint.shapes, naming.rename, naming.saved)
         for variable in variables

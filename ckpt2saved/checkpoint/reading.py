@@ -40,6 +40,8 @@ def check_unserved(checkpoint: Checkpoint, weights: Weights) -> List[str]:
     that is damaged. Returns a note for those that are not damaged and can't be read: slices of one may be missing, as
     of optimizer slots of partitioned variables.
     """
+    if not checkpoint.dtypes and not checkpoint.unknown_dtypes:
+        return []
     served = {key for variable, key in weights.stored.items() if variable not in weights.slices}
     rest = [(key, "") for key in sorted(checkpoint.dtypes) if key not in served]
     unread = _read(checkpoint, rest)

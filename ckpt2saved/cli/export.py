@@ -31,7 +31,6 @@ from ckpt2saved.client.address import Address
     "--input-checkpoint",
     "-c",
     "checkpoint",
-    required=True,
     type=PathType(),
     help="Checkpoint to export: a prefix, one of its files, or the training directory (its newest checkpoint).",
 )

@@ -107,7 +107,9 @@ def _probing(directory: Path, signatures: Sequence[str], batched: Optional[bool]
 
 def _comparison(directory: Path, checkpoint: Optional[Path], options: Dict[str, Any]) -> Any:
     """What the version is compared with; None for nothing."""
-    if checkpoint is None:
+    from ckpt2saved.sources.registry import holds_weights
+
+    if checkpoint is None and not holds_weights(options["graph"]):
         stray = [name for name in options if is_on_command_line(name)]
         if stray:
             option_of = {parameter.name: parameter.opts[0] for parameter in verify.params}

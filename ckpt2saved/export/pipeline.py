@@ -336,7 +336,7 @@ def _provenance(
         "checkpoint": {
             "name": files.name,
             "step": checkpoint.step,
-            "format": "V1" if files.is_v1 else "V2",
+            "format": plan.graph.source.format_of(files),
             "sha256": files.sha256(),
         },
         "weights": network.weights.kind,

@@ -66,10 +66,10 @@ def plan_export(options: ExportOptions) -> ExportPlan:
     Raises UsageError, SignatureError, CheckpointError or VersionError.
     """
     image = None if options.for_serving is None else find_image(options.for_serving, "--for-serving")
-    graph = plan_graph(options.graph)
-    warmup = warm_up_source(graph.model, options.warmup, options.warmup_signatures, options.no_warmup)
     check_base(options.base)
     number = next_version(options.base, options.version)
+    graph = plan_graph(options.graph)
+    warmup = warm_up_source(graph.model, options.warmup, options.warmup_signatures, options.no_warmup)
     return ExportPlan(
         graph,
         Publication(options.base, options.version, number, options.dry_run),

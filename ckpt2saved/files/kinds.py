@@ -27,6 +27,7 @@ _VARIABLES = ("Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable")
 
 _GET_CHECKPOINT = "pass the checkpoint that the training wrote (the files PREFIX.index and PREFIX.data-?????-of-?????)"
 _META_GRAPH = "(MetaGraphDef)"
+_FROZEN = "a frozen graph (GraphDef with constants for variables)"
 _KERAS = (
     "in a Python that has the model, load it and write a checkpoint of it, tf.train.Checkpoint(model).write(PREFIX), "
     "and pass that with --graph MODULE:FUNCTION; or write a SavedModel with model.export(DIR) (before Keras 3: "
@@ -84,6 +85,12 @@ def is_meta_graph(path: Path) -> bool:
     """Whether a file is a training's graph, whatever its name is."""
     kind = kind_of(path)
     return kind is not None and kind.what.endswith(_META_GRAPH)
+
+
+def is_frozen_graph(path: Path) -> bool:
+    """Whether a file is a GraphDef without variables, whatever its name is."""
+    kind = kind_of(path)
+    return kind is not None and kind.what == _FROZEN
 
 
 def _kind_of_file(path: Path) -> Optional[Kind]:
@@ -232,10 +239,8 @@ def _by_message(path: Path, file: BinaryIO, start: bytes, size: int) -> Optional
     if any(op in ops for op in _VARIABLES):
         return Kind("a graph (GraphDef), which holds no variables' values", _GRAPH_ALONE)
     return Kind(
-        "a frozen graph (GraphDef with constants for variables)",
-        "it can't be exported, as it has no variables to compare and update; pass the checkpoint that it was frozen "
-        "from, or wrap it in a SavedModel (tf.import_graph_def, tf.saved_model.simple_save) and take that in with "
-        "ckpt2saved bump-version BASE --from DIR",
+        _FROZEN,
+        f"export takes it as --graph, without --checkpoint; 'ckpt2saved inspect {path}' shows its inputs and outputs",
     )
 
 

@@ -13,7 +13,7 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from ckpt2saved.errors import CheckpointError
-from ckpt2saved.files.kinds import is_meta_graph, kind_of
+from ckpt2saved.files.kinds import is_frozen_graph, is_meta_graph, kind_of
 from ckpt2saved.graph.contrib import register_ops
 from ckpt2saved.graph.graph_def import devices_of, nodes_of
 from ckpt2saved.tf1 import op_def, tf
@@ -45,7 +45,7 @@ class MetaGraph:
 
 
 def read_meta_graph(path: Path) -> MetaGraph:
-    """Read a `.meta` file, binary or as `as_text=True` writes it; raises CheckpointError where that can't be done.
+    """Read a `.meta` file, binary or as text, or a frozen GraphDef; raises CheckpointError where that can't be done.
 
     `_output_shapes` is taken away because TensorFlow 2 refuses that of an older FusedBatchNormGrad, and attributes
     that this TensorFlow does not have because it would refuse the graph for any one node, wanted or not.
@@ -92,7 +92,7 @@ def _parsed(path: Path) -> Any:
         raise CheckpointError(f"{path}: more than 2 GB, which no TensorFlow reads")
     meta_graph = tf.MetaGraphDef()
     try:
-        meta_graph.ParseFromString(content)
+        (meta_graph.graph_def if is_frozen_graph(path) else meta_graph).ParseFromString(content)
     except DecodeError as error:
         try:
             text_format.Merge(content.decode("utf-8"), meta_graph)

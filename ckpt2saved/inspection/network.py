@@ -48,7 +48,7 @@ class Network:
         self.comparisons = labels
         self.settled = settled
         self.compared = [flow.tensor(name) for name in labels.sources if flow.has(name)]
-        self.variables = {n.name: n for n in flow.nodes.values() if n.op in VARIABLES}
+        self.variables = {n.name: n for n in flow.nodes.values() if n.op in VARIABLES} or _frozen_weights(flow)
         self.training_side = flow.backward
         self.trained = self._trained()
         self.weighted: Set[str] = set()
@@ -245,3 +245,10 @@ def settings_of(decoder: Node) -> Dict[str, object]:
     if "merge_repeated" not in decoder.attr:  # stripped as the op's default
         settings["merge_repeated"] = decoder.op == "CTCBeamSearchDecoder"
     return settings
+
+
+def _frozen_weights(flow: Dataflow) -> Dict[str, Node]:
+    """The constants that stand for the weights of a graph without variables: matrices and kernels."""
+    return {
+        n.name: n for n in flow.nodes.values() if n.op == "Const" and len(n.attr["value"].tensor.tensor_shape.dim) > 1
+    }

@@ -175,9 +175,9 @@ def _apart(specs: Sequence[Spec]) -> List[Spec]:
     return found
 
 
-def command_line(proposal: Proposal, checkpoint: str) -> List[List[str]]:
-    """The arguments of the export, in groups that a page can put on lines of their own."""
-    lines = [["ckpt2saved", "export", "--graph", "meta", "--checkpoint", checkpoint]]
+def command_line(proposal: Proposal, source: Sequence[str]) -> List[List[str]]:
+    """The arguments of an export of the graph that `source` names, in groups that a page can put on lines."""
+    lines = [["ckpt2saved", "export", *source]]
     for spec in proposal.inputs:
         lines.append(["--input", f"{spec.key}={spec.tensor}{'' if spec.sizes is None else spec.text}"])
     lines += [["--output", f"{spec.key}={spec.tensor}"] for spec in proposal.outputs]

@@ -29,7 +29,7 @@ from ckpt2saved.inspection.network import Network
 from ckpt2saved.inspection.outputs import Output
 from ckpt2saved.inspection.probabilities import shares_of
 from ckpt2saved.inspection.proposal import Proposal, command_line, outputs_without_batch, propose, value_text
-from ckpt2saved.inspection.subject import Subject
+from ckpt2saved.inspection.subject import FROZEN, Subject
 from ckpt2saved.inspection.towers import Tower, find_towers, shared_variables
 from ckpt2saved.inspection.training import Switch, TrainingOps, find_switches, find_training_ops, steer
 from ckpt2saved.requests.batching import without_batch_text
@@ -109,9 +109,16 @@ class Inspection:
         return str(files.prefix) if files else "PREFIX"
 
     @property
+    def source(self) -> List[str]:
+        """The options of export that say which graph this is."""
+        if self.subject.kind == FROZEN:
+            return ["--graph", str(self.subject.path)]
+        return ["--graph", "meta", "--checkpoint", self.prefix]
+
+    @property
     def command(self) -> List[List[str]]:
         proposal = self.graph.proposal if self.graph and not self.graph.problems else None
-        return command_line(proposal, self.prefix) if proposal else []
+        return command_line(proposal, self.source) if proposal else []
 
     @property
     def refusal(self) -> str:
@@ -263,7 +270,7 @@ class _Fit:
 
 
 def _declared(node: Any) -> List[Any]:
-    shape = tf.TensorShape(node.attr["shape"].shape)
+    shape = tf.TensorShape(node.attr["value"].tensor.tensor_shape if node.op == "Const" else node.attr["shape"].shape)
     return [] if shape.ndims is None else shape.as_list()
 
 

@@ -10,9 +10,11 @@ from typing import Optional, Tuple
 from ckpt2saved.checkpoint.files import CheckpointFiles, find_checkpoint
 from ckpt2saved.errors import CheckpointError, NoCheckpoint
 from ckpt2saved.errors.problem import Note
-from ckpt2saved.files.kinds import is_meta_graph
+from ckpt2saved.files.kinds import is_frozen_graph, is_meta_graph
 from ckpt2saved.versions import numbered_children
 from ckpt2saved.versions.base import SAVED_MODEL_FILES
+
+FROZEN = "frozen graph"
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Subject:
     """What is inspected."""
 
     path: Path
-    kind: str  # checkpoint, meta graph, SavedModel
+    kind: str  # checkpoint, meta graph, frozen graph, SavedModel
     checkpoint: Optional[CheckpointFiles]
     meta: Optional[Path]
     saved_model: Optional[Path]  # the directory
@@ -34,6 +36,8 @@ def find_subject(path: Path) -> Subject:
         return Subject(path=path, kind="SavedModel", checkpoint=None, meta=None, saved_model=directory)
     if os.path.isfile(str(path)) and (path.name.endswith(".meta") or is_meta_graph(path)):
         return _of_meta(path)
+    if is_frozen_graph(path):
+        return Subject(path=path, kind=FROZEN, checkpoint=None, meta=path, saved_model=None)
     if os.path.isdir(str(path)):
         return _of_directory(path)
     return _of_checkpoint(path, find_checkpoint(path))

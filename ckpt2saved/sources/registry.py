@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Mapping, Tuple, Type
+from typing import Mapping, Optional, Tuple, Type
 
 from ckpt2saved.signature.model import Scalar
 from ckpt2saved.sources.builtin import BuiltinSource
+from ckpt2saved.sources.frozen import FrozenSource
 from ckpt2saved.sources.function import FunctionSource
 from ckpt2saved.sources.meta import MetaSource
 from ckpt2saved.sources.source import GraphSource
 
 SOURCES: Tuple[Type[GraphSource], ...] = (
     BuiltinSource,
+    FrozenSource,
     MetaSource,
     FunctionSource,
 )
@@ -25,3 +27,8 @@ def find_source(text: str, options: Mapping[str, Scalar], python_path: Tuple[Pat
         if source is not None:
             return source
     return BuiltinSource(text, options)
+
+
+def holds_weights(text: Optional[str]) -> bool:
+    """Whether --graph names a file that has the weights too."""
+    return text is not None and any(kind.holds_weights and kind.of(text, {}, ()) for kind in SOURCES)

@@ -23,6 +23,7 @@ class GraphSource(ABC):
     """
 
     options: Mapping[str, Scalar] = {}  # what --option and the signature file say to the builder
+    holds_weights: bool = False  # whether the file of the graph has the weights too, so that there is no checkpoint
     has_nodes: bool = False  # whether signatures call tensors by their nodes, as in logits:0, and not by keys
 
     @classmethod
@@ -45,8 +46,12 @@ class GraphSource(ABC):
     def find_checkpoint(self, path: Optional[Path]) -> CheckpointFiles:
         """The files that hold the values of the graph's variables; raises CheckpointError."""
         if path is None:
-            raise UsageError("--checkpoint is missing: the checkpoint that the training wrote")
+            raise UsageError("Missing option '--checkpoint': the checkpoint that the training wrote")
         return find_checkpoint(path)
+
+    def format_of(self, files: CheckpointFiles) -> str:
+        """How a version's provenance calls the format of these files."""
+        return "V1" if files.is_v1 else "V2"
 
     def beside(self, files: CheckpointFiles) -> GraphSource:
         """This source, where a part of it lies beside the checkpoint."""
