@@ -35,7 +35,8 @@ def inspect(path: Path, write_signature: Optional[Path], force: bool, as_json: b
         check_target(write_signature, force)
     subject = find_subject(path)
     prepare_tensorflow(gpu=False)
-    from ckpt2saved.inspection.report import as_content, inspect_subject
+    from ckpt2saved.inspection.content import as_content
+    from ckpt2saved.inspection.report import inspect_subject
 
     with rare_collections():
         inspection = inspect_subject(subject)

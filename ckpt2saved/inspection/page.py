@@ -12,8 +12,10 @@ from rich.text import Text
 from ckpt2saved.checkpoint import roles
 from ckpt2saved.console.tables import print_labelled, stdout
 from ckpt2saved.errors.problem import texts
+from ckpt2saved.inspection.graph_report import GraphReport
 from ckpt2saved.inspection.proposal import value_text
-from ckpt2saved.inspection.report import GraphReport, Inspection, VariableReport
+from ckpt2saved.inspection.report import Inspection
+from ckpt2saved.inspection.variables import VariableReport
 from ckpt2saved.versions import parse_version
 
 _MOST = 6  # lines of one kind; --json has them all

@@ -52,6 +52,7 @@ def propose(
     chosen: Sequence[Output],
     switches: Sequence[Switch],
     choices: Sequence[Choice],
+    *,
     held: Optional[Tuple[int, str]] = None,
 ) -> Proposal:
     """The chosen outputs and their inputs; the batch is left open where no constant of the graph holds it.

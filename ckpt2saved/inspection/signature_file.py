@@ -11,8 +11,9 @@ from typing import List, Mapping
 from ckpt2saved.errors import Ckpt2SavedError, UsageError, WriteError
 from ckpt2saved.files.replacing import replace_file
 from ckpt2saved.files.write_errors import advice
+from ckpt2saved.inspection.graph_report import GraphReport
 from ckpt2saved.inspection.proposal import Proposal, Spec, value_text
-from ckpt2saved.inspection.report import GraphReport, Inspection
+from ckpt2saved.inspection.report import Inspection
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _WORDS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")  # what YAML takes for something else

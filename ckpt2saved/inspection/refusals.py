@@ -1,0 +1,124 @@
+"""What `export` refuses of a graph, and what it notes, found before anything is exported."""
+
+from __future__ import annotations
+
+from typing import Any, List, Optional, Sequence
+
+from ckpt2saved.errors import NotServable
+from ckpt2saved.errors.problem import Note, Problem
+from ckpt2saved.graph.backward import is_backward
+from ckpt2saved.graph.dataflow import foreign_nodes
+from ckpt2saved.graph.graph_def import pinned_text
+from ckpt2saved.graph.meta_graph import MetaGraph
+from ckpt2saved.graph.names import parsed
+from ckpt2saved.graph.ops import FUSED_BATCH_NORMS, is_random
+from ckpt2saved.inspection.forcing import forced_answers
+from ckpt2saved.inspection.inputs import Input
+from ckpt2saved.inspection.network import Network
+from ckpt2saved.inspection.outputs import Output
+from ckpt2saved.inspection.proposal import Proposal, outputs_without_batch
+from ckpt2saved.inspection.training import Switch
+from ckpt2saved.requests.batching import without_batch_text
+from ckpt2saved.rewrites.lint import check_servable
+from ckpt2saved.sources.lookups import fillers
+from ckpt2saved.sources.restored import find_restored
+from ckpt2saved.tf1 import tf
+
+
+def _needs_labels(chosen: Sequence[Output]) -> bool:
+    """Whether nothing that is an answer can be served, where a graph has answers that need labels."""
+    return all(output.kind == "values" for output in chosen)
+
+
+def forcing_notes(network: Network, chosen: Sequence[Output]) -> List[Note]:
+    """What can't be served for its labels beside outputs that can."""
+    return [] if _needs_labels(chosen) else [problem.as_note() for problem in forced_answers(network)]
+
+
+def label_problems(network: Network, chosen: Sequence[Output], taken: Sequence[str]) -> List[Problem]:
+    """The labels that the outputs need; `taken` are those that they take in inference."""
+    found = forced_answers(network) if _needs_labels(chosen) else []
+    told = set(network.comparisons.forced.values())
+    return found + [
+        Problem(
+            "label-input",
+            name,
+            f"the outputs take it, if only for its size, and {network.comparisons.sources[name]}, so no request can"
+            " bring it",
+            "build the graph for inference",
+        )
+        for name in taken
+        if name not in told
+    ]
+
+
+def unknown_layers(meta_graph: MetaGraph, network: Network) -> List[Problem]:
+    """The ops of the network that this TensorFlow lacks: what is before them is not what the network answers.
+
+    A loss of somebody's own library takes labels as well, and nothing of what is served follows on it.
+    """
+    found = []
+    for node in foreign_nodes(meta_graph.graph_def):
+        inputs = [name if ":" in name else name + ":0" for name in node.input if not name.startswith("^")]
+        if (
+            is_backward(node.name, node.op)
+            or not inputs
+            or any(parsed(name)[0] not in network.flow.nodes for name in inputs)
+        ):
+            continue
+        makers = {network.flow.maker(name).name for name in inputs}
+        labels = {tensor.name for tensor in network.labels}
+        if makers & network.training_side or makers & network.tainted or labels & set(inputs):
+            continue
+        if makers & network.pure:
+            text = f"TensorFlow {tf.VERSION} has no such op, and the network goes on behind it"
+            remedy = "inspect and export with the TensorFlow of the training"
+            found.append(Problem("unknown-op", node.name, text, remedy, op=node.op))
+    return found
+
+
+def serving_problems(
+    meta_graph: MetaGraph, network: Network, wanted: Sequence[str], inputs: Sequence[Input], switches: Sequence[Switch]
+) -> List[Problem]:
+    """What TF Serving could not run of what outputs are made of; what is only waited for, export drops."""
+    reached = network.flow.upstream(wanted, [one.tensor for one in inputs])
+    given = {network.flow.maker(one.tensor).name for one in inputs}
+    graph_def = tf.GraphDef()
+    for node in meta_graph.graph_def.node:
+        if node.name in reached and node.name not in given:
+            for one in [node] + network.flow.called(node.attr):
+                if not is_random(one.op) and one.op not in FUSED_BATCH_NORMS:  # find_training_ops tells
+                    graph_def.node.add().CopyFrom(one)
+    found: List[Problem] = []
+    try:
+        check_servable(graph_def)
+    except NotServable as error:
+        found += error.problems
+    try:
+        fillers(meta_graph.graph_def, reached - set(find_restored(meta_graph, reached).tables))
+    except NotServable as error:
+        found += error.problems
+    found += [Problem("unknown-attribute", name, why) for name, why in meta_graph.unknown.items() if name in reached]
+    settled = given | {switch.name for switch in switches}
+    found += [
+        Problem("unfed-placeholder", tensor.name, "a placeholder that is neither input nor switch")
+        for tensor in network.sources
+        if network.flow.maker(tensor.name).op.startswith("Placeholder")
+        and network.flow.maker(tensor.name).name in reached
+        and network.flow.maker(tensor.name).name not in settled
+        and tensor not in network.compared
+    ]
+    found += [
+        Problem("reads-files", name, "it reads files by their names, which a server should not do for a client")
+        for name in sorted(reached)
+        if network.flow.nodes[name].op in ("ReadFile", "WholeFileReaderV2") and name not in given
+    ]
+    return found
+
+
+def graph_notes(meta_graph: MetaGraph, proposal: Optional[Proposal], reached: Any) -> List[Note]:
+    """What of a proposal export changes by itself, and what batching would break."""
+    pinned = pinned_text(meta_graph.devices, reached)
+    notes = [Note("pinned-device", "", f"{pinned}, which export clears")] if pinned else []
+    text = without_batch_text(outputs_without_batch(proposal)) if proposal else ""
+    return notes + ([Note("no-batching", "", text)] if text else [])

@@ -1,0 +1,140 @@
+"""What a checkpoint holds, and how that fits the variables of a graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, List, Mapping, Optional, Sequence, Set, Tuple
+
+from ckpt2saved.checkpoint import roles
+from ckpt2saved.checkpoint.contents import AVERAGE, Checkpoint, source_of
+from ckpt2saved.checkpoint.objects import read_objects
+from ckpt2saved.checkpoint.reading import values
+from ckpt2saved.checkpoint.savers import Saved
+from ckpt2saved.errors import CheckpointError
+from ckpt2saved.errors.problem import Problem
+from ckpt2saved.inspection.network import Network
+from ckpt2saved.tf1 import tf
+
+
+@dataclass(frozen=True)
+class VariableReport:
+    """What a checkpoint holds, and how that fits the graph beside it."""
+
+    variables: Tuple[roles.Variable, ...]
+    step: Optional[int]
+    is_object_based: bool
+    averaged: int  # how many trained variables have a moving average
+    averageable: int
+    missing: Tuple[str, ...]  # variables of the graph
+    missing_needed: Tuple[str, ...]  # of them, what the proposed outputs depend on
+    misshapen: Tuple[Problem, ...]
+    unused: Tuple[str, ...]  # tensors of the checkpoint that are no variable of the graph
+
+
+class Fit:
+    """How the variables of a graph and the tensors of a checkpoint go together."""
+
+    def __init__(
+        self,
+        checkpoint: Optional[Checkpoint],
+        network: Optional[Network],
+        saved: Mapping[str, Sequence[Saved]],
+        in_tables: Set[str],
+    ) -> None:
+        self.missing: List[str] = []
+        self.misshapen: List[Problem] = []
+        self.unused: List[str] = []
+        self.foreign: List[str] = []
+        self.weights: List[str] = []
+        self.averaged: List[str] = []
+        self.shapes: Mapping[str, Any] = {}  # of the variables; without a checkpoint, of the graph's
+        if network is not None:
+            self.shapes = {name: _declared(node) for name, node in network.variables.items()}
+        if checkpoint is not None:
+            self.shapes = checkpoint.variables()
+        if checkpoint is None or network is None:
+            return
+        keys = {name: _key(name, checkpoint.shapes, saved) for name in network.variables}
+        for name, key in keys.items():
+            node = network.variables[name]
+            declared = tf.TensorShape(node.attr["shape"].shape)
+            if key not in checkpoint.shapes:
+                self.missing.append(name)
+            elif key == name and not declared.is_compatible_with(checkpoint.shapes[key]):
+                found = f"{declared} in the graph, {list(checkpoint.shapes[key])} in the checkpoint"
+                self.misshapen.append(Problem("misshapen-variable", name, found))
+                self.foreign.append(name)
+        wanted = set(keys.values()) | in_tables
+        self.unused = [
+            name
+            for name in sorted(checkpoint.shapes)
+            if name not in wanted and not (name.endswith(AVERAGE) and name[: -len(AVERAGE)] in wanted)
+        ]
+        self.weights = sorted(network.trained or [n for n in network.variables if keys[n] in checkpoint.shapes])
+        self.averaged = [name for name in self.weights if name + AVERAGE in checkpoint.shapes]
+        self.foreign += [name for name in self.missing if name in self.weights]
+
+    @property
+    def is_of_another_run(self) -> bool:
+        return len(self.foreign) * 2 > len(self.weights) > 0
+
+
+def _declared(node: Any) -> List[Any]:
+    shape = tf.TensorShape(node.attr["value"].tensor.tensor_shape if node.op == "Const" else node.attr["shape"].shape)
+    return [] if shape.ndims is None else shape.as_list()
+
+
+def _key(name: str, shapes: Mapping[str, Any], saved: Mapping[str, Sequence[Saved]]) -> str:
+    """A variable's name in the checkpoint: a part of a partitioned one is saved under the name of the whole."""
+    key = source_of(name, shapes, str, saved).key
+    return key + AVERAGE if key not in shapes and key + AVERAGE in shapes else key  # saved as its average alone
+
+
+def report_variables(
+    checkpoint: Checkpoint, network: Optional[Network], fit: Fit, served: Sequence[str]
+) -> VariableReport:
+    """The variables of a checkpoint, and which of the graph's it lacks; `served` are the tensors to be served."""
+    dtypes = {name: (dtype.base_dtype.name, _width(dtype)) for name, dtype in checkpoint.dtypes.items()}
+    variables = roles.with_roles(checkpoint.shapes, dtypes, _names(checkpoint))
+    weights = [v for v in variables if v.role == roles.WEIGHTS]
+    needed = network.weights_of(list(served)) if network else set()
+    return VariableReport(
+        variables=tuple(variables),
+        step=checkpoint.step if checkpoint.step is not None else _step_of_objects(checkpoint),
+        is_object_based=roles.is_object_based(list(checkpoint.shapes)),
+        averaged=sum(v.name + AVERAGE in checkpoint.shapes for v in weights),
+        averageable=len(weights),
+        missing=tuple(fit.missing),
+        missing_needed=tuple(name for name in fit.missing if name in needed),
+        misshapen=tuple(fit.misshapen),
+        unused=tuple(fit.unused),
+    )
+
+
+def _names(checkpoint: Checkpoint) -> Optional[Mapping[str, str]]:
+    """The paths of the variables of an object-based checkpoint in their models; None for another checkpoint."""
+    if not roles.is_object_based(list(checkpoint.shapes)):
+        return None
+    try:
+        return read_objects(checkpoint).names()
+    except CheckpointError:
+        return {}  # damaged, as _of_objects says
+
+
+def _width(dtype: tf.DType) -> int:
+    return 0 if dtype.base_dtype.name in ("string", "resource", "variant") else dtype.base_dtype.size
+
+
+def _step_of_objects(checkpoint: Checkpoint) -> Optional[int]:
+    """The step of a training loop whose objects were saved, under one of the usual names."""
+    usual = ("global_step", "step", "optimizer/iter", "optimizer/iterations", "optimizer/_iterations", "save_counter")
+    keys = [name + roles.VALUE for name in usual]
+    scalars = [name for name in checkpoint.shapes if name.endswith("/global_step")]
+    keys += scalars if len(scalars) == 1 else []
+    key = next((key for key in keys if checkpoint.shapes.get(key) == () and checkpoint.dtypes[key].is_integer), None)
+    if key is None:
+        return None
+    try:
+        return int(values(checkpoint, [key])[key])
+    except CheckpointError:
+        return None  # damaged
