@@ -17,6 +17,7 @@ from ckpt2saved.requests.gathering import gather_requests, served_signatures
 from ckpt2saved.requests.made_up_by_graph import make_by_graph
 from ckpt2saved.requests.request import Answers, Request, cant_be_asked
 from ckpt2saved.requests.splitting import batch_of, outputs_seen_unsplit, unsplit_outputs, with_another_line, with_lines
+from ckpt2saved.saved_model.reading import SavedModelFile
 from ckpt2saved.saved_model.state_changes import changing_signatures, why_different
 
 _FEWER_LINES = (2, 1)  # of a request whose batch the graph refuses
@@ -57,8 +58,9 @@ class _Asking:
     def __init__(self, files: FileAsker, directory: Path, vary: bool) -> None:
         self._files = files
         self._vary = vary
-        self._signatures = served_signatures(directory)
-        self._changes = _changes(directory)
+        saved_model = SavedModelFile(directory)
+        self._signatures = served_signatures(saved_model)
+        self._changes = _changes(saved_model)
         self._asked: List[Request] = []
         self._first: List[Answers] = []
         self._second: List[Answers] = []
@@ -152,9 +154,9 @@ class _Asking:
         return [problem.saying(" between two answers to one request (random ops?)") for problem in differing]
 
 
-def _changes(directory: Path) -> Mapping[str, str]:
+def _changes(saved_model: SavedModelFile) -> Mapping[str, str]:
     try:
-        return changing_signatures(directory)
+        return changing_signatures(saved_model)
     except ServingError:  # the loader says it in its own words
         return {}
 

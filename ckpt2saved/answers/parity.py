@@ -11,6 +11,7 @@ from ckpt2saved.answers.file_asker import FileAsker, open_files
 from ckpt2saved.errors import NotServable, ParityError
 from ckpt2saved.requests.request import Answers, Request
 from ckpt2saved.requests.splitting import outputs_seen_unsplit, unsplit_outputs, with_another_line
+from ckpt2saved.saved_model.reading import SavedModelFile
 from ckpt2saved.saved_model.state_changes import changing_signatures, why_different
 
 # Signature -> outputs of its warm-up requests that can't be split; none of them where a line more is not answered.
@@ -60,7 +61,7 @@ def compare_files(
         )
     again = compare(asked, first, second).problems
     if again:
-        changes = changing_signatures(directory)
+        changes = changing_signatures(SavedModelFile(directory))
         reasons = dict.fromkeys(why_different(changes, request.signature) for request in asked)
         raise ParityError(
             f"the staged files answer the same request differently each time ({'; '.join(reasons)}); nothing is"

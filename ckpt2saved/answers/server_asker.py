@@ -17,6 +17,7 @@ from ckpt2saved.protobuf.data_types import numpy_dtype
 from ckpt2saved.requests.gathering import served_signatures
 from ckpt2saved.requests.request import Answers, Request, cant_be_asked
 from ckpt2saved.requests.splitting import unsplit_outputs
+from ckpt2saved.saved_model.reading import SavedModelFile
 from ckpt2saved.saved_model.state_changes import changing_signatures
 from ckpt2saved.signature.tensors import Signature
 
@@ -54,8 +55,9 @@ class ServerAsker(Asker):
         self._timeout = timeout
         self._sleep = sleep
         self._rules = ProbingRules(target.probing)
-        self.signatures = served_signatures(target.directory)
-        changes = changing_signatures(target.directory)
+        saved_model = SavedModelFile(target.directory)
+        self.signatures = served_signatures(saved_model)
+        changes = changing_signatures(saved_model)
         self._expected = dict(zip(map(id, wanted.requests), wanted.expected or ()))
         risks = [
             risks_of(

@@ -101,8 +101,9 @@ def verify(
 
 def _probing(directory: Path, signatures: Sequence[str], batched: Optional[bool]) -> Any:
     from ckpt2saved.requests.gathering import served_signatures
+    from ckpt2saved.saved_model.reading import SavedModelFile
 
-    return probing(signatures, batched, served_signatures(directory) if signatures else ())
+    return probing(signatures, batched, served_signatures(SavedModelFile(directory)) if signatures else ())
 
 
 def _comparison(directory: Path, checkpoint: Optional[Path], options: Dict[str, Any]) -> Any:

@@ -93,9 +93,10 @@ def _probing(base: Path, source: Optional[str], probe_signatures: Sequence[str],
         return probing((), batched, ())
     from ckpt2saved import versions
     from ckpt2saved.requests.gathering import served_signatures
+    from ckpt2saved.saved_model.reading import SavedModelFile
 
     published = versions.bump_version(base, source, versions.BumpOptions(dry_run=True))
-    return probing(probe_signatures, batched, served_signatures(published.source))
+    return probing(probe_signatures, batched, served_signatures(SavedModelFile(published.source)))
 
 
 @command("list")

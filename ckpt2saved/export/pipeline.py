@@ -41,6 +41,7 @@ from ckpt2saved.sources.training_graph import unused_text
 from ckpt2saved.tf1 import tf
 from ckpt2saved.verify.servability import batching_notes, check_content, keys_by_signature
 from ckpt2saved.versions import Stage, staged, write_provenance
+from ckpt2saved.versions.health import content_problems
 
 Say = Callable[[str, str], None]
 
@@ -154,7 +155,7 @@ def _union(one: Refused, other: Refused) -> Dict[str, FrozenSet[str]]:
 
 def _lint(stage: Path, seen: Mapping[str, Collection[str]], say: Say) -> None:
     """What the staged files as a whole show, beyond what was refused before they were written."""
-    findings = check_content(stage)
+    findings = check_content(stage, content_problems(stage))
     for note in findings.notes + batching_notes(stage, seen):
         say("note", note.text)
     if findings.problems:

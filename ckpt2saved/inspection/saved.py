@@ -47,12 +47,16 @@ class SavedModelReport:
 
 def read_saved_model(directory: Path) -> SavedModelReport:
     """Read the meta graph that TF Serving would load; raises CheckpointError for a file that is no SavedModel."""
-    saved_model = parse_saved_model(directory)
+    return report_on(directory, parse_saved_model(directory), content_problems(directory))
+
+
+def report_on(directory: Path, saved_model: Any, of_files: Sequence[Problem]) -> SavedModelReport:
+    """The same of the message SavedModel in a directory, with the problems of its files."""
     tagged = [m for m in saved_model.meta_graphs if tf.saved_model.SERVING in m.meta_info_def.tags]
     meta_graph = (tagged or list(saved_model.meta_graphs))[0]
     dangling = _dangling(meta_graph.graph_def)
     nodes = [] if dangling else _served_nodes(meta_graph)
-    problems = list(content_problems(directory))
+    problems = list(of_files)
     is_text = not (directory / "saved_model.pb").is_file()  # which is not looked into without TensorFlow
     problems += dangling if is_text else []
     if not tagged and is_text:

@@ -12,7 +12,7 @@ from ckpt2saved.requests.given import read_inputs
 from ckpt2saved.requests.request import MADE_UP, Inputs, Request, Requests
 from ckpt2saved.requests.splitting import batch_apart, batch_of, with_lines
 from ckpt2saved.requests.warm_up.file import read_warm_up_requests
-from ckpt2saved.saved_model.reading import read_signatures
+from ckpt2saved.saved_model.reading import SavedModelFile
 from ckpt2saved.signature.tensors import Signature
 
 _MOST_RECORDED = 10  # of each signature: a file may hold a thousand, to warm up and not to compare
@@ -21,9 +21,9 @@ _MOST_RECORDED = 10  # of each signature: a file may hold a thousand, to warm up
 Make = Callable[[Path, Mapping[str, Signature]], Requests]
 
 
-def served_signatures(version_dir: Path) -> Dict[str, Signature]:
+def served_signatures(saved_model: SavedModelFile) -> Dict[str, Signature]:
     """The signatures that can be asked; TensorFlow 2 keeps others of its own among them."""
-    found = read_signatures(version_dir)
+    found = saved_model.signatures
     return {name: found[name] for name in sorted(found) if not name.startswith("__") and _can_be_asked(found[name])}
 
 
@@ -36,7 +36,7 @@ def gather_requests(
     version_dir: Path, make: Make, *, inputs: Optional[Path] = None, known: Sequence[Request] = ()
 ) -> Requests:
     """A request or more for each signature: from the file `inputs`, else as recorded, else `known`, else made up."""
-    signatures = served_signatures(version_dir)
+    signatures = served_signatures(SavedModelFile(version_dir))
     chosen = list(read_inputs(inputs, signatures)) if inputs else []
     for source in (recorded_requests(version_dir), known):
         unasked = _without(signatures, chosen)

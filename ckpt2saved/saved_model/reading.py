@@ -66,7 +66,8 @@ class _File:
 class SavedModelFile:
     """The saved_model.pb of a directory; its parts are read when they are first asked for, and kept.
 
-    The properties raise Malformed, or OSError where the file can't be read.
+    One is handed on where several parts are wanted. `tags` and `served` raise Malformed, or OSError for an unreadable
+    file.
     """
 
     def __init__(self, directory: PathLike) -> None:
@@ -92,6 +93,12 @@ class SavedModelFile:
             with self._file.opened():
                 self._served = MetaGraph(self._tagged.meta_graphs[found[0]].part)
         return self._served
+
+    @property
+    def signatures(self) -> Dict[str, Signature]:
+        """Name -> signature of the meta graph that TF Serving takes, {} where there is none; raises ServingError."""
+        with self.reading("signatures") as meta_graph:
+            return {} if meta_graph is None else meta_graph.signatures
 
     @contextlib.contextmanager
     def reading(self, what: str) -> Iterator[Optional[MetaGraph]]:
@@ -237,9 +244,8 @@ def _add(graph: GraphDef, found: _Graph) -> None:
 
 
 def read_signatures(version_dir: PathLike) -> Dict[str, Signature]:
-    """Name -> signature of the meta graph that TF Serving would load; {} where it loads none."""
-    with SavedModelFile(version_dir).reading("signatures") as meta_graph:
-        return {} if meta_graph is None else meta_graph.signatures
+    """Name -> signature of the meta graph that TF Serving would load; {} where it loads none. Raises ServingError."""
+    return SavedModelFile(version_dir).signatures
 
 
 def signature_of(name: str, definition: Any) -> Signature:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Dict, FrozenSet, Iterable, List, Mapping, Set, Tuple
 
 from ckpt2saved.graph.names import node_name
@@ -11,12 +10,12 @@ from ckpt2saved.protobuf.tensorflow_messages import NodeDef
 from ckpt2saved.saved_model.reading import MetaGraph, SavedModelFile
 
 
-def changing_signatures(version_dir: Path) -> Dict[str, str]:
+def changing_signatures(saved_model: SavedModelFile) -> Dict[str, str]:
     """Signature -> how its answers depend on what requests change: a variable, a table or a queue.
 
     Raises ServingError where the graph can't be read.
     """
-    with SavedModelFile(version_dir).reading("graph") as graph:
+    with saved_model.reading("graph") as graph:
         if graph is None:
             return {}
         behind = {name: _behind(graph, [spec.tensor for spec in s.outputs]) for name, s in graph.signatures.items()}

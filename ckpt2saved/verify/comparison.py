@@ -19,6 +19,7 @@ from ckpt2saved.inspection.saved import parse_saved_model
 from ckpt2saved.requests.gathering import served_signatures
 from ckpt2saved.requests.request import Answers, Request
 from ckpt2saved.rewrites.for_serving import with_greedy
+from ckpt2saved.saved_model.reading import SavedModelFile
 from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.sources.binding import bind
 from ckpt2saved.sources.graph_plan import GraphPlan
@@ -142,7 +143,7 @@ def _shared_signatures(
     plan: GraphPlan, version_dir: Path, recorded: object
 ) -> Tuple[Tuple[Signature, ...], List[Problem]]:
     """The model's signatures that the version has under the same keys, and what is wrong with the others."""
-    served = served_signatures(version_dir)
+    served = served_signatures(SavedModelFile(version_dir))
     kept: List[Signature] = []
     problems: List[Problem] = []
     for signature in plan.model.signatures:

@@ -13,7 +13,7 @@ from ckpt2saved.errors import CheckpointError, ServingError
 from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.graph.contrib import register_ops
 from ckpt2saved.graph.op_table import shipped_table
-from ckpt2saved.inspection.saved import parse_saved_model, read_saved_model
+from ckpt2saved.inspection.saved import parse_saved_model, report_on
 from ckpt2saved.requests.batching import DEFAULT_SIGNATURE, keys_without_batch, without_batch_text
 from ckpt2saved.requests.warm_up.file import BrokenWarmUpFile, read_warm_up_requests
 from ckpt2saved.saved_model.judgement import MOST_RECORDS, WARMUP_FILE
@@ -40,7 +40,7 @@ def check_version(directory: Path) -> Findings:
     name = check_name(directory)
     broken = content_problems(directory)
     try:
-        content = check_content(directory)
+        content = check_content(directory, broken)
     except CheckpointError:
         if not broken:
             raise
@@ -74,15 +74,16 @@ def check_name(directory: Path) -> Findings:
     return Findings()
 
 
-def check_content(directory: Path) -> Findings:
-    """What is in a SavedModel's files, which are all there; raises CheckpointError for one that can't be parsed."""
+def check_content(directory: Path, of_files: Sequence[Problem]) -> Findings:
+    """What is in a SavedModel, and the problems of its files; raises CheckpointError for one that can't be parsed."""
     problems: List[Problem] = []
     notes: List[Note] = []
-    report = read_saved_model(directory)
+    saved_model = parse_saved_model(directory)
+    report = report_on(directory, saved_model, of_files)
     problems += report.problems
     if not any(problem.where == WARMUP_FILE for problem in problems):
         _check_warmup(directory, problems, notes)
-    served = [m for m in parse_saved_model(directory).meta_graphs if _tags(m) == [tf.saved_model.SERVING]]
+    served = [m for m in saved_model.meta_graphs if _tags(m) == [tf.saved_model.SERVING]]
     if not served and "serve" in report.tags and not report.problems:
         found = f"the tags are {', '.join(report.tags)}: TF Serving takes a meta graph with the tag serve and no other"
         problems.append(Problem("tag-missing", "", found))

@@ -18,6 +18,7 @@ from ckpt2saved.client.server import Output, Refused
 from ckpt2saved.protobuf.data_types import numpy_dtype
 from ckpt2saved.requests.gathering import served_signatures
 from ckpt2saved.requests.warm_up.file import read_warm_up_requests
+from ckpt2saved.saved_model.reading import SavedModelFile
 from ckpt2saved.tf1 import tf
 from tests.support.model_server import serving_grpc, serving_rest
 from tests.support.saved_models import write_version
@@ -49,7 +50,7 @@ def verified(run, version, server, *options):
 @contextlib.contextmanager
 def clients(server, version, signature, inputs, count=4):
     """Clients that ask for the signature again and again; yields the errors that they are answered."""
-    tensors = served_signatures(version)[signature].outputs
+    tensors = served_signatures(SavedModelFile(version))[signature].outputs
     outputs = tuple(Output(tensor.key, numpy_dtype(tensor.dtype)) for tensor in tensors)
     over, errors, answered = threading.Event(), [], threading.Semaphore(0)
 

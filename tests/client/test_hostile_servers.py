@@ -382,8 +382,8 @@ def test_requests_share_what_is_left_of_the_timeout(tmp_path, monkeypatch):
     from ckpt2saved.verify import live
 
     monkeypatch.setattr(live, "_LEAST_SECONDS", 0.5)
-    monkeypatch.setattr(server_asker, "served_signatures", lambda directory: {"s": Signature("s", (), ())})
-    monkeypatch.setattr(server_asker, "changing_signatures", lambda directory: {})
+    monkeypatch.setattr(server_asker, "served_signatures", lambda saved_model: {"s": Signature("s", (), ())})
+    monkeypatch.setattr(server_asker, "changing_signatures", lambda saved_model: {})
     wanted = Wanted(tuple(Request(str(number), "s", {}) for number in range(10)), None)
     state = body(statuses())
     start = time.monotonic()
