@@ -57,7 +57,7 @@ def _state_changes(graph: Graph, before: Set[str], left: Set[str], understood: S
 
 
 def _effects(graph: Graph, reached: Set[str]) -> Set[str]:
-    """The assignments and optimizers' steps, and what only hands on that they are done."""
+    """The assignments and optimizers' steps, and the nodes that only wait for them."""
     effects = {name for name in reached if graph[name].op in ASSIGNMENTS or is_update(graph[name].op)}
     ahead = list(effects)
     while ahead:

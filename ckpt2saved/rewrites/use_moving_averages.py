@@ -33,7 +33,7 @@ _PAIRS = tuple(
         ("mean", "var"),
     )
 )
-# Who forgets tf.GraphKeys.UPDATE_OPS has averages that were never averaged; the graph alone can't tell for sure.
+# A training that does not run tf.GraphKeys.UPDATE_OPS never updates its averages; the graph alone can't tell for sure.
 _IDLE = "nothing in the graph runs their updates: make sure that the training did"
 _AVERAGE = "/ExponentialMovingAverage"
 

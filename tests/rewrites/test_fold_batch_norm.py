@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ckpt2saved.inspection.saved import parse_saved_model
+from ckpt2saved.rewrites import fold_batch_norm
 from ckpt2saved.rewrites.fold_batch_norm import FoldBatchNorm
 from ckpt2saved.rewrites.for_serving import FOR_SERVING
 from ckpt2saved.tf1 import tf
@@ -189,6 +190,17 @@ def test_a_folded_version_is_the_same_bytes_each_time(run, tmp_path):
         assert (tmp_path / "a" / "1" / name).read_bytes() == (tmp_path / "b" / "1" / name).read_bytes()
     result = run("verify", tmp_path / "a" / "1", "--checkpoint", prefix, "--input=x", "--output=y")
     assert result.exit_code == 0, result.output
+
+
+def test_a_wrong_folding_is_found_out(run, tmp_path, monkeypatch):
+    """By the comparison with the graph before it; then the version has its batch norms, and people are told."""
+    right = fold_batch_norm._scale_and_shift
+    monkeypatch.setattr(fold_batch_norm, "_scale_and_shift", lambda *given: [part * 1.01 for part in right(*given)])
+    prefix = trained(tmp_path, resnet)
+    made, output = exported(run, tmp_path / "made", prefix)
+    assert made["folded_nodes"] == [] and made["parity"]["answers"], output
+    assert "\nfolded      no batch norm after all" in output and "\ndiffers     " in output
+    assert set(ops(tmp_path / "made" / "1")) & set(NORMS)
 
 
 def test_it_is_on_by_default():
