@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, Optional
 
 import click
 
-from ckpt2saved.cli.options import ParamType, PathType, option
+from ckpt2saved.cli.options import ParamType, ParsedType, PathType, option
 
 
 class _OptionType(ParamType):
@@ -40,6 +40,9 @@ class _TensorType(ParamType):
             return parse_tensor(str(value))
         except ValueError as error:
             self.fail(str(error), param, context)
+
+
+_TENSOR_NAME = ParsedType("tensor", "signature.tensors:checked_tensor_name")
 
 
 class _RenameType(ParamType):
@@ -143,7 +146,10 @@ _GRAPH = (
         "--allow-labels", is_flag=True, help="Allow an --input that holds labels (the loss compares answers with it)."
     ),
     option(
-        "--decode", metavar="LOGITS", help="Append a CTC beam search to this tensor of logits [time, batch, classes]."
+        "--decode",
+        type=_TENSOR_NAME,
+        metavar="LOGITS",
+        help="Append a CTC beam search to this tensor of logits [time, batch, classes].",
     ),
     option("--beam-width", type=click.IntRange(min=1), help="With --decode: beam width. Default: 10."),
     option("--top-paths", type=click.IntRange(min=1), help="With --decode: decoded paths for each line. Default: 1."),
@@ -156,6 +162,7 @@ _GRAPH = (
     ),
     option(
         "--sequence-length",
+        type=_TENSOR_NAME,
         metavar="INPUT|TENSOR|full",
         help=(
             "With --decode: input or tensor with the number of valid steps of each line [batch], or full for all steps."

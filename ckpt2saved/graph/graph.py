@@ -202,9 +202,10 @@ class Graph:
 
 def constant_value(node: Node) -> Any:
     """The array that a Const holds; None where that is nothing that numpy knows."""
-    if tf.as_dtype(node.attr["dtype"].type) in (tf.resource, tf.variant):
+    tensor = node.attr["value"].tensor
+    if not tensor.dtype or tf.as_dtype(tensor.dtype) in (tf.resource, tf.variant):
         return None
-    return tf.make_ndarray(node.attr["value"].tensor)
+    return tf.make_ndarray(tensor)
 
 
 def functions_of(definition: Any) -> Set[str]:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Collection, Dict, Iterator, List, Mapping, Sequence, Set, Tuple
+from typing import Any, Collection, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 from google.protobuf import text_format
@@ -27,6 +27,8 @@ _SHOWN = 20  # of what is damaged
 _MOST_OF_FILE = 2**31 - 1  # bytes of a protobuf message
 _MOST_BYTES = 4 << 30  # of a constant, which may be a single value that stands for all
 _NODE = re.compile(r"[A-Za-z0-9._][A-Za-z0-9_.\\/>-]*\Z")
+_OUTPUT = re.compile(r"([0-9]{1,9})?\Z")  # which output of a node an input is, as written behind the colon
+_OUTPUT_IN_FUNCTION = re.compile(r"\w+(:[0-9]{1,9})?\Z")
 _TIES = ("_class", "_output_shapes")
 
 
@@ -130,7 +132,7 @@ class _Damage:
 
     def found_in(self, graph_def: Any) -> List[str]:
         """Each with the node where it is; [] of a graph that is sound as far as that can be told from itself."""
-        self.look_at(graph_def.node, "", frozenset())
+        self.look_at(graph_def.node, "", frozenset(), None)
         functions = Counter(function.signature.name for function in graph_def.library.function)
         self.problems += [f"function {n!a}: there are {c}" for n, c in functions.items() if c > 1 or not n]
         for function in graph_def.library.function:
@@ -149,16 +151,20 @@ class _Damage:
                 self.problems.append(
                     f"{where}argument {argument.name!a}: data type {argument.type}, which this TensorFlow does not have"
                 )
-        names = self.look_at(function.node_def, where, arguments)
+        attributes = {attribute.name for attribute in signature.attr}
+        names = self.look_at(function.node_def, where, arguments, attributes)
         for argument in signature.output_arg:
             source = function.ret.get(argument.name, "")
-            if source.partition(":")[0] not in names and source not in arguments:
-                self.problems.append(f"{where}result {argument.name!a}: there is no node {source!a}")
+            if not _is_of(source, names, arguments, in_function=True):
+                self.problems.append(f"{where}result {argument.name!a}: there is no tensor {source!a}")
         for result, source in function.control_ret.items():
             if source not in names:
                 self.problems.append(f"{where}result {result!a}: there is no node {source!a}")
 
-    def look_at(self, nodes: Sequence[Any], where: str, arguments: Collection[str]) -> Set[str]:
+    def look_at(
+        self, nodes: Sequence[Any], where: str, arguments: Collection[str], attributes: Optional[Collection[str]]
+    ) -> Set[str]:
+        """The names of the nodes of a graph, or of a function that has `attributes`."""
         names = {node.name for node in nodes}
         if len(names) != len(nodes):
             counts = Counter(node.name for node in nodes)
@@ -168,12 +174,12 @@ class _Damage:
             found = [f"input {tensor!a}: there is no such tensor" for tensor in wrong]
             if not _NODE.match(node.name) or not node.op:
                 found.append(f"{node.op!a} is no name of an op, or of a node")
-            found += self.of_op(node, in_function=bool(where))
+            found += self.of_op(node, attributes)
             found += [f"attribute {n!a}: {t}" for n, t in self.of_attributes(node.attr) if t]
             self.problems += [f"{where}{node.name!a}: {text}" for text in found]
         return names
 
-    def of_op(self, node: Any, in_function: bool) -> List[str]:
+    def of_op(self, node: Any, attributes: Optional[Collection[str]]) -> List[str]:
         """What the node lacks of that which its op asks for, where this TensorFlow has that op."""
         if node.op not in self.ops:
             self.ops[node.op] = op_def(node.op)
@@ -183,10 +189,12 @@ class _Damage:
         found = []
         for attribute in op.attr:
             kind = node.attr[attribute.name].WhichOneof("value") if attribute.name in node.attr else None
-            if kind not in (_KINDS.get(attribute.type, "list"), "placeholder"):
+            if kind == "placeholder" and node.attr[attribute.name].placeholder in (attributes or ()):
+                continue  # the function's caller gives the value
+            if kind != _KINDS.get(attribute.type, "list"):
                 if kind is not None or not attribute.HasField("default_value"):
                     found.append(f"attribute {attribute.name!a}: expected a value of type {attribute.type}")
-        if not found and not in_function:  # in a function one input may stand for several
+        if not found and attributes is None:  # in a function one input may stand for several
             given = sum(not tensor.startswith("^") for tensor in node.input)
             wanted = sum(_count(argument, node.attr, op) for argument in op.input_arg)
             if given != wanted:
@@ -236,8 +244,8 @@ def _is_of(tensor: str, names: Collection[str], arguments: Collection[str], in_f
         return tensor[1:] in names or tensor[1:] in arguments
     node, _, output = tensor.partition(":")
     if in_function:
-        return (node in names and bool(re.match(r"\w+(:[0-9]+)?\Z", output))) or (node in arguments)
-    return node in names and (not output or output.isdigit())
+        return (node in names and bool(_OUTPUT_IN_FUNCTION.match(output))) or (node in arguments)
+    return node in names and bool(_OUTPUT.match(output))
 
 
 def _is_text(content: bytes) -> bool:

@@ -13,7 +13,7 @@ from ckpt2saved.signature.tensors import LARGEST_SIZE, Dimension, Signature, Ten
 
 ARGUMENTS = Path("the command line")  # what is named as the source of a model that no file describes
 _TENSOR = re.compile(
-    r"(?:(?P<key>[^=:\[\]^]+)=)?(?P<node>[^=:\[\]^]+)(?::(?P<output>[0-9]+))?(?:\[(?P<shape>[^\]]*)\])?\Z"
+    r"(?:(?P<key>[^=:\[\]^]+)=)?(?P<node>[^=:\[\]^]+)(?::(?P<output>[0-9]{1,9}))?(?:\[(?P<shape>[^\]]*)\])?\Z"
 )
 _SPARSE = ("indices", "values", "shape")
 

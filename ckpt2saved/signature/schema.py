@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
@@ -12,7 +11,7 @@ import yaml
 
 from ckpt2saved.signature.model import FUNCTION, META, Decode, ExampleInput, ParityCase, Scalar, ServedModel, Surgery
 from ckpt2saved.signature.renaming import check_rule
-from ckpt2saved.signature.tensors import DTYPES, LARGEST_SIZE, Dimension, Signature, TensorSpec
+from ckpt2saved.signature.tensors import DTYPES, LARGEST_SIZE, Dimension, Signature, TensorSpec, checked_tensor_name
 from ckpt2saved.signature.yaml_nodes import NodeReader, found_text, unknown_text
 
 FORMAT = 1
@@ -100,6 +99,8 @@ class SchemaReader(NodeReader):
         found: Dict[str, Any] = {
             key: self.text(parts[key], where + "." + key) for key in ("logits", "sequence_length") if key in parts
         }
+        for key, name in found.items():
+            self.check_tensor_name(name, parts[key], f"{where}.{key}")
         for key, kind in kinds.items():
             if key in parts:
                 expected = "true or false" if kind is bool else "a number from 1 on"
@@ -153,10 +154,16 @@ class SchemaReader(NodeReader):
         if dtype and dtype not in DTYPES:
             self.problem(parts["dtype"], where + ".dtype", unknown_text("dtype", dtype, DTYPES))
         tensor = self.text(parts["tensor"], where + ".tensor") if "tensor" in parts else key
-        if not re.match(r"([^:^]+(:[0-9]+)?)?\Z", tensor):
-            text = f"{tensor!r} is not a tensor's name, as in logits or logits:0"
-            self.problem(parts.get("tensor", node), where + ".tensor" if "tensor" in parts else where, text)
+        self.check_tensor_name(tensor, parts.get("tensor", node), where + ".tensor" if "tensor" in parts else where)
         return TensorSpec(key, tensor, dtype, self.shape(parts["shape"], where + ".shape") if "shape" in parts else ())
+
+    def check_tensor_name(self, name: str, node: yaml.Node, where: str) -> None:
+        if not name:  # which has been reported
+            return
+        try:
+            checked_tensor_name(name)
+        except ValueError as error:
+            self.problem(node, where, str(error))
 
     def shape(self, node: yaml.Node, where: str) -> Tuple[Dimension, ...]:
         if not isinstance(node, yaml.SequenceNode):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Mapping, Optional, Tuple, Union
 
@@ -15,6 +16,14 @@ LARGEST_SIZE = 2**63 - 1
 Dimension = Union[int, str, None]
 WARMUP = "warmup"  # the one output of a signature that an export adds for warm-up, with whose name its own begins
 PREDICT = "tensorflow/serving/predict"  # what TF Serving calls the method of a signature
+_NAME = re.compile(r"[^:^]+(:[0-9]{1,9})?\Z")  # TensorFlow's number of an output is an int32
+
+
+def checked_tensor_name(text: str) -> str:
+    """`text` where it is a node's name, or one with the number of an output; raises ValueError otherwise."""
+    if not _NAME.match(text):
+        raise ValueError(f"{text!r} is not a tensor's name, as in logits or logits:0")
+    return text
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,16 @@ def test_what_is_wrong_is_said_in_one_message(tmp_path, arguments, code, message
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", ["1234567890", "9" * 5000])
+@pytest.mark.parametrize("option", ["--input", "--output", "--decode", "--sequence-length"])
+def test_the_number_of_an_output_has_at_most_nine_digits(tmp_path, option, number):
+    """TensorFlow's number of an output is an int32, and Python reads no number of 5000 digits."""
+    given = {"--input": "images", "--decode": "logits", option: "logits:" + number}
+    done = call("export", "-c", "x", "-o", "y", *[word for pair in given.items() for word in pair])
+    assert done.returncode == 2, done.stdout
+    assert f"Invalid value for '{option}': 'logits:{number}' is not" in done.stdout
+
+
 def test_bump_version_prints_the_published_directory(tmp_path):
     """Roll back to 1, which becomes 4; then see what would come next."""
     for number in (1, 3):

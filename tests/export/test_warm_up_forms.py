@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from ckpt2saved.requests.warm_up.coverage import has_rows_of_its_own
 from ckpt2saved.requests.warm_up.file import read_warm_up_requests, requests_by_signature
 from ckpt2saved.tf1 import tf
 from tests.support.checkpoints import filled, write_checkpoint
@@ -276,3 +277,18 @@ def test_verify_ends_in_a_warning_where_nothing_could_be_asked(run, tmp_path):
     )
     content = json.loads(run("verify", version, "--json", "-q").output)
     assert content["warnings"] == [lines[-1].partition("     ")[2]] and content["problems"] == []
+
+
+def test_outputs_of_as_many_rows_as_are_found_are_told_by_their_op():
+    """They may have as many as the batch by chance, in the one request that is tried."""
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 4], name="x")
+        tf.identity(tf.cast(tf.where(x > 0), tf.int32), name="places")
+        logits = tf.placeholder(tf.float32, [None, None, 5], name="logits")
+        (decoded,), scores = tf.nn.ctc_beam_search_decoder(logits, tf.fill(tf.shape(logits)[1:2], 3), top_paths=1)
+        tf.identity(decoded.values, name="values")
+        tf.identity(scores, name="scores")
+        tf.identity(x * 2, name="doubled")
+    found = {name: has_rows_of_its_own(graph.as_graph_def(), name + ":0") for name in ("places", "values", "scores")}
+    assert found == {"places": True, "values": True, "scores": False}
+    assert not has_rows_of_its_own(graph.as_graph_def(), "doubled:0")

@@ -349,6 +349,10 @@ CHANGES = {
     "": lambda graph_def, function: None,
     "'i': input 'nothing': there is no such tensor": lambda g, f: g.node[1].input.__setitem__(0, "nothing"),
     "'i': input 'c:x': there is no such tensor": lambda g, f: g.node[1].input.__setitem__(0, "c:x"),
+    "'i': input 'c:\\xb2': there is no such tensor": lambda g, f: g.node[1].input.__setitem__(0, "c:\u00b2"),
+    "'i': input 'c:{}': there is no such tensor".format("9" * 5000): lambda g, f: g.node[1].input.__setitem__(
+        0, "c:" + "9" * 5000
+    ),
     "this name is given 2 times": lambda g, f: setattr(g.node[1], "name", "c"),
     "is no name of an op, or of a node": lambda g, f: setattr(g.node[1], "name", "\n"),
     "attribute 'T': data type 77, which this TensorFlow does not have": lambda g, f: setattr(
@@ -359,13 +363,22 @@ CHANGES = {
         g.node[0].attr["value"].tensor.tensor_shape.dim[0], "size", 2**43
     ),
     "bytes for a constant that takes": lambda g, f: setattr(g.node[0].attr["value"].tensor, "tensor_content", b"12345"),
-    "function f: result 'y': there is no node 'Inner:output:0'": lambda g, f: f.ret.__setitem__("y", "Inner:output:0"),
-    "function f: result 'y': there is no node ''": lambda g, f: f.ret.clear(),
+    "function f: result 'y': there is no tensor 'Inner:output:0'": lambda g, f: f.ret.__setitem__(
+        "y", "Inner:output:0"
+    ),
+    "function f: result 'y': there is no tensor 'inner:output:p'": lambda g, f: f.ret.__setitem__(
+        "y", "inner:output:p"
+    ),
+    "function f: result 'y': there is no tensor ''": lambda g, f: f.ret.clear(),
     "function f: argument 'x': data type 0, which": lambda g, f: setattr(f.signature.input_arg[0], "type", 0),
     "function f: 'inner': input 'z': there is no such tensor": lambda g, f: f.node_def[0].input.__setitem__(0, "z"),
     "gradient of 'g': there is no such function": lambda g, f: g.library.gradient.add(function_name="g"),
     "'c': attribute 'value': expected a value of type tensor": lambda g, f: g.node[0].attr.pop("value"),
     "'i': attribute 'T': expected a value of type type": lambda g, f: setattr(g.node[1].attr["T"], "i", 1),
+    "'c': attribute 'dtype': expected a value of type type": lambda g, f: setattr(
+        g.node[0].attr["dtype"], "placeholder", "T"
+    ),
+    "function f: 'inner': attribute 'T': expected": lambda g, f: setattr(f.node_def[0].attr["T"], "placeholder", "T"),
     "'i': 0 inputs; its op Identity takes 1": lambda g, f: g.node[1].input.pop(),
     "'i': 2 inputs; its op Identity takes 1": lambda g, f: g.node[1].input.append("c"),
     "'data_format': no text": lambda g, f: setattr(g.node[1].attr["data_format"], "s", b"\xff\xfe"),
@@ -385,6 +398,23 @@ def test_what_no_tensorflow_takes_for_a_graph(tmp_path, problem):
     with pytest.raises(CheckpointError, match="this meta graph is damaged") as caught:
         read_meta_graph(path)
     assert problem in str(caught.value)
+
+
+def test_an_attribute_that_a_functions_caller_has(tmp_path):
+    """In place of a value of its own, as in functions for any dtype."""
+    from ckpt2saved.graph.graph import constant_value
+    from ckpt2saved.graph.meta_graph import read_meta_graph
+
+    def change(graph_def, function):
+        for name, kind in (("T", "type"), ("V", "tensor")):
+            function.signature.attr.add(name=name, type=kind)
+        function.node_def[0].attr["T"].placeholder = "T"
+        constant = function.node_def.add(name="constant", op="Const")
+        constant.attr["dtype"].placeholder, constant.attr["value"].placeholder = "T", "V"
+
+    (tmp_path / "x.meta").write_bytes(damaged(change))
+    (function,) = read_meta_graph(tmp_path / "x.meta").graph_def.library.function
+    assert constant_value(function.node_def[1]) is None
 
 
 def test_a_meta_graph_that_is_a_device(tmp_path):

@@ -51,3 +51,18 @@ def test_a_network_in_a_scope_called_gradients_is_none(run, tmp_path, scope, aro
     graph = json.loads(found.stdout)["graph"]
     assert [one["tensor"] for one in graph["inputs"]] == ["image:0"]
     assert scope + "/shares:0" in [one["tensor"] for one in graph["outputs"] if one["proposed"]]
+
+
+def test_gradients_in_the_scope_of_a_network_are_told_from_it():
+    """By the names that tf.gradients gives them: after a node, which may be outside of the scope."""
+    with tf.Graph().as_default(), v1_control_flow():
+        image = tf.placeholder(tf.float32, [None, 4], name="image")
+        with tf.name_scope("gradients"):
+            hidden = tf.tanh(tf.matmul(image, weights("gradients/hidden", 4, 8)), name="hidden_out")
+        logits = tf.matmul(hidden, weights("classes", 8, 3), name="logits")
+        tf.gradients(tf.reduce_mean(logits), tf.trainable_variables(), name="gradients/")
+        nodes = steps_of(tf.get_default_graph().as_graph_def())
+    backward, spare = backward_nodes(nodes)
+    assert {"gradients/logits_grad/MatMul", "gradients/logits_grad/MatMul_1"} <= backward and spare
+    forward = [node.name for node in nodes if node.op in ("MatMul", "Tanh") and node.name not in backward]
+    assert forward == ["gradients/MatMul", "gradients/hidden_out", "logits"]

@@ -467,6 +467,25 @@ def test_dtypes(dtype):
         ),
         pytest.param(
             '"decoder/ids:1"',
+            '"decoder/ids:1234567890"',
+            "line 11: signatures.serving_default.outputs.ids.tensor: 'decoder/ids:1234567890' is not a tensor's name, "
+            "as in logits or logits:0",
+            id="tensor-with-large-number",
+        ),
+        pytest.param(
+            "signatures:\n",
+            "  decode: {logits: 'logits:1234567890'}\nsignatures:\n",
+            "line 5: graph.decode.logits: 'logits:1234567890' is not a tensor's name, as in logits or logits:0",
+            id="decode-no-logits",
+        ),
+        pytest.param(
+            "signatures:\n",
+            "  decode: {logits: logits, sequence_length: 'steps:'}\nsignatures:\n",
+            "line 5: graph.decode.sequence_length: 'steps:' is not a tensor's name, as in logits or logits:0",
+            id="decode-no-lengths",
+        ),
+        pytest.param(
+            '"decoder/ids:1"',
             '"^decoder"',
             "line 11: signatures.serving_default.outputs.ids.tensor: '^decoder' is not a tensor's name, "
             "as in logits or logits:0",

@@ -308,10 +308,14 @@ def test_a_model_that_could_be_several_objects(export, tmp_path, code):
     np.testing.assert_allclose(asked(tmp_path / "base" / "1", x=X)["y"], np.asarray(average(X)), rtol=1e-5)
 
 
-def test_one_model_under_two_names_is_one_model(export, tmp_path, code):
-    """Of Checkpoint(model=m, best=m)."""
-    model = shaken(code.Dense())
-    prefix = tf.compat.v2.train.Checkpoint(model=model, best=model).save(str(tmp_path / "ckpt"))
+@pytest.mark.parametrize("is_one_object", [True, False])
+def test_one_model_under_two_names_is_one_model(export, tmp_path, code, is_one_object):
+    """Of Checkpoint(model=m, best=m), also where best is another object with the same variables."""
+    model = best = shaken(code.Dense())
+    if not is_one_object:
+        best = code.Dense()
+        best.kernel, best.bias = model.kernel, model.bias
+    prefix = tf.compat.v2.train.Checkpoint(model=model, best=best).save(str(tmp_path / "ckpt"))
     result = export(prefix, "make_Dense")
     assert result.exit_code == 0, result.output
 
