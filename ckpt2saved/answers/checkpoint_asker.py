@@ -3,46 +3,37 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
-from typing import Any, Callable, Iterator, List, Mapping, Sequence
+from typing import Any, Iterator, List, Mapping, Sequence
 
 import numpy as np
 
 from ckpt2saved.answers.asker import Asker
 from ckpt2saved.answers.comparison import nan_problems
+from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.requests.request import Answers, Request
 from ckpt2saved.signature.tensors import Signature
+from ckpt2saved.sources.binding import BoundGraph
 from ckpt2saved.tf1 import tf
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The untouched graph, how a session's variables become the checkpoint's, and the checkpoint's name."""
-
-    graph: tf.Graph
-    fill: Callable[[tf.Session], None]
-    checkpoint: str
-    signatures: Mapping[str, Signature]
-
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[CheckpointAsker]:
-        """A session with the checkpoint's variables."""
-        with tf.Session(graph=self.graph) as session:
-            self.fill(session)
-            yield CheckpointAsker(self, session)
 
 
 class CheckpointAsker(Asker):
     """A session of the untouched graph; raises SignatureError where the graph can't answer."""
 
-    def __init__(self, reference: Reference, session: tf.Session) -> None:
+    def __init__(self, session: tf.Session, checkpoint: str, signatures: Mapping[str, Signature]) -> None:
+        """`checkpoint` is its name in messages."""
         self._session = session
-        self.reference = reference
+        self._checkpoint = checkpoint
+        self.graph: tf.Graph = session.graph
+        self.signatures = signatures
+
+    def with_signatures(self, signatures: Mapping[str, Signature]) -> CheckpointAsker:
+        """The same session, asked through other signatures of its graph."""
+        return CheckpointAsker(self._session, self._checkpoint, signatures)
 
     def answer(self, request: Request) -> Answers:
-        feeds, fetches = request.feeds_and_fetches(self.reference.signatures)
+        feeds, fetches = request.feeds_and_fetches(self.signatures)
         try:
             values = self._session.run(list(fetches.values()), feeds)
         except tf.errors.OpError as error:
@@ -63,11 +54,17 @@ class CheckpointAsker(Asker):
         problems = nan_problems(requests, answers)
         if problems:
             raise NotServable(
-                f"{self.reference.checkpoint}: the checkpoint answers NaN (a training that diverged?); take an earlier"
-                " one",
+                f"{self._checkpoint}: the checkpoint answers NaN (a training that diverged?); take an earlier one",
                 problems,
             )
 
     def run(self, fetches: Any, feeds: Mapping[str, np.ndarray]) -> Any:
         """The values of tensors of the graph; raises what a session raises."""
         return self._session.run(fetches, feeds)
+
+
+@contextlib.contextmanager
+def open_checkpoint_asker(network: BoundGraph, checkpoint: Checkpoint) -> Iterator[CheckpointAsker]:
+    """The untouched graph with the checkpoint's variables."""
+    with network.session(checkpoint) as session:
+        yield CheckpointAsker(session, str(checkpoint.files.prefix), network.serving.signatures)

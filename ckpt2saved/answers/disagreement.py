@@ -29,7 +29,7 @@ def count_disagreements(
     lines = differing = 0
     for searched in stock.all():
         tensors = [grafted(tensor) for tensor in after[searched.search.name]]
-        feeds, _ = searched.request.feeds_and_fetches(asker.reference.signatures)
+        feeds, _ = searched.request.feeds_and_fetches(asker.signatures)
         name, reading = searched.search.logits, searched.readings[0]
         logits = reading.shortened(searched.logits, searched.lengths)
         # One tensor for both where it is a placeholder.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-from dataclasses import replace
 from typing import Optional
 
-from ckpt2saved.answers.checkpoint_asker import Reference
+from ckpt2saved.answers.checkpoint_asker import open_checkpoint_asker
 from ckpt2saved.answers.disagreement import count_disagreements
 from ckpt2saved.answers.grafting import graft
 from ckpt2saved.answers.proof import Proof, prove
@@ -28,15 +26,13 @@ def expected_answers(
     beam search: the files are compared with what greedy decoders answer in the graph, and `say` is told how many lines
     the two read differently.
     """
-    fill = functools.partial(network.fill, checkpoint)
-    asked = parity_requests(with_lengths(network.model, network.graph, network.serving.signatures, fill))
-    reference = Reference(network.graph, fill, str(checkpoint.files.prefix), network.serving.signatures)
+    asked = parity_requests(with_lengths(network, checkpoint))
     if greedy is None or not greedy.replaced:
-        with reference.opened() as asker:
+        with open_checkpoint_asker(network, checkpoint) as asker:
             return prove(asker, asked, limits, say)
-    with replace(reference, signatures=graft(network.graph, greedy)).opened() as asker:
-        expected = asker.numbers(asked)
-    with reference.opened() as asker:
+    with_greedy = graft(network.graph, greedy)
+    with open_checkpoint_asker(network, checkpoint) as asker:
+        expected = asker.with_signatures(with_greedy).numbers(asked)
         lines, differing = count_disagreements(asker, greedy, asked, limits, say)
     say("greedy", f"reads {differing} of {lines} lines differently from the beam search")
     return Proof(tuple(asked), tuple(expected), tuple(asked))

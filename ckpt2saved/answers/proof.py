@@ -119,8 +119,8 @@ class StockSearches:
 
     def __init__(self, asker: CheckpointAsker, asked: Sequence[Request], limits: SearchLimits, say: Say) -> None:
         self._asker, self._asked, self._limits, self._say = asker, asked, limits, say
-        self._graph: tf.Graph = asker.reference.graph
-        self._signatures = asker.reference.signatures
+        self._graph: tf.Graph = asker.graph
+        self._signatures = asker.signatures
         self._quick = False
         self._done: Dict[Any, Searched] = {}
         self._compared_inside: Set[Any] = set()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import functools
 import shutil
 import subprocess
 import tempfile
@@ -179,13 +178,11 @@ def _with_requests(
     """The network with the requests to compare on, and those to warm a server up with, as far as they are wanted."""
     if not plan.checks.parity and plan.checks.warmup is None:
         return network, None, WarmUp()
-    fill = functools.partial(network.fill, checkpoint)
     try:
-        model = with_lengths(network.model, network.graph, network.serving.signatures, fill)
-        network = replace(network, model=model)
+        network = replace(network, model=with_lengths(network, checkpoint))
         if plan.checks.warmup is None:
             return network, None, WarmUp()
-        maker = WarmUpMaker(plan.checks.warmup, network, fill)
+        maker = WarmUpMaker(plan.checks.warmup, network, checkpoint)
         return network, maker, maker.make()
     except SignatureError as error:
         if plan.checks.parity or (plan.checks.warmup and plan.checks.warmup.asked):

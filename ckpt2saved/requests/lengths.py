@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from dataclasses import replace
-from typing import Any, Callable, ContextManager, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, ContextManager, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.graph.beam_searches import QUICK, SECONDS_PER_CLASS, find_searches, searches_behind
 from ckpt2saved.requests.parity import RANDOM_WILL_DO, case_inputs, default_case, default_sizes
 from ckpt2saved.signature.model import ExampleInput, ServedModel
 from ckpt2saved.signature.tensors import Dimension, Signature, TensorSpec
+from ckpt2saved.sources.binding import BoundGraph
 from ckpt2saved.tf1 import tf
 
 # Ops that are told lengths: which input they are, and which input's axis (or the attribute that names it) they measure.
@@ -27,22 +28,17 @@ _MOST_TRIALS = 60
 _HIGHEST_PIXEL = 255.0
 
 
-def with_lengths(
-    model: ServedModel, graph: tf.Graph, signatures: Mapping[str, Signature], fill: Callable[[tf.Session], None]
-) -> ServedModel:
-    """`model` with requests to compare on that the graph can answer: with no more steps of a line than it makes of it.
+def with_lengths(network: BoundGraph, checkpoint: Checkpoint) -> ServedModel:
+    """The model with requests to compare on that its graph can answer: no line is longer than the graph makes it.
 
-    That is for a signature that says nothing about such requests; `fill` restores the variables in a session. What
-    numbers, texts or pictures any other input takes is found by trying; raises SignatureError where nothing will do.
+    That is for a signature that says nothing about such requests. What numbers, texts or pictures any other input takes
+    is found by trying; raises SignatureError where nothing will do.
     """
-
-    @contextlib.contextmanager
-    def filled() -> Iterator[tf.Session]:
-        with tf.Session(graph=graph) as session:
-            fill(session)
-            yield session
-
-    return model if model.parity else with_measured(model, graph, signatures, filled, tries=True)
+    if network.model.parity:
+        return network.model
+    return with_measured(
+        network.model, network.graph, network.serving.signatures, lambda: network.session(checkpoint), tries=True
+    )
 
 
 def with_measured(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, replace
-from typing import Any, List, Mapping, Tuple
+from typing import Any, Iterator, List, Mapping, Tuple
 
 from ckpt2saved.checkpoint.contents import AVERAGE, Checkpoint, Naming, Weights, choose_weights, served_as
 from ckpt2saved.checkpoint.reading import restore
@@ -48,6 +49,13 @@ class BoundGraph:
                 one.run(session, reader)
         if self.serving.init_op:
             session.run(self.serving.init_op)
+
+    @contextlib.contextmanager
+    def session(self, checkpoint: Checkpoint) -> Iterator[tf.Session]:
+        """A session of the graph with what the checkpoint says."""
+        with tf.Session(graph=self.graph) as session:
+            self.fill(checkpoint, session)
+            yield session
 
 
 def bind(plan: GraphPlan, checkpoint: Checkpoint) -> BoundGraph:

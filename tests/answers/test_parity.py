@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 from ckpt2saved.answers import cc_loader, parity
-from ckpt2saved.answers.checkpoint_asker import Reference
+from ckpt2saved.answers.checkpoint_asker import open_checkpoint_asker
 from ckpt2saved.answers.comparison import SAME_TENSORFLOW, find_difference
 from ckpt2saved.answers.new_process import loaded_in_new_process
 from ckpt2saved.checkpoint.contents import open_checkpoint
@@ -39,8 +38,7 @@ def prepared(prefix, **plan):
     checkpoint = open_checkpoint(planned.checkpoint)
     network = bind(planned, checkpoint)
     asked = parity_requests(planned.model)
-    fill = functools.partial(network.fill, checkpoint)
-    with Reference(network.graph, fill, str(prefix), network.serving.signatures).opened() as asker:
+    with open_checkpoint_asker(network, checkpoint) as asker:
         answers = asker.numbers(asked)
     return SimpleNamespace(network=network, checkpoint=checkpoint, asked=asked, answers=answers)
 

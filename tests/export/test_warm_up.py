@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import zlib
@@ -68,7 +67,7 @@ def warmup(crnn_checkpoint):
 
     def make(value, signatures=()):
         source = warm_up_source(plan.model, [str(value)], signatures)
-        return WarmUpMaker(source, network, functools.partial(network.fill, checkpoint)).make()
+        return WarmUpMaker(source, network, checkpoint).make()
 
     return make
 

@@ -7,6 +7,7 @@ from typing import Collection, Dict, List, Mapping, Optional, Sequence, Set, Tup
 
 import numpy as np
 
+from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.errors import UsageError, WarmupError
 from ckpt2saved.requests.batching import inputs_without_batch, outputs_without_batch
 from ckpt2saved.requests.request import Request
@@ -14,7 +15,7 @@ from ckpt2saved.requests.splitting import batch_of
 from ckpt2saved.requests.warm_up.arrays import requests_of_file
 from ckpt2saved.requests.warm_up.coverage import has_rows_of_its_own, state_behind
 from ckpt2saved.requests.warm_up.file import requests_by_signature, warm_up_request
-from ckpt2saved.requests.warm_up.pictures import Fill, requests_of_pictures
+from ckpt2saved.requests.warm_up.pictures import requests_of_pictures
 from ckpt2saved.requests.warm_up.signatures import request_of_copy, with_total, with_total_of_copy
 from ckpt2saved.requests.warm_up.source import WarmUpSource, too_many
 from ckpt2saved.requests.warm_up.variations import varied_inputs
@@ -73,10 +74,10 @@ class WarmUp:
 class WarmUpMaker:
     """Makes the requests that `source` stands for, and others where a server refused them."""
 
-    def __init__(self, source: WarmUpSource, network: BoundGraph, fill: Fill) -> None:
+    def __init__(self, source: WarmUpSource, network: BoundGraph, checkpoint: Checkpoint) -> None:
         self._source = source
         self._network = network
-        self._fill = fill
+        self._checkpoint = checkpoint
         self._forms: Dict[str, int] = {}  # the first that may do
         self._seen: Dict[str, Set[str]] = {}  # outputs that had another first dimension than the batch
         self._last: Optional[WarmUp] = None
@@ -194,7 +195,7 @@ class WarmUpMaker:
         if source.arrays is not None:
             return requests_of_file(source.arrays, signatures)
         if source.pictures:
-            return requests_of_pictures(source.pictures, network, signatures, self._fill)
+            return requests_of_pictures(source.pictures, network, signatures, self._checkpoint)
         _check_count(source.count * len(signatures))
         return [
             warm_up_request(signature.name, varied_inputs(network.model, signature, number))

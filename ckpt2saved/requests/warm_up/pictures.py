@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.errors import WarmupError
 from ckpt2saved.files.pictures import NoPicture, check_pixels, read_picture
 from ckpt2saved.requests.lengths import measured
@@ -18,11 +20,9 @@ from ckpt2saved.signature.tensors import Signature, TensorSpec
 from ckpt2saved.sources.binding import BoundGraph
 from ckpt2saved.tf1 import tf
 
-Fill = Callable[[tf.Session], None]
-
 
 def requests_of_pictures(
-    paths: Sequence[Path], network: BoundGraph, signatures: Sequence[Signature], fill: Fill
+    paths: Sequence[Path], network: BoundGraph, signatures: Sequence[Signature], checkpoint: Checkpoint
 ) -> List[Request]:
     """A request of one picture for each picture and signature, with the rest as the parity part and the graph say."""
     problems: List[str] = []
@@ -39,9 +39,8 @@ def requests_of_pictures(
         raise WarmupError("no request can be made of a picture; --warmup FILE.npz has any input", problems)
     requests = []
     decoder = _PictureDecoder()
-    with tf.Session(graph=network.graph) as session:
-        if any(lengths.values()):
-            fill(session)
+    with contextlib.ExitStack() as stack:
+        session = stack.enter_context(network.session(checkpoint)) if any(lengths.values()) else None
         for signature in signatures:
             image = images[signature.name]
             served = network.serving.signatures[signature.name]
@@ -54,6 +53,7 @@ def requests_of_pictures(
                 inputs.update({key: np.ones(rows, _dtype(signature, key)) for key in lengths[signature.name]})
                 feeds = {served.input(key).tensor: value for key, value in inputs.items()}
                 for key, (tensor, axis) in lengths[signature.name].items():
+                    assert session is not None
                     steps = np.asarray(session.run(tensor, feeds)).shape[axis]
                     inputs[key] = np.full(rows, steps, _dtype(signature, key))
                 requests.append(warm_up_request(signature.name, inputs))
