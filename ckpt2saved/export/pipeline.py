@@ -16,6 +16,7 @@ from ckpt2saved.answers.expected import expected_answers
 from ckpt2saved.answers.parity import AlsoAnswered, Refused, Report, answer_all, compare_files
 from ckpt2saved.answers.proof import Proof
 from ckpt2saved.checkpoint.contents import Checkpoint
+from ckpt2saved.checkpoint.files import CheckpointFiles
 from ckpt2saved.checkpoint.reading import check_unserved
 from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.fit import check_fit
@@ -71,7 +72,7 @@ def export_checkpoint(plan: ExportPlan, say: Say = lambda step, text: None) -> E
 
 
 def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
-    say("checkpoint", _described(checkpoint))
+    say("checkpoint", _described(plan.graph.checkpoint, checkpoint))
     network = bind(plan.graph, checkpoint)
     _refuse_unused(plan, network.unused)
     for note in check_unserved(checkpoint, network.weights):
@@ -115,7 +116,7 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
             written = writer.write(stage.path, rewritten)
         report, proof, warmup = written.report, written.proof, written.warmup
         size = _size(stage.path)
-        say("written", f"{_megabytes(size)} of the checkpoint's {_megabytes(checkpoint.files.size)}")
+        say("written", f"{_megabytes(size)} of the checkpoint's {_megabytes(plan.graph.checkpoint.size)}")
         seen = _union(report.without_batch if report else {}, written.refused)
         _lint(stage.path, seen, say)
         for remark in warmup.remarks:
@@ -328,7 +329,7 @@ def _provenance(
     rewritten: ServingRewritten,
     size: int,
 ) -> Dict[str, Any]:
-    files = checkpoint.files
+    files = plan.graph.checkpoint
     return {
         "format": 1,
         "checkpoint": {
@@ -387,12 +388,10 @@ def _git_commit() -> Optional[str]:
     return done.stdout.decode("ascii", "replace").strip() or None if done.returncode == 0 else None
 
 
-def _described(checkpoint: Checkpoint) -> str:
+def _described(files: CheckpointFiles, checkpoint: Checkpoint) -> str:
     step = "" if checkpoint.step is None else f", step {checkpoint.step}"
-    kind = "V1 " if checkpoint.files.is_v1 else ""
-    return (
-        f"{checkpoint.files.prefix} ({kind}{len(checkpoint.shapes)} tensors{step}, {_megabytes(checkpoint.files.size)})"
-    )
+    kind = "V1 " if files.is_v1 else ""
+    return f"{files.prefix} ({kind}{len(checkpoint.shapes)} tensors{step}, {_megabytes(files.size)})"
 
 
 def _size(directory: Path) -> int:

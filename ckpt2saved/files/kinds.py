@@ -28,10 +28,11 @@ _VARIABLES = ("Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable")
 _GET_CHECKPOINT = "pass the checkpoint that the training wrote (the files PREFIX.index and PREFIX.data-?????-of-?????)"
 _META_GRAPH = "(MetaGraphDef)"
 _FROZEN = "a frozen graph (GraphDef with constants for variables)"
+_HDF5 = "an HDF5 file, as Keras saves models and weights"
+_KERAS_3 = "a model that Keras 3 saved (.keras)"
 _KERAS = (
-    "in a Python that has the model, load it and write a checkpoint of it, tf.train.Checkpoint(model).write(PREFIX), "
-    "and pass that with --graph MODULE:FUNCTION; or write a SavedModel with model.export(DIR) (before Keras 3: "
-    "model.save(DIR, save_format='tf')) and take it in with ckpt2saved bump-version BASE --from DIR"
+    "export takes a model as --graph, without --checkpoint, and weights alone (.weights.h5) as --checkpoint, with "
+    "--graph MODULE:FUNCTION, a function that returns the Keras model"
 )
 _OTHER_FRAMEWORK = (
     "convert it with a tool for that format to a SavedModel, and take that in with ckpt2saved bump-version BASE "
@@ -93,6 +94,12 @@ def is_frozen_graph(path: Path) -> bool:
     return kind is not None and kind.what == _FROZEN
 
 
+def is_keras_file(path: Path) -> bool:
+    """Whether a file is an HDF5 file or a .keras archive, whatever its name is."""
+    kind = kind_of(path)
+    return kind is not None and kind.what in (_HDF5, _KERAS_3)
+
+
 def _kind_of_file(path: Path) -> Optional[Kind]:
     if not os.path.isfile(str(path)):
         return None
@@ -113,7 +120,7 @@ def _by_signature(path: Path, start: bytes) -> Optional[Kind]:
     if start.startswith(LFS):
         return POINTER
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
-        return Kind("an HDF5 file, as Keras saves models and weights", _KERAS)
+        return Kind(_HDF5, _KERAS)
     if start.startswith(b"PK\x03\x04"):
         return _kind_of_zip(path)
     if start[4:8] == b"TFL3":
@@ -146,7 +153,7 @@ def _kind_of_zip(path: Path) -> Kind:
     except (zipfile.BadZipFile, RuntimeError, ValueError):
         return Kind("a zip archive that is cut short or damaged", _AGAIN)
     if "config.json" in names and any(name.endswith(".h5") for name in names):
-        return Kind("a model that Keras 3 saved (.keras)", _KERAS)
+        return Kind(_KERAS_3, _KERAS)
     if any(name.endswith("data.pkl") for name in names):
         return Kind("a PyTorch file", _OTHER_FRAMEWORK)
     if names and all(name.endswith(".npy") for name in names):

@@ -45,7 +45,7 @@ class FrozenSource(GraphSource):
         return "GraphDef"
 
     @contextlib.contextmanager
-    def open(self, files: CheckpointFiles) -> Iterator[Checkpoint]:
+    def open(self, files: CheckpointFiles, model: ServedModel) -> Iterator[Checkpoint]:
         from ckpt2saved.checkpoint.contents import Checkpoint
 
         yield Checkpoint(files, {}, {}, step=None)

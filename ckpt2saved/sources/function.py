@@ -13,8 +13,11 @@ from importlib.util import module_from_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, ContextManager, Iterator, Mapping, Optional, Sequence, Tuple
 
+from ckpt2saved.checkpoint.files import CheckpointFiles
 from ckpt2saved.errors import SignatureError, UsageError
+from ckpt2saved.files.kinds import is_keras_file
 from ckpt2saved.signature.model import FUNCTION, Scalar, ServedModel
+from ckpt2saved.sources.keras import keras_files, load_keras, open_keras_weights
 from ckpt2saved.sources.source import GraphSource
 
 if TYPE_CHECKING:
@@ -42,13 +45,26 @@ class FunctionSource(GraphSource):
         """The function, for as long as the context lasts."""
         return users_function(self.function, self.python_path)
 
+    def find_checkpoint(self, path: Optional[Path]) -> CheckpointFiles:
+        if path is not None and is_keras_file(path):
+            return keras_files(path)
+        return super().find_checkpoint(path)
+
+    def format_of(self, files: CheckpointFiles) -> str:
+        return "Keras" if is_keras_file(files.prefix) else super().format_of(files)
+
+    def open(self, files: CheckpointFiles, model: ServedModel) -> ContextManager[Checkpoint]:
+        return open_keras_weights(self, files, model) if is_keras_file(files.prefix) else super().open(files, model)
+
     def load(self, checkpoint: Checkpoint, model: ServedModel) -> LoadedGraph:
         from ckpt2saved.sources.loaded import as_users_inference, loaded_from_builder
-        from ckpt2saved.sources.objects import ObjectSource
+        from ckpt2saved.sources.objects import ObjectSource, TracedCheckpoint
         from ckpt2saved.tf1 import tf, v1_control_flow
 
         if checkpoint.is_object_based:
             return ObjectSource(self).load(checkpoint, model)
+        if isinstance(checkpoint, TracedCheckpoint):
+            return load_keras(checkpoint, model, self.name)
         graph = tf.Graph()
         with graph.as_default(), self.imported() as function, v1_control_flow():
             tensors = _checked_tensors(self.function, function(dict(checkpoint.variables()), dict(self.options)))

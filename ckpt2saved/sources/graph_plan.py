@@ -58,7 +58,7 @@ class GraphPlan:
 
     def open(self) -> ContextManager[Checkpoint]:
         """The checkpoint, for as long as the context lasts."""
-        return self.source.open(self.checkpoint)
+        return self.source.open(self.checkpoint, self.model)
 
 
 def plan_graph(options: GraphOptions) -> GraphPlan:

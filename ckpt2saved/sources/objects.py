@@ -6,7 +6,7 @@ import gc
 import inspect
 import logging
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
@@ -50,28 +50,32 @@ class ObjectSource(GraphSource):
                 "--map: the variables of an object-based checkpoint are found by their objects, not by names"
             )
         with self.function.imported() as function:
-            traced = trace_object(function, model, checkpoint, self.function.options)
-        graph = imported(traced.graph_def)
-        tensors = {key: graph.get_tensor_by_name(name) for key, name in traced.tensors.items()}
-        saved = {variable: [Saved(key)] for variable, key in traced.keys.items()}
-        return as_users_inference(replace(loaded_from_builder(model, graph, tensors), saved=saved), self.name)
+            return _load_object(function, self.function, model, checkpoint)
 
 
 @dataclass(frozen=True)
-class TracedObject:
-    """What a model object computes, as a graph."""
+class Traced:
+    """What a model object computes."""
 
-    graph_def: Any
-    tensors: Mapping[str, str]  # by the names that signatures use
-    keys: Mapping[str, str]  # variable of the graph -> name in the checkpoint
+    concrete: Any  # a concrete function
+    inputs: Tuple[TensorSpec, ...]
+    outputs: Tuple[str, ...]  # the names of what it answers
 
 
-def trace_object(
+@dataclass(frozen=True)
+class TracedCheckpoint(Checkpoint):
+    """A checkpoint that was written of a model object, which was traced then."""
+
+    traced: Any = None  # a Traced
+    handles: Mapping[int, str] = field(default_factory=dict)  # id of a variable's handle -> name in the checkpoint
+
+
+def _load_object(
     function: Callable[[Mapping[str, Any], Mapping[str, Any]], Any],
+    source: FunctionSource,
     model: ServedModel,
     checkpoint: Checkpoint,
-    options: Mapping[str, Any],
-) -> TracedObject:
+) -> LoadedGraph:
     """Call the user's `function` for a tf.Module or Keras model, find it in the checkpoint, and trace what it computes.
 
     It is called with the inputs of serving_default in their order, and with training=False if it takes that. The graph
@@ -83,27 +87,42 @@ def trace_object(
     prefix = checkpoint.files.prefix
     if not tf.executing_eagerly():
         raise TensorFlowError(f"{prefix}: an object-based checkpoint (tf.train.Checkpoint) needs TensorFlow 2")
-    made = function(dict(checkpoint.variables()), dict(options))
+    made = function(dict(checkpoint.variables()), dict(source.options))
     if isinstance(made, Mapping) or not callable(made):
         raise SignatureError(
             f"{prefix}: this checkpoint is object-based: expected is a function that returns a tf.Module or a Keras"
             f" model, this one returned {type(made).__name__}"
         )
-    inputs = _inputs(model)
-    concrete, names = _traced(made, inputs)
+    traced = trace(made, model)
     objects = model_objects(made)
     place = find_model(objects, read_objects(checkpoint), checkpoint)
     _check_restored(made, objects, place, checkpoint)
-    graph_def, keys = _captured(concrete, objects, place, checkpoint)
-    tensors = {spec.tensor: tensor.name for spec, tensor in zip(inputs, concrete.inputs)}
-    tensors.update(zip(names, (tensor.name for tensor in concrete.outputs)))
-    del made, concrete, objects
+    named = {id(variable.handle): (objects.paths[n], place.keys[n]) for n, variable in objects.variables.items()}
+    loaded = load_traced(traced, named, checkpoint, model, source.name)
+    del made, traced, objects
     gc.collect()  # the variables, which are as large as the checkpoint
-    return TracedObject(graph_def, tensors, keys)
+    return loaded
 
 
-def _traced(made: Any, inputs: Sequence[TensorSpec]) -> Tuple[Any, List[str]]:
-    """What an object computes, as a concrete function, and the names of its outputs."""
+def load_traced(
+    traced: Traced, named: Mapping[int, Tuple[str, str]], checkpoint: Checkpoint, model: ServedModel, name: str
+) -> LoadedGraph:
+    """The graph of what was traced; `named` has the path and the checkpoint's name of each variable, by its handle."""
+    graph_def, keys = _captured(traced.concrete, named, checkpoint)
+    graph = imported(graph_def)
+    tensors = {
+        spec.tensor: graph.get_tensor_by_name(tensor.name)
+        for spec, tensor in zip(traced.inputs, traced.concrete.inputs)
+    }
+    outputs = zip(traced.outputs, traced.concrete.outputs)
+    tensors.update({key: graph.get_tensor_by_name(tensor.name) for key, tensor in outputs})
+    saved = {variable: [Saved(key)] for variable, key in keys.items()}
+    return as_users_inference(replace(loaded_from_builder(model, graph, tensors), saved=saved), name)
+
+
+def trace(made: Any, model: ServedModel) -> Traced:
+    """What an object computes of the inputs of serving_default, in their order."""
+    inputs = _inputs(model, made)
     names: List[str] = []
 
     def answer(*tensors: tf.Tensor) -> List[tf.Tensor]:
@@ -112,14 +131,14 @@ def _traced(made: Any, inputs: Sequence[TensorSpec]) -> Tuple[Any, List[str]]:
         names[:] = sorted(found)
         return [found[name] for name in names]
 
-    return tf.compat.v2.function(answer).get_concrete_function(*[_spec(spec) for spec in inputs]), names
+    concrete = tf.compat.v2.function(answer).get_concrete_function(*[_spec(spec) for spec in inputs])
+    return Traced(concrete, tuple(inputs), tuple(names))
 
 
 def _captured(
-    concrete: Any, objects: ModelObjects, place: Place, checkpoint: Checkpoint
+    concrete: Any, named: Mapping[int, Tuple[str, str]], checkpoint: Checkpoint
 ) -> Tuple[Any, Mapping[str, str]]:
     """The graph with a variable, a lookup table or a constant for everything that it reads of the restored model."""
-    nodes = {id(variable.handle): node for node, variable in objects.variables.items()}
     graph_def = inlined(concrete)
     taken = {node.name for node in graph_def.node}
     references: Dict[str, Reference] = {}
@@ -129,12 +148,12 @@ def _captured(
     problems = []
     captured = concrete.captured_inputs
     for value, placeholder in zip(captured, concrete.inputs[len(concrete.inputs) - len(captured) :]):
-        name, node = placeholder.op.name, nodes.get(id(value))
+        name, found = placeholder.op.name, named.get(id(value))
         if name not in taken:
             continue
-        if node is not None:
-            key = place.keys[node]
-            variable = _unused("model/" + objects.paths[node], taken)
+        if found is not None:
+            path, key = found
+            variable = _unused("model/" + path, taken)
             references[name] = Reference(variable, checkpoint.shapes[key], checkpoint.dtypes[key])
             keys[variable] = key
         elif is_table(graph_def, name):
@@ -150,7 +169,8 @@ def _captured(
             "an attribute, fill the model from a file of Keras (.weights.h5, .keras), and write the checkpoint anew",
             problems,
         )
-    put_tables(graph_def, tables, any(name.endswith(TABLE_KEYS) for name in checkpoint.shapes))
+    is_filled = isinstance(checkpoint, TracedCheckpoint)  # by Keras, from its file
+    put_tables(graph_def, tables, is_filled or any(name.endswith(TABLE_KEYS) for name in checkpoint.shapes))
     _put_constants(graph_def, constants)
     return with_references(graph_def, references), keys
 
@@ -191,19 +211,29 @@ def _put_constants(graph_def: Any, constants: Mapping[str, Any]) -> None:
             node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(arrays[node.name], tf.as_dtype(dtype)))
 
 
-def _inputs(model: ServedModel) -> Sequence[TensorSpec]:
+def _inputs(model: ServedModel, made: Any) -> Sequence[TensorSpec]:
+    """The inputs of serving_default, with the shapes and dtypes that a Keras model of fixed inputs knows itself."""
     (default,) = [signature for signature in model.signatures if signature.name == "serving_default"]
-    vague = [spec.key for spec in default.inputs if spec.shape is None]
+    own = list(getattr(made, "inputs", None) or ())
+    inputs = [_completed(spec, own[n] if n < len(own) else None) for n, spec in enumerate(default.inputs)]
+    vague = [spec.key for spec in inputs if spec.shape is None]
     if vague:
         raise SignatureError(
             f"{model.source}: say the shape of {', '.join(vague)}, as in {vague[0]}[batch,32,width,3]: a model object"
             " has none before it is called"
         )
-    return default.inputs
+    return inputs
+
+
+def _completed(spec: TensorSpec, own: Any) -> TensorSpec:
+    if own is None or spec.shape is not None:
+        return spec
+    shape = tuple(size if size is not None else "batch" for size in tf.TensorShape(own.shape).as_list())
+    return replace(spec, shape=shape, dtype=spec.dtype or tf.as_dtype(own.dtype).name)
 
 
 def _spec(spec: TensorSpec) -> Any:
-    sizes = [size if isinstance(size, int) else None for size in spec.dimensions]
+    sizes = [size if isinstance(size, int) else None for size in spec.shape or ()]
     return tf.TensorSpec(sizes, spec.dtype or "float32", name=spec.key)
 
 

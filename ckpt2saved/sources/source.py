@@ -58,7 +58,7 @@ class GraphSource(ABC):
         return self
 
     @contextlib.contextmanager
-    def open(self, files: CheckpointFiles) -> Iterator[Checkpoint]:
+    def open(self, files: CheckpointFiles, model: ServedModel) -> Iterator[Checkpoint]:
         """The checkpoint in the files that `find_checkpoint` found, for as long as the context lasts."""
         from ckpt2saved.checkpoint.contents import open_checkpoint
 

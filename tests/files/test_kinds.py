@@ -67,11 +67,15 @@ def message(kind, as_text=False):
 
 KINDS = {
     "lfs": (lambda: LFS, "a Git LFS pointer", "git lfs pull"),
-    "h5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(2000), "an HDF5 file, as Keras saves", "tf.train.Checkpoint(model)"),
+    "h5": (
+        lambda: b"\x89HDF\r\n\x1a\n" + bytes(2000),
+        "an HDF5 file, as Keras saves",
+        "export takes a model as --graph",
+    ),
     "keras": (
         lambda: zipped("metadata.json", "config.json", "model.weights.h5"),
         "a model that Keras 3 saved (.keras)",
-        "model.export(DIR)",
+        "export takes a model as --graph",
     ),
     "torch": (lambda: zipped("archive/data.pkl", "archive/data/0"), "a PyTorch file", "convert it"),
     "torch legacy": (
@@ -283,15 +287,19 @@ KERAS_3 = zipped("metadata.json", "config.json", "model.weights.h5")
 FOREIGN = {
     "frozen.pb": (lambda: message("frozen"), "a frozen graph", "export takes it as --graph"),
     "graph.pbtxt": (lambda: message("frozen", True), "a graph as text (GraphDef)", "pass the checkpoint"),
-    "m.h5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(100), "an HDF5 file", "tf.train.Checkpoint(model).write(PREFIX)"),
-    "m.weights.h5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(100), "an HDF5 file", "model.export(DIR)"),
-    "m.keras": (lambda: KERAS_3, "a model that Keras 3 saved", "model.export(DIR)"),
+    "m.h5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(100), "an HDF5 file", "export takes a model as --graph"),
+    "m.weights.h5": (
+        lambda: b"\x89HDF\r\n\x1a\n" + bytes(100),
+        "an HDF5 file",
+        "weights alone (.weights.h5) as --checkpoint",
+    ),
+    "m.keras": (lambda: KERAS_3, "a model that Keras 3 saved", "export takes a model as --graph"),
     "lfs.yaml": (lambda: LFS, "a Git LFS pointer", "git lfs pull"),
     "m.pt": (lambda: zipped("archive/data.pkl", "archive/data/0"), "a PyTorch file", "convert it"),
 }
 
 
-GRAPHS = ("frozen.pb",)  # what export takes as --graph
+GRAPHS = ("frozen.pb", "m.h5", "m.weights.h5", "m.keras")  # what export takes as --graph
 
 
 def read(run, path):
