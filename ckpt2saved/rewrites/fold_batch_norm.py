@@ -80,7 +80,7 @@ def _norm(graph: Graph, node: Node) -> Optional[_Norm]:
     else:
         return None
     convolution, bias = graph[source[0]], None
-    if convolution.op == "BiasAdd" and _data_format(convolution) == data_format:
+    if _adds_bias(graph, convolution, data_format):
         inner = [convolution.name, *inner]
         source, bias = convolution.inputs
         convolution = graph[source[0]]
@@ -97,6 +97,13 @@ def _norm(graph: Graph, node: Node) -> Optional[_Norm]:
         parts=parts,
         data_format=data_format,
     )
+
+
+def _adds_bias(graph: Graph, node: Node, data_format: str) -> bool:
+    """Whether a node adds a bias, as far as its op shows; Keras writes it as an addition of what has all axes."""
+    if node.op == "BiasAdd":
+        return _data_format(node) == data_format
+    return node.op in _ADDS and data_format == "NHWC" and _is_fixed(graph, node.inputs[1])
 
 
 def _folded(graph: Graph, norm: _Norm, outputs: Set[Ref]) -> Optional[BatchNormFolded]:

@@ -44,6 +44,11 @@ def convolution(x, bias=False):
     return tf.nn.bias_add(x, weights("bias", 5)) if bias else x
 
 
+def added_bias(x):
+    x = convolution(x) + tf.reshape(weights("bias", 5), [1, 1, 1, 5])
+    return fused(x, "bn", 5)
+
+
 def depthwise(x):
     x = tf.nn.depthwise_conv2d(x, weights("kernel", 3, 3, int(x.shape[3]), 2), [1, 1, 1, 1], "SAME")
     return fused(x, "bn", int(x.shape[3]))
@@ -114,6 +119,7 @@ def one_scale_for_all(x):
 FOLDED = {
     "fused": (lambda x: fused(convolution(x), "bn", 5), 1),
     "with a bias": (lambda x: fused(convolution(x, bias=True), "bn", 5), 1),
+    "with an added bias": (added_bias, 1),
     "depthwise": (depthwise, 1),
     "unfused": (unfused, 1),
     "unfused, axes kept": (unfused_kept_axes, 1),
