@@ -17,9 +17,14 @@ from ckpt2saved.requests.gathering import gather_requests, served_signatures
 from ckpt2saved.requests.made_up_by_graph import make_by_graph
 from ckpt2saved.requests.request import Answers, Request, cant_be_asked
 from ckpt2saved.requests.splitting import batch_of, outputs_seen_unsplit, unsplit_outputs, with_another_line, with_lines
-from ckpt2saved.saved_model.reading import SavedModelFile
+from ckpt2saved.saved_model.judgement import TEXT_GRAPH_FILE
+from ckpt2saved.saved_model.reading import GRAPH_FILE, SavedModelFile
 from ckpt2saved.saved_model.state_changes import changing_signatures, why_different
 
+_TEXT_UNASKED = (
+    f"{TEXT_GRAPH_FILE}: loaded, but no signature was asked: signatures are read from a {GRAPH_FILE} alone; write the"
+    " SavedModel in its binary form for that (as_text=False, the default)"
+)
 _FEWER_LINES = (2, 1)  # of a request whose batch the graph refuses
 
 
@@ -162,7 +167,13 @@ def _changes(saved_model: SavedModelFile) -> Mapping[str, str]:
 
 
 def prepare_requests(directory: Path, *, inputs: Optional[Path] = None, known: Sequence[Request] = ()) -> FileAnswers:
-    """Find a request for every signature that can be asked, and ask the files."""
+    """Find a request for every signature that can be asked, and ask the files.
+
+    A version whose graph is a saved_model.pbtxt is loaded, but not asked; raises ServingError if there are `inputs`.
+    """
+    if inputs is None and not (directory / GRAPH_FILE).is_file() and (directory / TEXT_GRAPH_FILE).is_file():
+        with open_files(directory, {}) as files:
+            return FileAnswers(requests=(), answers=(), loader=files.loader, unasked=(_TEXT_UNASKED,), problems=())
     try:
         gathered = gather_requests(directory, make_by_graph, inputs=inputs, known=known)
     except NotServable:

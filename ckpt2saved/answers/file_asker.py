@@ -60,9 +60,13 @@ class FileAsker(Asker):
 
 
 @contextlib.contextmanager
-def open_files(directory: Path) -> Iterator[FileAsker]:
-    """The SavedModel in `directory`, loaded afresh; raises NotServable where it can't be loaded."""
-    signatures = read_signatures(directory)
+def open_files(directory: Path, signatures: Optional[Mapping[str, Signature]] = None) -> Iterator[FileAsker]:
+    """The SavedModel in `directory`, loaded afresh; raises NotServable where it can't be loaded.
+
+    `signatures` are those that can be asked; None: all of its saved_model.pb.
+    """
+    if signatures is None:
+        signatures = read_signatures(directory)
     library = cc_loader.find_library()
     with contextlib.ExitStack() as stack:
         model = stack.enter_context(cc_loader.loaded(library, directory)) if library else None

@@ -48,7 +48,7 @@ class Demands:
 def read_demands(version_dir: Path) -> Demands:
     """What the meta graph that TF Serving would load asks for; raises ServingError, or NotServable if there is none."""
     saved_model = SavedModelFile(version_dir)
-    with saved_model.reading("graph") as meta_graph:
+    with saved_model.reading("ops") as meta_graph:
         if meta_graph is not None:
             return _demands(version_dir, meta_graph)
         tags = saved_model.tags

@@ -102,15 +102,15 @@ class SavedModelFile:
 
     @contextlib.contextmanager
     def reading(self, what: str) -> Iterator[Optional[MetaGraph]]:
-        """Yield the meta graph that TF Serving takes, to read `what` (signatures, graph) of it; raises ServingError."""
+        """Yield the meta graph that TF Serving takes, to read `what` (signatures, graph, ops); raises ServingError."""
         try:
             with self._file.opened():
                 yield self.served
         except FileNotFoundError:
             verb = "are" if what.endswith("s") else "is"
             raise ServingError(
-                f"{self.path}: missing, and the {what} of a saved_model.pbtxt {verb} not read here; publish the"
-                " SavedModel in its binary form"
+                f"{self.path}: missing, and the {what} of a saved_model.pbtxt {verb} not read here; write the"
+                " SavedModel in its binary form for that (as_text=False, the default)"
             ) from None
         except (Malformed, OSError) as error:
             reason = getattr(error, "strerror", None) or "cut off, or no SavedModel"

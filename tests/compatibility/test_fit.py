@@ -448,7 +448,7 @@ def test_what_is_no_saved_model(tmp_path):
         ("absent", "there is no such directory; expected a version"),
         ("file", "not a directory"),
         ("empty", "neither a version .saved_model.pb is not there. nor the directory"),
-        ("text", "the graph of a saved_model.pbtxt is not read here"),
+        ("text", "the ops of a saved_model.pbtxt are not read here; write the SavedModel in its binary form"),
         ("nothing", "no graph is in it"),
     ):
         with pytest.raises((ServingError, VersionError), match=message):

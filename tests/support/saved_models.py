@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from google.protobuf import text_format
 
 from ckpt2saved.answers import cc_loader
 from ckpt2saved.requests.warm_up.file import read_warm_up_requests
@@ -31,6 +32,14 @@ def write_version(directory, build, dtype="float32", shape=(None, 4), restores=F
         builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": definition})
         builder.save()
     return directory
+
+
+def as_text(version, changed=lambda text: text):
+    """The same version, whose graph is in protobuf's text form."""
+    saved_model = SavedModel.FromString((version / "saved_model.pb").read_bytes())
+    (version / "saved_model.pb").unlink()
+    (version / "saved_model.pbtxt").write_text(changed(text_format.MessageToString(saved_model)))
+    return version
 
 
 def check_survives(version):

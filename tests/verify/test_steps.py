@@ -13,7 +13,7 @@ from ckpt2saved.verify.servability import check_name, check_version
 from ckpt2saved.verify.steps import verify_version
 from tests.support.checkpoints import crnn_shapes, filled, write_checkpoint
 from tests.support.command_line import call
-from tests.support.saved_models import changed, write_version
+from tests.support.saved_models import as_text, changed, write_version
 
 
 def test_a_good_version_is_loaded_and_asked(run, version):
@@ -213,6 +213,43 @@ def test_answers_that_change_each_time_are_found_out(run, tmp_path):
     result = run("verify", directory)
     assert result.exit_code == 3, result.output
     assert "values differ by up to" in result.output and "between two answers to one request" in result.output
+
+
+def test_a_graph_in_text_form_is_loaded_but_not_asked(run, tmp_path):
+    """A note and a warning say so; it is an error with requests of one's own."""
+    version = as_text(
+        write_version(tmp_path / "m" / "1", lambda x: {"y": x * tf.get_variable("w", [4])}, restores=True)
+    )
+    for path in (version, version.parent, version / "saved_model.pbtxt"):
+        result = run("verify", path)
+        assert result.exit_code == 0, result.output
+        assert "note        saved_model.pbtxt: loaded, but no signature was asked" in result.output
+        assert "answers     none: no signature could be asked; read by " in result.output
+        assert "warning     no signature was asked: whether the version answers requests is not known" in result.output
+    content = json.loads(run("verify", version, "--json", "-q").output)
+    assert content["answers"] == 0 and len(content["warnings"]) == 1
+    np.savez(str(tmp_path / "requests.npz"), x=np.ones([2, 4], "float32"))
+    result = run("verify", version, "--inputs", tmp_path / "requests.npz")
+    assert result.exit_code == 1 and "the signatures of a saved_model.pbtxt are not read here" in result.output
+    result = run("doctor", version)
+    assert result.exit_code == 1 and "the ops of a saved_model.pbtxt are not read here" in result.output
+    assert run("bump-version", tmp_path / "m").exit_code == 0
+
+
+def test_a_graph_in_text_form_that_does_not_load(run, tmp_path):
+    """Its variables have another name; and a file that is not in text form at all."""
+
+    def build(x):
+        return {"y": x * tf.get_variable("w", [4], use_resource=False)}
+
+    version = as_text(
+        write_version(tmp_path / "m" / "1", build, restores=True), lambda text: text.replace('"w"', '"other"')
+    )
+    result = run("verify", version)
+    assert result.exit_code == 3 and "other" in result.output and "Traceback" not in result.output, result.output
+    (version / "saved_model.pbtxt").write_text("meta_graphs {{{")
+    result = run("verify", version)
+    assert result.exit_code == 1 and "this is no SavedModel, or it is damaged" in result.output
 
 
 def test_nan_answers_are_found_out(run, tmp_path):
