@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint coverage bench clean
 
 demo: $(VENV)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh build/demo
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+coverage: $(VENV)/.installed
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report=term
 
 lint: $(VENV)/.linters
 	$(BIN)/ruff check .
@@ -21,7 +24,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks
 
 clean:
-	rm -rf $(VENV) build
+	rm -rf $(VENV) build .coverage .coverage.*
 
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
