@@ -164,11 +164,14 @@ def test_prune_prints_what_is_gone(tmp_path):
 
 def test_a_signal_whose_exception_was_lost_still_ends_the_work(monkeypatch):
     """Python drops what is raised in a destructor: the next thing that is said notices."""
+    from rich.console import Console
+
     from ckpt2saved.cli import invocation
+    from ckpt2saved.console.narration import Narration
 
     said = []
     monkeypatch.setattr(invocation, "_signals", [])
-    say = invocation.until_interrupted(lambda step, text: said.append(step))
+    say = invocation.UntilInterrupted(Narration(Console(quiet=True), "", None, lambda step, text: said.append(step)))
     say("graph", "")
     with pytest.raises(KeyboardInterrupt):
         invocation._interrupt(2, None)
