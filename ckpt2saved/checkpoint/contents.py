@@ -11,6 +11,7 @@ from ckpt2saved.checkpoint.files import CheckpointFiles
 from ckpt2saved.checkpoint.roles import OBJECT_GRAPH
 from ckpt2saved.checkpoint.savers import Saved
 from ckpt2saved.errors import CheckpointError, UsageError
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.tf1 import tf
 
 Shape = Tuple[int, ...]
@@ -123,15 +124,15 @@ def _step(reader: Any, shapes: Mapping[str, Shape]) -> Optional[int]:
         return None  # damaged, which is found out where it is read with the others
 
 
-def misfits(expected: Mapping[str, Sequence[Optional[int]]], found: Mapping[str, Shape]) -> List[str]:
-    """One line for each variable that `found` lacks or has in another shape; None in a shape fits every size."""
+def misfits(expected: Mapping[str, Sequence[Optional[int]]], found: Mapping[str, Shape]) -> List[Problem]:
+    """A problem for each variable that `found` lacks or has in another shape; None in a shape fits every size."""
     problems = []
     for name, shape in expected.items():
         wanted = _shape_text(shape)
         if name not in found:
-            problems.append(f"{name}: missing; expected {wanted}")
+            problems.append(Problem("missing-variable", name, "missing", f"expected {wanted}"))
         elif len(found[name]) != len(shape) or any(w not in (None, f) for w, f in zip(shape, found[name])):
-            problems.append(f"{name}: found {_shape_text(found[name])}, expected {wanted}")
+            problems.append(Problem("misshapen-variable", name, f"found {_shape_text(found[name])}, expected {wanted}"))
     return problems
 
 
@@ -187,7 +188,7 @@ def choose_weights(
         raise CheckpointError(
             f"{checkpoint.files.prefix}: --weights ema needs an average of every variable, and {len(without)} of"
             f" {len(names)} have none; pass --weights raw to serve the raw weights",
-            [f"{name + AVERAGE}: missing" for name in without],
+            [Problem("missing-average", name + AVERAGE, "missing") for name in without],
         )
     keys = {v: name + AVERAGE if kind == "ema" and name in averaged else name for v, name in names.items()}
     problems = _mismatches(checkpoint, variables, keys, parts)
@@ -277,12 +278,14 @@ def _kind(weights: str, averaged: Sequence[str], without: Sequence[str]) -> Tupl
 
 def _mismatches(
     checkpoint: Checkpoint, variables: Sequence[Variable], keys: Mapping[str, str], parts: Mapping[str, Saved]
-) -> List[str]:
+) -> List[Problem]:
     wholes = {name: part.whole for name, part in parts.items()}
     expected = {keys[v.name]: wholes.get(v.name) or v.shape for v in variables}
     problems = misfits(expected, checkpoint.shapes)
     for variable in variables:
         key, wanted = keys[variable.name], variable.dtype
         if key in checkpoint.dtypes and checkpoint.dtypes[key] != wanted:
-            problems.append(f"{key}: found {checkpoint.dtypes[key].name}, expected {wanted.name}")
+            problems.append(
+                Problem("variable-dtype", key, f"found {checkpoint.dtypes[key].name}, expected {wanted.name}")
+            )
     return problems

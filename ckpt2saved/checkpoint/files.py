@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Dict, List, Match, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import CheckpointError, NoCheckpoint
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.kinds import EMPTY, POINTER, is_lfs_pointer, kind_of
 from ckpt2saved.files.plain_paths import as_plain_prefix
 
@@ -321,18 +322,25 @@ def _shards_of(prefix: Path) -> List[Path]:
     return sorted(prefix.with_name(name) for match, name in matches if match and match.group("prefix") == prefix.name)
 
 
-def _index_problems(index: Path) -> List[str]:
+def _index_problems(index: Path) -> List[Problem]:
     if _is_table(index):
         return []
     size = index.stat().st_size
-    return [f"{index.name}: {size} bytes that do not end as an index file does: empty, truncated or overwritten"]
+    return [
+        Problem(
+            "damaged-file",
+            index.name,
+            f"{size} bytes that do not end as an index file does: empty, truncated or overwritten",
+        )
+    ]
 
 
-def _whole_set(prefix: Path, shards: Sequence[Path]) -> Tuple[List[Path], List[str]]:
+def _whole_set(prefix: Path, shards: Sequence[Path]) -> Tuple[List[Path], List[Problem]]:
     """The data files, and what is missing of them; of several sets of different lengths one must be whole."""
     if not shards:
-        return [], [f"{prefix.name}.data-?????-of-?????: missing; there is no data file at all"]
-    missing: List[str] = []
+        where = f"{prefix.name}.data-?????-of-?????"
+        return [], [Problem("missing-shard", where, "missing", "there is no data file at all")]
+    missing: List[Problem] = []
     counts = {match.group("count") for match in (_SHARD.match(shard.name) for shard in shards) if match}
     for count in sorted(counts):
         wanted = [f"{prefix.name}.data-{number:05d}-of-{count}" for number in range(int(count))]
@@ -340,8 +348,8 @@ def _whole_set(prefix: Path, shards: Sequence[Path]) -> Tuple[List[Path], List[s
         lacking = [file.name for file in files if not _is_file(file)]
         if not lacking:
             empty = all(file.stat().st_size == 0 for file in files)
-            return files, [f"{name}: 0 bytes" for name in wanted] if empty else []
-        missing += [f"{name}: missing" for name in lacking]
+            return files, [Problem("empty-file", name, "0 bytes") for name in wanted] if empty else []
+        missing += [Problem("missing-shard", name, "missing") for name in lacking]
     return [], missing
 
 

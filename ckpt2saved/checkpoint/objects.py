@@ -12,6 +12,7 @@ from ckpt2saved.checkpoint.contents import Checkpoint, misfits
 from ckpt2saved.checkpoint.reading import values
 from ckpt2saved.checkpoint.roles import OBJECT_GRAPH, OPTIMIZER_CHILDREN
 from ckpt2saved.errors import CheckpointError
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.tf1 import TrackableObjectGraph, children_of, tf
 
 _BOOK_KEEPING = ("save_counter", "root", "call_signature_parameters")
@@ -198,28 +199,33 @@ def _keys(model: ModelObjects, objects: SavedObjects, root: int) -> Dict[int, st
     return found
 
 
-def _problems(model: ModelObjects, place: Place, checkpoint: Checkpoint) -> List[str]:
-    """A line for each variable of the model that the checkpoint lacks there, or has in another shape or dtype."""
+def _problems(model: ModelObjects, place: Place, checkpoint: Checkpoint) -> List[Problem]:
+    """A problem for each variable of the model that the checkpoint lacks there, or has in another shape or dtype."""
     expected: Dict[str, Any] = {}
     shapes: Dict[str, Any] = {}
-    problems: List[str] = []
+    problems: List[Problem] = []
     for node, variable in model.variables.items():
         name, key = model.paths[node], place.keys.get(node)
         sizes = variable.shape.as_list() if variable.shape.ndims is not None else None
         if sizes is not None:
             expected[name] = sizes
         elif key is None:
-            problems.append(f"{name}: missing")
+            problems.append(Problem("missing-variable", name, "missing"))
         if key is not None and key in checkpoint.shapes:
             shapes[name] = checkpoint.shapes[key]
             dtype = tf.as_dtype(variable.dtype).base_dtype
             if checkpoint.dtypes[key] != dtype:
-                problems.append(f"{name}: found {checkpoint.dtypes[key].name}, expected {dtype.name}")
+                text = f"found {checkpoint.dtypes[key].name}, expected {dtype.name}"
+                problems.append(Problem("variable-dtype", name, text))
     takers: Dict[str, List[str]] = {}
     for node, key in place.keys.items():
         takers.setdefault(key, []).append(model.paths[node])
     problems += [
-        f"{' and '.join(sorted(names))}: one variable in the checkpoint, {len(names)} in the model"
+        Problem(
+            "shared-variable",
+            " and ".join(sorted(names)),
+            f"one variable in the checkpoint, {len(names)} in the model",
+        )
         for names in takers.values()
         if len(names) > 1
     ]

@@ -12,6 +12,7 @@ from ckpt2saved.checkpoint.contents import UNREADABLE, Checkpoint, Weights
 from ckpt2saved.checkpoint.index import index_of, is_cut_off
 from ckpt2saved.console.reasons import reason_in
 from ckpt2saved.errors import CheckpointError, Ckpt2SavedError
+from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.files.write_errors import error_in
 from ckpt2saved.tf1 import tf
 
@@ -27,13 +28,13 @@ Part = Tuple[str, str]  # a tensor's name in the checkpoint, and the slice of it
 
 @dataclass(frozen=True)
 class Unread:
-    """Tensors that were tried and could not be read, with a line for each."""
+    """Tensors that were tried and could not be read, with a problem for each."""
 
-    damaged: Tuple[str, ...]
-    others: Tuple[str, ...]  # nothing is wrong with the bytes that are there
+    damaged: Tuple[Problem, ...]
+    others: Tuple[Problem, ...]  # nothing is wrong with the bytes that are there
 
 
-def check_unserved(checkpoint: Checkpoint, weights: Weights) -> List[str]:
+def check_unserved(checkpoint: Checkpoint, weights: Weights) -> List[Note]:
     """Read every tensor that is not served: a file with a damaged one can't be trusted for the others.
 
     What is served is read, and its checksums compared, where it is copied. Raises CheckpointError with every tensor
@@ -50,14 +51,13 @@ def check_unserved(checkpoint: Checkpoint, weights: Weights) -> List[str]:
         raise _damage(checkpoint, everything.damaged)
     notes = []
     if unread.others:
-        names = [line.partition(": ")[0] for line in unread.others]
-        reason = unread.others[0].partition(": ")[2]
-        notes.append(f"not served, and cannot be read whole: {_some(names)} ({reason})")
+        names = [problem.where for problem in unread.others]
+        found = f"not served, and cannot be read whole: {_some(names)} ({unread.others[0].found})"
+        notes.append(Note("unreadable-tensor", "", found))
     if checkpoint.unknown_dtypes:
         names = [f"{name} ({number})" for name, number in sorted(checkpoint.unknown_dtypes.items())]
-        notes.append(
-            f"not served, and not read: TensorFlow {tf.version.VERSION} does not know the dtype of {_some(names)}"
-        )
+        found = f"not served, and not read: TensorFlow {tf.version.VERSION} does not know the dtype of {_some(names)}"
+        notes.append(Note("unknown-dtype", "", found))
     return notes
 
 
@@ -103,7 +103,7 @@ def failure(checkpoint: Checkpoint, parts: Sequence[Part], error: Exception) -> 
     return Ckpt2SavedError(f"{checkpoint.files.prefix}: its variables can't be copied: {_reason(error)}")
 
 
-def _damage(checkpoint: Checkpoint, problems: Sequence[str]) -> CheckpointError:
+def _damage(checkpoint: Checkpoint, problems: Sequence[Problem]) -> CheckpointError:
     return CheckpointError(
         f"{checkpoint.files.prefix}: this checkpoint is damaged; take another one, or copy it again", problems
     )
@@ -120,12 +120,12 @@ def is_as_initialised(checkpoint: Checkpoint, mean: str, variance: str) -> bool:
 def _read(checkpoint: Checkpoint, parts: Sequence[Part]) -> Unread:
     """Try to read these, one after the other, which compares their checksums; nothing is kept."""
     index = index_of(checkpoint.files)
-    damaged: List[str] = []
-    others: List[str] = []
+    damaged: List[Problem] = []
+    others: List[Problem] = []
     for key in list(checkpoint.unknown_dtypes) + [k for k, d in checkpoint.dtypes.items() if d in _OBJECTS]:
         entry = index.entry(key)
         if entry is not None and is_cut_off(checkpoint.files, [entry]):
-            damaged.append(f"{key}: its data file ends before it does")
+            damaged.append(Problem("damaged-tensor", key, "its data file ends before it does"))
     parts = [one for one in parts if checkpoint.dtypes[one[0]] not in _OBJECTS]
     small = _readable(checkpoint, [key for key, part in parts if not part])
     with _reading(checkpoint) as read:
@@ -138,8 +138,10 @@ def _read(checkpoint: Checkpoint, parts: Sequence[Part]) -> Unread:
                 # Of a tensor that is there in part, the slices that are there can be damaged.
                 errors = [read(key, stored) for stored in entry.slices]
                 error = next((one for one in errors if isinstance(one, _DAMAGE)), error)
-            line = f"{key}: {_reason(error)}"
-            (damaged if isinstance(error, _DAMAGE) else others).append(line)
+            if isinstance(error, _DAMAGE):
+                damaged.append(Problem("damaged-tensor", key, _reason(error)))
+            else:
+                others.append(Problem("unreadable-tensor", key, _reason(error)))
     return Unread(tuple(damaged), tuple(others))
 
 

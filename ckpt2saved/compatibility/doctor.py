@@ -21,6 +21,7 @@ from ckpt2saved.compatibility.fit import (
 from ckpt2saved.compatibility.image import Image, find_image, known_images
 from ckpt2saved.compatibility.requirements import release
 from ckpt2saved.errors import NotCompatible
+from ckpt2saved.errors.problem import details, texts
 from ckpt2saved.graph.op_table import shipped_table
 from ckpt2saved.versions import find_version
 
@@ -80,7 +81,8 @@ def as_content(diagnosis: Diagnosis) -> Dict[str, Any]:
             "cuda": here.wanted and here.wanted.cuda,
             "cudnn": here.wanted and here.wanted.cudnn,
         },
-        "problems": list(environment.problems),
+        "problems": texts(environment.problems),
+        "problem_details": details(environment.problems),
         "driver": {
             "version": diagnosis.driver.version,
             "gpus": list(diagnosis.driver.gpus),

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from ckpt2saved.compatibility.cuda import Wanted, wanted_by
 from ckpt2saved.compatibility.installed import Package, Packages, find_packages
 from ckpt2saved.compatibility.requirements import is_met, minor, parse_requirement, release
+from ckpt2saved.errors.problem import Problem
 
 # Packages whose files are a directory named tensorflow. On Windows and for some processors `tensorflow` itself is empty
 # and requires another one of them, which is no conflict.
@@ -80,7 +81,7 @@ class Environment:
     tensorflows: Tuple[TensorFlow, ...]  # that which is imported first; more than one is a problem
     client: Optional[Package]  # tensorflow-serving-api
     has_grpc: bool
-    problems: Tuple[str, ...]
+    problems: Tuple[Problem, ...]
 
     @property
     def tensorflow(self) -> Optional[TensorFlow]:
@@ -145,52 +146,51 @@ def _built_with(text: str) -> Optional[Wanted]:
     return Wanted(cuda.group(1), cudnn.group(1)) if cuda and cudnn else None
 
 
-def _problems_of_flavours(tensorflows: Sequence[TensorFlow]) -> List[str]:
+def _problems_of_flavours(tensorflows: Sequence[TensorFlow]) -> List[Problem]:
     places: Dict[Path, List[TensorFlow]] = {}
     for one in tensorflows:
         places.setdefault(one.directory, []).append(one)
     problems = []
     for directory, together in places.items():
         if len(together) > 1:
-            text = (
-                "{} are installed over each other in {}: what is imported is a mixture; pip uninstall {}, then install "
-                "one of them anew"
-            )
             names = " and ".join(f"{one.flavour} {one.version}" for one in together)
-            problems.append(text.format(names, directory, " ".join(one.flavour for one in together)))
+            text = f"{names} are installed over each other in {directory}: what is imported is a mixture"
+            remedy = f"pip uninstall {' '.join(one.flavour for one in together)}, then install one of them anew"
+            problems.append(Problem("mixed-tensorflows", "", text, remedy))
     if len(places) > 1:
         names = ", ".join(f"{one.flavour} {one.version} in {one.directory}" for one in tensorflows)
-        problems.append(f"the first of these hides the others: {names}; uninstall all but one")
+        text = f"the first of these hides the others: {names}"
+        problems.append(Problem("several-tensorflows", "", text, "uninstall all but one"))
     return problems
 
 
-def _problems_of_requirements(package: Package, packages: Packages) -> List[str]:
+def _problems_of_requirements(package: Package, packages: Packages) -> List[Problem]:
     parsed = [parse_requirement(text) for text in package.requirements()]
     wanted = [one for one in parsed if one and one.name in _NEEDED]
     wanted += [bound for before, bound in _BOUNDS if release(package.version) < before]
-    problems: Dict[str, str] = {}
+    problems: Dict[str, Problem] = {}
     for requirement in wanted:
         found = packages.get(requirement.name)
         if not found:
-            problems[requirement.name] = (
-                f"{package.name} {package.version} does not start without {requirement.name}: pip install"
-                f" {_quoted(requirement)}"
-            )
+            text = f"{package.name} {package.version} does not start without {requirement.name}"
+            problems[requirement.name] = Problem("missing-package", "", text, f"pip install {_quoted(requirement)}")
         elif not is_met(requirement, found[0].version):
-            problems[requirement.name] = (
+            text = (
                 f"{package.name} {package.version} does not go with {requirement.name} {found[0].version}, it wants"
-                f" {requirement.specifier}: pip install {_quoted(requirement)}"
+                f" {requirement.specifier}"
             )
+            problems[requirement.name] = Problem("other-package", "", text, f"pip install {_quoted(requirement)}")
     return list(problems.values())
 
 
-def _problems_of_client(tensorflow: TensorFlow, client: Optional[Package]) -> List[str]:
+def _problems_of_client(tensorflow: TensorFlow, client: Optional[Package]) -> List[Problem]:
     if client is None or tensorflow.goes_with(client):
         return []
-    return [
+    text = (
         f"{client.name} {client.version} was made for another TensorFlow than {tensorflow.flavour}"
-        f" {tensorflow.version}, and its messages may not go with it; {client_command(tensorflow)}"
-    ]
+        f" {tensorflow.version}, and its messages may not go with it"
+    )
+    return [Problem("other-client", "", text, client_command(tensorflow))]
 
 
 def _quoted(requirement: Requirement) -> str:

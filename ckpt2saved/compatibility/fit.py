@@ -106,7 +106,10 @@ def check_fit(demands: Demands, image: Image) -> None:
         fitting = fitting_images(find_misfits(demands, known_images(), table))
         raise NotCompatible(
             f"the SavedModel asks for what TF Serving {image.version} does not have; {advice(image, fitting)}",
-            [str(misfit) for misfit in misfits],
+            [
+                Problem("op-not-in-serving", misfit.subject, f"{misfit.reason} ({nodes_text(misfit.nodes)})")
+                for misfit in misfits
+            ],
         )
 
 

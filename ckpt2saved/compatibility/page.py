@@ -41,7 +41,7 @@ def _print_environment(console: Console, diagnosis: Diagnosis) -> None:
         text = f"{one.flavour} {one.version} (in {one.directory})"
         print_labelled(console, "TensorFlow" if number == 0 else "", text)
     for problem in environment.problems:
-        print_labelled(console, "problem", problem, "red")
+        print_labelled(console, "problem", problem.text, "red")
     if environment.tensorflow:
         print_labelled(console, "CUDA", _cuda(environment.tensorflow))
     if driver.version:

@@ -76,7 +76,7 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
     network = bind(plan.graph, checkpoint)
     _refuse_unused(plan, network.unused)
     for note in check_unserved(checkpoint, network.weights):
-        say("note", note)
+        say("note", note.text)
     for edit in network.edits:
         say("edited", edit.text)
     for remark in network.remarks:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, Optional, Tuple
 
 from ckpt2saved.errors import NotServable, SignatureError
-from ckpt2saved.errors.problem import Problem, as_problems, texts
+from ckpt2saved.errors.problem import Problem, as_problems
 from ckpt2saved.inspection.proposal import Proposal
 from ckpt2saved.rewrites.to_signatures import cut
 from ckpt2saved.signature.arguments import ARGUMENTS
 from ckpt2saved.signature.model import META, ServedModel
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 from ckpt2saved.sources.fitting import FixedBatch, check_shapes
-
-_NODE = re.compile(r"\{\{node ([^}]+)\}\}|for '([^' ]+)' \(op|\A([^ :]+): it makes")
 
 
 @dataclass(frozen=True)
@@ -36,9 +33,7 @@ def find_acceptance(proposal: Proposal, graph_def: Any) -> Acceptance:
         part = cut(graph_def, model)
         check_shapes(part, model)
     except FixedBatch as error:
-        reason = " ".join(texts(error.problems))
-        match = _NODE.search(reason)
-        return Acceptance(error.batch, next(filter(None, match.groups())) if match else reason)
+        return Acceptance(error.batch, error.node)
     except (NotServable, SignatureError) as error:
         return Acceptance(problems=error.problems or as_problems([str(error)]))
     return Acceptance()

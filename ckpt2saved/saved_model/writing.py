@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 from ckpt2saved.checkpoint.contents import Checkpoint, Weights
 from ckpt2saved.checkpoint.reading import unreadable
 from ckpt2saved.errors import NotServable, SignatureError
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.write_errors import FULL, writing
 from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import node_name
@@ -69,29 +70,32 @@ def bind_signatures(model: ServedModel, tensors: Mapping[str, Any], graph: tf.Gr
     return bound
 
 
-def _clashes(signature: Signature) -> List[str]:
+def _clashes(signature: Signature) -> List[Problem]:
     """Keys that stand for one tensor where a request would fail for it."""
-    problems: List[str] = []
+    problems: List[Problem] = []
     fed: Dict[str, str] = {}
     for spec in signature.inputs:
         if fed.setdefault(spec.tensor, spec.key) != spec.key:
-            problems.append(
-                f"signatures.{signature.name}.inputs: {fed[spec.tensor]} and {spec.key} are both {spec.tensor}, and TF"
-                ' Serving would answer every request with "fed more than once": leave one of them away'
+            found = (
+                f"{fed[spec.tensor]} and {spec.key} are both {spec.tensor}, and TF Serving would answer every request"
+                ' with "fed more than once"'
             )
+            where = f"signatures.{signature.name}.inputs"
+            problems.append(Problem("fed-twice", where, found, "leave one of them away"))
     for spec in signature.outputs:
         if spec.tensor in fed:
-            problems.append(
-                f"signatures.{signature.name}.outputs.{spec.key}: {spec.tensor} is the input {fed[spec.tensor]} itself,"
-                ' and TF Serving would answer every request with "is both fed and fetched": leave it away, or take a'
-                " tensor behind it"
+            found = (
+                f"{spec.tensor} is the input {fed[spec.tensor]} itself, and TF Serving would answer every request with"
+                ' "is both fed and fetched"'
             )
+            where = f"signatures.{signature.name}.outputs.{spec.key}"
+            problems.append(Problem("fed-and-fetched", where, found, "leave it away, or take a tensor behind it"))
     return problems
 
 
-def _other_shapes(model: ServedModel) -> List[str]:
+def _other_shapes(model: ServedModel) -> List[Problem]:
     """Inputs of several signatures that are one tensor, which has one shape."""
-    problems: List[str] = []
+    problems: List[Problem] = []
     first: Dict[str, Tuple[str, Any]] = {}
     for signature in model.signatures:
         for spec in signature.inputs:
@@ -99,7 +103,7 @@ def _other_shapes(model: ServedModel) -> List[str]:
             sizes = _sizes(spec)
             other, found = first.setdefault(spec.tensor, (where, sizes))
             if found != sizes:
-                problems.append(f"{where}: {spec.tensor} has another shape as {other}")
+                problems.append(Problem("other-shape", where, f"{spec.tensor} has another shape as {other}"))
     return problems
 
 
@@ -114,8 +118,8 @@ class _Binder:
     def __init__(self, tensors: Mapping[str, Any], graph: tf.Graph) -> None:
         self.tensors = tensors
         self.graph = graph
-        self.problems: List[str] = []
-        self.nameless: List[str] = []
+        self.problems: List[Problem] = []
+        self.nameless: List[Problem] = []
 
     def bind(self, specs: Sequence[TensorSpec], where: str) -> Tuple[TensorSpec, ...]:
         """The inputs or outputs of a signature by their keys, as far as they fit."""
@@ -128,18 +132,19 @@ class _Binder:
         if tensor is None:
             return None
         if isinstance(tensor, tf.SparseTensor):
-            self.nameless.append(
-                f"{where}: {spec.tensor!r} is a SparseTensor; TF Serving would load it and fail every request with"
-                ' "Tensor :0 … was not found in the Graph": serve its indices, values and dense_shape'
+            found = (
+                f"{spec.tensor!r} is a SparseTensor; TF Serving would load it and fail every request with"
+                ' "Tensor :0 … was not found in the Graph"'
             )
+            self.nameless.append(Problem("unnamed-tensor", where, found, "serve its indices, values and dense_shape"))
             return None
         if tensor.dtype.base_dtype.name != spec.dtype:
-            self.problems.append(
-                f"{where}.dtype: {tensor.dtype.base_dtype.name} in the graph, {spec.dtype} in the file"
-            )
+            found = f"{tensor.dtype.base_dtype.name} in the graph, {spec.dtype} in the file"
+            self.problems.append(Problem("other-dtype", f"{where}.dtype", found))
         if not tensor.shape.is_compatible_with(_sizes(spec)):
             expected = ", ".join(map(str, spec.dimensions))
-            self.problems.append(f"{where}.shape: {_shape_text(tensor.shape)} in the graph, [{expected}] in the file")
+            found = f"{_shape_text(tensor.shape)} in the graph, [{expected}] in the file"
+            self.problems.append(Problem("other-shape", f"{where}.shape", found))
             return None
         # Client code reads the shapes off the signature: the file's sizes add to what the graph knows.
         return spec_of(spec.key, tensor, tensor.shape.merge_with(_sizes(spec)))
@@ -152,9 +157,11 @@ class _Binder:
                 return self.graph.get_tensor_by_name(spec.tensor)
             except (KeyError, ValueError):
                 pass
-        self.problems.append(
-            f"{where}: the graph has no tensor {spec.tensor!r}; the builder names {', '.join(sorted(self.tensors))}"
+        found, remedy = (
+            f"the graph has no tensor {spec.tensor!r}",
+            f"the builder names {', '.join(sorted(self.tensors))}",
         )
+        self.problems.append(Problem("unknown-tensor", where, found, remedy))
         return None
 
 
@@ -247,7 +254,7 @@ def _write_variables(directory: Path, checkpoint: Checkpoint, weights: Weights) 
     groups = _groups(checkpoint, weights)
     target = str(directory / "variables")
     prefixes = [target] if len(groups) == 1 else [f"{target}-{n:05d}" for n in range(len(groups))]
-    problems: List[str] = []
+    problems: List[Problem] = []
     try:
         for names, prefix in zip(groups, prefixes):
             problems += _copy_variables(names, prefix, checkpoint, weights)
@@ -307,8 +314,8 @@ def _restored(names: Sequence[str], checkpoint: Checkpoint, weights: Weights) ->
     return tensors
 
 
-def _copy_variables(names: Sequence[str], prefix: str, checkpoint: Checkpoint, weights: Weights) -> List[str]:
-    """Copy some variables into the checkpoint `prefix`; a line for each that has values that are NaN."""
+def _copy_variables(names: Sequence[str], prefix: str, checkpoint: Checkpoint, weights: Weights) -> List[Problem]:
+    """Copy some variables into the checkpoint `prefix`; a problem for each that has values that are NaN."""
     stored = weights.stored
     keys = [stored[name] for name in names]
     with tf.Graph().as_default(), tf.Session() as session:
@@ -333,5 +340,5 @@ def _copy_variables(names: Sequence[str], prefix: str, checkpoint: Checkpoint, w
         problems = []
         for key, tensor in zip(keys, tensors):
             count = int(session.run(tf.count_nonzero(tf.is_nan(tensor)))) if tensor.dtype in _CHECKED else 0
-            problems += [f"{key}: {count} values are NaN"] if count else []
+            problems += [Problem("nan-weights", key, f"{count} values are NaN")] if count else []
         return problems

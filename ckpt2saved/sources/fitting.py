@@ -11,6 +11,7 @@ from typing import Any, Collection, List, Mapping, Optional, Sequence, Set, Tupl
 from ckpt2saved.compatibility.fit import origin_text
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import CheckpointError, NotServable, SignatureError
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.control_flow import ControlFlow, steps_of
 from ckpt2saved.graph.graph_def import nodes_of, pruned
 from ckpt2saved.graph.meta_graph import MetaGraph
@@ -22,6 +23,8 @@ from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 from ckpt2saved.tf1 import op_def, tf
 
+# Where TensorFlow's messages, and those of `_import_with_batch`, name the node.
+_NODE = re.compile(r"\{\{node ([^}]+)\}\}|for '([^' ]+)' \(op|\A([^ :]+): it makes")
 _PROBE = 3  # a batch of this size shows what is made for another one
 
 
@@ -35,8 +38,8 @@ def surroundings(source: MetaGraph, model: ServedModel, more: Sequence[str] = ()
     for where, name in _tensors(model, more):
         if node_name(name) not in nodes:
             near = difflib.get_close_matches(node_name(name), nodes, n=3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            problems.append(f"{where}: the graph has no node {node_name(name)!r}{hint}")
+            hint = f"did you mean {' or '.join(near)}?" if near else ""
+            problems.append(Problem("unknown-tensor", where, f"the graph has no node {node_name(name)!r}", hint))
     if problems:
         raise SignatureError(f"{model.source}: it does not fit the graph; ckpt2saved inspect shows the graph", problems)
     part = pruned(source.graph_def, {node_name(name) for _, name in _tensors(model, more)})
@@ -60,7 +63,8 @@ def surroundings(source: MetaGraph, model: ServedModel, more: Sequence[str] = ()
                 tensor.set_shape(tf.TensorShape(known[0]))
         except KeyError:
             count = len(graph.get_operation_by_name(node_name(name)).outputs)
-            problems.append(f"{where}: {name!r} has {count} outputs, from {node_name(name)}:0 on")
+            found = f"{name!r} has {count} outputs, from {node_name(name)}:0 on"
+            problems.append(Problem("unknown-tensor", where, found))
     if problems:
         raise SignatureError(f"{model.source}: it does not fit the graph", problems)
     return graph
@@ -87,7 +91,7 @@ def refuse_loops(source: Path, graph_def: Any, ends: Sequence[Tuple[str, str]]) 
         ref = node_name(name), int(name.rpartition(":")[2])
         problem = flow.input_problem(ref) if ".inputs." in where else flow.output_problem(ref)
         if problem:
-            problems.append(f"{where}: {name}: {problem}")
+            problems.append(Problem("inside-loop", where, f"{name}: {problem}"))
     if problems:
         raise NotServable(f"{source}: tensors inside a loop can't be served", problems)
 
@@ -100,7 +104,7 @@ def _refuse_strange_ops(graph_def: Any) -> None:
         raise NotServable(
             f"the graph uses ops that this TensorFlow, {tf.version.VERSION}, does not have: cut the graph before them,"
             " or export it with a TensorFlow that has them",
-            [f"{node.name} ({node.op}): {origin_text(node.op, table)}" for node in strange],
+            [Problem("unknown-op", node.name, origin_text(node.op, table), op=node.op) for node in strange],
         )
 
 
@@ -156,9 +160,11 @@ def with_batch(model: ServedModel, batch: int) -> ServedModel:
 class FixedBatch(SignatureError):
     """The graph takes batches of one size alone."""
 
-    def __init__(self, message: str, problems: Sequence[str], batch: int) -> None:
+    def __init__(self, message: str, problems: Sequence[Problem], batch: int) -> None:
         super().__init__(message, problems)
         self.batch = batch
+        match = _NODE.search(problems[0].found)
+        self.node = next(filter(None, match.groups())) if match else problems[0].found  # that takes no other
 
 
 def import_cut(part: Cut, model: ServedModel) -> tf.Graph:
@@ -248,11 +254,11 @@ def _first_size(tensor: tf.Tensor) -> Optional[int]:
     return tensor.shape.as_list()[0] if tensor.shape.ndims else None
 
 
-def _misfit(model: ServedModel, error: Exception, remark: str = "") -> Tuple[str, List[str]]:
+def _misfit(model: ServedModel, error: Exception, remark: str = "") -> Tuple[str, List[Problem]]:
     """The message of a SignatureError, and what TensorFlow says."""
     message = (
         "{}: the graph does not take inputs of these shapes{}: {}a size from training stands in it: give the input "
         "that size (as in [64,32,100,3]; shorter batches are padded by the client), or build the graph anew for "
         "inference".format(model.source, remark, "" if remark else "they are not the network's, or ")
     )
-    return message, [reason_of(error)]
+    return message, [Problem("input-shape", "", reason_of(error))]

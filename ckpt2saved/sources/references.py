@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Set, Tuple
 
 from ckpt2saved.errors import NotServable
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.tf1 import tf
 
 # What hands a variable on, unread, as loops and conditions do.
@@ -37,7 +38,7 @@ def with_references(graph_def: Any, references: Mapping[str, Reference]) -> Any:
             if not name.startswith("^"):
                 readers.setdefault(name if ":" in name else name + ":0", []).append((node, number))
     gone: Set[str] = set()
-    problems: List[str] = []
+    problems: List[Problem] = []
     for placeholder, reference in references.items():
         _declare(result, nodes[placeholder], reference)
         ahead, seen = [placeholder + ":0"], {placeholder + ":0"}
@@ -52,12 +53,13 @@ def with_references(graph_def: Any, references: Mapping[str, Reference]) -> Any:
                     ahead += [output for output in outputs if output not in seen]
                     seen.update(outputs)
                 elif number > 0 or not _read(result, node, reference):
-                    problems.append(f"{node.name} ({node.op}): it does more to {reference.name} than read it")
+                    found = f"it does more to {reference.name} than read it"
+                    problems.append(Problem("state-change", node.name, found, op=node.op))
     if problems:
         raise NotServable(
             "the model changes its variables while it answers, or hands them to an op that a graph without resources "
             "does not have; build it for inference (training=False, no state that is kept between requests)",
-            sorted(set(problems)),
+            sorted(set(problems), key=str),
         )
     return _without(result, gone)
 

@@ -15,6 +15,7 @@ from typing import Any, Callable, Collection, Dict, Iterator, List, Mapping, Opt
 from ckpt2saved.checkpoint.contents import Checkpoint, SavedTable
 from ckpt2saved.checkpoint.variables import imported
 from ckpt2saved.errors import CheckpointError, NotServable
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.graph_def import constant_texts
 from ckpt2saved.graph.meta_graph import MetaGraph
 from ckpt2saved.graph.names import node_name
@@ -55,24 +56,27 @@ def find_restored(source: MetaGraph, wanted: Collection[str]) -> Restored:
     nodes = {node.name: node for node in source.graph_def.node}
     saver = _Saver(nodes, node_name(source.restore_op))
     tables: Dict[str, SavedTable] = {}
-    problems: List[str] = []
+    problems: List[Problem] = []
     for node in saver.writing():
         target = nodes[saver.target(node)]
         if target.name not in wanted:
             continue
-        text = f"{target.name} ({target.op}): the training's restore op fills it by {node.name} ({node.op})"
+        text = f"the training's restore op fills it by {node.name} ({node.op})"
+        more = None
         keys = [saver.key(name) for name in node.input[1:] if not name.startswith("^")]
         if target.op in VARIABLES:
             if node.op in ASSIGNS_VALUE and keys[0] is None:
-                problems.append(text + ", from what it computes of the checkpoint's tensors")
+                more = ", from what it computes of the checkpoint's tensors"
             elif node.op not in ASSIGNS_VALUE:
-                problems.append(text)
+                more = ""
         elif target.op not in MUTABLE_TABLES or node.op not in _IMPORTS:
-            problems.append(text + ", and only variables and mutable lookup tables can be restored")
+            more = ", and only variables and mutable lookup tables can be restored"
         elif keys[0] is None or keys[1] is None:
-            problems.append(text + ", from what it computes of the checkpoint's tensors")
+            more = ", from what it computes of the checkpoint's tensors"
         else:
             tables[target.name] = SavedTable(keys[0], keys[1])
+        if more is not None:
+            problems.append(Problem("unrestorable", target.name, text + more, op=target.op))
     if problems:
         raise NotServable(
             f"{source.path}: the training's Saver restores what can't be restored here: cut the graph after these"
@@ -98,7 +102,7 @@ def tables_of_saveables(graph: tf.Graph) -> Dict[str, SavedTable]:
 def _checked(
     checkpoint: Checkpoint, graph: tf.Graph, tables: Mapping[str, SavedTable], rename: Callable[[str], str]
 ) -> Dict[str, SavedTable]:
-    problems: List[str] = []
+    problems: List[Problem] = []
     found: Dict[str, SavedTable] = {}
     for name, table in tables.items():
         op = graph.get_operation_by_name(name)
@@ -106,11 +110,11 @@ def _checked(
         for key, attribute in zip(renamed.names, ("key_dtype", "value_dtype")):
             wanted = tf.as_dtype(op.get_attr(attribute))
             if key not in checkpoint.shapes:
-                problems.append(f"{key}: missing; the lookup table {name} ({op.type}) is restored from it")
+                found_there = f"the lookup table {name} ({op.type}) is restored from it"
+                problems.append(Problem("missing-table", key, "missing", found_there))
             elif checkpoint.dtypes[key] != wanted:
-                problems.append(
-                    f"{key}: found {checkpoint.dtypes[key].name}, expected {wanted.name} for the lookup table {name}"
-                )
+                text = f"found {checkpoint.dtypes[key].name}, expected {wanted.name} for the lookup table {name}"
+                problems.append(Problem("variable-dtype", key, text))
     if problems:
         raise CheckpointError(
             f"{checkpoint.files.prefix}: it does not hold what the graph's lookup tables are restored from",

@@ -146,7 +146,7 @@ def test_all_misfits_are_said_at_once(tmp_path, variables):
 def test_misfits_takes_unknown_sizes():
     """None fits every size, but not another number of axes."""
     assert misfits({"x": (None, 3)}, {"x": (7, 3)}) == []
-    assert misfits({"x": (None, 3)}, {"x": (3,)}) == ["x: found [3], expected [?, 3]"]
+    assert texts(misfits({"x": (None, 3)}, {"x": (3,)})) == ["x: found [3], expected [?, 3]"]
 
 
 @pytest.mark.parametrize("step, found", [(np.int64(12), 12), (np.float32(123), 123), (np.zeros(2), None)])

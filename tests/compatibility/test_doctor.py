@@ -16,6 +16,7 @@ from ckpt2saved.compatibility.environment import client_command, examine_environ
 from ckpt2saved.compatibility.image import known_images
 from ckpt2saved.compatibility.installed import find_packages
 from ckpt2saved.compatibility.requirements import is_met, parse_requirement
+from ckpt2saved.errors.problem import texts
 from ckpt2saved.tf1 import tf
 from tests.support.checkpoints import write_checkpoint
 from tests.support.graph_defs import RUNNING, X, node, write
@@ -59,7 +60,7 @@ def test_two_flavours_in_one_directory(tmp_path):
     """Installed over each other: nobody can say whose files are imported."""
     install(with_needs(tmp_path), "tensorflow", "1.15.5")
     install(tmp_path, "tensorflow-gpu", "1.14.0")
-    (problem,) = examine_environment([str(tmp_path)]).problems
+    (problem,) = texts(examine_environment([str(tmp_path)]).problems)
     assert "tensorflow 1.15.5 and tensorflow-gpu 1.14.0 are installed over each other" in problem
     assert "pip uninstall tensorflow tensorflow-gpu, then install one of them anew" in problem
 
@@ -71,7 +72,7 @@ def test_two_tensorflows_in_two_directories(tmp_path):
     for first, second in ("ab", "ba"):
         found = examine_environment([str(tmp_path / first), str(tmp_path / "absent"), str(tmp_path / second)])
         assert found.tensorflow.directory == (tmp_path / first).resolve()
-        assert "the first of these hides the others" in found.problems[0]
+        assert "the first of these hides the others" in found.problems[0].text
     assert examine_environment([str(tmp_path / "a")] * 2).problems == ()
 
 
@@ -94,17 +95,17 @@ def test_no_tensorflow(tmp_path):
     "version, needs, problem",
     [
         ("1.15.5", {}, None),
-        ("1.15.5", {"protobuf": "4.24.4"}, 'protobuf 4.24.4, it wants <4: pip install "protobuf<4"'),
+        ("1.15.5", {"protobuf": "4.24.4"}, 'protobuf 4.24.4, it wants <4; pip install "protobuf<4"'),
         ("2.11.1", {"protobuf": "4.21.12"}, 'pip install "protobuf<4"'),
         ("2.12.1", {"protobuf": "4.25.0"}, None),
-        ("2.17.1", {"numpy": "2.0.1"}, 'numpy 2.0.1, it wants <2: pip install "numpy<2"'),
+        ("2.17.1", {"numpy": "2.0.1"}, 'numpy 2.0.1, it wants <2; pip install "numpy<2"'),
         ("2.18.1", {"numpy": "2.0.1", "protobuf": "5.28.0"}, None),
     ],
 )
 def test_what_tensorflow_does_not_start_with(tmp_path, version, needs, problem):
     """Also where it was published before anybody knew."""
     install(with_needs(tmp_path, **needs), "tensorflow", version, requires=["protobuf>=3.6.1", "numpy (>=1.14.5)"])
-    problems = examine_environment([str(tmp_path)]).problems
+    problems = texts(examine_environment([str(tmp_path)]).problems)
     assert len(problems) == (problem is not None)
     assert problem is None or problem in problems[0]
 
@@ -114,10 +115,10 @@ def test_what_tensorflow_asks_for_itself(tmp_path):
     wants = ["numpy (<2.2.0,>=1.26.0)", "protobuf!=4.21.0,<6.0.0dev,>=3.20.3", 'numpy>=9; python_version < "3"']
     install(tmp_path, "tensorflow-cpu", "2.19.1", requires=wants + ["numpy>=9 ; extra == 'and-cuda'"])
     install(tmp_path, "numpy", "1.24.0", files=())
-    first, second = examine_environment([str(tmp_path)]).problems
-    assert first.endswith('numpy 1.24.0, it wants <2.2.0,>=1.26.0: pip install "numpy<2.2.0,>=1.26.0"')
+    first, second = texts(examine_environment([str(tmp_path)]).problems)
+    assert first.endswith('numpy 1.24.0, it wants <2.2.0,>=1.26.0; pip install "numpy<2.2.0,>=1.26.0"')
     assert second == (
-        'tensorflow-cpu 2.19.1 does not start without protobuf: pip install "protobuf!=4.21.0,<6.0.0dev,>=3.20.3"'
+        'tensorflow-cpu 2.19.1 does not start without protobuf; pip install "protobuf!=4.21.0,<6.0.0dev,>=3.20.3"'
     )
 
 
@@ -164,7 +165,7 @@ def test_a_client_for_another_tensorflow(tmp_path):
     """And the command that leaves TensorFlow alone."""
     install(with_needs(tmp_path), "tensorflow-cpu", "2.10.1")
     install(tmp_path, "tensorflow-serving-api", "2.19.1", files=())
-    (problem,) = examine_environment([str(tmp_path)]).problems
+    (problem,) = texts(examine_environment([str(tmp_path)]).problems)
     assert "tensorflow-serving-api 2.19.1 was made for another TensorFlow than tensorflow-cpu 2.10.1" in problem
     assert problem.endswith('pip install --no-deps "tensorflow-serving-api==2.10.*" grpcio')
 
@@ -180,7 +181,7 @@ def test_the_client_of_a_tensorflow_on_a_python(tmp_path, monkeypatch, python, v
     monkeypatch.setattr(sys, "version_info", python + (18,))
     found = examine_environment([str(tmp_path)])
     assert f'"tensorflow-serving-api=={client}.*"' in client_command(found.tensorflow)
-    assert not [problem for problem in found.problems if "was made for another" in problem]
+    assert not [problem for problem in texts(found.problems) if "was made for another" in problem]
 
 
 def test_packages_however_they_were_installed(tmp_path):
