@@ -13,6 +13,7 @@ from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional
 from ckpt2saved.checkpoint.files import CheckpointFiles
 from ckpt2saved.files.reading import PathLike, open_file, size_of
 from ckpt2saved.protobuf.crc32c import crc32c, masked
+from ckpt2saved.protobuf.data_types import number_of
 from ckpt2saved.protobuf.messages import decode
 from ckpt2saved.protobuf.tensorflow_messages import BundleHeader, TensorShape, TensorSlice
 from ckpt2saved.protobuf.wire import Malformed, of_bytes, varint
@@ -27,8 +28,7 @@ _SMALL = 1 << 18  # bytes of an index that is remembered
 # Fields of BundleEntryProto.
 _DTYPE, _SHAPE, _SHARD, _OFFSET, _SIZE, _CHECKSUM, _SLICES = 1, 2, 3, 4, 5, 6, 7
 
-STRING = 7  # TensorFlow's DataType
-VARIANT, RESOURCE = 21, 20
+STRING, VARIANT, RESOURCE = (number_of(name) for name in ("string", "variant", "resource"))
 
 
 class Damaged(Exception):

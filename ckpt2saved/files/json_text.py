@@ -1,4 +1,4 @@
-"""JSON texts that others wrote, read where they are not nested deeper than Python's reader can take."""
+"""JSON that others wrote, read up to a limit on its nesting."""
 
 from __future__ import annotations
 

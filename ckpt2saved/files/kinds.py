@@ -1,4 +1,4 @@
-"""What a file or directory is that is no checkpoint, and what to do with it: told by its first bytes."""
+"""Kinds of files and directories that are not what was expected, told by their first bytes, and the remedy for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file of arrays, as numpy.savez writes it: looked at before anything in it is unpacked, and read without pickle."""
+""".npz files, as numpy.savez writes them: their sizes are checked before they are unpacked; nothing is unpickled."""
 
 from __future__ import annotations
 

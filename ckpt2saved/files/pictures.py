@@ -1,4 +1,4 @@
-"""The file of a picture: read whole if it is not too large, and the size that it says, known before it is decoded."""
+"""Files of pictures: read within a limit, and refused for their width and height before they are decoded."""
 
 from __future__ import annotations
 

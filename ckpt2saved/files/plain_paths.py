@@ -1,4 +1,4 @@
-"""Paths that TensorFlow takes for patterns, with [ ] * ? or a backslash in them: links stand in for such."""
+"""Paths with [ ] * ? or a backslash, which TensorFlow takes for patterns: it is given a link without them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other programs that are run: found where the PATH says in full, and never in the working directory."""
+"""Other programs that are run: found in the absolute directories of PATH, never in the working directory."""
 
 from __future__ import annotations
 

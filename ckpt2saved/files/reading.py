@@ -1,4 +1,4 @@
-"""Files and directories that somebody else wrote: opened without waiting on a pipe, walked and read up to a limit."""
+"""Files and directories that others wrote: opened without waiting for a pipe, read and walked up to limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that a running server may read at any moment: each is replaced as a whole, or left alone."""
+"""Files that a running server may read at any moment: each is replaced by one rename, or left as it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CRC-32C checksums as TensorFlow stores them, of long texts by NumPy in many lanes at once."""
+"""CRC-32C checksums as TensorFlow stores them; of long data computed by NumPy in many lanes at once."""
 
 from __future__ import annotations
 

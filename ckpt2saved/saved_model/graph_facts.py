@@ -1,4 +1,4 @@
-"""What a saved_model.pb says by itself: what keeps a server from loading it or answering, and what else it needs."""
+"""What a saved_model.pb alone shows: why a server could not load it or answer, and which other files it needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ckpt2saved.files.reading import PathLike, open_file, size_of
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import PYTHON
 from ckpt2saved.protobuf.wire import Malformed
-from ckpt2saved.saved_model.loading import Doings, Restored, follow, init_op
+from ckpt2saved.saved_model.loading import Effects, Restored, follow, init_op
 from ckpt2saved.saved_model.reading import GRAPH_FILE, LARGEST_PROTOBUF, MetaGraph, SavedModelFile
 from ckpt2saved.saved_model.structure import check_structure
 from ckpt2saved.signature.tensors import Signature
@@ -214,7 +214,7 @@ def _asset_problems(meta_graph: MetaGraph) -> List[Problem]:
     return problems
 
 
-def _table_problems(loading: Doings, answering: Doings) -> List[Problem]:
+def _table_problems(loading: Effects, answering: Effects) -> List[Problem]:
     if loading.fills_unknown or answering.fills_unknown or not (loading.is_complete and answering.is_complete):
         return []
     empty = [name for key, name in answering.asked.items() if key not in loading.filled | answering.filled]
@@ -227,7 +227,7 @@ def _table_problems(loading: Doings, answering: Doings) -> List[Problem]:
     return [Problem("unfilled-table", GRAPH_FILE, found, "export with main_op=tf.tables_initializer()")]
 
 
-def _uninitialized(loading: Doings, answering: Doings) -> List[Problem]:
+def _uninitialized(loading: Effects, answering: Effects) -> List[Problem]:
     if not (loading.is_complete and answering.is_complete):
         return []
     known = loading.touched | set(loading.variables) | answering.touched
@@ -241,7 +241,7 @@ def _uninitialized(loading: Doings, answering: Doings) -> List[Problem]:
     return [Problem("uninitialized-variable", GRAPH_FILE, found, "export it with its variables")]
 
 
-def _path_problems(loading: Doings, answering: Doings) -> List[Problem]:
+def _path_problems(loading: Effects, answering: Effects) -> List[Problem]:
     files = {**answering.files, **loading.files}
     return [
         Problem(

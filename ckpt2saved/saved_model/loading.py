@@ -52,7 +52,7 @@ class Restored(NamedTuple):
 
 
 @dataclass
-class Doings:
+class Effects:
     """What running a set of nodes does; tables and variables by their keys."""
 
     filled: Set[str] = field(default_factory=set)
@@ -98,7 +98,7 @@ def init_op(meta_graph: MetaGraph) -> Tuple[str, ...]:
     return ()
 
 
-def follow(meta_graph: MetaGraph, roots: Sequence[str]) -> Doings:
+def follow(meta_graph: MetaGraph, roots: Sequence[str]) -> Effects:
     """What running these nodes or tensors of the graph does, in the functions that they call too."""
     return _Follower(meta_graph).follow(roots)
 
@@ -107,11 +107,11 @@ class _Follower:
     def __init__(self, meta_graph: MetaGraph) -> None:
         self._meta_graph = meta_graph
         self._assets = {node_name(asset.tensor) for asset in meta_graph.assets}
-        self._found = Doings()
+        self._found = Effects()
         self._shapes: Dict[Tuple[int, str, int], Optional[Tuple[int, ...]]] = {}
         self._restores: List[Tuple[_Scope, NodeDef]] = []
 
-    def follow(self, roots: Sequence[str]) -> Doings:
+    def follow(self, roots: Sequence[str]) -> Effects:
         graph = _Scope(self._meta_graph.nodes, {}, None)
         left = [(graph, [node_name(root) for root in roots])]
         count = 0

@@ -1,4 +1,4 @@
-"""Whether a saved_model.pb can be parsed from end to end, as protobuf does before anything is loaded."""
+"""Whether the whole of a saved_model.pb can be parsed, as protobuf parses it before TensorFlow loads anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A SavedModel's files: the signatures bound to a graph, the graph cut down to them, the variables beside it."""
+"""A SavedModel's files, written: signatures bound to a graph, the graph cut down to them, variables and assets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A signature given on the command line, for which no file needs to be written."""
+"""A signature given by --input and --output instead of a signature file."""
 
 from __future__ import annotations
 

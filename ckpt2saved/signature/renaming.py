@@ -1,4 +1,4 @@
-"""Names of variables, renamed by regular expressions, which may not take for ever."""
+"""Names of variables, renamed by regular expressions within a limit on time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML that others wrote: composed into nodes within limits, and the nodes read with every problem in its line."""
+"""YAML that others wrote: composed into nodes within limits; readers of nodes collect all problems with their lines."""
 
 from __future__ import annotations
 

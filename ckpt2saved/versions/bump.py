@@ -1,4 +1,4 @@
-"""An existing SavedModel as the next version: roll back, re-publish, or take in one that was built elsewhere."""
+"""An existing SavedModel published as the next version: to roll back, or to take in one that was built elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What in a SavedModel directory TF Serving could not load or not read, found without TensorFlow."""
+"""What in a version's directory TF Serving could not read or load, found without TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The versions of a model as they lie there, and which of them can go."""
+"""The versions of a model with origin, size and health, and which of them can be deleted."""
 
 from __future__ import annotations
 

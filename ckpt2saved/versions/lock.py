@@ -1,4 +1,4 @@
-"""Locks on directories themselves: concurrent exporters take turns, and the living are told from the dead."""
+"""Locks on directories: concurrent exporters take turns, and stages of exporters that have ended are recognised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A directory beside the versions, unseen by TF Serving, that one rename turns into the next version."""
+"""A staging directory beside the versions, which TF Serving ignores, published as the next version by one rename."""
 
 from __future__ import annotations
 
