@@ -54,7 +54,7 @@ class FileAsker(Asker):
         return dict(zip(fetches, self._model.run(list(fetches.values()), feeds)))
 
     def _in_process(self) -> NewProcess:
-        if self._process is None:
+        if self._process is None or self._process.has_ended:
             self._process = self._stack.enter_context(loaded_in_new_process(self._directory))
         return self._process
 

@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import sys
+import traceback
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Tuple, cast
 
@@ -36,6 +37,7 @@ class NewProcess(Asker):
     def __init__(self, directory: Path, worker: Worker) -> None:
         self._directory = directory
         self._worker = worker
+        self.has_ended = False
         self._receive(_LOADED)
 
     def answer(self, request: Request) -> Answers:
@@ -46,6 +48,7 @@ class NewProcess(Asker):
         try:
             kind, content = self._worker.receive()
         except WorkerEnded as error:
+            self.has_ended = True
             kind, content = _FAILED, str(error)
         if kind == expected:
             return content
@@ -91,3 +94,5 @@ def _answer(session: tf.Session, signatures: Mapping[str, Signature], request: R
     except tf.errors.OpError as error:
         kind = _INVALID if isinstance(error, tf.errors.InvalidArgumentError) else _FAILED
         return kind, reason_of(error)
+    except Exception:  # of a request that Python refuses to feed; the next one has to be answered all the same
+        return _FAILED, traceback.format_exc()
