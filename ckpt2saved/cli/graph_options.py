@@ -98,10 +98,10 @@ _GRAPH = (
     ),
     option(
         "--graph",
-        metavar="meta|FILE.meta|NAME|MODULE:FUNCTION",
+        metavar="meta|FILE|NAME|MODULE:FUNCTION",
         help=(
-            "Where the graph comes from: meta (the .meta file beside the checkpoint), a .meta file, a built-in network,"
-            " or a Python function."
+            "Where the graph comes from: meta (the .meta file beside the checkpoint), a .meta file, a frozen GraphDef"
+            " or a Keras model (neither needs --checkpoint), a built-in network, or a Python function."
         ),
     ),
     option(

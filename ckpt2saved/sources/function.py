@@ -53,8 +53,11 @@ class FunctionSource(GraphSource):
     def format_of(self, files: CheckpointFiles) -> str:
         return "Keras" if is_keras_file(files.prefix) else super().format_of(files)
 
-    def open(self, files: CheckpointFiles, model: ServedModel) -> ContextManager[Checkpoint]:
-        return open_keras_weights(self, files, model) if is_keras_file(files.prefix) else super().open(files, model)
+    @contextlib.contextmanager
+    def open(self, files: CheckpointFiles, model: ServedModel) -> Iterator[Checkpoint]:
+        is_keras = is_keras_file(files.prefix)
+        with open_keras_weights(self, files, model) if is_keras else super().open(files, model) as checkpoint:
+            yield checkpoint
 
     def load(self, checkpoint: Checkpoint, model: ServedModel) -> LoadedGraph:
         from ckpt2saved.sources.loaded import as_users_inference, loaded_from_builder
