@@ -45,6 +45,14 @@ def test_every_code_that_is_used_is_listed_and_every_listed_one_is_used():
         Problem("no-such-code", "", "found")
 
 
+def test_the_page_about_json_lists_every_code():
+    """In the words of the code."""
+    rows = re.findall(
+        r"^\| `(\S+)` \| (.*) \|$", (PACKAGE.parent / "docs" / "json.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert dict(rows) == CODES and len(rows) == len(CODES)
+
+
 @pytest.mark.parametrize(
     ("problem", "text"),
     [
