@@ -12,7 +12,7 @@ from ckpt2saved.protobuf.messages import decode
 from ckpt2saved.protobuf.tensorflow_messages import AttrValue, NodeDef
 from ckpt2saved.protobuf.wire import Part, entry_of, of_bytes
 from ckpt2saved.saved_model.loading import LEGACY_INIT_OP, MAIN_OP
-from ckpt2saved.saved_model.reading import MetaGraph, SavedModelFile
+from ckpt2saved.saved_model.reading import MetaGraph, SavedModelFile, nodes_behind
 
 _SMALL = 1 << 16  # bytes of an attribute that is looked up among those that were read: all but large constants
 _LONGEST_CHOICE = 64  # bytes; texts that an op definition lists as allowed are words
@@ -73,7 +73,7 @@ def _demands(version_dir: Path, meta_graph: MetaGraph) -> Demands:
         for node in members:
             if node.use.op not in functions:
                 uses.setdefault(node.use, []).append(prefix + node.name)
-    needed = _needed(nodes, _roots(meta_graph))
+    needed = nodes_behind(meta_graph.nodes, _roots(meta_graph))
     busy = set(_called([node for node in nodes if node.name in needed], functions))
     idle = {name + "/" + node.name for name in called if name not in busy for node in functions[name]}
     return Demands(
@@ -92,19 +92,6 @@ def _roots(meta_graph: MetaGraph) -> Set[str]:
     for name in (MAIN_OP, LEGACY_INIT_OP):
         tensors += meta_graph.collections.get(name, ())
     return {tensor.partition(":")[0] for tensor in tensors}
-
-
-def _needed(nodes: Sequence[_Node], roots: Set[str]) -> Set[str]:
-    """The names of the nodes that these are computed from, and their own."""
-    inputs = {node.name: node.inputs for node in nodes}
-    found: Set[str] = set()
-    left: List[str] = [root for root in roots if root in inputs]
-    while left:
-        name = left.pop()
-        if name not in found:
-            found.add(name)
-            left += [one for one in inputs.get(name, ()) if one not in found]
-    return found
 
 
 def _called(nodes: Sequence[_Node], functions: Mapping[str, Sequence[_Node]]) -> List[str]:
@@ -126,7 +113,6 @@ class _Node(NamedTuple):
     name: str
     use: Use
     calls: Tuple[str, ...]  # functions
-    inputs: Tuple[str, ...]  # nodes
 
 
 class _NodeReader:
@@ -140,8 +126,7 @@ class _NodeReader:
         # A server does not look at those with an underscore in front: they are for whoever put them there.
         seen = [one for one in attributes if not one[0].name.startswith("_")]
         use = Use(node.op, frozenset(given for given, _ in seen))
-        inputs = tuple(name.lstrip("^").partition(":")[0] for name in node.inputs)
-        return _Node(node.name, use, tuple(called for _, functions in seen for called in functions), inputs)
+        return _Node(node.name, use, tuple(called for _, functions in seen for called in functions))
 
     def _attribute(self, entry: Part) -> Tuple[Given, Tuple[str, ...]]:
         if entry.size > _SMALL:

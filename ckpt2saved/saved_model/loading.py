@@ -20,7 +20,7 @@ from ckpt2saved.graph.ops import (
 )
 from ckpt2saved.protobuf.messages import decode
 from ckpt2saved.protobuf.tensorflow_messages import NodeDef, Strings
-from ckpt2saved.saved_model.reading import MetaGraph
+from ckpt2saved.saved_model.reading import MetaGraph, nodes_behind
 
 INIT_SIGNATURE = "__saved_model_init_op"
 MAIN_OP, LEGACY_INIT_OP = "saved_model_main_op", "legacy_init_op"
@@ -113,7 +113,7 @@ class _Follower:
 
     def follow(self, roots: Sequence[str]) -> Effects:
         graph = _Scope(self._meta_graph.nodes, {}, None)
-        left = [(graph, [node_name(root) for root in roots])]
+        left = [(graph, list(roots))]
         count = 0
         while left:
             scope, names = left.pop()
@@ -121,7 +121,7 @@ class _Follower:
             if count > _MOST_SCOPES:
                 self._found.is_complete = False
                 break
-            for node in _reached(scope, names):
+            for node in nodes_behind(scope.nodes, names).values():
                 self._look_at(node, scope)
                 for name in self._meta_graph.called(node):
                     inner = self._inside(node, name, scope)
@@ -222,18 +222,6 @@ class _Follower:
             else:
                 return _Origin(found, port, scope)
         return None
-
-
-def _reached(scope: _Scope, names: List[str]) -> List[NodeDef]:
-    found: Dict[str, NodeDef] = {}
-    left: List[str] = list(names)
-    while left:
-        name = left.pop()
-        node = scope.nodes.get(name)
-        if node is not None and name not in found:
-            found[name] = node
-            left += [node_name(one) for one in node.inputs]
-    return list(found.values())
 
 
 def _parsed(tensor: str, is_in_function: bool) -> Tuple[str, int]:

@@ -6,10 +6,11 @@ import contextlib
 import errno
 import os
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Dict, Iterator, List, Mapping, Optional, Set, Tuple
+from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, Mapping, Optional, Set, Tuple
 
 from ckpt2saved.errors import ServingError
 from ckpt2saved.files.reading import PathLike, open_file, size_of
+from ckpt2saved.graph.names import node_name
 from ckpt2saved.protobuf.data_types import name_of
 from ckpt2saved.protobuf.messages import decode
 from ckpt2saved.protobuf.tensorflow_messages import (
@@ -228,6 +229,19 @@ class MetaGraph:
                 _add(decode(GraphDef, part), found)
             self._graph = found
         return self._graph
+
+
+def nodes_behind(nodes: Mapping[str, NodeDef], tensors: Iterable[str]) -> Dict[str, NodeDef]:
+    """The nodes that run when these tensors or nodes are asked for, by their names; control inputs count."""
+    found: Dict[str, NodeDef] = {}
+    left = [node_name(tensor) for tensor in tensors]
+    while left:
+        name = left.pop()
+        node = nodes.get(name)
+        if node is not None and name not in found:
+            found[name] = node
+            left += map(node_name, node.inputs)
+    return found
 
 
 def _add(graph: GraphDef, found: _Graph) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Dict, FrozenSet, Iterable, List, Mapping, Set, Tuple
+from typing import Dict, FrozenSet, List, Mapping, Set, Tuple
 
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import changes_state
 from ckpt2saved.protobuf.tensorflow_messages import NodeDef
-from ckpt2saved.saved_model.reading import MetaGraph, SavedModelFile
+from ckpt2saved.saved_model.reading import MetaGraph, SavedModelFile, nodes_behind
 
 
 def changing_signatures(saved_model: SavedModelFile) -> Dict[str, str]:
@@ -18,7 +18,10 @@ def changing_signatures(saved_model: SavedModelFile) -> Dict[str, str]:
     with saved_model.reading("graph") as graph:
         if graph is None:
             return {}
-        behind = {name: _behind(graph, [spec.tensor for spec in s.outputs]) for name, s in graph.signatures.items()}
+        behind = {
+            name: list(nodes_behind(graph.nodes, [spec.tensor for spec in s.outputs]).values())
+            for name, s in graph.signatures.items()
+        }
         # Attributes of long nodes are read from the file.
         changes = {name: [one for node in nodes for one in _changes(graph, node)] for name, nodes in behind.items()}
     found = {name: f"each request changes it: {min(made)[0]}" for name, made in changes.items() if made}
@@ -33,18 +36,6 @@ def changing_signatures(saved_model: SavedModelFile) -> Dict[str, str]:
 def why_different(changes: Mapping[str, str], signature: str) -> str:
     """Why two answers to one request differ."""
     return f"the graph keeps state; {changes[signature]}" if signature in changes else "random ops?"
-
-
-def _behind(graph: MetaGraph, tensors: Iterable[str]) -> List[NodeDef]:
-    """The nodes that run when these tensors are asked for; control inputs count."""
-    found: Dict[str, NodeDef] = {}
-    ahead: List[str] = [node_name(tensor) for tensor in tensors]
-    while ahead:
-        name = ahead.pop()
-        if name in graph.nodes and name not in found:
-            found[name] = graph.nodes[name]
-            ahead += map(node_name, found[name].inputs)
-    return list(found.values())
 
 
 def _changes(graph: MetaGraph, node: NodeDef) -> List[Tuple[str, FrozenSet[str]]]:
