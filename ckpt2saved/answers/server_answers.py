@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from ckpt2saved.answers.server_asker import BY_ANOTHER, NotAsked, ServerAsker, T
 from ckpt2saved.answers.wanted import Wanted
 from ckpt2saved.client.explanations import explained, is_of_batching, is_of_other_sizes, is_too_long, is_unexplained
 from ckpt2saved.client.server import Refused, Unreachable
-from ckpt2saved.client.waiting import Arrival
+from ckpt2saved.client.waiting import Arrival, Clock
 from ckpt2saved.errors import NotLive
 from ckpt2saved.errors.problem import Problem, details, texts
 from ckpt2saved.requests.request import Answers, Request, cant_be_asked
@@ -54,12 +54,12 @@ class ServerReport:
             raise NotLive(text.format(self.address, self.model, self.version), self.problems)
 
 
-def ask_server(target: Target, wanted: Wanted, timeout: float, sleep: Callable[[float], None]) -> Answered:
+def ask_server(target: Target, wanted: Wanted, timeout: float, clock: Clock) -> Answered:
     """Put the requests to this version that can't harm others, and compare with what is expected, if that is known.
 
-    `timeout` seconds for each. One request is asked after the other.
+    `timeout` seconds for all of them. One request is asked after the other.
     """
-    asker = ServerAsker(target, wanted, timeout, sleep)
+    asker = ServerAsker(target, wanted, timeout, clock)
     known = ", ".join(sorted(asker.signatures)) or "none"
     outcome = _Outcome(asker)
     outcome.problems += [

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, List, Optional, Tuple
+from typing import List, Optional, Tuple
 
 from ckpt2saved.answers.asker import Asker
 from ckpt2saved.answers.probing import Probing, ProbingRules, Risks, in_order, risks_of
 from ckpt2saved.answers.wanted import Wanted
 from ckpt2saved.client.explanations import explained, is_of_batching, is_of_other_sizes, is_unexplained
-from ckpt2saved.client.server import Output, Refused, Server
-from ckpt2saved.client.waiting import TIMEOUT_SECONDS
+from ckpt2saved.client.server import Output, Refused, Server, ServerUntil
+from ckpt2saved.client.waiting import TIMEOUT_SECONDS, Clock
 from ckpt2saved.protobuf.data_types import numpy_dtype
 from ckpt2saved.requests.gathering import served_signatures
 from ckpt2saved.requests.request import Answers, Request, cant_be_asked
@@ -49,11 +49,11 @@ class ServerAsker(Asker):
     error, Unreachable where it does not answer, and ValueError where a request can't be written.
     """
 
-    def __init__(self, target: Target, wanted: Wanted, timeout: float, sleep: Callable[[float], None]) -> None:
-        """`timeout` seconds for each request; `sleep` waits between two tries of one."""
+    def __init__(self, target: Target, wanted: Wanted, timeout: float, clock: Clock) -> None:
+        """`timeout` seconds for all requests together, once what is to be known of the version has been read."""
         self._target = target
         self._timeout = timeout
-        self._sleep = sleep
+        self._sleep = clock.sleep
         self._rules = ProbingRules(target.probing)
         saved_model = SavedModelFile(target.directory)
         self.signatures = served_signatures(saved_model)
@@ -71,6 +71,7 @@ class ServerAsker(Asker):
         ]
         self._risks = dict(zip(map(id, wanted.requests), risks))
         self.requests = [wanted.requests[number] for number in in_order(wanted.requests, risks)]
+        self._server = ServerUntil(target.server, clock.now() + timeout, clock.now)
         self.seconds = 0.0  # the longest that the server took for an answer
         self.notes: List[str] = []
 
@@ -120,7 +121,7 @@ class ServerAsker(Asker):
     def _sent(self, request: Request, outputs: Tuple[Output, ...]) -> Answers:
         start, target = time.monotonic(), self._target
         try:
-            answers = target.server.predict(
+            answers = self._server.predict(
                 target.model, target.version, request.signature, request.inputs, outputs, self._timeout
             )
         except Refused as error:

@@ -8,7 +8,6 @@ from typing import Callable, Optional
 from ckpt2saved.answers.server_answers import Answered, ServerReport, ask_server
 from ckpt2saved.answers.server_asker import Target
 from ckpt2saved.answers.wanted import Wanted
-from ckpt2saved.client.server import ServerUntil
 from ckpt2saved.client.waiting import Clock, wait_until_live
 from ckpt2saved.console.narration import Say, progress_of
 from ckpt2saved.versions import recorded_without_batch
@@ -39,8 +38,7 @@ def check_live(
         left = max(end - clock.now(), _LEAST_SECONDS)
         wanted = prepare()
         wanted = _with_recorded(target, wanted)
-        until = replace(target, server=ServerUntil(target.server, clock.now() + left, clock.now))
-        answered = ask_server(until, wanted, left, clock.sleep)
+        answered = ask_server(target, wanted, left, clock)
         answered = _with_those_of_files(answered, wanted)
         _narrate(answered, wanted.why_not_compared, say)
     return ServerReport(
