@@ -105,7 +105,7 @@ def parse_index(content: bytes) -> Index:
     if not content:
         raise Damaged("empty")
     if len(content) < _FOOTER_SIZE:
-        raise Damaged(f"truncated to {len(content)} bytes; copy it again, whole")
+        raise Damaged(f"truncated to {len(content)} bytes; copy the complete file again")
     if content[-len(_MAGIC) :] != _MAGIC:
         raise Damaged("truncated, or no checkpoint index: its last 8 bytes are not a table's")
     shards, is_big_endian = 0, False
@@ -117,9 +117,9 @@ def parse_index(content: bytes) -> Index:
             else:
                 shards, is_big_endian = _header(value)
     except (Malformed, IndexError, struct.error):
-        raise Damaged("damaged: what it says about its own parts does not fit; copy it again, whole") from None
+        raise Damaged("damaged: what it says about its own parts does not fit; copy the complete file again") from None
     if not shards:
-        raise Damaged("damaged: it does not say how many data files there are; copy it again, whole")
+        raise Damaged("damaged: it does not say how many data files there are; copy the complete file again")
     return Index(shards, is_big_endian, entries)
 
 
@@ -145,7 +145,7 @@ def _block(content: bytes, span: Tuple[int, int]) -> List[Tuple[bytes, bytes]]:
         raise NotRead("compressed")
     (checksum,) = struct.unpack_from("<I", content, end + 1)
     if masked(crc32c(content[start : end + 1])) != checksum:
-        raise Damaged("damaged: a checksum does not fit; copy it again, whole")
+        raise Damaged("damaged: a checksum does not fit; copy the complete file again")
     block = content[start:end]
     (restarts,) = struct.unpack_from("<I", block, len(block) - 4)
     limit = len(block) - 4 * (restarts + 1)

@@ -112,7 +112,7 @@ def _judged(directory: PathLike, file: BinaryIO, size: int) -> GraphFacts:
             found = f"{error}, and so no SavedModel of TensorFlow's"
             return _only(Problem("not-a-saved-model", GRAPH_FILE, found, _EXPORT))
         found = f"truncated after {size} bytes, or damaged"
-        return _only(Problem("damaged-file", GRAPH_FILE, found, "copy it again, whole"))
+        return _only(Problem("damaged-file", GRAPH_FILE, found, "copy the complete file again"))
 
 
 def _only(problem: Problem) -> GraphFacts:

@@ -43,7 +43,7 @@ _INDEX = "variables/variables.index"
 _SHARD_NAME = "variables/variables.data-{:05d}-of-{:05d}"
 _SHARD = re.compile(r"variables\.data-([0-9]{5})-of-([0-9]{5})\Z")
 _WITHOUT_VALUES = "TF Serving would load the version without a value in any variable"
-_WHOLE = "copy variables/ again, whole"
+_WHOLE = "copy the complete directory variables/ again"
 _PIECE = 1 << 24
 _MOST_TEXT = 1 << 22  # bytes of a graph as text that are looked into
 _RECORD_HEADER, _RECORD_FOOTER = 12, 4  # bytes: length and its checksum, then the record, then its checksum
@@ -310,7 +310,7 @@ def _asset_problems(path: str, facts: GraphFacts) -> List[Problem]:
                     problems.append(lfs_problem(name))
         except (FileNotFoundError, NotADirectoryError):
             found = "missing, and the graph reads it"
-            problems.append(Problem("missing-asset", name, found, "copy it again, whole"))
+            problems.append(Problem("missing-asset", name, found, "copy the complete file again"))
         except OSError as error:
             problems.append(_unreadable(name, error))
     return problems

@@ -126,7 +126,7 @@ def _problems(model: Model, directory: Path, published: Sequence[int]) -> List[P
                     "broken-version",
                     str(version.path),
                     f"broken, and a server loads it: {'; '.join(texts(version.problems))}",
-                    f"publish a whole one above it with ckpt2saved bump-version {directory} --from N",
+                    f"publish a complete version above it with ckpt2saved bump-version {directory} --from N",
                 )
             )
         link = broken_link(absolute(version.path), model.mount)

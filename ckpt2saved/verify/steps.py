@@ -130,7 +130,7 @@ def _say_all(say: Say, *steps: Tuple[str, Sequence[str]]) -> None:
 
 def _say_findings(say: Say, findings: Findings) -> None:
     if not findings.problems:
-        say("files", "whole, and nothing in them that TF Serving would refuse")
+        say("files", "complete, and nothing in them that TF Serving would refuse")
     _say_all(say, ("problem", texts(findings.problems)), ("note", texts(findings.notes)))
 
 

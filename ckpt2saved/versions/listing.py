@@ -103,7 +103,7 @@ def ignored_names(base: PathLike) -> Tuple[Ignored, ...]:
             holds = any(os.path.lexists(os.path.join(entry.path, name)) for name in SAVED_MODEL_FILES)
             if holds or _LIKE_A_VERSION.match(entry.name):
                 is_number = entry.name.strip().lstrip("+-").isdigit()
-                reason = f"larger than {LARGEST_VERSION}" if is_number else "not a whole number"
+                reason = f"larger than {LARGEST_VERSION}" if is_number else "not an integer"
                 found.append(Ignored(Path(entry.path), reason))
     return tuple(found)
 

@@ -17,7 +17,7 @@ def print_versions(versions: Iterable[Version]) -> None:
     rows, styles = [], []
     for version in versions:
         cells = [printable(version.name), _origin(version), f"{version.size / 1e6:.1f} MB"]
-        rows.append([*cells, version.modified.strftime("%Y-%m-%d %H:%M"), "\n".join(_health(version)) or "whole"])
+        rows.append([*cells, version.modified.strftime("%Y-%m-%d %H:%M"), "\n".join(_health(version)) or "complete"])
         styles.append("red" if version.problems else "yellow" if version.duplicate_of else "")
     print_rows(_HEADINGS, rows, styles)
 

@@ -79,7 +79,8 @@ def test_without_tensorflow_export_says_which_line_installs_it(tmp_path):
     "arguments, code, message",
     [
         (["nonsense"], 2, "No such command 'nonsense'"),
-        (["export"], 2, "Missing option '--checkpoint'"),
+        (["export"], 2, "Missing option '--export-dir'"),
+        (["export", "-m", "crnn", "-o", "y"], 2, "Missing option '--checkpoint'"),
         (["export", "-c", "x", "-o", "y"], 2, "--input NAME=TENSOR is missing: what a request feeds"),
         (["export", "-m", "crn", "-c", "x", "-o", "y"], 2, "there is no built-in model 'crn', did you mean crnn?"),
         (["export", "-m", "no.yaml", "-c", "x", "-o", "y"], 2, "--model: there is no signature file no.yaml"),
@@ -142,8 +143,8 @@ def test_list_shows_origin_size_and_health(tmp_path):
     lines = [line.strip() for line in call("list", tmp_path).stdout.splitlines() if line.strip()]
     assert lines[0].split() == ["version", "from", "size", "published", "(UTC)", "health"]
     assert lines[2].startswith("3   elsewhere") and "saved_model.pb" in lines[2]
-    assert lines[3].startswith("2   republished from 1") and lines[3].endswith("whole")
-    assert lines[4].startswith("1   elsewhere") and lines[4].endswith("whole")
+    assert lines[3].startswith("2   republished from 1") and lines[3].endswith("complete")
+    assert lines[4].startswith("1   elsewhere") and lines[4].endswith("complete")
     content = json.loads(call("list", tmp_path, "--json").stdout)
     assert content["format"] == 1
     assert [version["version"] for version in content["versions"]] == [3, 2, 1]

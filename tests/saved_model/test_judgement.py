@@ -121,7 +121,9 @@ def test_a_table_filled_from_an_asset(tmp_path):
     directory = write(tmp_path / "1", from_file, main_op=tf.tables_initializer, assets=True)
     assert judge(directory) == ()
     (directory / "assets" / "words.txt").unlink()
-    assert texts(judge(directory)) == ["assets/words.txt: missing, and the graph reads it; copy it again, whole"]
+    assert texts(judge(directory)) == [
+        "assets/words.txt: missing, and the graph reads it; copy the complete file again"
+    ]
 
     directory = write(tmp_path / "2", from_file, main_op=tf.tables_initializer)
     (problem,) = texts(judge(directory))

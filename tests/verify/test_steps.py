@@ -23,7 +23,7 @@ def test_a_good_version_is_loaded_and_asked(run, version):
     lines = result.output.splitlines()
     assert sorted(lines) == sorted(
         [
-            "files       whole, and nothing in them that TF Serving would refuse",
+            "files       complete, and nothing in them that TF Serving would refuse",
             "note        serving_default: cannot be used with --enable_batching: output_indices, output_shape, output_values",
             "answers     2 answers, each given twice; read by the C++ loader that TF Serving uses",
             str(version),

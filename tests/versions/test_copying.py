@@ -313,19 +313,17 @@ def test_names_that_tf_serving_ignores_are_said(base):
     make_version(base, ".staging-x")
     reasons = {one.path.name: one.reason for one in ignored_names(base)}
     assert reasons == {
-        "v2": "not a whole number",
-        "1.0": "not a whole number",
-        "export-3": "not a whole number",
+        "v2": "not an integer",
+        "1.0": "not an integer",
+        "export-3": "not an integer",
         "99999999999999999999": "larger than 9223372036854775807",
-        "2024-05-06": "not a whole number",
+        "2024-05-06": "not an integer",
     }
     done = call("list", base)
-    line = (
-        "{0}/v2: TF Serving ignores it, as its name is not a whole number; publish it with ckpt2saved bump-version {0} "
-    )
+    line = "{0}/v2: TF Serving ignores it, as its name is not an integer; publish it with ckpt2saved bump-version {0} "
     assert (line + "--from {0}/v2").format(base) in done.stdout
     content = json.loads(call("list", base, "--json").stdout)
-    assert {"path": str(base / "1.0"), "reason": "not a whole number"} in content["ignored"]
+    assert {"path": str(base / "1.0"), "reason": "not an integer"} in content["ignored"]
 
 
 def test_prune_judges_no_more_versions_than_it_keeps(base, monkeypatch):

@@ -51,17 +51,17 @@ def with_shards(*shards):
         pytest.param(write("saved_model.pb", b""), ["saved_model.pb: empty"], id="empty-pb"),
         pytest.param(
             write("saved_model.pb", GRAPH[:-1]),
-            ["saved_model.pb: truncated after 4404 bytes, or damaged; copy it again, whole"],
+            ["saved_model.pb: truncated after 4404 bytes, or damaged; copy the complete file again"],
             id="pb-cut-in-the-graph",
         ),
         pytest.param(
             write("saved_model.pb", b"\x08\x01\x12\x80"),
-            ["saved_model.pb: truncated after 4 bytes, or damaged; copy it again, whole"],
+            ["saved_model.pb: truncated after 4 bytes, or damaged; copy the complete file again"],
             id="pb-cut-in-a-length",
         ),
         pytest.param(
             write("saved_model.pb", b"\x08"),
-            ["saved_model.pb: truncated after 1 bytes, or damaged; copy it again, whole"],
+            ["saved_model.pb: truncated after 1 bytes, or damaged; copy the complete file again"],
             id="pb-cut-in-the-version",
         ),
         pytest.param(
@@ -71,7 +71,7 @@ def with_shards(*shards):
         ),
         pytest.param(
             write("saved_model.pb", b"<html>not found</html>"),
-            ["saved_model.pb: truncated after 22 bytes, or damaged; copy it again, whole"],
+            ["saved_model.pb: truncated after 22 bytes, or damaged; copy the complete file again"],
             id="no-protobuf",
         ),
         pytest.param(
@@ -83,7 +83,7 @@ def with_shards(*shards):
         pytest.param(write("variables/variables.index", b""), ["variables/variables.index: empty"], id="empty-index"),
         pytest.param(
             write("variables/variables.index", INDEX[-47:]),
-            ["variables/variables.index: truncated to 47 bytes; copy it again, whole"],
+            ["variables/variables.index: truncated to 47 bytes; copy the complete file again"],
             id="short-index",
         ),
         pytest.param(
