@@ -31,7 +31,13 @@ from ckpt2saved.requests.lengths import with_lengths
 from ckpt2saved.requests.request import Request
 from ckpt2saved.requests.splitting import outputs_seen_unsplit
 from ckpt2saved.requests.warm_up.maker import WarmUp, WarmUpMaker
-from ckpt2saved.rewrites.for_serving import ServingRewritten, for_serving, rewrite_serving, with_greedy
+from ckpt2saved.rewrites.for_serving import (
+    ServingRewritten,
+    for_serving,
+    rewrite_serving,
+    with_greedy,
+    without_searches,
+)
 from ckpt2saved.rewrites.lint import check_servable
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
 from ckpt2saved.saved_model.writing import write_graph, write_saved_model
@@ -227,11 +233,10 @@ class _Writer:
         warmup, is_stock = self._warmup, not rewritten.replaced
         if self._plan.checks.parity:
             proof = self._proof(is_stock)
-            if self._maker:
-                warmup = self._maker.make_again(outputs_seen_unsplit(proof.asked, proof.expected))
-            source = self._plan.checks.warmup
-            if is_stock and proof.is_partial and warmup.requests and not (source and source.asked):
-                warmup = WarmUp(absence="none: a server would wait for TensorFlow's beam search (--warmup N insists)")
+        if self._maker:
+            if is_stock and (proof is None or proof.is_partial):  # slow, or not known to be quick
+                self._maker.avoid_searches(without_searches(rewritten))
+            warmup = self._maker.make_again(outputs_seen_unsplit(proof.asked, proof.expected) if proof else {})
         serving = self._maker.extended(rewritten.serving, warmup) if self._maker else rewritten.serving
         write_saved_model(stage, serving, self._checkpoint, rewritten.weights)
         also = AlsoAnswered(warm_up=self._staged(stage, warmup), split=warmup.to_split)

@@ -12,7 +12,7 @@ from ckpt2saved.errors.problem import Note
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.fold_batch_norm import BatchNormFolded, FoldBatchNorm
 from ckpt2saved.rewrites.found import Edit
-from ckpt2saved.rewrites.replace_ctc_decoder import DecoderReplaced, ReplaceCtcDecoder
+from ckpt2saved.rewrites.replace_ctc_decoder import STAND_IN, DecoderReplaced, ReplaceCtcDecoder
 from ckpt2saved.rewrites.rewrite import Rewrite, apply
 from ckpt2saved.saved_model.writing import ServingGraph, cut_down
 from ckpt2saved.tf1 import tf
@@ -66,6 +66,14 @@ def rewrite_serving(serving: ServingGraph, weights: Weights, rewrites: Sequence[
 def with_greedy(serving: ServingGraph, weights: Weights) -> ServingRewritten:
     """`serving` with greedy decoders and nothing else rewritten, so that the variables have the checkpoint's values."""
     return rewrite_serving(serving, weights, [ReplaceCtcDecoder("greedy")])
+
+
+def without_searches(rewritten: ServingRewritten) -> ServingGraph:
+    """The graph with greedy decoders in place of its CTC beam searches, but for those inside loops.
+
+    Each output keeps its dtype and rank; the paths of a decoder for several are all the same.
+    """
+    return rewrite_serving(rewritten.serving, rewritten.weights, [ReplaceCtcDecoder(STAND_IN)]).serving
 
 
 def _with_values(

@@ -8,12 +8,14 @@ from typing import Any, Dict, List, Sequence, Tuple
 from ckpt2saved import ctc
 from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.graph.beam_searches import BEAM_SEARCH
-from ckpt2saved.graph.graph import Graph, Node
+from ckpt2saved.graph.graph import Graph, Node, frames
 from ckpt2saved.graph.names import Ref, full_name, parsed
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.rewrite import Rewrite
 from ckpt2saved.tf1 import tf, v1_control_flow
+
+STAND_IN = "stand-in"
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class ReplaceCtcDecoder(Rewrite):
     """Replaces every CTC beam search: "fast" has the same answers from stock ops, "greedy" takes the best class.
 
     Greedy decoding has other answers now and then, and only one path: a decoder with top_paths > 1 is a problem. Its
-    log-probability is that of its one alignment.
+    log-probability is that of its one alignment. "stand-in" is greedy decoding whose answers no client gets: all paths
+    of a decoder are the same, and beam searches inside loops stay.
     """
 
     name = "replace the CTC decoder"
@@ -39,7 +42,8 @@ class ReplaceCtcDecoder(Rewrite):
         self.kind = kind
 
     def __call__(self, graph: Graph, context: Context) -> Found:
-        decoders = [node for node in graph.nodes.values() if node.op == BEAM_SEARCH]
+        loops = frames(graph) if self.kind == STAND_IN else {}
+        decoders = [node for node in graph.nodes.values() if node.op == BEAM_SEARCH and node.name not in loops]
         problems = [
             Problem(
                 "greedy-paths",
@@ -93,8 +97,11 @@ class ReplaceCtcDecoder(Rewrite):
             logits = tf.placeholder(tf.as_dtype(node.attr["T"].type or tf.float32), shapes[0], name="logits")
             lengths = tf.placeholder(tf.int32, shapes[1], name="lengths")
             with tf.name_scope(scope):
-                if self.kind == "greedy":
+                if self.kind in ("greedy", STAND_IN):
                     decoded, log_probability = ctc.greedy(logits, lengths)
+                    if self.kind == STAND_IN:
+                        paths = node.attr["top_paths"].i
+                        decoded, log_probability = list(decoded) * paths, tf.tile(log_probability, [1, paths])
                 else:
                     decoded, log_probability = ctc.beam_search(
                         logits,

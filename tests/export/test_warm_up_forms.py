@@ -75,6 +75,39 @@ def switched(variables, options):
     rows = tf.while_loop(lambda i, r: i < 3, lambda i, r: (i + 1, r * scale), [0, tf.tensordot(x, _line(variables), 1)])
     return {"x": x, "scale": scale, "rows": rows[1] + _line(variables, "b")}
 
+def _beams(x, variables, paths=1):
+    return tf.nn.ctc_beam_search_decoder(_logits(x, variables), _lengths(x), beam_width=4, top_paths=paths)
+
+def searched(variables, options):
+    x = _image()
+    (found,), score = _beams(x, variables)
+    logits = tf.transpose(_logits_of(x, variables), [1, 0, 2])
+    dense = tf.sparse.to_dense(found, default_value=-1)
+    return {"x": x, "ids": dense, "score": score, "indices": found.indices, "values": found.values, "logits": logits}
+
+def two_paths(variables, options):
+    x = _image()
+    (_, second), score = _beams(x, variables, 2)
+    return {"x": x, "ids": tf.sparse.to_dense(second), "score": score[:, 1]}
+
+def looked_up(variables, options):  # a variable that only what was decoded is looked up in
+    x = _image()
+    logits = tf.transpose(tf.tensordot(x, _line(variables), 1), [1, 0, 2])
+    (found,), _ = tf.nn.ctc_beam_search_decoder(logits, _lengths(x), beam_width=4)
+    ids = tf.cast(tf.sparse.to_dense(found), tf.int32)
+    return {"x": x, "codes": tf.gather(_line(variables, "b"), ids), "logits": logits}
+
+def searched_in_batches(variables, options):
+    x = _image(3)
+    (found,), score = _beams(x, variables)
+    return {"x": x, "ids": tf.sparse.to_dense(found), "score": score}
+
+def searched_after_a_loop(variables, options):  # whose copy has to be another loop
+    x = _image()
+    rows = tf.while_loop(lambda i, r: i < 3, lambda i, r: (i + 1, r * 1.5), [0, _logits(x, variables)])[1]
+    (found,), score = tf.nn.ctc_beam_search_decoder(rows, _lengths(x), beam_width=4)
+    return {"x": x, "ids": tf.sparse.to_dense(found), "sums": tf.reduce_sum(rows, [0, 2]) + score[:, 0]}
+
 def dense(variables, options):
     x = _image()
     return {"x": x, "rows": tf.tensordot(x, _line(variables), 1) + _line(variables, "b")}
@@ -151,6 +184,49 @@ def test_a_record_survives_batching_and_depends_on_every_variable(
     assert provenance["warmup"] == {asked: 1}
     assert provenance["warmup_outputs"] == ({asked: list(filtered)} if filtered else {})
     assert ("the signature warmup is for warm-up requests alone" in result.output) == (asked == "warmup")
+
+
+@pytest.mark.parametrize("parity", ["--parity-lines=1", "--no-parity"])
+@pytest.mark.parametrize(
+    "name, outputs, asked, filtered",
+    [
+        ("searched", "ids score", "warmup", ()),
+        ("searched", "indices values", "warmup", ()),
+        ("searched", "ids logits", "serving_default", ("logits",)),
+        ("two_paths", "ids score", "warmup", ()),
+        ("looked_up", "codes logits", "warmup", ()),
+        ("searched_in_batches", "ids score", "warmup", ()),
+        ("searched_after_a_loop", "ids sums", "warmup", ()),
+    ],
+)
+def test_no_record_waits_for_a_slow_beam_search(run, export, name, outputs, asked, filtered, parity):
+    """Though the files have the op: it depends on every variable all the same, and the answers are the op's."""
+    result, version = export(name, outputs, "--ctc-decoder=stock", parity)
+    (request,) = check_survives(version)
+    assert (request.signature, request.outputs or ()) == (asked, filtered)
+    check_guards(version)
+    assert _runs_search(version, "serving_default", outputs.split())
+    assert not _runs_search(version, request.signature, filtered or ["warmup"])
+    assert "a server would wait long for TensorFlow's beam search, so no request is written" in result.output
+    result = run("verify", version)
+    assert result.exit_code == 0, result.output
+
+
+def _runs_search(version, signature, outputs):
+    with tf.Graph().as_default(), tf.Session() as session:
+        definition = tf.saved_model.loader.load(session, ["serve"], str(version)).signature_def[signature]
+        names = [definition.outputs[key].name.partition(":")[0] for key in outputs]
+        part = tf.graph_util.extract_sub_graph(session.graph.as_graph_def(), names)
+    return any(node.op == "CTCBeamSearchDecoder" for node in part.node)
+
+
+def test_a_record_of_a_slow_beam_search_can_be_asked_for(export):
+    """And a quick one, which the proof has asked whole, is asked as it is."""
+    for options in (["--parity-lines=1", "--warmup=1"], ["--no-parity", "--warmup-signature=serving_default"], []):
+        _, version = export("searched", "ids score", "--ctc-decoder=stock", *options)
+    for number in ("1", "2", "3"):
+        (request,) = read_warm_up_requests(version.parent / number)
+        assert _runs_search(version.parent / number, request.signature, request.outputs or ["ids", "score"])
 
 
 TWO = """

@@ -9,11 +9,11 @@ from ckpt2saved import ctc
 from ckpt2saved.checkpoint.contents import Weights
 from ckpt2saved.errors import NotServable
 from ckpt2saved.graph.beam_searches import BEAM_SEARCH
-from ckpt2saved.rewrites.for_serving import rewrite_serving
+from ckpt2saved.rewrites.for_serving import ServingRewritten, rewrite_serving, without_searches
 from ckpt2saved.rewrites.replace_ctc_decoder import ReplaceCtcDecoder
 from ckpt2saved.saved_model.writing import ServingGraph, cut_down, spec_of
 from ckpt2saved.signature.tensors import Signature
-from ckpt2saved.tf1 import tf
+from ckpt2saved.tf1 import tf, v1_control_flow
 
 WEIGHTS = Weights("raw", {}, "")
 
@@ -78,6 +78,31 @@ def test_every_decoder_is_replaced_and_the_answers_stay():
         for key, value in wanted.items():
             assert found[key].dtype == value.dtype
             np.testing.assert_allclose(found[key], value, rtol=1e-5, atol=1e-5, err_msg=key)
+
+
+def test_a_stand_in_keeps_dtypes_and_ranks_and_leaves_loops_alone():
+    """Of a decoder for several paths, which all become the same; one inside a loop stays."""
+
+    def build(logits, lengths):
+        paths, score = tf.nn.ctc_beam_search_decoder(logits, lengths, beam_width=4, top_paths=2)
+
+        def repeat(step, total):
+            _, more = tf.nn.ctc_beam_search_decoder(logits, lengths, beam_width=2)
+            return step + 1, total + tf.reduce_sum(more)
+
+        _, total = tf.while_loop(lambda step, total: step < 2, repeat, [0, 0.0])
+        return {"first": paths[0].values, "second": paths[1].values, "score": score, "total": total}
+
+    with v1_control_flow():
+        before = serving(build)
+    after = without_searches(ServingRewritten(before, WEIGHTS))
+    assert [node.name for node in after.graph_def.node if node.op == BEAM_SEARCH] == ["while/CTCBeamSearchDecoder"]
+    wanted, found = [answers(made, noise(), [9, 8, 7, 6, 5]) for made in (before, after)]
+    assert {key: (value.dtype, value.ndim) for key, value in found.items()} == {
+        key: (value.dtype, value.ndim) for key, value in wanted.items()
+    }
+    np.testing.assert_array_equal(found["second"], found["first"])
+    assert found["score"].shape == (5, 2) and found["total"] == wanted["total"]
 
 
 def test_the_graph_that_is_given_stays_as_it_was():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, FrozenSet, Iterable, List, Set
 
+from ckpt2saved.graph.beam_searches import BEAM_SEARCH
+from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import OF_SIZES, is_state
 
@@ -34,6 +36,12 @@ def state_behind(graph_def: Any, tensors: Iterable[str]) -> FrozenSet[str]:
         elif node.op not in OF_SIZES:
             ahead += [node_name(source) for source in node.input if not source.startswith("^")]
     return frozenset(found)
+
+
+def runs_beam_search(graph_def: Any, tensors: Iterable[str]) -> bool:
+    """Whether TensorFlow's own CTC beam search runs for one of `tensors`."""
+    part = pruned(graph_def, [node_name(tensor) for tensor in tensors])
+    return any(node.op == BEAM_SEARCH for node in part.node)
 
 
 def has_rows_of_its_own(graph_def: Any, tensor: str) -> bool:

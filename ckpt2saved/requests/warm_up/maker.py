@@ -13,7 +13,7 @@ from ckpt2saved.requests.batching import inputs_without_batch, outputs_without_b
 from ckpt2saved.requests.request import Request
 from ckpt2saved.requests.splitting import batch_of
 from ckpt2saved.requests.warm_up.arrays import requests_of_file
-from ckpt2saved.requests.warm_up.coverage import has_rows_of_its_own, state_behind
+from ckpt2saved.requests.warm_up.coverage import has_rows_of_its_own, runs_beam_search, state_behind
 from ckpt2saved.requests.warm_up.file import requests_by_signature, warm_up_request
 from ckpt2saved.requests.warm_up.pictures import requests_of_pictures
 from ckpt2saved.requests.warm_up.signatures import request_of_copy, with_total, with_total_of_copy
@@ -81,6 +81,15 @@ class WarmUpMaker:
         self._forms: Dict[str, int] = {}  # the first that may do
         self._seen: Dict[str, Set[str]] = {}  # outputs that had another first dimension than the batch
         self._last: Optional[WarmUp] = None
+        self._searchless: Optional[ServingGraph] = None
+
+    def avoid_searches(self, searchless: ServingGraph) -> None:
+        """Make only requests for which TensorFlow's own beam search does not run, unless the user asks for others.
+
+        `searchless` is the graph to be served, with other decoders.
+        """
+        self._searchless = None if self._source.asked else searchless
+        self._last = None
 
     def make(self) -> WarmUp:
         """The requests; raises WarmupError with everything that does not fit, UsageError for too many."""
@@ -120,10 +129,10 @@ class WarmUpMaker:
         """`serving` with the signatures that the requests of `warmup` name."""
         for record in warmup.records:
             if record.form == _TOTAL:
-                serving = with_total(serving, record.signature, record.name)
+                serving = with_total(serving, record.signature, record.name, self._searchless)
             elif record.form == _COPY:
                 inputs = self._inputs(record.signature)
-                serving = with_total_of_copy(serving, record.signature, record.name, inputs)
+                serving = with_total_of_copy(serving, record.signature, record.name, inputs, self._searchless)
         return serving
 
     def _records(self) -> List[_Record]:
@@ -153,7 +162,8 @@ class WarmUpMaker:
         if inputs_without_batch(saved) or _is_unwritable(signature) or batch_of(self._inputs(signature.name)) is None:
             form = _COPY
         else:
-            form = _PART if outputs_without_batch(saved, self._seen.get(signature.name, ())) else _WHOLE
+            broken = outputs_without_batch(saved, self._seen.get(signature.name, ()))
+            form = _PART if broken or self._is_avoided(signature.name) else _WHOLE
         return max(form, self._forms.get(signature.name, _WHOLE))
 
     def _splittable(self, name: str) -> Tuple[str, ...]:
@@ -163,13 +173,24 @@ class WarmUpMaker:
         return tuple(
             spec.key
             for spec in signature.outputs
-            if spec.key not in broken and not has_rows_of_its_own(graph_def, spec.tensor)
+            if spec.key not in broken
+            and not has_rows_of_its_own(graph_def, spec.tensor)
+            and not self._is_avoided(name, spec.key)
+        )
+
+    def _is_avoided(self, name: str, *outputs: str) -> bool:
+        """Whether a beam search to avoid runs for these outputs of a signature, or for any where none is named."""
+        return self._searchless is not None and runs_beam_search(
+            self._network.serving.graph_def, self._tensors(name, outputs)
         )
 
     def _behind(self, name: str, outputs: Collection[str]) -> Set[str]:
+        return set(state_behind(self._network.serving.graph_def, self._tensors(name, outputs)))
+
+    def _tensors(self, name: str, outputs: Collection[str]) -> List[str]:
+        """The tensors of these outputs of a signature, or of all where none is named."""
         specs = self._network.serving.signatures[name].outputs
-        tensors = [spec.tensor for spec in specs if not outputs or spec.key in outputs]
-        return set(state_behind(self._network.serving.graph_def, tensors))
+        return [spec.tensor for spec in specs if not outputs or spec.key in outputs]
 
     def _inputs(self, name: str) -> Mapping[str, np.ndarray]:
         signature = next(s for s in self._network.model.signatures if s.name == name)
@@ -214,6 +235,11 @@ class WarmUpMaker:
         for record in records:
             text = _FORM_TEXTS[record.form].format(signature=record.signature, name=record.name)
             remarks += [text] if text else []
+            if self._is_avoided(record.signature):
+                remarks.append(
+                    "warm-up: a server would wait long for TensorFlow's beam search, so no request is written for which"
+                    f" it runs; --warmup 1 writes one of {record.signature}"
+                )
         if records and not usual and (self._source.arrays or self._source.pictures):
             remarks.append("--warmup: these requests are not written; --warmup-signature NAME writes them all the same")
         largest = max(_batch(request) for request in requests)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
 from ckpt2saved.graph.graph_def import pruned
-from ckpt2saved.graph.names import node_name
+from ckpt2saved.graph.names import full_name, node_name, parsed
 from ckpt2saved.graph.ops import is_state
 from ckpt2saved.saved_model.writing import ServingGraph, cut_down, spec_of
 from ckpt2saved.signature.tensors import WARMUP, Signature, TensorSpec
@@ -19,33 +19,43 @@ _LARGE = 4096  # values of floats; more of them are few values again and again, 
 _REPEATED = 997  # values; a prime, so that no two rows of an image are alike
 
 
-def with_total(serving: ServingGraph, of: str, name: str) -> ServingGraph:
+def with_total(serving: ServingGraph, of: str, name: str, answering: Optional[ServingGraph] = None) -> ServingGraph:
     """`serving` with a signature `name` that takes the inputs of the signature `of`, which are batch-major.
 
-    Its one output, float32 [batch], depends on the values of all outputs of `of`.
+    Its one output, float32 [batch], depends on the values of all outputs of `of`, or on those that they have in
+    `answering`: the same graph with some nodes replaced. The nodes that compute something else there are added.
     """
     signature = serving.signatures[of]
     graph = _imported(serving.graph_def)
     with graph.as_default(), tf.name_scope(name + "/"):
         batch = tf.shape(graph.get_tensor_by_name(signature.inputs[0].tensor))[:1]
-        outputs = [graph.get_tensor_by_name(spec.tensor) for spec in signature.outputs]
-        total = tf.fill(batch, _total(outputs))
+        total = tf.fill(batch, _total(_outputs(graph, serving, answering or serving, of)))
     return _with_signature(serving, graph, name, signature.inputs, total)
 
 
-def with_total_of_copy(serving: ServingGraph, of: str, name: str, inputs: Mapping[str, np.ndarray]) -> ServingGraph:
+def with_total_of_copy(
+    serving: ServingGraph,
+    of: str,
+    name: str,
+    inputs: Mapping[str, np.ndarray],
+    answering: Optional[ServingGraph] = None,
+) -> ServingGraph:
     """`serving` with a signature `name` of one input, float32 [batch], as many lines as a request likes.
 
-    Its one output, float32 [batch], depends on the values of all that the signature `of` would answer to `inputs`.
-    For that the nodes behind the outputs are there twice: no request for `of` meets one for this signature.
+    Its one output, float32 [batch], depends on the values of all that the signature `of` would answer to `inputs`, in
+    `answering` if that is given, as in `with_total`. For that the nodes behind the outputs are there twice: no request
+    for `of` meets one for this signature.
     """
-    signature = serving.signatures[of]
-    part = pruned(serving.graph_def, {node_name(spec.tensor) for spec in signature.outputs})
+    answering = answering or serving
+    signature = answering.signatures[of]
+    part = pruned(answering.graph_def, {node_name(spec.tensor) for spec in signature.outputs})
     graph = _imported(serving.graph_def)
     with graph.as_default(), tf.name_scope(name + "/"):
         lines = tf.placeholder(tf.float32, [None], name="lines")
         scale = tf.reduce_max(lines)  # 1 in the request; what hangs on it is computed for each request
-        fed = {signature.input(key).tensor: _stand_in(value, scale) for key, value in inputs.items()}
+        present = {node.name for node in part.node}
+        used = {signature.input(key).tensor: value for key, value in inputs.items()}
+        fed = {name: _stand_in(value, scale) for name, value in used.items() if node_name(name) in present}
         outputs = _copied(graph, part, fed, [spec.tensor for spec in signature.outputs])
         total = tf.fill(tf.shape(lines), _total(outputs))
     return _with_signature(serving, graph, name, (spec_of(WARMUP, lines),), total)
@@ -54,6 +64,49 @@ def with_total_of_copy(serving: ServingGraph, of: str, name: str, inputs: Mappin
 def request_of_copy() -> Dict[str, np.ndarray]:
     """What a signature of `with_total_of_copy` is asked: the numbers that it was made of are multiplied by these."""
     return {WARMUP: np.ones([2], "float32")}
+
+
+def _outputs(graph: tf.Graph, serving: ServingGraph, answering: ServingGraph, of: str) -> List[tf.Tensor]:
+    """The outputs of a signature in `graph`, that of `serving`; nodes that differ in `answering` are added to it."""
+    names = [spec.tensor for spec in answering.signatures[of].outputs]
+    same = _same_nodes(serving.graph_def, answering.graph_def)
+    others = [name for name in names if node_name(name) not in same]
+    if not others:
+        return [graph.get_tensor_by_name(name) for name in names]
+    part = pruned(answering.graph_def, {node_name(name) for name in others})
+    for node in [node for node in part.node if node.name in same]:
+        part.node.remove(node)
+    fed: Dict[str, tf.Tensor] = {}
+    for node in part.node:
+        node.input[:] = [source for source in node.input if source[0] != "^" or node_name(source) not in same]
+        for source in node.input:
+            if source[0] != "^" and node_name(source) in same:
+                tensor = full_name(parsed(source))
+                fed[tensor] = graph.get_tensor_by_name(tensor)
+    made = dict(zip(others, _copied(graph, part, fed, others)))
+    return [made[name] if name in made else graph.get_tensor_by_name(name) for name in names]
+
+
+def _same_nodes(before: Any, after: Any) -> Set[str]:
+    """The nodes of `after` that compute in both graphs the same."""
+    known = {node.name: (node.op, _sources(node)) for node in before.node}
+    takers: Dict[str, List[str]] = {}
+    for node in after.node:
+        for source in node.input:
+            takers.setdefault(node_name(source), []).append(node.name)
+    ahead = [node.name for node in after.node if known.get(node.name) != (node.op, _sources(node))]
+    differing: Set[str] = set()
+    while ahead:
+        name = ahead.pop()
+        if name not in differing:
+            differing.add(name)
+            ahead += takers.get(name, ())
+    return {node.name for node in after.node} - differing
+
+
+def _sources(node: Any) -> List[str]:
+    """The inputs of a node, written in one way only."""
+    return [source if source[0] == "^" else full_name(parsed(source)) for source in node.input]
 
 
 def _imported(graph_def: Any) -> tf.Graph:
@@ -107,7 +160,6 @@ def _copied(graph: tf.Graph, part: Any, fed: Mapping[str, tf.Tensor], outputs: S
             node.attr["frame_name"].s = tf.compat.as_bytes(scope + "/") + node.attr["frame_name"].s
         node.input[:] = [source for source in node.input if source.lstrip("^") not in shared or source[0] != "^"]
     tensors = {name + ":0": graph.get_tensor_by_name(name + ":0") for name in shared}
-    present = {node.name for node in part.node}
-    tensors.update({name: tensor for name, tensor in fed.items() if node_name(name) in present})
+    tensors.update(fed)
     copied: List[tf.Tensor] = tf.import_graph_def(part, input_map=tensors, return_elements=list(outputs), name="copy")
     return copied
