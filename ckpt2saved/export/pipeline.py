@@ -43,7 +43,7 @@ from ckpt2saved.saved_model.judgement import WARMUP_FILE
 from ckpt2saved.saved_model.writing import write_graph, write_saved_model
 from ckpt2saved.signature.arguments import ARGUMENTS
 from ckpt2saved.sources.binding import BoundGraph, bind
-from ckpt2saved.sources.training_graph import unused_text
+from ckpt2saved.sources.training_graph import unused_note
 from ckpt2saved.tf1 import tf
 from ckpt2saved.verify.servability import batching_notes, check_content, keys_by_signature
 from ckpt2saved.versions import Stage, staged, write_provenance
@@ -85,8 +85,8 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
         say("note", note.text)
     for edit in network.edits:
         say("edited", edit.text)
-    for remark in network.remarks:
-        say("note", remark)
+    for note in network.notes:
+        say("note", note.text)
     say(
         "weights",
         "{} ({})".format({"ema": "moving averages", "raw": "raw"}[network.weights.kind], network.weights.remark),
@@ -151,7 +151,7 @@ def _refuse_unused(plan: ExportPlan, unused: Sequence[str]) -> None:
         raise NotServable(
             f"{ARGUMENTS}: inputs that nothing uses: leave them away; a signature file (--model) can keep one for"
             " clients that send it",
-            [f"--input {keys[tensor]}={unused_text(tensor)}" for tensor in unused],
+            [f"--input {keys[tensor]}={unused_note(tensor).text}" for tensor in unused],
         )
 
 

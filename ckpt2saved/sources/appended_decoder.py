@@ -7,18 +7,20 @@ from typing import Any, Dict, List, Mapping, Tuple
 import numpy as np
 
 from ckpt2saved.errors import SignatureError, UsageError
+from ckpt2saved.errors.problem import Note
 from ckpt2saved.signature.model import FULL, Decode, ServedModel
 from ckpt2saved.sources.batch_axis import batch_axis
 from ckpt2saved.sources.networks.decoding import decoded
 from ckpt2saved.tf1 import tf, v1_control_flow
 
+_INPUT = "decoder-input"
 _PASSING = ("Identity", "Transpose", "Reshape", "StopGradient", "ExpandDims", "Squeeze")
 
 
 def append_decoder(
     graph: tf.Graph, decode: Decode, model: ServedModel, tensors: Mapping[str, tf.Tensor]
-) -> Tuple[Dict[str, tf.Tensor], Tuple[str, ...]]:
-    """Decode the logits that `decode` names in `graph`; the answers by name, as graphs.decoding has them, and remarks.
+) -> Tuple[Dict[str, tf.Tensor], Tuple[Note, ...]]:
+    """Decode the logits that `decode` names in `graph`; the answers by name, as `decoded` has them, and notes.
 
     `tensors` are those that have names of their own; the inputs of `model` are complete. Logits are [time, batch,
     classes]; those whose batch proves to come first are transposed, and probabilities that a softmax
@@ -26,7 +28,7 @@ def append_decoder(
     a tensor that is not there, UsageError for one that is no logits or no lengths.
     """
     logits: Any = _named(graph, tensors, decode.logits, "--decode")
-    remarks: List[str] = []
+    notes: List[Note] = []
     if logits.shape.ndims not in (None, 3) or not logits.dtype.is_floating:
         raise UsageError(
             f"--decode {decode.logits}: logits are floats [time, batch, classes]; this is {logits.dtype.name}"
@@ -37,15 +39,14 @@ def append_decoder(
     with graph.as_default(), v1_control_flow():
         if _is_softmax(logits):
             logits = tf.math.log(tf.maximum(logits, np.finfo(logits.dtype.as_numpy_dtype).tiny))
-            remarks.append(f"{decode.logits}: probabilities, of which the decoder gets the logarithm")
+            notes.append(Note(_INPUT, decode.logits, "probabilities, of which the decoder gets the logarithm"))
         axis = batch_axis(graph, inputs, logits)
         if axis == 0:
             logits = tf.transpose(logits, [1, 0, 2])
-            remarks.append(f"{decode.logits}: [batch, time, classes], transposed for the decoder")
+            notes.append(Note(_INPUT, decode.logits, "[batch, time, classes], transposed for the decoder"))
         elif axis != 1:
-            remarks.append(
-                f"{decode.logits}: taken as [time, batch, classes]; whether they are, the graph does not show"
-            )
+            text = "taken as [time, batch, classes]; whether they are, the graph does not show"
+            notes.append(Note(_INPUT, decode.logits, text))
         if decode.sequence_length == FULL:
             lengths = tf.fill(tf.shape(logits)[1:2], tf.shape(logits)[0])
         else:
@@ -57,7 +58,7 @@ def append_decoder(
             top_paths=decode.top_paths,
             merge_repeated=decode.merge_repeated,
         )
-    return found, tuple(remarks)
+    return found, tuple(notes)
 
 
 def _named(graph: tf.Graph, tensors: Mapping[str, Any], name: str, option: str) -> Any:

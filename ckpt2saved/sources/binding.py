@@ -11,6 +11,7 @@ from ckpt2saved.checkpoint.contents import AVERAGE, Checkpoint, Naming, Weights,
 from ckpt2saved.checkpoint.reading import restore
 from ckpt2saved.checkpoint.roles import has_slots, with_roles, without_slots
 from ckpt2saved.checkpoint.variables import add_restore, graph_variables
+from ckpt2saved.errors.problem import Note
 from ckpt2saved.graph.graph_def import devices_of, nodes_of, pinned_text
 from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.saved_model.writing import ServingGraph, bind_signatures, cut_down
@@ -34,7 +35,7 @@ class BoundGraph:
     serving: ServingGraph
     restore_def: Any  # the SaverDef that restores from the checkpoint
     edits: Tuple[Edit, ...]  # what was changed in a training's graph
-    remarks: Tuple[str, ...]  # what the user should know of it
+    notes: Tuple[Note, ...]  # what the user should know of it
     devices: str  # what was pinned to which device, and is no longer
     imports: Tuple[Import, ...] = ()  # what fills the lookup tables that the checkpoint holds
     unused: Tuple[str, ...] = ()  # the input tensors that no output depends on
@@ -102,7 +103,7 @@ def bind(plan: GraphPlan, checkpoint: Checkpoint) -> BoundGraph:
         serving=serving,
         restore_def=restore_def,
         edits=loaded.edits,
-        remarks=loaded.remarks + _untrained(checkpoint, weights, loaded),
+        notes=loaded.notes + _untrained(checkpoint, weights, loaded),
         devices=pinned_text(devices, [node.name for node in nodes_of(serving.graph_def)]),
         imports=imports,
         unused=loaded.unused,
@@ -125,7 +126,7 @@ def _unpinned(graph_def: Any) -> tf.Graph:
     return imported(graph_def)
 
 
-def _untrained(checkpoint: Checkpoint, weights: Weights, loaded: LoadedGraph) -> Tuple[str, ...]:
+def _untrained(checkpoint: Checkpoint, weights: Weights, loaded: LoadedGraph) -> Tuple[Note, ...]:
     """A tower for validation may have variables of its own that no training ever touched.
 
     What tells trained variables is that an optimizer keeps slots for them in the checkpoint, or is in the graph and has
@@ -144,9 +145,8 @@ def _untrained(checkpoint: Checkpoint, weights: Weights, loaded: LoadedGraph) ->
     if not left:
         return ()
     more = f" and {len(left) - 3} more" if len(left) > 3 else ""
-    return (
-        (
-            f"{'no optimizer slots' if slotted else 'no updates by an optimizer'} for {', '.join(left[:3])}{more}, as"
-            " there are for others: frozen, or of a tower that was never trained?"
-        ),
+    text = (
+        f"{'no optimizer slots' if slotted else 'no updates by an optimizer'} for {', '.join(left[:3])}{more}, as"
+        " there are for others: frozen, or of a tower that was never trained?"
     )
+    return (Note("untrained-variable", "", text),)

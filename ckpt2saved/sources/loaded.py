@@ -8,6 +8,7 @@ from typing import Any, FrozenSet, Mapping, Optional, Sequence, Tuple
 from ckpt2saved.checkpoint.contents import Checkpoint, SavedTable
 from ckpt2saved.checkpoint.savers import Saved
 from ckpt2saved.errors import NotServable, UsageError
+from ckpt2saved.errors.problem import Note
 from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import TABLES
@@ -31,7 +32,7 @@ class LoadedGraph:
     model: ServedModel  # its signatures with the dtypes and shapes of the graph
     tensors: Mapping[str, tf.Tensor]  # by the names that signatures use
     edits: Tuple[Edit, ...] = ()
-    remarks: Tuple[str, ...] = ()
+    notes: Tuple[Note, ...] = ()
     init_op: str = ""
     assets: Tuple[Asset, ...] = ()
     devices: Optional[Mapping[str, str]] = None  # node -> device; None: as the graph says
@@ -107,12 +108,13 @@ def _with_decoder(model: ServedModel, graph: tf.Graph, tensors: Mapping[str, tf.
     inputs = completed(
         replace(model, signatures=tuple(replace(s, outputs=()) for s in model.signatures)), graph, tensors
     )
-    found, remarks = append_decoder(graph, model.surgery.decode, inputs, tensors)
+    found, notes = append_decoder(graph, model.surgery.decode, inputs, tensors)
     hidden = sorted(set(found) & set(tensors) & set(known.values()))
     if hidden:
-        remarks += (f"{', '.join(hidden)}: of the decoder that is appended, not the builder's",)
+        text = "of the decoder that is appended, not the builder's"
+        notes += (Note("decoder-hides-output", ", ".join(hidden), text),)
     tensors = dict(tensors, **found)
-    return LoadedGraph(graph, completed(model, graph, tensors), tensors, remarks=remarks)
+    return LoadedGraph(graph, completed(model, graph, tensors), tensors, notes=notes)
 
 
 def _refuse_batch_dependence(builder: str, loaded: LoadedGraph) -> None:

@@ -9,6 +9,7 @@ from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.checkpoint.reading import is_as_initialised
 from ckpt2saved.checkpoint.savers import saved_as
 from ckpt2saved.errors import NotServable
+from ckpt2saved.errors.problem import Note
 from ckpt2saved.graph.graph_def import pruned, trained_variables
 from ckpt2saved.graph.meta_graph import MetaGraph
 from ckpt2saved.rewrites.analyses.labels import Labels, find_labels
@@ -38,7 +39,7 @@ def load_training_graph(source: MetaGraph, checkpoint: Checkpoint, asked: Served
     _refuse_unknown(source, part)
     restored = find_restored(source, {node.name for node in part.node})
     filling = _take_fillers(source.graph_def, part, restored)
-    remarks = tuple(unused_text(tensor) for tensor in found.unused)
+    notes = tuple(map(unused_note, found.unused))
     try:
         graph = import_cut(found, model)
     except FixedBatch as error:
@@ -50,21 +51,21 @@ def load_training_graph(source: MetaGraph, checkpoint: Checkpoint, asked: Served
         part = found.graph_def
         part.node.extend(_filling_nodes(source.graph_def, part, filling))
         graph = import_cut(found, model)
-        remarks += (f"the batch is {error.batch} and can't be another: {error.problems[0]}",)
+        notes += (Note("fixed-batch", "", f"the batch is {error.batch} and can't be another: {error.problems[0]}"),)
     tensors = {tensor: graph.get_tensor_by_name(place) for tensor, place in found.places.items()}
     if any(spec.shape is not None for signature in asked.signatures for spec in signature.inputs):
         model = _with_own_outputs(asked, model, graph, tensors)
     if surgery.decode:
         decoded, more = append_decoder(graph, surgery.decode, model, tensors)
         tensors.update(decoded)
-        remarks += more
+        notes += more
     init_op, assets = add_filling(graph, filling)
     return LoadedGraph(
         graph=graph,
         model=model,
         tensors=tensors,
         edits=edits,
-        remarks=remarks,
+        notes=notes,
         init_op=init_op,
         assets=assets,
         devices=source.devices,
@@ -77,9 +78,9 @@ def load_training_graph(source: MetaGraph, checkpoint: Checkpoint, asked: Served
     )
 
 
-def unused_text(tensor: str) -> str:
+def unused_note(tensor: str) -> Note:
     """What is said of an input that could be left away."""
-    return f"{tensor}: no output depends on it, and TF Serving would demand it of every request"
+    return Note("unused-input", tensor, "no output depends on it, and TF Serving would demand it of every request")
 
 
 def _cut(inference: Inference, model: ServedModel, ends: Sequence[str]) -> Tuple[Cut, Tuple[Edit, ...]]:
