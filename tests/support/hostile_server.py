@@ -16,14 +16,13 @@ def answering(*pieces, forever=b"", pause=0.0):
     """The address of a server that says the pieces to whoever asks, then `forever` again and again."""
 
     def answer(connection):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), connection:
             connection.recv(1 << 16)
             for piece in pieces:
                 connection.sendall(piece)
             while forever:
                 connection.sendall(forever)
                 time.sleep(pause)
-            connection.close()
 
     def accept():
         with contextlib.suppress(OSError):
