@@ -44,6 +44,7 @@ class Context:
     pinned: Mapping[str, Any] = field(default_factory=dict)  # the user's values ("is_train", "is_train:0" -> False)
     labels: Labels = NO_LABELS  # what losses compare answers with
     model: Optional[ServedModel] = None  # the signatures that are served
+    training: Any = None  # the GraphDef that the original was made from, with all of its towers
     problems: List[Problem] = field(default_factory=list)  # what the rewrites before this one found
 
     @staticmethod

@@ -27,12 +27,15 @@ class Cut:
     edits: Tuple[Edit, ...] = ()
 
 
-def cut(graph_def: Any, model: ServedModel, more: Sequence[str] = ()) -> Cut:
-    """Cut a model's inputs and outputs, and the tensors in `more`, out of a graph; raises NotServable."""
+def cut(graph_def: Any, model: ServedModel, more: Sequence[str] = (), training: Any = None) -> Cut:
+    """Cut a model's inputs and outputs, and the tensors in `more`, out of a graph; raises NotServable.
+
+    `training` is the GraphDef that the graph was made from: where towers answer that are not in the graph.
+    """
     signatures = model.signatures
     outputs = [spec.tensor for signature in signatures for spec in signature.outputs if ":" in spec.tensor]
     inputs = [spec.tensor for signature in signatures for spec in signature.inputs if ":" in spec.tensor]
-    context = Context.of(graph_def, [*outputs, *more], inputs, model=model)
+    context = Context.of(graph_def, [*outputs, *more], inputs, model=model, training=training)
     found = apply(TO_SIGNATURES, context, f"{model.source}: the inputs do not make the outputs")
     part = found.graph_def()
     cuts = found.edits_of(InputCut)

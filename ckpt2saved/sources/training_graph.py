@@ -34,7 +34,7 @@ def load_training_graph(source: MetaGraph, checkpoint: Checkpoint, asked: Served
     if not surgery.allow_labels:
         _refuse_labels(model, labels)
     inference = _inference(source, model, ends, checkpoint, labels)
-    found, edits = _cut(inference, model, ends)
+    found, edits = _cut(inference, model, ends, source.graph_def)
     part = found.graph_def
     _refuse_unknown(source, part)
     restored = find_restored(source, {node.name for node in part.node})
@@ -47,7 +47,7 @@ def load_training_graph(source: MetaGraph, checkpoint: Checkpoint, asked: Served
             raise
         # Nobody asked for another batch: the only one it takes is what the graph says, if not where one would look.
         model = with_batch(model, error.batch)
-        found, edits = _cut(inference, model, ends)
+        found, edits = _cut(inference, model, ends, source.graph_def)
         part = found.graph_def
         part.node.extend(_filling_nodes(source.graph_def, part, filling))
         graph = import_cut(found, model)
@@ -83,9 +83,9 @@ def unused_note(tensor: str) -> Note:
     return Note("unused-input", tensor, "no output depends on it, and TF Serving would demand it of every request")
 
 
-def _cut(inference: Inference, model: ServedModel, ends: Sequence[str]) -> Tuple[Cut, Tuple[Edit, ...]]:
+def _cut(inference: Inference, model: ServedModel, ends: Sequence[str], training: Any) -> Tuple[Cut, Tuple[Edit, ...]]:
     """What is served of a graph, as every server can compute it; and everything that was edited."""
-    found = cut(inference.graph_def, model, ends)
+    found = cut(inference.graph_def, model, ends, training)
     return found, inference.edits + found.edits
 
 

@@ -938,6 +938,88 @@ def test_a_batch_dealt_out_to_towers_is_not_the_input_of_one(run, tmp_path):
     assert run("export", *both, *arguments).exit_code == 0
 
 
+def halves_of(x, how):
+    """A batch in two shares, or in several."""
+    half = tf.shape(x)[0] // 2
+    return {
+        "sizes": lambda: tf.split(x, [tf.constant(4), tf.constant(-1)], 0),
+        "unstacked": lambda: [line[None] for line in tf.unstack(x)],
+        "constants": lambda: [x[:4], x[4:]],
+        "open end": lambda: [x[4:8], x[:4]],
+        "computed": lambda: [x[number * half : (number + 1) * half] for number in range(2)],
+        "slice": lambda: [tf.slice(x, [4 * number, 0, 0, 0], [4, -1, -1, -1]) for number in range(2)],
+        "turns": lambda: [x[::2], x[1::2]],
+        "twice": lambda: [x[:4] / 2 + x[:4], x[4:] / 2 + x[4:]],
+    }[how]()
+
+
+@pytest.mark.parametrize("how", ["sizes", "unstacked", "constants", "open end", "computed", "slice", "turns", "twice"])
+def test_however_a_batch_is_dealt_out(run, tmp_path, how):
+    """By SplitV, Unpack, or slices, with constants or a share of the batch; both towers together may be served."""
+
+    def build():
+        shares = halves_of(tf.placeholder(tf.float32, [8, HEIGHT, 12, 1], name="images") / 2, how)
+        with tf.variable_scope("", reuse=tf.AUTO_REUSE):
+            towers = [features(share) for share in shares[:2]]
+        tf.concat(towers, 0, name="both")
+        return tf.add_n([tf.reduce_mean(logits) for logits in towers])
+
+    arguments = ["--checkpoint", trained(tmp_path, build), "-o", tmp_path / "base"]
+    for image in ("images:0", "truediv:0"):
+        result = run("export", f"--input=image={image}[8,8,12,1]", "--output=logits:0", *arguments)
+        assert result.exit_code == 3, result.output
+        assert f"it deals the batch of {image} out to" in result.output and "the input instead" in result.output
+    result = run("export", "--input=image=images:0[8,8,12,1]", "--output=both:0", *arguments)
+    assert (result.exit_code == 0) == (how != "unstacked"), result.output
+
+
+VIEWS_OF_LINES = {
+    "columns": lambda x: [x[:, :, :6], x[:, :, 6:]],
+    "columns by sizes": lambda x: tf.split(x, [6, 6], 2),
+    "columns from the end": lambda x: tf.split(x, 2, -2),
+    "channels": lambda x: [part[..., None] for part in tf.unstack(tf.concat([x, x], 3), axis=-1)],
+    "slice": lambda x: [tf.slice(x, [0, 0, 6 * number, 0], [-1, -1, 6, -1]) for number in range(2)],
+    "ellipsis": lambda x: [x[..., :1], x[..., -1:]],
+    "first and all": lambda x: [x, x[:1]],
+    "shifted": lambda x: [x[:-1], x[1:]],
+}
+
+
+@pytest.mark.parametrize("how", sorted(VIEWS_OF_LINES))
+def test_views_of_all_lines_are_no_towers(run, tmp_path, how):
+    """One of two halves of each picture may be all that is served; nor are lines that two slices share dealt out."""
+
+    def build():
+        views = VIEWS_OF_LINES[how](tf.placeholder(tf.float32, [None, HEIGHT, 12, 1], name="images"))
+        with tf.variable_scope("", reuse=tf.AUTO_REUSE):
+            return tf.add_n([tf.reduce_mean(features(view)) for view in views])
+
+    result = run(
+        "export",
+        "--checkpoint",
+        trained(tmp_path, build),
+        "-o",
+        tmp_path / "base",
+        "--input=image=images:0",
+        "--output=logits:0",
+    )
+    assert result.exit_code == 0, result.output
+
+
+def test_a_pair_of_sizes_is_no_batch(run, tmp_path):
+    """Of which the outputs need the first alone."""
+
+    def build():
+        images = tf.placeholder(tf.float32, [None, HEIGHT, None, 1], name="images")
+        height, width = tf.unstack(tf.placeholder(tf.float32, [2], name="sizes"))
+        return tf.reduce_mean(features(images * height)) * width
+
+    prefix = trained(tmp_path, build)
+    inputs = ["--input=image=images:0", "--input=sizes=sizes:0", "--output=logits:0"]
+    result = run("export", "--checkpoint", prefix, "-o", tmp_path / "base", *inputs)
+    assert result.exit_code == 0, result.output
+
+
 def test_a_single_number_can_be_an_input(run, tmp_path):
     """A scalar, as thresholds and scales are: it is compared, and served, as one."""
 
