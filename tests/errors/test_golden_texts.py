@@ -1,0 +1,282 @@
+"""One golden text for each code: what people read where a problem of this kind is found by the code that looks for it."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from ckpt2saved.answers.comparison import compare, nan_problems
+from ckpt2saved.checkpoint.contents import misfits
+from ckpt2saved.errors import Ckpt2SavedError
+from ckpt2saved.errors.problem import texts
+from ckpt2saved.inspection.subject import find_subject
+from ckpt2saved.requests.request import Request
+from ckpt2saved.rewrites.context import Context
+from ckpt2saved.rewrites.lint import check_servable
+from ckpt2saved.rewrites.rewrite import inspect
+from ckpt2saved.rewrites.to_inference import TO_INFERENCE
+from ckpt2saved.server_config.models import find_models
+from ckpt2saved.server_config.mounts import Mount, check_mounts
+from ckpt2saved.tf1 import SavedModel, tf
+from ckpt2saved.verify.servability import check_name
+from ckpt2saved.versions.health import health
+from tests.support.graph_defs import node
+from tests.support.versions import make_version, open_to_all
+
+PB, INDEX = "saved_model.pb", "variables/variables.index"
+DATA = "variables/variables.data-00000-of-00001"
+
+
+def judged(change):
+    """What is found against a version after a change of its files."""
+
+    def found(folder):
+        version = make_version(folder, "1")
+        change(version)
+        open_to_all(version)
+        return health(version).problems
+
+    return found
+
+
+def of_meta_graph(change):
+    """The same after a change of its meta graph."""
+
+    def changed(version):
+        message = SavedModel.FromString((version / PB).read_bytes())
+        change(message.meta_graphs[0])
+        (version / PB).write_bytes(message.SerializeToString())
+
+    return judged(changed)
+
+
+def named(*names):
+    """What is found against the first of these names of versions."""
+
+    def found(folder):
+        for name in names:
+            (folder / name).mkdir()
+        findings = check_name(folder / names[0])
+        return findings.problems + findings.notes
+
+    return found
+
+
+def raised(call):
+    """The problems of the error that a call raises."""
+
+    def found(folder):
+        with pytest.raises(Ckpt2SavedError) as caught:
+            call(folder)
+        return caught.value.problems
+
+    return found
+
+
+def linted(*nodes):
+    return raised(lambda folder: check_servable(tf.GraphDef(node=nodes)))
+
+
+def rewritten(*nodes, pinned=None):
+    """What the rewrites to inference have against a graph from x to y."""
+
+    def found(folder):
+        x = node("Placeholder", "x", dtype=tf.float32)
+        return inspect(
+            TO_INFERENCE, Context.of(tf.GraphDef(node=[x, *nodes]), ["y:0"], ["x:0"], pinned=pinned or {})
+        ).problems
+
+    return found
+
+
+def compared(value):
+    request, one = Request("made", "dense", {}), np.float32([1, 2])
+    return lambda folder: compare([request], [{"score": one}], [{"score": np.float32(value)}]).problems
+
+
+def signature(change):
+    return of_meta_graph(lambda meta_graph: change(meta_graph.signature_def["serving_default"]))
+
+
+def truncated(name, size):
+    return lambda version: os.truncate(str(version / name), size)
+
+
+def overwritten(name, content):
+    return lambda version: (version / name).write_bytes(content)
+
+
+Y = node("Identity", "y", "x", T=tf.float32)
+
+CASES = [
+    (
+        "missing-file",
+        judged(lambda version: (version / PB).unlink()),
+        "saved_model.pb: missing; TF Serving has nothing to load",
+    ),
+    ("empty-file", judged(truncated(PB, 0)), "saved_model.pb: empty"),
+    (
+        "damaged-file",
+        judged(truncated(PB, 100)),
+        "saved_model.pb: truncated after 100 bytes, or damaged; copy the complete file again",
+    ),
+    (
+        "not-a-saved-model",
+        judged(overwritten(PB, b"\x08\x01")),
+        "saved_model.pb: truncated or of something else: no meta graph in its 2 bytes",
+    ),
+    (
+        "lfs-pointer",
+        judged(overwritten(PB, b"version https://git-lfs.github.com/spec/v1\n")),
+        "saved_model.pb: a Git LFS pointer, and not the file itself; fetch it with git lfs pull",
+    ),
+    (
+        "missing-shard",
+        judged(lambda version: (version / DATA).unlink()),
+        "variables/variables.data-*: missing, though variables/variables.index is there",
+    ),
+    (
+        "cut-off",
+        judged(truncated(DATA, 20)),
+        DATA + ": cut off after 20 bytes, of the 24 of the index; copy the complete directory variables/ again",
+    ),
+    (
+        "checksum",
+        judged(overwritten(DATA, bytes(24))),
+        DATA + ": damaged, or of another SavedModel: the checksum in the index does not fit the data of w;"
+        " copy the complete directory variables/ again",
+    ),
+    (
+        "session-bundle",
+        judged(overwritten("export.meta", b"")),
+        "export.meta: with a file of this name TF Serving takes the directory for a session bundle; remove it",
+    ),
+    (
+        "tag-missing",
+        of_meta_graph(lambda meta_graph: meta_graph.meta_info_def.tags.append("gpu")),
+        "saved_model.pb: no meta graph is tagged 'serve' and nothing else, so TF Serving loads none; the tags are: gpu,"
+        " serve; export it with the tag serve",
+    ),
+    (
+        "no-signature",
+        of_meta_graph(lambda meta_graph: meta_graph.signature_def.clear()),
+        "saved_model.pb: it has no signature, so that TF Serving answers no request; export it with a signature"
+        " serving_default",
+    ),
+    (
+        "signature-without-output",
+        signature(lambda one: one.outputs.clear()),
+        "saved_model.pb: signature serving_default: it has no output",
+    ),
+    (
+        "method-name",
+        signature(lambda one: one.ClearField("method_name")),
+        "saved_model.pb: signature serving_default: it has no method name, and TF Serving up to 2.3 refuses requests;"
+        " expected tensorflow/serving/predict",
+    ),
+    (
+        "duplicate-node",
+        of_meta_graph(lambda meta_graph: meta_graph.graph_def.node.extend([meta_graph.graph_def.node[0]])),
+        "saved_model.pb: x: several nodes of one name; export it again",
+    ),
+    (
+        "closed-to-others",
+        lambda folder: [make_version(folder, "1").chmod(0o700), health(folder / "1").problems][1],
+        ".: mode 0700, which keeps out a server of another user; chmod o+rx",
+    ),
+    ("not-a-directory", lambda folder: health(folder / "1").problems, "there is no such directory"),
+    (
+        "not-a-version-number",
+        named("v1"),
+        "v1: TF Serving takes no directory of this name for a version; expected a number, as ckpt2saved bump-version"
+        " BASE --from {folder}/v1 gives it",
+    ),
+    ("negative-number", named("-1"), "-1: the number is negative, which TF Serving does not load"),
+    ("duplicate-number", named("01", "1"), "01: TF Serving loads 1 for this number instead"),
+    ("other-spelling", named("007"), "007: TF Serving counts it as version 7"),
+    ("sign-in-number", named("+1"), "+1: TF Serving before 2.19 takes no name with a sign for a version"),
+    (
+        "py-func",
+        linted(node("PyFunc", "call")),
+        "call (PyFunc): it calls Python, and the server has none; cut the graph before it",
+    ),
+    (
+        "input-pipeline",
+        linted(node("IteratorGetNext", "next")),
+        "next (IteratorGetNext): it feeds from an input pipeline, which a server does not have; make this tensor the input",
+    ),
+    (
+        "reads-files",
+        linted(node("ReadFile", "read")),
+        "read (ReadFile): it takes the name of a file, and the server has none of your files; make the file's content"
+        " the input",
+    ),
+    (
+        "random-op",
+        linted(node("RandomUniform", "noise")),
+        "noise (RandomUniform): it is random (dropout?): the same request would get another answer each time; build the"
+        " graph for inference",
+    ),
+    (
+        "no-kernel",
+        linted(node("CudnnRNN", "rnn")),
+        "rnn (CudnnRNN): there is no kernel of it for the CPU, on which parity runs and many servers do",
+    ),
+    (
+        "batch-statistics",
+        linted(node("FusedBatchNorm", "norm")),
+        "norm (FusedBatchNorm): batch norm in training mode, so that an answer depends on the rest of the batch; build"
+        " the graph for inference",
+    ),
+    (
+        "value-not-set",
+        rewritten(Y, pinned={"is_trian": False}),
+        "--set is_trian: the graph has no node 'is_trian'",
+    ),
+    (
+        "undecided-switch",
+        rewritten(node("Placeholder", "rate", dtype=tf.float32), node("Add", "y", "x", "rate", T=tf.float32)),
+        "rate (Placeholder): nothing feeds it when it is served: nothing in the graph shows its value in inference;"
+        " choose: --set rate=VALUE, or make it an input",
+    ),
+    ("unknown-tensor", raised(rewritten(node("NoOp", "z"))), "y: the graph has no such node"),
+    ("missing-variable", lambda folder: misfits({"w": (2, 3)}, {}), "w: missing; expected [2, 3]"),
+    ("misshapen-variable", lambda folder: misfits({"w": (None, 3)}, {"w": (3,)}), "w: found [3], expected [?, 3]"),
+    (
+        "no-checkpoint",
+        lambda folder: [(folder / "a.meta").write_bytes(b""), find_subject(folder / "a.meta").remarks][1],
+        "no checkpoint beside it that can be read: {folder}/a: the index file a.index is missing, and what there is"
+        " can't be read without it; copy it too\n  - found a.meta",
+    ),
+    (
+        "nan-answer",
+        lambda folder: nan_problems([Request("made", "dense", {})], [{"y": np.float32([np.nan])}]),
+        "made: dense.y: 1 of 1 values are NaN",
+    ),
+    ("different-answer", compared([1, 3]), "made: dense.score: values differ by up to 1, where 0.0003 is allowed"),
+    (
+        "hidden-mount",
+        raised(lambda folder: check_mounts([Mount(folder / "a", "/m"), Mount(folder / "b", "/m/b")])),
+        "{folder}/a and {folder}/b would both be at /m/b in the server",
+    ),
+    (
+        "no-version",
+        raised(lambda folder: find_models([str(folder)], ())),
+        "{folder}: no version is published yet; a server would wait for one, and serve no other model meanwhile; run ckpt2saved export first",
+    ),
+    (
+        "model-name",
+        raised(lambda folder: find_models(["a b=" + str(folder)], ())),
+        "a b={folder}: 'a b' can't be a model's name, which is part of a URL; expected letters, digits, '_', '.' and '-'; name the model with NAME={folder}",
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "found", "text"), CASES, ids=[case[0] for case in CASES])
+def test_text(tmp_path, code, found, text):
+    """The first problem of the code has this text."""
+    problems = [problem for problem in found(tmp_path) if problem.code == code]
+    assert problems, texts(found(tmp_path))
+    assert texts(problems)[0] == text.format(folder=tmp_path)
