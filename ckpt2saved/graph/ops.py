@@ -52,7 +52,7 @@ UNFED_PLACEHOLDERS = ("Placeholder", "PlaceholderV2")  # without a value where n
 PLACEHOLDERS = UNFED_PLACEHOLDERS + ("PlaceholderWithDefault",)
 PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 _PIPELINE = re.compile(
-    r"(\w*Dequeue\w*|\w*Iterator\w*GetNext\w*|ReaderRead\w*|\w*Unstage\w*|StagePeek|\w*MapPeek|BarrierTakeMany"
+    r"(\w*Dequeue\w*|\w*GetNext\w*|ReaderRead\w*|\w*Unstage\w*|StagePeek|\w*MapPeek|BarrierTakeMany"
     r"|RecordInput)\Z"
 )
 _PIPELINE_RESOURCE = re.compile(

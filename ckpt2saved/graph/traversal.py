@@ -1,0 +1,124 @@
+"""Searches of any graph, of which only is known what follows on a node; without TensorFlow, each node visited once.
+
+What walks a TensorFlow graph, the functions that nodes call, or the objects of a checkpoint says what follows on a
+node, and takes one of these, so that no search is written twice and none takes more than linear time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import Callable, Dict, Hashable, Iterable, Iterator, List, Mapping, Set, Tuple, TypeVar
+
+N = TypeVar("N", bound=Hashable)
+Following = Callable[[N], Iterable[N]]
+
+
+def reach(starts: Iterable[N], following: Following[N]) -> Set[N]:
+    """The starts, and all nodes that follow on them, however far away."""
+    reached = set(starts)
+    ahead = list(reached)
+    while ahead:
+        for node in following(ahead.pop()):
+            if node not in reached:
+                reached.add(node)
+                ahead.append(node)
+    return reached
+
+
+def behind(starts: Iterable[N], following: Following[N]) -> Set[N]:
+    """The nodes that follow on the starts, however far away; a start only where it follows on one of them."""
+    return reach((node for start in starts for node in following(start)), following)
+
+
+def walk(starts: Iterable[N], following: Following[N]) -> Iterator[N]:
+    """The same nodes as of `reach` one after another, the nearest first; `following` is asked as late as possible."""
+    seen: Set[N] = set()
+    ahead = deque(node for node in starts if node not in seen and not seen.add(node))  # type: ignore[func-returns-value]
+    while ahead:
+        node = ahead.popleft()
+        yield node
+        for other in following(node):
+            if other not in seen:
+                seen.add(other)
+                ahead.append(other)
+
+
+def nearest(starts: Iterable[N], following: Following[N], most: int) -> Iterator[N]:
+    """The first `most` nodes of a walk."""
+    return islice(walk(starts, following), most)
+
+
+def within(starts: Iterable[N], following: Following[N], steps: int) -> Iterator[N]:
+    """The nodes of a walk that are at most so many steps away from a start."""
+    distances: Dict[N, int] = dict.fromkeys(starts, 0)
+    ahead = deque(distances)
+    while ahead:
+        node = ahead.popleft()
+        yield node
+        if distances[node] < steps:
+            for other in following(node):
+                if other not in distances:
+                    distances[other] = distances[node] + 1
+                    ahead.append(other)
+
+
+def chain(start: N, following: Callable[[N], Iterable[N]]) -> Iterator[N]:
+    """A start, the first node that follows on it, the first that follows on that one, until one comes again."""
+    seen: Set[N] = set()
+    ahead = [start]
+    while ahead and ahead[0] not in seen:
+        seen.add(ahead[0])
+        yield ahead[0]
+        ahead = list(islice(following(ahead[0]), 1))
+
+
+def paths(start: N, children: Callable[[N], Mapping[str, N]]) -> Dict[N, Tuple[str, ...]]:
+    """The shortest way to each node that can be reached, as the names by which one leads to the next."""
+    found: Dict[N, Tuple[str, ...]] = {start: ()}
+
+    def following(node: N) -> Iterator[N]:
+        for name, child in children(node).items():
+            found.setdefault(child, found[node] + (name,))
+            yield child
+
+    reached = set(walk([start], following))
+    return {node: path for node, path in found.items() if node in reached}
+
+
+def reversed_edges(sources: Mapping[N, Iterable[N]]) -> Dict[N, List[N]]:
+    """Node -> those of which it is a source, in their order and each once."""
+    takers: Dict[N, List[N]] = {}
+    for node, names in sources.items():
+        for source in dict.fromkeys(names):
+            takers.setdefault(source, []).append(node)
+    return takers
+
+
+def in_order(sources: Mapping[N, Iterable[N]]) -> Iterator[N]:
+    """Each node after all of its sources, as far as there is such an order; sources that are no nodes do not count."""
+    takers: Dict[N, List[N]] = {}
+    waiting: Dict[N, int] = {}
+    for node, names in sources.items():
+        known = {name for name in names if name in sources}
+        waiting[node] = len(known)
+        for source in known:
+            takers.setdefault(source, []).append(node)
+    ahead = deque(node for node, count in waiting.items() if not count)
+    while ahead:
+        node = ahead.popleft()
+        yield node
+        for taker in takers.get(node, ()):
+            waiting[taker] -= 1
+            if not waiting[taker]:
+                ahead.append(taker)
+
+
+def settle(starts: Iterable[N], update: Callable[[N], Iterable[N]]) -> None:
+    """Call `update` of each node, and of those that it returns again, until it returns none.
+
+    `update` returns what depends on a node whose value it has changed, and nothing where the value stays.
+    """
+    ahead = deque(starts)
+    while ahead:
+        ahead.extend(update(ahead.popleft()))
