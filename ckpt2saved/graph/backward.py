@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Collection, Dict, Iterable, List, Sequence, Set, Tuple
+from typing import Any, Collection, FrozenSet, Iterable, List, Set
 
 from ckpt2saved.graph.ops import PLACEHOLDERS, VARIABLES, is_gradient, is_update
+from ckpt2saved.graph.traversal import behind, reversed_edges
 
 _GRADIENTS = re.compile(r"(?<![^/])(gradients(_[0-9]+)?|gradient_tape)/")
 # No gradient is made of these: a scope that holds them is named like one of gradients, and is a part of the network.
@@ -24,51 +25,43 @@ def is_backward(name: str, op: str, networks: Collection[str] = ()) -> bool:
     """
     if is_gradient(op) or is_update(op):
         return True
+    if "gradient" not in name:
+        return False
     return any(scope not in networks or "_grad/" in name[len(scope) :] for scope in _scopes(name))
 
 
-def backward_nodes(nodes: Iterable[Any]) -> Tuple[Set[str], Set[str]]:
-    """The nodes of the backward pass, and of these the ones that can be left out of the graph.
+class BackwardPass:
+    """The backward pass of a graph: `nodes` of it, and `spare`, those of them that can be left out of the graph.
 
-    `nodes` have a `name`, an `op` and `inputs`, which are pairs of a node and the number of its output. The second
-    set is empty where the forward pass takes something of these nodes after all.
+    Nothing is spare where the forward pass takes something of these nodes after all. `of` are the nodes of a graph,
+    with a `name`, an `op` and `sources`, the names of the nodes whose tensors they take.
     """
-    nodes = list(nodes)
-    ops = {node.name: node.op for node in nodes}
-    sources = {node.name: {name for name, _ in node.inputs} for node in nodes}
-    takers: Dict[str, List[str]] = {}
-    for name, names in sources.items():
-        for source in names:
-            takers.setdefault(source, []).append(name)
-    networks = {scope for node in nodes if node.op in _OF_NETWORKS for scope in _scopes(node.name)}
-    gradients = {
-        node.name for node in nodes if node.op not in _EMPTY_LISTS and is_backward(node.name, node.op, networks)
-    }
-    forward = [node.name for node in nodes if node.name not in gradients and node.op != "Const"]
-    # What is made of constants alone in the gradients' scope is no gradient yet.
-    depending = gradients & _behind(forward, takers, ops, ())
-    behind = _behind(depending, takers, ops, _FORWARD_ALL_THE_SAME)
-    spare = depending | behind
-    if any(name not in spare and not spare.isdisjoint(names) for name, names in sources.items()):
-        spare = set()
-    return gradients | behind, spare
+
+    def __init__(self, of: Iterable[Any]) -> None:
+        of = list(of)
+        ops = {node.name: node.op for node in of}
+        sources = {node.name: node.sources for node in of}
+        takers = reversed_edges(sources)
+        networks = {scope for node in of if node.op in _OF_NETWORKS for scope in _scopes(node.name)}
+        gradients = {
+            node.name for node in of if node.op not in _EMPTY_LISTS and is_backward(node.name, node.op, networks)
+        }
+        forward = [name for name, op in ops.items() if name not in gradients and op != "Const"]
+        # What is made of constants alone in the gradients' scope is no gradient yet.
+        depending = gradients & behind(forward, lambda name: takers.get(name, ()))
+        following = behind(
+            depending, lambda name: [one for one in takers.get(name, ()) if ops[one] not in _FORWARD_ALL_THE_SAME]
+        )
+        spare = depending | following
+        if any(name not in spare and not spare.isdisjoint(names) for name, names in sources.items()):
+            spare = set()
+        self.nodes: FrozenSet[str] = frozenset(gradients | following)
+        self.spare: FrozenSet[str] = frozenset(spare)
 
 
 def _scopes(name: str) -> List[str]:
     """The scopes around a node that are named like those of gradients."""
-    return [name[: match.end()] for match in _GRADIENTS.finditer(name)]
-
-
-def _behind(starts: Iterable[str], takers: Dict[str, List[str]], ops: Dict[str, str], ends: Sequence[str]) -> Set[str]:
-    """The nodes that take something of `starts`, and so on; not those of the ops in `ends`."""
-    reached: Set[str] = set()
-    ahead = list(starts)
-    while ahead:
-        for name in takers.get(ahead.pop(), ()):
-            if name not in reached and ops[name] not in ends:
-                reached.add(name)
-                ahead.append(name)
-    return reached
+    return [name[: match.end()] for match in _GRADIENTS.finditer(name)] if "gradient" in name else []
 
 
 def differentiated(names: Iterable[str], nodes: Collection[str]) -> Set[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterable, List, Sequence, Set, Tuple
+from typing import Iterable, List, Sequence, Tuple
 
 import numpy as np
 
+from ckpt2saved.graph.ops import BEAM_SEARCH
+from ckpt2saved.graph.traversal import walk
 from ckpt2saved.tf1 import tf
-
-BEAM_SEARCH = "CTCBeamSearchDecoder"
 
 # Seconds that the op takes for a class of a beam of a step: 9e-7 to 1.4e-6 measured on TensorFlow 1.14 and 2.21.
 SECONDS_PER_CLASS = 1e-6
@@ -64,14 +64,11 @@ def _described(op: tf.Operation) -> BeamSearch:
 
 
 def _upstream(graph: tf.Graph, tensors: Iterable[str]) -> List[tf.Operation]:
-    ahead = [graph.get_tensor_by_name(name).op for name in tensors]
-    seen: Set[str] = set()
-    found: List[tf.Operation] = []
-    while ahead:
-        op = ahead.pop()
-        if op.name not in seen:
-            seen.add(op.name)
-            found.append(op)
-            ahead += [tensor.op for tensor in op.inputs]
-            ahead += op.control_inputs
-    return found
+    """What TensorFlow runs for some tensors of its own graph."""
+
+    def following(name: str) -> List[str]:
+        op = graph.get_operation_by_name(name)
+        return [tensor.op.name for tensor in op.inputs] + [control.name for control in op.control_inputs]
+
+    starts = [graph.get_tensor_by_name(name).op.name for name in tensors]
+    return [graph.get_operation_by_name(name) for name in walk(starts, following)]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
-from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Sequence, Set, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ckpt2saved.graph.names import Ref, full_name, parsed
+from ckpt2saved.graph.names import Ref, full_name
 from ckpt2saved.graph.ops import ENTERS, EXITS, IDENTITIES, ITERATIONS, MERGES, SIZES, SWITCHES, is_outside
+from ckpt2saved.graph.traversal import in_order, reversed_edges, walk
 
 Branch = Tuple[Ref, int]  # a predicate, and the side on which it is true (1) or false (0)
 
@@ -17,45 +16,18 @@ _WRITES = ("TensorArrayScatterV3", "TensorArrayWriteV3", "TensorArraySplitV3")
 _MOST = 3  # tensors that are named as the way out
 
 
-@dataclass(frozen=True)
-class Step:
-    """A node, as far as control flow is concerned."""
-
-    name: str
-    op: str
-    inputs: Sequence[Ref]
-    controls: Sequence[str]
-    frame: str = ""  # of an Enter: the loop that it leads into
-
-
-def steps_of(graph_def: Any) -> List[Step]:
-    """The nodes of a GraphDef."""
-    return [
-        Step(
-            name=node.name,
-            op=node.op,
-            inputs=[parsed(name) for name in node.input if not name.startswith("^")],
-            controls=[name[1:] for name in node.input if name.startswith("^")],
-            frame=frame_of(node),
-        )
-        for node in graph_def.node
-    ]
-
-
-def frame_of(node: Any) -> str:
-    """The loop that an Enter leads into; "" of any other node."""
-    return node.attr["frame_name"].s.decode("utf-8", "replace") if node.op in ENTERS else ""
-
-
 class ControlFlow:
-    """In which loops and on which branches the tensors of a graph have their values."""
+    """In which loops and on which branches the tensors of a graph have their values.
 
-    def __init__(self, steps: Iterable[Step]) -> None:
-        self._steps = {step.name: step for step in steps}
+    `nodes` have a `name`, an `op`, `inputs`, `controls`, and the `frame` that an Enter leads into.
+    """
+
+    def __init__(self, nodes: Iterable[Any]) -> None:
+        self._nodes: Dict[str, Any] = {node.name: node for node in nodes}
         self._loops: Dict[str, Tuple[str, ...]] = {}
         self._branches: Dict[str, FrozenSet[Branch]] = {}
-        self._followers: Any = None
-        if any(step.op in ENTERS + SWITCHES for step in self._steps.values()):
+        self._followers: Optional[Dict[str, List[str]]] = None
+        if any(node.op in ENTERS + SWITCHES for node in self._nodes.values()):
             self._walk()
 
     def loops(self, node: str) -> Tuple[str, ...]:
@@ -70,7 +42,7 @@ class ControlFlow:
     def branches(self, ref: Ref) -> FrozenSet[Branch]:
         """The branches of conditions on which a tensor has a value, and elsewhere none."""
         found = self._branches.get(ref[0], frozenset())
-        step = self._steps.get(ref[0])
+        step = self._nodes.get(ref[0])
         if step is not None and step.op in SWITCHES and not self._is_of_loop(step):
             return found | {(self._root(step.inputs[1]), ref[1])}
         return found
@@ -94,58 +66,49 @@ class ControlFlow:
 
     def _walk(self) -> None:
         """Visit each node after all that it takes, but for what an earlier iteration left."""
-        waiting: Dict[str, int] = {}
-        followers: Dict[str, List[str]] = {}
-        for name, step in self._steps.items():
-            sources = self._sources(step)
-            waiting[name] = len(sources)
-            for source in sources:
-                followers.setdefault(source, []).append(name)
-        ahead = deque(name for name, count in waiting.items() if not count)
-        while ahead:
-            name = ahead.popleft()
-            self._visit(self._steps[name])
-            for follower in followers.get(name, ()):
-                waiting[follower] -= 1
-                if not waiting[follower]:
-                    ahead.append(follower)
+        first = {name: self._first(node) for name, node in self._nodes.items()}
+        sources = {name: [ref[0] for ref in refs] + self._nodes[name].controls for name, refs in first.items()}
+        marked: Set[str] = set()  # the nodes of which something is to be said
+        for name in in_order(sources):
+            node = self._nodes[name]
+            if node.op in ENTERS or not marked.isdisjoint(sources[name]):
+                self._visit(node, first[name])
+                if name in self._loops or name in self._branches:
+                    marked.add(name)
+            if node.op in SWITCHES:
+                marked.add(name)
 
-    def _sources(self, step: Step) -> Set[str]:
-        names = {name for name, _ in self._first(step)} | set(step.controls)
-        return {name for name in names if name in self._steps}
-
-    def _first(self, step: Step) -> List[Ref]:
+    def _first(self, node: Any) -> Sequence[Ref]:
         """The tensors that a node takes in the first round of a loop."""
-        if step.op not in MERGES:
-            return list(step.inputs)
-        return [ref for ref in step.inputs if ref[0] not in self._steps or self._op(ref) not in ITERATIONS]
+        if node.op not in MERGES:
+            return node.inputs  # type: ignore[no-any-return]
+        return [ref for ref in node.inputs if ref[0] not in self._nodes or self._op(ref) not in ITERATIONS]
 
-    def _visit(self, step: Step) -> None:
-        first = self._first(step)
-        loops = max((self.loops(name) for name in [r[0] for r in first] + list(step.controls)), key=len, default=())
-        if step.op in ENTERS:
-            loops += (step.frame,)
-        elif step.op in EXITS:
+    def _visit(self, node: Any, first: Sequence[Ref]) -> None:
+        loops = max((self.loops(name) for name in [r[0] for r in first] + node.controls), key=len, default=())
+        if node.op in ENTERS:
+            loops += (node.frame,)
+        elif node.op in EXITS:
             loops = loops[:-1]
         if loops:
-            self._loops[step.name] = loops
+            self._loops[node.name] = loops
         of_inputs = [self.branches(ref) for ref in first]
-        if step.op in MERGES and of_inputs:  # it has a value on either side
+        if node.op in MERGES and of_inputs:  # it has a value on either side
             of_inputs = [frozenset.intersection(*of_inputs)]
-        branches = frozenset().union(*(of_inputs + [self.branches((name, -1)) for name in step.controls]))
+        branches = frozenset().union(*of_inputs, *(self.branches((name, -1)) for name in node.controls))
         if branches:
-            self._branches[step.name] = branches
+            self._branches[node.name] = branches
 
     def _op(self, ref: Ref) -> str:
-        return self._steps[ref[0]].op
+        return self._nodes[ref[0]].op  # type: ignore[no-any-return]
 
-    def _is_of_loop(self, switch: Step) -> bool:
+    def _is_of_loop(self, switch: Any) -> bool:
         root = self._root(switch.inputs[1])
-        return root[0] in self._steps and self._op(root) == "LoopCond"
+        return root[0] in self._nodes and self._op(root) == "LoopCond"
 
     def _root(self, ref: Ref) -> Ref:
         for _ in range(20):
-            step = self._steps.get(ref[0])
+            step = self._nodes.get(ref[0])
             if step is None or step.op not in ENTERS + IDENTITIES or not step.inputs:
                 break
             ref = step.inputs[0]
@@ -153,25 +116,27 @@ class ControlFlow:
 
     def _leaving(self, ref: Ref) -> List[str]:
         """The nearest tensors outside of all loops that depend on a tensor inside, and the Exits that they read."""
-        if self._followers is None:
-            self._followers = {}
-            for step in self._steps.values():
-                for source, _ in step.inputs:
-                    self._followers.setdefault(source, []).append(step)
+        takers = self._takers()
         found: List[str] = []
-        ahead, seen = deque([ref[0]]), {ref[0]}
-        while ahead and len(found) < _MOST:
-            for step in self._followers.get(ahead.popleft(), ()):
-                if step.name in seen:
-                    continue
-                seen.add(step.name)
-                if step.op not in EXITS or self.loops(step.name):
-                    ahead.append(step.name)
-                    continue
-                reads = [taker for taker in self._followers.get(step.name, ()) if taker.op in _READS]
-                found += [f"{taker.name}:0 (it reads {step.name}:0)" for taker in reads]
-                found += [] if reads else [full_name((step.name, 0))]
+
+        def following(name: str) -> List[str]:
+            return [] if self._leaves(name) else takers.get(name, [])
+
+        for name in walk([ref[0]], following):
+            if self._leaves(name) and name != ref[0]:
+                reads = [taker for taker in takers.get(name, ()) if self._nodes[taker].op in _READS]
+                found += [f"{taker}:0 (it reads {name}:0)" for taker in reads] or [full_name((name, 0))]
+                if len(found) >= _MOST:
+                    break
         return found[:_MOST]
+
+    def _leaves(self, name: str) -> bool:
+        return self._nodes[name].op in EXITS and not self.loops(name)
+
+    def _takers(self) -> Dict[str, List[str]]:
+        if self._followers is None:
+            self._followers = reversed_edges({name: [r[0] for r in n.inputs] for name, n in self._nodes.items()})
+        return self._followers
 
     def _names_entering(self, ref: Ref) -> List[str]:
         return [full_name(other) for other in self.entering(ref)]
@@ -179,32 +144,28 @@ class ControlFlow:
     def entering(self, ref: Ref) -> List[Ref]:
         """The nearest tensors outside of all loops that a tensor inside depends on, without constants."""
         found: List[Ref] = []
-        ahead, seen = deque([ref[0]]), {ref[0]}
-        while ahead and len(found) < _MOST:
-            step = self._steps.get(ahead.popleft())
-            for source in step.inputs if step is not None else ():
+        for name in walk([ref[0]], self._sources_in_loops):
+            for source in self._nodes[name].inputs if name in self._nodes else ():
                 if self.loops(source[0]):
-                    if source[0] not in seen:
-                        seen.add(source[0])
-                        ahead.append(source[0])
                     continue
-                writer = self._steps.get(source[0])
+                writer = self._nodes.get(source[0])
                 if writer is not None and writer.op in _WRITES:
                     source = writer.inputs[2 if writer.op != "TensorArraySplitV3" else 1]
-                if source not in found and source[0] in self._steps and self._is_data(source):
+                if source not in found and source[0] in self._nodes and self._is_data(source):
                     found.append(source)
+            if len(found) >= _MOST:
+                break
         return found[:_MOST]
+
+    def _sources_in_loops(self, name: str) -> List[str]:
+        return [one for one, _ in self._nodes[name].inputs if self.loops(one)] if name in self._nodes else []
 
     def _is_data(self, ref: Ref) -> bool:
         """Whether it comes from a placeholder or a pipeline, not from constants, variables and sizes alone."""
-        ahead: List[str] = [ref[0]]
-        seen: Set[str] = set()
-        while ahead:
-            step = self._steps.get(ahead.pop())
-            if step is None or step.name in seen or step.op in SIZES:
-                continue
-            seen.add(step.name)
-            if not step.inputs and is_outside(step.op):
-                return True
-            ahead += [name for name, _ in step.inputs]
-        return False
+
+        def following(name: str) -> List[str]:
+            node = self._nodes.get(name)
+            return [] if node is None or node.op in SIZES else [source for source, _ in node.inputs]
+
+        nodes = (self._nodes[name] for name in walk([ref[0]], following) if name in self._nodes)
+        return any(not node.inputs and is_outside(node.op) for node in nodes)

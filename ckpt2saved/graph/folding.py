@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Set
+from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Set
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from ckpt2saved.graph.graph import Graph, Node, constant_value
 from ckpt2saved.graph.names import Ref
 from ckpt2saved.graph.ops import ITERATIONS, MERGES, PASSING, SELECTS, SWITCHES
 from ckpt2saved.graph.probe import ELEMENTWISE
+from ckpt2saved.graph.traversal import reach, settle
 from ckpt2saved.tf1 import tf
 
 _DEEPEST = 100  # how far back a constant is looked for; what decides about a branch is a few nodes away
@@ -41,28 +42,23 @@ class Folding:
         self._find_dead()
 
     def _find_dead(self) -> None:
-        undecided = self._switches
-        while undecided:
-            left: List[str] = []
-            decided: List[str] = []
-            for name in undecided:
-                (decided if self.value(self._graph[name].inputs[1]) is not None else left).append(name)
+        undecided, decided = self._switches, self._switches
+        while decided:
+            decided = [name for name in undecided if self.value(self._graph[name].inputs[1]) is not None]
+            undecided = [name for name in undecided if self.value(self._graph[name].inputs[1]) is None]
             for name in decided:
                 taken = bool(self.value(self._graph[name].inputs[1]))
                 self._dead.add((name, 0 if taken else 1))
-                self._spread(name)
-            if not decided:
-                return
-            self._values.clear()  # a Merge may have got a value
-            undecided = left
+                settle(self._followers.get(name, ()), self._spread)
+            if decided:
+                self._values.clear()  # a Merge may have got a value
 
-    def _spread(self, name: str) -> None:
-        ahead = sorted(self._followers.get(name, ()))
-        while ahead:
-            follower = ahead.pop()
-            if follower not in self._dead_nodes and self._dies(self._graph[follower]):
-                self._dead_nodes.add(follower)
-                ahead.extend(sorted(self._followers.get(follower, ())))
+    def _spread(self, name: str) -> Iterable[str]:
+        """Let a node die where it does; returns what may die with it."""
+        if name in self._dead_nodes or not self._dies(self._graph[name]):
+            return ()
+        self._dead_nodes.add(name)
+        return self._followers.get(name, ())
 
     def _dies(self, node: Node) -> bool:
         if any(control in self._dead_nodes for control in node.controls):
@@ -180,21 +176,20 @@ class Folding:
             found = _COMPUTED[node.op](*[np.asarray(value) for value in values])
         return found.item() if hasattr(found, "item") else found
 
-    def on_the_way(self, outputs: Iterable[Ref], inputs: Set[Ref], by_data: bool = False) -> Set[str]:
+    def between(self, outputs: Iterable[Ref], inputs: Set[Ref], by_data: bool = False) -> Set[str]:
         """The nodes that outputs still depend on; `by_data`: that they take tensors from."""
-        reached: Set[str] = set()
-        ahead = [ref for ref in outputs if ref not in inputs]
-        while ahead:
-            name, _ = ref = self.alias(ahead.pop())
-            if name in reached or ref in inputs:
-                continue
-            reached.add(name)
+
+        def following(name: str) -> Iterator[str]:
             node = self._graph[name]
-            if name not in self._pins:
-                ahead.extend(source for source in node.inputs if source not in inputs)
+            sources = [] if name in self._pins else [source for source in node.inputs if source not in inputs]
             if not by_data:
-                ahead.extend((control, 0) for control in node.controls)
-        return reached
+                sources += [(control, 0) for control in node.controls]
+            for ref in map(self.alias, sources):
+                if ref not in inputs:
+                    yield ref[0]
+
+        ends = [self.alias(ref) for ref in outputs if ref not in inputs]
+        return reach([name for name, index in ends if (name, index) not in inputs], following)
 
     def apply(self, within: Iterable[str]) -> bool:
         """Write all this into the graph: pinned nodes become constants, what was decided about becomes direct.

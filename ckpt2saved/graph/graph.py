@@ -1,42 +1,102 @@
-"""A graph that is being edited: nodes with parsed inputs, who consumes whom, what is on the way to the answers."""
+"""The graph that everybody asks and edits: nodes and tensors, what depends on what, the ways from one to the other."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
+from dataclasses import dataclass
+from typing import (
+    Any,
+    Callable,
+    Collection,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
-from ckpt2saved.graph.control_flow import ControlFlow, Step, frame_of
-from ckpt2saved.graph.graph_def import take_functions
-from ckpt2saved.graph.names import Ref, parsed, written
-from ckpt2saved.graph.ops import MERGES, PASSING, PLACEHOLDERS, SIZES, SWITCHES, VARIABLES, is_random
+from ckpt2saved.graph.backward import BackwardPass
+from ckpt2saved.graph.control_flow import ControlFlow
+from ckpt2saved.graph.graph_def import called_functions, take_functions
+from ckpt2saved.graph.names import Ref, full_name, parsed, written
+from ckpt2saved.graph.ops import ENTERS, MERGES, PASSING, PLACEHOLDERS, SIZES, SWITCHES, VARIABLES, is_random
+from ckpt2saved.graph.traversal import behind, reach, walk
 from ckpt2saved.tf1 import tf
 
+Shape = Optional[Tuple[Optional[int], ...]]  # None: of unknown rank
+Enter = Callable[["Node"], bool]  # whether a search goes into a node, and so beyond it
 
-class Node:
-    """A NodeDef whose inputs are parsed; `write_to` puts them back."""
 
-    __slots__ = ("controls", "definition", "inputs")
+@dataclass(frozen=True)
+class Tensor:
+    """A node's output, as far as TensorFlow's shape functions know it."""
 
-    def __init__(self, definition: Any) -> None:
-        self.definition = definition
-        self.inputs: List[Ref] = []
-        self.controls: List[str] = []
-        for name in definition.input:
-            if name[:1] == "^":
-                self.controls.append(name[1:])
-            else:
-                self.inputs.append(parsed(name))
+    ref: Ref
+    dtype: str
+    shape: Shape
 
     @property
     def name(self) -> str:
-        return str(self.definition.name)
+        """As in `logits:0`."""
+        return full_name(self.ref)
 
     @property
-    def op(self) -> str:
-        return str(self.definition.op)
+    def rank(self) -> Optional[int]:
+        """The number of dimensions; None where it is unknown."""
+        return None if self.shape is None else len(self.shape)
+
+    @property
+    def is_float(self) -> bool:
+        """Whether it holds floating-point numbers of any precision."""
+        return self.dtype in ("float32", "float16", "float64", "bfloat16")
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether it is known to hold a single value."""
+        return self.shape == ()
+
+
+class Node:
+    """A NodeDef whose op and inputs are parsed; `Graph.graph_def` writes them back."""
+
+    __slots__ = ("controls", "definition", "inputs", "name", "op")
+
+    def __init__(self, definition: Any) -> None:
+        self.definition = definition
+        self.name: str = definition.name
+        self.op: str = definition.op
+        self.inputs: List[Ref] = []
+        self.controls: List[str] = []
+        for name in definition.input:
+            if name[0] == "^":
+                self.controls.append(name[1:])
+            else:
+                self.inputs.append(parsed(name) if ":" in name else (name, 0))
+
+    def copy(self, definition: Any) -> Node:
+        """The same with a NodeDef of its own."""
+        copy = Node.__new__(Node)
+        copy.definition, copy.name, copy.op = definition, self.name, self.op
+        copy.inputs, copy.controls = list(self.inputs), list(self.controls)
+        return copy
 
     @property
     def attr(self) -> Any:
+        """The attributes of the NodeDef."""
         return self.definition.attr
+
+    @property
+    def sources(self) -> List[str]:
+        """The nodes whose tensors it takes."""
+        return [name for name, _ in self.inputs]
+
+    @property
+    def frame(self) -> str:
+        """The loop that an Enter leads into; "" of any other node."""
+        return self.attr["frame_name"].s.decode("utf-8", "replace") if self.op in ENTERS else ""
 
     def dtype(self) -> int:
         """The type of what it computes, as NodeDefs number types; 0 where no single attribute says so."""
@@ -47,7 +107,7 @@ class Node:
 
     def become(self, op: str, inputs: Sequence[Ref], **types: int) -> None:
         """Turn into a node of another op under the same name; it keeps its control inputs."""
-        self.definition.op = op
+        self.op = op
         self.inputs = list(inputs)
         for key in list(self.attr):
             del self.attr[key]
@@ -59,23 +119,49 @@ class Node:
         self.become("Const", (), dtype=dtype)
         self.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, tf.as_dtype(dtype), list(shape)))
 
+    def write_to(self, graph_def: Any) -> None:
+        """Add it to a GraphDef as it is now."""
+        definition = graph_def.node.add()
+        definition.CopyFrom(self.definition)
+        definition.op = self.op
+        del definition.input[:]
+        definition.input.extend(written(source) for source in self.inputs)
+        definition.input.extend("^" + control for control in self.controls)
+
 
 class Graph:
-    """A copy of a GraphDef by node name, in the order of the original."""
+    """The nodes of a GraphDef by name, in their order, and the functions that they call.
 
-    def __init__(self, graph_def: Any) -> None:
-        self._definition = tf.GraphDef()
-        self._definition.CopyFrom(graph_def)
-        self.nodes: Dict[str, Node] = {node.name: Node(node) for node in self._definition.node}
+    A search takes tensors and returns the names of nodes; each takes time in proportion to the nodes and edges that it
+    visits. A graph that is edited is told so by `changed`, where inputs or control inputs of its nodes were set.
+    """
+
+    def __init__(
+        self, graph_def: Any, tensors: Optional[Mapping[str, Sequence[Tensor]]] = None, *, is_copied: bool = True
+    ) -> None:
+        """Of a copy of `graph_def`, or where it `is_copied` not, of itself, which then must not be edited.
+
+        `tensors` are the outputs of nodes, where their dtypes and shapes are known.
+        """
+        self._definition = graph_def
+        if is_copied:
+            self._definition = tf.GraphDef()
+            self._definition.CopyFrom(graph_def)
+        self.nodes: Dict[str, Node] = {node.name: node for node in map(Node, self._definition.node)}
         self.library = self._definition.library
-        self._consumers: Optional[Dict[str, List[Node]]] = None
+        self.outputs: Mapping[str, Sequence[Tensor]] = tensors or {}
+        self._functions: Optional[Dict[str, Any]] = None
+        self.changed()
 
     def copy(self) -> Graph:
         """Another Graph with the same nodes and functions."""
-        copy = Graph(self._definition)
-        for name, node in self.nodes.items():
-            copy.nodes[name].inputs = list(node.inputs)
-            copy.nodes[name].controls = list(node.controls)
+        definition = tf.GraphDef()
+        definition.CopyFrom(self._definition)
+        # The nodes of both are in the same order: one that is added comes last.
+        nodes = [node.copy(other) for node, other in zip(self.nodes.values(), definition.node)]
+        copy = Graph(tf.GraphDef())
+        copy._definition, copy.library = definition, definition.library
+        copy.nodes = {node.name: node for node in nodes}
         return copy
 
     def __contains__(self, name: str) -> bool:
@@ -84,6 +170,26 @@ class Graph:
     def __getitem__(self, name: str) -> Node:
         return self.nodes[name]
 
+    # Tensors.
+
+    def tensor(self, ref: Ref) -> Tensor:
+        """A tensor with its dtype and shape; raises KeyError or IndexError where none is known."""
+        return self.outputs[ref[0]][ref[1]]
+
+    def has_tensor(self, ref: Ref) -> bool:
+        """Whether the dtype and shape of a tensor are known."""
+        return ref[1] < len(self.outputs.get(ref[0], ()))
+
+    def maker(self, ref: Ref) -> Node:
+        """The node that makes a tensor."""
+        return self.nodes[ref[0]]
+
+    def outputs_of(self, names: Iterable[str]) -> List[Ref]:
+        """The tensors that nodes make, as far as they are known."""
+        return [tensor.ref for name in names for tensor in self.outputs.get(name, ())]
+
+    # Edits.
+
     def add(self, name: str, op: str, inputs: Sequence[Ref], controls: Sequence[str] = (), **types: int) -> Node:
         """A new node, called `name` or something like it."""
         definition = self._definition.node.add(name=self.free_name(name), op=op)
@@ -91,7 +197,7 @@ class Graph:
         node.inputs, node.controls = list(inputs), list(controls)
         for key, value in types.items():
             definition.attr[key].type = value
-        self.nodes[definition.name] = node
+        self.nodes[node.name] = node
         self.changed()
         return node
 
@@ -102,7 +208,7 @@ class Graph:
         del copy.input[:]
         node = Node(copy)
         node.inputs, node.controls = list(inputs), list(controls)
-        self.nodes[copy.name] = node
+        self.nodes[node.name] = node
         self.changed()
         return node
 
@@ -115,24 +221,16 @@ class Graph:
         return found
 
     def changed(self) -> None:
-        """Say that inputs were changed: who consumes whom is found anew."""
-        self._consumers = None
-
-    def consumers(self, name: str) -> List[Node]:
-        """The nodes that take a tensor of this one."""
-        if self._consumers is None:
-            self._consumers = {}
-            for node in self.nodes.values():
-                for source in {source for source, _ in node.inputs}:
-                    self._consumers.setdefault(source, []).append(node)
-        return self._consumers.get(name, [])
-
-    def users(self, ref: Ref) -> List[Node]:
-        """The nodes that take this very tensor."""
-        return [node for node in self.consumers(ref[0]) if ref in node.inputs]
+        """Say that inputs were changed: what is known of the edges is found anew."""
+        self._consumers: Optional[Dict[str, List[Node]]] = None
+        self._control: Optional[ControlFlow] = None
+        self._backward: Optional[BackwardPass] = None
+        self._forward_def: Any = None
 
     def redirect(self, tensors: Mapping[Ref, Ref]) -> None:
         """Let everybody who takes a tensor in `tensors` take what stands for it, but that itself."""
+        if not tensors:
+            return
         for node in self.nodes.values():
             for position, source in enumerate(node.inputs):
                 for _ in range(len(tensors)):  # what stands for a tensor may have been replaced too
@@ -142,33 +240,138 @@ class Graph:
                 node.inputs[position] = source
         self.changed()
 
-    def on_the_way(self, outputs: Iterable[Ref], inputs: Set[Ref]) -> Set[str]:
-        """The nodes that `outputs` depend on, by data or by control, without what is only behind `inputs`."""
-        reached: Set[str] = set()
-        ahead = [name for name, index in outputs if (name, index) not in inputs]
-        while ahead:
-            name = ahead.pop()
-            if name in reached or name not in self.nodes:
-                continue
-            reached.add(name)
-            node = self.nodes[name]
-            ahead.extend(source[0] for source in node.inputs if source not in inputs)
-            ahead.extend(node.controls)
-        return reached
-
     def graph_def(self, wanted: Iterable[str]) -> Any:
         """What the nodes called `wanted` need, all that is behind them included."""
-        kept = self.on_the_way([(name, 0) for name in wanted], set())
+        return self.part(self.between([(name, 0) for name in wanted], set()))
+
+    def part(self, names: Collection[str]) -> Any:
+        """The GraphDef of some nodes, and of the functions that they call."""
         result = tf.GraphDef(versions=self._definition.versions)
         for name, node in self.nodes.items():
-            if name in kept:
-                definition = result.node.add()
-                definition.CopyFrom(node.definition)
-                del definition.input[:]
-                definition.input.extend(written(source) for source in node.inputs)
-                definition.input.extend("^" + control for control in node.controls)
+            if name in names:
+                node.write_to(result)
         take_functions(self.library, result)
         return result
+
+    # Searches.
+
+    def consumers(self, name: str) -> List[Node]:
+        """The nodes that take a tensor of this one."""
+        if self._consumers is None:
+            self._consumers = {}
+            for node in self.nodes.values():
+                for source in dict.fromkeys(node.sources):
+                    self._consumers.setdefault(source, []).append(node)
+        return self._consumers.get(name, [])
+
+    def users(self, ref: Ref) -> List[Node]:
+        """The nodes that take this very tensor."""
+        return [node for node in self.consumers(ref[0]) if ref in node.inputs]
+
+    def upstream(
+        self,
+        tensors: Iterable[Ref],
+        given: Collection[Ref] = (),
+        *,
+        enter: Optional[Enter] = None,
+        controls: bool = False,
+    ) -> Set[str]:
+        """The nodes that tensors are computed from, as far as the tensors that are `given`.
+
+        `enter` says of a node whether it counts, with what is behind it. With `controls` also what runs before, but for
+        a node of which a tensor is given.
+        """
+        nodes, waits = self.nodes, {name for name, _ in given}
+
+        def following(name: str) -> List[str]:
+            node = nodes[name]
+            found = [ref[0] for ref in node.inputs if ref not in given] if given else node.sources
+            if controls:
+                found += [control for control in node.controls if control not in waits]
+            return found if enter is None else [source for source in found if enter(nodes[source])]
+
+        starts = [ref[0] for ref in tensors if ref not in given]
+        return reach(starts if enter is None else [name for name in starts if enter(nodes[name])], following)
+
+    def between(self, outputs: Iterable[Ref], inputs: Collection[Ref]) -> Set[str]:
+        """The nodes that run when `outputs` are fetched and `inputs` are fed: those waited for as well.
+
+        Nodes that the graph lacks are left out.
+        """
+        nodes = self.nodes
+
+        def following(name: str) -> List[str]:
+            node = nodes[name]
+            found = [ref[0] for ref in node.inputs if ref not in inputs] if inputs else node.sources
+            return [source for source in found + node.controls if source in nodes] if found or node.controls else []
+
+        return reach([ref[0] for ref in outputs if ref not in inputs and ref[0] in nodes], following)
+
+    def downstream(self, tensors: Iterable[Ref], enter: Optional[Enter] = None) -> Set[str]:
+        """The nodes that depend on one of the tensors; one that `enter` refuses leads no further."""
+
+        def following(name: str) -> Iterator[str]:
+            return (node.name for node in self.consumers(name) if enter is None or enter(node))
+
+        takers = {node.name for ref in tensors for node in self.users(ref) if enter is None or enter(node)}
+        return reach(takers, following)
+
+    def behind(self, names: Iterable[str], enter: Optional[Enter] = None) -> Set[str]:
+        """The nodes that depend on one of these nodes, but these only where they depend on each other."""
+
+        def following(name: str) -> Iterator[str]:
+            return (node.name for node in self.consumers(name) if enter is None or enter(node))
+
+        return behind(names, following)
+
+    def walk(self, name: str, following: Callable[[Node], Iterable[Node]]) -> Iterator[Node]:
+        """A node, and those that follow on it, the nearest first, each once."""
+        return (self.nodes[one] for one in walk([name], lambda one: (n.name for n in following(self.nodes[one]))))
+
+    @property
+    def control(self) -> ControlFlow:
+        """The loops and conditions."""
+        if self._control is None:
+            self._control = ControlFlow(self.nodes.values())
+        return self._control
+
+    @property
+    def backward(self) -> BackwardPass:
+        """The backward pass of a training."""
+        if self._backward is None:
+            self._backward = BackwardPass(self.nodes.values())
+        return self._backward
+
+    def is_in_loop(self, name: str) -> bool:
+        """Whether a node is inside of a while loop, where nothing can be fed or fetched."""
+        return bool(self.control.loops(name))
+
+    @property
+    def forward_def(self) -> Any:
+        """The GraphDef without the nodes of the backward pass that can be spared, for which nobody waits any more."""
+        if self._forward_def is None:
+            spare = self.backward.spare
+            self._forward_def = self.part(self.nodes.keys() - spare)
+            for node in self._forward_def.node if spare else ():
+                inputs = [name for name in node.input if name[0] != "^" or name[1:] not in spare]
+                if len(inputs) < len(node.input):
+                    node.input[:] = inputs
+        return self._forward_def
+
+    # Functions.
+
+    @property
+    def functions(self) -> Mapping[str, Any]:
+        """The FunctionDefs by name."""
+        if self._functions is None:
+            self._functions = {function.signature.name: function for function in self.library.function}
+        return self._functions
+
+    def called(self, node: Node) -> List[str]:
+        """The functions that a node calls, and those that they call."""
+        return called_functions([node.definition], self.functions)
+
+    # Where a tensor comes from.
 
     def variable(self, ref: Ref) -> Optional[str]:
         """The node of the variable that a tensor is the value or the handle of; None where it is neither."""
@@ -208,17 +411,6 @@ def constant_value(node: Node) -> Any:
     return tf.make_ndarray(tensor)
 
 
-def functions_of(definition: Any) -> Set[str]:
-    """The functions that a node's attributes name."""
-    names = set()
-    for value in definition.attr.values():
-        if value.HasField("func"):
-            names.add(value.func.name)
-        elif value.HasField("list"):
-            names.update(function.name for function in value.list.func)
-    return names
-
-
 def may_be_scalar(node: Node) -> bool:
     """Whether a placeholder or variable can be a single value: it does not say that it has dimensions."""
     return "shape" not in node.attr or not node.attr["shape"].shape.dim
@@ -229,61 +421,34 @@ def fed_by_data(graph: Graph, inputs: Set[Ref]) -> Set[str]:
 
     Sizes don't count as values, nor does what decides between two values.
     """
-    ahead = []
+    sources = [name for name, _ in inputs]
     for name, node in graph.nodes.items():
         if node.inputs or node.op in VARIABLES or node.op in ("Const", "NoOp"):
             if node.op != "PlaceholderWithDefault" or may_be_scalar(node):
                 continue
         elif is_random(node.op) or (node.op in PLACEHOLDERS and may_be_scalar(node)):
             continue
-        ahead.append(name)
-    ahead.extend(name for name, _ in inputs)
-    reached: Set[str] = set()
-    while ahead:
-        name = ahead.pop()
-        if name in reached:
-            continue
-        reached.add(name)
+        sources.append(name)
+
+    def following(name: str) -> Iterator[str]:
         for node in graph.consumers(name):
-            if node.op in SIZES or (node.op in SWITCHES and node.inputs[0][0] != name):
-                continue
-            ahead.append(node.name)
-    return reached
+            if node.op not in SIZES and not (node.op in SWITCHES and node.inputs[0][0] != name):
+                yield node.name
+
+    return reach(sources, following)
 
 
 def noisy(graph: Graph) -> Set[str]:
     """The nodes whose values depend on random numbers."""
-    return _reached(graph, [name for name, node in graph.nodes.items() if is_random(node.op)], SIZES)
+    starts = [name for name, node in graph.nodes.items() if is_random(node.op)]
+    return set(starts) | graph.behind(starts, lambda node: node.op not in SIZES)
 
 
 def conditional(graph: Graph) -> Set[str]:
     """The nodes that run only where a condition says so; loops aside."""
-    ahead = []
-    for name, node in graph.nodes.items():
-        if node.op in SWITCHES and graph[graph.root(node.inputs[1])[0]].op != "LoopCond":
-            ahead.append(name)
-    return _reached(graph, ahead, MERGES)
-
-
-def _reached(graph: Graph, ahead: List[str], ends: Sequence[str]) -> Set[str]:
-    """The nodes in `ahead` and all that consume them, but for ops in `ends` and what is behind those alone."""
-    reached: Set[str] = set()
-    while ahead:
-        name = ahead.pop()
-        if name not in reached:
-            reached.add(name)
-            ahead.extend(node.name for node in graph.consumers(name) if node.op not in ends)
-    return reached
-
-
-def frames(graph: Graph) -> Mapping[str, Tuple[str, ...]]:
-    """The loops that each node is in, from the outermost; nodes outside of loops are left out."""
-    return control_flow(graph).in_loops
-
-
-def control_flow(graph: Graph) -> ControlFlow:
-    """The loops and conditions of a graph."""
-    return ControlFlow(
-        Step(name=node.name, op=node.op, inputs=node.inputs, controls=node.controls, frame=frame_of(node.definition))
-        for node in graph.nodes.values()
-    )
+    starts = [
+        name
+        for name, node in graph.nodes.items()
+        if node.op in SWITCHES and graph[graph.root(node.inputs[1])[0]].op != "LoopCond"
+    ]
+    return set(starts) | graph.behind(starts, lambda node: node.op not in MERGES)

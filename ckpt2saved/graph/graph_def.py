@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Set
 
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import IDENTITIES, READS_VARIABLE, VARIABLES, is_update
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.traversal import reach, walk
+from ckpt2saved.tf1 import op_def, tf
 
 
 def devices_of(graph_def: Any) -> Dict[str, str]:
     """Node -> device of the nodes that only an accelerator, or another machine, may run; in functions too."""
     own = re.compile(r"/?(job:localhost|replica:0|task:0|device:cpu:[0*]|cpu:0|/)*\Z", re.IGNORECASE)
-    return {node.name: node.device for node in nodes_of(graph_def) if not own.match(node.device)}
+    devices = [(node.name, node.device) for node in nodes_of(graph_def)]
+    strange = {device for device in {device for _, device in devices} if not own.match(device)}
+    return {name: device for name, device in devices if device in strange}
 
 
 def pinned_text(devices: Mapping[str, str], names: Iterable[str]) -> str:
@@ -35,13 +39,7 @@ def nodes_of(graph_def: Any) -> Iterator[Any]:
 def pruned(graph_def: Any, wanted: Iterable[str]) -> Any:
     """A copy with only the nodes that those called `wanted` depend on, tied to no device and to no other node."""
     nodes = {node.name: node for node in graph_def.node}
-    reached: Set[str] = set()
-    ahead = list(wanted)
-    while ahead:
-        name = ahead.pop()
-        if name not in reached:
-            reached.add(name)
-            ahead.extend(node_name(source) for source in nodes[name].input)
+    reached = reach(wanted, lambda name: map(node_name, nodes[name].input))
     result = tf.GraphDef(versions=graph_def.versions)
     for node in graph_def.node:
         if node.name in reached:
@@ -58,15 +56,16 @@ def take_functions(library: Any, graph_def: Any) -> None:
     """Put into `graph_def` those functions of `library` that its nodes call, however indirectly."""
     functions = {function.signature.name: function for function in library.function}
     gradients = {gradient.function_name: gradient for gradient in library.gradient}
-    called: Set[str] = set()
-    ahead = list(graph_def.node)
-    while ahead:
-        for name in sorted(_functions_of(ahead.pop()) & set(functions) - called):
-            called.add(name)
-            ahead.extend(functions[name].node_def)
-            if name in gradients:
-                called.add(gradients[name].gradient_func)
-                ahead.extend(functions[gradients[name].gradient_func].node_def)
+    if not functions:
+        return
+
+    def following(name: str) -> Iterator[str]:
+        for node in functions[name].node_def:
+            yield from (one for one in functions_of(node) if one in functions)
+        if name in gradients:
+            yield gradients[name].gradient_func
+
+    called = reach({one for node in graph_def.node for one in functions_of(node) if one in functions}, following)
     for name, definition in functions.items():
         if name in called:
             function = graph_def.library.function.add()
@@ -77,11 +76,34 @@ def take_functions(library: Any, graph_def: Any) -> None:
                 graph_def.library.gradient.add().CopyFrom(gradients[name])
 
 
-def _functions_of(node: Any) -> Set[str]:
-    named = {node.op}  # a function may be called as an op of its own name
-    for value in node.attr.values():
-        named |= {value.func.name} | {function.name for function in value.list.func}
-    return named
+def functions_of(node: Any) -> Set[str]:
+    """The names in a NodeDef that may be of functions: those in its attributes, and its op."""
+    names = {node.op}
+    for value in node.attr.values() if _names_functions(node.op) else ():
+        kind = value.WhichOneof("value")
+        if kind == "func":
+            names.add(value.func.name)
+        elif kind == "list":
+            names.update(function.name for function in value.list.func)
+    return names
+
+
+@functools.lru_cache(maxsize=4096)
+def _names_functions(op: str) -> bool:
+    """Whether an op has attributes that are functions; of an op that this TensorFlow lacks any may be."""
+    definition = op_def(op)
+    return definition is None or any("func" in attribute.type for attribute in definition.attr)
+
+
+def called_functions(nodes: Iterable[Any], functions: Mapping[str, Any]) -> List[str]:
+    """Those of `functions` (name -> FunctionDef) that NodeDefs call, and those that they call, the nearest first."""
+
+    def following(name: str) -> Iterator[str]:
+        for node in functions[name].node_def:
+            yield from (one for one in sorted(functions_of(node)) if one in functions)
+
+    starts = (name for node in nodes for name in sorted(functions_of(node)) if name in functions)
+    return list(walk(starts, following)) if functions else []
 
 
 def constant_texts(nodes: Mapping[str, Any], name: str) -> List[str]:

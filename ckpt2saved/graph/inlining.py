@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
-from ckpt2saved.graph.graph import Graph, Node, functions_of
-from ckpt2saved.graph.names import Ref
-from ckpt2saved.graph.ops import ASSIGNMENTS, CALLS, CASES, CONDITIONALS, LOOPS
+from ckpt2saved.graph.graph import Graph, Node
+from ckpt2saved.graph.names import Ref, node_name
+from ckpt2saved.graph.ops import ASSIGNMENTS, CALLS, CASES, CONDITIONALS, FUNCTIONAL, LOOPS
+from ckpt2saved.graph.traversal import last, walk
 from ckpt2saved.tf1 import op_def, tf
 
 _LARGEST = 300000  # nodes; a graph that unfolds to more is left as it is, and what is random in it refused
@@ -22,18 +22,22 @@ def inline_functions(graph: Graph, outputs: Sequence[Ref], inputs: Set[Ref]) -> 
     found where it would be in a graph of TensorFlow 1, and a predicate can be followed through calls. Returns the names
     of the calls.
     """
+    if not has_calls(graph):
+        return []
     inliner = _Inliner(graph)
-    inlined: List[str] = []
-    reached = graph.on_the_way(outputs, inputs)
-    ahead = deque(name for name in graph.nodes if name in reached or inliner.assigns(graph[name].definition))
-    while ahead and len(graph.nodes) < _LARGEST:
-        name = ahead.popleft()
-        before = len(graph.nodes)
-        if inliner.inline(graph[name]):
-            inlined.append(name)
-            ahead.extend(list(graph.nodes)[before:])
+    reached = graph.between(outputs, inputs)
+    starts = [name for name in graph.nodes if name in reached or inliner.assigns(graph[name])]
+    for _ in walk(starts, inliner.inline):
+        if len(graph.nodes) >= _LARGEST:
+            break
     graph.redirect(inliner.results)
-    return inlined
+    return inliner.inlined
+
+
+def has_calls(graph: Graph) -> bool:
+    """Whether there may be something to inline; the functions of input pipelines are not."""
+    functions = graph.functions
+    return bool(functions) and any(n.op in FUNCTIONAL or n.op in functions for n in graph.nodes.values())
 
 
 class _Inliner:
@@ -41,26 +45,26 @@ class _Inliner:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.functions = {function.signature.name: function for function in graph.library.function}
+        self.functions = graph.functions
+        self.inlined: List[str] = []
         self.results: Dict[Ref, Ref] = {}  # output of a call -> the tensor of its body
         self.inside: Set[str] = set()  # the nodes that are inside of a loop or a branch
 
-    def assigns(self, definition: Any) -> bool:
+    def assigns(self, node: Node) -> bool:
         """Whether a call changes variables, as the update of a moving average does."""
-        ahead = functions_of(definition) | {definition.op}
-        seen: Set[str] = set()
-        while ahead:
-            name = ahead.pop()
-            if name in seen or name not in self.functions:
-                continue
-            seen.add(name)
-            for node in self.functions[name].node_def:
-                if node.op in ASSIGNMENTS:
-                    return True
-                ahead |= functions_of(node) | {node.op}
-        return False
+        return any(
+            inner.op in ASSIGNMENTS for name in self.graph.called(node) for inner in self.functions[name].node_def
+        )
 
-    def inline(self, node: Node) -> bool:
+    def inline(self, name: str) -> List[str]:
+        """Inline the functions of a node; returns the nodes that are new, none where it was no call."""
+        before = len(self.graph.nodes)
+        if not self.is_inlined(self.graph[name]):
+            return []
+        self.inlined.append(name)
+        return list(self.graph.nodes)[before:]
+
+    def is_inlined(self, node: Node) -> bool:
         """Whether a node was a call that could be inlined."""
         if node.op in CONDITIONALS and self.known(node, "then_branch", "else_branch"):
             if node.attr["Tcond"].type != tf.bool.as_datatype_enum:
@@ -83,7 +87,7 @@ class _Inliner:
         return all(node.attr[key].func.name in self.functions for key in keys)
 
     def become_identity(self, node: Node, outputs: Sequence[Tuple[Ref, int]]) -> None:
-        node.definition.op = "IdentityN" if outputs else "NoOp"
+        node.op = "IdentityN" if outputs else "NoOp"
         for key in list(node.attr):
             del node.attr[key]
         node.inputs = [ref for ref, _ in outputs]
@@ -236,12 +240,15 @@ class _Inliner:
         """For each argument of a loop's body whether the next iteration gets it as it is."""
         definition = self.functions[function]
         nodes = {node.name: node for node in definition.node_def}
+
+        def identity(source: str) -> List[str]:
+            node = nodes.get(node_name(source))
+            return [node.input[0]] if node is not None and node.op == "Identity" else []
+
         same = []
         for argument, result in zip(definition.signature.input_arg, definition.signature.output_arg):
             source = definition.ret[result.name]
-            while source.partition(":")[0] in nodes and nodes[source.partition(":")[0]].op == "Identity":
-                source = nodes[source.partition(":")[0]].input[0]
-            same.append(source == argument.name)
+            same.append(last(source, identity) == argument.name)
         return same
 
     def argument_types(self, function: str) -> List[int]:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Collection, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Collection, Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 from google.protobuf import text_format
@@ -23,6 +23,7 @@ from ckpt2saved.tf1 import op_def, tf
 _KINDS = {"type": "type", "int": "i", "float": "f", "bool": "b", "string": "s", "shape": "shape", "tensor": "tensor"}
 _KINDS["func"] = "func"
 _TEXTS = ("data_format", "frame_name", "shared_name", "container", "padding")  # attributes; others may be any bytes
+_LOOKED_INTO = ("type", "shape", "tensor", "list", "s")  # kinds of values
 _SHOWN = 20  # of what is damaged
 _MOST_OF_FILE = 2**31 - 1  # bytes of a protobuf message
 _MOST_BYTES = 4 << 30  # of a constant, which may be a single value that stands for all
@@ -58,6 +59,7 @@ def read_meta_graph(path: Path) -> MetaGraph:
     unknown: Dict[str, str] = {}
     shapes: Dict[str, Any] = {}
     devices = devices_of(meta_graph.graph_def)
+    known = _KnownAttributes()
     for node in meta_graph.graph_def.node:
         if "_output_shapes" in node.attr:  # it knows what comes out of a queue, which no shape function does
             shapes[node.name] = list(node.attr["_output_shapes"].list.shape)
@@ -65,7 +67,7 @@ def read_meta_graph(path: Path) -> MetaGraph:
         node.device = ""
         for name in _TIES:
             node.attr.pop(name, None)
-        for name in _take_unknown(node, produced):
+        for name in _take_unknown(node, known, produced):
             unknown[node.name] = f"this TensorFlow's {node.op} has no attribute {name!r}"
     written_by = meta_graph.meta_info_def.tensorflow_version
     collections = dict(meta_graph.collection_def)
@@ -128,7 +130,7 @@ class _Damage:
     def __init__(self) -> None:
         self.problems: List[str] = []
         self.types: Dict[int, bool] = {}  # DataType -> whether there is such a one
-        self.ops: Dict[str, Any] = {}  # name -> OpDef; None where this TensorFlow has none
+        self.ops: Dict[str, Optional[_Asked]] = {}  # by name; None where this TensorFlow has none
 
     def found_in(self, graph_def: Any) -> List[str]:
         """Each with the node where it is; [] of a graph that is sound as far as that can be told from itself."""
@@ -169,51 +171,56 @@ class _Damage:
         if len(names) != len(nodes):
             counts = Counter(node.name for node in nodes)
             self.problems += [f"{where}{n}: this name is given {c} times" for n, c in counts.items() if c > 1]
+        plain = frozenset() if where else names  # in a function an input names the output as well
         for node in nodes:
-            wrong = [tensor for tensor in node.input if not _is_of(tensor, names, arguments, bool(where))]
+            wrong = [t for t in node.input if t not in plain and not _is_of(t, names, arguments, bool(where))]
             found = [f"input {tensor!a}: there is no such tensor" for tensor in wrong]
             if not _NODE.match(node.name) or not node.op:
                 found.append(f"{node.op!a} is no name of an op, or of a node")
-            found += self.of_op(node, attributes)
-            found += [f"attribute {n!a}: {t}" for n, t in self.of_attributes(node.attr) if t]
+            values = list(node.attr.items())
+            kinds = {name: value.WhichOneof("value") for name, value in values}
+            found += self.of_op(node, kinds, attributes)
+            for name, value in values:
+                if kinds[name] in _LOOKED_INTO:
+                    text = self.of_attribute(name, kinds[name], value)
+                    found += [f"attribute {name!a}: {text}"] if text else []
             self.problems += [f"{where}{node.name!a}: {text}" for text in found]
         return names
 
-    def of_op(self, node: Any, attributes: Optional[Collection[str]]) -> List[str]:
+    def of_op(self, node: Any, kinds: Mapping[str, Any], attributes: Optional[Collection[str]]) -> List[str]:
         """What the node lacks of that which its op asks for, where this TensorFlow has that op."""
         if node.op not in self.ops:
-            self.ops[node.op] = op_def(node.op)
-        op = self.ops[node.op]
-        if op is None:
+            self.ops[node.op] = _Asked.of(op_def(node.op))
+        asked = self.ops[node.op]
+        if asked is None:
             return []
         found = []
-        for attribute in op.attr:
-            kind = node.attr[attribute.name].WhichOneof("value") if attribute.name in node.attr else None
-            if kind == "placeholder" and node.attr[attribute.name].placeholder in (attributes or ()):
+        for name, expected, is_needed in asked.attributes:
+            kind = kinds.get(name)
+            if kind == "placeholder" and node.attr[name].placeholder in (attributes or ()):
                 continue  # the function's caller gives the value
-            if kind != _KINDS.get(attribute.type, "list"):
-                if kind is not None or not attribute.HasField("default_value"):
-                    found.append(f"attribute {attribute.name!a}: expected a value of type {attribute.type}")
+            if kind != expected and (kind is not None or is_needed):
+                found.append(f"attribute {name!a}: expected a value of type {asked.types[name]}")
         if not found and attributes is None:  # in a function one input may stand for several
-            given = sum(not tensor.startswith("^") for tensor in node.input)
-            wanted = sum(_count(argument, node.attr, op) for argument in op.input_arg)
+            given = sum(1 for tensor in node.input if tensor[:1] != "^")
+            wanted = asked.inputs
+            if wanted is None:
+                wanted = sum(_count(argument, node.attr, asked.op) for argument in asked.op.input_arg)
             if given != wanted:
                 found.append(f"{given} inputs; its op {node.op} takes {wanted}")
         return found
 
-    def of_attributes(self, attributes: Mapping[str, Any]) -> Iterator[Tuple[str, str]]:
-        for name, value in attributes.items():
-            kind = value.WhichOneof("value")
-            if kind == "type":
-                yield name, self.of_types([value.type])
-            elif kind == "shape":
-                yield name, _of_shapes([value.shape])
-            elif kind == "tensor":
-                yield name, self.of_types([value.tensor.dtype]) or _of_tensor(value.tensor)
-            elif kind == "s" and name in _TEXTS:
-                yield name, "" if _is_text(value.s) else "no text"
-            elif kind == "list":
-                yield name, self.of_types(value.list.type) or _of_shapes(value.list.shape)
+    def of_attribute(self, name: str, kind: str, value: Any) -> str:
+        """What is wrong with the value of an attribute; "" where nothing is known to be."""
+        if kind == "type":
+            return self.of_types([value.type])
+        if kind == "shape":
+            return _of_shapes([value.shape])
+        if kind == "tensor":
+            return self.of_types([value.tensor.dtype]) or _of_tensor(value.tensor)
+        if kind == "list":
+            return self.of_types(value.list.type) or _of_shapes(value.list.shape)
+        return "" if name not in _TEXTS or _is_text(value.s) else "no text"
 
     def of_types(self, types: Sequence[int]) -> str:
         unknown = [number for number in types if not self.is_type(number)]
@@ -227,6 +234,26 @@ class _Damage:
             except TypeError:
                 self.types[number] = False
         return self.types[number]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What an op asks of its nodes."""
+
+    op: Any  # OpDef
+    attributes: Tuple[Tuple[str, str, bool], ...]  # name, the kind of its value, whether it is needed
+    types: Mapping[str, str]
+    inputs: Optional[int]  # None where attributes say how many there are
+
+    @staticmethod
+    def of(op: Any) -> Optional[_Asked]:
+        """Of an OpDef; None of None."""
+        if op is None:
+            return None
+        attributes = [(one.name, _KINDS.get(one.type, "list"), not one.HasField("default_value")) for one in op.attr]
+        varies = any(argument.number_attr or argument.type_list_attr for argument in op.input_arg)
+        types = {one.name: one.type for one in op.attr}
+        return _Asked(op=op, attributes=tuple(attributes), types=types, inputs=None if varies else len(op.input_arg))
 
 
 def _count(argument: Any, attributes: Mapping[str, Any], op: Any) -> int:
@@ -282,15 +309,30 @@ def _of_shapes(shapes: Sequence[Any]) -> str:
     return f"no size {sizes[0]}" if sizes else ""
 
 
-def _take_unknown(node: Any, produced: Mapping[str, Any]) -> List[str]:
+def _take_unknown(node: Any, known: _KnownAttributes, produced: Mapping[str, Any]) -> List[str]:
     """Take away the attributes that this TensorFlow's op does not have; returns those whose absence changes it."""
-    known = op_def(node.op)
-    if known is None:  # a function's name, or an op that is refused where it is on the way to an output
+    names = known.of(node.op)
+    if names is None:  # a function's name, or an op that is refused where it is on the way to an output
         return []
-    names = {attribute.name for attribute in known.attr}
-    defaults = {a.name: a.default_value for a in produced[node.op].attr} if node.op in produced else {}
     strange = [name for name in node.attr if name not in names and not name.startswith("_")]
+    if not strange:
+        return []
+    defaults = {a.name: a.default_value for a in produced[node.op].attr} if node.op in produced else {}
     telling = [name for name in strange if node.attr[name] != defaults.get(name)]
     for name in strange:
         del node.attr[name]
     return telling
+
+
+class _KnownAttributes:
+    """The attributes of this TensorFlow's ops, each looked up once."""
+
+    def __init__(self) -> None:
+        self._names: Dict[str, Optional[FrozenSet[str]]] = {}
+
+    def of(self, op: str) -> Optional[FrozenSet[str]]:
+        """Those of an op; None where there is no such op."""
+        if op not in self._names:
+            definition = op_def(op)
+            self._names[op] = None if definition is None else frozenset(one.name for one in definition.attr)
+        return self._names[op]

@@ -6,8 +6,9 @@ there, and ops that a newer release adds to a family.
 
 from __future__ import annotations
 
+import functools
 import re
-from typing import Any, Mapping
+from typing import Any, Callable, Mapping
 
 # State.
 REFERENCE_VARIABLES = ("Variable", "VariableV2")
@@ -121,6 +122,12 @@ _RANDOM = re.compile(
 _EFFECT = re.compile(r"(Assign\w*|\w*Save\w*|\w*Summary\w*|\w*Enqueue\w*|Print\w*|Assert|NoOp|Resource\w*Apply\w*)\Z")
 
 
+def _by_op(predicate: Callable[[str], bool]) -> Callable[[str], bool]:
+    """The predicate, which looks at each op once: a graph has many nodes and few ops."""
+    return functools.lru_cache(maxsize=4096)(predicate)
+
+
+@_by_op
 def is_random(op: str) -> bool:
     """Whether an op draws random numbers.
 
@@ -130,61 +137,73 @@ def is_random(op: str) -> bool:
     return _RANDOM.fullmatch(op) is not None
 
 
+@_by_op
 def is_pipeline(op: str) -> bool:
     """Whether an op hands out what an input pipeline brings: of a queue, an iterator, a reader or a staging area."""
     return _PIPELINE.match(op) is not None
 
 
+@_by_op
 def is_of_pipeline(op: str) -> bool:
     """Whether an op hands out what an input pipeline brings, or is the queue, iterator or reader that it comes from."""
     return is_pipeline(op) or _PIPELINE_RESOURCE.match(op) is not None
 
 
+@_by_op
 def is_outside(op: str) -> bool:
     """Whether the values of an op come from outside of the graph: it is a placeholder, or of an input pipeline."""
     return op in PLACEHOLDERS or is_of_pipeline(op)
 
 
+@_by_op
 def is_never_served(op: str) -> bool:
     """Whether no server can run an op: what input pipelines hand out, and calls of Python."""
     return is_pipeline(op) or op in PYTHON or _SPARSE_BY_HANDLE.match(op) is not None
 
 
+@_by_op
 def parses_examples(op: str) -> bool:
     """Whether an op takes a serialized example apart."""
     return _PARSES_EXAMPLES.match(op) is not None
 
 
+@_by_op
 def is_state(op: str) -> bool:
     """Whether an op is a variable or a lookup table, which keep values between requests."""
     return _STATE.match(op) is not None
 
 
+@_by_op
 def changes_state(op: str) -> bool:
     """Whether an op gives a variable, a table or a queue another content."""
     return _CHANGES_STATE.match(op) is not None
 
 
+@_by_op
 def is_effect(op: str) -> bool:
     """Whether an op is there for what it does: it assigns, saves, prints, checks or writes summaries."""
     return _EFFECT.match(op) is not None
 
 
+@_by_op
 def is_update(op: str) -> bool:
     """Whether an op is an optimizer's update of a variable."""
     return _UPDATE.match(op) is not None
 
 
+@_by_op
 def is_gradient(op: str) -> bool:
     """Whether an op computes the gradient of another one."""
     return _GRADIENT.match(op) is not None
 
 
+@_by_op
 def is_linear(op: str) -> bool:
     """Whether an op applies weights where it is given some: a product, or a look-up in a table of weights."""
     return _LINEAR.match(op) is not None
 
 
+@_by_op
 def is_lookup(op: str) -> bool:
     """Whether an op picks entries of its first input by the numbers in its second."""
     return "Gather" in op

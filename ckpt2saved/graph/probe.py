@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Mapping, Optional, Set
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Set
 
 import numpy as np
 
 from ckpt2saved.graph.graph import Graph, constant_value
 from ckpt2saved.graph.names import Ref
 from ckpt2saved.graph.ops import ASSIGNMENTS, ITERATIONS, MERGES, PASSING, SELECTS, SIZES, UNFED_PLACEHOLDERS, is_random
+from ckpt2saved.graph.traversal import nearest
 from ckpt2saved.tf1 import tf
 
 # Stands for the number of elements of something; so large that n / (n - 1) is 1.
@@ -218,22 +219,22 @@ def reduces_batch(graph: Graph, name: str) -> bool:
 
 def _is_one_picture(graph: Graph, ref: Ref) -> bool:
     """Whether a tensor is made, pixel by pixel, of a single picture [height, width, channels], which has no batch."""
-    ahead: List[Ref] = [ref]
-    seen: Set[Ref] = set()
-    found = False
-    while ahead and len(seen) < _BUDGET:
-        ref = graph.root(ahead.pop())
+    pictures, others = 0, 0
+
+    def following(ref: Ref) -> Sequence[Ref]:
+        nonlocal pictures, others
         node = graph.nodes.get(ref[0])
-        if ref in seen or node is None or node.op in ("Const",) + SIZES:
-            continue
-        seen.add(ref)
+        if node is None or node.op in ("Const",) + SIZES:
+            return ()
+        if node.op in ELEMENTWISE:
+            return [graph.root(source) for source in node.inputs]
         if node.op in _DECODERS or (node.op in UNFED_PLACEHOLDERS and _has_a_picture(node)):
-            found = True
-        elif node.op in ELEMENTWISE:
-            ahead += node.inputs
+            pictures += 1
         elif not (node.op in ("Mean", "Sum") and reduction_axes(graph, node.name) in _ALL_OF_PICTURE):
-            return False
-    return found
+            others += 1
+        return ()
+
+    return not any(others for _ in nearest([graph.root(ref)], following, _BUDGET)) and not others and pictures > 0
 
 
 def _has_a_picture(node: Any) -> bool:

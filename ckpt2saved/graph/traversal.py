@@ -73,6 +73,12 @@ def chain(start: N, following: Callable[[N], Iterable[N]]) -> Iterator[N]:
         ahead = list(islice(following(ahead[0]), 1))
 
 
+def last(start: N, following: Callable[[N], Iterable[N]]) -> N:
+    """The end of a chain."""
+    *_, found = chain(start, following)
+    return found
+
+
 def paths(start: N, children: Callable[[N], Mapping[str, N]]) -> Dict[N, Tuple[str, ...]]:
     """The shortest way to each node that can be reached, as the names by which one leads to the next."""
     found: Dict[N, Tuple[str, ...]] = {start: ()}

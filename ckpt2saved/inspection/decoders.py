@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Tuple
 
-from ckpt2saved.graph.dataflow import Node
+from ckpt2saved.graph.graph import Node
+from ckpt2saved.graph.names import Ref, full_name, parsed
 from ckpt2saved.graph.ops import CTC_DECODERS, CTC_LOSSES
-from ckpt2saved.inspection.network import Network, settings_of
 from ckpt2saved.inspection.outputs import Output, output_of
+from ckpt2saved.inspection.training_graph import TrainingGraph, settings_of
 
 
 @dataclass(frozen=True)
@@ -25,37 +26,34 @@ class Decoder:
     dense: Tuple[str, ...]  # the same labels as a padded matrix
 
 
-def find_decoders(network: Network) -> List[Decoder]:
+def find_decoders(training: TrainingGraph) -> List[Decoder]:
     """Every CTC decoder of the forward pass."""
-    nodes = [n for n in network.flow.nodes.values() if n.op in CTC_DECODERS and _is_served(network, n)]
-    # One that is fed with logits by hand, to try things out, is of no network.
-    of_weights = [n for n in nodes if network.flow.upstream(n.inputs[:1]) & network.weighted]
+    nodes = [n for n in training.graph.nodes.values() if n.op in CTC_DECODERS and _is_served(training, n)]
+    # One that is fed with logits by hand, to try things out, is of no training.
+    of_weights = [n for n in nodes if training.graph.upstream(n.inputs[:1]) & training.weighted]
     # Nor can a server decode what labels were read for.
-    return [
-        _decoder(network, n) for n in of_weights or nodes if network.flow.maker(n.inputs[0]).name not in network.forced
-    ]
+    return [_decoder(training, n) for n in of_weights or nodes if n.inputs[0][0] not in training.forced]
 
 
-def _is_served(network: Network, node: Node) -> bool:
+def _is_served(training: TrainingGraph, node: Node) -> bool:
     """Whether what a node takes and makes is of the forward pass, and can be asked for."""
-    return node.name not in network.training_side and not network.flow.is_inside_loop(node.name + ":0")
+    return node.name not in training.backward and not training.is_in_loop((node.name, 0))
 
 
-def _decoder(network: Network, node: Node) -> Decoder:
-    names = [output.name for output in node.outputs]
+def _decoder(training: TrainingGraph, node: Node) -> Decoder:
+    names = [output.name for output in training.outputs(node)]
     count = (len(names) - 1) // 3
     paths = tuple((names[n], names[count + n], names[2 * count + n]) for n in range(count))
     dense = [
-        other.outputs[0].name
-        for other in network.flow.nodes.values()
-        if other.op == "SparseToDense" and names[0] in other.inputs[:1] and other.name not in network.tainted
+        full_name((other.name, 0))
+        for other in training.graph.nodes.values()
+        if other.op == "SparseToDense" and (node.name, 0) in other.inputs[:1] and other.name not in training.tainted
     ]
-    lengths = node.inputs[1]
     return Decoder(
         node=node.name,
         op=node.op,
-        logits=node.inputs[0],
-        sequence_length=lengths,
+        logits=full_name(node.inputs[0]),
+        sequence_length=full_name(node.inputs[1]),
         settings=settings_of(node),
         paths=paths,
         log_probability=names[-1],
@@ -63,17 +61,17 @@ def _decoder(network: Network, node: Node) -> Decoder:
     )
 
 
-def find_ctc_logits(network: Network) -> Dict[str, Node]:
+def find_ctc_logits(training: TrainingGraph) -> Dict[Ref, Node]:
     """The logits of each CTC loss, with the loss."""
-    losses = [n for n in network.flow.nodes.values() if n.op in CTC_LOSSES and _is_served(network, n)]
-    found: Dict[str, Node] = {}
+    losses = [n for n in training.graph.nodes.values() if n.op in CTC_LOSSES and _is_served(training, n)]
+    found: Dict[Ref, Node] = {}
     for loss in losses:
-        if network.flow.maker(loss.inputs[0]).name in network.pure:
+        if loss.inputs[0][0] in training.pure:
             found.setdefault(loss.inputs[0], loss)
     return found
 
 
-def ctc_outputs(network: Network, decoder: Decoder) -> List[Output]:
+def ctc_outputs(training: TrainingGraph, decoder: Decoder) -> List[Output]:
     """The labels of a decoder, as the original system's clients know them, its dense form, and the logits."""
     settings = ", ".join(f"{name} {_text(value)}" for name, value in sorted(decoder.settings.items()))
     reason = f"CTC {'beam search' if 'Beam' in decoder.op else 'greedy decoding'}, {settings}"
@@ -87,13 +85,13 @@ def ctc_outputs(network: Network, decoder: Decoder) -> List[Output]:
     what = "log-probability of each path" if "Beam" in decoder.op else "negative sum of the best logits"
     found.append(("score", decoder.log_probability, "score", what))
     found.append(("logits", decoder.logits, "logits", "what it decodes: [time, batch, classes]"))
-    return [output_of(network, *item) for item in found]
+    return [output_of(training, key, parsed(tensor), kind, why) for key, tensor, kind, why in found]
 
 
-def loss_output(network: Network, logits: str, loss: Node) -> Output:
+def loss_output(training: TrainingGraph, logits: Ref, loss: Node) -> Output:
     """The logits of a CTC loss, where no decoder reads them."""
     reason = f"what {loss.name} reads, [time, batch, classes]; the graph has no decoder for it"
-    return output_of(network, "logits", logits, "logits", reason)
+    return output_of(training, "logits", logits, "logits", reason)
 
 
 def _text(value: Any) -> str:

@@ -6,13 +6,15 @@ import re
 from dataclasses import replace
 from typing import Dict, List, Optional, Sequence, Set, Tuple
 
-from ckpt2saved.graph.dataflow import SHAPE_OPS, Node, Tensor
-from ckpt2saved.graph.ops import CTC_DECODERS
+from ckpt2saved.graph.graph import Node, Tensor
+from ckpt2saved.graph.names import Ref
+from ckpt2saved.graph.ops import CTC_DECODERS, OF_SIZES
+from ckpt2saved.graph.traversal import walk
 from ckpt2saved.inspection.forcing import find_encoders, is_piece, leads_on
-from ckpt2saved.inspection.network import Network
-from ckpt2saved.inspection.outputs import Output
+from ckpt2saved.inspection.outputs import Output, output_of
 from ckpt2saved.inspection.probabilities import PROBABILITIES, before_clipping
-from ckpt2saved.inspection.views import VIEWS, also_as, key_of, representative, root_of, views_of
+from ckpt2saved.inspection.training_graph import TrainingGraph
+from ckpt2saved.inspection.views import VIEWS, also_as, first_input, key_of, representative, root_of, views_of
 
 _WITH_BY_PRODUCTS = re.compile(r"(Exit|(Stateless)?While|FusedBatchNorm\w*|BlockLSTM\w*|LSTMBlockCell|CudnnRNN\w*)\Z")
 # Each takes a part of a tensor: a loss treats the channels of one differently.
@@ -27,147 +29,135 @@ _OF_PROBABILITIES = re.compile(r"\w*(Sigmoid|Softplus|Log)\w*\Z")
 _BOXES = re.compile(r"(?i).*(bbox|box|delta|geo|loc|regress|offset|coord)")
 
 
-def find_heads(network: Network, known: Sequence[str] = ()) -> List[Output]:
+def find_heads(training: TrainingGraph, known: Sequence[Ref] = ()) -> List[Output]:
     """Where the network ends: what is computed from the data alone and no weight follows upon.
 
     `known` are tensors that are told of elsewhere, as those of decoders; views of them are left out.
     """
-    told = {root_of(network, tensor) for tensor in known} | set(known)
-    weighted = [output.name for name in network.weighted for output in network.flow.nodes[name].outputs]
-    computed = network.reach(weighted) | network.weighted
-    roots: Dict[str, None] = {}
-    whole: Set[str] = set()
-    for name in network.pure:
-        for output in network.flow.nodes[name].outputs:
-            if not network.flow.is_inside_loop(output.name) and _is_end(network, output):
-                root = root_of(network, output.name)
-                taken_apart = _taken_apart(network, root)
-                if taken_apart and network.flow.maker(taken_apart).name in computed:
+    told = {root_of(training, ref) for ref in known} | set(known)
+    computed = training.computed()
+    roots: Dict[Ref, None] = {}
+    whole: Set[Ref] = set()
+    for name in training.pure:
+        for output in training.outputs(training.graph[name]):
+            if not training.is_in_loop(output.ref) and _is_end(training, output):
+                root = root_of(training, output.ref)
+                taken_apart = _taken_apart(training, root)
+                if taken_apart and taken_apart[0] in computed:
                     whole.add(taken_apart)
                     roots[taken_apart] = None
                 else:
-                    roots[_before_loss(network, root)] = None
-    order = {name: number for number, name in enumerate(network.flow.nodes)}
+                    roots[_before_loss(training, root)] = None
+    order = {name: number for number, name in enumerate(training.graph.nodes)}
     heads: List[Output] = []
-    for root in sorted(roots, key=lambda name: order[network.flow.maker(name).name]):
-        if network.flow.maker(root).name not in network.pure & computed or _leads_to_weights(network, root):
+    for root in sorted(roots, key=lambda ref: order[ref[0]]):
+        if root[0] not in training.pure & computed or root in training.followed:
             continue
-        tensor = representative(network, root)
+        tensor = representative(training, root)
         if (
-            _is_by_product(network, root)
+            _is_by_product(training, root)
             or root in told
             or tensor.rank == 0
             or tensor.dtype in ("resource", "variant", "bool")
         ):
             continue
-        kind, reason = _kind(network, root, tensor, root in whole)
-        heads.append(
-            Output(
-                key=key_of(tensor.name, kind),
-                tensor=tensor.name,
-                dtype=tensor.dtype,
-                shape=tensor.shape,
-                kind=kind,
-                reason=reason,
-            )
-        )
-    return _of_most_weights(network, _with_boxes(network, heads)) or find_encoders(network)
+        kind, reason = _kind(training, root, tensor, root in whole)
+        heads.append(output_of(training, key_of(tensor.ref, kind), tensor.ref, kind, reason))
+    return _of_most_weights(training, _with_boxes(training, heads)) or find_encoders(training)
 
 
-def _is_end(network: Network, tensor: Tensor) -> bool:
+def _is_end(training: TrainingGraph, tensor: Tensor) -> bool:
     """Whether nothing computes on from it, or a label or a Python function meets it."""
-    maker = network.flow.maker(tensor.name)
-    if tensor.is_scalar or maker.op in ("Switch", "NextIteration", "Enter") or not _is_value(network, maker):
+    maker = training.graph.maker(tensor.ref)
+    if tensor.is_scalar or maker.op in ("Switch", "NextIteration", "Enter") or not _is_value(training, maker):
         return False
-    takers = _takers(network, tensor)
-    ends = [taker for taker in takers if taker.name in network.tainted or taker in network.blocked]
+    takers = _takers(training, tensor)
+    ends = [taker for taker in takers if taker.name in training.tainted or taker in training.blocked]
     if ends:
-        return not is_piece(network, tensor.name, ends) and not leads_on(network, ends)
-    left = [taker for output in maker.outputs for taker in _takers(network, output)]
+        return not is_piece(training, tensor.ref, ends) and not leads_on(training, ends)
+    left = [taker for output in training.outputs(maker) for taker in _takers(training, output)]
     # A sum of everything is a loss, whatever it is a loss of.
-    return not any(not output.is_scalar for taker in left for output in taker.outputs)
+    return not any(not output.is_scalar for taker in left for output in training.outputs(taker))
 
 
-def _before_loss(network: Network, root: str) -> str:
+def _before_loss(training: TrainingGraph, root: Ref) -> Ref:
     """The probabilities that a loss takes the logarithm of, where that is how `root` was made."""
-    if network.flow.maker(root).op == "Log":
-        return before_clipping(network, network.flow.maker(root).inputs[0])
-    behind = network.flow.upstream([root])
+    if training.graph.maker(root).op == "Log":
+        return before_clipping(training, training.graph.maker(root).inputs[0])
+    behind = training.graph.upstream([root])
     found = [
-        node.outputs[0].name
-        for node in (network.flow.nodes[name] for name in behind & network.pure)
-        if node.op in PROBABILITIES
-        and not network.flow.is_inside_loop(node.name + ":0")
-        and not _leads_to_weights(network, node.outputs[0].name)
+        (name, 0)
+        for name in behind & training.pure
+        if training.graph[name].op in PROBABILITIES
+        and not training.is_in_loop((name, 0))
+        and (name, 0) not in training.followed
     ]
-    if len(found) != 1 or network.flow.maker(root).op in ("ArgMax", "ArgMin"):
+    if len(found) != 1 or training.graph.maker(root).op in ("ArgMax", "ArgMin"):
         return root
     # Probabilities that are joined with other heads are but a part of it.
-    return found[0] if behind & network.weighted == network.flow.upstream(found) & network.weighted else root
+    return found[0] if behind & training.weighted == training.graph.upstream(found) & training.weighted else root
 
 
-def _taken_apart(network: Network, root: str) -> str:
-    """The tensor of whose parts alone `root` is made, such as the geometry of a box, or ""."""
-    ahead: List[str] = [root]
-    seen: Set[str] = set()
-    found: Set[str] = set()
-    while ahead:
-        tensor = ahead.pop()
-        node = network.flow.maker(tensor)
-        if tensor in seen or node.name not in network.pure:
-            continue
-        seen.add(tensor)
+def _taken_apart(training: TrainingGraph, root: Ref) -> Optional[Ref]:
+    """The tensor of whose parts alone `root` is made, such as the geometry of a box; None where there is none."""
+    graph = training.graph
+    found: Set[Ref] = set()
+    is_of_parts = True
+
+    def following(ref: Ref) -> List[Ref]:
+        nonlocal is_of_parts
+        node = graph.maker(ref)
+        if node.name not in training.pure:
+            return []
         if node.op in _PARTS:
-            found.add(root_of(network, node.inputs[1 if node.op == "Split" else 0]))
+            found.add(root_of(training, node.inputs[1 if node.op == "Split" else 0]))
         elif node.op in VIEWS + PROBABILITIES:
-            ahead.append(node.inputs[0])
+            return node.inputs[:1]
         elif node.op in _ARITHMETIC:
-            ahead += node.inputs
+            return node.inputs
         else:
-            return ""  # made of more than of parts
-    whole = found.pop() if len(found) == 1 else ""
-    if not whole or network.flow.maker(whole).op in PROBABILITIES or _leads_to_weights(network, whole):
-        return ""
-    return whole
+            is_of_parts = False
+        return []
+
+    if any(not is_of_parts for _ in walk([root], following)) or not is_of_parts or len(found) != 1:
+        return None
+    whole = found.pop()
+    return None if graph.maker(whole).op in PROBABILITIES or whole in training.followed else whole
 
 
-def _is_by_product(network: Network, root: str) -> bool:
+def _is_by_product(training: TrainingGraph, root: Ref) -> bool:
     """Whether it is made beside what is used: a batch norm's statistics, the last state of a recurrent layer."""
-    maker = network.flow.maker(root)
+    graph = training.graph
+    maker = graph.maker(root)
     if not _WITH_BY_PRODUCTS.match(maker.op):
         return False
-    siblings = network.flow.exits[maker.name.rpartition("/")[0]] if maker.op == "Exit" else [maker]
-    ahead = [output.name for node in siblings for output in node.outputs if output.name != root]
-    seen: Set[str] = set()
-    while ahead:
-        for taker in network.flow.consumers(ahead.pop()):
-            if taker.name in seen or taker.name not in network.pure:
-                continue
-            if taker.op not in VIEWS:
-                return True
-            seen.add(taker.name)
-            ahead += [output.name for output in taker.outputs]
-    return False
+    siblings = training.exits[maker.name.rpartition("/")[0]] if maker.op == "Exit" else [maker]
+    is_used = False
+
+    def following(ref: Ref) -> List[Ref]:
+        nonlocal is_used
+        takers = [taker for taker in graph.users(ref) if taker.name in training.pure]
+        is_used = is_used or any(taker.op not in VIEWS for taker in takers)
+        return [output.ref for taker in takers for output in training.outputs(taker)]
+
+    beside = [output.ref for node in siblings for output in training.outputs(node) if output.ref != root]
+    return any(is_used for _ in walk(beside, following)) or is_used
 
 
-def _takers(network: Network, tensor: Tensor) -> List[Node]:
-    return [t for t in network.flow.consumers(tensor.name) if network.computes(t) and t.op not in SHAPE_OPS]
+def _takers(training: TrainingGraph, tensor: Tensor) -> List[Node]:
+    return [t for t in training.graph.users(tensor.ref) if training.computes(t) and t.op not in OF_SIZES]
 
 
-def _is_value(network: Network, maker: Node) -> bool:
+def _is_value(training: TrainingGraph, maker: Node) -> bool:
     """Whether it is there for its value, not to update a variable or to be checked."""
-    takers = [taker for output in maker.outputs for taker in network.flow.consumers(output.name)]
+    takers = training.graph.consumers(maker.name)
     return not any(taker.op.startswith(("Assign", "Scatter", "Assert")) for taker in takers)
 
 
-def _leads_to_weights(network: Network, tensor: str) -> bool:
-    return tensor in network.followed
-
-
-def _kind(network: Network, root: str, tensor: Tensor, taken_apart: bool) -> Tuple[str, str]:
-    maker = network.flow.maker(root)
-    behind = [network.flow.nodes[name] for name in network.flow.upstream([root])]
-    behind_decoder = any(node.op in CTC_DECODERS or network.decoded_lengths(node) for node in behind)
+def _kind(training: TrainingGraph, root: Ref, tensor: Tensor, taken_apart: bool) -> Tuple[str, str]:
+    maker = training.graph.maker(root)
+    behind = [training.graph[name] for name in training.graph.upstream([root])]
+    behind_decoder = any(node.op in CTC_DECODERS or training.decoded_lengths(node) for node in behind)
     if tensor.dtype == "string":
         return "text", f"text that is computed from the input ({maker.op})"
     if behind_decoder:
@@ -178,8 +168,8 @@ def _kind(network: Network, root: str, tensor: Tensor, taken_apart: bool) -> Tup
         return "probabilities", "probabilities (Sigmoid)"
     if maker.op in ("ArgMax", "ArgMin"):
         return "classes", f"the best class of each position ({maker.op})"
-    followers = [t.op for view in views_of(network, root) for t in network.flow.consumers(view)]
-    followers += [o.op for v in views_of(network, root) for t in network.flow.consumers(v) for o in _next(network, t)]
+    takers = [taker for view in views_of(training, root) for taker in training.graph.users(view)]
+    followers = [t.op for t in takers] + [o.op for t in takers for o in training.graph.consumers(t.name)]
     scores = "scores", "class scores before the softmax; no weight follows"
     if tensor.is_float and any(_CROSS_ENTROPY.match(op) for op in followers):
         return scores
@@ -192,58 +182,52 @@ def _kind(network: Network, root: str, tensor: Tensor, taken_apart: bool) -> Tup
     return "values", f"nothing of the network follows ({maker.op})"
 
 
-def _with_boxes(network: Network, heads: Sequence[Output]) -> List[Output]:
+def _with_boxes(training: TrainingGraph, heads: Sequence[Output]) -> List[Output]:
     """The same, with box deltas for what they are: beside the classes, and compared with labels, as numbers are."""
     classes = [head for head in heads if head.kind in ("scores", "probabilities")]
     found: List[Output] = []
     for head in heads:
-        beside = [other for other in classes if _branches_off(network, head.tensor, other.tensor)]
-        if head.kind == "values" and head.dtype.startswith("float") and beside and _is_learned(network, head.tensor):
-            channels = [_channels(network, one.tensor) for one in (head, beside[0])]
+        beside = [other for other in classes if _branches_off(training, head.ref, other.ref)]
+        if head.kind == "values" and head.dtype.startswith("float") and beside and _is_learned(training, head.ref):
+            channels = [_channels(training, one.ref) for one in (head, beside[0])]
             sizes = "{} channels beside {}".format(*channels) if None not in channels else "branching off beside them"
             reason = f"box deltas: {sizes} of {beside[0].key}, compared with labels; no weight follows"
-            head = replace(head, key=key_of(head.tensor, "boxes"), kind="boxes", reason=reason)
-        found.append(replace(head, reason=head.reason + also_as(network, head.tensor)))
+            head = replace(head, key=key_of(head.ref, "boxes"), kind="boxes", reason=reason)
+        found.append(replace(head, reason=head.reason + also_as(training, head.ref)))
     return found
 
 
-def _branches_off(network: Network, tensor: str, other: str) -> bool:
+def _branches_off(training: TrainingGraph, ref: Ref, other: Ref) -> bool:
     """Whether two heads have weights of their own behind weights that they share."""
-    first, second = [network.flow.upstream([name]) & network.weighted for name in (tensor, other)]
+    first, second = [training.graph.upstream([one]) & training.weighted for one in (ref, other)]
     return bool(first & second and first - second and second - first)
 
 
-def _is_learned(network: Network, tensor: str) -> bool:
+def _is_learned(training: TrainingGraph, ref: Ref) -> bool:
     """Whether labels, or a Python function that makes boxes of it, meet the tensor a few nodes on."""
-    ahead = views_of(network, root_of(network, tensor))
+    refs = views_of(training, root_of(training, ref))
     for _ in range(3):
-        takers = [taker for name in ahead for taker in network.flow.consumers(name) if network.computes(taker)]
-        if any(taker.name in network.tainted or taker in network.blocked for taker in takers):
+        takers = [taker for one in refs for taker in training.graph.users(one) if training.computes(taker)]
+        if any(taker.name in training.tainted or taker in training.blocked for taker in takers):
             return True
-        ahead = [output.name for taker in takers if taker.op in VIEWS + _ARITHMETIC for output in taker.outputs]
+        refs = training.graph.outputs_of(taker.name for taker in takers if taker.op in VIEWS + _ARITHMETIC)
     return False
 
 
-def _channels(network: Network, tensor: str) -> Optional[int]:
+def _channels(training: TrainingGraph, ref: Ref) -> Optional[int]:
     """How many numbers a position of the feature map has: of the first tensor of rank 4 that this is a view of."""
-    name = root_of(network, tensor)
-    while network.flow.maker(name).op in PROBABILITIES:
-        name = root_of(network, network.flow.maker(name).inputs[0])
-    shapes = [network.flow.tensor(view).shape for view in views_of(network, name)]
+    root = first_input(training, ref, VIEWS + PROBABILITIES)
+    shapes = [training.graph.tensor(view).shape for view in views_of(training, root)]
     sizes = [shape[-1] for shape in shapes if shape and shape[-1]]
     return max(sizes, default=None)
 
 
-def _next(network: Network, node: Node) -> List[Node]:
-    return [taker for output in node.outputs for taker in network.flow.consumers(output.name)]
-
-
-def _of_most_weights(network: Network, heads: Sequence[Output]) -> List[Output]:
-    """Without what hangs on a small part of the network, such as a picture for a summary.
+def _of_most_weights(training: TrainingGraph, heads: Sequence[Output]) -> List[Output]:
+    """Without what hangs on a small part of the training, such as a picture for a summary.
 
     What depends on fewer weights than another, and does not say what it is, such as a layer's last state, comes last.
     """
-    weights = {head.tensor: network.weights_of([head.tensor]) for head in heads}
+    weights = {head.tensor: training.weights_of([head.ref]) for head in heads}
     most = max(map(len, weights.values())) if weights else 0
     likely = [head for head in heads if len(weights[head.tensor]) * 2 > most]
     partly = {

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Dict, List, Optional, Sequence, Set, Tuple
 
-from ckpt2saved.graph.dataflow import Node, Shape, Tensor
-from ckpt2saved.graph.names import full_name, parsed
-from ckpt2saved.graph.ops import PLACEHOLDERS, is_pipeline, is_random
-from ckpt2saved.inspection.network import Network
+from ckpt2saved.graph.graph import Node, Shape, Tensor
+from ckpt2saved.graph.names import Ref, full_name, parsed
+from ckpt2saved.graph.ops import PLACEHOLDERS, SIZES, is_pipeline, is_random
+from ckpt2saved.graph.traversal import chain, nearest
 from ckpt2saved.inspection.parts import cut_axes, is_part
+from ckpt2saved.inspection.training_graph import TrainingGraph
 from ckpt2saved.inspection.views import key_of
 
 _NEAREST = 200  # tensors to look at for one through which all data comes
@@ -27,232 +28,227 @@ class Input:
     reason: str
     instead: Tuple[str, ...] = ()  # other tensors at which the same data could come in
 
+    @property
+    def ref(self) -> Ref:
+        """The tensor as the graph knows it."""
+        return parsed(self.tensor)
 
-def find_inputs(network: Network, outputs: Sequence[str]) -> List[Input]:
+
+def find_inputs(training: TrainingGraph, outputs: Sequence[Ref]) -> List[Input]:
     """What the outputs need from outside: placeholders, and where an input pipeline feeds them, where to cut in."""
-    found = _images(network, outputs)
-    found += _lengths(network, outputs, [one.tensor for one in found])
-    found += _others(network, outputs, [one.tensor for one in found])
+    found = _images(training, outputs)
+    found += _lengths(training, outputs, [one.ref for one in found])
+    found += _others(training, outputs, [one.ref for one in found])
     return _named_apart(found)
 
 
-def _images(network: Network, outputs: Sequence[str]) -> List[Input]:
+def _images(training: TrainingGraph, outputs: Sequence[Ref]) -> List[Input]:
     """The data that the first weights meet, as near to the source as a float tensor with pixels in it is."""
-    chains: Dict[str, List[List[str]]] = {}
-    for entry in _entries(network, outputs):
-        chain = _outside_of_loops(network, _chain(network, entry))
+    chains: Dict[Ref, List[List[Ref]]] = {}
+    for entry in _entries(training, outputs):
+        chain = _outside_of_loops(training, _chain(training, entry))
         chains.setdefault(chain[-1], []).append(chain)
     found: List[Input] = []
     for several in chains.values():
-        common = [name for name in several[0] if all(name in chain for chain in several)]
-        inputs = [_image(network, common)] if common else [_image(network, chain) for chain in several]
+        common = [ref for ref in several[0] if all(ref in chain for chain in several)]
+        inputs = [_image(training, common)] if common else [_image(training, chain) for chain in several]
         found += [one for one in inputs if one.tensor not in [other.tensor for other in found]]
     return found
 
 
-def _entries(network: Network, outputs: Sequence[str]) -> List[str]:
+def _entries(training: TrainingGraph, outputs: Sequence[Ref]) -> List[Ref]:
     """The data that goes into a node with weights, and into none before it."""
-    data = network.reach([tensor.name for tensor in network.primary])
-    sources = set(_names(network.primary))
-    reached = network.flow.upstream(outputs)
-    found: List[str] = []
-    for name in network.flow.nodes:
-        if name not in network.weighted or name not in reached:
+    graph = training.graph
+    sources = _refs(training.primary)
+    data = training.reach(sources)
+    reached = graph.upstream(outputs)
+    found: List[Ref] = []
+    for name in graph.nodes:
+        if name not in training.weighted or name not in reached:
             continue
-        node = network.flow.nodes[name]
-        for tensor in node.inputs:
-            maker = network.flow.maker(tensor)
-            if (maker.name in data or tensor in sources) and maker.name not in network.behind_weights:
-                if tensor not in found and network.flow.tensor(tensor).dtype not in ("resource", "bool"):
-                    found.append(tensor)
+        for ref in graph[name].inputs:
+            if (ref[0] in data or ref in sources) and ref[0] not in training.behind_weights:
+                if ref not in found and graph.tensor(ref).dtype not in ("resource", "bool"):
+                    found.append(ref)
     # A functional loop takes what it goes through as a list, beside numbers such as how often it runs.
-    of_data = [t for t in found if network.flow.tensor(t).rank in (None, 2, 3, 4, 5) or _is_list(network, t)]
+    of_data = [ref for ref in found if _is_data(graph.tensor(ref))]
     return of_data or found
 
 
-def _is_list(network: Network, tensor: str) -> bool:
-    return network.flow.tensor(tensor).dtype == "variant"
+def _is_data(tensor: Tensor) -> bool:
+    return tensor.rank in (None, 2, 3, 4, 5) or tensor.dtype == "variant"
 
 
-def _chain(network: Network, entry: str) -> List[str]:
+def _chain(training: TrainingGraph, entry: Ref) -> List[Ref]:
     """From a tensor back towards where it comes from, by tensors of which it is made alone.
 
     Where random numbers come in, or a switch (it could be an augmentation), it ends, unless a placeholder lies behind a
     switch: there the switch will be pinned.
     """
-    chain: List[str] = [entry]
+    chain: List[Ref] = [entry]
     barrier: Optional[int] = None
-    sources = _names(network.sources)
-    while chain[-1] not in sources and not _is_share(network, network.flow.maker(chain[-1])):
-        before, between = _before(network, chain[-1])
+    sources = _refs(training.sources)
+    while chain[-1] not in sources and not _is_share(training, training.graph.maker(chain[-1])):
+        before, between = _before(training, chain[-1])
         if before is None or before in chain:
             break
-        steered = bool(between & network.switches_makers)
-        random = any(is_random(network.flow.nodes[name].op) for name in between)
+        steered = bool(between & training.switches_makers)
+        random = any(is_random(training.graph[name].op) for name in between)
         if barrier is None and (steered or random):
             barrier = len(chain)
         if random and not steered:
             return chain[:barrier]
         chain.append(before)
-    return chain if network.flow.maker(chain[-1]).op in PLACEHOLDERS else chain[:barrier]
+    return chain if training.graph.maker(chain[-1]).op in PLACEHOLDERS else chain[:barrier]
 
 
-def _outside_of_loops(network: Network, chain: List[str]) -> List[str]:
+def _outside_of_loops(training: TrainingGraph, chain: List[Ref]) -> List[Ref]:
     """The tensors of a chain that can be fed; where all are inside of a loop, what enters it."""
-    outside = [name for name in chain if not network.flow.is_inside_loop(name)]
-    if outside:
-        return outside
-    return [full_name(ref) for ref in network.flow.control.entering(parsed(chain[-1]))][:1] or chain
+    outside = [ref for ref in chain if not training.is_in_loop(ref)]
+    return outside or training.control.entering(chain[-1])[:1] or chain
 
 
-def _before(network: Network, tensor: str) -> Tuple[Optional[str], Set[str]]:
+def _before(training: TrainingGraph, ref: Ref) -> Tuple[Optional[Ref], Set[str]]:
     """The nearest tensor through which all the data of this one comes, and the nodes from there to here."""
-    data = network.data
-    sources = _names(network.sources)
-    inputs = network.flow.maker(tensor).inputs
-    steps = [t for t in dict.fromkeys(inputs) if t in sources or network.flow.maker(t).name in data]
-    steps = [t for t in steps if t not in _names(network.switches)]
-    candidates = list(steps)
-    for one in candidates:
-        if len(candidates) > _NEAREST:
-            break
-        between = network.flow.upstream(inputs, [one])
-        if not any(_is_taken(network, source, between, inputs) for source in network.primary + network.lengths):
+    sources, switches = set(_refs(training.sources)), _refs(training.switches)
+    inputs = training.graph.maker(ref).inputs
+
+    def data(one: Ref) -> List[Ref]:
+        refs = training.graph.maker(one).inputs
+        return [source for source in refs if source in sources or source[0] in training.data]
+
+    steps = [source for source in data(ref) if source not in switches]
+    for one in nearest(steps, lambda one: [] if one in sources else data(one), _NEAREST):
+        between = training.graph.upstream(inputs, [one])
+        if not any(_is_taken(training, source, between, inputs) for source in training.primary + training.lengths):
             return one, between
-        if one not in sources:
-            candidates += [
-                t
-                for t in network.flow.maker(one).inputs
-                if t not in candidates and (t in sources or network.flow.maker(t).name in data)
-            ]
     return None, set()
 
 
-def _is_share(network: Network, node: Node) -> bool:
+def _is_share(training: TrainingGraph, node: Node) -> bool:
     """Whether a batch is dealt out here, to several towers: what goes in is more than one of them reads.
 
     Parts of another dimension are views of one picture: its halves, or its channels.
     """
-    return is_part(network, node) and 0 in cut_axes(network, node)
+    return is_part(training, node) and 0 in cut_axes(training, node)
 
 
-def _image(network: Network, chain: Sequence[str]) -> Input:
+def _image(training: TrainingGraph, chain: Sequence[Ref]) -> Input:
     """The input at one of the tensors of `chain`, which leads from the weights to the source."""
-    flow = network.flow
-    source = flow.tensor(chain[-1])
-    maker = flow.maker(source.name)
-    pixels = [name for name in chain if _is_image(flow.tensor(name))]
+    graph = training.graph
+    source = graph.tensor(chain[-1])
+    maker = graph.maker(source.ref)
+    pixels = [ref for ref in chain if _is_image(graph.tensor(ref))]
     # A pipeline may hang on by control inputs: the checks of a padding queue.
-    free = [name for name in pixels if not _runs_pipeline(network, chain[0], name)]
+    free = [ref for ref in pixels if not _runs_pipeline(training, chain[0], ref)]
     pixels = free or pixels
     if maker.op in PLACEHOLDERS:
         reason = "placeholder" if source.dtype != "string" else "placeholder; the graph decodes what is in it"
-        return _input(network, source, "image", reason + _and_the_network_follows(chain), tuple(pixels[-1:]))
-    tensor = flow.tensor(pixels[-1]) if pixels else flow.tensor(chain[0])
-    if is_pipeline(flow.maker(tensor.name).op):
+        return _input(training, source, "image", reason + _and_the_network_follows(chain), pixels[-1:])
+    tensor = graph.tensor(pixels[-1]) if pixels else graph.tensor(chain[0])
+    if is_pipeline(graph.maker(tensor.ref).op):
         reason = f"{maker.op}: the input pipeline ends here"
-    elif tensor.name == source.name:
+    elif tensor == source:
         reason = "what the first weights read, cut in here"
     else:
         reason = f"behind {maker.name} ({maker.op})"
         reason += ": the first float image, cut in here" if pixels else ": what the first weights read, cut in here"
-    others = [name for name in chain if name != tensor.name and flow.tensor(name).rank in (None, 3, 4)]
-    return _input(network, tensor, "image", reason, tuple(others[-3:]))
+    others = [ref for ref in chain if ref != tensor.ref and graph.tensor(ref).rank in (None, 3, 4)]
+    return _input(training, tensor, "image", reason, others[-3:])
 
 
-def _runs_pipeline(network: Network, entry: str, cut: str) -> bool:
+def _runs_pipeline(training: TrainingGraph, entry: Ref, cut: Ref) -> bool:
     """Whether what makes `entry` of the tensor `cut` still runs an input pipeline."""
-    reached = network.flow.upstream([entry], [cut], controls=True)
-    return any(is_pipeline(network.flow.nodes[name].op) for name in reached)
+    reached = training.graph.upstream([entry], [cut], controls=True)
+    return any(is_pipeline(training.graph[name].op) for name in reached)
 
 
-def _and_the_network_follows(chain: Sequence[str]) -> str:
-    return "" if len(chain) == 1 else f"; {chain[0]} is what the first weights read"
+def _and_the_network_follows(chain: Sequence[Ref]) -> str:
+    return "" if len(chain) == 1 else f"; {full_name(chain[0])} is what the first weights read"
 
 
 def _is_image(tensor: Tensor) -> bool:
     return tensor.is_float and tensor.rank in (None, 3, 4)
 
 
-def _lengths(network: Network, outputs: Sequence[str], cut: Sequence[str]) -> List[Input]:
+def _lengths(training: TrainingGraph, outputs: Sequence[Ref], cut: Sequence[Ref]) -> List[Input]:
     """How many steps of each line count, where that comes from outside and not from the image's own size."""
     found: List[Input] = []
-    reached = network.flow.upstream(outputs, cut)
+    reached = training.graph.upstream(outputs, cut)
     for name in sorted(reached):
-        decoder = network.flow.nodes[name]
-        for lengths in network.decoded_lengths(decoder):
-            chain = [t for t in _length_chain(network, lengths, cut) if not network.flow.is_inside_loop(t)]
-            if chain and chain[-1] not in [one.tensor for one in found]:
+        decoder = training.graph[name]
+        for lengths in training.decoded_lengths(decoder):
+            chain = [ref for ref in _length_chain(training, lengths, cut) if not training.is_in_loop(ref)]
+            if chain and chain[-1] not in [one.ref for one in found]:
                 reason = f"sequence lengths of {decoder.name}"
-                found.append(_input(network, network.flow.tensor(chain[-1]), "lengths", reason, tuple(chain[:-1][-2:])))
+                found.append(_input(training, training.graph.tensor(chain[-1]), "lengths", reason, chain[:-1][-2:]))
     return found
 
 
-def _length_chain(network: Network, lengths: str, cut: Sequence[str]) -> List[str]:
+def _length_chain(training: TrainingGraph, lengths: Ref, cut: Sequence[Ref]) -> List[Ref]:
     """The tensors of sequence lengths, from the decoder back to the source; none if nothing from outside is in them."""
-    sources = set(_names(network.sources)) - set(_names(network.switches))
-    before = network.flow.upstream([lengths], cut)
-    behind = [name for name in sources if network.flow.maker(name).name in before]
-    if not behind:
+    graph = training.graph
+    sources = set(_refs(training.sources)) - set(_refs(training.switches))
+    before = graph.upstream([lengths], cut)
+    makers = {ref[0] for ref in sources if ref[0] in before}
+    if not makers:
         return []
-    chain = [lengths]
-    while chain[-1] not in sources:
-        node = network.flow.maker(chain[-1])
-        parents = [
-            t
-            for t in node.inputs
-            if t in sources or network.flow.upstream([t]) & {network.flow.maker(s).name for s in sources}
-        ]
-        if len(set(parents)) != 1 or network.flow.tensor(parents[0]).dtype not in ("int32", "int64"):
-            break
-        if network.flow.tensor(parents[0]).rank not in (None, 1):
-            break
-        chain.append(parents[0])
-    if chain[-1] not in sources and all(network.flow.maker(name).op in PLACEHOLDERS for name in behind):
+    from_outside = {ref[0] for ref in sources}
+    from_outside |= graph.behind(from_outside)
+
+    def parent(ref: Ref) -> List[Ref]:
+        if ref in sources:
+            return []
+        parents = {one for one in graph.maker(ref).inputs if one in sources or one[0] in from_outside}
+        tensors = [graph.tensor(one) for one in parents]
+        is_chain = len(parents) == 1 and tensors[0].dtype in ("int32", "int64") and tensors[0].rank in (None, 1)
+        return list(parents) if is_chain else []
+
+    found = list(chain(lengths, parent))
+    if found[-1] not in sources and all(graph[name].op in PLACEHOLDERS for name in makers):
         return []  # made of placeholders, which are then inputs themselves
-    return chain
-
-
-def _others(network: Network, outputs: Sequence[str], cut: Sequence[str]) -> List[Input]:
-    """What is needed beside images and lengths."""
-    reached = network.flow.upstream(outputs, cut)
-    by_value = network.flow.upstream(outputs, cut, lambda node: node.op not in ("Shape", "ShapeN", "Size", "Rank"))
-    found: List[Input] = []
-    for tensor in network.sources:
-        if tensor in network.switches + network.compared or tensor.name in cut:
-            continue
-        if not _is_taken(network, tensor, reached):
-            continue
-        maker = network.flow.maker(tensor.name)
-        reason = "placeholder" if maker.op in PLACEHOLDERS else f"{maker.name} ({maker.op})"
-        if not _is_taken(network, tensor, by_value):
-            reason += "; only its size counts"
-        found.append(_input(network, tensor, "other", reason, ()))
     return found
 
 
-def _is_taken(network: Network, tensor: Tensor, reached: Set[str], wanted: Sequence[str] = ()) -> bool:
+def _others(training: TrainingGraph, outputs: Sequence[Ref], cut: Sequence[Ref]) -> List[Input]:
+    """What is needed beside images and lengths."""
+    reached = training.graph.upstream(outputs, cut)
+    by_value = training.graph.upstream(outputs, cut, enter=lambda node: node.op not in SIZES)
+    found: List[Input] = []
+    for tensor in training.sources:
+        if tensor in training.switches + training.compared or tensor.ref in cut:
+            continue
+        if not _is_taken(training, tensor, reached):
+            continue
+        maker = training.graph.maker(tensor.ref)
+        reason = "placeholder" if maker.op in PLACEHOLDERS else f"{maker.name} ({maker.op})"
+        if not _is_taken(training, tensor, by_value):
+            reason += "; only its size counts"
+        found.append(_input(training, tensor, "other", reason))
+    return found
+
+
+def _is_taken(training: TrainingGraph, tensor: Tensor, reached: Set[str], wanted: Sequence[Ref] = ()) -> bool:
     """Whether one of the nodes `reached` takes the tensor, or it is itself wanted."""
-    takers = network.flow.consumers(tensor.name)
-    return network.flow.maker(tensor.name).name in reached and (
-        tensor.name in wanted or not takers or any(taker.name in reached for taker in takers)
+    takers = training.graph.users(tensor.ref)
+    return tensor.ref[0] in reached and (
+        tensor.ref in wanted or not takers or any(taker.name in reached for taker in takers)
     )
 
 
-def _input(network: Network, tensor: Tensor, kind: str, reason: str, instead: Tuple[str, ...]) -> Input:
+def _input(training: TrainingGraph, tensor: Tensor, kind: str, reason: str, instead: Sequence[Ref] = ()) -> Input:
     fallback = {"image": "image", "lengths": "sequence_length"}.get(kind, "input")
-    maker = network.flow.maker(tensor.name)
+    maker = training.graph.maker(tensor.ref)
     # A pipeline's outputs have one name for all of them, and that of the tower they are for.
     named = maker.op in PLACEHOLDERS or (kind == "other" and not is_pipeline(maker.op))
-    key = key_of(tensor.name, fallback) if named else fallback
     return Input(
-        key=key,
+        key=key_of(tensor.ref, fallback) if named else fallback,
         tensor=tensor.name,
         dtype=tensor.dtype,
         shape=tensor.shape,
         kind=kind,
         reason=reason,
-        instead=tuple(t for t in instead if t != tensor.name),
+        instead=tuple(full_name(ref) for ref in instead if ref != tensor.ref),
     )
 
 
@@ -266,22 +262,12 @@ def _named_apart(inputs: Sequence[Input]) -> List[Input]:
             number += 1
             key = f"{one.key}_{number}"
         taken.add(key)
-        result.append(
-            Input(
-                key=key,
-                tensor=one.tensor,
-                dtype=one.dtype,
-                shape=one.shape,
-                kind=one.kind,
-                reason=one.reason,
-                instead=one.instead,
-            )
-        )
+        result.append(replace(one, key=key))
     return result
 
 
-def _names(tensors: Sequence[Tensor]) -> List[str]:
-    return [tensor.name for tensor in tensors]
+def _refs(tensors: Sequence[Tensor]) -> List[Ref]:
+    return [tensor.ref for tensor in tensors]
 
 
 def batch_of(inputs: Sequence[Input]) -> Optional[int]:

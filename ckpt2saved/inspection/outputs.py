@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ckpt2saved.graph.dataflow import Shape
-from ckpt2saved.inspection.network import Network
+from ckpt2saved.graph.graph import Shape
+from ckpt2saved.graph.names import Ref, parsed
+from ckpt2saved.inspection.training_graph import TrainingGraph
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,13 @@ class Output:
     kind: str  # decoder, dense, score, text, decoded, logits, probabilities, boxes, scores, classes, values
     reason: str
 
+    @property
+    def ref(self) -> Ref:
+        """The tensor as the graph knows it."""
+        return parsed(self.tensor)
 
-def output_of(network: Network, key: str, name: str, kind: str, reason: str) -> Output:
-    """The output that is the tensor called `name`."""
-    tensor = network.flow.tensor(name)
-    return Output(key=key, tensor=name, dtype=tensor.dtype, shape=tensor.shape, kind=kind, reason=reason)
+
+def output_of(training: TrainingGraph, key: str, ref: Ref, kind: str, reason: str) -> Output:
+    """The output that is a tensor of the graph."""
+    tensor = training.graph.tensor(ref)
+    return Output(key=key, tensor=tensor.name, dtype=tensor.dtype, shape=tensor.shape, kind=kind, reason=reason)

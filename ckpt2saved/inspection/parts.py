@@ -4,38 +4,39 @@ from __future__ import annotations
 
 from typing import Any, FrozenSet, Optional
 
-from ckpt2saved.graph.dataflow import Node
-from ckpt2saved.inspection.network import Network
+from ckpt2saved.graph.graph import Node
+from ckpt2saved.graph.names import Ref
+from ckpt2saved.inspection.training_graph import TrainingGraph
 from ckpt2saved.tf1 import tf
 
-_SPLITS = ("Split", "SplitV", "Unpack", "Unstack")
+_SPLITS = ("Split", "SplitV", "Unpack")
 _SLICES = ("Slice", "StridedSlice")
 
 
-def data_of(node: Node) -> str:
+def data_of(node: Node) -> Ref:
     """What is cut."""
     return node.inputs[1 if node.op == "Split" else 0]
 
 
-def is_part(network: Network, node: Node) -> bool:
+def is_part(training: TrainingGraph, node: Node) -> bool:
     """Whether a node makes one of several parts of a tensor."""
     if node.op in _SPLITS:
-        return len(node.outputs) > 1
+        return len(training.outputs(node)) > 1
     if node.op not in _SLICES:
         return False
-    data = [taker for taker in network.flow.consumers(node.inputs[0]) if network.computes(taker)]
+    data = [taker for taker in training.graph.users(node.inputs[0]) if training.computes(taker)]
     return sum(taker.op == node.op for taker in data) > 1
 
 
-def cut_axes(network: Network, node: Node) -> FrozenSet[int]:
+def cut_axes(training: TrainingGraph, node: Node) -> FrozenSet[int]:
     """The dimensions along which a node cuts; the first, of batches, where the graph does not say."""
-    rank = network.flow.tensor(data_of(node)).rank
+    rank = training.graph.tensor(data_of(node)).rank
     if node.op in ("Split", "SplitV"):
-        axis = _constant(network, node.inputs[0 if node.op == "Split" else 2])
+        axis = _constant(training, node.inputs[0 if node.op == "Split" else 2])
         return _counted([0 if axis is None else int(axis)], rank)
-    if node.op in ("Unpack", "Unstack"):
+    if node.op == "Unpack":
         return _counted([node.attr["axis"].i if "axis" in node.attr else 0], rank)
-    begin, size = [_constant(network, name) for name in node.inputs[1:3]]
+    begin, size = [_constant(training, ref) for ref in node.inputs[1:3]]
     if node.op == "Slice":
         if begin is None or size is None:
             return frozenset([0])
@@ -65,6 +66,6 @@ def _counted(axes: Any, rank: Optional[int]) -> FrozenSet[int]:
     return frozenset(axis + rank if axis < 0 and rank is not None else axis for axis in axes)
 
 
-def _constant(network: Network, tensor: str) -> Any:
-    maker = network.flow.maker(tensor)
+def _constant(training: TrainingGraph, ref: Ref) -> Any:
+    maker = training.graph.maker(ref)
     return tf.make_ndarray(maker.attr["value"].tensor) if maker.op == "Const" else None

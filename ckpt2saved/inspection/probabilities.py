@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import List, Optional
 
-from ckpt2saved.graph.dataflow import Node
-from ckpt2saved.inspection.network import Network
+from ckpt2saved.graph.graph import Node
+from ckpt2saved.graph.names import Ref
+from ckpt2saved.graph.traversal import last
 from ckpt2saved.inspection.outputs import Output, output_of
-from ckpt2saved.inspection.views import VIEWS, key_of, representative, root_of
+from ckpt2saved.inspection.training_graph import TrainingGraph
+from ckpt2saved.inspection.views import VIEWS, first_input, key_of, representative, root_of
 
 PROBABILITIES = ("Softmax", "LogSoftmax", "Sigmoid")
 _CLIPS = ("Maximum", "Minimum", "ClipByValue", "Add", "AddV2")
 
 
-def shares_of(network: Network, logits: str) -> Optional[Output]:
+def shares_of(training: TrainingGraph, logits: Ref) -> Optional[Output]:
     """The probabilities whose logarithm these logits are, as Keras's CTC loss takes it; its users know those."""
-    maker = network.flow.maker(root_of(network, logits))
+    maker = training.graph.maker(root_of(training, logits))
     if maker.op != "Log":
         return None
-    tensor = before_clipping(network, maker.inputs[0])
-    maker = network.flow.maker(tensor)
-    while maker.op in VIEWS + ("Slice", "StridedSlice"):
-        tensor = maker.inputs[0]
-        maker = network.flow.maker(tensor)
-    written_out = maker.op == "RealDiv" and network.flow.maker(maker.inputs[0]).op == "Exp"
+    ref = first_input(training, before_clipping(training, maker.inputs[0]), VIEWS + ("Slice", "StridedSlice"))
+    maker = training.graph.maker(ref)
+    written_out = maker.op == "RealDiv" and training.graph.maker(maker.inputs[0]).op == "Exp"
     if maker.op not in PROBABILITIES and not written_out:
         return None
-    tensor = representative(network, tensor).name
+    tensor = representative(training, ref)
     reason = f"class probabilities ({maker.op}); the loss takes their logarithm"
-    return output_of(network, key_of(tensor, "probabilities"), tensor, "probabilities", reason)
+    return output_of(training, key_of(tensor.ref, "probabilities"), tensor.ref, "probabilities", reason)
 
 
-def before_clipping(network: Network, tensor: str) -> str:
+def before_clipping(training: TrainingGraph, ref: Ref) -> Ref:
     """What was kept away from 0, and made to add up to 1, before its logarithm was taken."""
-    node = network.flow.maker(tensor)
-    while node.op in _CLIPS or (node.op == "RealDiv" and _is_share(network, node)):
-        tensor = node.inputs[0]
-        node = network.flow.maker(tensor)
-    return tensor
+
+    def clipped(one: Ref) -> List[Ref]:
+        node = training.graph.maker(one)
+        return node.inputs if node.op in _CLIPS or (node.op == "RealDiv" and _is_share(training, node)) else []
+
+    return last(ref, clipped)
 
 
-def _is_share(network: Network, node: Node) -> bool:
+def _is_share(training: TrainingGraph, node: Node) -> bool:
     """Whether numbers are divided by their sum, unless that makes the probabilities themselves (of exponentials)."""
-    total = network.flow.maker(node.inputs[1])
-    return total.op == "Sum" and total.inputs[:1] == node.inputs[:1] and network.flow.maker(node.inputs[0]).op != "Exp"
+    total = training.graph.maker(node.inputs[1])
+    return (
+        total.op == "Sum" and total.inputs[:1] == node.inputs[:1] and training.graph.maker(node.inputs[0]).op != "Exp"
+    )

@@ -9,9 +9,9 @@ from typing import Dict, List, Optional, Sequence, Tuple, Union
 from ckpt2saved.errors.problem import Choice
 from ckpt2saved.inspection.fixed import batch_of_states, fixed_to_batch
 from ckpt2saved.inspection.inputs import Input, batch_of
-from ckpt2saved.inspection.network import Network
 from ckpt2saved.inspection.outputs import Output
 from ckpt2saved.inspection.training import Switch
+from ckpt2saved.inspection.training_graph import TrainingGraph
 
 Sizes = Tuple[Union[int, str], ...]
 
@@ -47,7 +47,7 @@ class Proposal:
 
 
 def propose(
-    network: Network,
+    training: TrainingGraph,
     inputs: Sequence[Input],
     chosen: Sequence[Output],
     switches: Sequence[Switch],
@@ -59,15 +59,15 @@ def propose(
 
     `held` is the only batch that is known to be taken, and the node that takes no other.
     """
-    wanted = [output.tensor for output in chosen]
+    wanted, given = [output.ref for output in chosen], [one.ref for one in inputs]
     batch = held[0] if held else batch_of(inputs) or _batch_of_logits(chosen)
-    batch = batch or batch_of_states(network, wanted, [one.tensor for one in inputs])
-    fixed = fixed_to_batch(network, wanted, [one.tensor for one in inputs], batch) if batch and batch > 1 else []
+    batch = batch or batch_of_states(training, wanted, given)
+    fixed = fixed_to_batch(training, wanted, given, batch) if batch and batch > 1 else []
     fixed = fixed or ([held[1]] if held else [])
     holds = batch if fixed else None
     open_batch = batch if batch and batch > 1 and not fixed else None
     # Who trained on one picture at a time may have written it anywhere; that is not to be seen in any number.
-    sizes = [_input_sizes(network, one, 1 if batch == 1 else holds, open_batch) for one in inputs]
+    sizes = [_input_sizes(training, one, 1 if batch == 1 else holds, open_batch) for one in inputs]
     specs = tuple(Spec(one.key, one.tensor, one.dtype, size) for one, size in zip(inputs, sizes))
     choices = list(choices) + [
         Choice("--input", (), "the graph does not tell them", f"the sizes of {spec.tensor}")
@@ -91,11 +91,13 @@ def _batch_of_logits(chosen: Sequence[Output]) -> Optional[int]:
     return shapes[0][1] if shapes else None
 
 
-def _input_sizes(network: Network, one: Input, holds: Optional[int], open_batch: Optional[int]) -> Optional[Sizes]:
+def _input_sizes(
+    training: TrainingGraph, one: Input, holds: Optional[int], open_batch: Optional[int]
+) -> Optional[Sizes]:
     shape = one.shape
     batch = holds if holds else "batch"
     if one.kind == "image":
-        return _image_sizes(network, one, batch, open_batch)
+        return _image_sizes(training, one, batch, open_batch)
     if shape is None:
         return (batch,) if one.kind == "lengths" else None
     names: List[Union[int, str]] = []
@@ -105,12 +107,14 @@ def _input_sizes(network: Network, one: Input, holds: Optional[int], open_batch:
     return tuple(names)
 
 
-def _image_sizes(network: Network, one: Input, batch: Union[int, str], open_batch: Optional[int]) -> Optional[Sizes]:
+def _image_sizes(
+    training: TrainingGraph, one: Input, batch: Union[int, str], open_batch: Optional[int]
+) -> Optional[Sizes]:
     shape, channels_first, channels = one.shape, False, None
-    for taker in network.flow.consumers(one.tensor):
+    for taker in training.graph.users(one.ref):
         if taker.op == "Conv2D":
             channels_first = "data_format" in taker.attr and taker.attr["data_format"].s == b"NCHW"
-            weights = network.flow.tensor(taker.inputs[1]).shape
+            weights = training.graph.tensor(taker.inputs[1]).shape
             channels = weights[2] if weights and len(weights) == 4 else None
     if shape is None:
         if channels is None:

@@ -7,17 +7,16 @@ from typing import Any, List, Optional, Sequence
 from ckpt2saved.errors import NotServable
 from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.graph.backward import is_backward
-from ckpt2saved.graph.dataflow import foreign_nodes
 from ckpt2saved.graph.graph_def import pinned_text
 from ckpt2saved.graph.meta_graph import MetaGraph
-from ckpt2saved.graph.names import parsed
-from ckpt2saved.graph.ops import FUSED_BATCH_NORMS, is_random
+from ckpt2saved.graph.names import Ref
+from ckpt2saved.graph.ops import FUSED_BATCH_NORMS, PLACEHOLDERS, is_random
 from ckpt2saved.inspection.forcing import forced_answers
 from ckpt2saved.inspection.inputs import Input
-from ckpt2saved.inspection.network import Network
 from ckpt2saved.inspection.outputs import Output
 from ckpt2saved.inspection.proposal import Proposal, outputs_without_batch
-from ckpt2saved.inspection.training import Switch
+from ckpt2saved.inspection.training import Switch, called_nodes
+from ckpt2saved.inspection.training_graph import TrainingGraph
 from ckpt2saved.requests.batching import without_batch_text
 from ckpt2saved.rewrites.lint import check_servable
 from ckpt2saved.sources.lookups import fillers
@@ -30,20 +29,20 @@ def _needs_labels(chosen: Sequence[Output]) -> bool:
     return all(output.kind == "values" for output in chosen)
 
 
-def forcing_notes(network: Network, chosen: Sequence[Output]) -> List[Note]:
+def forcing_notes(training: TrainingGraph, chosen: Sequence[Output]) -> List[Note]:
     """What can't be served for its labels beside outputs that can."""
-    return [] if _needs_labels(chosen) else [problem.as_note() for problem in forced_answers(network)]
+    return [] if _needs_labels(chosen) else [problem.as_note() for problem in forced_answers(training)]
 
 
-def label_problems(network: Network, chosen: Sequence[Output], taken: Sequence[str]) -> List[Problem]:
+def label_problems(training: TrainingGraph, chosen: Sequence[Output], taken: Sequence[str]) -> List[Problem]:
     """The labels that the outputs need; `taken` are those that they take in inference."""
-    found = forced_answers(network) if _needs_labels(chosen) else []
-    told = set(network.comparisons.forced.values())
+    found = forced_answers(training) if _needs_labels(chosen) else []
+    told = set(training.comparisons.forced.values())
     return found + [
         Problem(
             "label-input",
             name,
-            f"the outputs take it, if only for its size, and {network.comparisons.sources[name]}, so no request can"
+            f"the outputs take it, if only for its size, and {training.comparisons.sources[name]}, so no request can"
             " bring it",
             "build the graph for inference",
         )
@@ -52,25 +51,20 @@ def label_problems(network: Network, chosen: Sequence[Output], taken: Sequence[s
     ]
 
 
-def unknown_layers(meta_graph: MetaGraph, network: Network) -> List[Problem]:
+def unknown_layers(training: TrainingGraph) -> List[Problem]:
     """The ops of the network that this TensorFlow lacks: what is before them is not what the network answers.
 
     A loss of somebody's own library takes labels as well, and nothing of what is served follows on it.
     """
     found = []
-    for node in foreign_nodes(meta_graph.graph_def):
-        inputs = [name if ":" in name else name + ":0" for name in node.input if not name.startswith("^")]
-        if (
-            is_backward(node.name, node.op)
-            or not inputs
-            or any(parsed(name)[0] not in network.flow.nodes for name in inputs)
-        ):
+    labels = {tensor.ref for tensor in training.labels}
+    for node in training.foreign:
+        makers = set(node.sources)
+        if is_backward(node.name, node.op) or not makers or any(name not in training.graph for name in makers):
             continue
-        makers = {network.flow.maker(name).name for name in inputs}
-        labels = {tensor.name for tensor in network.labels}
-        if makers & network.training_side or makers & network.tainted or labels & set(inputs):
+        if makers & training.backward or makers & training.tainted or labels & set(node.inputs):
             continue
-        if makers & network.pure:
+        if makers & training.pure:
             text = f"TensorFlow {tf.VERSION} has no such op, and the network goes on behind it"
             remedy = "inspect and export with the TensorFlow of the training"
             found.append(Problem("unknown-op", node.name, text, remedy, op=node.op))
@@ -78,17 +72,21 @@ def unknown_layers(meta_graph: MetaGraph, network: Network) -> List[Problem]:
 
 
 def serving_problems(
-    meta_graph: MetaGraph, network: Network, wanted: Sequence[str], inputs: Sequence[Input], switches: Sequence[Switch]
+    meta_graph: MetaGraph,
+    training: TrainingGraph,
+    wanted: Sequence[Ref],
+    inputs: Sequence[Input],
+    switches: Sequence[Switch],
 ) -> List[Problem]:
     """What TF Serving could not run of what outputs are made of; what is only waited for, export drops."""
-    reached = network.flow.upstream(wanted, [one.tensor for one in inputs])
-    given = {network.flow.maker(one.tensor).name for one in inputs}
+    graph = training.graph
+    reached = graph.upstream(wanted, [one.ref for one in inputs])
+    given = {one.ref[0] for one in inputs}
     graph_def = tf.GraphDef()
-    for node in meta_graph.graph_def.node:
-        if node.name in reached and node.name not in given:
-            for one in [node] + network.flow.called(node.attr):
-                if not is_random(one.op) and one.op not in FUSED_BATCH_NORMS:  # find_training_ops tells
-                    graph_def.node.add().CopyFrom(one)
+    for node in (graph[name] for name in graph.nodes if name in reached and name not in given):
+        for one in [node.definition, *called_nodes(training, node)]:
+            if not is_random(one.op) and one.op not in FUSED_BATCH_NORMS:  # find_training_ops tells
+                graph_def.node.add().CopyFrom(one)
     found: List[Problem] = []
     try:
         check_servable(graph_def)
@@ -102,16 +100,16 @@ def serving_problems(
     settled = given | {switch.name for switch in switches}
     found += [
         Problem("unfed-placeholder", tensor.name, "a placeholder that is neither input nor switch")
-        for tensor in network.sources
-        if network.flow.maker(tensor.name).op.startswith("Placeholder")
-        and network.flow.maker(tensor.name).name in reached
-        and network.flow.maker(tensor.name).name not in settled
-        and tensor not in network.compared
+        for tensor in training.sources
+        if graph.maker(tensor.ref).op in PLACEHOLDERS
+        and tensor.ref[0] in reached
+        and tensor.ref[0] not in settled
+        and tensor not in training.compared
     ]
     found += [
         Problem("reads-files", name, "it reads files by their names, which a server should not do for a client")
         for name in sorted(reached)
-        if network.flow.nodes[name].op in ("ReadFile", "WholeFileReaderV2") and name not in given
+        if graph[name].op in ("ReadFile", "WholeFileReaderV2") and name not in given
     ]
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 from ckpt2saved.checkpoint import roles
 from ckpt2saved.checkpoint.contents import Checkpoint, open_checkpoint
@@ -12,13 +12,14 @@ from ckpt2saved.checkpoint.objects import read_objects
 from ckpt2saved.checkpoint.savers import saved_as
 from ckpt2saved.errors import CheckpointError
 from ckpt2saved.errors.problem import Note
-from ckpt2saved.graph.dataflow import foreign_nodes, read_dataflow
-from ckpt2saved.graph.meta_graph import MetaGraph, read_meta_graph
+from ckpt2saved.graph.graph import Graph, Node
+from ckpt2saved.graph.meta_graph import read_meta_graph
+from ckpt2saved.graph.shapes import foreign_nodes, with_shapes
 from ckpt2saved.inspection.forcing import settled_nodes
 from ckpt2saved.inspection.graph_report import GraphReport, report_graph
-from ckpt2saved.inspection.network import Network
 from ckpt2saved.inspection.proposal import command_line
 from ckpt2saved.inspection.subject import FROZEN, Subject
+from ckpt2saved.inspection.training_graph import TrainingGraph
 from ckpt2saved.inspection.variables import Fit, VariableReport, report_variables
 from ckpt2saved.rewrites.analyses.labels import find_labels
 from ckpt2saved.sources.restored import saved_tables
@@ -85,16 +86,17 @@ def inspect_subject(subject: Subject) -> Inspection:
         )
     remarks = list(subject.remarks)
     checkpoint = open_checkpoint(subject.checkpoint) if subject.checkpoint else None
-    meta_graph, network = None, None
+    meta_graph, training = None, None
     if subject.meta:
         try:
             meta_graph = read_meta_graph(subject.meta)
-            labels = find_labels(meta_graph.graph_def, meta_graph.shapes)
-            network = Network(read_dataflow(meta_graph), labels)
+            whole = Graph(meta_graph.graph_def, is_copied=False)
+            labels, foreign = find_labels(whole, meta_graph.shapes), foreign_nodes(whole)
+            training = TrainingGraph(with_shapes(whole, meta_graph), labels, foreign)
             shapes = checkpoint.variables() if checkpoint else {}
-            settled = settled_nodes(network, shapes) if labels.forced else ()
-            network = Network(network.flow, labels, settled) if settled else network
-            remarks += _foreign(meta_graph)
+            settled = settled_nodes(training, shapes) if labels.forced else ()
+            training = TrainingGraph(training.graph, labels, foreign, settled) if settled else training
+            remarks += _foreign(foreign)
         except CheckpointError as error:
             if checkpoint is None:
                 raise
@@ -112,9 +114,9 @@ def inspect_subject(subject: Subject) -> Inspection:
         )
     saved = saved_as(meta_graph.graph_def) if meta_graph else {}
     tables = saved_tables(meta_graph.graph_def).values() if meta_graph else ()
-    fit = Fit(checkpoint, network, saved, {name for table in tables for name in table.names})
-    graph = report_graph(meta_graph, network, fit) if meta_graph and network else None
-    variables = report_variables(checkpoint, network, fit, graph.served if graph else ()) if checkpoint else None
+    fit = Fit(checkpoint, training, saved, {name for table in tables for name in table.names})
+    graph = report_graph(meta_graph, training, fit) if meta_graph and training else None
+    variables = report_variables(checkpoint, training, fit, graph.served if graph else ()) if checkpoint else None
     if variables and fit.is_of_another_run:
         found = (
             f"the .meta seems to be of another run: {len(fit.foreign)} of its {len(fit.weights)} trained variables are"
@@ -143,8 +145,7 @@ def _of_objects(checkpoint: Checkpoint) -> Note:
     )
 
 
-def _foreign(meta_graph: MetaGraph) -> List[Note]:
-    nodes = foreign_nodes(meta_graph.graph_def)
+def _foreign(nodes: Sequence[Node]) -> List[Note]:
     if not nodes:
         return []
     more = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""

@@ -15,8 +15,7 @@ from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.errors import CheckpointError, NotServable
 from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.files.reading import open_file, read_file
-from ckpt2saved.graph.dataflow import Dataflow
-from ckpt2saved.graph.graph_def import devices_of, nodes_of, pinned_text, pruned
+from ckpt2saved.graph.graph_def import called_functions, devices_of, nodes_of, pinned_text, pruned
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import TABLES
 from ckpt2saved.requests.batching import keys_without_batch, without_batch_text
@@ -118,9 +117,9 @@ def _served_nodes(meta_graph: Any) -> List[Any]:
     there = {node.name for node in graph_def.node}
     tensors = [info.name for d in meta_graph.signature_def.values() for info in d.outputs.values()]
     wanted = {node_name(tensor) for tensor in tensors} & there
-    flow = Dataflow({}, {function.signature.name: function for function in graph_def.library.function})
+    functions = {function.signature.name: function for function in graph_def.library.function}
     found = list(pruned(graph_def, wanted).node)
-    return found + [inner for node in found for inner in flow.called(node.attr)]
+    return found + [inner for name in called_functions(found, functions) for inner in functions[name].node_def]
 
 
 def parse_saved_model(directory: Path) -> Any:

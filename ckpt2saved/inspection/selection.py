@@ -6,12 +6,13 @@ from typing import List, Mapping, Sequence, Tuple
 
 from ckpt2saved.checkpoint.contents import AVERAGE
 from ckpt2saved.errors.problem import Choice
+from ckpt2saved.graph.names import Ref, parsed
 from ckpt2saved.inspection.decoders import Decoder
-from ckpt2saved.inspection.network import Network
 from ckpt2saved.inspection.outputs import Output
 from ckpt2saved.inspection.proposal import value_text
 from ckpt2saved.inspection.towers import Tower
 from ckpt2saved.inspection.training import Switch
+from ckpt2saved.inspection.training_graph import TrainingGraph
 from ckpt2saved.inspection.variables import Fit
 
 _HEADS = ("probabilities", "boxes", "scores")
@@ -59,14 +60,14 @@ def is_as_good(first: Tower, second: Tower) -> bool:
     return first.rank == second.rank and first.weights != second.weights
 
 
-def outputs_of_first_tower(network: Network, candidates: Sequence[Output], towers: Sequence[Tower]) -> List[str]:
+def outputs_of_first_tower(training: TrainingGraph, candidates: Sequence[Output], towers: Sequence[Tower]) -> List[str]:
     """The candidates that belong to the best tower."""
     if len(towers) < 2:
         return [output.tensor for output in candidates]
-    nodes = [network.flow.upstream(tower.ends) & network.weighted for tower in towers]
+    nodes = [training.graph.upstream(map(parsed, tower.ends)) & training.weighted for tower in towers]
     found: List[str] = []
     for output in candidates:
-        own = network.flow.upstream([output.tensor]) & network.weighted
+        own = training.graph.upstream([output.ref]) & training.weighted
         if max(range(len(towers)), key=lambda number: (len(own & nodes[number]), -number)) == 0:
             found.append(output.tensor)
     return found
@@ -78,9 +79,9 @@ def choice_of_value(switch: Switch) -> Choice:
     return Choice("--set", (f"{switch.name}=…",), switch.reason + hint)
 
 
-def choice_of_weights(network: Network, wanted: Sequence[str], fit: Fit) -> List[Choice]:
+def choice_of_weights(training: TrainingGraph, wanted: Sequence[Ref], fit: Fit) -> List[Choice]:
     """Whether to serve moving averages, where there are some and the graph does not read them itself."""
-    needed = network.weights_of(list(wanted))
+    needed = training.weights_of(wanted)
     averaged = [name for name in fit.averaged if name in needed]
     if not averaged or any(name.endswith(AVERAGE) for name in needed):
         return []

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import List, Sequence, Set, Tuple
 
 from ckpt2saved.checkpoint.contents import AVERAGE
-from ckpt2saved.inspection.network import Network
+from ckpt2saved.graph.names import Ref, full_name
 from ckpt2saved.inspection.parts import cut_axes, data_of, is_part
 from ckpt2saved.inspection.training import find_training_ops
+from ckpt2saved.inspection.training_graph import TrainingGraph
 
 _STATISTICS = re.compile(r".*/(moving|running|pop)_?(mean|variance|var|avg)\Z")
 
@@ -35,17 +36,17 @@ class Tower:
         return [name for name in self.variables if not _STATISTICS.match(name)]
 
 
-def find_towers(network: Network, ends: Sequence[str], missing: Sequence[str], *, apart: bool) -> List[Tower]:
+def find_towers(training: TrainingGraph, ends: Sequence[Ref], missing: Sequence[str], *, apart: bool) -> List[Tower]:
     """The towers that end in these tensors, the best to serve first: trained, whole, with the fewest training ops.
 
     Ends that are `apart`, as the logits of several decoders, make a tower each, unless all their weights meet the data
     in the same nodes; the heads of a detector are of one tower where any do. Ends that see different parts of one
     picture are of one tower as well.
     """
-    groups: List[Tuple[Set[str], List[str]]] = []
-    views = {end: _views(network, end) for end in ends} if len(ends) > 1 else {}
+    groups: List[Tuple[Set[str], List[Ref]]] = []
+    views = {end: _views(training, end) for end in ends} if len(ends) > 1 else {}
     for end in ends:
-        nodes = network.flow.upstream([end]) & network.weighted
+        nodes = training.graph.upstream([end]) & training.weighted
         for group, members in groups:
             beside = any(_are_beside(views[end], views[member]) for member in members)
             if beside or (group == nodes if apart else group & nodes):
@@ -54,39 +55,43 @@ def find_towers(network: Network, ends: Sequence[str], missing: Sequence[str], *
                 break
         else:
             groups.append((set(nodes), [end]))
-    towers = [_tower(network, members, missing) for _, members in groups]
+    towers = [_tower(training, members, missing) for _, members in groups]
     return sorted(towers, key=lambda tower: tower.rank)
 
 
-def _views(network: Network, end: str) -> Set[Tuple[str, str]]:
+def _views(training: TrainingGraph, end: Ref) -> Set[Tuple[Ref, Ref]]:
     """The parts of pictures that weights see on the way to a tensor: what is cut, and the part."""
-    reached = network.flow.upstream([end])
-    found: Set[Tuple[str, str]] = set()
-    for name in reached & network.pure - network.behind_weights:
-        node = network.flow.nodes[name]
-        if is_part(network, node) and 0 not in cut_axes(network, node):
-            for output in node.outputs:
-                if any(taker.name in reached for taker in network.flow.consumers(output.name)):
-                    found.add((data_of(node), output.name))
+    reached = training.graph.upstream([end])
+    found: Set[Tuple[Ref, Ref]] = set()
+    for name in reached & training.pure - training.behind_weights:
+        node = training.graph[name]
+        if is_part(training, node) and 0 not in cut_axes(training, node):
+            for output in training.outputs(node):
+                if any(taker.name in reached for taker in training.graph.users(output.ref)):
+                    found.add((data_of(node), output.ref))
     return found
 
 
-def _are_beside(first: Set[Tuple[str, str]], second: Set[Tuple[str, str]]) -> bool:
+def _are_beside(first: Set[Tuple[Ref, Ref]], second: Set[Tuple[Ref, Ref]]) -> bool:
     """Whether these are different parts of the same pictures."""
     return bool(first and second) and first != second and {cut for cut, _ in first} == {cut for cut, _ in second}
 
 
-def _tower(network: Network, ends: Sequence[str], missing: Sequence[str]) -> Tower:
-    reached = network.flow.upstream(ends)
-    names = sorted(name for name in reached if name in network.variables)
+def _tower(training: TrainingGraph, ends: Sequence[Ref], missing: Sequence[str]) -> Tower:
+    reached = training.graph.upstream(ends)
+    names = sorted(name for name in reached if name in training.variables)
     bases = {name: name[: -len(AVERAGE)] if name.endswith(AVERAGE) else name for name in names}
     weights = [name for name in names if not _STATISTICS.match(bases[name])]
-    untrained = [name for name in weights if network.trained and bases[name] not in network.trained]
-    found = find_training_ops(network, reached)
+    untrained = [name for name in weights if training.trained and bases[name] not in training.trained]
+    found = find_training_ops(training, reached)
     lacking = [name for name in names if name in missing]
     count = len(found.dropout) + len(found.batch_norm)
     return Tower(
-        ends=tuple(ends), variables=tuple(names), untrained=tuple(untrained), missing=tuple(lacking), training_ops=count
+        ends=tuple(map(full_name, ends)),
+        variables=tuple(names),
+        untrained=tuple(untrained),
+        missing=tuple(lacking),
+        training_ops=count,
     )
 
 

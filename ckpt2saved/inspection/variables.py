@@ -12,7 +12,8 @@ from ckpt2saved.checkpoint.reading import values
 from ckpt2saved.checkpoint.savers import Saved
 from ckpt2saved.errors import CheckpointError
 from ckpt2saved.errors.problem import Problem
-from ckpt2saved.inspection.network import Network
+from ckpt2saved.graph.names import parsed
+from ckpt2saved.inspection.training_graph import TrainingGraph
 from ckpt2saved.tf1 import tf
 
 
@@ -37,7 +38,7 @@ class Fit:
     def __init__(
         self,
         checkpoint: Optional[Checkpoint],
-        network: Optional[Network],
+        training: Optional[TrainingGraph],
         saved: Mapping[str, Sequence[Saved]],
         in_tables: Set[str],
     ) -> None:
@@ -48,15 +49,15 @@ class Fit:
         self.weights: List[str] = []
         self.averaged: List[str] = []
         self.shapes: Mapping[str, Any] = {}  # of the variables; without a checkpoint, of the graph's
-        if network is not None:
-            self.shapes = {name: _declared(node) for name, node in network.variables.items()}
+        if training is not None:
+            self.shapes = {name: _declared(node) for name, node in training.variables.items()}
         if checkpoint is not None:
             self.shapes = checkpoint.variables()
-        if checkpoint is None or network is None:
+        if checkpoint is None or training is None:
             return
-        keys = {name: _key(name, checkpoint.shapes, saved) for name in network.variables}
+        keys = {name: _key(name, checkpoint.shapes, saved) for name in training.variables}
         for name, key in keys.items():
-            node = network.variables[name]
+            node = training.variables[name]
             declared = tf.TensorShape(node.attr["shape"].shape)
             if key not in checkpoint.shapes:
                 self.missing.append(name)
@@ -70,7 +71,7 @@ class Fit:
             for name in sorted(checkpoint.shapes)
             if name not in wanted and not (name.endswith(AVERAGE) and name[: -len(AVERAGE)] in wanted)
         ]
-        self.weights = sorted(network.trained or [n for n in network.variables if keys[n] in checkpoint.shapes])
+        self.weights = sorted(training.trained or [n for n in training.variables if keys[n] in checkpoint.shapes])
         self.averaged = [name for name in self.weights if name + AVERAGE in checkpoint.shapes]
         self.foreign += [name for name in self.missing if name in self.weights]
 
@@ -91,13 +92,13 @@ def _key(name: str, shapes: Mapping[str, Any], saved: Mapping[str, Sequence[Save
 
 
 def report_variables(
-    checkpoint: Checkpoint, network: Optional[Network], fit: Fit, served: Sequence[str]
+    checkpoint: Checkpoint, training: Optional[TrainingGraph], fit: Fit, served: Sequence[str]
 ) -> VariableReport:
     """The variables of a checkpoint, and which of the graph's it lacks; `served` are the tensors to be served."""
     dtypes = {name: (dtype.base_dtype.name, _width(dtype)) for name, dtype in checkpoint.dtypes.items()}
     variables = roles.with_roles(checkpoint.shapes, dtypes, _names(checkpoint))
     weights = [v for v in variables if v.role == roles.WEIGHTS]
-    needed = network.weights_of(list(served)) if network else set()
+    needed = training.weights_of(map(parsed, served)) if training else set()
     return VariableReport(
         variables=tuple(variables),
         step=checkpoint.step if checkpoint.step is not None else _step_of_objects(checkpoint),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import List
+from typing import List, Sequence
 
-from ckpt2saved.graph.dataflow import Tensor
-from ckpt2saved.inspection.network import Network
+from ckpt2saved.graph.graph import Tensor
+from ckpt2saved.graph.names import Ref
+from ckpt2saved.graph.traversal import last, walk
+from ckpt2saved.inspection.training_graph import TrainingGraph
 
 VIEWS = (
     "Cast",
@@ -26,52 +28,54 @@ _GENERIC = re.compile(
 )
 
 
-def root_of(network: Network, tensor: str) -> str:
+def first_input(training: TrainingGraph, ref: Ref, ops: Sequence[str]) -> Ref:
+    """What a tensor is made of, up the first inputs of the nodes with these ops."""
+    graph = training.graph
+    return last(ref, lambda one: graph.maker(one).inputs if graph.maker(one).op in ops else [])
+
+
+def root_of(training: TrainingGraph, ref: Ref) -> Ref:
     """The tensor that this one is a view of."""
-    node = network.flow.maker(tensor)
-    while node.op in VIEWS:
-        tensor = node.inputs[0]
-        node = network.flow.maker(tensor)
-    return tensor
+    return first_input(training, ref, VIEWS)
 
 
-def views_of(network: Network, root: str) -> List[str]:
+def views_of(training: TrainingGraph, root: Ref) -> List[Ref]:
     """A tensor and all views of it that requests alone decide about."""
-    found = [root]
-    for tensor in found:
-        for taker in network.flow.consumers(tensor):
-            if taker.op in VIEWS and taker.inputs[0] == tensor and taker.name in network.pure:
-                found.append(taker.outputs[0].name)
-    return found
+
+    def following(ref: Ref) -> List[Ref]:
+        views = [n for n in training.graph.users(ref) if n.op in VIEWS and n.inputs[0] == ref]
+        return [(node.name, 0) for node in views if node.name in training.pure]
+
+    return list(walk([root], following))
 
 
-def representative(network: Network, root: str) -> Tensor:
+def representative(training: TrainingGraph, root: Ref) -> Tensor:
     """Of the views of one tensor the one that clients would want: not flattened, and named by the author."""
-    scope = root.rpartition("/")[0]
-    views = [network.flow.tensor(name) for name in views_of(network, root)]
+    scope = root[0].rpartition("/")[0]
+    views = [training.graph.tensor(ref) for ref in views_of(training, root)]
     best = max(tensor.rank or 0 for tensor in views)
     widest = [tensor for tensor in views if (tensor.rank or 0) == best]
-    named = [t for t in widest + [view for view in views if (view.rank or 0) > 2] if _is_named(network, t)]
+    named = [t for t in widest + [view for view in views if (view.rank or 0) > 2] if _is_named(training, t)]
     inside = [t for t in widest if scope and t.name.startswith(scope + "/")]
     return (named or inside[-1:] or widest)[0]
 
 
-def also_as(network: Network, tensor: str) -> str:
+def also_as(training: TrainingGraph, ref: Ref) -> str:
     """The other names that the author gave to the same numbers."""
-    views = [network.flow.tensor(name) for name in views_of(network, root_of(network, tensor))]
-    others = [t.name for t in views if t.name != tensor and (t.rank or 0) > 2 and _is_named(network, t)]
+    views = [training.graph.tensor(one) for one in views_of(training, root_of(training, ref))]
+    others = [t.name for t in views if t.ref != ref and (t.rank or 0) > 2 and _is_named(training, t)]
     return f"; in another shape also {' and '.join(others[:3])}" if others else ""
 
 
-def _is_named(network: Network, tensor: Tensor) -> bool:
+def _is_named(training: TrainingGraph, tensor: Tensor) -> bool:
     """Whether the author named it: not after its op, as TensorFlow does."""
-    name = tensor.name.rpartition(":")[0].rpartition("/")[2]
-    return not _GENERIC.match(name) and re.sub(r"_[0-9]+\Z", "", name) != network.flow.maker(tensor.name).op
+    name = tensor.ref[0].rpartition("/")[2]
+    return not _GENERIC.match(name) and re.sub(r"_[0-9]+\Z", "", name) != training.graph.maker(tensor.ref).op
 
 
-def key_of(tensor: str, fallback: str) -> str:
+def key_of(ref: Ref, fallback: str) -> str:
     """The name for clients: the last part of the tensor's name that its author chose."""
-    for part in reversed(tensor.rpartition(":")[0].split("/")):
+    for part in reversed(ref[0].split("/")):
         if not _GENERIC.match(part):
             return re.sub(r"[^0-9A-Za-z_]", "_", part)
     return fallback

@@ -17,7 +17,7 @@ class BypassDropout(Rewrite):
 
     def __call__(self, graph: Graph, context: Context) -> Found:
         edits = []
-        within = graph.on_the_way(context.outputs, context.inputs)
+        within = graph.between(context.outputs, context.inputs)
         for dropout in find_dropouts(graph, within, context.data, context.noise):
             node = graph[dropout.dropped]
             node.become("Identity", [dropout.source], T=node.attr["T"].type)
@@ -29,7 +29,7 @@ class BypassDropout(Rewrite):
                 node.attr["is_training"].b = False
                 node.attr["dropout"].f = 0.0
                 edits.append(Edit(name, "dropout", f"{name}: its own dropout is off"))
-        for name in sorted(within - graph.on_the_way(context.outputs, context.inputs)):
+        for name in sorted(within - graph.between(context.outputs, context.inputs)):
             if graph[name].op in PLACEHOLDERS and may_be_scalar(graph[name]):
                 edits.append(Edit(name, "switch", f"{name}: only the dropout that is bypassed asked for it"))
         return Found(tuple(edits))

@@ -51,7 +51,7 @@ class Context:
     def of(graph_def: Any, outputs: Iterable[str], inputs: Iterable[str], **known: Any) -> Context:
         """The context of a GraphDef, which stays as it is, for tensors by their names."""
         ends = tuple(parsed(name) for name in outputs)
-        return Context(Graph(graph_def), ends, {parsed(name) for name in inputs}, **known)
+        return Context(Graph(graph_def, is_copied=False), ends, {parsed(name) for name in inputs}, **known)
 
     def with_ends(self, moved: Mapping[Ref, Ref]) -> Context:
         """The same where other tensors stand for some inputs or outputs."""
@@ -63,7 +63,7 @@ class Context:
     @Cached
     def within(self) -> Set[str]:
         """The nodes on the way to the outputs."""
-        return self.original.on_the_way(self.outputs, self.inputs)
+        return self.original.between(self.outputs, self.inputs)
 
     @Cached
     def imported(self) -> tf.Graph:

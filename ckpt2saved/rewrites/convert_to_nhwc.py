@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Sequence
 
-from ckpt2saved.graph.graph import Graph, frames
+from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.names import Ref
 from ckpt2saved.graph.ops import FUSED_BATCH_NORMS, is_training
 from ckpt2saved.rewrites.context import Context
@@ -72,7 +72,7 @@ class _Conversion:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.frames = frames(graph)
+        self.frames = graph.control.in_loops
         self.controls: List[str] = []  # of constants
         self.converted: Dict[Ref, Ref] = {}  # with the channels first -> with the channels last
         self.moved: Dict[Ref, Ref] = {}  # what a batch norm computes beside: of the op -> of its copy

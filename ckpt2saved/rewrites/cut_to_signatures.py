@@ -42,7 +42,7 @@ class CutToSignatures(Rewrite):
             places[parsed(tensor)] = _place(graph, parsed(tensor), spec), 0
         graph.redirect(places)
         outputs = [places.get(ref, ref) for ref in context.outputs]
-        reached = graph.on_the_way(outputs, set())
+        reached = graph.between(outputs, set())
         edits = tuple(
             InputCut(
                 name,

@@ -23,7 +23,7 @@ class DropSideEffects(Rewrite):
     name = "drop side effects"
 
     def __call__(self, graph: Graph, context: Context) -> Found:
-        reached = graph.on_the_way(context.outputs, context.inputs)
+        reached = graph.between(context.outputs, context.inputs)
         effects = _effects(graph, reached)
         dropped: Dict[str, List[str]] = {}
         for name in graph.nodes:
@@ -32,7 +32,7 @@ class DropSideEffects(Rewrite):
             if waited_for:
                 dropped[name] = waited_for
                 node.controls = [control for control in node.controls if control not in effects]
-        left = graph.on_the_way(context.outputs, context.inputs)
+        left = graph.between(context.outputs, context.inputs)
         edits = [no_longer_waits(name, waited_for, name in left) for name, waited_for in dropped.items()]
         return Found(tuple(edits), _state_changes(graph, reached, left, set(context.averages.updates)))
 
@@ -59,10 +59,4 @@ def _state_changes(graph: Graph, before: Set[str], left: Set[str], understood: S
 def _effects(graph: Graph, reached: Set[str]) -> Set[str]:
     """The assignments and optimizers' steps, and the nodes that only wait for them."""
     effects = {name for name in reached if graph[name].op in ASSIGNMENTS or is_update(graph[name].op)}
-    ahead = list(effects)
-    while ahead:
-        for node in graph.consumers(ahead.pop()):
-            if node.name in reached and node.name not in effects and node.op in _ONLY_WAITED_FOR:
-                effects.add(node.name)
-                ahead.append(node.name)
-    return effects
+    return effects | graph.behind(effects, lambda node: node.name in reached and node.op in _ONLY_WAITED_FOR)

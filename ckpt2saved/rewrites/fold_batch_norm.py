@@ -13,6 +13,7 @@ from ckpt2saved.checkpoint.derived import Derived
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref, full_name
 from ckpt2saved.graph.ops import ASSIGNS_VALUE, FUSED_BATCH_NORMS, IDENTITIES, READS_VARIABLE, VARIABLES, is_training
+from ckpt2saved.graph.traversal import behind
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.rewrite import Rewrite
@@ -151,7 +152,7 @@ def _data_format(node: Node) -> str:
 
 
 def _behind(graph: Graph, refs: Iterable[Ref]) -> Set[str]:
-    return graph.on_the_way(refs, set())
+    return graph.between(refs, set())
 
 
 def _is_fixed(graph: Graph, ref: Ref) -> bool:
@@ -161,16 +162,12 @@ def _is_fixed(graph: Graph, ref: Ref) -> bool:
 
 def _feeds_only(graph: Graph, variable: str, inner: Set[str], end: str) -> bool:
     """Whether all that reads a variable, but to store it, is among nodes `inner` and the node `end`."""
-    ahead, seen = [variable], {variable}
-    while ahead:
-        for user in graph.consumers(ahead.pop()):
-            if user.name in seen or user.name == end or user.op in _STORING:
-                continue
-            if user.name not in inner and not _only_stored(graph, user):
-                return False
-            seen.add(user.name)
-            ahead.append(user.name)
-    return True
+
+    def following(name: str) -> List[str]:
+        return [user.name for user in graph.consumers(name) if user.name != end and user.op not in _STORING]
+
+    readers = behind([variable], following)
+    return all(name in inner or _only_stored(graph, graph[name]) for name in readers)
 
 
 def _only_stored(graph: Graph, node: Node) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Mapping, Sequence
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.control_flow import Branch
 from ckpt2saved.graph.folding import Folding
-from ckpt2saved.graph.graph import Graph, control_flow
+from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.names import Ref, full_name, written
 from ckpt2saved.rewrites.analyses.switches import shown
 from ckpt2saved.rewrites.context import Context
@@ -30,7 +30,7 @@ class PinSwitches(Rewrite):
         folding = Folding(graph, context.within, values, context.noise)
         lost: Dict[Ref, str] = {ref: _on_dead_branch(values) for ref in context.outputs if folding.is_dead(ref)}
         edits = _pinned(graph, folding, context, values)
-        branches = control_flow(graph)
+        branches = graph.control
         for ref in context.outputs:
             unknown = [branch for branch in sorted(branches.branches(ref)) if folding.value(branch[0]) is None]
             if unknown and ref not in lost:

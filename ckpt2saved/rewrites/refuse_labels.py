@@ -19,7 +19,7 @@ class RefuseLabels(Rewrite):
 
     def __call__(self, graph: Graph, context: Context) -> Found:
         sources = context.labels.sources
-        reached = graph.on_the_way(context.outputs, context.inputs)
+        reached = graph.between(context.outputs, context.inputs)
         taken = {ref for name in reached for ref in graph[name].inputs} | set(context.outputs)
         problems = []
         for name in sources:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Collection, Dict, Iterator, List, Mapping, Optional, Sequence, Set
 
 from ckpt2saved.errors.problem import Problem
-from ckpt2saved.graph.graph import Graph, Node, fed_by_data, functions_of, may_be_scalar
+from ckpt2saved.graph.graph import Graph, Node, fed_by_data, may_be_scalar
 from ckpt2saved.graph.names import Ref, parsed
 from ckpt2saved.graph.ops import (
     ASSIGNMENTS,
@@ -42,7 +42,7 @@ class RefuseLeftovers(Rewrite):
 
     def __call__(self, graph: Graph, context: Context) -> Found:
         switches = undecided(graph, context)
-        reached = graph.on_the_way(context.outputs, context.inputs)
+        reached = graph.between(context.outputs, context.inputs)
         known = {node for problem in context.problems for node in problem.nodes}
         known |= {parsed(name)[0] for name in context.labels.sources}
         hint = f"; or set {' and '.join(switches)} first" if switches else ""
@@ -87,7 +87,7 @@ def _undecided_problem(node: Node, reason: str) -> Problem:
 
 def undecided(graph: Graph, context: Context) -> Dict[str, str]:
     """The switches that outputs still depend on, in the graph's order, and why nothing decides their values."""
-    reached, reasons = graph.on_the_way(context.outputs, context.inputs), context.switches.reasons
+    reached, reasons = graph.between(context.outputs, context.inputs), context.switches.reasons
     return {
         name: reasons.get(name) or "nothing in the graph shows its value in inference"
         for name in graph.nodes
@@ -140,27 +140,13 @@ def _labels_on_the_way(graph: Graph, outputs: Sequence[Ref], inputs: Set[Ref], d
                 if source.op not in PASSING + MOVING + ("Cast", "OneHot", "Slice", "StridedSlice", "Unpack"):
                     break
                 ref = source.inputs[0]
-    ahead: List[str] = [ref[0] for ref in outputs if ref not in inputs]
-    read: Set[str] = set()
-    while ahead:
-        name = ahead.pop()
-        if name not in read:
-            read.add(name)
-            ahead.extend(ref[0] for ref in graph[name].inputs if ref not in inputs)
+    read = graph.upstream(outputs, inputs)
     return [name for name in graph.nodes if name in labels and name in read]
 
 
 def _random_in_functions(graph: Graph, name: str) -> Iterator[Any]:
     """(function, node, op) of what is random in the functions that a node calls."""
-    functions = {function.signature.name: function for function in graph.library.function}
-    ahead = sorted(functions_of(graph[name].definition)) + [graph[name].op]
-    seen: Set[str] = set()
-    while ahead:
-        function = ahead.pop()
-        if function in seen or function not in functions:
-            continue
-        seen.add(function)
-        for node in functions[function].node_def:
+    for function in graph.called(graph[name]):
+        for node in graph.functions[function].node_def:
             if is_random(node.op) or node.op in ASSIGNMENTS or is_training(node):
                 yield function, node.name, node.op
-            ahead.extend(sorted(functions_of(node)) + [node.op])

@@ -130,7 +130,7 @@ class _State:
     @staticmethod
     def of(graph: Graph, context: Context) -> _State:
         """Look through the graph once."""
-        reached = graph.on_the_way(context.outputs, context.inputs)
+        reached = graph.between(context.outputs, context.inputs)
         nodes = [graph[name] for name in graph.nodes if name in reached]
         sources = {source for node in nodes for source, _ in node.inputs}.union(*[node.controls for node in nodes])
         parts = [(node.name, node.op, tuple(node.inputs), tuple(node.controls), _attributes(node)) for node in nodes]

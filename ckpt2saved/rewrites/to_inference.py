@@ -116,6 +116,6 @@ def find_steering(
 def unused_inputs(found: Applied) -> Sequence[Tuple[str, int]]:
     """The inputs that nothing on the way to the outputs takes any more."""
     context, graph = found.context, found.graph
-    nodes = [graph[name] for name in graph.on_the_way(context.outputs, context.inputs)]
+    nodes = [graph[name] for name in graph.between(context.outputs, context.inputs)]
     used = {ref for node in nodes for ref in node.inputs} | {(name, 0) for node in nodes for name in node.controls}
     return [ref for ref in sorted(context.inputs) if ref not in used and ref not in context.outputs]

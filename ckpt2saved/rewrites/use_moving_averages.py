@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.errors.problem import Problem
-from ckpt2saved.graph.graph import Graph, conditional, frames
+from ckpt2saved.graph.graph import Graph, conditional
 from ckpt2saved.graph.names import Ref
 from ckpt2saved.graph.ops import SWITCHES
 from ckpt2saved.graph.probe import MOVING
@@ -62,7 +62,7 @@ class UseMovingAverages(Rewrite):
     name = "use moving averages"
 
     def __call__(self, graph: Graph, context: Context) -> Found:
-        within = graph.on_the_way(context.outputs, context.inputs)
+        within = graph.between(context.outputs, context.inputs)
         batch_norms = _BatchNorms(graph, context.variables, context.averages, set(context.outputs))
         for number, statistics in enumerate(context.statistics):
             if any(ref[0] in within for ref in statistics.tensors):
@@ -81,7 +81,7 @@ class _BatchNorms:
         self.variables = variables
         self.averages = averages
         self.outputs = outputs
-        self.frames = frames(graph)
+        self.frames = graph.control.in_loops
         self.conditional = conditional(graph)
         self.problems: List[Problem] = []
         self.redirected: Dict[Ref, Ref] = {}

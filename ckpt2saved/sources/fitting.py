@@ -6,18 +6,19 @@ import difflib
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Collection, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Collection, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.compatibility.fit import origin_text
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import CheckpointError, NotServable, SignatureError
 from ckpt2saved.errors.problem import Problem
-from ckpt2saved.graph.control_flow import ControlFlow, steps_of
+from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.graph_def import nodes_of, pruned
 from ckpt2saved.graph.meta_graph import MetaGraph
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.op_table import shipped_table
 from ckpt2saved.graph.ops import ENTERS
+from ckpt2saved.graph.traversal import walk
 from ckpt2saved.rewrites.to_signatures import Cut
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.tensors import Signature, TensorSpec
@@ -85,7 +86,7 @@ def refuse_loops(source: Path, graph_def: Any, ends: Sequence[Tuple[str, str]]) 
 
     `ends` are pairs: signatures.NAME.inputs.KEY, or .outputs.KEY, and the tensor's name.
     """
-    flow = ControlFlow(steps_of(graph_def))
+    flow = Graph(graph_def, is_copied=False).control
     problems = []
     for where, name in ends:
         ref = node_name(name), int(name.rpartition(":")[2])
@@ -237,17 +238,12 @@ def _import_with_batch(graph_def: Any, placeholders: Collection[str], batch: int
 
 def _of_lines(operations: Sequence[tf.Operation], batch: int) -> List[tf.Operation]:
     """The operations that take something with one item for each line of a batch first."""
-    found: List[tf.Operation] = []
-    seen: Set[str] = set()
-    ahead = list(operations)
-    while ahead:
-        for output in ahead.pop().outputs:
-            for op in output.consumers() if _first_size(output) == batch else ():
-                if op.name not in seen and op.inputs[0] is output:
-                    seen.add(op.name)
-                    found.append(op)
-                    ahead.append(op)
-    return found
+
+    def following(op: tf.Operation) -> List[tf.Operation]:
+        outputs = [output for output in op.outputs if _first_size(output) == batch]
+        return [taker for output in outputs for taker in output.consumers() if taker.inputs[0] is output]
+
+    return list(walk(operations, following))
 
 
 def _first_size(tensor: tf.Tensor) -> Optional[int]:

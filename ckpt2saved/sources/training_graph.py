@@ -10,6 +10,7 @@ from ckpt2saved.checkpoint.reading import is_as_initialised
 from ckpt2saved.checkpoint.savers import saved_as
 from ckpt2saved.errors import NotServable
 from ckpt2saved.errors.problem import Note
+from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.graph_def import pruned, trained_variables
 from ckpt2saved.graph.meta_graph import MetaGraph
 from ckpt2saved.rewrites.analyses.labels import Labels, find_labels
@@ -30,7 +31,7 @@ def load_training_graph(source: MetaGraph, checkpoint: Checkpoint, asked: Served
     surgery = asked.surgery
     ends = _decoder_ends(surgery.decode)
     model = completed(asked, surroundings(source, asked, ends))
-    labels = find_labels(source.graph_def, source.shapes)
+    labels = find_labels(Graph(source.graph_def, is_copied=False), source.shapes)
     if not surgery.allow_labels:
         _refuse_labels(model, labels)
     inference = _inference(source, model, ends, checkpoint, labels)

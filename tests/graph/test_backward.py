@@ -8,8 +8,7 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
-from ckpt2saved.graph.backward import backward_nodes
-from ckpt2saved.graph.control_flow import steps_of
+from ckpt2saved.graph.graph import Graph
 from ckpt2saved.tf1 import tf, v1_control_flow
 from tests.support.trainings import save, weights
 
@@ -39,8 +38,8 @@ def test_a_network_in_a_scope_called_gradients_is_none(run, tmp_path, scope, aro
             prefix = save(tmp_path)
         else:
             prefix = save(tmp_path, loss=loss)
-        nodes = steps_of(tf.get_default_graph().as_graph_def())
-    backward, spare = backward_nodes(nodes)
+        graph = Graph(tf.get_default_graph().as_graph_def())
+    nodes, backward, spare = graph.nodes.values(), graph.backward.nodes, graph.backward.spare
     assert spare <= backward and spare
     by_op = {op: [node.name for node in nodes if node.op == op] for op in ("MatMul", "Tanh", "TanhGrad", "ApplyAdam")}
     assert by_op["TanhGrad"] and by_op["ApplyAdam"] and backward >= set(by_op["TanhGrad"] + by_op["ApplyAdam"])
@@ -61,8 +60,8 @@ def test_gradients_in_the_scope_of_a_network_are_told_from_it():
             hidden = tf.tanh(tf.matmul(image, weights("gradients/hidden", 4, 8)), name="hidden_out")
         logits = tf.matmul(hidden, weights("classes", 8, 3), name="logits")
         tf.gradients(tf.reduce_mean(logits), tf.trainable_variables(), name="gradients/")
-        nodes = steps_of(tf.get_default_graph().as_graph_def())
-    backward, spare = backward_nodes(nodes)
+        graph = Graph(tf.get_default_graph().as_graph_def())
+    nodes, backward, spare = graph.nodes.values(), graph.backward.nodes, graph.backward.spare
     assert {"gradients/logits_grad/MatMul", "gradients/logits_grad/MatMul_1"} <= backward and spare
     forward = [node.name for node in nodes if node.op in ("MatMul", "Tanh") and node.name not in backward]
     assert forward == ["gradients/MatMul", "gradients/hidden_out", "logits"]

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
-from ckpt2saved.graph.control_flow import ControlFlow, Step, steps_of
+from ckpt2saved.graph.graph import Graph
 from ckpt2saved.tf1 import tf, v1_control_flow
 from tests.support.trainings import save, weights
 
@@ -112,7 +112,7 @@ def test_a_softmax_inside_a_loop_is_no_output(run, attention):
 def inside(prefix, op, at=0):
     """A tensor of this op that is inside of a loop."""
     graph_def = tf.train.import_meta_graph(str(prefix) + ".meta", clear_devices=True).export_meta_graph().graph_def
-    flow = ControlFlow(steps_of(graph_def))
+    flow = Graph(graph_def).control
     return [node.name for node in graph_def.node if node.op == op and flow.loops(node.name)][at] + ":0"
 
 
@@ -192,19 +192,19 @@ def test_no_branch_is_offered(run, branches):
 
 def test_a_condition_inside_of_a_branch_leaves_what_is_behind_it_on_that_branch():
     """The merge of the inner condition joins its two sides, not those of the outer one."""
-    flow = ControlFlow(
-        [
-            Step("p", "Placeholder", (), ()),
-            Step("q", "Placeholder", (), ()),
-            Step("x", "Placeholder", (), ()),
-            Step("outer", "Switch", [("x", 0), ("p", 0)], ()),
-            Step("inner", "Switch", [("outer", 1), ("q", 0)], ()),
-            Step("waits", "Const", (), ["inner_pivot"]),
-            Step("inner_pivot", "Identity", [("inner", 0)], ()),
-            Step("joined", "Merge", [("inner", 1), ("waits", 0)], ()),
-            Step("all", "Merge", [("joined", 0), ("outer", 0)], ()),
-        ]
-    )
+    nodes = [
+        ("p", "Placeholder", []),
+        ("q", "Placeholder", []),
+        ("x", "Placeholder", []),
+        ("outer", "Switch", ["x", "p"]),
+        ("inner", "Switch", ["outer:1", "q"]),
+        ("waits", "Const", ["^inner_pivot"]),
+        ("inner_pivot", "Identity", ["inner"]),
+        ("joined", "Merge", ["inner:1", "waits"]),
+        ("all", "Merge", ["joined", "outer"]),
+    ]
+    graph = Graph(tf.GraphDef(node=[tf.NodeDef(name=name, op=op, input=inputs) for name, op, inputs in nodes]))
+    flow = graph.control
     assert flow.branches(("waits", 0)) == {(("p", 0), 1), (("q", 0), 0)}
     assert flow.branches(("joined", 0)) == {(("p", 0), 1)}
     assert flow.branches(("all", 0)) == frozenset()

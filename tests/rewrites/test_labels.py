@@ -141,7 +141,7 @@ def found(prefix):
     from pathlib import Path
 
     meta_graph = read_meta_graph(Path(prefix + ".meta"))
-    return find_labels(meta_graph.graph_def, meta_graph.shapes)
+    return find_labels(Graph(meta_graph.graph_def), meta_graph.shapes)
 
 
 def inspected(run, prefix):

@@ -10,6 +10,7 @@ from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.names import Ref
 from ckpt2saved.graph.ops import ASSIGNMENTS, ASSIGNS_WHOLE, MERGES, PASSING, SELECTS
 from ckpt2saved.graph.probe import ELEMENTWISE, MOVING, Probe, Unprovable, assigned_value
+from ckpt2saved.graph.traversal import nearest
 from ckpt2saved.rewrites.analyses.statistics import BatchStatistics
 
 _FURTHEST = 60  # nodes behind an assignment; ExponentialMovingAverage with zero_debias has about thirty
@@ -54,25 +55,22 @@ class Averages:
         graph = self._graph
         statistics: List[Ref] = []
         variables: List[str] = []
-        ahead = [graph[name].inputs[1]]
-        seen: Set[Ref] = set()
-        while ahead and len(seen) < _FURTHEST:
-            ref = ahead.pop()
-            if ref in seen or ref[0] not in graph:
-                continue
-            seen.add(ref)
-            if ref in self._statistics:
-                statistics.append(ref)
-                continue
-            variable = graph.variable(ref)
-            if variable is not None:
-                variables.append(variable)
-                continue
+
+        def following(ref: Ref) -> Sequence[Ref]:
+            if ref in self._statistics or ref[0] not in graph or graph.variable(ref) is not None:
+                return ()
             node = graph[ref[0]]
             if node.op in PASSING + MOVING:
-                ahead.append(node.inputs[0])
-            elif node.op in ELEMENTWISE or node.op in ASSIGNMENTS + MERGES + SELECTS + ("Cast", "AddN"):
-                ahead.extend(node.inputs)
+                return node.inputs[:1]
+            is_arithmetic = node.op in ELEMENTWISE or node.op in ASSIGNMENTS + MERGES + SELECTS + ("Cast", "AddN")
+            return node.inputs if is_arithmetic else ()
+
+        for ref in nearest([graph[name].inputs[1]], following, _FURTHEST):
+            variable = graph.variable(ref)
+            if ref in self._statistics:
+                statistics.append(ref)
+            elif variable is not None:
+                variables.append(variable)
         return statistics, variables
 
     def _try(self, name: str, statistics: Sequence[Ref], variables: Sequence[str], debiasing: bool) -> None:

@@ -21,9 +21,9 @@ def find_batch_dependence(graph_def: Any, outputs: Iterable[str], inputs: Iterab
     ends = [parsed(name) for name in outputs]
     known = {parsed(name) for name in inputs}
     inline_functions(graph, ends, known)
-    within = graph.on_the_way(ends, known)
+    within = graph.between(ends, known)
     Folding(graph, within, _defaults(graph, within, known), noisy(graph)).apply(within)
-    within = graph.on_the_way(ends, known)
+    within = graph.between(ends, known)
     data = fed_by_data(graph, known)
     found: Dict[str, None] = {}
     for statistics in find_statistics(graph, within, data):

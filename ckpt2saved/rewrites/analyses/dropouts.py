@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, List, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref
 from ckpt2saved.graph.ops import CUDNN_RNNS, PASSING, SELECTS, UNIFORM, is_random
 from ckpt2saved.graph.probe import ELEMENTWISE, MOVING, Probe, Unprovable
+from ckpt2saved.graph.traversal import last, walk
 
 _JOINS = ("Mul", "RealDiv", "Div", "DivNoNan") + SELECTS
 _FURTHEST = 1000  # nodes that take the random numbers; one mask may serve each step of an unrolled network
@@ -60,20 +61,22 @@ class _Search:
 
     def dropouts(self) -> List[Dropout]:
         found = []
-        ahead: List[Tuple[str, List[Ref]]] = [(self.random, [])]  # with what it may have dropped from
-        seen = {self.random}
-        while ahead and len(seen) < _FURTHEST:
-            name, before = ahead.pop(0)
+        before: Dict[str, List[Ref]] = {self.random: []}  # node -> what it may have dropped from
+
+        def following(name: str) -> Iterator[str]:
             for node in self.graph.consumers(name):
-                if node.name in seen or node.name not in self.within:
+                if node.name in before or node.name not in self.within or len(before) >= _FURTHEST:
                     continue
-                seen.add(node.name)
-                candidates = before + [source for source in self.sources(node) if source not in before]
+                candidates = before[name] + [source for source in self.sources(node) if source not in before[name]]
+                before[node.name] = candidates[:_CANDIDATES]
                 dropout = self.proven(node, candidates)
                 if dropout is not None:
                     found.append(dropout)
                 elif node.op in ELEMENTWISE or node.op in PASSING + MOVING + SELECTS + ("Cast",):
-                    ahead.append((node.name, candidates[:_CANDIDATES]))
+                    yield node.name
+
+        for _ in walk([self.random], following):
+            pass
         return found
 
     def sources(self, node: Node) -> List[Ref]:
@@ -104,9 +107,7 @@ class _Search:
         return False
 
     def through(self, ref: Ref) -> Ref:
-        while self.graph[ref[0]].op == "Identity":
-            ref = self.graph[ref[0]].inputs[0]
-        return ref
+        return last(ref, lambda one: self.graph[one[0]].inputs if self.graph[one[0]].op == "Identity" else ())
 
     def proven(self, node: Node, candidates: Sequence[Ref]) -> Optional[Dropout]:
         if node.op not in _JOINS:

@@ -9,13 +9,12 @@ with its own reconstruction: a picture in an autoencoder, the text of a language
 from __future__ import annotations
 
 import re
-from collections import deque
 from dataclasses import dataclass
 from typing import Any, Callable, Collection, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ckpt2saved.graph.backward import backward_nodes, differentiated
+from ckpt2saved.graph.backward import differentiated
 from ckpt2saved.graph.graph import Graph, Node
-from ckpt2saved.graph.inlining import inline_functions
+from ckpt2saved.graph.inlining import has_calls, inline_functions
 from ckpt2saved.graph.names import Ref, parsed
 from ckpt2saved.graph.ops import (
     OF_SIZES,
@@ -31,6 +30,7 @@ from ckpt2saved.graph.ops import (
     is_weight,
     parses_examples,
 )
+from ckpt2saved.graph.traversal import behind, reach, reversed_edges, settle, within
 from ckpt2saved.tf1 import tf
 
 # The inputs of ops that compare: those that hold the answer, and those that hold labels.
@@ -100,12 +100,12 @@ class Labels:
 NO_LABELS = Labels(sources={}, forced={}, counts=(), judging=(), _made=lambda ref: ())
 
 
-def find_labels(graph_def: Any, shapes: Mapping[str, Any] = {}) -> Labels:
+def find_labels(graph: Graph, shapes: Mapping[str, Any] = {}) -> Labels:
     """The labels of a training's graph, which stays as it is.
 
     `shapes` are the TensorShapeProtos of nodes' outputs, as far as they are known.
     """
-    return _Analysis(graph_def, shapes).labels()
+    return _Analysis(graph, shapes).labels()
 
 
 @dataclass(frozen=True)
@@ -121,18 +121,17 @@ class _Comparison:
 class _Analysis:
     """What depends on which sources, as bits of whole numbers, and on weights."""
 
-    def __init__(self, graph_def: Any, shapes: Mapping[str, Any]) -> None:
-        self.graph = Graph(graph_def)
+    def __init__(self, graph: Graph, shapes: Mapping[str, Any]) -> None:
+        self.graph = graph
         self.shapes = shapes
-        if self.graph.library.function:
-            backward, _ = backward_nodes(self.graph.nodes.values())
-            inline_functions(self.graph, [(name, 0) for name in self.graph.nodes if name not in backward], set())
-        self.backward, _ = backward_nodes(self.graph.nodes.values())
+        if has_calls(graph):
+            self.graph = graph.copy()
+            forward = [(name, 0) for name in graph.nodes if name not in graph.backward.nodes]
+            inline_functions(self.graph, forward, set())
+        self.backward = self.graph.backward.nodes
         self.nodes = {name: node for name, node in self.graph.nodes.items() if name not in self.backward}
-        self.takers: Dict[str, List[Node]] = {}
-        for node in self.nodes.values():
-            for name in {ref[0] for ref in _values(node)}:
-                self.takers.setdefault(name, []).append(node)
+        self.values = {name: _values(node) for name, node in self.nodes.items()}
+        self.takers = reversed_edges({name: [ref[0] for ref in refs] for name, refs in self.values.items()})
         self.sources = list(self._sources())
         self.weighted = self._weighted()
         heavy = {n.name for n in self.weighted if not is_lookup(n.op)}
@@ -205,7 +204,7 @@ class _Analysis:
         valued = labels | self.main
         for ref in answers:
             valued |= self._mask(ref, self.any)
-        reached = self.graph.on_the_way(answers, set())
+        reached = self.graph.between(answers, ())
         told = 0
         for node in self.meeting:
             if node.op not in _COMPARE:
@@ -253,24 +252,27 @@ class _Analysis:
     ) -> Dict[str, int]:
         """For each node the sources that its values depend on, through nodes that pass, by all or some inputs."""
         masks: Dict[str, int] = {}
-        ahead = deque(node for name in self.outside for node in self.takers.get(name, ()))
-        while ahead:
-            node = ahead.popleft()
-            if node.name in self.outside or is_never_served(node.op) or not passes(node):
-                continue  # what Python makes of answers is nothing that a request could bring
-            mask = masks.get(node.name, 0)
+
+        def update(name: str) -> Sequence[str]:
+            node = self.nodes[name]
+            if name in self.outside or is_never_served(node.op) or not passes(node):
+                return ()  # what Python makes of answers is nothing that a request could bring
+            mask = masks.get(name, 0)
             new = mask
-            for ref in (inputs or _values)(node):
+            for ref in self.values[name] if inputs is None else inputs(node):
                 new |= self._mask(ref, masks)
-            if new != mask:
-                masks[node.name] = new
-                ahead.extend(self.takers.get(node.name, ()))
+            if new == mask:
+                return ()
+            masks[name] = new
+            return self.takers.get(name, ())
+
+        settle([taker for name in self.outside for taker in self.takers.get(name, ())], update)
         return masks
 
     def _carried(self, node: Node) -> Sequence[Ref]:
         """The inputs that are in what a node makes: of what is picked out of data, not what it is picked by."""
         picks = is_lookup(node.op) and self._mask(node.inputs[0], self.any)
-        return node.inputs[:1] if picks else _values(node)
+        return node.inputs[:1] if picks else self.values[node.name]
 
     def _met(self, ref: Ref) -> int:
         """The sources that a tensor shows; those of masks only where there are no others."""
@@ -278,29 +280,23 @@ class _Analysis:
 
     def _handed_on(self, masks: Dict[str, int]) -> Dict[str, int]:
         """The same, and for each node what these hand on to it."""
-        ahead = deque(masks)
-        while ahead:
-            name = ahead.popleft()
-            for node in self.takers.get(name, ()):
-                new = masks.get(node.name, 0) | masks[name]
-                if new != masks.get(node.name):
-                    masks[node.name] = new
-                    ahead.append(node.name)
+
+        def update(name: str) -> Iterator[str]:
+            for taker in self.takers.get(name, ()):
+                new = masks.get(taker, 0) | masks[name]
+                if new != masks.get(taker):
+                    masks[taker] = new
+                    yield taker
+
+        settle(list(masks), update)
         return masks
 
     def _downstream(self, names: Set[str]) -> Set[str]:
-        return names | _reach(self.takers, list(names), lambda name: True)
+        return reach(names, lambda name: self.takers.get(name, ()))
 
     def _upstream(self, names: Set[str]) -> Set[str]:
         """What the values of nodes depend on, without these themselves."""
-        found: Set[str] = set()
-        ahead: List[str] = list(names)
-        while ahead:
-            for ref in _values(self.nodes[ahead.pop()]):
-                if ref[0] in self.nodes and ref[0] not in found:
-                    found.add(ref[0])
-                    ahead.append(ref[0])
-        return found
+        return behind(names, lambda name: [ref[0] for ref in self.values[name] if ref[0] in self.nodes])
 
     def _weighted(self) -> List[Node]:
         """Where weights meet data."""
@@ -310,7 +306,7 @@ class _Analysis:
             | {n.name for n in self.nodes.values() if n.op in PLACEHOLDERS}
         )
         weights = [n.name for n in self.nodes.values() if n.op in VARIABLES and is_weight(n.attr)]
-        of_weights = set(weights) | _reach(self.takers, weights, lambda name: name not in data)
+        of_weights = reach(weights, lambda name: [taker for taker in self.takers.get(name, ()) if taker not in data])
         found = []
         for node in self.nodes.values():
             if is_linear(node.op) and node.name in data:
@@ -390,7 +386,7 @@ class _Analysis:
             ends = {
                 name
                 for name in self.deep
-                if not any(not is_effect(taker.op) for taker in self.takers.get(name, ())) and self._is_number(name)
+                if all(is_effect(self.nodes[taker].op) for taker in self.takers.get(name, ())) and self._is_number(name)
             }
         return ends | self._upstream(ends)
 
@@ -416,25 +412,23 @@ class _Analysis:
                 yield _Comparison(node, (answer,), others)
 
     def _has_size_taken(self, node: Node) -> bool:
-        ahead: List[Tuple[Node, int]] = [(node, 0)]
-        seen: Set[str] = {node.name}
-        while ahead:
-            one, steps = ahead.pop()
-            for taker in self.takers.get(one.name, ()):
-                squared = taker.op == "Mul" and len({ref[0] for ref in taker.inputs}) == 1
-                if squared or taker.op in _MAGNITUDES:
-                    return True
-                passes = _VIEWS.match(taker.op) or (
-                    taker.op in _SCALINGS and sum(ref[0] in self.deep for ref in taker.inputs) == 1
-                )
-                if passes and taker.name not in seen and steps < 20:
-                    seen.add(taker.name)
-                    ahead.append((taker, steps + 1))
-        return False
+        def takers(name: str) -> List[Node]:
+            return [self.nodes[taker] for taker in self.takers.get(name, ())]
+
+        def passes(node: Node) -> bool:
+            scales = node.op in _SCALINGS and sum(ref[0] in self.deep for ref in node.inputs) == 1
+            return scales or bool(_VIEWS.match(node.op))
+
+        def takes_size(node: Node) -> bool:
+            squares = node.op == "Mul" and len({ref[0] for ref in node.inputs}) == 1
+            return squares or node.op in _MAGNITUDES
+
+        reached = within([node.name], lambda name: [one.name for one in takers(name) if passes(one)], 20)
+        return any(takes_size(taker) for name in reached for taker in takers(name))
 
     def _sigmoids(self, node: Node) -> Iterator[_Comparison]:
         """max(x, 0) - x * label + …, as TensorFlow writes the cross entropy of a sigmoid."""
-        for taker in self.takers.get(node.name, ()) if node.op == "Mul" else ():
+        for taker in map(self.nodes.__getitem__, self.takers.get(node.name, ()) if node.op == "Mul" else ()):
             others = [ref for ref in taker.inputs if ref[0] != node.name]
             if taker.op == "Sub" and any(self.nodes[ref[0]].op in _SIGMOID for ref in others if ref[0] in self.nodes):
                 for answer, mask in self._sides(node, self._met):
@@ -463,18 +457,6 @@ def _values(node: Node) -> Sequence[Ref]:
     if node.op in SWITCHES or node.op in _SIZED:
         return node.inputs[:1]
     return node.inputs[1:] if node.op == "Fill" else node.inputs[-1:] if node.op in _STACKS else node.inputs
-
-
-def _reach(takers: Mapping[str, Sequence[Node]], names: List[str], enter: Callable[[str], bool]) -> Set[str]:
-    """What depends on nodes."""
-    found: Set[str] = set()
-    ahead: List[str] = list(names)
-    while ahead:
-        for name in [node.name for node in takers.get(ahead.pop(), ())]:
-            if name not in found and enter(name):
-                found.add(name)
-                ahead.append(name)
-    return found
 
 
 def _named(node: Node) -> str:

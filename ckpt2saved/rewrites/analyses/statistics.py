@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Set, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref
 from ckpt2saved.graph.ops import FUSED_BATCH_NORMS, PASSING, SWITCHES, is_training
 from ckpt2saved.graph.probe import COUNT, ELEMENTWISE, MOVING, Probe, Unprovable, reduces_batch, reduction_axes
+from ckpt2saved.graph.traversal import nearest
 from ckpt2saved.tf1 import tf
 
 MEAN, VARIANCE = "mean", "variance"
@@ -143,26 +144,24 @@ class _Search:
 
     def follow(self, starts: List[str], probe: Probe, wanted: Dict[str, List[float]], tensors: Dict[Ref, str]) -> None:
         """Add to `tensors` what has a wanted value, from `starts` on as far as values can be computed."""
-        ahead = list(starts)
-        seen: Set[str] = set()
-        while ahead and len(seen) < _FURTHEST:
-            name = ahead.pop(0)
-            if name in seen:
-                continue
-            seen.add(name)
+
+        def following(name: str) -> List[str]:
             node = self.graph[name]
             if node.op not in FUSED_BATCH_NORMS:
                 refs = [(name, 0), (name, 1)] if node.op in SWITCHES else [(name, 0)]
                 values = [self.scalar(probe, ref) for ref in refs]
                 if values[0] is None:
-                    continue
+                    return []
                 for ref, value in zip(refs, values):
                     for kind, known in wanted.items():
                         if value is not None and any(abs(value - one) < 1e-9 for one in known):
                             tensors[ref] = kind
-            for user in self.graph.consumers(name):
-                if user.op in ELEMENTWISE or user.op in PASSING + MOVING + ("Cast", "Sum", "Mean"):
-                    ahead.append(user.name)
+            ops = PASSING + MOVING + ("Cast", "Sum", "Mean")
+            return [user.name for user in self.graph.consumers(name) if user.op in ELEMENTWISE or user.op in ops]
+
+        # One more than are looked at: what follows on a node is asked when the next one is wanted.
+        for _ in nearest(starts, following, _FURTHEST + 1):
+            pass
 
     def scalar(self, probe: Probe, ref: Ref) -> Optional[float]:
         try:
@@ -181,24 +180,22 @@ def unrecognised(graph: Graph, within: Set[str], data: Set[str]) -> List[str]:
 def search_scales_back(search: _Search, start: str) -> bool:
     """Whether a reduction is subtracted from what it reduced, or a root of it scales something."""
     graph = search.graph
-    ahead: Any = [(start, False)]
-    seen: Any = set()
-    while ahead and len(seen) < _FURTHEST:
-        name, rooted = ahead.pop()
-        if (name, rooted) in seen:
-            continue
-        seen.add((name, rooted))
+    scales_back = False
+
+    def following(reached: Tuple[str, bool]) -> Iterator[Tuple[str, bool]]:
+        nonlocal scales_back
+        name, rooted = reached
         for user in graph.consumers(name):
             if user.name not in search.within:
                 continue
             if search.is_per_batch((user.name, 0)):
-                ahead.append((user.name, rooted or user.op in ("Sqrt", "Rsqrt", "Pow")))
+                yield user.name, rooted or user.op in ("Sqrt", "Rsqrt", "Pow")
             elif user.op in PASSING + MOVING:
-                ahead.append((user.name, rooted))
+                yield user.name, rooted
             elif user.op in ("Mul", "RealDiv", "Div", "DivNoNan") and rooted:
-                return True
+                scales_back = True
             elif user.op in ("Sub", "SquaredDifference") and not rooted:
                 others = [graph.root(ref) for ref in user.inputs if ref[0] != name]
-                if any(other in search.chains[start] for other in others):
-                    return True
-    return False
+                scales_back = scales_back or any(other in search.chains[start] for other in others)
+
+    return any(scales_back for _ in nearest([(start, False)], following, _FURTHEST + 1)) or scales_back

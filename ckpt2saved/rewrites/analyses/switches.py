@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, FrozenSet, List, Mapping, Sequence, Set
+from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, Sequence, Set
 
 from ckpt2saved.graph.folding import Folding
 from ckpt2saved.graph.graph import Graph, Node, may_be_scalar
 from ckpt2saved.graph.names import Ref
 from ckpt2saved.graph.ops import MERGES, PASSING, PLACEHOLDERS, SELECTS, SWITCHES, VARIABLES
 from ckpt2saved.graph.probe import ELEMENTWISE
+from ckpt2saved.graph.traversal import nearest
 from ckpt2saved.tf1 import tf
 
 _COMPARISONS = ("Equal", "NotEqual", "Less", "LessEqual", "Greater", "GreaterEqual")
@@ -55,7 +56,7 @@ class Switches:
         decided = self.decided = dict(pins)
         while True:
             folding = Folding(self.graph, within, decided, self.noise)
-            reached = folding.on_the_way(self.outputs, self.inputs)
+            reached = folding.between(self.outputs, self.inputs)
             for name in self.graph.nodes:
                 if name in reached and name not in decided and self.may_be(name, reached):
                     value = self.decide(name, decided, reached, folding)
@@ -77,23 +78,23 @@ class Switches:
     def decided_by(self, name: str, reached: Set[str]) -> List[str]:
         """The comparisons and casts through which a value decides about something; [] where it does not."""
         found, decides = [], False
-        ahead, seen = [name], {name}
-        while ahead and len(seen) < _FURTHEST:
-            source = ahead.pop(0)
+
+        def following(source: str) -> Iterator[str]:
+            nonlocal decides
             for node in self.graph.consumers(source):
-                if node.name in seen or node.name not in reached:
+                if node.name not in reached:
                     continue
                 if node.op in SWITCHES and node.inputs[1][0] == source:
                     decides = True
                 elif node.op in SELECTS and node.inputs[0][0] == source:
                     decides = True
                 elif node.op in ELEMENTWISE or node.op in PASSING + MERGES + ("Cast",):
-                    seen.add(node.name)
-                    ahead.append(node.name)
-                    if node.op in _COMPARISONS:
-                        found.append(node.name)
-                    elif node.op == "Cast" and node.attr["DstT"].type == tf.bool.as_datatype_enum:
-                        found.append(node.name)
+                    yield node.name
+
+        for node in map(self.graph.__getitem__, nearest([name], following, _FURTHEST)):
+            is_cast = node.op == "Cast" and node.attr["DstT"].type == tf.bool.as_datatype_enum
+            if node.op in _COMPARISONS or is_cast:
+                found.append(node.name)
         return found if decides else []
 
     def values(self, name: str, reached: Set[str], folding: Folding) -> List[Any]:
@@ -120,7 +121,7 @@ class Switches:
         marks, ways, trials = {}, {}, {}
         for value in self.values(name, reached, folding):
             trials[value] = Folding(self.graph, reached, dict(decided, **{name: value}), self.noise)
-            ways[value] = trials[value].on_the_way(self.outputs, self.inputs)
+            ways[value] = trials[value].between(self.outputs, self.inputs)
             marks[value] = self.marks.among(ways[value])
         fewest = min(marks.values(), key=len, default=frozenset())
         if all(found == fewest for found in marks.values()):
@@ -140,7 +141,7 @@ class Switches:
                 f"{' and '.join(shown(value) for value in best)} all avoid training, and lead to different answers"
             )
             return None
-        if not is_truth(self.graph[name]) and name in trials[best[0]].on_the_way(self.outputs, self.inputs, True):
+        if not is_truth(self.graph[name]) and name in trials[best[0]].between(self.outputs, self.inputs, True):
             # Any number would do for the comparisons; for arithmetic it would not.
             self.reasons[name] = "answers are computed with it, besides what it decides about"
             return None
