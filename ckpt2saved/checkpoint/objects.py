@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from google.protobuf.message import DecodeError
 
@@ -13,6 +12,7 @@ from ckpt2saved.checkpoint.reading import values
 from ckpt2saved.checkpoint.roles import OBJECT_GRAPH, OPTIMIZER_CHILDREN
 from ckpt2saved.errors import CheckpointError
 from ckpt2saved.errors.problem import Problem
+from ckpt2saved.graph.traversal import paths, reach, walk
 from ckpt2saved.tf1 import TrackableObjectGraph, children_of, tf
 
 _BOOK_KEEPING = ("save_counter", "root", "call_signature_parameters")
@@ -39,33 +39,18 @@ class SavedObjects:
 
     def paths(self, depth: int) -> Dict[int, Tuple[str, ...]]:
         """The shortest way from the root to each object that is at most `depth` names away."""
-        found: Dict[int, Tuple[str, ...]] = {0: ()}
-        ahead: Any = deque([0])
-        while ahead:
-            node = ahead.popleft()
-            if len(found[node]) < depth:
-                for name, child in self.children[node].items():
-                    if child not in found:
-                        found[child] = found[node] + (name,)
-                        ahead.append(child)
-        return found
+        return paths(0, self.children.__getitem__, depth)
 
     def names(self) -> Dict[str, str]:
         """Key of each variable -> its path that does not lead through an optimizer, if there is one.
 
         Keras 3 keeps the variables of a model in its optimizer as well, and a key may be of that path.
         """
-        found: Dict[int, Tuple[str, ...]] = {0: ()}
-        ahead: Any = deque([0])
-        while ahead:
-            node = ahead.popleft()
-            if set(self.children[node]) >= OPTIMIZER_CHILDREN:
-                continue
-            for name, child in self.children[node].items():
-                if child not in found:
-                    found[child] = found[node] + (name,)
-                    ahead.append(child)
-        return {self.keys[node]: "/".join(path) for node, path in found.items() if self.keys[node]}
+
+        def children(node: int) -> Mapping[str, int]:
+            return {} if set(self.children[node]) >= OPTIMIZER_CHILDREN else self.children[node]
+
+        return {self.keys[node]: "/".join(path) for node, path in paths(0, children).items() if self.keys[node]}
 
 
 def read_objects(checkpoint: Checkpoint) -> SavedObjects:
@@ -174,28 +159,20 @@ def find_model(model: ModelObjects, objects: SavedObjects, checkpoint: Checkpoin
 
 
 def _below(objects: SavedObjects, node: int) -> Set[int]:
-    found, ahead = {node}, [node]
-    while ahead:
-        for child in objects.children[ahead.pop()].values():
-            if child not in found:
-                found.add(child)
-                ahead.append(child)
-    return found - {node}
+    return reach([node], lambda one: objects.children[one].values()) - {node}
 
 
 def _keys(model: ModelObjects, objects: SavedObjects, root: int) -> Dict[int, str]:
     """Which variable of the model would get which tensor, if the model were the object `root` of the checkpoint."""
+
+    def following(pair: Tuple[int, int]) -> Iterator[Tuple[int, int]]:
+        saved = objects.children[pair[1]]
+        return ((child, saved[name]) for name, child in model.children[pair[0]].items() if name in saved)
+
     found: Dict[int, str] = {}
-    seen, ahead = {(0, root)}, deque([(0, root)])
-    while ahead:
-        node, saved = ahead.popleft()
+    for node, saved in walk([(0, root)], following):
         if node in model.variables and objects.keys[saved]:
             found.setdefault(node, objects.keys[saved])
-        for name, child in model.children[node].items():
-            pair = (child, objects.children[saved].get(name, -1))
-            if pair[1] >= 0 and pair not in seen:
-                seen.add(pair)
-                ahead.append(pair)
     return found
 
 

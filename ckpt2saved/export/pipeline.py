@@ -26,7 +26,7 @@ from ckpt2saved.export.plan import ExportPlan
 from ckpt2saved.export.warm_up import read_staged_requests, write_warm_up
 from ckpt2saved.files.plain_paths import is_pattern
 from ckpt2saved.files.programs import find_program
-from ckpt2saved.graph.beam_searches import BEAM_SEARCH
+from ckpt2saved.graph.ops import BEAM_SEARCH
 from ckpt2saved.requests.lengths import with_lengths
 from ckpt2saved.requests.request import Request
 from ckpt2saved.requests.splitting import outputs_seen_unsplit

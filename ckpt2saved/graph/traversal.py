@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import islice
-from typing import Callable, Dict, Hashable, Iterable, Iterator, List, Mapping, Set, Tuple, TypeVar
+from typing import Callable, Dict, Hashable, Iterable, Iterator, List, Mapping, Optional, Set, Tuple, TypeVar
 
 N = TypeVar("N", bound=Hashable)
 Following = Callable[[N], Iterable[N]]
@@ -79,17 +79,21 @@ def last(start: N, following: Callable[[N], Iterable[N]]) -> N:
     return found
 
 
-def paths(start: N, children: Callable[[N], Mapping[str, N]]) -> Dict[N, Tuple[str, ...]]:
-    """The shortest way to each node that can be reached, as the names by which one leads to the next."""
+def paths(start: N, children: Callable[[N], Mapping[str, N]], depth: Optional[int] = None) -> Dict[N, Tuple[str, ...]]:
+    """The shortest way to each node that can be reached, as the names by which one leads to the next.
+
+    No way has more than `depth` names.
+    """
     found: Dict[N, Tuple[str, ...]] = {start: ()}
-
-    def following(node: N) -> Iterator[N]:
-        for name, child in children(node).items():
-            found.setdefault(child, found[node] + (name,))
-            yield child
-
-    reached = set(walk([start], following))
-    return {node: path for node, path in found.items() if node in reached}
+    ahead = deque([start])
+    while ahead:
+        node = ahead.popleft()
+        if depth is None or len(found[node]) < depth:
+            for name, child in children(node).items():
+                if child not in found:
+                    found[child] = (*found[node], name)
+                    ahead.append(child)
+    return found
 
 
 def reversed_edges(sources: Mapping[N, Iterable[N]]) -> Dict[N, List[N]]:

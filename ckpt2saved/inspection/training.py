@@ -56,7 +56,7 @@ def steer(
 ) -> Steering:
     """What `export` will make of the switches, and what it will refuse; `variables` are the checkpoint's."""
     try:
-        ends = [sorted(map(full_name, refs)) for refs in (set(outputs) - set(inputs), set(inputs))]
+        ends = sorted(map(full_name, set(outputs) - set(inputs))), sorted(map(full_name, set(inputs)))
         return find_steering(training.graph.forward_def, *ends, variables, training.comparisons)
     except NotServable as error:
         return Steering({}, dict.fromkeys(training.switches_makers, str(error)), (), ())

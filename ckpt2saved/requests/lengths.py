@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import Any, Callable, ContextManager, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.graph.beam_searches import QUICK, SECONDS_PER_CLASS, find_searches, searches_behind
+from ckpt2saved.graph.traversal import reach
 from ckpt2saved.requests.parity import RANDOM_WILL_DO, case_inputs, default_case, default_sizes
 from ckpt2saved.signature.model import ExampleInput, ServedModel
 from ckpt2saved.signature.tensors import Dimension, Signature, TensorSpec
@@ -188,18 +189,19 @@ def _lengths(batch: int, steps: int) -> Any:
 
 def measured(tensor: tf.Tensor) -> Optional[Tuple[str, int]]:
     """A tensor and its axis whose size the values of `tensor` may not exceed, if something says so."""
-    ahead, seen = [tensor], set()
     found: Dict[str, Tuple[str, int]] = {}
-    while ahead:
-        current = ahead.pop()
-        for op in current.consumers():
-            if op.type in _TAKERS and op.inputs[_TAKERS[op.type][0]] is current:
+    graph = tensor.graph
+
+    def following(name: str) -> Iterator[str]:
+        for op in graph.get_tensor_by_name(name).consumers():
+            if op.type in _TAKERS and op.inputs[_TAKERS[op.type][0]].name == name:
                 _, data, axis = _TAKERS[op.type]
                 number = op.get_attr(axis) if isinstance(axis, str) else axis
                 found.setdefault(op.type, (op.inputs[data].name, number))
-            elif op.type in _PASSING and op.name not in seen:
-                seen.add(op.name)
-                ahead += op.outputs
+            elif op.type in _PASSING:
+                yield from (output.name for output in op.outputs)
+
+    reach([tensor.name], following)
     for kind in _STEPS_FIRST + tuple(sorted(found)):
         if kind in found:
             return found[kind]

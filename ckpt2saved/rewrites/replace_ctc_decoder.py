@@ -10,6 +10,7 @@ from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.graph.beam_searches import BEAM_SEARCH
 from ckpt2saved.graph.graph import Graph, Node, frames
 from ckpt2saved.graph.names import Ref, full_name, parsed
+from ckpt2saved.graph.ops import BEAM_SEARCH
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.rewrite import Rewrite

@@ -8,7 +8,8 @@ from typing import Any, Dict, Iterable, List, Mapping, Set, Tuple
 from ckpt2saved.errors import NotServable
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.names import node_name
-from ckpt2saved.graph.ops import TABLES
+from ckpt2saved.graph.ops import PLACEHOLDERS, TABLES
+from ckpt2saved.graph.traversal import walk
 from ckpt2saved.saved_model.writing import Asset
 from ckpt2saved.tf1 import tf
 
@@ -64,18 +65,11 @@ def fillers(graph_def: Any, wanted: Any) -> List[str]:
 
 def _is_constant(nodes: Mapping[str, Any], name: str) -> bool:
     """Whether a tensor is made of constants: what a saver restores into a table is not."""
-    ahead: List[str] = [node_name(name)]
-    seen: Set[str] = set()
-    while ahead:
-        node = nodes[ahead.pop()]
-        if not node.input and node.op != "Const":
-            return False
-        if node.name not in seen:
-            seen.add(node.name)
-            if "Placeholder" in node.op or "Restore" in node.op:
-                return False
-            ahead.extend(node_name(source) for source in node.input)
-    return True
+    made_of = (nodes[one] for one in walk([node_name(name)], lambda one: map(node_name, nodes[one].input)))
+    return all(
+        (node.input or node.op == "Const") and node.op not in PLACEHOLDERS and "Restore" not in node.op
+        for node in made_of
+    )
 
 
 def add_filling(graph: tf.Graph, names: List[str]) -> Tuple[str, Tuple[Asset, ...]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Set, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Set, Tuple
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.errors.problem import Problem
+from ckpt2saved.graph.traversal import walk
 from ckpt2saved.tf1 import tf
 
 # What hands a variable on, unread, as loops and conditions do.
@@ -41,17 +42,13 @@ def with_references(graph_def: Any, references: Mapping[str, Reference]) -> Any:
     problems: List[Problem] = []
     for placeholder, reference in references.items():
         _declare(result, nodes[placeholder], reference)
-        ahead, seen = [placeholder + ":0"], {placeholder + ":0"}
-        while ahead:
-            for node, number in readers.get(ahead.pop(), ()):
+        # All of them first: a node that is edited below may then be one that hands on.
+        for tensor in list(walk([placeholder + ":0"], lambda one: _handed_on(readers.get(one, ())))):
+            for node, number in readers.get(tensor, ()):
                 if node.op in _MARKS:
                     gone.add(node.name)
                 elif node.op in _HANDING_ON:
                     node.attr["T"].type = reference.dtype.as_datatype_enum
-                    count = node.attr["num_outs"].i if node.op == "_SwitchN" else 2 if node.op == "Switch" else 1
-                    outputs = [f"{node.name}:{output}" for output in range(count)]
-                    ahead += [output for output in outputs if output not in seen]
-                    seen.update(outputs)
                 elif number > 0 or not _read(result, node, reference):
                     found = f"it does more to {reference.name} than read it"
                     problems.append(Problem("state-change", node.name, found, op=node.op))
@@ -62,6 +59,14 @@ def with_references(graph_def: Any, references: Mapping[str, Reference]) -> Any:
             sorted(set(problems), key=str),
         )
     return _without(result, gone)
+
+
+def _handed_on(readers: Sequence[Tuple[Any, int]]) -> Iterator[str]:
+    """The outputs of the readers that hand a variable on."""
+    for node, _ in readers:
+        if node.op in _HANDING_ON:
+            count = node.attr["num_outs"].i if node.op == "_SwitchN" else 2 if node.op == "Switch" else 1
+            yield from (f"{node.name}:{output}" for output in range(count))
 
 
 def _declare(graph_def: Any, placeholder: Any, reference: Reference) -> None:

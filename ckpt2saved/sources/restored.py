@@ -20,6 +20,7 @@ from ckpt2saved.graph.graph_def import constant_texts
 from ckpt2saved.graph.meta_graph import MetaGraph
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import ASSIGNS_VALUE, ENTERS, IDENTITIES, MUTABLE_TABLES, VARIABLES
+from ckpt2saved.graph.traversal import last, reach, reversed_edges
 from ckpt2saved.tf1 import op_def, tf
 
 _RESTORES = ("RestoreV2", "Restore", "RestoreSlice")
@@ -130,18 +131,10 @@ class _Saver:
         self.nodes = nodes
         part = _behind(nodes, restore_op) if restore_op in nodes else set(nodes)
         self.part = part
-        takers: Dict[str, List[str]] = {}
-        for name in part:
-            for source in nodes[name].input:
-                if not source.startswith("^"):
-                    takers.setdefault(node_name(source), []).append(name)
-        self.restored: Set[str] = set()
-        ahead = [name for name in part if nodes[name].op in _RESTORES]
-        while ahead:
-            name = ahead.pop()
-            if name not in self.restored:
-                self.restored.add(name)
-                ahead += takers.get(name, ())
+        sources = {name: [node_name(one) for one in nodes[name].input if not one.startswith("^")] for name in part}
+        takers = reversed_edges(sources)
+        restores = [name for name in part if nodes[name].op in _RESTORES]
+        self.restored: Set[str] = reach(restores, lambda name: takers.get(name, ()))
 
     def writing(self) -> Iterator[Any]:
         """The nodes that put something restored into state, in the graph's order."""
@@ -191,14 +184,12 @@ def _is_state(op: str) -> bool:
 
 def _behind(nodes: Mapping[str, Any], name: str) -> Set[str]:
     """What an operation runs, by data or by control."""
-    found: Set[str] = set()
-    ahead: List[str] = [name]
-    while ahead:
-        name = ahead.pop()
-        if name in nodes and name not in found:
-            found.add(name)
-            ahead += [node_name(source) for source in nodes[name].input]
-    return found
+    return reach([name], lambda one: [source for source in map(node_name, nodes[one].input) if source in nodes])
+
+
+def _stepped(node: Any) -> List[str]:
+    """What a node hands on as it is."""
+    return list(node.input[:1]) if node.op in _STEPS else []
 
 
 def saved_tables(graph_def: Any) -> Dict[str, SavedTable]:
@@ -211,8 +202,7 @@ def saved_tables(graph_def: Any) -> Dict[str, SavedTable]:
         inputs = [name for name in node.input if not name.startswith("^")]
         parts: Dict[str, Dict[int, str]] = {}
         for key, name in zip(constant_texts(nodes, inputs[1]), inputs[_SAVES[node.op] :]):
-            while nodes[node_name(name)].op in _STEPS:
-                name = nodes[node_name(name)].input[0]
+            name = last(name, lambda one: _stepped(nodes[node_name(one)]))
             export = nodes[node_name(name)]
             if export.op in _EXPORTS:
                 parts.setdefault(node_name(export.input[0]), {})[int(name.partition(":")[2] or 0)] = key

@@ -13,8 +13,8 @@ from ckpt2saved.answers.proof import Proof, Searched
 from ckpt2saved.answers.search_limits import DEFAULT_LIMITS, SearchLimits
 from ckpt2saved.console.narration import Say
 from ckpt2saved.errors.problem import Note, Problem
-from ckpt2saved.graph.beam_searches import BEAM_SEARCH
 from ckpt2saved.graph.names import node_name
+from ckpt2saved.graph.ops import BEAM_SEARCH
 from ckpt2saved.inspection.saved import parse_saved_model
 from ckpt2saved.requests.gathering import served_signatures
 from ckpt2saved.requests.request import Answers, Request
