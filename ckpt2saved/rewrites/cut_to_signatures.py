@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Collection, Dict, List, Tuple
 
 from ckpt2saved.errors.problem import Problem
-from ckpt2saved.graph.graph import Graph, Node
+from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.names import Ref, full_name, parsed
 from ckpt2saved.graph.ops import UNFED_PLACEHOLDERS
-from ckpt2saved.graph.traversal import last
 from ckpt2saved.rewrites.analyses.shares import problems_of_shares
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
@@ -106,38 +105,3 @@ def _problems_of_ends(graph: Graph, reached: Collection[str], inputs: Tuple[Inpu
             )
             problems.append(Problem("unfed-placeholder", node.name, found, remedy))
     return problems
-
-
-def _problems_of_towers(
-    graph: Graph, reached: Collection[str], inputs: Tuple[InputCut, ...], outputs: List[Ref]
-) -> List[Problem]:
-    """A batch that is split for several towers of which only some answer: for a part of each request."""
-    tensors = {edit.node: edit.tensor for edit in inputs}
-    taken: Set[Ref] = {ref for name in reached for ref in graph[name].inputs} | set(outputs)
-    problems = []
-    for node in [graph[name] for name in graph.nodes if name in reached]:
-        if node.op not in ("Split", "SplitV") or node.attr["num_split"].i < 2:
-            continue
-        data, axis = (node.inputs[1], node.inputs[0]) if node.op == "Split" else (node.inputs[0], node.inputs[2])
-        source = _source(graph, data, tensors)
-        shares = [(node.name, number) for number in range(node.attr["num_split"].i)]
-        if source.name not in tensors or graph[axis[0]].op != "Const" or set(shares) <= taken:
-            continue
-        if int(tf.make_ndarray(graph[axis[0]].attr["value"].tensor)) == 0:
-            used = [full_name(share) for share in shares if share in taken]
-            text = (
-                f"it deals the batch of {tensors[source.name]} out to {len(shares)} towers,"
-                f" and the outputs are those of {len(used)}, which would answer a part of each request"
-            )
-            remedy = f"make {' or '.join(used)} the input instead"
-            problems.append(Problem("part-of-the-batch", node.name, text, remedy, op=node.op))
-    return problems
-
-
-def _source(graph: Graph, ref: Ref, inputs: Mapping[str, Any]) -> Node:
-    """The node that a tensor comes from, up those that leave the batch dimension where it is."""
-
-    def step(name: str) -> List[str]:
-        return graph[name].sources[:1] if graph[name].op in _POINTWISE and name not in inputs else []
-
-    return graph[last(ref[0], step)]

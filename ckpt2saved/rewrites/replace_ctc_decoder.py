@@ -7,8 +7,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 from ckpt2saved import ctc
 from ckpt2saved.errors.problem import Note, Problem
-from ckpt2saved.graph.beam_searches import BEAM_SEARCH
-from ckpt2saved.graph.graph import Graph, Node, frames
+from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref, full_name, parsed
 from ckpt2saved.graph.ops import BEAM_SEARCH
 from ckpt2saved.rewrites.context import Context
@@ -43,7 +42,7 @@ class ReplaceCtcDecoder(Rewrite):
         self.kind = kind
 
     def __call__(self, graph: Graph, context: Context) -> Found:
-        loops = frames(graph) if self.kind == STAND_IN else {}
+        loops = graph.control.in_loops if self.kind == STAND_IN else {}
         decoders = [node for node in graph.nodes.values() if node.op == BEAM_SEARCH and node.name not in loops]
         problems = [
             Problem(

@@ -8,7 +8,6 @@ import numpy as np
 
 from ckpt2saved.errors import SignatureError, UsageError
 from ckpt2saved.errors.problem import Note
-from ckpt2saved.graph.traversal import last
 from ckpt2saved.signature.model import FULL, Decode, ServedModel
 from ckpt2saved.sources.batch_axis import batch_axis
 from ckpt2saved.sources.networks.decoding import decoded
@@ -82,5 +81,7 @@ def _lengths(tensor: tf.Tensor, decode: Decode) -> tf.Tensor:
 
 
 def _is_softmax(tensor: tf.Tensor) -> bool:
-    made_by = last(tensor.op, lambda op: [op.inputs[0].op] if op.type in _PASSING else [])
-    return bool(made_by.type == "Softmax")
+    op = tensor.op
+    while op.type in _PASSING:
+        op = op.inputs[0].op
+    return bool(op.type == "Softmax")

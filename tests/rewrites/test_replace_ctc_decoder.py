@@ -8,7 +8,6 @@ import pytest
 from ckpt2saved import ctc
 from ckpt2saved.checkpoint.contents import Weights
 from ckpt2saved.errors import NotServable
-from ckpt2saved.graph.beam_searches import BEAM_SEARCH
 from ckpt2saved.graph.ops import BEAM_SEARCH
 from ckpt2saved.rewrites.for_serving import ServingRewritten, rewrite_serving, without_searches
 from ckpt2saved.rewrites.replace_ctc_decoder import ReplaceCtcDecoder

@@ -30,7 +30,7 @@ def problems_of_shares(
     views of the same lines.
     """
     batches = {name: spec for name, spec in specs.items() if _has_batch_first(spec, specs.values())}
-    reached = graph.on_the_way(outputs, set())
+    reached = graph.between(outputs, set())
     nodes = [graph[name] for name in graph.nodes if name in reached]
     taken = {ref for node in nodes for ref in node.inputs}.union(outputs)
     takers = _Takers(graph, {places[parsed(name)]: name for name in batches})
