@@ -137,7 +137,8 @@ def make_socket(path):
     here = os.getcwd()
     os.chdir(str(path.parent))  # a socket's path is short
     try:
-        socket.socket(socket.AF_UNIX).bind(path.name)
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(path.name)
     finally:
         os.chdir(here)
 
