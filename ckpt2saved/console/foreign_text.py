@@ -1,4 +1,4 @@
-"""Text that others wrote, made fit to be shown: no control characters, no commands of CI systems, of bounded length."""
+"""Sanitizing of untrusted text: control characters and CI commands are removed, and the length is limited."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _ANYWHERE = re.compile(r"##(?=\w*\[)")
 
 
 def one_line(text: str, most: int = MOST_CHARACTERS) -> str:
-    """`text` on one line: what lies in its middle is left out where it has more than `most` characters."""
+    """Return `text` as one line; if longer than `most` characters, its middle is left out."""
     if len(text) > 4 * most:  # before anything is done with all of it
         text = _shortened(text, 4 * most)
     return _shortened(harmless(" ".join(text.split())), most)
 
 
 def harmless(text: str) -> str:
-    """`text` with its lines as they are, and in them neither control characters nor what a CI system takes for orders.
+    """Return `text` with its line breaks, but without control characters and CI commands.
 
-    Characters that change a terminal's state or the order of what is read are shown as question marks.
+    Characters that change a terminal's state or the reading order are replaced by question marks.
     """
     shown = "".join(c if c == "\n" or c.isprintable() else " " if c.isspace() else "?" for c in text)
     return _ANYWHERE.sub("# #", _GITHUB.sub(": :", shown))
 
 
 def is_plain(text: str) -> bool:
-    """Whether it has no control characters, line breaks among them, and no bytes that are no UTF-8."""
+    """Return whether the text has no control characters or line breaks, and is valid UTF-8."""
     return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
 
 

@@ -1,4 +1,4 @@
-"""What is going on, on stderr: a line for each step that is done, and on a terminal the one being worked on."""
+"""Progress on stderr: a line for each finished step and, on a terminal, the current one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Say = Callable[[str, str], None]
 
 
 class Narration:
-    """Called with each step's name and what came of it."""
+    """Called with the name and the result of each step."""
 
     def __init__(self, console: Console, doing: str, status: Optional[Status], hear: Say) -> None:
         self._hear = hear
@@ -33,19 +33,19 @@ class Narration:
             self._status.update(self._doing)
 
     def progress(self, text: str) -> None:
-        """What is being waited for, on a terminal; a CI log gets no line of it."""
+        """Show the current operation on a terminal; prints nothing in a CI log."""
         if self._status is not None:
             self._status.update(f"{escape(self._doing)}: {escape(harmless(text))}")
 
 
 def progress_of(say: Say) -> Callable[[str], None]:
-    """How to say what is being waited for, where `say` is a Narration or stands for one; nothing is said elsewhere."""
+    """Return the progress function of `say`; one that prints nothing if `say` is not a Narration."""
     return getattr(say, "progress", lambda text: None)
 
 
 @contextlib.contextmanager
 def narration(doing: str, *, quiet: bool, hear: Say = lambda step, text: None) -> Iterator[Narration]:
-    """Yield what is told each step's name and what came of it; `hear` is told the same."""
+    """Yield a function that prints a step's name and result; `hear` is called with the same arguments."""
     console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
     if not console.is_terminal or quiet:
         yield Narration(console, doing, None, hear)

@@ -1,4 +1,4 @@
-"""Why TensorFlow failed, in one line: its messages put headings, stacks and repetitions around it."""
+"""The reason in a TensorFlow error message, as one line without headings, stack traces and repetitions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INDENTED = re.compile(r"\t|    ")  # a frame of a stack, or the node
 
 
 def reason_of(error: BaseException) -> str:
-    """The node at which TensorFlow failed, as far as it says so, and the line that says why; never an empty string."""
+    """Return the node that failed, if it is named, and the line with the reason, which is never empty."""
     text = str(getattr(error, "message", None) or error)
     op = getattr(error, "op", None)
     if op is not None:
@@ -27,13 +27,13 @@ def reason_of(error: BaseException) -> str:
 
 
 def reason_at_node(text: str) -> str:
-    """The same of a message alone."""
+    """Return the node and the reason in the text of a message."""
     reason, node = reason_in(text), _node_in(text)
     return f"{node}: {reason}" if node and node not in reason else reason
 
 
 def reason_in(text: str) -> str:
-    """The line of a message of TensorFlow's that says why; "" of an empty one."""
+    """Return the line with the reason of a TensorFlow message; "" if the message is empty."""
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     for line in lines:
         told = _LISTED.sub("", _IN_FUNCTION.sub("", line.strip()), count=1).strip()

@@ -1,4 +1,4 @@
-"""A Markdown page of what a command did, for the summary of a CI job: the outcome, the steps, and what went wrong."""
+"""A Markdown report of a command for the summary of a CI job: outcome, steps and errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ckpt2saved.errors import OutputError
 
 
 class Record:
-    """What a command has to tell, as it goes along."""
+    """The steps and the outcome of a command, collected while it runs."""
 
     def __init__(self) -> None:
         self.steps: List[Tuple[str, str]] = []
@@ -20,17 +20,17 @@ class Record:
         self.is_done = False  # so that to run the command again would do it twice
 
     def hear(self, step: str, text: str) -> None:
-        """Write down a step and what came of it."""
+        """Record a step and its result."""
         self.steps.append((step, text))
 
 
 @contextlib.contextmanager
 def reported(path: Optional[Path], command: str, warn: Callable[[str], None] = lambda text: None) -> Iterator[Record]:
-    """Yield a Record, and append it to the file `path` as Markdown, however the command ends; None: to no file.
+    """Yield a Record, and append it to the file `path` as Markdown when the block ends; None: no file.
 
-    Appended, since the summary of a step of GitHub Actions may have something in it already. Raises OutputError where
-    the file can't be written: before the command begins, or after it, unless that has failed or is done for good, when
-    `warn` is told instead.
+    It is appended because the step summary of GitHub Actions may have content already. Raises OutputError if the file
+    can't be written, before or after the block. If the block has failed, or its effect is permanent, `warn` is called
+    instead.
     """
     record = Record()
     if path is None:
@@ -95,7 +95,7 @@ def _longest_run(text: str) -> int:
 
 
 def _cell(text: str) -> str:
-    """The text as it is, whatever Markdown would make of it, on one line of a table."""
+    """Escape Markdown in a table cell, as one line."""
     text = harmless(text)
     for character in "\\`*_[]<>|#~$":
         text = text.replace(character, "\\" + character)

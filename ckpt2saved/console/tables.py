@@ -1,4 +1,4 @@
-"""Tables on stdout, for people; whoever wants to parse one takes --json."""
+"""Tables for people on stdout; programs use --json."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WIDTH_WITHOUT_TERMINAL = 120  # rich would take 80, and fold the paths in a CI 
 
 
 def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str]) -> None:
-    """A line for each row in the row's style; folded to the terminal's width where there are few rows."""
+    """Print one line for each row in its style; short tables are folded to the terminal's width."""
     if len(rows) > _MOST_FOLDED:
         _print_lines([headings, *rows], ["bold", *styles])
         return
@@ -31,7 +31,7 @@ def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]], styles: S
 
 
 def _print_lines(rows: Sequence[Sequence[str]], styles: Sequence[str]) -> None:
-    """Thousands of rows, each on a line of its own however long: folding them would take longer than finding them."""
+    """Print each row as one unfolded line; folding thousands of rows would be slow."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows)]
     is_right = [heading in _RIGHT for heading in rows[0]]
     text = Text()
@@ -47,7 +47,7 @@ def _print_lines(rows: Sequence[Sequence[str]], styles: Sequence[str]) -> None:
 
 
 def print_timings(timings: Sequence[Any], machine: Mapping[str, str]) -> None:
-    """A line for each case: what was decoded, the seconds of each decoder, how much faster fast is than stock."""
+    """Print one line for each case: what was decoded, seconds of each decoder, and the speed-up."""
     table = Table(
         box=SIMPLE_HEAD, pad_edge=False, title="seconds, TensorFlow {tensorflow}, {machine}".format(**machine)
     )
@@ -62,7 +62,7 @@ def print_timings(timings: Sequence[Any], machine: Mapping[str, str]) -> None:
 
 
 def print_labelled(console: Console, label: str, text: str, style: str = "") -> None:
-    """A paragraph behind its label, its further lines indented."""
+    """Print a paragraph after its label, with its further lines indented."""
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 1, 0, 0))
     table.add_column(width=10, no_wrap=True)
     table.add_column(overflow="fold")
@@ -71,13 +71,13 @@ def print_labelled(console: Console, label: str, text: str, style: str = "") -> 
 
 
 def stdout() -> Console:
-    """Where tables go: as wide as the terminal, or as a CI log can be."""
+    """Return the console for tables, as wide as the terminal or as a CI log may be."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(width=_width(), highlight=False)
 
 
 def _width() -> int:
-    """COLUMNS, by which a user asks for another width than that of a CI log."""
+    """Return COLUMNS, which users set to override the width of CI logs."""
     asked = os.environ.get("COLUMNS", "")
     return int(asked) if asked.isdigit() and int(asked) > 0 else _WIDTH_WITHOUT_TERMINAL
 

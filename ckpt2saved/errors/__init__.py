@@ -1,4 +1,4 @@
-"""Every failure that a user can cause, and the exit code that goes with it."""
+"""Exceptions for every failure that a user can cause, each with its exit code."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from ckpt2saved.errors.problem import Problem, as_problems
 
 
 class Ckpt2SavedError(Exception):
-    """The work could not be done; the message says where, what was found, what was expected and what to do.
+    """Base of all errors; the message says where, what was found, what was expected and what to do.
 
-    `problems` holds everything that is wrong, not just the first thing: the message ends in one line for each.
+    `problems` holds every problem that was found; the message has one line for each.
     """
 
     exit_code = 1
@@ -21,29 +21,29 @@ class Ckpt2SavedError(Exception):
 
 
 class OutputError(Ckpt2SavedError):
-    """What a command has to say can't be written: stdout is closed or full, or the file of --report is."""
+    """The output can't be written: stdout is closed or full, or the --report file can't be written."""
 
 
 class UsageError(Ckpt2SavedError):
-    """The command line asks for something that does not exist or contradicts itself."""
+    """The command line names something that does not exist, or contradicts itself."""
 
     exit_code = 2
 
 
 class SignatureError(Ckpt2SavedError):
-    """A signature file is not what its format asks for, or does not fit the graph."""
+    """A signature file is malformed, or does not fit the graph."""
 
 
 class CheckpointError(Ckpt2SavedError):
-    """The checkpoint is absent, unreadable, or not of this graph."""
+    """The checkpoint is missing, unreadable, or does not belong to this graph."""
 
 
 class NoCheckpoint(CheckpointError):
-    """A directory holds no checkpoint."""
+    """A directory contains no checkpoint."""
 
 
 class WriteError(Ckpt2SavedError):
-    """A file could not be written: the disk is full, or a quota or a limit is reached."""
+    """A file could not be written: the disk is full, or a quota or limit was reached."""
 
 
 class VersionError(Ckpt2SavedError):
@@ -51,50 +51,50 @@ class VersionError(Ckpt2SavedError):
 
 
 class WarmupError(Ckpt2SavedError):
-    """The requests to warm a server up with can't be made of what was given for them."""
+    """The warm-up requests can't be built from the given input."""
 
 
 class ServingError(Ckpt2SavedError):
-    """A server could not be configured for these models, or not be started."""
+    """A server could not be configured for these models, or could not be started."""
 
 
 class ServerError(Ckpt2SavedError):
-    """A running server can't be asked: what answers at its address is none, or something to ask it with is missing."""
+    """A running server can't be queried: no TF Serving answers at its address, or a client package is missing."""
 
 
 class NotLive(Ckpt2SavedError):
-    """A running server does not have the version, or answers otherwise than the version's files."""
+    """A running server does not serve the version, or its answers differ from those of the version's files."""
 
     exit_code = 3
 
 
 class TensorFlowError(Ckpt2SavedError):
-    """TensorFlow is absent, or this one can't do what is asked."""
+    """TensorFlow is not installed, or the installed release does not support the operation."""
 
 
 class NotServable(Ckpt2SavedError):
-    """TF Serving could load this graph, but not answer from it."""
+    """TF Serving could load this graph, but not answer requests with it."""
 
     exit_code = 3
 
 
 class NotCompatible(Ckpt2SavedError):
-    """The SavedModel asks for ops or attributes that a release of TF Serving does not have."""
+    """The SavedModel needs ops or attributes that a release of TF Serving lacks."""
 
     exit_code = 3
 
 
 class InvalidRequest(NotServable):
-    """The SavedModel was loaded, and refuses this one request for its values or shapes."""
+    """The SavedModel was loaded, but rejects this request because of its values or shapes."""
 
 
 class VerificationError(Ckpt2SavedError):
-    """A version is not what it should be."""
+    """A version failed verification."""
 
     exit_code = 3
 
 
 class ParityError(Ckpt2SavedError):
-    """The staged SavedModel answers differently from the checkpoint that it came from."""
+    """The staged SavedModel's answers differ from those of its checkpoint."""
 
     exit_code = 3

@@ -1,4 +1,4 @@
-"""The codes of problems and notes, which stay the same from release to release, and what each says."""
+"""The stable codes of problems and notes, each with a description."""
 
 from __future__ import annotations
 

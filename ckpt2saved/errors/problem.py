@@ -1,4 +1,4 @@
-"""What commands report: problems, notes and choices as values, and the one place where they become text."""
+"""Problems, notes and choices that commands report, and their conversion to text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ckpt2saved.errors.codes import CODES, OTHER
 
 @dataclass(frozen=True)
 class Message:
-    """One statement about a file, a node, an option: what programs read by its code, and people as its text."""
+    """A statement about a file, node or option: a code for programs, text for people."""
 
     code: str  # one of CODES
     where: str  # the file, node, tensor, signature or option; "" where it is about the whole
@@ -25,7 +25,7 @@ class Message:
 
     @property
     def text(self) -> str:
-        """`where (op): found: reason; remedy`, without the parts that are empty."""
+        """Return `where (op): found: reason; remedy`, without empty parts."""
         where = f"{self.where} ({self.op})" if self.op else self.where
         stated = ": ".join(part for part in (where, self.found, self.reason) if part)
         return f"{stated}; {self.remedy}" if self.remedy else stated
@@ -36,27 +36,27 @@ class Message:
 
 @dataclass(frozen=True)
 class Problem(Message):
-    """A reason why something can't be done or must not be served."""
+    """A reason why an operation is impossible or a graph must not be served."""
 
     nodes: Tuple[str, ...] = ()  # of the graph, all that it is about
 
     def saying(self, more: str) -> Problem:
-        """The same with `more` after what was found."""
+        """Return a copy with `more` appended to `found`."""
         return replace(self, found=self.found + more)
 
     def as_note(self) -> Note:
-        """The same where it is no reason against anything."""
+        """Return the same content as a Note."""
         return Note(self.code, self.where, self.found, self.remedy, op=self.op, reason=self.reason)
 
 
 @dataclass(frozen=True)
 class Note(Message):
-    """Good to know, and no reason against anything."""
+    """Information that does not prevent anything."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A decision that is left to the user."""
+    """A decision that the user has to make."""
 
     option: str  # of `export`
     values: Tuple[str, ...]  # what may be passed; () where nothing can be proposed
@@ -65,18 +65,18 @@ class Choice:
 
     @property
     def text(self) -> str:
-        """`option value or option value: reason`."""
+        """Return `option value or option value: reason`."""
         options = " or ".join(f"{self.option} {value}" for value in self.values) or self.option
         return f"{self.subject or options}: {self.reason}"
 
 
 def texts(messages: Iterable[Union[Message, Choice]]) -> List[str]:
-    """A line for each."""
+    """Return one line of text for each item."""
     return [message.text for message in messages]
 
 
 def details(messages: Iterable[Message]) -> List[Dict[str, str]]:
-    """What --json prints of each beside its text."""
+    """Return the fields that --json prints for each message in addition to its text."""
     return [
         {"code": message.code, "where": message.where, "text": message.text, "remedy": message.remedy}
         for message in messages
@@ -84,7 +84,7 @@ def details(messages: Iterable[Message]) -> List[Dict[str, str]]:
 
 
 def choice_details(choices: Iterable[Choice]) -> List[Dict[str, object]]:
-    """What --json prints of each choice beside its text."""
+    """Return the fields that --json prints for each choice in addition to its text."""
     return [
         {"option": choice.option, "values": list(choice.values), "reason": choice.reason, "text": choice.text}
         for choice in choices
@@ -92,10 +92,10 @@ def choice_details(choices: Iterable[Choice]) -> List[Dict[str, object]]:
 
 
 def as_notes(found: Sequence[Union[str, Note]]) -> Tuple[Note, ...]:
-    """Notes as they are; a line of text as a note that has no code of its own."""
+    """Return the notes; a plain string becomes a Note without a code of its own."""
     return tuple(one if isinstance(one, Note) else Note(OTHER, "", one) for one in found)
 
 
 def as_problems(found: Sequence[Union[str, Problem]]) -> Tuple[Problem, ...]:
-    """Problems as they are; a line of text as a problem that has no code of its own."""
+    """Return the problems; a plain string becomes a Problem without a code of its own."""
     return tuple(one if isinstance(one, Problem) else Problem(OTHER, "", one) for one in found)

@@ -1,1 +1,1 @@
-"""Files that others wrote, read within limits; and files that are written."""
+"""Reading of untrusted files within limits, and atomic writing of files."""

@@ -1,4 +1,4 @@
-"""JSON that others wrote, read up to a limit on its nesting."""
+"""Parsing of untrusted JSON with a limit on its nesting depth."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _NO_BRACKETS = re.compile(r"[^\[\]{}]+")
 
 
 def read_json(text: str) -> Any:
-    """The content of a JSON text; raises ValueError where it is none, or is nested more than MOST_LEVELS deep.
+    """Parse a JSON text; raises ValueError if it is malformed or nested more than MOST_LEVELS deep.
 
-    Up to Python 3.8 the reader need not raise RecursionError for such a text: the process may end with "Cannot recover
-    from stack overflow", where a destructor runs in the depth of the recursion.
+    The limit is checked beforehand: up to Python 3.8 the parser may end the process with "Cannot recover from stack
+    overflow" instead of raising RecursionError.
     """
     if text.count("[") + text.count("{") > MOST_LEVELS:
         brackets = _NO_BRACKETS.sub("", _STRING.sub("", text))

@@ -1,4 +1,4 @@
-"""Kinds of files and directories that are not what was expected, told by their first bytes, and the remedy for each."""
+"""Detection of the kinds of files and directories that users pass by mistake, and the remedy for each."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ _AGAIN = "copy or download it again"
 
 @dataclass(frozen=True)
 class Kind:
-    """What something is, and what can be done with it."""
+    """The kind of a file or directory, and its remedy."""
 
     what: str
     remedy: str
 
     def instead_of(self, expected: str) -> str:
-        """The end of a message about a path where something else is expected."""
+        """Return the end of an error message for a path where `expected` was expected."""
         return f"this is {self.what}, not {expected}: {self.remedy}"
 
 
@@ -66,7 +66,7 @@ POINTER = Kind(
 
 
 def kind_of(path: Path) -> Optional[Kind]:
-    """What `path` is, where it can be told and is nothing that holds a checkpoint; None also where it can't be read."""
+    """Return the kind of `path`; None if it is unknown, unreadable, or a checkpoint directory."""
     try:
         return _kind_of_directory(path) if os.path.isdir(str(path)) else _kind_of_file(path)
     except OSError:
@@ -74,7 +74,7 @@ def kind_of(path: Path) -> Optional[Kind]:
 
 
 def is_lfs_pointer(path: Path) -> bool:
-    """Whether a file is what Git LFS leaves in its place until its content is fetched."""
+    """Return whether a file is a Git LFS pointer."""
     try:
         with open(str(path), "rb") as file:
             return file.read(len(LFS)) == LFS
@@ -83,19 +83,19 @@ def is_lfs_pointer(path: Path) -> bool:
 
 
 def is_meta_graph(path: Path) -> bool:
-    """Whether a file is a training's graph, whatever its name is."""
+    """Return whether a file is a MetaGraphDef with a graph, whatever its name."""
     kind = kind_of(path)
     return kind is not None and kind.what.endswith(_META_GRAPH)
 
 
 def is_frozen_graph(path: Path) -> bool:
-    """Whether a file is a GraphDef without variables, whatever its name is."""
+    """Return whether a file is a GraphDef without variables, whatever its name."""
     kind = kind_of(path)
     return kind is not None and kind.what == _FROZEN
 
 
 def is_keras_file(path: Path) -> bool:
-    """Whether a file is an HDF5 file or a .keras archive, whatever its name is."""
+    """Return whether a file is an HDF5 file or a .keras archive, whatever its name."""
     kind = kind_of(path)
     return kind is not None and kind.what in (_HDF5, _KERAS_3)
 
@@ -116,7 +116,7 @@ def _kind_of_file(path: Path) -> Optional[Kind]:
 
 
 def _by_signature(path: Path, start: bytes) -> Optional[Kind]:
-    """Formats with bytes of their own."""
+    """Detect formats with magic bytes."""
     if start.startswith(LFS):
         return POINTER
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
@@ -173,14 +173,14 @@ def _kind_of_tar(path: Path) -> Kind:
 
 
 def _content(names: List[str]) -> str:
-    """Of what, as far as the names tell."""
+    """Describe an archive's content by the names of its members."""
     if any(os.path.basename(name) in ("saved_model.pb", "saved_model.pbtxt") for name in names):
         return " with a SavedModel in it"
     return " with a checkpoint in it" if any(name.endswith(".index") for name in names) else ""
 
 
 def _by_text(path: Path, start: bytes) -> Optional[Kind]:
-    """Formats that are text."""
+    """Detect text formats."""
     words = start.lstrip(b"\xef\xbb\xbf \t\r\n")
     lower = words[:200].lower()
     if lower.startswith((b"<!doctype html", b"<html")):
@@ -207,7 +207,7 @@ def _by_text(path: Path, start: bytes) -> Optional[Kind]:
 
 
 def _by_message(path: Path, file: BinaryIO, start: bytes, size: int) -> Optional[Kind]:
-    """Protobuf messages, which have no signature: by their first fields."""
+    """Detect protobuf messages, which have no magic bytes, by their first fields."""
     if re.match(rb"\x08[\x01-\x20]\x12.[\x20-\x7e]*", start, re.DOTALL) and (
         path.suffix == ".onnx" or re.match(rb"\x08.\x12.(pytorch|tf2onnx|onnx|keras2onnx|skl2onnx)", start, re.DOTALL)
     ):
@@ -252,7 +252,7 @@ def _by_message(path: Path, file: BinaryIO, start: bytes, size: int) -> Optional
 
 
 def _op_of(node: Part) -> Optional[str]:
-    """The op of a NodeDef; None where the message is none."""
+    """Return the op of a NodeDef; None if the message is not a NodeDef."""
     found: Dict[int, str] = {}
     try:
         for number, value in itertools.islice(fields(node), _MOST_FIELDS):

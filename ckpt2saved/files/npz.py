@@ -1,4 +1,4 @@
-""".npz files, as numpy.savez writes them: their sizes are checked before they are unpacked; nothing is unpickled."""
+"""Reading of .npz files; sizes are checked before unpacking, and nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ _UNREADABLE = (
 
 
 class NoArrays(Exception):
-    """The file holds no arrays that can be read; the message says why, and does not name the file."""
+    """The file contains no readable arrays; the message gives the reason without the file's name."""
 
 
 def read_arrays(path: Path) -> Dict[str, np.ndarray]:
-    """The arrays of a `.npz` file by their names; raises NoArrays, also where they take more than a GiB of memory."""
+    """Return the arrays of a `.npz` file by name; raises NoArrays, also above 1 GiB of memory."""
     try:
         with path.open("rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -77,7 +77,7 @@ def _arrays(file: BinaryIO) -> Dict[str, np.ndarray]:
 
 
 def _check_directory(file: BinaryIO) -> None:
-    """Raise NoArrays where the list of what is in the file is larger than that of any file of numpy.savez."""
+    """Raise NoArrays if the archive's directory is larger than any that numpy.savez writes."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _END_SIZE - (1 << 16)))
     tail = file.read()
@@ -90,7 +90,7 @@ def _check_directory(file: BinaryIO) -> None:
 
 
 def _array(packed: Any, size: int, name: str) -> np.ndarray:
-    """One member of the archive; what its header says must be what it holds, before memory is taken for it."""
+    """Read one member of the archive; its header is checked against its size before memory is allocated."""
     start = packed.read(12)
     if start[:6] != _MAGIC or len(start) < 12:
         raise ValueError(f"{name}: no array of numpy's")

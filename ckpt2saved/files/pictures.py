@@ -1,4 +1,4 @@
-"""Files of pictures: read within a limit, and refused for their width and height before they are decoded."""
+"""Reading of image files; the file size and the pixel count are limited before decoding."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _ALONE = set(range(0xD0, 0xD9)) | {0x01}  # markers without a length
 
 
 class NoPicture(Exception):
-    """The file is no picture, or too large a one; the message says why, and does not name the file."""
+    """The file is not an image, or is too large; the message gives the reason without the file's name."""
 
 
 def read_picture(path: Path, of_any_format: bool = False) -> bytes:
-    """The content of a file of PNG, JPEG, GIF or BMP; raises NoPicture where it is none or has too many pixels.
+    """Return the bytes of a PNG, JPEG, GIF or BMP file; raises NoPicture if invalid or too large.
 
-    The pixels of other formats are not known; such a file is taken `of_any_format`.
+    With `of_any_format`, files of other formats are accepted; their pixel count is not checked.
     """
     try:
         with path.open("rb") as file:
@@ -41,7 +41,7 @@ def read_picture(path: Path, of_any_format: bool = False) -> bytes:
 
 
 def check_pixels(width: int, height: int) -> None:
-    """Raise NoPicture where a picture of this size is larger than any page."""
+    """Raise NoPicture if an image has more than MOST_PIXELS pixels."""
     if width * height > MOST_PIXELS:
         raise NoPicture(
             f"a picture of {width} x {height} pixels; at most {MOST_PIXELS // 1000000} million pixels are decoded"
@@ -49,7 +49,7 @@ def check_pixels(width: int, height: int) -> None:
 
 
 def _size(content: bytes) -> Optional[Tuple[int, int]]:
-    """Width and height in pixels; None where the beginning is that of no picture."""
+    """Return width and height in pixels; None if the header is not that of an image."""
     try:
         if content.startswith(b"\x89PNG\r\n\x1a\n") and content[12:16] == b"IHDR":
             return struct.unpack(">II", content[16:24])

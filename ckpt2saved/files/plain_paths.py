@@ -1,4 +1,4 @@
-"""Paths with [ ] * ? or a backslash, which TensorFlow takes for patterns: it is given a link without them."""
+"""Links for paths with [ ] * ? or a backslash, which TensorFlow would treat as glob patterns."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _folders: Dict[Tuple[str, ...], tempfile.TemporaryDirectory[str]] = {}
 
 
 def is_pattern(path: Path) -> bool:
-    """Whether TensorFlow, and so TF Serving, would take a path for a pattern."""
+    """Return whether TensorFlow, and so TF Serving, would treat a path as a glob pattern."""
     return bool(_PATTERN.search(os.path.abspath(os.fspath(path))))
 
 
 def as_plain_directory(directory: Path) -> str:
-    """The directory, or a link to it whose path is no pattern."""
+    """Return the directory, or a link to it whose path is not a glob pattern."""
     path = os.fspath(directory)
     if not is_pattern(directory):
         return path
@@ -32,9 +32,9 @@ def as_plain_directory(directory: Path) -> str:
 
 
 def as_plain_prefix(prefix: Path, files: Sequence[Path]) -> str:
-    """The prefix of a checkpoint of these files, or one whose path is no pattern, of links to the files.
+    """Return the checkpoint prefix, or the prefix of links to its files that is not a glob pattern.
 
-    A V1 checkpoint of several files has a prefix that is a pattern for them, and for nothing else.
+    The prefix of a sharded V1 checkpoint stays a pattern that matches its files only.
     """
     name = prefix.name.replace("?????-of-", "")
     directory = as_plain_directory(prefix.parent)

@@ -1,4 +1,4 @@
-"""Other programs that are run: found in the absolute directories of PATH, never in the working directory."""
+"""External programs, looked up in the absolute directories of PATH and never in the working directory."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _ROOT = str(Path(__file__).resolve().parent.parent.parent)  # where this package
 
 
 def find_program(name: str) -> Optional[str]:
-    """The program in the PATH's absolute directories; a relative one, as `.`, stands for whatever lies there today."""
+    """Return the program's path; relative entries of PATH, such as `.`, are ignored."""
     folders = [folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(folder)]
     return shutil.which(name, path=os.pathsep.join(folders)) if folders else None
 
 
 def python_command(module: str, *arguments: str) -> List[str]:
-    """The command that runs main() of a module of this package in a new Python, with what this one imports from.
+    """Return a command that runs main() of a module of this package in a new Python with the same sys.path.
 
-    `python -m` would put the working directory first, where a file called tempfile.py would run in the place of the
-    standard library's.
+    `python -m` would put the working directory first in sys.path, where a file such as tempfile.py would replace the
+    module of the standard library.
     """
     paths = [os.path.abspath(path) for path in sys.path if path]
     paths += [] if _ROOT in paths else [_ROOT]

@@ -1,4 +1,4 @@
-"""Files and directories that others wrote: opened without waiting for a pipe, read and walked up to limits."""
+"""Reading of untrusted files and directory trees within limits, without blocking on pipes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ OPENED = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
 class TooLarge(OSError):
-    """A directory tree or a file is beyond a limit; `strerror` says which."""
+    """A directory tree or file exceeds a limit; `strerror` says which."""
 
 
 class Entry(NamedTuple):
-    """A file or directory below the directory that is walked."""
+    """A file or directory found by walk()."""
 
     name: str  # its path inside
     path: str
@@ -30,9 +30,9 @@ class Entry(NamedTuple):
 
 
 def open_file(path: PathLike, most: int = 0) -> BinaryIO:
-    """Open a regular file for reading; OSError for a pipe, socket, device or directory, and beyond `most` bytes.
+    """Open a regular file for reading; raises OSError for other file types and above `most` bytes.
 
-    Links are followed. Opening a pipe does not wait for its writer.
+    Follows symbolic links. Does not block on a pipe.
     """
     descriptor = os.open(os.fspath(path), OPENED)
     try:
@@ -49,18 +49,18 @@ def open_file(path: PathLike, most: int = 0) -> BinaryIO:
 
 
 def read_file(path: PathLike, most: int) -> bytes:
-    """The content of a regular file of at most `most` bytes; OSError as open_file."""
+    """Return the content of a regular file of at most `most` bytes; raises OSError like open_file."""
     with open_file(path, most) as file:
         return file.read(most + 1)[:most]
 
 
 def size_of(file: BinaryIO) -> int:
-    """The size in bytes of an open file."""
+    """Return the size of an open file in bytes."""
     return os.fstat(file.fileno()).st_size
 
 
 def kind(mode: int) -> str:
-    """What a file of this mode is called."""
+    """Return the name of the file type of a mode."""
     for is_kind, name in (
         (stat.S_ISFIFO, "a named pipe"),
         (stat.S_ISSOCK, "a socket"),
@@ -75,7 +75,7 @@ def kind(mode: int) -> str:
 
 
 def printable(name: str) -> str:
-    """A file's name for a message: control characters, and bytes that are not UTF-8, as escapes."""
+    """Return a file name for a message, with control characters and invalid UTF-8 escaped."""
     try:
         text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half a character, as JSON can have it
@@ -84,9 +84,9 @@ def printable(name: str) -> str:
 
 
 def walk(directory: PathLike) -> Iterator[Entry]:
-    """Everything below a directory, sorted by name in each; links to directories are not entered.
+    """Yield everything below a directory, sorted by name; links to directories are not followed.
 
-    Leaves out dangling links. Raises TooLarge beyond MOST_LEVELS or MOST_ENTRIES, OSError for what can't be read.
+    Dangling links are skipped. Raises TooLarge above MOST_LEVELS or MOST_ENTRIES, and OSError for what can't be read.
     """
     left = [("", 0)]
     count = 0

@@ -1,4 +1,4 @@
-"""Files that a running server may read at any moment: each is replaced by one rename, or left as it is."""
+"""Atomic replacement of files that a running server may read at any time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MODE = 0o644
 
 
 def read_if_there(path: Path) -> Optional[str]:
-    """The file's text; None if there is none."""
+    """Return the file's text; None if it does not exist."""
     with _explained(path, "read it"):
         try:
             return path.read_bytes().decode("utf-8", "replace")
@@ -26,7 +26,7 @@ def read_if_there(path: Path) -> Optional[str]:
 
 
 def write_files(directory: Path, files: Mapping[str, str]) -> None:
-    """Write the files in their given order; the directory is made if it is not there."""
+    """Write the files in the given order; the directory is created if needed."""
     with _explained(directory, "write the configuration"):
         if not directory.is_dir():
             directory.mkdir(parents=True)
@@ -36,7 +36,7 @@ def write_files(directory: Path, files: Mapping[str, str]) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file as a whole, in place of one that is there; raises OSError, which names it, and leaves that alone."""
+    """Replace a file by one rename; on failure raises an OSError with its name and keeps the old file."""
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=os.fspath(path.parent))
     try:
         with writing(path), os.fdopen(handle, "wb") as file:

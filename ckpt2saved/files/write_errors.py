@@ -1,4 +1,4 @@
-"""Errors of writing files (a full disk, a quota, a limit): which file, and what to do."""
+"""Errors when writing files (full disk, quota, limit): the file concerned, and the remedy."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _UNFINISHED = re.compile(r"\.tempstate[0-9]+\Z")  # the end of a file's name whi
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Make an OSError inside name the file `path`: one that is raised while a file is written names none.
+    """Add the file name `path` to an OSError raised in the block, since write errors carry none.
 
-    Where the disk is full, one that names the source of a copy names `path` instead.
+    If the disk is full, the source of a copy is replaced by `path` too.
     """
     try:
         yield
@@ -44,7 +44,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def error_in(message: str) -> Optional[OSError]:
-    """The OSError that a message of TensorFlow's reports; None where it is about something else."""
+    """Return the OSError that a TensorFlow message reports; None if it reports another error."""
     match = _BY_TENSORFLOW.search(message)
     if match is None:
         return None
@@ -53,20 +53,20 @@ def error_in(message: str) -> Optional[OSError]:
 
 
 def advice(error: OSError) -> str:
-    """What to do about an error of the file system's."""
+    """Return the remedy for a file system error."""
     if error.errno in (errno.EACCES, errno.EPERM):
         return _NO_RIGHTS
     return _ADVICE.get(error.errno or 0, "put that right and run again")
 
 
 def explanation(error: OSError, where: PathLike, doing: str) -> str:
-    """What the file system refused at `where`, and what to do about it."""
+    """Return the file system error at `where`, with the remedy."""
     at = f" ({error.filename})" if error.filename else ""
     return f"{where}: could not {doing}: {error.strerror or error}{at}; {advice(error)}"
 
 
 def not_written(error: OSError) -> Optional[WriteError]:
-    """The failure to write a file, in words; None for an error of another kind, or of no file."""
+    """Describe a failure to write a file; None for another kind of error, or one without a file."""
     if _NO_TEMPORARY in str(error):  # from Python's tempfile, which TensorFlow asks as soon as it is imported
         return WriteError(
             f"{error.strerror}: none of them can be written; free some space there, or name another one in the variable"
