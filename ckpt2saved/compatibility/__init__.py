@@ -1,1 +1,1 @@
-"""Which versions go together: a SavedModel's ops and TF Serving's, TensorFlow and what it needs; without TensorFlow."""
+"""Compatibility of SavedModels with TF Serving, and of TensorFlow with its environment, without TensorFlow."""

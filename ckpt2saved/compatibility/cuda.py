@@ -1,4 +1,4 @@
-"""Which CUDA, cuDNN and NVIDIA driver TensorFlow and TF Serving's images want, and what this machine has."""
+"""CUDA, cuDNN and NVIDIA driver versions that TensorFlow and TF Serving need, and the installed driver."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _SECONDS = 20  # nvidia-smi takes seconds where no process keeps the driver load
 
 
 class Wanted(NamedTuple):
-    """What a build of TensorFlow for GPUs loads."""
+    """The libraries that a GPU build of TensorFlow loads."""
 
     cuda: str
     cudnn: str
@@ -56,36 +56,36 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True)
 class Driver:
-    """The NVIDIA driver of this machine, and the GPUs that it shows."""
+    """The NVIDIA driver of this machine, and its GPUs."""
 
     version: Optional[str]
     gpus: Tuple[str, ...]
     remark: str  # why there is no version, or no GPU; "" if there are both
 
     def runs(self, cuda: str) -> bool:
-        """Whether programs built with a CUDA run on it."""
+        """Return whether programs built with a CUDA release run on this driver."""
         return self.version is not None and release(self.version) >= release(oldest_driver(cuda))
 
 
 def wanted_by(tensorflow: str) -> Optional[Wanted]:
-    """What the GPU builds of a release were built with; None before 1.12."""
+    """Return the CUDA and cuDNN that a release's GPU builds use; None before 1.12."""
     row = _row(_OF_TENSORFLOW, tensorflow)
     return Wanted(row[1], row[2]) if row else None
 
 
 def in_image(serving: str) -> Optional[str]:
-    """The CUDA inside TF Serving's -gpu image of a release; None where that is not known."""
+    """Return the CUDA in the -gpu image of a TF Serving release; None if unknown."""
     row = _row(_OF_IMAGES, serving)
     return row[1] if row else None
 
 
 def oldest_driver(cuda: str) -> str:
-    """The oldest NVIDIA driver for Linux that a CUDA runs on."""
+    """Return the oldest NVIDIA driver for Linux that supports a CUDA release."""
     return (_row(_DRIVERS, cuda) or _DRIVERS[0])[1]
 
 
 def find_driver(proc: Path = _PROC) -> Driver:
-    """Ask nvidia-smi; without it the driver's own file, which a container may lack."""
+    """Return the driver that nvidia-smi reports; otherwise that of the driver's own file."""
     program = find_program("nvidia-smi")
     if program is None:
         return _of_proc(proc, "there is no nvidia-smi")
@@ -112,6 +112,6 @@ def _of_proc(proc: Path, remark: str) -> Driver:
 
 
 def _row(table: Tuple[_Row, ...], version: str) -> Optional[_Row]:
-    """The last row that begins with this version or an older one."""
+    """Return the last row for this version or an older one."""
     rows = [row for row in table if release(row[0]) <= release(version)]
     return rows[-1] if rows else None

@@ -1,4 +1,4 @@
-"""What a SavedModel asks of a server: the ops and attributes of its graph and functions, read without TensorFlow."""
+"""The ops and attributes that a SavedModel's graph and functions use, read without TensorFlow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST_DEFAULT = 256
 
 
 class Given(NamedTuple):
-    """An attribute as a node gives it."""
+    """An attribute that a node sets."""
 
     name: str
     choices: Tuple[Union[int, str], ...]  # the DataTypes or texts in its value
@@ -28,7 +28,7 @@ class Given(NamedTuple):
 
 
 class Use(NamedTuple):
-    """An op with the attributes that a node gives it."""
+    """An op with the attributes that a node sets."""
 
     op: str
     attributes: FrozenSet[Given]
@@ -36,7 +36,7 @@ class Use(NamedTuple):
 
 @dataclass(frozen=True)
 class Demands:
-    """All that a SavedModel's meta graph for serving asks for."""
+    """All ops and attributes that a SavedModel's meta graph for serving uses."""
 
     directory: Path
     tensorflow: str  # that wrote it, by its own account; "" if it does not say
@@ -46,7 +46,7 @@ class Demands:
 
 
 def read_demands(version_dir: Path) -> Demands:
-    """What the meta graph that TF Serving would load asks for; raises ServingError, or NotServable if there is none."""
+    """Return what the meta graph that TF Serving loads uses; raises ServingError, or NotServable if there is none."""
     saved_model = SavedModelFile(version_dir)
     with saved_model.reading("ops") as meta_graph:
         if meta_graph is not None:
@@ -86,7 +86,7 @@ def _demands(version_dir: Path, meta_graph: MetaGraph) -> Demands:
 
 
 def _roots(meta_graph: MetaGraph) -> Set[str]:
-    """The nodes that a server asks for: what the signatures answer, what restores and what initializes."""
+    """Return the nodes that a server runs: outputs of signatures, restore and init nodes."""
     tensors = [spec.tensor for signature in meta_graph.signatures.values() for spec in signature.outputs]
     tensors.append(meta_graph.restore_op)
     for name in (MAIN_OP, LEGACY_INIT_OP):
@@ -95,7 +95,7 @@ def _roots(meta_graph: MetaGraph) -> Set[str]:
 
 
 def _called(nodes: Sequence[_Node], functions: Mapping[str, Sequence[_Node]]) -> List[str]:
-    """The names of the functions that nodes call, directly or through other functions."""
+    """Return the names of the functions that nodes call, directly or indirectly."""
     found: List[str] = []
     left: List[_Node] = list(nodes)
     seen: Set[str] = set()
@@ -116,7 +116,7 @@ class _Node(NamedTuple):
 
 
 class _NodeReader:
-    """Reads nodes, most of which share their attributes with many others."""
+    """Reads nodes; parsed attributes are cached, since many nodes share them."""
 
     def __init__(self) -> None:
         self._known: Dict[bytes, Tuple[Given, Tuple[str, ...]]] = {}
@@ -138,7 +138,7 @@ class _NodeReader:
 
 
 def _parsed(entry: Part) -> Tuple[Given, Tuple[str, ...]]:
-    """An entry of a node's map of attributes, and the names of the functions in its value."""
+    """Parse an entry of a node's attribute map; return it with the function names in its value."""
     name, part = entry_of(entry)
     value = decode(AttrValue, part)
     content = part.content() if part.size <= _LONGEST_DEFAULT else None

@@ -1,4 +1,4 @@
-"""A diagnosis: this environment, the servers that go with it, and whether they have what a SavedModel asks for."""
+"""The diagnosis of the `doctor` command: environment, matching servers, and their fit for a SavedModel."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ckpt2saved.versions import find_version
 
 @dataclass(frozen=True)
 class SavedModelFit:
-    """A SavedModel, and what each release of TF Serving that was asked about lacks for it."""
+    """A SavedModel, and what each requested release of TF Serving lacks for it."""
 
     demands: Demands
     misfits: Mapping[Image, Tuple[Misfit, ...]]  # () where it fits; the oldest release first
@@ -39,7 +39,7 @@ class SavedModelFit:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found."""
+    """The result of diagnose()."""
 
     environment: Environment
     driver: Driver
@@ -48,7 +48,7 @@ class Diagnosis:
     saved_model: Optional[SavedModelFit]
 
     def raise_if_misfit(self) -> None:
-        """Raise NotCompatible if the SavedModel fits none of the releases that were asked about."""
+        """Raise NotCompatible if the SavedModel fits none of the requested releases."""
         if self.saved_model is None or not all(self.saved_model.misfits.values()):
             return
         path = self.saved_model.demands.directory
@@ -59,7 +59,7 @@ class Diagnosis:
 
 
 def diagnose(saved_model: Optional[Path] = None, serving: Optional[str] = None) -> Diagnosis:
-    """Examine this environment, and a SavedModel against a release of TF Serving or, without one, against all."""
+    """Examine this environment, and a SavedModel against one release of TF Serving or, by default, all."""
     asked = None if serving is None else find_image(serving)
     fit = None if saved_model is None else _fit(read_demands(find_version(saved_model)), asked)
     environment = examine_environment()
@@ -68,7 +68,7 @@ def diagnose(saved_model: Optional[Path] = None, serving: Optional[str] = None) 
 
 
 def as_content(diagnosis: Diagnosis) -> Dict[str, Any]:
-    """What --json prints of it."""
+    """Return the JSON content of a diagnosis."""
     environment, fit = diagnosis.environment, diagnosis.saved_model
     here = environment.tensorflow
     return {
@@ -110,7 +110,7 @@ def _fit(demands: Demands, asked: Optional[Image]) -> SavedModelFit:
 
 
 def _matching(environment: Environment) -> Tuple[Image, ...]:
-    """The images of TensorFlow's own release and of newer ones, which load what it writes; else the newest there is."""
+    """Return the images of TensorFlow's release and of newer ones, which load its graphs; else the newest image."""
     images = known_images()
     if environment.tensorflow is None:
         return images

@@ -1,4 +1,4 @@
-"""The TensorFlow that this Python would import, and what stands in its way; found without importing it."""
+"""The TensorFlow that this Python would import, and problems with it, found without importing it."""
 
 from __future__ import annotations
 
@@ -58,23 +58,23 @@ class TensorFlow:
 
     @property
     def minor(self) -> str:
-        """2.21 of 2.21.0."""
+        """Return 2.21 for 2.21.0."""
         return minor(self.version)
 
     @property
     def client_minor(self) -> str:
-        """The tensorflow-serving-api that goes with it: of the same release, or the last one for this Python."""
+        """Return the matching release of tensorflow-serving-api, or the last one for this Python."""
         last = _LAST_CLIENT.get(sys.version_info[:2], "")
         return last if last and release(self.minor) > release(last) else self.minor
 
     def goes_with(self, client: Package) -> bool:
-        """Whether a tensorflow-serving-api is the one that was made for it."""
+        """Return whether a tensorflow-serving-api matches this TensorFlow."""
         return minor(client.version) == self.client_minor
 
 
 @dataclass(frozen=True)
 class Environment:
-    """This Python, and what is installed beside TensorFlow that matters to it."""
+    """This Python and the installed packages that matter to TensorFlow."""
 
     python: str
     executable: str
@@ -85,12 +85,12 @@ class Environment:
 
     @property
     def tensorflow(self) -> Optional[TensorFlow]:
-        """The one that is imported."""
+        """Return the TensorFlow that Python would import."""
         return self.tensorflows[0] if self.tensorflows else None
 
 
 def examine_environment(directories: Optional[Sequence[str]] = None) -> Environment:
-    """What this Python finds in the directories of sys.path, or in others."""
+    """Return the environment found in the directories of sys.path, or in the given ones."""
     names = (*_FLAVOURS, *_CLIENTS, *_NEEDED, "grpcio")
     packages = find_packages(names, sys.path if directories is None else directories)
     installed = [one for name in _FLAVOURS for one in packages.get(name, ()) if one.provides(_FILE)]
@@ -115,17 +115,17 @@ def examine_environment(directories: Optional[Sequence[str]] = None) -> Environm
 
 
 def client_command(tensorflow: Optional[TensorFlow]) -> str:
-    """How to install what clients for gRPC import, beside a TensorFlow that stays as it is.
+    """Return the command that installs the gRPC client packages without changing TensorFlow.
 
-    tensorflow-serving-api requires a package called tensorflow: pip would install that over a tensorflow-cpu or
-    tensorflow-gpu, and another version over this one.
+    tensorflow-serving-api requires the package tensorflow: pip would install it over tensorflow-cpu, tensorflow-gpu or
+    another release.
     """
     version = f"=={tensorflow.client_minor}.*" if tensorflow else ""
     return f'pip install --no-deps "tensorflow-serving-api{version}" grpcio'
 
 
 def _wanted(package: Package) -> Optional[Wanted]:
-    """What the build says of itself, in a file that it has from 1.x on; else what its name promises."""
+    """Return the CUDA libraries of a build by its own build info; by its package name without one."""
     for name in _BUILD_INFO:
         try:
             text = (package.directory / name).read_text(encoding="utf-8", errors="replace")

@@ -1,4 +1,4 @@
-"""Whether a release of TF Serving has every op and attribute that a SavedModel asks for, and what it does not have."""
+"""The ops and attributes of a SavedModel that a release of TF Serving lacks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MEANINGLESS = ("debug_name",)  # for messages to people
 
 
 class Misfit(NamedTuple):
-    """One thing that a server does not have, and the nodes that ask for it."""
+    """An op, attribute or value that a server lacks, and the nodes that use it."""
 
     kind: str  # op, attribute, value, or missing attribute
     op: str
@@ -34,33 +34,33 @@ class Misfit(NamedTuple):
 
     @property
     def subject(self) -> str:
-        """Conv2D, Conv2D.padding or Conv2D.padding=EXPLICIT."""
+        """Return Conv2D, Conv2D.padding or Conv2D.padding=EXPLICIT."""
         return self.op + (self.attribute and "." + self.attribute) + (self.value and "=" + self.value)
 
 
 def find_misfits(demands: Demands, images: Sequence[Image], table: OpTable) -> Dict[Image, Tuple[Misfit, ...]]:
-    """Everything that servers of each release lack: first what keeps them from loading, then from answering."""
+    """Return what servers of each release lack: first what prevents loading, then what prevents answering."""
     uses = _condensed(demands, table)
     return {image: _misfits(uses, demands.idle, image, table) for image in images}
 
 
 def fitting_images(misfits: Mapping[Image, Sequence[Misfit]]) -> Tuple[Image, ...]:
-    """Those that lack nothing."""
+    """Return the images that lack nothing."""
     return tuple(image for image, found in misfits.items() if not found)
 
 
 def contrib_ops(demands: Demands, table: OpTable) -> Tuple[str, ...]:
-    """The ops among those asked for that no TensorFlow has but in tf.contrib."""
+    """Return the used ops that exist only in tf.contrib."""
     return tuple(sorted(op for op in {use.op for use in demands.uses} if _is_contrib(op, table)))
 
 
 def ops_for_gpu(demands: Demands, table: OpTable) -> Tuple[str, ...]:
-    """The ops among those asked for that only a server with a GPU can run."""
+    """Return the used ops that have a kernel on GPUs only."""
     return tuple(sorted(op for op in {use.op for use in demands.uses} if table.is_for_gpu(op)))
 
 
 def linked_text(op: str, table: OpTable) -> str:
-    """Which servers have an op of tf.contrib: only those whose image links the library that it is in."""
+    """Return which servers have an op of tf.contrib: those whose image links its library."""
     linking = [release for release in table.linking(op) if release in {image.minor for image in known_images()}]
     if not linking:
         return "an op of tf.contrib, and no image of TF Serving links it"
@@ -68,7 +68,7 @@ def linked_text(op: str, table: OpTable) -> str:
 
 
 def origin_text(op: str, table: OpTable) -> str:
-    """Where an op is to be had that the TensorFlow or the server at hand does not have."""
+    """Return where an op that the TensorFlow or server at hand lacks is available."""
     if op in PYTHON:
         return "it calls Python, and a server has none"
     having = table.releases_with(op)
@@ -85,7 +85,7 @@ def origin_text(op: str, table: OpTable) -> str:
 
 
 def check_linked(ops: Mapping[str, str], table: OpTable) -> List[Problem]:
-    """A problem for each node -> op of tf.contrib that no server has, whatever TensorFlow built the graph."""
+    """Return a problem for each node with an op of tf.contrib that no server has."""
     remedy = "build the graph without it, or cut it before this node"
     return [
         Problem("contrib-op", node, linked_text(op, table), remedy, op=op)
@@ -99,7 +99,7 @@ def _is_contrib(op: str, table: OpTable) -> bool:
 
 
 def check_fit(demands: Demands, image: Image) -> None:
-    """Raise NotCompatible with everything that TF Serving of this release lacks, and with what to do about it."""
+    """Raise NotCompatible with everything that this release of TF Serving lacks, and the remedy."""
     table = shipped_table()
     misfits = find_misfits(demands, [image], table)[image]
     if misfits:
@@ -114,7 +114,7 @@ def check_fit(demands: Demands, image: Image) -> None:
 
 
 def advice(image: Image, fitting: Sequence[Image]) -> str:
-    """What to do where a release does not fit."""
+    """Return the remedy if a release does not fit."""
     if not fitting:
         return "no known release has everything: make the graph without these ops and attributes"
     build = f"make the graph without these ops and attributes, for which one way is TensorFlow {image.minor}"
@@ -122,7 +122,7 @@ def advice(image: Image, fitting: Sequence[Image]) -> str:
 
 
 def releases_text(minors: Sequence[str]) -> str:
-    """Those of the known releases as people say it: 2.4 or newer; 1.15, 2.1 or newer; 1.14 to 2.3."""
+    """Return known releases as ranges: 2.4 or newer; 1.15, 2.1 or newer; 1.14 to 2.3."""
     known = [image.minor for image in known_images()]
     stretches = _stretches([known.index(minor) for minor in minors])
     parts: List[str] = []
@@ -137,7 +137,7 @@ def releases_text(minors: Sequence[str]) -> str:
 
 
 def nodes_text(nodes: Sequence[str], most: int = 3) -> str:
-    """How many, and the names of the first."""
+    """Return the number of nodes, and the names of the first."""
     if len(nodes) == 1:
         return f"node {nodes[0]}"
     more = len(nodes) - most
@@ -146,7 +146,7 @@ def nodes_text(nodes: Sequence[str], most: int = 3) -> str:
 
 
 def _condensed(demands: Demands, table: OpTable) -> Dict[Use, List[str]]:
-    """The uses without the values that no release has a question about, so that many nodes share one."""
+    """Return the uses without attribute values that fit every release, so that more nodes share one."""
     oldest = table.releases[known_images()[0].minor]
     uses: Dict[Use, List[str]] = {}
     for use, nodes in demands.uses.items():
@@ -172,7 +172,7 @@ def _misfits(
 
 
 def _problems(use: Use, image: Image, table: OpTable) -> Iterator[Tuple[str, str, str, str, str]]:
-    """Kind, op, attribute, value and reason of everything that a release lacks for it."""
+    """Return kind, op, attribute, value and reason of everything that a release lacks."""
     ops = table.releases[image.minor]
     if use.op in PYTHON:
         yield "op", use.op, "", "", "it calls Python, and a server has none"
@@ -202,7 +202,7 @@ def _problems(use: Use, image: Image, table: OpTable) -> Iterator[Tuple[str, str
 
 
 def _reason_of_attribute(op: str, given: Given, image: Image, table: OpTable) -> str:
-    """Why it can't have an attribute that it does not know; "" where it answers as if it did."""
+    """Return why a release can't accept an unknown attribute; "" if ignoring it changes no answer."""
     having = table.releases_with_attribute(op, given.name)
     if release(image.minor) < _IGNORES_ATTRIBUTES:
         return f"an attribute that {image.minor} refuses; {_since(having, table)}"
@@ -212,7 +212,7 @@ def _reason_of_attribute(op: str, given: Given, image: Image, table: OpTable) ->
 
 
 def _reason_of_op(op: str, image: Image, table: OpTable) -> str:
-    """Why there is no such op; "" if the server has it from tf.contrib."""
+    """Return why a release lacks an op; "" if the server has it from tf.contrib."""
     if image.minor in table.linking(op):
         return ""
     having = table.releases_with(op)
@@ -220,7 +220,7 @@ def _reason_of_op(op: str, image: Image, table: OpTable) -> str:
 
 
 def _since(having: Sequence[str], table: OpTable) -> str:
-    """In which releases of TensorFlow something is to be found; not all that 1.15 has came with 2.0."""
+    """Return the releases of TensorFlow that have an op; ops of 1.15 may be missing in 2.0."""
     known = list(table.releases)
     parts: List[str] = []
     for first, last in _stretches([known.index(one) for one in having]):

@@ -1,4 +1,4 @@
-"""The image of TF Serving to start: its tag, and what servers of that version understand."""
+"""TF Serving's images: tags, and features of each release."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ _VERSION = re.compile(r"([0-9]+)\.([0-9]+)(?:\.([0-9]+))?\Z")
 
 @dataclass(frozen=True)
 class Image:
-    """A release of TF Serving; `latest` is none, as it becomes another one overnight."""
+    """A release of TF Serving; `latest` is not one, since it changes."""
 
     version: str
 
     def tag(self, gpu: bool) -> str:
-        """The image's name with its tag."""
+        """Return the image's name with its tag."""
         return f"{REPOSITORY}:{self.version}{'-gpu' if gpu else ''}"
 
     @property
     def minor(self) -> str:
-        """2.19 of 2.19.1: what decides which ops it has."""
+        """Return 2.19 for 2.19.1; the minor release determines the ops."""
         return "{}.{}".format(*self._release)
 
     @property
     def rereads_configuration(self) -> bool:
-        """Whether a running server can be told to look at models.config again from time to time."""
+        """Return whether a server can poll models.config for changes."""
         return self._release >= (1, 15)
 
     @property
     def accepts_first_labels(self) -> bool:
-        """Whether a server starts on a configuration with labels, whose versions it has not loaded yet."""
+        """Return whether a server starts with labels on versions that are not loaded yet."""
         return self._release >= (2, 2)
 
     @property
     def loads_in_threads(self) -> bool:
-        """Whether it has --num_load_threads, by which a load that fails need not hold up the others."""
+        """Return whether a server has --num_load_threads, so that a failing load does not block others."""
         return self._release >= (2, 5)
 
     @property
@@ -55,12 +55,12 @@ class Image:
 
 
 def known_images() -> Tuple[Image, ...]:
-    """The last patch release of each minor one, the oldest first."""
+    """Return the last patch release of each minor release, oldest first."""
     return tuple(Image(release) for release in _RELEASES)
 
 
 def find_image(serving: str, option: str = "--serving") -> Image:
-    """The image of `serving`: 2.19, which stands for its last patch release, or 2.19.0."""
+    """Return the image for `serving`: 2.19, meaning its last patch release, or 2.19.0."""
     known = {release.rpartition(".")[0]: release for release in _RELEASES}
     match = _VERSION.match(serving)
     minor = "{}.{}".format(*match.groups()) if match else ""

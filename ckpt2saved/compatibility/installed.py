@@ -1,4 +1,4 @@
-"""Which Python packages are installed, found in the directories that Python looks in, without importing any."""
+"""Installed Python packages, found in the directories of sys.path without importing them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Packages = Dict[str, Tuple["Package", ...]]
 
 @dataclass(frozen=True)
 class Package:
-    """An installed package, from what the installer wrote beside it."""
+    """An installed package, by its metadata."""
 
     name: str  # as it was asked for: tensorflow-cpu
     version: str
@@ -28,20 +28,20 @@ class Package:
     distribution: metadata.Distribution
 
     def requirements(self) -> Tuple[str, ...]:
-        """The requirements that it declares, as its authors wrote them: "numpy (<2.0.0,>=1.23.5)"."""
+        """Return the declared requirements as written: "numpy (<2.0.0,>=1.23.5)"."""
         return tuple(self.distribution.requires or ())
 
     def provides(self, path: str) -> bool:
-        """Whether a file came with it; also true where the installer kept no list."""
+        """Return whether a file belongs to the package; also true if there is no list of files."""
         # Not `distribution.files`: that looks for each of TensorFlow's 15,000 files on the disk.
         record = self.distribution.read_text("RECORD")
         return record is None or re.search('(^|\n)"?' + re.escape(path) + '"?,', record) is not None
 
 
 def find_packages(names: Sequence[str], directories: Sequence[str]) -> Packages:
-    """Name -> its installations in directories as sys.path has them; the first is the one that Python imports.
+    """Return name -> installations in directories like sys.path; Python imports the first.
 
-    A package whose metadata is absent or damaged is not counted.
+    Packages with missing or damaged metadata are left out.
     """
     real = dict.fromkeys(os.path.realpath(directory or os.curdir) for directory in directories)
     found: Dict[str, List[Package]] = {}

@@ -1,4 +1,4 @@
-"""A diagnosis as a page for people: the environment and what stands in its way; the servers; the SavedModel."""
+"""The diagnosis printed for people: environment and problems, servers, SavedModel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST = 3  # problems that are named for each release, where all of them are sho
 
 
 def print_diagnosis(diagnosis: Diagnosis) -> None:
-    """Print it, the SavedModel last: its answer is what a terminal still shows."""
+    """Print the diagnosis; the SavedModel is last, so that it stays visible on a terminal."""
     console = stdout()
     _print_environment(console, diagnosis)
     _print_images(console, diagnosis)
@@ -157,7 +157,7 @@ def _print_misfits(console: Console, fit: SavedModelFit, asked: Image) -> None:
 
 
 def _print_releases(console: Console, fit: SavedModelFit) -> None:
-    """A line for each stretch of releases that lack the same."""
+    """Print one line for each range of releases that lack the same."""
     console.print()
     table = _table(("TF Serving", "fits", "what it lacks"))
     rows = [(image, misfits) for image, misfits in fit.misfits.items()]

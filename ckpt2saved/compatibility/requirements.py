@@ -1,4 +1,4 @@
-"""Requirements on packages, and the numbers in a version."""
+"""Package requirements and version numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from packaging.version import InvalidVersion, Version
 
 
 def parse_requirement(text: str) -> Optional[Requirement]:
-    """A requirement of package metadata; None for one of an extra, another Python or platform, or that is malformed."""
+    """Parse a requirement; None if malformed, or for an extra, another Python or another platform."""
     try:
         requirement = Requirement(text)
     except InvalidRequirement:
@@ -20,7 +20,7 @@ def parse_requirement(text: str) -> Optional[Requirement]:
 
 
 def is_met(requirement: Requirement, version: str) -> bool:
-    """Whether a version is among those required; one that PEP 440 does not know counts as met."""
+    """Return whether a version meets the requirement; versions that PEP 440 does not allow do."""
     try:
         return requirement.specifier.contains(Version(version), prereleases=True)
     except InvalidVersion:
@@ -28,14 +28,15 @@ def is_met(requirement: Requirement, version: str) -> bool:
 
 
 def release(version: str) -> Tuple[int, ...]:
-    """The numbers of a version, (2, 21, 0) of 2.21.0rc1; () where it begins with none.
+    """Return the numbers of a version, (2, 21, 0) for 2.21.0rc1; () if it does not start with one.
 
-    Vendors' builds of TensorFlow have versions that PEP 440 does not know (1.15.0-dlenv_tfe), hence no Version here.
+    Vendor builds of TensorFlow have versions that PEP 440 does not allow (1.15.0-dlenv_tfe), so packaging.Version is
+    not used.
     """
     match = re.match(r"[0-9]+(\.[0-9]+)*", version)
     return tuple(int(part) for part in match.group().split(".")) if match else ()
 
 
 def minor(version: str) -> str:
-    """2.21 of 2.21.0."""
+    """Return 2.21 for 2.21.0."""
     return ".".join(str(part) for part in release(version)[:2])

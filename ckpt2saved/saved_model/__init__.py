@@ -1,1 +1,1 @@
-"""A SavedModel's files, read and judged without TensorFlow."""
+"""A SavedModel's files: written, read without TensorFlow, and checked."""

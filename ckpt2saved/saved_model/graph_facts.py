@@ -1,4 +1,4 @@
-"""What a saved_model.pb alone shows: why a server could not load it or answer, and which other files it needs."""
+"""Problems of a saved_model.pb that keep a server from loading or answering, and the files that it needs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PIECE = 1 << 20
 
 @dataclass(frozen=True)
 class GraphFacts:
-    """What the meta graph that TF Serving takes comes to."""
+    """The problems of the meta graph that TF Serving loads, and the files that it needs."""
 
     problems: Tuple[Problem, ...]
     restored: Tuple[Restored, ...]  # what it reads from the variables
@@ -40,7 +40,7 @@ class GraphFacts:
 
 
 def read_graph_facts(directory: PathLike) -> GraphFacts:
-    """Read and judge the saved_model.pb of a directory; OSError where it can't be read."""
+    """Read and check the saved_model.pb of a directory; raises OSError if it can't be read."""
     with open_file(os.path.join(directory, GRAPH_FILE)) as file:
         size = size_of(file)
         if size > LARGEST_PROTOBUF:
@@ -61,18 +61,18 @@ _known: Dict[bytes, GraphFacts] = {}
 
 
 def is_lfs_pointer(file: BinaryIO) -> bool:
-    """Whether Git LFS left its pointer in place of the file."""
+    """Return whether the file is a Git LFS pointer."""
     file.seek(0)
     return file.read(len(_LFS_POINTER)) == _LFS_POINTER
 
 
 def lfs_problem(name: str) -> Problem:
-    """The problem with a file that Git LFS has not fetched."""
+    """Return the problem for a Git LFS pointer."""
     return Problem("lfs-pointer", name, "a Git LFS pointer, and not the file itself", "fetch it with git lfs pull")
 
 
 def wrong_tags(name: str, tags: Sequence[Sequence[str]]) -> Problem:
-    """That no meta graph of the file is for TF Serving, with the tags of each."""
+    """Return the problem for a file without a meta graph tagged `serve`, with the tags of each."""
     if not any(tags):
         found = "no meta graph has a tag, as in a GraphDef that was renamed; TF Serving takes one with the tag serve"
         return Problem("tag-missing", name, found, "export a SavedModel")
@@ -82,13 +82,13 @@ def wrong_tags(name: str, tags: Sequence[Sequence[str]]) -> Problem:
 
 
 def no_signature(name: str) -> Problem:
-    """The problem with a SavedModel that has no signature."""
+    """Return the problem for a SavedModel without signatures."""
     found = "it has no signature, so that TF Serving answers no request"
     return Problem("no-signature", name, found, f"export it with a signature {DEFAULT_SIGNATURE}")
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first of the names, and how many there are more."""
+    """Return the first names, and the number of the others."""
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return ", ".join(names[:_MOST_NAMES]) + more
 
@@ -181,7 +181,7 @@ def _signature_problems(signatures: Dict[str, Signature], meta_graph: MetaGraph)
 
 
 def _unusable(signature: Signature, meta_graph: MetaGraph) -> Optional[Problem]:
-    """Why every request for the signature fails; None if that can't be said."""
+    """Return why every request for the signature fails; None if that is not certain."""
     where = f"{GRAPH_FILE}: signature {signature.name}"
     if not signature.outputs:
         return Problem("signature-without-output", where, "it has no output")

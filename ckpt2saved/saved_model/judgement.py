@@ -1,4 +1,4 @@
-"""Whether TF Serving can load a SavedModel's files and answer from them, judged without TensorFlow."""
+"""Problems of a SavedModel's files that keep TF Serving from loading or answering, found without TensorFlow."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ _SESSION_BUNDLE = "export.meta"
 
 
 def judge(directory: PathLike, data: int = READ) -> Tuple[Problem, ...]:
-    """Everything in the files that would keep TF Serving from loading the directory, or from answering; () if nothing.
+    """Return every problem that keeps TF Serving from loading the directory or answering; () if there is none.
 
-    Of the variables' data up to `data` bytes are compared with their checksums, the smallest tensors first: SAMPLED,
-    READ or EVERYTHING. Raises OSError for what can't be read.
+    The checksums of up to `data` bytes of the variables are compared, smallest tensors first: SAMPLED, READ or
+    EVERYTHING. Raises OSError for what can't be read.
     """
     path = os.fspath(directory)  # by strings alone, as a list of versions judges many
     problems: List[Problem] = []
@@ -84,7 +84,7 @@ def _is_there(path: str) -> bool:
 
 
 def _text_graph_problems(path: str) -> List[Problem]:
-    """Of a graph in protobuf's text form, tags and signatures alone."""
+    """Check tags and signatures of a saved_model.pbtxt."""
     name = TEXT_GRAPH_FILE
     if not _is_there(os.path.join(path, name)):
         found = kind_of(Path(path))
@@ -158,7 +158,7 @@ def _shards(path: str) -> Set[Tuple[int, int]]:
 
 
 def _missing_shards(path: str, present: Set[Tuple[int, int]], count: int = 0) -> List[Problem]:
-    """The data files that are not there, of the `count` that the index asks for, or of any set."""
+    """Return a problem for missing data files, of the `count` in the index or of any complete set."""
     if not present:
         return [Problem("missing-shard", "variables/variables.data-*", f"missing, though {_INDEX} is there")]
     counts = {count} if count else {number for _, number in present}
@@ -172,7 +172,7 @@ def _missing_shards(path: str, present: Set[Tuple[int, int]], count: int = 0) ->
 
 
 def _mismatches(index: Index, restored: Sequence[Restored]) -> List[Problem]:
-    """Where the index does not hold what the graph restores: it is of another SavedModel."""
+    """Return problems if the index lacks tensors that the graph restores: it belongs to another SavedModel."""
     absent, types, shapes = [], [], []
     for wanted in restored:
         entry = index.entry(wanted.name)
@@ -201,7 +201,7 @@ def _brackets(shape: Optional[Tuple[int, ...]]) -> str:
 
 
 def _data_problems(path: str, index: Index, data: int) -> List[Problem]:
-    """Where the data files do not hold what the index says."""
+    """Return problems if the data files do not match the index."""
     by_shard: Dict[int, List[Tuple[bytes, Entry]]] = {}
     for name, entry in index.entries.items():
         if not entry.is_partitioned:
@@ -223,7 +223,7 @@ def _data_problems(path: str, index: Index, data: int) -> List[Problem]:
 
 
 def _sampled(index: Index, data: int) -> Set[bytes]:
-    """The tensors whose checksums are compared: the smallest, up to so many bytes in all."""
+    """Return the tensors whose checksums are compared: the smallest, up to this many bytes."""
     found, left = set(), 0 if index.is_big_endian else data
     for size, name in sorted((entry.size, name) for name, entry in index.entries.items() if not entry.is_partitioned):
         if size > left:
@@ -278,7 +278,7 @@ def _has_its_checksum(file: BinaryIO, entry: Entry) -> bool:
 
 
 def _string_checksum(data: bytes, entry: Entry) -> bool:
-    """Strings are written as their lengths, a checksum, their bytes: WriteStringTensor of tensor_bundle.cc."""
+    """Return the checksum of strings, stored as lengths, checksum and bytes (WriteStringTensor in tensor_bundle.cc)."""
     count = 1
     for size in entry.shape or ():
         count *= size
@@ -317,9 +317,9 @@ def _asset_problems(path: str, facts: GraphFacts) -> List[Problem]:
 
 
 def judge_warmup(directory: PathLike, data: int = READ) -> Tuple[Problem, ...]:
-    """What in the warm-up file keeps TF Serving from loading the directory; its records' checksums up to `data` bytes.
+    """Return problems of the warm-up file that prevent loading; compares checksums of up to `data` bytes.
 
-    Whether the signatures take the requests is not looked at.
+    The requests are not compared with the signatures.
     """
     path, name = os.fspath(directory), WARMUP_FILE
     try:
@@ -341,7 +341,7 @@ def judge_warmup(directory: PathLike, data: int = READ) -> Tuple[Problem, ...]:
 
 
 def _count_records(file: BinaryIO, data: int) -> Optional[int]:
-    """How many TFRecords there are, counted to one too many; None for a damaged file."""
+    """Return the number of TFRecords, counting to one above the limit; None for a damaged file."""
     size, at, count = size_of(file), 0, 0
     while at < size and count <= MOST_RECORDS:
         file.seek(at)
@@ -363,7 +363,7 @@ def _count_records(file: BinaryIO, data: int) -> Optional[int]:
 
 
 def instead_of_directory(path: PathLike) -> Optional[Problem]:
-    """What is there instead of a directory; None for a directory."""
+    """Return the kind of a path that is not a directory; None for a directory."""
     found = _instead_of_directory(os.fspath(path))
     return None if found is None else Problem("not-a-directory", "", found)
 

@@ -1,4 +1,4 @@
-"""What a server does while it loads a graph: which variables it restores, tables it fills, files it reads."""
+"""The effects of loading a graph: variables restored, tables filled, files read."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Restored(NamedTuple):
 
 @dataclass
 class Effects:
-    """What running a set of nodes does; tables and variables by their keys."""
+    """The effects of running a set of nodes; tables and variables by key."""
 
     filled: Set[str] = field(default_factory=set)
     fills_unknown: bool = False  # a table that could not be told is filled
@@ -66,7 +66,7 @@ class Effects:
 
 
 class _Scope:
-    """The graph, or a function as one node calls it."""
+    """The graph, or a function as called by one node."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class _Origin(NamedTuple):
 
 
 def init_op(meta_graph: MetaGraph) -> Tuple[str, ...]:
-    """The nodes that TF Serving runs once it has restored the variables, as its loader looks for them."""
+    """Return the nodes that TF Serving runs after restoring the variables, found as its loader does."""
     signature = meta_graph.signatures.get(INIT_SIGNATURE)
     if signature is not None and signature.outputs:
         return tuple(bound.tensor for bound in signature.outputs if bound.key == INIT_SIGNATURE)
@@ -99,7 +99,7 @@ def init_op(meta_graph: MetaGraph) -> Tuple[str, ...]:
 
 
 def follow(meta_graph: MetaGraph, roots: Sequence[str]) -> Effects:
-    """What running these nodes or tensors of the graph does, in the functions that they call too."""
+    """Return the effects of running these nodes or tensors, including the functions that they call."""
     return _Follower(meta_graph).follow(roots)
 
 
@@ -197,7 +197,7 @@ class _Follower:
             self._found.restored[name] = Restored(name, data_type, shape)
 
     def _origin(self, scope: _Scope, node: NodeDef, number: int) -> Optional[_Origin]:
-        """The node that an input comes from, through what only passes it on; None where that can't be told."""
+        """Return the source node of an input, through ops that pass it on; None if unknown."""
         if number >= len(node.inputs):
             return None
         tensor = node.inputs[number]
@@ -225,14 +225,14 @@ class _Follower:
 
 
 def _parsed(tensor: str, is_in_function: bool) -> Tuple[str, int]:
-    """The node and the number of its output: `node:1`, and in functions `node:output:1`."""
+    """Split a tensor name into node and output number: `node:1`, or `node:output:1` in functions."""
     parts = tensor.split(":")
     port = parts[-1] if len(parts) > 1 else "0"
     return parts[0], int(port) if port.isdigit() and len(port) < 9 else 0
 
 
 def _key(node: NodeDef) -> str:
-    """What two nodes share if they stand for one resource."""
+    """Return a key that nodes with the same resource share."""
     shared = node.attribute("shared_name")
     if shared is not None and shared.s is not None and shared.s.size:
         return "shared " + shared.s.content().decode("utf-8", "replace")
@@ -240,7 +240,7 @@ def _key(node: NodeDef) -> str:
 
 
 def _strings(node: NodeDef) -> List[str]:
-    """The strings of a Const, as far as they are written out."""
+    """Return the strings of a Const that are stored as such."""
     value = node.attribute("value")
     if value is None or value.tensor is None:
         return []
@@ -258,6 +258,6 @@ def _validates_shape(node: NodeDef) -> bool:
 
 
 def _whole_shape(given: str) -> Optional[Tuple[int, ...]]:
-    """Of "20 30 0,10:-" the shape (20, 30), a slice of which is restored."""
+    """Return (20, 30) for "20 30 0,10:-", the shape of the tensor of which a slice is restored."""
     sizes = given.split(" ")[:-1]
     return tuple(int(size) for size in sizes) if all(size.isdigit() for size in sizes) else None

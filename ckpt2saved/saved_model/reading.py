@@ -1,4 +1,4 @@
-"""A saved_model.pb, read without TensorFlow: the meta graph that TF Serving loads, each part when it is asked for."""
+"""Lazy reading of a saved_model.pb, without TensorFlow: the meta graph that TF Serving loads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LONGEST_CALL = 1 << 14  # bytes of an attribute that names functions; constants
 
 
 class _File:
-    """A file that is open only while it is read; OSError where it is larger than a protobuf message can be."""
+    """A file that is open only during reads; raises OSError above the size limit of protobuf messages."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -48,7 +48,7 @@ class _File:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[BinaryIO]:
-        """Keep it open; raises OSError also where another file is there by now."""
+        """Keep the file open in the block; raises OSError if it was replaced meanwhile."""
         if self._opened is not None:
             yield self._opened
             return
@@ -65,10 +65,10 @@ class _File:
 
 
 class SavedModelFile:
-    """The saved_model.pb of a directory; its parts are read when they are first asked for, and kept.
+    """The saved_model.pb of a directory; its parts are read on first use and cached.
 
-    One is handed on where several parts are wanted. `tags` and `served` raise Malformed, or OSError for an unreadable
-    file.
+    Pass one instance around when several parts are needed. `tags` and `served` raise Malformed, or OSError for an
+    unreadable file.
     """
 
     def __init__(self, directory: PathLike) -> None:
@@ -79,7 +79,7 @@ class SavedModelFile:
 
     @property
     def tags(self) -> Tuple[Tuple[str, ...], ...]:
-        """The tags of each meta graph."""
+        """Return the tags of each meta graph."""
         if self._tagged is None:
             with self._file.opened() as file:
                 self._tagged = decode(SavedModel, Part(self._file, 0, size_of(file)))
@@ -88,7 +88,7 @@ class SavedModelFile:
 
     @property
     def served(self) -> Optional[MetaGraph]:
-        """The meta graph that TF Serving takes: the first with the tag serve and no other; None where there is none."""
+        """Return the meta graph that TF Serving loads, the first with exactly the tag serve; None if none."""
         found = [index for index, tags in enumerate(self.tags) if set(tags) == SERVED]
         if self._served is None and self._tagged is not None and found:
             with self._file.opened():
@@ -97,13 +97,13 @@ class SavedModelFile:
 
     @property
     def signatures(self) -> Dict[str, Signature]:
-        """Name -> signature of the meta graph that TF Serving takes, {} where there is none; raises ServingError."""
+        """Return name -> signature of the meta graph that TF Serving loads; {} if none. Raises ServingError."""
         with self.reading("signatures") as meta_graph:
             return {} if meta_graph is None else meta_graph.signatures
 
     @contextlib.contextmanager
     def reading(self, what: str) -> Iterator[Optional[MetaGraph]]:
-        """Yield the meta graph that TF Serving takes, to read `what` (signatures, graph, ops); raises ServingError."""
+        """Yield the meta graph that TF Serving loads, to read `what`; errors become ServingError."""
         try:
             with self._file.opened():
                 yield self.served
@@ -142,7 +142,7 @@ class _Graph:
 
 
 class MetaGraph:
-    """The parts of a meta graph that loading it and answering from it depend on."""
+    """The parts of a meta graph that loading and answering depend on."""
 
     def __init__(self, part: Part) -> None:
         self._content = decode(MetaGraphDef, part)
@@ -150,23 +150,23 @@ class MetaGraph:
 
     @property
     def tensorflow(self) -> str:
-        """The version of TensorFlow that wrote it, by its own account; "" if it does not say."""
+        """Return the TensorFlow version that wrote the meta graph; "" if not recorded."""
         return self._content.meta_info_def.tensorflow_version if self._content.meta_info_def is not None else ""
 
     @property
     def signatures(self) -> Dict[str, Signature]:
-        """By their names, their inputs and outputs by their keys."""
+        """Return the signatures by name, with inputs and outputs by key."""
         return {name: signature_of(name, one) for name, one in self._content.signature_def.items()}
 
     @property
     def collections(self) -> Dict[str, Tuple[str, ...]]:
-        """The names of the nodes in each collection."""
+        """Return the node names of each collection."""
         collections = self._content.collection_def
         return {name: tuple(one.node_list.value) if one.node_list else () for name, one in collections.items()}
 
     @property
     def assets(self) -> List[Asset]:
-        """The files that the graph reads from assets/."""
+        """Return the files in assets/ that the graph reads."""
         found = list(self._content.asset_file_def)
         collection = self._content.collection_def.get(_ASSETS)
         if not found and collection is not None and collection.any_list is not None:
@@ -176,31 +176,31 @@ class MetaGraph:
 
     @property
     def restore_op(self) -> str:
-        """The node that restores the variables; "" without variables."""
+        """Return the node that restores the variables; "" without variables."""
         return (self._content.saver_def or SaverDef()).restore_op_name
 
     @property
     def file_name_tensor(self) -> str:
-        """The tensor through which the node that restores is told where the variables are."""
+        """Return the tensor with the checkpoint path for the restore op."""
         return (self._content.saver_def or SaverDef()).filename_tensor_name
 
     @property
     def nodes(self) -> Mapping[str, NodeDef]:
-        """The nodes of the graph by their names."""
+        """Return the nodes of the graph by name."""
         return self._read_graph().nodes
 
     @property
     def functions(self) -> Mapping[str, Function]:
-        """The functions of the graph by their names."""
+        """Return the functions of the graph by name."""
         return self._read_graph().functions
 
     @property
     def duplicates(self) -> Set[str]:
-        """The names that several nodes have."""
+        """Return the names that several nodes have."""
         return self._read_graph().duplicates
 
     def every_node(self) -> Iterator[Tuple[str, NodeDef]]:
-        """The nodes of the graph and those of the functions that it calls, each with its name for a message."""
+        """Return the nodes of the graph and of called functions, each with a name for messages."""
         found: Set[str] = set()
         left: List[Tuple[str, List[NodeDef]]] = [("", list(self.nodes.values()))]
         while left:
@@ -213,7 +213,7 @@ class MetaGraph:
                         left.append((name + "/", list(self.functions[name].nodes.values())))
 
     def called(self, node: NodeDef) -> List[str]:
-        """The functions that a node calls: those in its attributes, in their order, and the one that is its op."""
+        """Return the functions that a node calls: those in its attributes in order, and its op."""
         names = [node.op] if node.op in self.functions else []
         if not self.functions:
             return names
@@ -232,7 +232,7 @@ class MetaGraph:
 
 
 def nodes_behind(nodes: Mapping[str, NodeDef], tensors: Iterable[str]) -> Dict[str, NodeDef]:
-    """The nodes that run when these tensors or nodes are asked for, by their names; control inputs count."""
+    """Return the nodes that run when these tensors or nodes are requested, by name; includes control inputs."""
     found: Dict[str, NodeDef] = {}
     left = [node_name(tensor) for tensor in tensors]
     while left:
@@ -258,12 +258,12 @@ def _add(graph: GraphDef, found: _Graph) -> None:
 
 
 def read_signatures(version_dir: PathLike) -> Dict[str, Signature]:
-    """Name -> signature of the meta graph that TF Serving would load; {} where it loads none. Raises ServingError."""
+    """Return name -> signature of the meta graph that TF Serving loads; {} if none. Raises ServingError."""
     return SavedModelFile(version_dir).signatures
 
 
 def signature_of(name: str, definition: Any) -> Signature:
-    """The signature that a SignatureDef stands for, which is the message of this package or of TensorFlow's."""
+    """Convert a SignatureDef, of this package or of TensorFlow, to a Signature."""
     return Signature(name, _specs(definition.inputs), _specs(definition.outputs), method=definition.method_name)
 
 

@@ -1,4 +1,4 @@
-"""Which signatures of a SavedModel change what it keeps between requests, read without TensorFlow."""
+"""Signatures of a SavedModel that change state between requests, found without TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ckpt2saved.saved_model.reading import MetaGraph, SavedModelFile, nodes_behi
 
 
 def changing_signatures(saved_model: SavedModelFile) -> Dict[str, str]:
-    """Signature -> how its answers depend on what requests change: a variable, a table or a queue.
+    """Return signature -> how its answers depend on state that requests change.
 
-    Raises ServingError where the graph can't be read.
+    The state is a variable, a table or a queue. Raises ServingError if the graph can't be read.
     """
     with saved_model.reading("graph") as graph:
         if graph is None:
@@ -34,12 +34,12 @@ def changing_signatures(saved_model: SavedModelFile) -> Dict[str, str]:
 
 
 def why_different(changes: Mapping[str, str], signature: str) -> str:
-    """Why two answers to one request differ."""
+    """Return why two answers to one request differ."""
     return f"the graph keeps state; {changes[signature]}" if signature in changes else "random ops?"
 
 
 def _changes(graph: MetaGraph, node: NodeDef) -> List[Tuple[str, FrozenSet[str]]]:
-    """What a node changes: the op that does it, and the nodes that may hold what is changed."""
+    """Return the op by which a node changes state, and the nodes that may hold the state."""
     inputs = [node_name(tensor) for tensor in node.inputs]
     if changes_state(node.op):
         return [(f"{node.name} ({node.op})", frozenset(inputs[:1]))]

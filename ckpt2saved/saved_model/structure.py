@@ -1,4 +1,4 @@
-"""Whether the whole of a saved_model.pb can be parsed, as protobuf parses it before TensorFlow loads anything."""
+"""A check that protobuf can parse the complete saved_model.pb, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ _MESSAGES: Dict[str, Dict[int, str]] = {
 
 
 def _linked() -> Dict[str, Dict[int, Any]]:
-    """The messages with each other in place of their names; a map is a message of a key and a value."""
+    """Replace message names by the messages; a map is a message of key and value."""
     found: Dict[str, Dict[int, Any]] = {name: {} for name in _MESSAGES}
     for name, message in _MESSAGES.items():
         for number, kind in message.items():
@@ -129,7 +129,7 @@ _SAVED_MODEL = _linked()["SavedModel"]
 
 
 def check_structure(file: BinaryIO, size: int) -> None:
-    """Raise Malformed unless every message in the file is one, and every text is UTF-8."""
+    """Raise Malformed unless the whole file parses and every string is UTF-8."""
     known: Set[Tuple[int, bytes]] = set()
     left: List[Tuple[Any, Part, int]] = [(_SAVED_MODEL, of_file(file, size), 0)]
     while left:
@@ -195,7 +195,7 @@ def _check(data: bytes, message: Any, depth: int, known: Set[Tuple[int, bytes]])
 
 
 def _check_packed(last: bytes) -> None:
-    """Its last byte is the last of a number."""
+    """Raise Malformed unless packed data ends with the last byte of a varint."""
     if last and last[0] >= 0x80:
         raise Malformed
 

@@ -1,4 +1,4 @@
-"""A SavedModel's files, written: signatures bound to a graph, the graph cut down to them, variables and assets."""
+"""Writing of a SavedModel: signatures bound to a graph, the pruned graph, variables and assets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CHECKED = (tf.float16, tf.bfloat16, tf.float32, tf.float64)  # may be NaN; for 
 
 @dataclass(frozen=True)
 class Asset:
-    """A file that a graph reads: the constant that holds its path, where it is, and its name in `assets`."""
+    """A file that a graph reads: the constant with its path, its location, and its name in `assets`."""
 
     tensor: str
     file: Path
@@ -33,7 +33,7 @@ class Asset:
 
 @dataclass(frozen=True)
 class ServingGraph:
-    """What goes into saved_model.pb: nodes, how variables are restored into them, and the signatures."""
+    """The content of saved_model.pb: nodes, restore ops and signatures."""
 
     graph_def: Any  # GraphDef
     saver_def: Any  # SaverDef
@@ -42,17 +42,17 @@ class ServingGraph:
     assets: Tuple[Asset, ...] = ()
 
     def kept_nodes(self) -> List[str]:
-        """The nodes that serving needs beside those of the signatures: to restore, to fill tables, to find files."""
+        """Return the nodes that serving needs besides those of signatures: restore, table and asset nodes."""
         saver = self.saver_def
         names = [saver.filename_tensor_name, saver.save_tensor_name, saver.restore_op_name, self.init_op]
         return [node_name(name) for name in names + [asset.tensor for asset in self.assets] if name]
 
 
 def bind_signatures(model: ServedModel, tensors: Mapping[str, Any], graph: tf.Graph) -> Dict[str, Signature]:
-    """The signatures of `model` over the tensors that a builder named, and any `node:0` of `graph`, by their names.
+    """Return the signatures of `model` by name, bound to the builder's tensors or any `node:0` of `graph`.
 
-    Their inputs and outputs are by the keys, with the names, dtypes and shapes that saved_model.pb will have.
-    Raises SignatureError with everything that does not fit, NotServable where an output has no tensor name.
+    Inputs and outputs are by key, with the names, dtypes and shapes of saved_model.pb. Raises SignatureError with every
+    mismatch, and NotServable if an output has no tensor name.
     """
     binder = _Binder(tensors, graph)
     bound: Dict[str, Signature] = {}
@@ -71,7 +71,7 @@ def bind_signatures(model: ServedModel, tensors: Mapping[str, Any], graph: tf.Gr
 
 
 def _clashes(signature: Signature) -> List[Problem]:
-    """Keys that stand for one tensor where a request would fail for it."""
+    """Return problems for keys bound to one tensor where requests would fail."""
     problems: List[Problem] = []
     fed: Dict[str, str] = {}
     for spec in signature.inputs:
@@ -94,7 +94,7 @@ def _clashes(signature: Signature) -> List[Problem]:
 
 
 def _other_shapes(model: ServedModel) -> List[Problem]:
-    """Inputs of several signatures that are one tensor, which has one shape."""
+    """Return problems for inputs of several signatures that are one tensor but differ in shape."""
     problems: List[Problem] = []
     first: Dict[str, Tuple[str, Any]] = {}
     for signature in model.signatures:
@@ -108,12 +108,12 @@ def _other_shapes(model: ServedModel) -> List[Problem]:
 
 
 def _sizes(spec: TensorSpec) -> Optional[Tuple[Optional[int], ...]]:
-    """A shape as TensorFlow has it: None for a size that a request may choose."""
+    """Return a shape for TensorFlow, with None for unknown dimensions."""
     return None if spec.shape is None else tuple(size if isinstance(size, int) else None for size in spec.shape)
 
 
 class _Binder:
-    """Finds tensors, and collects what does not fit."""
+    """Looks up tensors and collects mismatches."""
 
     def __init__(self, tensors: Mapping[str, Any], graph: tf.Graph) -> None:
         self.tensors = tensors
@@ -122,12 +122,12 @@ class _Binder:
         self.nameless: List[Problem] = []
 
     def bind(self, specs: Sequence[TensorSpec], where: str) -> Tuple[TensorSpec, ...]:
-        """The inputs or outputs of a signature by their keys, as far as they fit."""
+        """Return the inputs or outputs of a signature by key, without mismatches."""
         bound = [self.bound(spec, f"{where}.{spec.key}") for spec in specs]
         return tuple(sorted((spec for spec in bound if spec is not None), key=lambda spec: spec.key))
 
     def bound(self, spec: TensorSpec, where: str) -> Optional[TensorSpec]:
-        """The tensor that is meant, as the graph has it; None where it does not fit."""
+        """Return the graph's tensor for a spec; None if it does not match."""
         tensor = self.tensor(spec, where)
         if tensor is None:
             return None
@@ -166,7 +166,7 @@ class _Binder:
 
 
 def spec_of(key: str, tensor: tf.Tensor, shape: Optional[tf.TensorShape] = None) -> TensorSpec:
-    """A tensor of a graph as an input or output of a signature, with a `shape` that says more than its own."""
+    """Return the TensorSpec of a graph's tensor; `shape` refines its static shape."""
     shape = tensor.shape if shape is None else shape
     sizes = None if shape.ndims is None else tuple(shape.as_list())
     return TensorSpec(key, tensor.name, tensor.dtype.base_dtype.name, sizes)
@@ -179,7 +179,7 @@ def _shape_text(shape: tf.TensorShape) -> str:
 
 
 def cut_down(serving: ServingGraph) -> ServingGraph:
-    """The same without the nodes that no signature and no restoring needs."""
+    """Return the graph with only the nodes that signatures and restoring need."""
     names = serving.kept_nodes()
     for signature in serving.signatures.values():
         names += [spec.tensor for spec in signature.inputs + signature.outputs]
@@ -197,7 +197,7 @@ def write_saved_model(directory: Path, serving: ServingGraph, checkpoint: Checkp
 
 
 def write_graph(directory: Path, serving: ServingGraph) -> None:
-    """Write saved_model.pb alone, also in place of one with the same variables."""
+    """Write only saved_model.pb; may replace one with the same variables."""
     meta_graph = tf.train.export_meta_graph(
         graph_def=serving.graph_def,
         graph=tf.Graph(),
@@ -246,9 +246,9 @@ def _copy_assets(directory: Path, assets: Iterable[Asset]) -> None:
 
 
 def _write_variables(directory: Path, checkpoint: Checkpoint, weights: Weights) -> None:
-    """Copy each variable's and table's tensors out of the checkpoint, under its own name, and nothing else.
+    """Copy the tensors of variables and tables from the checkpoint, under their own names.
 
-    Not more than _AT_ONCE bytes, or one tensor, are in memory; where that is not all, there are several data files.
+    At most _AT_ONCE bytes, or one tensor, are in memory; larger models get several data files.
     """
     directory.mkdir()
     groups = _groups(checkpoint, weights)
@@ -271,7 +271,7 @@ def _write_variables(directory: Path, checkpoint: Checkpoint, weights: Weights) 
 
 
 def _groups(checkpoint: Checkpoint, weights: Weights) -> List[List[str]]:
-    """What is stored in the order of its names, as many together as _AT_ONCE bytes hold, and at least one."""
+    """Split the stored names, in order, into groups of at most _AT_ONCE bytes, or one name."""
     groups: List[List[str]] = []
     room = 0
     for name, key in sorted(weights.stored.items()):
@@ -286,7 +286,7 @@ def _groups(checkpoint: Checkpoint, weights: Weights) -> List[List[str]]:
 
 
 def _count(shape: Sequence[int], part: str) -> int:
-    """How many values a tensor has, or a slice of it, which says start,size of each axis or - for all of it."""
+    """Return the number of elements of a tensor or slice, given start,size for each axis or - for all of it."""
     sizes = list(shape)
     for axis, extent in enumerate(part.rsplit(maxsplit=1)[-1].split(":") if part else ()):
         if extent != "-":
@@ -298,12 +298,12 @@ def _count(shape: Sequence[int], part: str) -> int:
 
 
 def _sources(weights: Weights, name: str) -> Sequence[str]:
-    """The variables whose values in the checkpoint make what is stored under a name."""
+    """Return the variables whose checkpoint values are needed for a stored name."""
     return tuple(weights.derived[name].variables.values()) if name in weights.derived else (name,)
 
 
 def _restored(names: Sequence[str], checkpoint: Checkpoint, weights: Weights) -> Sequence[Any]:
-    """Tensors with what the checkpoint holds for variables and tables."""
+    """Return the tensors that the checkpoint holds for variables and tables."""
     keys = [{**weights.keys, **weights.stored}[name] for name in names]
     tensors: Sequence[Any] = tf.raw_ops.RestoreV2(
         prefix=checkpoint.files.for_tensorflow,
@@ -315,7 +315,7 @@ def _restored(names: Sequence[str], checkpoint: Checkpoint, weights: Weights) ->
 
 
 def _copy_variables(names: Sequence[str], prefix: str, checkpoint: Checkpoint, weights: Weights) -> List[Problem]:
-    """Copy some variables into the checkpoint `prefix`; a problem for each that has values that are NaN."""
+    """Copy variables into the checkpoint `prefix`; return a problem for each with NaN values."""
     stored = weights.stored
     keys = [stored[name] for name in names]
     with tf.Graph().as_default(), tf.Session() as session:

@@ -1,1 +1,1 @@
-"""Files and commands that start a TF Serving."""
+"""Configuration files and commands that start a TF Serving."""

@@ -1,4 +1,4 @@
-"""How a server puts requests together, and the models for which it must not."""
+"""Batching of a server, and the models that cannot be used with it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PADDED = (
 
 @dataclass(frozen=True)
 class Batching:
-    """How a server puts requests together."""
+    """Batching parameters of a server."""
 
     max_batch_size: int = 32
     timeout_micros: int = 5000
@@ -39,9 +39,9 @@ class Batching:
 
 
 def check_batching(models: Sequence[Model], asked: Sequence[str], batching: Batching) -> Tuple[Note, ...]:
-    """Refuse models that batching breaks; what to know about the others.
+    """Raise NotServable for models that cannot be used with batching; return notes on the others.
 
-    Clients ask for serving_default, or of a model that has them for the signatures in `asked`.
+    Clients request serving_default, or the signatures in `asked` of a model that has them.
     """
     problems: List[Problem] = []
     remarks: List[Note] = [_limit(batching)]
@@ -108,7 +108,7 @@ def _limit(batching: Batching) -> Note:
 
 
 def _varying(signature: Signature) -> List[str]:
-    """The inputs of which two requests may differ in more than the batch."""
+    """Return the inputs whose shapes may vary between requests beyond the batch dimension."""
     return [described(tensor) for tensor in signature.inputs if tensor.has_open_sizes]
 
 

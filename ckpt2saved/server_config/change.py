@@ -1,4 +1,4 @@
-"""What a running server will do with the files, as against those that it has now."""
+"""Effects of new configuration files on a running server that uses the existing files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Entry:
 
 
 def what_changes(files: Mapping[str, str], server: Server) -> Tuple[str, ...]:
-    """A sentence for each thing that a server does that was started with the files that are there now."""
+    """Return a sentence for each effect of the new files on a server that was started with the existing ones."""
     before = {name: read_if_there(server.directory / name) for name in files}
     if before[MODELS] is None:
         return _first(server)
@@ -50,9 +50,9 @@ def what_changes(files: Mapping[str, str], server: Server) -> Tuple[str, ...]:
 
 
 def check_labels(files: Mapping[str, str], server: Server) -> None:
-    """Raise ServingError where a label makes a running server refuse all of the change, for as long as it runs.
+    """Raise ServingError if a running server would reject the whole new configuration because of a label.
 
-    The files have to stay as they are then: they say what the server has.
+    The existing files are then kept, since they describe the running server.
     """
     before = {name: read_if_there(server.directory / name) for name in files}
     try:
@@ -75,7 +75,10 @@ def check_labels(files: Mapping[str, str], server: Server) -> None:
 
 
 def _unseen(before: Mapping[str, Optional[str]], server: Server) -> List[str]:
-    """A model in a directory that the server was not started with keeps it from seeing any model's new versions."""
+    """Return a message for each new model whose directory is not mounted in the running server.
+
+    Such a model keeps the server from loading new versions of any model.
+    """
     starters = _starters(before)
     return [
         f"{model.name}: {model.mount.server} is not in a server that was started before; it would wait for it without"
@@ -101,18 +104,18 @@ def _when(server: Server) -> str:
 
 
 def _starters(before: Mapping[str, Optional[str]]) -> List[str]:
-    """The files that start the server, as they were."""
+    """Return the existing files that start the server."""
     return [text for name, text in before.items() if text is not None and not name.endswith(".config")]
 
 
 def _takes_unloaded_labels(before: Mapping[str, Optional[str]]) -> bool:
-    """Whether the server was started with the flag for new labels on versions that are not loaded; True if unknown."""
+    """Return whether the server was started with the flag that allows labels on unloaded versions; True if unknown."""
     starters = _starters(before)
     return not starters or any(LABELS_FLAG in text for text in starters)
 
 
 def _label_changes(before: Dict[str, _Entry], after: Dict[str, _Entry]) -> List[LabelChange]:
-    """Every label of the new configuration beside what it names now."""
+    """Return every label of the new configuration with its present version."""
     changes = []
     for name in sorted(after):
         old = before.get(name)

@@ -1,4 +1,4 @@
-"""The server as a file for `docker compose`."""
+"""A `docker compose` file for the server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FILE = "compose.yaml"
 
 
 def compose_file(server: Server, nvidia_runtime: bool) -> str:
-    """One service, with the name of the server."""
+    """Return a compose file with one service of the server's name."""
     service: Dict[str, Any] = {
         "image": server.tag,
         "container_name": server.name,
@@ -39,5 +39,5 @@ def compose_file(server: Server, nvidia_runtime: bool) -> str:
 
 
 def _literal(text: str) -> str:
-    """The text with its dollar signs doubled: compose would put variables in their place."""
+    """Return the text with dollar signs doubled, so that compose substitutes no variables."""
     return text.replace("$", "$$")

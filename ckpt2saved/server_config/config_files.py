@@ -1,4 +1,4 @@
-"""The files that a server reads: models.config, batching.config, monitoring.config."""
+"""The configuration files of a server: models.config, batching.config, monitoring.config."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _MAX_ENQUEUED_BATCHES = 100
 
 
 def models_config(models: Sequence[Model]) -> str:
-    """A tensorflow.serving.ModelServerConfig."""
+    """Return a tensorflow.serving.ModelServerConfig as text."""
     configs = [("config", _model(model)) for model in models]
     return text_format.write([("model_config_list", configs)])
 
 
 def batching_config(batching: Batching) -> str:
-    """A tensorflow.serving.BatchingParameters."""
+    """Return a tensorflow.serving.BatchingParameters as text."""
     parameters = [
         ("max_batch_size", batching.max_batch_size),
         ("batch_timeout_micros", batching.timeout_micros),
@@ -37,7 +37,7 @@ def batching_config(batching: Batching) -> str:
 
 
 def monitoring_config() -> str:
-    """A tensorflow.serving.MonitoringConfig: metrics for Prometheus on the REST port."""
+    """Return a tensorflow.serving.MonitoringConfig as text: Prometheus metrics on the REST port."""
     return text_format.write([("prometheus_config", [("enable", True), ("path", METRICS_PATH)])])
 
 

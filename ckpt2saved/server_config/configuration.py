@@ -1,4 +1,4 @@
-"""The steps of `serving-config`: models checked, files made, compared with those that are there, written."""
+"""The steps of `serving-config`: check models, make files, compare them with existing ones, write them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _Starters = Tuple[Dict[str, str], Dict[str, str], Tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user asks for beside the models."""
+    """Options of `serving-config` other than the models."""
 
     output_dir: Path
     starters: Tuple[str, ...] = (DOCKER,)
@@ -59,7 +59,7 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Configuration:
-    """Files that are not written yet, and what comes of them."""
+    """Files to be written, and their effects."""
 
     server: Server
     files: Mapping[str, str]  # in the order in which they are written
@@ -69,12 +69,12 @@ class Configuration:
     changes: Tuple[str, ...]
 
     def write(self) -> None:
-        """Write the files, models.config as the last: what it refers to is there by then."""
+        """Write the files; models.config is last, so that everything it refers to exists."""
         write_files(self.server.directory, self.files)
 
 
 def parse_target(text: str) -> str:
-    """What `--for` takes: docker, compose, kubernetes, or a release of TF Serving."""
+    """Parse a value of `--for`: docker, compose, kubernetes, or a release of TF Serving."""
     if text not in STARTERS:
         try:
             find_image(text)
@@ -87,7 +87,7 @@ def parse_target(text: str) -> str:
 
 
 def told_apart(targets: Sequence[str], serving: Optional[str] = None) -> Tuple[Tuple[str, ...], str]:
-    """What is to start the server, and the release of TF Serving that it is to be, out of the values of `--for`."""
+    """Return the starters and the release of TF Serving among the values of `--for`."""
     starters = tuple(target for target in targets if target in STARTERS)
     releases = dict.fromkeys([target for target in targets if target not in STARTERS] + ([serving] if serving else []))
     if len(releases) > 1:
@@ -96,7 +96,7 @@ def told_apart(targets: Sequence[str], serving: Optional[str] = None) -> Tuple[T
 
 
 def configure(directories: Sequence[str], wishes: Wishes) -> Configuration:
-    """Check everything and make the files' contents, without writing anything."""
+    """Check everything and return the contents of the files, without writing them."""
     image = find_image(wishes.serving)
     if wishes.labels and not image.accepts_first_labels:
         raise UsageError(
@@ -160,7 +160,7 @@ def _check_all_mounts(server: Server, wishes: Wishes) -> None:
 
 
 def _with_threads(wishes: Wishes) -> Optional[Batching]:
-    """A container's share of the processors, which TF Serving does not see: it would take as many threads as cores."""
+    """Set the number of batching threads to the container's CPU limit, which TF Serving does not see."""
     if wishes.batching is None or wishes.cpus is None:
         return wishes.batching
     return replace(wishes.batching, threads=math.ceil(wishes.cpus))
@@ -175,7 +175,7 @@ def _config_files(models: Sequence[Model], batching: Optional[Batching]) -> Dict
 
 
 def _starters(server: Server, config_files: Mapping[str, str], wishes: Wishes) -> _Starters:
-    """The files that start the server, the lines for a shell, and the words of the docker command."""
+    """Return the files that start the server, the shell commands, and the words of the docker command."""
     command = docker.docker_command(server, wishes.nvidia_runtime)
     files: Dict[str, str] = {}
     start: Dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Which GPUs a server gets, in the words of Docker, Compose and Kubernetes."""
+"""The GPUs of a server, as options of Docker, Compose and Kubernetes."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ _GPUS = re.compile(r"(?:(all)|([1-9][0-9]?)|device=([0-9A-Za-z-]+(?:,[0-9A-Za-z-
 
 @dataclass(frozen=True)
 class Gpus:
-    """All of the machine's, `count` of them, or those with these numbers or UUIDs."""
+    """All GPUs of the machine, `count` of them, or those with these numbers or UUIDs."""
 
     count: Optional[int] = None
     ids: Tuple[str, ...] = ()
 
     @property
     def docker(self) -> str:
-        """The value of `docker run --gpus`; the quotes are part of it, as it is read as comma-separated values."""
+        """Return the value of `docker run --gpus`; it is parsed as CSV, hence the quotes."""
         return f'"device={",".join(self.ids)}"' if self.ids else str(self.count or "all")
 
     @property
     def visible_devices(self) -> str:
-        """The value of NVIDIA_VISIBLE_DEVICES, which knows no counts."""
+        """Return the value of NVIDIA_VISIBLE_DEVICES, which does not support counts."""
         return ",".join(self.ids or map(str, range(self.count or 0))) or "all"
 
     @property
     def compose(self) -> Dict[str, Any]:
-        """An entry of `deploy.resources.reservations.devices`."""
+        """Return an entry of `deploy.resources.reservations.devices`."""
         which: Dict[str, Any] = {"device_ids": list(self.ids)} if self.ids else {"count": self.count or "all"}
         return dict(driver="nvidia", capabilities=["gpu"], **which)
 
     @property
     def kubernetes(self) -> int:
-        """How many of `nvidia.com/gpu`; which of them is for Kubernetes to say."""
+        """Return the number of `nvidia.com/gpu`; Kubernetes chooses the devices."""
         if not self.ids and self.count is None:
             raise UsageError("--gpus: Kubernetes hands out GPUs by their number; expected one, as in --gpus 1")
         return len(self.ids) or int(self.count or 0)
 
 
 def parse_gpus(text: str) -> Gpus:
-    """The value of an option as `docker run --gpus` has it: all, 2, or device=0,1."""
+    """Parse a value of `docker run --gpus`: all, 2, or device=0,1."""
     match = _GPUS.match(text)
     if match is None:
         raise ValueError(f"{text!r} is none of all, a count from 1 on, and device=0,1")

@@ -1,4 +1,4 @@
-"""The server as one `docker run` command, which can also be run from here."""
+"""The `docker run` command of the server, and running it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILE = "docker-run.sh"
 
 
 def docker_command(server: Server, nvidia_runtime: bool) -> Tuple[str, ...]:
-    """The words of the command; `nvidia_runtime` for a Docker before 19.03, which knows no --gpus."""
+    """Return the words of the command; `nvidia_runtime` is for Docker before 19.03, which lacks --gpus."""
     command = ["docker", "run", "--detach", "--restart", "unless-stopped", "--name", server.name]
     if server.gpus and nvidia_runtime:
         command += ["--runtime=nvidia", "-e", "NVIDIA_VISIBLE_DEVICES=" + server.gpus.visible_devices]
@@ -33,17 +33,17 @@ def docker_command(server: Server, nvidia_runtime: bool) -> Tuple[str, ...]:
 
 
 def as_line(command: Sequence[str]) -> str:
-    """The command as a shell reads it."""
+    """Return the command quoted for a shell."""
     return " ".join(shlex.quote(word) for word in command)
 
 
 def as_script(command: Sequence[str]) -> str:
-    """The command as a file."""
+    """Return the command as a shell script."""
     return f"#!/bin/sh\nexec {as_line(command)}\n"
 
 
 def find_docker() -> str:
-    """The docker that --run would call."""
+    """Return the docker program that --run calls."""
     found = find_program("docker")
     if found is None:
         raise ServingError(
@@ -53,7 +53,7 @@ def find_docker() -> str:
 
 
 def run(command: Sequence[str]) -> str:
-    """Start the server; the container's id."""
+    """Start the server and return the container's id."""
     done = subprocess.run([find_docker()] + list(command[1:]), check=False, capture_output=True, text=True)
     if done.returncode:
         said = " ".join(done.stderr.split()) or "nothing"
@@ -65,7 +65,7 @@ def run(command: Sequence[str]) -> str:
 
 
 def _bind(mount: Mount) -> str:
-    """A read-only directory, as comma-separated values: unlike --volume it makes no directory that was misspelt."""
+    """Return a read-only --mount of a directory; unlike --volume it fails if the directory does not exist."""
     fields: List[str] = ["type=bind", f"source={mount.host}", "target=" + mount.server, "readonly"]
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(fields)

@@ -1,4 +1,4 @@
-"""The server as Kubernetes manifests: its configuration, a Deployment with probes and volumes, a Service."""
+"""Kubernetes manifests of the server: ConfigMap, Deployment with probes and volumes, Service."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _PROBES_TO_START = 60
 
 
 def parse_claim(text: str) -> str:
-    """The name of a PersistentVolumeClaim."""
+    """Parse the name of a PersistentVolumeClaim."""
     if not re.match(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\Z", text):
         raise ValueError(f"{text!r} is no name of a claim; expected small letters, digits, '-' and '.'")
     return text
 
 
 def manifests(server: Server, config_files: Mapping[str, str], volume_claim: Optional[str]) -> str:
-    """A ConfigMap with the configuration files, a Deployment, a Service."""
+    """Return a ConfigMap with the configuration files, a Deployment and a Service."""
     labels = {"app.kubernetes.io/name": server.name}
     config_map = _object("v1", "ConfigMap", server.name, labels, data=dict(config_files))
     service = {
@@ -94,9 +94,9 @@ def _pod(server: Server, volume_claim: Optional[str]) -> Dict[str, Any]:
 
 
 def _answering(server: Server) -> Dict[str, Any]:
-    """For one model its metadata, which a server has as long as a version is loaded, unlike its bare status.
+    """Return the probe: for one model its metadata, which answers only while a version is loaded.
 
-    For several only that the port is open: one that fails must not take the others out of service.
+    For several models only the open port is probed, so that a failing model does not stop traffic to the others.
     """
     if len(server.models) > 1:
         return {"tcpSocket": {"port": "rest"}}

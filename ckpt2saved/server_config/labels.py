@@ -1,4 +1,4 @@
-"""Version labels that a running server would refuse, and the two steps in which it takes them."""
+"""Version labels that a running server would reject, and the two steps to introduce them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ckpt2saved.versions import numbered_children
 
 
 class LabelChange(NamedTuple):
-    """A label of a new configuration, and what it names by the present one."""
+    """A label of a new configuration, and the version it has at present."""
 
     model: str
     label: str
@@ -28,12 +28,12 @@ class LabelChange(NamedTuple):
 
 
 def refused_labels(changes: Sequence[LabelChange], server: Server, takes_unloaded: bool) -> List[LabelChange]:
-    """Those for which a running server refuses the whole configuration, each time that it reads it.
+    """Return the labels for which a running server rejects the whole configuration.
 
-    It takes a label on a version that is AVAILABLE. Where it was started with the flag for that (`takes_unloaded`) it
-    also takes a new label on one that is not; it never moves a label there (UpdateModelVersionLabelMap in
-    tensorflow_serving/model_servers/server_core.cc). A configuration that is refused loads nothing, so that a version
-    which the present one does not load never becomes AVAILABLE.
+    A server accepts a label on an AVAILABLE version. If started with the flag for that (`takes_unloaded`), it also
+    accepts a new label on an unloaded version, but never moves a label to one (UpdateModelVersionLabelMap in
+    tensorflow_serving/model_servers/server_core.cc). A rejected configuration loads nothing, so a version that the
+    present configuration does not load never becomes AVAILABLE.
     """
     models = {model.name: model for model in server.models}
     return [
@@ -44,7 +44,7 @@ def refused_labels(changes: Sequence[LabelChange], server: Server, takes_unloade
 
 
 def two_steps(refused: Sequence[LabelChange], server: Server) -> List[str]:
-    """A line for each label that is refused, with the command that has its version loaded first."""
+    """Return a line for each rejected label, with the command that loads its version first."""
     lines = []
     for model in server.models:
         mine = [one for one in refused if one.model == model.name]
@@ -58,7 +58,7 @@ def two_steps(refused: Sequence[LabelChange], server: Server) -> List[str]:
 
 
 def _first_step(model: Model, refused: Sequence[LabelChange]) -> str:
-    """The options of a configuration that loads the versions, with the labels where they are."""
+    """Return the options of a configuration that loads the versions and keeps the present labels."""
     loaded = {version.number for version in model.loaded}
     published = {child.number for child in numbered_children(model.directory)}
     labels: Dict[str, Any] = {label.name: label.number for label in model.labels}
@@ -73,7 +73,7 @@ def _first_step(model: Model, refused: Sequence[LabelChange]) -> str:
 
 
 def _may_be_loaded(change: LabelChange, model: Model) -> bool:
-    """Whether the server loads the version by the configuration that it has; True where that can't be known."""
+    """Return whether the server loads the version with its present configuration; True if unknown."""
     if not change.is_known:
         return False
     published = [child.number for child in numbered_children(model.directory)]

@@ -1,4 +1,4 @@
-"""The models to be served: their names, their directories, and the versions that a server would load."""
+"""The models to be served: names, base directories, and the versions that a server would load."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MODELS_IN_SERVER = "/models"
 
 @dataclass(frozen=True)
 class Model:
-    """A model as the server will have it."""
+    """A model in the server's configuration."""
 
     name: str
     directory: Path  # absolute, on this machine
@@ -32,7 +32,7 @@ class Model:
 
     @property
     def base_path(self) -> str:
-        """The model's directory as the server sees it."""
+        """Return the model's base directory as the server sees it."""
         return self.mount.seen(self.directory)
 
 
@@ -42,7 +42,7 @@ def find_models(
     policies: Sequence[Tuple[Optional[str], Policy]] = (),
     labels: Sequence[Tuple[Optional[str], Label]] = (),
 ) -> Tuple[Model, ...]:
-    """The models of MODEL_DIR or NAME=MODEL_DIR, in the order of their names; all their problems at once."""
+    """Return the models of MODEL_DIR or NAME=MODEL_DIR, by name; raises UsageError or ServingError."""
     named = _named(directories)
     policy_of = {name: _of(name, policies, Policy()) for name in named}
     _check_names("--versions", [name for name, _ in policies], named)
@@ -101,7 +101,7 @@ def _named(directories: Sequence[str]) -> Dict[str, Path]:
 
 
 def _of(name: str, policies: Sequence[Tuple[Optional[str], Policy]], default: Policy) -> Policy:
-    """The last policy that is given for this model, or else the last for all."""
+    """Return the last policy given for this model; else the last one given for all models."""
     matching = [policy for model, policy in policies if model == name]
     return (matching or [policy for model, policy in policies if model is None] or [default])[-1]
 

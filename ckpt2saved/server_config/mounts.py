@@ -1,4 +1,4 @@
-"""Which directories of this machine a server sees, and under which paths."""
+"""Mounts: directories of this machine and their paths in the server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NOT_PLAIN = (
 
 @dataclass(frozen=True)
 class Mount:
-    """A directory here, and its path in the server."""
+    """A directory of this machine, and its path in the server."""
 
     host: Path  # absolute
     server: str
@@ -31,16 +31,16 @@ class Mount:
             raise UsageError(f"{str(self.host)!a}: {_NOT_PLAIN}")
 
     def covers(self, path: Path) -> bool:
-        """Whether the server sees this path through the mount."""
+        """Return whether the server sees this path through the mount."""
         return path == self.host or self.host in path.parents
 
     def seen(self, path: Path) -> str:
-        """The path as the server sees it."""
+        """Return the path in the server."""
         return "/".join((self.server,) + path.relative_to(self.host).parts)
 
 
 def parse_mount(text: str) -> Mount:
-    """HOST=SERVER, of which the last equals sign is meant; HOST may be relative, SERVER not."""
+    """Parse HOST=SERVER at the last equals sign; HOST may be relative, SERVER must be absolute."""
     host, equals, server = text.rpartition("=")
     if not equals or not host:
         raise ValueError(f"{text!r} is not HOST=SERVER, as in ./models=/models")
@@ -57,7 +57,7 @@ def parse_mount(text: str) -> Mount:
 
 
 def check_mounts(mounts: Sequence[Mount]) -> None:
-    """Refuse mounts that hide one another in the server."""
+    """Raise UsageError if one mount hides another in the server."""
     problems: List[Problem] = []
     for number, mount in enumerate(mounts):
         for other in mounts[:number]:
@@ -70,13 +70,13 @@ def check_mounts(mounts: Sequence[Mount]) -> None:
 
 
 def find_mount(path: Path, mounts: Sequence[Mount]) -> Optional[Mount]:
-    """The mount through which the server sees the path: of several the innermost."""
+    """Return the mount through which the server sees the path, the innermost of several."""
     covering = [mount for mount in mounts if mount.covers(path)]
     return max(covering, key=lambda mount: len(mount.host.parts)) if covering else None
 
 
 def broken_link(path: Path, mount: Mount) -> Optional[Problem]:
-    """The first symbolic link on the way from the mount to `path` that a server could not follow: its problem."""
+    """Return a problem for the first symbolic link in `path` that a server could not follow."""
     real_host = os.path.realpath(os.fspath(mount.host))
     for step in _steps(path, mount.host):
         if step.is_symlink():
@@ -91,7 +91,7 @@ def broken_link(path: Path, mount: Mount) -> Optional[Problem]:
 
 
 def absolute(path: Path) -> Path:
-    """The path from the root on, its symbolic links left as they are."""
+    """Return the absolute path, with symbolic links unresolved."""
     return Path(os.path.abspath(os.fspath(path)))
 
 

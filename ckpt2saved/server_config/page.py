@@ -1,4 +1,4 @@
-"""A configuration as the lines of the narration, and as JSON."""
+"""A configuration as progress lines and as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ckpt2saved.server_config.configuration import Configuration
 
 
 def narrate(configuration: Configuration, say: Say, dry_run: bool) -> None:
-    """The models, what to know about batching, the files, and what a server will do with them."""
+    """Print the models, notes on batching, the files, and the effects on a running server."""
     server = configuration.server
     for model in server.models:
         numbers = ", ".join(str(version.number) for version in model.loaded)
@@ -29,7 +29,7 @@ def narrate(configuration: Configuration, say: Say, dry_run: bool) -> None:
 
 
 def as_content(configuration: Configuration) -> Dict[str, Any]:
-    """What --json prints of it."""
+    """Return the JSON content of a configuration."""
     server = configuration.server
     return {
         "models": [

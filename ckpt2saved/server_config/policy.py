@@ -1,4 +1,4 @@
-"""Which of a model's versions a server is to load, and what clients may call them."""
+"""Version policies and version labels of a model."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _LABEL = re.compile(r"([A-Za-z0-9_]+)=([0-9]{1,18})\Z")
 
 @dataclass(frozen=True)
 class Policy:
-    """The newest `count` versions, all, or those of `numbers`."""
+    """The versions to load: the newest `count`, all, or `numbers`."""
 
     kind: str = LATEST
     count: int = 1
     numbers: Tuple[int, ...] = ()
 
     def selects(self, published: Iterable[int]) -> Tuple[int, ...]:
-        """The numbers that a server would load of those that are published; the newest first."""
+        """Return the published numbers that a server would load, newest first."""
         newest_first = sorted(set(published), reverse=True)
         if self.kind == SPECIFIC:
             return tuple(number for number in newest_first if number in self.numbers)
@@ -36,14 +36,14 @@ class Policy:
 
 @dataclass(frozen=True)
 class Label:
-    """A name by which clients ask for a version."""
+    """A name that clients use for a version."""
 
     name: str
     number: int
 
 
 def parse_policy(text: str) -> Tuple[Optional[str], Policy]:
-    """[MODEL=]latest[:COUNT], [MODEL=]all or [MODEL=]specific:N,N: the model, if one is named, and its policy."""
+    """Parse [MODEL=]latest[:COUNT], [MODEL=]all or [MODEL=]specific:N,N into model (or None) and policy."""
     model, _, policy = text.rpartition("=")
     match = _POLICY.match(policy)
     if match is None or match.group(1) and int(match.group(1)) == 0:
@@ -55,7 +55,7 @@ def parse_policy(text: str) -> Tuple[Optional[str], Policy]:
 
 
 def read_policy(message: Any) -> Optional[Policy]:
-    """A model_version_policy as textproto reads it: latest where it is None or empty; None for what is no policy."""
+    """Return the policy of a parsed model_version_policy: latest if None or empty; None if malformed."""
     try:
         for name, value in message or ():
             if name == LATEST:
@@ -70,7 +70,7 @@ def read_policy(message: Any) -> Optional[Policy]:
 
 
 def parse_label(text: str) -> Tuple[Optional[str], Label]:
-    """[MODEL:]LABEL=N: the model, if one is named, and the label."""
+    """Parse [MODEL:]LABEL=N into model (or None) and label."""
     model, _, label = text.rpartition(":")
     match = _LABEL.match(label)
     if match is None:

@@ -1,4 +1,4 @@
-"""The server to be started: its image, flags, ports, processors and directories, however it is started."""
+"""The server's image, flags, ports, CPUs and directories, independent of how it is started."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FEWEST_LOAD_THREADS = 2
 
 @dataclass(frozen=True)
 class Server:
-    """One server for all the models."""
+    """One server for all models."""
 
     name: str
     image: Image
@@ -39,26 +39,26 @@ class Server:
 
     @property
     def tag(self) -> str:
-        """The image with its tag."""
+        """Return the image with its tag."""
         return self.image.tag(gpu=self.gpus is not None)
 
     @property
     def model_mounts(self) -> Tuple[Mount, ...]:
-        """The directories that hold the models, each once."""
+        """Return the mounts of the models' base directories without duplicates."""
         return tuple(dict.fromkeys(model.mount for model in self.models))
 
     @property
     def config_dir(self) -> str:
-        """The directory with the configuration files as the server sees it."""
+        """Return the directory of the configuration files as the server sees it."""
         return self.config_mount.seen(self.directory)
 
     @property
     def mounts(self) -> Tuple[Mount, ...]:
-        """Every directory of this machine that the server sees."""
+        """Return every mount of the server."""
         return tuple(dict.fromkeys(self.model_mounts + (self.config_mount,)))
 
     def flags(self, config_dir: str) -> Tuple[str, ...]:
-        """The flags of the server that finds its configuration files in `config_dir`."""
+        """Return the command-line flags of the server, with configuration files in `config_dir`."""
         flags = [f"--model_config_file={config_dir}/{MODELS}"]
         if self.image.rereads_configuration:
             flags.append(f"--model_config_file_poll_wait_seconds={REREADING_SECONDS}")
@@ -75,19 +75,19 @@ class Server:
 
 
 def parse_name(text: str) -> str:
-    """A name that Docker, Compose and Kubernetes take for what they start."""
+    """Parse a name that Docker, Compose and Kubernetes accept."""
     if not re.match(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z", text):
         raise ValueError(f"{text!r} is no name that Docker and Kubernetes take; expected small letters, digits and '-'")
     return text
 
 
 def parse_cpus(text: str) -> float:
-    """A number of processors, which need not be a whole one."""
+    """Parse a number of CPUs, which may be fractional."""
     if not re.match(r"[0-9]{1,4}(\.[0-9]{1,3})?\Z", text) or not float(text):
         raise ValueError(f"{text!r} is no number of processors; expected one above 0, as in 4 or 1.5")
     return float(text)
 
 
 def trimmed(number: float) -> str:
-    """4.0 as 4, 1.5 as it is."""
+    """Return 4.0 as 4, and 1.5 as 1.5."""
     return f"{number:.8g}"

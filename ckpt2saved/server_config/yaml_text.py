@@ -1,4 +1,4 @@
-"""YAML as people write it: keys in their given order, texts of several lines as blocks."""
+"""YAML output with keys in the given order, and block style for multi-line strings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import yaml
 
 
 class _Dumper(yaml.SafeDumper):
-    """Repeats what occurs twice instead of naming it, which Kubernetes would read and people would not."""
+    """A YAML dumper that writes no anchors and aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -22,7 +22,7 @@ _Dumper.add_representer(str, _block_for_lines)
 
 
 def yaml_text(documents: Sequence[Any]) -> str:
-    """The documents, one after the other."""
+    """Return the documents as one YAML text."""
     return yaml.dump_all(
         documents, Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True, width=10000
     )

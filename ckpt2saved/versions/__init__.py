@@ -1,4 +1,4 @@
-"""The numbered directories of a served model: number, stage and publish, bump, list, prune."""
+"""The version directories of a served model: stage, publish, bump, list and prune."""
 
 from ckpt2saved.versions.base import (
     LARGEST_VERSION,

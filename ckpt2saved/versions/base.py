@@ -1,4 +1,4 @@
-"""The base directory of a served model: what in it TF Serving takes for a version, and the number that comes next."""
+"""The base directory of a served model: which children TF Serving reads as versions, and the next number."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _A_BASE = "the directory of a model's versions"
 
 @dataclass(frozen=True)
 class Numbered:
-    """A child of the base whose name TF Serving reads as a number: a directory, but also a file or a dangling link."""
+    """A child of the base directory whose name TF Serving reads as a number, even if it is no directory."""
 
     number: int
     path: Path
 
 
 def parse_version(name: str) -> Optional[int]:
-    """The version that TF Serving reads from the name of a child, or None where it ignores the child."""
+    """Return the version that TF Serving reads from a child's name; None if it ignores the child."""
     match = _VERSION.match(name)
     if match is None:
         return None
@@ -44,9 +44,10 @@ def parse_version(name: str) -> Optional[int]:
 
 
 def numbered_children(base: PathLike) -> Tuple[Numbered, ...]:
-    """Every child of `base` that TF Serving takes for a version, oldest first; an absent base has none.
+    """Return every child of `base` that TF Serving reads as a version, oldest first.
 
-    Of several with one number (`01`, `1`), the last is the one that TF Serving loads.
+    Empty if the base does not exist. Among children with one number (`01`, `1`), the last is the one that TF Serving
+    loads.
     """
     try:
         with os_errors_explained(base, "list the versions"):
@@ -64,10 +65,10 @@ def numbered_children(base: PathLike) -> Tuple[Numbered, ...]:
 
 
 def next_version(base: PathLike, requested: Optional[int] = None) -> int:
-    """The number of the next version: `requested` if it is above every number in `base`, else the largest plus one.
+    """Return `requested` if it is above every number in `base`; by default the highest number plus one.
 
-    Never a number that was skipped, nor one whose version is gone while a higher one stands: under its default policy
-    TF Serving does not load a number below the largest.
+    Skipped and deleted numbers are never used: with its default policy TF Serving does not load a number below the
+    highest.
     """
     if requested is not None and not 1 <= requested <= LARGEST_VERSION:
         raise VersionError(f"{base}: {requested} can't be the number of a version; expected 1 to {LARGEST_VERSION}")
@@ -92,7 +93,7 @@ def next_version(base: PathLike, requested: Optional[int] = None) -> int:
 
 
 def loaded_version(base: PathLike, number: int) -> Path:
-    """The child of `base` that TF Serving loads for this number: of `1` and `01` it is `1`, the last by name."""
+    """Return the child of `base` that TF Serving loads for this number: of `1` and `01` it is `1`, the last by name."""
     children = numbered_children(base)
     matching = [child.path for child in children if child.number == number]
     if not matching:
@@ -106,7 +107,7 @@ def loaded_version(base: PathLike, number: int) -> Path:
 
 
 def check_base(base: PathLike, reading: bool = False) -> None:
-    """Refuse a base that no version can be published under; for `reading` it must exist, and need not be writable."""
+    """Raise VersionError if no version can be published in a base; for `reading` it must exist."""
     _check_not_remote(base)
     if _is_other_than_directory(base):
         _refuse_graph_file(base)
@@ -126,7 +127,7 @@ def check_base(base: PathLike, reading: bool = False) -> None:
 
 
 def refuse_other_kinds(path: PathLike, expected: str) -> None:
-    """Raise VersionError where `path` is something that people take for `expected`, such as a checkpoint."""
+    """Raise VersionError if `path` is something else than `expected`, such as a checkpoint."""
     kind = kind_of(Path(path))
     if kind and kind.what != EMPTY:
         raise VersionError(f"{path}: {kind.instead_of(expected)}")
@@ -141,13 +142,13 @@ def refuse_other_kinds(path: PathLike, expected: str) -> None:
 
 
 def may_access(path: PathLike, rights: int) -> bool:
-    """Whether this process has the rights (os.R_OK | ...), by the user it acts as."""
+    """Return whether the effective user of this process has these rights (os.R_OK, os.W_OK, os.X_OK)."""
     return os.access(os.fspath(path), rights, effective_ids=os.access in os.supports_effective_ids)
 
 
 @contextlib.contextmanager
 def os_errors_explained(where: PathLike, doing: str) -> Iterator[None]:
-    """Turn what the file system refuses (a full disk, missing rights) into a VersionError."""
+    """Convert file system errors (full disk, missing rights) in the block into a VersionError."""
     try:
         yield
     except OSError as error:
@@ -155,12 +156,12 @@ def os_errors_explained(where: PathLike, doing: str) -> Iterator[None]:
 
 
 def explained(error: OSError, where: PathLike, doing: str) -> VersionError:
-    """The VersionError that says what the file system refused, and what to do about it."""
+    """Return a VersionError with the file system error and its remedy."""
     return VersionError(explanation(error, where, doing))
 
 
 def _is_other_than_directory(path: PathLike) -> bool:
-    """Whether something is there that is no directory; by one look, as other exporters make and remove bases."""
+    """Return whether the path exists and is not a directory, by a single stat call that no exporter can race."""
     try:
         return not stat.S_ISDIR(os.stat(os.fspath(path)).st_mode)
     except OSError:
@@ -176,7 +177,7 @@ def _check_not_remote(base: PathLike) -> None:
 
 
 def _refuse_graph_file(path: PathLike) -> None:
-    """Of a version's saved_model.pb, say where the versions are."""
+    """Raise VersionError for a version's saved_model.pb, with the base directory as the remedy."""
     absolute = _absolute(path)
     if absolute.name in SAVED_MODEL_FILES and absolute.is_file() and parse_version(absolute.parent.name) is not None:
         raise VersionError(
@@ -189,7 +190,7 @@ def _has_graph(directory: PathLike) -> bool:
 
 
 def _check_not_a_version(base: PathLike) -> None:
-    """A version published inside a version is never found, and its parent turns into a version that fails to load."""
+    """Raise VersionError if the base is a version: TF Serving would not find versions in it."""
     absolute = _absolute(base)
     for name in SAVED_MODEL_FILES:
         if (absolute / name).is_file():

@@ -1,4 +1,4 @@
-"""An existing SavedModel published as the next version: to roll back, or to take in one that was built elsewhere."""
+"""Publishing an existing SavedModel as the next version, for a rollback or for one built elsewhere."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ATTEMPTS = 100  # to publish the newest version again, while others publish and
 
 @dataclass(frozen=True)
 class Published:
-    """A version that was published, or with `dry_run` would be, and the directory whose content it has."""
+    """A published version, or with `dry_run` a planned one, and its source directory."""
 
     number: int
     path: Path
@@ -40,7 +40,7 @@ class Published:
 
 @dataclass(frozen=True)
 class BumpOptions:
-    """How a version is published again."""
+    """Options of bump_version()."""
 
     requested: Optional[int] = None  # the number; None: the next one
     dry_run: bool = False
@@ -54,11 +54,11 @@ def bump_version(
     options: BumpOptions = BumpOptions(),
     say: Say = silent,
 ) -> Published:
-    """Publish `source` as the next version of `base`: a number there, a directory anywhere, or by default the newest.
+    """Publish `source` as the next version of `base`: a number there, a directory, or by default the newest.
 
-    A string of digits is a number; a directory of that name is `./7`. Files of a version that ckpt2saved published in
-    the same base are shared with it, not copied. `say` is told of a long wait for others. Raises VersionError for a
-    source that TF Serving could not load.
+    A string of digits is a number; write `./7` for a directory of that name. Files of a version that ckpt2saved
+    published in the same base are hard-linked, not copied. `say` is called during a long wait for the lock. Raises
+    VersionError for a source that TF Serving could not load.
     """
     check_base(base)
     for _ in range(_ATTEMPTS):
@@ -75,7 +75,7 @@ def bump_version(
 
 
 class _Vanished(Exception):
-    """The source is not there any more, or is another directory by now."""
+    """The source was deleted or replaced meanwhile."""
 
 
 def _publish(base: PathLike, directory: Path, options: BumpOptions, say: Say) -> Published:
@@ -126,7 +126,7 @@ def _source_directory(base: PathLike, source: Union[int, PathLike, None]) -> Pat
 
 
 def _number_in(base: PathLike, directory: Path) -> Optional[int]:
-    """The version of `base` that the directory is, however it is spelt; None if it lies elsewhere."""
+    """Return the version of `base` that the directory is, resolving links; None if it is elsewhere."""
     absolute = Path(os.path.abspath(os.fspath(directory)))
     if os.path.realpath(os.fspath(absolute.parent)) != os.path.realpath(os.fspath(base)):
         return None

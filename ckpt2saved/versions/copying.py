@@ -1,4 +1,4 @@
-"""A SavedModel's files copied: refuses links that lead out of it, and what is neither a file nor a directory."""
+"""Copying of a SavedModel's files; links that lead outside and special files are refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def copy_version(source: PathLike, target: PathLike, *, link: bool) -> None:
 
 
 class _Leaves(Exception):
-    """A link leads out of the source, to the path that is the text."""
+    """A link leads out of the source, to the path in the message."""
 
 
 class _Copier:
@@ -118,7 +118,7 @@ class _Copier:
 
     @contextlib.contextmanager
     def _opened(self, parts: Parts) -> Iterator[int]:
-        """A descriptor of what lies there, reached by links that stay inside alone; devices are never opened."""
+        """Return an open descriptor, following only links that stay inside the source; devices are refused."""
         try:
             descriptor = self._open(parts)
         except _Leaves as error:
@@ -139,7 +139,7 @@ class _Copier:
             os.close(descriptor)
 
     def _open(self, parts: Parts) -> int:
-        """Open step by step, each from the directory before, so that nothing that changes meanwhile leads outside."""
+        """Open step by step from parent descriptors, so that concurrent changes can't lead outside."""
         above = [os.dup(self._descriptor)]  # the directories that were gone through, the source first
         pending, links = list(parts), 0
         try:
@@ -173,7 +173,7 @@ class _Copier:
                 os.close(descriptor)
 
     def _entered_again(self, path: List[str]) -> List[str]:
-        """The rest of an absolute path once it has come to the source; raises _Leaves for one that does not."""
+        """Return the rest of an absolute path below the source; raises _Leaves if it is outside."""
         found: List[str] = []
         for number, name in enumerate(path):
             if name == "..":
@@ -187,7 +187,7 @@ class _Copier:
 
 
 class _Limited:
-    """A file of which no more is read than it had when it was looked at, and a byte that shows that it grew."""
+    """A file of which at most its initial size and one byte more is read, to detect that it grew."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file, self._left = file, size + 1

@@ -1,4 +1,4 @@
-"""Which version a path stands for: a version's own directory, or the newest of a model's."""
+"""Resolution of a path to a version: a version directory, or the newest version of a base directory."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ckpt2saved.versions.base import SAVED_MODEL_FILES, numbered_children, parse
 
 
 def find_version(path: PathLike) -> Path:
-    """The directory of a version, or of its saved_model.pb; of a base directory its newest version.
+    """Return the version directory for a version, its saved_model.pb, or a base directory (its newest version).
 
-    Raises VersionError where there is none of these.
+    Raises VersionError if there is none.
     """
     given = Path(path)
     given = given.parent if given.name in SAVED_MODEL_FILES and given.is_file() else given

@@ -1,4 +1,4 @@
-"""What in a version's directory TF Serving could not read or load, found without TensorFlow."""
+"""Problems of a version directory that keep TF Serving from reading or loading it, found without TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ckpt2saved.versions.base import may_access
 
 
 class Health(NamedTuple):
-    """What stands against a directory, and how large it is."""
+    """The problems of a version directory, and its size."""
 
     problems: Tuple[Problem, ...]  # () if nothing keeps a TF Serving that runs as any user from loading it
     size: int  # bytes, of all files
 
 
 def health(version_dir: PathLike, data: int = READ) -> Health:
-    """What would keep a TF Serving that runs as any user from loading the directory; `data` as in judge()."""
+    """Return what would keep a TF Serving that runs as any user from loading the directory; `data` as in judge()."""
     problems, entries = _content(Path(version_dir), data)
     files = sum(entry.status.st_size for entry in entries if stat.S_ISREG(entry.status.st_mode))
     if not entries and os.path.isfile(os.fspath(version_dir)):
@@ -30,15 +30,18 @@ def health(version_dir: PathLike, data: int = READ) -> Health:
 
 
 def content_problems(version_dir: PathLike, data: int = READ, *, warmup: bool = True) -> Tuple[Problem, ...]:
-    """What is missing, damaged or unreadable in the SavedModel, and what in it no server can use; as in judge().
+    """Return what is missing, damaged or unreadable in the SavedModel, or unusable by a server; see judge().
 
-    Without `warmup` the warm-up file is left out, which TF Serving reads and TensorFlow does not.
+    Without `warmup` the warm-up file, which only TF Serving reads, is not checked.
     """
     return _content(Path(version_dir), data, warmup)[0]
 
 
 def access_problems(version_dir: PathLike) -> Tuple[Problem, ...]:
-    """What a server that runs as another user could not read; publishing a copy gives every file the right mode."""
+    """Return what a server that runs as another user could not read.
+
+    Publishing a copy gives every file the right mode.
+    """
     try:
         return tuple(_closed(list(_entries(Path(version_dir)))))
     except OSError:
@@ -67,7 +70,7 @@ def _inside(directory: Path, name: str) -> str:
 
 
 def _entries(directory: Path) -> Iterator[Entry]:
-    """The directory and everything in it."""
+    """Return the directory and everything in it."""
     path = os.fspath(directory)
     yield Entry(".", path, os.stat(path), directory.is_symlink())
     yield from walk(path)

@@ -1,4 +1,4 @@
-"""The versions of a model with origin, size and health, and which of them can be deleted."""
+"""The versions of a model with origin, size and health, and the deletion of old ones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NEGATIVE = "the number is negative, which TF Serving does not load"
 
 @dataclass(frozen=True)
 class Origin:
-    """What a version says about where it comes from; None for what it does not say."""
+    """The recorded origin of a version; None for unrecorded fields."""
 
     checkpoint: Optional[str] = None
     step: Optional[int] = None
@@ -44,7 +44,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Version:
-    """A child of the base that TF Serving takes for a version."""
+    """A child of the base directory that TF Serving reads as a version."""
 
     number: int
     path: Path
@@ -56,18 +56,18 @@ class Version:
 
     @property
     def name(self) -> str:
-        """The name of the directory, which need not be the number as we write it: `007`."""
+        """Return the directory's name, which may differ from the number: `007`."""
         return self.path.name
 
     @property
     def is_whole(self) -> bool:
-        """Whether TF Serving could load it."""
+        """Return whether TF Serving could load the version."""
         return not self.problems
 
 
 @dataclass(frozen=True)
 class Ignored:
-    """A child of the base that looks like a version, and that TF Serving ignores for its name."""
+    """A child of the base directory that looks like a version, but whose name TF Serving ignores."""
 
     path: Path
     reason: str
@@ -76,7 +76,7 @@ class Ignored:
 def list_versions(
     base: PathLike, data: int = SAMPLED, numbers: Optional[Collection[int]] = None
 ) -> Tuple[Version, ...]:
-    """Every version of `base`, or those with these numbers, newest first, the broken ones included.
+    """Return the versions of `base`, or those with these numbers, newest first, with broken ones.
 
     `data` is as in judge().
     """
@@ -94,7 +94,10 @@ def list_versions(
 
 
 def ignored_names(base: PathLike) -> Tuple[Ignored, ...]:
-    """The directories in `base` that hold a SavedModel or have a version's number in their name, and are no version."""
+    """Return the directories in `base` that TF Serving ignores, but that look like a version.
+
+    They contain a SavedModel, or have the number of a version in their name.
+    """
     found = []
     with os_errors_explained(base, "list the versions"), os.scandir(os.fspath(base)) as entries:
         for entry in sorted(entries, key=lambda one: one.name):
@@ -111,11 +114,12 @@ def ignored_names(base: PathLike) -> Tuple[Ignored, ...]:
 def prune_versions(
     base: PathLike, keep: int = 5, *, spare: Iterable[int] = (), dry_run: bool = False, say: Say = silent
 ) -> Tuple[Numbered, ...]:
-    """Delete the versions older than the `keep` newest whole ones, and return what was (would be) deleted.
+    """Delete the versions older than the `keep` newest complete ones; return what was (would be) deleted.
 
-    A broken version is not counted, as the server answers from an older one; so the newest is never deleted, nor
-    anything if none is whole. Nor are the numbers in `spare`, files, negative numbers, and what never was a SavedModel.
-    The base is locked for each deletion, and not in between; `say` is told of a long wait for others.
+    A broken version is not counted, since the server answers from an older one; so the newest complete version is never
+    deleted, and nothing is deleted if none is complete. Numbers in `spare`, files, negative numbers, and directories
+    that never were a SavedModel are kept. The base is locked during each deletion only; `say` is called during a long
+    wait for the lock.
     """
     if keep < 1:
         raise VersionError(f"{base}: can't keep {keep} versions; expected 1 or more")
@@ -134,7 +138,7 @@ def prune_versions(
 
 
 def _delete(base: PathLike, path: Path, say: Say) -> bool:
-    """Delete a version; False if somebody else has done so."""
+    """Delete a version; returns False if another process has deleted it."""
     try:
         if path.is_symlink():
             with locked(base, say):
@@ -189,7 +193,7 @@ def _section(provenance: Dict[str, Any], key: str) -> Dict[str, Any]:
 
 
 def _superseded(base: PathLike, keep: int, spare: FrozenSet[int]) -> Tuple[Numbered, ...]:
-    """The versions that can go, newest first; only as many are judged as it takes to find those that are kept."""
+    """Return the versions that can be deleted, newest first; judges only as many as needed."""
     children = numbered_children(base)
     # Of `1` and `01` only the one that TF Serving loads tells whether version 1 is whole.
     loaded = {child.number: child for child in children}
@@ -207,7 +211,10 @@ def _superseded(base: PathLike, keep: int, spare: FrozenSet[int]) -> Tuple[Numbe
 
 
 def _is_version(path: Path) -> bool:
-    """Whether the directory is a SavedModel or the remains of one: a `2019` full of photographs is not."""
+    """Return whether the directory is a SavedModel or the remains of one.
+
+    Other directories, such as `2019` with photographs, must not be deleted.
+    """
     if not path.is_dir():
         return False
     names = set(os.listdir(os.fspath(path)))

@@ -1,4 +1,4 @@
-"""Locks on directories: concurrent exporters take turns, and stages of exporters that have ended are recognised."""
+"""Locks on directories, which serialize exporters and show whether the exporter of a stage still runs."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _SHOWN = 60  # characters of a process's command
 
 
 def silent(step: str, text: str) -> None:
-    """Told of each step; says nothing."""
+    """Ignore all arguments; the default for `say`."""
 
 
 @contextlib.contextmanager
 def locked(directory: PathLike, say: Say = silent) -> Iterator[None]:
-    """Wait until no other process holds `directory`, and hold it; raises FileNotFoundError if it is gone by then.
+    """Hold the lock of `directory` in the block; raises FileNotFoundError if it was deleted meanwhile.
 
-    `say` is told after a second of waiting; raises VersionError after LONGEST_WAIT seconds. Where the file system has
-    no flock (some NFS), everybody goes on at once. Not reentrant.
+    `say` is called after a second of waiting. Raises VersionError after LONGEST_WAIT seconds. On file systems without
+    flock (some NFS) nothing is locked. Not reentrant.
     """
     descriptor = _open_locked(directory, _Wait(directory, say))
     try:
@@ -39,7 +39,7 @@ def locked(directory: PathLike, say: Say = silent) -> Iterator[None]:
 
 
 def try_lock(descriptor: int) -> Optional[bool]:
-    """Whether the open directory was locked, until it is closed or this process dies; None where there is no flock."""
+    """Return whether the open directory was locked, until it is closed or the process ends; None without flock."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -50,7 +50,7 @@ def try_lock(descriptor: int) -> Optional[bool]:
 
 
 def open_directory(path: PathLike) -> int:
-    """A descriptor of the directory, which a lock lives on; closed on exec, so no child process inherits the lock."""
+    """Open the directory for locking; closed on exec, so that no child process inherits the lock."""
     return os.open(os.fspath(path), os.O_RDONLY | os.O_DIRECTORY)
 
 
@@ -70,7 +70,7 @@ def _open_locked(directory: PathLike, wait: _Wait) -> int:
 
 
 class _Wait:
-    """One wait for a lock."""
+    """The wait for one lock."""
 
     def __init__(self, directory: PathLike, say: Say) -> None:
         self._directory = directory
@@ -80,7 +80,7 @@ class _Wait:
         self._has_said = False
 
     def go_on(self, descriptor: int) -> None:
-        """Wait a little; raises VersionError if that has gone on for too long."""
+        """Sleep before the next try; raises VersionError after LONGEST_WAIT seconds."""
         seconds = time.monotonic() - self._start
         if seconds > LONGEST_WAIT:
             text = "{}: {} has held the directory's lock for {:.0f} s, and publishing and pruning take turns by it; "
@@ -95,7 +95,7 @@ class _Wait:
 
 
 def _holder(descriptor: int) -> str:
-    """The process that holds the lock of an open directory, as Linux tells; "another process" where it does not."""
+    """Return the process that holds the lock of an open directory; "another process" if unknown."""
     try:
         status = os.fstat(descriptor)
         for line in Path("/proc/locks").read_text().splitlines():

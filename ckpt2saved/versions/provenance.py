@@ -1,4 +1,4 @@
-"""Where a version comes from: `assets.extra/ckpt2saved.json`, which also says that ckpt2saved published it."""
+"""The origin of a version in `assets.extra/ckpt2saved.json`, which also marks it as published by ckpt2saved."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_BYTES = 1 << 22
 
 
 def read_provenance(version_dir: PathLike) -> Optional[Dict[str, Any]]:
-    """What the version says about its origin; None if it says nothing that can be read, as any other SavedModel."""
+    """Return the recorded origin of a version; None if there is no readable record."""
     try:
         content = read_json(read_file(Path(version_dir) / PROVENANCE, _MOST_BYTES).decode("utf-8"))
     except (OSError, ValueError):
@@ -26,7 +26,10 @@ def read_provenance(version_dir: PathLike) -> Optional[Dict[str, Any]]:
 
 
 def recorded_without_batch(version_dir: PathLike) -> Dict[str, List[str]]:
-    """Signature -> inputs and outputs whose first dimension the export saw to be another than the batch."""
+    """Return signature -> inputs and outputs whose first dimension is not the batch dimension.
+
+    Empty if the export did not record it.
+    """
     found = (read_provenance(version_dir) or {}).get("without_batch")
     if not isinstance(found, dict):
         return {}
@@ -36,7 +39,7 @@ def recorded_without_batch(version_dir: PathLike) -> Dict[str, List[str]]:
 
 
 def write_provenance(version_dir: PathLike, content: Mapping[str, Any]) -> Path:
-    """Write the origin into a stage, and return the file; one that is there is replaced, never written through."""
+    """Write the origin into a stage, and return the file; an existing file is replaced, never written through."""
     path = Path(version_dir) / PROVENANCE
     path.parent.mkdir(exist_ok=True)
     if os.path.lexists(os.fspath(path)):

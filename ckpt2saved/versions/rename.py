@@ -1,4 +1,4 @@
-"""A rename that never replaces anything: rename(2) alone would replace an empty directory."""
+"""A rename that never replaces anything, unlike rename(2), which replaces an empty directory."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _OCCUPIED = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR)
 
 
 def rename_new(source: PathLike, target: PathLike) -> None:
-    """Rename a directory in one step; FileExistsError if `target` exists in any form, a dangling link included.
+    """Rename a directory atomically; raises FileExistsError if `target` exists, even as a dangling link.
 
-    Where the system can't promise that, it is looked up first: then hold the lock of the directory around it.
+    Without support by the system the target is checked first; hold the lock of the parent directory in that case.
     """
     if rename_exclusively(os.fsencode(source), os.fsencode(target)):
         return
@@ -40,7 +40,7 @@ def rename_new(source: PathLike, target: PathLike) -> None:
 
 
 def rename_exclusively(source: bytes, target: bytes) -> bool:
-    """Have the kernel rename unless `target` exists; False where it has no such call."""
+    """Rename with the kernel's exclusive call; returns False if the system has none."""
     call = _system_call()
     if call is None:
         return False

@@ -1,4 +1,4 @@
-"""A staging directory beside the versions, which TF Serving ignores, published as the next version by one rename."""
+"""A staging directory in the base directory, ignored by TF Serving and published by one rename."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EFBIG)
 
 @contextlib.contextmanager
 def staged(base: PathLike, requested: Optional[int] = None, say: Say = silent) -> Iterator[Stage]:
-    """Yield an empty Stage in `base` (created if absent); without its publish(), leaving the block removes all of it.
+    """Yield an empty Stage in `base` (created if absent); it is removed at the end unless published.
 
-    First removes what exporters that were killed have left in `base`. `say` is told of a long wait for others.
+    First removes the stages of killed exporters in `base`. `say` is called during a long wait for the lock.
     """
     check_base(base)
     next_version(base, requested)  # publish() decides; a number that is taken already need not wait until then
@@ -56,7 +56,7 @@ def staged(base: PathLike, requested: Optional[int] = None, say: Say = silent) -
 
 
 class Stage:
-    """A directory `path` to be filled; publish() makes it the next version of `base`. Use staged() to make one."""
+    """A directory `path` to be filled; publish() makes it the next version of `base`. Create it with staged()."""
 
     def __init__(self, base: PathLike, requested: Optional[int] = None, say: Say = silent) -> None:
         self.requested = requested
@@ -70,10 +70,10 @@ class Stage:
         self._descriptor: Optional[int] = None
 
     def publish(self) -> Path:
-        """Make the stage the next version of its base, whole and on disk, and return the version's directory.
+        """Publish the stage as a complete version, and return the version directory.
 
-        Without a requested number, one that somebody else took meanwhile is passed over; a requested one is refused.
-        Nothing may write to the stage's files from here on.
+        By default a number that was taken meanwhile is skipped; a `requested` number that was taken raises
+        VersionError. The stage's files must not be written any more.
         """
         with os_errors_explained(self._given_base, "publish the version"):
             _settle(self.path)
@@ -91,7 +91,7 @@ class Stage:
         return published
 
     def open(self) -> None:
-        """Make the directory, and hold its lock for as long as this process lives, lest it be cleaned away."""
+        """Create the directory, and hold its lock until close() or the process ends, so that no cleanup removes it."""
         for attempts_left in reversed(range(_ATTEMPTS)):
             try:
                 self._create_base()
@@ -106,7 +106,7 @@ class Stage:
                 return
 
     def close(self) -> None:
-        """Remove what was not published, and with it the directories that were created for it."""
+        """Remove an unpublished stage, and the directories that were created for it."""
         # An error here would hide the one that led here; the next run cleans up.
         with contextlib.suppress(OSError):
             if self.published is None and self.path.name.startswith(STAGING):
@@ -145,7 +145,7 @@ class Stage:
                 return self.published
 
     def _base_as_given(self) -> Path:
-        """The base as the caller wrote it, unless that leads elsewhere by now."""
+        """Return the base as the caller wrote it; the resolved path if it leads elsewhere by now."""
         return self._given_base if os.path.abspath(os.fspath(self._given_base)) == str(self._base) else self._base
 
     def _create_base(self) -> None:
@@ -168,9 +168,9 @@ class Stage:
 
 
 class Leftovers:
-    """Stages and half-deleted versions whose process is dead: claimed under the lock of the base, deleted without it.
+    """Stages and half-deleted versions of dead processes: claimed under the base's lock, deleted without it.
 
-    A context manager, to be entered before the lock is taken, so that nobody has to wait for the deletion.
+    A context manager; enter it before taking the lock, so that no process waits for the deletion.
     """
 
     def __init__(self, base: PathLike) -> None:
@@ -189,7 +189,7 @@ class Leftovers:
                 os.close(descriptor)
 
     def claim(self) -> None:
-        """Take them; the caller holds the lock of the base."""
+        """Claim the leftovers; the caller holds the lock of the base."""
         with os.scandir(os.fspath(self._base)) as entries:
             found = [
                 Path(entry.path)
@@ -213,7 +213,7 @@ class Leftovers:
 
 
 def hide(path: Path) -> Path:
-    """Rename a directory that is to be deleted, in one step: nobody ever finds half of it under its name."""
+    """Rename a directory that is to be deleted, so that an incomplete directory never has its name."""
     if path.name.startswith(PRUNED):
         return path
     grave = path.with_name(PRUNED + uuid.uuid4().hex)
@@ -222,12 +222,12 @@ def hide(path: Path) -> Path:
 
 
 def discard(path: Path) -> None:
-    """Delete a directory, first taking it out of sight."""
+    """Delete a directory, after hiding it."""
     remove_tree(hide(path))
 
 
 def remove_tree(path: Path) -> None:
-    """Delete a directory that is out of sight; one that somebody else deletes as well is no error."""
+    """Delete a hidden directory; another process may delete it at the same time."""
     try:
         shutil.rmtree(os.fspath(path))
     except FileNotFoundError:
@@ -240,19 +240,22 @@ def remove_tree(path: Path) -> None:
 
 
 def _last_change(directory: Path) -> float:
-    """The latest moment, in seconds, that anything in the directory was written or renamed."""
+    """Return the latest modification or status change in the directory, in seconds."""
     paths = [os.path.join(parent, name) for parent, _, names in os.walk(os.fspath(directory)) for name in names + ["."]]
     return max(os.lstat(path).st_ctime for path in paths)
 
 
 def _concerns_stage(error: OSError, stage: Stage) -> bool:
-    """Whether the error is the disk's, not a bug nor a file of the caller's own: a full disk often names no file."""
+    """Return whether an error comes from the stage's disk, and is not a bug or in the caller's files.
+
+    A full disk often names no file.
+    """
     in_stage = isinstance(error.filename, str) and error.filename.startswith(os.fspath(stage.path) + os.sep)
     return error.errno in _FULL or (in_stage and error.errno in _REFUSED)
 
 
 def _settle(directory: Path) -> None:
-    """Give everything below the modes that any server can read, and write it to disk, the deepest first."""
+    """Set readable modes on everything below the path and fsync it, deepest first."""
     _set_mode(directory, _DIRECTORY_MODE)
     with os.scandir(os.fspath(directory)) as entries:
         for entry in entries:

@@ -13,7 +13,7 @@ _HEADINGS = ("version", "from", "size", "published (UTC)", "health")
 
 
 def print_versions(versions: Iterable[Version]) -> None:
-    """A line for each version: number, where it comes from, size, age, and what is wrong with it."""
+    """Print a line for each version: number, origin, size, age and problems."""
     rows, styles = [], []
     for version in versions:
         cells = [printable(version.name), _origin(version), f"{version.size / 1e6:.1f} MB"]
