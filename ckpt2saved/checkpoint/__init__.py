@@ -1,1 +1,1 @@
-"""What a training left on disk: files, tensors, savers, roles."""
+"""Checkpoints: files, tensors, savers, and the roles of variables."""

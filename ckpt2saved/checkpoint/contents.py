@@ -1,4 +1,4 @@
-"""What a checkpoint holds, whether it fits a graph, and which of its tensors go into which variable."""
+"""The tensors of a checkpoint, and their assignment to the variables of a graph."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ UNREADABLE = (tf.errors.OpError, ValueError, RuntimeError, LookupError)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The tensors of a checkpoint by name; their values stay on disk."""
+    """The tensors of a checkpoint by name; values stay on disk."""
 
     files: CheckpointFiles
     shapes: Mapping[str, Shape]
@@ -38,11 +38,11 @@ class Checkpoint:
 
     @property
     def is_object_based(self) -> bool:
-        """Whether tf.train.Checkpoint wrote it: its tensors are called by the objects that own them."""
+        """Return whether tf.train.Checkpoint wrote it, so that tensors are named by objects."""
         return OBJECT_GRAPH in self.shapes
 
     def variables(self) -> Dict[str, Shape]:
-        """Name -> shape of the variables that a graph could have; one that is there only as an average counts."""
+        """Return name -> shape of possible variables, including those with only a moving average."""
         averaged = {name[: -len(AVERAGE)]: shape for name, shape in self.shapes.items() if name.endswith(AVERAGE)}
         averaged.update({name: shape for name, shape in self.shapes.items() if not name.endswith(AVERAGE)})
         return averaged
@@ -59,7 +59,7 @@ class Variable:
 
 @dataclass(frozen=True)
 class SavedTable:
-    """The tensors of a checkpoint that hold what is in a lookup table."""
+    """The checkpoint tensors with the content of a lookup table."""
 
     keys: str
     values: str
@@ -72,7 +72,7 @@ class SavedTable:
 
 @dataclass(frozen=True)
 class Weights:
-    """Which tensor of a checkpoint each variable of a graph gets, and each lookup table that the checkpoint holds."""
+    """The checkpoint tensor for each variable of a graph, and for each saved lookup table."""
 
     kind: str  # "raw" or "ema"
     keys: Mapping[str, str]  # variable -> name in the checkpoint
@@ -84,7 +84,7 @@ class Weights:
 
     @property
     def stored(self) -> Dict[str, str]:
-        """What a SavedModel holds under its own names -> name in the checkpoint."""
+        """Return name in the SavedModel -> name in the checkpoint."""
         found = {name: key for name, key in self.keys.items() if name not in self.unstored}
         for table, saved in self.tables.items():
             found.update(zip(served_as(table).names, saved.names))
@@ -92,12 +92,12 @@ class Weights:
 
 
 def served_as(table: str) -> SavedTable:
-    """Under which names a SavedModel holds what is in a lookup table."""
+    """Return the names under which a SavedModel stores a lookup table."""
     return SavedTable(table + "-keys", table + "-values")
 
 
 def open_checkpoint(files: CheckpointFiles) -> Checkpoint:
-    """Read the names, shapes and dtypes in a checkpoint; raises CheckpointError where it can't be read."""
+    """Read names, shapes and dtypes of a checkpoint; raises CheckpointError if it can't be read."""
     try:
         reader = tf.train.NewCheckpointReader(files.for_tensorflow)
         shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
@@ -125,7 +125,7 @@ def _step(reader: Any, shapes: Mapping[str, Shape]) -> Optional[int]:
 
 
 def misfits(expected: Mapping[str, Sequence[Optional[int]]], found: Mapping[str, Shape]) -> List[Problem]:
-    """A problem for each variable that `found` lacks or has in another shape; None in a shape fits every size."""
+    """Return a problem for each variable that `found` lacks or has in another shape; None matches every size."""
     problems = []
     for name, shape in expected.items():
         wanted = _shape_text(shape)
@@ -142,7 +142,7 @@ def _shape_text(shape: Sequence[Optional[int]]) -> str:
 
 @dataclass(frozen=True)
 class Naming:
-    """Under which names the variables of a graph stand in a checkpoint, and which of them have no average."""
+    """The mapping from variables to checkpoint names, and the variables without moving averages."""
 
     rename: Callable[[str], str] = str  # a variable's name -> the checkpoint's
     saved: Mapping[str, Sequence[Saved]] = field(default_factory=dict)  # variable -> what the graph's Savers call it
@@ -156,12 +156,12 @@ def choose_weights(
     naming: Naming = Naming(),
     must_choose: bool = False,
 ) -> Weights:
-    """The tensors for these variables of a graph, by `weights`: raw, ema (moving averages) or auto.
+    """Return the tensors for these variables of a graph, by `weights`: raw, ema (moving averages) or auto.
 
-    auto takes the averages where the checkpoint holds one for every variable, batch norm's statistics aside; where
-    the user `must_choose` between raw weights and averages it raises UsageError. A variable whose renamed name is not
-    there is looked for under the names that it is saved as. Raises CheckpointError with every variable that is missing
-    or differs in shape or dtype.
+    auto takes moving averages if the checkpoint has one for every variable except batch norm statistics; if the user
+    `must_choose` between raw weights and averages it raises UsageError. A variable that is missing under its renamed
+    name is looked up under the names in its Savers. Raises CheckpointError with every variable that is missing or
+    differs in shape or dtype.
     """
     if not variables:
         return Weights("raw", {}, "the graph has no variables")
@@ -204,7 +204,7 @@ def choose_weights(
 def source_of(
     name: str, shapes: Mapping[str, Shape], rename: Callable[[str], str], saved: Mapping[str, Sequence[Saved]]
 ) -> Saved:
-    """The tensor of a checkpoint for a variable: of its own name, or of the one that its graph saves it under."""
+    """Return the checkpoint tensor for a variable: by its own name, or by the name in its Saver."""
     own = Saved(rename(name))
     if own.key in shapes or own.key + AVERAGE in shapes:
         return own
@@ -216,7 +216,7 @@ def source_of(
 
 
 def _refuse_shared(sources: Mapping[str, Saved]) -> None:
-    """A renaming that is too broad would fill one variable with another's numbers, and nothing would show it."""
+    """Raise UsageError if a renaming maps several variables to one tensor, which would go unnoticed."""
     takers: Dict[Saved, List[str]] = {}
     for variable, source in sources.items():
         takers.setdefault(source, []).append(variable)
@@ -230,7 +230,7 @@ def _refuse_shared(sources: Mapping[str, Saved]) -> None:
 
 
 def _rename_hint(checkpoint: Checkpoint, variables: Sequence[Variable], names: Mapping[str, str]) -> str:
-    """What --map would have to say for missing variables to be found, if one of the usual renamings does it."""
+    """Return the --map option that finds missing variables, if a usual renaming does."""
     shapes = checkpoint.variables()
     missing = {names[v.name]: v.shape for v in variables if names[v.name] not in shapes}
     found = []
@@ -247,7 +247,7 @@ def _rename_hint(checkpoint: Checkpoint, variables: Sequence[Variable], names: M
 
 
 def _scopes(missing: Mapping[str, Any], shapes: Mapping[str, Shape]) -> Tuple[Tuple[str, str], ...]:
-    """A scope around all the names that only the checkpoint has, or only the graph."""
+    """Return a scope that encloses all names of only the checkpoint, or only the graph."""
     for name in sorted(missing):
         around = [held[: -len(name)] for held in sorted(shapes) if held.endswith("/" + name)]
         if around:

@@ -1,4 +1,4 @@
-"""Values of variables that are computed from a checkpoint's while these are copied."""
+"""Variable values that are computed from checkpoint values during copying."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ckpt2saved.tf1 import tf
 
 @dataclass(frozen=True)
 class Derived:
-    """The value that a SavedModel holds for a variable in place of the checkpoint's."""
+    """The value that a SavedModel stores for a variable instead of the checkpoint's."""
 
     graph_def: Any  # GraphDef of what computes it
     tensor: str  # its result
     variables: Mapping[str, str]  # placeholder in there -> the variable whose value it gets
 
     def computed(self, values: Mapping[str, Any]) -> Any:
-        """Add what computes it to the default graph; `values` are tensors by the names of variables."""
+        """Add the computation to the default graph; `values` are tensors by variable name."""
         feeds = {f"{name}:0": values[variable] for name, variable in self.variables.items()}
         (tensor,) = tf.import_graph_def(self.graph_def, input_map=feeds, return_elements=[self.tensor])
         return tensor

@@ -1,4 +1,4 @@
-"""Where a checkpoint's files are: from whatever path the user has to a prefix, without TensorFlow."""
+"""Resolution of a path to a checkpoint prefix and its files, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MOST_LOOKED_AT, _MOST_SHOWN = 100, 5  # files of a directory without a checkpoi
 
 @dataclass(frozen=True)
 class CheckpointFiles:
-    """The files of one checkpoint; `prefix` is what TensorFlow wants to be given."""
+    """The files of one checkpoint; `prefix` is the checkpoint prefix of TensorFlow."""
 
     prefix: Path
     files: Tuple[Path, ...]
@@ -45,18 +45,18 @@ class CheckpointFiles:
 
     @property
     def for_tensorflow(self) -> str:
-        """The prefix as TensorFlow is given it, which takes [ ] * ? and backslashes in it for a pattern."""
+        """Return a prefix for TensorFlow that it does not treat as a glob pattern."""
         return as_plain_prefix(self.prefix, self.files)
 
     @property
     def size(self) -> int:
-        """Bytes of all the files with variables."""
+        """Return the size of all variable files in bytes."""
         return sum(file.stat().st_size for file in self.files)
 
     def sha256(self) -> Dict[str, str]:
-        """File name -> SHA-256 of what tells one checkpoint from another: of V2 the index, of V1 all files.
+        """Return file name -> SHA-256 of the files that identify the checkpoint: the V2 index, or all V1 files.
 
-        A V2 index holds a checksum of every tensor.
+        A V2 index contains a checksum of every tensor.
         """
         return {file.name: _sha256(file) for file in (self.files if self.is_v1 else self.files[:1])}
 
@@ -70,11 +70,11 @@ def _sha256(path: Path) -> str:
 
 
 def find_checkpoint(path: Path) -> CheckpointFiles:
-    """The checkpoint that `path` means: a prefix, any one of the checkpoint's files, or a directory.
+    """Return the checkpoint for `path`: a prefix, one of the checkpoint's files, or a directory.
 
-    Of a directory it is the one that its `checkpoint` state file calls the latest; files beside the state file go
-    before an absolute path recorded in it, since directories are moved and copied. Raises CheckpointError with
-    everything that is missing or damaged as far as that can be told without reading the tensors.
+    For a directory it is the latest checkpoint in its `checkpoint` state file; files in the directory take precedence
+    over a recorded absolute path, since directories are moved and copied. Raises CheckpointError with everything
+    missing or damaged that shows without reading tensors.
     """
     try:
         return _files_of(_prefix(path))
@@ -83,7 +83,7 @@ def find_checkpoint(path: Path) -> CheckpointFiles:
 
 
 def checkpoints_at(path: Path) -> List[Path]:
-    """The prefixes of the checkpoints that `path` means, or has in it; [] where there are none that can be read."""
+    """Return the prefixes of the checkpoints at or in `path`; [] if none is readable."""
     try:
         is_directory = os.path.isdir(str(path))
         if is_directory and not _is_file(path / STATE_FILE):
@@ -129,7 +129,7 @@ def _prefix_in_directory(directory: Path) -> Path:
 
 
 def _others_in(directory: Path) -> List[str]:
-    """What is in a directory instead of a checkpoint, as far as that can be told."""
+    """Describe what a directory without a checkpoint contains."""
     found = []
     for name in sorted(os.listdir(str(directory)))[:_MOST_LOOKED_AT]:
         kind = kind_of(directory / name)
@@ -139,7 +139,7 @@ def _others_in(directory: Path) -> List[str]:
 
 
 def _recorded_prefix(state: Path) -> Path:
-    """The latest checkpoint by a CheckpointState file (text protobuf)."""
+    """Return the latest checkpoint in a CheckpointState file (text protobuf)."""
     with state.open("rb") as file:
         match = _RECORDED.search(file.read(_MOST_OF_STATE))
     recorded = _unescaped(match.group(2)) if match else ""
@@ -171,7 +171,7 @@ def _no_use(text: str, directory: Path) -> CheckpointError:
 
 
 def _unescaped(text: bytes) -> str:
-    """The path in a text-protobuf string, whose escapes stand for bytes."""
+    """Return the path in a text-protobuf string, whose escapes are bytes."""
     simple = {b"n": b"\n", b"t": b"\t", b"r": b"\r"}
 
     def byte(match: re.Match[bytes]) -> bytes:
@@ -196,9 +196,9 @@ def _prefix_of_file(path: Path) -> Path:
 
 
 def _v1_prefix(path: Path) -> Optional[Path]:
-    """The pattern for the files of a V1 checkpoint of several, of which `path` is one, or their beginning, or the meta.
+    """Return the pattern for the shards of a V1 checkpoint, given one file, its prefix or its .meta.
 
-    Of several sets it is a whole one. None where there are no such files.
+    A complete set takes precedence. None if there are no such files.
     """
     given = _V1_SHARD.match(path.name)
     if not os.path.isdir(str(path.parent)) or (_is_table(path) and not given):
@@ -218,7 +218,7 @@ def _v1_prefix(path: Path) -> Optional[Path]:
 
 
 def _files_of_v1(prefix: Path, match: Match[str]) -> CheckpointFiles:
-    """The files of a V1 checkpoint of several, whose prefix is a pattern for them."""
+    """Return the shards of a V1 checkpoint whose prefix is a pattern."""
     count = match.group("count")
     files = [prefix.with_name(f"{match.group('prefix')}-{number:05d}-of-{count}") for number in range(int(count))]
     problems = [
@@ -260,7 +260,7 @@ def _files_of(prefix: Path) -> CheckpointFiles:
 
 
 def _refuse_pointers(prefix: Path, files: Sequence[Path]) -> None:
-    """Files that Git LFS has not fetched; so are all of a checkpoint, or the large ones alone."""
+    """Raise CheckpointError for Git LFS pointers in place of all files, or of the large ones."""
     pointers = [file for file in files if is_lfs_pointer(file)]
     if pointers:
         problems = [f"{file.name}: a pointer" for file in pointers]
@@ -305,7 +305,7 @@ def _has_checkpoint(prefix: Path) -> bool:
 
 
 def _prefixes_in(directory: Path) -> List[Path]:
-    """The checkpoints of a directory: V2 ones or else V1 ones, which are single files of any name."""
+    """Return the prefixes in a directory: V2 checkpoints, else V1 checkpoints, single files of any name."""
     names = [name for name in sorted(os.listdir(str(directory))) if ".tempstate" not in name]
     v2 = [directory / name[: -len(".index")] for name in names if name.endswith(".index")]
     found = [prefix for prefix in v2 if _is_file(_index(prefix))]
@@ -336,7 +336,7 @@ def _index_problems(index: Path) -> List[Problem]:
 
 
 def _whole_set(prefix: Path, shards: Sequence[Path]) -> Tuple[List[Path], List[Problem]]:
-    """The data files, and what is missing of them; of several sets of different lengths one must be whole."""
+    """Return the data files and the missing ones; one of several sets with different counts must be complete."""
     if not shards:
         where = f"{prefix.name}.data-?????-of-?????"
         return [], [Problem("missing-shard", where, "missing", "there is no data file at all")]
@@ -354,12 +354,12 @@ def _whole_set(prefix: Path, shards: Sequence[Path]) -> Tuple[List[Path], List[P
 
 
 def _is_file(path: Path) -> bool:
-    """Whether a file is there; False, unlike Path.is_file, also for a name that no file can have."""
+    """Return whether a file exists; False, unlike Path.is_file, for impossible names too."""
     return os.path.isfile(str(path))
 
 
 def _is_table(path: Path) -> bool:
-    """Whether this is a file that ends as TensorFlow's table files do."""
+    """Return whether the file ends like TensorFlow's table files."""
     if not _is_file(path):
         return False
     try:

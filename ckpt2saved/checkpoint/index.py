@@ -1,7 +1,4 @@
-"""The index of a V2 checkpoint, which a SavedModel's variables are too: where each tensor lies, and its checksum.
-
-Read without TensorFlow.
-"""
+"""The index of a V2 checkpoint or of a SavedModel's variables, read without TensorFlow."""
 
 from __future__ import annotations
 
@@ -32,11 +29,11 @@ STRING, VARIANT, RESOURCE = (number_of(name) for name in ("string", "variant", "
 
 
 class Damaged(Exception):
-    """The file is no index, or not all of one; the text says what is wrong, without the file's name."""
+    """The file is not a complete index; the text gives the reason without the file's name."""
 
 
 class NotRead(Exception):
-    """The index is of a form that TensorFlow might read, and this does not."""
+    """The index has a form that TensorFlow might read, but this module does not."""
 
 
 class Entry(NamedTuple):
@@ -54,25 +51,25 @@ class Entry(NamedTuple):
 
     @property
     def is_partitioned(self) -> bool:
-        """Whether its slices are entries of their own, and it has no data itself."""
+        """Return whether the tensor's data is in entries for its slices."""
         return bool(self.slices)
 
 
 @dataclass(frozen=True)
 class Index:
-    """The tensors by their names; slices of partitioned ones by the bytes that encode name and slice."""
+    """Tensors by name; slices of partitioned tensors by the bytes that encode name and slice."""
 
     shards: int
     is_big_endian: bool
     entries: Mapping[bytes, Entry]
 
     def entry(self, name: str) -> Optional[Entry]:
-        """The tensor of that name; None where there is none."""
+        """Return the tensor's entry; None if missing."""
         return self.entries.get(name.encode("utf-8", "surrogateescape"))
 
 
 def index_of(files: CheckpointFiles) -> Index:
-    """The index of a checkpoint; without entries where it cannot be read (V1, compressed, or damaged)."""
+    """Return the index of a checkpoint; without entries if it can't be read (V1, compressed or damaged)."""
     try:
         return Index(0, False, {}) if files.is_v1 else read_index(files.prefix.with_name(files.name + ".index"))
     except (OSError, Damaged, NotRead):
@@ -80,14 +77,14 @@ def index_of(files: CheckpointFiles) -> Index:
 
 
 def is_cut_off(files: CheckpointFiles, entries: Iterable[Entry]) -> bool:
-    """Whether a data file of a checkpoint ends before one of these tensors does."""
+    """Return whether a data file ends before the end of one of these tensors."""
     sizes = [shard.stat().st_size for shard in files.files[1:]]
     stored = (entry for entry in entries if not entry.is_partitioned and entry.shard < len(sizes))
     return any(entry.offset + entry.size > sizes[entry.shard] for entry in stored)
 
 
 def read_index(path: PathLike) -> Index:
-    """Read an index whole; raises Damaged, NotRead, or OSError where the file can't be read."""
+    """Read a complete index; raises Damaged, NotRead, or OSError if the file can't be read."""
     with open_file(path, _MOST_BYTES) as file:
         size = size_of(file)
         content = file.read(size)
@@ -96,12 +93,12 @@ def read_index(path: PathLike) -> Index:
 
 @functools.lru_cache(maxsize=64)
 def _parsed_again(content: bytes) -> Index:
-    """Versions that were published again have the same index as others."""
+    """Return a cached index for equal content, since republished versions share it."""
     return parse_index(content)
 
 
 def parse_index(content: bytes) -> Index:
-    """The tensors of an index file's content; raises Damaged or NotRead."""
+    """Parse the content of an index file; raises Damaged or NotRead."""
     if not content:
         raise Damaged("empty")
     if len(content) < _FOOTER_SIZE:
@@ -205,7 +202,7 @@ def _entry(value: bytes) -> Entry:
 
 @functools.lru_cache(maxsize=1024)
 def _shape(shape_proto: bytes) -> Optional[Tuple[int, ...]]:
-    """Many tensors have the same."""
+    """Decode a shape; cached, since many tensors share one."""
     return decode(TensorShape, of_bytes(shape_proto)).sizes
 
 

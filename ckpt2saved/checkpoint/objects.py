@@ -1,4 +1,4 @@
-"""The objects of an object-based checkpoint: which variable hangs where, and which object is the model to be served."""
+"""The object graph of an object-based checkpoint: variables, and the object that is the model."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ _OF_TRAINING = ("Optimizer", "BaseOptimizer", "OptimizerV2", "Metric", "MetricsC
 
 @dataclass(frozen=True)
 class SavedObjects:
-    """The graph of objects in a checkpoint; node 0 is its root."""
+    """The object graph of a checkpoint; node 0 is the root."""
 
     children: Tuple[Mapping[str, int], ...]
     keys: Tuple[str, ...]  # of the tensor of a variable; "" for anything else
 
     @property
     def root_text(self) -> str:
-        """What hangs under the root, for people: the names of the objects that were saved."""
+        """Return the names of the root's children, for people."""
         names = sorted(name for name in self.children[0] if name not in _BOOK_KEEPING)
         names = [name for name in names if not name.startswith("_")] or names
         more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
         return ", ".join(names[:_MOST]) + more if names else "nothing"
 
     def paths(self, depth: int) -> Dict[int, Tuple[str, ...]]:
-        """The shortest way from the root to each object that is at most `depth` names away."""
+        """Return the shortest path from the root to each object at most `depth` names away."""
         return paths(0, self.children.__getitem__, depth)
 
     def names(self) -> Dict[str, str]:
-        """Key of each variable -> its path that does not lead through an optimizer, if there is one.
+        """Return variable key -> a path that does not lead through an optimizer, if there is one.
 
-        Keras 3 keeps the variables of a model in its optimizer as well, and a key may be of that path.
+        Keras 3 also stores a model's variables in its optimizer, and a key may use that path.
         """
 
         def children(node: int) -> Mapping[str, int]:
@@ -54,7 +54,7 @@ class SavedObjects:
 
 
 def read_objects(checkpoint: Checkpoint) -> SavedObjects:
-    """The objects of a checkpoint; raises CheckpointError where what says of them is damaged."""
+    """Read the object graph of a checkpoint; raises CheckpointError if it is damaged."""
     graph = TrackableObjectGraph()
     try:
         graph.ParseFromString(values(checkpoint, [OBJECT_GRAPH])[OBJECT_GRAPH])
@@ -74,7 +74,7 @@ def read_objects(checkpoint: Checkpoint) -> SavedObjects:
 
 @dataclass(frozen=True)
 class ModelObjects:
-    """The variables of a model object and how they hang together, without its optimizer and its metrics."""
+    """The variables of a model object and its object graph, without optimizer and metrics."""
 
     children: List[Dict[str, int]] = field(default_factory=list)  # node 0 is the model
     variables: Dict[int, Any] = field(default_factory=dict)  # node -> tf.Variable
@@ -83,7 +83,7 @@ class ModelObjects:
 
 
 def model_objects(made: Any) -> ModelObjects:
-    """Walk through a model object as tf.train.Checkpoint does."""
+    """Traverse a model object like tf.train.Checkpoint."""
     found, numbers = ModelObjects(), {id(made): 0}
     found.paths.append("")
     found.held.append(made)
@@ -105,7 +105,7 @@ def model_objects(made: Any) -> ModelObjects:
 
 
 def _variable(one: Any) -> Any:
-    """The tf.Variable that an object is, or that Keras 3 keeps in its own; None where it is none."""
+    """Return the tf.Variable of an object, also inside a Keras 3 variable; None if it is none."""
     if isinstance(one, tf.compat.v2.Variable):
         return one
     value = getattr(one, "value", None) if hasattr(one, "handle") else None
@@ -114,7 +114,7 @@ def _variable(one: Any) -> Any:
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a checkpoint a model is, and the tensors of its variables."""
+    """The location of a model in a checkpoint, and the tensors of its variables."""
 
     path: Tuple[str, ...]  # from the root
     keys: Mapping[int, str]  # node of the model -> key in the checkpoint
@@ -125,9 +125,9 @@ class Place:
 
 
 def find_model(model: ModelObjects, objects: SavedObjects, checkpoint: Checkpoint) -> Place:
-    """The one object of a checkpoint that holds every variable of a model, in its shape and dtype.
+    """Return the single object of a checkpoint that has all variables of a model, with equal shape and dtype.
 
-    Raises CheckpointError where there is none, with what the nearest lacks, or where there are several.
+    Raises CheckpointError if there is none, with what the closest object lacks, or if there are several.
     """
     places: List[Place] = []
     nearest: Optional[Place] = None
@@ -163,7 +163,7 @@ def _below(objects: SavedObjects, node: int) -> Set[int]:
 
 
 def _keys(model: ModelObjects, objects: SavedObjects, root: int) -> Dict[int, str]:
-    """Which variable of the model would get which tensor, if the model were the object `root` of the checkpoint."""
+    """Return variable -> tensor, if the object `root` of the checkpoint is the model."""
 
     def following(pair: Tuple[int, int]) -> Iterator[Tuple[int, int]]:
         saved = objects.children[pair[1]]
@@ -177,7 +177,7 @@ def _keys(model: ModelObjects, objects: SavedObjects, root: int) -> Dict[int, st
 
 
 def _problems(model: ModelObjects, place: Place, checkpoint: Checkpoint) -> List[Problem]:
-    """A problem for each variable of the model that the checkpoint lacks there, or has in another shape or dtype."""
+    """Return a problem for each variable that is missing or has another shape or dtype."""
     expected: Dict[str, Any] = {}
     shapes: Dict[str, Any] = {}
     problems: List[Problem] = []
@@ -225,7 +225,7 @@ def _not_found(
 
 
 def _other_keras(model: ModelObjects, objects: SavedObjects) -> str:
-    """What to do about a model of Keras 3 with a checkpoint of Keras 2, or the other way round."""
+    """Return the remedy for a Keras 3 model with a Keras 2 checkpoint, or the reverse."""
     saved = _kerases(objects.children)
     made = _kerases(model.children)
     if saved == {2} and made == {3}:

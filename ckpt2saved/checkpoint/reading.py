@@ -1,4 +1,4 @@
-"""Reading a checkpoint's tensors: into a session's variables, or only to find out which of them are damaged."""
+"""Reading of a checkpoint's tensors into variables, and detection of damaged tensors."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ Part = Tuple[str, str]  # a tensor's name in the checkpoint, and the slice of it
 
 @dataclass(frozen=True)
 class Unread:
-    """Tensors that were tried and could not be read, with a problem for each."""
+    """Tensors that could not be read, with a problem for each."""
 
     damaged: Tuple[Problem, ...]
     others: Tuple[Problem, ...]  # nothing is wrong with the bytes that are there
 
 
 def check_unserved(checkpoint: Checkpoint, weights: Weights) -> List[Note]:
-    """Read every tensor that is not served: a file with a damaged one can't be trusted for the others.
+    """Read every tensor that is not served, since damage elsewhere makes the whole file suspect.
 
-    What is served is read, and its checksums compared, where it is copied. Raises CheckpointError with every tensor
-    that is damaged. Returns a note for those that are not damaged and can't be read: slices of one may be missing, as
-    of optimizer slots of partitioned variables.
+    Served tensors are checked when they are copied. Raises CheckpointError with every damaged tensor. Returns a note
+    for undamaged tensors that can't be read: slices may be missing, for example of optimizer slots of partitioned
+    variables.
     """
     if not checkpoint.dtypes and not checkpoint.unknown_dtypes:
         return []
@@ -62,7 +62,7 @@ def check_unserved(checkpoint: Checkpoint, weights: Weights) -> List[Note]:
 
 
 def restore(session: tf.Session, saver_def: Any, checkpoint: Checkpoint, weights: Weights) -> None:
-    """Fill a session's variables; raises CheckpointError with every tensor that can't be read."""
+    """Restore the variables of a session; raises CheckpointError with every unreadable tensor."""
     try:
         session.run(saver_def.restore_op_name, {saver_def.filename_tensor_name: checkpoint.files.for_tensorflow})
     except UNREADABLE as error:
@@ -70,13 +70,13 @@ def restore(session: tf.Session, saver_def: Any, checkpoint: Checkpoint, weights
 
 
 def unreadable(checkpoint: Checkpoint, weights: Weights, error: Exception) -> Ckpt2SavedError:
-    """What to say when tensors can't be read or written: TensorFlow names one at most, this tries to read them all."""
+    """Return the error for a TensorFlow error while reading these weights, with every unreadable tensor."""
     parts = {(key, weights.slices.get(variable, "")) for variable, key in weights.stored.items()}
     return failure(checkpoint, sorted(parts), error)
 
 
 def values(checkpoint: Checkpoint, keys: Sequence[str]) -> Dict[str, Any]:
-    """Some tensors, by name, as TensorFlow's reader gives them; raises CheckpointError with all that can't be read."""
+    """Return the values of some tensors by name; raises CheckpointError with every unreadable one."""
     try:
         reader = tf.train.NewCheckpointReader(checkpoint.files.for_tensorflow)
         return {key: reader.get_tensor(key) for key in keys}
@@ -85,9 +85,9 @@ def values(checkpoint: Checkpoint, keys: Sequence[str]) -> Dict[str, Any]:
 
 
 def failure(checkpoint: Checkpoint, parts: Sequence[Part], error: Exception) -> Ckpt2SavedError:
-    """The error to raise for one of TensorFlow's that came of reading these: what is damaged, or cannot be read.
+    """Return the error for a TensorFlow error while reading these tensors: damaged, or unreadable.
 
-    Raises the OSError that it reports instead where that is of a file that was being written.
+    Raises an OSError instead if the error is about a file that was being written.
     """
     disk = error_in(str(error))
     if disk is not None and not disk.filename.startswith(
@@ -110,7 +110,7 @@ def _damage(checkpoint: Checkpoint, problems: Sequence[Problem]) -> CheckpointEr
 
 
 def is_as_initialised(checkpoint: Checkpoint, mean: str, variance: str) -> bool:
-    """Whether moving averages hold what they began with, a mean of 0 and a variance of 1 throughout."""
+    """Return whether moving statistics have their initial values, mean 0 and variance 1, throughout."""
     if mean not in checkpoint.shapes or variance not in checkpoint.shapes:
         return False
     found = values(checkpoint, (mean, variance))
@@ -118,7 +118,7 @@ def is_as_initialised(checkpoint: Checkpoint, mean: str, variance: str) -> bool:
 
 
 def _read(checkpoint: Checkpoint, parts: Sequence[Part]) -> Unread:
-    """Try to read these, one after the other, which compares their checksums; nothing is kept."""
+    """Read these tensors one by one, which compares checksums; values are discarded."""
     index = index_of(checkpoint.files)
     damaged: List[Problem] = []
     others: List[Problem] = []
@@ -146,7 +146,7 @@ def _read(checkpoint: Checkpoint, parts: Sequence[Part]) -> Unread:
 
 
 def _readable(checkpoint: Checkpoint, keys: Sequence[str]) -> Collection[str]:
-    """Those small tensors that TensorFlow's reader can read; of many that is faster than an operation for each."""
+    """Return the small tensors that TensorFlow's reader can read, which is faster than one op each."""
     found = set()
     reader = None
     for key in keys:
@@ -163,9 +163,10 @@ def _readable(checkpoint: Checkpoint, keys: Sequence[str]) -> Collection[str]:
 
 @contextlib.contextmanager
 def _reading(checkpoint: Checkpoint) -> Iterator[Any]:
-    """A function that reads a tensor, or a slice of it, and returns the error, if there is one.
+    """Yield a function that reads a tensor or slice and returns the error, or None.
 
-    It is RestoreV2, whose errors have the same types in every TensorFlow, and which makes no second copy of a value.
+    It uses RestoreV2, whose error types are equal in all TensorFlow releases, and which makes no second copy of a
+    value.
     """
     config = tf.ConfigProto()
     config.graph_options.rewrite_options.disable_meta_optimizer = True

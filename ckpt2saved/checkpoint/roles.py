@@ -1,4 +1,4 @@
-"""What each tensor of a checkpoint is for, told by its name, shape and neighbours."""
+"""The role of each tensor of a checkpoint (weight, statistic, slot, ...), inferred from names and shapes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SLOT_NAMES = ("m", "v", "rms", "momentum", "accumulator", "accum_grad", "accum_
 
 @dataclass(frozen=True)
 class Variable:
-    """A tensor of a checkpoint and what it is for."""
+    """A tensor of a checkpoint with its role."""
 
     name: str
     shape: Tuple[int, ...]
@@ -51,9 +51,10 @@ def with_roles(
     dtypes: Mapping[str, Tuple[str, int]],
     names: Optional[Mapping[str, str]] = None,
 ) -> List[Variable]:
-    """Every tensor with its role; `dtypes` holds name and bytes of a value. The book-keeping of objects is left out.
+    """Return every tensor with its role; `dtypes` holds dtype name and element size.
 
-    `names` has, in an object-based checkpoint, the path of a variable in its model, where its key is of another.
+    Bookkeeping tensors of object-based checkpoints are left out. `names` holds, for object-based checkpoints, a path in
+    the model where the key uses another path.
     """
     found: List[Variable] = []
     for name in sorted(shapes):
@@ -72,12 +73,12 @@ def with_roles(
 
 
 def shown(key: str) -> str:
-    """The name of a variable for people, of its key in an object-based checkpoint too."""
+    """Return a variable's name for people, also for a key of an object-based checkpoint."""
     return key[: -len(VALUE)] if key.endswith(VALUE) else key
 
 
 def is_object_based(names: Sequence[str]) -> bool:
-    """Whether tf.train.Checkpoint wrote it, or Keras, and not tf.train.Saver."""
+    """Return whether tf.train.Checkpoint or Keras wrote it, rather than tf.train.Saver."""
     return OBJECT_GRAPH in names
 
 
@@ -108,7 +109,7 @@ def _role(key: str, shapes: Mapping[str, Tuple[int, ...]], dtype: str) -> Tuple[
 
 
 def _object_role(name: str, shape: Tuple[int, ...], dtype: str) -> Tuple[str, Optional[str]]:
-    """The same in an object-based checkpoint, where names are those of attributes, and a scalar can be a weight."""
+    """Return the role in an object-based checkpoint, where names are attribute names and scalars may be weights."""
     slot = _OBJECT_SLOT.match(name)
     if slot:
         return SLOTS, f"{slot.group(3)} of {slot.group(2)}"
@@ -126,13 +127,13 @@ def _object_role(name: str, shape: Tuple[int, ...], dtype: str) -> Tuple[str, Op
 
 
 def has_slots(variables: Sequence[Variable]) -> bool:
-    """Whether an optimizer kept slots for weights."""
+    """Return whether an optimizer kept slots for weights."""
     weights = {variable.name for variable in variables if variable.role == WEIGHTS}
     return any(variable.role == SLOTS and _base(variable.name) in weights for variable in variables)
 
 
 def without_slots(names: Sequence[str], variables: Sequence[Variable]) -> List[str]:
-    """Those weights among `names` that no optimizer kept a slot for."""
+    """Return the weights among `names` without optimizer slots."""
     trained = {_base(variable.name) for variable in variables if variable.role == SLOTS}
     weights = {variable.name for variable in variables if variable.role == WEIGHTS}
     return [name for name in names if name in weights and name not in trained]
@@ -148,7 +149,7 @@ def _unnumbered(name: str) -> str:
 
 @dataclass(frozen=True)
 class Group:
-    """Variables that belong together: how many, and their bytes."""
+    """Variables that are shown together: count and size in bytes."""
 
     name: str
     count: int
@@ -156,14 +157,14 @@ class Group:
 
 
 def by_role(variables: Sequence[Variable]) -> List[Group]:
-    """Roles with the optimizer of slots, in the order of ROLES."""
+    """Return groups by role, slots with their optimizer, in the order of ROLES."""
     names = [f"{v.role} ({v.family})" if v.family else v.role for v in variables]
     groups = _grouped(variables, names)
     return sorted(groups, key=lambda group: ROLES.index(group.name.partition(" (")[0]))
 
 
 def by_scope(variables: Sequence[Variable], most: int = 12) -> List[Group]:
-    """The weights and statistics by as much of their scopes as makes at most `most` groups."""
+    """Return groups of weights and statistics by scope, with as much of the scope as gives at most `most` groups."""
     served = [v for v in variables if v.role in (WEIGHTS, STATISTICS)]
     parts = [v.name.split("/") for v in served]
     names = ["/".join(p[:1]) for p in parts]
@@ -178,7 +179,7 @@ def by_scope(variables: Sequence[Variable], most: int = 12) -> List[Group]:
 
 
 def _families(names: Sequence[str]) -> List[str]:
-    """The same with conv1_1, conv1_2 and conv2_1 as one: conv*."""
+    """Merge numbered groups: conv1_1, conv1_2 and conv2_1 become conv*."""
     stems = [re.sub(r"(_?[0-9]+)+\Z", "", name) or name for name in names]
     members = {stem: {name for name, other in zip(names, stems) if other == stem} for stem in stems}
     return [stem + "*" if len(members[stem]) > 1 else name for name, stem in zip(names, stems)]

@@ -1,4 +1,4 @@
-"""Under which names, and as which parts of a whole, the Savers of a training's graph save its variables."""
+"""The checkpoint names and slices under which the Savers of a training graph save its variables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ckpt2saved.graph.graph_def import constant_texts, variable_of
 
 @dataclass(frozen=True)
 class Saved:
-    """A tensor of a checkpoint, or the slice of it, that a variable is saved as."""
+    """The checkpoint tensor, or slice of it, that a variable is saved as."""
 
     key: str
     slice: str = (
@@ -19,12 +19,12 @@ class Saved:
 
     @property
     def whole(self) -> Optional[Tuple[int, ...]]:
-        """The shape of the tensor of which this is a slice."""
+        """Return the shape of the complete tensor."""
         return tuple(int(size) for size in self.slice.split()[:-1]) if self.slice else None
 
 
 def saved_as(graph_def: Any) -> Mapping[str, List[Saved]]:
-    """What each variable is saved as, by the Savers of a graph: a partitioned one is saved in parts of one tensor."""
+    """Return variable -> how the graph's Savers save it; partitioned variables are slices of one tensor."""
     nodes = {node.name: node for node in graph_def.node}
     found: Dict[str, List[Saved]] = {}
     for node in graph_def.node:

@@ -1,4 +1,4 @@
-"""The variables of a graph, and the nodes that restore them and lookup tables from a checkpoint."""
+"""The variables of a graph, and nodes that restore variables and lookup tables from a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ckpt2saved.tf1 import tf
 
 
 def graph_variables(graph: tf.Graph) -> List[Variable]:
-    """What a checkpoint has to fill, in the order of the graph."""
+    """Return the variables to be restored, in graph order."""
     return [
         Variable(op.name, _shape(op.get_attr("shape")), tf.as_dtype(op.get_attr("dtype")).base_dtype)
         for op in graph.get_operations()
@@ -29,10 +29,10 @@ def add_restore(
     slices: Mapping[str, str] = {},
     tables: Mapping[str, SavedTable] = {},
 ) -> Any:
-    """Add nodes to `graph` that fill each variable of `keys` with the tensor of that name; returns their SaverDef.
+    """Add restore nodes to `graph` for the variables in `keys` (variable -> tensor name); return their SaverDef.
 
-    `slices` says which part of the tensor a variable is, where it is not all; `tables` which two tensors a lookup table
-    is made of. With nothing to restore the SaverDef is empty.
+    `slices` gives the part of the tensor for partitioned variables; `tables` the two tensors of each lookup table. The
+    SaverDef is empty if there is nothing to restore.
     """
     saver_def = tf.train.SaverDef(version=tf.train.SaverDef.V2)
     if not keys and not tables:
@@ -71,7 +71,7 @@ def _assigned(op: tf.Operation, tensor: tf.Tensor) -> tf.Operation:
 
 
 def imported(op: tf.Operation, keys: tf.Tensor, values: tf.Tensor) -> tf.Operation:
-    """The node that makes a lookup table hold these entries and no others."""
+    """Return the node that fills a lookup table with exactly these entries."""
     by_handle = op.outputs[0].dtype == tf.resource
     made = tf.raw_ops.LookupTableImportV2 if by_handle else tf.raw_ops.LookupTableImport
     return made(table_handle=op.outputs[0], keys=keys, values=values)

@@ -1,4 +1,4 @@
-"""CTC decoding with the answers of TensorFlow's beam search, from ops that every TF Serving has."""
+"""CTC decoding equal to TensorFlow's beam search, built from stock ops that every TF Serving has."""
 
 from ckpt2saved.ctc.greedy import greedy
 from ckpt2saved.ctc.search import beam_search

@@ -1,4 +1,4 @@
-"""CTC beam search with a beam of several prefixes, as tensors [batch, beam_width] that a loop carries along."""
+"""CTC beam search with beam_width > 1, as a loop over tensors [batch, beam_width]."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _GROW, _SPREAD = 0x5851F42D4C957F2D, 0x2545F4914F6CDD1D
 
 
 class _Pairs:
-    """Which prefix (by place) may be extended by which label (by rank) with a chance to survive, as constants.
+    """Constant tables of the pairs (beam position, label rank) whose extension can survive.
 
-    At most one label of a row can be out of order (the repeated one, which counts only what ends in a blank). So the
-    extension of place i by rank k is beaten by at least (i + 1) * k - 1 others.
+    At most one label of a row can be out of order (the repeated one, which counts only probability after a blank). So
+    the extension of position i by rank k is beaten by at least (i + 1) * k - 1 others.
     """
 
     def __init__(self, width: int) -> None:
@@ -41,7 +41,7 @@ class _Pairs:
 
 
 class BeamSearch:
-    """The loop's body and its constants for one tensor of logits."""
+    """The loop body and its constants for one logits tensor."""
 
     def __init__(self, logits: tf.Tensor, best: Best, width: int) -> None:
         self.width, self.k, self.pairs = width, width + 1, _Pairs(width)
@@ -85,7 +85,7 @@ class BeamSearch:
         )
 
     def step(self, t: tf.Tensor, beams: Beams) -> Tuple[Beams, Kept]:
-        """The beams after step t and how they came about."""
+        """Return the beams after step t, and their parents and labels."""
         now = Step(t, *[part.read(t) for part in self.inputs])
         stays = self._stay(beams, now)
         kept = self._keep(beams, now, stays)
@@ -120,9 +120,9 @@ class BeamSearch:
         )
 
     def _keep(self, beams: Beams, now: Step, stays: Stays, forgotten: Optional[tf.Tensor] = None) -> Kept:
-        """The best of staying and extending, without prefixes that would be there twice.
+        """Return the best stays and extensions, without duplicate prefixes.
 
-        Prefixes that are `forgotten` aren't extended.
+        Prefixes that are `forgotten` are not extended.
         """
         pairs, order, row, parent = self.pairs, None, self.places, stays.parent
         total, repeated = beams.total, beams.blank + stays.last_score
@@ -149,12 +149,11 @@ class BeamSearch:
         return Kept(total, source, label, index < self.width)
 
     def _superfluous(self, beams: Beams, stays: Stays, row: tf.Tensor, parent: tf.Tensor) -> tf.Tensor:
-        """Candidates [batch, 2 * beam_width] that must not win.
+        """Return a mask of duplicate candidates [batch, 2 * beam_width].
 
-        `row` and `parent` are the places of each beam and of its parent in _Pairs.
-
-        What a beam gains by its own last label stands among the repeats, and what a parent would gain by the last label
-        of a beam is that beam. The empty prefix has no last label to repeat.
+        `row` and `parent` are the positions of each beam and of its parent in _Pairs. A beam that repeats its last
+        label is counted in the stays, and a parent extended by a beam's last label is that beam. The empty prefix has
+        no last label.
         """
         pairs = self.pairs
         nothing = tf.fill(tf.shape(stays.rank), pairs.nothing)
@@ -165,11 +164,11 @@ class BeamSearch:
         return tf.concat([own, tf.where(stays.has_parent, child, nothing)], 1)
 
     def _forget(self, beams: Beams, now: Step, stays: Stays, kept: Kept) -> Kept:
-        """Correct what was kept where the op loses sight of a prefix.
+        """Reproduce the op's loss of prefixes that were in the beam.
 
-        When the op comes to extend a parent by a label whose prefix was in the beam but was pushed out in this step, it
-        wipes that prefix's previous probabilities and so doesn't extend it when its turn comes. A prefix whose turn
-        came before its parent's was extended already.
+        When the op extends a parent to a prefix that was in the beam but dropped out in this step, it clears that
+        prefix's previous probabilities and so does not extend it later. A prefix that was processed before its parent
+        was extended already.
         """
         beaten = stays.total < kept.total[:, -1:]
         later = stays.parent < self.places
@@ -202,10 +201,10 @@ class BeamSearch:
 def decode_beams(
     logits: tf.Tensor, best: Best, lengths: tf.Tensor, width: int, paths: int
 ) -> Tuple[tf.Tensor, tf.Tensor]:
-    """Follow the `width` best prefixes of each item.
+    """Run a beam search with `width` beams for each item.
 
-    Returns the labels of the best `paths` of them int64 [time, batch, paths] (-1: none), and the logs of their
-    probabilities [batch, paths], relative to the greatest logits of the steps.
+    Returns the labels of the best `paths` beams, int64 [time, batch, paths] (-1: none), and their log-probabilities
+    [batch, paths], relative to the greatest logits of the steps.
     """
     decoder = BeamSearch(logits, best, width)
     steps = decoder.steps
@@ -232,7 +231,7 @@ def decode_beams(
 
 
 def _trace_back(sources: tf.Tensor, labels: tf.Tensor, lengths: tf.Tensor, paths: int) -> tf.Tensor:
-    """The labels that the best `paths` prefixes of each item were extended by, int64 [time, batch, paths], -1: none."""
+    """Return the labels of the best `paths` beams of each item, int64 [time, batch, paths], -1: none."""
     steps, batch, width = tf.unstack(tf.shape(sources))
     sources, labels = tf.reshape(sources, [-1]), tf.reshape(labels, [-1])
     item_row = tf.range(batch)[:, None] * width

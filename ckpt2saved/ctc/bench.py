@@ -1,4 +1,4 @@
-"""CTC decoders side by side: the original system's experiment, on this machine and this TensorFlow."""
+"""A benchmark of CTC decoders on this machine and TensorFlow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DECODERS = ("stock", "fast", "greedy")
 
 @dataclass(frozen=True)
 class Case:
-    """What is decoded."""
+    """Size and kind of the logits to decode."""
 
     batch: int
     steps: int
@@ -54,7 +54,7 @@ CASES = tuple(
 
 @dataclass(frozen=True)
 class Timing:
-    """The median seconds of each decoder on one case."""
+    """The median seconds of each decoder for one case."""
 
     case: Case
     seconds: Dict[str, float]
@@ -65,7 +65,7 @@ class Timing:
 
 
 def parse_case(text: str) -> List[Case]:
-    """`128x50x3862:1` as a case of flat and one of peaked logits; raises UsageError."""
+    """Parse `128x50x3862:1` into two cases, flat and peaked logits; raises UsageError."""
     match = re.match(r"([0-9]+)x([0-9]+)x([0-9]+):([0-9]+)\Z", text)
     numbers = [int(number) for number in match.groups()] if match else []
     if not numbers or min(numbers) < 1 or numbers[2] < 2:
@@ -78,7 +78,7 @@ def parse_case(text: str) -> List[Case]:
 
 
 def machine() -> Dict[str, str]:
-    """What the figures depend on."""
+    """Return a description of the machine and TensorFlow, for the figures."""
     return {
         "tensorflow": tf.version.VERSION,
         "python": platform.python_version(),
@@ -89,7 +89,7 @@ def machine() -> Dict[str, str]:
 def time_decoders(cases: Sequence[Case], *, repeats: int, say: Callable[[str, str], None]) -> List[Timing]:
     """Time every decoder on every case in one process, each `repeats` times after a first run.
 
-    The logits lie in a variable, so that feeding them is not timed; of the answers nothing is fetched.
+    The logits are variables, so that feeding is not timed; nothing is fetched.
     """
     timings = []
     for case in cases:
@@ -111,9 +111,9 @@ def _time_case(case: Case, repeats: int) -> Dict[str, float]:
 
 
 def _targets(decoder: str, logits: tf.Tensor, lengths: tf.Tensor, case: Case) -> List[tf.Operation]:
-    """The operations that make the best path; its log-probability is not asked for.
+    """Return the operations that compute the best path, without its log-probability.
 
-    They are run as they are: what only a group depends on, TensorFlow leaves out as having no effect.
+    They are run directly, since TensorFlow prunes a tf.group of them.
     """
     if decoder == "greedy":
         (best,), _ = tf.nn.ctc_greedy_decoder(logits, lengths)
@@ -146,6 +146,6 @@ def _logits(case: Case) -> np.ndarray:
 
 
 def as_content(timings: Sequence[Timing]) -> Dict[str, Any]:
-    """The figures as --json prints them."""
+    """Return the JSON content of the figures."""
     rows = [dict(vars(timing.case), seconds=timing.seconds, speedup=timing.speedup) for timing in timings]
     return dict(machine(), cases=rows)

@@ -1,4 +1,4 @@
-"""Which prefixes TensorFlow's CTC beam search loses sight of: a habit of the op that shows in its answers."""
+"""Prefixes that TensorFlow's CTC beam search drops by a quirk of the op, which shows in its answers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _FIRST_LABELS = 8
 
 
 class Forgetting:
-    """Which of some suspect prefixes the op forgets in a step.
+    """Determines which suspect prefixes the op forgets in a step.
 
-    One is forgotten if, when its parent comes to its label, at least beam_width of these beat it: prefixes that stay,
-    extensions of prefixes before the parent, extensions of the parent by lower labels. The suspects are given by their
-    `places`, int64 [suspects, 2] of item and place. All that is counted is int32 [suspects].
+    A prefix is forgotten if, when its parent is extended by its label, at least beam_width candidates beat it: stays,
+    extensions of earlier prefixes, extensions of the parent by lower labels. `places`, int64 [suspects, 2], holds item
+    and beam position. All counts are int32 [suspects].
     """
 
     def __init__(self, decoder: BeamSearch, beams: Beams, now: Step, stays: Stays, places: tf.Tensor) -> None:
@@ -32,7 +32,7 @@ class Forgetting:
         self.bar = tf.gather_nd(stays.total, places)[:, None]
 
     def forgotten(self) -> tf.Tensor:
-        """Bool [batch, beam_width]."""
+        """Return a bool mask [batch, beam_width] of forgotten prefixes."""
         width = self.decoder.width
         # The first labels settle most cases; a whole row of logits for each suspect is much to look at.
         some = tf.minimum(_FIRST_LABELS * width, tf.shape(self.decoder.logits)[2])
@@ -49,7 +49,7 @@ class Forgetting:
         return Forgetting(self.decoder, self.beams, self.now, self.stays, tf.gather(self.places, which[:, 0]))
 
     def _lower_labels(self, logits: tf.Tensor) -> tf.Tensor:
-        """How many extensions of the parent by labels below the suspect's beat it, if none were special.
+        """Count the parent's extensions by lower labels that beat the suspect, ignoring special cases.
 
         `logits` [suspects, n] are those of the first n labels.
         """
@@ -58,7 +58,7 @@ class Forgetting:
         return _count(tf.logical_and(self.parent_total + scores > self.bar, below))
 
     def _miscounted(self) -> tf.Tensor:
-        """How many of those aren't there: the parent's own label counts less, and some are in the beam already."""
+        """Count those that do not exist: the parent's own label counts less, and some are in the beam."""
         stays = self.stays
         own = tf.gather_nd(stays.last_score, self.of_parent)[:, None]
         blank = tf.gather_nd(self.beams.blank, self.of_parent)[:, None]
@@ -71,12 +71,12 @@ class Forgetting:
         return own + _count(tf.logical_and(sibling, self._beaten_by_children()))
 
     def _beaten_by_children(self) -> tf.Tensor:
-        """Whether what each beam would be as an extension of its parent beats the suspect, [suspects, beam_width]."""
+        """Return whether each beam, as an extension of its parent, beats the suspect [suspects, beam_width]."""
         scores = tf.gather(self.stays.from_parent + self.stays.last_score, self.item)
         return tf.logical_and(tf.gather(self.stays.has_parent, self.item), scores > self.bar)
 
     def _all_lower_labels(self, some: tf.Tensor, lower: tf.Tensor, staying: tf.Tensor) -> tf.Tensor:
-        """Like `lower`, which is the count among the first `some` labels, for all of them."""
+        """Return the count over all labels; `lower` is the count over the first `some` labels."""
         beating = self.parent_total + tf.gather(self.now.scores, self.item) > self.bar
         best = tf.logical_and(beating, tf.gather(self.now.labels, self.item) < self.last)
         # If not all of the best labels beat the suspect, then no other label does.
@@ -89,9 +89,9 @@ class Forgetting:
         return tf.tensor_scatter_update(lower, open_, all_)
 
     def _earlier(self) -> Tuple[tf.Tensor, tf.Tensor]:
-        """For each place [suspects, beam_width]: what to count if that prefix is extended before the parent.
+        """Return the counts [suspects, beam_width] for prefixes that are extended before the parent.
 
-        The second result is what to take off again for a beam whose parent is.
+        The second result is subtracted for a beam whose parent is extended before.
         """
         scores = tf.gather(self.now.scores, self.item)
         totals = tf.gather(self.beams.total, self.item)
@@ -107,7 +107,7 @@ class Forgetting:
         return tf.where(before, count, tf.zeros_like(count)), tf.cast(children, tf.int32)
 
     def _settle(self, sure: tf.Tensor, unsure: tf.Tensor, rest: Forgetting, lower: tf.Tensor) -> tf.Tensor:
-        """Who is forgotten: a forgotten prefix isn't extended, so it pushes none out and wipes none."""
+        """Resolve the dependencies: a forgotten prefix is not extended, so it displaces none."""
         decoder = self.decoder
         shape = tf.shape(self.stays.parent, out_type=tf.int64)
         gains, children = rest._earlier()

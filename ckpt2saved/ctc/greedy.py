@@ -1,4 +1,4 @@
-"""CTC decoding without a search: the best class of each step, which another text may well beat."""
+"""Greedy CTC decoding by the best class of each step, which may miss the most probable text."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from ckpt2saved.tf1 import tf
 
 
 def greedy(logits: tf.Tensor, sequence_length: tf.Tensor) -> Tuple[List[tf.SparseTensor], tf.Tensor]:
-    """Decode by the best class of each step, with the contract of `ckpt2saved.ctc.beam_search` for one path.
+    """Decode by the best class of each step, like `ckpt2saved.ctc.beam_search` for one path.
 
-    The log-probability is that of the one alignment that was taken, so never more than the text's own.
+    The log-probability is that of the best alignment, so at most the text's own.
     """
     decoded, _ = tf.nn.ctc_greedy_decoder(logits, sequence_length, merge_repeated=True)
     greatest = tf.reduce_max(logits, 2)

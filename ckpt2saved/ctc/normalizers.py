@@ -1,4 +1,4 @@
-"""What turns the scores of a path into a probability."""
+"""Normalization of CTC path scores to probabilities."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from ckpt2saved.tf1 import tf
 
 
 def log_normalizers(logits: tf.Tensor, greatest: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    """The sum [batch] over each sequence's steps of log(sum(exp(logits - greatest))).
+    """Return the sum [batch] over each sequence's steps of log(sum(exp(logits - greatest))).
 
-    `logits` is [time, batch, classes], `greatest` [time, batch] each step's maximum, `lengths` int32 [batch]. One step
-    at a time, so that no copy of the logits is made.
+    `logits` is [time, batch, classes], `greatest` [time, batch] each step's maximum, `lengths` int32 [batch]. Runs one
+    step at a time to avoid a copy of the logits.
     """
     steps = tf.shape(logits)[0]
 

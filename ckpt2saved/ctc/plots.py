@@ -1,4 +1,4 @@
-"""Pictures of measurements; matplotlib, an optional extra, draws them."""
+"""Plots of benchmark results with matplotlib, an optional dependency."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COLOURS = {"stock": "#b0b0b0", "fast": "#1f77b4", "greedy": "#ff9f40"}
 
 
 def plot_decoders(timings: Sequence[Timing], machine: Mapping[str, str], file: Path) -> None:
-    """Write a bar chart of the decoders' times, a logarithmic axis of seconds, as `file` (PNG, SVG or PDF)."""
+    """Write a bar chart of the decoders' seconds, on a logarithmic axis, to `file` (PNG, SVG or PDF)."""
     try:
         import matplotlib
     except ModuleNotFoundError:

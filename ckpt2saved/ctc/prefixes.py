@@ -1,4 +1,4 @@
-"""The tensors of a beam search, [batch, beam_width], and how to look things up in them."""
+"""Data structures of the beam search, tensors [batch, beam_width], and lookups in them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DEAD = -1e29
 
 
 class Beams(NamedTuple):
-    """The prefixes kept after a step, the most probable first; all [batch, beam_width]."""
+    """The prefixes kept after a step, most probable first; all [batch, beam_width]."""
 
     total: tf.Tensor  # log probability, relative to the greatest logits of the steps so far
     blank: tf.Tensor  # the part of it that ends in a blank
@@ -23,7 +23,7 @@ class Beams(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a step's logits say about labels, all relative to the step's greatest logit."""
+    """The label scores of a step, relative to the step's greatest logit."""
 
     time: tf.Tensor  # int32
     row: tf.Tensor  # int64 [batch], the place of the item's first logit
@@ -36,7 +36,7 @@ class Step(NamedTuple):
 
 
 class Stays(NamedTuple):
-    """What becomes of each prefix if it isn't extended, all [batch, beam_width]."""
+    """The scores of each prefix without extension, all [batch, beam_width]."""
 
     total: tf.Tensor
     blank: tf.Tensor
@@ -51,7 +51,7 @@ class Stays(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """The outcome of a step, all [batch, beam_width], the best first."""
+    """The result of a step, all [batch, beam_width], best first."""
 
     total: tf.Tensor
     source: tf.Tensor  # int32, the place of the prefix that stayed or was extended
@@ -60,10 +60,10 @@ class Kept(NamedTuple):
 
 
 def search(ordered: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """The place of each of `values` [rows, n] in the ascending `ordered` [rows, m]; m if it is greater than all."""
+    """Return the position of each of `values` [rows, n] in the ascending `ordered` [rows, m]; m if greater than all."""
     return tf.raw_ops.LowerBound(sorted_inputs=ordered, values=values)
 
 
 def pick(table: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
-    """Elements of `table` by their place in it as a vector."""
+    """Return elements of `table` by their index in the flattened tensor."""
     return tf.gather(tf.reshape(table, [-1]), row)

@@ -1,4 +1,4 @@
-"""The answers of TensorFlow's CTC beam search decoder from stock ops, hundreds of times faster."""
+"""TensorFlow's CTC beam search decoder rebuilt from stock ops, hundreds of times faster."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ckpt2saved.tf1 import tf, v1_control_flow
 def beam_search(
     logits: tf.Tensor, sequence_length: tf.Tensor, *, beam_width: int, top_paths: int, merge_repeated: bool
 ) -> Tuple[List[tf.SparseTensor], tf.Tensor]:
-    """Decode as `tf.nn.ctc_beam_search_decoder` does, bit by bit the same sequences.
+    """Decode like `tf.nn.ctc_beam_search_decoder`, with identical sequences.
 
-    `logits` is float32 or float64 [time, batch, classes], unscaled, the blank last; `sequence_length` is int32
-    [batch]. Returns `top_paths` SparseTensors [batch, longest sequence] of int64 labels, the most probable first, and
-    the natural logarithms of their probabilities [batch, top_paths], which cost another pass over the logits only if
-    they are fetched. All shapes may be unknown until the graph runs.
+    `logits` is float32 or float64 [time, batch, classes], unscaled, the blank last; `sequence_length` is int32 [batch].
+    Returns `top_paths` SparseTensors [batch, longest sequence] of int64 labels, most probable first, and their natural
+    log-probabilities [batch, top_paths], which cost another pass over the logits only if fetched. All shapes may be
+    unknown until the graph runs.
 
-    Raises ValueError or TypeError for arguments that can't be right. The graph fails with InvalidArgumentError for a
-    length above the number of steps, for no steps, for more paths than there are prefixes (after few steps) and, with
-    beam_width > 1, for a NaN or +infinity in a sequence. With beam_width 1 such a sequence ends before that step, as
-    in the op, and its probability is NaN.
+    Raises ValueError or TypeError for invalid arguments. The graph fails with InvalidArgumentError for a length above
+    the number of steps, for no steps, for more paths than prefixes (after few steps) and, with beam_width > 1, for NaN
+    or +infinity in a sequence. With beam_width 1 such a sequence ends before that step, as in the op, and its
+    probability is NaN.
     """
     if beam_width < 1 or top_paths < 1:
         raise ValueError(f"beam_width={beam_width} and top_paths={top_paths} must be at least 1")
@@ -53,7 +53,7 @@ def _nan(like: tf.Tensor) -> tf.Tensor:
 
 
 def _checked(logits: tf.Tensor, sequence_length: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-    """Both inputs as tensors that fail where the op fails."""
+    """Return both inputs with assertions that fail where the op fails."""
     logits = tf.convert_to_tensor(logits)
     if logits.dtype not in (tf.float32, tf.float64):
         raise TypeError(f"logits are {logits.dtype.name}; float32 and float64 can be decoded")
@@ -72,7 +72,7 @@ def _checked(logits: tf.Tensor, sequence_length: tf.Tensor) -> Tuple[tf.Tensor, 
 
 
 def _sound_steps(usable: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    """How many steps [batch] of each sequence come before the first that isn't `usable` [time, batch]."""
+    """Return how many steps [batch] precede the first that is not `usable` [time, batch]."""
     time = tf.range(tf.shape(usable)[0])[:, None]
     end = tf.reduce_min(
         tf.where(usable, tf.fill(tf.shape(usable), tf.shape(usable)[0]), time + tf.zeros_like(usable, tf.int32)), 0
@@ -81,7 +81,7 @@ def _sound_steps(usable: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
 
 
 def _sparse_paths(emitted: tf.Tensor, merge_repeated: bool, top_paths: int) -> List[tf.SparseTensor]:
-    """One SparseTensor [batch, longest] for each path of `emitted` [paths, batch, time], where -1 is no label."""
+    """Return one SparseTensor [batch, longest] for each path of `emitted` [paths, batch, time]; -1 is no label."""
     shape = tf.shape(emitted, out_type=tf.int64)
     paths, batch = shape[0], shape[1]
     rows = tf.reshape(emitted, [paths * batch, shape[2]])

@@ -1,4 +1,4 @@
-"""CTC beam search with a beam of one prefix: no table of prefixes, no parents, one number per item."""
+"""CTC beam search with beam_width 1, which needs one number per item and no table of prefixes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ckpt2saved.tf1 import tf
 
 
 def decode_single(logits: tf.Tensor, best: Best, lengths: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-    """Follow the one prefix that is kept.
+    """Decode with a beam of one prefix.
 
-    Its state is its last label and which share of its probability ends in that label, not in a blank. A prefix that
-    was just extended has all of it there; a prefix that stays multiplies the label's share with the label's
-    probability and everything with the blank's. The prefix's parent is never in the beam.
+    The state is the prefix's last label and the share of its probability that ends in that label rather than in a
+    blank. The share is 1 after an extension; otherwise it is multiplied by the label's probability, and the total by
+    the blank's. The prefix's parent is never in the beam.
 
-    Returns the emitted labels int64 [time, batch] (-1: none) and the log of what each step multiplies the prefix's
-    probability with [time, batch].
+    Returns the emitted labels int64 [time, batch] (-1: none), and the log of each step's factor of the prefix's
+    probability [time, batch].
     """
     shape = tf.shape(logits, out_type=tf.int64)
     time, batch, classes = shape[0], shape[1], shape[2]

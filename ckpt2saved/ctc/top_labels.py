@@ -1,4 +1,4 @@
-"""The best labels of every step of a CTC network's output, in about one pass over the logits."""
+"""The best labels of every step of CTC logits, in about one pass over the logits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CLASSES, _CLASSES_PER_LABEL = 1000, 100
 
 
 class Best(NamedTuple):
-    """The best labels of each step and item; scores are relative to the greatest logit of the step, blank included."""
+    """The best labels of each step and item; scores are relative to the step's greatest logit, blank included."""
 
     labels: tf.Tensor  # int64 [time, batch, k], the best first, ties by label; the blank's where there are too few
     scores: tf.Tensor  # [time, batch, k], at most 0; -infinity where there are too few
@@ -22,7 +22,7 @@ class Best(NamedTuple):
 
 
 def best_labels(logits: tf.Tensor, k: int) -> Best:
-    """Find the `k` best labels, other than the blank, of every step of `logits` [time, batch, classes]."""
+    """Return the `k` best labels, without the blank, of every step of `logits` [time, batch, classes]."""
     shape = tf.shape(logits)
     time, batch, classes = shape[0], shape[1], shape[2]
     rows = tf.reshape(logits, [-1, classes])
@@ -49,7 +49,7 @@ def best_labels(logits: tf.Tensor, k: int) -> Best:
 
 
 def _column(logits: tf.Tensor, rows: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-    """The blank's logits [rows]: the last column, gathered, because a slice of one column is slow."""
+    """Return the blank's logits [rows], the last column; gathered, since slicing one column is slow."""
     count = tf.shape(rows)[0]
     last = tf.range(tf.cast(count, tf.int64)) * tf.cast(classes, tf.int64) + tf.cast(classes - 1, tf.int64)
     return tf.gather(tf.reshape(logits, [-1]), last)
@@ -60,7 +60,7 @@ def _inf(like: tf.Tensor) -> tf.Tensor:
 
 
 def _search_rows(rows: tf.Tensor, classes: tf.Tensor, k: int) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Values [rows, k], labels [rows, k] and which rows hold a NaN, for few classes or many labels."""
+    """Return values [rows, k], labels [rows, k] and a mask of rows with NaN, for few classes or many labels."""
     broken = tf.is_nan(tf.reduce_sum(rows, 1))
     # top_k may not see a NaN: it would sort by an order that is none.
     rows = tf.cond(
@@ -80,7 +80,7 @@ def _search_rows(rows: tf.Tensor, classes: tf.Tensor, k: int) -> Tuple[tf.Tensor
 
 
 def _search_blocks(rows: tf.Tensor, classes: tf.Tensor, k: int) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The same for many classes."""
+    """Return the same as _search_rows, for many classes."""
     classes = tf.cast(classes, tf.int64)
     first = tf.range(tf.shape(rows, out_type=tf.int64)[0]) * classes
     blocks = (32, 8) if k == 2 else (16,)
@@ -90,7 +90,7 @@ def _search_blocks(rows: tf.Tensor, classes: tf.Tensor, k: int) -> Tuple[tf.Tens
 
 
 def _hidden_nan(rows: tf.Tensor) -> tf.Tensor:
-    """Which rows hold a NaN that block maxima didn't show: TensorFlow 1's reduce_max skips NaN, today's returns it."""
+    """Return the rows whose NaN block maxima do not show: reduce_max of TensorFlow 1 skips NaN."""
     probe = tf.reduce_max(tf.constant([[0.0] * 3 + [float("nan")] + [0.0] * 28], rows.dtype), 1)
     return tf.cond(
         tf.is_nan(probe)[0],
@@ -102,12 +102,11 @@ def _hidden_nan(rows: tf.Tensor) -> tf.Tensor:
 def _largest(
     values: tf.Tensor, first: tf.Tensor, last: tf.Tensor, width: tf.Tensor, k: int, blocks: Sequence[int]
 ) -> Tuple[tf.Tensor, tf.Tensor]:
-    """The `k` largest of `values[first[r]:last[r]]` for every row r, larger first, ties by position.
+    """Return the `k` largest of `values[first[r]:last[r]]` for each row r, descending, ties by position.
 
     `values` is a vector; `first` and `last` are int64 [rows], `last - first <= width`. Each size in `blocks` is one
-    level of block maxima, coarser from level to level, and rows must be at least three of the coarsest blocks wide.
-    Returns values and positions, both [rows, k]; the positions are
-    meaningless where the value is -infinity. A NaN counts as +infinity.
+    level of block maxima, from fine to coarse; rows must be at least three of the coarsest blocks wide. Returns values
+    and positions, both [rows, k]; positions are meaningless where the value is -infinity. NaN counts as +infinity.
     """
     if not blocks:
         return _largest_directly(values, first, last, width, k)
@@ -132,7 +131,7 @@ def _largest(
 
 
 def _top(values: tf.Tensor, k: int) -> Tuple[tf.Tensor, tf.Tensor]:
-    """The same as tf.nn.top_k, which is ten times faster for one column than for two."""
+    """Return the result of tf.nn.top_k; k=2 is computed as two searches with k=1, which are ten times faster."""
     if k != 2:
         largest, places = tf.nn.top_k(values, k)
         return largest, places
@@ -144,7 +143,7 @@ def _top(values: tf.Tensor, k: int) -> Tuple[tf.Tensor, tf.Tensor]:
 
 
 def _nan_first(values: tf.Tensor) -> tf.Tensor:
-    """NaN as +infinity, where reduce_max shows one: then it leads to the step that it spoils."""
+    """Replace NaN by +infinity if reduce_max shows it, so that the search reaches that step."""
     return tf.cond(
         tf.is_nan(tf.reduce_max(values)),
         lambda: tf.where(tf.is_nan(values), tf.fill(tf.shape(values), _inf(values)), values),
@@ -153,7 +152,7 @@ def _nan_first(values: tf.Tensor) -> tf.Tensor:
 
 
 def _middle(table: tf.Tensor, chosen: tf.Tensor, k: int, size: int) -> tf.Tensor:
-    """The blocks `chosen` [rows, k] of `table`, -infinity for -1."""
+    """Return the blocks `chosen` [rows, k] of `table`, -infinity for -1."""
     blocks = tf.gather(table, tf.reshape(tf.maximum(chosen, 0), [-1]))
     absent = tf.reshape(chosen < 0, [-1])
     blocks = tf.cond(
@@ -165,7 +164,7 @@ def _middle(table: tf.Tensor, chosen: tf.Tensor, k: int, size: int) -> tf.Tensor
 
 
 def _tail(values: tf.Tensor, table: tf.Tensor, index: tf.Tensor, size: int) -> tf.Tensor:
-    """Rows `index` of `table`; the last of them may be the incomplete block that `table` leaves out."""
+    """Return rows `index` of `table`; the last may be the incomplete block that `table` lacks."""
     start = tf.reduce_sum(index[-1:]) * size
     end = values[start : start + size]
     end = tf.pad(end, [[0, size - tf.size(end)]])

@@ -1,1 +1,1 @@
-"""Protobuf messages without TensorFlow."""
+"""Reading and writing of protobuf messages without TensorFlow."""

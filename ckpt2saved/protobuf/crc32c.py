@@ -1,4 +1,4 @@
-"""CRC-32C checksums as TensorFlow stores them; of long data computed by NumPy in many lanes at once."""
+"""CRC-32C checksums as TensorFlow stores them, vectorized by NumPy for long data."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _SERIAL = 1024  # bytes that are not worth lanes
 
 
 def masked(checksum: int) -> int:
-    """A checksum as TensorFlow stores it, so that checksums of checksums stay meaningful."""
+    """Return a checksum in TensorFlow's masked form, which allows checksums of data that contains checksums."""
     return ((checksum >> 15 | checksum << 17) + _MASK_DELTA) & 0xFFFFFFFF
 
 
 def crc32c(data: bytes, checksum: int = 0) -> int:
-    """The CRC-32C of a text that goes on with `data`, and has `checksum` up to there."""
+    """Return the CRC-32C of data that continues with `data` and has the CRC-32C `checksum` so far."""
     if len(data) < _SERIAL:
         return _serial(data, checksum)
     import numpy as np  # slow to import, and most texts are short
@@ -36,7 +36,7 @@ def crc32c(data: bytes, checksum: int = 0) -> int:
 
 
 def _joined(states: Any, lane: int) -> int:
-    """The state after all the lanes; all but the first began with a state of zero."""
+    """Combine the states of consecutive lanes; all but the first started with state zero."""
     import numpy as np
 
     while len(states) > 1:
@@ -48,7 +48,7 @@ def _joined(states: Any, lane: int) -> int:
 
 
 def _after(tables: Any, states: Any) -> Any:
-    """The states after the zeros that the tables stand for."""
+    """Return the states after the number of zero bytes that the tables represent."""
     found = tables[0][states & 0xFF]
     for place in (1, 2, 3):
         found = found ^ tables[place][(states >> (8 * place)) & 0xFF]
@@ -57,7 +57,7 @@ def _after(tables: Any, states: Any) -> Any:
 
 @functools.lru_cache(maxsize=None)
 def _zeros(count: int) -> Any:
-    """What `count` bytes of zero, a power of two, make of each byte of a state: uint32 [4, 256]."""
+    """Return the effect of `count` zero bytes, a power of two, on each byte of a state: uint32 [4, 256]."""
     if count > 1:
         half = _zeros(count // 2)
         return _after(half, half)
@@ -70,7 +70,7 @@ def _zeros(count: int) -> Any:
 
 @functools.lru_cache(maxsize=None)
 def _word_tables() -> Tuple[Any, Any]:
-    """What four bytes of zero make of the lower and of the upper half of a state: uint32 [65536] each."""
+    """Return the effect of four zero bytes on the lower and upper half of a state: uint32 [65536] each."""
     import numpy as np
 
     halves = np.arange(65536, dtype=np.uint32)

@@ -1,4 +1,4 @@
-"""TensorFlow's data types by their numbers in messages, their names, and what numpy calls them."""
+"""TensorFlow's data types: numbers, names and numpy dtypes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STRING = "string"
 
 
 def name_of(number: int) -> str:
-    """The name of a DataType, of a reference's as TensorFlow says it; "" of 0, which says none."""
+    """Return the name of a DataType, with the suffix of reference types; "" for 0 (DT_INVALID)."""
     if 1 <= number <= len(_NAMES):
         return _NAMES[number - 1]
     if 1 <= number - _REFERENCE <= len(_NAMES):
@@ -32,12 +32,12 @@ def name_of(number: int) -> str:
 
 
 def number_of(name: str) -> int:
-    """The DataType of that name, which is no reference's; 0 where there is none."""
+    """Return the number of a non-reference DataType; 0 if unknown."""
     return _NUMBERS.get(name, 0)
 
 
 def numpy_dtype(name: str) -> np.dtype:
-    """What numpy calls the data type of that name; strings are objects. Raises ValueError for one that it lacks."""
+    """Return the numpy dtype for a data type's name (object for strings); raises ValueError if there is none."""
     import numpy as np  # here: the commands about versions name data types, and do not wait for numpy
 
     if name == STRING:

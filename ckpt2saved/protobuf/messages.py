@@ -1,14 +1,8 @@
-"""Messages as classes: each declares the fields that are read or written, and one decoder and one encoder heed that.
+"""Protobuf messages as dataclasses whose fields declare number and type, with one decoder and one encoder.
 
-A message is a dataclass whose fields say their number and type in place of a default:
-
-    @dataclass
-    class NodeDef:
-        name: str = text(1)
-        inputs: List[str] = texts(3)
-
-A field that is not declared is skipped without being read; one of a type `unread` is left in its file until it is asked
-for. As in protobuf, the last of several values of a field that is not repeated counts, and messages are merged.
+A field's default is its declaration, as in `name: str = text(1)` or `inputs: List[str] = texts(3)`. Undeclared fields
+are skipped. Fields of an `unread` type stay in the file until they are used. As in protobuf, the last value of a
+singular field counts, and singular messages are merged.
 """
 
 from __future__ import annotations
@@ -26,14 +20,14 @@ _MOST_FIELDS = 1 << 20
 
 
 class Budget:
-    """What decoding one message may take altogether: a message of 60 bytes can stand for an array of 32 GiB."""
+    """Limits on decoding one message: 60 bytes can declare an array of 32 GiB."""
 
     def __init__(self, most_bytes: int = _MOST_BYTES, most_fields: int = _MOST_FIELDS) -> None:
         self.most_bytes, self.most_fields = most_bytes, most_fields
         self._bytes, self._fields = 0, 0
 
     def fields(self, message: Part) -> Iterator[Tuple[int, Part]]:
-        """The fields of a message; raises ValueError where there are too many."""
+        """Return the message's fields; raises ValueError above the limit."""
         for field in fields(message):
             self._fields += 1
             if self._fields > self.most_fields:
@@ -41,7 +35,7 @@ class Budget:
             yield field
 
     def take(self, count: int) -> None:
-        """Note that an array takes `count` bytes more; raises ValueError where that is too much."""
+        """Count `count` bytes of an array; raises ValueError above the limit."""
         self._bytes += count
         if self._bytes > self.most_bytes:
             raise ValueError(
@@ -50,14 +44,14 @@ class Budget:
 
 
 class _Type(NamedTuple):
-    """How the value of a field is read and written."""
+    """Decoder and encoder of a field type."""
 
     read: Callable[[Part, Optional[Budget]], Any]
     write: Callable[[int, Any], bytes]
 
 
 class _Field(NamedTuple):
-    """A field of a message, as its class declares it."""
+    """A declared field of a message class."""
 
     name: str
     number: int
@@ -69,84 +63,84 @@ class _Field(NamedTuple):
 
 
 def text(number: int) -> Any:
-    """A string; "" where it is missing."""
+    """Declare a string; "" if missing."""
     return _declared(number, "last", _TEXT, default="")
 
 
 def texts(number: int) -> Any:
-    """A repeated string."""
+    """Declare a repeated string."""
     return _declared(number, "each", _TEXT)
 
 
 def blob(number: int) -> Any:
-    """Bytes; b"" where they are missing."""
+    """Declare bytes; b"" if missing."""
     return _declared(number, "last", _BLOB, default=b"")
 
 
 def blobs(number: int) -> Any:
-    """Repeated bytes."""
+    """Declare repeated bytes."""
     return _declared(number, "each", _BLOB)
 
 
 def integer(number: int, default: Optional[int] = 0) -> Any:
-    """An integer, an enum's number or a bool; None where it is missing, with None for the default."""
+    """Declare an integer, enum or bool; if missing, `default`."""
     return _declared(number, "last", _INTEGER, default=default)
 
 
 def integers(number: int) -> Any:
-    """A repeated integer, packed or not."""
+    """Declare a repeated integer, packed or not."""
     return _declared(number, "packed", _INTEGERS)
 
 
 def fixed32(number: int) -> Any:
-    """An unsigned integer of four bytes."""
+    """Declare an unsigned 32-bit fixed integer."""
     return _declared(number, "last", _FIXED32, default=0)
 
 
 def unread(number: int) -> Any:
-    """A value of any type that is left where it is, a Part; None where it is missing."""
+    """Declare a value of any type that is read lazily as a Part; None if missing."""
     return _declared(number, "last", _UNREAD, default=None)
 
 
 def each_unread(number: int) -> Any:
-    """A repeated value of any type that is left where it is: a list of Parts."""
+    """Declare a repeated value of any type that is read lazily, as a list of Parts."""
     return _declared(number, "each", _UNREAD)
 
 
 def nested(number: int, message: Type[Any]) -> Any:
-    """A message; None where it is missing."""
+    """Declare a message; None if missing."""
     return _declared(number, "merged", _message(message), default=None, of=message)
 
 
 def each_nested(number: int, message: Type[Any], most: int = 0) -> Any:
-    """A repeated message; more than `most` of them are malformed."""
+    """Declare a repeated message; more than `most` are malformed."""
     return _declared(number, "each", _message(message), of=message, most=most)
 
 
 def mapped(number: int, message: Type[Any]) -> Any:
-    """A map from strings to messages."""
+    """Declare a map from strings to messages."""
     return _declared(number, "map", _message(message), of=message)
 
 
 def mapped_unread(number: int) -> Any:
-    """A map from strings to values that are left where they are, Parts."""
+    """Declare a map from strings to values that are read lazily as Parts."""
     return _declared(number, "map", _UNREAD)
 
 
 def itself() -> Any:
-    """The message's own Part, from which what is not declared can be read later."""
+    """Declare an attribute for the message's own Part, for reading undeclared fields later."""
     return dataclasses.field(default=Part(b"", 0, 0), metadata={"itself": True})
 
 
 def decode(message: Type[Message], part: Part, budget: Optional[Budget] = None) -> Message:
-    """The message of that class; raises Malformed, and with a `budget` ValueError where that is exceeded."""
+    """Decode a message of the class; raises Malformed, and ValueError if the `budget` is exceeded."""
     found = message()
     _merge(found, part, budget)
     return found
 
 
 def encode(message: Any) -> bytes:
-    """A message's bytes, the fields by their numbers and maps by their keys: the same message gives the same bytes."""
+    """Encode a message deterministically: fields by number, map entries by key."""
     pieces = []
     for field in sorted(_table(message.__class__).fields.values(), key=lambda field: field.number):
         value = getattr(message, field.name)
@@ -170,7 +164,7 @@ _tables: Dict[Type[Any], _Table] = {}
 
 
 def _table(message: Type[Any]) -> _Table:
-    """What a class declares."""
+    """Return the declared fields of a class."""
     if message not in _tables:
         _tables[message] = _declarations(message)
     return _tables[message]
@@ -198,7 +192,7 @@ def _declared(number: int, kind: str, type_: _Type, *, default: Any = "", of: An
 
 
 def _merge(found: Any, part: Part, budget: Optional[Budget]) -> None:
-    """Read the message in `part` into one that may have values already."""
+    """Decode `part` into a message that may have values already."""
     table, itself = _table(found.__class__)
     if itself:
         part = part.kept()

@@ -1,4 +1,4 @@
-"""The fields of TF Serving's messages that are read or written, by the names of its .proto files."""
+"""TF Serving's protobuf messages: the fields that are read or written, named as in its .proto files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Int64Value:
 
 @dataclass
 class ModelSpec:
-    """Which model is asked, or has answered."""
+    """The model of a request or response."""
 
     name: str = text(1)
     version: Optional[Int64Value] = nested(2, Int64Value)
@@ -27,7 +27,7 @@ class ModelSpec:
 
 @dataclass
 class PredictRequest:
-    """A request; its inputs are TensorProtos."""
+    """A predict request; its inputs are TensorProtos."""
 
     model_spec: Optional[ModelSpec] = nested(1, ModelSpec)
     inputs: Dict[str, Part] = mapped_unread(2)
@@ -36,7 +36,7 @@ class PredictRequest:
 
 @dataclass
 class PredictResponse:
-    """An answer; its outputs are TensorProtos."""
+    """A predict response; its outputs are TensorProtos."""
 
     outputs: Dict[str, Part] = mapped_unread(1)
     model_spec: Optional[ModelSpec] = nested(2, ModelSpec)
@@ -44,14 +44,14 @@ class PredictResponse:
 
 @dataclass
 class GetModelStatusRequest:
-    """Which model's versions are asked for."""
+    """A request for the status of a model's versions."""
 
     model_spec: Optional[ModelSpec] = nested(1, ModelSpec)
 
 
 @dataclass
 class StatusProto:
-    """An error, or none."""
+    """A status code with an error message."""
 
     error_code: int = integer(1)
     error_message: str = text(2)
@@ -59,7 +59,7 @@ class StatusProto:
 
 @dataclass
 class ModelVersionStatus:
-    """Where a server is with a version."""
+    """The state of a version on a server."""
 
     version: int = integer(1)
     state: int = integer(2)
@@ -68,20 +68,20 @@ class ModelVersionStatus:
 
 @dataclass
 class GetModelStatusResponse:
-    """The versions of a model."""
+    """The states of a model's versions."""
 
     model_version_status: List[ModelVersionStatus] = each_nested(1, ModelVersionStatus)
 
 
 @dataclass
 class PredictLog:
-    """A Predict request that was recorded."""
+    """A recorded predict request."""
 
     request: Optional[PredictRequest] = nested(1, PredictRequest)
 
 
 @dataclass
 class PredictionLog:
-    """A record of a warm-up file; those of other methods are not read."""
+    """A record of a warm-up file; only predict requests are read."""
 
     predict_log: Optional[PredictLog] = nested(6, PredictLog)

@@ -1,4 +1,4 @@
-"""A numpy array as a TensorProto, and back, without TensorFlow."""
+"""Conversion between numpy arrays and TensorProto without TensorFlow."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PIECE = 1 << 20  # bytes of varints that are read at once
 
 
 def encode_tensor(array: np.ndarray) -> bytes:
-    """The message that stands for an array; of texts, as bytes or str, for one of strings."""
+    """Return the TensorProto of an array; arrays of bytes or str become string tensors."""
     shape = TensorShape(dim=[Dim(size) for size in array.shape])
     if array.dtype.kind in "OSU":
         texts = [text if isinstance(text, bytes) else str(text).encode("utf-8") for text in array.ravel().tolist()]
@@ -44,9 +44,9 @@ def encode_tensor(array: np.ndarray) -> bytes:
 
 
 def decode_tensor(message: bytes, budget: Optional[Budget] = None) -> np.ndarray:
-    """The array that a message stands for; of bytes objects for one of strings.
+    """Return the array of a TensorProto; a string tensor becomes an array of bytes objects.
 
-    Raises wire.Malformed, or ValueError, which is also for what takes more than the `budget`.
+    Raises wire.Malformed or ValueError; ValueError also if the `budget` is exceeded.
     """
     budget = budget or Budget()
     tensor = decode(Tensor, of_bytes(message), budget)
@@ -77,7 +77,7 @@ def _values(content: bytes, kind: str, dtype: np.dtype, budget: Budget) -> np.nd
 
 
 def _varints(content: bytes, budget: Budget) -> np.ndarray:
-    """All the varints of a field or of several, as uint64."""
+    """Return all varints of one or more field values, as uint64."""
     found = [np.zeros([0], np.uint64)]
     position = 0
     while position < len(content):
@@ -98,7 +98,7 @@ def _varints(content: bytes, budget: Budget) -> np.ndarray:
 
 
 def _filled(flat: np.ndarray, shape: List[int], budget: Budget) -> np.ndarray:
-    """In its shape; where values are missing, the last one stands for the rest, as TensorFlow reads it, or zero."""
+    """Reshape the values; missing ones repeat the last value, as in TensorFlow, or are zero."""
     size = 1
     for length in shape:
         size *= length

@@ -1,4 +1,4 @@
-"""The fields of TensorFlow's messages that are read or written, by the names of its .proto files."""
+"""TensorFlow's protobuf messages: the fields that are read or written, named as in its .proto files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MOST_NODES = 2000000
 
 @dataclass
 class Dim:
-    """One size of a TensorShape."""
+    """TensorShapeProto.Dim."""
 
     size: int = integer(1)
 
@@ -43,13 +43,13 @@ class TensorShape:
 
     @property
     def sizes(self) -> Optional[Tuple[int, ...]]:
-        """-1 for a size that is open; None where even the rank is."""
+        """Return the dimensions, -1 if unknown; None for unknown rank."""
         return None if self.unknown_rank else tuple(dim.size for dim in self.dim)
 
 
 @dataclass
 class Tensor:
-    """TensorProto; of the fields that hold values, a message has one."""
+    """TensorProto; a message uses one of the value fields."""
 
     dtype: int = integer(1)
     shape: Optional[TensorShape] = nested(2, TensorShape)
@@ -69,14 +69,14 @@ class Tensor:
 
 @dataclass
 class Strings:
-    """The strings of a TensorProto, whose other content is not read."""
+    """TensorProto with only its strings."""
 
     string_val: List[bytes] = blobs(8)
 
 
 @dataclass
 class NameAttrList:
-    """A function in an attribute."""
+    """A function as attribute value."""
 
     name: str = text(1)
 
@@ -92,7 +92,7 @@ class ListValue:
 
 @dataclass
 class AttrValue:
-    """The value of an attribute, of which one field is there."""
+    """The value of an attribute; one field is set."""
 
     list: Optional[ListValue] = nested(1, ListValue)
     s: Optional[Part] = unread(2)
@@ -104,7 +104,7 @@ class AttrValue:
 
     @property
     def functions(self) -> Tuple[str, ...]:
-        """The names of the functions in it."""
+        """Return the names of the functions in the value."""
         functions = [] if self.func is None else [self.func]
         return tuple(one.name for one in functions + ([] if self.list is None else self.list.func))
 
@@ -114,7 +114,7 @@ _ATTR = 5
 
 @dataclass
 class NodeDef:
-    """A node; its attributes, which may hold large constants, are read when they are asked for."""
+    """A node; attributes, which may be large constants, are read lazily."""
 
     name: str = text(1)
     op: str = text(2)
@@ -122,15 +122,15 @@ class NodeDef:
     part: Part = itself()
 
     def attribute_entries(self) -> Iterator[Part]:
-        """Each entry of the map of attributes, name and value together."""
+        """Return the unparsed entries (name and value) of the attribute map."""
         return each(self.part, _ATTR)
 
     def attributes(self) -> Iterator[Tuple[str, Part]]:
-        """Name and value of each, an AttrValue that is not read."""
+        """Return each attribute's name and unread AttrValue."""
         return entries(self.part, _ATTR)
 
     def attribute(self, name: str) -> Optional[AttrValue]:
-        """The value of that name; None where there is none."""
+        """Return the attribute's value; None if missing."""
         found = dict(self.attributes()).get(name)
         return None if found is None else decode(AttrValue, found)
 
@@ -161,14 +161,14 @@ class OpDef:
 
 @dataclass
 class OpList:
-    """What TF_GetAllOpList gives."""
+    """The result of TF_GetAllOpList."""
 
     op: List[OpDef] = each_nested(1, OpDef)
 
 
 @dataclass
 class KernelDef:
-    """The kernel of an op for a device."""
+    """A kernel of an op for a device."""
 
     op: str = text(1)
     device_type: str = text(2)
@@ -176,7 +176,7 @@ class KernelDef:
 
 @dataclass
 class KernelList:
-    """What TF_GetAllRegisteredKernels gives."""
+    """The result of TF_GetAllRegisteredKernels."""
 
     kernel: List[KernelDef] = each_nested(1, KernelDef)
 
@@ -225,7 +225,7 @@ class MetaInfoDef:
 
 @dataclass
 class SaverDef:
-    """How the variables are restored."""
+    """How variables are restored."""
 
     filename_tensor_name: str = text(1)
     restore_op_name: str = text(3)
@@ -262,7 +262,7 @@ class CollectionDef:
 
 @dataclass
 class TensorInfo:
-    """An input or output of a signature; a SparseTensor that is bound whole has no name."""
+    """An input or output of a signature; a SparseTensor bound as one tensor has no name."""
 
     name: str = text(1)
     dtype: int = integer(2)
@@ -288,7 +288,7 @@ class AssetFileDef:
 
 @dataclass
 class MetaGraphDef:
-    """A meta graph, without its graph."""
+    """A meta graph without its GraphDef."""
 
     meta_info_def: Optional[MetaInfoDef] = nested(1, MetaInfoDef)
     graph_def: List[Part] = each_unread(2)
@@ -300,7 +300,7 @@ class MetaGraphDef:
 
 @dataclass
 class TaggedMetaGraph:
-    """A meta graph, of which the tags alone are read."""
+    """A meta graph with only its tags."""
 
     meta_info_def: Optional[MetaInfoDef] = nested(1, MetaInfoDef)
     part: Part = itself()
@@ -318,7 +318,7 @@ class SavedModel:
 
 @dataclass
 class BundleHeader:
-    """What the index of a checkpoint says of the data files."""
+    """BundleHeaderProto, the header of a checkpoint index."""
 
     num_shards: int = integer(1)
     endianness: int = integer(2)
@@ -326,7 +326,7 @@ class BundleHeader:
 
 @dataclass
 class Extent:
-    """TensorSliceProto.Extent; all of an axis has no length."""
+    """TensorSliceProto.Extent; an extent over a complete axis has no length."""
 
     start: int = integer(1)
     length: Optional[int] = integer(2, None)

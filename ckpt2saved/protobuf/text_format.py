@@ -1,4 +1,4 @@
-"""The text form of protobuf messages, as TF Serving's configuration files have it: written, and read back."""
+"""Reading and writing of protobuf's text format, as in TF Serving's configuration files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _LETTERS = {"n": "\n", "t": "\t", "r": "\r"}
 
 
 class NotTextProto(ValueError):
-    """The text is no message in protobuf's text form."""
+    """The text is not in protobuf's text format."""
 
 
 def write(message: Message, depth: int = 0) -> str:
-    """The message, a line for each field."""
+    """Return the message as text, one line for each field."""
     indent = "  " * depth
     lines: List[str] = []
     for name, value in message:
@@ -32,7 +32,7 @@ def write(message: Message, depth: int = 0) -> str:
 
 
 def read(text: str) -> Message:
-    """The fields of a message; numbers and words as they stand, strings without their quotes."""
+    """Parse a message; numbers and identifiers stay text, strings are unquoted."""
     tokens = list(_tokens(text))
     try:
         position, message = _message(tokens, 0, "")
@@ -44,7 +44,7 @@ def read(text: str) -> Message:
 
 
 def values(message: Message, name: str) -> List[Any]:
-    """Every value of the field; NotTextProto if `message` is a single value where one is expected."""
+    """Return all values of the field; raises NotTextProto if `message` is a scalar."""
     if not isinstance(message, list):
         raise NotTextProto(f"{message!r} where a message is expected")
     return [value for field, value in message if field == name]
@@ -71,7 +71,7 @@ def _tokens(text: str) -> Iterator[Tuple[str, str]]:
 
 
 def _after_space(text: str, position: int) -> int:
-    """The position behind white space and comments."""
+    """Return the position after white space and comments."""
     match = _BETWEEN.match(text, position)
     return match.end() if match else position
 

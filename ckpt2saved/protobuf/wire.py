@@ -1,4 +1,4 @@
-"""Protobuf's wire format: messages walked field by field in a file or in memory, and fields written."""
+"""Protobuf's wire format: lazy reading of fields from a file or memory, and writing of fields."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ MOST_FIELDS = 4000000  # of one message; more than a protobuf of TensorFlow's ha
 
 
 class Malformed(Exception):
-    """The bytes are no protobuf message, or not all of one; the text, if there is one, says more."""
+    """The bytes are not a complete protobuf message; the text may give a reason."""
 
 
 class Part(NamedTuple):
-    """A field's value, or a whole message, that is not read yet: where it lies in a file, or in bytes in memory."""
+    """An unread field value or message: a range of a file or of bytes in memory."""
 
     source: Union[bytes, Read]
     start: int
@@ -27,29 +27,29 @@ class Part(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many bytes it has."""
+        """Return the size in bytes."""
         return self.end - self.start
 
     def content(self) -> bytes:
-        """The bytes, which are the value of a field of type bytes."""
+        """Return the bytes."""
         if isinstance(self.source, bytes):
             return self.source[self.start : self.end]
         return self.source(self.start, self.end)
 
     def text(self) -> str:
-        """The value of a field of type string."""
+        """Return the value of a string field."""
         try:
             return self.content().decode("utf-8")
         except UnicodeDecodeError:
             raise Malformed from None
 
     def integer(self) -> int:
-        """The value of a field of type int64, enum or bool."""
+        """Return the value of an int64, enum or bool field."""
         data = Part(self.source, self.start, min(self.end, self.start + 10)).content()
         return _signed(varint(data, 0)[0])
 
     def integers(self) -> List[int]:
-        """The values of a packed field of a repeated int32, int64, enum or bool; or the one of an unpacked field."""
+        """Return the values of a repeated int32, int64, enum or bool field, packed or not."""
         data = self.content()
         found, at = [], 0
         while at < len(data):
@@ -58,11 +58,11 @@ class Part(NamedTuple):
         return found
 
     def in_memory(self) -> Part:
-        """The same in memory, unless it is a long one."""
+        """Return the part in memory, unless it is long."""
         return self if isinstance(self.source, bytes) or self.size > _IN_MEMORY else of_bytes(self.content())
 
     def kept(self) -> Part:
-        """The same in memory, unless it is a long one, and without the bytes around it."""
+        """Return the part in memory without surrounding bytes, unless it is long."""
         return self if self.size > _IN_MEMORY else of_bytes(self.content())
 
 
@@ -70,12 +70,12 @@ _new = tuple.__new__  # makes a Part in half the time
 
 
 def of_bytes(content: bytes) -> Part:
-    """A message in memory."""
+    """Return a message in memory as a Part."""
     return Part(content, 0, len(content))
 
 
 def of_file(file: BinaryIO, size: int) -> Part:
-    """The message that a file of `size` bytes is."""
+    """Return a file of `size` bytes as a Part."""
 
     def read(start: int, end: int) -> bytes:
         file.seek(start)
@@ -85,9 +85,9 @@ def of_file(file: BinaryIO, size: int) -> Part:
 
 
 def fields(message: Part) -> Iterator[Tuple[int, Part]]:
-    """Number and value of every field of a message.
+    """Yield number and value of every field of a message.
 
-    Raises Malformed for what is no message, and for one of more than MOST_FIELDS fields.
+    Raises Malformed for invalid data and for more than MOST_FIELDS fields.
     """
     source, position, end = message
     # Of a file some bytes are in memory: `data`, from the offset `origin` on.
@@ -138,26 +138,26 @@ Walk = Callable[[Part], Iterator[Tuple[int, Part]]]  # as fields()
 
 
 def each(message: Part, number: int) -> Iterator[Part]:
-    """Every value of one field."""
+    """Yield every value of one field."""
     for found, value in fields(message):
         if found == number:
             yield value
 
 
 def entries(message: Part, number: int) -> Iterator[Tuple[str, Part]]:
-    """Key and value of every entry of a map whose keys are strings."""
+    """Yield key and value of every entry of a map with string keys."""
     for entry in each(message, number):
         yield entry_of(entry)
 
 
 def entry_of(entry: Part, walk: Walk = fields) -> Tuple[str, Part]:
-    """Key and value of an entry of a map whose keys are strings."""
+    """Return key and value of a map entry with a string key."""
     parts = dict(walk(entry))
     return parts[KEY].text() if KEY in parts else "", parts.get(VALUE, Part(b"", 0, 0))
 
 
 def varint(data: bytes, at: int) -> Tuple[int, int]:
-    """The number that is written at an offset, and the offset after it."""
+    """Return the varint at an offset, and the offset after it."""
     try:
         return _varint_in(data, at)
     except IndexError:
@@ -165,7 +165,7 @@ def varint(data: bytes, at: int) -> Tuple[int, int]:
 
 
 def written(number: int, value: Union[int, bytes]) -> bytes:
-    """A field: of a type that is a varint where `value` is an integer, of one with a length where it is bytes."""
+    """Return an encoded field: a varint if `value` is an integer, length-delimited if it is bytes."""
     if isinstance(value, int):
         return _encoded(number << 3 | _VARINT) + _encoded(value % (1 << 64))
     return _encoded(number << 3 | _BYTES) + _encoded(len(value)) + value
@@ -181,7 +181,7 @@ def _encoded(value: int) -> bytes:
 
 
 def _varint_in(data: bytes, at: int) -> Tuple[int, int]:
-    """The number that is written at an offset, and the offset after it; IndexError if the data ends before."""
+    """Return the varint at an offset, and the offset after it; IndexError if the data ends before."""
     byte = data[at]
     if byte < 0x80:
         return byte, at + 1

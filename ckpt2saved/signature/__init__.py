@@ -1,1 +1,1 @@
-"""What is to be served, parsed once into frozen values."""
+"""Signature files and options, parsed once into frozen values."""

@@ -1,4 +1,4 @@
-"""A signature given by --input and --output instead of a signature file."""
+"""Signatures given by --input and --output instead of a signature file."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _SPARSE = ("indices", "values", "shape")
 
 
 def parse_tensor(text: str) -> TensorSpec:
-    """`NAME=TENSOR[shape]` as a tensor that clients call NAME; raises ValueError.
+    """Parse `NAME=TENSOR[shape]` into a TensorSpec with the key NAME; raises ValueError.
 
-    Without NAME the last part of the tensor's own name is it, without a shape the graph's. In a shape, as in
-    `[batch,32,width,3]`, words and `?` stand for sizes that a request may choose.
+    The default NAME is the last part of the tensor's name; the default shape is the graph's. In a shape, such as
+    `[batch,32,width,3]`, words and `?` are dimensions that requests may choose.
     """
     match = _TENSOR.match(text.strip())
     if not match:
@@ -53,9 +53,9 @@ def _size(key: str, axis: int, size: str) -> Any:
 def model_of_arguments(
     inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], decode: Optional[Decode]
 ) -> ServedModel:
-    """A model whose signature serving_default is these tensors; with `decode`, also what the decoder answers.
+    """Return a model whose signature serving_default has these tensors, and the decoder's outputs with `decode`.
 
-    Raises UsageError where that is no signature.
+    Raises UsageError if they are not a signature.
     """
     problems = []
     if not inputs:
@@ -95,9 +95,9 @@ def _sparse(decode: Optional[Decode]) -> Tuple[TensorSpec, ...]:
 
 
 def with_changes(model: ServedModel, changes: Surgery, has_nodes: bool) -> ServedModel:
-    """`model` with the changes that the command line names beside those of its file; the command line goes first.
+    """Return `model` with the changes of the command line, which override those of its file.
 
-    `has_nodes`: tensors are called by their nodes, and a node alone stands for its first output.
+    With `has_nodes`, tensors may be given by node name, which means the node's first output.
     """
     decode = changes.decode or model.surgery.decode
     if decode is not None:
@@ -124,7 +124,7 @@ def _first_output(tensor: str) -> str:
 
 
 def _with_outputs(signatures: Sequence[Signature], decode: Optional[Decode]) -> Tuple[Signature, ...]:
-    """The first output of a node for each node that stands where a tensor is meant."""
+    """Replace node names by the node's first output."""
     own = {spec.key for spec in _sparse(decode)} | {"ids", "lengths", "score"} if decode else set()
 
     def full(specs: Sequence[TensorSpec]) -> Tuple[TensorSpec, ...]:

@@ -1,4 +1,4 @@
-"""Signature files: found by a built-in model's name or by path, and read into frozen values."""
+"""Signature files: found by a built-in model's name or by path, and parsed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_BYTES = 16 << 20  # of a file; a thousand lines say most of what can be sa
 
 
 def signature_folder() -> Path:
-    """Where the signature files of the built-in models are."""
+    """Return the folder with the built-in signature files."""
     for folder in _FOLDERS:
         if folder.is_dir():
             return folder
@@ -34,12 +34,12 @@ def signature_folder() -> Path:
 
 
 def builtin_models() -> List[str]:
-    """The names that `--model` takes beside a file's path."""
+    """Return the names that `--model` accepts besides paths."""
     return sorted(file.stem for file in signature_folder().glob("*.yaml"))
 
 
 def load_model(model: str) -> ServedModel:
-    """The signature file called `model` (crnn, ctpn), or at the path `model` (anything ending in .yaml or .yml)."""
+    """Load the signature file of a built-in model (crnn, ctpn), or at a path ending in .yaml or .yml."""
     path = Path(model) if model.endswith((".yaml", ".yml")) else _builtin_path(model)
     _refuse_other_kinds(path)
     try:
@@ -60,7 +60,7 @@ def load_model(model: str) -> ServedModel:
 
 
 def _content(path: Path) -> bytes:
-    """All of a file, if it is one and not too large."""
+    """Return the file's content, if it is a regular file and not too large."""
     if stat.S_ISDIR(path.stat().st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(path.stat().st_mode):
@@ -73,7 +73,7 @@ def _content(path: Path) -> bytes:
 
 
 def _refuse_other_kinds(path: Path) -> None:
-    """Say what --model names where that is a model, a graph or a checkpoint: no remedy is to write YAML in it."""
+    """Raise SignatureError with a remedy if the file is a model, graph or checkpoint."""
     kind = kind_of(path)
     if kind and kind.what not in (EMPTY, JSON):
         raise SignatureError(f"--model {path}: {kind.instead_of('a signature file')}")
@@ -92,7 +92,7 @@ def _builtin_path(model: str) -> Path:
 
 
 def parse_model(text: str, source: Path) -> ServedModel:
-    """The content of a signature file; raises SignatureError with every mistake in it, and where."""
+    """Parse a signature file; raises SignatureError with every mistake and its line."""
     try:
         root, refused = compose(text)
     except NotYaml as error:

@@ -1,4 +1,4 @@
-"""What is served: the graph's builder, what is done to its graph, the signatures, and the inputs to compare on."""
+"""The parsed signature file: graph builder, graph edits, signatures and example inputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Scalar = Union[str, int, float, bool]
 
 @dataclass(frozen=True)
 class ExampleInput:
-    """How to make an input: random numbers of a range, [low, high), or these `values`."""
+    """An example input: random numbers in [low, high), or `values`."""
 
     uniform: Optional[Tuple[float, float]]
     values: Optional[Any]
@@ -27,7 +27,7 @@ class ExampleInput:
 
 @dataclass(frozen=True)
 class ParityCase:
-    """Inputs for which a staged version must answer as its checkpoint does."""
+    """Inputs for which a staged version must answer like its checkpoint."""
 
     dims: Mapping[str, int]
     inputs: Mapping[str, ExampleInput]
@@ -46,7 +46,7 @@ class Decode:
 
 @dataclass(frozen=True)
 class Surgery:
-    """What is done to a graph beside cutting it down to the signatures; `pinned` and so on to a training's alone."""
+    """Edits of a graph besides pruning; `pinned` and the following fields apply to training graphs only."""
 
     pinned: Mapping[str, Scalar] = field(default_factory=dict)  # switch -> the value that it has from now on
     renames: Tuple[Tuple[str, str], ...] = ()  # regular expression -> replacement: variables to the checkpoint's names
@@ -58,7 +58,7 @@ class Surgery:
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A signature file: the graph's builder with its options, the signatures, and the inputs to compare on."""
+    """A signature file: the graph builder with its options, signatures, and example inputs."""
 
     name: str
     source: Path

@@ -1,4 +1,4 @@
-"""Names of variables, renamed by regular expressions within a limit on time."""
+"""Renaming of variables by regular expressions with a time limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST = 10000  # characters of a name
 
 
 def check_rule(pattern: str, replacement: str) -> None:
-    """Raise ValueError where this is no regular expression, or no replacement for what it matches."""
+    """Raise ValueError unless this is a regular expression with a valid replacement."""
     try:
         compiled = re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
@@ -28,7 +28,7 @@ def check_rule(pattern: str, replacement: str) -> None:
 
 
 class Renaming:
-    """Called with a name; each rule in turn changes what the one before it made of it."""
+    """A function of a name that applies the rules in order."""
 
     def __init__(self, rules: Sequence[Tuple[str, str]], seconds: float = MOST_SECONDS) -> None:
         self.rules = tuple(rules)
@@ -63,14 +63,14 @@ class Renaming:
 
 
 class _TooLong(Exception):
-    """The time is over."""
+    """The time limit was exceeded."""
 
 
 @contextlib.contextmanager
 def _at_most(seconds: float) -> Iterator[None]:
-    """Raise _TooLong in the block after some seconds: the regular expression engine heeds signals, and nothing else.
+    """Raise _TooLong if the block takes longer; a signal is the only way to interrupt the regex engine.
 
-    Outside of the main thread, which alone gets signals, nothing is bounded.
+    No limit outside the main thread, since only the main thread gets signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""The format of a signature file: which parts it may have, and what of them is refused."""
+"""The format of signature files: allowed keys and values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RESERVED = "__saved_model_"  # of the signatures that say how to initialise a S
 
 
 class SchemaReader(NodeReader):
-    """Reads the nodes of a signature file into a ServedModel."""
+    """Converts the nodes of a signature file into a ServedModel."""
 
     def model(self, root: yaml.Node, source: Path) -> Optional[ServedModel]:
         parts = self.mapping(root, "", required=("format", "signatures"), optional=("graph", "parity"))
@@ -122,7 +122,7 @@ class SchemaReader(NodeReader):
         return tuple(self.signature(name, value) for name, value in nodes.items())
 
     def check_same_inputs(self, node: yaml.Node, signatures: Sequence[Signature]) -> None:
-        """Inputs of one key are made once for all the signatures that take them."""
+        """Check that inputs with one key are equal in all signatures, since they are made once for all."""
         first: Dict[str, Tuple[str, TensorSpec]] = {}
         for signature in signatures:
             for spec in signature.inputs:
@@ -207,9 +207,9 @@ class SchemaReader(NodeReader):
     def check_case(
         self, node: yaml.Node, where: str, case: ParityCase, signatures: Sequence[Signature], sound: bool
     ) -> None:
-        """A case must say how to make every input of every signature, and how long each varying dimension is.
+        """Check that a case gives every input of every signature, and a size for each open dimension.
 
-        What it says beyond that is a mistake, but which one can't be told of signatures that are not `sound`.
+        Surplus keys are reported only if all signatures are `sound`.
         """
         specs = {spec.key: spec for signature in signatures for spec in signature.inputs}
         names = {size for spec in specs.values() for size in spec.dimensions if isinstance(size, str)}

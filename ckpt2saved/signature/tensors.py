@@ -1,4 +1,4 @@
-"""The tensors that a model takes and answers, and the signatures that they make up."""
+"""Tensor specs and signatures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAME = re.compile(r"[^:^]+(:[0-9]{1,9})?\Z")  # TensorFlow's number of an outpu
 
 
 def checked_tensor_name(text: str) -> str:
-    """`text` where it is a node's name, or one with the number of an output; raises ValueError otherwise."""
+    """Return `text` if it is `node` or `node:output`; raises ValueError otherwise."""
     if not _NAME.match(text):
         raise ValueError(f"{text!r} is not a tensor's name, as in logits or logits:0")
     return text
@@ -28,7 +28,7 @@ def checked_tensor_name(text: str) -> str:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor as clients see it, `key`, and as the graph calls it, `tensor`."""
+    """A tensor with its name for clients, `key`, and its name in the graph, `tensor`."""
 
     key: str
     tensor: str  # "" of a SparseTensor that a SavedModel binds whole, which TF Serving can't fetch
@@ -37,29 +37,29 @@ class TensorSpec:
 
     @property
     def has_open_batch(self) -> bool:
-        """Whether a request may choose the first size."""
+        """Return whether requests may choose the first dimension."""
         return self.shape is not None and len(self.shape) > 0 and not isinstance(self.shape[0], int)
 
     @property
     def has_open_sizes(self) -> bool:
-        """Whether a request may choose another size than the first."""
+        """Return whether requests may choose a dimension other than the first."""
         return self.shape is not None and not all(isinstance(size, int) for size in self.shape[1:])
 
     @property
     def fixed_sizes(self) -> Tuple[int, ...]:
-        """The sizes that a request can't choose."""
+        """Return the dimensions that requests can't choose."""
         return tuple(size for size in self.shape or () if isinstance(size, int))
 
     @property
     def shape_text(self) -> str:
-        """The shape for people, as in [?, 32, ?, 3]."""
+        """Return the shape for people, as in [?, 32, ?, 3]."""
         if self.shape is None:
             return "of unknown rank"
         return f"[{', '.join(str(size) if isinstance(size, int) else '?' for size in self.shape)}]"
 
     @property
     def dimensions(self) -> Tuple[Dimension, ...]:
-        """The shape where it is known: always once the graph has been read."""
+        """Return the shape, which is always known once the graph was read."""
         if self.shape is None:
             raise ValueError(f"{self.key}: its shape is that of the graph, which has not been read yet")
         return self.shape
@@ -67,7 +67,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a request can ask of a served model: the tensors that it feeds, and those that answer it."""
+    """The inputs and outputs of one function that a served model offers."""
 
     name: str
     inputs: Tuple[TensorSpec, ...]
@@ -75,19 +75,19 @@ class Signature:
     method: str = PREDICT
 
     def input(self, key: str) -> TensorSpec:
-        """The input of that key."""
+        """Return the input with that key."""
         return next(spec for spec in self.inputs if spec.key == key)
 
     def output(self, key: str) -> TensorSpec:
-        """The output of that key."""
+        """Return the output with that key."""
         return next(spec for spec in self.outputs if spec.key == key)
 
     def with_outputs(self, moved: Mapping[str, str]) -> Signature:
-        """The same with other tensors for some outputs."""
+        """Return a copy with some outputs bound to other tensors."""
         outputs = tuple(replace(spec, tensor=moved.get(spec.tensor, spec.tensor)) for spec in self.outputs)
         return replace(self, outputs=outputs)
 
     @property
     def is_for_warmup(self) -> bool:
-        """Whether an export added it so that a warm-up request depends on all variables; no client asks for it."""
+        """Return whether an export added the signature for warm-up, so that a request reads all variables."""
         return self.name.startswith(WARMUP) and [spec.key for spec in self.outputs] == [WARMUP]

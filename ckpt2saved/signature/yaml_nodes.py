@@ -1,4 +1,4 @@
-"""YAML that others wrote: composed into nodes within limits; readers of nodes collect all problems with their lines."""
+"""Untrusted YAML, composed into nodes within limits, and a reader that collects problems with their lines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NO_NAMES = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:binary")
 
 
 class NotYaml(Exception):
-    """The text is no YAML within the limits; `line` is :N, or "" where it is not known."""
+    """The text is not YAML within the limits; `line` is :N, or "" if unknown."""
 
     def __init__(self, line: str, problem: str) -> None:
         super().__init__(problem)
@@ -32,9 +32,9 @@ class NotYaml(Exception):
 
 
 def compose(text: str) -> Tuple[Optional[yaml.Node], List[str]]:
-    """The root node of a YAML document, None of an empty one, and a line for everything in it that is refused.
+    """Return the root node of a YAML document, None if empty, and a problem for each refused construct.
 
-    Raises NotYaml for what is no YAML, and for what is larger than the limits.
+    Raises NotYaml for invalid YAML and for documents above the limits.
     """
     try:
         loader = _Loader(text)
@@ -45,16 +45,16 @@ def compose(text: str) -> Tuple[Optional[yaml.Node], List[str]]:
 
 
 def check_aliases(root: yaml.Node) -> None:
-    """Raise ValueError where the document is too large once each alias stands for all of what it names."""
+    """Raise ValueError if the document is too large with all aliases expanded."""
     size = _size_with_aliases(root, {})
     if size > _MOST_WITH_ALIASES:
         raise ValueError(f"with what its aliases stand for it has {size} values; at most {_MOST_WITH_ALIASES} are read")
 
 
 def parse_scalar(text: str) -> Scalar:
-    """A value as it stands in a signature file; anything that is no number or truth value is the text itself.
+    """Return a scalar's value as in a signature file: a number, a truth value or text.
 
-    Raises ValueError for what YAML reads as another number than people do.
+    Raises ValueError if YAML would read another number than the text suggests.
     """
     resolver: Any = yaml.resolver.Resolver()  # without types in PyYAML's stubs, as are the parser's methods
     node = yaml.ScalarNode(resolver.resolve(yaml.ScalarNode, text.strip(), (True, False)), text.strip())
@@ -70,7 +70,7 @@ def parse_scalar(text: str) -> Scalar:
 
 
 def _constructed(node: yaml.ScalarNode) -> Any:
-    """What safe_load makes of a scalar; raises ValueError for what is another number to YAML than it looks like."""
+    """Return safe_load's value of a scalar; raises ValueError if YAML would read an unexpected number."""
     kind, value = node.tag.rpartition(":")[2], node.value
     if kind in ("int", "float"):
         if len(value) > _LONGEST_NUMBER and not re.match(r"[-+]?0[bx]", value):
@@ -87,7 +87,7 @@ def _constructed(node: yaml.ScalarNode) -> Any:
 
 
 def _size_with_aliases(node: yaml.Node, known: Dict[int, int]) -> int:
-    """How many nodes there are, an alias counted as all of what it names; nodes are no deeper than _DEEPEST."""
+    """Return the number of nodes with aliases expanded; nodes are at most _DEEPEST deep."""
     if id(node) not in known:
         parts = [] if isinstance(node, yaml.ScalarNode) else node.value
         if isinstance(node, yaml.MappingNode):
@@ -97,7 +97,7 @@ def _size_with_aliases(node: yaml.Node, known: Dict[int, int]) -> int:
 
 
 class _Loader(yaml.SafeLoader):
-    """Makes nodes of YAML; collects the tags, merge keys and loops, which are refused, and stops at deep nesting."""
+    """Composes YAML nodes; collects refused tags, merge keys and loops, and stops at deep nesting."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -137,7 +137,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _not_yaml(error: Exception, text: str) -> Tuple[str, str]:
-    """The line as far as it is known, and what is wrong there, without the YAML reader's excerpt."""
+    """Return the line, if known, and the error, without the parser's excerpt."""
     if isinstance(error, yaml.reader.ReaderError):
         line = text.count("\n", 0, error.position) + 1
         return f":{line}", f"unacceptable character U+{error.character:04X}"
@@ -149,11 +149,11 @@ def _not_yaml(error: Exception, text: str) -> Tuple[str, str]:
 
 
 class TooManyProblems(Exception):
-    """There are more problems than are told."""
+    """More problems than are reported."""
 
 
 class NodeReader:
-    """Reads YAML nodes, which know their lines, and collects what is wrong with them."""
+    """Reads YAML nodes and collects problems with their lines."""
 
     def __init__(self) -> None:
         self.problems: List[str] = []
@@ -172,7 +172,7 @@ class NodeReader:
         required: Sequence[str] = (),
         optional: Sequence[str] = (),
     ) -> Dict[str, yaml.Node]:
-        """The entries of a mapping; any keys are welcome where none is required or optional."""
+        """Return the entries of a mapping; any key is allowed if none is required or optional."""
         if not isinstance(node, yaml.MappingNode):
             self.problem(node, where, f"a mapping (lines of 'name: …') is expected; found {found_text(node)}")
             return {}
@@ -213,7 +213,7 @@ class NodeReader:
         expected: str = "a number, a word, true or false",
         types: Tuple[type, ...] = (str, int, float, bool),
     ) -> Any:
-        """What safe_load makes of a scalar; None, with the problem noted, if that is none of `types`."""
+        """Return safe_load's value of a scalar; None, with a problem, if it is not one of `types`."""
         if not isinstance(node, yaml.ScalarNode):
             self.problem(node, where, f"{expected} is expected; found {found_text(node)}")
             return None
@@ -230,7 +230,7 @@ class NodeReader:
 
 
 def found_text(node: yaml.Node) -> str:
-    """A node in a message: what stands there, and what YAML takes it for where that is a surprise."""
+    """Return a node's text for a message, with YAML's type if it is unexpected."""
     if isinstance(node, yaml.MappingNode):
         return "a mapping"
     if not isinstance(node, yaml.ScalarNode):
@@ -245,7 +245,7 @@ def found_text(node: yaml.Node) -> str:
 
 
 def unknown_text(kind: str, found: str, known: Sequence[str]) -> str:
-    """The problem with a name that is not known: the nearest that is, or all of them."""
+    """Return the problem of an unknown name, with the closest known name or all of them."""
     near = difflib.get_close_matches(found, known, n=1)
     hint = f"; did you mean {near[0]}?" if near else f"; expected {', '.join(known) or 'none'}"
     return f"{found!r} is no known {kind}{hint}"
