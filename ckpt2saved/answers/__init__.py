@@ -1,1 +1,1 @@
-"""Who answers requests (the files, the checkpoint, a server), and whether the answers agree."""
+"""Run requests on SavedModel files, a checkpoint or a server, and compare the outputs."""

@@ -1,4 +1,4 @@
-"""Whoever answers requests for the signatures of a model."""
+"""The interface of everything that runs requests."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ckpt2saved.requests.request import Answers, Request
 
 
 class Asker(abc.ABC):
-    """Puts requests to a model: to its files, to the graph of its checkpoint, or to a server that has loaded it."""
+    """Runs requests on a model: its SavedModel files, the graph of its checkpoint, or a server that serves it."""
 
     @abc.abstractmethod
     def answer(self, request: Request) -> Answers:
-        """The values by the keys of the signature's outputs (of inner tensors, by their names).
+        """Run the request; returns arrays by output key (inner tensors: by tensor name).
 
-        Where there are none, an exception says why; which ones, the subclasses say.
+        Raises an exception if the request fails; the subclasses document which ones.
         """

@@ -1,4 +1,4 @@
-"""TensorFlow's C++ SavedModel loader, the one that TF Serving uses, called through the C API."""
+"""The C++ SavedModel loader of TensorFlow, which TF Serving uses, called through the C API."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from ckpt2saved.graph.contrib import register_ops_of
 from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.tf1 import tf
 
-# Which library exports the function depends on the build: 1.x and 2.x up to 2.9 have one for everything, later ones
-# this second one. Looked for in both.
+# The library that exports the C API depends on the build: up to TensorFlow 2.9 the first one, later libtensorflow_cc.
 _LIBRARIES = ("python/_pywrap_tensorflow_internal.so", "libtensorflow_cc*.so*", "libtensorflow_cc*.dylib")
 
 _INVALID_ARGUMENT = 3  # of TF_Code
@@ -62,7 +61,7 @@ _TYPES = {
 
 
 class _Output(ctypes.Structure):
-    """TF_Output: one of the values of an operation."""
+    """TF_Output: one output of an operation."""
 
     _fields_ = [("operation", ctypes.c_void_p), ("index", ctypes.c_int)]
 
@@ -87,7 +86,7 @@ _TYPES["TF_SessionRun"] = (
 
 
 def find_library() -> Optional[ctypes.CDLL]:
-    """The library of this TensorFlow that exports the C++ loader, or None where the build hides it."""
+    """The library of the installed TensorFlow that exports the C++ loader; None if this build exports none."""
     for pattern in _LIBRARIES:
         for path in sorted(Path(tf.sysconfig.get_lib()).glob(pattern)):
             library = ctypes.CDLL(str(path))
@@ -101,7 +100,7 @@ def find_library() -> Optional[ctypes.CDLL]:
 
 @contextlib.contextmanager
 def loaded(library: ctypes.CDLL, directory: Path) -> Iterator[LoadedModel]:
-    """The SavedModel in `directory`, loaded as TF Serving loads it; raises NotServable with the loader's own words."""
+    """Load the SavedModel in `directory` as TF Serving does; raises NotServable with the loader's message."""
     register_ops_of(directory)
     tag = (ctypes.c_char_p * 1)(tf.saved_model.SERVING.encode())
     path = os.fsencode(as_plain_directory(directory))
@@ -125,7 +124,7 @@ def _owned(pointer: int, delete: Any) -> Iterator[ctypes.c_void_p]:
 
 
 def _check(library: ctypes.CDLL, status: ctypes.c_void_p, what: str, invalid: type = NotServable) -> None:
-    """Raise NotServable where the status is no OK, or `invalid` where it blames the arguments."""
+    """Raise NotServable if the status is not OK; `invalid` if it is INVALID_ARGUMENT."""
     code = library.TF_GetCode(status)
     if code != 0:
         kind = invalid if code == _INVALID_ARGUMENT else NotServable
@@ -133,7 +132,7 @@ def _check(library: ctypes.CDLL, status: ctypes.c_void_p, what: str, invalid: ty
 
 
 class LoadedModel:
-    """A session of the C++ loader's, open while `loaded` is."""
+    """A session of the C++ loader; valid inside the `loaded` context."""
 
     def __init__(self, library: ctypes.CDLL, session: int, graph: ctypes.c_void_p, status: ctypes.c_void_p) -> None:
         self._library = library
@@ -142,7 +141,7 @@ class LoadedModel:
         self._status = status
 
     def run(self, fetches: Sequence[str], feeds: Mapping[str, np.ndarray]) -> List[np.ndarray]:
-        """The values of the tensors called `fetches`, with those in `feeds` given; numbers only, no strings."""
+        """Run the session; returns the values of `fetches` in order. Names are tensor names; string tensors fail."""
         library = self._library
         inputs = [self._tensor_handle(value) for value in feeds.values()]
         results = (ctypes.c_void_p * len(fetches))()
@@ -168,7 +167,7 @@ class LoadedModel:
                 library.TF_DeleteTensor(pointer)
 
     def _outputs(self, names: Sequence[str]) -> Any:
-        """The values of operations that go by these names, as in 'logits:0'."""
+        """The TF_Output array for tensor names such as 'logits:0'."""
         outputs = (_Output * len(names))()
         for position, name in enumerate(names):
             operation, _, index = name.partition(":")
@@ -195,7 +194,7 @@ class LoadedModel:
 
 
 def has_strings(signatures: Mapping[str, Signature]) -> Dict[str, List[str]]:
-    """The keys of string tensors in these signatures; `LoadedModel.run` carries numbers only."""
+    """Signature -> keys of its string tensors, which `LoadedModel.run` does not support."""
     found: Dict[str, List[str]] = {}
     for name, signature in signatures.items():
         keys = [spec.key for spec in signature.inputs + signature.outputs if spec.dtype == "string"]

@@ -1,4 +1,4 @@
-"""The untouched graph with its checkpoint, asked in a session."""
+"""Run requests on the original graph with the variables of its checkpoint."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from ckpt2saved.tf1 import tf
 
 
 class CheckpointAsker(Asker):
-    """A session of the untouched graph; raises SignatureError where the graph can't answer."""
+    """A session of the original graph; raises SignatureError if the graph cannot run a request."""
 
     def __init__(self, session: tf.Session, checkpoint: str, signatures: Mapping[str, Signature]) -> None:
-        """`checkpoint` is its name in messages."""
+        """`checkpoint` names the checkpoint in messages."""
         self._session = session
         self._checkpoint = checkpoint
         self.graph: tf.Graph = session.graph
         self.signatures = signatures
 
     def with_signatures(self, signatures: Mapping[str, Signature]) -> CheckpointAsker:
-        """The same session, asked through other signatures of its graph."""
+        """The same session with other signatures of its graph."""
         return CheckpointAsker(self._session, self._checkpoint, signatures)
 
     def answer(self, request: Request) -> Answers:
@@ -44,13 +44,13 @@ class CheckpointAsker(Asker):
         return dict(zip(fetches, map(np.asarray, values)))
 
     def numbers(self, requests: Sequence[Request]) -> List[Answers]:
-        """The answers to all requests; raises NotServable where some are NaN."""
+        """Run all requests; raises NotServable if an output contains NaN."""
         answers = [self.answer(request) for request in requests]
         self.refuse_nan(requests, answers)
         return answers
 
     def refuse_nan(self, requests: Sequence[Request], answers: Sequence[Answers]) -> None:
-        """Raise NotServable where an answer is NaN."""
+        """Raise NotServable if an output contains NaN."""
         problems = nan_problems(requests, answers)
         if problems:
             raise NotServable(
@@ -59,12 +59,12 @@ class CheckpointAsker(Asker):
             )
 
     def run(self, fetches: Any, feeds: Mapping[str, np.ndarray]) -> Any:
-        """The values of tensors of the graph; raises what a session raises."""
+        """Run the session directly; raises the errors of tf.Session.run."""
         return self._session.run(fetches, feeds)
 
 
 @contextlib.contextmanager
 def open_checkpoint_asker(network: BoundGraph, checkpoint: Checkpoint) -> Iterator[CheckpointAsker]:
-    """The untouched graph with the checkpoint's variables."""
+    """Open a session of the original graph with the variables of the checkpoint."""
     with network.session(checkpoint) as session:
         yield CheckpointAsker(session, str(checkpoint.files.prefix), network.serving.signatures)

@@ -1,4 +1,4 @@
-"""How far answers differ from those that they should be: integers and texts not at all, floats by rounding alone."""
+"""Compare outputs with expected outputs: integers and strings exactly, floats within a tolerance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ckpt2saved.requests.request import Answers, Request
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far floats may differ: by `relative` of the sum of their tensor's largest value and `floor`."""
+    """The allowed difference of floats: `relative` * (`floor` + largest absolute value of the tensor)."""
 
     relative: float
     floor: float
@@ -21,24 +21,24 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Difference:
-    """The largest difference found in an output of a signature."""
+    """The largest difference in one output of a signature."""
 
     signature: str
     output: str
     max_abs: float
-    max_value: float  # the largest absolute value that it should have
+    max_value: float  # largest absolute expected value
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How answers differ from those that they should be."""
+    """The differences between outputs and expected outputs."""
 
-    differences: Tuple[Difference, ...] = ()  # the largest of each output of each signature
+    differences: Tuple[Difference, ...] = ()  # the largest one for each output of each signature
     problems: Tuple[Problem, ...] = ()  # one for each difference that is too large
 
     @property
     def max_abs(self) -> float:
-        """The largest of all differences."""
+        """The largest difference of all outputs."""
         return max((difference.max_abs for difference in self.differences), default=0.0)
 
     def by_signature(self) -> Dict[str, Dict[str, float]]:
@@ -49,9 +49,9 @@ class Comparison:
         return found
 
 
-# Two sessions of one TensorFlow differ by the order of their sums: about 1e-6 of a tensor's largest value.
+# Two sessions of one TensorFlow may sum in a different order: about 1e-6 of the largest value of a tensor.
 SAME_TENSORFLOW = Tolerance(1e-4, 1.0)
-# Another TensorFlow, another processor or a GPU: sums in another order.
+# Another TensorFlow version, CPU type or a GPU changes the order of sums more.
 OTHER_TENSORFLOW = Tolerance(1e-3, 1e-6)
 
 
@@ -61,7 +61,7 @@ def compare(
     found: Sequence[Answers],
     tolerance: Tolerance = SAME_TENSORFLOW,
 ) -> Comparison:
-    """The answers `found` to the requests beside those that are `expected`; the outputs that are expected count."""
+    """Compare the outputs `found` with `expected`, request by request; only the expected outputs are compared."""
     largest: Dict[Tuple[str, str], Difference] = {}
     problems: List[Problem] = []
     for request, wanted, answers in zip(requests, expected, found):
@@ -77,7 +77,7 @@ def compare(
 
 
 def nan_problems(requests: Sequence[Request], answers: Sequence[Answers]) -> Tuple[Problem, ...]:
-    """A problem for each output of each answer in which there are NaN."""
+    """One problem for each output that contains NaN."""
     return tuple(
         Problem(
             "nan-answer",
@@ -91,7 +91,7 @@ def nan_problems(requests: Sequence[Request], answers: Sequence[Answers]) -> Tup
 
 
 def find_difference(wanted: np.ndarray, found: np.ndarray, tolerance: Tolerance) -> Tuple[float, str]:
-    """The largest absolute difference, and what is wrong with it; anything but floats must be equal."""
+    """The largest absolute difference, and a text that describes the mismatch ("" if there is none)."""
     if wanted.shape != found.shape or wanted.dtype != found.dtype:
         text = f"{wanted.dtype} {list(wanted.shape)} expected, {found.dtype} {list(found.shape)} found"
         return float("inf"), text

@@ -1,4 +1,4 @@
-"""How often a decoder that is no beam search reads a line differently from the graph's own."""
+"""Count the lines that a greedy decoder decodes differently from the beam search of the graph."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ckpt2saved.rewrites.for_serving import ServingRewritten
 def count_disagreements(
     asker: CheckpointAsker, rewritten: ServingRewritten, asked: Sequence[Request], limits: SearchLimits, say: Say
 ) -> Tuple[int, int]:
-    """The lines that both decoders read, and those that they read differently.
+    """Decode with both decoders; returns the number of lines compared and the number that differ.
 
-    `rewritten` was grafted into the graph of `asker`. Where the graph's own search would take long, both read the
-    lines, and of a line the steps, for which it has the time that `limits` gives.
+    `rewritten` must have been grafted into the graph of `asker`. If the beam search of the graph would exceed `limits`,
+    both decoders run only on the lines and steps that it can decode within them.
     """
     stock = StockSearches(asker, asked, limits, say)
     after = {decoder.node: [tensor for _, tensor in decoder.outputs] for decoder in rewritten.replaced}
@@ -32,7 +32,7 @@ def count_disagreements(
         feeds, _ = searched.request.feeds_and_fetches(asker.signatures)
         name, reading = searched.search.logits, searched.readings[0]
         logits = reading.shortened(searched.logits, searched.lengths)
-        # One tensor for both where it is a placeholder.
+        # Both graphs share this tensor if it is a placeholder.
         other = asker.run(tensors, {**feeds, name: logits, grafted(name): logits})
         before, now = [_texts(outputs, searched, reading) for outputs in (reading.outputs, other)]
         lines += len(before)
@@ -41,7 +41,7 @@ def count_disagreements(
 
 
 def _texts(outputs: Sequence[np.ndarray], searched: Searched, reading: Decoded) -> Dict[int, Tuple[int, ...]]:
-    """The labels on the best path of each line that was read further than its first step, or to its end."""
+    """Line -> labels of its best path, for each line of which more than the first step, or all steps, were decoded."""
     lines, values = outputs[0][:, 0], outputs[searched.search.top_paths]
     texts: Dict[int, Tuple[int, ...]] = {}
     for line, steps in enumerate(searched.lengths):

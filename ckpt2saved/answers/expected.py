@@ -1,4 +1,4 @@
-"""What a version's files should answer: the requests to compare on, and the checkpoint's answers to them."""
+"""The requests of the parity check and the outputs that the checkpoint gives for them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ckpt2saved.sources.binding import BoundGraph
 def expected_answers(
     checkpoint: Checkpoint, network: BoundGraph, greedy: Optional[ServingRewritten], limits: SearchLimits, say: Say
 ) -> Proof:
-    """The requests to compare on, and what the untouched graph with the checkpoint answers.
+    """Run the parity requests on the original graph with the checkpoint; returns requests and expected outputs.
 
-    `greedy` is the graph with greedy decoders where the files have these. They answer differently from the graph's own
-    beam search: the files are compared with what greedy decoders answer in the graph, and `say` is told how many lines
-    the two read differently.
+    `greedy` is the graph with greedy decoders, or None. Their outputs differ from those of the beam search in the
+    original graph, so the expected outputs are those of the greedy decoders; `say` reports how many lines the two
+    decode differently.
     """
     asked = parity_requests(with_lengths(network, checkpoint))
     if greedy is None or not greedy.replaced:

@@ -1,4 +1,4 @@
-"""What a version's own files answer, and whether they answer the same request alike each time."""
+"""Run requests on the files of a version, each one twice, and collect outputs and problems."""
 
 from __future__ import annotations
 
@@ -25,30 +25,29 @@ _TEXT_UNASKED = (
     f"{TEXT_GRAPH_FILE}: loaded, but no signature was asked: signatures are read from a {GRAPH_FILE} alone; write the"
     " SavedModel in its binary form for that (as_text=False, the default)"
 )
-_FEWER_LINES = (2, 1)  # of a request whose batch the graph refuses
+_FEWER_LINES = (2, 1)  # batch sizes to try if the graph refuses the batch of a made-up request
 
 
 @dataclass(frozen=True)
 class FileAnswers:
-    """The requests that were answered, the answers, and why others were not."""
+    """The requests that were run, their outputs, and the reasons why others were not run."""
 
     requests: Tuple[Request, ...]
     answers: Tuple[Answers, ...]
     loader: str
-    unasked: Tuple[str, ...]  # a line for each signature that refuses the request that was made up for it
+    unasked: Tuple[str, ...]  # a line for each signature that refuses its made-up request
     problems: Tuple[Problem, ...]
     notes: Tuple[str, ...] = ()
-    without_batch: Mapping[str, FrozenSet[str]] = field(default_factory=dict)  # outputs of another first dimension
-    # Position of a request whose answers are all as long as the batch by chance -> one more line, which shows that they
-    # can't be split, and its answers.
+    without_batch: Mapping[str, FrozenSet[str]] = field(default_factory=dict)  # outputs that cannot be split
+    # Index of a request whose outputs have the batch size as first dimension only by chance -> a request with one more
+    # line, whose outputs cannot be split, and these outputs.
     with_longer: Mapping[int, Tuple[Request, Answers]] = field(default_factory=dict)
 
 
 def ask_files(directory: Path, requests: Sequence[Request], *, vary: bool = True) -> FileAnswers:
-    """Load the SavedModel afresh and put every request to it twice; raises NotServable where it can't be loaded.
+    """Load the SavedModel and run every request twice; raises NotServable if it cannot be loaded.
 
-    With `vary` a request may be asked once more with another batch, and be replaced by that one in what is returned,
-    where only so it shows which outputs batching can't split.
+    With `vary`, a request may be run once more with another batch size, to find outputs that batching cannot split.
     """
     with open_files(directory) as files:
         asking = _Asking(files, directory, vary)
@@ -58,7 +57,7 @@ def ask_files(directory: Path, requests: Sequence[Request], *, vary: bool = True
 
 
 class _Asking:
-    """Puts requests to the files; holds the answers and problems so far."""
+    """Runs requests on the files; collects outputs and problems."""
 
     def __init__(self, files: FileAsker, directory: Path, vary: bool) -> None:
         self._files = files
@@ -69,7 +68,7 @@ class _Asking:
         self._asked: List[Request] = []
         self._first: List[Answers] = []
         self._second: List[Answers] = []
-        self._longer: Dict[int, Tuple[Request, Answers]] = {}  # by the number of what was asked
+        self._longer: Dict[int, Tuple[Request, Answers]] = {}  # by index in _asked
         self._unasked: List[str] = []
         self._problems: List[Problem] = []
 
@@ -95,7 +94,7 @@ class _Asking:
         return [self._files.answer(request) for _ in range(2)]
 
     def _answers(self, request: Request) -> Tuple[Request, List[Answers]]:
-        """The request and its answers; of a made-up request with fewer lines where the graph refuses more."""
+        """The request and its outputs; a made-up request is retried with fewer lines if the graph refuses it."""
         try:
             return request, self._ask(request)
         except InvalidRequest:
@@ -108,14 +107,14 @@ class _Asking:
             raise
 
     def _has_open_batch(self, request: Request) -> bool:
-        """Whether more or fewer lines can be asked for; not of strings, nor where requests change state."""
+        """Whether the batch size can be changed; False for strings and for signatures that change state."""
         signature = self._signatures.get(request.signature)
         if signature is None or signature.name in self._files.with_strings or signature.name in self._changes:
             return False
         return batch_of(request.inputs) is not None and has_open_batch(signature)
 
     def _is_to_vary(self, request: Request, answers: Answers) -> bool:
-        """Whether one line more tells more: of made-up requests, and where all is as long as the batch by chance."""
+        """Whether to run the request with one more line: if made up, or if its outputs fit the batch by chance."""
         if not self._vary or not self._has_open_batch(request):
             return False
         broken = keys_without_batch(self._signatures[request.signature])
@@ -151,7 +150,7 @@ class _Asking:
         )
 
     def _differing(self) -> List[Problem]:
-        """A problem for each answer that differs the second time, but for state that requests change."""
+        """One problem for each output that differs in the second run; signatures that change state are skipped."""
         lasting = [n for n, request in enumerate(self._asked) if request.signature not in self._changes]
         differing = compare(
             [self._asked[n] for n in lasting], [self._first[n] for n in lasting], [self._second[n] for n in lasting]
@@ -162,14 +161,14 @@ class _Asking:
 def _changes(saved_model: SavedModelFile) -> Mapping[str, str]:
     try:
         return changing_signatures(saved_model)
-    except ServingError:  # the loader says it in its own words
+    except ServingError:  # loading the SavedModel reports this error with more detail
         return {}
 
 
 def prepare_requests(directory: Path, *, inputs: Optional[Path] = None, known: Sequence[Request] = ()) -> FileAnswers:
-    """Find a request for every signature that can be asked, and ask the files.
+    """Find requests for every signature and run them on the files of a version.
 
-    A version whose graph is a saved_model.pbtxt is loaded, but not asked; raises ServingError if there are `inputs`.
+    A version with a saved_model.pbtxt is loaded, but no signature is run; raises ServingError if `inputs` is given.
     """
     if inputs is None and not (directory / GRAPH_FILE).is_file() and (directory / TEXT_GRAPH_FILE).is_file():
         with open_files(directory, {}) as files:
@@ -177,23 +176,27 @@ def prepare_requests(directory: Path, *, inputs: Optional[Path] = None, known: S
     try:
         gathered = gather_requests(directory, make_by_graph, inputs=inputs, known=known)
     except NotServable:
-        ask_files(directory, ())  # which says it in the words of TF Serving's own loader
+        ask_files(directory, ())  # raises NotServable with the message of the loader of TF Serving
         raise
     answered = ask_files(directory, gathered.requests)
     return replace(answered, unasked=gathered.unasked + answered.unasked)
 
 
 def wanted_answers(directory: Path, *, known: Sequence[Request] = ()) -> Wanted:
-    """The requests for a server that serves these files, and what it should answer."""
+    """The requests to send to a server that serves these files, and the expected outputs."""
     try:
         answered = prepare_requests(directory, known=known)
-    except NotServable as error:  # by this TensorFlow: of another one the server may have loaded them
+    except NotServable as error:  # the TensorFlow of the server may be able to load them
         return wanted_without_answers(directory, f"they do not load here: {error}")
     return as_wanted(answered)
 
 
 def as_wanted(answered: FileAnswers) -> Wanted:
-    """The requests for a server, and the files' answers; none that passes by chance on a server that batches."""
+    """The requests to send to a server, and the outputs of the files as expected outputs.
+
+    A request with a longer variant in `with_longer` is replaced by it, as it would pass by chance on a server that
+    batches.
+    """
     pairs = list(zip(answered.requests, answered.answers))
     for number, pair in answered.with_longer.items():
         pairs[number] = pair

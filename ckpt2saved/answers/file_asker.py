@@ -1,4 +1,4 @@
-"""A version's own files, asked through the loader that TF Serving uses."""
+"""Run requests on the files of a SavedModel, through the loader that TF Serving uses."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _NEW_PROCESS = "Python's loader in a new process"
 
 
 class FileAsker(Asker):
-    """A SavedModel that was loaded afresh; raises NotServable where it can't answer, InvalidRequest where it refuses.
+    """A loaded SavedModel; raises NotServable if a run fails, InvalidRequest if the graph refuses the request.
 
-    Signatures with strings, which TensorFlow's C API does not carry alike in all releases, are asked through Python's
-    loader in a new process; and so are all where this build of TensorFlow does not export the C++ loader.
+    Signatures with strings run in a new process with the Python loader, because the C API of TensorFlow represents
+    strings differently in some releases. All signatures do if this build of TensorFlow exports no C++ loader.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class FileAsker(Asker):
         self._process: Optional[NewProcess] = None
         self.with_strings: FrozenSet[str] = frozenset(cc_loader.has_strings(signatures))
         if model is None:
-            self._in_process()  # loads it, whatever is asked later
+            self._in_process()  # load now, so that errors show even without requests
 
     @property
     def loader(self) -> str:
-        """Which loader has read the files."""
+        """Name of the loader that loaded the files."""
         if self._model is None:
             return f"{_NEW_PROCESS} (this TensorFlow does not export the C++ one)"
         return f"{_CC_LOADER}; signatures with strings by {_NEW_PROCESS}" if self._process else _CC_LOADER
@@ -61,9 +61,9 @@ class FileAsker(Asker):
 
 @contextlib.contextmanager
 def open_files(directory: Path, signatures: Optional[Mapping[str, Signature]] = None) -> Iterator[FileAsker]:
-    """The SavedModel in `directory`, loaded afresh; raises NotServable where it can't be loaded.
+    """Load the SavedModel in `directory`; raises NotServable if that fails.
 
-    `signatures` are those that can be asked; None: all of its saved_model.pb.
+    `signatures` are the signatures that can be run; None: all in saved_model.pb.
     """
     if signatures is None:
         signatures = read_signatures(directory)

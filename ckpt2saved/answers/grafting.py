@@ -1,4 +1,4 @@
-"""A rewritten graph put beside the graph that it was made from, so that one session answers from both."""
+"""Import a rewritten graph into the graph that it was made from, so that one session runs both."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _SHARED = ("Placeholder", "VariableV2", "Variable", "VarHandleOp")
 
 
 def graft(graph: tf.Graph, rewritten: ServingRewritten) -> Dict[str, Signature]:
-    """Put the rewritten graph into `graph` beside what it was made from, on the same inputs and variables.
+    """Import the rewritten graph into `graph`, with shared placeholders and variables; returns its signatures there.
 
-    Returns its signatures in there. A session that `graph`'s variables are restored in can then be asked both.
+    A session with the variables of `graph` can then run both.
     """
     graph_def = tf.GraphDef()
     graph_def.CopyFrom(rewritten.serving.graph_def)
     for node in graph_def.node:
-        if node.op in _ENTER:  # two loops of one name would be taken for one
+        if node.op in _ENTER:  # two loops with the same frame name would be treated as one
             node.attr["frame_name"].s = tf.compat.as_bytes(grafted(tf.compat.as_text(node.attr["frame_name"].s)))
     shared = [node.name + ":0" for node in graph_def.node if node.op in _SHARED]
     with graph.as_default():
@@ -34,5 +34,5 @@ def graft(graph: tf.Graph, rewritten: ServingRewritten) -> Dict[str, Signature]:
 
 
 def grafted(tensor: str) -> str:
-    """What `graft` calls a tensor of the rewritten graph."""
+    """The name that `graft` gives to a tensor of the rewritten graph."""
     return f"{_GRAFTED}/{tensor}"

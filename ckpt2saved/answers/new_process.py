@@ -1,4 +1,4 @@
-"""A SavedModel's answers from Python's loader, in a process that knows nothing of how the files were made."""
+"""Run a SavedModel with the Python loader in a new process, which shares no state with the export."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _LOADED, _ANSWERS, _INVALID, _FAILED = range(4)  # kinds of messages from the pr
 
 
 class NewProcess(Asker):
-    """A process that has loaded a SavedModel and answers one request after the other.
+    """A process that has loaded a SavedModel and runs one request at a time.
 
-    Raises NotServable where it can't answer, InvalidRequest where the graph refuses the request; both with everything
-    that the process has written to its stderr.
+    Raises NotServable if a run fails, InvalidRequest if the graph refuses the request; both include the stderr of the
+    process.
     """
 
     def __init__(self, directory: Path, worker: Worker) -> None:
@@ -60,15 +60,15 @@ class NewProcess(Asker):
 
 @contextlib.contextmanager
 def loaded_in_new_process(directory: Path) -> Iterator[NewProcess]:
-    """The SavedModel in `directory`, loaded by a process of its own; raises NotServable where it does not load."""
+    """Load the SavedModel in `directory` in a new process; raises NotServable if it does not load."""
     with working(__name__, os.path.abspath(as_plain_directory(directory))) as worker:
         yield NewProcess(directory, worker)
 
 
 def main() -> None:
-    """What the process does: load the SavedModel in sys.argv[1], and answer the requests that stdin brings."""
+    """Entry point of the process: load the SavedModel in sys.argv[1] and run the requests read from stdin."""
     send = sender()
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # deprecations would hide the reason of a failure
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # deprecation warnings would hide the reason for a failure
     directory = Path(sys.argv[1])
     register_ops_of(directory)
     with tf.Graph().as_default(), tf.Session() as session:
@@ -94,5 +94,5 @@ def _answer(session: tf.Session, signatures: Mapping[str, Signature], request: R
     except tf.errors.OpError as error:
         kind = _INVALID if isinstance(error, tf.errors.InvalidArgumentError) else _FAILED
         return kind, reason_of(error)
-    except Exception:  # of a request that Python refuses to feed; the next one has to be answered all the same
+    except Exception:  # a feed that Python refuses; the process must still run the next request
         return _FAILED, traceback.format_exc()

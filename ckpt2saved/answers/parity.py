@@ -1,4 +1,4 @@
-"""Whether a SavedModel's files answer as the untouched graph with its checkpoint does."""
+"""Compare the outputs of SavedModel files with those of the original graph with its checkpoint."""
 
 from __future__ import annotations
 
@@ -14,40 +14,39 @@ from ckpt2saved.requests.splitting import outputs_seen_unsplit, unsplit_outputs,
 from ckpt2saved.saved_model.reading import SavedModelFile
 from ckpt2saved.saved_model.state_changes import changing_signatures, why_different
 
-# Signature -> outputs of its warm-up requests that can't be split; none of them where a line more is not answered.
+# Signature -> outputs of its warm-up requests that cannot be split; empty if a request with one more line fails.
 Refused = Mapping[str, FrozenSet[str]]
 
 
 @dataclass(frozen=True)
 class Report:
-    """How the files answered: what differed by how much, and which loader read them."""
+    """The result of the parity check of SavedModel files."""
 
     answers: int
     comparison: Comparison
     loader: str
-    without_batch: Mapping[str, FrozenSet[str]]  # signature -> outputs that had another first dimension than the batch
-    refused: Refused  # the warm-up requests that a server with --enable_batching would not answer
+    without_batch: Mapping[str, FrozenSet[str]]  # signature -> outputs whose first dimension is not the batch
+    refused: Refused  # warm-up requests that a server with --enable_batching would fail
 
 
 @dataclass(frozen=True)
 class AlsoAnswered:
-    """Requests that the files must answer, whatever the answers are."""
+    """Requests that must succeed on the files; their outputs are not compared."""
 
     requests: Tuple[Request, ...] = ()
-    warm_up: Tuple[Request, ...] = ()  # as the version's warm-up file has them
-    # Signatures whose warm-up requests need answers that a server with --enable_batching can split.
+    warm_up: Tuple[Request, ...] = ()  # as read from the warm-up file of the version
+    # Signatures whose warm-up requests must have outputs that a server with --enable_batching can split.
     split: Tuple[str, ...] = ()
 
 
 def compare_files(
     directory: Path, asked: Sequence[Request], expected: Sequence[Answers], also: AlsoAnswered = AlsoAnswered()
 ) -> Report:
-    """Load the SavedModel in `directory` afresh, ask every request twice, and compare with `expected`.
+    """Load the SavedModel in `directory`, run every request twice, and compare the outputs with `expected`.
 
-    The requests in `also` are put to the files in the same session; of the signatures in its `split` alone and with a
-    line more.
+    The requests in `also` run in the same session; for the signatures in `also.split` also with one more line.
 
-    Raises ParityError with every output that differs, NotServable where the files can't be loaded or can't answer.
+    Raises ParityError with every output that differs, NotServable if the files cannot be loaded or a run fails.
     """
     with open_files(directory) as files:
         first = [_answer(files, request) for request in asked]
@@ -78,9 +77,9 @@ def compare_files(
 
 
 def answer_all(directory: Path, also: AlsoAnswered) -> Refused:
-    """Load the SavedModel in `directory` afresh and put these requests to it, where nothing is to be compared.
+    """Load the SavedModel in `directory` and run these requests without comparing outputs.
 
-    Raises NotServable where the files can't be loaded or can't answer.
+    Raises NotServable if the files cannot be loaded or a run fails.
     """
     with open_files(directory) as files:
         return _refused(also, files)
@@ -94,7 +93,7 @@ def _answer(files: FileAsker, request: Request) -> Answers:
 
 
 def _refused(also: AlsoAnswered, files: FileAsker) -> Refused:
-    """Put the requests to the files as a server does that batches, and as one that does not."""
+    """Run the requests; returns those that a server with --enable_batching would fail."""
     for request in also.requests:
         _answer(files, request)
     refused: Dict[str, FrozenSet[str]] = {}
