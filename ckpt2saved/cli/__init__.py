@@ -1,4 +1,4 @@
-"""The command line: parse, call, print."""
+"""Commands: parse options, call, print."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A running TF Serving: status, Predict, waiting for a version."""
+"""A client of a running TF Serving: status, Predict, waiting for a version."""

@@ -1,4 +1,4 @@
-"""Where a running server listens: http://host:8501 for REST, grpc://host:8500 for gRPC."""
+"""Parse server addresses: http://host:8501 for REST, grpc://host:8500 for gRPC."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 GRPC, HTTP, HTTPS = "grpc", "http", "https"
-_PORTS = {GRPC: 8500, HTTP: 8501, HTTPS: 443}  # those of TF Serving's images
+_PORTS = {GRPC: 8500, HTTP: 8501, HTTPS: 443}  # defaults of the TF Serving images
 _EXPECTED = "expected http://HOST:8501 for REST, https://HOST, or grpc://HOST:8500"
 
 
 @dataclass(frozen=True)
 class Address:
-    """A server's scheme, host and port, and the path under which a proxy shows it."""
+    """Scheme, host and port of a server, and the path prefix if it is behind a proxy."""
 
     scheme: str
     host: str
@@ -26,14 +26,14 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """The address that a user gives; raises ValueError that says what is wrong and what was expected.
+    """Parse the address that a user gives; raises ValueError with what was found and what was expected.
 
-    A name, a password or a query is refused, and not shown: messages end up in logs.
+    A user name, password or query is refused, and left out of the message, because messages end up in logs.
     """
     shown = repr(_without_secrets(text))
     try:
         parts = urlsplit(text.strip())
-    except ValueError:  # of brackets that hold no IPv6 address
+    except ValueError:  # brackets without an IPv6 address
         raise ValueError(f"{shown} is no server's address; {_EXPECTED}") from None
     if "://" not in text or parts.scheme not in _PORTS:
         raise ValueError(f"{shown} is no server's address; {_EXPECTED}")
@@ -60,7 +60,7 @@ def parse_address(text: str) -> Address:
 
 
 def _without_secrets(text: str) -> str:
-    """An address as far as it may be shown: what may be a name with a password, or a token, is left out."""
+    """The address without credentials and tokens, for messages."""
     before, at, host = text.rpartition("@")
     scheme, separator, _ = before.partition("://")
     return re.sub(r"([?#]).+", r"\1***", f"{scheme + separator if separator else ''}***@{host}" if at else text)

@@ -1,4 +1,4 @@
-"""The server behind an address: spoken to over REST or gRPC, as the address says."""
+"""Choose the REST or the gRPC client for an address."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ckpt2saved.client.server import Server
 
 
 def connect(address: Address) -> Server:
-    """The server at an address, not asked anything yet; raises ServerError where what speaks gRPC is not installed."""
+    """The client for an address; opens no connection. Raises ServerError if grpcio is needed and not installed."""
     if address.scheme == GRPC:
         from ckpt2saved.client.rpc import GrpcServer
 

@@ -1,4 +1,4 @@
-"""One HTTP request and its answer: within one deadline for all of it, and of an answer no more than a limit."""
+"""One HTTP request and its response, with one deadline for both and a size limit for the response."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any, List, Optional, Tuple
 
 from ckpt2saved.client.address import HTTPS, Address
 
-_HEAD_BYTES = 1 << 18  # of all status lines and headers, those of `100 Continue` too
+_HEAD_BYTES = 1 << 18  # limit of all status lines and headers, including those of `100 Continue`
 _PIECE = 1 << 16
-_LONGEST_SECONDS = 1e6  # what sockets can count to is more
+_LONGEST_SECONDS = 1e6  # below the maximum timeout of sockets
 
 
 class TooLarge(Exception):
-    """The answer is larger than its limit; the rest of it was not read."""
+    """The response is larger than the limit; the rest was not read."""
 
     def __init__(self, size: int, is_head: bool = False) -> None:
         part = "'s head" if is_head else ""
@@ -29,16 +29,16 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """What an exchange may take."""
+    """The limits of one exchange."""
 
-    seconds: float  # for connecting, TLS, sending and the whole answer together
-    size: int  # bytes of the answer's body
+    seconds: float  # for connecting, TLS, sending and receiving together
+    size: int  # bytes of the response body
 
 
 def exchange(address: Address, method: str, path: str, body: Optional[bytes], limits: Limits) -> Tuple[int, bytes]:
-    """Status code and body. Redirects are not followed, and no proxy is asked.
+    """Send a request; returns status code and body. Redirects are not followed, and proxies are not used.
 
-    Raises TooLarge, socket.timeout when time is up, and what socket, ssl and http.client raise.
+    Raises TooLarge, socket.timeout after the deadline, and the errors of socket, ssl and http.client.
     """
     deadline = _Deadline(min(limits.seconds, _LONGEST_SECONDS))
     connection = http.client.HTTPConnection(address.host, address.port)
@@ -69,13 +69,13 @@ def _body(answer: http.client.HTTPResponse, size: int) -> bytes:
 
 
 class _Deadline:
-    """The moment until which everything must be done."""
+    """The end time of an exchange."""
 
     def __init__(self, seconds: float) -> None:
         self.end = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds; raises socket.timeout when there are none."""
+        """Seconds until the deadline; raises socket.timeout after it."""
         left = self.end - time.monotonic()
         if left <= 0:
             raise socket.timeout("timed out")
@@ -83,7 +83,7 @@ class _Deadline:
 
 
 class _Received(io.RawIOBase):
-    """What a socket receives, until the deadline and up to a size."""
+    """The received bytes of a socket, with a deadline and a size limit."""
 
     def __init__(self, sock: socket.socket, deadline: _Deadline) -> None:
         self.sock = sock
@@ -92,8 +92,8 @@ class _Received(io.RawIOBase):
         self.error = TooLarge(_HEAD_BYTES, is_head=True)
 
     def allow(self, size: int) -> None:
-        """Receive a body of that many bytes from here on."""
-        self.left, self.error = size + _HEAD_BYTES, TooLarge(size)  # the parts of a body have heads too
+        """Set the limit for the body, after the header was received."""
+        self.left, self.error = size + _HEAD_BYTES, TooLarge(size)  # chunks of a body have headers too
 
     def readable(self) -> bool:
         return True
@@ -108,7 +108,7 @@ class _Received(io.RawIOBase):
 
 
 class _Wire:
-    """A connected socket as http.client uses one, under a deadline."""
+    """A connected socket for http.client, with a deadline."""
 
     def __init__(self, sock: socket.socket, deadline: _Deadline) -> None:
         self.sock = sock
@@ -125,7 +125,7 @@ class _Wire:
         return io.BufferedReader(self.received)
 
     def close(self) -> None:
-        """Does nothing: http.client closes early, when the answer is still to be read."""
+        """Do nothing: http.client closes the socket before the response is read."""
 
 
 def _connected(address: Address, deadline: _Deadline) -> socket.socket:
@@ -133,7 +133,9 @@ def _connected(address: Address, deadline: _Deadline) -> socket.socket:
     for number, (family, kind, protocol, _, place) in enumerate(found):
         sock = socket.socket(family, kind, protocol)
         try:
-            sock.settimeout(deadline.left() / (len(found) - number))  # the first may not answer at all
+            sock.settimeout(
+                deadline.left() / (len(found) - number)
+            )  # leave time for the other addresses if the first does not respond
             sock.connect(place)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if address.scheme == HTTPS:
@@ -151,14 +153,14 @@ def _connected(address: Address, deadline: _Deadline) -> socket.socket:
 
 
 def _resolved(address: Address, deadline: _Deadline) -> List[Any]:
-    """The host's addresses. The system's resolver knows no deadline, so that a thread of its own waits for it."""
+    """The addresses of the host. Resolved in a thread, because getaddrinfo has no timeout."""
     addresses: List[Any] = []
     failures: List[Exception] = []
 
     def resolve() -> None:
         try:
             addresses.extend(socket.getaddrinfo(address.host, address.port, 0, socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:  # the latter of a name that no host can have
+        except (OSError, UnicodeError) as error:  # UnicodeError: an invalid host name
             failures.append(error)
 
     thread = threading.Thread(target=resolve, daemon=True)

@@ -1,4 +1,4 @@
-"""What TF Serving's own error messages mean, and what to do about them."""
+"""Explanations and remedies for error messages of TF Serving."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ _EXPLANATIONS = (
 
 
 def is_of_batching(message: str) -> bool:
-    """Whether only a server with --enable_batching says this."""
+    """Whether only a server with --enable_batching reports this error."""
     return re.search("|".join((_UNSPLIT, _OTHER_SIZES, _TOO_LONG)), message) is not None
 
 
 def is_of_other_sizes(message: str) -> bool:
-    """Whether requests of several sizes met in a batch, which says nothing of the version."""
+    """Whether requests of different shapes were in one batch, which is no fault of the version."""
     return re.search(_OTHER_SIZES, message) is not None
 
 
@@ -104,12 +104,12 @@ def is_too_long(message: str) -> bool:
 
 
 def is_unexplained(message: str) -> bool:
-    """Whether nothing is known of what the message means."""
+    """Whether there is no explanation for the message."""
     return not any(re.search(pattern, message) for pattern, _ in _EXPLANATIONS)
 
 
 def explained(message: str) -> str:
-    """The server's message, and what it means where that is known."""
+    """The message of the server, with its explanation if there is one."""
     for pattern, explanation in _EXPLANATIONS:
         if re.search(pattern, message):
             return f"{message.strip().rstrip('.')} ({explanation})"

@@ -1,4 +1,4 @@
-"""Tensors as the JSON of TF Serving's REST API, and back."""
+"""Convert arrays to the JSON of TF Serving's REST API and back."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Any, List, Tuple
 
 import numpy as np
 
-_TYPES = {"f": (float, int), "i": (int,), "u": (int,), "b": (bool,)}  # numpy's kind -> what JSON is read as
-_MOST_AXES = 32  # as many as numpy's arrays have
-_BASE64 = "b64"  # the key of an object that stands for bytes
+_TYPES = {"f": (float, int), "i": (int,), "u": (int,), "b": (bool,)}  # numpy kind -> types of parsed JSON values
+_MOST_AXES = 32  # limit of numpy
+_BASE64 = "b64"  # key of a JSON object that holds bytes
 
 
 def to_json(array: np.ndarray) -> Any:
-    """Nested lists of numbers; strings always as base64, which holds any bytes."""
+    """The array as nested lists; strings always as base64, which can hold any bytes."""
     if array.dtype.kind in "OSU":
         return _each(array.tolist(), lambda text: {_BASE64: base64.b64encode(_bytes(text)).decode("ascii")})
     return array.tolist()
 
 
 def from_json(values: Any, dtype: np.dtype) -> np.ndarray:
-    """The array of nested lists; raises ValueError where they are none of this dtype.
+    """The array of nested lists; raises ValueError if the values do not have this dtype.
 
-    Of a tensor without elements JSON shows only the sizes up to the first 0.
+    For an empty tensor, JSON holds only the dimensions up to the first 0.
     """
     flat, shape = _flat(values)
     if dtype.kind == "O":
-        array = np.empty([len(flat)], object)  # numpy would make fixed-width strings, which lose zeros at their ends
+        array = np.empty([len(flat)], object)  # numpy's fixed-width strings would lose trailing zero bytes
         array[:] = [_text(value) for value in flat]
         return array.reshape(shape)
     if not set(map(type, flat)) <= set(_TYPES.get(dtype.kind, ())):  # True is an int too
@@ -40,7 +40,7 @@ def from_json(values: Any, dtype: np.dtype) -> np.ndarray:
 
 
 def _flat(values: Any) -> Tuple[List[Any], List[int]]:
-    """The values of nested lists, and the sizes of the lists; raises ValueError where they are of unequal lengths."""
+    """Values and shape of nested lists; raises ValueError if their lengths differ."""
     shape: List[int] = []
     flat = [values]
     while flat and any(type(value) is list for value in flat):

@@ -1,7 +1,7 @@
-"""The messages of TF Serving's gRPC API: GetModelStatus and Predict, written and read without its Python package.
+"""Encode and decode the GetModelStatus and Predict messages of TF Serving's gRPC API.
 
-That package, tensorflow-serving-api, requires the package `tensorflow`, and so would put a second TensorFlow beside the
-one of the training.
+The package tensorflow-serving-api is not used: it requires the package `tensorflow`, and would install a second
+TensorFlow beside the one of the training.
 """
 
 from __future__ import annotations
@@ -41,32 +41,32 @@ _CODES = (
 
 
 def encode_status_request(model: str, version: Optional[int]) -> bytes:
-    """A GetModelStatusRequest for a version, or for all."""
+    """A GetModelStatusRequest for one version, or for all."""
     return encode(serving.GetModelStatusRequest(model_spec=_model_spec(model, version)))
 
 
 def encode_predict_request(model: str, version: int, signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
-    """A PredictRequest; raises ValueError for a dtype that has no place in it."""
+    """A PredictRequest; raises ValueError for a dtype that TensorProto cannot hold."""
     tensors = {key: of_bytes(encode_tensor(array)) for key, array in inputs.items()}
     return encode(serving.PredictRequest(model_spec=_model_spec(model, version, signature), inputs=tensors))
 
 
 def decode_status_response(message: bytes) -> Tuple[VersionStatus, ...]:
-    """What a GetModelStatusResponse says; raises wire.Malformed, or ValueError where it is too large."""
+    """Decode a GetModelStatusResponse; raises wire.Malformed, or ValueError if it is too large."""
     response = decode(serving.GetModelStatusResponse, of_bytes(message), Budget())
     return tuple(_version_status(status) for status in response.model_version_status)
 
 
 @dataclass(frozen=True)
 class PredictResponse:
-    """The outputs by their keys, and which version the server says has answered; None where it does not say."""
+    """The outputs by key, and the version in the response; None if the response names none."""
 
     outputs: Mapping[str, np.ndarray]
     version: Optional[int]
 
 
 def decode_predict_response(message: bytes, keys: Collection[str]) -> PredictResponse:
-    """What a PredictResponse holds of these outputs; raises wire.Malformed, or ValueError where it is too large."""
+    """Decode these outputs of a PredictResponse; raises wire.Malformed, or ValueError if it is too large."""
     budget = Budget()
     response = decode(serving.PredictResponse, of_bytes(message), budget)
     outputs = {key: decode_tensor(tensor.content(), budget) for key, tensor in response.outputs.items() if key in keys}

@@ -1,4 +1,4 @@
-"""A running server asked through its REST API, by the standard library."""
+"""A client of TF Serving's REST API, based on the standard library."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from ckpt2saved.client.server import (
 from ckpt2saved.console.foreign_text import one_line
 from ckpt2saved.files.json_text import read_json
 
-_SHOWN = 200  # characters of an answer that is not TF Serving's
-# Bytes of an answer: the states of some 50,000 versions; numbers, which take several times as much memory once read.
+_SHOWN = 200  # characters to quote of an unexpected response
+# Limits of a response in bytes: about 50,000 version states; numbers, which take several times the memory once parsed.
 _STATUS_BYTES = 8 << 20
 _PREDICT_BYTES = 64 << 20
-_MOST_LISTS = 4 << 20  # of an answer; each takes 64 bytes of memory or more, for two of JSON
+_MOST_LISTS = 4 << 20  # in a response; each takes at least 64 bytes of memory for 2 bytes of JSON
 _LARGEST_VERSION = 2**63 - 1
-# What Python would take hours to read as a number, where it has no limit of its own (3.7.13 and older).
+# Python 3.7.13 and older have no limit for the digits of a number, and take hours to parse a very long one.
 _ENDLESS_NUMBER = re.compile(r"[0-9]{400}")
 
 
 class RestServer(Server):
-    """TF Serving behind http:// or https://. The environment's proxies are not used: it is nobody's public server."""
+    """TF Serving at http:// or https://. Proxies of the environment are not used, as the server is not a public one."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -74,7 +74,7 @@ class RestServer(Server):
         outputs: Tuple[Output, ...],
         timeout: float,
     ) -> Dict[str, np.ndarray]:
-        """POST /v1/models/NAME/versions/N:predict, in columns: rows can't carry a SparseTensor's parts."""
+        """POST /v1/models/NAME/versions/N:predict in columnar format, which can hold the parts of a SparseTensor."""
         path = _path(model, version) + ":predict"
         body = {"signature_name": signature, "inputs": {key: to_json(value) for key, value in inputs.items()}}
         code, text = self._ask("POST", path, json.dumps(body).encode("ascii"), Limits(timeout, _PREDICT_BYTES))
@@ -83,7 +83,7 @@ class RestServer(Server):
             raise Refused(f"HTTP {code}", content["error"])
         try:
             answered = content["outputs"]
-            # Of a single output the server leaves the name away.
+            # The server omits the key of a single output.
             by_key = {outputs[0].key: answered} if len(outputs) == 1 else answered
             if not isinstance(by_key, dict):
                 raise ValueError("its outputs have no names")
@@ -124,7 +124,7 @@ class RestServer(Server):
             raise Unreachable(error.strerror or str(error)) from error
 
     def _content(self, code: int, text: str, path: str) -> Dict[str, Any]:
-        """The JSON object of an answer; of an error one with the text `error`."""
+        """The JSON object of a response; for an error, an object with the text `error`."""
         content = _parsed(text)
         if code >= 500 and not (isinstance(content, dict) and isinstance(content.get("error"), str)):
             raise Unreachable(f"HTTP {code}, as of a proxy whose server is not up: {_shown(text)}")
@@ -143,7 +143,7 @@ def _path(model: str, version: Optional[int]) -> str:
 
 
 def _parsed(text: str) -> Any:
-    """The content of a JSON text; None where it is none, or one whose content would take much more than the text."""
+    """Parse JSON; None if it is invalid or would take much more memory than the text."""
     if text.count("[") + text.count("{") > _MOST_LISTS or _ENDLESS_NUMBER.search(text):
         return None
     try:
@@ -153,7 +153,7 @@ def _parsed(text: str) -> Any:
 
 
 def _status(entry: Mapping[str, Any]) -> VersionStatus:
-    """A version's state; raises ValueError, KeyError or AttributeError where this is none."""
+    """Parse the state of a version; raises ValueError, KeyError or AttributeError if the entry is invalid."""
     version = str(entry["version"])
     if (
         not re.match(r"[0-9]{1,19}\Z", version)

@@ -1,4 +1,4 @@
-"""A running server asked through its gRPC API, which takes the package grpcio and nothing else."""
+"""A client of TF Serving's gRPC API; needs only the package grpcio."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ except ModuleNotFoundError as error:
         "TensorFlow; or ask the server's REST port, as in http://localhost:8501"
     ) from None
 
-_MOST_BYTES = 256 << 20  # of an answer
-_LONGEST_SECONDS = 1e6  # what grpcio can count to is more
+_MOST_BYTES = 256 << 20  # of a response
+_LONGEST_SECONDS = 1e6  # below the maximum timeout of grpcio
 _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _OPTIONS = [
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", _MOST_BYTES),  # 4 MB otherwise
-    # None: older grpcio unpacks all of an answer before it looks at its size. TF Serving packs none unless asked to.
+    ("grpc.max_receive_message_length", _MOST_BYTES),  # default: 4 MB
+    # No compression: older grpcio checks the size only after decompression. TF Serving compresses only on request.
     ("grpc.compression_enabled_algorithms_bitset", 1),
-    ("grpc.enable_http_proxy", 0),  # nor does the REST client ask the environment's
+    ("grpc.enable_http_proxy", 0),  # like the REST client
 ]
-# What UNAVAILABLE says where the port speaks something else, in the words of older and newer grpcio.
+# Error details of older and newer grpcio; the last pattern: UNAVAILABLE from a port that does not speak gRPC.
 _COMPRESSED = re.compile(r"(?i)compression algorithm")
 _TOO_LARGE = re.compile(r"(?i)received message (is )?larger than max")
 _OTHER_PROTOCOL = re.compile(r"http1\.x server|Failed parsing HTTP/2")
 
 
 class GrpcServer(Server):
-    """TF Serving behind grpc://, without encryption, as its images start it."""
+    """TF Serving at grpc://, without TLS, as the images start it."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -96,7 +96,7 @@ class GrpcServer(Server):
         return {output.key: answered[output.key] for output in outputs}
 
     def _ask(self, method: str, request: bytes, timeout: float, decode: Callable[[bytes], Any]) -> Any:
-        # A channel for each call: one that was refused waits longer and longer before it tries again.
+        # A new channel for each call: a channel that could not connect waits longer before each further attempt.
         target = str(self.address).partition("://")[2]
         with grpc.insecure_channel(target, options=_OPTIONS) as channel:
             try:

@@ -1,4 +1,4 @@
-"""What can be asked of a running server, whichever way it is asked, and how that can fail."""
+"""The interface of the REST and gRPC clients, and their errors."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ import numpy as np
 from ckpt2saved.client.address import Address
 from ckpt2saved.errors import ServerError
 
-# The states of a version, in TF Serving's words.
+# The states of a version, as TF Serving names them.
 START, LOADING, AVAILABLE, UNLOADING, END = "START", "LOADING", "AVAILABLE", "UNLOADING", "END"
 OK = "OK"
 
-STATUS_SECONDS = 10.0  # at most, for an answer about a version's state, which a server gives at once
+STATUS_SECONDS = 10.0  # timeout of a status request, which a server answers at once
 _NO_GRPC_PORT = "its REST port, 8501 unless told otherwise, is asked with http://, its gRPC port, 8500, with grpc://"
 
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """What a server says about one version."""
+    """The state of one version, as the server reports it."""
 
     version: int
     state: str
-    error_code: str = OK  # of a version that failed to load, in TensorFlow's words: NOT_FOUND, …
+    error_code: str = OK  # if the version failed to load: the TensorFlow error code, for example NOT_FOUND
     error_message: str = ""
 
     @property
     def has_failed(self) -> bool:
-        """Whether the server will never load it."""
+        """Whether the version failed to load for good."""
         return self.state == END and self.error_code != OK
 
 
 class Unreachable(Exception):
-    """The server does not answer now, and may later: it is starting, or busy, or the network is down."""
+    """The server does not respond now, but may later: it is starting or busy, or the network is down."""
 
 
 class Unknown(Exception):
-    """The server answers that it has no such model or version."""
+    """The server does not know the model or version."""
 
 
 class Refused(Exception):
-    """The server answered a request with an error."""
+    """The server responded with an error."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
-        self.code = code  # HTTP 400, or gRPC's FAILED_PRECONDITION
+        self.code = code  # for example HTTP 400, or FAILED_PRECONDITION of gRPC
         self.message = message
 
 
 class NoServing(ServerError):
-    """Something answers at the address, and it is no TF Serving, or not this API of it."""
+    """The address responds, but is not this API of TF Serving."""
 
     def __init__(self, text: str) -> None:
         super().__init__(f"{text}; {_NO_GRPC_PORT}")
@@ -59,23 +59,23 @@ class NoServing(ServerError):
 
 @dataclass(frozen=True)
 class Output:
-    """An output as the signature has it."""
+    """Key and dtype of an output of the signature."""
 
     key: str
     dtype: np.dtype  # object for strings
 
 
 class Server:
-    """A running TF Serving. Every call may raise Unreachable or NoServing."""
+    """A client of a running TF Serving. Every call may raise Unreachable or NoServing."""
 
     address: Address
 
     def statuses(
         self, model: str, version: Optional[int] = None, timeout: float = STATUS_SECONDS
     ) -> Tuple[VersionStatus, ...]:
-        """The state of a version, or of all that the server knows, the newest first; raises Unknown.
+        """The state of one version, or of all versions of the model, newest first; raises Unknown.
 
-        `timeout`, in seconds, is for connecting, asking and the whole answer together, here and in predict().
+        `timeout` in seconds covers connecting, sending and receiving, here and in predict().
         """
         raise NotImplementedError
 
@@ -88,17 +88,17 @@ class Server:
         outputs: Tuple[Output, ...],
         timeout: float,
     ) -> Dict[str, np.ndarray]:
-        """What exactly this version answers, by output key; raises Refused."""
+        """Run a signature of exactly this version; returns arrays by output key. Raises Refused."""
         raise NotImplementedError
 
 
 class ServerUntil(Server):
-    """A server that answers until one deadline for all that it is asked: each call gets what is left of it."""
+    """A server with one deadline for all calls: the timeout of each call is the remaining time."""
 
     def __init__(self, server: Server, end: float, now: Callable[[], float]) -> None:
         self.address = server.address
         self._server = server
-        self._end = end  # as `now` counts, in seconds
+        self._end = end  # seconds, on the clock of `now`
         self._now = now
 
     def statuses(
@@ -127,7 +127,7 @@ class ServerUntil(Server):
 def of_version(
     statuses: Tuple[VersionStatus, ...], version: Optional[int], address: Address
 ) -> Tuple[VersionStatus, ...]:
-    """The statuses, if they are of the version that was asked for, or none was; raises NoServing."""
+    """The statuses; raises NoServing if `version` is given and one of them is of another version."""
     others = sorted({status.version for status in statuses if version not in (None, status.version)})
     if others:
         raise NoServing(

@@ -1,4 +1,4 @@
-"""Which versions a running server still holds, so that they are not deleted under it."""
+"""The versions that a running server holds, which must not be deleted."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ckpt2saved.errors import NotLive, ServerError
 
 
 def held_versions(server: Server, model: str, newest: int) -> Dict[int, str]:
-    """The versions that the server has, or is loading or unloading, each with its state.
+    """Version -> state, for every version that the server is loading, serving or unloading.
 
-    Raises NotLive unless the `newest` is available: until then the server may need an older one. Raises ServerError
-    where it does not answer.
+    Raises NotLive unless the server reports version `newest` AVAILABLE: until then it may need an older one. Raises
+    ServerError if the server does not respond.
     """
     try:
         statuses = server.statuses(model)

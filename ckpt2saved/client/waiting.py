@@ -1,4 +1,4 @@
-"""Waiting for a version: asking the server until it is live, has failed, was superseded, or time is up."""
+"""Poll a server until a version is live, has failed, was superseded, or the timeout is over."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from ckpt2saved.client.server import (
 from ckpt2saved.console.narration import Say, progress_of
 from ckpt2saved.errors import ServerError
 
-# A server retries a failed load five times, a minute apart, before it says so.
+# A server retries a failed load five times, one minute apart, before it reports the failure.
 TIMEOUT_SECONDS = 600
-POLL_SECONDS = 1.0  # as often as a server itself looks for new versions
-_LEAST_SECONDS = 2.0  # for an answer about the state, also where no time is left: a server is asked once at least
-_PATIENCE_SECONDS = 5.0  # a server that watches the directory has seen the version by then
+POLL_SECONDS = 1.0  # default poll interval of a server for new versions
+_LEAST_SECONDS = 2.0  # minimum timeout of a status request, so that even with --timeout 0 the server is polled once
+_PATIENCE_SECONDS = 5.0  # after this time a server that polls the directory has found the version
 
-# What became of the version.
+# Outcomes.
 LIVE, FAILED, SUPERSEDED, TIMED_OUT = "live", "failed", "superseded", "timed out"
-# What is seen beside TF Serving's own states.
+# States in addition to those of TF Serving.
 NOT_SEEN, UNREACHABLE = "NOT_SEEN", "UNREACHABLE"
 
 
 @dataclass(frozen=True)
 class Clock:
-    """Time, in seconds, and how it passes."""
+    """The functions for time and sleep, in seconds; replaced in tests."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -45,7 +45,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Sighting:
-    """A state that the version was first seen in after some seconds of waiting."""
+    """A state of the version, and the time in seconds at which it was first seen."""
 
     state: str
     seconds: float
@@ -54,7 +54,7 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Arrival:
-    """How a wait ended, and what was seen on the way."""
+    """The outcome of a wait, and the states seen during it."""
 
     outcome: str
     seconds: float
@@ -75,16 +75,16 @@ def wait_until_live(
     say: Say = lambda step, text: None,
     clock: Optional[Clock] = None,
 ) -> Arrival:
-    """Ask for the version's state until it can't change any more, for `timeout` seconds at most.
+    """Poll the state of the version until it is final, for at most `timeout` seconds.
 
-    `say` is told each state when it is first seen, and at every look its progress. Raises ServerError where something
-    else than TF Serving answers, or it does not say.
+    `say` reports each new state, and its progress at every poll. Raises ServerError if the address is not a TF Serving,
+    or the server refuses to report the state.
     """
     return _Wait(server, model, version, timeout, say, clock or Clock()).until_settled(progress_of(say))
 
 
 class _Wait:
-    """One wait: what was seen so far."""
+    """One wait, with the states seen so far."""
 
     def __init__(self, server: Server, model: str, version: int, timeout: float, say: Say, clock: Clock) -> None:
         self.server = server
@@ -104,7 +104,7 @@ class _Wait:
                 self.seen.append(Sighting(state, round(self.elapsed(), 1), text))
                 self.say("server", text)
             if outcome:
-                # What to do is said once, where the wait ends.
+                # The remedy is printed once, at the end of the wait.
                 advice = "; " + PUBLISH_HIGHER if outcome == FAILED else ""
                 return self.arrival(outcome, "" if outcome == LIVE else text + advice)
             progress(f"{text.partition(';')[0]}, {self.elapsed():.0f} s of {self.timeout:g}")
@@ -118,14 +118,14 @@ class _Wait:
         return self.clock.now() - self.start
 
     def left(self) -> float:
-        """Seconds for the next answer."""
+        """Timeout of the next status request, in seconds."""
         return max(min(STATUS_SECONDS, self.timeout - self.elapsed()), min(_LEAST_SECONDS, STATUS_SECONDS))
 
     def arrival(self, outcome: str, problem: str) -> Arrival:
         return Arrival(outcome, round(self.elapsed(), 1), tuple(self.seen), problem)
 
     def look(self) -> Tuple[str, str, str]:
-        """The state, a line about it, and the outcome if it is settled."""
+        """Poll once; returns the state, its text, and the outcome ("" if not final)."""
         try:
             status = self.server.statuses(self.model, self.version, self.left())[0]
         except Unknown:
@@ -165,7 +165,7 @@ class _Wait:
         return status.state, f"{name} is in the state {status.state}", ""
 
     def absent(self) -> Tuple[str, str, str]:
-        """The server does not know the version: not yet, or it never will, having a newer one."""
+        """The result for a version that the server does not know: not yet, or superseded by a newer version."""
         newer = [
             other for other in self.others() if other.version > self.version and other.state in (LOADING, AVAILABLE)
         ]

@@ -1,4 +1,4 @@
-"""From a checkpoint to a published version: the steps of `export`, in order."""
+"""The steps of `export`, in order: from a checkpoint to a published version."""
 
 from __future__ import annotations
 
@@ -59,19 +59,19 @@ _PATTERN_NOTE = (
 
 @dataclass(frozen=True)
 class Exported:
-    """A version that was published, or in a dry run would have been."""
+    """A published version; in a dry run, the version that would have been published."""
 
     path: Path
     dry_run: bool
-    provenance: Mapping[str, Any]  # what assets.extra/ckpt2saved.json says
-    asked: Tuple[Request, ...] = ()  # the requests on which it was compared
+    provenance: Mapping[str, Any]  # content of assets.extra/ckpt2saved.json
+    asked: Tuple[Request, ...] = ()  # the parity requests
 
 
 def export_checkpoint(plan: ExportPlan, say: Say = lambda step, text: None) -> Exported:
-    """Publish a checkpoint as a version that answers as the checkpoint does, whole or not at all.
+    """Publish a checkpoint as a version whose outputs match those of the checkpoint.
 
-    `say` is called with the name of each step and what came of it. Raises CheckpointError, SignatureError, UsageError,
-    NotServable, ParityError, NotCompatible or VersionError, and then leaves nothing behind.
+    `say` receives the name and the result of each step. Raises CheckpointError, SignatureError, UsageError,
+    NotServable, ParityError, NotCompatible or VersionError; after an error nothing is published and no files remain.
     """
     with plan.graph.open() as checkpoint:
         return _export(plan, checkpoint, say)
@@ -142,9 +142,9 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
 
 
 def _refuse_unused(plan: ExportPlan, unused: Sequence[str]) -> None:
-    """Raise NotServable for inputs of the command line that nothing uses.
+    """Raise NotServable for inputs of the command line that no output depends on.
 
-    Who means it, for clients that send them all the same, can write a signature file.
+    A signature file may have such inputs, for clients that send them.
     """
     keys = {spec.tensor: spec.key for signature in plan.graph.model.signatures for spec in signature.inputs}
     if unused and plan.graph.model.source == ARGUMENTS:
@@ -160,7 +160,7 @@ def _union(one: Refused, other: Refused) -> Dict[str, FrozenSet[str]]:
 
 
 def _lint(stage: Path, seen: Mapping[str, Collection[str]], say: Say) -> None:
-    """What the staged files as a whole show, beyond what was refused before they were written."""
+    """Check the staged files for problems that show only in files."""
     findings = check_content(stage, content_problems(stage))
     for note in findings.notes + batching_notes(stage, seen):
         say("note", note.text)
@@ -182,7 +182,7 @@ def _decoder_text(kind: str, rewritten: ServingRewritten) -> str:
 def _with_requests(
     plan: ExportPlan, checkpoint: Checkpoint, network: BoundGraph
 ) -> Tuple[BoundGraph, Optional[WarmUpMaker], WarmUp]:
-    """The network with the requests to compare on, and those to warm a server up with, as far as they are wanted."""
+    """The network with its parity requests, and the warm-up requests, as far as the plan needs them."""
     if not plan.checks.parity and plan.checks.warmup is None:
         return network, None, WarmUp()
     try:
@@ -199,16 +199,16 @@ def _with_requests(
 
 @dataclass(frozen=True)
 class _Written:
-    """What came of writing the files and asking them."""
+    """The results of writing and running the files."""
 
-    report: Optional[Report]  # None where nothing was compared
-    proof: Optional[Proof]  # what the files were held to; None where nothing was compared
-    warmup: WarmUp  # as it stands in the files
-    refused: Refused  # of the warm-up requests that were tried: outputs that can't be split
+    report: Optional[Report]  # None without parity check
+    proof: Optional[Proof]  # requests and expected outputs; None without parity check
+    warmup: WarmUp  # as written into the version
+    refused: Refused  # outputs of tried warm-up requests that batching cannot split
 
 
 class _Writer:
-    """Writes the SavedModel, with requests to warm a server up, and reads the files back."""
+    """Writes the SavedModel with its warm-up requests, and checks the written files."""
 
     def __init__(
         self,
@@ -227,21 +227,21 @@ class _Writer:
         self._say = say
 
     def write(self, stage: Path, rewritten: ServingRewritten) -> _Written:
-        """Write into `stage`, then read the files back and compare, unless that is not wanted."""
+        """Write into `stage`, then run the files and compare, unless the parity check is switched off."""
         report: Optional[Report] = None
         proof: Optional[Proof] = None
         warmup, is_stock = self._warmup, not rewritten.replaced
         if self._plan.checks.parity:
             proof = self._proof(is_stock)
         if self._maker:
-            if is_stock and (proof is None or proof.is_partial):  # slow, or not known to be quick
+            if is_stock and (proof is None or proof.is_partial):  # the beam search is slow, or its speed is not known
                 self._maker.avoid_searches(without_searches(rewritten))
             warmup = self._maker.make_again(outputs_seen_unsplit(proof.asked, proof.expected) if proof else {})
         serving = self._maker.extended(rewritten.serving, warmup) if self._maker else rewritten.serving
         write_saved_model(stage, serving, self._checkpoint, rewritten.weights)
         also = AlsoAnswered(warm_up=self._staged(stage, warmup), split=warmup.to_split)
         if proof:
-            # The stock op takes as long for a whole request in the files.
+            # In the files, the stock op would be just as slow for complete requests.
             also = also if is_stock else replace(also, requests=proof.only_answered)
             report = compare_files(stage, proof.asked, proof.expected, also)
             refused = report.refused
@@ -267,7 +267,7 @@ class _Writer:
     def _without_refused(
         self, stage: Path, rewritten: ServingRewritten, warmup: WarmUp, refused: Refused
     ) -> Tuple[WarmUp, Refused]:
-        """Put other requests in the place of those that a server with --enable_batching would not answer."""
+        """Replace warm-up requests that a server with --enable_batching would fail."""
         found = refused
         while refused and self._maker:
             warmup = self._maker.make_without(refused)
@@ -280,7 +280,7 @@ class _Writer:
         return warmup, found
 
     def _staged(self, stage: Path, warmup: WarmUp) -> Tuple[Request, ...]:
-        """Write the requests beside the SavedModel, and what the file says that they are."""
+        """Write the warm-up file; returns the requests read back from it."""
         if not warmup.requests:
             return ()
         write_warm_up(stage, warmup.requests, self._network.model.name)
@@ -288,7 +288,7 @@ class _Writer:
 
 
 def _warmup_text(warmup: WarmUp) -> str:
-    """How many warm-up requests are written, for which signatures, and for which outputs if not for all."""
+    """A text with the number of warm-up requests, their signatures, and their outputs if not all."""
     if not warmup.counts:
         return warmup.absence
     parts = {name: f"signature {name}" for name in warmup.counts}
@@ -307,7 +307,7 @@ def _empty(directory: Path) -> None:
 
 
 class _Rehearsal:
-    """Stands in for a Stage where nothing is to be published."""
+    """Replaces a Stage in a dry run."""
 
     def __init__(self, path: Path, target: Path) -> None:
         self.path = path
@@ -352,7 +352,7 @@ def _provenance(
         "replaced_nodes": [decoder.node for decoder in rewritten.replaced],
         "folded_nodes": [edit.node for edit in rewritten.folded],
         "bytes": {"checkpoint": files.size, "version": size},
-        "parity": None,  # until it is known
+        "parity": None,  # filled in later
         "warmup": {},
         "warmup_outputs": {},
         "for_serving": plan.checks.for_serving and plan.checks.for_serving.version,
@@ -368,16 +368,16 @@ def _parity(report: Report, proof: Proof) -> Dict[str, Any]:
         "answers": report.answers,
         "loader": report.loader,
         "max_abs_difference": report.comparison.by_signature(),
-        "beam_search": [searched.describe() for searched in proof.searched],  # empty: all of it was compared
+        "beam_search": [searched.describe() for searched in proof.searched],  # empty: everything was compared
     }
 
 
 def _git_commit() -> Optional[str]:
-    """The commit of the working directory: what the training code was, where the export is a step of its CI."""
+    """The git commit of the working directory, or None; in CI this identifies the training code."""
     git = find_program("git")
     if git is None:
         return None
-    # A repository of somebody else's may name a program to run for this.
+    # The configuration of an untrusted repository can name programs that git runs.
     command = [git, "--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "rev-parse", "HEAD"]
     try:
         done = subprocess.run(

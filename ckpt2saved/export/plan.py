@@ -1,4 +1,4 @@
-"""What an export is going to do, as far as that can be known, and refused, without TensorFlow."""
+"""The plan of an export, checked as far as possible without TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ckpt2saved.versions import check_base, next_version
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What a command line says about an export."""
+    """The options of `export`."""
 
     graph: GraphOptions
-    base: Path  # the directory of the model's versions
+    base: Path  # base directory
     version: Optional[int] = None
     dry_run: bool = False
     parity: bool = True
     search_limits: SearchLimits = DEFAULT_LIMITS
-    warmup: Tuple[str, ...] = ()  # as --warmup was given
+    warmup: Tuple[str, ...] = ()  # values of --warmup
     warmup_signatures: Tuple[str, ...] = ()
     no_warmup: bool = False
     for_serving: Optional[str] = None  # a release of TF Serving
@@ -32,36 +32,36 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class Publication:
-    """Where a version goes."""
+    """Where a version is published."""
 
     base: Path
-    requested: Optional[int]  # the version asked for; None: the next one when it is published
-    number: int  # the version that this is, if nobody else publishes meanwhile
+    requested: Optional[int]  # the value of --version; None: highest + 1 at the time of publishing
+    number: int  # the expected version number; another exporter may take it first
     dry_run: bool
 
 
 @dataclass(frozen=True)
 class Checks:
-    """What a version must pass before it is published, and the requests that it has for the server to warm up with."""
+    """The checks before a version is published, and its warm-up requests."""
 
     parity: bool
     search_limits: SearchLimits
-    warmup: Optional[WarmUpSource]  # None: no requests for the server to warm up with
-    for_serving: Optional[Image]  # the release of TF Serving that must have all its ops and attributes
+    warmup: Optional[WarmUpSource]  # None: no warm-up requests
+    for_serving: Optional[Image]  # TF Serving release that must have all ops and attributes of the graph
 
 
 @dataclass(frozen=True)
 class ExportPlan:
-    """An export that nothing speaks against yet."""
+    """An export that has passed all checks of `plan_export`."""
 
     graph: GraphPlan
     publication: Publication
     checks: Checks
-    fold: bool  # batch norm into the convolution before it
+    fold: bool  # fold batch norm into the preceding convolution
 
 
 def plan_export(options: ExportOptions) -> ExportPlan:
-    """Check everything about an export that takes milliseconds to check.
+    """Run all checks of an export that take milliseconds; returns the plan.
 
     Raises UsageError, SignatureError, CheckpointError or VersionError.
     """

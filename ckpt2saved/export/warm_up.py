@@ -1,4 +1,4 @@
-"""The warm-up file of a version that is not published yet: written, and read back."""
+"""Write the warm-up file of a staged version, and read it back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ckpt2saved.tf1 import tf
 
 
 def write_warm_up(directory: Path, requests: Sequence[Request], model: str) -> None:
-    """Write the requests into the version in `directory`; the same requests give the same bytes."""
+    """Write the warm-up file of the version in `directory`; deterministic."""
     path = directory / WARMUP_FILE
     path.parent.mkdir(exist_ok=True)
     try:
@@ -29,7 +29,7 @@ def write_warm_up(directory: Path, requests: Sequence[Request], model: str) -> N
 
 
 def read_staged_requests(directory: Path) -> List[Request]:
-    """The requests in the file of `directory`, whose checksums are compared; raises NotServable if they are wrong."""
+    """Read the warm-up file of `directory` and compare its checksums; raises NotServable if they are wrong."""
     path = directory / WARMUP_FILE
     try:
         count = sum(1 for _ in tf.python_io.tf_record_iterator(str(path)))

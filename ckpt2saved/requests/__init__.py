@@ -1,1 +1,1 @@
-"""What a model is asked: requests that are given, recorded, made up, or written for warm-up."""
+"""Requests to a model: read from a file, recorded in a version, made up, or written for warm-up."""

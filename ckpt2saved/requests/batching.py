@@ -1,4 +1,4 @@
-"""Whether requests for a signature survive TF Serving's batching, which splits answers by their first dimension."""
+"""Whether a signature can be used with TF Serving's batching, which splits outputs along the first dimension."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ DEFAULT_SIGNATURE = "serving_default"
 
 
 def batching_problems(signature: Signature, seen: Collection[str] = ()) -> Tuple[str, ...]:
-    """Why requests for the signature fail on a server that batches; () if they don't.
+    """The reasons why the signature cannot be used with --enable_batching; () if it can.
 
-    `seen` are the outputs that answered with another first dimension than the batch when the version was exported.
+    `seen` are keys of outputs whose first dimension was not the batch size when the version was exported.
     """
     problems = []
     for kind, tensors in (("input", signature.inputs), ("output", signature.outputs)):
@@ -27,17 +27,17 @@ def batching_problems(signature: Signature, seen: Collection[str] = ()) -> Tuple
 
 
 def keys_without_batch(signature: Signature, seen: Collection[str] = ()) -> Tuple[str, ...]:
-    """The inputs and outputs whose first dimension can't be the batch, or was `seen` to be another, by their keys."""
+    """Keys of the inputs and outputs without a batch dimension; outputs in `seen` count as such."""
     return inputs_without_batch(signature) + outputs_without_batch(signature, seen)
 
 
 def inputs_without_batch(signature: Signature) -> Tuple[str, ...]:
-    """The inputs whose first dimension can't be the batch, by their keys."""
+    """Keys of the inputs without a batch dimension."""
     return tuple(tensor.key for tensor in signature.inputs if _problem(tensor))
 
 
 def outputs_without_batch(signature: Signature, seen: Collection[str] = ()) -> Tuple[str, ...]:
-    """The outputs whose first dimension can't be the batch, or was `seen` to be another, by their keys."""
+    """Keys of the outputs without a batch dimension; those in `seen` count as such."""
     sparse = _sparse_values(signature.outputs)
     return tuple(
         tensor.key for tensor in signature.outputs if _problem(tensor) or tensor.key in seen or tensor.key in sparse
@@ -45,7 +45,7 @@ def outputs_without_batch(signature: Signature, seen: Collection[str] = ()) -> T
 
 
 def _sparse_values(tensors: Sequence[TensorSpec]) -> Tuple[str, ...]:
-    """The values of a SparseTensor in three parts: as many as its indices have rows, which is not the batch."""
+    """Keys of the values of a SparseTensor in three parts: they have one row for each index, not one for each item."""
     sizes = {tensor.key: tensor.shape for tensor in tensors}
     return tuple(
         key
@@ -57,17 +57,17 @@ def _sparse_values(tensors: Sequence[TensorSpec]) -> Tuple[str, ...]:
 
 
 def without_batch_text(keys: Sequence[str]) -> str:
-    """What such a signature is not for; empty where there are no such `keys`."""
+    """A note that names the `keys` without a batch dimension; "" if there are none."""
     return f"cannot be used with --enable_batching: {', '.join(keys)}" if keys else ""
 
 
 def has_open_batch(signature: Signature) -> bool:
-    """Whether every input has a first dimension that a request may choose."""
+    """Whether every input has a batch dimension of unknown size."""
     return bool(signature.inputs) and all(tensor.has_open_batch for tensor in signature.inputs)
 
 
 def fixed_sizes(signature: Signature) -> FrozenSet[int]:
-    """All sizes of inputs and outputs that a request can't choose."""
+    """All known dimension sizes of the inputs and outputs."""
     return frozenset(size for tensor in signature.inputs + signature.outputs for size in tensor.fixed_sizes)
 
 
@@ -75,12 +75,12 @@ def _problem(tensor: TensorSpec) -> Optional[str]:
     if not tensor.tensor:
         return "is a SparseTensor bound whole, which TF Serving can't fetch"
     if tensor.shape is None:
-        return None  # unknown until it runs
+        return None  # not known before a run
     if not tensor.shape:
         return "has no dimension at all"
     if not tensor.has_open_batch:
         return f"is {tensor.shape[0]} long whatever the batch"
-    # Of a SparseTensor in three parts only output_shape gives itself away by its size.
+    # The shape of a SparseTensor in three parts was found above by its fixed size; indices need this check.
     if _are_indices(tensor):
         return "has a row for each value of a SparseTensor, not for each item of the batch"
     return None
@@ -91,7 +91,7 @@ def _are_indices(tensor: TensorSpec) -> bool:
 
 
 def described(tensor: TensorSpec) -> str:
-    """A tensor's key and shape for people, as in `input_data [?, 32, ?, 3]`."""
+    """Key and shape of a tensor as text, for example `input_data [?, 32, ?, 3]`."""
     if tensor.shape is None:
         return f"{tensor.key} (of unknown rank)"
     return f"{tensor.key} {tensor.shape_text}"

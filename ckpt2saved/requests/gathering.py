@@ -1,4 +1,4 @@
-"""A request or more for each signature of a SavedModel: given in a file, recorded beside it, or made up."""
+"""Find requests for each signature of a SavedModel: from a file, from its warm-up file, or made up."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from ckpt2saved.requests.warm_up.file import read_warm_up_requests
 from ckpt2saved.saved_model.reading import SavedModelFile
 from ckpt2saved.signature.tensors import Signature
 
-_MOST_RECORDED = 10  # of each signature: a file may hold a thousand, to warm up and not to compare
+_MOST_RECORDED = 10  # of each signature; a warm-up file may hold a thousand
 
 
 Make = Callable[[Path, Mapping[str, Signature]], Requests]
 
 
 def served_signatures(saved_model: SavedModelFile) -> Dict[str, Signature]:
-    """The signatures that can be asked; TensorFlow 2 keeps others of its own among them."""
+    """The signatures that can be run, by name; skips the internal ones of TensorFlow 2, which start with `__`."""
     found = saved_model.signatures
     return {name: found[name] for name in sorted(found) if not name.startswith("__") and _can_be_asked(found[name])}
 
 
 def _can_be_asked(signature: Signature) -> bool:
-    """Whether it has outputs, and all its tensors names."""
+    """Whether the signature has outputs, and all its tensors have names."""
     return bool(signature.outputs) and all(tensor.tensor for tensor in signature.inputs + signature.outputs)
 
 
 def gather_requests(
     version_dir: Path, make: Make, *, inputs: Optional[Path] = None, known: Sequence[Request] = ()
 ) -> Requests:
-    """A request or more for each signature: from the file `inputs`, else as recorded, else `known`, else made up."""
+    """Requests for each signature, from the file `inputs`, else the warm-up file, else `known`, else `make`."""
     signatures = served_signatures(SavedModelFile(version_dir))
     chosen = list(read_inputs(inputs, signatures)) if inputs else []
     for source in (recorded_requests(version_dir), known):
@@ -47,7 +47,7 @@ def gather_requests(
 
 
 def _borrowed(signatures: Mapping[str, Signature], chosen: Sequence[Request]) -> List[Request]:
-    """For signatures without a request the inputs of one that feeds the same tensors: a known size, known to fit."""
+    """For each signature without a request, the inputs of a request for a signature with the same inputs."""
     made = []
     for name, signature in _without(signatures, chosen).items():
         for request in chosen:
@@ -60,7 +60,7 @@ def _borrowed(signatures: Mapping[str, Signature], chosen: Sequence[Request]) ->
 
 
 def _with_batch_apart(signature: Signature, inputs: Inputs) -> Inputs:
-    """The same lines, of which there are as many as no other size of the signature is, where the batch is open."""
+    """The inputs with a batch size that no other dimension of the signature has, if the batch size is not fixed."""
     if batch_of(inputs) is None or not has_open_batch(signature):
         return inputs
     sizes = {size for value in inputs.values() for size in value.shape[1:]}
@@ -68,9 +68,9 @@ def _with_batch_apart(signature: Signature, inputs: Inputs) -> Inputs:
 
 
 def recorded_requests(version_dir: Path) -> Tuple[Request, ...]:
-    """The first of each signature in the version's warm-up file, which a server answers before the version goes live.
+    """The first requests of each signature in the warm-up file of the version; () if the file cannot be read.
 
-    None where that file can't be read, which is not for this module to judge.
+    An unreadable warm-up file is reported elsewhere.
     """
     try:
         recorded = read_warm_up_requests(version_dir)

@@ -1,4 +1,4 @@
-"""Requests of the arrays in a file, as --inputs gives them."""
+"""Read the requests of --inputs from a .npz file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ckpt2saved.signature.tensors import Signature, TensorSpec
 
 
 def read_inputs(path: Path, signatures: Mapping[str, Signature]) -> Tuple[Request, ...]:
-    """A request for each signature all of whose inputs are among the arrays of a .npz file; raises UsageError."""
+    """One request for each signature whose inputs are all in the .npz file; raises UsageError if there is none."""
     try:
         arrays = read_arrays(path)
     except NoArrays as error:

@@ -1,4 +1,4 @@
-"""Inputs for which no random number can stand, such as lengths and encoded pictures: found out from the graph."""
+"""Find valid values for inputs that cannot be random, such as sequence lengths and encoded images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from ckpt2saved.signature.tensors import Dimension, Signature, TensorSpec
 from ckpt2saved.sources.binding import BoundGraph
 from ckpt2saved.tf1 import tf
 
-# Ops that are told lengths: which input they are, and which input's axis (or the attribute that names it) they measure.
+# Ops that take lengths -> index of the lengths input, index of the data input, and axis of it that the lengths limit
+# (or the attribute with that axis).
 _TAKERS: Dict[str, Tuple[int, int, Union[int, str]]] = {
     "CTCBeamSearchDecoder": (1, 0, 0),
     "CTCGreedyDecoder": (1, 0, 0),
@@ -30,10 +31,10 @@ _HIGHEST_PIXEL = 255.0
 
 
 def with_lengths(network: BoundGraph, checkpoint: Checkpoint) -> ServedModel:
-    """The model with requests to compare on that its graph can answer: no line is longer than the graph makes it.
+    """The model with parity requests that its graph can run; unchanged if the signature file has a parity part.
 
-    That is for a signature that says nothing about such requests. What numbers, texts or pictures any other input takes
-    is found by trying; raises SignatureError where nothing will do.
+    Sequence lengths follow from the graph. Values of other inputs (integers, strings, images) are found by running the
+    graph with candidates; raises SignatureError if none works.
     """
     if network.model.parity:
         return network.model
@@ -49,7 +50,7 @@ def with_measured(
     filled: Callable[[], ContextManager[tf.Session]],
     tries: bool = False,
 ) -> ServedModel:
-    """The same, where `filled` gives a session of `graph` with its variables restored; `tries`: by trying, too."""
+    """As `with_lengths`; `filled` opens a session of `graph` with restored variables, `tries` enables candidates."""
     steps_of: Dict[str, Tuple[str, int]] = {}
     known: Dict[str, ExampleInput] = {}
     unknown: Dict[str, TensorSpec] = {}
@@ -81,7 +82,7 @@ def with_measured(
 
 
 class _Trial:
-    """Asks a graph what it answers."""
+    """Runs a graph with candidate inputs."""
 
     def __init__(self, model: ServedModel, session: tf.Session, signatures: Mapping[str, Signature]) -> None:
         self._model = model
@@ -91,7 +92,7 @@ class _Trial:
     def found(
         self, known: Mapping[str, ExampleInput], specs: Sequence[TensorSpec], small: Sequence[str]
     ) -> Dict[str, ExampleInput]:
-        """Examples for `specs`, and for the floats called `small`, that the graph answers; {} where none will do."""
+        """Example inputs for `specs` and the float inputs `small` that the graph can run; {} if there are none."""
         if not specs and not small:
             return {}
         sizes = default_sizes(self._model)
@@ -111,7 +112,7 @@ class _Trial:
         specs: Sequence[TensorSpec],
         sizes: Mapping[Dimension, int],
     ) -> Dict[str, ExampleInput]:
-        """The same with a smaller number for some lines, where there is one for each line: it could be a length."""
+        """The examples with smaller values for some lines, for inputs with one value for each line (maybe a length)."""
         for spec in specs:
             value = found[spec.key].values
             if len(spec.dimensions) == 1 and isinstance(value, int) and value > 1:
@@ -122,7 +123,7 @@ class _Trial:
         return found
 
     def answers(self, inputs: Mapping[str, ExampleInput]) -> bool:
-        """Whether each signature has an answer, and a number where it should be one."""
+        """Whether every signature runs with these inputs and returns no NaN."""
         made = case_inputs(self._model, default_case(self._model, inputs))
         for signature in self._model.signatures:
             served = self._signatures[signature.name]
@@ -130,16 +131,16 @@ class _Trial:
             try:
                 tensors = self.in_time([spec.tensor for spec in served.outputs], feeds)
                 values = self._session.run(tensors, feeds)
-            except (tf.errors.OpError, ValueError):  # the latter also of an error that cites a picture's bytes
+            except (tf.errors.OpError, ValueError):  # ValueError: also for an error message with image bytes
                 return False
             if any(value.dtype.kind == "f" and np.isnan(value).any() for value in map(np.asarray, values)):
                 return False
         return True
 
     def in_time(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> List[str]:
-        """The outputs, or where TensorFlow's beam search would take long what it reads in place of what it makes.
+        """The outputs; outputs of a slow CTC beam search are replaced by its inputs.
 
-        Raises ValueError where it would refuse the lengths that it reads.
+        Raises ValueError if the beam search would refuse its sequence lengths.
         """
         graph = self._session.graph
         searches = find_searches(graph, outputs)
@@ -156,7 +157,7 @@ class _Trial:
 
 
 def _small_floats(model: ServedModel, known: Mapping[str, ExampleInput]) -> Tuple[str, ...]:
-    """The inputs of floats beside the image: they could be regions of it, whose first number is that of a picture."""
+    """Keys of the float inputs other than the image; they may be regions, whose first number is an image index."""
     specs = {spec.key: spec for signature in model.signatures for spec in signature.inputs}
     floats = [spec for spec in specs.values() if spec.dtype.startswith("float")]
     image = max(floats, key=lambda spec: len(spec.dimensions), default=None)
@@ -164,7 +165,7 @@ def _small_floats(model: ServedModel, known: Mapping[str, ExampleInput]) -> Tupl
 
 
 def _likely(spec: TensorSpec, sizes: Mapping[Dimension, int]) -> List[Any]:
-    """What an input could mean, as far as the graph takes it: a width or a length, a batch, an id, a picture."""
+    """Candidate values of an input: a width or length, the batch size, an id, an image."""
     if spec.dtype == "string":
         return [_picture(), b"", b"0"]
     if spec.dtype == "bool":
@@ -175,7 +176,7 @@ def _likely(spec: TensorSpec, sizes: Mapping[Dimension, int]) -> List[Any]:
 
 
 def _picture() -> bytes:
-    """A PNG that any decoder of pictures can read."""
+    """A PNG image that every image op can decode."""
     with tf.Graph().as_default(), tf.Session() as session:
         pixels = np.random.RandomState(0).randint(0, 256, (32, 96, 3)).astype(np.uint8)
         encoded: bytes = session.run(tf.image.encode_png(pixels))
@@ -183,12 +184,12 @@ def _picture() -> bytes:
 
 
 def _lengths(batch: int, steps: int) -> Any:
-    """The whole line, and some shorter ones."""
+    """Sequence lengths [batch]: `steps` and some shorter ones."""
     return [max(steps - steps * (line % 4) // 4, 1) for line in range(batch)]
 
 
 def measured(tensor: tf.Tensor) -> Optional[Tuple[str, int]]:
-    """A tensor and its axis whose size the values of `tensor` may not exceed, if something says so."""
+    """Name and axis of the tensor whose size limits the values of `tensor` (sequence lengths), or None."""
     found: Dict[str, Tuple[str, int]] = {}
     graph = tensor.graph
 

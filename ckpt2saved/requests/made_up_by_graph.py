@@ -1,4 +1,4 @@
-"""Requests made up for the signatures of a SavedModel: random pixels, and lengths that its graph can take."""
+"""Make up requests for a SavedModel by loading it: random pixels, and sequence lengths that fit its graph."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ckpt2saved.tf1 import tf
 
 
 def make_by_graph(version_dir: Path, signatures: Mapping[str, Signature]) -> Requests:
-    """A request for each of the signatures, as an export would make it; the SavedModel must load."""
+    """One made-up request for each signature; raises NotServable if the SavedModel does not load."""
     requests: List[Request] = []
     unasked: List[str] = []
     if not signatures:
@@ -40,7 +40,7 @@ def make_by_graph(version_dir: Path, signatures: Mapping[str, Signature]) -> Req
 
 
 class _CantBeGuessed(Exception):
-    """What an input means, only its maker can say."""
+    """No valid values for an input can be guessed."""
 
 
 def _case(model: ServedModel, session: tf.Session, signatures: Mapping[str, Signature]) -> ParityCase:
@@ -48,8 +48,8 @@ def _case(model: ServedModel, session: tf.Session, signatures: Mapping[str, Sign
         measured = with_measured(model, session.graph, signatures, lambda: _kept_open(session))
         return measured.parity[0] if measured.parity else default_case(model)
     except SignatureError:
-        pass  # an integer that measures nothing
-    except tf.errors.OpError as error:  # the graph does not get as far as what is measured
+        pass  # an integer input that is no sequence length
+    except tf.errors.OpError as error:  # the graph fails before the measured tensor
         raise _CantBeGuessed(reason_of(error)) from error
     (signature,) = model.signatures
     ones = {spec.key: ExampleInput(None, 1) for spec in signature.inputs if spec.dtype.startswith(("int", "uint"))}
@@ -74,15 +74,15 @@ def _kept_open(session: tf.Session) -> Any:
 
 
 def _model(version_dir: Path, signature: Signature) -> ServedModel:
-    """What a signature file of this one signature would say."""
+    """The model that a signature file with this signature alone would describe."""
     inputs = tuple(_named(spec) for spec in signature.inputs)
-    # Of outputs the fixed sizes count alone: no batch is made up that is one of them.
+    # Only the fixed sizes of outputs matter: the made-up batch size must differ from them.
     outputs = tuple(replace(spec, shape=spec.fixed_sizes) for spec in signature.outputs)
     return ServedModel(signature.name, version_dir, (Signature(signature.name, inputs, outputs),))
 
 
 def _named(spec: TensorSpec) -> TensorSpec:
-    """The input with a name for each size that a request may choose."""
+    """The input with a name for each dimension of unknown size."""
     if spec.shape is None:
         raise _CantBeGuessed(f"{spec.key} may have any number of dimensions")
     return replace(spec, shape=tuple(_size(spec.key, axis, size) for axis, size in enumerate(spec.shape)))

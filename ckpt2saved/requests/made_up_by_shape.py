@@ -1,4 +1,4 @@
-"""Requests made up from what signatures say of their inputs, without TensorFlow."""
+"""Make up requests from the shapes and dtypes of a signature, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ckpt2saved.requests.request import MADE_UP, Request, Requests, cant_be_aske
 from ckpt2saved.requests.splitting import batch_apart
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 
-MADE_UP_SIZE = 64  # what stands for a size that a request may choose, other than the batch
+MADE_UP_SIZE = 64  # for dimensions of unknown size other than the batch dimension
 _PIXELS = 255.0
 _MOST_VALUES = 1 << 28
 
 
 def make_by_shape(version_dir: Path, signatures: Mapping[str, Signature]) -> Requests:
-    """Random pixels, and 1 for integers; whether the graph takes them, its answer tells."""
+    """One made-up request for each signature: random pixels, 1 for integers. The graph may refuse it."""
     requests: List[Request] = []
     unasked: List[str] = []
     for name, signature in signatures.items():
@@ -40,7 +40,7 @@ def _made_up(tensor: TensorSpec, batch: int) -> np.ndarray:
         raise ValueError(f"{tensor.key} may have any number of dimensions")
     dtype = numpy_dtype(tensor.dtype)
     shape = [
-        size if isinstance(size, int) else MADE_UP_SIZE if axis else batch  # the rest as in the requests of an export
+        size if isinstance(size, int) else MADE_UP_SIZE if axis else batch  # same size as in parity requests
         for axis, size in enumerate(tensor.shape)
     ]
     if np.prod([float(size) for size in shape]) > _MOST_VALUES:

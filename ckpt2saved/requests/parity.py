@@ -1,4 +1,4 @@
-"""The requests on which a SavedModel's files are compared with the checkpoint."""
+"""The requests of the parity check between SavedModel files and checkpoint."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ckpt2saved.signature.model import ExampleInput, ParityCase, ServedModel
 from ckpt2saved.signature.tensors import Dimension, TensorSpec
 from ckpt2saved.tf1 import tf
 
-MOST_VALUES = 1 << 28  # of an input; a page of 600 dpi has 100 million
-RANDOM_WILL_DO = ("float", "bfloat", "uint8")  # dtypes of pictures
+MOST_VALUES = 1 << 28  # of one input; a page at 600 dpi has 100 million
+RANDOM_WILL_DO = ("float", "bfloat", "uint8")  # dtypes of images
 
 
 def parity_requests(model: ServedModel) -> List[Request]:
-    """The requests to compare on: each parity case of the signature file, put to each signature.
+    """The parity requests: one for each parity case of the signature file and each signature.
 
-    Raises SignatureError where an input can't be made from what the file says.
+    Raises SignatureError if an input cannot be made as the file describes.
     """
     asked: List[Request] = []
     for number, case in enumerate(model.parity or (default_case(model),)):
@@ -34,7 +34,7 @@ def parity_requests(model: ServedModel) -> List[Request]:
 
 
 def case_inputs(model: ServedModel, case: ParityCase, number: int = 0) -> Dict[str, np.ndarray]:
-    """The inputs of all signatures, by their keys, as a parity case says; raises SignatureError for what is none."""
+    """The inputs of all signatures by key, made for the parity case; raises SignatureError if it is invalid."""
     inputs: Dict[str, np.ndarray] = {}
     problems: List[str] = []
     for spec in {spec.key: spec for signature in model.signatures for spec in signature.inputs}.values():
@@ -48,7 +48,7 @@ def case_inputs(model: ServedModel, case: ParityCase, number: int = 0) -> Dict[s
 
 
 def default_case(model: ServedModel, known: Mapping[str, ExampleInput] = {}) -> ParityCase:
-    """Random numbers, which do for images; what an input that is not `known` means, only a signature file can say."""
+    """A parity case with `known` inputs and random pixels; raises SignatureError if another input cannot be random."""
     specs = {spec.key: spec for signature in model.signatures for spec in signature.inputs}
     unknown = [key for key, spec in specs.items() if key not in known and not spec.dtype.startswith(RANDOM_WILL_DO)]
     if unknown:
@@ -61,7 +61,7 @@ def default_case(model: ServedModel, known: Mapping[str, ExampleInput] = {}) -> 
 
 
 def default_sizes(model: ServedModel) -> Dict[Dimension, int]:
-    """What the sizes in the shapes of inputs are in a request of `default_case`, those that are numbers included."""
+    """Dimension (name or number) -> its size in the requests of `default_case`."""
     specs = [spec for signature in model.signatures for spec in signature.inputs]
     batches = {spec.dimensions[0] for spec in specs if spec.dimensions}
     sizes = {size for spec in specs for size in spec.dimensions}
@@ -96,7 +96,7 @@ def _array(spec: TensorSpec, case: ParityCase, seed: int) -> np.ndarray:
 
 
 def _are_as_given(values: np.ndarray, given: Any) -> bool:
-    """Whether numpy has made no other values of those that were given: 1 of 1.5, or a list in the place of a text."""
+    """Whether numpy kept the given values: it turns 1.5 into 1, and accepts a list in place of a string."""
     if values.dtype.kind == "O":
         return all(isinstance(value, (str, bytes)) for value in values.ravel().tolist())
     return values.dtype.kind not in "iu" or bool(np.all(np.array(given) == values))

@@ -1,4 +1,4 @@
-"""One request to a model: a signature, its inputs, and the outputs that are asked for."""
+"""One request to a model: signature, inputs and requested outputs."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ import numpy as np
 
 from ckpt2saved.signature.tensors import Signature
 
-Inputs = Mapping[str, np.ndarray]  # by the key of a signature's input; strings are objects that hold bytes
-Answers = Mapping[str, np.ndarray]  # by the key of a signature's output
-MADE_UP = "a made-up request"  # what one is called in messages
+Inputs = Mapping[str, np.ndarray]  # by input key; strings are object arrays of bytes
+Answers = Mapping[str, np.ndarray]  # by output key
+MADE_UP = "a made-up request"  # name in messages
 
 
 @dataclass(frozen=True)
 class Request:
-    """A signature, its inputs, and what the request is called in messages."""
+    """The inputs for one run of a signature; `name` is used in messages."""
 
     name: str
     signature: str
     inputs: Inputs
-    is_made_up: bool = False  # nobody says that the graph takes such values
-    is_of_known_size: bool = False  # as clients send it: of a file, or recorded to warm a server up
-    outputs: Optional[Tuple[str, ...]] = None  # keys of the outputs that are asked for; None: all
-    # Where a part of the graph is asked: tensors by their own names, which are fetched, and which are fed.
+    is_made_up: bool = False  # the graph may refuse these values
+    is_of_known_size: bool = False  # clients send requests of this size: read from a file or a warm-up file
+    outputs: Optional[Tuple[str, ...]] = None  # keys of the requested outputs; None: all
+    # To run a part of the graph: names of inner tensors to fetch and to feed.
     inner_fetches: Tuple[str, ...] = ()
     inner_feeds: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
-        """The name and the signature, for messages."""
+        """Name and signature, for messages."""
         return f"{self.name}: signature {self.signature}"
 
     def feeds_and_fetches(self, signatures: Mapping[str, Signature]) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
-        """The feeds by tensor name; and by output key, or of inner tensors by name, the tensors to fetch."""
+        """The values to feed by tensor name, and the tensor names to fetch by output key (inner tensors: by name)."""
         signature = signatures[self.signature]
         feeds = {signature.input(key).tensor: value for key, value in self.inputs.items()}
         keys = sorted(spec.key for spec in signature.outputs) if self.outputs is None else self.outputs
@@ -45,12 +45,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Requests:
-    """What to ask, and a line for each signature that can't be asked."""
+    """Requests, and a line for each signature without one."""
 
     requests: Tuple[Request, ...]
     unasked: Tuple[str, ...] = ()
 
 
 def cant_be_asked(signature: str, reason: str) -> str:
-    """The line about a signature for which there is no request."""
+    """The line about a signature that is not run, with the reason and the remedy."""
     return f"{signature}: not asked: {reason}; pass requests that it answers with --inputs FILE.npz"

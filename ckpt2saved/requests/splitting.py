@@ -1,4 +1,4 @@
-"""Whether a request and its answer are what TF Serving's batching can put together with others, and split again."""
+"""Whether TF Serving's batching can concatenate a request with others and split the outputs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 
 from ckpt2saved.requests.request import Answers, Request
 
-_LEAST = 3  # lines: SparseTensors of 2 dimensions have an output of 2 numbers
+_LEAST = 3  # lines; the dense_shape of a SparseTensor has 2 values, which must not equal the batch size
 
 
 def batch_apart(sizes: Collection[Any]) -> int:
-    """The smallest batch of a made-up request that is no other size: an output is not split by chance."""
+    """The smallest batch size that is not in `sizes`, so that no output of a made-up request is split by chance."""
     batch = _LEAST
     while batch in sizes:
         batch += 1
@@ -20,18 +20,18 @@ def batch_apart(sizes: Collection[Any]) -> int:
 
 
 def batch_of(inputs: Mapping[str, np.ndarray]) -> Optional[int]:
-    """The first dimension of all inputs; None where batching would refuse the request."""
+    """The common first dimension of all inputs; None if there is none, so that batching refuses the request."""
     sizes = {value.shape[:1] for value in inputs.values()}
     return sizes.pop()[0] if len(sizes) == 1 and () not in sizes else None
 
 
 def with_lines(inputs: Mapping[str, np.ndarray], count: int) -> Dict[str, np.ndarray]:
-    """The same request with so many lines: the first ones, again and again."""
+    """The inputs repeated or cut to `count` lines."""
     return {key: np.resize(value, (count,) + value.shape[1:]) for key, value in inputs.items()}
 
 
 def with_another_line(inputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
-    """The same request with a blank line more, which shows what follows the batch and what happens to be as long."""
+    """The inputs with one more, blank line: outputs whose first dimension does not grow cannot be split."""
     count = batch_of(inputs) or 0
     more = with_lines(inputs, count + 1)
     for value in more.values():
@@ -41,15 +41,15 @@ def with_another_line(inputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]
 
 
 def unsplit_outputs(inputs: Mapping[str, np.ndarray], answers: Answers) -> FrozenSet[str]:
-    """The outputs whose first dimension is not that of all inputs; all of them where the inputs have none."""
+    """Keys of the outputs whose first dimension is not the batch size; all outputs if the inputs have no batch size."""
     batch = batch_of(inputs)
     return frozenset(key for key, value in answers.items() if batch is None or value.shape[:1] != (batch,))
 
 
 def outputs_seen_unsplit(asked: Sequence[Request], answers: Sequence[Answers]) -> Dict[str, FrozenSet[str]]:
-    """Signature -> outputs that had another first dimension than the batch in some answer.
+    """Signature -> keys of outputs whose first dimension was not the batch size in some answer.
 
-    Scalars aside, nothing is known where inputs differ in their first dimension.
+    Scalar inputs are ignored; requests whose other inputs differ in their first dimension are skipped.
     """
     found: Dict[str, FrozenSet[str]] = {}
     for request, answer in zip(asked, answers):

@@ -1,1 +1,1 @@
-"""Whether a version can be served, answers as its checkpoint does, and is what a server answers."""
+"""Check that a version can be served, matches its checkpoint, and is live on a server."""

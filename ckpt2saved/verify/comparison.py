@@ -1,4 +1,4 @@
-"""A version's answers beside those of the checkpoint that it was exported from."""
+"""Compare the outputs of a version with those of the checkpoint that it was exported from."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ckpt2saved.versions import read_provenance
 
 @dataclass(frozen=True)
 class ComparisonPlan:
-    """The graph and the checkpoint that a version is compared with, and how far."""
+    """The graph and checkpoint to compare with, and the limits of the comparison."""
 
     graph: GraphPlan
     search_limits: SearchLimits = DEFAULT_LIMITS
@@ -36,20 +36,20 @@ class ComparisonPlan:
 
 @dataclass(frozen=True)
 class Reference:
-    """What the checkpoint answers, through the graph that it was trained with."""
+    """The expected outputs: those of the original graph with the checkpoint."""
 
     prefix: Path
-    requests: Tuple[Request, ...]  # whole ones
-    compared: Tuple[Request, ...]  # the same, or what of them could be answered in time
-    answers: Tuple[Answers, ...]  # to what is compared
-    beam_search: Tuple[Searched, ...]  # how far a slow beam search is compared
+    requests: Tuple[Request, ...]  # complete requests
+    compared: Tuple[Request, ...]  # the same, or the parts of them that ran within the time limit
+    answers: Tuple[Answers, ...]  # expected outputs of `compared`
+    beam_search: Tuple[Searched, ...]  # which part of a slow beam search is compared
     notes: Tuple[Note, ...]
-    problems: Tuple[Problem, ...]  # what of the model the version does not serve
+    problems: Tuple[Problem, ...]  # signatures of the model that the version does not serve
 
 
 @dataclass(frozen=True)
 class Compared:
-    """How the version's answers compare with those of the checkpoint."""
+    """The result of the comparison."""
 
     checkpoint: Path
     answers: int
@@ -60,7 +60,7 @@ class Compared:
 
 
 def ask_checkpoint(comparison: ComparisonPlan, version_dir: Path, say: Say = lambda step, text: None) -> Reference:
-    """Put to the checkpoint what can also be put to the version; raises as an export would."""
+    """Run the parity requests that the version also has on the checkpoint; raises the errors of an export."""
     plan = comparison.graph
     provenance = read_provenance(version_dir) or {}
     kept, problems = _shared_signatures(plan, version_dir, provenance.get("signatures"))
@@ -95,7 +95,7 @@ def ask_checkpoint(comparison: ComparisonPlan, version_dir: Path, say: Say = lam
 
 
 def _answerable(proof: Proof, nodes: Collection[str]) -> Tuple[Proof, List[Note]]:
-    """What of it can be asked of a graph of these nodes: one that was made elsewhere may have others."""
+    """The part of the requests that a graph with these nodes can run, and notes about the rest."""
     asked: List[Request] = []
     expected: List[Answers] = []
     notes: List[Note] = []
@@ -122,7 +122,7 @@ def _answerable(proof: Proof, nodes: Collection[str]) -> Tuple[Proof, List[Note]
 
 
 def compare_with(reference: Reference, version_dir: Path) -> Compared:
-    """Ask the version's files the same, twice."""
+    """Run the same requests on the files of the version, twice, and compare."""
     answered = ask_files(version_dir, reference.compared, vary=False)
     wanted = dict(zip(map(id, reference.compared), reference.answers))
     expected = [wanted[id(request)] for request in answered.requests]
@@ -142,7 +142,7 @@ def compare_with(reference: Reference, version_dir: Path) -> Compared:
 def _shared_signatures(
     plan: GraphPlan, version_dir: Path, recorded: object
 ) -> Tuple[Tuple[Signature, ...], List[Problem]]:
-    """The model's signatures that the version has under the same keys, and what is wrong with the others."""
+    """The signatures that the version has with the same keys, and problems of the others."""
     served = served_signatures(SavedModelFile(version_dir))
     kept: List[Signature] = []
     problems: List[Problem] = []

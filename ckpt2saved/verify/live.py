@@ -1,4 +1,4 @@
-"""Whether a published version is live: waited for, then asked every signature that can be asked."""
+"""Wait until a version is live on a server, then run its signatures there."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ckpt2saved.client.waiting import Clock, wait_until_live
 from ckpt2saved.console.narration import Say, progress_of
 from ckpt2saved.versions import recorded_without_batch
 
-# What a command ends with where no signature could be asked.
+# The warning at the end of a command if no signature could be run.
 UNASKED_WARNING = "no signature was asked: whether {} is not known; see the notes above"
 
-_LEAST_SECONDS = 10.0  # for all the answers, even where the waiting took all the time there was
+_LEAST_SECONDS = 10.0  # minimum time for all requests, even if the wait took the whole timeout
 
 
 def check_live(
@@ -25,9 +25,9 @@ def check_live(
     say: Say = lambda step, text: None,
     clock: Optional[Clock] = None,
 ) -> ServerReport:
-    """Wait for the version, then put what `prepare` says to it; raises ServerError where no TF Serving answers.
+    """Wait for the version, then send the requests of `prepare`; raises ServerError if no TF Serving responds.
 
-    The target's timeout is for all of it together, but for what `prepare` takes.
+    The timeout of the target covers waiting and requests, but not `prepare`.
     """
     clock = clock or Clock()
     end = clock.now() + target.timeout
@@ -51,7 +51,7 @@ def check_live(
 
 
 def _with_recorded(target: Target, wanted: Wanted) -> Wanted:
-    """With the outputs that the export saw not to be split."""
+    """Add the outputs that could not be split during the export."""
     seen = {name: set(keys) for name, keys in wanted.without_batch.items()}
     for name, keys in recorded_without_batch(target.directory).items():
         seen.setdefault(name, set()).update(keys)

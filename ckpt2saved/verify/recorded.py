@@ -1,4 +1,4 @@
-"""What a version's provenance says about the graph that it was exported from."""
+"""Complete graph options with the provenance that is recorded in a version."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ckpt2saved.versions import read_provenance
 
 
 def with_recorded(options: GraphOptions, version_dir: Path) -> GraphOptions:
-    """`options`, completed with what the version's provenance says; raises UsageError where that does not suffice."""
+    """The options completed with the provenance of the version; raises UsageError if no graph is known then."""
     provenance = read_provenance(version_dir) or {}
     if not options.names_a_model:
         name, recorded = _recorded_model(version_dir, provenance)
@@ -27,7 +27,7 @@ def with_recorded(options: GraphOptions, version_dir: Path) -> GraphOptions:
 
 
 def _recorded_model(version_dir: Path, provenance: Mapping[str, Any]) -> Tuple[str, Mapping[str, Scalar]]:
-    """A built-in model and its options; nothing else is recorded whole."""
+    """Name and options of the recorded built-in model; other sources are not recorded completely."""
     graph = provenance.get("graph")
     if not isinstance(graph, dict):
         graph = {}

@@ -1,4 +1,4 @@
-"""What in a version's directory would keep TF Serving from loading it, from counting it, or from answering."""
+"""Check the name, files and graph of a version directory for reasons why TF Serving would not serve it."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from ckpt2saved.versions.health import access_problems, content_problems
 
 _METHODS = tuple("tensorflow/serving/" + method for method in ("predict", "classify", "regress"))
 _CPU = re.compile(r"(.*/)?(device:)?CPU:\*?0?\Z", re.IGNORECASE)
-_MOST = 5  # nodes of one kind; the rest are counted
+_MOST = 5  # nodes listed in one problem; the others are counted
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a server would refuse or never see, and what is good to know."""
+    """Problems and notes of a version."""
 
     problems: Tuple[Problem, ...] = ()
     notes: Tuple[Note, ...] = ()
 
 
 def check_version(directory: Path) -> Findings:
-    """Everything about a version: its name, its files, and what is in them."""
+    """Check name, files and content of a version."""
     name = check_name(directory)
     broken = content_problems(directory)
     try:
@@ -44,14 +44,14 @@ def check_version(directory: Path) -> Findings:
     except CheckpointError:
         if not broken:
             raise
-        content = Findings()  # there is no more to be said of what can't be parsed
+        content = Findings()  # the content cannot be parsed, which `broken` already reports
     closed = tuple(problem.as_note() for problem in access_problems(directory))
     problems = tuple(dict.fromkeys(name.problems + broken + content.problems))
     return Findings(problems, name.notes + closed + content.notes)
 
 
 def check_name(directory: Path) -> Findings:
-    """Whether TF Serving takes the directory for a version, and for the one of its number."""
+    """Check that TF Serving recognizes the directory as a version, and as the one with its number."""
     absolute = Path(os.path.abspath(str(directory)))
     name, base = absolute.name, absolute.parent
     number = parse_version(name)
@@ -75,7 +75,7 @@ def check_name(directory: Path) -> Findings:
 
 
 def check_content(directory: Path, of_files: Sequence[Problem]) -> Findings:
-    """What is in a SavedModel, and the problems of its files; raises CheckpointError for one that can't be parsed."""
+    """Check the content of a SavedModel; `of_files` are known problems. Raises CheckpointError if parsing fails."""
     problems: List[Problem] = []
     notes: List[Note] = []
     saved_model = parse_saved_model(directory)
@@ -114,17 +114,16 @@ def _check_warmup(directory: Path, problems: List[Problem], notes: List[Note]) -
 
 
 def batching_notes(directory: Path, seen: Mapping[str, Collection[str]] = {}) -> Tuple[Note, ...]:
-    """A note for each signature whose answers batching would break.
+    """A note for each signature that cannot be used with --enable_batching.
 
-    `seen` are the outputs of each signature that answered with another first dimension than the batch; those that the
-    export saw stand beside the version.
+    `seen`: signature -> outputs whose first dimension was not the batch size; those recorded by the export are added.
     """
     found = keys_by_signature(directory, seen)
     return tuple(Note("no-batching", name, without_batch_text(keys)) for name, keys in found.items())
 
 
 def keys_by_signature(directory: Path, seen: Mapping[str, Collection[str]] = {}) -> Dict[str, List[str]]:
-    """Signature -> its inputs and outputs without the batch, where there are some; {} of a saved_model.pbtxt."""
+    """Signature -> its inputs and outputs without a batch dimension, if any; {} for a saved_model.pbtxt."""
     if not (directory / "saved_model.pb").is_file():
         return {}
     recorded = recorded_without_batch(directory)
@@ -141,7 +140,7 @@ def _tags(meta_graph: Any) -> List[str]:
 
 
 def _node_problems(meta_graph: Any) -> List[Problem]:
-    """Of the whole graph: a server places every node, whether a signature needs it or not."""
+    """Problems of all nodes: a server places every node, even if no signature needs it."""
     graph_def = meta_graph.graph_def
     functions = {function.signature.name for function in graph_def.library.function}
     register_ops(node.op for node in _nodes(graph_def))

@@ -1,4 +1,4 @@
-"""Whether a version can be served, answers as its checkpoint, and is what a server answers: the steps of `verify`."""
+"""The steps of `verify`: check the files, run them, compare with checkpoint and server."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ from ckpt2saved.versions.health import content_problems
 
 @dataclass(frozen=True)
 class Verification:
-    """Everything that was found out about a version; the parts that were not asked for are None."""
+    """The results of all steps; None for steps that did not run."""
 
     path: Path
     findings: Findings
-    answered: Optional[FileAnswers]  # None where the files are not whole
+    answered: Optional[FileAnswers]  # None if the files are incomplete
     compared: Optional[Compared] = None
     server: Optional[ServerReport] = None
     load_problems: Tuple[Problem, ...] = ()
-    batching: Tuple[Note, ...] = ()  # what of it can't be asked of a server with --enable_batching
+    batching: Tuple[Note, ...] = ()  # signatures that cannot be used with --enable_batching
 
     @property
     def notes(self) -> Tuple[Note, ...]:
-        """What is good to know."""
+        """All notes."""
         of_files = as_notes(self.answered.unasked + self.answered.notes) if self.answered else ()
         return self.findings.notes + self.batching + of_files + (self.compared.notes if self.compared else ())
 
     @property
     def warnings(self) -> Tuple[str, ...]:
-        """What was not found out at all."""
+        """Warnings about checks that could not run."""
         if self.problems or self.answered is None or self.answered.answers:
             return ()
         return (UNASKED_WARNING.format("the version answers requests"),)
 
     @property
     def problems(self) -> Tuple[Problem, ...]:
-        """Everything that speaks against the version."""
+        """All problems, without duplicates."""
         found = self.findings.problems + self.load_problems
         for part in (self.answered, self.compared, self.server):
             found += part.problems if part else ()
         return tuple(dict.fromkeys(found))
 
     def raise_if_wrong(self) -> None:
-        """Raise VerificationError with all the problems, if there are any."""
+        """Raise VerificationError with all problems, if there are any."""
         if self.problems:
             raise VerificationError(f"{self.path}: {len(self.problems)} problem(s)", self.problems)
 
@@ -66,10 +66,9 @@ def verify_version(
     target: Optional[Target] = None,
     say: Say = lambda step, text: None,
 ) -> Verification:
-    """Look at the files of a version, ask them, compare with the checkpoint of `plan` and with the server of `target`.
+    """Check the files of a version, run them, and compare with the checkpoint of `plan` and the server of `target`.
 
-    What is wrong with the version is in what is returned; raises UsageError, CheckpointError or ServerError where it
-    could not be found out.
+    Problems of the version are returned; raises UsageError, CheckpointError or ServerError if a check could not run.
     """
     found = Verification(directory, check_version(directory), None)
     _say_findings(say, found.findings)
@@ -92,14 +91,14 @@ def verify_version(
         found = replace(found, compared=compared)
         _say_compared(say, compared)
     if target:
-        wanted = replace(as_wanted(answered), unasked=(), problems=())  # of the files, which is said
+        wanted = replace(as_wanted(answered), unasked=(), problems=())  # those of the files were already printed
         found = replace(found, server=check_live(target, lambda: wanted, say=say))
     _say_all(say, ("warning", found.warnings))
     return found
 
 
 def as_content(found: Verification) -> Dict[str, Any]:
-    """What --json prints of it."""
+    """The content of --json."""
     answered, compared = found.answered, found.compared
     return {
         "path": str(found.path),

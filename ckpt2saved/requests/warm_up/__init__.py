@@ -1,1 +1,1 @@
-"""Warm-up requests: what a server answers before it takes a version; where they come from, and their file."""
+"""Warm-up requests, which a server runs before it serves a version: how they are made, and their file."""

@@ -1,4 +1,4 @@
-"""Warm-up requests of a file of arrays, as numpy.savez writes it."""
+"""Make warm-up requests from a .npz file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ckpt2saved.signature.tensors import Signature
 
 
 def requests_of_file(path: Path, signatures: Sequence[Signature]) -> List[Request]:
-    """A request of each signature for each record in a file of numpy.savez; raises WarmupError with what is wrong."""
+    """One request for each signature and each record of the .npz file; raises WarmupError with all problems."""
     arrays = _arrays(path)
     known = sorted({spec.key for signature in signatures for spec in signature.inputs})
     problems = [f"{key}: no such input; expected {', '.join(known)}" for key in sorted(arrays) if key not in known]
@@ -38,7 +38,7 @@ def _arrays(path: Path) -> Dict[str, np.ndarray]:
 
 
 def _misfits(signature: Signature, arrays: Mapping[str, np.ndarray]) -> List[str]:
-    """What is wrong with the arrays of one signature's inputs, as far as they are there."""
+    """The problems of the arrays for the inputs of one signature; missing arrays are skipped."""
     problems = []
     sizes: Dict[str, Tuple[int, str]] = {}
     counts: Dict[str, int] = {}
@@ -74,12 +74,12 @@ def _misfits(signature: Signature, arrays: Mapping[str, np.ndarray]) -> List[str
 
 
 def brackets(shape: Sequence[Any]) -> str:
-    """A shape, as in [2, 32, 100, 3] or [batch, 32, width, 3]."""
+    """A shape as text, for example [2, 32, 100, 3] or [batch, 32, width, 3]."""
     return f"[{', '.join(map(str, shape))}]"
 
 
 def _records(signature: Signature, arrays: Mapping[str, np.ndarray]) -> List[Dict[str, np.ndarray]]:
-    """The inputs of each record; what has no axis for them is the same in all."""
+    """The inputs of each record; arrays without a record axis are the same in all records."""
     several = {spec.key: arrays[spec.key].ndim > len(spec.dimensions) for spec in signature.inputs}
     counts = [arrays[key].shape[0] for key in several if several[key]]
     return [

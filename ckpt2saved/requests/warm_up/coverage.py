@@ -1,4 +1,4 @@
-"""Which variables and tables the values of tensors are computed from: what a warm-up request has to depend on."""
+"""Find the variables and tables that tensors depend on, so that warm-up requests can cover all of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import BEAM_SEARCH, OF_SIZES, is_state
 
-# Decoders whose outputs are the parts of SparseTensors, which have a row for each value.
+# Decoders whose outputs are parts of SparseTensors, with one row for each value.
 _CTC = re.compile(r"CTC(BeamSearch|Greedy)Decoder(V2)?\Z")
 _OF_ANY_LENGTH = re.compile(
     r"(Where|Unique\w*|NonMaxSuppression\w*|CombinedNonMaxSuppression|DynamicPartition|Sparse\w+|StringSplit\w*|"
@@ -19,7 +19,7 @@ _SAME_ROWS = ("Identity", "Cast", "StopGradient")
 
 
 def state_behind(graph_def: Any, tensors: Iterable[str]) -> FrozenSet[str]:
-    """The names of the variables and tables that the values of `tensors` depend on, and not their sizes alone."""
+    """Names of the variables and tables that the values of `tensors` (not only their shapes) depend on."""
     nodes = {node.name: node for node in graph_def.node}
     found: Set[str] = set()
     seen: Set[str] = set()
@@ -38,13 +38,13 @@ def state_behind(graph_def: Any, tensors: Iterable[str]) -> FrozenSet[str]:
 
 
 def runs_beam_search(graph_def: Any, tensors: Iterable[str]) -> bool:
-    """Whether TensorFlow's own CTC beam search runs for one of `tensors`."""
+    """Whether TensorFlow's CTC beam search op runs to compute one of `tensors`."""
     part = pruned(graph_def, [node_name(tensor) for tensor in tensors])
     return any(node.op == BEAM_SEARCH for node in part.node)
 
 
 def has_rows_of_its_own(graph_def: Any, tensor: str) -> bool:
-    """Whether a tensor comes out of an op that gives as many rows as it finds, whatever the batch."""
+    """Whether an op with a data-dependent number of rows computes the tensor."""
     nodes = {node.name: node for node in graph_def.node}
     name, _, index = tensor.partition(":")
     node = nodes[name]
@@ -52,6 +52,8 @@ def has_rows_of_its_own(graph_def: Any, tensor: str) -> bool:
         name, _, index = node.input[0].partition(":")
         node = nodes[name]
     if _CTC.match(node.op):
-        paths = node.attr["top_paths"].i if "top_paths" in node.attr else 1  # the default, which may be stripped
-        return int(index or 0) < 3 * paths  # the last output is the log-probability of each line
+        paths = (
+            node.attr["top_paths"].i if "top_paths" in node.attr else 1
+        )  # default value, which strip_default_attrs removes
+        return int(index or 0) < 3 * paths  # the last output, log_probability, has one row for each line
     return _OF_ANY_LENGTH.match(node.op) is not None

@@ -1,4 +1,4 @@
-"""The requests with which TF Serving warms a version up while it loads it: their file, written and read."""
+"""Write and read tf_serving_warmup_requests, the requests that TF Serving runs while it loads a version."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from ckpt2saved.protobuf.wire import Malformed, Part, of_bytes, of_file
 from ckpt2saved.requests.request import Inputs, Request
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
 
-# What the file's tensors may take beyond what stands in it, where values are left out that repeat.
+# Limits for decoded tensors: a TensorProto may leave out repeated values, so it can be much smaller than its tensor.
 _MOST_BYTES, _MOST_FIELDS = 1 << 30, 4 << 20
 
-_HEADER, _FOOTER = 12, 4  # of a TFRecord: length and its checksum before the record, the record's checksum after it
+_HEADER, _FOOTER = 12, 4  # bytes of a TFRecord before its data (length, checksum) and after it (checksum)
 
 
 class BrokenWarmUpFile(ServingError):
-    """The file is one that keeps TF Serving from loading the version."""
+    """The warm-up file is damaged; TF Serving does not load the version."""
 
 
 def read_warm_up_requests(version_dir: Path) -> List[Request]:
-    """The requests in a version's warm-up file, in its order; [] where it has none.
+    """The requests in the warm-up file of a version, in order; [] if there is no file.
 
-    Raises ServingError where the file can't be read, BrokenWarmUpFile where it is no such file. The checksums are
-    TensorFlow's to compare, which does it many times faster; a file that is cut off is found out.
+    Raises ServingError if the file cannot be read, BrokenWarmUpFile if it is truncated or no warm-up file. Checksums
+    are not compared here; TensorFlow does that many times faster.
     """
     path = Path(version_dir) / WARMUP_FILE
     try:
@@ -52,9 +52,9 @@ def read_warm_up_requests(version_dir: Path) -> List[Request]:
 
 
 def as_prediction_log(request: Request, model: str) -> bytes:
-    """The request as a serialised PredictionLog; the same request gives the same bytes.
+    """The request as a serialized PredictionLog; deterministic.
 
-    TF Serving does not read the model's name. Raises ValueError for a dtype that has no place in it.
+    TF Serving ignores the model name. Raises ValueError for a dtype that TensorProto cannot hold.
     """
     message = PredictRequest(
         model_spec=ModelSpec(name=model, signature_name=request.signature),
@@ -65,7 +65,7 @@ def as_prediction_log(request: Request, model: str) -> bytes:
 
 
 class _Unread(Exception):
-    """A record that TF Serving might take, and this does not."""
+    """A record that TF Serving might accept, but this reader does not support."""
 
 
 def _records(file: BinaryIO, size: int) -> Iterator[Part]:
@@ -105,7 +105,7 @@ def _array(tensor: Part, key: str, budget: Budget) -> np.ndarray:
 
 
 def requests_by_signature(requests: Iterable[Request]) -> Dict[str, int]:
-    """How many requests there are of each signature."""
+    """Signature -> number of requests."""
     counts: Dict[str, int] = {}
     for request in requests:
         counts[request.signature] = counts.get(request.signature, 0) + 1
@@ -113,12 +113,12 @@ def requests_by_signature(requests: Iterable[Request]) -> Dict[str, int]:
 
 
 def warm_up_request(signature: str, inputs: Inputs) -> Request:
-    """A request for the file, which has no names: what is read back is called by its number."""
+    """A request to write to the warm-up file, which stores no request names."""
     return Request("a warm-up request", signature, inputs)
 
 
 def with_bytes(value: np.ndarray) -> np.ndarray:
-    """An array as requests hold it: strings as bytes, each an object; numbers as they are."""
+    """The array as requests hold it: strings as an object array of bytes, numbers unchanged."""
     if value.dtype.kind not in "OSU":
         return value
     items = [item.encode("utf-8") if isinstance(item, str) else bytes(item) for item in value.ravel().tolist()]

@@ -1,4 +1,4 @@
-"""Which requests a server answers while it loads a version: by default such as it also answers when it batches."""
+"""Choose the warm-up requests of a version; by default only requests that also work with --enable_batching."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ from ckpt2saved.saved_model.writing import ServingGraph
 from ckpt2saved.signature.tensors import WARMUP, Signature
 from ckpt2saved.sources.binding import BoundGraph
 
-_UNWRITABLE = ("bfloat16",)  # numpy does not know it
-_LARGEST_BATCH = 32  # what a server puts together unless told otherwise by serving-config
+_UNWRITABLE = ("bfloat16",)  # numpy has no such dtype
+_LARGEST_BATCH = 32  # default of serving-config --max-batch-size
 
-# What is asked for a signature, from what a client would ask to what survives batching whatever the graph is.
+# The forms of a warm-up request for a signature, in the order in which they are tried: all outputs; some outputs; an
+# added signature with one number for each line; an added signature with inputs of its own, which works for any graph.
 _WHOLE, _PART, _TOTAL, _COPY = range(4)
 
 
 @dataclass(frozen=True)
 class _Record:
-    """How the variables behind a signature are asked for."""
+    """The form of the warm-up requests for one signature."""
 
     signature: str
     form: int
-    outputs: Tuple[str, ...] = ()  # of _PART
-    name: str = ""  # of the signature that is added for _TOTAL and _COPY
+    outputs: Tuple[str, ...] = ()  # for _PART
+    name: str = ""  # of the added signature, for _TOTAL and _COPY
 
     @property
     def asked(self) -> str:
@@ -48,51 +49,51 @@ class _Record:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """Requests for a version's warm-up file, and what there is to say about them."""
+    """The requests for the warm-up file of a version, and notes about them."""
 
     requests: Tuple[Request, ...] = ()
-    absence: str = "none, as asked"  # why there are no requests, where there are none
+    absence: str = "none, as asked"  # text if there are no requests
     remarks: Tuple[str, ...] = ()
-    records: Tuple[_Record, ...] = ()  # those that are to survive batching
+    records: Tuple[_Record, ...] = ()  # forms of the requests that must work with --enable_batching
 
     @property
     def counts(self) -> Dict[str, int]:
-        """How many requests there are of each signature."""
+        """Signature -> number of requests."""
         return requests_by_signature(self.requests)
 
     @property
     def filters(self) -> Dict[str, List[str]]:
-        """The outputs that are asked for, of each signature of which that is not all."""
+        """Signature -> requested outputs, for signatures of which only some outputs are requested."""
         return {record.signature: list(record.outputs) for record in self.records if record.form == _PART}
 
     @property
     def to_split(self) -> Tuple[str, ...]:
-        """The signatures whose requests have yet to show that a server answers them also when it batches."""
+        """Signatures whose requests must be tested for batching."""
         return tuple(record.asked for record in self.records if record.form != _COPY)
 
 
 class WarmUpMaker:
-    """Makes the requests that `source` stands for, and others where a server refused them."""
+    """Makes the warm-up requests that `source` describes, or other ones if these do not work with batching."""
 
     def __init__(self, source: WarmUpSource, network: BoundGraph, checkpoint: Checkpoint) -> None:
         self._source = source
         self._network = network
         self._checkpoint = checkpoint
-        self._forms: Dict[str, int] = {}  # the first that may do
-        self._seen: Dict[str, Set[str]] = {}  # outputs that had another first dimension than the batch
+        self._forms: Dict[str, int] = {}  # signature -> first form to try
+        self._seen: Dict[str, Set[str]] = {}  # signature -> outputs whose first dimension was not the batch size
         self._last: Optional[WarmUp] = None
         self._searchless: Optional[ServingGraph] = None
 
     def avoid_searches(self, searchless: ServingGraph) -> None:
-        """Make only requests for which TensorFlow's own beam search does not run, unless the user asks for others.
+        """Avoid requests that run TensorFlow's beam search op, unless the user asked for warm-up requests.
 
-        `searchless` is the graph to be served, with other decoders.
+        `searchless` is the served graph with other decoders.
         """
         self._searchless = None if self._source.asked else searchless
         self._last = None
 
     def make(self) -> WarmUp:
-        """The requests; raises WarmupError with everything that does not fit, UsageError for too many."""
+        """Make the requests; raises WarmupError with all problems, UsageError for too many requests."""
         self._last = self._make()
         return self._last
 
@@ -110,7 +111,7 @@ class WarmUpMaker:
         return self._made([s for s in model.signatures if _has(records, s.name)], records)
 
     def make_again(self, seen: Mapping[str, Collection[str]]) -> WarmUp:
-        """The same, knowing that outputs of signatures were `seen` with another first dimension than the batch."""
+        """Make the requests again; `seen` are outputs whose first dimension was not the batch size."""
         if self._last and all(set(keys) <= self._seen.get(name, set()) for name, keys in seen.items()):
             return self._last
         for name, keys in seen.items():
@@ -118,7 +119,7 @@ class WarmUpMaker:
         return self.make()
 
     def make_without(self, refused: Mapping[str, Collection[str]]) -> WarmUp:
-        """Other requests in place of those of the signatures in `refused`, whose outputs there could not be split."""
+        """Make requests of another form for the signatures in `refused`, whose outputs cannot be split."""
         for record in self._records():
             if record.asked in refused:
                 self._seen.setdefault(record.signature, set()).update(refused[record.asked])
@@ -126,7 +127,7 @@ class WarmUpMaker:
         return self.make()
 
     def extended(self, serving: ServingGraph, warmup: WarmUp) -> ServingGraph:
-        """`serving` with the signatures that the requests of `warmup` name."""
+        """`serving` with the added signatures that the requests in `warmup` use."""
         for record in warmup.records:
             if record.form == _TOTAL:
                 serving = with_total(serving, record.signature, record.name, self._searchless)
@@ -136,7 +137,7 @@ class WarmUpMaker:
         return serving
 
     def _records(self) -> List[_Record]:
-        """One for each signature that batching leaves whole, and others until every variable is behind one."""
+        """A record for each signature that works with batching, and more until every variable is covered."""
         signatures, taken = self._network.model.signatures, set(self._network.serving.signatures)
         forms = {s.name: self._form(s) for s in signatures}
         found = [_Record(s.name, _WHOLE) for s in signatures if forms[s.name] == _WHOLE]
@@ -157,7 +158,7 @@ class WarmUpMaker:
         return [record for record in found if record.form <= _COPY]
 
     def _form(self, signature: Signature) -> int:
-        """The first form that may do, as far as signature and requests show."""
+        """The first form to try, from what is known of the signature and of earlier runs."""
         saved = self._saved(signature.name)
         if inputs_without_batch(saved) or _is_unwritable(signature) or batch_of(self._inputs(signature.name)) is None:
             form = _COPY
@@ -167,7 +168,7 @@ class WarmUpMaker:
         return max(form, self._forms.get(signature.name, _WHOLE))
 
     def _splittable(self, name: str) -> Tuple[str, ...]:
-        """The outputs that have a row for each line, as far as is known."""
+        """Keys of the outputs that batching can split, as far as is known."""
         graph_def, signature = self._network.serving.graph_def, self._network.serving.signatures[name]
         broken = outputs_without_batch(self._saved(name), self._seen.get(name, ()))
         return tuple(
@@ -179,7 +180,7 @@ class WarmUpMaker:
         )
 
     def _is_avoided(self, name: str, *outputs: str) -> bool:
-        """Whether a beam search to avoid runs for these outputs of a signature, or for any where none is named."""
+        """Whether these outputs of a signature (default: all) run a beam search that must be avoided."""
         return self._searchless is not None and runs_beam_search(
             self._network.serving.graph_def, self._tensors(name, outputs)
         )
@@ -188,7 +189,7 @@ class WarmUpMaker:
         return set(state_behind(self._network.serving.graph_def, self._tensors(name, outputs)))
 
     def _tensors(self, name: str, outputs: Collection[str]) -> List[str]:
-        """The tensors of these outputs of a signature, or of all where none is named."""
+        """Tensor names of these outputs of a signature; of all if `outputs` is empty."""
         specs = self._network.serving.signatures[name].outputs
         return [spec.tensor for spec in specs if not outputs or spec.key in outputs]
 
@@ -200,7 +201,7 @@ class WarmUpMaker:
         return self._network.serving.signatures[name]
 
     def _made(self, signatures: Sequence[Signature], records: Sequence[_Record]) -> WarmUp:
-        """A request or more of each signature, in the form that its record says, or as a client would ask."""
+        """Requests for each signature in the form of its record; without a record as a client would send them."""
         forms = {record.signature: record for record in records}
         usual = [s for s in signatures if s.name not in forms or forms[s.name].form != _COPY]
         whole = [s for s in usual if s.name not in forms or forms[s.name].form == _WHOLE] or usual

@@ -1,4 +1,4 @@
-"""Warm-up requests of pictures, decoded and sized as an input of the network wants them."""
+"""Make warm-up requests from image files, decoded and resized for an input of the network."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ckpt2saved.tf1 import tf
 def requests_of_pictures(
     paths: Sequence[Path], network: BoundGraph, signatures: Sequence[Signature], checkpoint: Checkpoint
 ) -> List[Request]:
-    """A request of one picture for each picture and signature, with the rest as the parity part and the graph say."""
+    """One request for each image and signature; other inputs come from the parity part and the graph."""
     problems: List[str] = []
     images: Dict[str, TensorSpec] = {}
     given: Dict[str, Dict[str, np.ndarray]] = {}
@@ -67,7 +67,7 @@ def _dtype(signature: Signature, key: str) -> str:
 
 
 def _image_input(signature: Signature, problems: List[str]) -> Optional[TensorSpec]:
-    """The one input that can be a picture: its pixels, or a file's bytes."""
+    """The only input that can be an image: pixels, or the bytes of an image file."""
     found = [
         spec
         for spec in signature.inputs
@@ -89,7 +89,7 @@ def _image_input(signature: Signature, problems: List[str]) -> Optional[TensorSp
 def _others(
     network: BoundGraph, signature: Signature, image: TensorSpec, specs: Sequence[TensorSpec], problems: List[str]
 ) -> Tuple[Dict[str, np.ndarray], Dict[str, Tuple[str, int]]]:
-    """The inputs beside the picture: those that have values, and those that say how many of its steps count."""
+    """The values of the other inputs, and the tensor and axis that each sequence-length input measures."""
     values: Dict[str, np.ndarray] = {}
     lengths: Dict[str, Tuple[str, int]] = {}
     case = network.model.parity[0] if network.model.parity else None
@@ -100,7 +100,7 @@ def _others(
             lengths[spec.key] = steps
         elif case is not None and case.inputs[spec.key].uniform is None:
             value = with_bytes(case_inputs(network.model, case)[spec.key])
-            # The first row, for as many as the picture has.
+            # The parity case may have more lines than the one image.
             shared = (
                 spec.dimensions and spec.dimensions[0] == image.dimensions[0] and isinstance(spec.dimensions[0], str)
             )
@@ -113,13 +113,13 @@ def _others(
 
 
 class _PictureDecoder:
-    """Pictures as an input wants them; collects what is wrong with the files."""
+    """Decodes images for an input; collects the problems of the files."""
 
     def __init__(self) -> None:
         self.problems: List[str] = []
 
     def decoded(self, path: Path, spec: TensorSpec) -> Optional[np.ndarray]:
-        """RGB, 0..255, of the height that the shape says and the width that follows from it; None if it is none."""
+        """The image [batch, height, width, channels], 0..255, resized for the input; None if it is invalid."""
         try:
             return self._decoded(path, spec)
         except NoPicture as error:
@@ -133,7 +133,7 @@ class _PictureDecoder:
             return with_bytes(np.array([content] * copies, object))
         channels = spec.dimensions[3] if isinstance(spec.dimensions[3], int) else 3
         with tf.Graph().as_default(), tf.Session() as session:
-            # In spite of its name it takes JPEG too, whatever the file is called.
+            # decode_png also decodes JPEG.
             pixels = tf.image.decode_png(tf.placeholder(tf.string, [], name="content"), channels=channels)
             try:
                 raw = session.run(pixels, {"content:0": content})
@@ -154,7 +154,7 @@ class _PictureDecoder:
 
 
 def _resized(height: int, width: int, wanted_height: Any, wanted_width: Any) -> Tuple[int, int]:
-    """The size that a shape allows and that keeps the proportions, unless it says both sides."""
+    """Height and width for the input; a side that the shape leaves open keeps the aspect ratio."""
     if isinstance(wanted_height, int) and isinstance(wanted_width, int):
         return wanted_height, wanted_width
     if isinstance(wanted_height, int):

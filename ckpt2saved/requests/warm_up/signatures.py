@@ -1,4 +1,4 @@
-"""A signature for warm-up requests alone: one number for each line of a batch, which depends on what others answer."""
+"""Add signatures that only warm-up requests use: one number for each line, computed from the outputs of another."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ckpt2saved.signature.tensors import WARMUP, Signature, TensorSpec
 from ckpt2saved.tf1 import tf
 
 _ENTER = ("Enter", "RefEnter")
-_LARGE = 4096  # values of floats; more of them are few values again and again, not a constant in the graph
-_REPEATED = 997  # values; a prime, so that no two rows of an image are alike
+_LARGE = 4096  # values; a larger float input is not stored in the graph, but tiled from _REPEATED values
+_REPEATED = 997  # values; a prime, so that the rows of an image differ
 
 
 def with_total(serving: ServingGraph, of: str, name: str, answering: Optional[ServingGraph] = None) -> ServingGraph:
-    """`serving` with a signature `name` that takes the inputs of the signature `of`, which are batch-major.
+    """Add a signature `name` with the inputs of the signature `of`, which must have a batch dimension.
 
-    Its one output, float32 [batch], depends on the values of all outputs of `of`, or on those that they have in
-    `answering`: the same graph with some nodes replaced. The nodes that compute something else there are added.
+    Its only output, float32 [batch], depends on the values of all outputs of `of`. With `answering`, the same graph
+    with some nodes replaced, these are the outputs in `answering`, and the nodes that differ there are added.
     """
     signature = serving.signatures[of]
     graph = _imported(serving.graph_def)
@@ -40,11 +40,11 @@ def with_total_of_copy(
     inputs: Mapping[str, np.ndarray],
     answering: Optional[ServingGraph] = None,
 ) -> ServingGraph:
-    """`serving` with a signature `name` of one input, float32 [batch], as many lines as a request likes.
+    """Add a signature `name` with one input, float32 [batch].
 
-    Its one output, float32 [batch], depends on the values of all that the signature `of` would answer to `inputs`, in
-    `answering` if that is given, as in `with_total`. For that the nodes behind the outputs are there twice: no request
-    for `of` meets one for this signature.
+    Its only output, float32 [batch], depends on the values of all outputs of the signature `of` for `inputs`. The nodes
+    behind these outputs are copied, from `answering` if given (see `with_total`), so that requests for `of` and for
+    this signature do not share nodes.
     """
     answering = answering or serving
     signature = answering.signatures[of]
@@ -52,7 +52,7 @@ def with_total_of_copy(
     graph = _imported(serving.graph_def)
     with graph.as_default(), tf.name_scope(name + "/"):
         lines = tf.placeholder(tf.float32, [None], name="lines")
-        scale = tf.reduce_max(lines)  # 1 in the request; what hangs on it is computed for each request
+        scale = tf.reduce_max(lines)  # 1 in the request; prevents constant folding of the copied nodes
         present = {node.name for node in part.node}
         used = {signature.input(key).tensor: value for key, value in inputs.items()}
         fed = {name: _stand_in(value, scale) for name, value in used.items() if node_name(name) in present}
@@ -62,12 +62,12 @@ def with_total_of_copy(
 
 
 def request_of_copy() -> Dict[str, np.ndarray]:
-    """What a signature of `with_total_of_copy` is asked: the numbers that it was made of are multiplied by these."""
+    """The inputs of a request for a signature of `with_total_of_copy`; its stored inputs are multiplied by them."""
     return {WARMUP: np.ones([2], "float32")}
 
 
 def _outputs(graph: tf.Graph, serving: ServingGraph, answering: ServingGraph, of: str) -> List[tf.Tensor]:
-    """The outputs of a signature in `graph`, that of `serving`; nodes that differ in `answering` are added to it."""
+    """The outputs of a signature in `graph`, the graph of `serving`; adds the nodes that differ in `answering`."""
     names = [spec.tensor for spec in answering.signatures[of].outputs]
     same = _same_nodes(serving.graph_def, answering.graph_def)
     others = [name for name in names if node_name(name) not in same]
@@ -88,7 +88,7 @@ def _outputs(graph: tf.Graph, serving: ServingGraph, answering: ServingGraph, of
 
 
 def _same_nodes(before: Any, after: Any) -> Set[str]:
-    """The nodes of `after` that compute in both graphs the same."""
+    """Names of the nodes of `after` that compute the same in both graphs."""
     known = {node.name: (node.op, _sources(node)) for node in before.node}
     takers: Dict[str, List[str]] = {}
     for node in after.node:
@@ -105,7 +105,7 @@ def _same_nodes(before: Any, after: Any) -> Set[str]:
 
 
 def _sources(node: Any) -> List[str]:
-    """The inputs of a node, written in one way only."""
+    """The inputs of a node in canonical form."""
     return [source if source[0] == "^" else full_name(parsed(source)) for source in node.input]
 
 
@@ -125,7 +125,7 @@ def _with_signature(
 
 
 def _total(outputs: Sequence[tf.Tensor]) -> tf.Tensor:
-    """The sum of the outputs' mean absolute values: terms that do not cancel each other, also of no values."""
+    """The sum of the mean absolute values of the outputs; terms cannot cancel, and empty outputs give 0."""
     return tf.add_n([tf.reduce_sum(_sizes(output)) / tf.cast(tf.size(output) + 1, tf.float32) for output in outputs])
 
 
@@ -140,7 +140,7 @@ def _sizes(output: tf.Tensor) -> tf.Tensor:
 
 
 def _stand_in(value: np.ndarray, scale: tf.Tensor) -> tf.Tensor:
-    """A tensor like `value`; images are not written into the graph as they are."""
+    """A tensor with the dtype and shape of `value`; a large image is tiled from few values to keep the graph small."""
     dtype = tf.as_dtype(value.dtype if value.dtype != object else "string")
     if not dtype.is_floating and (dtype != tf.uint8 or value.size <= _LARGE):
         return tf.constant(value, dtype)
@@ -152,11 +152,11 @@ def _stand_in(value: np.ndarray, scale: tf.Tensor) -> tf.Tensor:
 
 
 def _copied(graph: tf.Graph, part: Any, fed: Mapping[str, tf.Tensor], outputs: Sequence[str]) -> List[tf.Tensor]:
-    """The nodes of `part` once more in the default graph, but for its variables and tables; what is made of `fed`."""
+    """Copy the nodes of `part` into the default graph, sharing variables and tables; returns the tensors `outputs`."""
     scope = graph.get_name_scope() + "/copy"
     shared = {node.name for node in part.node if is_state(node.op)}
     for node in part.node:
-        if node.op in _ENTER:  # two loops of one name would be taken for one
+        if node.op in _ENTER:  # two loops with the same frame name would be treated as one
             node.attr["frame_name"].s = tf.compat.as_bytes(scope + "/") + node.attr["frame_name"].s
         node.input[:] = [source for source in node.input if source.lstrip("^") not in shared or source[0] != "^"]
     tensors = {name + ":0": graph.get_tensor_by_name(name + ":0") for name in shared}

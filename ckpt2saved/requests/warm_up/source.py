@@ -1,4 +1,4 @@
-"""Where the requests to warm a server up with come from, as the command line says it; checked without TensorFlow."""
+"""The options --warmup, --warmup-signature and --no-warmup, parsed and checked without TensorFlow."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _PICTURES = (".png", ".jpg", ".jpeg")
 
 @dataclass(frozen=True)
 class WarmUpSource:
-    """So many requests made for each signature, or the arrays of a file, or a request for each picture."""
+    """The source of warm-up requests: `count` made-up ones for each signature, a .npz file, or images."""
 
     count: int = 1
     arrays: Optional[Path] = None
     pictures: Tuple[Path, ...] = ()
-    signatures: Tuple[str, ...] = ()  # as clients ask for them; (): such as every server answers
-    asked: bool = False  # for these requests; if not, there are none where none can be made
+    signatures: Tuple[str, ...] = ()  # write the requests as clients send them; (): requests that every server can run
+    asked: bool = False  # by the user; if False, it is no error if no requests can be made
 
 
 def warm_up_source(
     model: ServedModel, values: Sequence[str] = (), signatures: Sequence[str] = (), none: bool = False
 ) -> Optional[WarmUpSource]:
-    """What `--warmup` (its values), `--warmup-signature` and `--no-warmup` come to; None: no requests.
+    """Parse the values of `--warmup`, `--warmup-signature` and `--no-warmup`; None: no requests.
 
-    Raises UsageError with everything that can't be.
+    Raises UsageError with all problems.
     """
     problems = []
     if none and (values or signatures):
@@ -74,5 +74,5 @@ def warm_up_source(
 
 
 def too_many(count: int) -> str:
-    """What is wrong with so many records."""
+    """The error message for too many requests."""
     return f"--warmup: {count} records, and TF Serving loads no version with more than {MOST_RECORDS}"

@@ -1,4 +1,4 @@
-"""Warm-up requests made of a model's parity part."""
+"""Make warm-up requests from the parity part of a model."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ckpt2saved.signature.tensors import Signature
 
 
 def varied_inputs(model: ServedModel, signature: Signature, number: int) -> Dict[str, np.ndarray]:
-    """The parity cases in turn; from then on again, of other batch sizes and twice the size where that is open.
+    """The inputs of warm-up request `number`: the parity cases in turn, then again with other batch sizes and sizes.
 
-    No line becomes shorter than it is in the file, so that the steps that count in it stay fewer than it has.
+    Sizes only grow, so that the sequence lengths in the file stay valid.
     """
     cases = model.parity or (default_case(model),)
     case, turn = cases[number % len(cases)], number // len(cases)
@@ -27,6 +27,6 @@ def varied_inputs(model: ServedModel, signature: Signature, number: int) -> Dict
     made = case_inputs(model, replace(case, dims=dims), number)
     inputs = {spec.key: with_bytes(made[spec.key]) for spec in signature.inputs}
     if turn and len(batch) == 1 and isinstance(next(iter(batch)), str):
-        # Rows again and again: the lengths in the file are as many as the batch is there.
+        # Repeat rows, because the file has lengths for its own batch size only.
         inputs = {key: np.resize(value, (1 + turn % 4,) + value.shape[1:]) for key, value in inputs.items()}
     return inputs
