@@ -1,4 +1,4 @@
-"""The rules that keep clients' requests safe: which requests a running server is sent, in which order."""
+"""Decide which requests may be sent to a running server, so that no request of a client fails."""
 
 from __future__ import annotations
 
@@ -10,40 +10,46 @@ from ckpt2saved.requests.request import Answers, Request
 from ckpt2saved.requests.splitting import batch_of, unsplit_outputs
 from ckpt2saved.signature.tensors import Signature
 
-Sizes = Dict[str, Tuple[int, ...]]  # of inputs, beside the batch
+Sizes = Dict[str, Tuple[int, ...]]  # input key -> shape without the batch dimension
 
 
 @dataclass(frozen=True)
 class Probing:
-    """What the command line says about the requests for a running server."""
+    """The options for requests to a running server."""
 
-    signatures: Tuple[str, ...] = ()  # asked at any risk, and no others; (): those that can't harm clients
-    batches: Optional[bool] = None  # whether the server runs with --enable_batching; None: not known
+    signatures: Tuple[
+        str, ...
+    ] = ()  # --probe-signature: send requests for these only, at any risk; (): all that are safe
+    batches: Optional[bool] = None  # whether the server runs with --enable_batching; None: unknown
 
     @property
     def is_said(self) -> bool:
-        """Whether any of it was given."""
+        """Whether any option was given."""
         return bool(self.signatures) or self.batches is not None
 
 
 @dataclass(frozen=True)
 class Risks:
-    """What a request may do to the server, and to clients' requests in the same batch."""
+    """The possible effects of a request on the server, and on client requests in the same batch."""
 
-    # Inputs and outputs that a server can't join or split: where it batches the request fails, as clients' requests do.
+    # Inputs and outputs that cannot be batched: on a server that batches, this request and those of clients fail.
     broken: Tuple[str, ...]
-    has_fixed_batch: bool  # two requests in one batch fail, and one alone does not
-    has_open_sizes: bool  # beside the batch: in one batch all requests must have the same
-    change: str  # how the server's state is changed, or differs from that of the files; "": not at all
+    has_fixed_batch: bool  # two requests in one batch fail, a single one does not
+    has_open_sizes: (
+        bool  # dimensions of unknown size other than the batch dimension: all requests in one batch must agree in them
+    )
+    change: (
+        str  # how the request changes the state of the server, or how the state differs from the files; "": not at all
+    )
 
 
 def risks_of(
     request: Request, signature: Signature, seen: Collection[str], change: str, answers: Optional[Answers]
 ) -> Risks:
-    """The risks of a request to a signature.
+    """The risks of a request for a signature.
 
-    `seen` are outputs that could not be split, `change` says how the state is changed, `answers` are those of the files
-    if they are known.
+    `seen` are outputs that could not be split, `change` describes a change of state, `answers` are the outputs of the
+    files if known.
     """
     batch = batch_of(request.inputs)
     fixed = {tensor.key for tensor in signature.outputs if tensor.shape and tensor.shape[0] == batch}
@@ -60,10 +66,10 @@ def risks_of(
 
 
 def in_order(requests: Sequence[Request], risks: Sequence[Risks]) -> List[int]:
-    """The positions of the requests in the order in which they are sent, one signature after the other.
+    """The order in which requests are sent, as indices; requests for one signature stay together.
 
-    First come those whose answers show whether the server batches. Within a signature, sizes that clients are known to
-    send come first, then the smallest.
+    Requests that show whether the server batches come first. Within a signature, sizes that clients are known to send
+    come first, then the smallest.
     """
     names = list(dict.fromkeys(request.signature for request in requests))
     telling = {request.signature for request, one in zip(requests, risks) if one.broken}
@@ -78,7 +84,7 @@ def in_order(requests: Sequence[Request], risks: Sequence[Risks]) -> List[int]:
 
 
 class ProbingRules:
-    """Decides whether a request is sent, by what is known of the server so far."""
+    """Decides whether a request is sent, from what is known about the server so far."""
 
     def __init__(self, probing: Probing) -> None:
         self._probing = probing
@@ -86,7 +92,7 @@ class ProbingRules:
         self.batches = probing.batches
 
     def reason_against(self, request: Request, risks: Risks, is_answered_by_files: bool) -> Optional[str]:
-        """Why the request is not sent; "" where the answer to another one told enough; None: it is sent."""
+        """None: send the request. Otherwise the reason not to; "" if another request has shown enough."""
         name = request.signature
         insists = name in self._probing.signatures
         if self._probing.signatures and not insists:
@@ -105,8 +111,8 @@ class ProbingRules:
         return None
 
     def _risk(self, request: Request, risks: Risks, is_answered_by_files: bool) -> str:
-        """What the request could break on a server that batches, or may do so; "" for nothing."""
-        if risks.broken:  # clients' requests for it fail anyway, and the answer shows whether the server batches
+        """What the request could break on a server that batches or may batch; "" if nothing."""
+        if risks.broken:  # client requests for it fail anyway, and the response shows whether the server batches
             return (
                 "the server runs with --enable_batching, where every request for it fails, which may fail those of"
                 f" clients too: {', '.join(risks.broken)} can't be split"

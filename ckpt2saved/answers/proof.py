@@ -1,4 +1,4 @@
-"""What files are held to: the untouched graph's answers, of a slow beam search as much as fits into a time budget."""
+"""Compute the expected outputs: those of the original graph, with a time limit for a slow CTC beam search."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _SAY_EVERY = 30.0  # seconds
 
 @dataclass(frozen=True)
 class Searched:
-    """How far a request was decoded by TensorFlow's own beam search."""
+    """The part of a request that TensorFlow's beam search op decoded."""
 
     request: Request
     search: BeamSearch
     logits: np.ndarray  # [time, batch, classes]
-    lengths: np.ndarray  # [batch]: the steps that count
-    readings: Tuple[Decoded, ...]  # the last with all classes
+    lengths: np.ndarray  # [batch], sequence lengths
+    readings: Tuple[Decoded, ...]  # the last one with all classes
     seconds: float
 
     @property
@@ -35,7 +35,7 @@ class Searched:
         return bool(np.array_equal(self.lengths, self.readings[-1].lengths))
 
     def describe(self) -> Dict[str, Any]:
-        """As the provenance has it."""
+        """The content for the provenance and --json."""
         found: Dict[str, Any] = {
             "request": self.request.name,
             "node": self.search.name,
@@ -57,7 +57,7 @@ class Searched:
         return found
 
     def _lines(self, decoded: Decoded) -> int:
-        """How many lines were decoded to their end."""
+        """Number of lines of which all steps were decoded."""
         return int(np.sum(self.lengths == decoded.lengths))
 
     def __str__(self) -> str:
@@ -76,33 +76,32 @@ class Searched:
 
 @dataclass(frozen=True)
 class Proof:
-    """The requests that files are asked, and what they should answer."""
+    """The requests to run on the files, and the expected outputs."""
 
     asked: Tuple[Request, ...]
     expected: Tuple[Answers, ...]
-    requests: Tuple[Request, ...]  # the whole requests
-    searched: Tuple[Searched, ...] = ()  # where TensorFlow's own beam search was given a limited time
+    requests: Tuple[Request, ...]  # the complete requests
+    searched: Tuple[Searched, ...] = ()  # beam searches that ran with a time limit
 
     @property
     def is_partial(self) -> bool:
-        """Whether a beam search was compared on a part of its steps."""
+        """Whether a beam search decoded only a part of its steps."""
         return any(not search.is_whole for search in self.searched)
 
     @property
     def only_answered(self) -> Tuple[Request, ...]:
-        """The requests of which no whole answer is known: files must answer them all the same."""
+        """The complete requests without complete expected outputs; they must still run on the files."""
         asked = {id(request) for request in self.asked}
         return tuple(request for request in self.requests if id(request) not in asked)
 
 
 def prove(asker: CheckpointAsker, asked: Sequence[Request], limits: SearchLimits, say: Say) -> Proof:
-    """Ask the untouched graph.
+    """Run the requests on the original graph; returns requests and expected outputs.
 
-    Where TensorFlow's own beam search would take long, it is run beside the graph for the time that `limits` gives, on
-    as many lines as fit. What it has read by then is compared by giving the files these logits, with blanks for steps
-    that were not read; what the logits depend on is compared on the whole request. `say` is told of the estimate,
-    of the progress and the outcome. Raises SignatureError where the graph can't answer, NotServable where it answers
-    NaN, and what `decode_in_time` raises.
+    A slow beam search runs separately, within the time of `limits`, on as many lines as fit. Its part of the comparison
+    feeds these logits to the files, with blanks for steps that were not decoded; everything before the logits is
+    compared on the complete request. `say` reports estimate, progress and outcome. Raises SignatureError if the graph
+    cannot run a request, NotServable if an output contains NaN, and the errors of `decode_in_time`.
     """
     stock = StockSearches(asker, asked, limits, say)
     if stock.is_needed and not stock.is_quick():
@@ -115,7 +114,7 @@ def prove(asker: CheckpointAsker, asked: Sequence[Request], limits: SearchLimits
 
 
 class StockSearches:
-    """The beam searches behind what is asked, each run once for all requests that bring it the same inputs."""
+    """The beam searches that the requests depend on; each runs once for all requests with the same inputs."""
 
     def __init__(self, asker: CheckpointAsker, asked: Sequence[Request], limits: SearchLimits, say: Say) -> None:
         self._asker, self._asked, self._limits, self._say = asker, asked, limits, say
@@ -133,16 +132,16 @@ class StockSearches:
 
     @property
     def is_needed(self) -> bool:
-        """Whether anything that is asked depends on a beam search."""
+        """Whether a request depends on a beam search."""
         return bool(self._places)
 
     @property
     def searched(self) -> Tuple[Searched, ...]:
-        """What was decoded so far."""
+        """The results so far."""
         return tuple(self._done.values())
 
     def _find_places(self) -> Dict[Any, Tuple[Request, BeamSearch]]:
-        """By inputs and search: the first request that leads to it."""
+        """(Inputs, node name) -> the first request that needs this beam search, and the search."""
         places: Dict[Any, Tuple[Request, BeamSearch]] = {}
         for request in self._asked:
             _, fetches = request.feeds_and_fetches(self._signatures)
@@ -151,12 +150,12 @@ class StockSearches:
         return places
 
     def _key(self, request: Request) -> FrozenSet[Tuple[str, int]]:
-        """The same for requests with the same inputs."""
+        """A key that is equal for requests with the same inputs."""
         feeds, _ = request.feeds_and_fetches(self._signatures)
         return frozenset((tensor, id(value)) for tensor, value in feeds.items())
 
     def is_quick(self) -> bool:
-        """Whether the op takes all of it in a moment; says what to expect where it does not."""
+        """Whether the op decodes everything quickly; if not, `say` reports an estimate."""
         self._quick = self._takes_a_moment()
         return self._quick
 
@@ -167,7 +166,7 @@ class StockSearches:
             try:
                 sizes, lengths = self._asker.run([self._sizes[search.name], search.lengths], feeds)
             except tf.errors.OpError:
-                return True  # which the request itself is going to show
+                return True  # running the request itself will report this error
             if len(lengths) != sizes[1] or (lengths > sizes[0]).any():
                 return True
             batches.append((search.work(sizes[2], lengths), search, sizes))
@@ -191,14 +190,14 @@ class StockSearches:
         return False
 
     def all(self) -> Tuple[Searched, ...]:
-        """Every search, decoded as far as the time allows."""
+        """Run every search within the time limit."""
         self.is_quick()
         for request in self._asked:
             self.run(request)
         return self.searched
 
     def run(self, request: Request) -> Tuple[Searched, ...]:
-        """The searches behind a request, decoded as far as their share of the time allows."""
+        """Run the searches that a request depends on, within their share of the time limit."""
         _, fetches = request.feeds_and_fetches(self._signatures)
         key = self._key(request)
         found = find_searches(self._graph, fetches.values())
@@ -250,7 +249,7 @@ class StockSearches:
         return tell
 
     def pairs(self, request: Request) -> List[Tuple[Request, Answers]]:
-        """What to ask instead of a request, and the answers."""
+        """The requests that replace a request in the comparison, and their expected outputs."""
         ask = self._asker.answer
         searched = self.run(request)
         read = {t: value for one in searched for t, value in zip(one.search.outputs, one.readings[-1].outputs)}
@@ -278,7 +277,7 @@ class StockSearches:
         return found
 
     def _given(self, searched: Searched, reading: Decoded) -> Dict[str, np.ndarray]:
-        """What a decoder is given so that it reads the same; TensorFlow's own gets fewer steps, to take less time."""
+        """The feeds with which a decoder decodes the same part; TensorFlow's op gets shorter lengths, to save time."""
         search = searched.search
         if self._limits.is_for_stock:
             return {search.logits: searched.logits, search.lengths: reading.lengths}
@@ -287,7 +286,7 @@ class StockSearches:
     def _inside(
         self, request: Request, searched: Sequence[Searched], feeds: Mapping[str, np.ndarray]
     ) -> Dict[str, np.ndarray]:
-        """The network's own answer, logits and lengths, once for all requests with the same inputs."""
+        """The logits and lengths as inner tensors to compare, once for all requests with the same inputs."""
         found: Dict[str, np.ndarray] = {}
         for one in searched:
             for tensor, value in ((one.search.logits, one.logits), (one.search.lengths, one.lengths)):
@@ -299,7 +298,7 @@ class StockSearches:
 
 
 def duration(seconds: float) -> str:
-    """For people: 12 s, 15 min, 3.5 h."""
+    """A duration as text: 12 s, 15 min, 3.5 h."""
     if seconds < 100:
         return f"{max(seconds, 0.1):.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""What a running server answers, compared with what the version's own files answer."""
+"""Run requests on a server and compare the outputs with those of the files of the version."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ from ckpt2saved.requests.request import Answers, Request, cant_be_asked
 
 @dataclass(frozen=True)
 class Answered:
-    """How a server answered requests for one version."""
+    """The results of the requests for one version on a server."""
 
-    answers: int  # requests that it answered
-    seconds: float  # the longest that it took for one
-    comparison: Optional[Comparison]  # with the answers of the version's files; None where these are not known
-    unasked: Tuple[str, ...]  # a line for each signature that was not asked, or not to the end
+    answers: int  # number of successful requests
+    seconds: float  # longest time of one request
+    comparison: Optional[Comparison]  # with the outputs of the files; None if these are not known
+    unasked: Tuple[str, ...]  # a line for each signature that was not run, or not with all requests
     problems: Tuple[Problem, ...]
     notes: Tuple[str, ...] = ()
-    batches: Optional[bool] = None  # whether the server runs with --enable_batching; None: it did not show
+    batches: Optional[bool] = None  # whether the server runs with --enable_batching; None: unknown
 
 
 @dataclass(frozen=True)
 class ServerReport:
-    """Whether a version is live on a running server, and whether it answers there as its files do."""
+    """Whether a version is live on a server, and whether its outputs there match its files."""
 
     address: str
     model: str
     version: int
     arrival: Arrival
-    answered: Optional[Answered]  # None where the version did not become live
+    answered: Optional[Answered]  # None if the version did not become live
 
     @property
     def problems(self) -> Tuple[Problem, ...]:
-        """All problems; () if the version is live and answers as its files do."""
+        """All problems; () if the version is live and its outputs match."""
         of_arrival = (Problem("not-live", "", self.arrival.problem),) if self.arrival.problem else ()
         return of_arrival + (self.answered.problems if self.answered else ())
 
     def raise_if_not_live(self) -> None:
-        """Raise NotLive with all the problems, if there are any."""
+        """Raise NotLive with all problems, if there are any."""
         if self.problems:
             text = "{}: {} {} is not what it serves" if self.arrival.is_live else "{}: {} {} is not live"
             raise NotLive(text.format(self.address, self.model, self.version), self.problems)
 
 
 def ask_server(target: Target, wanted: Wanted, timeout: float, clock: Clock) -> Answered:
-    """Put the requests to this version that can't harm others, and compare with what is expected, if that is known.
+    """Send the requests that cannot make client requests fail, and compare with the expected outputs if known.
 
-    `timeout` seconds for all of them. One request is asked after the other.
+    Requests are sent one at a time; `timeout` in seconds covers all of them.
     """
     asker = ServerAsker(target, wanted, timeout, clock)
     known = ", ".join(sorted(asker.signatures)) or "none"
@@ -87,7 +87,7 @@ class _Outcome:
         self.problems: List[Problem] = []
 
     def ask(self, request: Request) -> None:
-        """Put the request to the server, unless that could harm others."""
+        """Send the request, unless it could make client requests fail."""
         try:
             answers = self._asker.answer(request)
         except NotAsked as error:
@@ -124,7 +124,7 @@ class _Outcome:
             )
 
     def answered(self, is_compared: bool) -> Answered:
-        """The outcome of all requests."""
+        """The results of all requests."""
         comparison = compare(self._compared, self._expected, self._found, OTHER_TENSORFLOW)
         differing = [one.saying(" (the server's answer, and that of the files)") for one in comparison.problems]
         return Answered(
@@ -139,7 +139,7 @@ class _Outcome:
 
 
 def as_content(report: ServerReport) -> Dict[str, Any]:
-    """The report as --json prints it."""
+    """The content of --json."""
     arrival, answered = report.arrival, report.answered
     return {
         "address": report.address,
@@ -165,12 +165,12 @@ def _problem(code: str, request: Request, found: str) -> Problem:
 
 
 def _plain(value: np.ndarray) -> np.ndarray:
-    """Strings as objects, however TensorFlow gave them."""
+    """The array with strings as objects, whatever their dtype."""
     return value.astype(object) if value.dtype.kind in "SU" else value
 
 
 def _as_told(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """JSON shows an empty tensor's sizes only up to the first 0."""
+    """The array with its expected shape if empty: JSON holds the dimensions only up to the first 0."""
     if not found.size and not wanted.size and found.shape == wanted.shape[: found.ndim]:
         return found.reshape(wanted.shape)
     return found

@@ -1,4 +1,4 @@
-"""A version on a running server, asked so that no request of a client fails for it."""
+"""Run requests on a version on a server, without making requests of clients fail."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from ckpt2saved.saved_model.reading import SavedModelFile
 from ckpt2saved.saved_model.state_changes import changing_signatures
 from ckpt2saved.signature.tensors import Signature
 
-# Between two tries of a request that others in its batch may have failed.
+# Pause before a retry, if another request in the same batch may have caused the failure.
 _PAUSE_SECONDS = 0.5
 BY_ANOTHER = "; on a server that batches, another client's request in the same batch can be the reason"
 
 
 @dataclass(frozen=True)
 class Target:
-    """The version that should be live, by the name that the server has for its model."""
+    """A version on a server; `model` is the model name there."""
 
     server: Server
     model: str
@@ -39,18 +39,18 @@ class Target:
 
 
 class NotAsked(Exception):
-    """The request was not sent; the text says why, or is empty where the answer to another request told enough."""
+    """The request was not sent; the text is the reason, or empty if another request has shown enough."""
 
 
 class ServerAsker(Asker):
-    """One version on a server, asked one request after the other.
+    """Sends requests for one version to a server, one at a time.
 
-    A request that could fail those of clients is not sent (NotAsked). Raises Refused where the server answers with an
-    error, Unreachable where it does not answer, and ValueError where a request can't be written.
+    Raises NotAsked for a request that could make client requests fail (it is not sent), Refused if the server responds
+    with an error, Unreachable if it does not respond, and ValueError if a request cannot be encoded.
     """
 
     def __init__(self, target: Target, wanted: Wanted, timeout: float, clock: Clock) -> None:
-        """`timeout` seconds for all requests together, once what is to be known of the version has been read."""
+        """`timeout` in seconds covers all requests; it starts after the files of the version were read."""
         self._target = target
         self._timeout = timeout
         self._sleep = clock.sleep
@@ -72,20 +72,20 @@ class ServerAsker(Asker):
         self._risks = dict(zip(map(id, wanted.requests), risks))
         self.requests = [wanted.requests[number] for number in in_order(wanted.requests, risks)]
         self._server = ServerUntil(target.server, clock.now() + timeout, clock.now)
-        self.seconds = 0.0  # the longest that the server took for an answer
+        self.seconds = 0.0  # longest time of one request
         self.notes: List[str] = []
 
     @property
     def batches(self) -> Optional[bool]:
-        """Whether the server runs with --enable_batching; None: it did not show."""
+        """Whether the server runs with --enable_batching; None: unknown."""
         return self._rules.batches
 
     def expected(self, request: Request) -> Optional[Answers]:
-        """What the files answer, if that is known."""
+        """The outputs of the files, if known."""
         return self._expected.get(id(request))
 
     def risks(self, request: Request) -> Risks:
-        """What the request may do to the server, and to clients' requests."""
+        """The risks of the request for the server and its clients."""
         return self._risks[id(request)]
 
     def answer(self, request: Request) -> Answers:
@@ -98,11 +98,11 @@ class ServerAsker(Asker):
             raise NotAsked(cant_be_asked(request.signature, str(error))) from error
         answers = self._answered(request, outputs)
         if unsplit_outputs(request.inputs, answers):
-            self._rules.batches = False  # a server that batches could not have split this answer
+            self._rules.batches = False  # a server that batches could not have split these outputs
         return answers
 
     def _answered(self, request: Request, outputs: Tuple[Output, ...]) -> Answers:
-        """What the server answers, at the second try where another request in the batch may have failed the first."""
+        """Send the request; retry once if another request in the same batch may have caused the failure."""
         try:
             return self._sent(request, outputs)
         except Refused as error:

@@ -1,4 +1,4 @@
-"""TensorFlow's CTC beam search in a process of its own, which decodes one line after another until its time is up."""
+"""Run TensorFlow's CTC beam search in a process of its own, line by line, within a time limit."""
 
 from __future__ import annotations
 
@@ -24,41 +24,40 @@ from ckpt2saved.errors import SignatureError, TensorFlowError
 from ckpt2saved.graph.beam_searches import SECONDS_PER_CLASS, BeamSearch
 from ckpt2saved.tf1 import tf
 
-_STARTED_WITHIN = 300.0  # seconds, for TensorFlow to be imported
-_LATEST = 60.0  # seconds more than one and a half times those given, for a first line to be read
-_TRIAL = 1 / 20  # of the time: the first steps, which tell how fast this machine is
-_ENOUGH = 0.5  # of the time that is left: the first steps may have been quick by chance
-_FASTEST = SECONDS_PER_CLASS / 10  # no machine gets further with a line
-_NARROW_SHARE = 0.5  # of the time: for lines with few of their classes
-_FEW = 20  # classes at least
+_STARTED_WITHIN = 300.0  # seconds until the process must have imported TensorFlow
+_LATEST = 60.0  # seconds in addition to 1.5 times the limit, for the first line
+_TRIAL = 1 / 20  # share of the time for the first steps, which measure the speed of this machine
+_ENOUGH = 0.5  # share of the remaining time to plan with: the first steps may have been fast by chance
+_FASTEST = SECONDS_PER_CLASS / 10  # no machine is faster
+_NARROW_SHARE = 0.5  # share of the time for lines with few of their classes
+_FEW = 20  # minimum number of classes
 
-Outputs = Tuple[np.ndarray, ...]  # as CTCBeamSearchDecoder has them
+Outputs = Tuple[np.ndarray, ...]  # outputs of CTCBeamSearchDecoder
 
 _FIRST, _NARROW, _ALL = -1, 0, 1  # kinds of messages
-_Read = Tuple[int, Outputs]  # steps, and what the op made of them
-_Decode = Callable[[np.ndarray, Sequence[int]], Outputs]  # of logits and lengths
-_NEVER = -1e9  # the logit of a class that can't be
+_Read = Tuple[int, Outputs]  # number of steps, and the outputs for them
+_Decode = Callable[[np.ndarray, Sequence[int]], Outputs]  # arguments: logits, lengths
+_NEVER = -1e9  # logit of an impossible class
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What the op made of a batch that was cut short to what fits into the time.
+    """The outputs of the op for a batch that was shortened to fit into the time.
 
-    The first `lengths` [batch] steps of each sequence were read, where `labels` [batch, few] are given as if there were
-    no other classes than these and the blank; a line of `lines` without labels was read in its first steps alone.
+    The first `lengths` [batch] steps of each line were decoded; with `labels` [batch, few], only these classes and the
+    blank were used in the lines of `lines`.
     """
 
     lengths: np.ndarray
     outputs: Outputs
-    lines: Tuple[int, ...]  # those that were read further than the first steps
+    lines: Tuple[int, ...]  # lines of which more than the first steps were decoded
     labels: Optional[np.ndarray] = None
 
     def shortened(self, logits: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """`logits` [time, batch, classes] that any CTC decoder reads as what was decoded.
+        """`logits` [time, batch, classes] changed so that any CTC decoder decodes only this part.
 
-        Steps that were not read are blank for certain, classes that were not read are impossible.
-
-        So the `lengths` may stay what they are: where they are constants, TensorFlow makes other constants of them.
+        Steps that were not decoded become certain blanks, classes that were not used become impossible. `lengths` stay
+        unchanged: where they are constants, they cannot be replaced.
         """
         steps = np.arange(len(logits))[:, np.newaxis]
         found: np.ndarray = logits.copy()
@@ -75,16 +74,16 @@ class Decoded:
 
 @dataclass(frozen=True)
 class _Job:
-    """What the process is to do: the first steps of all lines, whole lines with few classes, and lines with all."""
+    """The work of the process: first steps of all lines, complete lines with few classes, lines with all classes."""
 
     search: BeamSearch
     seconds: float
     lengths: np.ndarray  # [batch]
     first: np.ndarray  # [few steps, batch, classes]
-    order: Tuple[int, ...]  # lines of the batch, the most worthwhile first
+    order: Tuple[int, ...]  # lines of the batch in the order of decoding
     narrow: Optional[np.ndarray]  # [time, len(order), few classes]
-    logits: np.ndarray  # [time, as many of them as could fit, classes]
-    needs_line: bool  # whether a whole line must be read, however long that takes
+    logits: np.ndarray  # [time, as many lines as could fit, classes]
+    needs_line: bool  # whether one complete line must be decoded, however long that takes
 
 
 def decode_in_time(
@@ -114,7 +113,7 @@ def decode_in_time(
             now = time.monotonic()
             late = now - started - 1.5 * seconds
             if base is not None and (late > _LATEST or (late > 0 and _tells(job, done))):
-                break  # the op is slower than its first steps were
+                break  # the op is slower than its first steps
             if message is not None:
                 kind, line, read = message
                 if kind == _FIRST:
@@ -139,7 +138,7 @@ def decode_in_time(
 
 
 def _tells(job: _Job, done: Tuple[Dict[int, _Read], Dict[int, _Read]]) -> bool:
-    """Whether enough was read to compare with: a whole line, or where none is needed a part of one."""
+    """Whether enough was decoded for a comparison: a complete line, or a part if `needs_line` is False."""
     whole = any(steps == job.lengths[line] for line, (steps, _) in done[_ALL].items())
     return not job.order or whole or bool(done[_NARROW] if job.needs_line else done[_ALL])
 
@@ -152,7 +151,7 @@ def _job(
     lines: Optional[int],
     labels: Optional[np.ndarray],
 ) -> _Job:
-    """The lines in an order that is the same each time, and only those that could fit into the time."""
+    """The job for these logits: a fixed order of lines, cut to those that could fit into the time."""
     classes = logits.shape[2]
     order = [int(line) for line in np.random.RandomState(0).permutation(len(lengths)) if lengths[line] > 1][:lines]
     work = np.cumsum([0.0] + [search.work(classes, lengths[line : line + 1]) for line in order])
@@ -161,7 +160,7 @@ def _job(
     if labels is not None and order:
         kept = [np.append(labels[line], classes - 1) for line in order]
         narrow = np.stack([logits[:, line, few] for line, few in zip(order, kept)], axis=1)
-    # After one step there are as many prefixes as classes.
+    # After one step the beam has as many prefixes as there are classes.
     first = logits[: 1 if search.top_paths <= classes else search.top_paths + 1]
     return _Job(
         search=search,
@@ -176,9 +175,9 @@ def _job(
 
 
 def _labels(search: BeamSearch, logits: np.ndarray, lengths: np.ndarray, seconds: float) -> Optional[np.ndarray]:
-    """For each line the labels [few] that are likeliest at any of its steps, in order; None where all surely fit.
+    """The likeliest labels [batch, few] of each line, sorted; None if all classes fit into the time.
 
-    As many as fill a beam: to read more lines tells more than to read them with more classes.
+    At most the beam width: more lines test more than more classes.
     """
     classes = logits.shape[2]
     if SECONDS_PER_CLASS * search.work(classes, lengths) <= seconds / 10:
@@ -199,7 +198,7 @@ def _merged(
     done: Dict[int, _Read],
     labels: Optional[np.ndarray] = None,
 ) -> Decoded:
-    """The outputs of lines that were decoded one by one, as the op has those of a batch."""
+    """Merge the outputs of single lines into outputs of the batch."""
     steps, outputs = base
     taken = np.minimum(lengths, steps).astype(lengths.dtype)
     paths = search.top_paths
@@ -228,9 +227,9 @@ def _by_line(outputs: Outputs, path: int, paths: int, batch: int) -> List[np.nda
 
 @contextlib.contextmanager
 def _messages(job: _Job) -> Iterator[Iterator[Any]]:
-    """What a process that does the job finds out; None at least every half second."""
+    """Run the job in a process; yields its messages, and None every half second without one."""
     with tempfile.TemporaryDirectory(prefix="ckpt2saved-") as folder:
-        path = Path(folder) / "job.pickle"  # between two processes of one user, in a directory of theirs
+        path = Path(folder) / "job.pickle"  # read only by our own process, in a private directory
         path.write_bytes(pickle.dumps(job, protocol=4))
         env = dict(os.environ, CUDA_VISIBLE_DEVICES="-1")  # the op has no kernel for GPUs
         with working(__name__, str(path), env=env) as worker:
@@ -274,7 +273,7 @@ def _forward(worker: Worker, received: queue.Queue[Tuple[str, Any]]) -> None:
 
 
 def main() -> None:
-    """What the process does: read the job in the file sys.argv[1], and send what comes of it."""
+    """Entry point of the process: read the job from the file sys.argv[1] and send the results."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python would wait for the op
     threading.Thread(target=_end_with_parent, daemon=True).start()
     send = sender()
@@ -293,7 +292,7 @@ def _end_with_parent() -> None:
 
 
 def _results(job: _Job) -> Iterator[Tuple[int, int, _Read]]:
-    """The kind of what was read, the line, and what came of it."""
+    """The results of the job: kind, line, and outputs."""
     search, classes = job.search, job.first.shape[2]
     decode = _decoder(job, classes)
     yield _FIRST, 0, _first_steps(job, decode)
@@ -329,14 +328,14 @@ def _results(job: _Job) -> Iterator[Tuple[int, int, _Read]]:
 
 
 def _timed(job: _Job, decode: _Decode, place: int, steps: int) -> Tuple[float, Outputs]:
-    """Seconds for a class of a beam, and what the first steps of a line come to."""
+    """Decode the first steps of a line; returns seconds per class of the beam, and the outputs."""
     before = time.monotonic()
     outputs = decode(job.logits[:steps, place : place + 1], [steps])
     return (time.monotonic() - before) / job.search.work(job.logits.shape[2], np.array([steps])), outputs
 
 
 def _decoder(job: _Job, classes: int) -> _Decode:
-    """The op for logits of so many classes."""
+    """A function that runs the op for logits with this number of classes."""
     search = job.search
     with tf.Graph().as_default() as graph:
         logits = tf.placeholder(tf.as_dtype(job.first.dtype), [None, None, classes])
@@ -355,7 +354,7 @@ def _decoder(job: _Job, classes: int) -> _Decode:
 
 
 def _first_steps(job: _Job, decode: _Decode) -> _Read:
-    """The fewest steps of all lines after which there are as many prefixes as paths are asked for."""
+    """Decode the fewest steps of all lines after which the beam has `top_paths` prefixes."""
     most = len(job.first)
     for steps in range(1, most + 1):
         try:

@@ -1,4 +1,4 @@
-"""What a server is to be asked about a version, and what it should answer."""
+"""The requests to send to a server, and the expected outputs."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ckpt2saved.requests.request import Answers, Request
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a server is to be asked, and what it should answer."""
+    """Requests for a server, and the expected outputs."""
 
     requests: Tuple[Request, ...]
-    expected: Optional[Tuple[Answers, ...]]  # None: not known
+    expected: Optional[Tuple[Answers, ...]]  # None: unknown
     unasked: Tuple[str, ...] = ()
     problems: Tuple[Problem, ...] = ()  # of the files themselves
     why_not_compared: str = ""
-    without_batch: Mapping[str, Collection[str]] = field(default_factory=dict)  # outputs of another first dimension
+    without_batch: Mapping[str, Collection[str]] = field(default_factory=dict)  # outputs that cannot be split
 
 
 def wanted_without_answers(directory: Path, why: str) -> Wanted:
-    """Requests without the answers that they should get, which are not known for the reason `why`."""
+    """Requests without expected outputs; `why` is the reason, for the narration."""
     gathered = gather_requests(directory, make_by_shape)
     return Wanted(gathered.requests, None, gathered.unasked, why_not_compared=why)

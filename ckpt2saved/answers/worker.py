@@ -1,4 +1,4 @@
-"""A process that runs a module of this package, and sends values back."""
+"""Run a module of this package in a process, and exchange pickled values with it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ckpt2saved.files.programs import python_command
 
 
 class WorkerEnded(Exception):
-    """The process has ended, or sends something else than values."""
+    """The process has ended, or sent something that is no pickled value."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__(f"it has ended with the exit code {exit_code}")
@@ -22,7 +22,7 @@ class WorkerEnded(Exception):
 
 
 class Worker:
-    """The running process. Its stdin ends with the process that started it."""
+    """A running process. It sees the end of its stdin when the parent process ends."""
 
     def __init__(self, child: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
         assert child.stdin is not None and child.stdout is not None
@@ -30,36 +30,36 @@ class Worker:
         self._stdin, self._stdout = child.stdin, child.stdout
 
     def send(self, value: Any) -> None:
-        """Write a value to the process's stdin; that the process has ended, `receive` says."""
+        """Send a value to the process; if the process has ended, `receive` reports it."""
         with contextlib.suppress(BrokenPipeError):
             pickle.dump(value, self._stdin, protocol=4)
             self._stdin.flush()
 
     def receive(self) -> Any:
-        """The next value that the process sends; raises WorkerEnded."""
+        """Receive the next value; raises WorkerEnded."""
         try:
             return pickle.load(self._stdout)
         except (EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
             raise WorkerEnded(self._child.wait()) from error
 
     def said(self) -> str:
-        """What the process has written to its stderr since this was last asked."""
+        """The stderr of the process since the last call."""
         return self._errors.read().decode("utf-8", "replace")
 
     def end(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process."""
         self._child.kill()
         self._child.wait()
         for pipe in (self._stdin, self._stdout):
-            with contextlib.suppress(BrokenPipeError):  # of a value that it did not read
+            with contextlib.suppress(BrokenPipeError):  # a value that the process did not read
                 pipe.close()
 
 
 @contextlib.contextmanager
 def working(module: str, *arguments: str, env: Optional[Mapping[str, str]] = None) -> Iterator[Worker]:
-    """A process that runs main() of the module; it is ended with the context."""
+    """Start a process that runs main() of the module; it is killed at the end of the context."""
     with contextlib.ExitStack() as stack:
-        # A pipe for stderr could fill up while nobody reads it.
+        # A file, because a pipe that nobody reads could fill up and block the process.
         path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ckpt2saved-"))) / "stderr"
         written, errors = (stack.enter_context(path.open(mode)) for mode in ("wb", "rb"))
         child = subprocess.Popen(
@@ -75,7 +75,7 @@ def working(module: str, *arguments: str, env: Optional[Mapping[str, str]] = Non
 
 
 def sender() -> Callable[[Any], None]:
-    """In the process: what sends a value. From here on, what is printed goes to stderr."""
+    """For use in the process: a function that sends a value. Redirects stdout to stderr from here on."""
     channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
 

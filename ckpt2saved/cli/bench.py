@@ -1,4 +1,4 @@
-"""The command `bench`, which has a command for each thing that is measured."""
+"""The command group `bench`."""
 
 from __future__ import annotations
 

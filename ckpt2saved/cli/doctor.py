@@ -1,4 +1,4 @@
-"""The command `doctor`, whose answer may be no."""
+"""The command `doctor`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options about a graph, which `export` and `verify` have, and the GraphOptions that they come to."""
+"""The graph options of `export` and `verify`, and their conversion to GraphOptions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ckpt2saved.cli.options import ParamType, ParsedType, PathType, option
 
 
 class _OptionType(ParamType):
-    """NAME=VALUE, the value read as YAML: 3 is a number, false a truth value, anything else a word."""
+    """NAME=VALUE, with the value parsed as a YAML scalar: 3 is an integer, false a boolean, other text a string."""
 
     name = "name=value"
 
@@ -29,7 +29,7 @@ class _OptionType(ParamType):
 
 
 class _TensorType(ParamType):
-    """NAME=TENSOR[shape], as a tensor of a signature."""
+    """NAME=TENSOR[shape], a tensor of a signature."""
 
     name = "name=tensor[shape]"
 
@@ -46,7 +46,7 @@ _TENSOR_NAME = ParsedType("tensor", "signature.tensors:checked_tensor_name")
 
 
 class _RenameType(ParamType):
-    """REGEX=REPLACEMENT, of which the last equals sign is meant."""
+    """REGEX=REPLACEMENT, split at the last equals sign."""
 
     name = "regex=replacement"
 
@@ -197,12 +197,12 @@ _SEARCH = (
 
 
 def graph_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options about its graph, which `read_graph_options` takes."""
+    """Decorator that adds the graph options, which `read_graph_options` reads."""
     return _with(_GRAPH, function)
 
 
 def search_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that `read_search_limits` takes."""
+    """Decorator that adds the options that `read_search_limits` reads."""
     return _with(_SEARCH, function)
 
 
@@ -213,7 +213,7 @@ def _with(options: Any, function: Callable[..., None]) -> Callable[..., None]:
 
 
 def read_graph_options(values: Dict[str, Any], checkpoint: Any) -> Any:
-    """Take the options about the graph out of `values`; returns GraphOptions."""
+    """Remove the graph options from `values`; returns GraphOptions."""
     from ckpt2saved.sources.graph_plan import GraphOptions
 
     taken = {name: values.pop(name) for name in _NAMES}
@@ -224,7 +224,7 @@ def read_graph_options(values: Dict[str, Any], checkpoint: Any) -> Any:
 
 
 def read_search_limits(values: Dict[str, Any]) -> Any:
-    """Take the limits of TensorFlow's beam search out of `values`; returns SearchLimits."""
+    """Remove the limits of the beam search from `values`; returns SearchLimits."""
     from ckpt2saved.answers.search_limits import SearchLimits
 
     return SearchLimits(values.pop("parity_seconds"), values.pop("parity_lines"))

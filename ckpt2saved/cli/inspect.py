@@ -1,4 +1,4 @@
-"""The command `inspect`, and the signature file that it writes where one is wanted."""
+"""The command `inspect`."""
 
 from __future__ import annotations
 

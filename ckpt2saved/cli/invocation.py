@@ -1,4 +1,4 @@
-"""What every command does around its one call: heeds signals and errors, prepares TensorFlow, narrates, prints."""
+"""Shared by all commands: signals, errors, preparation of TensorFlow, narration, printed results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # slow to import
     from ckpt2saved.console.report import Record
 
 SETTINGS = {
-    # An underscore does for a hyphen, as in TensorFlow's own tools.
+    # Options may be written with underscores, as in the tools of TensorFlow.
     "token_normalize_func": lambda token: token.replace("_", "-"),
     "help_option_names": ["-h", "--help"],
     "max_content_width": 100,
@@ -27,7 +27,7 @@ SETTINGS = {
 
 
 class _Writing(click.Command):
-    """Raises a file that the disk does not take as a WriteError, whoever wrote it and wherever."""
+    """Converts every OSError of a failed write into a WriteError."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -42,7 +42,7 @@ class _Writing(click.Command):
 
 
 class _Failure(click.ClickException):
-    """The message of a Ckpt2SavedError, for click to print, and its exit code."""
+    """A Ckpt2SavedError as an exception that click prints, with its exit code."""
 
     def __init__(self, error: Ckpt2SavedError) -> None:
         super().__init__(harmless(str(error)))
@@ -50,7 +50,7 @@ class _Failure(click.ClickException):
 
 
 class Command(_Writing):
-    """Shows a Ckpt2SavedError as its message with its exit code, never as a traceback; bugs keep theirs."""
+    """A command that prints a Ckpt2SavedError as its message, without traceback; bugs keep their traceback."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -60,19 +60,19 @@ class Command(_Writing):
 
 
 def command(name: str) -> Callable[[Callable[..., Any]], Command]:
-    """A decorator that makes a function a command of ckpt2saved."""
+    """Decorator that turns a function into a command of ckpt2saved."""
     return click.command(name, cls=Command, context_settings=SETTINGS)
 
 
-_OBJECTS_BEFORE_COLLECTION = 200000  # some 50 MB; Python's own 700 cost inspect a fifth of its time
+_OBJECTS_BEFORE_COLLECTION = 200000  # about 50 MB; Python's default of 700 costs inspect a fifth of its time
 
 _signals: List[int] = []
 
 
 def heed_signals() -> None:
-    """From here on a signal ends the work, and whatever ended an earlier command of this process is forgotten."""
+    """Install the signal handlers, and forget signals of an earlier command in this process."""
     _signals.clear()
-    # As ctrl-C: leave nothing behind when a CI job is cancelled.
+    # Clean up as for ctrl-C when a CI job is cancelled.
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
@@ -84,7 +84,7 @@ def _interrupt(number: int, frame: Any) -> None:
 
 
 class UntilInterrupted:
-    """A narration that ends the work where a signal's exception was lost, as in a destructor that Python ran."""
+    """A narration that raises KeyboardInterrupt again if the one of a signal was lost, for example in a destructor."""
 
     def __init__(self, say: Narration) -> None:
         self._say = say
@@ -97,7 +97,7 @@ class UntilInterrupted:
 
 
 def prepare_tensorflow(gpu: bool) -> None:
-    """Before it is imported: which devices it may take, and that its deprecations are not this command's news."""
+    """Before TensorFlow is imported: hide the GPUs unless `gpu`, and silence its deprecation warnings."""
     import logging
 
     if not gpu:
@@ -107,7 +107,7 @@ def prepare_tensorflow(gpu: bool) -> None:
 
 @contextlib.contextmanager
 def rare_collections() -> Iterator[None]:
-    """For work on large graphs: a full garbage collection visits all of TensorFlow's objects, and finds hardly any."""
+    """Make garbage collections rare: on large graphs they visit many objects and free few."""
     thresholds = gc.get_threshold()
     gc.set_threshold(_OBJECTS_BEFORE_COLLECTION, *thresholds[1:])
     try:
@@ -117,21 +117,21 @@ def rare_collections() -> Iterator[None]:
 
 
 def narration(doing: str, **how: Any) -> ContextManager[Narration]:
-    """The narration of a command, on stderr."""
+    """The narration of a command on stderr."""
     from ckpt2saved.console.narration import narration
 
     return narration(doing, **how)
 
 
 def reported(path: Optional[Path], command: str) -> ContextManager[Record]:
-    """The record that --report asks for."""
+    """The record for --report."""
     from ckpt2saved.console.report import reported
 
     return reported(path, command, _warn)
 
 
 def print_result(content: Dict[str, Any], path: Path, as_json: bool) -> None:
-    """Print a version that was published, or in a dry run would be."""
+    """Print the published version (in a dry run: the one that would be published)."""
     with printed("" if content["dry_run"] else f"{path} is published"):
         if as_json:
             print_json(content)
@@ -140,7 +140,7 @@ def print_result(content: Dict[str, Any], path: Path, as_json: bool) -> None:
 
 
 def print_json(content: Dict[str, Any]) -> None:
-    """Print what --json asks for, with the number of its format."""
+    """Print the content of --json, with its format number."""
     import json
 
     click.echo(json.dumps(dict(content, format=1), indent=2, ensure_ascii=False))
@@ -148,9 +148,9 @@ def print_json(content: Dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def printed(done: str) -> Iterator[None]:
-    """For a block that prints what was `done`: where it can't, that is said on stderr, and is done all the same.
+    """Context for printing a result: if stdout fails after `done`, warn on stderr and go on.
 
-    With nothing done the command has failed, as printing is all that it does.
+    If `done` is empty, the OutputError is raised, because the command has only this result.
     """
     try:
         yield
@@ -162,7 +162,7 @@ def printed(done: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def after_publishing(path: str) -> Iterator[None]:
-    """For what comes after a version was published: whatever ends it, the user learns that it must not be run again."""
+    """Context for the steps after publishing: if they fail, warn that another run would publish twice."""
     try:
         yield
     except BaseException as error:

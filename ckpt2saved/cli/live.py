@@ -1,4 +1,4 @@
-"""The server that a command asks, and the waiting until it has what was published."""
+"""The server options of the commands, and the wait until a server serves a published version."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ckpt2saved.cli.invocation import after_publishing, narration, prepare_tenso
 from ckpt2saved.cli.options import is_on_command_line
 from ckpt2saved.errors import Ckpt2SavedError
 
-# Options that say how a server is asked.
+# Options that need the address of a server.
 _OF_A_SERVER = {
     "model_name": "--model-name",
     "probe_signatures": "--probe-signature",
@@ -22,7 +22,7 @@ _OF_A_SERVER = {
 
 
 def server_at(address: Any, dry_run: bool = False) -> Any:
-    """The server to wait for, which is asked later; None where none is."""
+    """The client for the server to wait for; None without an address or in a dry run."""
     if address is None:
         for name, text in _OF_A_SERVER.items():
             if is_on_command_line(name):
@@ -38,7 +38,7 @@ def server_at(address: Any, dry_run: bool = False) -> Any:
 
 
 def probing(signatures: Sequence[str], batched: Optional[bool], known: Collection[str]) -> Any:
-    """How the server is to be asked, where a version with the signatures in `known` is."""
+    """The Probing for these options; raises UsageError for a signature that is not in `known`."""
     from ckpt2saved.answers.probing import Probing
 
     for name in signatures:
@@ -51,7 +51,7 @@ def probing(signatures: Sequence[str], batched: Optional[bool], known: Collectio
 
 
 def target_on(server: Any, model_name: Optional[str], path: Path, timeout: float, asked: Any) -> Any:
-    """The version on the server that is to be waited for and asked."""
+    """The Target for the version in `path`."""
     from ckpt2saved.answers.server_asker import Target
     from ckpt2saved.versions import parse_version
 
@@ -72,7 +72,7 @@ def target_on(server: Any, model_name: Optional[str], path: Path, timeout: float
 def await_version(
     target: Any, content: Dict[str, Any], as_json: bool, quiet: bool, record: Any, known: Any = ()
 ) -> None:
-    """Print what was published, wait until the server has it, and fail where it does not get there."""
+    """Print the published version, wait until the server reports it AVAILABLE, and raise NotLive if it does not."""
     from ckpt2saved.answers.server_answers import as_content
     from ckpt2saved.answers.wanted import wanted_without_answers
     from ckpt2saved.verify.live import check_live
@@ -80,7 +80,7 @@ def await_version(
     done = f"{content['path']} is published"
     if not as_json:
         with printed(done):
-            click.echo(content["path"])  # it is published, whatever comes now
+            click.echo(content["path"])  # printed first, because it is published even if the wait fails
 
     def prepare() -> Any:
         if not _has_tensorflow():
@@ -109,8 +109,8 @@ def await_version(
 
 
 def _has_tensorflow() -> bool:
-    """Whether there is one, found without importing it."""
+    """Whether TensorFlow is installed; does not import it."""
     from importlib.util import find_spec
 
-    # Of one that is imported already, 1.14 does not know where it was found.
+    # find_spec fails for TensorFlow 1.14 if it is already imported.
     return sys.modules.get("tensorflow") is not None or find_spec("tensorflow") is not None

@@ -1,4 +1,4 @@
-"""The options that several commands have, and what their words are made into."""
+"""Options and parameter types that several commands share."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import click
 
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]
-else:  # of click 8.1, the last for Python 3.7, it takes no parameter
+else:  # in click 8.1, the last for Python 3.7, the class is not generic
     ParamType = click.ParamType
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 class PathType(ParamType):
-    """A path as a pathlib.Path; whether anything is there is for the command to find out and explain."""
+    """A path, converted to pathlib.Path; the command checks whether it exists."""
 
     name = "path"
 
@@ -30,11 +30,11 @@ class PathType(ParamType):
 
 
 class ParsedType(ParamType):
-    """What a function makes of the text, whose ValueError says what is wrong with it."""
+    """A value that a function parses; its ValueError becomes the error message."""
 
     def __init__(self, name: str, parse: str) -> None:
         self.name = name
-        self.parse = parse  # module:function, imported when there is something to parse
+        self.parse = parse  # module:function, imported when needed
 
     def convert(self, value: Any, param: Optional[click.Parameter], context: Optional[click.Context]) -> Any:
         if not isinstance(value, str):
@@ -47,7 +47,7 @@ class ParsedType(ParamType):
 
 
 class SecondsType(click.FloatRange):
-    """A number of seconds that has an end."""
+    """A finite number of seconds."""
 
     def __init__(self) -> None:
         super().__init__(min=0)
@@ -60,13 +60,13 @@ class SecondsType(click.FloatRange):
 
 
 def option(name: str, *more: str, **keywords: Any) -> Callable[[Decorated], Decorated]:
-    """An option that also comes from the environment: --export-dir from CKPT2SAVED_EXPORT_DIR."""
+    """An option with an environment variable: CKPT2SAVED_EXPORT_DIR for --export-dir."""
     variable = "CKPT2SAVED_" + name.split("/", maxsplit=1)[0].lstrip("-").upper().replace("-", "_")
     return click.option(name, *more, envvar=variable, **keywords)
 
 
 def is_on_command_line(name: str) -> bool:
-    """Not from the environment, which speaks to all commands of a CI job."""
+    """Whether the option was given on the command line; the environment may be meant for other commands."""
     source = click.get_current_context().get_parameter_source(name)
     return source == click.core.ParameterSource.COMMANDLINE
 

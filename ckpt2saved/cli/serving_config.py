@@ -1,4 +1,4 @@
-"""The command `serving-config`, and which of its options go together."""
+"""The command `serving-config`."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def serving_config(
     if start:
         from ckpt2saved.server_config.docker import find_docker
 
-        find_docker()  # before anything is written
+        find_docker()  # fail before writing anything
     if not dry_run:
         planned.write()
     with narration("serving-config", quiet=quiet) as say:
@@ -180,7 +180,7 @@ def _check_serving_options(starters: Any, start: bool, wishes: Dict[str, Any]) -
 
 
 def _batching(wishes: Dict[str, Any]) -> Any:
-    """What --batching and its details come to, which are taken out of the wishes; None without it."""
+    """Remove the batching options from `wishes`; returns Batching, or None without --batching."""
     from ckpt2saved.server_config.batching import Batching
 
     names = {

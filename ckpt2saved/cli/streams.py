@@ -1,4 +1,4 @@
-"""stdout and stderr as a command has them: closed or full, stdout fails in words, and stderr stops no work."""
+"""stdout and stderr of a command: a failed write to stdout raises OutputError, one to stderr is ignored."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ STDOUT, STDERR = 1, 2
 
 
 class _Stream(io.FileIO):
-    """A file descriptor of the process; raises OutputError once where it can't be written, of stderr never.
+    """A file descriptor; the first failed write to stdout raises OutputError, failures of stderr are ignored.
 
-    What comes afterwards is left out: it is the rest in the buffers, which Python tries to write when it ends.
+    Later writes are dropped, as Python writes remaining buffers at exit.
     """
 
     def __init__(self, descriptor: int, reason: str) -> None:
         super().__init__(descriptor, "w", closefd=False)
         self.descriptor = descriptor
-        self.reason = reason  # why nothing can be written; "" where it may be
+        self.reason = reason  # why writes fail; "" while they work
         self.is_said = descriptor == STDERR
 
     def write(self, content: Any) -> int:
@@ -43,14 +43,14 @@ class _Stream(io.FileIO):
             count = super().write(content)
             if count is not None:
                 return count
-            select.select([], [self.descriptor], [])  # a pipe that does not block, and is full
+            select.select([], [self.descriptor], [])  # a full non-blocking pipe
 
 
 def own_streams() -> None:
-    """Put streams of this module in the place of the process's own; those that somebody else has put there stay.
+    """Replace sys.stdout and sys.stderr, unless they were already replaced.
 
-    A descriptor that is closed is opened on the null device: the next file that is opened would get its number, and
-    with it what is written to stdout, by TensorFlow's libraries too.
+    A closed descriptor is opened on the null device. Otherwise the next opened file would get its number, and with it
+    everything that is written to stdout, also by the libraries of TensorFlow.
     """
     closed = [descriptor for descriptor in (0, STDOUT, STDERR) if not _is_open(descriptor)]
     while closed and os.open(os.devnull, os.O_RDWR) < max(closed):
@@ -79,13 +79,13 @@ def _text(replaced: Any, descriptor: int, reason: str) -> io.TextIOWrapper:
 
 
 class Main(click.Group):
-    """The command line as a process: with its own streams, and with files that not everybody may write to."""
+    """The command group as a process: sets up the streams, and a umask that denies write access to others."""
 
     def main(self, *arguments: Any, **keywords: Any) -> Any:
         own_streams()
         os.umask(os.umask(0o022) | 0o002)
         try:
             return super().main(*arguments, **keywords)
-        except OutputError as error:  # of --help and --version
+        except OutputError as error:  # from --help and --version
             click.echo(f"Error: {error}", err=True)
             sys.exit(error.exit_code)

@@ -1,4 +1,4 @@
-"""The command `verify`, whose options about the graph are those of `export`."""
+"""The command `verify`."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _probing(directory: Path, signatures: Sequence[str], batched: Optional[bool]
 
 
 def _comparison(directory: Path, checkpoint: Optional[Path], options: Dict[str, Any]) -> Any:
-    """What the version is compared with; None for nothing."""
+    """The ComparisonPlan for the options; None without a checkpoint or weights."""
     from ckpt2saved.sources.registry import holds_weights
 
     if checkpoint is None and not holds_weights(options["graph"]):

@@ -1,4 +1,4 @@
-"""The commands about the versions that are there: `bump-version`, `list`, `prune`."""
+"""The commands `bump-version`, `list` and `prune`."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def bump_version(
 
 
 def _probing(base: Path, source: Optional[str], probe_signatures: Sequence[str], batched: Optional[bool]) -> Any:
-    """How the server is to be asked; refused before anything is published."""
+    """The Probing for the options; raises UsageError before anything is published."""
     if not probe_signatures:
         return probing((), batched, ())
     from ckpt2saved import versions
@@ -186,7 +186,7 @@ def prune(
 
 
 def _held(base: Path, server: Any, model_name: Optional[str]) -> Dict[int, str]:
-    """The state of each version that the server has; nothing without a server."""
+    """Version -> state for the versions that the server holds; {} without a server."""
     if server is None:
         return {}
     from ckpt2saved.client.spared import held_versions
