@@ -8,6 +8,7 @@ from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequenc
 
 from ckpt2saved.errors import NotServable, ServingError
 from ckpt2saved.graph.registry import list_items
+from ckpt2saved.graph.traversal import walk
 from ckpt2saved.protobuf.messages import decode
 from ckpt2saved.protobuf.tensorflow_messages import AttrValue, NodeDef
 from ckpt2saved.protobuf.wire import Part, entry_of, of_bytes
@@ -96,17 +97,11 @@ def _roots(meta_graph: MetaGraph) -> Set[str]:
 
 def _called(nodes: Sequence[_Node], functions: Mapping[str, Sequence[_Node]]) -> List[str]:
     """Return the names of the functions that nodes call, directly or indirectly."""
-    found: List[str] = []
-    left: List[_Node] = list(nodes)
-    seen: Set[str] = set()
-    while left:
-        node = left.pop()
-        for name in node.calls + (node.use.op,):
-            if name in functions and name not in seen:
-                seen.add(name)
-                found.append(name)
-                left += functions[name]
-    return found
+
+    def called_by(callers: Sequence[_Node]) -> List[str]:
+        return [name for node in callers for name in (*node.calls, node.use.op) if name in functions]
+
+    return list(walk(called_by(nodes), lambda name: called_by(functions[name])))
 
 
 class _Node(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, Mapping, Optio
 from ckpt2saved.errors import ServingError
 from ckpt2saved.files.reading import PathLike, open_file, size_of
 from ckpt2saved.graph.names import node_name
+from ckpt2saved.graph.traversal import walk
 from ckpt2saved.protobuf.data_types import name_of
 from ckpt2saved.protobuf.messages import decode
 from ckpt2saved.protobuf.tensorflow_messages import (
@@ -201,16 +202,14 @@ class MetaGraph:
 
     def every_node(self) -> Iterator[Tuple[str, NodeDef]]:
         """Return the nodes of the graph and of called functions, each with a name for messages."""
-        found: Set[str] = set()
-        left: List[Tuple[str, List[NodeDef]]] = [("", list(self.nodes.values()))]
-        while left:
-            prefix, nodes = left.pop()
-            for node in nodes:
-                yield prefix + node.name, node
-                for name in self.called(node):
-                    if name not in found:
-                        found.add(name)
-                        left.append((name + "/", list(self.functions[name].nodes.values())))
+
+        def called_by(nodes: Iterable[NodeDef]) -> Iterator[str]:
+            return (name for node in nodes for name in self.called(node))
+
+        yield from self.nodes.items()
+        for name in walk(called_by(self.nodes.values()), lambda name: called_by(self.functions[name].nodes.values())):
+            for node in self.functions[name].nodes.values():
+                yield f"{name}/{node.name}", node
 
     def called(self, node: NodeDef) -> List[str]:
         """Return the functions that a node calls: those in its attributes in order, and its op."""
@@ -233,15 +232,11 @@ class MetaGraph:
 
 def nodes_behind(nodes: Mapping[str, NodeDef], tensors: Iterable[str]) -> Dict[str, NodeDef]:
     """Return the nodes that run when these tensors or nodes are requested, by name; includes control inputs."""
-    found: Dict[str, NodeDef] = {}
-    left = [node_name(tensor) for tensor in tensors]
-    while left:
-        name = left.pop()
-        node = nodes.get(name)
-        if node is not None and name not in found:
-            found[name] = node
-            left += map(node_name, node.inputs)
-    return found
+
+    def sources(name: str) -> Iterable[str]:
+        return map(node_name, nodes[name].inputs) if name in nodes else ()
+
+    return {name: nodes[name] for name in walk(map(node_name, tensors), sources) if name in nodes}
 
 
 def _add(graph: GraphDef, found: _Graph) -> None:

@@ -117,11 +117,16 @@ def _with_decoder(model: ServedModel, graph: tf.Graph, tensors: Mapping[str, tf.
     return LoadedGraph(graph, completed(model, graph, tensors), tensors, notes=notes)
 
 
+def _dense(tensor: Any) -> tf.Tensor:
+    """The tensor itself, or the values of a SparseTensor, which is refused where it is bound."""
+    return tensor.values if isinstance(tensor, tf.SparseTensor) else tensor
+
+
 def _refuse_batch_dependence(builder: str, loaded: LoadedGraph) -> None:
     """A user's function is said to build the inference; with batch norm in training mode it answers other numbers."""
     signatures, named = loaded.model.signatures, loaded.tensors
     outputs, inputs = (
-        [named[spec.tensor].name if spec.tensor in named else spec.tensor for spec in specs]
+        [_dense(named[spec.tensor]).name if spec.tensor in named else spec.tensor for spec in specs]
         for specs in (
             [spec for signature in signatures for spec in signature.outputs],
             [spec for signature in signatures for spec in signature.inputs],

@@ -165,7 +165,8 @@ def test_an_output_on_a_branch_that_never_runs_is_refused(run, tmp_path, branche
     assert result.exit_code == 3, result.output
     text = " ".join(result.output.split())
     assert (
-        "phase/noisy: it is on a branch of a condition that does not run in inference, where is_train is False" in text
+        "phase/noisy:0: it is on a branch of a condition that does not run in inference, where is_train is False"
+        in text
     )
 
 

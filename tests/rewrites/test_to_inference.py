@@ -52,7 +52,7 @@ def test_big_graphs_take_seconds():
 
     built = Built(train)
     assert len(built.graph_def.node) > 4000
-    start = time.time()
+    start = time.process_time()
     made = built.inference()
-    assert time.time() - start < 20
+    assert time.process_time() - start < 20
     assert len(made.edits) == 100 * 2 + 2

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any, FrozenSet, Iterable, List, Set
+from typing import Any, FrozenSet, Iterable, List
 
 from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import BEAM_SEARCH, OF_SIZES, is_state
+from ckpt2saved.graph.traversal import reach
 
 # Decoders whose outputs are parts of SparseTensors, with one row for each value.
 _CTC = re.compile(r"CTC(BeamSearch|Greedy)Decoder(V2)?\Z")
@@ -21,20 +22,13 @@ _SAME_ROWS = ("Identity", "Cast", "StopGradient")
 def state_behind(graph_def: Any, tensors: Iterable[str]) -> FrozenSet[str]:
     """Names of the variables and tables that the values of `tensors` (not only their shapes) depend on."""
     nodes = {node.name: node for node in graph_def.node}
-    found: Set[str] = set()
-    seen: Set[str] = set()
-    ahead: List[str] = [node_name(tensor) for tensor in tensors]
-    while ahead:
-        name = ahead.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        node = nodes[name]
-        if is_state(node.op):
-            found.add(name)
-        elif node.op not in OF_SIZES:
-            ahead += [node_name(source) for source in node.input if not source.startswith("^")]
-    return frozenset(found)
+
+    def sources(name: str) -> List[str]:
+        if is_state(nodes[name].op) or nodes[name].op in OF_SIZES:
+            return []
+        return [node_name(source) for source in nodes[name].input if not source.startswith("^")]
+
+    return frozenset(name for name in reach(map(node_name, tensors), sources) if is_state(nodes[name].op))
 
 
 def runs_beam_search(graph_def: Any, tensors: Iterable[str]) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import full_name, node_name, parsed
 from ckpt2saved.graph.ops import is_state
+from ckpt2saved.graph.traversal import reach, reversed_edges
 from ckpt2saved.saved_model.writing import ServingGraph, cut_down, spec_of
 from ckpt2saved.signature.tensors import WARMUP, Signature, TensorSpec
 from ckpt2saved.tf1 import tf
@@ -90,17 +91,9 @@ def _outputs(graph: tf.Graph, serving: ServingGraph, answering: ServingGraph, of
 def _same_nodes(before: Any, after: Any) -> Set[str]:
     """Names of the nodes of `after` that compute the same in both graphs."""
     known = {node.name: (node.op, _sources(node)) for node in before.node}
-    takers: Dict[str, List[str]] = {}
-    for node in after.node:
-        for source in node.input:
-            takers.setdefault(node_name(source), []).append(node.name)
-    ahead = [node.name for node in after.node if known.get(node.name) != (node.op, _sources(node))]
-    differing: Set[str] = set()
-    while ahead:
-        name = ahead.pop()
-        if name not in differing:
-            differing.add(name)
-            ahead += takers.get(name, ())
+    takers = reversed_edges({node.name: [node_name(source) for source in node.input] for node in after.node})
+    changed = [node.name for node in after.node if known.get(node.name) != (node.op, _sources(node))]
+    differing = reach(changed, lambda name: takers.get(name, ()))
     return {node.name for node in after.node} - differing
 
 
