@@ -99,7 +99,7 @@ def test_the_ctpn_example_is_written_and_exported(run, tmp_path):
     assert done.returncode == 0, done.stderr
     result = run("export", "-m", "ctpn", "-c", tmp_path / "training", "-o", tmp_path / "m")
     assert result.exit_code == 0, result.output
-    assert "moving averages (the checkpoint holds moving averages of all that is trained)" in result.output
+    assert "moving averages (the checkpoint holds moving averages of all trained variables)" in result.output
     image = np.zeros((1, 64, 80, 3), "float32")
     inputs = {"input_image": image, "input_im_info": [[64, 80, 1]]}
     found = answers(tmp_path / "m" / "1", "serving_default", inputs)

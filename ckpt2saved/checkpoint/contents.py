@@ -262,7 +262,7 @@ def _kind(weights: str, averaged: Sequence[str], without: Sequence[str]) -> Tupl
     if weights in ("raw", "ema"):
         return weights, "as --weights asks"
     if weights != "auto":
-        raise UsageError(f"--weights: {weights!r} is neither auto, raw nor ema")
+        raise UsageError(f"--weights: {weights!r} is not auto, raw or ema")
     if not averaged:
         return "raw", "the checkpoint holds no moving averages"
     if without:
@@ -273,7 +273,7 @@ def _kind(weights: str, averaged: Sequence[str], without: Sequence[str]) -> Tupl
                 f" {without[0]}{(f' and {len(without) - 1} more' if len(without) > 1 else '')}"
             ),
         )
-    return "ema", "the checkpoint holds moving averages of all that is trained"
+    return "ema", "the checkpoint holds moving averages of all trained variables"
 
 
 def _mismatches(

@@ -339,7 +339,7 @@ def _whole_set(prefix: Path, shards: Sequence[Path]) -> Tuple[List[Path], List[P
     """Return the data files and the missing ones; one of several sets with different counts must be complete."""
     if not shards:
         where = f"{prefix.name}.data-?????-of-?????"
-        return [], [Problem("missing-shard", where, "missing", "there is no data file at all")]
+        return [], [Problem("missing-shard", where, "missing", "there are no data files")]
     missing: List[Problem] = []
     counts = {match.group("count") for match in (_SHARD.match(shard.name) for shard in shards) if match}
     for count in sorted(counts):

@@ -99,7 +99,7 @@ def find_driver(proc: Path = _PROC) -> Driver:
     rows = [[cell.strip() for cell in line.split(",", 2)] for line in done.stdout.splitlines()]
     rows = [row for row in rows if len(row) == 3 and release(row[0])]
     if done.returncode != 0 or not rows:
-        return _of_proc(proc, f"nvidia-smi says: {' '.join(done.stdout.split()) or 'nothing'}")
+        return _of_proc(proc, f"nvidia-smi reports: {' '.join(done.stdout.split()) or 'nothing'}")
     return Driver(rows[0][0], tuple(f"{name} ({memory})" for _, name, memory in rows), "")
 
 

@@ -154,12 +154,12 @@ def _problems_of_flavours(tensorflows: Sequence[TensorFlow]) -> List[Problem]:
     for directory, together in places.items():
         if len(together) > 1:
             names = " and ".join(f"{one.flavour} {one.version}" for one in together)
-            text = f"{names} are installed over each other in {directory}: what is imported is a mixture"
-            remedy = f"pip uninstall {' '.join(one.flavour for one in together)}, then install one of them anew"
+            text = f"{names} are installed over each other in {directory}: the imported package is a mixture"
+            remedy = f"pip uninstall {' '.join(one.flavour for one in together)}, then install one of them again"
             problems.append(Problem("mixed-tensorflows", "", text, remedy))
     if len(places) > 1:
         names = ", ".join(f"{one.flavour} {one.version} in {one.directory}" for one in tensorflows)
-        text = f"the first of these hides the others: {names}"
+        text = f"the first hides the others: {names}"
         problems.append(Problem("several-tensorflows", "", text, "uninstall all but one"))
     return problems
 

@@ -70,7 +70,7 @@ def linked_text(op: str, table: OpTable) -> str:
 def origin_text(op: str, table: OpTable) -> str:
     """Return where an op that the TensorFlow or server at hand lacks is available."""
     if op in PYTHON:
-        return "it calls Python, and a server has none"
+        return "it calls Python, which a server does not have"
     having = table.releases_with(op)
     if having:
         return _since(having, table)
@@ -116,8 +116,8 @@ def check_fit(demands: Demands, image: Image) -> None:
 def advice(image: Image, fitting: Sequence[Image]) -> str:
     """Return the remedy if a release does not fit."""
     if not fitting:
-        return "no known release has everything: make the graph without these ops and attributes"
-    build = f"make the graph without these ops and attributes, for which one way is TensorFlow {image.minor}"
+        return "no known release has everything: build the graph without these ops and attributes"
+    build = f"build the graph without these ops and attributes, for which one way is TensorFlow {image.minor}"
     return f"serve it with {releases_text([one.minor for one in fitting])}, or {build}"
 
 
@@ -175,7 +175,7 @@ def _problems(use: Use, image: Image, table: OpTable) -> Iterator[Tuple[str, str
     """Return kind, op, attribute, value and reason of everything that a release lacks."""
     ops = table.releases[image.minor]
     if use.op in PYTHON:
-        yield "op", use.op, "", "", "it calls Python, and a server has none"
+        yield "op", use.op, "", "", "it calls Python, which a server does not have"
         return
     if use.op not in ops:
         reason = _reason_of_op(use.op, image, table)
@@ -230,7 +230,7 @@ def _since(having: Sequence[str], table: OpTable) -> str:
             parts.append("in " + known[first])
         else:
             parts.append(f"from {known[first]} to {known[last]}")
-    return "TensorFlow has it " + " and ".join(parts) if parts else "no TensorFlow has it"
+    return "TensorFlow has it " + " and ".join(parts) if parts else "no TensorFlow release has it"
 
 
 def _stretches(indices: Sequence[int]) -> List[Tuple[int, int]]:

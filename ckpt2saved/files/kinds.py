@@ -142,7 +142,7 @@ def _by_signature(path: Path, start: bytes) -> Optional[Kind]:
     if start[257:262] == b"ustar":
         return _kind_of_tar(path)
     if "tfevents" in path.name:
-        return Kind("TensorBoard's file of events", _GET_CHECKPOINT)
+        return Kind("a TensorBoard event file", _GET_CHECKPOINT)
     return None
 
 

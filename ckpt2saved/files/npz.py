@@ -60,7 +60,7 @@ def read_arrays(path: Path) -> Dict[str, np.ndarray]:
 
 def _arrays(file: BinaryIO) -> Dict[str, np.ndarray]:
     if file.read(len(_MAGIC)) == _MAGIC:
-        raise ValueError("one array without a name, of numpy.save")
+        raise ValueError("a single unnamed array, as numpy.save writes it")
     _check_directory(file)
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
@@ -93,7 +93,7 @@ def _array(packed: Any, size: int, name: str) -> np.ndarray:
     """Read one member of the archive; its header is checked against its size before memory is allocated."""
     start = packed.read(12)
     if start[:6] != _MAGIC or len(start) < 12:
-        raise ValueError(f"{name}: no array of numpy's")
+        raise ValueError(f"{name}: not a numpy array")
     width = 2 if start[6] == 1 else 4
     (length,) = struct.unpack("<H" if width == 2 else "<L", start[8 : 8 + width])
     if length > _MOST_HEADER:

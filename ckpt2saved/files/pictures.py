@@ -31,7 +31,7 @@ def read_picture(path: Path, of_any_format: bool = False) -> bytes:
     except OSError as error:
         raise NoPicture(error.strerror or str(error)) from error
     if len(content) > _MOST_BYTES:
-        raise NoPicture(f"more than {_MOST_BYTES >> 20} MB; a picture has less")
+        raise NoPicture(f"more than {_MOST_BYTES >> 20} MB; expected a smaller file")
     size = _size(content)
     if size is not None and 0 not in size:
         check_pixels(*size)

@@ -112,7 +112,7 @@ def walk(directory: PathLike) -> Iterator[Entry]:
             if entry.is_dir(follow_symlinks=False):
                 if level + 1 > MOST_LEVELS:
                     top = Path(name).parts[0]
-                    text = f"more than {MOST_LEVELS} directories inside of each other"
+                    text = f"more than {MOST_LEVELS} nested directories"
                     raise TooLarge(errno.EFBIG, text, os.path.join(os.fspath(directory), top))
                 below.append((name, level + 1))
         left += reversed(below)

@@ -16,11 +16,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _ADVICE = {
     errno.ENOSPC: "free some space there and run again",
-    errno.EDQUOT: "free some space of this user's quota there, or have it raised, and run again",
+    errno.EDQUOT: "free space in this user's quota, or have it raised, and run again",
     errno.EFBIG: "a limit on the size of files is reached (ulimit -f, or the file system's); raise it and run again",
-    errno.EROFS: "the file system is mounted read-only; write elsewhere, or have it mounted for writing",
+    errno.EROFS: "the file system is mounted read-only; write elsewhere, or remount it for writing",
 }
-_NO_RIGHTS = "run as a user who has the right to, or have the directory opened for this one"
+_NO_RIGHTS = "run as a user with the required rights, or grant them to this user"
 
 # "FILE; No space left on device" is how TensorFlow says it, on a line of its own in a longer text.
 _REASONS = {os.strerror(code): code for code in FULL + (errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)}
@@ -56,7 +56,7 @@ def advice(error: OSError) -> str:
     """Return the remedy for a file system error."""
     if error.errno in (errno.EACCES, errno.EPERM):
         return _NO_RIGHTS
-    return _ADVICE.get(error.errno or 0, "put that right and run again")
+    return _ADVICE.get(error.errno or 0, "fix this and run again")
 
 
 def explanation(error: OSError, where: PathLike, doing: str) -> str:
@@ -69,7 +69,7 @@ def not_written(error: OSError) -> Optional[WriteError]:
     """Describe a failure to write a file; None for another kind of error, or one without a file."""
     if _NO_TEMPORARY in str(error):  # from Python's tempfile, which TensorFlow asks as soon as it is imported
         return WriteError(
-            f"{error.strerror}: none of them can be written; free some space there, or name another one in the variable"
+            f"{error.strerror}: none of them can be written; free some space there, or set another one in the variable"
             " TMPDIR"
         )
     if error.errno not in FULL or error.filename is None:

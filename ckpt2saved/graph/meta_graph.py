@@ -87,7 +87,7 @@ def read_meta_graph(path: Path) -> MetaGraph:
 def _parsed(path: Path) -> Any:
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
-            raise CheckpointError(f"{path}: this is no file but a device or a pipe; expected a .meta file")
+            raise CheckpointError(f"{path}: this is a device or a pipe; expected a .meta file")
         with path.open("rb") as file:
             content = file.read(_MOST_OF_FILE + 1)
     except OSError as error:

@@ -68,7 +68,7 @@ def is_lfs_pointer(file: BinaryIO) -> bool:
 
 def lfs_problem(name: str) -> Problem:
     """Return the problem for a Git LFS pointer."""
-    return Problem("lfs-pointer", name, "a Git LFS pointer, and not the file itself", "fetch it with git lfs pull")
+    return Problem("lfs-pointer", name, "a Git LFS pointer instead of the file", "fetch it with git lfs pull")
 
 
 def wrong_tags(name: str, tags: Sequence[Sequence[str]]) -> Problem:
@@ -165,7 +165,7 @@ def _graph_problems(meta_graph: MetaGraph) -> List[Problem]:
         problems.append(Problem("duplicate-node", GRAPH_FILE, found, _EXPORT))
     python = sorted(f"{name} ({node.op})" for name, node in meta_graph.every_node() if node.op in PYTHON)
     if python:
-        found = f"{listed(python)}: it calls Python, and TF Serving has none"
+        found = f"{listed(python)}: it calls Python, which TF Serving does not have"
         problems.append(Problem("py-func", GRAPH_FILE, found, "export a graph without it"))
     return problems
 

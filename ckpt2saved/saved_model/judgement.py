@@ -382,4 +382,4 @@ def _instead_of_directory(path: str) -> Optional[str]:
     if not stat.S_ISREG(status.st_mode):
         return f"{kind(status.st_mode)}, not a directory"
     found = kind_of(Path(path))
-    return found.instead_of("a version's directory") if found and found.what != EMPTY else "not a directory"
+    return found.instead_of("a version directory") if found and found.what != EMPTY else "not a directory"

@@ -81,7 +81,7 @@ def _clashes(signature: Signature) -> List[Problem]:
                 ' with "fed more than once"'
             )
             where = f"signatures.{signature.name}.inputs"
-            problems.append(Problem("fed-twice", where, found, "leave one of them away"))
+            problems.append(Problem("fed-twice", where, found, "remove one of them"))
     for spec in signature.outputs:
         if spec.tensor in fed:
             found = (
@@ -89,7 +89,7 @@ def _clashes(signature: Signature) -> List[Problem]:
                 ' "is both fed and fetched"'
             )
             where = f"signatures.{signature.name}.outputs.{spec.key}"
-            problems.append(Problem("fed-and-fetched", where, found, "leave it away, or take a tensor behind it"))
+            problems.append(Problem("fed-and-fetched", where, found, "remove it, or use a later tensor"))
     return problems
 
 
@@ -103,7 +103,7 @@ def _other_shapes(model: ServedModel) -> List[Problem]:
             sizes = _sizes(spec)
             other, found = first.setdefault(spec.tensor, (where, sizes))
             if found != sizes:
-                problems.append(Problem("other-shape", where, f"{spec.tensor} has another shape as {other}"))
+                problems.append(Problem("other-shape", where, f"{spec.tensor} has another shape than {other}"))
     return problems
 
 

@@ -45,8 +45,8 @@ def what_changes(files: Mapping[str, str], server: Server) -> Tuple[str, ...]:
     for name in sorted(files):
         if name != MODELS and before[name] != files[name]:
             state = "is new" if before[name] is None else "differs"
-            sentences.append(f"{name} {state}: {_TAKES_EFFECT.get(name, 'the server must be started anew')}")
-    return tuple(sentences) or ("nothing: the files are as they were",)
+            sentences.append(f"{name} {state}: {_TAKES_EFFECT.get(name, 'the server must be restarted')}")
+    return tuple(sentences) or ("nothing: the files are unchanged",)
 
 
 def check_labels(files: Mapping[str, str], server: Server) -> None:
@@ -81,8 +81,8 @@ def _unseen(before: Mapping[str, Optional[str]], server: Server) -> List[str]:
     """
     starters = _starters(before)
     return [
-        f"{model.name}: {model.mount.server} is not in a server that was started before; it would wait for it without"
-        " end, and load nothing new of any model meanwhile; start it anew, now"
+        f"{model.name}: {model.mount.server} is not in a server that was started before; it would wait for it"
+        " forever, and load no new version of any model; restart it now"
         for model in server.models
         if starters and not any(re.search(re.escape(model.mount.server) + r"(?![\w./-])", text) for text in starters)
     ]
@@ -93,14 +93,14 @@ def _first(server: Server) -> Tuple[str, ...]:
         f"{model.name} {'+'.join(str(version.number) for version in model.loaded)}" for model in server.models
     )
     if any(model.policy.kind == SPECIFIC for model in server.models):
-        return (f"once started it loads {loads}",)
-    return (f"once started it loads {loads}, and from then on every new version within seconds",)
+        return (f"once started the server loads {loads}",)
+    return (f"once started the server loads {loads}, and from then on every new version within seconds",)
 
 
 def _when(server: Server) -> str:
     if server.image.rereads_configuration:
         return f"it reads {MODELS} again within {REREADING_SECONDS} s, and then:"
-    return f"a server before 1.15 reads {MODELS} at its start only; start it anew, and then:"
+    return f"a server before 1.15 reads {MODELS} only at startup; restart it, and then:"
 
 
 def _starters(before: Mapping[str, Optional[str]]) -> List[str]:
@@ -143,7 +143,7 @@ def _differences(name: str, before: _Entry, after: _Entry) -> List[str]:
     if before.base_path != after.base_path:
         sentences.append(
             f"{name}: looks for its versions in {after.base_path} instead of {before.base_path}; a number that is"
-            " loaded already is not loaded again from there, so start the server anew unless both are the same"
+            " loaded already is not loaded again from there, so restart the server unless both are the same"
             " directory"
         )
     if before.policy != after.policy:
@@ -162,8 +162,8 @@ def _differences(name: str, before: _Entry, after: _Entry) -> List[str]:
 
 def _new_label(label: str, number: Any) -> str:
     if number is None:
-        return f"label {label} is gone, and requests for it fail"
-    return f"label {label} names {number} from the moment that this is loaded"
+        return f"label {label} is removed, and requests for it fail"
+    return f"label {label} names {number} as soon as it is loaded"
 
 
 def _entries(text: str) -> Dict[str, _Entry]:

@@ -46,6 +46,6 @@ def parse_gpus(text: str) -> Gpus:
     """Parse a value of `docker run --gpus`: all, 2, or device=0,1."""
     match = _GPUS.match(text)
     if match is None:
-        raise ValueError(f"{text!r} is none of all, a count from 1 on, and device=0,1")
+        raise ValueError(f"{text!r} is not all, a count from 1 on, or device=0,1")
     _, count, ids = match.groups()
     return Gpus(int(count) if count else None, tuple(ids.split(",")) if ids else ())

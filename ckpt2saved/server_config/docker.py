@@ -58,7 +58,7 @@ def run(command: Sequence[str]) -> str:
     if done.returncode:
         said = " ".join(done.stderr.split()) or "nothing"
         raise ServingError(
-            f"docker run: exit code {done.returncode}, and docker said: {said}; the files are written, so mend that and"
+            f"docker run: exit code {done.returncode}, output: {said}; the files are written, so fix this and"
             f" run {FILE}"
         )
     return done.stdout.strip()

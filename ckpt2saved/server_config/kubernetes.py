@@ -23,7 +23,7 @@ _PROBES_TO_START = 60
 def parse_claim(text: str) -> str:
     """Parse the name of a PersistentVolumeClaim."""
     if not re.match(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\Z", text):
-        raise ValueError(f"{text!r} is no name of a claim; expected small letters, digits, '-' and '.'")
+        raise ValueError(f"{text!r} is not the name of a claim; expected lower-case letters, digits, '-' and '.'")
     return text
 
 

@@ -91,8 +91,8 @@ def _named(directories: Sequence[str]) -> Dict[str, Path]:
             remedy = f"expected letters, digits, '_', '.' and '-'; name the model with NAME={path}"
             problems.append(Problem("model-name", given, found, remedy))
         elif name in named:
-            found = f"{named[name]} and {directory} would both be called {name}, and a server takes each name once"
-            problems.append(Problem("model-name", "", found, f"give one of them another with NAME={path}"))
+            found = f"{named[name]} and {directory} would both be named {name}, and names must be unique"
+            problems.append(Problem("model-name", "", found, f"give one of them another name with NAME={path}"))
         else:
             named[name] = directory
     if problems:

@@ -83,9 +83,7 @@ def broken_link(path: Path, mount: Mount) -> Optional[Problem]:
             target = os.readlink(os.fspath(step))
             inside = os.path.commonpath([real_host, os.path.realpath(os.fspath(step))]) == real_host
             if os.path.isabs(target) or not inside:
-                found = (
-                    f"a symbolic link to {target}, which leads nowhere in the server, where only {mount.host} is seen"
-                )
+                found = f"a symbolic link to {target}, which is broken in the server, where only {mount.host} is seen"
                 return Problem("broken-link", str(step), found)
     return None
 

@@ -47,7 +47,7 @@ def parse_policy(text: str) -> Tuple[Optional[str], Policy]:
     model, _, policy = text.rpartition("=")
     match = _POLICY.match(policy)
     if match is None or match.group(1) and int(match.group(1)) == 0:
-        raise ValueError(f"{policy!r} is none of latest, latest:2, all and specific:3,4")
+        raise ValueError(f"{policy!r} is not latest, latest:2, all or specific:3,4")
     count, every, numbers = match.groups()
     if numbers:
         return model or None, Policy(SPECIFIC, numbers=tuple(sorted({int(number) for number in numbers.split(",")})))

@@ -77,14 +77,16 @@ class Server:
 def parse_name(text: str) -> str:
     """Parse a name that Docker, Compose and Kubernetes accept."""
     if not re.match(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z", text):
-        raise ValueError(f"{text!r} is no name that Docker and Kubernetes take; expected small letters, digits and '-'")
+        raise ValueError(
+            f"{text!r} is not a name that Docker and Kubernetes accept; expected lower-case letters, digits and '-'"
+        )
     return text
 
 
 def parse_cpus(text: str) -> float:
     """Parse a number of CPUs, which may be fractional."""
     if not re.match(r"[0-9]{1,4}(\.[0-9]{1,3})?\Z", text) or not float(text):
-        raise ValueError(f"{text!r} is no number of processors; expected one above 0, as in 4 or 1.5")
+        raise ValueError(f"{text!r} is not a number of CPUs; expected one above 0, as in 4 or 1.5")
     return float(text)
 
 

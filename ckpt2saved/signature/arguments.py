@@ -47,7 +47,7 @@ def _size(key: str, axis: int, size: str) -> Any:
         return int(size)
     if re.match(r"[A-Za-z_]\w*\Z", size):
         return size
-    raise ValueError(f"{size!r} in the shape of {key} is neither a size nor a name for one")
+    raise ValueError(f"{size!r} in the shape of {key} is neither a size nor a name of a dimension")
 
 
 def model_of_arguments(

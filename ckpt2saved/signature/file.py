@@ -64,11 +64,11 @@ def _content(path: Path) -> bytes:
     if stat.S_ISDIR(path.stat().st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(path.stat().st_mode):
-        raise SignatureError(f"{path}: this is no file but a device or a pipe; expected a signature file")
+        raise SignatureError(f"{path}: this is a device or a pipe; expected a signature file")
     with path.open("rb") as file:
         content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
-        raise SignatureError(f"{path}: more than {_MOST_BYTES >> 20} MB; a signature file has less")
+        raise SignatureError(f"{path}: more than {_MOST_BYTES >> 20} MB; expected a smaller file")
     return content
 
 

@@ -20,11 +20,11 @@ def check_rule(pattern: str, replacement: str) -> None:
     try:
         compiled = re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
     try:
         compiled.sub(replacement, "")
     except (re.error, IndexError, KeyError) as error:
-        raise ValueError(f"{replacement!r} is no replacement for what {pattern!r} matches: {error}") from None
+        raise ValueError(f"{replacement!r} is not a valid replacement for matches of {pattern!r}: {error}") from None
 
 
 class Renaming:

@@ -111,10 +111,10 @@ class _Loader(yaml.SafeLoader):
         mark = event.start_mark
         self.nodes += 1
         if self.nodes > _MOST_NODES:
-            problem = f"more than {_MOST_NODES} values; a signature file has less"
+            problem = f"more than {_MOST_NODES} values; expected a smaller file"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
         if event.anchor in self.open and isinstance(event, yaml.AliasEvent):
-            self.refuse(event, f"the alias *{event.anchor} stands inside of what it names")
+            self.refuse(event, f"the alias *{event.anchor} refers to a node that contains it")
             event = parser.get_event()
             return yaml.ScalarNode("tag:yaml.org,2002:null", "", event.start_mark, event.end_mark)
         if getattr(event, "tag", None) and event.tag not in _TAGS:
@@ -183,7 +183,7 @@ class NodeReader:
             if not key:
                 continue
             if key in entries:
-                self.problem(key_node, where, f"{key} stands here twice")
+                self.problem(key_node, where, f"{key} is given twice")
             elif known and key not in known:
                 self.problem(key_node, where, unknown_text("key", key, known))
             entries[key] = value
@@ -240,7 +240,7 @@ def found_text(node: yaml.Node) -> str:
     text = node.value if len(node.value) <= 40 else node.value[:40] + "…"
     kind = node.tag.rpartition(":")[2]
     if kind in ("timestamp", "value"):
-        return f"{text}, to YAML a {kind}; put it in quotes"
+        return f"{text}, which YAML reads as a {kind}; put it in quotes"
     return repr(text) if node.style else text
 
 
@@ -248,4 +248,4 @@ def unknown_text(kind: str, found: str, known: Sequence[str]) -> str:
     """Return the problem of an unknown name, with the closest known name or all of them."""
     near = difflib.get_close_matches(found, known, n=1)
     hint = f"; did you mean {near[0]}?" if near else f"; expected {', '.join(known) or 'none'}"
-    return f"{found!r} is no known {kind}{hint}"
+    return f"{found!r} is not a known {kind}{hint}"

@@ -23,7 +23,7 @@ SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 _VERSION = re.compile(r"[ \t\n\v\f\r]*([+-]?)0*([0-9]{1,19})[ \t\n\v\f\r]*\Z")
 # Path("s3://bucket") has already lost a slash.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
-_A_BASE = "the directory of a model's versions"
+_A_BASE = "the base directory of a model"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def next_version(base: PathLike, requested: Optional[int] = None) -> int:
     highest.
     """
     if requested is not None and not 1 <= requested <= LARGEST_VERSION:
-        raise VersionError(f"{base}: {requested} can't be the number of a version; expected 1 to {LARGEST_VERSION}")
+        raise VersionError(f"{base}: {requested} can't be a version number; expected 1 to {LARGEST_VERSION}")
     children = numbered_children(base)
     if not children:
         return 1 if requested is None else requested
@@ -101,7 +101,7 @@ def loaded_version(base: PathLike, number: int) -> Path:
         raise VersionError(
             f"{base}: there is no version {number}; expected one of {names}"
             if children
-            else f"{base}: there is no version {number}, nor any other"
+            else f"{base}: there is no version {number}; the base directory has no versions"
         )
     return matching[-1]
 
@@ -112,16 +112,12 @@ def check_base(base: PathLike, reading: bool = False) -> None:
     if _is_other_than_directory(base):
         _refuse_graph_file(base)
         refuse_other_kinds(base, _A_BASE)
-        raise VersionError(
-            f"{base}: not a directory; expected the directory that holds the numbered versions of one model"
-        )
+        raise VersionError(f"{base}: not a directory; expected the base directory of a model")
     if reading and not numbered_children(base) and not _has_graph(base):
         refuse_other_kinds(base, _A_BASE)
     _check_not_a_version(base)
     if not os.path.isdir(os.fspath(base)) and reading:
-        raise VersionError(
-            f"{base}: there is no such directory; expected the one that holds the numbered versions of a model"
-        )
+        raise VersionError(f"{base}: there is no such directory; expected the base directory of a model")
     if not reading:
         _check_writable(base)
 
@@ -180,9 +176,7 @@ def _refuse_graph_file(path: PathLike) -> None:
     """Raise VersionError for a version's saved_model.pb, with the base directory as the remedy."""
     absolute = _absolute(path)
     if absolute.name in SAVED_MODEL_FILES and absolute.is_file() and parse_version(absolute.parent.name) is not None:
-        raise VersionError(
-            f"{path}: this is the file of a version's graph, not {_A_BASE}; pass {_parent(_parent(path))}"
-        )
+        raise VersionError(f"{path}: this is the graph file of a version, not {_A_BASE}; pass {_parent(_parent(path))}")
 
 
 def _has_graph(directory: PathLike) -> bool:
@@ -202,7 +196,7 @@ def _check_not_a_version(base: PathLike) -> None:
             raise VersionError(f"{base}: this is a SavedModel (it holds {name}), not {_A_BASE}; {way}")
     if parse_version(absolute.name) is not None and not numbered_children(absolute):
         raise VersionError(
-            f"{base}: its name is a version's number, and it holds no versions itself; expected the directory above, "
+            f"{base}: its name is a version number, and it has no versions; expected the base directory, "
             f"{_parent(base)}"
         )
 

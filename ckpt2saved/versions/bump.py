@@ -117,7 +117,7 @@ def _source_directory(base: PathLike, source: Union[int, PathLike, None]) -> Pat
     if source is None:
         children = numbered_children(base)
         if not children:
-            raise VersionError(f"{base}: there is no version to publish again; name a SavedModel directory")
+            raise VersionError(f"{base}: there is no version to republish; name a SavedModel directory")
         return children[-1].path
     if isinstance(source, int):
         return loaded_version(base, source)
@@ -142,4 +142,4 @@ def _check_source(base: PathLike, directory: Path, data: int) -> None:
         )
     problems = content_problems(directory, data)
     if problems:
-        raise VersionError(f"{directory}: not published again, as TF Serving could not load it", problems)
+        raise VersionError(f"{directory}: not republished, since TF Serving could not load it", problems)

@@ -55,15 +55,14 @@ class _Copier:
     def _copy_directory(self, parts: Parts, target: Path, link: bool, above: Sequence[Tuple[int, int]]) -> None:
         if len(parts) > MOST_LEVELS:
             raise VersionError(
-                f"{self._shown(parts[:1])}: more than {MOST_LEVELS} directories inside of each other; remove them from"
-                " the SavedModel"
+                f"{self._shown(parts[:1])}: more than {MOST_LEVELS} nested directories; remove them from the SavedModel"
             )
         with self._opened(parts) as directory:
             status = os.fstat(directory)
             here = (status.st_dev, status.st_ino)
             if here in above:
                 raise VersionError(
-                    f"{self._shown(parts)}: a symbolic link leads back to a directory that holds it; remove it"
+                    f"{self._shown(parts)}: a symbolic link leads to one of its parent directories; remove it"
                 )
             with os.scandir(directory) as entries:
                 names = [entry.name for entry in itertools.islice(entries, MOST_ENTRIES + 1)]
@@ -128,7 +127,7 @@ class _Copier:
             ) from None
         except FileNotFoundError:
             raise VersionError(
-                f"{self._shown(parts)}: a symbolic link to what is not there; put the file itself there, or remove it"
+                f"{self._shown(parts)}: a symbolic link to a missing file; put the file itself there, or remove it"
             ) from None
         except OSError as error:
             error.filename = self._shown(parts)

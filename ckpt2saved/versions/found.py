@@ -18,9 +18,9 @@ def find_version(path: PathLike) -> Path:
     given = Path(path)
     given = given.parent if given.name in SAVED_MODEL_FILES and given.is_file() else given
     if not os.path.isdir(os.fspath(given)):
-        refuse_other_kinds(given, "a version's directory")
+        refuse_other_kinds(given, "a version directory")
         what = "not a directory" if os.path.lexists(os.fspath(given)) else "there is no such directory"
-        raise VersionError(f"{given}: {what}; expected a version, or the directory of a model's versions")
+        raise VersionError(f"{given}: {what}; expected a version, or the base directory of a model")
     if any((given / name).is_file() for name in SAVED_MODEL_FILES):
         return given
     children = [child for child in numbered_children(given) if child.number >= 0]
@@ -30,6 +30,6 @@ def find_version(path: PathLike) -> Path:
     if parse_version(Path(os.path.abspath(os.fspath(given))).name) is not None:
         return given  # a version without its graph, which is for whoever asked to say
     raise VersionError(
-        f"{given}: neither a version (saved_model.pb is not there) nor the directory of a model's versions (it holds no"
-        " number)"
+        f"{given}: neither a version (saved_model.pb is not there) nor the base directory of a model (it has no"
+        " version directories)"
     )

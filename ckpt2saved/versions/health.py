@@ -91,7 +91,7 @@ def _closed(entries: Sequence[Entry]) -> List[Problem]:
         mode = stat.S_IMODE(entry.status.st_mode)
         needed = stat.S_IROTH | stat.S_IXOTH if is_directory else stat.S_IROTH
         if mode & needed != needed:
-            found = f"mode {mode:04o}, which keeps out a server of another user"
+            found = f"mode {mode:04o}, which denies access to a server that runs as another user"
             remedy = "chmod o+rx" if is_directory else "chmod o+r"
             problems.append(Problem("closed-to-others", printable(entry.name), found, remedy))
     return problems

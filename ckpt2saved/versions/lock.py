@@ -83,8 +83,8 @@ class _Wait:
         """Sleep before the next try; raises VersionError after LONGEST_WAIT seconds."""
         seconds = time.monotonic() - self._start
         if seconds > LONGEST_WAIT:
-            text = "{}: {} has held the directory's lock for {:.0f} s, and publishing and pruning take turns by it; "
-            text += "wait until it is done, or end it, then run again"
+            text = "{}: {} has held the directory's lock for {:.0f} s, and publishing and pruning need it; "
+            text += "wait until it ends, or stop it, then run again"
             raise VersionError(text.format(self._directory, _holder(descriptor), seconds))
         if seconds > _QUIET and not self._has_said:
             text = "{}: {} holds the directory's lock; waiting for it, for up to {:.0f} s"

@@ -80,7 +80,7 @@ class Stage:
             problems = content_problems(self.path, SAMPLED)
             if problems:
                 raise VersionError(
-                    f"{self._given_base}: nothing was published, as TF Serving could not load what was staged",
+                    f"{self._given_base}: nothing was published, since TF Serving could not load the staged version",
                     problems,
                 )
             with locked(self._base, self._say):
@@ -136,7 +136,7 @@ class Stage:
                 # Made just now by somebody who does not ask for the lock.
                 if self.requested is not None:
                     raise VersionError(
-                        f"{base}: somebody else has just made version {self.requested}, and a version is never"
+                        f"{base}: another process has just published version {self.requested}, and a version is never"
                         " replaced; ask for a higher number, or for none"
                     ) from None
                 number += 1
@@ -235,7 +235,7 @@ def remove_tree(path: Path) -> None:
             shutil.rmtree(os.fspath(path), ignore_errors=True)
     except RecursionError:
         raise VersionError(
-            f"{path}: its directories are too deep inside of each other to be deleted here; delete it with rm -r"
+            f"{path}: its directories are nested too deeply to be deleted here; delete it with rm -r"
         ) from None
 
 

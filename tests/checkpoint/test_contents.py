@@ -125,7 +125,7 @@ def test_ema_without_averages_is_refused(tmp_path, variables):
 
 def test_weights_is_one_of_three(tmp_path, variables):
     """Anything else is a wrong command line."""
-    with pytest.raises(UsageError, match="'mean' is neither auto, raw nor ema"):
+    with pytest.raises(UsageError, match="'mean' is not auto, raw or ema"):
         choose_weights(opened(write(tmp_path / "m", list(SHAPES))), variables, "mean")
 
 

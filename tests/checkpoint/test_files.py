@@ -371,7 +371,7 @@ def test_a_saved_model(name, tmp_path):
     [
         pytest.param(
             {"model.ckpt-100.index": TABLE},
-            ["model.ckpt-100.data-?????-of-?????: missing; there is no data file at all"],
+            ["model.ckpt-100.data-?????-of-?????: missing; there are no data files"],
             id="no-shard",
         ),
         pytest.param(
@@ -391,7 +391,7 @@ def test_a_saved_model(name, tmp_path):
         ),
         pytest.param(
             {"model.ckpt-100.index": TABLE, SHARD.format(0, 0): b"data"},
-            ["model.ckpt-100.data-?????-of-?????: missing; there is no data file at all"],
+            ["model.ckpt-100.data-?????-of-?????: missing; there are no data files"],
             id="shard-of-none",
         ),
         pytest.param(

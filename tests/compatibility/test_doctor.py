@@ -62,7 +62,7 @@ def test_two_flavours_in_one_directory(tmp_path):
     install(tmp_path, "tensorflow-gpu", "1.14.0")
     (problem,) = texts(examine_environment([str(tmp_path)]).problems)
     assert "tensorflow 1.15.5 and tensorflow-gpu 1.14.0 are installed over each other" in problem
-    assert "pip uninstall tensorflow tensorflow-gpu, then install one of them anew" in problem
+    assert "pip uninstall tensorflow tensorflow-gpu, then install one of them again" in problem
 
 
 def test_two_tensorflows_in_two_directories(tmp_path):
@@ -72,7 +72,7 @@ def test_two_tensorflows_in_two_directories(tmp_path):
     for first, second in ("ab", "ba"):
         found = examine_environment([str(tmp_path / first), str(tmp_path / "absent"), str(tmp_path / second)])
         assert found.tensorflow.directory == (tmp_path / first).resolve()
-        assert "the first of these hides the others" in found.problems[0].text
+        assert "the first hides the others" in found.problems[0].text
     assert examine_environment([str(tmp_path / "a")] * 2).problems == ()
 
 
@@ -264,7 +264,7 @@ def test_the_driver_and_the_gpus(tmp_path, nvidia_smi):
     assert find_driver() == Driver("535.129.03", expected, "")
     nvidia_smi("echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18")
     found = find_driver(tmp_path / "absent")
-    assert found == Driver(None, (), "nvidia-smi says: Failed to initialize NVML: Driver/library version mismatch")
+    assert found == Driver(None, (), "nvidia-smi reports: Failed to initialize NVML: Driver/library version mismatch")
     version = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.57.02  Tue Jul 13 16:14:05 UTC 2021\nGCC version:\n"
     (tmp_path / "version").write_text(version)
     assert find_driver(tmp_path / "version").version == "470.57.02"

@@ -160,7 +160,7 @@ POOL = {"T": tf.float32, "ksize": [1, 1, 1, 1], "strides": [1, 1, 1, 1]}
 
 # Up to 2.4 and from 2.5 on.
 REFUSED = "NodeDef mentions attr 'new' not in Op" if [int(n) for n in RUNNING.split(".")] < [2, 5] else None
-IGNORED = "Neg.new: an attribute that {} ignores, and so answers otherwise; no TensorFlow has it"
+IGNORED = "Neg.new: an attribute that {} ignores, and so answers otherwise; no TensorFlow release has it"
 
 # Nodes, functions; what the C++ loader complains of; what is said.
 LOADED = {
@@ -189,7 +189,7 @@ LOADED = {
         [X, node("Neg", "y", "x", T=tf.float32, new=3)],
         [],
         REFUSED,
-        ["Neg.new: an attribute that {} refuses; no TensorFlow has it (node y)"] if REFUSED else [IGNORED],
+        ["Neg.new: an attribute that {} refuses; no TensorFlow release has it (node y)"] if REFUSED else [IGNORED],
     ),
     "an attribute that nobody asks for": (
         [X, Y, node("Neg", "idle", "x", T=tf.float32, new=3)],
@@ -201,7 +201,9 @@ LOADED = {
         [X, node("PartitionedCall", "y", "x", **dict(CALL, f=NEW))],
         [NEW],
         REFUSED,
-        ["Neg.new: an attribute that {} refuses; no TensorFlow has it (node g/inner)"] if REFUSED else [IGNORED],
+        ["Neg.new: an attribute that {} refuses; no TensorFlow release has it (node g/inner)"]
+        if REFUSED
+        else [IGNORED],
     ),
     "an attribute in a function that nobody asks for": (
         [X, Y, node("PartitionedCall", "idle", "x", **dict(CALL, f=NEW))],
@@ -219,7 +221,7 @@ LOADED = {
         [X, node("Placeholder", "s", dtype=tf.string), node("Neg", "y", "s", T=tf.string)],
         [],
         "(is not in the list of allowed values|No OpKernel was registered)",
-        ["Neg.T=string: a value that {} does not allow; no TensorFlow has it (node y)"],
+        ["Neg.T=string: a value that {} does not allow; no TensorFlow release has it (node y)"],
     ),
     "a word": (
         [X, node("MaxPool", "y", "x", padding="ROUND", **POOL)],
@@ -392,7 +394,7 @@ def test_an_error_says_everything_and_what_to_do(tmp_path):
     assert refused.value.exit_code == 3 and len(refused.value.problems) == 2
     assert "no known release has everything" in str(refused.value)
     demands = read_demands(write(tmp_path / "2", [X, node("DisableCopyOnRead", "r", "x")]))
-    with pytest.raises(NotCompatible, match="serve it with 2.10 or newer, or make the graph without"):
+    with pytest.raises(NotCompatible, match="serve it with 2.10 or newer, or build the graph without"):
         check_fit(demands, find_image("1.14"))
     check_fit(demands, find_image("2.19"))
 
@@ -447,7 +449,7 @@ def test_what_is_no_saved_model(tmp_path):
     for path, message in (
         ("absent", "there is no such directory; expected a version"),
         ("file", "not a directory"),
-        ("empty", "neither a version .saved_model.pb is not there. nor the directory"),
+        ("empty", "neither a version .saved_model.pb is not there. nor the base directory"),
         ("text", "the ops of a saved_model.pbtxt are not read here; write the SavedModel in its binary form"),
         ("nothing", "no graph is in it"),
     ):

@@ -130,7 +130,7 @@ CASES = [
     (
         "lfs-pointer",
         judged(overwritten(PB, b"version https://git-lfs.github.com/spec/v1\n")),
-        "saved_model.pb: a Git LFS pointer, and not the file itself; fetch it with git lfs pull",
+        "saved_model.pb: a Git LFS pointer instead of the file; fetch it with git lfs pull",
     ),
     (
         "missing-shard",
@@ -184,7 +184,7 @@ CASES = [
     (
         "closed-to-others",
         lambda folder: [make_version(folder, "1").chmod(0o700), health(folder / "1").problems][1],
-        ".: mode 0700, which keeps out a server of another user; chmod o+rx",
+        ".: mode 0700, which denies access to a server that runs as another user; chmod o+rx",
     ),
     ("not-a-directory", lambda folder: health(folder / "1").problems, "there is no such directory"),
     (

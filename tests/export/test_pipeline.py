@@ -44,7 +44,7 @@ def test_stdout_is_the_published_directory_and_nothing_else(tmp_path, ctpn_check
     assert out == f"{base / '1'}\n"
     assert re.match(
         r"checkpoint  .*model.ckpt-123 \(77 tensors, step 123, 0.0 MB\)\n"
-        r"weights     moving averages \(the checkpoint holds moving averages of all that is trained\)\n"
+        r"weights     moving averages \(the checkpoint holds moving averages of all trained variables\)\n"
         r"graph       [0-9]+ nodes, 38 variables\n"
         r"decoder     the graph has no CTC beam search\n"
         r"parity      4 answers as the checkpoint's, largest difference [0-9.e-]+; "

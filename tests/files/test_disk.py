@@ -87,7 +87,7 @@ def test_export_names_the_provenance(base, crnn_checkpoint, monkeypatch):
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(Exception, match=r"quota exceeded \(.*/assets.extra/ckpt2saved.json\); free some space of this"):
+    with pytest.raises(Exception, match=r"quota exceeded \(.*/assets.extra/ckpt2saved.json\); free space in this"):
         export_checkpoint(plan)
     assert not base.exists()
 

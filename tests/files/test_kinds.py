@@ -330,7 +330,7 @@ def test_what_is_given_instead_of_a_base_is_named(run, tmp_path, name):
         said.append(result.output)
     for text in said:
         assert "this is " + what in text and remedy in text, text
-    assert "not the directory of a model's versions" in said[0] and "not a signature file" in said[3]
+    assert "not the base directory of a model" in said[0] and "not a signature file" in said[3]
     assert not (tmp_path / "m").exists() and not (tmp_path / "config").exists()
 
 
@@ -340,7 +340,7 @@ def test_a_checkpoint_instead_of_a_base(run, tmp_path, given):
     path = saved(tmp_path / "run") / given
     way = f"ckpt2saved export --checkpoint {tmp_path / 'run' / 'm.ckpt'} --export-dir BASE"
     for text in read(run, path):
-        assert f"{path}: this is a checkpoint, not the directory of a model's versions" in text and way in text
+        assert f"{path}: this is a checkpoint, not the base directory of a model" in text and way in text
     result = run("export", "-c", path, "--model", path, "-o", tmp_path / "m")
     assert result.exit_code == 1 and "this is a checkpoint, not a signature file: pass it as" in result.output
     result = run("export", "-c", path, "--graph", path, "-o", tmp_path / "m")
@@ -382,7 +382,7 @@ def test_other_directories_instead_of_a_base(run, tmp_path):
     assert exported(run, directory, tmp_path / "m").exit_code == 0
     for path in (tmp_path / "m" / "1", tmp_path / "m" / "1" / "saved_model.pb"):
         for text in read(run, path):
-            assert "not the directory of a model's versions; pass " in text and str(tmp_path / "m") + "\n" in text
+            assert "not the base directory of a model; pass " in text and str(tmp_path / "m") + "\n" in text
     shutil.copytree(str(tmp_path / "m" / "1"), str(tmp_path / "elsewhere"))
     for text in read(run, tmp_path / "elsewhere"):
         assert f"bump-version BASE --from {tmp_path / 'elsewhere'}" in text

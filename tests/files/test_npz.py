@@ -58,7 +58,7 @@ class Evil:
 
 
 BROKEN = {
-    "no array of numpy's": b"hello, world",
+    "not a numpy array": b"hello, world",
     "a header of 60000 bytes": member("{" * 99, length=60000),
     "does not take the 4 bytes": member(described("<f4", (10**12,)), b"abcd"),
     "of shape (-1, -1)": member(described("<f4", (-1, -1)), b"abcd"),
@@ -103,7 +103,7 @@ def test_other_files(tmp_path):
     content[-10:-6] = struct.pack("<L", 90 << 20)
     (tmp_path / "names.npz").write_bytes(content)
     for name, message in (
-        ("one.npy", "one array without a name, of numpy.save"),
+        ("one.npy", "a single unnamed array, as numpy.save writes it"),
         ("text.npz", "not a .npz file of plain arrays"),
         ("empty.npz", "not a .npz file of plain arrays"),
         ("objects.npz", "not a .npz file of plain arrays"),

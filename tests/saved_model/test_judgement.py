@@ -273,7 +273,7 @@ def test_what_tf_serving_does_not_load_or_answer_from(version, tmp_path, change,
     (problem,) = [one for one in texts(judge(version)) if message in one]
     with pytest.raises(VersionError) as caught:
         bump_version(tmp_path / "base", version)
-    assert "not published again, as TF Serving could not load it" in str(caught.value) and problem in str(caught.value)
+    assert "not republished, since TF Serving could not load it" in str(caught.value) and problem in str(caught.value)
     assert not (tmp_path / "base").exists()
     (tmp_path / "other").mkdir()
     version.rename(tmp_path / "other" / "1")
@@ -415,7 +415,7 @@ def test_too_many_directories_are_named(version, tmp_path):
     for _ in range(MOST_LEVELS + 2):
         deepest = deepest / "a"
     deepest.mkdir(parents=True)
-    with pytest.raises(VersionError, match="assets.extra: more than 64 directories inside of each other"):
+    with pytest.raises(VersionError, match="assets.extra: more than 64 nested directories"):
         bump_version(tmp_path / "base", version)
 
 

@@ -221,7 +221,7 @@ def test_the_same_input_gives_the_same_bytes(configure, tmp_path, crnn):
     assert set(before) == {"compose.yaml", "docker-run.sh", "kubernetes.yaml", "models.config", "monitoring.config"}
     done = succeeded(configure(crnn, *every))
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
-    assert "nothing: the files are as they were" in done.output
+    assert "nothing: the files are unchanged" in done.output
 
 
 # docker, compose, Kubernetes
@@ -592,7 +592,7 @@ def test_what_a_running_server_does_with_the_change(configure, tmp_path, crnn):
     ctpn = publish(tmp_path / "models" / "ctpn", 5)
     mount = ["--mount", f"{tmp_path / 'models'}=/models"]
     done = succeeded(configure(crnn, "--versions", "all", "--label", "stable=2", *mount))
-    assert "once started it loads crnn 2+1, and from then on every new version" in done.output
+    assert "once started the server loads crnn 2+1, and from then on every new version" in done.output
     done = succeeded(configure(ctpn, crnn, "--versions", "crnn=latest:2", "--label", "crnn:stable=1", *mount))
     assert "it reads models.config again within 60 s" in done.output
     assert "ctpn: loads version 5" in done.output
@@ -600,7 +600,7 @@ def test_what_a_running_server_does_with_the_change(configure, tmp_path, crnn):
     assert "moves label stable from 2 to 1 if 1 is AVAILABLE by then; until it is, the server refuses" in done.output
     assert "is not in a server that was started before" not in done.output
     done = succeeded(configure(ctpn, *mount, "--serving", "1.14"))
-    assert "a server before 1.15 reads models.config at its start only" in done.output
+    assert "a server before 1.15 reads models.config only at startup" in done.output
     assert "crnn: is unloaded; requests for it fail with NOT_FOUND" in done.output
 
 
@@ -678,7 +678,7 @@ def test_a_new_label_on_a_version_that_is_not_loaded(change, crnn, tmp_path):
     both = [crnn, ctpn, "--versions", "crnn=all", "--label", "crnn:old=1", "--label", "ctpn:new=5"]
     succeeded(change(crnn)[0])
     done = succeeded(change(*both)[0])
-    assert "crnn: label old names 1 from the moment that this is loaded" in done.output
+    assert "crnn: label old names 1 as soon as it is loaded" in done.output
     succeeded(change(crnn)[0])
     script = tmp_path / "out" / "docker-run.sh"
     script.write_text(script.read_text().replace(" --allow_version_labels_for_unavailable_models", ""))
@@ -805,7 +805,7 @@ def test_an_older_broken_version_is_no_hindrance(configure, tmp_path, crnn):
         (["--label", "stable=2", "--serving", "2.1"], 2, "does not start on a configuration with labels"),
         (["--label", "other:stable=2"], 2, "--label: there is no model other among these; expected one of crnn"),
         (["--versions", "other=all"], 2, "--versions: there is no model other"),
-        (["--versions", "latest:0"], 2, "'latest:0' is none of latest, latest:2"),
+        (["--versions", "latest:0"], 2, "'latest:0' is not latest, latest:2"),
         (["--label", "stable"], 2, "'stable' is not LABEL=N"),
         (["--serving", "3.0"], 2, "'3.0' is no release of TF Serving that is known here"),
         (["--serving", "2.19.1-gpu"], 2, "is no release"),
@@ -818,21 +818,21 @@ def test_an_older_broken_version_is_no_hindrance(configure, tmp_path, crnn):
         (["--mount", "nowhere=/srv"], 2, "/nowhere holds none of them"),
         (["--mount", "models=/a", "--mount", "out=/a/b"], 2, "would both be at /a/b in the server"),
         (["--mount", "models=/config"], 2, "would both be at /config"),
-        (["x=models/crnn", "x=models"], 2, "would both be called x"),
-        (["models/crnn/"], 2, "would both be called crnn"),
+        (["x=models/crnn", "x=models"], 2, "would both be named x"),
+        (["models/crnn/"], 2, "would both be named crnn"),
         (["a b=models/crnn"], 2, "'a b' can't be a model's name"),
-        (["--gpus", "0"], 2, "'0' is none of all, a count from 1 on"),
+        (["--gpus", "0"], 2, "'0' is not all, a count from 1 on"),
         (["--gpus", "all", "--for", "kubernetes"], 2, "Kubernetes hands out GPUs by their number"),
         (["--nvidia-runtime"], 2, "--nvidia-runtime: only with --gpus"),
-        (["--cpus", "0"], 2, "'0' is no number of processors"),
-        (["--cpus", "nan"], 2, "'nan' is no number of processors"),
+        (["--cpus", "0"], 2, "'0' is not a number of CPUs"),
+        (["--cpus", "nan"], 2, "'nan' is not a number of CPUs"),
         (["--rest-port", "8500"], 2, "--rest-port: another one than --port"),
         (["--port", "0"], 2, "0 is not in the range"),
-        (["--name", "My Server"], 2, "'My Server' is no name that Docker and Kubernetes take"),
+        (["--name", "My Server"], 2, "'My Server' is not a name that Docker and Kubernetes accept"),
         (["--for", "nomad"], 2, "'nomad' is none of"),
         (["--for", "compose", "--run"], 2, "--run: starts docker; add --for docker"),
         (["--volume-claim", "x"], 2, "--volume-claim: only with --for kubernetes"),
-        (["--for", "kubernetes", "--volume-claim", ""], 2, "'' is no name of a claim"),
+        (["--for", "kubernetes", "--volume-claim", ""], 2, "'' is not the name of a claim"),
         (["--pad-inputs"], 2, "--pad-inputs: only with --batching"),
         (["--equal-shapes"], 2, "--equal-shapes: only with --batching"),
         (["--max-batch-size", "4"], 2, "--max-batch-size: only with --batching"),
@@ -943,7 +943,7 @@ def test_json(configure, tmp_path, crnn):
         "files": ["compose.yaml", "models.config", "monitoring.config"],
         "remarks": [],
         "remark_details": [],
-        "changes": ["once started it loads crnn 2+1, and from then on every new version within seconds"],
+        "changes": ["once started the server loads crnn 2+1, and from then on every new version within seconds"],
         "dry_run": False,
         "container": None,
         "format": 1,

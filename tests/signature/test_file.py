@@ -173,14 +173,14 @@ def test_dtypes(dtype):
         pytest.param("format: 1", "format:", FORMAT + "nothing", id="format-nothing"),
         pytest.param("format: 1", "format: [1]", FORMAT + "a list of 1", id="format-list"),
         # keys
-        pytest.param("graph:", "graph: {}\ngraph:", "line 3: graph stands here twice", id="key-twice"),
+        pytest.param("graph:", "graph: {}\ngraph:", "line 3: graph is given twice", id="key-twice"),
         pytest.param(
-            "parity:", "paritty:", "line 13: 'paritty' is no known key; did you mean parity?", id="key-misspelt"
+            "parity:", "paritty:", "line 13: 'paritty' is not a known key; did you mean parity?", id="key-misspelt"
         ),
         pytest.param(
             "format: 1",
             "format: 1\nq: 2",
-            "line 2: 'q' is no known key; expected format, signatures, graph, parity",
+            "line 2: 'q' is not a known key; expected format, signatures, graph, parity",
             id="key-unknown",
         ),
         pytest.param(
@@ -194,11 +194,11 @@ def test_dtypes(dtype):
         pytest.param(
             "      score:",
             "      ids: {dtype: int32, shape: []}\n      score:",
-            "line 12: signatures.serving_default.outputs: ids stands here twice",
+            "line 12: signatures.serving_default.outputs: ids is given twice",
             id="output-twice",
         ),
         pytest.param(
-            "width: 100}", "width: 100, width: 100}", "line 14: parity[0].dims: width stands here twice", id="dim-twice"
+            "width: 100}", "width: 100, width: 100}", "line 14: parity[0].dims: width is given twice", id="dim-twice"
         ),
         # graph
         pytest.param(
@@ -237,7 +237,7 @@ def test_dtypes(dtype):
         pytest.param(
             "options:",
             "option:",
-            "line 4: graph: 'option' is no known key; did you mean options?",
+            "line 4: graph: 'option' is not a known key; did you mean options?",
             id="options-misspelt",
         ),
         pytest.param(
@@ -257,20 +257,20 @@ def test_dtypes(dtype):
         pytest.param(
             "beams: 10",
             "beams: 2024-05-06",
-            "line 4: graph.options.beams: " + SCALAR + "2024-05-06, to YAML a timestamp; put it in quotes",
+            "line 4: graph.options.beams: " + SCALAR + "2024-05-06, which YAML reads as a timestamp; put it in quotes",
             id="option-date",
         ),
         pytest.param(
             "beams: 10",
             "beams: 2024-99-06",
-            "line 4: graph.options.beams: " + SCALAR + "2024-99-06, to YAML a timestamp; put it in quotes "
+            "line 4: graph.options.beams: " + SCALAR + "2024-99-06, which YAML reads as a timestamp; put it in quotes "
             "(month must be in 1..12)",
             id="option-no-date",
         ),
         pytest.param(
             "beams: 10",
             "beams: =",
-            "line 4: graph.options.beams: " + SCALAR + "=, to YAML a value; put it in quotes "
+            "line 4: graph.options.beams: " + SCALAR + "=, which YAML reads as a value; put it in quotes "
             "(could not determine a constructor for the tag 'tag:yaml.org,2002:value')",
             id="option-equals",
         ),
@@ -373,13 +373,13 @@ def test_dtypes(dtype):
         pytest.param(
             "dtype: int64",
             "dtype: it64",
-            "line 11: signatures.serving_default.outputs.ids.dtype: 'it64' is no known dtype; did you mean int64?",
+            "line 11: signatures.serving_default.outputs.ids.dtype: 'it64' is not a known dtype; did you mean int64?",
             id="dtype-misspelt",
         ),
         pytest.param(
             "dtype: int64",
             "dtype: DT_",
-            "line 11: signatures.serving_default.outputs.ids.dtype: 'DT_' is no known dtype; expected bfloat16, bool, "
+            "line 11: signatures.serving_default.outputs.ids.dtype: 'DT_' is not a known dtype; expected bfloat16, bool, "
             "complex64, complex128, float16, float32, float64, int8, int16, int32, int64, string, uint8, uint16, "
             "uint32, uint64",
             id="dtype-unknown",
@@ -563,7 +563,7 @@ def test_dtypes(dtype):
         pytest.param(
             "width: 100",
             "width: 100, heigth: 3",
-            "line 14: parity[0].dims: 'heigth' is no known dimension of any input; expected batch, width",
+            "line 14: parity[0].dims: 'heigth' is not a known dimension of any input; expected batch, width",
             id="dim-unknown",
         ),
         pytest.param(
@@ -575,7 +575,7 @@ def test_dtypes(dtype):
         pytest.param(
             "      lengths: {values",
             "      length: {values: 1}\n      lengths: {values",
-            "line 14: parity[0].inputs: 'length' is no known input of any signature; did you mean lengths?",
+            "line 14: parity[0].inputs: 'length' is not a known input of any signature; did you mean lengths?",
             id="input-unknown",
         ),
         pytest.param(
@@ -599,7 +599,7 @@ def test_dtypes(dtype):
         pytest.param(
             "{uniform: [0, 255]}",
             "{unifrom: [0, 255]}",
-            "line 16: parity[0].inputs.image: 'unifrom' is no known key; did you mean uniform?",
+            "line 16: parity[0].inputs.image: 'unifrom' is not a known key; did you mean uniform?",
             id="input-misspelt",
         ),
         pytest.param(
@@ -709,13 +709,13 @@ def test_dtypes(dtype):
         pytest.param(
             "[25, 20]",
             "&loop [25, *loop]",
-            "line 17: the alias *loop stands inside of what it names",
+            "line 17: the alias *loop refers to a node that contains it",
             id="alias-in-its-list",
         ),
         pytest.param(
             "graph:",
             "graph: &loop\n  more: *loop",
-            "line 3: the alias *loop stands inside of what it names",
+            "line 3: the alias *loop refers to a node that contains it",
             id="alias-in-its-mapping",
         ),
     ],
@@ -731,7 +731,7 @@ def test_each_mistake_has_its_message(old, new, problem):
         pytest.param("word", "line 1: a mapping (lines of 'name: …') is expected; found word", id="word"),
         pytest.param("- a\n- b\n", "line 1: a mapping (lines of 'name: …') is expected; found a list of 2", id="list"),
         pytest.param("---\n", "line 2: a mapping (lines of 'name: …') is expected; found nothing", id="dashes"),
-        pytest.param("&a [*a]", "line 1: the alias *a stands inside of what it names", id="list-of-itself"),
+        pytest.param("&a [*a]", "line 1: the alias *a refers to a node that contains it", id="list-of-itself"),
         pytest.param(
             "[" * 50 + "]" * 50, "line 1: a mapping (lines of 'name: …') is expected; found a list of 1", id="50"
         ),
@@ -760,15 +760,15 @@ parity:
 more: 1
 """
     assert refusal(text) == listing(
-        "line 13: 'more' is no known key; expected format, signatures, graph, parity",
+        "line 13: 'more' is not a known key; expected format, signatures, graph, parity",
         "line 1: format: 1, the only format that this version of ckpt2saved reads, is expected; found 3",
-        "line 3: graph: 'bilder' is no known key; did you mean builder?",
+        "line 3: graph: 'bilder' is not a known key; did you mean builder?",
         "line 4: graph.options: a graph that is read from a file takes none",
         "line 4: graph.options.scope: a number, a word, true or false is expected; found nothing",
         "line 4: graph.options.beams: a number, a word, true or false is expected; found a list of 1",
         "line 6: signatures: serving_default is missing: what TF Serving answers when a request names none; "
         "is 'default' meant to be it?",
-        "line 8: signatures.default.inputs.image.dtype: 'flaot32' is no known dtype; did you mean float32?",
+        "line 8: signatures.default.inputs.image.dtype: 'flaot32' is not a known dtype; did you mean float32?",
         "line 8: signatures.default.inputs.image.shape[1]: " + SIZE + "-1",
         "line 9: signatures.default.outputs: at least one is needed",
         "line 12: parity[0].inputs.picture.uniform: a smaller and a larger number are expected, as in [0, 255]",
@@ -782,7 +782,7 @@ def test_a_mistake_in_one_part_hides_none_in_another():
     text = edited("format: 1", "format: 2").replace("batch: 2, width: 100", "batch: 2, width: 100, wide: 1")
     assert refusal(text) == listing(
         FORMAT + "2",
-        "line 14: parity[0].dims: 'wide' is no known dimension of any input; did you mean width?",
+        "line 14: parity[0].dims: 'wide' is not a known dimension of any input; did you mean width?",
     )
 
 
@@ -792,7 +792,7 @@ def test_every_refused_yaml_feature_is_told_at_once():
     assert refusal(text) == listing(
         "line 1: the tag !!python/name:os.system is not allowed; write the value alone",
         "line 2: merge keys (<<) are not read; write the lines out, or alias the whole value",
-        "line 3: the alias *c stands inside of what it names",
+        "line 3: the alias *c refers to a node that contains it",
         "line 4: the tag !!set is not allowed; write the value alone",
     )
 

@@ -411,7 +411,9 @@ def test_without_the_other_input_nothing_answers(run, tmp_path, prefix):
         pytest.param(["--model", "crnn", "--set", "is_train=false"], 2, "--set: only for a training's", id="set"),
         pytest.param(["--model", "crnn", "--beam-width", "3"], 2, "--beam-width: only with --decode", id="beam"),
         pytest.param(["--input", "x=images[a b]", "--output", "logits"], 2, "neither a size nor a name", id="shape"),
-        pytest.param(["--input", "images", "--output", "logits", "--map", "(=x"], 2, "no regular expression", id="map"),
+        pytest.param(
+            ["--input", "images", "--output", "logits", "--map", "(=x"], 2, "not a regular expression", id="map"
+        ),
         pytest.param(
             ["--input", "images[batch,8,9]", "--output", "logits"], 1, "does not take inputs of these shapes", id="rank"
         ),

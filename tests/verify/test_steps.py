@@ -338,7 +338,7 @@ def test_a_version_for_nobody_else_is_noted(version):
     version.chmod(0o700)
     found = check_version(version)
     assert found.problems == ()
-    assert ".: mode 0700, which keeps out a server of another user; chmod o+rx" in texts(found.notes)
+    assert ".: mode 0700, which denies access to a server that runs as another user; chmod o+rx" in texts(found.notes)
 
 
 def test_the_outcome_is_values(version):

@@ -133,9 +133,7 @@ def test_what_can_be_no_number_is_refused(base, requested):
     with pytest.raises(VersionError) as error:
         next_version(base, requested)
 
-    assert (
-        str(error.value) == f"{base}: {requested} can't be the number of a version; expected 1 to 9223372036854775807"
-    )
+    assert str(error.value) == f"{base}: {requested} can't be a version number; expected 1 to 9223372036854775807"
 
 
 @pytest.mark.parametrize("requested", [None, LARGEST_VERSION])
@@ -159,16 +157,14 @@ def test_a_base_may_be_absent_for_writing_only(base):
 
     with pytest.raises(VersionError) as error:
         check_base(base, reading=True)
-    assert str(error.value) == (
-        f"{base}: there is no such directory; expected the one that holds the numbered versions of a model"
-    )
+    assert str(error.value) == (f"{base}: there is no such directory; expected the base directory of a model")
 
 
 @pytest.mark.parametrize("reading", [False, True])
 def test_a_file_is_no_base(base, reading):
     """Nor is a link that leads nowhere."""
     base.write_bytes(b"")
-    expected = f"{base}: not a directory; expected the directory that holds the numbered versions of one model"
+    expected = f"{base}: not a directory; expected the base directory of a model"
     with pytest.raises(VersionError) as error:
         check_base(base, reading)
     assert str(error.value) == expected
@@ -208,7 +204,7 @@ def test_a_saved_model_is_no_base(base, name, file, reading):
         else f"take it in with ckpt2saved bump-version BASE --from {directory}"
     )
     assert str(error.value) == (
-        f"{directory}: this is a SavedModel (it holds {file}), not the directory of a model's versions; {remedy}"
+        f"{directory}: this is a SavedModel (it holds {file}), not the base directory of a model; {remedy}"
     )
 
 
@@ -222,8 +218,7 @@ def test_a_number_is_no_name_for_a_base(base, exists):
         check_base(base / "7")
 
     assert str(error.value) == (
-        f"{base}/7: its name is a version's number, and it holds no versions itself; "
-        f"expected the directory above, {base}"
+        f"{base}/7: its name is a version number, and it has no versions; expected the base directory, {base}"
     )
 
 

@@ -111,7 +111,7 @@ def test_a_directory_named_like_a_number_is_asked_for_as_a_path(base, tmp_path, 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(VersionError) as error:
         bump_version(base, "7")
-    assert str(error.value) == f"{base}: there is no version 7, nor any other"
+    assert str(error.value) == f"{base}: there is no version 7; the base directory has no versions"
 
     assert bump_version(base, "./7").republished_from == str(tmp_path / "7")
     with pytest.raises(VersionError) as error:
@@ -230,7 +230,7 @@ def test_a_broken_version_is_not_published_again(base):
         bump_version(base)
 
     assert str(error.value) == (
-        f"{base}/2: not published again, as TF Serving could not load it\n"
+        f"{base}/2: not republished, since TF Serving could not load it\n"
         "  - saved_model.pb: empty\n"
         "  - variables/variables.data-*: missing, though variables/variables.index is there"
     )
@@ -257,7 +257,7 @@ def test_nothing_to_publish_again_is_said_so(base):
     with pytest.raises(VersionError) as error:
         bump_version(base)
 
-    assert str(error.value) == f"{base}: there is no version to publish again; name a SavedModel directory"
+    assert str(error.value) == f"{base}: there is no version to republish; name a SavedModel directory"
 
 
 def test_a_dry_run_says_the_number_and_changes_nothing(base, tmp_path):
@@ -320,7 +320,7 @@ def test_a_link_that_leads_in_a_circle_is_refused(base, tmp_path):
     """Copying would not end."""
     foreign = make_version(tmp_path, "elsewhere")
     (foreign / "assets").symlink_to(".")
-    with pytest.raises(VersionError, match="elsewhere/assets: a symbolic link leads back to a directory that holds it"):
+    with pytest.raises(VersionError, match="elsewhere/assets: a symbolic link leads to one of its parent directories"):
         bump_version(base, foreign)
 
     assert not base.exists()

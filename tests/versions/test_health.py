@@ -180,8 +180,8 @@ def test_modes_that_keep_a_server_out_are_found(base):
 
     assert tuple(texts(health(directory).problems)) == (
         "variables/variables.data-*: missing, though variables/variables.index is there",
-        "saved_model.pb: mode 0600, which keeps out a server of another user; chmod o+r",
-        "variables: mode 0750, which keeps out a server of another user; chmod o+rx",
+        "saved_model.pb: mode 0600, which denies access to a server that runs as another user; chmod o+r",
+        "variables: mode 0750, which denies access to a server that runs as another user; chmod o+rx",
     )
 
 
@@ -202,9 +202,9 @@ def test_what_this_user_may_not_read_is_found(nobodys, monkeypatch):
     assert refused[0].text == "saved_model.pb: Permission denied"
     assert problems == (
         "saved_model.pb: this user may not read it",
-        "saved_model.pb: mode 0600, which keeps out a server of another user; chmod o+r",
+        "saved_model.pb: mode 0600, which denies access to a server that runs as another user; chmod o+r",
     )
     assert closed_problems == (
         ".: this user may not read it",
-        ".: mode 0744, which keeps out a server of another user; chmod o+rx",
+        ".: mode 0744, which denies access to a server that runs as another user; chmod o+rx",
     )

@@ -104,7 +104,7 @@ def test_a_version_that_could_not_be_loaded_is_not_published(base):
         staging.publish()
 
     assert str(error.value) == (
-        f"{base}: nothing was published, as TF Serving could not load what was staged\n"
+        f"{base}: nothing was published, since TF Serving could not load the staged version\n"
         "  - variables/variables.index: missing; TF Serving would load the version without a value in any "
         "variable"
     )
@@ -319,7 +319,7 @@ def test_a_requested_number_that_is_taken_at_the_last_moment_is_refused(base, ei
         staging.publish()
 
     assert str(error.value) == (
-        f"{base}: somebody else has just made version 7, and a version is never replaced; "
+        f"{base}: another process has just published version 7, and a version is never replaced; "
         "ask for a higher number, or for none"
     )
     assert names(base) == ["7"]
