@@ -76,11 +76,11 @@ class Weights:
 
     kind: str  # "raw" or "ema"
     keys: Mapping[str, str]  # variable -> name in the checkpoint
-    remark: str  # why this kind
+    remark: str  # why this kind was chosen
     slices: Mapping[str, str] = field(default_factory=dict)  # variable -> which part of that tensor it is, if not all
     tables: Mapping[str, SavedTable] = field(default_factory=dict)
     derived: Mapping[str, Derived] = field(default_factory=dict)  # variable -> what is stored for it instead
-    unstored: FrozenSet[str] = frozenset()  # variables that only others are derived from
+    unstored: FrozenSet[str] = frozenset()  # variables needed only to derive others
 
     @property
     def stored(self) -> Dict[str, str]:
@@ -121,7 +121,7 @@ def _step(reader: Any, shapes: Mapping[str, Shape]) -> Optional[int]:
     try:
         return int(reader.get_tensor("global_step"))
     except UNREADABLE + (OverflowError,):
-        return None  # damaged, which is found out where it is read with the others
+        return None  # damage is reported when all tensors are read
 
 
 def misfits(expected: Mapping[str, Sequence[Optional[int]]], found: Mapping[str, Shape]) -> List[Problem]:

@@ -12,8 +12,8 @@ from ckpt2saved.tf1 import tf
 class Derived:
     """The value that a SavedModel stores for a variable instead of the checkpoint's."""
 
-    graph_def: Any  # GraphDef of what computes it
-    tensor: str  # its result
+    graph_def: Any  # GraphDef of the computation
+    tensor: str  # the result
     variables: Mapping[str, str]  # placeholder in there -> the variable whose value it gets
 
     def computed(self, values: Mapping[str, Any]) -> Any:

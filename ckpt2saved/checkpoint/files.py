@@ -87,7 +87,7 @@ def checkpoints_at(path: Path) -> List[Path]:
     try:
         is_directory = os.path.isdir(str(path))
         if is_directory and not _is_file(path / STATE_FILE):
-            return _prefixes_in(path)  # one beside the directory, with its name, is not meant
+            return _prefixes_in(path)  # not a checkpoint beside the directory with its name
         try:
             return [find_checkpoint(path).prefix]
         except CheckpointError:

@@ -168,7 +168,7 @@ def _header(value: bytes) -> Tuple[int, bool]:
 
 
 def _entry(value: bytes) -> Entry:
-    # By hand, as a list of versions reads many of them.
+    # Parsed by hand for speed: listing versions reads many indexes.
     numbers = {_DTYPE: 0, _SHARD: 0, _OFFSET: 0, _SIZE: 0}
     shape_proto, checksum, at = b"", 0, 0
     slices: List[bytes] = []

@@ -17,7 +17,7 @@ from ckpt2saved.tf1 import TrackableObjectGraph, children_of, tf
 
 _BOOK_KEEPING = ("save_counter", "root", "call_signature_parameters")
 _MOST = 8
-_DEPTH = 4  # how far below the root a model is looked for
+_DEPTH = 4  # maximal depth of a model below the root
 # Classes of what Keras hangs below a compiled model; what they hold is of the training, and no answer needs it.
 _OF_TRAINING = ("Optimizer", "BaseOptimizer", "OptimizerV2", "Metric", "MetricsContainer", "CompileMetrics")
 
@@ -87,7 +87,7 @@ def model_objects(made: Any) -> ModelObjects:
     found, numbers = ModelObjects(), {id(made): 0}
     found.paths.append("")
     found.held.append(made)
-    for node, one in enumerate(found.held):  # which grows
+    for node, one in enumerate(found.held):  # grows during the loop
         found.children.append({})
         variable = _variable(one)
         if variable is not None:

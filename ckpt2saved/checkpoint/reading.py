@@ -157,7 +157,7 @@ def _readable(checkpoint: Checkpoint, keys: Sequence[str]) -> Collection[str]:
             reader.get_tensor(key)
             found.add(key)
         except UNREADABLE:
-            reader = None  # one that has failed may end the process when it is asked again
+            reader = None  # a reader that failed once may crash on the next call
     return found
 
 

@@ -11,7 +11,7 @@ SLOTS = "optimizer slots"
 AVERAGES = "moving averages"
 STATISTICS = "batch-norm statistics"
 COUNTERS = "counters"
-ROLES = (WEIGHTS, STATISTICS, AVERAGES, SLOTS, COUNTERS)  # in the order of what matters to a server
+ROLES = (WEIGHTS, STATISTICS, AVERAGES, SLOTS, COUNTERS)  # in order of importance for serving
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 OPTIMIZER_CHILDREN = frozenset(

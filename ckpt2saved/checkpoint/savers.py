@@ -14,7 +14,7 @@ class Saved:
 
     key: str
     slice: str = (
-        ""  # as SaveV2 and RestoreV2 want it: the whole's sizes, then start,size of each axis; "" for all of it
+        ""  # in the format of SaveV2 and RestoreV2: the whole's sizes, then start,size of each axis; "" for all of it
     )
 
     @property

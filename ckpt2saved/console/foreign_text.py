@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-MOST_CHARACTERS = 2000  # of one text; the longest messages of TensorFlow that say something are shorter
-_TAIL = 500  # of them from the end, where TensorFlow often says the reason
+MOST_CHARACTERS = 2000  # longer than any useful message of TensorFlow
+_TAIL = 500  # kept at the end, where TensorFlow often gives the reason
 
 # GitHub takes `::name …::` at the start of a line for a command; `##[name]`, `##vso[name` and `##teamcity[` are
 # commands of Azure Pipelines, of GitHub and of TeamCity wherever they stand.
@@ -16,7 +16,7 @@ _ANYWHERE = re.compile(r"##(?=\w*\[)")
 
 def one_line(text: str, most: int = MOST_CHARACTERS) -> str:
     """Return `text` as one line; if longer than `most` characters, its middle is left out."""
-    if len(text) > 4 * most:  # before anything is done with all of it
+    if len(text) > 4 * most:  # before the slower steps
         text = _shortened(text, 4 * most)
     return _shortened(harmless(" ".join(text.split())), most)
 

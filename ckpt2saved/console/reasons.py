@@ -14,7 +14,7 @@ _BEFORE = re.compile(
 _LISTED = re.compile(r"\([0-9]+\) ([A-Z][A-Z_]+|[A-Z][a-z]+( [a-z]+)*): *")
 _IN_FUNCTION = re.compile(r"\{\{function_node [^}]*\}\} *")
 _NODE = re.compile(r"\[\[(?:\{\{node ([^}]+)\}\}|node (\S+))")
-_INDENTED = re.compile(r"\t|    ")  # a frame of a stack, or the node
+_INDENTED = re.compile(r"\t|    ")  # a stack frame or node line
 
 
 def reason_of(error: BaseException) -> str:
@@ -47,6 +47,6 @@ def reason_in(text: str) -> str:
 def _node_in(text: str) -> str:
     for match in _NODE.finditer(text):
         name: str = match.group(1) or match.group(2)
-        if not name.startswith("_"):  # what TensorFlow puts around a graph to feed and fetch
+        if not name.startswith("_"):  # feed and fetch nodes added by TensorFlow
             return name
     return ""

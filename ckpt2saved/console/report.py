@@ -16,8 +16,8 @@ class Record:
 
     def __init__(self) -> None:
         self.steps: List[Tuple[str, str]] = []
-        self.outcome = ""  # what stays, even if the command fails afterwards
-        self.is_done = False  # so that to run the command again would do it twice
+        self.outcome = ""  # the effect that remains if the command fails later
+        self.is_done = False  # running the command again would repeat its effect
 
     def hear(self, step: str, text: str) -> None:
         """Record a step and its result."""
@@ -55,7 +55,7 @@ def reported(path: Optional[Path], command: str, warn: Callable[[str], None] = l
 
 def _append(path: Path, text: str) -> None:
     try:
-        # Without waiting for somebody to read a pipe.
+        # O_NONBLOCK: do not block on a pipe without reader.
         descriptor = os.open(str(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o644)
         with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:  # noqa: PTH123
             os.set_blocking(descriptor, True)
@@ -66,7 +66,7 @@ def _append(path: Path, text: str) -> None:
 
 
 def _failure(record: Record, error: BaseException) -> str:
-    code = getattr(error, "exit_code", None)  # of what a user can cause
+    code = getattr(error, "exit_code", None)  # only errors that a user can cause have one
     failed = "failed" if code is None else f"exit code {code}"
     return f"{record.outcome}, then {failed}" if record.outcome else failed
 

@@ -13,8 +13,8 @@ from rich.text import Text
 from ckpt2saved.console.foreign_text import harmless
 
 _RIGHT = ("version", "size")  # columns of numbers
-_MOST_FOLDED = 200  # rows of a table that fits the terminal's width
-_WIDTH_WITHOUT_TERMINAL = 120  # rich would take 80, and fold the paths in a CI log
+_MOST_FOLDED = 200  # rows of a table that is folded
+_WIDTH_WITHOUT_TERMINAL = 120  # rich's default of 80 would fold paths in a CI log
 
 
 def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ OTHER = "other"
 
 CODES: Dict[str, str] = {
     OTHER: "The text is the only description.",
-    # Checkpoints and what lies beside them.
+    # Checkpoints and accompanying files.
     "cut-off": "A file is truncated.",
     "damaged-tensor": "A tensor of the checkpoint is damaged.",
     "meta-of-another-run": "The .meta and the checkpoint belong to different trainings.",
@@ -92,7 +92,7 @@ CODES: Dict[str, str] = {
     "unnamed-tensor": "A tensor of a signature has no name, for example a SparseTensor.",
     "unread-warmup": "The warm-up requests can't be read by ckpt2saved.",
     "unreadable-file": "A file can't be read.",
-    # This Python, and what goes with it.
+    # The Python environment.
     "missing-package": "A package that TensorFlow needs is missing.",
     "mixed-tensorflows": "Several TensorFlow packages are installed over each other.",
     "op-not-in-serving": "TF Serving lacks an op or an attribute.",
@@ -106,7 +106,7 @@ CODES: Dict[str, str] = {
     "not-a-version-number": "The directory's name is not a version number.",
     "other-spelling": "The directory's name is spelt differently from its number.",
     "sign-in-number": "The directory's name has a sign, which old releases of TF Serving refuse.",
-    # Configurations of servers.
+    # Server configurations.
     "batch-limit": "A server with batching rejects requests with more items than this.",
     "broken-link": "A symbolic link is broken in the server.",
     "hidden-mount": "A mount hides another mount in the server.",

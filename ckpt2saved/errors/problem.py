@@ -13,11 +13,11 @@ class Message:
     """A statement about a file, node or option: a code for programs, text for people."""
 
     code: str  # one of CODES
-    where: str  # the file, node, tensor, signature or option; "" where it is about the whole
+    where: str  # file, node, tensor, signature or option; "" if general
     found: str
     remedy: str = ""  # what to do
-    op: str = ""  # the type of the node `where`
-    reason: str = ""  # why what was found is one, in the words of whoever found it
+    op: str = ""  # op type of the node `where`
+    reason: str = ""  # the cause, in the words of its source
 
     def __post_init__(self) -> None:
         if self.code not in CODES:
@@ -38,7 +38,7 @@ class Message:
 class Problem(Message):
     """A reason why an operation is impossible or a graph must not be served."""
 
-    nodes: Tuple[str, ...] = ()  # of the graph, all that it is about
+    nodes: Tuple[str, ...] = ()  # all graph nodes concerned
 
     def saying(self, more: str) -> Problem:
         """Return a copy with `more` appended to `found`."""
@@ -59,9 +59,9 @@ class Choice:
     """A decision that the user has to make."""
 
     option: str  # of `export`
-    values: Tuple[str, ...]  # what may be passed; () where nothing can be proposed
+    values: Tuple[str, ...]  # possible values; () if unknown
     reason: str
-    subject: str = ""  # what is chosen, where that is said otherwise than by option and values
+    subject: str = ""  # text for the choice, if other than option and values
 
     @property
     def text(self) -> str:

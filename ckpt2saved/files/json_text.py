@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-MOST_LEVELS = 100  # of lists and objects inside of each other
+MOST_LEVELS = 100  # nested lists and objects
 
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NO_BRACKETS = re.compile(r"[^\[\]{}]+")

@@ -19,7 +19,7 @@ from numpy.lib import format as npy
 _MOST_BYTES = 1 << 30
 _MOST_DIRECTORY = 1 << 20
 _MOST_HEADER = 10000
-_MOST_EMPTY = 1 << 20  # texts, which take no bytes in the file
+_MOST_EMPTY = 1 << 20  # empty strings, which take no bytes in the file
 _SUFFIX = ".npy"
 _END = b"PK\x05\x06"  # of the record at the end of a zip file: its signature, then what struct reads
 _END_SIZE = 22
@@ -30,7 +30,7 @@ _UNREADABLE = (
     ValueError,
     EOFError,
     TypeError,
-    SyntaxError,  # of a header that is no Python literal, on older numpy
+    SyntaxError,  # a malformed header, on older numpy
     RuntimeError,  # with NotImplementedError and RecursionError: of a password, of an unknown compression
     LookupError,
     MemoryError,

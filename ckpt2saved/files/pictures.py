@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 from typing import Optional, Tuple
 
-MOST_PIXELS = 100000000  # a page of 600 dpi and twice the size of A4 has 70 million
+MOST_PIXELS = 100000000  # an A3 page at 600 dpi has 70 million
 _MOST_BYTES = 256 << 20
 _START_OF_FRAME = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers of JPEG
 _ALONE = set(range(0xD0, 0xD9)) | {0x01}  # markers without a length
@@ -60,7 +60,7 @@ def _size(content: bytes) -> Optional[Tuple[int, int]]:
         if content.startswith(b"BM"):
             width, height = struct.unpack("<ii", content[18:26])
             return abs(width), abs(height)
-    except (struct.error, IndexError):  # cut off
+    except (struct.error, IndexError):  # truncated
         pass
     return None
 
@@ -69,7 +69,7 @@ def _size_of_jpeg(content: bytes) -> Optional[Tuple[int, int]]:
     at = 2
     while content[at] == 0xFF:
         marker = content[at + 1]
-        if marker == 0xFF:  # filling
+        if marker == 0xFF:  # padding
             at += 1
         elif marker in _ALONE:
             at += 2

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Dict, Sequence, Tuple
 
 _PATTERN = re.compile(r"[\[\]*?\\]")
-_NAME = "checkpoint"  # what stands for a prefix's name
+_NAME = "checkpoint"  # replaces the prefix's name
 
-# By path, and what of it: removed when Python ends.
+# Path and kind -> temporary directory, removed at exit.
 _folders: Dict[Tuple[str, ...], tempfile.TemporaryDirectory[str]] = {}
 
 
@@ -55,5 +55,5 @@ def _folder(key: Tuple[str, ...]) -> str:
 
 def _link(target: str, link: str) -> None:
     if os.path.lexists(link):
-        os.remove(link)  # a checkpoint of another time
+        os.remove(link)  # of an earlier checkpoint
     os.symlink(target, link)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import List, Optional
 
-_ROOT = str(Path(__file__).resolve().parent.parent.parent)  # where this package is, however it was found
+_ROOT = str(Path(__file__).resolve().parent.parent.parent)  # the directory that contains this package
 
 
 def find_program(name: str) -> Optional[str]:

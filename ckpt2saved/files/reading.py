@@ -10,7 +10,7 @@ from typing import BinaryIO, Iterator, NamedTuple, Union
 
 PathLike = Union[str, "os.PathLike[str]"]
 
-MOST_LEVELS = 64  # of directories in one SavedModel; TensorFlow writes two
+MOST_LEVELS = 64  # nested directories in one SavedModel; TensorFlow writes two
 MOST_ENTRIES = 100000  # files and directories in one SavedModel
 
 OPENED = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -23,9 +23,9 @@ class TooLarge(OSError):
 class Entry(NamedTuple):
     """A file or directory found by walk()."""
 
-    name: str  # its path inside
+    name: str  # path relative to the walked directory
     path: str
-    status: os.stat_result  # of what a link leads to
+    status: os.stat_result  # of a link's target
     is_link: bool
 
 
@@ -78,7 +78,7 @@ def printable(name: str) -> str:
     """Return a file name for a message, with control characters and invalid UTF-8 escaped."""
     try:
         text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # half a character, as JSON can have it
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can contain
         text = name.encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
@@ -106,7 +106,7 @@ def walk(directory: PathLike) -> Iterator[Entry]:
                 status = entry.stat()
             except OSError:
                 if entry.is_symlink():
-                    continue  # dangling, or in a circle
+                    continue  # dangling or cyclic
                 raise
             yield Entry(name, entry.path, status, entry.is_symlink())
             if entry.is_dir(follow_symlinks=False):

@@ -67,7 +67,7 @@ def explanation(error: OSError, where: PathLike, doing: str) -> str:
 
 def not_written(error: OSError) -> Optional[WriteError]:
     """Describe a failure to write a file; None for another kind of error, or one without a file."""
-    if _NO_TEMPORARY in str(error):  # from Python's tempfile, which TensorFlow asks as soon as it is imported
+    if _NO_TEMPORARY in str(error):  # from Python's tempfile, which TensorFlow uses on import
         return WriteError(
             f"{error.strerror}: none of them can be written; free some space there, or set another one in the variable"
             " TMPDIR"

@@ -7,9 +7,9 @@ from typing import Any, List, Tuple
 
 _POLYNOMIAL = 0x82F63B78  # Castagnoli's, reversed
 _MASK_DELTA = 0xA282EAD8  # tensorflow/core/lib/hash/crc32c.h
-_LONG = 1 << 20  # bytes; a shorter text gets short lanes
+_LONG = 1 << 20  # bytes; shorter data gets short lanes
 _LANE, _SHORT_LANE = 4096, 128  # bytes of a lane, powers of two
-_SERIAL = 1024  # bytes that are not worth lanes
+_SERIAL = 1024  # shorter data is computed without lanes
 
 
 def masked(checksum: int) -> int:
@@ -21,7 +21,7 @@ def crc32c(data: bytes, checksum: int = 0) -> int:
     """Return the CRC-32C of data that continues with `data` and has the CRC-32C `checksum` so far."""
     if len(data) < _SERIAL:
         return _serial(data, checksum)
-    import numpy as np  # slow to import, and most texts are short
+    import numpy as np  # slow to import, and most data is short
 
     lane = _LANE if len(data) >= _LONG else _SHORT_LANE
     lanes = len(data) // lane
@@ -41,7 +41,7 @@ def _joined(states: Any, lane: int) -> int:
 
     while len(states) > 1:
         if len(states) % 2:
-            states = np.concatenate([np.zeros(1, np.uint32), states])  # a state of zero in front changes nothing
+            states = np.concatenate([np.zeros(1, np.uint32), states])  # a leading zero state changes nothing
         states = _after(_zeros(lane), states[0::2]) ^ states[1::2]
         lane *= 2
     return int(states[0])

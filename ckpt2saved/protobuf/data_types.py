@@ -14,7 +14,7 @@ _NAMES = (
     "float8_e4m3b11fnuz float8_e5m2fnuz int4 uint4 int2 uint2 float4_e2m1fn"
 ).split()
 _NUMBERS = {name: number for number, name in enumerate(_NAMES, start=1)}
-_REFERENCE = 100  # what is added to the number of a type for a reference to a value of it
+_REFERENCE = 100  # offset of the DataTypes of references
 _OF_NUMPY = frozenset(
     "float32 float64 int32 uint8 int16 int8 complex64 int64 bool uint16 complex128 float16 uint32 uint64".split()
 )

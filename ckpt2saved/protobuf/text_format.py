@@ -101,7 +101,7 @@ def _value(tokens: List[Tuple[str, str]], position: int) -> Tuple[int, Any]:
     kind, token = _at(tokens, position)
     if kind == "text":
         pieces = []
-        while position < len(tokens) and tokens[position][0] == "text":  # strings side by side are one
+        while position < len(tokens) and tokens[position][0] == "text":  # adjacent strings are concatenated
             pieces.append(_ESCAPE.sub(_unescaped, tokens[position][1][1:-1]))
             position += 1
         return position, "".join(pieces)

@@ -34,8 +34,8 @@ class GraphFacts:
     """The problems of the meta graph that TF Serving loads, and the files that it needs."""
 
     problems: Tuple[Problem, ...]
-    restored: Tuple[Restored, ...]  # what it reads from the variables
-    restores: bool  # whether it reads variables at all
+    restored: Tuple[Restored, ...]  # tensors that it restores
+    restores: bool  # whether it restores variables
     assets: Tuple[str, ...]  # the names of its files in assets/
 
 

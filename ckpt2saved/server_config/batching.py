@@ -34,7 +34,7 @@ class Batching:
     max_batch_size: int = 32
     timeout_micros: int = 5000
     pad_inputs: bool = False
-    equal_shapes: bool = False  # clients promise that all requests have one shape but for the batch
+    equal_shapes: bool = False  # all requests have equal shapes except for the batch dimension
     threads: Optional[int] = None  # None: as many as the machine has cores
 
 

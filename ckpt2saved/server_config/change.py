@@ -25,7 +25,7 @@ class _Entry:
     """A model in a models.config."""
 
     base_path: str
-    policy: Optional[Policy]  # None for what can't be understood
+    policy: Optional[Policy]  # None if it can't be parsed
     labels: Dict[str, Any]
 
 
@@ -60,7 +60,7 @@ def check_labels(files: Mapping[str, str], server: Server) -> None:
     except text_format.NotTextProto:
         return  # what_changes() says so
     if before[MODELS] is None or not server.image.rereads_configuration:
-        return  # nothing runs that would read the file
+        return  # no server was started with these files
     refused = refused_labels(_label_changes(present, wanted), server, _takes_unloaded_labels(before))
     if refused:
         others = [f"{name}: would not be loaded either" for name in sorted(set(wanted) - set(present))]

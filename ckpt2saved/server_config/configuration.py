@@ -54,7 +54,7 @@ class Wishes:
     rest_port: int = REST_PORT
     name: str = "tensorflow-serving"
     volume_claim: Optional[str] = None
-    restart: bool = False  # the server is started anew with the files
+    restart: bool = False  # the server will be restarted with the files
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def _check_all_mounts(server: Server, wishes: Wishes) -> None:
             [f"{mount.host} holds none of them" for mount in unused],
         )
     check_mounts(server.mounts)
-    if KUBERNETES in wishes.starters:  # which has the configuration from a ConfigMap
+    if KUBERNETES in wishes.starters:  # Kubernetes mounts a ConfigMap
         check_mounts(server.model_mounts + (Mount(server.directory, kubernetes.CONFIG_DIR),))
 
 

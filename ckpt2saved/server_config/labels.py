@@ -16,9 +16,9 @@ class LabelChange(NamedTuple):
 
     model: str
     label: str
-    was: Any  # the number that it names now; None for a new label
+    was: Any  # its present version; None for a new label
     number: Any
-    is_known: bool  # whether the server has the model already
+    is_known: bool  # whether the present configuration has the model
     policy: Optional[Policy]  # by which the server selects the model's versions now; None where that can't be told
 
     def __str__(self) -> str:

@@ -28,7 +28,7 @@ class Model:
     mount: Mount
     policy: Policy
     labels: Tuple[Label, ...]
-    loaded: Tuple[Version, ...]  # what the policy selects, the newest first
+    loaded: Tuple[Version, ...]  # versions that the policy selects, newest first
 
     @property
     def base_path(self) -> str:

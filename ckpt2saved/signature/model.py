@@ -10,7 +10,7 @@ from typing import Any, Mapping, Optional, Tuple, Union
 from ckpt2saved.signature.tensors import Signature
 
 META = "meta"  # the builder that stands for the training's graph beside the checkpoint
-FULL = "full"  # every step of the logits counts
+FULL = "full"  # all steps of the logits are used
 
 # A function as a graph's builder, package.module:function.
 FUNCTION = re.compile(r"[^\W0-9]\w*(\.[^\W0-9]\w*)*:[^\W0-9]\w*(\.[^\W0-9]\w*)*\Z")
@@ -48,12 +48,12 @@ class Decode:
 class Surgery:
     """Edits of a graph besides pruning; `pinned` and the following fields apply to training graphs only."""
 
-    pinned: Mapping[str, Scalar] = field(default_factory=dict)  # switch -> the value that it has from now on
+    pinned: Mapping[str, Scalar] = field(default_factory=dict)  # training switch -> pinned value
     renames: Tuple[Tuple[str, str], ...] = ()  # regular expression -> replacement: variables to the checkpoint's names
     keep_training_ops: bool = False
-    weights: Optional[str] = None  # raw or ema, where the graph does not say it
+    weights: Optional[str] = None  # raw or ema, if the graph does not show it
     decode: Optional[Decode] = None
-    allow_labels: bool = False  # whether requests may bring what a loss compares answers with
+    allow_labels: bool = False  # whether labels may be inputs
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ class SchemaReader(NodeReader):
         return Surgery(**found)
 
     def rename(self, pattern: str, node: yaml.Node) -> Tuple[str, str]:
-        # An empty replacement takes away what is matched.
+        # An empty replacement deletes the match.
         is_empty = isinstance(node, yaml.ScalarNode) and node.style is not None and not node.value
         replacement = "" if is_empty else self.text(node, "graph.map")
         try:
@@ -158,7 +158,7 @@ class SchemaReader(NodeReader):
         return TensorSpec(key, tensor, dtype, self.shape(parts["shape"], where + ".shape") if "shape" in parts else ())
 
     def check_tensor_name(self, name: str, node: yaml.Node, where: str) -> None:
-        if not name:  # which has been reported
+        if not name:  # reported already
             return
         try:
             checked_tensor_name(name)

@@ -223,7 +223,7 @@ def _check_writable(base: PathLike) -> None:
         )
     if not may_access(existing, os.R_OK | os.W_OK | os.X_OK):
         if not os.path.lexists(os.fspath(existing)):
-            _check_writable(base)  # its exporter has failed, and removed it again
+            _check_writable(base)  # a failing exporter has removed it
             return
         directory = "the directory" if existing == _absolute(base) else existing
         raise VersionError(

@@ -25,7 +25,7 @@ from ckpt2saved.versions.lock import Say, silent
 from ckpt2saved.versions.provenance import read_provenance, write_provenance
 from ckpt2saved.versions.stage import staged
 
-_ATTEMPTS = 100  # to publish the newest version again, while others publish and prune
+_ATTEMPTS = 100  # to republish the newest version during concurrent prunes
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class BumpOptions:
 
     requested: Optional[int] = None  # the number; None: the next one
     dry_run: bool = False
-    deep: bool = False  # compare the whole data with its checksums first
+    deep: bool = False  # compare checksums of all data first
     now: Optional[datetime.datetime] = None  # None: the time at which it is published
 
 
@@ -98,7 +98,7 @@ def _publish(base: PathLike, directory: Path, options: BumpOptions, say: Say) ->
                 raise _Vanished  # some of its files may have been deleted before they were copied
             path = stage.publish()
     except VersionError:
-        # What is wrong is then that it was being deleted.
+        # The problems come from the deletion in progress.
         if _identity(directory) != before or (number is not None and not os.path.lexists(os.fspath(directory))):
             raise _Vanished from None
         raise

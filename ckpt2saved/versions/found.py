@@ -28,7 +28,7 @@ def find_version(path: PathLike) -> Path:
         return children[-1].path
     refuse_other_kinds(given, "a version")
     if parse_version(Path(os.path.abspath(os.fspath(given))).name) is not None:
-        return given  # a version without its graph, which is for whoever asked to say
+        return given  # a version without its graph; the caller reports it
     raise VersionError(
         f"{given}: neither a version (saved_model.pb is not there) nor the base directory of a model (it has no"
         " version directories)"

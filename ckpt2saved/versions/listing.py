@@ -82,13 +82,13 @@ def list_versions(
     """
     check_base(base, reading=True)
     children = numbered_children(base)
-    loaded = {child.number: child.path.name for child in children}  # the last of a number wins, here as there
+    loaded = {child.number: child.path.name for child in children}  # the last child of a number wins, as in TF Serving
     versions = []
     with os_errors_explained(base, "read the versions"):
         for child in reversed(children):
             if numbers is not None and child.number not in numbers:
                 continue
-            with contextlib.suppress(FileNotFoundError):  # pruned meanwhile
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
                 versions.append(_describe(child, loaded[child.number], data))
     return tuple(versions)
 
@@ -142,7 +142,7 @@ def _delete(base: PathLike, path: Path, say: Say) -> bool:
     try:
         if path.is_symlink():
             with locked(base, say):
-                path.unlink()  # what it leads to is somebody else's
+                path.unlink()  # never delete a link's target
             return True
         # Its own lock shows those who clean up that it is being deleted.
         descriptor = open_directory(path)

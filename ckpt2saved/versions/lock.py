@@ -14,9 +14,9 @@ from ckpt2saved.files.reading import PathLike
 
 Say = Callable[[str, str], None]
 
-LONGEST_WAIT = 120.0  # seconds; nobody holds a base for longer than a few renames take
-_QUIET = 1.0  # seconds of waiting before it is said
-_PAUSES = (0.005, 0.01, 0.02, 0.05)  # seconds between two tries; from then on the last
+LONGEST_WAIT = 120.0  # seconds; a lock is held for a few renames only
+_QUIET = 1.0  # seconds of waiting before the first message
+_PAUSES = (0.005, 0.01, 0.02, 0.05)  # seconds between tries; the last one repeats
 _SHOWN = 60  # characters of a process's command
 
 
@@ -108,5 +108,5 @@ def _holder(descriptor: int) -> str:
                 command = "".join(letter for letter in command.strip() if letter.isprintable())[:_SHOWN]
                 return f"process {process} ({command})" if command else "process " + process
     except (OSError, ValueError):
-        pass  # another system, another process's namespace, or a process that has just ended
+        pass  # not Linux, another PID namespace, or the process has ended
     return "another process"

@@ -29,7 +29,7 @@ _DIRECTORY_MODE = 0o755
 _FILE_MODE = 0o644
 _ABANDONED_AFTER = 24 * 60 * 60  # seconds; only where no lock tells
 _UNSYNCED = "write to disk that {} is published (a server sees it already; to run this again would publish it twice)"
-_ATTEMPTS = 100  # to find the base still there, among exporters that fail and remove it again
+_ATTEMPTS = 100  # failing exporters may remove the base concurrently
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EFBIG)
 
@@ -49,7 +49,7 @@ def staged(base: PathLike, requested: Optional[int] = None, say: Say = silent) -
         yield stage
     except OSError as error:
         if not _concerns_stage(error, stage):
-            raise  # of the caller's own files
+            raise  # an error of the caller's own files
         raise explained(error, base, "write the version, so that nothing was published") from error
     finally:
         stage.close()
@@ -183,7 +183,7 @@ class Leftovers:
     def __exit__(self, *error: object) -> None:
         for path, descriptor in self._claimed:
             try:
-                with contextlib.suppress(OSError, VersionError):  # another user's: no reason not to publish
+                with contextlib.suppress(OSError, VersionError):  # another user's stage must not prevent publishing
                     remove_tree(path)
             finally:
                 os.close(descriptor)
@@ -197,7 +197,7 @@ class Leftovers:
                 if entry.name.startswith((STAGING, PRUNED)) and entry.is_dir(follow_symlinks=False)
             ]
         for path in found:
-            with contextlib.suppress(OSError):  # another user's, or gone by itself
+            with contextlib.suppress(OSError):  # another user's, or already deleted
                 self._claim(path)
 
     def _claim(self, path: Path) -> None:
