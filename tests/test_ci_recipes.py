@@ -54,7 +54,7 @@ def is_live(job, done, report, export):
     assert content["path"] == str(job.base / "1") and content["server"]["outcome"] == "live"
     page = (job.folder / report).read_text()
     assert page.startswith(f"### ckpt2saved export: published `{job.base / '1'}`, live on {job.server.url}\n")
-    assert "| answers | 3 as the files', largest difference " in page
+    assert "| answers | 3 matching the files, largest difference " in page
 
 
 def test_the_shell_script(job):

@@ -38,7 +38,7 @@ class CheckpointAsker(Asker):
             values = self._session.run(list(fetches.values()), feeds)
         except tf.errors.OpError as error:
             raise SignatureError(
-                f"{request.name}: the graph itself can't answer signature {request.signature} on these inputs:"
+                f"{request.name}: the original graph cannot run signature {request.signature} on these inputs:"
                 f" {reason_of(error)}"
             ) from error
         return dict(zip(fetches, map(np.asarray, values)))
@@ -54,7 +54,8 @@ class CheckpointAsker(Asker):
         problems = nan_problems(requests, answers)
         if problems:
             raise NotServable(
-                f"{self._checkpoint}: the checkpoint answers NaN (a training that diverged?); take an earlier one",
+                f"{self._checkpoint}: the outputs of the checkpoint contain NaN (a training that diverged?); take an"
+                " earlier one",
                 problems,
             )
 

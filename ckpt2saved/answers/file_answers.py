@@ -22,7 +22,7 @@ from ckpt2saved.saved_model.reading import GRAPH_FILE, SavedModelFile
 from ckpt2saved.saved_model.state_changes import changing_signatures, why_different
 
 _TEXT_UNASKED = (
-    f"{TEXT_GRAPH_FILE}: loaded, but no signature was asked: signatures are read from a {GRAPH_FILE} alone; write the"
+    f"{TEXT_GRAPH_FILE}: loaded, but no signature was run: signatures are read from a {GRAPH_FILE} alone; write the"
     " SavedModel in its binary form for that (as_text=False, the default)"
 )
 _FEWER_LINES = (2, 1)  # batch sizes to try if the graph refuses the batch of a made-up request

@@ -62,13 +62,13 @@ class Searched:
 
     def __str__(self) -> str:
         texts = [
-            f"{self._lines(decoded)} of {len(self.lengths)} lines to their end ({int(decoded.lengths.sum())} of"
+            f"{self._lines(decoded)} of {len(self.lengths)} lines completely ({int(decoded.lengths.sum())} of"
             f" {int(self.lengths.sum())} steps) with"
             f" {('all classes' if decoded.labels is None else f'the likeliest {decoded.labels.shape[1]} classes')}"
             for decoded in self.readings
         ]
         text = (
-            f"{self.request.name}: {self.search.name} (beam_width {self.search.beam_width}) read {'; '.join(texts)},"
+            f"{self.request.name}: {self.search.name} (beam_width {self.search.beam_width}) decoded {'; '.join(texts)},"
             f" in {duration(self.seconds)}"
         )
         return text if self.is_whole else text + "; the network is compared on all of it"

@@ -50,7 +50,7 @@ class ServerReport:
     def raise_if_not_live(self) -> None:
         """Raise NotLive with all problems, if there are any."""
         if self.problems:
-            text = "{}: {} {} is not what it serves" if self.arrival.is_live else "{}: {} {} is not live"
+            text = "{}: {} {} does not match its files" if self.arrival.is_live else "{}: {} {} is not live"
             raise NotLive(text.format(self.address, self.model, self.version), self.problems)
 
 
@@ -120,7 +120,7 @@ class _Outcome:
             elif self._asker.batches is not False and not is_broken and is_unexplained(message):
                 more = " (twice" + BY_ANOTHER + ")"
             self.problems.append(
-                _problem("refused-request", request, f"the server answers with an error: {reason}{more}")
+                _problem("refused-request", request, f"the server responds with an error: {reason}{more}")
             )
 
     def answered(self, is_compared: bool) -> Answered:

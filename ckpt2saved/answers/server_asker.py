@@ -91,7 +91,7 @@ class ServerAsker(Asker):
     def answer(self, request: Request) -> Answers:
         reason = self._rules.reason_against(request, self.risks(request), id(request) in self._expected)
         if reason is not None:
-            raise NotAsked(reason and f"{request.signature}: not asked: {reason}")
+            raise NotAsked(reason and f"{request.signature}: not run: {reason}")
         try:
             outputs = _outputs(self.signatures[request.signature])
         except ValueError as error:
@@ -113,7 +113,7 @@ class ServerAsker(Asker):
         self._sleep(_PAUSE_SECONDS)
         answers = self._sent(request, outputs)
         self.notes.append(
-            f"{request.name}: {request.signature}: answered at the second try alone; at the first:"
+            f"{request.name}: {request.signature}: succeeded at the second attempt; at the first:"
             f" {explained(message)}{BY_ANOTHER}"
         )
         return answers

@@ -168,8 +168,8 @@ def after_publishing(path: str) -> Iterator[None]:
     except BaseException as error:
         if getattr(error, "exit_code", 1) == 1:
             _warn(
-                f"{path} is published: to run this again would publish it twice; ckpt2saved verify {path} --server asks"
-                " again"
+                f"{path} is published; running this again would publish it twice; ckpt2saved verify {path} --server"
+                " checks it again"
             )
         raise
 

@@ -58,7 +58,7 @@ def target_on(server: Any, model_name: Optional[str], path: Path, timeout: float
     absolute = Path(os.path.abspath(str(path)))
     number = parse_version(absolute.name)
     if number is None:
-        raise click.UsageError(f"{path}: it has no number, so that no server has it")
+        raise click.UsageError(f"{path}: its name is not a version number, so no server can serve it")
     return Target(
         server=server,
         model=model_name or absolute.parent.name,
@@ -84,7 +84,7 @@ def await_version(
 
     def prepare() -> Any:
         if not _has_tensorflow():
-            why = "that takes TensorFlow, and there is none in this Python"
+            why = "that needs TensorFlow, which is not installed in this Python"
             return wanted_without_answers(target.directory, why)
         prepare_tensorflow(gpu=False)
         from ckpt2saved.answers.file_answers import wanted_answers

@@ -91,10 +91,10 @@ def verify(
 
             found = verify_version(directory, plan=planned, inputs=request_file, target=target, say=say)
         if as_json:
-            with printed(f"{directory} is wrong" if found.problems else ""):
+            with printed(f"{directory} has problems" if found.problems else ""):
                 print_json(as_content(found))
         found.raise_if_wrong()
-        record.outcome = f"`{directory}` is right"
+        record.outcome = f"`{directory}` passed all checks"
         if not as_json:
             click.echo(str(directory))
 

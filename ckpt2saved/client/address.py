@@ -34,9 +34,9 @@ def parse_address(text: str) -> Address:
     try:
         parts = urlsplit(text.strip())
     except ValueError:  # brackets without an IPv6 address
-        raise ValueError(f"{shown} is no server's address; {_EXPECTED}") from None
+        raise ValueError(f"{shown} is not a server address; {_EXPECTED}") from None
     if "://" not in text or parts.scheme not in _PORTS:
-        raise ValueError(f"{shown} is no server's address; {_EXPECTED}")
+        raise ValueError(f"{shown} is not a server address; {_EXPECTED}")
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError(f"{shown}: a name, a password or a query can't be part of it; {_EXPECTED}")
     try:

@@ -111,13 +111,13 @@ class RestServer(Server):
                 "models are loaded"
             ) from error
         except socket.timeout as error:
-            raise Unreachable(f"no answer within {limits.seconds:.3g} s") from error
+            raise Unreachable(f"no response within {limits.seconds:.3g} s") from error
         except socket.gaierror as error:
             raise Unreachable(f"there is no host {address.host} ({error.strerror})") from error
         except ConnectionError as error:
-            raise Unreachable("the connection was closed without an answer; is it the gRPC port?") from error
+            raise Unreachable("the connection was closed without a response; is it the gRPC port?") from error
         except (http.client.BadStatusLine, http.client.LineTooLong) as error:
-            raise NoServing(f"{address}: what answers there does not speak HTTP") from error
+            raise NoServing(f"{address}: the server there does not speak HTTP") from error
         except http.client.HTTPException as error:
             raise Unreachable(f"the answer broke off ({one_line(str(error), _SHOWN)})") from error
         except OSError as error:
@@ -127,14 +127,14 @@ class RestServer(Server):
         """The JSON object of a response; for an error, an object with the text `error`."""
         content = _parsed(text)
         if code >= 500 and not (isinstance(content, dict) and isinstance(content.get("error"), str)):
-            raise Unreachable(f"HTTP {code}, as of a proxy whose server is not up: {_shown(text)}")
+            raise Unreachable(f"HTTP {code}, as from a proxy whose server is down: {_shown(text)}")
         if not isinstance(content, dict) or (code != 200 and not isinstance(content.get("error"), str)):
             raise self._garbage(code, text, path)
         return content if code == 200 else {"error": one_line(content["error"])}
 
     def _garbage(self, code: int, text: str, path: str) -> NoServing:
         what = f"{code}, and redirects are not followed" if 300 <= code < 400 else code
-        return NoServing(f"{self.address}{path}: this is no answer of TF Serving's: HTTP {what}, {_shown(text)}")
+        return NoServing(f"{self.address}{path}: this is not a response of TF Serving: HTTP {what}, {_shown(text)}")
 
 
 def _path(model: str, version: Optional[int]) -> str:

@@ -88,7 +88,9 @@ class GrpcServer(Server):
         keys = [output.key for output in outputs]
         found = self._ask(_PREDICT, request, timeout, lambda message: decode_predict_response(message, keys))
         if found.version not in (None, version):
-            raise NoServing(f"{self.address}: asked for version {version}, it answers with version {found.version}")
+            raise NoServing(
+                f"{self.address}: requested version {version}, but the response is from version {found.version}"
+            )
         answered = found.outputs
         missing = [output.key for output in outputs if output.key not in answered]
         if missing:
@@ -108,20 +110,20 @@ class GrpcServer(Server):
             return decode(answer)
         except (wire.Malformed, ValueError) as error:
             reason = str(error) or "cut off"
-            raise NoServing(f"{self.address}: this is no answer of TF Serving's: {reason}") from error
+            raise NoServing(f"{self.address}: this is not a response of TF Serving: {reason}") from error
 
     def _failure(self, code: Any, details: str, timeout: float) -> Exception:
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-            return Unreachable(f"no answer within {timeout:.3g} s")
+            return Unreachable(f"no response within {timeout:.3g} s")
         if _COMPRESSED.search(details):
-            return NoServing(f"{self.address}: it compresses its answer, which was not asked for ({details})")
+            return NoServing(f"{self.address}: the response is compressed, which was not requested ({details})")
         if code == grpc.StatusCode.UNAVAILABLE and not _OTHER_PROTOCOL.search(details):
             return Unreachable(
                 f"no server to talk to ({details}); one that is starting opens its ports only when its first models are"
                 " loaded"
             )
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNIMPLEMENTED):
-            return NoServing(f"{self.address}: what answers there is no gRPC API of TF Serving's ({details})")
+            return NoServing(f"{self.address}: the server there has no gRPC API of TF Serving ({details})")
         if code == grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE.search(details):
             return NoServing(
                 f"{self.address}: the answer is larger than the {_MOST_BYTES >> 20} MB that are read; ask for fewer"

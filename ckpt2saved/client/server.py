@@ -131,6 +131,7 @@ def of_version(
     others = sorted({status.version for status in statuses if version not in (None, status.version)})
     if others:
         raise NoServing(
-            f"{address}: asked for version {version}, it answers with version {', '.join(map(str, others[:5]))}"
+            f"{address}: requested version {version}, but the response is from version"
+            f" {', '.join(map(str, others[:5]))}"
         )
     return statuses

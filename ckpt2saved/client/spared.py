@@ -18,11 +18,11 @@ def held_versions(server: Server, model: str, newest: int) -> Dict[int, str]:
         statuses = server.statuses(model)
     except Unknown:
         raise NotLive(
-            f"{server.address}: it knows no model {model}, so that nothing is deleted; is its name another"
+            f"{server.address}: it has no model {model}, so that nothing is deleted; is its name another"
             " (--model-name)?"
         ) from None
     except (Unreachable, Refused) as error:
-        raise ServerError(f"{server.address}: it does not say what it serves: {error}; nothing is deleted") from error
+        raise ServerError(f"{server.address}: it does not report its versions: {error}; nothing is deleted") from error
     states = {status.version: status.state for status in statuses}
     if states.get(newest) != AVAILABLE:
         raise NotLive(

@@ -136,7 +136,7 @@ class _Wait:
             return UNREACHABLE, f"{self.server.address}: {error}", ""
         except Refused as error:
             raise ServerError(
-                f"{self.server.address}: it does not say what state {self.model} {self.version} is in: {error}"
+                f"{self.server.address}: it does not report the state of {self.model} {self.version}: {error}"
             ) from error
         return self.told(status)
 
@@ -154,7 +154,7 @@ class _Wait:
                 "",
             )
         if status.has_failed:
-            text = "{} failed to load, for good: {}: {}"
+            text = "{} failed to load and will not be retried: {}: {}"
             meaning = explained(status.error_message).replace("; " + PUBLISH_HIGHER, "")
             return END, text.format(name, status.error_code, meaning), FAILED
         if status.state in (UNLOADING, END):
@@ -173,8 +173,8 @@ class _Wait:
             return (
                 NOT_SEEN,
                 (
-                    f"{self.model} {self.version} was passed over: version {newer[0].version} is {newer[0].state}, and"
-                    " a server loads the newest alone"
+                    f"{self.model} {self.version} was skipped: version {newer[0].version} is {newer[0].state}, and"
+                    " a server loads only the newest"
                 ),
                 SUPERSEDED,
             )
@@ -196,9 +196,9 @@ class _Wait:
         others = self.others()
         if not others:
             return (
-                f"it knows no model {self.model}: is its name another (--model-name), the server's base path or mount"
-                " another directory, or is the directory closed to the server's user? A model that is new in"
-                " models.config takes --model_config_file_poll_wait_seconds"
+                f"it has no model {self.model}: does it have another name (--model-name), is the base path or the mount"
+                " of the server another directory, or may the user of the server not read it? A server finds a new"
+                " model in models.config only with --model_config_file_poll_wait_seconds"
             )
         has = ", ".join(f"{other.version} {other.state}" for other in others[:5])
         return (
@@ -209,4 +209,4 @@ class _Wait:
 
     def timeout_text(self, last: str) -> str:
         more = "; " + self.absence() if self.seen[-1].state == NOT_SEEN else ""
-        return f"not live after {self.timeout:g} s; the last that was seen: {last}{more}"
+        return f"not live after {self.timeout:g} s; last state: {last}{more}"

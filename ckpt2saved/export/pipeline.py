@@ -111,9 +111,9 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
                 raise
             # docs/ctc-decoder.md: the fast decoder may choose otherwise among texts that float32 can't tell apart.
             if is_fast:
-                say("decoder", "stock after all: fast reads some of the lines to compare on differently")
+                say("decoder", "stock: fast decodes some of the compared lines differently")
             if rewritten.folded:
-                say("folded", "no batch norm after all: some answers are others by more than rounding")
+                say("folded", "no batch norm: with folding, some answers differ by more than rounding")
             for problem in error.problems:
                 say("differs", problem.text)
             _empty(stage.path)
@@ -149,8 +149,8 @@ def _refuse_unused(plan: ExportPlan, unused: Sequence[str]) -> None:
     keys = {spec.tensor: spec.key for signature in plan.graph.model.signatures for spec in signature.inputs}
     if unused and plan.graph.model.source == ARGUMENTS:
         raise NotServable(
-            f"{ARGUMENTS}: inputs that nothing uses: leave them away; a signature file (--model) can keep one for"
-            " clients that send it",
+            f"{ARGUMENTS}: inputs that no output depends on: leave them out; a signature file (--model) can keep"
+            " one for clients that send it",
             [f"--input {keys[tensor]}={unused_note(tensor).text}" for tensor in unused],
         )
 
@@ -165,7 +165,7 @@ def _lint(stage: Path, seen: Mapping[str, Collection[str]], say: Say) -> None:
     for note in findings.notes + batching_notes(stage, seen):
         say("note", note.text)
     if findings.problems:
-        raise NotServable("the staged files are nothing to serve; nothing is published", findings.problems)
+        raise NotServable("the staged files cannot be served; nothing is published", findings.problems)
 
 
 def _decoder_text(kind: str, rewritten: ServingRewritten) -> str:
@@ -174,7 +174,7 @@ def _decoder_text(kind: str, rewritten: ServingRewritten) -> str:
     if replaced:
         parts.append(f"{kind} in place of {', '.join(replaced)}")
     elif any(node.op == BEAM_SEARCH for node in rewritten.serving.graph_def.node):
-        parts.append("stock, as asked")
+        parts.append("stock, as requested")
     parts += texts(rewritten.notes)
     return "; ".join(parts) or "the graph has no CTC beam search"
 
@@ -247,11 +247,11 @@ class _Writer:
             refused = report.refused
             self._say(
                 "parity",
-                f"{report.answers} answers as the checkpoint's, largest difference {report.comparison.max_abs:.2g};"
+                f"{report.answers} answers match the checkpoint, largest difference {report.comparison.max_abs:.2g};"
                 f" read by {report.loader}",
             )
         else:
-            self._say("parity", "not checked, as asked")
+            self._say("parity", "not checked, as requested")
             refused = answer_all(stage, also) if also.warm_up else {}
         warmup, refused = self._without_refused(stage, rewritten, warmup, refused)
         self._say("warm-up", _warmup_text(warmup))

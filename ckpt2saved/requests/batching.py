@@ -20,7 +20,7 @@ def batching_problems(signature: Signature, seen: Collection[str] = ()) -> Tuple
         for tensor in tensors:
             problem = _problem(tensor)
             if kind == "output" and not problem and tensor.key in tuple(seen) + sparse:
-                problem = "answers with another number of rows than the batch has"
+                problem = "has another first dimension than the batch"
             if problem:
                 problems.append(f"{kind} {described(tensor)} {problem}")
     return tuple(problems)
@@ -73,13 +73,13 @@ def fixed_sizes(signature: Signature) -> FrozenSet[int]:
 
 def _problem(tensor: TensorSpec) -> Optional[str]:
     if not tensor.tensor:
-        return "is a SparseTensor bound whole, which TF Serving can't fetch"
+        return "is a SparseTensor without a tensor name, which TF Serving cannot fetch"
     if tensor.shape is None:
         return None  # not known before a run
     if not tensor.shape:
-        return "has no dimension at all"
+        return "is a scalar"
     if not tensor.has_open_batch:
-        return f"is {tensor.shape[0]} long whatever the batch"
+        return f"has the fixed first dimension {tensor.shape[0]}"
     # The shape of a SparseTensor in three parts was found above by its fixed size; indices need this check.
     if _are_indices(tensor):
         return "has a row for each value of a SparseTensor, not for each item of the batch"

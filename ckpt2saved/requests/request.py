@@ -53,4 +53,4 @@ class Requests:
 
 def cant_be_asked(signature: str, reason: str) -> str:
     """The line about a signature that is not run, with the reason and the remedy."""
-    return f"{signature}: not asked: {reason}; pass requests that it answers with --inputs FILE.npz"
+    return f"{signature}: not run: {reason}; pass requests that it answers with --inputs FILE.npz"

@@ -13,7 +13,7 @@ from ckpt2saved.console.narration import Say, progress_of
 from ckpt2saved.versions import recorded_without_batch
 
 # The warning at the end of a command if no signature could be run.
-UNASKED_WARNING = "no signature was asked: whether {} is not known; see the notes above"
+UNASKED_WARNING = "no signature was run: whether {} is not known; see the notes above"
 
 _LEAST_SECONDS = 10.0  # minimum time for all requests, even if the wait took the whole timeout
 
@@ -67,19 +67,19 @@ def _narrate(answered: Answered, why_not_compared: str, say: Say) -> None:
     for line in answered.unasked + answered.notes:
         say("note", line)
     if not answered.answers:
-        say("answers", "none: no signature could be asked")
+        say("answers", "none: no signature could be run")
     elif answered.problems:
-        say("answers", f"{answered.answers}, not all as they should be")
+        say("answers", f"{answered.answers}, with problems")
     elif answered.comparison:
         say(
             "answers",
-            f"{answered.answers} as the files', largest difference {answered.comparison.max_abs:.2g};"
+            f"{answered.answers} matching the files, largest difference {answered.comparison.max_abs:.2g};"
             f" {answered.seconds:.3g} s at most for one",
         )
     else:
         say(
             "answers",
-            f"{answered.answers}, not compared with the files': {why_not_compared}; {answered.seconds:.3g} s at most"
+            f"{answered.answers}, not compared with the files: {why_not_compared}; {answered.seconds:.3g} s at most"
             " for one",
         )
     if not answered.answers and not answered.problems:

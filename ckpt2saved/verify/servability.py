@@ -56,7 +56,7 @@ def check_name(directory: Path) -> Findings:
     name, base = absolute.name, absolute.parent
     number = parse_version(name)
     if number is None:
-        found = "TF Serving takes no directory of this name for a version"
+        found = "TF Serving ignores a directory with this name"
         remedy = f"expected a number, as ckpt2saved bump-version BASE --from {directory} gives it"
         return Findings(problems=(Problem("not-a-version-number", name, found, remedy),))
     if number < 0:
@@ -67,7 +67,7 @@ def check_name(directory: Path) -> Findings:
         found = f"TF Serving loads {others[-1]} for this number instead"
         return Findings(problems=(Problem("duplicate-number", name, found),))
     if name.lstrip().startswith("+"):
-        found = "TF Serving before 2.19 takes no name with a sign for a version"
+        found = "TF Serving before 2.19 ignores a name with a sign"
         return Findings(notes=(Note("sign-in-number", name, found),))
     if name != str(number):
         return Findings(notes=(Note("other-spelling", name, f"TF Serving counts it as version {number}"),))

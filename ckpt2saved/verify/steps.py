@@ -129,16 +129,16 @@ def _say_all(say: Say, *steps: Tuple[str, Sequence[str]]) -> None:
 
 def _say_findings(say: Say, findings: Findings) -> None:
     if not findings.problems:
-        say("files", "complete, and nothing in them that TF Serving would refuse")
+        say("files", "complete, no problems found")
     _say_all(say, ("problem", texts(findings.problems)), ("note", texts(findings.notes)))
 
 
 def _say_answers(say: Say, answered: FileAnswers) -> None:
     _say_all(say, ("note", answered.unasked + answered.notes), ("problem", texts(answered.problems)))
     if answered.answers and not answered.problems:
-        say("answers", (f"{len(answered.answers)} answers, each given twice; read by {answered.loader}"))
+        say("answers", (f"{len(answered.answers)} requests, each run twice; loaded by {answered.loader}"))
     elif not answered.answers:
-        say("answers", f"none: no signature could be asked; read by {answered.loader}")
+        say("answers", f"none: no signature could be run; loaded by {answered.loader}")
 
 
 def _say_compared(say: Say, compared: Compared) -> None:
@@ -146,5 +146,5 @@ def _say_compared(say: Say, compared: Compared) -> None:
     if not compared.problems:
         say(
             "parity",
-            (f"{compared.answers} answers as the checkpoint's, largest difference {compared.comparison.max_abs:.2g}"),
+            (f"{compared.answers} answers match the checkpoint, largest difference {compared.comparison.max_abs:.2g}"),
         )

@@ -161,7 +161,7 @@ def test_nan_answers_are_refused(tmp_path):
     values["shadow/LSTMLayers/w"][0] = np.nan
     with pytest.raises(NotServable) as caught:
         prepared(write_checkpoint(tmp_path / "nan", values))
-    assert "answers NaN" in str(caught.value)
+    assert "contain NaN" in str(caught.value)
     assert texts(caught.value.problems)[0] == "parity[0]: dense.score: 2 of 2 values are NaN"
 
 
@@ -282,7 +282,7 @@ def test_inputs_the_graph_refuses_are_the_files_mistake(tmp_path, crnn_checkpoin
     """A sequence longer than its line: the untouched graph can't answer it either."""
     text = load_model("crnn").source.read_text().replace("values: [25, 20]", "values: [26, 20]")
     (tmp_path / "own.yaml").write_text(text)
-    with pytest.raises(SignatureError, match="the graph itself can't answer signature serving_default"):
+    with pytest.raises(SignatureError, match="the original graph cannot run signature serving_default"):
         prepared(crnn_checkpoint, model=str(tmp_path / "own.yaml"))
 
 

@@ -91,13 +91,13 @@ def test_no_request_of_a_client_fails_for_a_probe(run, version, serving):
     assert errors == [] and max(server.batches.sizes) > 1
     for result in results:
         assert result.exit_code == 3, result.output
-        assert "serving_default: the server answers with an error: " in result.output
+        assert "serving_default: the server responds with an error: " in result.output
         assert "--probe-signature NAME names those that clients ask" in result.output
         assert "dense: the server answers" not in result.output
     for result in green:
         assert result.exit_code == 0, result.output
-        assert "answers     1 as the files'" in result.output
-        assert "serving_default: not asked: it is not among those of --probe-signature" in result.output
+        assert "answers     1 matching the files" in result.output
+        assert "serving_default: not run: it is not among those of --probe-signature" in result.output
 
 
 def test_requests_of_another_size_do_fail_those_of_clients(version, rest):
@@ -123,7 +123,7 @@ def test_a_server_that_is_said_to_batch_is_asked_what_survives(run, version, res
     result = verified(run, version, rest, "--batched")
     assert result.exit_code == 0, result.output
     assert (
-        "serving_default: not asked: the server runs with --enable_batching, where every request for it fails, which "
+        "serving_default: not run: the server runs with --enable_batching, where every request for it fails, which "
         "may fail those of clients too: output_indices, output_shape, output_values can't be split" in result.output
     )
     assert rest.asked.count("/v1/models/crnn/versions/1:predict") == 1
@@ -174,11 +174,11 @@ def test_an_error_that_another_client_may_have_caused_is_asked_again(run, versio
     failing(rest, message, 1)
     result = verified(run, version, rest, "--probe-signature", "dense")
     assert result.exit_code == 0, result.output
-    assert "warm-up request 1: dense: answered at the second try alone; at the first: HTTP 400: " + message[:20] in (
+    assert "warm-up request 1: dense: succeeded at the second attempt; at the first: HTTP 400: " + message[:20] in (
         result.output
     )
     assert "another client's request in the same batch can be the reason" in result.output
-    assert "answers     1 as the files'" in result.output
+    assert "answers     1 matching the files" in result.output
 
 
 def test_clients_of_other_sizes_do_not_make_a_version_red(run, version, rest):
@@ -186,11 +186,10 @@ def test_clients_of_other_sizes_do_not_make_a_version_red(run, version, rest):
     failing(rest, SHAPES, 9)
     result = verified(run, version, rest, "--probe-signature", "dense")
     assert result.exit_code == 0, result.output
-    assert "dense: not asked: HTTP 400: Tensors with name 'x' from different tasks" in result.output
+    assert "dense: not run: HTTP 400: Tensors with name 'x' from different tasks" in result.output
     lines = result.output.splitlines()
-    assert (
-        "warning     no signature was asked: whether the server answers requests for this version is not known; "
-        in (lines[-2] + lines[-1] + lines[-3])
+    assert "warning     no signature was run: whether the server answers requests for this version is not known; " in (
+        lines[-2] + lines[-1] + lines[-3]
     )
 
 
@@ -207,16 +206,16 @@ def test_a_request_of_a_size_that_nobody_knows_is_left_out(run, tmp_path):
     with serving_rest(tmp_path / "m", "m") as server:
         result = verified(run, version, server)
         assert result.exit_code == 0, result.output
-        assert "serving_default: not asked: on a server with --enable_batching, as this one may be, a request of " in (
+        assert "serving_default: not run: on a server with --enable_batching, as this one may be, a request of " in (
             result.output
         )
-        assert "predict" not in "".join(server.asked) and "warning     no signature was asked" in result.output
+        assert "predict" not in "".join(server.asked) and "warning     no signature was run" in result.output
         for options in (["--unbatched"], ["--probe-signature", "serving_default"]):
             result = verified(run, version, server, *options)
-            assert result.exit_code == 0 and "answers     1 as the files'" in result.output, result.output
+            assert result.exit_code == 0 and "answers     1 matching the files" in result.output, result.output
         np.savez(str(tmp_path / "in.npz"), x=np.zeros([2, 9]))
         result = verified(run, version, server, "--inputs", tmp_path / "in.npz")
-        assert result.exit_code == 0 and "answers     1 as the files'" in result.output, result.output
+        assert result.exit_code == 0 and "answers     1 matching the files" in result.output, result.output
 
 
 def test_a_request_of_a_fixed_batch_is_left_out(run, tmp_path):
@@ -234,7 +233,7 @@ def test_a_request_of_a_fixed_batch_is_left_out(run, tmp_path):
         )
         server.batching = False
         result = verified(run, version, server, "--unbatched")
-        assert result.exit_code == 0 and "answers     1 as the files'" in result.output, result.output
+        assert result.exit_code == 0 and "answers     1 matching the files" in result.output, result.output
 
 
 def test_more_sizes_than_one_are_asked_of_a_server_that_does_not_batch(run, version, rest, tmp_path, crnn_checkpoint):
@@ -243,11 +242,11 @@ def test_more_sizes_than_one_are_asked_of_a_server_that_does_not_batch(run, vers
     assert run(*arguments).exit_code == 0
     version, rest.base = tmp_path / "crnn" / "1", tmp_path / "crnn"
     result = verified(run, version, rest, "--batched")
-    assert result.exit_code == 0 and "answers     1 as the files'" in result.output, result.output
-    assert "dense: not asked: requests of other sizes than the first, as they fail those of clients" in result.output
+    assert result.exit_code == 0 and "answers     1 matching the files" in result.output, result.output
+    assert "dense: not run: requests of other sizes than the first, as they fail those of clients" in result.output
     rest.batching = False
     result = verified(run, version, rest)
-    assert result.exit_code == 0 and "answers     3 as the files'" in result.output, result.output
+    assert result.exit_code == 0 and "answers     3 matching the files" in result.output, result.output
 
 
 @pytest.mark.parametrize(

@@ -84,8 +84,8 @@ def test_a_slow_search_is_compared_in_bounded_time_and_it_is_said(run, tmp_path,
         "12 lines x 20 steps x 3000 classes; it gets up to 2 s here (--parity-seconds)\n"
     ) in result.output
     text = (
-        "compared    parity[0]: CTCBeamSearchDecoder (beam_width 100) read {} of 12 lines to their end ({} of 240 "
-        "steps) with the likeliest 21 classes; {} of 12 lines to their end ({} of 240 steps) with all classes, in "
+        "compared    parity[0]: CTCBeamSearchDecoder (beam_width 100) decoded {} of 12 lines completely ({} of 240 "
+        "steps) with the likeliest 21 classes; {} of 12 lines completely ({} of 240 steps) with all classes, in "
     )
     figures = [found_in[key] for found_in in (few, found) for key in ("lines_compared", "steps_compared")]
     assert text.format(*figures) in result.output

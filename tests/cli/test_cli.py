@@ -97,7 +97,7 @@ def test_without_tensorflow_export_says_which_line_installs_it(tmp_path):
         (["list", "nowhere"], 1, "nowhere"),
         (["bump-version", "nowhere"], 1, "nowhere"),
         (["verify", "nowhere"], 1, "nowhere: there is no such directory; expected a version"),
-        (["verify", "nowhere", "--server", "host:8501"], 2, "'host:8501' is no server's address"),
+        (["verify", "nowhere", "--server", "host:8501"], 2, "'host:8501' is not a server address"),
         (["serving-config", "nowhere", "-o", "x"], 1, "nowhere: there is no such directory"),
         (["serving-config", "nowhere", "-o", "x", "--serving", "latest"], 2, "'latest' is no release"),
     ],

@@ -128,7 +128,7 @@ def test_an_error_after_publishing_says_that_it_is_published(base, tmp_path):
     with answering(body(b"<html>")) as address:
         code, out, err = call("", "bump-version", base, "--wait-for", address, "--timeout", "2", "-q")
     assert (code, out) == (1, f"{base / '4'}\n")
-    assert f"Warning: {base / '4'} is published: to run this again would publish it twice" in err
+    assert f"Warning: {base / '4'} is published; running this again would publish it twice" in err
     with answering(body(statuses("5", "END"))) as address:
         code, _, err = call("", "bump-version", base, "--wait-for", address, "--timeout", "2", "-q")
     assert code == 3 and "publish it twice" not in err

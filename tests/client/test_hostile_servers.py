@@ -45,7 +45,7 @@ def test_one_deadline_for_all_of_an_answer(part):
     """A byte each 50 ms keeps no call waiting beyond its time."""
     start = time.monotonic()
     with answering(DRIPPED[part], forever=b"1", pause=0.05) as address:
-        with pytest.raises(Unreachable, match=r"no answer within 0\.5 s"):
+        with pytest.raises(Unreachable, match=r"no response within 0\.5 s"):
             predicted(address)
     assert time.monotonic() - start < 15
 
@@ -68,7 +68,7 @@ ENDLESS = {
         "the answer is larger than",
     ),
     "length": (OK + b"Content-Length: 99999999999999\r\n\r\n", b"", "the answer is larger than the 65536 KB"),
-    "line": (b"", b"x" * 9999, "what answers there does not speak HTTP"),
+    "line": (b"", b"x" * 9999, "the server there does not speak HTTP"),
 }
 
 
@@ -125,7 +125,7 @@ def test_the_states_of_a_model_are_no_100_mb():
 def test_states_that_are_none_are_no_answer_of_tf_servings(content):
     """Of any type, size and depth."""
     with answering(body(content)) as address:
-        with pytest.raises(NoServing, match="this is no answer of TF Serving's") as caught:
+        with pytest.raises(NoServing, match="this is not a response of TF Serving") as caught:
             connect(parse_address(address)).statuses("m", 1)
     assert len(str(caught.value)) < 1000
 
@@ -133,7 +133,7 @@ def test_states_that_are_none_are_no_answer_of_tf_servings(content):
 def test_another_version_than_the_one_asked_for_is_not_taken_for_it():
     """A proxy that answers with whatever it has must not turn a version green."""
     with answering(body(statuses("999"))) as address:
-        with pytest.raises(NoServing, match="asked for version 1, it answers with version 999"):
+        with pytest.raises(NoServing, match="requested version 1, but the response is from version 999"):
             wait_until_live(connect(parse_address(address)), "m", 1, 5)
         assert connect(parse_address(address)).statuses("m")[0].version == 999
 
@@ -345,7 +345,7 @@ def test_grpc_answers_have_a_size():
         with pytest.raises(NoServing, match="the answer is larger than the 256 MB that are read"):
             predicted(address, timeout=60)
     with grpc_answering(lambda context: bytes(257 << 20), compression=grpc.Compression.Gzip) as address:
-        with pytest.raises(NoServing, match="it compresses its answer, which was not asked for"):
+        with pytest.raises(NoServing, match="the response is compressed, which was not requested"):
             predicted(address, timeout=60)
 
 
@@ -353,12 +353,12 @@ def test_grpc_versions_are_compared():
     """That of the state, and that of the answer."""
     answered = output(b"ids", encode_tensor(np.array([1]))) + output(b"score", encode_tensor(np.ones(1, "float32")))
     with grpc_answering(lambda context: answered + answered_by(7)) as address:
-        with pytest.raises(NoServing, match="asked for version 1, it answers with version 7"):
+        with pytest.raises(NoServing, match="requested version 1, but the response is from version 7"):
             predicted(address, timeout=20)
     with grpc_answering(lambda context: answered + answered_by(1)) as address:
         assert predicted(address, timeout=20)["ids"].tolist() == [1]
     with grpc_answering(lambda context: written(1, written(1, 999) + written(2, 30))) as address:
-        with pytest.raises(NoServing, match="asked for version 1, it answers with version 999"):
+        with pytest.raises(NoServing, match="requested version 1, but the response is from version 999"):
             connect(parse_address(address)).statuses("m", 1)
 
 
@@ -370,7 +370,7 @@ def test_grpc_details_are_shown_as_plain_text():
             predicted(address, timeout=20)
     assert str(caught.value) == "INTERNAL: a : :error::b?[2J"
     with grpc_answering(lambda context: time.sleep(2) or b"") as address:
-        with pytest.raises(Unreachable, match=r"no answer within 0\.5 s"):
+        with pytest.raises(Unreachable, match=r"no response within 0\.5 s"):
             predicted(address)
 
 
@@ -396,4 +396,4 @@ def test_requests_share_what_is_left_of_the_timeout(tmp_path, monkeypatch):
 
 def predicted_never(timeout):
     time.sleep(timeout)
-    raise Unreachable(f"no answer within {timeout:.3g} s")
+    raise Unreachable(f"no response within {timeout:.3g} s")

@@ -45,8 +45,8 @@ def test_addresses(text, shown):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("localhost:8501", "'localhost:8501' is no server's address; expected http://HOST:8501 for REST"),
-        ("ftp://host", "'ftp://host' is no server's address"),
+        ("localhost:8501", "'localhost:8501' is not a server address; expected http://HOST:8501 for REST"),
+        ("ftp://host", "'ftp://host' is not a server address"),
         ("http://:8501", "there is no host in it"),
         ("http://host:no", "its port is no number from 1 to 65535"),
         ("http://host:70000", "its port is no number from 1 to 65535"),
@@ -125,7 +125,7 @@ def test_what_is_never_seen_is_explained_after_some_seconds_and_at_the_end(rest)
     assert len(said) == 2
     assert said[1].startswith("it has m 1 AVAILABLE, not 2: does it watch another directory (base path, mount)")
     assert "--file_system_poll_wait_seconds" in said[1]
-    assert arrival.problem.startswith("not live after 20 s; the last that was seen: " + rest.url)
+    assert arrival.problem.startswith("not live after 20 s; last state: " + rest.url)
     assert arrival.problem.endswith(said[1])
 
 
@@ -133,7 +133,7 @@ def test_a_model_that_is_not_known_is_explained(rest):
     """By its name, most often."""
     arrival, said = waited(rest, model="other", timeout=7)
     assert not arrival.is_live
-    assert said[1].startswith("it knows no model other: is its name another (--model-name)")
+    assert said[1].startswith("it has no model other: does it have another name (--model-name)")
 
 
 def test_a_failed_load_is_final_in_the_servers_own_words(rest):
@@ -143,7 +143,7 @@ def test_a_failed_load_is_final_in_the_servers_own_words(rest):
     arrival, said = waited(rest)
     assert arrival.outcome == "failed"
     assert said[-1] == (
-        "m 2 failed to load, for good: NOT_FOUND: Could not find meta graph def matching supplied tags: { serve } (the "
+        "m 2 failed to load and will not be retried: NOT_FOUND: Could not find meta graph def matching supplied tags: { serve } (the "
         "SavedModel has no meta graph whose only tag is serve)"
     )
     assert arrival.problem == said[-1] + "; " + PUBLISH_HIGHER  # which is said once
@@ -178,7 +178,7 @@ def test_a_version_that_was_passed_over_says_so(rest):
     arrival, _ = waited(rest)
     assert (arrival.outcome, arrival.problem) == (
         "superseded",
-        "m 2 was passed over: version 3 is AVAILABLE, and a server loads the newest alone",
+        "m 2 was skipped: version 3 is AVAILABLE, and a server loads only the newest",
     )
     assert arrival.seconds < 10
 
@@ -188,7 +188,7 @@ def test_a_server_that_is_not_up_is_waited_for(rest):
     rest.script[2] = [(503, "upstream is away"), (503, "upstream is away"), "AVAILABLE"]
     arrival, said = waited(rest)
     assert arrival.is_live
-    assert said[0] == f"{rest.url}: HTTP 503, as of a proxy whose server is not up: 'upstream is away'"
+    assert said[0] == f"{rest.url}: HTTP 503, as from a proxy whose server is down: 'upstream is away'"
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         rest.url = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -197,7 +197,7 @@ def test_a_server_that_is_not_up_is_waited_for(rest):
         rest.url + ": connection refused: no server listens there; one that is starting opens its ports only when its "
         "first models are loaded"
     ]
-    assert arrival.problem == "not live after 3 s; the last that was seen: " + said[0]
+    assert arrival.problem == "not live after 3 s; last state: " + said[0]
 
 
 def test_a_refusal_is_no_state(rest):
@@ -205,7 +205,7 @@ def test_a_refusal_is_no_state(rest):
     rest.script[2] = [(503, {"error": "busy"}), (400, {"error": "Malformed request"})]
     with pytest.raises(ServerError) as caught:
         waited(rest)
-    assert str(caught.value) == rest.url + ": it does not say what state m 2 is in: HTTP 400: Malformed request"
+    assert str(caught.value) == rest.url + ": it does not report the state of m 2: HTTP 400: Malformed request"
     assert len(rest.asked) == 2
 
 
@@ -222,7 +222,7 @@ def test_a_server_that_hangs_is_asked_again(monkeypatch):
         server = connect(parse_address(f"http://127.0.0.1:{port}"))
         arrival = wait_until_live(server, "m", 2, 2, clock=FakeTime().clock)
     assert arrival.outcome == "timed out"
-    assert arrival.problem.endswith(f"the last that was seen: {server.address}: no answer within 0.1 s")
+    assert arrival.problem.endswith(f"last state: {server.address}: no response within 0.1 s")
 
 
 @contextlib.contextmanager
@@ -257,10 +257,10 @@ HINT = "its REST port, 8501 unless told otherwise, is asked with http://, its gR
 @pytest.mark.parametrize(
     "answer, message",
     [
-        ((200, "<html>hello</html>"), "this is no answer of TF Serving's: HTTP 200, '<html>hello</html>'; " + HINT),
-        ((404, "not here"), "this is no answer of TF Serving's: HTTP 404, 'not here'"),
-        ((200, {"model": "m"}), 'this is no answer of TF Serving\'s: HTTP 200, \'{"model": "m"}\''),
-        ((200, ""), "this is no answer of TF Serving's: HTTP 200, an empty answer"),
+        ((200, "<html>hello</html>"), "this is not a response of TF Serving: HTTP 200, '<html>hello</html>'; " + HINT),
+        ((404, "not here"), "this is not a response of TF Serving: HTTP 404, 'not here'"),
+        ((200, {"model": "m"}), 'this is not a response of TF Serving: HTTP 200, \'{"model": "m"}\''),
+        ((200, ""), "this is not a response of TF Serving: HTTP 200, an empty answer"),
     ],
 )
 def test_something_else_than_tf_serving_ends_the_wait(rest, answer, message):
@@ -317,11 +317,11 @@ def test_the_grpc_port_asked_by_http_is_explained():
     """It answers in HTTP/2 frames, or not at all."""
     with silent_port(b"\x00\x00\x18\x04\x00\x00\x00\x00\x00\x00\x04\x00\x3f\xff\xff", read=True) as port:
         server = connect(parse_address(f"http://127.0.0.1:{port}"))
-        with pytest.raises(NoServing, match="what answers there does not speak HTTP; its REST port, 8501"):
+        with pytest.raises(NoServing, match="the server there does not speak HTTP; its REST port, 8501"):
             server.statuses("m", 1)
     with silent_port(b"") as port:
         server = connect(parse_address(f"http://127.0.0.1:{port}"))
-        with pytest.raises(Unreachable, match="closed without an answer; is it the gRPC port"):
+        with pytest.raises(Unreachable, match="closed without a response; is it the gRPC port"):
             server.statuses("m", 1)
 
 
@@ -331,7 +331,7 @@ def test_the_rest_port_asked_by_grpc_is_explained(rest):
     server = connect(parse_address(rest.url.replace("http", "grpc")))
     with pytest.raises(NoServing) as caught:
         server.statuses("m", 1)
-    assert "what answers there is no gRPC API of TF Serving's" in str(caught.value) and HINT in str(caught.value)
+    assert "the server there has no gRPC API of TF Serving" in str(caught.value) and HINT in str(caught.value)
 
 
 def test_without_grpcio_the_line_that_installs_it_is_said(tmp_path):
@@ -479,7 +479,9 @@ def test_grpc_tells_the_same(grpc_server):
     grpc_server.script[2] = [404, "LOADING", ("END", "NOT_FOUND", "no data")]
     arrival, said = waited(grpc_server)
     assert [sighting.state for sighting in arrival.seen] == ["NOT_SEEN", "LOADING", "END"]
-    assert arrival.problem.startswith("m 2 failed to load, for good: NOT_FOUND: no data; publish a higher number")
+    assert arrival.problem.startswith(
+        "m 2 failed to load and will not be retried: NOT_FOUND: no data; publish a higher number"
+    )
 
 
 def test_grpc_without_a_server_is_waited_for(tmp_path):
@@ -545,8 +547,8 @@ def test_what_a_server_still_has_is_spared(rest):
             f"{rest.url}: m {newest}, the newest version, is {state} there, not AVAILABLE, so that the server may still need an older one; "
             "nothing is deleted"
         )
-    with pytest.raises(NotLive, match="it knows no model other, so that nothing is deleted"):
+    with pytest.raises(NotLive, match="it has no model other, so that nothing is deleted"):
         held_versions(server, "other", 5)
     server.address = parse_address("http://no-such-host.invalid")
-    with pytest.raises(ServerError, match="it does not say what it serves: there is no host"):
+    with pytest.raises(ServerError, match="it does not report its versions: there is no host"):
         held_versions(server, "m", 5)

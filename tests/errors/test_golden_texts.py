@@ -190,13 +190,13 @@ CASES = [
     (
         "not-a-version-number",
         named("v1"),
-        "v1: TF Serving takes no directory of this name for a version; expected a number, as ckpt2saved bump-version"
+        "v1: TF Serving ignores a directory with this name; expected a number, as ckpt2saved bump-version"
         " BASE --from {folder}/v1 gives it",
     ),
     ("negative-number", named("-1"), "-1: the number is negative, which TF Serving does not load"),
     ("duplicate-number", named("01", "1"), "01: TF Serving loads 1 for this number instead"),
     ("other-spelling", named("007"), "007: TF Serving counts it as version 7"),
-    ("sign-in-number", named("+1"), "+1: TF Serving before 2.19 takes no name with a sign for a version"),
+    ("sign-in-number", named("+1"), "+1: TF Serving before 2.19 ignores a name with a sign"),
     (
         "py-func",
         linted(node("PyFunc", "call")),

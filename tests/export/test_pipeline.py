@@ -47,8 +47,8 @@ def test_stdout_is_the_published_directory_and_nothing_else(tmp_path, ctpn_check
         r"weights     moving averages \(the checkpoint holds moving averages of all trained variables\)\n"
         r"graph       [0-9]+ nodes, 38 variables\n"
         r"decoder     the graph has no CTC beam search\n"
-        r"parity      4 answers as the checkpoint's, largest difference [0-9.e-]+; "
-        r"read by the C\+\+ loader that TF Serving uses\n"
+        r"parity      4 answers match the checkpoint, largest difference [0-9.e-]+; "
+        r"loaded by the C\+\+ loader that TF Serving uses\n"
         r"warm-up     1 request written \(signature serving_default\)\n"
         r"written     0.2 MB of the checkpoint's 0.0 MB\n\Z",
         without_chatter(err),
@@ -118,7 +118,7 @@ def test_aliases_underscores_and_environment_variables_do(run, tmp_path, crnn_ch
 def test_without_parity_it_says_so(run, tmp_path, crnn_checkpoint):
     """A version that was not compared does not look like one that was."""
     result = exported(run, tmp_path, crnn_checkpoint, "--no-parity", "--json")
-    assert "parity      not checked, as asked" in result.output
+    assert "parity      not checked, as requested" in result.output
     assert json.loads((tmp_path / "1" / "assets.extra" / "ckpt2saved.json").read_text())["parity"] is None
 
 
@@ -136,7 +136,7 @@ def test_options_go_before_those_of_the_file(run, tmp_path, crnn_checkpoint):
     "kind, said, stock_nodes",
     [
         ("fast", "decoder     fast in place of CTCBeamSearchDecoder (beam_width 1)\n", 0),
-        ("stock", "decoder     stock, as asked\n", 1),
+        ("stock", "decoder     stock, as requested\n", 1),
         ("greedy", "decoder     greedy in place of CTCBeamSearchDecoder (beam_width 1)\n", 0),
     ],
 )

@@ -195,7 +195,7 @@ def test_the_signatures_that_batching_leaves_whole_are_asked(exported, options, 
     assert provenance["warmup"] == counts
     files = [file for file in path.rglob("*") if file.is_file() and file.name != "ckpt2saved.json"]
     assert provenance["bytes"]["version"] == sum(file.stat().st_size for file in files)
-    said = "none, as asked"
+    said = "none, as requested"
     if len(counts) == 1:
         ((name, count),) = counts.items()
         said = f"{count} request{'s' if count > 1 else ''} written (signature {name})"

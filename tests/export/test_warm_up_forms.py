@@ -259,7 +259,7 @@ def test_the_other_signature_answers_as_before(run, export):
     _, version = export("time_major", "logits")
     result = run("verify", version)
     assert result.exit_code == 0, result.output
-    assert "answers     2 answers, each given twice" in result.output
+    assert "answers     2 requests, each run twice" in result.output
     assert "note        serving_default: cannot be used with --enable_batching: logits" in result.output
     assert "warmup: not for a server" not in result.output
 
@@ -268,7 +268,7 @@ def test_serving_config_does_not_propose_the_signature_for_warm_up(run, export, 
     """No client asks for it."""
     export("scalar", "mean")
     result = run("serving-config", tmp_path / "base", "--batching", "--output-dir", tmp_path / "out")
-    assert result.exit_code == 3 and "mean has no dimension at all" in " ".join(result.output.replace("[]", "").split())
+    assert result.exit_code == 3 and "mean is a scalar" in " ".join(result.output.replace("[]", "").split())
     assert "warmup" not in result.output
 
 
@@ -277,7 +277,7 @@ def test_serving_config_knows_what_the_export_saw(run, export, tmp_path):
     export("filtered", "large")
     result = run("serving-config", tmp_path / "base", "--batching", "--output-dir", tmp_path / "out")
     assert result.exit_code == 3, result.output
-    assert "output large [?] answers with another number of rows than the batch has" in result.output
+    assert "output large [?] has another first dimension than the batch" in result.output
 
 
 @pytest.mark.parametrize(
@@ -336,8 +336,8 @@ def test_an_answer_that_changes_with_state_is_not_called_random(run, tmp_path):
     with serving_rest(tmp_path / "m", "m") as server:
         result = run("verify", version, "--server", server.url)
         assert result.exit_code == 0 and not [path for path in server.asked if "predict" in path], result.output
-        assert "serving_default: not asked: the graph keeps state, and each request changes it" in result.output
-        assert "warning     no signature was asked: whether the server answers" in result.output
+        assert "serving_default: not run: the graph keeps state, and each request changes it" in result.output
+        assert "warning     no signature was run: whether the server answers" in result.output
         result = run("verify", version, "--server", server.url, "--probe-signature", "serving_default")
         assert result.exit_code == 0 and [path for path in server.asked if "predict" in path], result.output
 
@@ -349,7 +349,7 @@ def test_verify_ends_in_a_warning_where_nothing_could_be_asked(run, tmp_path):
     lines = [line for line in result.output.splitlines() if line != str(version)]
     assert result.exit_code == 0
     assert lines[-1] == (
-        "warning     no signature was asked: whether the version answers requests is not known; see the notes above"
+        "warning     no signature was run: whether the version answers requests is not known; see the notes above"
     )
     content = json.loads(run("verify", version, "--json", "-q").output)
     assert content["warnings"] == [lines[-1].partition("     ")[2]] and content["problems"] == []

@@ -205,7 +205,7 @@ def test_a_wrong_folding_is_found_out(run, tmp_path, monkeypatch):
     prefix = trained(tmp_path, resnet)
     made, output = exported(run, tmp_path / "made", prefix)
     assert made["folded_nodes"] == [] and made["parity"]["answers"], output
-    assert "\nfolded      no batch norm after all" in output and "\ndiffers     " in output
+    assert "\nfolded      no batch norm: with folding" in output and "\ndiffers     " in output
     assert set(ops(tmp_path / "made" / "1")) & set(NORMS)
 
 

@@ -455,7 +455,7 @@ def test_a_release_may_be_given_where_it_belongs(configure, tmp_path, crnn):
 def test_batching_that_breaks_every_request_is_refused(configure, tmp_path, crnn):
     """The sparse triple of serving_default; dense is named as the way out, and taken."""
     done = configure(crnn, "--batching")
-    refused(done, 3, "output_shape [2] is 2 long whatever the batch", "output_indices [?, 2]")
+    refused(done, 3, "output_shape [2] has the fixed first dimension 2", "output_indices [?, 2]")
     assert "--batched-signature dense" in done.output
     assert not (tmp_path / "out").exists()
     done = succeeded(configure(crnn, *DENSE_BATCHING))
@@ -511,10 +511,10 @@ def test_batching_parameters(configure, tmp_path, message_of):
 @pytest.mark.parametrize(
     "inputs, outputs, reason",
     [
-        (FIXED_LINES, {"score": ("float32", [])}, "output score [] has no dimension at all"),
+        (FIXED_LINES, {"score": ("float32", [])}, "output score [] is a scalar"),
         (FIXED_LINES, {"all": ("float32", [0, 3])}, "output all [0, 3] is 0 long"),
         ({"keep_prob": ("float32", [])}, DENSE, "input keep_prob [] has no dimension"),
-        ({"width": ("int32", [1])}, DENSE, "input width [1] is 1 long whatever the batch"),
+        ({"width": ("int32", [1])}, DENSE, "input width [1] has the fixed first dimension 1"),
     ],
 )
 def test_what_batching_breaks(configure, tmp_path, inputs, outputs, reason):

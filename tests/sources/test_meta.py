@@ -664,7 +664,7 @@ def test_where_fast_answers_otherwise_the_op_is_served(run, tmp_path, prefix, mo
     assert insisted.exit_code == 3 and "the staged files answer differently" in insisted.output, insisted.output
     result = run("export", *arguments, "-o", tmp_path / "m")
     assert result.exit_code == 0, result.output
-    assert "decoder     stock after all: fast reads some of the lines to compare on differently" in result.output
+    assert "decoder     stock: fast decodes some of the compared lines differently" in result.output
     assert "differs     parity[0]: " in result.output
     provenance = json.loads((tmp_path / "m/1/assets.extra/ckpt2saved.json").read_text())
     assert (provenance["ctc_decoder"], provenance["replaced_nodes"]) == ("stock", [])
@@ -876,7 +876,7 @@ def test_inputs_that_no_tried_value_fits_need_a_parity_part(run, tmp_path, regio
     own.write_text(OF_REGIONS)
     result = run("export", "--model", own, *arguments)
     assert result.exit_code == 1 and not (tmp_path / "base").exists(), result.output
-    assert "can't answer signature serving_default on these inputs" in result.output
+    assert "cannot run signature serving_default on these inputs" in result.output
 
 
 def in_parts():
@@ -1086,7 +1086,7 @@ def test_bytes_of_pictures_are_compared_on_a_picture(run, tmp_path):
     arguments = ["--input=content=content:0", "--output=logits:0"]
     result = run("export", "--checkpoint", prefix, *arguments, "-o", tmp_path / "base")
     assert result.exit_code == 0, result.output
-    assert "2 answers as the checkpoint's" in result.output
+    assert "2 answers match the checkpoint" in result.output
 
 
 @pytest.mark.parametrize("of_both", [False, True])

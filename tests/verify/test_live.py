@@ -46,7 +46,7 @@ def test_a_live_version_answers_as_its_files(run, version, rest):
     assert result.exit_code == 0, result.output
     assert "server      crnn 1 is LOADING; a load that fails is tried again" in result.output
     assert "server      crnn 1 is AVAILABLE after " in result.output
-    assert "answers     2 as the files', largest difference " in result.output
+    assert "answers     2 matching the files, largest difference " in result.output
     assert rest.asked.count("/v1/models/crnn/versions/1:predict") == 2
     content = json.loads(verified(run, version, rest, "--json", "-q").output)["server"]
     assert content["outcome"] == "live" and content["compared"] is True and content["answers"] == 2
@@ -77,7 +77,7 @@ def test_variables_that_were_never_restored_are_red(run, version, rest):
     rest.uninitialised = True
     result = verified(run, version, rest)
     assert result.exit_code == 3
-    assert "the server answers with an error: HTTP 400: " in result.output
+    assert "the server responds with an error: HTTP 400: " in result.output
     assert "the server loaded the version before its variables were there" in result.output
 
 
@@ -87,7 +87,7 @@ def test_batching_breaks_the_sparse_signature_and_no_other(run, version, rest):
     result = verified(run, version, rest)
     assert result.exit_code == 3
     problems = result.output.split("Error: ")[1]
-    assert "serving_default: the server answers with an error: HTTP 400: Batched output tensor's 0th" in problems
+    assert "serving_default: the server responds with an error: HTTP 400: Batched output tensor's 0th" in problems
     assert "the server runs with --enable_batching" in problems and "of the crnn: dense" in problems
     assert "dense: the server answers" not in problems
 
@@ -104,7 +104,7 @@ def test_other_files_under_the_number_are_found_out(run, version, rest, tmp_path
 
 @pytest.mark.parametrize(
     "fault, message, timeout",
-    [("garbage", "this is no answer of TF Serving's", "20"), ("hang", "no answer within", "0.2")],
+    [("garbage", "this is not a response of TF Serving", "20"), ("hang", "no response within", "0.2")],
 )
 def test_a_server_that_does_not_answer_requests(run, version, rest, monkeypatch, fault, message, timeout):
     """Garbage is exit 1, as it is no TF Serving; silence is red."""
@@ -118,7 +118,7 @@ def test_a_server_that_does_not_answer_requests(run, version, rest, monkeypatch,
 def test_a_model_name_of_its_own(run, version, rest):
     """Not the directory's."""
     rest.name = "reader"
-    assert "it knows no model crnn" in run("verify", version, "--server", rest.url, "--timeout", "0.1").output
+    assert "it has no model crnn" in run("verify", version, "--server", rest.url, "--timeout", "0.1").output
     assert verified(run, version, rest, "--model-name", "reader", "-q").exit_code == 0
 
 
@@ -157,7 +157,7 @@ def test_over_grpc_the_same(run, version):
     with serving_grpc(version.parent, "crnn") as server:
         result = verified(run, version, server)
         assert result.exit_code == 0, result.output
-        assert "answers     2 as the files', largest difference " in result.output
+        assert "answers     2 matching the files, largest difference " in result.output
         assert "Predict 1 dense" in server.asked
         server.wrong = lambda key, value: value + 1
         assert verified(run, version, server).exit_code == 3
@@ -179,7 +179,7 @@ def test_export_waits_for_what_it_published(run, tmp_path, crnn_checkpoint):
         assert lines.count(str(tmp_path / "crnn" / "1")) == 1
         assert any(line.startswith("server      crnn 1 is AVAILABLE") for line in lines)
         assert any(
-            line.startswith("answers     3 as the files'") for line in lines
+            line.startswith("answers     3 matching the files") for line in lines
         )  # a warm-up request, two parity cases
         server.script[2] = [404]
         server.lists = [(1, "AVAILABLE")]
@@ -198,7 +198,7 @@ def test_the_directory_is_printed_though_the_server_never_gets_there(run, versio
         result = run("bump-version", version.parent, "--wait-for", server.url)
     assert result.exit_code == 3
     assert result.output.splitlines()[0] == str(version.parent / "2")
-    assert "crnn 2 failed to load, for good: DATA_LOSS: checksum" in result.output
+    assert "crnn 2 failed to load and will not be retried: DATA_LOSS: checksum" in result.output
     assert not [path for path in server.asked if "predict" in path]
 
 
@@ -218,7 +218,7 @@ def test_without_tensorflow_it_is_asked_and_not_compared(version):
         done = python(code.format(["bump-version", str(version.parent), "--wait-for", server.url]))
         assert done.returncode == 0, done.stdout
         assert (
-            "answers     2, not compared with the files': that takes TensorFlow, and there is none in this Python"
+            "answers     2, not compared with the files: that needs TensorFlow, which is not installed in this Python"
             in done.stdout
         )
         server.models.clear()
@@ -235,7 +235,7 @@ def test_files_of_another_tensorflow_are_asked_on_the_server_alone(run, version)
         changed(version, lambda meta_graph: meta_graph.graph_def.node.add(name="stray", op="NoSuchOp"))
         result = run("bump-version", version.parent, "--wait-for", server.url)
     assert result.exit_code == 0, result.output
-    assert "answers     2, not compared with the files': they do not load here: TF Serving's loader refuses" in (
+    assert "answers     2, not compared with the files: they do not load here: TF Serving's loader refuses" in (
         result.output
     )
 
@@ -248,7 +248,8 @@ def test_json_is_printed_though_something_else_answers(run, version):
     assert result.exit_code == 1
     content = json.loads(result.output[: result.output.rindex("}") + 1])
     assert (
-        content["path"] == str(version.parent / "2") and "no answer of TF Serving's" in content["server"]["problems"][0]
+        content["path"] == str(version.parent / "2")
+        and "not a response of TF Serving" in content["server"]["problems"][0]
     )
 
 
@@ -257,7 +258,7 @@ def test_json_is_printed_though_something_else_answers(run, version):
     [
         (["bump-version", "{}", "--wait-for", "http://x", "--dry-run"], "--wait-for: not with --dry-run"),
         (["bump-version", "{}", "--model-name", "x"], "--model-name: only with the address of a server"),
-        (["prune", "{}", "--server", "x:1"], "'x:1' is no server's address"),
+        (["prune", "{}", "--server", "x:1"], "'x:1' is not a server address"),
         (["bump-version", "{}", "--wait-for", "http://x", "--timeout", "-1"], "-1.0 is not in the range"),
     ],
 )
@@ -288,7 +289,7 @@ def test_prune_spares_what_the_server_has(run, version):
         assert content["deleted"] == []
         assert content["server"] == {"address": server.url, "versions": {"3": "UNLOADING", "4": "AVAILABLE"}}
     result = run("prune", base, "--keep", "1", "--server", server.url)
-    assert result.exit_code == 1 and "it does not say what it serves: connection refused" in result.output
+    assert result.exit_code == 1 and "it does not report its versions: connection refused" in result.output
 
 
 def test_a_terminal_has_a_live_line():
@@ -317,7 +318,7 @@ def test_strings_are_asked_too(run, tmp_path):
     with serving_rest(tmp_path / "m", "m") as server:
         result = run("verify", version, "--server", server.url, "--inputs", tmp_path / "in.npz")
     assert result.exit_code == 0, result.output
-    assert "answers     1 as the files', largest difference 0" in result.output
+    assert "answers     1 matching the files, largest difference 0" in result.output
 
 
 def checksum(data):
@@ -349,7 +350,7 @@ def test_recorded_requests_go_before_made_up_ones(run, version):
     (version / WARMUP_FILE).write_bytes(framed * 1001)
     result = run("verify", version)
     assert result.exit_code == 3 and "1001 requests or more, and TF Serving takes 1000 at most" in result.output
-    assert "answers     11 answers, each given twice" in result.output
+    assert "answers     11 requests, each run twice" in result.output
     (version / WARMUP_FILE).write_bytes(framed[:-7])
     result = run("verify", version)
     assert result.exit_code == 3 and "tf_serving_warmup_requests: cut off" in result.output

@@ -23,9 +23,9 @@ def test_a_good_version_is_loaded_and_asked(run, version):
     lines = result.output.splitlines()
     assert sorted(lines) == sorted(
         [
-            "files       complete, and nothing in them that TF Serving would refuse",
+            "files       complete, no problems found",
             "note        serving_default: cannot be used with --enable_batching: output_indices, output_shape, output_values",
-            "answers     2 answers, each given twice; read by the C++ loader that TF Serving uses",
+            "answers     2 requests, each run twice; loaded by the C++ loader that TF Serving uses",
             str(version),
         ]
     )
@@ -223,9 +223,9 @@ def test_a_graph_in_text_form_is_loaded_but_not_asked(run, tmp_path):
     for path in (version, version.parent, version / "saved_model.pbtxt"):
         result = run("verify", path)
         assert result.exit_code == 0, result.output
-        assert "note        saved_model.pbtxt: loaded, but no signature was asked" in result.output
-        assert "answers     none: no signature could be asked; read by " in result.output
-        assert "warning     no signature was asked: whether the version answers requests is not known" in result.output
+        assert "note        saved_model.pbtxt: loaded, but no signature was run" in result.output
+        assert "answers     none: no signature could be run; loaded by " in result.output
+        assert "warning     no signature was run: whether the version answers requests is not known" in result.output
     content = json.loads(run("verify", version, "--json", "-q").output)
     assert content["answers"] == 0 and len(content["warnings"]) == 1
     np.savez(str(tmp_path / "requests.npz"), x=np.ones([2, 4], "float32"))
@@ -265,13 +265,13 @@ def test_strings_can_be_brought_in_a_file(run, tmp_path):
     result = run("verify", directory)
     assert result.exit_code == 0
     assert (
-        "note        serving_default: not asked: x takes string, which can't be guessed; pass requests that it answers "
+        "note        serving_default: not run: x takes string, which can't be guessed; pass requests that it answers "
         "with --inputs FILE.npz\n" in result.output
     )
-    assert "answers     none: no signature could be asked" in result.output
+    assert "answers     none: no signature could be run" in result.output
     np.savez(str(tmp_path / "in.npz"), x=np.array(["a", "b\u00e4"]))
     result = run("verify", directory, "--inputs", tmp_path / "in.npz")
-    assert result.exit_code == 0 and "answers     1 answers, each given twice" in result.output, result.output
+    assert result.exit_code == 0 and "answers     1 requests, each run twice" in result.output, result.output
 
 
 def test_a_made_up_request_that_is_refused_is_no_fault_of_the_version(run, tmp_path):
@@ -279,7 +279,7 @@ def test_a_made_up_request_that_is_refused_is_no_fault_of_the_version(run, tmp_p
     directory = write_version(tmp_path / "m" / "1", lambda x: {"y": tf.reshape(x, [-1, 7])}, shape=(None, None))
     result = run("verify", directory)
     assert result.exit_code == 0, result.output
-    assert "serving_default: not asked: it refuses a made-up request: TF Serving would answer" in result.output
+    assert "serving_default: not run: it refuses a made-up request: TF Serving would answer" in result.output
     np.savez(str(tmp_path / "in.npz"), x=np.zeros([2, 8]))
     result = run("verify", directory, "--inputs", tmp_path / "in.npz")
     assert result.exit_code == 3 and "in.npz: serving_default: TF Serving would answer this request" in result.output
@@ -312,8 +312,8 @@ def test_inputs_that_do_not_fit(run, tmp_path, arrays, message):
     [
         ("7", "", ""),
         ("007", "", "007: TF Serving counts it as version 7"),
-        ("+5", "", "+5: TF Serving before 2.19 takes no name with a sign for a version"),
-        ("v1", "v1: TF Serving takes no directory of this name for a version; expected a number, as", ""),
+        ("+5", "", "+5: TF Serving before 2.19 ignores a name with a sign"),
+        ("v1", "v1: TF Serving ignores a directory with this name; expected a number, as", ""),
         ("-3", "-3: the number is negative, which TF Serving does not load", ""),
     ],
 )
@@ -352,9 +352,9 @@ def test_a_directory_without_a_number_is_on_no_server(run, version):
     """There is nothing to ask it for."""
     version.rename(version.parent / "v1")
     result = run("verify", version.parent / "v1", "--server", "http://x")
-    assert result.exit_code == 2 and "v1: it has no number, so that no server has it" in result.output
+    assert result.exit_code == 2 and "v1: its name is not a version number, so no server can serve it" in result.output
     result = run("verify", version.parent / "v1")
-    assert result.exit_code == 3 and "  - v1: TF Serving takes no directory of this name for a version" in result.output
+    assert result.exit_code == 3 and "  - v1: TF Serving ignores a directory with this name" in result.output
 
 
 def test_verify_without_tensorflow_says_what_installs_it(version):

@@ -52,7 +52,7 @@ class WarmUp:
     """The requests for the warm-up file of a version, and notes about them."""
 
     requests: Tuple[Request, ...] = ()
-    absence: str = "none, as asked"  # text if there are no requests
+    absence: str = "none, as requested"  # text if there are no requests
     remarks: Tuple[str, ...] = ()
     records: Tuple[_Record, ...] = ()  # forms of the requests that must work with --enable_batching
 
