@@ -248,7 +248,7 @@ class _Writer:
             self._say(
                 "parity",
                 f"{report.answers} answers match the checkpoint, largest difference {report.comparison.max_abs:.2g};"
-                f" read by {report.loader}",
+                f" loaded by {report.loader}",
             )
         else:
             self._say("parity", "not checked, as requested")
