@@ -148,12 +148,12 @@ def _recorded_prefix(state: Path) -> Path:
         raise CheckpointError(f"{state}: {POINTER.instead_of(expected)}")
     if not recorded or "\0" in recorded:
         raise _no_use(f"{state}: no line 'model_checkpoint_path: \"…\"' in this state file", state.parent)
-    # A path that was recorded on Windows, or on a machine that is gone, still ends in the right name.
+    # A path recorded on Windows or on another machine still ends in the right name.
     beside = state.parent / re.split(r"[/\\]", recorded)[-1]
     candidates = [beside, state.parent / recorded]  # joining an absolute path gives that path
     if not os.path.isabs(recorded):
         candidates.reverse()
-    # Rather a whole one; failing that, what is left of one, to say what it lacks.
+    # Prefer a complete checkpoint; else report what an incomplete one lacks.
     for there in (_has_checkpoint, lambda prefix: prefix != state and (_is_file(prefix) or _shards_of(prefix))):
         for candidate in candidates:
             if there(candidate):

@@ -31,7 +31,7 @@ class Unread:
     """Tensors that could not be read, with a problem for each."""
 
     damaged: Tuple[Problem, ...]
-    others: Tuple[Problem, ...]  # nothing is wrong with the bytes that are there
+    others: Tuple[Problem, ...]  # the available bytes are intact
 
 
 def check_unserved(checkpoint: Checkpoint, weights: Weights) -> List[Note]:
@@ -99,7 +99,7 @@ def failure(checkpoint: Checkpoint, parts: Sequence[Part], error: Exception) -> 
         return _damage(checkpoint, unread.damaged)
     if unread.others:
         return CheckpointError(f"{checkpoint.files.prefix}: tensors that are needed cannot be read", unread.others)
-    # Every tensor can be read: a full disk, say, and no fault of the checkpoint's.
+    # All tensors are readable: another cause, such as a full disk.
     return Ckpt2SavedError(f"{checkpoint.files.prefix}: its variables can't be copied: {_reason(error)}")
 
 
@@ -135,7 +135,7 @@ def _read(checkpoint: Checkpoint, parts: Sequence[Part]) -> Unread:
                 continue
             entry = index.entry(key)
             if not isinstance(error, _DAMAGE) and entry is not None:
-                # Of a tensor that is there in part, the slices that are there can be damaged.
+                # Available slices of an incomplete tensor can be damaged.
                 errors = [read(key, stored) for stored in entry.slices]
                 error = next((one for one in errors if isinstance(one, _DAMAGE)), error)
             if isinstance(error, _DAMAGE):

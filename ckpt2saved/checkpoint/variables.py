@@ -53,7 +53,7 @@ def add_restore(
         contents = restored[len(variables) :]
         written += [imported(op, *pair) for op, pair in zip(filled, zip(contents[::2], contents[1::2]))]
         done = tf.group(*written, name="restore_all")
-        # TF Serving never saves; Python's loader wants to know how.
+        # TF Serving never saves, but Python's loader requires a save op.
         values = [_value(op, dtype) for op, dtype in zip(variables, dtypes)]
         values += [tensor for op in filled for tensor in _exported(op)]
         with tf.control_dependencies([tf.raw_ops.SaveV2(prefix=prefix, tensors=values, **stored)]):

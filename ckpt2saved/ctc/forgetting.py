@@ -10,7 +10,7 @@ from ckpt2saved.tf1 import tf
 if TYPE_CHECKING:
     from ckpt2saved.ctc.beams import BeamSearch
 
-# How many labels for each beam are looked at before all of them are.
+# Labels per beam that are examined before all of them are.
 _FIRST_LABELS = 8
 
 
@@ -34,7 +34,7 @@ class Forgetting:
     def forgotten(self) -> tf.Tensor:
         """Return a bool mask [batch, beam_width] of forgotten prefixes."""
         width = self.decoder.width
-        # The first labels settle most cases; a whole row of logits for each suspect is much to look at.
+        # The first labels suffice in most cases; complete rows of logits for each suspect are slow.
         some = tf.minimum(_FIRST_LABELS * width, tf.shape(self.decoder.logits)[2])
         logits = tf.gather(self.decoder.logits[self.now.time, :, :some], self.item)
         staying = _count(tf.gather(self.stays.total, self.item) > self.bar)
@@ -79,7 +79,7 @@ class Forgetting:
         """Return the count over all labels; `lower` is the count over the first `some` labels."""
         beating = self.parent_total + tf.gather(self.now.scores, self.item) > self.bar
         best = tf.logical_and(beating, tf.gather(self.now.labels, self.item) < self.last)
-        # If not all of the best labels beat the suspect, then no other label does.
+        # If not all of the best labels beat the suspect, no other label does.
         lower = tf.where(self.last[:, 0] <= some, lower, staying + _count(best) - self._miscounted())
         open_ = tf.where(tf.logical_and(self.last[:, 0] > some, tf.reduce_all(beating, 1)))
         rest = self._only(open_)

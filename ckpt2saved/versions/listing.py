@@ -144,7 +144,7 @@ def _delete(base: PathLike, path: Path, say: Say) -> bool:
             with locked(base, say):
                 path.unlink()  # never delete a link's target
             return True
-        # Its own lock shows those who clean up that it is being deleted.
+        # Its own lock shows other processes that it is being deleted.
         descriptor = open_directory(path)
         try:
             try_lock(descriptor)
@@ -195,7 +195,7 @@ def _section(provenance: Dict[str, Any], key: str) -> Dict[str, Any]:
 def _superseded(base: PathLike, keep: int, spare: FrozenSet[int]) -> Tuple[Numbered, ...]:
     """Return the versions that can be deleted, newest first; judges only as many as needed."""
     children = numbered_children(base)
-    # Of `1` and `01` only the one that TF Serving loads tells whether version 1 is whole.
+    # Of `1` and `01` only the one that TF Serving loads decides whether version 1 is complete.
     loaded = {child.number: child for child in children}
     oldest_kept, whole = -1, 0
     for number in sorted(loaded, reverse=True):

@@ -64,7 +64,7 @@ class Stage:
         self.path = Path()
         self.published: Optional[Path] = None
         self._given_base = Path(base)
-        # The caller's code may change the working directory before publish().
+        # The caller may change the working directory before publish().
         self._base = Path(os.path.abspath(os.fspath(base)))
         self._created: List[Path] = []
         self._descriptor: Optional[int] = None
@@ -133,7 +133,7 @@ class Stage:
             try:
                 rename_new(self.path, self._base / str(number))
             except FileExistsError:
-                # Made just now by somebody who does not ask for the lock.
+                # Just created by a process that does not use the lock.
                 if self.requested is not None:
                     raise VersionError(
                         f"{base}: another process has just published version {self.requested}, and a version is never"
@@ -161,7 +161,7 @@ class Stage:
                 os.chmod(os.fspath(directory), mode | _DIRECTORY_MODE)
 
     def _remove_created(self) -> None:
-        # Under the lock: an exporter that waits for it finds the base gone, and makes it anew.
+        # Under the lock: a waiting exporter sees that the base is gone, and creates it again.
         with locked(self._base, self._say) if self._base.is_dir() else contextlib.nullcontext():
             for directory in reversed(self._created):
                 os.rmdir(os.fspath(directory))
