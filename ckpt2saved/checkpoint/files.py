@@ -284,7 +284,7 @@ def _not_found(prefix: Path) -> CheckpointError:
     remains = [shard.name for shard in _shards_of(prefix)] + [name for name in names if name == prefix.name + ".meta"]
     if remains:
         return CheckpointError(
-            f"{prefix}: the index file {index} is missing, and what there is can't be read without it; copy it too",
+            f"{prefix}: the index file {index} is missing, and the checkpoint can't be read without it; copy it too",
             [f"found {name}" for name in remains],
         )
     others = [found.name for found in _prefixes_in(prefix.parent)]

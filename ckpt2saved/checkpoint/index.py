@@ -114,9 +114,9 @@ def parse_index(content: bytes) -> Index:
             else:
                 shards, is_big_endian = _header(value)
     except (Malformed, IndexError, struct.error):
-        raise Damaged("damaged: what it says about its own parts does not fit; copy the complete file again") from None
+        raise Damaged("damaged: its block offsets are inconsistent; copy the complete file again") from None
     if not shards:
-        raise Damaged("damaged: it does not say how many data files there are; copy the complete file again")
+        raise Damaged("damaged: the number of data files is missing; copy the complete file again")
     return Index(shards, is_big_endian, entries)
 
 
@@ -142,7 +142,7 @@ def _block(content: bytes, span: Tuple[int, int]) -> List[Tuple[bytes, bytes]]:
         raise NotRead("compressed")
     (checksum,) = struct.unpack_from("<I", content, end + 1)
     if masked(crc32c(content[start : end + 1])) != checksum:
-        raise Damaged("damaged: a checksum does not fit; copy the complete file again")
+        raise Damaged("damaged: a checksum does not match; copy the complete file again")
     block = content[start:end]
     (restarts,) = struct.unpack_from("<I", block, len(block) - 4)
     limit = len(block) - 4 * (restarts + 1)

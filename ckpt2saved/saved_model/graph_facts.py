@@ -109,7 +109,7 @@ def _judged(directory: PathLike, file: BinaryIO, size: int) -> GraphFacts:
         return _facts(saved_model.served)
     except Malformed as error:
         if str(error):
-            found = f"{error}, and so no SavedModel of TensorFlow's"
+            found = f"{error}, and so not a SavedModel"
             return _only(Problem("not-a-saved-model", GRAPH_FILE, found, _EXPORT))
         found = f"truncated after {size} bytes, or damaged"
         return _only(Problem("damaged-file", GRAPH_FILE, found, "copy the complete file again"))

@@ -250,7 +250,8 @@ def _shard_problems(
     ]
     if differing:
         found = (
-            f"damaged, or of another SavedModel: the checksum in the index does not fit the data of {listed(differing)}"
+            "damaged, or of another SavedModel: the checksum in the index "
+            f"does not match the data of {listed(differing)}"
         )
         return [Problem("checksum", name, found, _WHOLE)]
     return []

@@ -458,7 +458,7 @@ def test_a_missing_index(given, names, found, tmp_path):
     write(tmp_path, names)
     path = tmp_path / (names[0] if given == "first" else given)
     assert refusal(path, tmp_path) == [
-        "model.ckpt-100: the index file model.ckpt-100.index is missing, and what there is can't be read without it; "
+        "model.ckpt-100: the index file model.ckpt-100.index is missing, and the checkpoint can't be read without it; "
         "copy it too"
     ] + ["  - found " + name for name in found]
 
@@ -468,7 +468,7 @@ def test_a_state_file_whose_checkpoint_lacks_its_index(tmp_path):
     write(tmp_path, [SHARD.format(0, 1)])
     write_state(tmp_path, "/gone/model.ckpt-100")
     assert refusal(tmp_path, tmp_path) == [
-        "model.ckpt-100: the index file model.ckpt-100.index is missing, and what there is can't be read without it; "
+        "model.ckpt-100: the index file model.ckpt-100.index is missing, and the checkpoint can't be read without it; "
         "copy it too",
         "  - found model.ckpt-100.data-00000-of-00001",
     ]

@@ -145,7 +145,7 @@ CASES = [
     (
         "checksum",
         judged(overwritten(DATA, bytes(24))),
-        DATA + ": damaged, or of another SavedModel: the checksum in the index does not fit the data of w;"
+        DATA + ": damaged, or of another SavedModel: the checksum in the index does not match the data of w;"
         " copy the complete directory variables/ again",
     ),
     (
@@ -247,7 +247,7 @@ CASES = [
     (
         "no-checkpoint",
         lambda folder: [(folder / "a.meta").write_bytes(b""), find_subject(folder / "a.meta").remarks][1],
-        "no checkpoint beside it that can be read: {folder}/a: the index file a.index is missing, and what there is"
+        "no checkpoint beside it that can be read: {folder}/a: the index file a.index is missing, and the checkpoint"
         " can't be read without it; copy it too\n  - found a.meta",
     ),
     (

@@ -261,9 +261,9 @@ def with_python(meta_graph):
         pytest.param(filled(DATA, LFS), DATA + ": a Git LFS pointer", id="lfs-data"),
         pytest.param(filled(DATA, b""), DATA + ": empty, and the index places 2480 bytes there", id="empty-data"),
         pytest.param(truncated(DATA, 2479), DATA + ": cut off after 2479 bytes, of the 2480", id="short-data"),
-        pytest.param(filled(DATA, bytes(2480)), "does not fit the data of net/b, net/w", id="zeros"),
-        pytest.param(flipped(DATA, 2000), "does not fit the data of net/w", id="a-bit-of-data"),
-        pytest.param(flipped(INDEX, 20), INDEX + ": damaged: a checksum does not fit", id="a-bit-of-index"),
+        pytest.param(filled(DATA, bytes(2480)), "does not match the data of net/b, net/w", id="zeros"),
+        pytest.param(flipped(DATA, 2000), "does not match the data of net/w", id="a-bit-of-data"),
+        pytest.param(flipped(INDEX, 20), INDEX + ": damaged: a checksum does not match", id="a-bit-of-index"),
         pytest.param(filled("export.meta", b""), "export.meta: with a file of this name", id="session-bundle"),
     ],
 )
@@ -307,7 +307,7 @@ def test_the_variables_of_another_saved_model(version, tmp_path):
     variables_of(same, INDEX, DATA)
     assert judge(version) == ()
     (problem,) = variables_of(write(tmp_path / "d", dense), DATA)
-    assert "does not fit the data of net/w" in problem
+    assert "does not match the data of net/w" in problem
 
 
 def test_a_table_that_nothing_fills(tmp_path):
@@ -467,7 +467,7 @@ def test_a_shape_that_is_no_message_is_damage(version):
     content[end + 1 : end + 5] = struct.pack("<I", masked(crc32c(bytes(content[: end + 1]))))
     (version / INDEX).write_bytes(bytes(content))
     (problem,) = texts(judge(version))
-    assert problem.startswith(INDEX + ": damaged: what it says about its own parts does not fit")
+    assert problem.startswith(INDEX + ": damaged: its block offsets are inconsistent")
 
 
 def test_a_graph_as_text(good, tmp_path):

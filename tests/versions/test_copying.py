@@ -351,4 +351,4 @@ def test_deep_compares_all_the_data(base, source):
     data = base / "1" / "variables" / "variables.data-00000-of-00001"
     data.write_bytes(bytes(24))
     done = call("list", base, "--deep", "--json")
-    assert "does not fit the data of w" in json.loads(done.stdout)["versions"][0]["problems"][0]
+    assert "does not match the data of w" in json.loads(done.stdout)["versions"][0]["problems"][0]
