@@ -481,7 +481,12 @@ def test_batching_of_requests_that_may_differ_asks_for_a_choice(configure, tmp_p
 def test_all_that_batching_breaks_is_said_at_once(configure, tmp_path, crnn):
     """The sparse parts of one model, the open width of another."""
     wide = publish(tmp_path / "wide", 1, signatures={"serving_default": (LINES, DENSE)})
-    refused(configure(crnn, wide, "--batching"), 3, "output_shape [2] is 2 long", f"{wide}/1, signature")
+    refused(
+        configure(crnn, wide, "--batching"),
+        3,
+        "output_shape [2] has the fixed first dimension 2",
+        f"{wide}/1, signature",
+    )
 
 
 @pytest.mark.parametrize("options, size", [([], 32), (["--max-batch-size", "128"], 128)])
