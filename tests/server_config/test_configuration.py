@@ -518,7 +518,7 @@ def test_batching_parameters(configure, tmp_path, message_of):
     [
         (FIXED_LINES, {"score": ("float32", [])}, "output score [] is a scalar"),
         (FIXED_LINES, {"all": ("float32", [0, 3])}, "output all [0, 3] has the fixed first dimension 0"),
-        ({"keep_prob": ("float32", [])}, DENSE, "input keep_prob [] has no dimension"),
+        ({"keep_prob": ("float32", [])}, DENSE, "input keep_prob [] is a scalar"),
         ({"width": ("int32", [1])}, DENSE, "input width [1] has the fixed first dimension 1"),
     ],
 )
