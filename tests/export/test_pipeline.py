@@ -287,13 +287,13 @@ def interrupted(number, base, checkpoint, folder):
     environment = dict(os.environ, PYTHONPATH=str(ROOT))
     # A job in the background ignores SIGINT, and so would its children.
     restore = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, preexec_fn=restore)
-    deadline = time.monotonic() + 120
-    while not any(name.startswith(".staging-") for name in children(base)):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(number)
-    return process.wait(timeout=120), process.stderr.read().decode()
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, preexec_fn=restore) as process:
+        deadline = time.monotonic() + 120
+        while not any(name.startswith(".staging-") for name in children(base)):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(number)
+        return process.wait(timeout=120), process.stderr.read().decode()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
