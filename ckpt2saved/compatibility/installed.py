@@ -62,11 +62,11 @@ def find_packages(names: Sequence[str], directories: Sequence[str]) -> Packages:
 
 
 def _version(distribution: metadata.Distribution) -> str:
+    """Return the version in the metadata, or "" if it has none or cannot be read; the error depends on the Python."""
     try:
-        return distribution.version or ""
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-    ):  # no metadata file, or one that is not UTF-8: the error depends on the Python
-        return ""
+        fields = distribution.metadata
+        if "Version" in fields:  # to index a missing field warns on Python 3.7
+            return fields["Version"]
+    except (KeyError, TypeError, ValueError):
+        pass
+    return ""
