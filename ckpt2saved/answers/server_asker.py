@@ -11,7 +11,7 @@ from ckpt2saved.answers.asker import Asker
 from ckpt2saved.answers.probing import Probing, ProbingRules, Risks, in_order, risks_of
 from ckpt2saved.answers.wanted import Wanted
 from ckpt2saved.client.explanations import explained, is_of_batching, is_of_other_sizes, is_unexplained
-from ckpt2saved.client.server import Output, Refused, Server, ServerUntil
+from ckpt2saved.client.server import Output, PredictCall, Refused, Server, ServerUntil
 from ckpt2saved.client.waiting import TIMEOUT_SECONDS, Clock
 from ckpt2saved.protobuf.data_types import numpy_dtype
 from ckpt2saved.requests.gathering import served_signatures
@@ -121,9 +121,14 @@ class ServerAsker(Asker):
     def _sent(self, request: Request, outputs: Tuple[Output, ...]) -> Answers:
         start, target = time.monotonic(), self._target
         try:
-            answers = self._server.predict(
-                target.model, target.version, request.signature, request.inputs, outputs, self._timeout
+            call = PredictCall(
+                model=target.model,
+                version=target.version,
+                signature=request.signature,
+                inputs=request.inputs,
+                outputs=outputs,
             )
+            answers = self._server.predict(call, self._timeout)
         except Refused as error:
             if is_of_batching(str(error)):
                 self._rules.batches = True

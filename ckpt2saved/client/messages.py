@@ -11,7 +11,7 @@ from typing import Collection, Mapping, Optional, Tuple
 
 import numpy as np
 
-from ckpt2saved.client.server import AVAILABLE, END, LOADING, OK, START, UNLOADING, VersionStatus
+from ckpt2saved.client.server import AVAILABLE, END, LOADING, OK, START, UNLOADING, PredictCall, VersionStatus
 from ckpt2saved.console.foreign_text import one_line
 from ckpt2saved.protobuf import serving_messages as serving
 from ckpt2saved.protobuf.messages import Budget, decode, encode
@@ -45,10 +45,12 @@ def encode_status_request(model: str, version: Optional[int]) -> bytes:
     return encode(serving.GetModelStatusRequest(model_spec=_model_spec(model, version)))
 
 
-def encode_predict_request(model: str, version: int, signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
+def encode_predict_request(call: PredictCall) -> bytes:
     """A PredictRequest; raises ValueError for a dtype that TensorProto cannot hold."""
-    tensors = {key: of_bytes(encode_tensor(array)) for key, array in inputs.items()}
-    return encode(serving.PredictRequest(model_spec=_model_spec(model, version, signature), inputs=tensors))
+    tensors = {key: of_bytes(encode_tensor(array)) for key, array in call.inputs.items()}
+    return encode(
+        serving.PredictRequest(model_spec=_model_spec(call.model, call.version, call.signature), inputs=tensors)
+    )
 
 
 def decode_status_response(message: bytes) -> Tuple[VersionStatus, ...]:

@@ -19,7 +19,7 @@ from ckpt2saved.client.server import (
     OK,
     STATUS_SECONDS,
     NoServing,
-    Output,
+    PredictCall,
     Refused,
     Server,
     Unknown,
@@ -65,18 +65,11 @@ class RestServer(Server):
             raise self._garbage(code, text, path) from None
         return of_version(found, version, self.address)
 
-    def predict(
-        self,
-        model: str,
-        version: int,
-        signature: str,
-        inputs: Mapping[str, np.ndarray],
-        outputs: Tuple[Output, ...],
-        timeout: float,
-    ) -> Dict[str, np.ndarray]:
+    def predict(self, call: PredictCall, timeout: float) -> Dict[str, np.ndarray]:
         """POST /v1/models/NAME/versions/N:predict in columnar format, which can hold the parts of a SparseTensor."""
-        path = _path(model, version) + ":predict"
-        body = {"signature_name": signature, "inputs": {key: to_json(value) for key, value in inputs.items()}}
+        path = _path(call.model, call.version) + ":predict"
+        inputs = {key: to_json(value) for key, value in call.inputs.items()}
+        body = {"signature_name": call.signature, "inputs": inputs}
         code, text = self._ask("POST", path, json.dumps(body).encode("ascii"), Limits(timeout, _PREDICT_BYTES))
         content = self._content(code, text, path)
         if code != 200:
@@ -84,10 +77,10 @@ class RestServer(Server):
         try:
             answered = content["outputs"]
             # The server omits the key of a single output.
-            by_key = {outputs[0].key: answered} if len(outputs) == 1 else answered
+            by_key = {call.outputs[0].key: answered} if len(call.outputs) == 1 else answered
             if not isinstance(by_key, dict):
                 raise ValueError("its outputs have no names")
-            return {output.key: from_json(by_key[output.key], output.dtype) for output in outputs}
+            return {output.key: from_json(by_key[output.key], output.dtype) for output in call.outputs}
         except KeyError as error:
             raise Refused(f"HTTP {code}", f"the answer has no output {error}") from None
         except (TypeError, ValueError) as error:

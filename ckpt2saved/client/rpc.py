@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from ckpt2saved.client.messages import (
 from ckpt2saved.client.server import (
     STATUS_SECONDS,
     NoServing,
-    Output,
+    PredictCall,
     Refused,
     Server,
     Unknown,
@@ -74,28 +74,20 @@ class GrpcServer(Server):
             raise
         return of_version(found, version, self.address)
 
-    def predict(
-        self,
-        model: str,
-        version: int,
-        signature: str,
-        inputs: Mapping[str, np.ndarray],
-        outputs: Tuple[Output, ...],
-        timeout: float,
-    ) -> Dict[str, np.ndarray]:
+    def predict(self, call: PredictCall, timeout: float) -> Dict[str, np.ndarray]:
         """PredictionService.Predict."""
-        request = encode_predict_request(model, version, signature, inputs)
-        keys = [output.key for output in outputs]
+        request = encode_predict_request(call)
+        keys = [output.key for output in call.outputs]
         found = self._ask(_PREDICT, request, timeout, lambda message: decode_predict_response(message, keys))
-        if found.version not in (None, version):
+        if found.version not in (None, call.version):
             raise NoServing(
-                f"{self.address}: requested version {version}, but the response is from version {found.version}"
+                f"{self.address}: requested version {call.version}, but the response is from version {found.version}"
             )
         answered = found.outputs
-        missing = [output.key for output in outputs if output.key not in answered]
+        missing = [output.key for output in call.outputs if output.key not in answered]
         if missing:
             raise Refused("OK", f"the answer has no output {', '.join(map(repr, missing))}")
-        return {output.key: answered[output.key] for output in outputs}
+        return {output.key: answered[output.key] for output in call.outputs}
 
     def _ask(self, method: str, request: bytes, timeout: float, decode: Callable[[bytes], Any]) -> Any:
         # A new channel for each call: a channel that could not connect waits longer before each further attempt.

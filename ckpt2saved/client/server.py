@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Callable, Dict, Mapping, Optional, Tuple
 
@@ -65,11 +66,23 @@ class Output:
     dtype: np.dtype  # object for strings
 
 
-class Server:
+@dataclass(frozen=True)
+class PredictCall:
+    """What a Predict request asks of a server: exactly this version of a model, one signature, these outputs."""
+
+    model: str
+    version: int
+    signature: str
+    inputs: Mapping[str, np.ndarray]  # by input key
+    outputs: Tuple[Output, ...]
+
+
+class Server(ABC):
     """A client of a running TF Serving. Every call may raise Unreachable or NoServing."""
 
     address: Address
 
+    @abstractmethod
     def statuses(
         self, model: str, version: Optional[int] = None, timeout: float = STATUS_SECONDS
     ) -> Tuple[VersionStatus, ...]:
@@ -77,19 +90,10 @@ class Server:
 
         `timeout` in seconds covers connecting, sending and receiving, here and in predict().
         """
-        raise NotImplementedError
 
-    def predict(
-        self,
-        model: str,
-        version: int,
-        signature: str,
-        inputs: Mapping[str, np.ndarray],
-        outputs: Tuple[Output, ...],
-        timeout: float,
-    ) -> Dict[str, np.ndarray]:
+    @abstractmethod
+    def predict(self, call: PredictCall, timeout: float) -> Dict[str, np.ndarray]:
         """Run a signature of exactly this version; returns arrays by output key. Raises Refused."""
-        raise NotImplementedError
 
 
 class ServerUntil(Server):
@@ -106,16 +110,8 @@ class ServerUntil(Server):
     ) -> Tuple[VersionStatus, ...]:
         return self._server.statuses(model, version, self._left(timeout))
 
-    def predict(
-        self,
-        model: str,
-        version: int,
-        signature: str,
-        inputs: Mapping[str, np.ndarray],
-        outputs: Tuple[Output, ...],
-        timeout: float,
-    ) -> Dict[str, np.ndarray]:
-        return self._server.predict(model, version, signature, inputs, outputs, self._left(timeout))
+    def predict(self, call: PredictCall, timeout: float) -> Dict[str, np.ndarray]:
+        return self._server.predict(call, self._left(timeout))
 
     def _left(self, timeout: float) -> float:
         left = self._end - self._now()

@@ -14,7 +14,7 @@ from ckpt2saved.client import waiting
 from ckpt2saved.client.address import parse_address
 from ckpt2saved.client.connection import connect
 from ckpt2saved.client.explanations import explained
-from ckpt2saved.client.server import Output, Refused
+from ckpt2saved.client.server import Output, PredictCall, Refused
 from ckpt2saved.protobuf.data_types import numpy_dtype
 from ckpt2saved.requests.gathering import served_signatures
 from ckpt2saved.requests.warm_up.file import read_warm_up_requests
@@ -52,13 +52,16 @@ def clients(server, version, signature, inputs, count=4):
     """Clients that ask for the signature again and again; yields the errors that they are answered."""
     tensors = served_signatures(SavedModelFile(version))[signature].outputs
     outputs = tuple(Output(tensor.key, numpy_dtype(tensor.dtype)) for tensor in tensors)
+    call = PredictCall(
+        model=server.name, version=int(version.name), signature=signature, inputs=inputs, outputs=outputs
+    )
     over, errors, answered = threading.Event(), [], threading.Semaphore(0)
 
     def client():
         connection = connect(parse_address(server.url))
         while not over.is_set():
             try:
-                connection.predict(server.name, int(version.name), signature, inputs, outputs, 20)
+                connection.predict(call, 20)
             except Refused as error:
                 errors.append(str(error))
             answered.release()

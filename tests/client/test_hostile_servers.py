@@ -14,7 +14,7 @@ from ckpt2saved.answers.wanted import Wanted
 from ckpt2saved.client.address import parse_address
 from ckpt2saved.client.connection import connect
 from ckpt2saved.client.json_values import from_json
-from ckpt2saved.client.server import NoServing, Output, Refused, ServerUntil, Unreachable
+from ckpt2saved.client.server import NoServing, Output, PredictCall, Refused, ServerUntil, Unreachable
 from ckpt2saved.client.waiting import wait_until_live
 from ckpt2saved.console.foreign_text import harmless, one_line
 from ckpt2saved.protobuf.messages import Budget
@@ -24,10 +24,11 @@ from ckpt2saved.verify.live import check_live
 from tests.support.hostile_server import OK, answering, body, statuses
 
 OUTPUTS = (Output("ids", np.dtype("int64")), Output("score", np.dtype("float32")))
+CALL = PredictCall(model="m", version=1, signature="s", inputs={}, outputs=OUTPUTS)
 
 
 def predicted(address, timeout=0.5):
-    return connect(parse_address(address)).predict("m", 1, "s", {}, OUTPUTS, timeout)
+    return connect(parse_address(address)).predict(CALL, timeout)
 
 
 DRIPPED = {
@@ -178,16 +179,16 @@ def test_a_server_until_a_deadline_gives_each_call_what_is_left():
         address = parse_address("http://host")
         given = []
 
-        def predict(self, model, version, signature, inputs, outputs, timeout):
+        def predict(self, call, timeout):
             self.given.append(timeout)
 
     times = iter([0.0, 7.0, 11.0])
     server = ServerUntil(Slow(), 10.0, lambda: next(times))
-    server.predict("m", 1, "s", {}, (), 8.0)
-    server.predict("m", 1, "s", {}, (), 8.0)
+    server.predict(CALL, 8.0)
+    server.predict(CALL, 8.0)
     assert Slow.given == [8.0, 3.0]
     with pytest.raises(Unreachable, match="the time of --timeout is over"):
-        server.predict("m", 1, "s", {}, (), 8.0)
+        server.predict(CALL, 8.0)
 
 
 UGLY = "x\n::error::owned\r\n##vso[task.x]y\x1b[2J\x1b]0;owned\x07 \u202e\ud800 ##[error]z ##teamcity[a] std::vector"

@@ -17,7 +17,7 @@ from ckpt2saved.client.address import parse_address
 from ckpt2saved.client.connection import connect
 from ckpt2saved.client.explanations import PUBLISH_HIGHER, explained
 from ckpt2saved.client.json_values import from_json, to_json
-from ckpt2saved.client.server import NoServing, Unreachable
+from ckpt2saved.client.server import NoServing, PredictCall, Unreachable
 from ckpt2saved.client.spared import held_versions
 from ckpt2saved.client.waiting import Clock, wait_until_live
 from ckpt2saved.errors import NotLive, ServerError
@@ -444,7 +444,15 @@ def test_messages_are_those_of_tensorflow_serving_api():
     from ckpt2saved.client import messages
 
     request = apis.PredictRequest.FromString(
-        messages.encode_predict_request("m", 300, "dense", {"b": np.ones([2]), "a": np.array([b"x"], object)})
+        messages.encode_predict_request(
+            PredictCall(
+                model="m",
+                version=300,
+                signature="dense",
+                inputs={"b": np.ones([2]), "a": np.array([b"x"], object)},
+                outputs=(),
+            )
+        )
     )
     assert (request.model_spec.name, request.model_spec.version.value) == ("m", 300)
     assert request.model_spec.signature_name == "dense" and sorted(request.inputs) == ["a", "b"]
