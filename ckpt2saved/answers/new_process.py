@@ -18,8 +18,8 @@ from ckpt2saved.answers.worker import Worker, WorkerEnded, sender, working
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import InvalidRequest, NotServable
 from ckpt2saved.files.plain_paths import as_plain_directory
-from ckpt2saved.graph.contrib import register_ops_of
 from ckpt2saved.requests.request import Answers, Request
+from ckpt2saved.saved_model.python_loader import load_into
 from ckpt2saved.saved_model.reading import signature_of
 from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.tf1 import tf
@@ -69,13 +69,11 @@ def main() -> None:
     """Entry point of the process: load the SavedModel in sys.argv[1] and run the requests read from stdin."""
     send = sender()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # deprecation warnings would hide the reason for a failure
-    directory = Path(sys.argv[1])
-    register_ops_of(directory)
     with tf.Graph().as_default(), tf.Session() as session:
         try:
-            meta_graph = tf.saved_model.loader.load(session, [tf.saved_model.SERVING], str(directory))
-        except (tf.errors.OpError, RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
-            send((_FAILED, reason_of(error)))
+            meta_graph = load_into(session, Path(sys.argv[1]))
+        except NotServable as error:
+            send((_FAILED, str(error)))
             return
         send((_LOADED, None))
         signatures = {name: signature_of(name, one) for name, one in meta_graph.signature_def.items()}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, List, Mapping
+from typing import List, Mapping
 
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.requests.lengths import with_measured
 from ckpt2saved.requests.parity import case_inputs, default_case
 from ckpt2saved.requests.request import MADE_UP, Request, Requests, cant_be_asked
+from ckpt2saved.saved_model.python_loader import load_into
 from ckpt2saved.signature.model import ExampleInput, ParityCase, ServedModel
 from ckpt2saved.signature.tensors import Dimension, Signature, TensorSpec
 from ckpt2saved.tf1 import tf
@@ -25,9 +26,9 @@ def make_by_graph(version_dir: Path, signatures: Mapping[str, Signature]) -> Req
         return Requests(())
     with tf.Graph().as_default(), tf.Session() as session:
         try:
-            tf.saved_model.loader.load(session, [tf.saved_model.SERVING], str(version_dir))
-        except (tf.errors.OpError, RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
-            raise NotServable(f"{version_dir}: it does not load: {reason_of(error)}") from error
+            load_into(session, version_dir)
+        except NotServable as error:
+            raise NotServable(f"{version_dir}: it does not load: {error}") from error
         for name in signatures:
             try:
                 model = _model(version_dir, signatures[name])
@@ -45,7 +46,7 @@ class _CantBeGuessed(Exception):
 
 def _case(model: ServedModel, session: tf.Session, signatures: Mapping[str, Signature]) -> ParityCase:
     try:
-        measured = with_measured(model, session.graph, signatures, lambda: _kept_open(session))
+        measured = with_measured(model, session.graph, signatures, lambda: contextlib.nullcontext(session))
         return measured.parity[0] if measured.parity else default_case(model)
     except SignatureError:
         pass  # an integer input that is no sequence length
@@ -66,11 +67,6 @@ def _images(signature: Signature) -> List[str]:
 
 def _can_be_guessed(spec: TensorSpec) -> bool:
     return spec.dtype.startswith(("int", "uint", "float", "bfloat"))
-
-
-@contextlib.contextmanager
-def _kept_open(session: tf.Session) -> Any:
-    yield session
 
 
 def _model(version_dir: Path, signature: Signature) -> ServedModel:
