@@ -6,18 +6,19 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Collection, Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Collection, Dict, List, Mapping, Sequence, Tuple
 
 from ckpt2saved.compatibility.fit import origin_text
 from ckpt2saved.errors import CheckpointError, ServingError
 from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.graph.contrib import register_ops
+from ckpt2saved.graph.graph_def import nodes_of
 from ckpt2saved.graph.op_table import shipped_table
 from ckpt2saved.inspection.saved import parse_saved_model, report_on
 from ckpt2saved.requests.batching import DEFAULT_SIGNATURE, keys_without_batch, without_batch_text
 from ckpt2saved.requests.warm_up.file import BrokenWarmUpFile, read_warm_up_requests
-from ckpt2saved.saved_model.judgement import MOST_RECORDS, WARMUP_FILE
-from ckpt2saved.saved_model.reading import read_signatures
+from ckpt2saved.saved_model.judgement import MOST_RECORDS, WARMUP_FILE, judge_warmup
+from ckpt2saved.saved_model.reading import GRAPH_FILE, read_signatures
 from ckpt2saved.tf1 import op_def, tf
 from ckpt2saved.versions import numbered_children, parse_version, recorded_without_batch
 from ckpt2saved.versions.health import access_problems, content_problems
@@ -33,12 +34,14 @@ class Findings:
 
     problems: Tuple[Problem, ...] = ()
     notes: Tuple[Note, ...] = ()
+    is_complete: bool = True  # False: the files are missing or damaged, so that the version cannot be loaded
 
 
 def check_version(directory: Path) -> Findings:
     """Check name, files and content of a version."""
     name = check_name(directory)
-    broken = content_problems(directory)
+    of_saved_model = content_problems(directory, warmup=False)
+    broken = of_saved_model + judge_warmup(directory)
     try:
         content = check_content(directory, broken)
     except CheckpointError:
@@ -47,7 +50,7 @@ def check_version(directory: Path) -> Findings:
         content = Findings()  # the content cannot be parsed, which `broken` already reports
     closed = tuple(problem.as_note() for problem in access_problems(directory))
     problems = tuple(dict.fromkeys(name.problems + broken + content.problems))
-    return Findings(problems, name.notes + closed + content.notes)
+    return Findings(problems, name.notes + closed + content.notes, is_complete=not of_saved_model)
 
 
 def check_name(directory: Path) -> Findings:
@@ -124,7 +127,7 @@ def batching_notes(directory: Path, seen: Mapping[str, Collection[str]] = {}) ->
 
 def keys_by_signature(directory: Path, seen: Mapping[str, Collection[str]] = {}) -> Dict[str, List[str]]:
     """Signature -> its inputs and outputs without a batch dimension, if any; {} for a saved_model.pbtxt."""
-    if not (directory / "saved_model.pb").is_file():
+    if not (directory / GRAPH_FILE).is_file():
         return {}
     recorded = recorded_without_batch(directory)
     found = {
@@ -143,11 +146,11 @@ def _node_problems(meta_graph: Any) -> List[Problem]:
     """Problems of all nodes: a server places every node, even if no signature needs it."""
     graph_def = meta_graph.graph_def
     functions = {function.signature.name for function in graph_def.library.function}
-    register_ops(node.op for node in _nodes(graph_def))
+    register_ops(node.op for node in nodes_of(graph_def))
     pinned: List[str] = []
     unknown: List[str] = []
     origins: Dict[str, str] = {}
-    for node in _nodes(graph_def):
+    for node in nodes_of(graph_def):
         if node.device and not _CPU.match(node.device):
             pinned.append(f"{node.name} ({node.device})")
         if node.op not in functions and op_def(node.op) is None:
@@ -164,12 +167,6 @@ def _node_problems(meta_graph: Any) -> List[Problem]:
         remedy = f"the graph was written by {written} ({where})"
         problems.append(Problem("unknown-op", _listed(unknown), found, remedy))
     return problems
-
-
-def _nodes(graph_def: Any) -> Iterator[Any]:
-    yield from graph_def.node
-    for function in graph_def.library.function:
-        yield from function.node_def
 
 
 def _listed(nodes: Sequence[str]) -> str:

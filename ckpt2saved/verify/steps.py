@@ -16,7 +16,6 @@ from ckpt2saved.errors.problem import Note, Problem, as_notes, details, texts
 from ckpt2saved.verify.comparison import Compared, ComparisonPlan, ask_checkpoint, compare_with
 from ckpt2saved.verify.live import UNASKED_WARNING, check_live
 from ckpt2saved.verify.servability import Findings, batching_notes, check_version
-from ckpt2saved.versions.health import content_problems
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def verify_version(
     """
     found = Verification(directory, check_version(directory), None)
     _say_findings(say, found.findings)
-    if content_problems(directory, warmup=False):
+    if not found.findings.is_complete:
         return found  # nothing can be loaded
     reference = ask_checkpoint(plan, directory, say) if plan else None
     try:
@@ -136,7 +135,9 @@ def _say_findings(say: Say, findings: Findings) -> None:
 def _say_answers(say: Say, answered: FileAnswers) -> None:
     _say_all(say, ("note", answered.unasked + answered.notes), ("problem", texts(answered.problems)))
     if answered.answers and not answered.problems:
-        say("answers", (f"{len(answered.answers)} requests, each run twice; loaded by {answered.loader}"))
+        count = len(answered.answers)
+        text = "1 request, run twice" if count == 1 else f"{count} requests, each run twice"
+        say("answers", f"{text}; loaded by {answered.loader}")
     elif not answered.answers:
         say("answers", f"none: no signature could be run; loaded by {answered.loader}")
 
@@ -144,7 +145,5 @@ def _say_answers(say: Say, answered: FileAnswers) -> None:
 def _say_compared(say: Say, compared: Compared) -> None:
     _say_all(say, ("note", texts(compared.notes)), ("problem", texts(compared.problems)))
     if not compared.problems:
-        say(
-            "parity",
-            (f"{compared.answers} answers match the checkpoint, largest difference {compared.comparison.max_abs:.2g}"),
-        )
+        largest = compared.comparison.max_abs
+        say("parity", f"{compared.answers} answers match the checkpoint, largest difference {largest:.2g}")
