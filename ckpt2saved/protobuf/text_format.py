@@ -9,7 +9,7 @@ Message = Sequence[Tuple[str, Any]]  # fields in their order; a value that is a 
 
 _BETWEEN = re.compile(r"(?:\s+|#[^\n]*)*")
 _TOKEN = re.compile(
-    r"""(?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*') | (?P<word>[\w.+-]+) | (?P<mark>[{}<>:,;\[\]])""", re.VERBOSE
+    r"""(?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*') | (?P<word>[\w.+-]+) | (?P<mark>[{}<>:,;/\[\]])""", re.VERBOSE
 )
 _ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|(.))")
 _LETTERS = {"n": "\n", "t": "\t", "r": "\r"}
@@ -79,10 +79,8 @@ def _after_space(text: str, position: int) -> int:
 def _message(tokens: List[Tuple[str, str]], position: int, closing: str) -> Tuple[int, Message]:
     found: List[Tuple[str, Any]] = []
     while position < len(tokens) and tokens[position][1] != closing:
-        kind, name = tokens[position]
-        if kind != "word":
-            raise NotTextProto(f"{name!r} where a field's name is expected")
-        position = _skip(tokens, position + 1, ":")
+        position, name = _name(tokens, position)
+        position = _skip(tokens, position, ":")
         if _at(tokens, position) == ("mark", "["):
             position += 1
             while _at(tokens, position) != ("mark", "]"):
@@ -95,6 +93,21 @@ def _message(tokens: List[Tuple[str, str]], position: int, closing: str) -> Tupl
             found.append((name, value))
         position = _skip(tokens, position, ",;")
     return position, found
+
+
+def _name(tokens: List[Tuple[str, str]], position: int) -> Tuple[int, str]:
+    """Return the name of a field; of an extension or an expanded Any it is in brackets: [type.googleapis.com/a.B]."""
+    kind, name = tokens[position]
+    if kind == "word":
+        return position + 1, name
+    if name != "[":
+        raise NotTextProto(f"{name!r} where a field's name is expected")
+    while _at(tokens, position)[1] != "]":
+        position += 1
+        if _at(tokens, position)[0] != "word" and tokens[position][1] not in "/]":
+            raise NotTextProto(f"{tokens[position][1]!r} in the name of an extension")
+        name += tokens[position][1]
+    return position + 1, name
 
 
 def _value(tokens: List[Tuple[str, str]], position: int) -> Tuple[int, Any]:

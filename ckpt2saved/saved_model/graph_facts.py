@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO, Dict, List, Optional, Sequence, Tuple
 
 from ckpt2saved.errors.problem import Problem
-from ckpt2saved.files.reading import PathLike, open_file, size_of
+from ckpt2saved.files.reading import PathLike, TooLarge, size_of
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import PYTHON
 from ckpt2saved.protobuf.wire import Malformed
 from ckpt2saved.saved_model.loading import Effects, Restored, follow, init_op
-from ckpt2saved.saved_model.reading import GRAPH_FILE, LARGEST_PROTOBUF, MetaGraph, SavedModelFile
+from ckpt2saved.saved_model.reading import GRAPH_FILE, MetaGraph, SavedModelFile
 from ckpt2saved.saved_model.structure import check_structure
 from ckpt2saved.signature.tensors import Signature
 
@@ -41,20 +40,20 @@ class GraphFacts:
 
 def read_graph_facts(directory: PathLike) -> GraphFacts:
     """Read and check the saved_model.pb of a directory; raises OSError if it can't be read."""
-    with open_file(os.path.join(directory, GRAPH_FILE)) as file:
-        size = size_of(file)
-        if size > LARGEST_PROTOBUF:
-            found = f"{size} bytes, and protobuf reads no message of 2 GiB or more"
-            return _only(Problem("too-large", GRAPH_FILE, found, _EXPORT))
-        digest = hashlib.blake2b(digest_size=16)
-        for piece in iter(functools.partial(file.read, _PIECE), b""):
-            digest.update(piece)
-        key = digest.digest()
-        if key not in _known:
-            while len(_known) >= _REMEMBERED:
-                _known.pop(next(iter(_known)))
-            _known[key] = _judged(directory, file, size)
-        return _known[key]
+    saved_model = SavedModelFile(directory)
+    try:
+        with saved_model.opened() as file:
+            digest = hashlib.blake2b(digest_size=16)
+            for piece in iter(functools.partial(file.read, _PIECE), b""):
+                digest.update(piece)
+            key = digest.digest()
+            if key not in _known:
+                while len(_known) >= _REMEMBERED:
+                    _known.pop(next(iter(_known)))
+                _known[key] = _judged(saved_model, file)
+            return _known[key]
+    except TooLarge as error:
+        return _only(Problem("too-large", GRAPH_FILE, str(error.strerror), _EXPORT))
 
 
 _known: Dict[bytes, GraphFacts] = {}
@@ -93,13 +92,13 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMES]) + more
 
 
-def _judged(directory: PathLike, file: BinaryIO, size: int) -> GraphFacts:
+def _judged(saved_model: SavedModelFile, file: BinaryIO) -> GraphFacts:
+    size = size_of(file)
     if not size:
         return _only(Problem("empty-file", GRAPH_FILE, "empty"))
     if is_lfs_pointer(file):
         return _only(lfs_problem(GRAPH_FILE))
     try:
-        saved_model = SavedModelFile(directory)
         if not saved_model.tags:
             found = f"truncated or of something else: no meta graph in its {size} bytes"
             return _only(Problem("not-a-saved-model", GRAPH_FILE, found))

@@ -8,7 +8,7 @@ import re
 import stat
 import struct
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, List, Optional, Sequence, Set, Tuple
+from typing import BinaryIO, Dict, List, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.checkpoint.index import RESOURCE, STRING, VARIANT, Damaged, Entry, Index, NotRead, read_index
 from ckpt2saved.errors.problem import Problem
@@ -79,16 +79,12 @@ def _unreadable(name: str, error: OSError) -> Problem:
     return Problem("unreadable-file", name, str(error.strerror))
 
 
-def _is_there(path: str) -> bool:
-    return os.path.lexists(path)
-
-
 def _text_graph_problems(path: str) -> List[Problem]:
     """Check tags and signatures of a saved_model.pbtxt."""
     name = TEXT_GRAPH_FILE
-    if not _is_there(os.path.join(path, name)):
-        found = kind_of(Path(path))
-        what = found.instead_of("a SavedModel") if found else "TF Serving has nothing to load"
+    if not os.path.lexists(os.path.join(path, name)):
+        kind_here = kind_of(Path(path))
+        what = kind_here.instead_of("a SavedModel") if kind_here else "TF Serving has nothing to load"
         return [Problem("missing-file", GRAPH_FILE, "missing", what)]
     try:
         with open_file(os.path.join(path, name)) as file:
@@ -105,26 +101,24 @@ def _text_graph_problems(path: str) -> List[Problem]:
         return []
     try:
         meta_graphs = text_format.values(text_format.read(content.decode("utf-8")), "meta_graphs")
-        tags = [[tag for info in _within(one, "meta_info_def") for tag in _within(info, "tags")] for one in meta_graphs]
-        served = [one for one, found in zip(meta_graphs, tags) if set(found) == SERVED]
+        infos = [text_format.values(one, "meta_info_def") for one in meta_graphs]
+        tags = [[tag for info in one for tag in text_format.values(info, "tags")] for one in infos]
+        served = [one for one, present in zip(meta_graphs, tags) if set(present) == SERVED]
         if not served:
             return [wrong_tags(name, tags)]
-        if not any(_within(one, "signature_def") for one in served):
+        if not any(text_format.values(one, "signature_def") for one in served):
             return [no_signature(name)]
     except UnicodeDecodeError:
-        text = "not UTF-8, and so no SavedModel in protobuf's text form"
-        return [Problem("not-a-saved-model", name, text, "export it again")]
-    except text_format.NotTextProto:
-        pass  # the form has more ways of writing things than are read here
+        found = "not UTF-8, and so no SavedModel in protobuf's text form"
+        return [Problem("not-a-saved-model", name, found, "export it again")]
+    except text_format.NotTextProto as error:
+        found = f"it can't be read as protobuf's text form, truncated or damaged: {error}"
+        return [Problem("not-a-saved-model", name, found, "export it again")]
     return []
 
 
-def _within(message: text_format.Message, field: str) -> List[Any]:
-    return text_format.values(message, field)
-
-
 def _variable_problems(path: str, facts: Optional[GraphFacts], data: int) -> List[Problem]:
-    if not _is_there(os.path.join(path, _INDEX)):
+    if not os.path.lexists(os.path.join(path, _INDEX)):
         shards = _shards(path)
         if shards or (facts is not None and facts.restores):
             return [Problem("missing-file", _INDEX, "missing", _WITHOUT_VALUES)]
@@ -134,10 +128,10 @@ def _variable_problems(path: str, facts: Optional[GraphFacts], data: int) -> Lis
     except Damaged as error:
         return [_pointer_or(path, _INDEX, str(error))]
     except NotRead:
-        return _missing_shards(path, _shards(path))
+        return _missing_shards(_shards(path))
     except OSError as error:
         return [_unreadable(_INDEX, error)]
-    missing = _missing_shards(path, _shards(path), index.shards)
+    missing = _missing_shards(_shards(path), index.shards)
     if missing:
         return missing
     problems = _mismatches(index, facts.restored) if facts is not None else []
@@ -157,7 +151,7 @@ def _shards(path: str) -> Set[Tuple[int, int]]:
     return {(int(shard.group(1)), int(shard.group(2))) for shard in map(_SHARD.match, names) if shard}
 
 
-def _missing_shards(path: str, present: Set[Tuple[int, int]], count: int = 0) -> List[Problem]:
+def _missing_shards(present: Set[Tuple[int, int]], count: int = 0) -> List[Problem]:
     """Return a problem for missing data files, of the `count` in the index or of any complete set."""
     if not present:
         return [Problem("missing-shard", "variables/variables.data-*", f"missing, though {_INDEX} is there")]

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, Mapping, Optional, Set, Tuple
+from typing import Any, BinaryIO, ContextManager, Dict, Iterable, Iterator, List, Mapping, Optional, Set, Tuple
 
 from ckpt2saved.errors import ServingError
 from ckpt2saved.files.reading import PathLike, open_file, size_of
@@ -78,11 +78,15 @@ class SavedModelFile:
         self._tagged: Optional[SavedModel] = None
         self._served: Optional[MetaGraph] = None
 
+    def opened(self) -> ContextManager[BinaryIO]:
+        """Keep the file open in the block; raises OSError if it was replaced meanwhile."""
+        return self._file.opened()
+
     @property
     def tags(self) -> Tuple[Tuple[str, ...], ...]:
         """Return the tags of each meta graph."""
         if self._tagged is None:
-            with self._file.opened() as file:
+            with self.opened() as file:
                 self._tagged = decode(SavedModel, Part(self._file, 0, size_of(file)))
         graphs = self._tagged.meta_graphs
         return tuple(tuple(one.meta_info_def.tags if one.meta_info_def is not None else ()) for one in graphs)
@@ -92,7 +96,7 @@ class SavedModelFile:
         """Return the meta graph that TF Serving loads, the first with exactly the tag serve; None if none."""
         found = [index for index, tags in enumerate(self.tags) if set(tags) == SERVED]
         if self._served is None and self._tagged is not None and found:
-            with self._file.opened():
+            with self.opened():
                 self._served = MetaGraph(self._tagged.meta_graphs[found[0]].part)
         return self._served
 
@@ -106,7 +110,7 @@ class SavedModelFile:
     def reading(self, what: str) -> Iterator[Optional[MetaGraph]]:
         """Yield the meta graph that TF Serving loads, to read `what`; errors become ServingError."""
         try:
-            with self._file.opened():
+            with self.opened():
                 yield self.served
         except FileNotFoundError:
             verb = "are" if what.endswith("s") else "is"

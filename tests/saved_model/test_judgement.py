@@ -480,6 +480,17 @@ def test_a_graph_as_text(good, tmp_path):
     path = directory / "saved_model.pbtxt"
     path.write_text(text_format.MessageToString(message), encoding="utf-8")
     assert judge(directory) == ()
+    asset = (
+        "collection_def { key: 'a' value { any_list { value { [type.googleapis.com/tensorflow.AssetFileDef] {} } } } }"
+    )
+    path.write_text(text_format.MessageToString(message)[:-2] + asset + "}", encoding="utf-8")
+    text_format.Parse(path.read_text(), SavedModel())
+    assert judge(directory) == ()
+    path.write_text(text_format.MessageToString(message)[:-2], encoding="utf-8")
+    assert tuple(texts(judge(directory))) == (
+        "saved_model.pbtxt: it can't be read as protobuf's text form, truncated or damaged: it ends in the middle of a "
+        "field; export it again",
+    )
     message.meta_graphs[0].signature_def.clear()
     path.write_text(text_format.MessageToString(message), encoding="utf-8")
     assert tuple(texts(judge(directory))) == (

@@ -257,7 +257,9 @@ def test_a_graph_in_text_form_that_does_not_load(run, tmp_path):
     assert result.exit_code == 3 and "other" in result.output and "Traceback" not in result.output, result.output
     (version / "saved_model.pbtxt").write_text("meta_graphs {{{")
     result = run("verify", version)
-    assert result.exit_code == 1 and "this is no SavedModel, or it is damaged" in result.output
+    assert result.exit_code == 3 and "saved_model.pbtxt: it can't be read as protobuf's text form" in result.output
+    for command in (["list", tmp_path / "m"], ["bump-version", tmp_path / "m"]):
+        assert "it can't be read as protobuf's text form" in " ".join(run(*command).output.split())
 
 
 def test_nan_answers_are_found_out(run, tmp_path):
