@@ -7,7 +7,7 @@ from typing import Any, Optional, Tuple
 import numpy as np
 
 from ckpt2saved.ctc.forgetting import Forgetting
-from ckpt2saved.ctc.prefixes import DEAD, ZERO, Beams, Kept, Stays, Step, pick, search
+from ckpt2saved.ctc.prefixes import DEAD, ZERO, Beams, Kept, Stays, Step, pick, search, step_array
 from ckpt2saved.ctc.top_labels import Best
 from ckpt2saved.tf1 import tf
 
@@ -57,7 +57,7 @@ class BeamSearch:
         time = tf.range(tf.cast(self.steps * self.batch, tf.int64)) * self.classes
         ordered, ranks = tf.nn.top_k(-best.labels, self.k)
         self.inputs = [
-            _array(part)
+            step_array(part)
             for part in (
                 tf.reshape(time, [self.steps, self.batch]),
                 best.greatest,
@@ -255,7 +255,3 @@ def _log_add(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 def _int64(value: int) -> tf.Tensor:
     return tf.constant(value, tf.int64)
-
-
-def _array(values: tf.Tensor) -> tf.TensorArray:
-    return tf.TensorArray(values.dtype, tf.shape(values)[0]).unstack(values)

@@ -64,6 +64,11 @@ def search(ordered: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     return tf.raw_ops.LowerBound(sorted_inputs=ordered, values=values)
 
 
+def step_array(values: tf.Tensor) -> tf.TensorArray:
+    """Return a TensorArray with one element for each step of `values` [time, ...]."""
+    return tf.TensorArray(values.dtype, tf.shape(values)[0]).unstack(values)
+
+
 def pick(table: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
     """Return elements of `table` by their index in the flattened tensor."""
     return tf.gather(tf.reshape(table, [-1]), row)

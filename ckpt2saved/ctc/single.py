@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Tuple
 
+from ckpt2saved.ctc.prefixes import step_array
 from ckpt2saved.ctc.top_labels import Best
 from ckpt2saved.tf1 import tf
 
@@ -23,8 +24,8 @@ def decode_single(logits: tf.Tensor, best: Best, lengths: tf.Tensor) -> Tuple[tf
     flat = tf.reshape(logits, [-1])
     row = tf.reshape(tf.range(time * batch) * classes, [time, batch])
     chances = tf.exp(tf.stack([best.scores[:, :, 0], best.scores[:, :, 1], best.blank], 1))
-    numbers = _array(tf.concat([chances, best.greatest[:, None]], 1))
-    whole = _array(tf.stack([best.labels[:, :, 0], best.labels[:, :, 1], row], 1))
+    numbers = step_array(tf.concat([chances, best.greatest[:, None]], 1))
+    whole = step_array(tf.stack([best.labels[:, :, 0], best.labels[:, :, 1], row], 1))
     steps = tf.shape(logits)[0]
     none, one = tf.fill([batch], tf.constant(-1, tf.int64)), tf.ones([batch], logits.dtype)
 
@@ -58,7 +59,3 @@ def decode_single(logits: tf.Tensor, best: Best, lengths: tf.Tensor) -> Tuple[tf
     emitted = done[3].stack()
     emitted = tf.where(during, emitted, -tf.ones_like(emitted))
     return emitted[:, :, None], tf.reduce_sum(factors, 0)[:, None]
-
-
-def _array(values: tf.Tensor) -> tf.TensorArray:
-    return tf.TensorArray(values.dtype, tf.shape(values)[0]).unstack(values)

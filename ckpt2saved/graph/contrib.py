@@ -7,6 +7,7 @@ from typing import Iterable
 
 from google.protobuf.message import DecodeError
 
+from ckpt2saved.graph.graph_def import nodes_of
 from ckpt2saved.graph.op_table import shipped_table
 from ckpt2saved.tf1 import SavedModel, contrib_directory, has_cpu_kernel, load_library, op_def
 
@@ -34,7 +35,4 @@ def register_ops_of(version_dir: Path) -> None:
         saved_model = SavedModel.FromString((version_dir / "saved_model.pb").read_bytes())
     except (OSError, DecodeError):
         return
-    graphs = [meta_graph.graph_def for meta_graph in saved_model.meta_graphs]
-    nodes = [node for graph in graphs for node in graph.node]
-    nodes += [node for graph in graphs for function in graph.library.function for node in function.node_def]
-    register_ops(node.op for node in nodes)
+    register_ops(node.op for meta_graph in saved_model.meta_graphs for node in nodes_of(meta_graph.graph_def))

@@ -8,7 +8,7 @@ import numpy as np
 
 from ckpt2saved.graph.graph import Graph, Node, constant_value
 from ckpt2saved.graph.names import Ref
-from ckpt2saved.graph.ops import ITERATIONS, MERGES, PASSING, SELECTS, SWITCHES
+from ckpt2saved.graph.ops import ITERATIONS, MERGES, PASSING, READS_VARIABLE, RESOURCE_VARIABLES, SELECTS, SWITCHES
 from ckpt2saved.graph.probe import ELEMENTWISE
 from ckpt2saved.graph.traversal import reach, settle
 from ckpt2saved.tf1 import tf
@@ -140,7 +140,7 @@ class Folding:
             return None
         if node.name in self._pins:
             return self._pins[node.name]
-        if node.op == "ReadVariableOp" or node.op in PASSING or node.op == "Cast":
+        if node.op in PASSING or node.op == "Cast":
             value = self.value(node.inputs[0], depth + 1)
             return value if value is None or node.op != "Cast" else _cast(value, node.attr["DstT"].type)
         if node.op == "Const":
@@ -229,11 +229,11 @@ class Folding:
                 node.become("Identity", [target], T=node.attr["T"].type)
                 edited = True
         for name, value in self._pins.items():
-            if name in graph and graph[name].op != "VarHandleOp":
+            if name in graph and graph[name].op not in RESOURCE_VARIABLES:
                 node = graph[name]
                 node.become_constant(value, node.attr["dtype"].type, _sizes(node))
         for node in list(graph.nodes.values()):
-            variable = graph.variable((node.name, 0)) if node.op == "ReadVariableOp" else None
+            variable = graph.variable((node.name, 0)) if node.op == READS_VARIABLE else None
             if variable is not None and variable in self._pins:
                 value = self._pins[variable]
                 node.become_constant(value, node.attr["dtype"].type)

@@ -22,7 +22,18 @@ from ckpt2saved.graph.backward import BackwardPass
 from ckpt2saved.graph.control_flow import ControlFlow
 from ckpt2saved.graph.graph_def import called_functions, take_functions
 from ckpt2saved.graph.names import Ref, full_name, parsed, written
-from ckpt2saved.graph.ops import ENTERS, MERGES, PASSING, PLACEHOLDERS, SIZES, SWITCHES, VARIABLES, is_random
+from ckpt2saved.graph.ops import (
+    ENTERS,
+    MERGES,
+    PASSING,
+    PLACEHOLDERS,
+    READS_VARIABLE,
+    RESOURCE_VARIABLES,
+    SIZES,
+    SWITCHES,
+    VARIABLES,
+    is_random,
+)
 from ckpt2saved.graph.traversal import behind, reach, walk
 from ckpt2saved.tf1 import tf
 
@@ -211,6 +222,14 @@ class Graph:
         self.nodes[node.name] = node
         self.changed()
         return node
+
+    def add_read(self, name: str, variable: str) -> Ref:
+        """A new tensor with the value of a variable's node, made by a node called `name` or something like it."""
+        node = self.nodes[variable]
+        dtype = node.attr["dtype"].type
+        if node.op in RESOURCE_VARIABLES:
+            return self.add(name, READS_VARIABLE, [(variable, 0)], dtype=dtype).name, 0
+        return self.add(name, "Identity", [(variable, 0)], T=dtype).name, 0
 
     def free_name(self, name: str) -> str:
         """`name`, or that with the first number that nobody has."""

@@ -108,7 +108,7 @@ def called_functions(nodes: Iterable[Any], functions: Mapping[str, Any]) -> List
 
 def constant_texts(nodes: Mapping[str, Any], name: str) -> List[str]:
     """The texts of a constant; none where a tensor is no constant."""
-    node = nodes.get(name.partition(":")[0])
+    node = nodes.get(node_name(name))
     if node is None or node.op != "Const":
         return []
     values = tf.make_ndarray(node.attr["value"].tensor).reshape(-1).tolist()
@@ -118,7 +118,7 @@ def constant_texts(nodes: Mapping[str, Any], name: str) -> List[str]:
 def variable_of(nodes: Mapping[str, Any], name: str) -> str:
     """The variable that a tensor is, or is read from, or ""."""
     for _ in range(10):
-        node = nodes.get(name.partition(":")[0])
+        node = nodes.get(node_name(name))
         if node is None:
             return ""
         if node.op in VARIABLES:

@@ -126,17 +126,13 @@ class _Inliner:
             )
         outputs = []
         for (otherwise, dtype), (then, _) in zip(branches[0].outputs, branches[1].outputs):
-            merge = graph.add(name + "/merge", "Merge", [otherwise, then], T=dtype)
-            merge.attr["N"].i = 2
-            outputs.append(((merge.name, 0), dtype))
+            outputs.append((self.merged(name + "/merge", [otherwise, then], dtype), dtype))
         effects = []
         for side, branch in enumerate(branches):
             if branch.effects:  # merged, so that who waits for the call is not dead with the branch not taken
                 done = graph.add(f"{name}/done", "Identity", [(branch.pivot, 0)], branch.effects, T=boolean)
                 other = branches[1 - side].pivot
-                merged = graph.add(f"{name}/done", "Merge", [(done.name, 0), (other, 0)], T=boolean)
-                merged.attr["N"].i = 2
-                effects.append(merged.name)
+                effects.append(self.merged(f"{name}/done", [(done.name, 0), (other, 0)], boolean)[0])
         node.controls = effects
         return outputs
 

@@ -18,10 +18,17 @@ from ckpt2saved.graph.contrib import register_ops
 from ckpt2saved.graph.graph_def import devices_of, nodes_of
 from ckpt2saved.tf1 import op_def, tf
 
-# What a graph says about where and with what it ran; it ties nodes to devices and to nodes that may be cut away.
-# What an AttrValue holds of an attribute's type; of any list it is a list.
-_KINDS = {"type": "type", "int": "i", "float": "f", "bool": "b", "string": "s", "shape": "shape", "tensor": "tensor"}
-_KINDS["func"] = "func"
+# The field of an AttrValue for each type of an attribute; for every list type it is `list`.
+_KINDS = {
+    "type": "type",
+    "int": "i",
+    "float": "f",
+    "bool": "b",
+    "string": "s",
+    "shape": "shape",
+    "tensor": "tensor",
+    "func": "func",
+}
 _TEXTS = ("data_format", "frame_name", "shared_name", "container", "padding")  # attributes; others may be any bytes
 _LOOKED_INTO = ("type", "shape", "tensor", "list", "s")  # kinds of values
 _SHOWN = 20  # of what is damaged
@@ -30,6 +37,7 @@ _MOST_BYTES = 4 << 30  # of a constant, which may be a single value that stands 
 _NODE = re.compile(r"[A-Za-z0-9._][A-Za-z0-9_.\\/>-]*\Z")
 _OUTPUT = re.compile(r"([0-9]{1,9})?\Z")  # which output of a node an input is, as written behind the colon
 _OUTPUT_IN_FUNCTION = re.compile(r"\w+(:[0-9]{1,9})?\Z")
+# Colocation, and shapes as the training knew them: they refer to nodes that may be cut away, or are refused.
 _TIES = ("_class", "_output_shapes")
 
 
@@ -101,17 +109,13 @@ def _parsed(path: Path) -> Any:
         try:
             text_format.Merge(content.decode("utf-8"), meta_graph)
         except (UnicodeDecodeError, text_format.ParseError):
-            kind = kind_of(path)
-            if kind and not is_meta_graph(path):
-                raise CheckpointError("{}: {}".format(path, kind.instead_of("a training's graph"))) from error
+            _refuse_other_kind(path)
             raise CheckpointError(
                 f"{path}: this is no meta graph, or it is damaged ({error}); expected the file that tf.train.Saver"
                 " writes beside a checkpoint"
             ) from error
     if not meta_graph.graph_def.node:
-        kind = kind_of(path)
-        if kind and not is_meta_graph(path):
-            raise CheckpointError("{}: {}".format(path, kind.instead_of("a training's graph")))
+        _refuse_other_kind(path)
         raise CheckpointError(f"{path}: the meta graph in it has no nodes")
     problems = _Damage().found_in(meta_graph.graph_def)
     if problems:
@@ -122,6 +126,14 @@ def _parsed(path: Path) -> Any:
             problems[:_SHOWN],
         )
     return meta_graph
+
+
+def _refuse_other_kind(path: Path) -> None:
+    """Raise CheckpointError where a file is known to be something other than a meta graph."""
+    kind = kind_of(path)
+    if kind and not is_meta_graph(path):
+        instead = kind.instead_of("a training's graph")
+        raise CheckpointError(f"{path}: {instead}")
 
 
 class _Damage:

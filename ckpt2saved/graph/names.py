@@ -20,7 +20,7 @@ def full_name(ref: Ref) -> str:
 
 def written(ref: Ref) -> str:
     """A tensor as a NodeDef names its inputs: `logits`, `split:1`."""
-    return ref[0] if ref[1] == 0 else f"{ref[0]}:{ref[1]}"
+    return ref[0] if ref[1] == 0 else full_name(ref)
 
 
 def node_name(name: str) -> str:

@@ -113,7 +113,13 @@ def read_table(path: Path = PATH) -> OpTable:
         for release, by_library in content["contrib_libraries"].items()
     }
     for_gpu = {release: frozenset(ops) for release, ops in content["for_gpu"].items()}
-    return OpTable(found, content["tensorflow"], frozenset(content["contrib"]), libraries, for_gpu)
+    return OpTable(
+        releases=found,
+        packages=content["tensorflow"],
+        contrib=frozenset(content["contrib"]),
+        libraries=libraries,
+        for_gpu=for_gpu,
+    )
 
 
 def write_table(table: OpTable, path: Path = PATH) -> None:

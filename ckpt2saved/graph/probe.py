@@ -8,7 +8,17 @@ import numpy as np
 
 from ckpt2saved.graph.graph import Graph, constant_value
 from ckpt2saved.graph.names import Ref
-from ckpt2saved.graph.ops import ASSIGNMENTS, ITERATIONS, MERGES, PASSING, SELECTS, SIZES, UNFED_PLACEHOLDERS, is_random
+from ckpt2saved.graph.ops import (
+    ASSIGNMENTS,
+    ASSIGNS_VALUE,
+    ITERATIONS,
+    MERGES,
+    PASSING,
+    SELECTS,
+    SIZES,
+    UNFED_PLACEHOLDERS,
+    is_random,
+)
 from ckpt2saved.graph.traversal import nearest
 from ckpt2saved.tf1 import tf
 
@@ -63,7 +73,8 @@ MOVING = ("Reshape", "Squeeze", "ExpandDims", "Transpose", "Tile", "BroadcastTo"
 # Over all axes of a tensor of rank 3, or over all that there are, which (0,) stands for too.
 _ALL_OF_PICTURE = ((0,), (0, 1, 2), (-1, -2, -3), (-3, -2, -1))
 _DECODERS = ("DecodeJpeg", "DecodePng", "DecodeBmp", "DecodeAndCropJpeg")
-_OF_SIZES = ("Prod", "Gather", "GatherV2", "StridedSlice", "Slice", "Pack", "ConcatV2", "Max", "Min")
+# Of a size they make a size.
+_SIZE_ARITHMETIC = ("Prod", "Gather", "GatherV2", "StridedSlice", "Slice", "Pack", "ConcatV2", "Max", "Min")
 _SCALES = ("Mul", "RealDiv", "Div")
 
 
@@ -124,7 +135,7 @@ class Probe:
             raise Unprovable(ref)
         if node.op in SIZES:
             return COUNT
-        if node.op in _OF_SIZES and self._value_or_none(node.inputs[0]) == COUNT:
+        if node.op in _SIZE_ARITHMETIC and self._value_or_none(node.inputs[0]) == COUNT:
             return COUNT
         if node.op in ASSIGNMENTS:
             return assigned_value(self._graph, node.name, self)
@@ -137,7 +148,7 @@ class Probe:
             if value.ndim and not self._moving:
                 raise Unprovable(ref)
             return value
-        if node.op in ("Fill",):
+        if node.op == "Fill":
             return self.value(node.inputs[1])
         if node.op == "AddN":
             return sum(self.value(source) for source in node.inputs)
@@ -200,7 +211,7 @@ def assigned_value(graph: Graph, name: str, probe: Probe) -> Any:
     """What a variable holds after the assignment called `name`."""
     node = graph[name]
     target, value = node.inputs[:2]
-    if node.op in ("Assign", "AssignVariableOp"):
+    if node.op in ASSIGNS_VALUE:
         return probe.value(value)
     if node.op in ("AssignSub", "AssignSubVariableOp"):
         return probe.value(target) - probe.value(value)

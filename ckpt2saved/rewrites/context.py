@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable, Dict, Generic, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar
+from typing import Any, Callable, FrozenSet, Generic, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar
 
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.graph import Graph, fed_by_data, noisy
@@ -13,7 +13,7 @@ from ckpt2saved.rewrites.analyses.dropouts import find_dropouts, random_nodes
 from ckpt2saved.rewrites.analyses.labels import NO_LABELS, Labels
 from ckpt2saved.rewrites.analyses.pins import Pins, find_pins
 from ckpt2saved.rewrites.analyses.statistics import BatchStatistics, find_statistics
-from ckpt2saved.rewrites.analyses.switches import Marks, Switches
+from ckpt2saved.rewrites.analyses.switches import Switches
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.tf1 import tf, v1_control_flow
 
@@ -105,11 +105,9 @@ class Context:
         switches.decide_all(self.pins.values, self.within)
         return switches
 
-    def _marks(self) -> Marks:
-        """The nodes that only a training has."""
+    def _marks(self) -> FrozenSet[str]:
+        """The nodes that only a training has: random ops, batch statistics, updates of moving averages."""
         graph, within = self.original, self.within
         trivial = {d.random for d in find_dropouts(graph, within, self.data, self.noise) if d.trivial}
-        nodes: Dict[str, str] = {name: "random numbers" for name in random_nodes(graph, within) if name not in trivial}
-        nodes.update({statistics.name: "batch statistics" for statistics in self.statistics})
-        nodes.update(dict.fromkeys(self.averages.updates, "an update of a moving average"))
-        return Marks(nodes)
+        statistics = [found.name for found in self.statistics]
+        return frozenset(random_nodes(graph, within)).difference(trivial).union(statistics, self.averages.updates)

@@ -12,7 +12,15 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set
 from ckpt2saved.checkpoint.derived import Derived
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref, full_name
-from ckpt2saved.graph.ops import ASSIGNS_VALUE, FUSED_BATCH_NORMS, IDENTITIES, READS_VARIABLE, VARIABLES, is_training
+from ckpt2saved.graph.ops import (
+    ASSIGNS_VALUE,
+    FUSED_BATCH_NORMS,
+    IDENTITIES,
+    READS_VARIABLE,
+    REFERENCE_VARIABLES,
+    VARIABLES,
+    is_training,
+)
 from ckpt2saved.graph.traversal import behind
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
@@ -130,21 +138,12 @@ def _folded(graph: Graph, norm: _Norm, outputs: Set[Ref]) -> Optional[BatchNormF
     holder = holders[0]
     values = {kernel: formula.derived("kernel"), holder: formula.derived("bias")}
     dtype = node.attr["T"].type
-    read = _read(graph, holder, node.name + "/bias")
+    read = graph.add_read(node.name + "/bias", holder)
     node.become("BiasAdd", [(convolution.name, 0), read], T=dtype)
     node.attr["data_format"].s = tf.compat.as_bytes(norm.data_format)
     graph.changed()
     text = f"{node.name}: folded into the kernel {kernel} of {convolution.name}, and a bias"
     return BatchNormFolded(node.name, "fold", text, is_told=False, values=values)
-
-
-def _read(graph: Graph, variable: str, name: str) -> Ref:
-    """A new tensor with the value of a variable."""
-    node = graph[variable]
-    dtype = node.attr["dtype"].type
-    if node.op in VARIABLES and node.op != "VarHandleOp":
-        return graph.add(name, "Identity", [(variable, 0)], T=dtype).name, 0
-    return graph.add(name, READS_VARIABLE, [(variable, 0)], dtype=dtype).name, 0
 
 
 def _data_format(node: Node) -> str:
@@ -243,7 +242,7 @@ def _with_placeholders(graph: Graph, refs: Sequence[Ref]) -> Any:
     variables: Dict[str, str] = {}
     for node in list(part.nodes.values()):
         variable = part.variable((node.name, 0)) if node.op == READS_VARIABLE else node.name
-        if node.op == READS_VARIABLE or (node.op in VARIABLES and node.op != "VarHandleOp"):
+        if node.op in (READS_VARIABLE, *REFERENCE_VARIABLES):
             assert variable is not None
             shape, dtype = graph[variable].attr["shape"].shape, graph[variable].attr["dtype"].type
             variables[node.name] = variable

@@ -62,14 +62,14 @@ class RewriteError(Exception):
 
 
 def apply(rewrites: Sequence[Rewrite], context: Context, failure: str) -> Applied:
-    """`inspect`, raising NotServable with the message `failure` and every problem, where there is one."""
-    found = inspect(rewrites, context)
+    """`apply_all`, raising NotServable with the message `failure` and every problem, where there is one."""
+    found = apply_all(rewrites, context)
     if found.problems:
         raise NotServable(failure, found.problems)
     return found
 
 
-def inspect(rewrites: Sequence[Rewrite], context: Context) -> Applied:
+def apply_all(rewrites: Sequence[Rewrite], context: Context) -> Applied:
     """Apply rewrites one after another to a copy of the context's graph, which stays as it is.
 
     Raises NotServable where the graph lacks an input or an output; RewriteError where a rewrite loses one, leaves an

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Collection, Iterable, Mapping, Sequence, Tuple
 
 from ckpt2saved.errors.problem import Problem
-from ckpt2saved.graph.names import full_name
+from ckpt2saved.graph.names import Ref, full_name
 from ckpt2saved.rewrites.analyses.labels import NO_LABELS, Labels
 from ckpt2saved.rewrites.bypass_dropout import BypassDropout
 from ckpt2saved.rewrites.context import Context
@@ -17,7 +17,7 @@ from ckpt2saved.rewrites.inline_functions import InlineFunctions
 from ckpt2saved.rewrites.pin_switches import NO_VALUE, PinSwitches, SetValues
 from ckpt2saved.rewrites.refuse_labels import TEACHER_FORCING, RefuseLabels
 from ckpt2saved.rewrites.refuse_leftovers import UNDECIDED, RefuseLeftovers
-from ckpt2saved.rewrites.rewrite import Applied, Rewrite, apply, inspect
+from ckpt2saved.rewrites.rewrite import Applied, Rewrite, apply, apply_all
 from ckpt2saved.rewrites.use_moving_averages import AveragesUsed, UseMovingAverages
 
 TO_INFERENCE: Tuple[Rewrite, ...] = (
@@ -99,7 +99,7 @@ def find_steering(
     Raises NotServable where the graph lacks an output or an input.
     """
     context = Context.of(graph_def, outputs, inputs, variables=variables, labels=labels)
-    found = inspect(TO_INFERENCE, context)
+    found = apply_all(TO_INFERENCE, context)
     switches = found.context.switches
     return Steering(
         decided=switches.decided,
@@ -107,13 +107,13 @@ def find_steering(
         misnamed=switches.misnamed,
         problems=tuple(problem for problem in found.problems if problem.code != UNDECIDED),
         lost={problem.where: problem.found for problem in found.problems if problem.code == NO_VALUE},
-        unused=tuple(map(full_name, unused_inputs(found))),
+        unused=tuple(map(full_name, _unused_inputs(found))),
         graph_def=found.graph_def(),
         labels=tuple(problem.where for problem in found.problems if problem.code == TEACHER_FORCING),
     )
 
 
-def unused_inputs(found: Applied) -> Sequence[Tuple[str, int]]:
+def _unused_inputs(found: Applied) -> Sequence[Ref]:
     """The inputs that nothing on the way to the outputs takes any more."""
     context, graph = found.context, found.graph
     nodes = [graph[name] for name in graph.between(context.outputs, context.inputs)]

@@ -51,6 +51,6 @@ def convert_to_nhwc(graph_def: Any) -> Tuple[Any, Tuple[Edit, ...]]:
     """A whole graph that CPUs can compute, and the edits; `graph_def` itself where there is nothing to do."""
     if not any(is_nchw(node) for node in graph_def.node):
         return graph_def, ()  # it may be as large as its weights: not copied
-    context = Context(Graph(graph_def), tuple((node.name, 0) for node in graph_def.node), set())
+    context = Context(Graph(graph_def, is_copied=False), tuple((node.name, 0) for node in graph_def.node), set())
     found = apply((ConvertToNhwc(),), context, "the graph can't be converted to NHWC")
     return found.graph.graph_def(found.graph.nodes), found.told

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
+import numpy as np
+
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.graph import Graph, conditional
 from ckpt2saved.graph.names import Ref
@@ -17,21 +19,16 @@ from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.rewrite import Rewrite
 from ckpt2saved.tf1 import tf
 
-BATCH_STATISTICS = "batch-statistics"
-
-_PAIRS = tuple(
-    (mean, variance)
-    for mean, variance in (
-        ("moving_mean", "moving_variance"),
-        ("moving_mean", "moving_var"),
-        ("moving_avg", "moving_var"),
-        ("running_mean", "running_var"),
-        ("running_mean", "running_variance"),
-        ("pop_mean", "pop_var"),
-        ("pop_mean", "pop_variance"),
-        ("mean", "variance"),
-        ("mean", "var"),
-    )
+_PAIRS = (
+    ("moving_mean", "moving_variance"),
+    ("moving_mean", "moving_var"),
+    ("moving_avg", "moving_var"),
+    ("running_mean", "running_var"),
+    ("running_mean", "running_variance"),
+    ("pop_mean", "pop_var"),
+    ("pop_mean", "pop_variance"),
+    ("mean", "variance"),
+    ("mean", "var"),
 )
 # A training that does not run tf.GraphKeys.UPDATE_OPS never updates its averages; the graph alone can't tell for sure.
 _IDLE = "nothing in the graph runs their updates: make sure that the training did"
@@ -104,7 +101,7 @@ class _BatchNorms:
         else:
             self.replace_unfused(statistics, found)
         text = (
-            f"{scope_of(statistics.name)}: batch statistics replaced by {found.mean},"
+            f"{_scope_of(statistics.name)}: batch statistics replaced by {found.mean},"
             f" {found.variance}{found.found_by and f' ({found.found_by})'}"
         )
         is_idle = found.found_by == _IDLE
@@ -119,7 +116,7 @@ class _BatchNorms:
     def refuse(self, statistics: BatchStatistics, reason: str) -> None:
         self.problems.append(
             Problem(
-                BATCH_STATISTICS,
+                "batch-statistics",
                 statistics.name,
                 "batch norm on the statistics of the batch, so that an answer depends on what else is in the batch",
                 op=self.graph[statistics.name].op,
@@ -212,7 +209,7 @@ class _BatchNorms:
         if beside:
             scopes = sorted({name.rpartition("/")[0] for name in beside})
             return [scope + "/" if scope else "" for scope in scopes], f"they are beside {' and '.join(beside)}"
-        scope = scope_of(statistics.name)
+        scope = _scope_of(statistics.name)
         return [scope + "/"], "they are in the scope of the batch norm"
 
     def scaled_by(self, statistics: BatchStatistics) -> List[str]:
@@ -289,14 +286,10 @@ class _BatchNorms:
 
     def read(self, variable: str, reader: str, dtype: int, shape: Sequence[int]) -> Ref:
         """A tensor with the value of a variable for a node called `reader`, shaped and typed as that wants it."""
-        graph, node = self.graph, self.graph[variable]
-        has = node.attr["dtype"].type
+        graph = self.graph
+        has = graph[variable].attr["dtype"].type
         name = f"{reader}/{variable.rpartition('/')[2]}"
-        if node.op == "VarHandleOp":
-            read = graph.add(name, "ReadVariableOp", [(variable, 0)], dtype=has)
-        else:
-            read = graph.add(name, "Identity", [(variable, 0)], T=has)
-        ref = (read.name, 0)
+        ref = graph.add_read(name, variable)
         if list(shape) != self.stored_shape(variable):
             sizes = graph.add(name + "/shape", "Const", ())
             sizes.become_constant(list(shape), tf.int32.as_datatype_enum, [len(shape)])
@@ -321,7 +314,7 @@ class _BatchNorms:
         return entering.name, 0
 
 
-def scope_of(name: str) -> str:
+def _scope_of(name: str) -> str:
     """The scope of a batch norm, from the name of its fused op or of its mean."""
     parts = name.split("/")[:-1]
     while len(parts) > 1 and parts[-1].split("_")[0] in ("moments", "cond", "sufficient", "normalize"):
@@ -330,10 +323,7 @@ def scope_of(name: str) -> str:
 
 
 def _size(shape: Sequence[int]) -> int:
-    size = 1
-    for dimension in shape:
-        size *= dimension
-    return size
+    return int(np.prod(shape, dtype=np.int64))
 
 
 def _with_axes(stored: Sequence[int], axes: Sequence[int], keeps: bool) -> List[int]:

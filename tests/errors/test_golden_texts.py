@@ -15,7 +15,7 @@ from ckpt2saved.inspection.subject import find_subject
 from ckpt2saved.requests.request import Request
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.lint import check_servable
-from ckpt2saved.rewrites.rewrite import inspect
+from ckpt2saved.rewrites.rewrite import apply_all
 from ckpt2saved.rewrites.to_inference import TO_INFERENCE
 from ckpt2saved.server_config.models import find_models
 from ckpt2saved.server_config.mounts import Mount, check_mounts
@@ -84,7 +84,7 @@ def rewritten(*nodes, pinned=None):
 
     def found(folder):
         x = node("Placeholder", "x", dtype=tf.float32)
-        return inspect(
+        return apply_all(
             TO_INFERENCE, Context.of(tf.GraphDef(node=[x, *nodes]), ["y:0"], ["x:0"], pinned=pinned or {})
         ).problems
 

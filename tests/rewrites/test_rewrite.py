@@ -14,7 +14,7 @@ from ckpt2saved.errors.problem import Problem
 from ckpt2saved.rewrites import to_inference
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
-from ckpt2saved.rewrites.rewrite import Rewrite, RewriteError, apply, inspect
+from ckpt2saved.rewrites.rewrite import Rewrite, RewriteError, apply, apply_all
 from ckpt2saved.tf1 import tf
 from tests.support.networks import Built
 
@@ -81,7 +81,7 @@ def test_every_problem_of_every_rewrite_is_raised_at_once():
         return Found(problems=(Problem("greedy-paths", "y", "the third"),))
 
     rewrites = [rewrite(first), rewrite(second)]
-    found = inspect(rewrites, context())
+    found = apply_all(rewrites, context())
     assert [problem.code for problem in found.problems] == [
         "state-change",
         "state-change",
@@ -128,12 +128,12 @@ def lost(graph, context):
 def test_a_rewrite_that_breaks_a_rule_is_found_out(change, message):
     """By the name of the rewrite; that is a bug of it, and no message for users."""
     with pytest.raises(RewriteError, match=f"changed: .*{message}"):
-        inspect([rewrite(change)], context())
+        apply_all([rewrite(change)], context())
 
 
 def test_looking_at_an_attribute_is_no_edit():
     """Though protobuf puts an empty one there."""
-    inspect([rewrite(lambda graph, context: graph["Relu"].attr["absent"].i and None)], context())
+    apply_all([rewrite(lambda graph, context: graph["Relu"].attr["absent"].i and None)], context())
 
 
 def test_an_output_may_move():
@@ -148,7 +148,7 @@ def test_an_output_may_move():
         seen.extend(context.outputs)
         return Found((Edit("y", "output", ""),), moved={("other", 0): ("Relu", 0)})
 
-    made = inspect([rewrite(move), rewrite(again)], context())
+    made = apply_all([rewrite(move), rewrite(again)], context())
     assert seen == [("other", 0)]
     assert made.moved == {"y:0": "Relu:0"} and made.context.outputs == (("Relu", 0),)
     assert "y" not in {node.name for node in made.graph_def().node}
@@ -157,5 +157,5 @@ def test_an_output_may_move():
 def test_tensors_that_do_not_exist_are_named():
     """All of them, before anything is done."""
     with pytest.raises(NotServable, match="nothing") as error:
-        inspect([], Context.of(Built(lambda x: x).graph_def, ["nothing:0"], ["no_input:0"]))
+        apply_all([], Context.of(Built(lambda x: x).graph_def, ["nothing:0"], ["no_input:0"]))
     assert "no_input" in str(error.value)

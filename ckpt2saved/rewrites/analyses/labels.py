@@ -15,7 +15,7 @@ from typing import Any, Callable, Collection, Dict, Iterator, List, Mapping, Opt
 from ckpt2saved.graph.backward import differentiated
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.inlining import has_calls, inline_functions
-from ckpt2saved.graph.names import Ref, parsed
+from ckpt2saved.graph.names import Ref, full_name, parsed
 from ckpt2saved.graph.ops import (
     OF_SIZES,
     PLACEHOLDERS,
@@ -166,22 +166,22 @@ class _Analysis:
                     judging.append(comparison.node.name)
                     continue
                 found |= bit
-                reasons.setdefault(_text(ref), f"{_named(comparison.node)} compares answers with it")
+                reasons.setdefault(full_name(ref), f"{_named(comparison.node)} compares answers with it")
         if self.main and not self.main & ~found:  # nothing would be left to ask: pictures translated both ways
             kept = [ref for ref in self.sources if self.bits[ref] & found & self.main and self._is_picture(ref)]
             for ref in kept:
                 found &= ~self.bits[ref]
-                reasons.pop(_text(ref))
+                reasons.pop(full_name(ref))
         counts: List[str] = []
         for ref, node in self._counts_of_steps(comparisons, found):
-            counts.append(_text(ref))
+            counts.append(full_name(ref))
             found |= self.bits[ref]
-            reasons.setdefault(_text(ref), f"{_named(node)} weighs the loss by it, and answers have as many steps")
+            reasons.setdefault(full_name(ref), f"{_named(node)} weighs the loss by it, and answers have as many steps")
         forced: Dict[str, str] = {}
         for comparison in comparisons:
             own = self._made_of(comparison.answers) & found & comparison.others
             if own and comparison.node.name not in self.before:
-                forced.setdefault(_text(comparison.answers[0]), self._names(own)[0])
+                forced.setdefault(full_name(comparison.answers[0]), self._names(own)[0])
         return Labels(
             sources=reasons, forced=forced, counts=counts, judging=tuple(dict.fromkeys(judging)), _made=self._sources_of
         )
@@ -221,7 +221,7 @@ class _Analysis:
         ]
 
     def _names(self, bits: int) -> List[str]:
-        return [_text(ref) for ref in self.sources if self.bits[ref] & bits]
+        return [full_name(ref) for ref in self.sources if self.bits[ref] & bits]
 
     # What depends on what.
 
@@ -461,7 +461,3 @@ def _values(node: Node) -> Sequence[Ref]:
 
 def _named(node: Node) -> str:
     return f"{node.name} ({node.op})"
-
-
-def _text(ref: Ref) -> str:
-    return "{}:{}".format(*ref)

@@ -9,12 +9,13 @@ import numpy as np
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref, full_name, parsed
+from ckpt2saved.graph.ops import READS_VARIABLE, REFERENCE_VARIABLES
 from ckpt2saved.signature.tensors import TensorSpec
 from ckpt2saved.tf1 import tf
 
 _POINTWISE = ("Identity", "Cast", "Sub", "Add", "AddV2", "Mul", "RealDiv", "StopGradient")  # lines stay where they are
 _SPLITS, _SLICES = ("Split", "SplitV", "Unpack"), ("Slice", "StridedSlice")
-_CONSTANT = ("Const", "VariableV2", "Variable", "ReadVariableOp")
+_CONSTANT = ("Const", READS_VARIABLE) + REFERENCE_VARIABLES
 _SIZE = 12  # of what the graph leaves open, where bounds are computed from it; many numbers divide it
 
 _Bounds = Tuple[Optional[int], Optional[int], Optional[int]]  # begin, end and step
@@ -41,7 +42,7 @@ def problems_of_shares(
         if tensor is not None:
             slices.setdefault(tensor, []).append(node.name)
     if slices and training is not None:
-        whole = _Takers(Graph(training), {parsed(name): name for name in batches})
+        whole = _Takers(Graph(training, is_copied=False), {parsed(name): name for name in batches})
         for tensor, names in slices.items():
             problems += whole.unused_slices(names, tensor, batches[tensor])
     return problems

@@ -174,10 +174,10 @@ class _Search:
 def unrecognised(graph: Graph, within: Set[str], data: Set[str]) -> List[str]:
     """The reductions over the batch that others are shifted or scaled back by."""
     search = _Search(graph, within, data)
-    return [name for name in search.chains if search_scales_back(search, name)]
+    return [name for name in search.chains if _scales_back(search, name)]
 
 
-def search_scales_back(search: _Search, start: str) -> bool:
+def _scales_back(search: _Search, start: str) -> bool:
     """Whether a reduction is subtracted from what it reduced, or a root of it scales something."""
     graph = search.graph
     scales_back = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, Sequence, Set
 
 from ckpt2saved.graph.folding import Folding
@@ -27,21 +26,13 @@ _INFERENCE_NAME = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Marks:
-    """The nodes that only a training has, by what is said about them."""
-
-    nodes: Mapping[str, str]  # node -> what it does
-
-    def among(self, names: Set[str]) -> FrozenSet[str]:
-        """Those that are among nodes."""
-        return frozenset(name for name in self.nodes if name in names)
-
-
 class Switches:
     """Decides, as far as the structure does, the value in inference of everything that may be a switch."""
 
-    def __init__(self, graph: Graph, outputs: Sequence[Ref], inputs: Set[Ref], marks: Marks, noise: Set[str]) -> None:
+    def __init__(
+        self, graph: Graph, outputs: Sequence[Ref], inputs: Set[Ref], marks: FrozenSet[str], noise: Set[str]
+    ) -> None:
+        """`marks` are the nodes that only a training has, `noise` those that depend on random numbers."""
         self.graph = graph
         self.outputs = outputs
         self.inputs = inputs
@@ -52,7 +43,7 @@ class Switches:
         self.misnamed: Set[str] = set()  # those whose names contradict their branches
 
     def decide_all(self, pins: Mapping[str, Any], within: Set[str]) -> None:
-        """Find in `values` `pins`, and a value for each other switch that the structure decides."""
+        """Set `decided` to `pins`, and to a value for each other switch among `within` that the structure decides."""
         decided = self.decided = dict(pins)
         while True:
             folding = Folding(self.graph, within, decided, self.noise)
@@ -122,7 +113,7 @@ class Switches:
         for value in self.values(name, reached, folding):
             trials[value] = Folding(self.graph, reached, dict(decided, **{name: value}), self.noise)
             ways[value] = trials[value].between(self.outputs, self.inputs)
-            marks[value] = self.marks.among(ways[value])
+            marks[value] = self.marks & ways[value]
         fewest = min(marks.values(), key=len, default=frozenset())
         if all(found == fewest for found in marks.values()):
             self.reasons[name] = "nothing in the graph shows which value is inference's"
