@@ -38,7 +38,7 @@ class FrozenSource(GraphSource):
 
     def find_checkpoint(self, path: Optional[Path]) -> CheckpointFiles:
         if path is not None:
-            raise UsageError(f"--checkpoint: {self.path} is a frozen graph, whose weights are in it; leave it away")
+            raise UsageError(f"--checkpoint: {self.path} is a frozen graph, whose weights are in it; omit it")
         return CheckpointFiles(self.path, (self.path,), None)
 
     def format_of(self, files: CheckpointFiles) -> str:

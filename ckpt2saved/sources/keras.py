@@ -49,7 +49,7 @@ class KerasSource(GraphSource):
 
     def find_checkpoint(self, path: Optional[Path]) -> CheckpointFiles:
         if path is not None:
-            raise UsageError(f"--checkpoint: {self.path} is a Keras model with its weights; leave it away")
+            raise UsageError(f"--checkpoint: {self.path} is a Keras model with its weights; omit it")
         return keras_files(self.path)
 
     def format_of(self, files: CheckpointFiles) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Mapping, Optional, Tuple, Type
 
+from ckpt2saved.errors import SignatureError
+from ckpt2saved.signature.file import builtin_models
 from ckpt2saved.signature.model import Scalar
 from ckpt2saved.sources.builtin import BuiltinSource
 from ckpt2saved.sources.frozen import FrozenSource
@@ -23,12 +25,15 @@ SOURCES: Tuple[Type[GraphSource], ...] = (
 
 
 def find_source(text: str, options: Mapping[str, Scalar], python_path: Tuple[Path, ...]) -> GraphSource:
-    """The source that `text` names; a name that is no kind's is refused where the built-in networks are known."""
+    """The source that `text` names; raises SignatureError if it names none."""
     for kind in SOURCES:
         source = kind.of(text, options, python_path)
         if source is not None:
             return source
-    return BuiltinSource(text, options)
+    raise SignatureError(
+        f"graph.builder: {text!r} is not built in; there are {', '.join(builtin_models())}; a function of your own is"
+        " package.module:function, the training's graph is meta"
+    )
 
 
 def holds_weights(text: Optional[str]) -> bool:

@@ -76,6 +76,6 @@ def test_what_can_not_be_loaded_is_said(run, tmp_path, model):
     result = run("export", "--graph", weights, *ends)
     assert result.exit_code == 1 and "pass it as --checkpoint, with --graph MODULE:FUNCTION" in result.output
     result = run("export", "--graph", damaged, "-c", weights, *ends)
-    assert result.exit_code == 2 and "leave it away" in result.output
+    assert result.exit_code == 2 and "omit it" in result.output
     result = run("export", "--graph", damaged, *ends)
     assert result.exit_code == 1 and "Keras can't load this model" in result.output, result.output

@@ -7,6 +7,7 @@ import pytest
 
 from ckpt2saved.errors import CheckpointError, SignatureError, UsageError
 from ckpt2saved.sources import networks
+from ckpt2saved.sources.registry import find_source
 from ckpt2saved.tf1 import tf
 from tests.support import golden_rule
 from tests.support.checkpoints import crnn_shapes, ctpn_shapes, filled
@@ -200,12 +201,6 @@ def test_a_checkpoint_of_something_else_is_shown_for_what_it_is(builder, found, 
     "builder, options, error, message",
     [
         (
-            "crn",
-            {},
-            SignatureError,
-            "graph.builder: 'crn' is not built in; there are crnn, ctpn; a function of your own is package.module:function, the training's graph is meta",
-        ),
-        (
             "crnn",
             {"beamwidth": 1, "beam_width": "wide", "merge_repeated": 0},
             UsageError,
@@ -229,10 +224,20 @@ def test_a_checkpoint_of_something_else_is_shown_for_what_it_is(builder, found, 
     ],
 )
 def test_bad_options_are_refused(builder, options, error, message):
-    """A builder or an option that does not exist, or a value of another type, is an error that says so."""
+    """An option that does not exist, or a value of another type, is an error that says so."""
     with pytest.raises(error) as caught, tf.Graph().as_default():
         networks.build_network(builder, crnn_shapes(), options)
     assert str(caught.value) == message
+
+
+def test_a_name_of_no_source_is_refused_before_the_checkpoint_is_opened():
+    """With the names that exist."""
+    with pytest.raises(SignatureError) as caught:
+        find_source("crn", {}, ())
+    assert str(caught.value) == (
+        "graph.builder: 'crn' is not built in; there are crnn, ctpn; a function of your own is package.module:function,"
+        " the training's graph is meta"
+    )
 
 
 def test_golden_rule_fills_by_name():

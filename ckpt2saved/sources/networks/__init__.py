@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any, Dict, Mapping
 
-from ckpt2saved.errors import SignatureError, UsageError
+from ckpt2saved.errors import UsageError
 from ckpt2saved.sources.networks import crnn, ctpn
 from ckpt2saved.sources.networks.layout import Shape
 from ckpt2saved.tf1 import tf, v1_control_flow
@@ -16,15 +16,9 @@ BUILDERS = {"crnn": crnn, "ctpn": ctpn}
 def build_network(name: str, variables: Mapping[str, Shape], options: Mapping[str, Any]) -> Mapping[str, tf.Tensor]:
     """Build a network in the default graph; returns its tensors by the names that signatures use.
 
-    `variables` are the checkpoint's, name -> shape. Raises SignatureError for a network that does not exist, UsageError
-    for an option that it does not have or a value of another type, CheckpointError for a checkpoint that is not of this
-    network.
+    `variables` are the checkpoint's, name -> shape. Raises UsageError for an option that the network does not have or
+    a value of another type, CheckpointError for a checkpoint that is not of this network.
     """
-    if name not in BUILDERS:
-        raise SignatureError(
-            f"graph.builder: {name!r} is not built in; there are {', '.join(sorted(BUILDERS))}; a function of your"
-            " own is package.module:function, the training's graph is meta"
-        )
     module = BUILDERS[name]
     with v1_control_flow():
         tensors: Mapping[str, Any] = module.build(variables, _complete(name, module.DEFAULTS, options))
