@@ -17,8 +17,7 @@ from ckpt2saved.requests.gathering import gather_requests, served_signatures
 from ckpt2saved.requests.made_up_by_graph import make_by_graph
 from ckpt2saved.requests.request import Answers, Request, cant_be_asked
 from ckpt2saved.requests.splitting import batch_of, outputs_seen_unsplit, unsplit_outputs, with_another_line, with_lines
-from ckpt2saved.saved_model.judgement import TEXT_GRAPH_FILE
-from ckpt2saved.saved_model.reading import GRAPH_FILE, SavedModelFile
+from ckpt2saved.saved_model.reading import GRAPH_FILE, TEXT_GRAPH_FILE, SavedModelFile
 from ckpt2saved.saved_model.state_changes import changing_signatures, why_different
 
 _TEXT_UNASKED = (

@@ -11,7 +11,8 @@ from ckpt2saved.checkpoint.files import CheckpointFiles
 from ckpt2saved.checkpoint.roles import OBJECT_GRAPH
 from ckpt2saved.checkpoint.savers import Saved
 from ckpt2saved.errors import CheckpointError, UsageError
-from ckpt2saved.errors.problem import Problem
+from ckpt2saved.errors.problem import Problem, listed
+from ckpt2saved.signature.tensors import shape_text
 from ckpt2saved.tf1 import tf
 
 Shape = Tuple[int, ...]
@@ -38,7 +39,7 @@ class Checkpoint:
 
     @property
     def is_object_based(self) -> bool:
-        """Return whether tf.train.Checkpoint wrote it, so that tensors are named by objects."""
+        """Return whether tf.train.Checkpoint or Keras wrote it, so that tensors are named by objects."""
         return OBJECT_GRAPH in self.shapes
 
     def variables(self) -> Dict[str, Shape]:
@@ -128,16 +129,12 @@ def misfits(expected: Mapping[str, Sequence[Optional[int]]], found: Mapping[str,
     """Return a problem for each variable that `found` lacks or has in another shape; None matches every size."""
     problems = []
     for name, shape in expected.items():
-        wanted = _shape_text(shape)
+        wanted = shape_text(shape)
         if name not in found:
             problems.append(Problem("missing-variable", name, "missing", f"expected {wanted}"))
         elif len(found[name]) != len(shape) or any(w not in (None, f) for w, f in zip(shape, found[name])):
-            problems.append(Problem("misshapen-variable", name, f"found {_shape_text(found[name])}, expected {wanted}"))
+            problems.append(Problem("misshapen-variable", name, f"found {shape_text(found[name])}, expected {wanted}"))
     return problems
-
-
-def _shape_text(shape: Sequence[Optional[int]]) -> str:
-    return f"[{', '.join('?' if size is None else str(size) for size in shape)}]"
 
 
 @dataclass(frozen=True)
@@ -266,13 +263,7 @@ def _kind(weights: str, averaged: Sequence[str], without: Sequence[str]) -> Tupl
     if not averaged:
         return "raw", "the checkpoint holds no moving averages"
     if without:
-        return (
-            "raw",
-            (
-                "the checkpoint holds moving averages, but none of"
-                f" {without[0]}{(f' and {len(without) - 1} more' if len(without) > 1 else '')}"
-            ),
-        )
+        return "raw", f"the checkpoint holds moving averages, but none of {listed(without, 1)}"
     return "ema", "the checkpoint holds moving averages of all trained variables"
 
 

@@ -14,6 +14,7 @@ from ckpt2saved.errors import CheckpointError, NoCheckpoint
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.kinds import EMPTY, POINTER, is_lfs_pointer, kind_of
 from ckpt2saved.files.plain_paths import as_plain_prefix
+from ckpt2saved.files.reading import is_url
 
 STATE_FILE = "checkpoint"
 _SHARD = re.compile(r"(?P<prefix>.+)\.data-(?P<number>[0-9]{5})-of-(?P<count>(?!00000)[0-9]{5})\Z")
@@ -23,10 +24,8 @@ _RECORDED = re.compile(rb"""^\s*model_checkpoint_path\s*:\s*(["'])((?:\\.|(?!\1)
 _ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|.)")
 _MOST_OF_STATE = 16 << 20  # bytes; the latest checkpoint stands in the first line
 # The last eight bytes of a table file (little endian), which both a V2 index and a V1 checkpoint are.
-_TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
-# Path("s3://bucket") has already lost a slash.
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
-_TABLE_FOOTER = 48  # bytes
+TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
+TABLE_FOOTER = 48  # bytes, with the magic
 _MOST_LOOKED_AT, _MOST_SHOWN = 100, 5  # files of a directory without a checkpoint
 
 
@@ -268,7 +267,7 @@ def _refuse_pointers(prefix: Path, files: Sequence[Path]) -> None:
 
 
 def _not_found(prefix: Path) -> CheckpointError:
-    if _URL.match(str(prefix)):
+    if is_url(prefix):
         return CheckpointError(
             f"{prefix}: this is an address, and a checkpoint is read from this machine's disk: copy its files here, and"
             " pass the path of the copy"
@@ -365,7 +364,7 @@ def _is_table(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - len(_TABLE_MAGIC)))
-            return size >= _TABLE_FOOTER and file.read() == _TABLE_MAGIC
+            file.seek(max(0, size - len(TABLE_MAGIC)))
+            return size >= TABLE_FOOTER and file.read() == TABLE_MAGIC
     except OSError:
         return False

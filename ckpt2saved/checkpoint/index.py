@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
-from ckpt2saved.checkpoint.files import CheckpointFiles
+from ckpt2saved.checkpoint.files import TABLE_FOOTER, TABLE_MAGIC, CheckpointFiles
 from ckpt2saved.files.reading import PathLike, open_file, size_of
 from ckpt2saved.protobuf.crc32c import crc32c, masked
 from ckpt2saved.protobuf.data_types import number_of
@@ -16,8 +16,6 @@ from ckpt2saved.protobuf.tensorflow_messages import BundleHeader, TensorShape, T
 from ckpt2saved.protobuf.wire import Malformed, of_bytes, varint
 
 # The format is LevelDB's: tensorflow/core/lib/io/format.cc and table_builder.cc.
-_FOOTER_SIZE = 48
-_MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
 _TRAILER_SIZE = 5  # of a block: how it is compressed, and the checksum of both
 _MOST_BYTES = 1 << 30  # of an index; a tensor takes some 50
 _SMALL = 1 << 18  # bytes of an index that is remembered
@@ -45,9 +43,7 @@ class Entry(NamedTuple):
     offset: int  # bytes
     size: int  # bytes
     checksum: int  # masked
-    slices: Tuple[
-        str, ...
-    ]  # those that are stored, as RestoreV2 takes them: the whole's sizes, then start,size by axis
+    slices: Tuple[str, ...]  # those stored, in RestoreV2's format: sizes of the tensor, then start,size for each axis
 
     @property
     def is_partitioned(self) -> bool:
@@ -101,9 +97,9 @@ def parse_index(content: bytes) -> Index:
     """Parse the content of an index file; raises Damaged or NotRead."""
     if not content:
         raise Damaged("empty")
-    if len(content) < _FOOTER_SIZE:
+    if len(content) < TABLE_FOOTER:
         raise Damaged(f"truncated to {len(content)} bytes; copy the complete file again")
-    if content[-len(_MAGIC) :] != _MAGIC:
+    if content[-len(TABLE_MAGIC) :] != TABLE_MAGIC:
         raise Damaged("truncated, or no checkpoint index: its last 8 bytes are not a table's")
     shards, is_big_endian = 0, False
     entries: Dict[bytes, Entry] = {}
@@ -121,7 +117,7 @@ def parse_index(content: bytes) -> Index:
 
 
 def _pairs(content: bytes) -> Iterator[Tuple[bytes, bytes]]:
-    footer = content[-_FOOTER_SIZE:]
+    footer = content[-TABLE_FOOTER:]
     _, at = _handle(footer, 0)  # of the meta index, which TensorFlow does not write
     index, _ = _handle(footer, at)
     for _, where in _block(content, index):
@@ -136,7 +132,7 @@ def _handle(data: bytes, at: int) -> Tuple[Tuple[int, int], int]:
 
 def _block(content: bytes, span: Tuple[int, int]) -> List[Tuple[bytes, bytes]]:
     start, end = span
-    if end + _TRAILER_SIZE > len(content) - _FOOTER_SIZE:
+    if end + _TRAILER_SIZE > len(content) - TABLE_FOOTER:
         raise Malformed
     if content[end] != 0:
         raise NotRead("compressed")

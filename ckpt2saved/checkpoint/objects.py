@@ -11,7 +11,7 @@ from ckpt2saved.checkpoint.contents import Checkpoint, misfits
 from ckpt2saved.checkpoint.reading import values
 from ckpt2saved.checkpoint.roles import OBJECT_GRAPH, OPTIMIZER_CHILDREN
 from ckpt2saved.errors import CheckpointError
-from ckpt2saved.errors.problem import Problem
+from ckpt2saved.errors.problem import Problem, listed
 from ckpt2saved.graph.traversal import paths, reach, walk
 from ckpt2saved.tf1 import TrackableObjectGraph, children_of, tf
 
@@ -34,8 +34,7 @@ class SavedObjects:
         """Return the names of the root's children, for people."""
         names = sorted(name for name in self.children[0] if name not in _BOOK_KEEPING)
         names = [name for name in names if not name.startswith("_")] or names
-        more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
-        return ", ".join(names[:_MOST]) + more if names else "nothing"
+        return listed(names, _MOST) or "nothing"
 
     def paths(self, depth: int) -> Dict[int, Tuple[str, ...]]:
         """Return the shortest path from the root to each object at most `depth` names away."""

@@ -12,7 +12,7 @@ from ckpt2saved.checkpoint.contents import UNREADABLE, Checkpoint, Weights
 from ckpt2saved.checkpoint.index import index_of, is_cut_off
 from ckpt2saved.console.reasons import reason_in
 from ckpt2saved.errors import CheckpointError, Ckpt2SavedError
-from ckpt2saved.errors.problem import Note, Problem
+from ckpt2saved.errors.problem import Note, Problem, listed
 from ckpt2saved.files.write_errors import error_in
 from ckpt2saved.tf1 import tf
 
@@ -52,11 +52,12 @@ def check_unserved(checkpoint: Checkpoint, weights: Weights) -> List[Note]:
     notes = []
     if unread.others:
         names = [problem.where for problem in unread.others]
-        found = f"not served, and cannot be read whole: {_some(names)} ({unread.others[0].found})"
+        found = f"not served, and cannot be read whole: {listed(names, _MOST)} ({unread.others[0].found})"
         notes.append(Note("unreadable-tensor", "", found))
     if checkpoint.unknown_dtypes:
         names = [f"{name} ({number})" for name, number in sorted(checkpoint.unknown_dtypes.items())]
-        found = f"not served, and not read: TensorFlow {tf.version.VERSION} does not know the dtype of {_some(names)}"
+        lacking = f"TensorFlow {tf.version.VERSION} does not know the dtype of {listed(names, _MOST)}"
+        found = f"not served, and not read: {lacking}"
         notes.append(Note("unknown-dtype", "", found))
     return notes
 
@@ -192,9 +193,3 @@ def _reading(checkpoint: Checkpoint) -> Iterator[Any]:
 
 def _reason(error: Exception) -> str:
     return reason_in(error.message if isinstance(error, tf.errors.OpError) else str(error)) or type(error).__name__
-
-
-def _some(names: Collection[str]) -> str:
-    names = list(names)
-    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
-    return ", ".join(names[:_MOST]) + more

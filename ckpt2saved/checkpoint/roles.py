@@ -14,9 +14,8 @@ COUNTERS = "counters"
 ROLES = (WEIGHTS, STATISTICS, AVERAGES, SLOTS, COUNTERS)  # in order of importance for serving
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-OPTIMIZER_CHILDREN = frozenset(
-    ("_iterations", "_trainable_variables")
-)  # of an optimizer of Keras 3, in an object graph
+# The children of an optimizer of Keras 3 in an object graph.
+OPTIMIZER_CHILDREN = frozenset(("_iterations", "_trainable_variables"))
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _OBJECT_SLOT = re.compile(r"(.+)/\.OPTIMIZER_SLOT/(.+)/([^/]+)\Z")
 _FAMILY = re.compile(
@@ -75,11 +74,6 @@ def with_roles(
 def shown(key: str) -> str:
     """Return a variable's name for people, also for a key of an object-based checkpoint."""
     return key[: -len(VALUE)] if key.endswith(VALUE) else key
-
-
-def is_object_based(names: Sequence[str]) -> bool:
-    """Return whether tf.train.Checkpoint or Keras wrote it, rather than tf.train.Saver."""
-    return OBJECT_GRAPH in names
 
 
 def _role(key: str, shapes: Mapping[str, Tuple[int, ...]], dtype: str) -> Tuple[str, Optional[str]]:

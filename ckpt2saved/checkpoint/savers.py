@@ -13,9 +13,7 @@ class Saved:
     """The checkpoint tensor, or slice of it, that a variable is saved as."""
 
     key: str
-    slice: str = (
-        ""  # in the format of SaveV2 and RestoreV2: the whole's sizes, then start,size of each axis; "" for all of it
-    )
+    slice: str = ""  # in RestoreV2's format: sizes of the tensor, then start,size for each axis; "" for all of it
 
     @property
     def whole(self) -> Optional[Tuple[int, ...]]:

@@ -8,7 +8,7 @@ from ckpt2saved.compatibility.demands import Demands, Given, Use
 from ckpt2saved.compatibility.image import Image, known_images
 from ckpt2saved.compatibility.requirements import release
 from ckpt2saved.errors import NotCompatible
-from ckpt2saved.errors.problem import Problem
+from ckpt2saved.errors.problem import Problem, listed
 from ckpt2saved.graph.op_table import OpTable, allows, shipped_table
 from ckpt2saved.graph.ops import PYTHON
 from ckpt2saved.protobuf.data_types import name_of
@@ -140,9 +140,7 @@ def nodes_text(nodes: Sequence[str], most: int = 3) -> str:
     """Return the number of nodes, and the names of the first."""
     if len(nodes) == 1:
         return f"node {nodes[0]}"
-    more = len(nodes) - most
-    names = ", ".join(nodes[:most])
-    return f"{len(nodes)} nodes: {names}{(f' and {more} more' if more > 0 else '')}"
+    return f"{len(nodes)} nodes: {listed(nodes, most)}"
 
 
 def _condensed(demands: Demands, table: OpTable) -> Dict[Use, List[str]]:

@@ -70,6 +70,12 @@ class Choice:
         return f"{self.subject or options}: {self.reason}"
 
 
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names for a message, and the number of the others."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def texts(messages: Iterable[Union[Message, Choice]]) -> List[str]:
     """Return one line of text for each item."""
     return [message.text for message in messages]

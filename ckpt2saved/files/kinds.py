@@ -20,7 +20,7 @@ _LARGEST_GRAPH = 2**31  # bytes, the most that a protobuf message has
 
 EMPTY = "an empty file"
 JSON = "a JSON text"
-LFS = b"version https://git-lfs.github.com/spec/"
+_LFS = b"version https://git-lfs.github.com/spec/"
 
 _OP = re.compile(r"[A-Z_][A-Za-z0-9_.>]*\Z")
 _VARIABLES = ("Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable")
@@ -77,9 +77,15 @@ def is_lfs_pointer(path: Path) -> bool:
     """Return whether a file is a Git LFS pointer."""
     try:
         with open(str(path), "rb") as file:
-            return file.read(len(LFS)) == LFS
+            return begins_as_lfs_pointer(file)
     except OSError:
         return False
+
+
+def begins_as_lfs_pointer(file: BinaryIO) -> bool:
+    """Return whether an open file is a Git LFS pointer."""
+    file.seek(0)
+    return file.read(len(_LFS)) == _LFS
 
 
 def is_meta_graph(path: Path) -> bool:
@@ -117,7 +123,7 @@ def _kind_of_file(path: Path) -> Optional[Kind]:
 
 def _by_signature(path: Path, start: bytes) -> Optional[Kind]:
     """Detect formats with magic bytes."""
-    if start.startswith(LFS):
+    if start.startswith(_LFS):
         return POINTER
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
         return Kind(_HDF5, _KERAS)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 from typing import BinaryIO, Iterator, NamedTuple, Union
 
 PathLike = Union[str, "os.PathLike[str]"]
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # Path("s3://bucket") has already lost a slash
 
 MOST_LEVELS = 64  # nested directories in one SavedModel; TensorFlow writes two
 MOST_ENTRIES = 100000  # files and directories in one SavedModel
@@ -26,7 +29,6 @@ class Entry(NamedTuple):
     name: str  # path relative to the walked directory
     path: str
     status: os.stat_result  # of a link's target
-    is_link: bool
 
 
 def open_file(path: PathLike, most: int = 0) -> BinaryIO:
@@ -57,6 +59,11 @@ def read_file(path: PathLike, most: int) -> bytes:
 def size_of(file: BinaryIO) -> int:
     """Return the size of an open file in bytes."""
     return os.fstat(file.fileno()).st_size
+
+
+def is_url(path: PathLike) -> bool:
+    """Return whether a path is an address, as s3://bucket is."""
+    return _URL.match(os.fspath(path)) is not None
 
 
 def kind(mode: int) -> str:
@@ -108,7 +115,7 @@ def walk(directory: PathLike) -> Iterator[Entry]:
                 if entry.is_symlink():
                     continue  # dangling or cyclic
                 raise
-            yield Entry(name, entry.path, status, entry.is_symlink())
+            yield Entry(name, entry.path, status)
             if entry.is_dir(follow_symlinks=False):
                 if level + 1 > MOST_LEVELS:
                     top = Path(name).parts[0]

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ckpt2saved.checkpoint import roles
 from ckpt2saved.console.tables import print_labelled, stdout
-from ckpt2saved.errors.problem import texts
+from ckpt2saved.errors.problem import listed, texts
 from ckpt2saved.inspection.graph_report import GraphReport
 from ckpt2saved.inspection.proposal import value_text
 from ckpt2saved.inspection.report import Inspection
@@ -96,14 +96,14 @@ def _print_findings(console: Console, graph: GraphReport) -> None:
         print_labelled(console, "switch", text, "yellow" if switch.is_open else "")
     _print_training_ops(console, graph)
     if proposal and proposal.fixed:
-        text = f"the batch is {proposal.batch} and can't be another: {_some(proposal.fixed, 3)}"
+        text = f"the batch is {proposal.batch} and can't be another: {listed(proposal.fixed, 3)}"
         print_labelled(console, "fixed", text, "yellow")
     for number, tower in enumerate(graph.towers):
         text = f"{tower.ends[0]}: {len(tower.variables)} variables, {len(graph.shared)} of them shared"
         if tower.untrained:
-            text += f"; no optimizer trains {_some(tower.untrained, 2)}"
+            text += f"; no optimizer trains {listed(tower.untrained, 2)}"
         if tower.missing:
-            text += f"; the checkpoint lacks {_some(tower.missing, 2)}"
+            text += f"; the checkpoint lacks {listed(tower.missing, 2)}"
         print_labelled(
             console, "tower", text + (" (proposed)" if number == 0 else ""), "yellow" if tower.untrained else ""
         )
@@ -114,15 +114,15 @@ def _print_findings(console: Console, graph: GraphReport) -> None:
     if len(graph.problems) > _MOST:
         print_labelled(console, "", f"and {len(graph.problems) - _MOST} more problems, in --json", "red")
     if graph.left_out:
-        print_labelled(console, "cut off", f"{_some(graph.left_out, 3)}: behind the outputs, and not served")
+        print_labelled(console, "cut off", f"{listed(graph.left_out, 3)}: behind the outputs, and not served")
     if graph.labels:
         print_labelled(
             console,
             "not inputs",
-            f"{_some(graph.labels, 4)}: only the training takes them, or its loss compares answers with them",
+            f"{listed(graph.labels, 4)}: only the training takes them, or its loss compares answers with them",
         )
     if graph.tables:
-        print_labelled(console, "tables", f"{_some(graph.tables, 3)}: lookup tables, whose contents come along")
+        print_labelled(console, "tables", f"{listed(graph.tables, 3)}: lookup tables, whose contents come along")
 
 
 def _print_training_ops(console: Console, graph: GraphReport) -> None:
@@ -134,7 +134,7 @@ def _print_training_ops(console: Console, graph: GraphReport) -> None:
         if names:
             steered = sum(name in found.switched for name in names)
             how = f"{steered} on a branch of a switch" if steered else instead + " for inference"
-            print_labelled(console, "training", f"{len(names)} x {what} ({how}): {_some(names, 2)}", "yellow")
+            print_labelled(console, "training", f"{len(names)} x {what} ({how}): {listed(names, 2)}", "yellow")
 
 
 def _print_variables(console: Console, held: VariableReport, graph: Optional[GraphReport]) -> None:
@@ -145,7 +145,7 @@ def _print_variables(console: Console, held: VariableReport, graph: Optional[Gra
         ("", held.unused if graph else (), "in the checkpoint, and not in the graph: {}"),
     ):
         if names:
-            print_labelled(console, "variables", f"{len(names)} {text.format(_some(names, 3))}", style)
+            print_labelled(console, "variables", f"{len(names)} {text.format(listed(names, 3))}", style)
     if held.averaged and not (graph and graph.proposal):  # with a proposal it stands among the choices
         print_labelled(
             console,
@@ -179,7 +179,7 @@ def _print_saved_model(console: Console, found: Any) -> None:
     for decoder in found.decoders:
         print_labelled(console, "decoder", decoder)
     if found.tables:
-        print_labelled(console, "tables", _some(found.tables, 3))
+        print_labelled(console, "tables", listed(found.tables, 3))
     for problem in found.problems:
         print_labelled(console, "problem", problem.text, "red")
     for note in found.notes:
@@ -232,11 +232,6 @@ def _shape(shape: Optional[Sequence[Optional[int]]]) -> str:
     if shape is None:
         return "unknown"
     return f"[{', '.join('?' if size is None else str(size) for size in shape)}]"
-
-
-def _some(names: Sequence[str], most: int) -> str:
-    text = ", ".join(names[:most])
-    return text if len(names) <= most else f"{text} and {len(names) - most} more"
 
 
 def _megabytes(size: int) -> str:

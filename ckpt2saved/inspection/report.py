@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, List, Optional, Sequence, Tuple
 
-from ckpt2saved.checkpoint import roles
 from ckpt2saved.checkpoint.contents import Checkpoint, open_checkpoint
 from ckpt2saved.checkpoint.index import index_of, is_cut_off
 from ckpt2saved.checkpoint.objects import read_objects
@@ -101,7 +100,7 @@ def inspect_subject(subject: Subject) -> Inspection:
             if checkpoint is None:
                 raise
             remarks.append(Note("unread-meta", "", str(error)))
-    elif checkpoint and roles.is_object_based(list(checkpoint.shapes)):
+    elif checkpoint and checkpoint.is_object_based:
         remarks.append(_of_objects(checkpoint))
     elif subject.checkpoint:
         remarks.append(

@@ -11,8 +11,8 @@ from ckpt2saved.checkpoint.files import CheckpointFiles, find_checkpoint
 from ckpt2saved.errors import CheckpointError, NoCheckpoint
 from ckpt2saved.errors.problem import Note
 from ckpt2saved.files.kinds import is_frozen_graph, is_meta_graph
+from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES
 from ckpt2saved.versions import numbered_children
-from ckpt2saved.versions.base import SAVED_MODEL_FILES
 
 FROZEN = "frozen graph"
 

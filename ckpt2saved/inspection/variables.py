@@ -102,7 +102,7 @@ def report_variables(
     return VariableReport(
         variables=tuple(variables),
         step=checkpoint.step if checkpoint.step is not None else _step_of_objects(checkpoint),
-        is_object_based=roles.is_object_based(list(checkpoint.shapes)),
+        is_object_based=checkpoint.is_object_based,
         averaged=sum(v.name + AVERAGE in checkpoint.shapes for v in weights),
         averageable=len(weights),
         missing=tuple(fit.missing),
@@ -114,7 +114,7 @@ def report_variables(
 
 def _names(checkpoint: Checkpoint) -> Optional[Mapping[str, str]]:
     """The paths of the variables of an object-based checkpoint in their models; None for another checkpoint."""
-    if not roles.is_object_based(list(checkpoint.shapes)):
+    if not checkpoint.is_object_based:
         return None
     try:
         return read_objects(checkpoint).names()

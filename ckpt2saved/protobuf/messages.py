@@ -8,7 +8,6 @@ singular field counts, and singular messages are merged.
 from __future__ import annotations
 
 import dataclasses
-import struct
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, Type, TypeVar
 
 from ckpt2saved.protobuf.wire import KEY, VALUE, Malformed, Part, entry_of, fields, written
@@ -72,11 +71,6 @@ def texts(number: int) -> Any:
     return _declared(number, "each", _TEXT)
 
 
-def blob(number: int) -> Any:
-    """Declare bytes; b"" if missing."""
-    return _declared(number, "last", _BLOB, default=b"")
-
-
 def blobs(number: int) -> Any:
     """Declare repeated bytes."""
     return _declared(number, "each", _BLOB)
@@ -90,11 +84,6 @@ def integer(number: int, default: Optional[int] = 0) -> Any:
 def integers(number: int) -> Any:
     """Declare a repeated integer, packed or not."""
     return _declared(number, "packed", _INTEGERS)
-
-
-def fixed32(number: int) -> Any:
-    """Declare an unsigned 32-bit fixed integer."""
-    return _declared(number, "last", _FIXED32, default=0)
 
 
 def unread(number: int) -> Any:
@@ -228,15 +217,7 @@ _TEXT = _Type(
 _BLOB = _Type(lambda part, budget: part.content(), written)
 _INTEGER = _Type(lambda part, budget: part.integer(), written)
 _INTEGERS = _Type(lambda part, budget: part.integers(), written)
-_FIXED32 = _Type(lambda part, budget: _fixed32(part), written)
 _UNREAD = _Type(lambda part, budget: part, lambda number, value: written(number, value.content()))
-
-
-def _fixed32(part: Part) -> int:
-    try:
-        return int(struct.unpack("<I", part.content())[0])
-    except struct.error:
-        raise Malformed from None
 
 
 def _message(message: Type[Any]) -> _Type:

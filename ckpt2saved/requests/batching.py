@@ -6,8 +6,6 @@ from typing import Collection, FrozenSet, Optional, Sequence, Tuple
 
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 
-DEFAULT_SIGNATURE = "serving_default"
-
 
 def batching_problems(signature: Signature, seen: Collection[str] = ()) -> Tuple[str, ...]:
     """The reasons why the signature cannot be used with --enable_batching; () if it can.

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO, Dict, List, Optional, Sequence, Tuple
 
-from ckpt2saved.errors.problem import Problem
+from ckpt2saved.errors.problem import Problem, listed
+from ckpt2saved.files.kinds import begins_as_lfs_pointer
 from ckpt2saved.files.reading import PathLike, TooLarge, size_of
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import PYTHON
@@ -16,14 +17,9 @@ from ckpt2saved.protobuf.wire import Malformed
 from ckpt2saved.saved_model.loading import Effects, Restored, follow, init_op
 from ckpt2saved.saved_model.reading import GRAPH_FILE, MetaGraph, SavedModelFile
 from ckpt2saved.saved_model.structure import check_structure
-from ckpt2saved.signature.tensors import Signature
+from ckpt2saved.signature.tensors import DEFAULT_SIGNATURE, PREDICT, Signature
 
-DEFAULT_SIGNATURE = "serving_default"
-METHODS = tuple("tensorflow/serving/" + method for method in ("predict", "classify", "regress"))
-
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _EXPORT = "export it again"
-_MOST_NAMES = 5  # in one message; the rest are counted
 _REMEMBERED = 64  # graphs; most versions of a model have the same one
 _PIECE = 1 << 20
 
@@ -59,12 +55,6 @@ def read_graph_facts(directory: PathLike) -> GraphFacts:
 _known: Dict[bytes, GraphFacts] = {}
 
 
-def is_lfs_pointer(file: BinaryIO) -> bool:
-    """Return whether the file is a Git LFS pointer."""
-    file.seek(0)
-    return file.read(len(_LFS_POINTER)) == _LFS_POINTER
-
-
 def lfs_problem(name: str) -> Problem:
     """Return the problem for a Git LFS pointer."""
     return Problem("lfs-pointer", name, "a Git LFS pointer instead of the file", "fetch it with git lfs pull")
@@ -86,17 +76,11 @@ def no_signature(name: str) -> Problem:
     return Problem("no-signature", name, found, f"export it with a signature {DEFAULT_SIGNATURE}")
 
 
-def listed(names: Sequence[str]) -> str:
-    """Return the first names, and the number of the others."""
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(names[:_MOST_NAMES]) + more
-
-
 def _judged(saved_model: SavedModelFile, file: BinaryIO) -> GraphFacts:
     size = size_of(file)
     if not size:
         return _only(Problem("empty-file", GRAPH_FILE, "empty"))
-    if is_lfs_pointer(file):
+    if begins_as_lfs_pointer(file):
         return _only(lfs_problem(GRAPH_FILE))
     try:
         if not saved_model.tags:
@@ -195,7 +179,7 @@ def _unusable(signature: Signature, meta_graph: MetaGraph) -> Optional[Problem]:
         return Problem("unknown-tensor", where, found, _EXPORT)
     if not signature.method:
         found = "it has no method name, and TF Serving up to 2.3 refuses requests"
-        return Problem("method-name", where, found, "expected " + METHODS[0])
+        return Problem("method-name", where, found, "expected " + PREDICT)
     return None
 
 

@@ -11,24 +11,22 @@ from pathlib import Path
 from typing import BinaryIO, Dict, List, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.checkpoint.index import RESOURCE, STRING, VARIANT, Damaged, Entry, Index, NotRead, read_index
-from ckpt2saved.errors.problem import Problem
-from ckpt2saved.files.kinds import EMPTY, kind_of
+from ckpt2saved.errors.problem import Problem, listed
+from ckpt2saved.files.kinds import EMPTY, begins_as_lfs_pointer, kind_of
 from ckpt2saved.files.reading import PathLike, kind, open_file, size_of
 from ckpt2saved.protobuf import text_format
 from ckpt2saved.protobuf.crc32c import crc32c, masked
 from ckpt2saved.saved_model.graph_facts import (
     GraphFacts,
-    is_lfs_pointer,
     lfs_problem,
-    listed,
     no_signature,
     read_graph_facts,
     wrong_tags,
 )
 from ckpt2saved.saved_model.loading import Restored
-from ckpt2saved.saved_model.reading import GRAPH_FILE, SERVED
+from ckpt2saved.saved_model.reading import GRAPH_FILE, SERVED, TEXT_GRAPH_FILE
+from ckpt2saved.signature.tensors import shape_text
 
-TEXT_GRAPH_FILE = "saved_model.pbtxt"
 # saved_model_warmup_util.h of TF Serving: where the file is, and how many records it may have; one more, and the
 # server does not load the version.
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
@@ -89,7 +87,7 @@ def _text_graph_problems(path: str) -> List[Problem]:
     try:
         with open_file(os.path.join(path, name)) as file:
             size = size_of(file)
-            if is_lfs_pointer(file):
+            if begins_as_lfs_pointer(file):
                 return [lfs_problem(name)]
             file.seek(0)
             content = file.read(_MOST_TEXT + 1)
@@ -140,7 +138,7 @@ def _variable_problems(path: str, facts: Optional[GraphFacts], data: int) -> Lis
 
 def _pointer_or(path: str, name: str, text: str) -> Problem:
     with open_file(os.path.join(path, name)) as file:
-        return lfs_problem(name) if is_lfs_pointer(file) else Problem("damaged-file", name, text)
+        return lfs_problem(name) if begins_as_lfs_pointer(file) else Problem("damaged-file", name, text)
 
 
 def _shards(path: str) -> Set[Tuple[int, int]]:
@@ -175,7 +173,7 @@ def _mismatches(index: Index, restored: Sequence[Restored]) -> List[Problem]:
         elif wanted.data_type and entry.data_type and wanted.data_type != entry.data_type:
             types.append(wanted.name)
         elif not _fits(entry.shape, wanted.shape):
-            shapes.append(f"{wanted.name} ({_brackets(wanted.shape)} in the graph, {_brackets(entry.shape)} here)")
+            shapes.append(f"{wanted.name} ({shape_text(wanted.shape)} in the graph, {shape_text(entry.shape)} here)")
     problems = []
     for names, what in ((absent, "not in it"), (types, "of another dtype"), (shapes, "of another shape")):
         if names:
@@ -188,10 +186,6 @@ def _fits(found: Optional[Tuple[int, ...]], wanted: Optional[Tuple[int, ...]]) -
     if found is None or wanted is None:
         return True
     return len(found) == len(wanted) and all(there in (size, -1) or size == -1 for there, size in zip(found, wanted))
-
-
-def _brackets(shape: Optional[Tuple[int, ...]]) -> str:
-    return f"[{', '.join('?' if size == -1 else str(size) for size in shape or ())}]"
 
 
 def _data_problems(path: str, index: Index, data: int) -> List[Problem]:
@@ -232,7 +226,7 @@ def _shard_problems(
 ) -> List[Problem]:
     size, end = size_of(file), max(entry.offset + entry.size for _, entry in entries)
     if size < end:
-        if is_lfs_pointer(file):
+        if begins_as_lfs_pointer(file):
             return [lfs_problem(name)]
         if not size:
             return [Problem("empty-file", name, f"empty, and the index places {end} bytes there", _WHOLE)]
@@ -301,7 +295,7 @@ def _asset_problems(path: str, facts: GraphFacts) -> List[Problem]:
             continue  # the graph's own problem
         try:
             with open_file(os.path.join(path, name)) as file:
-                if is_lfs_pointer(file):
+                if begins_as_lfs_pointer(file):
                     problems.append(lfs_problem(name))
         except (FileNotFoundError, NotADirectoryError):
             found = "missing, and the graph reads it"
@@ -319,7 +313,7 @@ def judge_warmup(directory: PathLike, data: int = READ) -> Tuple[Problem, ...]:
     path, name = os.fspath(directory), WARMUP_FILE
     try:
         with open_file(os.path.join(path, WARMUP_FILE)) as file:
-            if is_lfs_pointer(file):
+            if begins_as_lfs_pointer(file):
                 return (lfs_problem(name),)
             count = _count_records(file, data)
     except (FileNotFoundError, NotADirectoryError):

@@ -204,7 +204,7 @@ class _Follower:
         for _ in range(_MOST_STEPS):
             if tensor.startswith("^"):
                 return None
-            name, port = _parsed(tensor, scope.caller is not None)
+            name, port = _parsed(tensor)
             if scope.caller is not None and name not in scope.nodes:
                 if name not in scope.arguments:
                     return None
@@ -224,7 +224,7 @@ class _Follower:
         return None
 
 
-def _parsed(tensor: str, is_in_function: bool) -> Tuple[str, int]:
+def _parsed(tensor: str) -> Tuple[str, int]:
     """Split a tensor name into node and output number: `node:1`, or `node:output:1` in functions."""
     parts = tensor.split(":")
     port = parts[-1] if len(parts) > 1 else "0"

@@ -26,7 +26,7 @@ from ckpt2saved.protobuf.tensorflow_messages import (
 from ckpt2saved.protobuf.wire import Malformed, Part
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 
-GRAPH_FILE = "saved_model.pb"
+SAVED_MODEL_FILES = GRAPH_FILE, TEXT_GRAPH_FILE = "saved_model.pb", "saved_model.pbtxt"
 LARGEST_PROTOBUF = (1 << 31) - 1  # bytes; protobuf reads no longer message
 SERVED = frozenset(["serve"])  # TF Serving takes the meta graph with this tag and no other
 

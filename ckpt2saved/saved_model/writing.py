@@ -143,7 +143,7 @@ class _Binder:
             self.problems.append(Problem("other-dtype", f"{where}.dtype", found))
         if not tensor.shape.is_compatible_with(_sizes(spec)):
             expected = ", ".join(map(str, spec.dimensions))
-            found = f"{_shape_text(tensor.shape)} in the graph, [{expected}] in the file"
+            found = f"{spec_of(spec.key, tensor).shape_text} in the graph, [{expected}] in the file"
             self.problems.append(Problem("other-shape", f"{where}.shape", found))
             return None
         # Client code reads the shapes off the signature: the file's sizes add to what the graph knows.
@@ -170,12 +170,6 @@ def spec_of(key: str, tensor: tf.Tensor, shape: Optional[tf.TensorShape] = None)
     shape = tensor.shape if shape is None else shape
     sizes = None if shape.ndims is None else tuple(shape.as_list())
     return TensorSpec(key, tensor.name, tensor.dtype.base_dtype.name, sizes)
-
-
-def _shape_text(shape: tf.TensorShape) -> str:
-    if shape.ndims is None:
-        return "of unknown rank"
-    return f"[{', '.join('?' if size is None else str(size) for size in shape.as_list())}]"
 
 
 def cut_down(serving: ServingGraph) -> ServingGraph:

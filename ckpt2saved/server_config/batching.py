@@ -7,10 +7,10 @@ from typing import Collection, Dict, List, Mapping, Optional, Sequence, Set, Tup
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.errors.problem import Note, Problem
-from ckpt2saved.requests.batching import DEFAULT_SIGNATURE, batching_problems, described
+from ckpt2saved.requests.batching import batching_problems, described
 from ckpt2saved.saved_model.reading import read_signatures
 from ckpt2saved.server_config.models import Model
-from ckpt2saved.signature.tensors import Signature
+from ckpt2saved.signature.tensors import DEFAULT_SIGNATURE, Signature
 from ckpt2saved.versions import recorded_without_batch
 
 _MEET = 'requests of different sizes that come into one batch all fail ("from different tasks have different shapes")'

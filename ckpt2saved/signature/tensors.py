@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Mapping, Optional, Tuple, Union
+from typing import Mapping, Optional, Sequence, Tuple, Union
 
 DTYPES = (
     "bfloat16 bool complex64 complex128 float16 float32 float64 "
@@ -15,6 +15,7 @@ LARGEST_SIZE = 2**63 - 1
 # A size; of one that a request may choose its name, or None where it has none.
 Dimension = Union[int, str, None]
 WARMUP = "warmup"  # the one output of a signature that an export adds for warm-up, with whose name its own begins
+DEFAULT_SIGNATURE = "serving_default"  # of a request that names none
 PREDICT = "tensorflow/serving/predict"  # what TF Serving calls the method of a signature
 _NAME = re.compile(r"[^:^]+(:[0-9]{1,9})?\Z")  # TensorFlow's number of an output is an int32
 
@@ -24,6 +25,13 @@ def checked_tensor_name(text: str) -> str:
     if not _NAME.match(text):
         raise ValueError(f"{text!r} is not a tensor's name, as in logits or logits:0")
     return text
+
+
+def shape_text(shape: Optional[Sequence[Dimension]]) -> str:
+    """Return a shape for people, as in [?, 32, ?, 3]; sizes that are not fixed are names, None or -1."""
+    if shape is None:
+        return "of unknown rank"
+    return f"[{', '.join(str(size) if isinstance(size, int) and size >= 0 else '?' for size in shape)}]"
 
 
 @dataclass(frozen=True)
@@ -53,9 +61,7 @@ class TensorSpec:
     @property
     def shape_text(self) -> str:
         """Return the shape for people, as in [?, 32, ?, 3]."""
-        if self.shape is None:
-            return "of unknown rank"
-        return f"[{', '.join(str(size) if isinstance(size, int) else '?' for size in self.shape)}]"
+        return shape_text(self.shape)
 
     @property
     def dimensions(self) -> Tuple[Dimension, ...]:

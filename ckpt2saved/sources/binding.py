@@ -11,7 +11,7 @@ from ckpt2saved.checkpoint.contents import AVERAGE, Checkpoint, Naming, Weights,
 from ckpt2saved.checkpoint.reading import restore
 from ckpt2saved.checkpoint.roles import has_slots, with_roles, without_slots
 from ckpt2saved.checkpoint.variables import add_restore, graph_variables
-from ckpt2saved.errors.problem import Note
+from ckpt2saved.errors.problem import Note, listed
 from ckpt2saved.graph.graph_def import devices_of, nodes_of, pinned_text
 from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.saved_model.writing import ServingGraph, bind_signatures, cut_down
@@ -144,9 +144,8 @@ def _untrained(checkpoint: Checkpoint, weights: Weights, loaded: LoadedGraph) ->
     left = [name for name in without_slots(sorted(names), roles) if names[name] not in spared]
     if not left:
         return ()
-    more = f" and {len(left) - 3} more" if len(left) > 3 else ""
     text = (
-        f"{'no optimizer slots' if slotted else 'no updates by an optimizer'} for {', '.join(left[:3])}{more}, as"
+        f"{'no optimizer slots' if slotted else 'no updates by an optimizer'} for {listed(left, 3)}, as"
         " there are for others: frozen, or of a tower that was never trained?"
     )
     return (Note("untrained-variable", "", text),)

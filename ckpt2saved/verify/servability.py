@@ -10,22 +10,22 @@ from typing import Any, Collection, Dict, List, Mapping, Sequence, Tuple
 
 from ckpt2saved.compatibility.fit import origin_text
 from ckpt2saved.errors import CheckpointError, ServingError
-from ckpt2saved.errors.problem import Note, Problem
+from ckpt2saved.errors.problem import Note, Problem, listed
 from ckpt2saved.graph.contrib import register_ops
 from ckpt2saved.graph.graph_def import nodes_of
 from ckpt2saved.graph.op_table import shipped_table
 from ckpt2saved.inspection.saved import parse_saved_model, report_on
-from ckpt2saved.requests.batching import DEFAULT_SIGNATURE, keys_without_batch, without_batch_text
+from ckpt2saved.requests.batching import keys_without_batch, without_batch_text
 from ckpt2saved.requests.warm_up.file import BrokenWarmUpFile, read_warm_up_requests
 from ckpt2saved.saved_model.judgement import MOST_RECORDS, WARMUP_FILE, judge_warmup
 from ckpt2saved.saved_model.reading import GRAPH_FILE, read_signatures
+from ckpt2saved.signature.tensors import DEFAULT_SIGNATURE
 from ckpt2saved.tf1 import op_def, tf
 from ckpt2saved.versions import numbered_children, parse_version, recorded_without_batch
 from ckpt2saved.versions.health import access_problems, content_problems
 
 _METHODS = tuple("tensorflow/serving/" + method for method in ("predict", "classify", "regress"))
 _CPU = re.compile(r"(.*/)?(device:)?CPU:\*?0?\Z", re.IGNORECASE)
-_MOST = 5  # nodes listed in one problem; the others are counted
 
 
 @dataclass(frozen=True)
@@ -159,16 +159,11 @@ def _node_problems(meta_graph: Any) -> List[Problem]:
     problems = []
     if pinned:
         found = "tied to a device, and a server without it does not load the graph"
-        problems.append(Problem("pinned-device", _listed(pinned), found, "export with clear_devices"))
+        problems.append(Problem("pinned-device", listed(pinned), found, "export with clear_devices"))
     if unknown:
         written = meta_graph.meta_info_def.tensorflow_version or "one that does not say so"
         where = "; ".join(f"{op}: {origins[op]}" for op in sorted(origins))
         found = f"no op of this TensorFlow, {tf.version.VERSION}, nor of a server of its release"
         remedy = f"the graph was written by {written} ({where})"
-        problems.append(Problem("unknown-op", _listed(unknown), found, remedy))
+        problems.append(Problem("unknown-op", listed(unknown), found, remedy))
     return problems
-
-
-def _listed(nodes: Sequence[str]) -> str:
-    more = f" and {len(nodes) - _MOST} more" if len(nodes) > _MOST else ""
-    return ", ".join(nodes[:_MOST]) + more

@@ -13,16 +13,14 @@ from typing import Iterator, Optional, Tuple
 from ckpt2saved.checkpoint.files import checkpoints_at
 from ckpt2saved.errors import VersionError
 from ckpt2saved.files.kinds import EMPTY, kind_of
-from ckpt2saved.files.reading import PathLike
+from ckpt2saved.files.reading import PathLike, is_url
 from ckpt2saved.files.write_errors import explanation
+from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES
 
 LARGEST_VERSION = 2**63 - 1
-SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 
 # What absl::SimpleAtoi takes; int() takes more (1_0, other scripts' digits). TF Serving before 2.19 ignores "+5".
 _VERSION = re.compile(r"[ \t\n\v\f\r]*([+-]?)0*([0-9]{1,19})[ \t\n\v\f\r]*\Z")
-# Path("s3://bucket") has already lost a slash.
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _A_BASE = "the base directory of a model"
 
 
@@ -165,7 +163,7 @@ def _is_other_than_directory(path: PathLike) -> bool:
 
 
 def _check_not_remote(base: PathLike) -> None:
-    if _URL.match(os.fspath(base)) and not os.path.isdir(os.fspath(base)):
+    if is_url(base) and not os.path.isdir(os.fspath(base)):
         raise VersionError(
             f"{base}: not a local directory, and a version can't appear in one step anywhere else; publish under a"
             " local directory, then copy the version to its place with saved_model.pb last"

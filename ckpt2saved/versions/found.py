@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ckpt2saved.errors import VersionError
 from ckpt2saved.files.reading import PathLike
-from ckpt2saved.versions.base import SAVED_MODEL_FILES, numbered_children, parse_version, refuse_other_kinds
+from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES
+from ckpt2saved.versions.base import numbered_children, parse_version, refuse_other_kinds
 
 
 def find_version(path: PathLike) -> Path:

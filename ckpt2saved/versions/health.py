@@ -72,7 +72,7 @@ def _inside(directory: Path, name: str) -> str:
 def _entries(directory: Path) -> Iterator[Entry]:
     """Return the directory and everything in it."""
     path = os.fspath(directory)
-    yield Entry(".", path, os.stat(path), directory.is_symlink())
+    yield Entry(".", path, os.stat(path))
     yield from walk(path)
 
 

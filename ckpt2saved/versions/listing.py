@@ -14,9 +14,9 @@ from ckpt2saved.errors import VersionError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import PathLike, printable
 from ckpt2saved.saved_model.judgement import SAMPLED
+from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES
 from ckpt2saved.versions.base import (
     LARGEST_VERSION,
-    SAVED_MODEL_FILES,
     Numbered,
     check_base,
     numbered_children,
@@ -218,4 +218,4 @@ def _is_version(path: Path) -> bool:
     if not path.is_dir():
         return False
     names = set(os.listdir(os.fspath(path)))
-    return not names or bool(names & {"saved_model.pb", "saved_model.pbtxt", "variables", "assets", "assets.extra"})
+    return not names or bool(names & {*SAVED_MODEL_FILES, "variables", "assets", "assets.extra"})
