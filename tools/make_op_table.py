@@ -1,14 +1,14 @@
 """Adds a TensorFlow release to the table of ops: `python tools/make_op_table.py 2.22.0`.
 
-Downloads the package of that release with pip, takes the op registry out of its libraries through TensorFlow's C API,
-in a process of its own and without importing TensorFlow, and writes the table anew. Where a package is at hand already,
-`--wheel FILE.whl` takes that. A release that is in the table is replaced.
+Downloads the package of that release with pip, reads the op registry of its libraries through TensorFlow's C API, in a
+process of its own and without importing TensorFlow, and writes the table again. `--wheel FILE.whl` reads a package that
+is already downloaded. A release that is in the table is replaced.
 
 The Python that pip runs under must be one for which the release has a package: `--python python3.9` for 2.5 to 2.20,
-`python3.8` for 2.2 to 2.4, `python3.7` for 1.13 to 2.1, `python3.6` for 1.12; and up to 2.0, which have no
-tensorflow-cpu of their own, `--package tensorflow`. All of them, one after the other, make the table from nothing.
+`python3.8` for 2.2 to 2.4, `python3.7` for 1.13 to 2.1, `python3.6` for 1.12. Releases up to 2.0 have no
+tensorflow-cpu: pass `--package tensorflow`. The table is rebuilt by adding every release.
 
-`--gpu-wheel FILE.whl` takes from a package that is built for GPUs (tensorflow-gpu 1.14.0, tensorflow 2.21.0) which of
+`--gpu-wheel FILE.whl` reads from a package that is built for GPUs (tensorflow-gpu 1.14.0, tensorflow 2.21.0) which of
 the release's ops have kernels for GPUs only.
 """
 
@@ -28,12 +28,12 @@ import click
 from ckpt2saved.graph.op_table import PATH, OpTable, read_table, write_table
 from ckpt2saved.graph.registry import Ops, parse_kernel_list, parse_op_list
 
-# In the order in which they need each other. Which of them exports the C API depends on the release.
+# In the order in which they must be loaded. The library that exports the C API depends on the release.
 _LIBRARIES = ("libtensorflow_framework.so", "libtensorflow_cc.so", "_pywrap_tensorflow_internal.so")
 _CONTRIB = re.compile(r"/contrib/(?!.*/kernel_tests/).*\.so\Z")
 
 # Runs under the release's own Python, 3.6 for 1.12. Writes the ops and the kernels, first without contrib's libraries,
-# then after each of them. The libraries' destructors are not all fit to run.
+# then after each of them. Ends without the libraries' destructors, some of which crash.
 _DUMP = """
 import ctypes, os, sys
 class Buffer(ctypes.Structure):
@@ -67,14 +67,14 @@ os._exit(0)
 
 
 class Registered(NamedTuple):
-    """What a TensorFlow has registered at some moment."""
+    """The ops and kernels that are registered once some libraries are loaded."""
 
     ops: Ops
     kernels: Mapping[str, Set[str]]  # op -> devices
 
 
 def add_release(table: OpTable, wheel: Path, python: str) -> OpTable:
-    """The table with the ops of a TensorFlow package; contrib's are added to those that are known already."""
+    """Return the table with the ops of a TensorFlow package; ops of contrib are added to the known ones."""
     version, release = _version(wheel)
     base, contrib = _read(wheel, python)
     of_contrib = {op for _, after in contrib for op in after.ops} - set(base.ops)
@@ -95,7 +95,7 @@ def add_release(table: OpTable, wheel: Path, python: str) -> OpTable:
 
 
 def add_kernels(table: OpTable, wheel: Path, python: str) -> OpTable:
-    """The table with those ops of a release that have kernels for GPUs only, from a package that is built for GPUs."""
+    """Return the table with the ops of a release that have kernels for GPUs only, from a package for GPUs."""
     _, release = _version(wheel)
     base, _ = _read(wheel, python)
     if "GPU" not in base.kernels["Conv2D"]:
@@ -114,14 +114,13 @@ def _version(wheel: Path) -> Tuple[str, str]:
 
 
 def _read(wheel: Path, python: str) -> Tuple[Registered, List[Tuple[str, Registered]]]:
-    """What a package registers, and what it has after each of contrib's libraries, by their paths below contrib/."""
+    """Return what a package registers, and what is registered after each library of contrib, by path in contrib/."""
     with tempfile.TemporaryDirectory(prefix="ckpt2saved-") as folder:
         with zipfile.ZipFile(str(wheel)) as archive:
             names = [name for name in archive.namelist() if ".so" in name]
             base = sorted((name for name in names if _order(name) >= 0), key=_order)
-            contrib = sorted(
-                filter(_CONTRIB.search, names), key=lambda name: ("/lib" not in name, name)
-            )  # what others need first
+            # The libraries that others depend on come first.
+            contrib = sorted(filter(_CONTRIB.search, names), key=lambda name: ("/lib" not in name, name))
             for name in base + contrib:
                 archive.extract(name, folder)
         paths = [[str(Path(folder) / name) for name in group] for group in (base, contrib)]
@@ -136,7 +135,7 @@ def _order(name: str) -> int:
 
 
 def dump(python: str, folder: str, libraries: Sequence[str], plugins: Sequence[str] = ()) -> List[Registered]:
-    """What is registered once the libraries are loaded, and after each of the plugins; `folder` is for files."""
+    """Return what is registered once the libraries are loaded, and after each plugin; `folder` is for files."""
     command = [python, "-c", _DUMP, folder] + [":".join(paths) for paths in (libraries, plugins)]
     done = subprocess.run(command, check=False, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode != 0:
@@ -150,9 +149,9 @@ def dump(python: str, folder: str, libraries: Sequence[str], plugins: Sequence[s
 
 def _download(python: str, requirement: str, folder: str) -> Path:
     command = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, requirement]
-    # In a folder without files that could be taken for modules of pip's.
+    # In a folder without files, which could replace modules that pip imports.
     if subprocess.run(command, check=False, cwd=folder).returncode != 0:
-        raise click.ClickException(f"{requirement}: not to be had for {python}; pass another --python")
+        raise click.ClickException(f"{requirement}: pip finds no package for {python}; pass another --python")
     (wheel,) = Path(folder).glob("*.whl")
     return wheel
 

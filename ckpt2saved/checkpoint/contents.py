@@ -21,9 +21,9 @@ Shape = Tuple[int, ...]
 AVERAGE = "/ExponentialMovingAverage"
 # Batch norm's statistics are averages already; no optimizer trains them, and ExponentialMovingAverage leaves them out.
 _STATISTICS = ("/moving_mean", "/moving_variance")
-# What TensorFlow 1.2 renamed in its LSTM cells, and layers libraries call one way or the other.
+# Names that TensorFlow 1.2 changed in its LSTM cells, and that layer libraries spell one way or the other.
 _RENAMINGS = (("kernel$", "weights"), ("bias$", "biases"), ("weights$", "kernel"), ("biases$", "bias"))
-# What TensorFlow's readers raise for files that they can't read: 2.x turns a status into the nearest Python error.
+# Errors of TensorFlow's readers for files that they can't read: 2.x converts a status to the nearest Python error.
 UNREADABLE = (tf.errors.OpError, ValueError, RuntimeError, LookupError)
 
 
@@ -67,7 +67,7 @@ class SavedTable:
 
     @property
     def names(self) -> Tuple[str, str]:
-        """Both."""
+        """Return the names of both tensors."""
         return self.keys, self.values
 
 
@@ -77,7 +77,7 @@ class Weights:
 
     kind: str  # "raw" or "ema"
     keys: Mapping[str, str]  # variable -> name in the checkpoint
-    remark: str  # why this kind was chosen
+    reason: str  # why this kind was chosen
     slices: Mapping[str, str] = field(default_factory=dict)  # variable -> which part of that tensor it is, if not all
     tables: Mapping[str, SavedTable] = field(default_factory=dict)
     derived: Mapping[str, Derived] = field(default_factory=dict)  # variable -> what is stored for it instead
@@ -180,7 +180,7 @@ def choose_weights(
             " the graph does not say whether inference uses them: pass --weights ema (the averages) or --weights raw"
             " (the variables themselves)"
         )
-    kind, remark = _kind(weights, averaged, without)
+    kind, reason = _kind(weights, averaged, without)
     if kind == "ema" and without:
         raise CheckpointError(
             f"{checkpoint.files.prefix}: --weights ema needs an average of every variable, and {len(without)} of"
@@ -195,7 +195,7 @@ def choose_weights(
             f" fit{_rename_hint(checkpoint, variables, names)}",
             problems,
         )
-    return Weights(kind, keys, remark, {name: part.slice for name, part in parts.items()})
+    return Weights(kind, keys, reason, {name: part.slice for name, part in parts.items()})
 
 
 def source_of(
@@ -205,7 +205,7 @@ def source_of(
     own = Saved(rename(name))
     if own.key in shapes or own.key + AVERAGE in shapes:
         return own
-    # What a Saver only reads, a backbone of another network, say, may be called as somebody else's variable is saved.
+    # A Saver that only restores, for example a backbone, may use names under which other variables are saved.
     alone = [o for o in saved.get(name, ()) if o.key not in saved and sum(o in held for held in saved.values()) == 1]
     found = [Saved(rename(other.key), other.slice) for other in alone]
     found = [other for other in found if other.key in shapes or other.key + AVERAGE in shapes]

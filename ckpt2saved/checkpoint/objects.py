@@ -18,7 +18,7 @@ from ckpt2saved.tf1 import TrackableObjectGraph, children_of, tf
 _BOOK_KEEPING = ("save_counter", "root", "call_signature_parameters")
 _MOST = 8
 _DEPTH = 4  # maximal depth of a model below the root
-# Classes of what Keras hangs below a compiled model; what they hold is of the training, and no answer needs it.
+# Base classes of the objects that Keras adds to a compiled model for training; no answer depends on them.
 _OF_TRAINING = ("Optimizer", "BaseOptimizer", "OptimizerV2", "Metric", "MetricsContainer", "CompileMetrics")
 
 

@@ -16,7 +16,7 @@ from ckpt2saved.errors.problem import Note, Problem, listed
 from ckpt2saved.files.write_errors import error_in
 from ckpt2saved.tf1 import tf
 
-# Of these two no kernel computes a checksum without making an object of the bytes, which may be of a foreign type.
+# TensorFlow compares the checksums of these dtypes only while creating objects, of types that may be unknown here.
 _OBJECTS = (tf.variant, tf.resource)
 # A wrong checksum or size; a data file that ends too early; a data file, or in a V1 checkpoint a tensor, that is gone.
 _DAMAGE = (tf.errors.DataLossError, tf.errors.OutOfRangeError, tf.errors.NotFoundError)

@@ -131,7 +131,7 @@ def serving_config(
     dry_run: bool,
     as_json: bool,
     quiet: bool,
-    **wishes: Any,
+    **options: Any,
 ) -> None:
     """Write the configuration files with which TF Serving serves models, and print the command that starts it.
 
@@ -140,14 +140,14 @@ def serving_config(
     """
     if start and dry_run:
         raise click.UsageError("--run: not with --dry-run")
-    from ckpt2saved.server_config.configuration import Wishes, configure, told_apart
+    from ckpt2saved.server_config.configuration import ConfigurationOptions, configure, split_targets
     from ckpt2saved.server_config.page import as_content, narrate
 
-    starters, release = told_apart(targets, serving)
-    _check_serving_options(starters, start, wishes)
-    batching = _batching(wishes)
-    wishes["restart"] = wishes["restart"] or start
-    planned = configure(models, Wishes(output_dir, starters, release, batching=batching, **wishes))
+    starters, release = split_targets(targets, serving)
+    _check_serving_options(starters, start, options)
+    batching = _batching(options)
+    options["restart"] = options["restart"] or start
+    planned = configure(models, ConfigurationOptions(output_dir, starters, release, batching=batching, **options))
     if start:
         from ckpt2saved.server_config.docker import find_docker
 
@@ -168,19 +168,19 @@ def serving_config(
             click.echo(line)
 
 
-def _check_serving_options(starters: Any, start: bool, wishes: Dict[str, Any]) -> None:
+def _check_serving_options(starters: Any, start: bool, options: Dict[str, Any]) -> None:
     if start and "docker" not in starters:
         raise click.UsageError("--run: starts docker; add --for docker")
-    if wishes["nvidia_runtime"] and not wishes["gpus"]:
+    if options["nvidia_runtime"] and not options["gpus"]:
         raise click.UsageError("--nvidia-runtime: only with --gpus")
-    if wishes["volume_claim"] and "kubernetes" not in starters:
+    if options["volume_claim"] and "kubernetes" not in starters:
         raise click.UsageError("--volume-claim: only with --for kubernetes")
-    if wishes["port"] == wishes["rest_port"]:
+    if options["port"] == options["rest_port"]:
         raise click.UsageError("--rest-port: another one than --port is expected")
 
 
-def _batching(wishes: Dict[str, Any]) -> Any:
-    """Remove the batching options from `wishes`; returns Batching, or None without --batching."""
+def _batching(options: Dict[str, Any]) -> Any:
+    """Remove the batching options from `options`; returns Batching, or None without --batching."""
     from ckpt2saved.server_config.batching import Batching
 
     names = {
@@ -189,13 +189,13 @@ def _batching(wishes: Dict[str, Any]) -> Any:
         "pad_inputs": "pad_inputs",
         "equal_shapes": "equal_shapes",
     }
-    values = {name: wishes.pop(name) for name in names}
+    values = {name: options.pop(name) for name in names}
     given = {name: value for name, value in values.items() if value is not None and value is not False}
     if values["pad_inputs"] and values["equal_shapes"]:
         raise click.UsageError("--equal-shapes: not with --pad-inputs, which is for requests of different sizes")
-    if wishes.pop("batching"):
+    if options.pop("batching"):
         return Batching(**{names[name]: value for name, value in given.items()})
-    stray = list(given) + (["batched_signature"] if wishes["batched_signatures"] else [])
+    stray = list(given) + (["batched_signature"] if options["batched_signatures"] else [])
     if stray:
         raise click.UsageError(f"--{stray[0].replace('_', '-')}: only with --batching")
     return None

@@ -60,7 +60,7 @@ class Driver:
 
     version: Optional[str]
     gpus: Tuple[str, ...]
-    remark: str  # why there is no version, or no GPU; "" if there are both
+    reason: str  # why there is no version, or no GPU; "" if there are both
 
     def runs(self, cuda: str) -> bool:
         """Return whether programs built with a CUDA release run on this driver."""
@@ -103,12 +103,12 @@ def find_driver(proc: Path = _PROC) -> Driver:
     return Driver(rows[0][0], tuple(f"{name} ({memory})" for _, name, memory in rows), "")
 
 
-def _of_proc(proc: Path, remark: str) -> Driver:
+def _of_proc(proc: Path, reason: str) -> Driver:
     try:
         match = re.search(r"Kernel Module\s+(?:for \S+\s+)?([0-9.]+)", proc.read_text(errors="replace"))
     except OSError:
         match = None
-    return Driver(match.group(1) if match else None, (), remark)
+    return Driver(match.group(1) if match else None, (), reason)
 
 
 def _row(table: Tuple[_Row, ...], version: str) -> Optional[_Row]:

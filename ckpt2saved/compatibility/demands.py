@@ -40,7 +40,7 @@ class Demands:
     """All ops and attributes that a SavedModel's meta graph for serving uses."""
 
     directory: Path
-    tensorflow: str  # that wrote it, by its own account; "" if it does not say
+    tensorflow: str  # the version that wrote it; "" if not recorded
     nodes: int  # in the graph, and in the functions that it calls
     uses: Mapping[Use, Tuple[str, ...]]  # the nodes with this use; function/node for those in functions
     idle: FrozenSet[str]  # the nodes in functions that neither loading nor a request runs, such as those that save
@@ -67,7 +67,7 @@ def _demands(version_dir: Path, meta_graph: MetaGraph) -> Demands:
     functions = {
         name: [reader.read(node) for node in function.nodes.values()] for name, function in meta_graph.functions.items()
     }
-    # Servers look at a function's nodes where something in the graph calls it, and leave others alone.
+    # Servers check the nodes of functions that the graph calls, and no others.
     called = _called(nodes, functions)
     uses: Dict[Use, List[str]] = {}
     for prefix, members in [("", nodes)] + [(name + "/", functions[name]) for name in called]:
@@ -118,7 +118,7 @@ class _NodeReader:
 
     def read(self, node: NodeDef) -> _Node:
         attributes = [self._attribute(entry) for entry in node.attribute_entries()]
-        # A server does not look at those with an underscore in front: they are for whoever put them there.
+        # Attributes that begin with an underscore are internal, and no server checks them.
         seen = [one for one in attributes if not one[0].name.startswith("_")]
         use = Use(node.op, frozenset(given for given, _ in seen))
         return _Node(node.name, use, tuple(called for _, functions in seen for called in functions))

@@ -86,7 +86,7 @@ def as_content(diagnosis: Diagnosis) -> Dict[str, Any]:
         "driver": {
             "version": diagnosis.driver.version,
             "gpus": list(diagnosis.driver.gpus),
-            "remark": diagnosis.driver.remark,
+            "remark": diagnosis.driver.reason,
         },
         "images": [_image_content(image, diagnosis) for image in diagnosis.images],
         "client": {

@@ -40,7 +40,7 @@ _CLIENTS = ("tensorflow-serving-api", "tensorflow-serving-api-gpu")
 # TensorFlow 2.20 runs on Python 3.9; of tensorflow-serving-api 2.19 is the last that does (both by Requires-Python).
 _LAST_CLIENT = {(3, 9): "2.19"}
 
-# Beside what a release says of itself, since the older ones did not know what would come: messages generated for
+# In addition to a release's own requirements, since older releases set no upper bounds: messages generated for
 # protobuf 3 are refused by 4 and later ("Descriptors cannot be created directly"); modules built for NumPy 1 don't run
 # under 2. TensorFlow's setup.py has the bounds from 2.12 and from 2.18 on.
 _BOUNDS = (((2, 12), Requirement("protobuf<4")), ((2, 18), Requirement("numpy<2")))

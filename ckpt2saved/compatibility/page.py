@@ -45,7 +45,7 @@ def _print_environment(console: Console, diagnosis: Diagnosis) -> None:
     if environment.tensorflow:
         print_labelled(console, "CUDA", _cuda(environment.tensorflow))
     if driver.version:
-        gpus = ", ".join(driver.gpus) or f"no GPU is seen: {driver.remark}"
+        gpus = ", ".join(driver.gpus) or f"no GPU is seen: {driver.reason}"
         wanted = environment.tensorflow and environment.tensorflow.wanted
         is_too_old = bool(wanted and not driver.runs(wanted.cuda))
         text = f"NVIDIA {driver.version}: {gpus}"
@@ -53,7 +53,7 @@ def _print_environment(console: Console, diagnosis: Diagnosis) -> None:
             text += f"; too old for CUDA {wanted.cuda}, which runs on {oldest_driver(wanted.cuda)} or newer"
         print_labelled(console, "driver", text, "red" if is_too_old else "")
     else:
-        print_labelled(console, "driver", f"none for NVIDIA GPUs is found on this machine ({driver.remark})")
+        print_labelled(console, "driver", f"none for NVIDIA GPUs is found on this machine ({driver.reason})")
 
 
 def _cuda(tensorflow: TensorFlow) -> str:

@@ -89,7 +89,7 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
         say("note", note.text)
     say(
         "weights",
-        "{} ({})".format({"ema": "moving averages", "raw": "raw"}[network.weights.kind], network.weights.remark),
+        "{} ({})".format({"ema": "moving averages", "raw": "raw"}[network.weights.kind], network.weights.reason),
     )
     if network.devices:
         say("devices", f"{network.devices}; cleared")

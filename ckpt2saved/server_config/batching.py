@@ -44,7 +44,7 @@ def check_batching(models: Sequence[Model], asked: Sequence[str], batching: Batc
     Clients request serving_default, or the signatures in `asked` of a model that has them.
     """
     problems: List[Problem] = []
-    remarks: List[Note] = [_limit(batching)]
+    notes: List[Note] = [_limit(batching)]
     seen: Set[str] = set()
     for model in models:
         for version in model.loaded:
@@ -69,7 +69,7 @@ def check_batching(models: Sequence[Model], asked: Sequence[str], batching: Batc
                 elif varying or unknown:
                     text = _PADDED if batching.pad_inputs else _EQUAL
                     keys = ", ".join(varying + unknown)
-                    remarks.append(Note("varying-shape", f"{model.name}, signature {name}", text.format(keys)))
+                    notes.append(Note("varying-shape", f"{model.name}, signature {name}", text.format(keys)))
     problems += [
         Problem("unknown-signature", "--batched-signature", f"no model has a signature {name}")
         for name in asked
@@ -82,7 +82,7 @@ def check_batching(models: Sequence[Model], asked: Sequence[str], batching: Batc
             "other dimensions; nothing was written",
             problems,
         )
-    return tuple(dict.fromkeys(remarks))
+    return tuple(dict.fromkeys(notes))
 
 
 def _way_out(signatures: Dict[str, Signature], unsplit: Mapping[str, Collection[str]]) -> str:

@@ -36,7 +36,7 @@ _Starters = Tuple[Dict[str, str], Dict[str, str], Tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class Wishes:
+class ConfigurationOptions:
     """Options of `serving-config` other than the models."""
 
     output_dir: Path
@@ -65,7 +65,7 @@ class Configuration:
     files: Mapping[str, str]  # in the order in which they are written
     start: Mapping[str, str]  # docker, compose or kubernetes -> the line for a shell
     docker_command: Tuple[str, ...]
-    remarks: Tuple[Note, ...]
+    notes: Tuple[Note, ...]
     changes: Tuple[str, ...]
 
     def write(self) -> None:
@@ -86,7 +86,7 @@ def parse_target(text: str) -> str:
     return text
 
 
-def told_apart(targets: Sequence[str], serving: Optional[str] = None) -> Tuple[Tuple[str, ...], str]:
+def split_targets(targets: Sequence[str], serving: Optional[str] = None) -> Tuple[Tuple[str, ...], str]:
     """Return the starters and the release of TF Serving among the values of `--for`."""
     starters = tuple(target for target in targets if target in STARTERS)
     releases = dict.fromkeys([target for target in targets if target not in STARTERS] + ([serving] if serving else []))
@@ -95,45 +95,45 @@ def told_apart(targets: Sequence[str], serving: Optional[str] = None) -> Tuple[T
     return starters or (DOCKER,), (list(releases) or [DEFAULT])[0]
 
 
-def configure(directories: Sequence[str], wishes: Wishes) -> Configuration:
+def configure(directories: Sequence[str], options: ConfigurationOptions) -> Configuration:
     """Check everything and return the contents of the files, without writing them."""
-    image = find_image(wishes.serving)
-    if wishes.labels and not image.accepts_first_labels:
+    image = find_image(options.serving)
+    if options.labels and not image.accepts_first_labels:
         raise UsageError(
             f"--label: TF Serving {image.version} does not start on a configuration with labels; leave them out, or"
             " take --serving 2.2 or later"
         )
-    check_mounts(wishes.mounts)
-    models = find_models(directories, wishes.mounts, wishes.policies, wishes.labels)
-    directory = absolute(wishes.output_dir)
+    check_mounts(options.mounts)
+    models = find_models(directories, options.mounts, options.policies, options.labels)
+    directory = absolute(options.output_dir)
     _check_outside(directory, models)
     # The directory, not its files: a server would never see what replaces a file that is mounted by itself.
-    config_mount = find_mount(directory, wishes.mounts) or Mount(directory, _CONFIG_IN_SERVER)
+    config_mount = find_mount(directory, options.mounts) or Mount(directory, _CONFIG_IN_SERVER)
     server = Server(
-        name=wishes.name,
+        name=options.name,
         image=image,
         models=models,
         directory=directory,
         config_mount=config_mount,
-        batching=wishes.batching is not None,
-        gpus=wishes.gpus,
-        cpus=wishes.cpus,
-        port=wishes.port,
-        rest_port=wishes.rest_port,
+        batching=options.batching is not None,
+        gpus=options.gpus,
+        cpus=options.cpus,
+        port=options.port,
+        rest_port=options.rest_port,
     )
-    _check_all_mounts(server, wishes)
-    remarks = check_batching(models, wishes.batched_signatures, wishes.batching) if wishes.batching else ()
-    config_files = _config_files(models, _with_threads(wishes))
-    files, start, command = _starters(server, config_files, wishes)
+    _check_all_mounts(server, options)
+    notes = check_batching(models, options.batched_signatures, options.batching) if options.batching else ()
+    config_files = _config_files(models, _with_threads(options))
+    files, start, command = _starters(server, config_files, options)
     files.update(config_files)
-    if not wishes.restart:
+    if not options.restart:
         check_labels(files, server)
     return Configuration(
         server=server,
         files=files,
         start=start,
         docker_command=command,
-        remarks=remarks,
+        notes=notes,
         changes=what_changes(files, server),
     )
 
@@ -147,23 +147,23 @@ def _check_outside(directory: Path, models: Sequence[Model]) -> None:
             )
 
 
-def _check_all_mounts(server: Server, wishes: Wishes) -> None:
-    unused = [mount for mount in wishes.mounts if mount not in server.mounts]
+def _check_all_mounts(server: Server, options: ConfigurationOptions) -> None:
+    unused = [mount for mount in options.mounts if mount not in server.mounts]
     if unused:
         raise UsageError(
             "--mount: HOST is a directory that holds models or --output-dir",
             [f"{mount.host} holds none of them" for mount in unused],
         )
     check_mounts(server.mounts)
-    if KUBERNETES in wishes.starters:  # Kubernetes mounts a ConfigMap
+    if KUBERNETES in options.starters:  # Kubernetes mounts a ConfigMap
         check_mounts(server.model_mounts + (Mount(server.directory, kubernetes.CONFIG_DIR),))
 
 
-def _with_threads(wishes: Wishes) -> Optional[Batching]:
+def _with_threads(options: ConfigurationOptions) -> Optional[Batching]:
     """Set the number of batching threads to the container's CPU limit, which TF Serving does not see."""
-    if wishes.batching is None or wishes.cpus is None:
-        return wishes.batching
-    return replace(wishes.batching, threads=math.ceil(wishes.cpus))
+    if options.batching is None or options.cpus is None:
+        return options.batching
+    return replace(options.batching, threads=math.ceil(options.cpus))
 
 
 def _config_files(models: Sequence[Model], batching: Optional[Batching]) -> Dict[str, str]:
@@ -174,20 +174,20 @@ def _config_files(models: Sequence[Model], batching: Optional[Batching]) -> Dict
     return files
 
 
-def _starters(server: Server, config_files: Mapping[str, str], wishes: Wishes) -> _Starters:
+def _starters(server: Server, config_files: Mapping[str, str], options: ConfigurationOptions) -> _Starters:
     """Return the files that start the server, the shell commands, and the words of the docker command."""
-    command = docker.docker_command(server, wishes.nvidia_runtime)
+    command = docker.docker_command(server, options.nvidia_runtime)
     files: Dict[str, str] = {}
     start: Dict[str, str] = {}
-    if DOCKER in wishes.starters:
+    if DOCKER in options.starters:
         files[docker.FILE] = docker.as_script(command)
         start[DOCKER] = docker.as_line(command)
-    if COMPOSE in wishes.starters:
-        files[compose.FILE] = compose.compose_file(server, wishes.nvidia_runtime)
+    if COMPOSE in options.starters:
+        files[compose.FILE] = compose.compose_file(server, options.nvidia_runtime)
         path = str(server.directory / compose.FILE)
         start[COMPOSE] = docker.as_line(["docker", "compose", "--file", path, "up", "--detach"])
-    if KUBERNETES in wishes.starters:
-        files[kubernetes.FILE] = kubernetes.manifests(server, config_files, wishes.volume_claim)
+    if KUBERNETES in options.starters:
+        files[kubernetes.FILE] = kubernetes.manifests(server, config_files, options.volume_claim)
         path = str(server.directory / kubernetes.FILE)
         start[KUBERNETES] = docker.as_line(["kubectl", "apply", "--filename", path])
     return files, start, command

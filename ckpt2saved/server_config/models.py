@@ -120,7 +120,7 @@ def _problems(model: Model, directory: Path, published: Sequence[int]) -> List[P
         return [Problem("no-version", str(directory), found, "run ckpt2saved export first")]
     problems: List[Problem] = []
     for version in model.loaded:
-        if not version.is_whole:
+        if not version.is_complete:
             problems.append(
                 Problem(
                     "broken-version",

@@ -18,8 +18,8 @@ def narrate(configuration: Configuration, say: Say, dry_run: bool) -> None:
             "model",
             f"{model.name}: {model.directory} is {model.base_path} in the server, which loads {numbers}",
         )
-    for remark in configuration.remarks:
-        say("batching", remark.text)
+    for note in configuration.notes:
+        say("batching", note.text)
     say(
         "not written" if dry_run else "written",
         f"{server.directory}/{{{','.join(sorted(configuration.files))}}}",
@@ -48,7 +48,7 @@ def as_content(configuration: Configuration) -> Dict[str, Any]:
         "directory": str(server.directory),
         "files": sorted(configuration.files),
         "start": dict(configuration.start),
-        "remarks": texts(configuration.remarks),
-        "remark_details": details(configuration.remarks),
+        "remarks": texts(configuration.notes),
+        "remark_details": details(configuration.notes),
         "changes": list(configuration.changes),
     }

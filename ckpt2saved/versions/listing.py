@@ -60,7 +60,7 @@ class Version:
         return self.path.name
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Return whether TF Serving could load the version."""
         return not self.problems
 
@@ -149,8 +149,8 @@ def _delete(base: PathLike, path: Path, say: Say) -> bool:
         try:
             try_lock(descriptor)
             with locked(base, say):
-                grave = hide(path)
-            remove_tree(grave)
+                hidden = hide(path)
+            remove_tree(hidden)
         finally:
             os.close(descriptor)
     except FileNotFoundError:
@@ -197,12 +197,12 @@ def _superseded(base: PathLike, keep: int, spare: FrozenSet[int]) -> Tuple[Numbe
     children = numbered_children(base)
     # Of `1` and `01` only the one that TF Serving loads decides whether version 1 is complete.
     loaded = {child.number: child for child in children}
-    oldest_kept, whole = -1, 0
+    oldest_kept, complete = -1, 0
     for number in sorted(loaded, reverse=True):
-        if whole == keep or number < 0:
+        if complete == keep or number < 0:
             break
         if not health(loaded[number].path, SAMPLED).problems:
-            oldest_kept, whole = number, whole + 1
+            oldest_kept, complete = number, complete + 1
     return tuple(
         child
         for child in reversed(children)

@@ -44,7 +44,7 @@ def try_lock(descriptor: int) -> Optional[bool]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # ENOLCK, ENOTSUP, ENOSYS, EBADF: every file system has its own word for it
+    except OSError:  # ENOLCK, ENOTSUP, ENOSYS or EBADF, depending on the file system
         return None
     return True
 
@@ -60,7 +60,7 @@ def _open_locked(directory: PathLike, wait: _Wait) -> int:
         try:
             while try_lock(descriptor) is False:
                 wait.go_on(descriptor)
-            # Whoever held it may have removed the directory (see stage.py), and a third have made it anew.
+            # The process that held the lock may have removed the directory (see stage.py), and another one created it.
             if os.path.samestat(os.fstat(descriptor), os.stat(os.fspath(directory))):
                 return descriptor
         except BaseException:

@@ -107,7 +107,7 @@ class Stage:
 
     def close(self) -> None:
         """Remove an unpublished stage, and the directories that were created for it."""
-        # An error here would hide the one that led here; the next run cleans up.
+        # An error here would replace the error that is being handled; the next run cleans up.
         with contextlib.suppress(OSError):
             if self.published is None and self.path.name.startswith(STAGING):
                 discard(self.path)
@@ -119,7 +119,7 @@ class Stage:
             self._descriptor = None
 
     def _create_locked(self) -> None:
-        # The lock of the base is held: nobody may look for abandoned stages before this one's own lock is on it.
+        # The lock of the base is held: no process may look for abandoned stages before the lock of this one is held.
         self.path = Path(tempfile.mkdtemp(prefix=STAGING, dir=os.fspath(self._base)))
         os.chmod(os.fspath(self.path), _DIRECTORY_MODE)
         self._descriptor = open_directory(self.path)
@@ -156,7 +156,7 @@ class Stage:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(os.fspath(directory))
                 self._created.append(directory)
-                # The server, often another user, has to get through whatever the umask; a setgid bit stays.
+                # The server, which often runs as another user, needs access whatever the umask is; a setgid bit stays.
                 mode = stat.S_IMODE(os.stat(os.fspath(directory)).st_mode)
                 os.chmod(os.fspath(directory), mode | _DIRECTORY_MODE)
 
@@ -216,9 +216,9 @@ def hide(path: Path) -> Path:
     """Rename a directory that is to be deleted, so that an incomplete directory never has its name."""
     if path.name.startswith(PRUNED):
         return path
-    grave = path.with_name(PRUNED + uuid.uuid4().hex)
-    rename_new(path, grave)
-    return grave
+    hidden = path.with_name(PRUNED + uuid.uuid4().hex)
+    rename_new(path, hidden)
+    return hidden
 
 
 def discard(path: Path) -> None:

@@ -99,8 +99,8 @@ def test_weights_are_averages_where_there_is_one_of_everything_trained(
 def test_auto_says_which_averages_are_missing(tmp_path, variables):
     """Falling back to raw weights is not done in silence."""
     checkpoint = opened(write(tmp_path / "m", list(SHAPES) + ["a/w" + AVERAGE]))
-    remark = choose_weights(checkpoint, variables, "auto").remark
-    assert remark == "the checkpoint holds moving averages, but none of a/b"
+    reason = choose_weights(checkpoint, variables, "auto").reason
+    assert reason == "the checkpoint holds moving averages, but none of a/b"
 
 
 def test_averages_alone_will_do(tmp_path, variables):

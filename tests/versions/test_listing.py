@@ -46,7 +46,7 @@ def test_versions_are_listed_newest_first_with_where_they_come_from(base, tmp_pa
         None,
         Origin(checkpoint="crnn-100000", step=100000),
     ]
-    assert all(version.is_whole and version.duplicate_of is None for version in listed)
+    assert all(version.is_complete and version.duplicate_of is None for version in listed)
 
 
 def test_size_and_time_are_those_of_the_files(base):
@@ -99,7 +99,7 @@ def test_a_provenance_that_cannot_be_read_is_no_error(base, content):
     (listed,) = list_versions(base)
 
     assert listed.origin in (None, Origin())
-    assert listed.is_whole
+    assert listed.is_complete
 
 
 def test_a_version_that_vanishes_while_it_is_listed_is_left_out(base, monkeypatch):
