@@ -21,7 +21,7 @@ ANSWER = """
 import sys
 from pathlib import Path
 import numpy as np
-from ckpt2saved import cc_loader
+from ckpt2saved.answers import cc_loader
 from ckpt2saved.requests.parity import parity_requests
 from ckpt2saved.saved_model.reading import read_signatures
 from ckpt2saved.signature.file import load_model
@@ -32,7 +32,7 @@ with cc_loader.loaded(cc_loader.find_library(), directory) as loaded:
     for question in parity_requests(load_model(model)):
         feeds, fetches = question.feeds_and_fetches(read_signatures(directory))
         for key, value in zip(fetches, loaded.run(list(fetches.values()), feeds)):
-            answers["{}.{}.{}".format(question.case, question.signature, key)] = value
+            answers["{}.{}.{}".format(question.name, question.signature, key)] = value
 np.savez(out, **answers)
 """
 
