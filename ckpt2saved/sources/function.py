@@ -61,11 +61,11 @@ class FunctionSource(GraphSource):
 
     def load(self, checkpoint: Checkpoint, model: ServedModel) -> LoadedGraph:
         from ckpt2saved.sources.loaded import as_users_inference, loaded_from_builder
-        from ckpt2saved.sources.objects import ObjectSource, TracedCheckpoint
+        from ckpt2saved.sources.objects import TracedCheckpoint, load_object
         from ckpt2saved.tf1 import tf, v1_control_flow
 
         if checkpoint.is_object_based:
-            return ObjectSource(self).load(checkpoint, model)
+            return load_object(self, checkpoint, model)
         if isinstance(checkpoint, TracedCheckpoint):
             return load_keras(checkpoint, model, self.name)
         graph = tf.Graph()

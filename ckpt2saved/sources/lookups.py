@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Set, Tuple
+from typing import Any, Collection, Dict, Iterable, List, Mapping, Set, Tuple
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.errors.problem import Problem
@@ -24,7 +24,7 @@ _FILLS = (
 _FILLS_FROM_FILE = ("InitializeTableFromTextFile", "InitializeTableFromTextFileV2")
 
 
-def fillers(graph_def: Any, wanted: Any) -> List[str]:
+def fillers(graph_def: Any, wanted: Collection[str]) -> List[str]:
     """The nodes of `graph_def` that fill the tables among the `wanted` nodes; raises NotServable for one that can't be.
 
     A table that is filled by hand while training runs is empty, or lacks entries, wherever else the graph is loaded,

@@ -7,8 +7,7 @@ import inspect
 import logging
 import re
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -17,40 +16,16 @@ from ckpt2saved.checkpoint.objects import ModelObjects, Place, find_model, model
 from ckpt2saved.checkpoint.reading import failure
 from ckpt2saved.checkpoint.savers import Saved
 from ckpt2saved.errors import CheckpointError, NotServable, SignatureError, TensorFlowError, UsageError
-from ckpt2saved.signature.model import Scalar, ServedModel
+from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.tensors import TensorSpec
 from ckpt2saved.sources.function import FunctionSource
 from ckpt2saved.sources.loaded import LoadedGraph, as_users_inference, imported, loaded_from_builder
 from ckpt2saved.sources.object_tables import TABLE_KEYS, is_table, put_tables
 from ckpt2saved.sources.references import Reference, with_references
-from ckpt2saved.sources.source import GraphSource
 from ckpt2saved.tf1 import children_of, inlined, tf
 
 _BLOCK = 1 << 24  # bytes that are compared at once
 _MOST_CONSTANT = (1 << 31) - (1 << 24)  # bytes; a GraphDef is a protobuf message, which ends at 2 GB
-
-
-@dataclass(frozen=True)
-class ObjectSource(GraphSource):
-    """A tf.Module or Keras model that a function of the user's returns, with its object-based checkpoint."""
-
-    function: FunctionSource
-
-    @classmethod
-    def of(cls, text: str, options: Mapping[str, Scalar], python_path: Tuple[Path, ...]) -> Optional[GraphSource]:
-        return None  # only its checkpoint tells it from a function that builds a graph
-
-    @property
-    def name(self) -> str:
-        return self.function.name
-
-    def load(self, checkpoint: Checkpoint, model: ServedModel) -> LoadedGraph:
-        if model.surgery.renames:
-            raise UsageError(
-                "--map: the variables of an object-based checkpoint are found by their objects, not by names"
-            )
-        with self.function.imported() as function:
-            return _load_object(function, self.function, model, checkpoint)
 
 
 @dataclass(frozen=True)
@@ -70,20 +45,24 @@ class TracedCheckpoint(Checkpoint):
     handles: Mapping[int, str] = field(default_factory=dict)  # id of a variable's handle -> name in the checkpoint
 
 
-def _load_object(
-    function: Callable[[Mapping[str, Any], Mapping[str, Any]], Any],
-    source: FunctionSource,
-    model: ServedModel,
-    checkpoint: Checkpoint,
-) -> LoadedGraph:
-    """Call the user's `function` for a tf.Module or Keras model, find it in the checkpoint, and trace what it computes.
+def load_object(source: FunctionSource, checkpoint: Checkpoint, model: ServedModel) -> LoadedGraph:
+    """Trace the tf.Module or Keras model that the user's function returns, with the variables of the checkpoint.
 
-    It is called with the inputs of serving_default in their order, and with training=False if it takes that. The graph
-    has reference variables, lookup tables that are filled with constants, and loops that a 1.x server runs; its tensors
-    are the inputs by their keys and the answer: `output`, or `output_0` and so on of a list, or a dict's own keys.
-    Raises CheckpointError with the variables that the checkpoint does not have, NotServable where the model has other
-    state than its variables and tables, TensorFlowError on TensorFlow 1.
+    The model is called with the inputs of serving_default in their order, and with training=False if it has that
+    argument. The graph has reference variables, lookup tables filled with constants, and loops that a 1.x server runs.
+    Its tensors are the inputs under their keys and the outputs: `output`, `output_0`, `output_1` … for a list, or the
+    keys of a dict. Raises CheckpointError with the variables that the checkpoint lacks, NotServable if the model has
+    state other than variables and tables, TensorFlowError on TensorFlow 1.
     """
+    if model.surgery.renames:
+        raise UsageError("--map: the variables of an object-based checkpoint are found by their objects, not by names")
+    with source.imported() as function:
+        return _load_object(function, source, checkpoint, model)
+
+
+def _load_object(
+    function: Callable[..., Any], source: FunctionSource, checkpoint: Checkpoint, model: ServedModel
+) -> LoadedGraph:
     prefix = checkpoint.files.prefix
     if not tf.executing_eagerly():
         raise TensorFlowError(f"{prefix}: an object-based checkpoint (tf.train.Checkpoint) needs TensorFlow 2")
@@ -176,11 +155,11 @@ def _captured(
 
 
 def _unused(wanted: str, taken: Set[str]) -> str:
-    name = re.sub(r"[^A-Za-z0-9_.\-/]", "_", wanted)
-    number = 1
+    wanted = re.sub(r"[^A-Za-z0-9_.\-/]", "_", wanted)
+    name, number = wanted, 1
     while name in taken:
         number += 1
-        name = "{}_{}".format(re.sub(r"[^A-Za-z0-9_.\-/]", "_", wanted), number)
+        name = f"{wanted}_{number}"
     taken.add(name)
     return name
 

@@ -107,7 +107,7 @@ def _become(node: Any, op: str, types: Mapping[str, Any]) -> None:
         node.attr[name].type = tf.as_dtype(dtype).as_datatype_enum
 
 
-def _without(graph_def: Any, gone: Any) -> Any:
+def _without(graph_def: Any, gone: Set[str]) -> Any:
     if not gone:
         return graph_def
     result = tf.GraphDef(versions=graph_def.versions, library=graph_def.library)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, List, Mapping, Sequence, Tuple
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.checkpoint.reading import is_as_initialised
@@ -17,7 +17,7 @@ from ckpt2saved.rewrites.analyses.labels import Labels, find_labels
 from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.rewrites.to_inference import Inference, to_inference, with_values
 from ckpt2saved.rewrites.to_signatures import Cut, cut
-from ckpt2saved.signature.model import FULL, ServedModel
+from ckpt2saved.signature.model import FULL, Decode, ServedModel
 from ckpt2saved.sources.appended_decoder import append_decoder
 from ckpt2saved.sources.fitting import FixedBatch, completed, import_cut, surroundings, with_batch
 from ckpt2saved.sources.loaded import LoadedGraph
@@ -159,7 +159,7 @@ def _refuse_unknown(source: MetaGraph, part: Any) -> None:
         )
 
 
-def _decoder_ends(decode: Any) -> Tuple[str, ...]:
+def _decoder_ends(decode: Optional[Decode]) -> Tuple[str, ...]:
     if decode is None:
         return ()
     return (decode.logits,) if decode.sequence_length == FULL else (decode.logits, decode.sequence_length)
