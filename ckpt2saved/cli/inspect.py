@@ -30,9 +30,9 @@ def inspect(path: Path, write_signature: Optional[Path], force: bool, as_json: b
     from ckpt2saved.inspection.subject import find_subject
 
     if write_signature:
-        from ckpt2saved.inspection.target import check_target
+        from ckpt2saved.inspection.signature_path import check_signature_path
 
-        check_target(write_signature, force)
+        check_signature_path(write_signature, force)
     subject = find_subject(path)
     prepare_tensorflow(gpu=False)
     from ckpt2saved.inspection.content import as_content

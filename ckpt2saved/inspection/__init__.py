@@ -1,1 +1,1 @@
-"""What a checkpoint, meta graph or SavedModel holds, which tensors of it could be served, and under which command."""
+"""Inspect a checkpoint, meta graph or SavedModel: its contents, the tensors that can be served, the export command."""

@@ -1,4 +1,4 @@
-"""What `export` would make of a proposal: the only batch that it takes, where there is one, and what it refuses."""
+"""Try a proposal as `export` would: a fixed batch size, and the problems that export would report."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ckpt2saved.sources.fitting import FixedBatch, check_shapes
 
 @dataclass(frozen=True)
 class Acceptance:
-    """What was found out by cutting the graph as `export` does, and letting TensorFlow find its shapes."""
+    """The result of cutting the graph as `export` does and inferring its shapes with TensorFlow."""
 
-    batch: Optional[int] = None  # the only batch that the graph takes; None: no other is known to fail
-    node: str = ""  # that takes no other
+    batch: Optional[int] = None  # the only batch size that the graph accepts; None: none is known to fail
+    node: str = ""  # the node that accepts no other batch size
     problems: Tuple[Problem, ...] = ()
 
 
 def find_acceptance(proposal: Proposal, graph_def: Any) -> Acceptance:
-    """Try a proposal on the inference graph, whose open switches are taken for inputs."""
+    """Try a proposal on the inference graph; training switches without a value become inputs."""
     if graph_def is None or any(spec.sizes is None for spec in proposal.inputs):
         return Acceptance()
     model = _model(proposal)

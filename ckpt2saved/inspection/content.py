@@ -1,4 +1,4 @@
-"""An inspection as what JSON knows."""
+"""The JSON content of an inspection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ckpt2saved.inspection.report import Inspection
 
 
 def as_content(inspection: Inspection) -> Dict[str, Any]:
-    """The inspection as what JSON knows."""
+    """The content of --json; all values are JSON types."""
     subject, graph, held = inspection.subject, inspection.graph, inspection.checkpoint
     content: Dict[str, Any] = {
         "path": str(subject.path),

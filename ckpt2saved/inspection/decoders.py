@@ -1,15 +1,15 @@
-"""The CTC decoders and losses of a graph, and what of them could be served."""
+"""The CTC decoders and CTC losses of a graph, and the outputs that they offer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Tuple, Union
 
 from ckpt2saved.graph.graph import Node
 from ckpt2saved.graph.names import Ref, full_name, parsed
-from ckpt2saved.graph.ops import CTC_DECODERS, CTC_LOSSES
+from ckpt2saved.graph.ops import BEAM_SEARCH, CTC_DECODERS, CTC_LOSSES
 from ckpt2saved.inspection.outputs import Output, output_of
-from ckpt2saved.inspection.training_graph import TrainingGraph, settings_of
+from ckpt2saved.inspection.training_graph import TrainingGraph
 
 
 @dataclass(frozen=True)
@@ -20,23 +20,23 @@ class Decoder:
     op: str
     logits: str
     sequence_length: str
-    settings: Mapping[str, Any]
-    paths: Tuple[Tuple[str, str, str], ...]  # indices, values and shape of each
+    settings: Mapping[str, Union[int, bool]]
+    paths: Tuple[Tuple[str, str, str], ...]  # names of indices, values and shape of each path
     log_probability: str
-    dense: Tuple[str, ...]  # the same labels as a padded matrix
+    dense: Tuple[str, ...]  # names of tensors with the same labels as a padded matrix
 
 
 def find_decoders(training: TrainingGraph) -> List[Decoder]:
-    """Every CTC decoder of the forward pass."""
+    """All CTC decoders of the forward pass that can be served."""
     nodes = [n for n in training.graph.nodes.values() if n.op in CTC_DECODERS and _is_served(training, n)]
-    # One that is fed with logits by hand, to try things out, is of no training.
+    # A decoder whose logits depend on no weights, such as one fed for a test, is left out if there are others.
     of_weights = [n for n in nodes if training.graph.upstream(n.inputs[:1]) & training.weighted]
-    # Nor can a server decode what labels were read for.
+    # Logits that are computed from labels cannot be served.
     return [_decoder(training, n) for n in of_weights or nodes if n.inputs[0][0] not in training.forced]
 
 
 def _is_served(training: TrainingGraph, node: Node) -> bool:
-    """Whether what a node takes and makes is of the forward pass, and can be asked for."""
+    """Whether a node is in the forward pass and its outputs can be fetched."""
     return node.name not in training.backward and not training.is_in_loop((node.name, 0))
 
 
@@ -54,7 +54,7 @@ def _decoder(training: TrainingGraph, node: Node) -> Decoder:
         op=node.op,
         logits=full_name(node.inputs[0]),
         sequence_length=full_name(node.inputs[1]),
-        settings=settings_of(node),
+        settings=settings_of(node.definition),
         paths=paths,
         log_probability=names[-1],
         dense=tuple(dense),
@@ -62,7 +62,7 @@ def _decoder(training: TrainingGraph, node: Node) -> Decoder:
 
 
 def find_ctc_logits(training: TrainingGraph) -> Dict[Ref, Node]:
-    """The logits of each CTC loss, with the loss."""
+    """The logits of each CTC loss, and the loss node."""
     losses = [n for n in training.graph.nodes.values() if n.op in CTC_LOSSES and _is_served(training, n)]
     found: Dict[Ref, Node] = {}
     for loss in losses:
@@ -72,9 +72,8 @@ def find_ctc_logits(training: TrainingGraph) -> Dict[Ref, Node]:
 
 
 def ctc_outputs(training: TrainingGraph, decoder: Decoder) -> List[Output]:
-    """The labels of a decoder, as the original system's clients know them, its dense form, and the logits."""
-    settings = ", ".join(f"{name} {_text(value)}" for name, value in sorted(decoder.settings.items()))
-    reason = f"CTC {'beam search' if 'Beam' in decoder.op else 'greedy decoding'}, {settings}"
+    """The outputs of a decoder, under the names of the original system: sparse and dense labels, score, logits."""
+    reason = f"CTC {'beam search' if 'Beam' in decoder.op else 'greedy decoding'}, {settings_text(decoder.settings)}"
     found: List[Tuple[str, str, str, str]] = []
     for number, path in enumerate(decoder.paths):
         suffix, which = ("", "its") if number == 0 else (f"_{number}", f"path {number + 1}'s")
@@ -84,15 +83,25 @@ def ctc_outputs(training: TrainingGraph, decoder: Decoder) -> List[Output]:
     found += [("output_dense", name, "dense", "its labels as a matrix") for name in decoder.dense]
     what = "log-probability of each path" if "Beam" in decoder.op else "negative sum of the best logits"
     found.append(("score", decoder.log_probability, "score", what))
-    found.append(("logits", decoder.logits, "logits", "what it decodes: [time, batch, classes]"))
+    found.append(("logits", decoder.logits, "logits", "input of the decoder: [time, batch, classes]"))
     return [output_of(training, key, parsed(tensor), kind, why) for key, tensor, kind, why in found]
 
 
 def loss_output(training: TrainingGraph, logits: Ref, loss: Node) -> Output:
-    """The logits of a CTC loss, where no decoder reads them."""
-    reason = f"what {loss.name} reads, [time, batch, classes]; the graph has no decoder for it"
+    """The logits of a CTC loss that no decoder reads."""
+    reason = f"input of {loss.name}, [time, batch, classes]; the graph has no decoder for it"
     return output_of(training, "logits", logits, "logits", reason)
 
 
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def settings_of(node: Any) -> Dict[str, Union[int, bool]]:
+    """The attributes of a CTC decoder's NodeDef that change what it decodes."""
+    settings: Dict[str, Union[int, bool]] = {"merge_repeated": node.op == BEAM_SEARCH}  # the defaults of the ops
+    if "merge_repeated" in node.attr:
+        settings["merge_repeated"] = node.attr["merge_repeated"].b
+    settings.update({name: node.attr[name].i for name in ("beam_width", "top_paths") if name in node.attr})
+    return settings
+
+
+def settings_text(settings: Mapping[str, Union[int, bool]]) -> str:
+    """The settings of a CTC decoder, as in `beam_width 10, merge_repeated false`."""
+    return ", ".join(f"{name} {str(value).lower()}" for name, value in sorted(settings.items()))

@@ -1,4 +1,4 @@
-"""Sizes that a graph can't do without: constants as long as the batch of the training."""
+"""Nodes that fix the batch size of a graph: constants and reshapes with the batch size of the training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _THROUGH = ENTERS + ("Identity",)
 
 
 def fixed_to_batch(training: TrainingGraph, outputs: Sequence[Ref], inputs: Sequence[Ref], batch: int) -> List[str]:
-    """The nodes that hold the batch fast: constants of its length which meet the data, and reshapes to a multiple."""
+    """The nodes that fix the batch size: constants of that length combined with data, and reshapes."""
     graph = training.graph
     reached = graph.upstream(outputs, inputs)
     data = graph.downstream(inputs)
@@ -37,13 +37,13 @@ def fixed_to_batch(training: TrainingGraph, outputs: Sequence[Ref], inputs: Sequ
 
 
 def _passed(training: TrainingGraph, ref: Ref, data: Set[str]) -> List[Ref]:
-    """What a node that is not made of data hands on."""
+    """The input that a node passes on, if it does not depend on the data."""
     maker = training.graph.maker(ref)
     return maker.inputs[:1] if maker.op in _THROUGH and maker.name not in data else []
 
 
 def batch_of_states(training: TrainingGraph, outputs: Sequence[Ref], inputs: Sequence[Ref]) -> Optional[int]:
-    """The batch of the constants that loops over the data begin with, where all have the same first size."""
+    """The batch size of the constant initial states of loops over the data, if all have the same first size."""
     graph = training.graph
     reached = graph.upstream(outputs, inputs)
     sizes: Set[Optional[int]] = set()
@@ -59,12 +59,12 @@ def batch_of_states(training: TrainingGraph, outputs: Sequence[Ref], inputs: Seq
 
 
 def _is_of_batch(op: str, number: int) -> bool:
-    """Whether the first size of this input counts lines, not channels, as that of a bias does."""
+    """Whether the first dimension of this input is the batch dimension; that of a bias, for example, is channels."""
     return op not in ("BiasAdd", "Conv2D", "MatMul", "Transpose", "Reshape", "ConcatV2", "StridedSlice", "Tile", "Pad")
 
 
 def _first_value(training: TrainingGraph, ref: Ref) -> int:
-    """The first number of a constant shape; 1, which is no multiple of a batch, where it is computed or left open."""
+    """The first size of a constant shape; 1 if it is computed or -1: 1 is never a multiple of the batch size."""
     maker = training.graph.maker(ref)
     values: Collection[int] = ()
     if maker.op == "Const":

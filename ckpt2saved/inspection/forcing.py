@@ -1,4 +1,4 @@
-"""Teacher forcing: which answers a graph computes from their own labels, and what it computes before it reads them."""
+"""Teacher forcing: outputs that are computed from their own labels, and the tensors that are computed before that."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ckpt2saved.inspection.views import key_of
 from ckpt2saved.rewrites.to_inference import find_steering
 
 _JOINS = ("Pack", "Concat", "ConcatV2", "AddN")
-# Which input of an op decides what it hands on.
+# For each op that selects: the index of the input that decides.
 _CONDITIONS = dict.fromkeys(SELECTS + CONDITIONALS + CASES, 0)
 _CONDITIONS.update(dict.fromkeys(SWITCHES, 1))
 
 
 def is_piece(training: TrainingGraph, ref: Ref, takers: Collection[Node]) -> bool:
-    """Whether a tensor is only joined with others that need labels, such as the first letter of a word."""
+    """Whether a tensor is only concatenated with tensors that need labels, such as the first letter of a word."""
     return bool(takers) and all(
         taker.op in _JOINS
         and not _reaches_weights(training, taker)
@@ -31,12 +31,12 @@ def is_piece(training: TrainingGraph, ref: Ref, takers: Collection[Node]) -> boo
 
 
 def leads_on(training: TrainingGraph, takers: Collection[Node]) -> bool:
-    """Whether all that takes a tensor reads labels too, and weights after that: then it is no answer yet."""
+    """Whether all consumers of a tensor also read labels, and weights follow: then the tensor is not an output."""
     return bool(takers) and all(taker.name in training.forced and _reaches_weights(training, taker) for taker in takers)
 
 
 def find_encoders(training: TrainingGraph) -> List[Output]:
-    """What the network computes of requests alone, where everything that follows reads labels as well."""
+    """The last tensor that depends on no label, for a network in which everything after it reads labels."""
     if not training.comparisons.forced or training.settled:
         return []
     computed = training.computed() & training.pure
@@ -50,12 +50,12 @@ def find_encoders(training: TrainingGraph) -> List[Output]:
     if not counts:
         return []
     best = max(counts, key=lambda ref: counts[ref])
-    reason = "what the network computes before it reads labels, which all the rest needs"
+    reason = "computed before the network reads labels; everything after it needs labels"
     return [output_of(training, key_of(best, "features"), best, "values", reason)]
 
 
 def settled_nodes(training: TrainingGraph, variables: Mapping[str, Sequence[int]]) -> Set[str]:
-    """The conditions by which inference reads no labels, where a training switch decides that answers need none."""
+    """The nodes that select a path without labels in inference, if training switches decide so for all outputs."""
     graph = training.graph
     answers = [name for name in training.comparisons.forced if graph.has_tensor(parsed(name))]
     data = [tensor.name for tensor in training.primary + training.lengths]
@@ -79,7 +79,7 @@ def _reaches_weights(training: TrainingGraph, node: Node) -> bool:
 
 
 def _takers(training: TrainingGraph, ref: Ref) -> List[Node]:
-    """The nodes that take a tensor; into a loop it goes through a node of its own."""
+    """The consumers of a tensor; the consumers inside a loop, where it enters one."""
     found: List[Node] = []
     for taker in training.graph.users(ref):
         if taker.op in ENTERS:
@@ -90,7 +90,7 @@ def _takers(training: TrainingGraph, ref: Ref) -> List[Node]:
 
 
 def forced_answers(training: TrainingGraph) -> List[Problem]:
-    """A problem for each label from which answers are computed that are compared with it."""
+    """One problem for each label that outputs are both computed from and compared with."""
     answers: Dict[str, List[str]] = {}
     for answer, label in training.comparisons.forced.items() if not training.settled else ():
         answers.setdefault(label, []).append(answer)
@@ -100,7 +100,7 @@ def forced_answers(training: TrainingGraph) -> List[Problem]:
             label,
             f"{(made[0] if len(made) == 1 else f'{made[0]} and {len(made) - 1} more')}"
             f" {'is' if len(made) == 1 else 'are'} computed from it, and {training.comparisons.sources[label]} (teacher"
-            " forcing), so no request can bring it",
+            " forcing), so no request can contain it",
             "build the graph for inference, where the network reads its own answers",
         )
         for label, made in answers.items()

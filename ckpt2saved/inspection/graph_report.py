@@ -1,4 +1,4 @@
-"""What a training's graph could serve."""
+"""Find what can be served from a training's graph: inputs, outputs, training switches, and a proposal."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from ckpt2saved.inspection.training_graph import TrainingGraph
 from ckpt2saved.inspection.variables import Fit
 from ckpt2saved.rewrites.to_inference import Steering
 
-# The likeliest first; what a kind lacks here comes last.
+# The kinds of outputs, the likeliest first.
 _RANKS = (
     "decoder",
     "dense",
@@ -55,34 +55,34 @@ _RANKS = (
 
 @dataclass(frozen=True)
 class GraphReport:
-    """What a training's graph could serve."""
+    """The inputs, outputs, training switches, problems and proposal of a training's graph."""
 
-    tensorflow: str  # that wrote it
+    tensorflow: str  # the version that wrote the graph
     nodes: int
-    inputs: Tuple[Input, ...]  # for the proposed outputs, or for all where none is proposed
+    inputs: Tuple[Input, ...]  # for the proposed outputs, or for all outputs if none is proposed
     outputs: Tuple[Output, ...]  # the likeliest first
     decoders: Tuple[Decoder, ...]
     switches: Tuple[Switch, ...]
     training_ops: TrainingOps
-    towers: Tuple[Tower, ...]  # the one to serve first
-    shared: Tuple[str, ...]  # variables of all towers
+    towers: Tuple[Tower, ...]  # the best to serve first; empty for a single tower
+    shared: Tuple[str, ...]  # variables that all towers use
     tables: Tuple[str, ...]
-    left_out: Tuple[str, ...]  # Python functions behind the outputs
-    labels: Tuple[str, ...]  # what only the loss needs
+    left_out: Tuple[str, ...]  # Python functions that follow the outputs
+    labels: Tuple[str, ...]  # tensors that only the loss needs
     proposal: Optional[Proposal]
     problems: Tuple[Problem, ...]
-    notes: Tuple[Note, ...]  # what the export will see to, or not be able to change
+    notes: Tuple[Note, ...]  # what export changes by itself, or cannot change
 
     @property
     def served(self) -> List[str]:
-        """The tensors that are proposed to be served, or else the likeliest."""
+        """The proposed output tensors; without a proposal the three likeliest."""
         if self.proposal:
             return [spec.tensor for spec in self.proposal.outputs]
         return [output.tensor for output in self.outputs[:3]]
 
 
 def report_graph(meta_graph: MetaGraph, training: TrainingGraph, fit: Fit) -> GraphReport:
-    """Which inputs and outputs of a graph could be served, and what speaks against it."""
+    """Find the inputs and outputs of a graph that can be served, and the problems that prevent it."""
     decoders = find_decoders(training)
     logits = find_ctc_logits(training)
     of_decoders = {d.node: ctc_outputs(training, d) for d in decoders}
@@ -105,7 +105,7 @@ def report_graph(meta_graph: MetaGraph, training: TrainingGraph, fit: Fit) -> Gr
         chosen, choices = choose_outputs(ranked, decoders, of_losses, of_shares, first)
         wanted = [output.ref for output in chosen] or [output.ref for output in ranked]
         inputs, steering = _inputs_and_steering(training, wanted, fit)
-        # What is on a branch that does not run in inference is known only once its switches are.
+        # Outputs on a branch that does not run in inference are known only when the switches are.
         if not any(output.tensor in steering.lost for output in ranked):
             break
         ranked = [output for output in ranked if output.tensor not in steering.lost]
@@ -149,9 +149,9 @@ def report_graph(meta_graph: MetaGraph, training: TrainingGraph, fit: Fit) -> Gr
 
 
 def _inputs_and_steering(training: TrainingGraph, wanted: Sequence[Ref], fit: Fit) -> Tuple[List[Input], Steering]:
-    """What requests bring, and what export makes of the switches; a number that says how to run is one of these."""
+    """The inputs, and the values that export gives to training switches; a scalar placeholder may be one of these."""
     placeholders = [t.ref for t in training.primary if training.graph.maker(t.ref).op in PLACEHOLDERS]
-    if training.switches_makers and len(placeholders) > 1:  # some may be there for a branch that only a training runs
+    if training.switches_makers and len(placeholders) > 1:  # some may belong to a branch that runs only in training
         training.leave_out(steer(training, wanted, placeholders, fit.shapes).unused)
     inputs = find_inputs(training, wanted)
     data = [one for one in inputs if not _may_be_switch(training, one)]
@@ -163,7 +163,7 @@ def _inputs_and_steering(training: TrainingGraph, wanted: Sequence[Ref], fit: Fi
 
 
 def _accepted(proposed: Callable[..., Proposal], steering: Steering) -> Tuple[Proposal, Tuple[Problem, ...]]:
-    """The proposal with the batch that `export` will take, and what it will refuse all the same."""
+    """The proposal with the batch size that `export` accepts, and the problems that it would still report."""
     proposal = proposed()
     found = find_acceptance(proposal, steering.graph_def)
     if found.batch is not None:

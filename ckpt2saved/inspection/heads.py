@@ -1,4 +1,4 @@
-"""Where a network ends, the likeliest end first, and what it looks like: classes, probabilities, boxes."""
+"""Find the outputs at the end of a network, the likeliest first, and their kind: classes, probabilities, boxes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from ckpt2saved.graph.ops import CTC_DECODERS, OF_SIZES
 from ckpt2saved.graph.traversal import walk
 from ckpt2saved.inspection.forcing import find_encoders, is_piece, leads_on
 from ckpt2saved.inspection.outputs import Output, output_of
+from ckpt2saved.inspection.parts import PARTS, data_of
 from ckpt2saved.inspection.probabilities import PROBABILITIES, before_clipping
 from ckpt2saved.inspection.training_graph import TrainingGraph
 from ckpt2saved.inspection.views import VIEWS, also_as, first_input, key_of, representative, root_of, views_of
 
 _WITH_BY_PRODUCTS = re.compile(r"(Exit|(Stateless)?While|FusedBatchNorm\w*|BlockLSTM\w*|LSTMBlockCell|CudnnRNN\w*)\Z")
-# Each takes a part of a tensor: a loss treats the channels of one differently.
-_PARTS = ("Split", "SplitV", "Unpack", "Slice", "StridedSlice")
-# What a loss makes of such parts before it meets labels: the area of a box, for one.
+# Ops that a loss applies to parts of a tensor before it compares them with labels, such as the area of a box.
 _ARITHMETIC = tuple(
     "Add AddV2 Sub Mul RealDiv Pow Square SquaredDifference Abs Neg Exp Log Log1p Relu Minimum Maximum Select SelectV2 "
     "Greater GreaterEqual Less LessEqual ZerosLike OnesLike".split()
@@ -30,9 +29,9 @@ _BOXES = re.compile(r"(?i).*(bbox|box|delta|geo|loc|regress|offset|coord)")
 
 
 def find_heads(training: TrainingGraph, known: Sequence[Ref] = ()) -> List[Output]:
-    """Where the network ends: what is computed from the data alone and no weight follows upon.
+    """Tensors that are computed from the data, without labels, and that no weights follow.
 
-    `known` are tensors that are told of elsewhere, as those of decoders; views of them are left out.
+    `known` are outputs that were already found, such as those of decoders; they and their views are left out.
     """
     told = {root_of(training, ref) for ref in known} | set(known)
     computed = training.computed()
@@ -67,7 +66,7 @@ def find_heads(training: TrainingGraph, known: Sequence[Ref] = ()) -> List[Outpu
 
 
 def _is_end(training: TrainingGraph, tensor: Tensor) -> bool:
-    """Whether nothing computes on from it, or a label or a Python function meets it."""
+    """Whether nothing is computed from a tensor, or only together with labels or by Python functions."""
     maker = training.graph.maker(tensor.ref)
     if tensor.is_scalar or maker.op in ("Switch", "NextIteration", "Enter") or not _is_value(training, maker):
         return False
@@ -76,12 +75,12 @@ def _is_end(training: TrainingGraph, tensor: Tensor) -> bool:
     if ends:
         return not is_piece(training, tensor.ref, ends) and not leads_on(training, ends)
     left = [taker for output in training.outputs(maker) for taker in _takers(training, output)]
-    # A sum of everything is a loss, whatever it is a loss of.
+    # A tensor that is only reduced to scalars is part of a loss.
     return not any(not output.is_scalar for taker in left for output in training.outputs(taker))
 
 
 def _before_loss(training: TrainingGraph, root: Ref) -> Ref:
-    """The probabilities that a loss takes the logarithm of, where that is how `root` was made."""
+    """The probabilities whose logarithm the loss takes, if `root` is made from them; otherwise `root`."""
     if training.graph.maker(root).op == "Log":
         return before_clipping(training, training.graph.maker(root).inputs[0])
     behind = training.graph.upstream([root])
@@ -94,12 +93,12 @@ def _before_loss(training: TrainingGraph, root: Ref) -> Ref:
     ]
     if len(found) != 1 or training.graph.maker(root).op in ("ArgMax", "ArgMin"):
         return root
-    # Probabilities that are joined with other heads are but a part of it.
+    # Probabilities that are concatenated with other outputs are only a part of them.
     return found[0] if behind & training.weighted == training.graph.upstream(found) & training.weighted else root
 
 
 def _taken_apart(training: TrainingGraph, root: Ref) -> Optional[Ref]:
-    """The tensor of whose parts alone `root` is made, such as the geometry of a box; None where there is none."""
+    """The one tensor of which `root` uses only parts, such as the geometry of a box; None if there is none."""
     graph = training.graph
     found: Set[Ref] = set()
     is_of_parts = True
@@ -109,8 +108,8 @@ def _taken_apart(training: TrainingGraph, root: Ref) -> Optional[Ref]:
         node = graph.maker(ref)
         if node.name not in training.pure:
             return []
-        if node.op in _PARTS:
-            found.add(root_of(training, node.inputs[1 if node.op == "Split" else 0]))
+        if node.op in PARTS:
+            found.add(root_of(training, data_of(node)))
         elif node.op in VIEWS + PROBABILITIES:
             return node.inputs[:1]
         elif node.op in _ARITHMETIC:
@@ -126,7 +125,7 @@ def _taken_apart(training: TrainingGraph, root: Ref) -> Optional[Ref]:
 
 
 def _is_by_product(training: TrainingGraph, root: Ref) -> bool:
-    """Whether it is made beside what is used: a batch norm's statistics, the last state of a recurrent layer."""
+    """Whether only other outputs of the node are used, as for batch norm statistics or the last state of a recurrence."""
     graph = training.graph
     maker = graph.maker(root)
     if not _WITH_BY_PRODUCTS.match(maker.op):
@@ -149,7 +148,7 @@ def _takers(training: TrainingGraph, tensor: Tensor) -> List[Node]:
 
 
 def _is_value(training: TrainingGraph, maker: Node) -> bool:
-    """Whether it is there for its value, not to update a variable or to be checked."""
+    """Whether a node is computed for its value, not for an assignment or an assertion."""
     takers = training.graph.consumers(maker.name)
     return not any(taker.op.startswith(("Assign", "Scatter", "Assert")) for taker in takers)
 
@@ -170,20 +169,20 @@ def _kind(training: TrainingGraph, root: Ref, tensor: Tensor, taken_apart: bool)
         return "classes", f"the best class of each position ({maker.op})"
     takers = [taker for view in views_of(training, root) for taker in training.graph.users(view)]
     followers = [t.op for t in takers] + [o.op for t in takers for o in training.graph.consumers(t.name)]
-    scores = "scores", "class scores before the softmax; no weight follows"
+    scores = "scores", "class scores before the softmax; no weights follow"
     if tensor.is_float and any(_CROSS_ENTROPY.match(op) for op in followers):
         return scores
     if taken_apart:
-        return "boxes", "what the loss takes apart, such as the geometry of boxes; no weight follows"
+        return "boxes", "split by the loss, as the geometry of boxes is; no weights follow"
     if _BOXES.match(tensor.name):
-        return "boxes", "box deltas, by the name; no weight follows"
+        return "boxes", "box deltas, by the name; no weights follow"
     if tensor.is_float and any(_OF_PROBABILITIES.match(op) for op in followers):
         return scores
-    return "values", f"nothing of the network follows ({maker.op})"
+    return "values", f"end of the network ({maker.op})"
 
 
 def _with_boxes(training: TrainingGraph, heads: Sequence[Output]) -> List[Output]:
-    """The same, with box deltas for what they are: beside the classes, and compared with labels, as numbers are."""
+    """The outputs, with kind boxes for floats that are compared with labels and share weights with class scores."""
     classes = [head for head in heads if head.kind in ("scores", "probabilities")]
     found: List[Output] = []
     for head in heads:
@@ -191,20 +190,20 @@ def _with_boxes(training: TrainingGraph, heads: Sequence[Output]) -> List[Output
         if head.kind == "values" and head.dtype.startswith("float") and beside and _is_learned(training, head.ref):
             channels = [_channels(training, one.ref) for one in (head, beside[0])]
             sizes = "{} channels beside {}".format(*channels) if None not in channels else "branching off beside them"
-            reason = f"box deltas: {sizes} of {beside[0].key}, compared with labels; no weight follows"
+            reason = f"box deltas: {sizes} of {beside[0].key}, compared with labels; no weights follow"
             head = replace(head, key=key_of(head.ref, "boxes"), kind="boxes", reason=reason)
         found.append(replace(head, reason=head.reason + also_as(training, head.ref)))
     return found
 
 
 def _branches_off(training: TrainingGraph, ref: Ref, other: Ref) -> bool:
-    """Whether two heads have weights of their own behind weights that they share."""
+    """Whether two outputs share weights and each also has weights of its own."""
     first, second = [training.graph.upstream([one]) & training.weighted for one in (ref, other)]
     return bool(first & second and first - second and second - first)
 
 
 def _is_learned(training: TrainingGraph, ref: Ref) -> bool:
-    """Whether labels, or a Python function that makes boxes of it, meet the tensor a few nodes on."""
+    """Whether labels, or a Python function, are combined with the tensor at most three nodes later."""
     refs = views_of(training, root_of(training, ref))
     for _ in range(3):
         takers = [taker for one in refs for taker in training.graph.users(one) if training.computes(taker)]
@@ -215,7 +214,7 @@ def _is_learned(training: TrainingGraph, ref: Ref) -> bool:
 
 
 def _channels(training: TrainingGraph, ref: Ref) -> Optional[int]:
-    """How many numbers a position of the feature map has: of the first tensor of rank 4 that this is a view of."""
+    """The number of channels of the tensor that this is a view of; None if unknown."""
     root = first_input(training, ref, VIEWS + PROBABILITIES)
     shapes = [training.graph.tensor(view).shape for view in views_of(training, root)]
     sizes = [shape[-1] for shape in shapes if shape and shape[-1]]
@@ -223,9 +222,9 @@ def _channels(training: TrainingGraph, ref: Ref) -> Optional[int]:
 
 
 def _of_most_weights(training: TrainingGraph, heads: Sequence[Output]) -> List[Output]:
-    """Without what hangs on a small part of the training, such as a picture for a summary.
+    """The outputs that depend on more than half as many weights as the one with the most; not, say, an image summary.
 
-    What depends on fewer weights than another, and does not say what it is, such as a layer's last state, comes last.
+    Outputs of unknown kind that depend on fewer weights than another, such as a layer's last state, come last.
     """
     weights = {head.tensor: training.weights_of([head.ref]) for head in heads}
     most = max(map(len, weights.values())) if weights else 0

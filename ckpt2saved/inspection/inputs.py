@@ -1,4 +1,4 @@
-"""Which tensors a request would have to bring, so that a graph can compute its outputs from nothing else."""
+"""Find the inputs of a graph: the tensors to feed so that its outputs depend on nothing else."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ckpt2saved.inspection.parts import cut_axes, is_part
 from ckpt2saved.inspection.training_graph import TrainingGraph
 from ckpt2saved.inspection.views import key_of
 
-_NEAREST = 200  # tensors to look at for one through which all data comes
+_NEAREST = 200  # the most tensors to search for one that all data passes through
 
 
 @dataclass(frozen=True)
 class Input:
-    """A tensor that a request brings, and the name that clients could know it by."""
+    """A tensor that requests feed, and its proposed key."""
 
     key: str
     tensor: str
@@ -26,7 +26,7 @@ class Input:
     shape: Shape
     kind: str  # image, lengths, other
     reason: str
-    instead: Tuple[str, ...] = ()  # other tensors at which the same data could come in
+    instead: Tuple[str, ...] = ()  # other tensors that could be fed instead
 
     @property
     def ref(self) -> Ref:
@@ -35,7 +35,7 @@ class Input:
 
 
 def find_inputs(training: TrainingGraph, outputs: Sequence[Ref]) -> List[Input]:
-    """What the outputs need from outside: placeholders, and where an input pipeline feeds them, where to cut in."""
+    """The inputs that the outputs need: placeholders, or tensors behind an input pipeline."""
     found = _images(training, outputs)
     found += _lengths(training, outputs, [one.ref for one in found])
     found += _others(training, outputs, [one.ref for one in found])
@@ -43,7 +43,7 @@ def find_inputs(training: TrainingGraph, outputs: Sequence[Ref]) -> List[Input]:
 
 
 def _images(training: TrainingGraph, outputs: Sequence[Ref]) -> List[Input]:
-    """The data that the first weights meet, as near to the source as a float tensor with pixels in it is."""
+    """The data that the first weights read, or the float image nearest to the source that leads there."""
     chains: Dict[Ref, List[List[Ref]]] = {}
     for entry in _entries(training, outputs):
         chain = _outside_of_loops(training, _chain(training, entry))
@@ -57,7 +57,7 @@ def _images(training: TrainingGraph, outputs: Sequence[Ref]) -> List[Input]:
 
 
 def _entries(training: TrainingGraph, outputs: Sequence[Ref]) -> List[Ref]:
-    """The data that goes into a node with weights, and into none before it."""
+    """The tensors with data that the first nodes with weights read."""
     graph = training.graph
     sources = _refs(training.primary)
     data = training.reach(sources)
@@ -70,7 +70,7 @@ def _entries(training: TrainingGraph, outputs: Sequence[Ref]) -> List[Ref]:
             if (ref[0] in data or ref in sources) and ref[0] not in training.behind_weights:
                 if ref not in found and graph.tensor(ref).dtype not in ("resource", "bool"):
                     found.append(ref)
-    # A functional loop takes what it goes through as a list, beside numbers such as how often it runs.
+    # A functional loop takes its data as a tensor list, and scalars such as its number of iterations.
     of_data = [ref for ref in found if _is_data(graph.tensor(ref))]
     return of_data or found
 
@@ -80,10 +80,10 @@ def _is_data(tensor: Tensor) -> bool:
 
 
 def _chain(training: TrainingGraph, entry: Ref) -> List[Ref]:
-    """From a tensor back towards where it comes from, by tensors of which it is made alone.
+    """The tensors from `entry` back to its source, each of which alone determines the one before.
 
-    Where random numbers come in, or a switch (it could be an augmentation), it ends, unless a placeholder lies behind a
-    switch: there the switch will be pinned.
+    The chain ends at random numbers and at training switches (possible augmentation), unless a placeholder lies behind
+    a switch: then the switch will be pinned.
     """
     chain: List[Ref] = [entry]
     barrier: Optional[int] = None
@@ -103,13 +103,13 @@ def _chain(training: TrainingGraph, entry: Ref) -> List[Ref]:
 
 
 def _outside_of_loops(training: TrainingGraph, chain: List[Ref]) -> List[Ref]:
-    """The tensors of a chain that can be fed; where all are inside of a loop, what enters it."""
+    """The tensors of a chain that can be fed; if all are inside a loop, the tensor that enters it."""
     outside = [ref for ref in chain if not training.is_in_loop(ref)]
     return outside or training.control.entering(chain[-1])[:1] or chain
 
 
 def _before(training: TrainingGraph, ref: Ref) -> Tuple[Optional[Ref], Set[str]]:
-    """The nearest tensor through which all the data of this one comes, and the nodes from there to here."""
+    """The nearest tensor that all data of `ref` passes through, and the nodes between the two."""
     sources, switches = set(_refs(training.sources)), _refs(training.switches)
     inputs = training.graph.maker(ref).inputs
 
@@ -126,45 +126,45 @@ def _before(training: TrainingGraph, ref: Ref) -> Tuple[Optional[Ref], Set[str]]
 
 
 def _is_share(training: TrainingGraph, node: Node) -> bool:
-    """Whether a batch is dealt out here, to several towers: what goes in is more than one of them reads.
+    """Whether a batch is split here for several towers, so that one tower reads only a part of it.
 
-    Parts of another dimension are views of one picture: its halves, or its channels.
+    Parts along another dimension are views of one picture: its halves, or its channels.
     """
     return is_part(training, node) and 0 in cut_axes(training, node)
 
 
 def _image(training: TrainingGraph, chain: Sequence[Ref]) -> Input:
-    """The input at one of the tensors of `chain`, which leads from the weights to the source."""
+    """The input for one tensor of `chain`, which leads from the weights back to the source."""
     graph = training.graph
     source = graph.tensor(chain[-1])
     maker = graph.maker(source.ref)
     pixels = [ref for ref in chain if _is_image(graph.tensor(ref))]
-    # A pipeline may hang on by control inputs: the checks of a padding queue.
+    # Control inputs may still run the pipeline, as the checks of a padding queue do.
     free = [ref for ref in pixels if not _runs_pipeline(training, chain[0], ref)]
     pixels = free or pixels
     if maker.op in PLACEHOLDERS:
-        reason = "placeholder" if source.dtype != "string" else "placeholder; the graph decodes what is in it"
+        reason = "placeholder" if source.dtype != "string" else "placeholder; the graph decodes it"
         return _input(training, source, "image", reason + _and_the_network_follows(chain), pixels[-1:])
     tensor = graph.tensor(pixels[-1]) if pixels else graph.tensor(chain[0])
     if is_pipeline(graph.maker(tensor.ref).op):
-        reason = f"{maker.op}: the input pipeline ends here"
+        reason = f"{maker.op}: the end of the input pipeline"
     elif tensor == source:
-        reason = "what the first weights read, cut in here"
+        reason = "input of the first weights"
     else:
         reason = f"behind {maker.name} ({maker.op})"
-        reason += ": the first float image, cut in here" if pixels else ": what the first weights read, cut in here"
+        reason += ": the first float image" if pixels else ": input of the first weights"
     others = [ref for ref in chain if ref != tensor.ref and graph.tensor(ref).rank in (None, 3, 4)]
     return _input(training, tensor, "image", reason, others[-3:])
 
 
 def _runs_pipeline(training: TrainingGraph, entry: Ref, cut: Ref) -> bool:
-    """Whether what makes `entry` of the tensor `cut` still runs an input pipeline."""
+    """Whether computing `entry` from the tensor `cut` still runs an input pipeline."""
     reached = training.graph.upstream([entry], [cut], controls=True)
     return any(is_pipeline(training.graph[name].op) for name in reached)
 
 
 def _and_the_network_follows(chain: Sequence[Ref]) -> str:
-    return "" if len(chain) == 1 else f"; {full_name(chain[0])} is what the first weights read"
+    return "" if len(chain) == 1 else f"; {full_name(chain[0])} is the input of the first weights"
 
 
 def _is_image(tensor: Tensor) -> bool:
@@ -172,7 +172,7 @@ def _is_image(tensor: Tensor) -> bool:
 
 
 def _lengths(training: TrainingGraph, outputs: Sequence[Ref], cut: Sequence[Ref]) -> List[Input]:
-    """How many steps of each line count, where that comes from outside and not from the image's own size."""
+    """The sequence lengths of decoders that are fed, not computed from the size of the image."""
     found: List[Input] = []
     reached = training.graph.upstream(outputs, cut)
     for name in sorted(reached):
@@ -186,7 +186,7 @@ def _lengths(training: TrainingGraph, outputs: Sequence[Ref], cut: Sequence[Ref]
 
 
 def _length_chain(training: TrainingGraph, lengths: Ref, cut: Sequence[Ref]) -> List[Ref]:
-    """The tensors of sequence lengths, from the decoder back to the source; none if nothing from outside is in them."""
+    """The tensors of sequence lengths, from the decoder back to the source; empty if they depend on no source."""
     graph = training.graph
     sources = set(_refs(training.sources)) - set(_refs(training.switches))
     before = graph.upstream([lengths], cut)
@@ -206,12 +206,12 @@ def _length_chain(training: TrainingGraph, lengths: Ref, cut: Sequence[Ref]) -> 
 
     found = list(chain(lengths, parent))
     if found[-1] not in sources and all(graph[name].op in PLACEHOLDERS for name in makers):
-        return []  # made of placeholders, which are then inputs themselves
+        return []  # computed from placeholders, which become inputs themselves
     return found
 
 
 def _others(training: TrainingGraph, outputs: Sequence[Ref], cut: Sequence[Ref]) -> List[Input]:
-    """What is needed beside images and lengths."""
+    """The inputs other than images and lengths."""
     reached = training.graph.upstream(outputs, cut)
     by_value = training.graph.upstream(outputs, cut, enter=lambda node: node.op not in SIZES)
     found: List[Input] = []
@@ -223,13 +223,13 @@ def _others(training: TrainingGraph, outputs: Sequence[Ref], cut: Sequence[Ref])
         maker = training.graph.maker(tensor.ref)
         reason = "placeholder" if maker.op in PLACEHOLDERS else f"{maker.name} ({maker.op})"
         if not _is_taken(training, tensor, by_value):
-            reason += "; only its size counts"
+            reason += "; only its shape is used"
         found.append(_input(training, tensor, "other", reason))
     return found
 
 
 def _is_taken(training: TrainingGraph, tensor: Tensor, reached: Set[str], wanted: Sequence[Ref] = ()) -> bool:
-    """Whether one of the nodes `reached` takes the tensor, or it is itself wanted."""
+    """Whether one of the nodes `reached` consumes the tensor, or it is itself wanted."""
     takers = training.graph.users(tensor.ref)
     return tensor.ref[0] in reached and (
         tensor.ref in wanted or not takers or any(taker.name in reached for taker in takers)
@@ -239,7 +239,7 @@ def _is_taken(training: TrainingGraph, tensor: Tensor, reached: Set[str], wanted
 def _input(training: TrainingGraph, tensor: Tensor, kind: str, reason: str, instead: Sequence[Ref] = ()) -> Input:
     fallback = {"image": "image", "lengths": "sequence_length"}.get(kind, "input")
     maker = training.graph.maker(tensor.ref)
-    # A pipeline's outputs have one name for all of them, and that of the tower they are for.
+    # The outputs of a pipeline share one name, which may be that of a tower.
     named = maker.op in PLACEHOLDERS or (kind == "other" and not is_pipeline(maker.op))
     return Input(
         key=key_of(tensor.ref, fallback) if named else fallback,
@@ -253,7 +253,7 @@ def _input(training: TrainingGraph, tensor: Tensor, kind: str, reason: str, inst
 
 
 def _named_apart(inputs: Sequence[Input]) -> List[Input]:
-    """The same with keys of which no two are alike."""
+    """The inputs with unique keys."""
     taken: Set[str] = set()
     result: List[Input] = []
     for one in inputs:
@@ -271,7 +271,7 @@ def _refs(tensors: Sequence[Tensor]) -> List[Ref]:
 
 
 def batch_of(inputs: Sequence[Input]) -> Optional[int]:
-    """The batch that the first image is fixed to, if it is."""
+    """The batch size that the shape of the first image fixes; None if it is open."""
     shapes = [one.shape for one in inputs if one.kind == "image" and one.shape]
     if not shapes or (len(shapes[0]) == 3 and shapes[0][2] in (1, 3, 4)):  # one picture, no batch
         return None

@@ -1,4 +1,4 @@
-"""A tensor of a graph that could be an output of a signature."""
+"""A tensor of a graph that can be an output of a signature."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ckpt2saved.inspection.training_graph import TrainingGraph
 
 @dataclass(frozen=True)
 class Output:
-    """A tensor that could be served, the name that clients could know it by, and why it is likely to be wanted."""
+    """A tensor that can be served, its proposed key, and the reason to propose it."""
 
     key: str
     tensor: str
@@ -27,6 +27,6 @@ class Output:
 
 
 def output_of(training: TrainingGraph, key: str, ref: Ref, kind: str, reason: str) -> Output:
-    """The output that is a tensor of the graph."""
+    """The output for a tensor of the graph."""
     tensor = training.graph.tensor(ref)
     return Output(key=key, tensor=tensor.name, dtype=tensor.dtype, shape=tensor.shape, kind=kind, reason=reason)

@@ -1,8 +1,8 @@
-"""An inspection as a page for people: what it is, inputs, outputs, the command; then problems; then variables."""
+"""Print an inspection for people: inputs, outputs and the export command, then problems, then variables."""
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Optional, Sequence, Tuple
+from typing import Any, Iterable, Optional, Sequence, Tuple, Union
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -15,14 +15,15 @@ from ckpt2saved.errors.problem import listed, texts
 from ckpt2saved.inspection.graph_report import GraphReport
 from ckpt2saved.inspection.proposal import value_text
 from ckpt2saved.inspection.report import Inspection
+from ckpt2saved.inspection.saved import SavedModelReport
 from ckpt2saved.inspection.variables import VariableReport
 from ckpt2saved.versions import parse_version
 
-_MOST = 6  # lines of one kind; --json has them all
+_MOST = 6  # the most lines of one kind; --json has all
 
 
 def print_inspection(inspection: Inspection) -> None:
-    """Print it, the most useful first."""
+    """Print an inspection to stdout."""
     console = stdout()
     _print_head(console, inspection)
     if inspection.saved_model:
@@ -63,7 +64,7 @@ def _print_graph(console: Console, inspection: Inspection, graph: GraphReport) -
         print_labelled(console, "", f"and {len(rest) - _MOST} more, in --json")
     if not graph.outputs:
         print_labelled(
-            console, "outputs", "none found: no tensor of the graph depends on weights and data alone", "yellow"
+            console, "outputs", "none found: no tensor is computed from data and weights without labels", "yellow"
         )
     _print_command(console, inspection)
     _print_findings(console, graph)
@@ -114,39 +115,39 @@ def _print_findings(console: Console, graph: GraphReport) -> None:
     if len(graph.problems) > _MOST:
         print_labelled(console, "", f"and {len(graph.problems) - _MOST} more problems, in --json", "red")
     if graph.left_out:
-        print_labelled(console, "cut off", f"{listed(graph.left_out, 3)}: behind the outputs, and not served")
+        print_labelled(console, "cut off", f"{listed(graph.left_out, 3)}: after the outputs, not served")
     if graph.labels:
         print_labelled(
             console,
             "not inputs",
-            f"{listed(graph.labels, 4)}: only the training takes them, or its loss compares answers with them",
+            f"{listed(graph.labels, 4)}: used only in training, or labels that the loss compares answers with",
         )
     if graph.tables:
-        print_labelled(console, "tables", f"{listed(graph.tables, 3)}: lookup tables, whose contents come along")
+        print_labelled(console, "tables", f"{listed(graph.tables, 3)}: lookup tables; their content is exported")
 
 
 def _print_training_ops(console: Console, graph: GraphReport) -> None:
     found = graph.training_ops
     for names, what, instead in (
-        (found.dropout, "dropout or other random numbers", "to be taken out"),
-        (found.batch_norm, "batch norm on the batch's own statistics", "to be put on the moving ones"),
+        (found.dropout, "dropout or other random numbers", "removed"),
+        (found.batch_norm, "batch norm with batch statistics", "replaced by moving statistics"),
     ):
         if names:
             steered = sum(name in found.switched for name in names)
-            how = f"{steered} on a branch of a switch" if steered else instead + " for inference"
+            how = f"{steered} on a branch of a switch" if steered else f"{instead} by export"
             print_labelled(console, "training", f"{len(names)} x {what} ({how}): {listed(names, 2)}", "yellow")
 
 
 def _print_variables(console: Console, held: VariableReport, graph: Optional[GraphReport]) -> None:
     for style, names, text in (
-        ("red", held.missing_needed, "that the outputs need are not in the checkpoint: {}"),
+        ("red", held.missing_needed, "needed by the outputs, not in the checkpoint: {}"),
         ("red", texts(held.misshapen), "of another shape: {}"),
-        ("", () if held.missing_needed else held.missing, "not in the checkpoint, and no output needs them: {}"),
-        ("", held.unused if graph else (), "in the checkpoint, and not in the graph: {}"),
+        ("", () if held.missing_needed else held.missing, "not in the checkpoint, not needed by the outputs: {}"),
+        ("", held.unused if graph else (), "in the checkpoint, not in the graph: {}"),
     ):
         if names:
             print_labelled(console, "variables", f"{len(names)} {text.format(listed(names, 3))}", style)
-    if held.averaged and not (graph and graph.proposal):  # with a proposal it stands among the choices
+    if held.averaged and not (graph and graph.proposal):  # a proposal has a choice for it
         print_labelled(
             console,
             "averages",
@@ -167,7 +168,7 @@ def _print_variables(console: Console, held: VariableReport, graph: Optional[Gra
     console.print(table)
 
 
-def _print_saved_model(console: Console, found: Any) -> None:
+def _print_saved_model(console: Console, found: SavedModelReport) -> None:
     by = f", written by TensorFlow {found.tensorflow}" if found.tensorflow else ""
     print_labelled(console, "SavedModel", f"{found.directory} ({found.nodes} nodes{by})")
     if found.provenance:
@@ -193,7 +194,7 @@ def _print_saved_model(console: Console, found: Any) -> None:
 
 
 def _origin(checkpoint: Any) -> str:
-    """What a version's provenance says of its checkpoint."""
+    """The name and step of the checkpoint in a version's provenance."""
     if not isinstance(checkpoint, dict) or "name" not in checkpoint:
         return ""
     step = checkpoint.get("step")
@@ -228,7 +229,7 @@ def _table(headings: Sequence[str], right: Sequence[int] = ()) -> Table:
     return table
 
 
-def _shape(shape: Optional[Sequence[Optional[int]]]) -> str:
+def _shape(shape: Optional[Sequence[Union[int, str, None]]]) -> str:
     if shape is None:
         return "unknown"
     return f"[{', '.join('?' if size is None else str(size) for size in shape)}]"

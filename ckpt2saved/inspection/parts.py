@@ -1,4 +1,4 @@
-"""Tensors that are cut into parts: a batch that is dealt out, or views of a picture, told by the dimension."""
+"""Nodes that split a tensor, and the dimensions that they split: a batch for several towers, or views of a picture."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from ckpt2saved.tf1 import tf
 
 _SPLITS = ("Split", "SplitV", "Unpack")
 _SLICES = ("Slice", "StridedSlice")
+PARTS = _SPLITS + _SLICES
 
 
 def data_of(node: Node) -> Ref:
-    """What is cut."""
+    """The tensor that a node of PARTS splits."""
     return node.inputs[1 if node.op == "Split" else 0]
 
 
 def is_part(training: TrainingGraph, node: Node) -> bool:
-    """Whether a node makes one of several parts of a tensor."""
+    """Whether a node computes one of several parts of a tensor."""
     if node.op in _SPLITS:
         return len(training.outputs(node)) > 1
     if node.op not in _SLICES:
@@ -29,7 +30,7 @@ def is_part(training: TrainingGraph, node: Node) -> bool:
 
 
 def cut_axes(training: TrainingGraph, node: Node) -> FrozenSet[int]:
-    """The dimensions along which a node cuts; the first, of batches, where the graph does not say."""
+    """The dimensions that a node splits; 0, the batch dimension, if the graph does not show them."""
     rank = training.graph.tensor(data_of(node)).rank
     if node.op in ("Split", "SplitV"):
         axis = _constant(training, node.inputs[0 if node.op == "Split" else 2])
@@ -46,7 +47,7 @@ def cut_axes(training: TrainingGraph, node: Node) -> FrozenSet[int]:
 
 
 def _strided(node: Node, rank: Optional[int], begin: Any, end: Any) -> FrozenSet[int]:
-    """The dimensions of a StridedSlice that are not taken whole."""
+    """The dimensions that a StridedSlice does not take completely."""
     known = begin if begin is not None else end
     if known is None:
         return frozenset([0])
@@ -62,7 +63,7 @@ def _strided(node: Node, rank: Optional[int], begin: Any, end: Any) -> FrozenSet
 
 
 def _counted(axes: Any, rank: Optional[int]) -> FrozenSet[int]:
-    """The same, counted from the first dimension where it is known how many there are."""
+    """The axes without negative numbers, if the rank is known."""
     return frozenset(axis + rank if axis < 0 and rank is not None else axis for axis in axes)
 
 

@@ -1,4 +1,4 @@
-"""Class probabilities, also behind the logarithm that a loss takes of them."""
+"""Find class probabilities, also if a loss takes their logarithm."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CLIPS = ("Maximum", "Minimum", "ClipByValue", "Add", "AddV2")
 
 
 def shares_of(training: TrainingGraph, logits: Ref) -> Optional[Output]:
-    """The probabilities whose logarithm these logits are, as Keras's CTC loss takes it; its users know those."""
+    """The probabilities whose logarithm these logits are, as in the CTC loss of Keras; None if there are none."""
     maker = training.graph.maker(root_of(training, logits))
     if maker.op != "Log":
         return None
@@ -31,7 +31,7 @@ def shares_of(training: TrainingGraph, logits: Ref) -> Optional[Output]:
 
 
 def before_clipping(training: TrainingGraph, ref: Ref) -> Ref:
-    """What was kept away from 0, and made to add up to 1, before its logarithm was taken."""
+    """The tensor before clipping and normalisation, which losses apply before they take the logarithm."""
 
     def clipped(one: Ref) -> List[Ref]:
         node = training.graph.maker(one)
@@ -41,7 +41,7 @@ def before_clipping(training: TrainingGraph, ref: Ref) -> Ref:
 
 
 def _is_share(training: TrainingGraph, node: Node) -> bool:
-    """Whether numbers are divided by their sum, unless that makes the probabilities themselves (of exponentials)."""
+    """Whether a division normalises by the sum; not if the numerators are exponentials, as in a softmax."""
     total = training.graph.maker(node.inputs[1])
     return (
         total.op == "Sum" and total.inputs[:1] == node.inputs[:1] and training.graph.maker(node.inputs[0]).op != "Exp"

@@ -1,4 +1,4 @@
-"""The export that an inspection comes to: inputs and outputs with open sizes, switches, and its command line."""
+"""The export that an inspection proposes: inputs and outputs with open sizes, switches, and the command line."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ckpt2saved.inspection.training_graph import TrainingGraph
 Sizes = Tuple[Union[int, str], ...]
 
 EXPORT_DIR = "models/ocr"
-# Kinds of outputs that say to a client what it gets.
+# Kinds of outputs that are good keys.
 _SAYING = ("probabilities", "boxes", "scores", "classes")
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A tensor to be served: the name for clients, the tensor, its dtype, and its sizes, named where they vary."""
+    """A tensor to serve: key, tensor, dtype, and sizes, with names for those that vary."""
 
     key: str
     tensor: str
     dtype: str
-    sizes: Optional[Sizes]  # None: the graph does not tell
+    sizes: Optional[Sizes]  # None: the graph does not show them
 
     @property
     def text(self) -> str:
@@ -36,13 +36,13 @@ class Spec:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What to export. `choices` is what only the user can decide."""
+    """What to export; `choices` are the decisions that only the user can make."""
 
     inputs: Tuple[Spec, ...]
     outputs: Tuple[Spec, ...]
     switches: Tuple[Switch, ...]
-    fixed: Tuple[str, ...]  # nodes that hold the batch fast
-    batch: Optional[int]  # the fixed batch
+    fixed: Tuple[str, ...]  # nodes that fix the batch size
+    batch: Optional[int]  # the fixed batch size; None: open
     choices: Tuple[Choice, ...]
 
 
@@ -55,9 +55,9 @@ def propose(
     *,
     held: Optional[Tuple[int, str]] = None,
 ) -> Proposal:
-    """The chosen outputs and their inputs; the batch is left open where no constant of the graph holds it.
+    """Propose the chosen outputs and their inputs; the batch size stays open if no node fixes it.
 
-    `held` is the only batch that is known to be taken, and the node that takes no other.
+    `held` is the only batch size that export accepts, and the node that accepts no other.
     """
     wanted, given = [output.ref for output in chosen], [one.ref for one in inputs]
     batch = held[0] if held else batch_of(inputs) or _batch_of_logits(chosen)
@@ -66,11 +66,11 @@ def propose(
     fixed = fixed or ([held[1]] if held else [])
     holds = batch if fixed else None
     open_batch = batch if batch and batch > 1 and not fixed else None
-    # Who trained on one picture at a time may have written it anywhere; that is not to be seen in any number.
+    # A batch size of 1 may be fixed anywhere, and a 1 in a constant does not show it.
     sizes = [_input_sizes(training, one, 1 if batch == 1 else holds, open_batch) for one in inputs]
     specs = tuple(Spec(one.key, one.tensor, one.dtype, size) for one, size in zip(inputs, sizes))
     choices = list(choices) + [
-        Choice("--input", (), "the graph does not tell them", f"the sizes of {spec.tensor}")
+        Choice("--input", (), "the graph does not show them", f"the sizes of {spec.tensor}")
         for spec in specs
         if spec.sizes is None
     ]
@@ -86,7 +86,7 @@ def propose(
 
 
 def _batch_of_logits(chosen: Sequence[Output]) -> Optional[int]:
-    """The batch that [time, batch, classes] are fixed to, where the image leaves it open."""
+    """The batch size that logits [time, batch, classes] are fixed to."""
     shapes = [output.shape for output in chosen if output.kind == "logits" and output.shape and len(output.shape) == 3]
     return shapes[0][1] if shapes else None
 
@@ -159,14 +159,14 @@ def _output_sizes(output: Output, open_batch: Optional[int]) -> Optional[Sizes]:
 
 
 def outputs_without_batch(proposal: Proposal) -> List[str]:
-    """The keys of the outputs whose first dimension is known to be something else than the batch."""
-    batches = ("batch", "rows", proposal.batch)  # of rows nothing is known
+    """The keys of the outputs whose first dimension is known not to be the batch dimension."""
+    batches = ("batch", "rows", proposal.batch)  # "rows" may be the batch
     known = [spec for spec in proposal.outputs if spec.sizes is not None]
     return [spec.key for spec in known if not spec.sizes or spec.sizes[0] not in batches]
 
 
 def _by_kind(chosen: Sequence[Output]) -> List[Output]:
-    """Outputs of one scope, such as a tower's, under the names of what they are."""
+    """The outputs; those with equal keys, such as those of one scope, get their kind as key."""
     keys = [output.key for output in chosen]
     return [replace(o, key=o.kind) if o.kind in _SAYING and keys.count(o.key) > 1 else o for o in chosen]
 
@@ -181,7 +181,7 @@ def _apart(specs: Sequence[Spec]) -> List[Spec]:
 
 
 def command_line(proposal: Proposal, source: Sequence[str]) -> List[List[str]]:
-    """The arguments of an export of the graph that `source` names, in groups that a page can put on lines."""
+    """The export command, as groups of words for one line each; `source` are the options that name the graph."""
     lines = [["ckpt2saved", "export", *source]]
     for spec in proposal.inputs:
         lines.append(["--input", f"{spec.key}={spec.tensor}{'' if spec.sizes is None else spec.text}"])
@@ -191,7 +191,7 @@ def command_line(proposal: Proposal, source: Sequence[str]) -> List[List[str]]:
 
 
 def value_text(value: Union[bool, float, str, None]) -> str:
-    """A switch's value as YAML and the command line write it."""
+    """The value of a training switch as in YAML and on the command line."""
     if value is None or isinstance(value, str):
         return value or "?"
     return str(value).lower() if isinstance(value, bool) else repr(value)

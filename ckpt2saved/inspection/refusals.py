@@ -1,8 +1,8 @@
-"""What `export` refuses of a graph, and what it notes, found before anything is exported."""
+"""The problems and notes that `export` would report for a graph."""
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Sequence
+from typing import Collection, List, Optional, Sequence
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.errors.problem import Note, Problem
@@ -25,25 +25,25 @@ from ckpt2saved.tf1 import tf
 
 
 def _needs_labels(chosen: Sequence[Output]) -> bool:
-    """Whether nothing that is an answer can be served, where a graph has answers that need labels."""
+    """Whether only intermediate values can be served, because the real outputs need labels."""
     return all(output.kind == "values" for output in chosen)
 
 
 def forcing_notes(training: TrainingGraph, chosen: Sequence[Output]) -> List[Note]:
-    """What can't be served for its labels beside outputs that can."""
+    """Notes on outputs that need labels, if other outputs can be served."""
     return [] if _needs_labels(chosen) else [problem.as_note() for problem in forced_answers(training)]
 
 
 def label_problems(training: TrainingGraph, chosen: Sequence[Output], taken: Sequence[str]) -> List[Problem]:
-    """The labels that the outputs need; `taken` are those that they take in inference."""
+    """Problems for the labels that the outputs need; `taken` are those that they need in inference."""
     found = forced_answers(training) if _needs_labels(chosen) else []
     told = set(training.comparisons.forced.values())
     return found + [
         Problem(
             "label-input",
             name,
-            f"the outputs take it, if only for its size, and {training.comparisons.sources[name]}, so no request can"
-            " bring it",
+            f"the outputs need it, or its shape, and {training.comparisons.sources[name]}, so no request can"
+            " contain it",
             "build the graph for inference",
         )
         for name in taken
@@ -52,9 +52,9 @@ def label_problems(training: TrainingGraph, chosen: Sequence[Output], taken: Seq
 
 
 def unknown_layers(training: TrainingGraph) -> List[Problem]:
-    """The ops of the network that this TensorFlow lacks: what is before them is not what the network answers.
+    """Problems for ops of the network that this TensorFlow lacks: tensors before them are not its outputs.
 
-    A loss of somebody's own library takes labels as well, and nothing of what is served follows on it.
+    Unknown ops that read labels belong to a loss and are no problem.
     """
     found = []
     labels = {tensor.ref for tensor in training.labels}
@@ -65,7 +65,7 @@ def unknown_layers(training: TrainingGraph) -> List[Problem]:
         if makers & training.backward or makers & training.tainted or labels & set(node.inputs):
             continue
         if makers & training.pure:
-            text = f"TensorFlow {tf.VERSION} has no such op, and the network goes on behind it"
+            text = f"TensorFlow {tf.VERSION} has no such op, and the network continues after it"
             remedy = "inspect and export with the TensorFlow of the training"
             found.append(Problem("unknown-op", node.name, text, remedy, op=node.op))
     return found
@@ -78,14 +78,14 @@ def serving_problems(
     inputs: Sequence[Input],
     switches: Sequence[Switch],
 ) -> List[Problem]:
-    """What TF Serving could not run of what outputs are made of; what is only waited for, export drops."""
+    """Problems in the nodes that the outputs depend on; nodes that are only control inputs are dropped by export."""
     graph = training.graph
     reached = graph.upstream(wanted, [one.ref for one in inputs])
     given = {one.ref[0] for one in inputs}
     graph_def = tf.GraphDef()
     for node in (graph[name] for name in graph.nodes if name in reached and name not in given):
         for one in [node.definition, *called_nodes(training, node)]:
-            if not is_random(one.op) and one.op not in FUSED_BATCH_NORMS:  # find_training_ops tells
+            if not is_random(one.op) and one.op not in FUSED_BATCH_NORMS:  # reported by find_training_ops
                 graph_def.node.add().CopyFrom(one)
     found: List[Problem] = []
     try:
@@ -107,15 +107,15 @@ def serving_problems(
         and tensor not in training.compared
     ]
     found += [
-        Problem("reads-files", name, "it reads files by their names, which a server should not do for a client")
+        Problem("reads-files", name, "it reads files by name, which a server should not do for a client")
         for name in sorted(reached)
         if graph[name].op in ("ReadFile", "WholeFileReaderV2") and name not in given
     ]
     return found
 
 
-def graph_notes(meta_graph: MetaGraph, proposal: Optional[Proposal], reached: Any) -> List[Note]:
-    """What of a proposal export changes by itself, and what batching would break."""
+def graph_notes(meta_graph: MetaGraph, proposal: Optional[Proposal], reached: Collection[str]) -> List[Note]:
+    """Notes on what export changes by itself, and on outputs that cannot be used with batching."""
     pinned = pinned_text(meta_graph.devices, reached)
     notes = [Note("pinned-device", "", f"{pinned}, which export clears")] if pinned else []
     text = without_batch_text(outputs_without_batch(proposal)) if proposal else ""

@@ -1,9 +1,9 @@
-"""An inspection: everything that is found out about a checkpoint, a training's graph or a SavedModel."""
+"""Inspect a checkpoint, a training's graph or a SavedModel."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 from ckpt2saved.checkpoint.contents import Checkpoint, open_checkpoint
 from ckpt2saved.checkpoint.index import index_of, is_cut_off
@@ -17,6 +17,7 @@ from ckpt2saved.graph.shapes import foreign_nodes, with_shapes
 from ckpt2saved.inspection.forcing import settled_nodes
 from ckpt2saved.inspection.graph_report import GraphReport, report_graph
 from ckpt2saved.inspection.proposal import command_line
+from ckpt2saved.inspection.saved import SavedModelReport, read_saved_model
 from ckpt2saved.inspection.subject import FROZEN, Subject
 from ckpt2saved.inspection.training_graph import TrainingGraph
 from ckpt2saved.inspection.variables import Fit, VariableReport, report_variables
@@ -27,12 +28,12 @@ from ckpt2saved.tf1 import tf
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found, and what was not possible."""
+    """The result of an inspection."""
 
     subject: Subject
     graph: Optional[GraphReport]
     checkpoint: Optional[VariableReport]
-    saved_model: Any  # a SavedModelReport
+    saved_model: Optional[SavedModelReport]
     remarks: Tuple[Note, ...]
 
     @property
@@ -54,12 +55,12 @@ class Inspection:
 
     @property
     def refusal(self) -> str:
-        """Why `export` refuses the command as it stands, and what to do; "" where nothing is known that it refuses."""
+        """Why `export` would refuse the proposed command, and what to do; "" if no reason is known."""
         graph, held = self.graph, self.checkpoint
         if graph is None or graph.proposal is None:
             return ""
         if graph.problems:
-            return "no command: export would refuse it for what is marked as a problem below"
+            return "no command: export would refuse it because of the problems below"
         missing = len(held.missing_needed) + len(held.misshapen) if held else 0
         if missing:
             return (
@@ -67,15 +68,13 @@ class Inspection:
                 " shape; pass the .meta of the same training (--graph FILE.meta), or --map where only the names differ"
             )
         if any(switch.is_open for switch in graph.switches) or any(s.sizes is None for s in graph.proposal.inputs):
-            return "once it says what is marked with choose:"
+            return "after you add the choices marked with choose:"
         return ""
 
 
 def inspect_subject(subject: Subject) -> Inspection:
-    """Read everything; what can't be read beside something that can is a remark."""
+    """Inspect everything that `subject` has; a part that cannot be read becomes a remark if another can."""
     if subject.saved_model:
-        from ckpt2saved.inspection.saved import read_saved_model
-
         return Inspection(
             subject=subject,
             graph=None,
@@ -107,8 +106,8 @@ def inspect_subject(subject: Subject) -> Inspection:
             Note(
                 "no-meta",
                 "",
-                f"there is no {subject.checkpoint.name}.meta, so nothing is known of the graph",
-                "export with a built-in model (--model crnn, ctpn), or copy the .meta that training wrote",
+                f"there is no {subject.checkpoint.name}.meta, so the graph is unknown",
+                "export with a built-in model (--model crnn, ctpn), or copy the .meta file of the training here",
             )
         )
     saved = saved_as(meta_graph.graph_def) if meta_graph else {}
@@ -130,7 +129,7 @@ def inspect_subject(subject: Subject) -> Inspection:
 
 
 def _of_objects(checkpoint: Checkpoint) -> Note:
-    """How a checkpoint is exported that was written by tf.train.Checkpoint, and has no graph at all."""
+    """A note on how to export an object-based checkpoint, which has no graph."""
     try:
         under_root = read_objects(checkpoint).root_text
     except CheckpointError as error:
@@ -138,7 +137,7 @@ def _of_objects(checkpoint: Checkpoint) -> Note:
     return Note(
         "object-based",
         "",
-        f"tf.train.Checkpoint or Keras wrote it: it holds objects (under its root: {under_root}) and no graph",
+        f"written by tf.train.Checkpoint or Keras: it has objects (under its root: {under_root}) and no graph",
         "export it with --graph MODULE:FUNCTION, a function of yours that returns the tf.Module or Keras model,"
         " --python-path DIRECTORY where that module is, --input NAME[batch,…] with the shape, and --output output",
     )
@@ -149,5 +148,5 @@ def _foreign(nodes: Sequence[Node]) -> List[Note]:
         return []
     more = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
     ops = ", ".join(sorted({node.op for node in nodes}))
-    found = f"TensorFlow {tf.VERSION} has no op {ops}: left out, with all that depends on {nodes[0].name}{more}"
+    found = f"TensorFlow {tf.VERSION} has no op {ops}: left out, and everything that depends on {nodes[0].name}{more}"
     return [Note("unknown-op", "", found)]

@@ -1,4 +1,4 @@
-"""What a SavedModel serves: its signatures, what is in its files, and what a server would refuse."""
+"""Inspect a SavedModel: signatures, content, and the problems that a server would have."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.files.reading import open_file, read_file
 from ckpt2saved.graph.graph_def import called_functions, devices_of, nodes_of, pinned_text, pruned
 from ckpt2saved.graph.names import node_name
-from ckpt2saved.graph.ops import TABLES
+from ckpt2saved.graph.ops import CTC_DECODERS, TABLES
+from ckpt2saved.inspection.decoders import settings_of, settings_text
 from ckpt2saved.requests.batching import keys_without_batch, without_batch_text
 from ckpt2saved.rewrites.lint import check_servable
 from ckpt2saved.saved_model.reading import LARGEST_PROTOBUF, signature_of
 from ckpt2saved.signature.tensors import Signature
-from ckpt2saved.tf1 import SavedModel, op_def, tf
+from ckpt2saved.tf1 import SavedModel, tf
 from ckpt2saved.versions import read_provenance, recorded_without_batch
 from ckpt2saved.versions.health import content_problems
 
 
 @dataclass(frozen=True)
 class SavedModelReport:
-    """A SavedModel as its files have it."""
+    """The content and the problems of a SavedModel."""
 
     directory: Path
     tags: Tuple[str, ...]
@@ -50,13 +51,13 @@ def read_saved_model(directory: Path) -> SavedModelReport:
 
 
 def report_on(directory: Path, saved_model: Any, of_files: Sequence[Problem]) -> SavedModelReport:
-    """The same of the message SavedModel in a directory, with the problems of its files."""
+    """Report on the SavedModel message of a directory; `of_files` are problems that were found in its files."""
     tagged = [m for m in saved_model.meta_graphs if tf.saved_model.SERVING in m.meta_info_def.tags]
     meta_graph = (tagged or list(saved_model.meta_graphs))[0]
     dangling = _dangling(meta_graph.graph_def)
     nodes = [] if dangling else _served_nodes(meta_graph)
     problems = list(of_files)
-    is_text = not (directory / "saved_model.pb").is_file()  # which is not looked into without TensorFlow
+    is_text = not (directory / "saved_model.pb").is_file()  # content_problems does not parse it
     problems += dangling if is_text else []
     if not tagged and is_text:
         tags = [", ".join(m.meta_info_def.tags) or "none" for m in saved_model.meta_graphs]
@@ -71,7 +72,7 @@ def report_on(directory: Path, saved_model: Any, of_files: Sequence[Problem]) ->
     pinned = pinned_text(devices_of(meta_graph.graph_def), [node.name for node in nodes_of(meta_graph.graph_def)])
     notes = []
     if pinned:
-        found = f"{pinned}: a server that has no such device can't load the graph"
+        found = f"{pinned}: a server without this device cannot load the graph"
         notes.append(Note("pinned-device", "", found, "export it again"))
     try:
         check_servable(tf.GraphDef(node=nodes))
@@ -83,7 +84,9 @@ def report_on(directory: Path, saved_model: Any, of_files: Sequence[Problem]) ->
         tensorflow=meta_graph.meta_info_def.tensorflow_version,
         nodes=len(meta_graph.graph_def.node),
         signatures=signatures,
-        decoders=tuple(_decoder(node) for node in nodes if node.op.startswith(("CTCBeam", "CTCGreedy"))),
+        decoders=tuple(
+            f"{node.name} ({node.op}: {settings_text(settings_of(node))})" for node in nodes if node.op in CTC_DECODERS
+        ),
         tables=tuple(node.name for node in nodes if node.op in TABLES),
         variables=tuple(_variables(directory)),
         provenance=read_provenance(directory),
@@ -112,7 +115,7 @@ def _batching_notes(directory: Path, signatures: Sequence[Signature]) -> List[No
 
 
 def _served_nodes(meta_graph: Any) -> List[Any]:
-    """The nodes that answer the signatures, in functions too; a Keras model brings others along, which train it."""
+    """The nodes that the signatures run, also in functions; a Keras model has others, for training."""
     graph_def = meta_graph.graph_def
     there = {node.name for node in graph_def.node}
     tensors = [info.name for d in meta_graph.signature_def.values() for info in d.outputs.values()]
@@ -123,7 +126,7 @@ def _served_nodes(meta_graph: Any) -> List[Any]:
 
 
 def parse_saved_model(directory: Path) -> Any:
-    """The message SavedModel in a directory; raises CheckpointError where there is none that can be read."""
+    """Parse the SavedModel message of a directory; raises CheckpointError if it is missing or damaged."""
     saved_model = SavedModel()
     binary = directory / "saved_model.pb"
     path = binary if binary.is_file() else directory / "saved_model.pbtxt"
@@ -142,7 +145,7 @@ def parse_saved_model(directory: Path) -> Any:
 
 
 def _told(signature: Signature) -> Signature:
-    """The signature with a word for each dtype."""
+    """The signature with dtype `unknown` for tensors without one."""
     sides = [
         tuple(replace(spec, dtype=spec.dtype or "unknown") for spec in side)
         for side in (signature.inputs, signature.outputs)
@@ -153,7 +156,7 @@ def _told(signature: Signature) -> Signature:
 def _signature_problems(signatures: Tuple[Signature, ...]) -> List[Problem]:
     found: List[Problem] = []
     if not any(signature.method for signature in signatures):
-        found.append(Problem("no-signature", "", "no signature can be asked; TF Serving answers nothing"))
+        found.append(Problem("no-signature", "", "it has no signature, so TF Serving cannot answer any request"))
     for signature in signatures:
         for served in signature.inputs + signature.outputs:
             if not served.tensor:
@@ -162,24 +165,12 @@ def _signature_problems(signatures: Tuple[Signature, ...]) -> List[Problem]:
     return found
 
 
-def _decoder(node: Any) -> str:
-    settings: Dict[str, Any] = {}
-    known = op_def(node.op)
-    defaults = {a.name: a.default_value for a in known.attr} if known else {}
-    for name in ("beam_width", "merge_repeated", "top_paths"):
-        value = node.attr[name] if name in node.attr else defaults.get(name)
-        if value is not None:
-            settings[name] = value.b if name == "merge_repeated" else value.i
-    text = ", ".join(f"{name} {str(value).lower()}" for name, value in sorted(settings.items()))
-    return f"{node.name} ({node.op}: {text})"
-
-
 def _variables(directory: Path) -> List[roles.Variable]:
     try:
         open_file(directory / "variables" / "variables.index").close()  # TensorFlow would wait for a pipe
         checkpoint = open_checkpoint(find_checkpoint(directory / "variables" / "variables"))
     except (CheckpointError, OSError):
-        return []  # none, or damaged, which the health says
+        return []  # no variables, or damaged ones, which content_problems reports
     widths: Dict[str, Tuple[str, int]] = {}
     for name, dtype in checkpoint.dtypes.items():
         widths[name] = (dtype.base_dtype.name, 0 if dtype.base_dtype.name == "string" else dtype.base_dtype.size)

@@ -1,4 +1,4 @@
-"""Which outputs are proposed to be served, and what of that the user has to choose."""
+"""Choose the outputs to propose, and the decisions that are left to the user."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def choose_outputs(
     shares: Mapping[str, str],
     first: Sequence[str],
 ) -> Tuple[List[Output], List[Choice]]:
-    """What is proposed to be served, and what the user must decide."""
+    """The outputs to propose, and the choices between decoders."""
     by_tensor = {output.tensor: output for output in ranked}
     mine = [d for d in decoders if d.logits in first and set(d.paths[0] + (d.logits,)) <= set(by_tensor)]
     if mine:
@@ -51,17 +51,17 @@ def choose_outputs(
 
 
 def _decoded_in_functions(ranked: Sequence[Output], decoders: Sequence[Decoder], first: Sequence[str]) -> List[Output]:
-    """What decoders inside of functions make, where the graph has no other decoder."""
+    """Outputs of decoders inside functions, if the graph has no other decoder."""
     return [] if decoders else [o for o in ranked if o.kind == "decoded" and o.tensor in first]
 
 
 def is_as_good(first: Tower, second: Tower) -> bool:
-    """Whether nothing but the user's intention speaks for the first; of the same weights either will do."""
+    """Whether only the user can decide between two towers; not if both have the same weights."""
     return first.rank == second.rank and first.weights != second.weights
 
 
 def outputs_of_first_tower(training: TrainingGraph, candidates: Sequence[Output], towers: Sequence[Tower]) -> List[str]:
-    """The candidates that belong to the best tower."""
+    """The tensor names of the candidates that belong to the best tower."""
     if len(towers) < 2:
         return [output.tensor for output in candidates]
     nodes = [training.graph.upstream(map(parsed, tower.ends)) & training.weighted for tower in towers]
@@ -74,13 +74,13 @@ def outputs_of_first_tower(training: TrainingGraph, candidates: Sequence[Output]
 
 
 def choice_of_value(switch: Switch) -> Choice:
-    """The value of a switch that nothing in the graph shows."""
+    """The choice of a value for a training switch that the graph does not decide."""
     hint = "" if switch.guess is None else f"; by its name {value_text(switch.guess)}"
     return Choice("--set", (f"{switch.name}=…",), switch.reason + hint)
 
 
 def choice_of_weights(training: TrainingGraph, wanted: Sequence[Ref], fit: Fit) -> List[Choice]:
-    """Whether to serve moving averages, where there are some and the graph does not read them itself."""
+    """The choice between weights and moving averages, if there are averages and the graph does not read them itself."""
     needed = training.weights_of(wanted)
     averaged = [name for name in fit.averaged if name in needed]
     if not averaged or any(name.endswith(AVERAGE) for name in needed):

@@ -1,30 +1,29 @@
-"""The signature file that an inspection comes to: what `export` takes, with the choices that are left as comments."""
+"""Write a signature file for `export --model` from an inspection; open choices are comments in it."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import List, Mapping
 
-from ckpt2saved.errors import Ckpt2SavedError, UsageError, WriteError
+from ckpt2saved.errors import Ckpt2SavedError, WriteError
 from ckpt2saved.files.replacing import replace_file
 from ckpt2saved.files.write_errors import advice
 from ckpt2saved.inspection.graph_report import GraphReport
 from ckpt2saved.inspection.proposal import Proposal, Spec, value_text
 from ckpt2saved.inspection.report import Inspection
+from ckpt2saved.inspection.signature_path import check_signature_path
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_WORDS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")  # what YAML takes for something else
+_WORDS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")  # YAML reads these as other types
 _SIZES = {"batch": 2, "height": 64, "width": 96}
 
 
 def write_signature(inspection: Inspection, path: Path, force: bool) -> None:
-    """Write the file; raises Ckpt2SavedError where there is nothing that could be served."""
+    """Write the file; raises Ckpt2SavedError if nothing can be served."""
     text = signature_text(inspection)
-    if not force and os.path.lexists(str(path)):
-        raise UsageError(f"--write-signature: {path} is there already")
+    check_signature_path(path, force)  # again: the file may have appeared since
     try:
         replace_file(path, text.encode("utf-8"))
     except OSError as error:
@@ -32,15 +31,19 @@ def write_signature(inspection: Inspection, path: Path, force: bool) -> None:
 
 
 def signature_text(inspection: Inspection) -> str:
-    """The YAML text."""
+    """The YAML text of the signature file."""
     graph = inspection.graph
     meta = inspection.subject.meta
     if graph is None or meta is None or graph.proposal is None:
-        reason = "the graph has no output that depends on weights and data alone" if graph else "there is no .meta here"
+        reason = (
+            "the graph has no output that is computed from data and weights without labels"
+            if graph
+            else "there is no .meta here"
+        )
         raise Ckpt2SavedError(f"{inspection.subject.path}: no signature can be written: {reason}")
     proposal = graph.proposal
-    lines = [f"# {meta.name}, as inspected; served from the training's own graph."]
-    lines += [f"# problem, for which export refuses it: {problem.text}" for problem in graph.problems]
+    lines = [f"# Written by ckpt2saved inspect for {meta.name}, the graph of the training."]
+    lines += [f"# problem (export refuses it): {problem.text}" for problem in graph.problems]
     lines += [f"# choose: {choice.text}" for choice in proposal.choices]
     lines += ["format: 1", "graph:", "  builder: meta"] + _switches(proposal) + _weights(proposal)
     lines += ["", "signatures:", "  serving_default:", "    inputs:"]
@@ -59,7 +62,7 @@ def signature_text(inspection: Inspection) -> str:
 
 
 def _switches(proposal: Proposal) -> List[str]:
-    """What the graph does not decide, as comments, so that export says that it is missing; the rest decides itself."""
+    """Training switches without a value, as comments: export names those that are missing. Others need no line."""
     lines = []
     for switch in proposal.switches:
         if switch.is_open:
@@ -69,7 +72,7 @@ def _switches(proposal: Proposal) -> List[str]:
 
 
 def _weights(proposal: Proposal) -> List[str]:
-    """The two lines of which one is to be uncommented, where the checkpoint has moving averages."""
+    """Two comment lines, of which the user uncomments one, if the checkpoint has moving averages."""
     asked = any(choice.option == "--weights" for choice in proposal.choices)
     return ["  # choose: weights: raw", "  # choose: weights: ema"] if asked else []
 
@@ -78,12 +81,12 @@ def _spec(spec: Spec) -> str:
     sizes = () if spec.sizes is None else spec.sizes
     shape = f"[{', '.join(str(size) for size in sizes)}]"
     line = f"{_name(spec.key)}: {{tensor: {_quoted(spec.tensor)}, dtype: {spec.dtype}, shape: {shape}}}"
-    return line + ("  # choose: its sizes, which the graph does not tell" if spec.sizes is None else "")
+    return line + ("  # choose: its sizes, which the graph does not show" if spec.sizes is None else "")
 
 
 def _parity(graph: GraphReport, proposal: Proposal) -> List[str]:
-    """Two sizes of every size that varies, and inputs that any network of this kind can read."""
-    lines = ["", "# The inputs on which the staged files must answer as the checkpoint does.", "parity:"]
+    """Parity inputs: two values for each size that varies, and values that networks of this kind accept."""
+    lines = ["", "# Inputs for which the outputs of the staged files must match those of the checkpoint.", "parity:"]
     names = {size for spec in proposal.inputs for size in spec.sizes or () if isinstance(size, str)}
     for number in range(2 if names else 1):
         dims = {name: _SIZES.get(name, 4) + (1 if number and name == "batch" else 0) for name in sorted(names)}
@@ -117,7 +120,7 @@ def _filled(spec: Spec, dims: Mapping[str, int], value: str) -> str:
 
 
 def _steps(graph: GraphReport, proposal: Proposal) -> int:
-    """How many steps the logits have: as the graph says, or a sixteenth of the image's longer side, which is safe."""
+    """The number of time steps: that of the logits, or else a sixteenth of the longer image side, a safe minimum."""
     for output in graph.outputs:
         if output.kind == "logits" and output.shape and output.shape[0]:
             return output.shape[0]

@@ -1,4 +1,4 @@
-"""Where a signature file may be written, which is known before TensorFlow is imported."""
+"""Check the path of --write-signature, before TensorFlow is imported."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from ckpt2saved.errors import UsageError
 
 
-def check_target(path: Path, force: bool) -> None:
-    """Refuse a file that is there, or that export would not take for a signature, before any work is done."""
+def check_signature_path(path: Path, force: bool) -> None:
+    """Raise UsageError if the file exists (without --force), is no .yaml file, or its directory is missing."""
     if path.suffix not in (".yaml", ".yml"):
         raise UsageError(f"--write-signature: {path} does not end in .yaml, as a signature file does")
     if os.path.lexists(str(path)) and not force:

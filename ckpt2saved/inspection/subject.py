@@ -1,4 +1,4 @@
-"""What a path stands for: a checkpoint, a training's graph or a SavedModel; found without TensorFlow."""
+"""Find out whether a path is a checkpoint, a training's graph or a SavedModel, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FROZEN = "frozen graph"
 
 @dataclass(frozen=True)
 class Subject:
-    """What is inspected."""
+    """The files to inspect."""
 
     path: Path
     kind: str  # checkpoint, meta graph, frozen graph, SavedModel
@@ -30,7 +30,7 @@ class Subject:
 
 
 def find_subject(path: Path) -> Subject:
-    """What `path` means; raises CheckpointError with what was found instead."""
+    """Find the files at `path`; raises CheckpointError if there is nothing to inspect."""
     directory = _saved_model(path)
     if directory:
         return Subject(path=path, kind="SavedModel", checkpoint=None, meta=None, saved_model=directory)
@@ -57,12 +57,12 @@ def _of_meta(path: Path) -> Subject:
     try:
         return Subject(path=path, kind="meta graph", checkpoint=find_checkpoint(path), meta=path, saved_model=None)
     except CheckpointError as error:
-        note = Note("no-checkpoint", "", f"no checkpoint beside it that can be read: {error}")
+        note = Note("no-checkpoint", "", f"no readable checkpoint beside it: {error}")
         return Subject(path=path, kind="meta graph", checkpoint=None, meta=path, saved_model=None, remarks=(note,))
 
 
 def _of_directory(path: Path) -> Subject:
-    """A training's directory goes before versions in it: trainings export into their own directories."""
+    """A checkpoint has priority over versions in the same directory: trainings export into their own directory."""
     try:
         return _of_checkpoint(path, find_checkpoint(path))
     except CheckpointError as error:

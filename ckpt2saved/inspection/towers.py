@@ -1,4 +1,4 @@
-"""Sub-networks of one graph that do the same on variables that they share: for several GPUs, or for validation."""
+"""Find towers: sub-networks of one graph with shared variables, for several GPUs or for validation."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ _STATISTICS = re.compile(r".*/(moving|running|pop)_?(mean|variance|var|avg)\Z")
 
 @dataclass(frozen=True)
 class Tower:
-    """The sub-network of some tensors that are computed in the same nodes."""
+    """The sub-network that computes some output tensors with the same nodes."""
 
     ends: Tuple[str, ...]
     variables: Tuple[str, ...]
-    untrained: Tuple[str, ...]  # of them, what no optimizer updates though there is one
-    missing: Tuple[str, ...]  # of them, what the checkpoint lacks
+    untrained: Tuple[str, ...]  # variables that no optimizer updates, if there is an optimizer
+    missing: Tuple[str, ...]  # variables that the checkpoint lacks
     training_ops: int
 
     @property
     def rank(self) -> Tuple[int, int, int]:
-        """What speaks against serving it, the gravest first."""
+        """The reasons not to serve it, as counts, the gravest first; lower is better."""
         return len(self.missing), len(self.untrained), self.training_ops
 
     @property
     def weights(self) -> List[str]:
-        """Its variables but for batch norm's statistics, which one in training mode does not read."""
+        """The variables without the moving statistics of batch norm, which training mode does not read."""
         return [name for name in self.variables if not _STATISTICS.match(name)]
 
 
 def find_towers(training: TrainingGraph, ends: Sequence[Ref], missing: Sequence[str], *, apart: bool) -> List[Tower]:
-    """The towers that end in these tensors, the best to serve first: trained, whole, with the fewest training ops.
+    """The towers of these output tensors, the best first: trained, complete, with the fewest training ops.
 
-    Ends that are `apart`, as the logits of several decoders, make a tower each, unless all their weights meet the data
-    in the same nodes; the heads of a detector are of one tower where any do. Ends that see different parts of one
-    picture are of one tower as well.
+    With `apart` (logits of several decoders), two ends are of one tower if exactly the same nodes combine data with
+    weights for both; otherwise (outputs of a detector) if any of these nodes is the same. Ends that read different
+    parts of one picture are also of one tower.
     """
     groups: List[Tuple[Set[str], List[Ref]]] = []
     views = {end: _views(training, end) for end in ends} if len(ends) > 1 else {}
@@ -60,7 +60,7 @@ def find_towers(training: TrainingGraph, ends: Sequence[Ref], missing: Sequence[
 
 
 def _views(training: TrainingGraph, end: Ref) -> Set[Tuple[Ref, Ref]]:
-    """The parts of pictures that weights see on the way to a tensor: what is cut, and the part."""
+    """The parts of pictures that a tensor depends on: pairs of the picture and the part."""
     reached = training.graph.upstream([end])
     found: Set[Tuple[Ref, Ref]] = set()
     for name in reached & training.pure - training.behind_weights:
@@ -96,5 +96,5 @@ def _tower(training: TrainingGraph, ends: Sequence[Ref], missing: Sequence[str])
 
 
 def shared_variables(towers: Sequence[Tower]) -> List[str]:
-    """The variables that all of the towers depend on."""
+    """The variables that all towers use."""
     return sorted(set.intersection(*(set(tower.variables) for tower in towers))) if towers else []

@@ -1,4 +1,4 @@
-"""What in a graph is made for training and changes its answers: switches, dropout, batch norm on the batch's own."""
+"""Find what behaves differently in training: training switches, dropout, batch norm with batch statistics."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ _OFF = re.compile(r"(?i).*(test|infer|eval|predict|valid)")
 _KEEP = re.compile(r"(?i).*keep|.*(?<![a-z])(retain|kp)(?![a-z])")
 _DROP = re.compile(r"(?i).*(drop|rate|prob)")
 _STATISTICS_STEPS = 8
-_GONE = "only the dropout that export bypasses asks for it"
+_GONE = "used only by dropout, which export bypasses"
 
 
 @dataclass(frozen=True)
 class Switch:
-    """A placeholder or variable that says how to run, not on what."""
+    """A training switch: a placeholder or variable that selects how the graph runs."""
 
     name: str  # of the node
     dtype: str
-    value: Union[bool, int, float, str, None]  # for inference, as the graph's structure says; None where it does not
-    guess: Union[bool, float, None]  # what its name suggests, where the user has to choose
-    default: Optional[str]  # of a placeholder_with_default, as far as it is a constant
+    value: Union[bool, int, float, str, None]  # for inference, from the structure of the graph; None if unknown
+    guess: Union[bool, float, None]  # suggested by its name, if the user has to choose
+    default: Optional[str]  # of a placeholder_with_default
     reason: str
 
     @property
     def is_open(self) -> bool:
-        """Whether only the user can say what it is in inference."""
+        """Whether only the user can choose its value for inference."""
         return self.value is None and self.reason != _GONE
 
 
 @dataclass(frozen=True)
 class TrainingOps:
-    """The nodes on the way to the outputs that answer in another way than inference would."""
+    """The nodes before the outputs that behave differently in training."""
 
     dropout: Tuple[str, ...]  # the scopes, or the nodes that draw the random numbers
     batch_norm: Tuple[str, ...]  # the nodes or scopes that take mean and variance from the batch
@@ -54,7 +54,7 @@ def steer(
     inputs: Sequence[Ref],
     variables: Mapping[str, Sequence[int]],
 ) -> Steering:
-    """What `export` will make of the switches, and what it will refuse; `variables` are the checkpoint's."""
+    """The values that `export` gives to training switches; `variables` are the shapes in the checkpoint."""
     try:
         ends = sorted(map(full_name, set(outputs) - set(inputs))), sorted(map(full_name, set(inputs)))
         return find_steering(training.graph.forward_def, *ends, variables, training.comparisons)
@@ -65,9 +65,9 @@ def steer(
 def find_switches(
     training: TrainingGraph, steering: Steering, reached: Collection[str], inputs: Sequence[Ref]
 ) -> List[Switch]:
-    """The switches among the nodes `reached`: what `export` will make of them, or why the user has to choose.
+    """The training switches among the nodes `reached`, with the value that `export` gives them, if it does.
 
-    What they are called is looked at only where nothing else tells, and then it is no more than a suggestion.
+    The name of a switch is used only for a suggestion, if the structure of the graph does not decide the value.
     """
     names = [name for name in training.graph.nodes if name in training.switches_makers and name in reached]
     names += [name for name in list(steering.decided) + list(steering.undecided) if name not in names]
@@ -91,7 +91,7 @@ def _switch(training: TrainingGraph, node: Node, steering: Steering) -> Switch:
             value=value,
             guess=None,
             default=default,
-            reason="its other values lead to what only a training does",
+            reason="other values run ops that only training needs",
         )
     if node.name not in steering.undecided:
         return Switch(name=node.name, dtype=dtype, value=None, guess=None, default=default, reason=_GONE)
@@ -102,7 +102,7 @@ def _switch(training: TrainingGraph, node: Node, steering: Steering) -> Switch:
 
 
 def _guess(training: TrainingGraph, node: Node) -> Union[bool, float, None]:
-    """The value that its name suggests, or where a number meets random ones."""
+    """The value suggested by the name, or for a dropout probability by how it is combined with random numbers."""
     name, dtype = node.name.rpartition("/")[2], training.outputs(node)[0].dtype
     if dtype == "bool":
         if re.match(r"(?i).*train", name):
@@ -141,7 +141,7 @@ def _default(training: TrainingGraph, node: Node) -> Optional[str]:
 
 
 def find_training_ops(training: TrainingGraph, reached: Collection[str]) -> TrainingOps:
-    """Dropout and batch norm in training mode among the nodes `reached`, by their structure, not their names."""
+    """Find dropout and batch norm in training mode among the nodes `reached`, by structure, not by name."""
     nodes = [training.graph[name] for name in sorted(reached)]
     random = {node.name: _scope_of_dropout(node.name) for node in nodes if is_random(node.op)}
     norms = {node.name: node.name for node in nodes if is_training(node)}
@@ -162,13 +162,13 @@ def find_training_ops(training: TrainingGraph, reached: Collection[str]) -> Trai
 
 
 def called_nodes(training: TrainingGraph, node: Node) -> List[Any]:
-    """The NodeDefs of the functions that a node runs."""
+    """The NodeDefs in the functions that a node calls."""
     functions = training.graph.functions
     return [inner for name in training.graph.called(node) for inner in functions[name].node_def] if functions else []
 
 
 def _on_a_branch(training: TrainingGraph, name: str) -> bool:
-    """Whether a tf.cond decides if the node runs: one of its nearest inputs comes through a Switch."""
+    """Whether the node is on a branch of a tf.cond: one of its nearest inputs comes from a Switch."""
     names = [name]
     for _ in range(4):
         nodes = [training.graph[one] for one in names]
@@ -185,7 +185,7 @@ def _scope_of_dropout(name: str) -> str:
 
 
 def _of_batch(training: TrainingGraph, rsqrt: Node) -> bool:
-    """Whether this is 1 / deviation of values of the graph themselves, with the batch among what is averaged over."""
+    """Whether this Rsqrt normalises by statistics of the data, averaged over the batch dimension."""
     graph = training.graph
 
     def following(name: str) -> List[str]:

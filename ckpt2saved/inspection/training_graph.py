@@ -1,4 +1,4 @@
-"""What is known of a training's graph: which part of it is the network, what feeds it, and what only its loss needs."""
+"""A training's graph, divided into the network, its inputs, training switches, and what only the loss needs."""
 
 from __future__ import annotations
 
@@ -30,22 +30,23 @@ from ckpt2saved.graph.traversal import last, reach, walk, within
 from ckpt2saved.rewrites.analyses.labels import NO_LABELS, Labels
 
 _STEPS = IDENTITIES + SWITCHES + ENTERS
-# What a dropout's probability goes through on its way, and where it meets the random numbers.
+# Ops between the probability of a dropout and its random numbers, and ops that combine the two.
 _CARRIES = ("Add", "AddV2", "Sub", "Mul", "RealDiv", "Cast", "Merge", "PlaceholderWithDefault", "Maximum", "Minimum")
 _MEETS = ("Add", "AddV2", "GreaterEqual", "Greater", "Less", "LessEqual")
-_FURTHEST = 5  # steps from a dropout's probability to the random numbers
+_FURTHEST = 5  # the most steps from the probability of a dropout to its random numbers
 
 
 class TrainingGraph:
-    """Which nodes are the network, which tensors feed it, and which only its loss.
+    """Which nodes are the network, which tensors feed it, and which feed only the loss.
 
-    `sources` are the tensors that come from outside; `switches` those that say how to run, `primary` those that reach
-    the weights, `lengths` those that only a decoder's sequence lengths come from, `labels` what losses are known to
-    compare answers with (`compared`), whatever they reach, and the rest. `pure` are the nodes that depend on primary
-    sources and on no label: what a server could compute; `forced` are those that depend on what losses compare with,
-    other than through the nodes `settled`, which hand on something else in inference; `data` those that depend on
-    primary sources or lengths; `behind_weights` those with weights, and all that depends on them; `to_weights` the
-    tensors on which weights follow, `followed` those on which they follow in the pure part.
+    Tensors: `sources` are placeholders and outputs of input pipelines and Python functions. Among them, `switches` are
+    training switches, `primary` reach the weights, `lengths` are sequence lengths of a decoder, `compared` are compared
+    with outputs by a loss, and `labels` are `compared` and all remaining sources. `to_weights` are the tensors that
+    weights follow, `followed` those that weights of the pure part follow.
+
+    Nodes: `weighted` combine data with weights. `pure` depend on primary sources and on no label: a server can compute
+    them. `forced` depend on `compared`, other than through the nodes `settled`, which select a path without labels in
+    inference. `data` depend on primary sources or lengths. `behind_weights` are `weighted` and their consumers.
     """
 
     def __init__(
@@ -71,7 +72,9 @@ class TrainingGraph:
         self.blocked: List[Node] = []
         self.sources = self._sources()
         beside = [output for tensor in self.compared for output in graph.outputs[tensor.ref[0]]]
-        self.sources += [t for t in dict.fromkeys(beside) if t not in self.sources]  # what a parser of examples found
+        self.sources += [
+            t for t in dict.fromkeys(beside) if t not in self.sources
+        ]  # the other outputs of an op that parses examples
         self.weighted = self._weighted()
         self.blocked = self._blocked()
         blocked = {node.name for node in self.blocked}
@@ -96,14 +99,14 @@ class TrainingGraph:
 
     @property
     def control(self) -> ControlFlow:
-        """The loops and conditions of the forward pass."""
+        """The while loops and conditions of the forward pass."""
         if self._control is None:
             self._control = ControlFlow(node for node in self.graph.nodes.values() if node.name not in self.backward)
         return self._control
 
     @property
     def exits(self) -> Mapping[str, List[Node]]:
-        """The Exits of each loop, by the scope that they are in."""
+        """The Exit nodes of each loop, by name scope."""
         if self._exits is None:
             self._exits = {}
             for node in self.graph.nodes.values():
@@ -112,15 +115,15 @@ class TrainingGraph:
         return self._exits
 
     def is_in_loop(self, ref: Ref) -> bool:
-        """Whether a tensor is inside a while loop, where nothing can be fed or fetched."""
+        """Whether a tensor is inside a while loop, where it can be neither fed nor fetched."""
         return bool(self.control.loops(ref[0]))
 
     def computes(self, node: Node) -> bool:
-        """Whether a node is of the forward pass, and makes a value of its inputs; a pipeline makes it of files."""
+        """Whether a node is in the forward pass and computes a value from its inputs; not an input pipeline."""
         return node.name not in self.backward and not is_effect(node.op) and not is_pipeline(node.op)
 
     def reach(self, tensors: Iterable[Ref]) -> Set[str]:
-        """The nodes of the forward pass whose values, not only their sizes, depend on the tensors."""
+        """The nodes of the forward pass whose values, not only shapes, depend on the tensors."""
         return self.graph.downstream(tensors, self._is_on_the_way)
 
     def computed(self) -> Set[str]:
@@ -128,12 +131,12 @@ class TrainingGraph:
         return self.reach(self.graph.outputs_of(self.weighted)) | self.weighted
 
     def leave_out(self, tensors: Collection[str]) -> None:
-        """Forget sources of which nothing depends in inference."""
+        """Remove sources that nothing depends on in inference."""
         self.primary = [tensor for tensor in self.primary if tensor.name not in tensors]
         self.sources = [tensor for tensor in self.sources if tensor.name not in tensors]
 
     def leading_to(self, nodes: Set[str]) -> Set[Ref]:
-        """The tensors from which `reach` gets to one of the nodes; the same for all tensors in one walk."""
+        """The tensors from which `reach` would reach one of the nodes."""
         graph = self.graph
 
         def following(name: str) -> List[str]:
@@ -171,11 +174,11 @@ class TrainingGraph:
         return [output for node in nodes if node.name not in self.backward for output in self.outputs(node)]
 
     def outputs(self, node: Node) -> List[Tensor]:
-        """The tensors that a node makes."""
+        """The output tensors of a node."""
         return list(self.graph.outputs.get(node.name, ()))
 
     def _weighted(self) -> Set[str]:
-        """The nodes where data meets weights that can be trained."""
+        """The nodes that combine data with trainable weights."""
         data = self.reach(t.ref for t in self.sources)
         weights = {n.name for n in self.variables.values() if is_weight(n.attr)}
         from_variables = self.reach((name, 0) for name in weights) | weights
@@ -190,12 +193,12 @@ class TrainingGraph:
         return found
 
     def _blocked(self) -> List[Node]:
-        """Python functions behind weights: the network is cut before them."""
+        """Python functions after weights: the network is cut before them."""
         found = self.graph.behind(self.weighted, self.computes)
         return [self.graph[name] for name in sorted(found) if self.graph[name].op in PYTHON]
 
     def _is_dropout_setting(self, tensor: Tensor) -> bool:
-        """Whether this is the probability of a dropout: it meets random numbers a few nodes on."""
+        """Whether this is the probability of a dropout: it is combined with random numbers a few nodes later."""
         graph = self.graph
         if not tensor.is_float or tensor.rank not in (0, None) or graph.maker(tensor.ref).op not in PLACEHOLDERS:
             return False
@@ -218,12 +221,12 @@ class TrainingGraph:
         return any(is_random(self.graph[one].op) for one in within([name], following, _FURTHEST - 1))
 
     def _is_savers(self, tensor: Tensor) -> bool:
-        """Whether nothing but saving and restoring takes it: a checkpoint's name."""
+        """Whether it is the file name of a Saver."""
         takers = self.graph.downstream([tensor.ref])
         return bool(takers) and any(self.graph[name].op in ("SaveV2", "RestoreV2") for name in takers)
 
     def _is_length(self, tensor: Tensor) -> bool:
-        """Whether the sequence lengths of a decoder come from here."""
+        """Whether the sequence lengths of a decoder depend on it."""
         takers = self.reach([tensor.ref])
         return any(
             lengths == tensor.ref or lengths[0] in takers
@@ -232,7 +235,7 @@ class TrainingGraph:
         )
 
     def decoded_lengths(self, node: Node) -> List[Ref]:
-        """The sequence lengths that a node takes, being a CTC decoder, or a call of a function that has one."""
+        """The sequence lengths of a CTC decoder, or of a call of a function that has one; empty for other nodes."""
         if node.op in CTC_DECODERS:
             return [node.inputs[1]]
         if node.op not in CALLS:
@@ -241,7 +244,7 @@ class TrainingGraph:
         return [node.inputs[number] for number in arguments if number < len(node.inputs)]
 
     def _lengths_inside(self, name: str, callers: Tuple[str, ...]) -> List[int]:
-        """Which arguments of a function its CTC decoders take for sequence lengths."""
+        """The numbers of the arguments that CTC decoders in a function use as sequence lengths."""
         if name in callers or name not in self.graph.functions:
             return []
         function = self.graph.functions[name]
@@ -264,18 +267,7 @@ class TrainingGraph:
         return [numbers[source] for source in walk(starts, following) if source in numbers]
 
 
-def settings_of(decoder: Node) -> Dict[str, object]:
-    """How a CTC decoder decodes."""
-    settings: Dict[str, object] = {"merge_repeated": decoder.attr["merge_repeated"].b}
-    for name in ("beam_width", "top_paths"):
-        if name in decoder.attr:
-            settings[name] = decoder.attr[name].i
-    if "merge_repeated" not in decoder.attr:  # stripped as the op's default
-        settings["merge_repeated"] = decoder.op == "CTCBeamSearchDecoder"
-    return settings
-
-
 def _frozen_weights(graph: Graph) -> Dict[str, Node]:
-    """The constants that stand for the weights of a graph without variables: matrices and kernels."""
+    """The constants that are the weights of a frozen graph: matrices and kernels."""
     constants = [node for node in graph.nodes.values() if node.op == "Const"]
     return {node.name: node for node in constants if len(node.attr["value"].tensor.tensor_shape.dim) > 1}

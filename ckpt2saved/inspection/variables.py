@@ -1,4 +1,4 @@
-"""What a checkpoint holds, and how that fits the variables of a graph."""
+"""The tensors of a checkpoint, and how they match the variables of a graph."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from ckpt2saved.tf1 import tf
 
 @dataclass(frozen=True)
 class VariableReport:
-    """What a checkpoint holds, and how that fits the graph beside it."""
+    """The tensors of a checkpoint, and how they match the variables of the graph beside it."""
 
     variables: Tuple[roles.Variable, ...]
     step: Optional[int]
     is_object_based: bool
     averaged: int  # how many trained variables have a moving average
     averageable: int
-    missing: Tuple[str, ...]  # variables of the graph
-    missing_needed: Tuple[str, ...]  # of them, what the proposed outputs depend on
+    missing: Tuple[str, ...]  # variables of the graph that the checkpoint lacks
+    missing_needed: Tuple[str, ...]  # those of them that the proposed outputs need
     misshapen: Tuple[Problem, ...]
-    unused: Tuple[str, ...]  # tensors of the checkpoint that are no variable of the graph
+    unused: Tuple[str, ...]  # tensors of the checkpoint that match no variable of the graph
 
 
 class Fit:
-    """How the variables of a graph and the tensors of a checkpoint go together."""
+    """The match between the variables of a graph and the tensors of a checkpoint."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Fit:
         self.foreign: List[str] = []
         self.weights: List[str] = []
         self.averaged: List[str] = []
-        self.shapes: Mapping[str, Any] = {}  # of the variables; without a checkpoint, of the graph's
+        self.shapes: Mapping[str, Any] = {}  # of the variables, in the checkpoint or else in the graph
         if training is not None:
             self.shapes = {name: _declared(node) for name, node in training.variables.items()}
         if checkpoint is not None:
@@ -86,15 +86,15 @@ def _declared(node: Any) -> List[Any]:
 
 
 def _key(name: str, shapes: Mapping[str, Any], saved: Mapping[str, Sequence[Saved]]) -> str:
-    """A variable's name in the checkpoint: a part of a partitioned one is saved under the name of the whole."""
+    """The name of a variable in the checkpoint; parts of a partitioned variable have the name of the complete one."""
     key = source_of(name, shapes, str, saved).key
-    return key + AVERAGE if key not in shapes and key + AVERAGE in shapes else key  # saved as its average alone
+    return key + AVERAGE if key not in shapes and key + AVERAGE in shapes else key  # only its moving average is saved
 
 
 def report_variables(
     checkpoint: Checkpoint, training: Optional[TrainingGraph], fit: Fit, served: Sequence[str]
 ) -> VariableReport:
-    """The variables of a checkpoint, and which of the graph's it lacks; `served` are the tensors to be served."""
+    """Report on the variables of a checkpoint and those that it lacks; `served` are the output tensors."""
     dtypes = {name: (dtype.base_dtype.name, _width(dtype)) for name, dtype in checkpoint.dtypes.items()}
     variables = roles.with_roles(checkpoint.shapes, dtypes, _names(checkpoint))
     weights = [v for v in variables if v.role == roles.WEIGHTS]
@@ -119,7 +119,7 @@ def _names(checkpoint: Checkpoint) -> Optional[Mapping[str, str]]:
     try:
         return read_objects(checkpoint).names()
     except CheckpointError:
-        return {}  # damaged, as _of_objects says
+        return {}  # damaged; inspection.report has a remark on it
 
 
 def _width(dtype: tf.DType) -> int:
@@ -127,7 +127,7 @@ def _width(dtype: tf.DType) -> int:
 
 
 def _step_of_objects(checkpoint: Checkpoint) -> Optional[int]:
-    """The step of a training loop whose objects were saved, under one of the usual names."""
+    """The training step in an object-based checkpoint, if it has one of the usual names."""
     usual = ("global_step", "step", "optimizer/iter", "optimizer/iterations", "optimizer/_iterations", "save_counter")
     keys = [name + roles.VALUE for name in usual]
     scalars = [name for name in checkpoint.shapes if name.endswith("/global_step")]

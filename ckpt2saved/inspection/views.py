@@ -1,4 +1,4 @@
-"""Tensors that show the same numbers in another shape, and which of them people know."""
+"""Views: tensors with the same values in another shape; which of them to show to people."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _GENERIC = re.compile(
 
 
 def first_input(training: TrainingGraph, ref: Ref, ops: Sequence[str]) -> Ref:
-    """What a tensor is made of, up the first inputs of the nodes with these ops."""
+    """Follow the first inputs of nodes with these ops, back from a tensor."""
     graph = training.graph
     return last(ref, lambda one: graph.maker(one).inputs if graph.maker(one).op in ops else [])
 
@@ -40,7 +40,7 @@ def root_of(training: TrainingGraph, ref: Ref) -> Ref:
 
 
 def views_of(training: TrainingGraph, root: Ref) -> List[Ref]:
-    """A tensor and all views of it that requests alone decide about."""
+    """A tensor and all views of it that depend on no label."""
 
     def following(ref: Ref) -> List[Ref]:
         views = [n for n in training.graph.users(ref) if n.op in VIEWS and n.inputs[0] == ref]
@@ -50,7 +50,7 @@ def views_of(training: TrainingGraph, root: Ref) -> List[Ref]:
 
 
 def representative(training: TrainingGraph, root: Ref) -> Tensor:
-    """Of the views of one tensor the one that clients would want: not flattened, and named by the author."""
+    """The best view of a tensor for clients: not flattened, and named by the author if possible."""
     scope = root[0].rpartition("/")[0]
     views = [training.graph.tensor(ref) for ref in views_of(training, root)]
     best = max(tensor.rank or 0 for tensor in views)
@@ -61,20 +61,20 @@ def representative(training: TrainingGraph, root: Ref) -> Tensor:
 
 
 def also_as(training: TrainingGraph, ref: Ref) -> str:
-    """The other names that the author gave to the same numbers."""
+    """A text with other names that the author gave to the same values."""
     views = [training.graph.tensor(one) for one in views_of(training, root_of(training, ref))]
     others = [t.name for t in views if t.ref != ref and (t.rank or 0) > 2 and _is_named(training, t)]
     return f"; in another shape also {' and '.join(others[:3])}" if others else ""
 
 
 def _is_named(training: TrainingGraph, tensor: Tensor) -> bool:
-    """Whether the author named it: not after its op, as TensorFlow does."""
+    """Whether the author named it; TensorFlow names tensors after their op."""
     name = tensor.ref[0].rpartition("/")[2]
     return not _GENERIC.match(name) and re.sub(r"_[0-9]+\Z", "", name) != training.graph.maker(tensor.ref).op
 
 
 def key_of(ref: Ref, fallback: str) -> str:
-    """The name for clients: the last part of the tensor's name that its author chose."""
+    """The key for clients: the last part of the tensor's name that its author chose."""
     for part in reversed(ref[0].split("/")):
         if not _GENERIC.match(part):
             return re.sub(r"[^0-9A-Za-z_]", "_", part)
