@@ -125,7 +125,7 @@ def _taken_apart(training: TrainingGraph, root: Ref) -> Optional[Ref]:
 
 
 def _is_by_product(training: TrainingGraph, root: Ref) -> bool:
-    """Whether only other outputs of the node are used, as for batch norm statistics or the last state of a recurrence."""
+    """Whether only other outputs of the node are used, as for batch norm statistics or the last RNN state."""
     graph = training.graph
     maker = graph.maker(root)
     if not _WITH_BY_PRODUCTS.match(maker.op):

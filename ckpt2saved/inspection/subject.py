@@ -57,7 +57,7 @@ def _of_meta(path: Path) -> Subject:
     try:
         return Subject(path=path, kind="meta graph", checkpoint=find_checkpoint(path), meta=path, saved_model=None)
     except CheckpointError as error:
-        note = Note("no-checkpoint", "", f"no readable checkpoint beside it: {error}")
+        note = Note("no-checkpoint", "", f"no checkpoint beside it that can be read: {error}")
         return Subject(path=path, kind="meta graph", checkpoint=None, meta=path, saved_model=None, remarks=(note,))
 
 

@@ -1,4 +1,4 @@
-"""A CTC beam search appended to the logits of a graph that has none, or another one."""
+"""Append a CTC beam search to the logits of a graph (--decode)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _PASSING = ("Identity", "Transpose", "Reshape", "StopGradient", "ExpandDims", "S
 def append_decoder(
     graph: tf.Graph, decode: Decode, model: ServedModel, tensors: Mapping[str, tf.Tensor]
 ) -> Tuple[Dict[str, tf.Tensor], Tuple[Note, ...]]:
-    """Decode the logits that `decode` names in `graph`; the answers by name, as `decoded` has them, and notes.
+    """Decode the logits that `decode` names in `graph`; returns the outputs of `decoded` by name, and notes.
 
-    `tensors` are those that have names of their own; the inputs of `model` are complete. Logits are [time, batch,
-    classes]; those whose batch proves to come first are transposed, and probabilities that a softmax
-    made are taken the logarithm of, which is what the decoder makes of the logits before it. Raises SignatureError for
-    a tensor that is not there, UsageError for one that is no logits or no lengths.
+    `tensors` are the named tensors of a builder; the inputs of `model` have shapes and dtypes. Logits are float [time,
+    batch, classes]; if the batch dimension comes first they are transposed, and of softmax probabilities the logarithm
+    is decoded, with the same result as their logits. Raises SignatureError for a missing tensor, UsageError for one
+    with a wrong dtype or shape.
     """
     logits: Any = _named(graph, tensors, decode.logits, "--decode")
     notes: List[Note] = []
@@ -39,13 +39,13 @@ def append_decoder(
     with graph.as_default(), v1_control_flow():
         if _is_softmax(logits):
             logits = tf.math.log(tf.maximum(logits, np.finfo(logits.dtype.as_numpy_dtype).tiny))
-            notes.append(Note(_INPUT, decode.logits, "probabilities, of which the decoder gets the logarithm"))
+            notes.append(Note(_INPUT, decode.logits, "probabilities; the decoder gets their logarithm"))
         axis = batch_axis(graph, inputs, logits)
         if axis == 0:
             logits = tf.transpose(logits, [1, 0, 2])
             notes.append(Note(_INPUT, decode.logits, "[batch, time, classes], transposed for the decoder"))
         elif axis != 1:
-            text = "taken as [time, batch, classes]; whether they are, the graph does not show"
+            text = "assumed to be [time, batch, classes]; the graph does not show it"
             notes.append(Note(_INPUT, decode.logits, text))
         if decode.sequence_length == FULL:
             lengths = tf.fill(tf.shape(logits)[1:2], tf.shape(logits)[0])
@@ -74,7 +74,7 @@ def _named(graph: tf.Graph, tensors: Mapping[str, Any], name: str, option: str) 
 def _lengths(tensor: tf.Tensor, decode: Decode) -> tf.Tensor:
     if tensor.shape.ndims not in (None, 1) or not tensor.dtype.is_integer:
         raise UsageError(
-            f"--sequence-length {decode.sequence_length}: the steps that count are integers [batch]; this is"
+            f"--sequence-length {decode.sequence_length}: sequence lengths are integers [batch]; this is"
             f" {tensor.dtype.name} {tensor.shape}"
         )
     return tf.cast(tensor, tf.int32)

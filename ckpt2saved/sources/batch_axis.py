@@ -1,4 +1,4 @@
-"""Which dimension of a tensor is the batch's, found by giving a graph batches of two sizes."""
+"""Find the batch dimension of a tensor by running its graph with batches of two sizes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ckpt2saved.signature.tensors import TensorSpec
 from ckpt2saved.tf1 import tf
 
 _BATCHES = (2, 3)
-_OPEN = 64  # pixels, say
+_OPEN = 64  # for all other open sizes
 
 
 def batch_axis(graph: tf.Graph, inputs: Mapping[str, TensorSpec], tensor: tf.Tensor) -> Optional[int]:
-    """The one axis of `tensor` that is as long as the batch; None where that can't be found out.
+    """The one axis of `tensor` whose size is that of the batch; None if there is not exactly one.
 
-    `inputs` are a graph's input tensors by name, with the shapes that the signature gives them. The graph is run, with
-    zeros for variables and inputs: sizes are all that is asked for, and most graphs show theirs in no other way.
+    `inputs` are the input tensors of the graph by name, with the shapes of the signature. The graph is run with zeros
+    for variables and inputs, because only shapes are needed and few graphs have them statically.
     """
     batches = {spec.shape[0] for spec in inputs.values() if spec.shape and len(spec.shape) > 1}
     if len(batches) != 1:
@@ -57,7 +57,7 @@ def _shape(
             session.run(fills)
             shape: Tuple[int, ...] = np.shape(session.run(tensor.name, feeds))
             return shape
-        except (tf.errors.OpError, ValueError):  # a size of the training's stands in it, or a table is empty
+        except (tf.errors.OpError, ValueError):  # the graph has a fixed size, or a lookup table is empty
             return None
 
 

@@ -1,4 +1,4 @@
-"""A loaded graph whose variables are matched with a checkpoint and whose signatures are bound."""
+"""Match the variables of a loaded graph with a checkpoint, and bind the signatures to its tensors."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from ckpt2saved.tf1 import tf
 
 @dataclass(frozen=True)
 class BoundGraph:
-    """A graph with the variables and the tensors that matter, nothing restored yet."""
+    """A graph with its signatures and the source of each variable; nothing is restored yet."""
 
     graph: tf.Graph
     model: ServedModel
     weights: Weights
     serving: ServingGraph
     restore_def: Any  # the SaverDef that restores from the checkpoint
-    edits: Tuple[Edit, ...]  # what was changed in a training's graph
-    notes: Tuple[Note, ...]  # what the user should know of it
-    devices: str  # what was pinned to which device, and is no longer
-    imports: Tuple[Import, ...] = ()  # what fills the lookup tables that the checkpoint holds
+    edits: Tuple[Edit, ...]  # changes to the graph of the training
+    notes: Tuple[Note, ...]  # for the user
+    devices: str  # which nodes were pinned to which devices, now cleared
+    imports: Tuple[Import, ...] = ()  # to fill the lookup tables that the checkpoint contains
     unused: Tuple[str, ...] = ()  # the input tensors that no output depends on
 
     def fill(self, checkpoint: Checkpoint, session: tf.Session) -> None:
-        """Make a session's variables and lookup tables what the checkpoint says."""
+        """Restore the variables and lookup tables of a session from the checkpoint."""
         if self.weights.keys:
             restore(session, self.restore_def, checkpoint, self.weights)
         if self.imports:
@@ -53,14 +53,14 @@ class BoundGraph:
 
     @contextlib.contextmanager
     def session(self, checkpoint: Checkpoint) -> Iterator[tf.Session]:
-        """A session of the graph with what the checkpoint says."""
+        """A session of the graph, restored from the checkpoint."""
         with tf.Session(graph=self.graph) as session:
             self.fill(checkpoint, session)
             yield session
 
 
 def bind(plan: GraphPlan, checkpoint: Checkpoint) -> BoundGraph:
-    """Load the graph of `plan` for a checkpoint, match their variables and bind the signatures."""
+    """Load the graph of `plan` for a checkpoint, match its variables and bind the signatures."""
     loaded = plan.source.load(checkpoint, plan.model)
     variables = graph_variables(loaded.graph)
     surgery = plan.model.surgery
@@ -77,7 +77,7 @@ def bind(plan: GraphPlan, checkpoint: Checkpoint) -> BoundGraph:
     signatures = bind_signatures(loaded.model, loaded.tensors, loaded.graph)
     if not loaded.is_training:
         refuse_loops(plan.model.source, loaded.graph.as_graph_def(), _ends(signatures))
-    # Two ways to restore: the served one knows each variable by its own name, whatever its tensor is called.
+    # Two ways to restore: the served one uses the names of variables, the other the names in the checkpoint.
     own_names = {name: name for name in weights.keys}
     served = add_restore(loaded.graph, own_names, tables={name: served_as(name) for name in tables})
     restore_def = add_restore(loaded.graph, weights.keys, weights.slices)
@@ -93,7 +93,7 @@ def bind(plan: GraphPlan, checkpoint: Checkpoint) -> BoundGraph:
         )
     )
     devices, graph = loaded.devices, loaded.graph
-    if devices is None:  # a builder's graph, which is going to be run as well: on whatever there is
+    if devices is None:  # a graph from a builder: without devices it also runs on this machine
         devices = devices_of(graph_def)
         graph = _unpinned(graph_def) if devices else graph
     return BoundGraph(
@@ -111,7 +111,7 @@ def bind(plan: GraphPlan, checkpoint: Checkpoint) -> BoundGraph:
 
 
 def _ends(signatures: Mapping[str, Signature]) -> List[Tuple[str, str]]:
-    """Where in a signature file each tensor of the signatures is named, and its name."""
+    """The field in the signature file and the name of each tensor of the signatures."""
     return [
         (f"signatures.{name}.{side}.{spec.key}", spec.tensor)
         for name, signature in signatures.items()
@@ -127,10 +127,10 @@ def _unpinned(graph_def: Any) -> tf.Graph:
 
 
 def _untrained(checkpoint: Checkpoint, weights: Weights, loaded: LoadedGraph) -> Tuple[Note, ...]:
-    """A tower for validation may have variables of its own that no training ever touched.
+    """A note on variables that no optimizer trained, such as those of a validation tower.
 
-    What tells trained variables is that an optimizer keeps slots for them in the checkpoint, or is in the graph and has
-    changed them: plain gradient descent keeps none.
+    A variable was trained if the checkpoint has optimizer slots for it, or if an optimizer in the graph updates it:
+    plain gradient descent has no slots.
     """
     if not loaded.is_training:
         return ()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BuiltinSource(GraphSource):
-    """A network of this package, built from the names and shapes in its checkpoint."""
+    """A network of this package, built from the names and shapes in the checkpoint."""
 
     network: str
     options: Mapping[str, Scalar] = field(default_factory=dict)
@@ -37,8 +37,7 @@ class BuiltinSource(GraphSource):
             raise UsageError(f"--keep-training-ops: {self.network} is built for inference, and has none")
         if changes.renames:
             raise UsageError(
-                f"--map: {self.network} is built from the names in its checkpoint; --option scope=… is what they begin"
-                " with"
+                f"--map: {self.network} is built from the names in its checkpoint; --option scope=… sets their prefix"
             )
 
     def load(self, checkpoint: Checkpoint, model: ServedModel) -> LoadedGraph:

@@ -1,4 +1,4 @@
-"""A model's signatures fitted to a graph: shapes and dtypes that they leave to it, and the batches that it takes."""
+"""Fit signatures to a graph: fill in missing shapes and dtypes, and check the batch sizes that the graph accepts."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 from ckpt2saved.tf1 import op_def, tf
 
-# Where TensorFlow's messages, and those of `_import_with_batch`, name the node.
+# The node in messages of TensorFlow and of `_import_with_batch`.
 _NODE = re.compile(r"\{\{node ([^}]+)\}\}|for '([^' ]+)' \(op|\A([^ :]+): it makes")
-_PROBE = 3  # a batch of this size shows what is made for another one
+_PROBE = 3  # a batch of this size fails if the graph is fixed to another size
 
 
 def surroundings(source: MetaGraph, model: ServedModel, more: Sequence[str] = ()) -> tf.Graph:
-    """The part of a training's graph that makes the model's inputs and outputs, and the tensors in `more`, imported.
+    """Import the part of a training's graph that computes the inputs and outputs of `model` and the tensors `more`.
 
     Raises SignatureError with every tensor that does not exist, NotServable with every op that this TensorFlow lacks.
     """
@@ -44,7 +44,7 @@ def surroundings(source: MetaGraph, model: ServedModel, more: Sequence[str] = ()
     if problems:
         raise SignatureError(f"{model.source}: it does not fit the graph; ckpt2saved inspect shows the graph", problems)
     part = pruned(source.graph_def, {node_name(name) for _, name in _tensors(model, more)})
-    if any(node.op in ENTERS for node in part.node):  # the whole graph knows what leaves a loop
+    if any(node.op in ENTERS for node in part.node):  # Exit nodes may be missing in the part
         refuse_loops(model.source, source.graph_def, _tensors(model, more))
     _refuse_strange_ops(part)
     graph = tf.Graph()
@@ -53,7 +53,7 @@ def surroundings(source: MetaGraph, model: ServedModel, more: Sequence[str] = ()
             tf.import_graph_def(part, name="")
         except ValueError as error:
             raise CheckpointError(
-                f"{source.path}: this TensorFlow can't import the graph, which is damaged or made for another one:"
+                f"{source.path}: this TensorFlow cannot import the graph; it is damaged or from another TensorFlow:"
                 f" {reason_of(error)}"
             ) from error
     for where, name in _tensors(model, more):
@@ -84,7 +84,7 @@ def _tensors(model: ServedModel, more: Sequence[str]) -> List[Tuple[str, str]]:
 def refuse_loops(source: Path, graph_def: Any, ends: Sequence[Tuple[str, str]]) -> None:
     """Raise NotServable with every tensor that is inside a while loop.
 
-    `ends` are pairs: signatures.NAME.inputs.KEY, or .outputs.KEY, and the tensor's name.
+    `ends` are pairs of signatures.NAME.inputs.KEY, or .outputs.KEY, and the name of the tensor.
     """
     flow = Graph(graph_def, is_copied=False).control
     problems = []
@@ -110,7 +110,7 @@ def _refuse_strange_ops(graph_def: Any) -> None:
 
 
 def completed(model: ServedModel, graph: tf.Graph, tensors: Mapping[str, Any] = {}) -> ServedModel:
-    """`model` with the dtypes and shapes that it leaves to the graph, of which `tensors` have names of their own."""
+    """`model` with missing dtypes and shapes from the graph; `tensors` are the named tensors of a builder."""
     signatures = []
     for signature in model.signatures:
         inputs = [_completed(spec, graph, tensors) for spec in signature.inputs]
@@ -129,12 +129,12 @@ def _completed(spec: TensorSpec, graph: tf.Graph, tensors: Mapping[str, Any], ra
     try:
         tensor = tensors[spec.tensor] if spec.tensor in tensors else graph.get_tensor_by_name(spec.tensor)
     except (KeyError, ValueError):
-        return replace(spec, dtype=spec.dtype or "float32", shape=spec.shape or ())  # binding it says what is wrong
+        return replace(spec, dtype=spec.dtype or "float32", shape=spec.shape or ())  # bind_signatures reports it
     dtype, shape = spec.dtype or tensor.dtype.base_dtype.name, spec.shape
     if shape is None and (tensor.shape.ndims is not None or rank_needed):
         if tensor.shape.ndims is None:
             raise SignatureError(
-                f"{spec.key}: the graph does not know the rank of {spec.tensor}; say its shape, as in"
+                f"{spec.key}: the graph does not have the rank of {spec.tensor}; give its shape, as in"
                 f" {spec.key}={spec.tensor}[batch,32,width,3]"
             )
         names = ["batch"] + [f"{spec.key}_{axis}" for axis in range(1, tensor.shape.ndims)]
@@ -143,13 +143,13 @@ def _completed(spec: TensorSpec, graph: tf.Graph, tensors: Mapping[str, Any], ra
 
 
 def _with_batch(given: TensorSpec, spec: TensorSpec, batch: Any) -> TensorSpec:
-    """One number for each line, of which the graph does not say how many: as many as there are images."""
+    """An input of one value per example gets the fixed batch size of the other inputs, if its own size is open."""
     left_open = given.shape is None and spec.shape == ("batch",)
     return replace(spec, shape=(batch,)) if left_open else spec
 
 
 def with_batch(model: ServedModel, batch: int) -> ServedModel:
-    """`model` with inputs of one batch size."""
+    """`model` with inputs of a fixed batch size."""
 
     def fixed(spec: TensorSpec) -> TensorSpec:
         return replace(spec, shape=tuple(batch if size == "batch" else size for size in spec.dimensions))
@@ -159,17 +159,17 @@ def with_batch(model: ServedModel, batch: int) -> ServedModel:
 
 
 class FixedBatch(SignatureError):
-    """The graph takes batches of one size alone."""
+    """The graph accepts only one batch size."""
 
     def __init__(self, message: str, problems: Sequence[Problem], batch: int) -> None:
         super().__init__(message, problems)
         self.batch = batch
         match = _NODE.search(problems[0].found)
-        self.node = next(filter(None, match.groups())) if match else problems[0].found  # that takes no other
+        self.node = next(filter(None, match.groups())) if match else problems[0].found  # accepts no other size
 
 
 def import_cut(part: Cut, model: ServedModel) -> tf.Graph:
-    """A cut graph, imported; raises SignatureError with the node that does not take the shapes of the signature."""
+    """Import a cut graph; raises SignatureError with the node that does not accept the shapes of the signature."""
     graph = tf.Graph()
     with graph.as_default():
         try:
@@ -181,7 +181,7 @@ def import_cut(part: Cut, model: ServedModel) -> tf.Graph:
 
 
 def check_shapes(part: Cut, model: ServedModel) -> None:
-    """Raise what `import_cut` would raise, without the graph; FixedBatch where one batch alone is taken."""
+    """Raise what `import_cut` would raise; FixedBatch if only one batch size is accepted."""
     if any(spec.shape and spec.shape[0] == "batch" for signature in model.signatures for spec in signature.inputs):
         _probe_batch(part, model)
     else:
@@ -189,7 +189,7 @@ def check_shapes(part: Cut, model: ServedModel) -> None:
 
 
 def _probe_batch(part: Cut, model: ServedModel) -> None:
-    """Find out now, with the node's name, what a request of another batch size than training's would run into."""
+    """Check that the graph accepts a batch size other than that of the training; the error names the node."""
     specs = {spec.tensor: spec for signature in model.signatures for spec in signature.inputs}
     placeholders = {
         node_name(part.places[tensor]) for tensor, spec in specs.items() if spec.shape and spec.shape[0] == "batch"
@@ -217,7 +217,7 @@ def _takes(graph_def: Any, placeholders: Collection[str], batch: int) -> bool:
 
 
 def _import_with_batch(graph_def: Any, placeholders: Collection[str], batch: int) -> None:
-    """Let TensorFlow find the shapes for a batch; raises ValueError where a node can't take it, or mixes its lines."""
+    """Infer the shapes for a batch size; raises ValueError if a node does not accept it, or mixes the examples."""
     probe = tf.GraphDef()
     probe.CopyFrom(graph_def)
     for node in probe.node:
@@ -237,7 +237,7 @@ def _import_with_batch(graph_def: Any, placeholders: Collection[str], batch: int
 
 
 def _of_lines(operations: Sequence[tf.Operation], batch: int) -> List[tf.Operation]:
-    """The operations that take something with one item for each line of a batch first."""
+    """The operations whose first input has the batch dimension first."""
 
     def following(op: tf.Operation) -> List[tf.Operation]:
         outputs = [output for output in op.outputs if _first_size(output) == batch]
@@ -251,7 +251,7 @@ def _first_size(tensor: tf.Tensor) -> Optional[int]:
 
 
 def _misfit(model: ServedModel, error: Exception, remark: str = "") -> Tuple[str, List[Problem]]:
-    """The message of a SignatureError, and what TensorFlow says."""
+    """The message and the problem of a SignatureError, from an error of TensorFlow."""
     message = (
         "{}: the graph does not take inputs of these shapes{}: {}a size from training stands in it: give the input "
         "that size (as in [64,32,100,3]; shorter batches are padded by the client), or build the graph anew for "

@@ -1,4 +1,4 @@
-"""A frozen GraphDef, whose weights are constants, as a graph source: it needs no checkpoint."""
+"""A frozen GraphDef as a graph source: its weights are constants, so there is no checkpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FrozenSource(GraphSource):
-    """A graph as freeze_graph.py or convert_variables_to_constants wrote it; read as a training's graph is."""
+    """A graph written by freeze_graph.py or convert_variables_to_constants; rewritten like a training's graph."""
 
     path: Path
 
@@ -38,7 +38,7 @@ class FrozenSource(GraphSource):
 
     def find_checkpoint(self, path: Optional[Path]) -> CheckpointFiles:
         if path is not None:
-            raise UsageError(f"--checkpoint: {self.path} is a frozen graph, whose weights are in it; omit it")
+            raise UsageError(f"--checkpoint: {self.path} is a frozen graph, which contains its weights; omit it")
         return CheckpointFiles(self.path, (self.path,), None)
 
     def format_of(self, files: CheckpointFiles) -> str:

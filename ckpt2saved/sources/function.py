@@ -1,4 +1,4 @@
-"""The user's own function as a graph source: `package.module:function`, under their code and their TensorFlow."""
+"""A function of the user as a graph source: `package.module:function`."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FunctionSource(GraphSource):
-    """A function that builds the network in the default graph, or returns a model object for an object checkpoint."""
+    """A function that builds the network in the default graph, or returns a model object."""
 
     function: str  # package.module:function
     options: Mapping[str, Scalar] = field(default_factory=dict)
-    python_path: Tuple[Path, ...] = ()  # where the module is looked for first
+    python_path: Tuple[Path, ...] = ()  # directories to search first for the module
 
     @classmethod
     def of(cls, text: str, options: Mapping[str, Scalar], python_path: Tuple[Path, ...]) -> Optional[GraphSource]:
@@ -42,7 +42,7 @@ class FunctionSource(GraphSource):
         return self.function
 
     def imported(self) -> ContextManager[Callable[..., Any]]:
-        """The function, for as long as the context lasts."""
+        """The function, inside the context."""
         return users_function(self.function, self.python_path)
 
     def find_checkpoint(self, path: Optional[Path]) -> CheckpointFiles:
@@ -78,12 +78,11 @@ class FunctionSource(GraphSource):
 def users_function(
     builder: str, python_path: Sequence[Path]
 ) -> Iterator[Callable[[Mapping[str, Any], Mapping[str, Any]], Any]]:
-    """Yield the function that `package.module:function` means, with its directories on sys.path for as long.
+    """Yield the function `package.module:function`, with its directories on sys.path inside the context.
 
-    The module is looked for in `python_path`, then where Python looks, then in the working directory. What it imports
-    is looked for there as well, but in the standard library first: no file beside it stands in for a module of that,
-    which TensorFlow and this package import too. Raises UsageError where there is no such function. What the user's
-    module raises while it is imported passes through: it is theirs to see.
+    The module is searched in `python_path`, then in sys.path, then in the working directory. Its own imports search
+    the standard library first, so that no file beside it replaces a standard module that TensorFlow or this package
+    imports. Raises UsageError if there is no such function; exceptions of the user's module pass through.
     """
     if not FUNCTION.match(builder):
         raise UsageError(f"--graph {builder!a}: expected package.module:function, as in my_project.serving:build")
@@ -108,13 +107,13 @@ def _module(builder: str, name: str, folders: Sequence[str]) -> Any:
         found = PathFinder.find_spec(top, folders)
         if found is None and PathFinder.find_spec(top) is None:
             sys.path.insert(place, os.getcwd())
-        elif found is not None and found.origin is not None:  # of its own name, even one of the standard library's
+        elif found is not None and found.origin is not None:  # also if the standard library has a module of this name
             _execute(found)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not (name + ".").startswith(error.name + "."):
-            raise  # the module is there; something that it needs is not
+            raise  # a module that the user's module imports is missing
         raise UsageError(
             f"--graph {builder}: Python finds no module {error.name!r}; say where it is with --python-path DIRECTORY"
         ) from None
@@ -131,7 +130,7 @@ def _execute(spec: ModuleSpec) -> None:
 
 
 def _behind_the_standard_library() -> int:
-    """The index in sys.path behind the last directory of the standard library, before what is installed."""
+    """The index in sys.path after the standard library and before installed packages."""
     standard = {os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
     standard |= {os.path.join(folder, "lib-dynload") for folder in standard}
     return 1 + max((i for i, path in enumerate(sys.path) if os.path.realpath(path) in standard), default=-1)
@@ -149,7 +148,7 @@ def _function(builder: str, module: Any, name: str) -> Callable[[Mapping[str, An
 
 
 def _checked_tensors(builder: str, tensors: Any) -> Mapping[str, Any]:
-    """What a user's function returned, if that is a mapping of names to tensors; raises SignatureError."""
+    """The return value of the user's function; raises SignatureError if it is no mapping of names to tensors."""
     if not isinstance(tensors, Mapping) or not all(isinstance(name, str) for name in tensors):
         raise SignatureError(
             f"{builder}: it returned {type(tensors).__name__}; expected a dict of names to tensors, as in {{'image':"

@@ -1,4 +1,4 @@
-"""Which graph is served, with which checkpoint: decided, and refused, without TensorFlow."""
+"""Plan which graph is served with which checkpoint, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GraphOptions:
-    """What a command line says about a graph; what it leaves out is in the signature file, or the default."""
+    """The options about a graph; missing ones come from the signature file or are defaults."""
 
     checkpoint: Optional[Path] = None  # anything that find_checkpoint takes
     model: Optional[str] = None  # a built-in model's name or a signature file's path
     graph: Optional[str] = None  # "meta", a .meta file, a built-in network, or package.module:function
     options: Mapping[str, Scalar] = field(default_factory=dict)
-    inputs: Tuple[TensorSpec, ...] = ()  # with `outputs` and `decode`: the signature, where there is no `model`
+    inputs: Tuple[TensorSpec, ...] = ()  # with `outputs` and `decode`: the signature, if there is no `model`
     outputs: Tuple[TensorSpec, ...] = ()
     decode: Optional[Decode] = None
     pinned: Mapping[str, Scalar] = field(default_factory=dict)
@@ -42,31 +42,31 @@ class GraphOptions:
 
     @property
     def names_a_model(self) -> bool:
-        """Whether anything says what is served."""
+        """Whether an option tells what to serve."""
         return bool(self.model or self.graph or self.inputs or self.outputs or self.decode)
 
 
 @dataclass(frozen=True)
 class GraphPlan:
-    """A graph, a checkpoint and what of them is served, against which nothing speaks yet."""
+    """A graph source, a checkpoint and signatures that passed all checks of `plan_graph`."""
 
     source: GraphSource
     checkpoint: CheckpointFiles
     model: ServedModel
     weights: str
-    ctc_decoder: Optional[str]  # None: fast, and stock where that answers differently
+    ctc_decoder: Optional[str]  # None: fast, or stock if the fast decoder decodes differently
 
     def open(self) -> ContextManager[Checkpoint]:
-        """The checkpoint, for as long as the context lasts."""
+        """The checkpoint, inside the context."""
         return self.source.open(self.checkpoint, self.model)
 
 
 def plan_graph(options: GraphOptions) -> GraphPlan:
-    """Find the files that `options` name; raises UsageError, SignatureError or CheckpointError.
+    """Find the files of `options`; raises UsageError, SignatureError or CheckpointError.
 
-    A function that only a signature file names is refused unless that is allowed.
+    UsageError also for a function that only the signature file names, without `allow_code`.
     """
-    if options.graph is not None:  # what is no graph is refused before the rest of the command line is looked at
+    if options.graph is not None:  # report a wrong --graph before all other problems
         find_source(options.graph, options.options, options.python_path)
     if options.model is None:
         model = model_of_arguments(options.inputs, options.outputs, options.decode)
@@ -77,7 +77,7 @@ def plan_graph(options: GraphOptions) -> GraphPlan:
         model = load_model(options.model)
     source = find_source(options.graph or model.builder, dict(model.options, **options.options), options.python_path)
     if isinstance(source, FunctionSource) and options.graph is None and not options.allow_code:
-        # A signature file is data, and data of somebody else's may name any function that Python can import.
+        # A signature file is data, often from others, and can name any function that Python can import.
         raise UsageError(
             f"{model.source}: graph.builder: {model.builder} is code, which a signature file alone does not run; pass"
             f" --graph {model.builder}, or --allow-code if you trust the file"

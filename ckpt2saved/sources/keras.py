@@ -1,4 +1,4 @@
-"""A model that Keras saved (.keras, .h5), or a function's Keras model with a file of its weights, as a graph source."""
+"""A Keras model file (.keras, .h5) as a graph source, and Keras weights files for the model that a function returns."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from ckpt2saved.sources.function import FunctionSource
     from ckpt2saved.sources.loaded import LoadedGraph
 
-_WEIGHTS = ".weights.h5"  # how Keras calls a file that has no model
+_WEIGHTS = ".weights.h5"  # the suffix of a Keras file without a model
 
 
 @dataclass(frozen=True)
 class KerasSource(GraphSource):
-    """A whole model: its variables stay variables, in a checkpoint that is written for the time of the export."""
+    """A Keras model file; its variables are written to a temporary checkpoint and stay variables."""
 
     path: Path
 
@@ -45,7 +45,7 @@ class KerasSource(GraphSource):
     def check_changes(self, changes: Surgery) -> None:
         super().check_changes(changes)
         if changes.renames:
-            raise UsageError("--map: the variables of a Keras model are found by their objects, not by names")
+            raise UsageError("--map: the variables of a Keras model are found by object, not by name")
 
     def find_checkpoint(self, path: Optional[Path]) -> CheckpointFiles:
         if path is not None:
@@ -76,13 +76,13 @@ class KerasSource(GraphSource):
 
 
 def keras_files(path: Path) -> CheckpointFiles:
-    """A file that Keras wrote, in the place of a checkpoint."""
+    """A Keras file, in place of a checkpoint."""
     return CheckpointFiles(path, (path,), None)
 
 
 @contextlib.contextmanager
 def open_keras_weights(source: FunctionSource, files: CheckpointFiles, model: ServedModel) -> Iterator[Checkpoint]:
-    """The weights in a file of Keras, for the model that a function returns."""
+    """Open a Keras weights file for the model that a function returns."""
     import h5py
 
     shapes = {}
@@ -95,8 +95,8 @@ def open_keras_weights(source: FunctionSource, files: CheckpointFiles, model: Se
             made = function(shapes, dict(source.options))
             if not hasattr(made, "load_weights"):
                 raise SignatureError(
-                    f"{files.prefix}: this is a file of Keras: expected is a function that returns a Keras model, this"
-                    f" one returned {type(made).__name__}"
+                    f"{files.prefix}: this is a Keras file: the function returned {type(made).__name__}, expected a"
+                    " Keras model"
                 )
             return made
 
@@ -108,15 +108,15 @@ def open_keras_weights(source: FunctionSource, files: CheckpointFiles, model: Se
 def _opened(
     files: CheckpointFiles, read: Callable[[], Any], model: ServedModel, weights: Optional[Path] = None
 ) -> Iterator[Checkpoint]:
-    """A checkpoint with all variables of the Keras model that `read` returns, filled from the file `weights`."""
+    """A temporary checkpoint with the variables of the Keras model from `read`, with the values of `weights`."""
     from ckpt2saved.checkpoint.contents import open_checkpoint
     from ckpt2saved.sources.objects import TracedCheckpoint, trace
     from ckpt2saved.tf1 import tf
 
     if not tf.executing_eagerly():
-        raise TensorFlowError(f"{files.prefix}: a file of Keras needs TensorFlow 2")
+        raise TensorFlowError(f"{files.prefix}: a Keras file needs TensorFlow 2")
     made = read()
-    traced = trace(made, model)  # which also builds a model that knows its shapes only from its inputs
+    traced = trace(made, model)  # also builds a model whose shapes depend on its inputs
     if weights is not None:
         try:
             made.load_weights(str(weights))
@@ -146,7 +146,7 @@ def _opened(
 
 
 def load_keras(checkpoint: Checkpoint, model: ServedModel, name: str) -> LoadedGraph:
-    """The graph of the model that was traced when its checkpoint was opened."""
+    """The graph of the model that was traced when the checkpoint was opened."""
     from ckpt2saved.sources.objects import TracedCheckpoint, load_traced
 
     assert isinstance(checkpoint, TracedCheckpoint)

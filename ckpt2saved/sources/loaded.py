@@ -1,4 +1,4 @@
-"""A graph as a source makes it, and what is added to a graph that was built and not read: decoder, tables, NHWC."""
+"""The graph that a source returns, and the steps for graphs from builders: decoder, lookup tables, NHWC."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from ckpt2saved.tf1 import tf
 
 @dataclass(frozen=True)
 class LoadedGraph:
-    """A graph before a checkpoint's tensors are matched with its variables."""
+    """A graph whose variables are not matched with the tensors of a checkpoint yet."""
 
     graph: tf.Graph
     model: ServedModel  # its signatures with the dtypes and shapes of the graph
-    tensors: Mapping[str, tf.Tensor]  # by the names that signatures use
+    tensors: Mapping[str, tf.Tensor]  # by their names in the signatures
     edits: Tuple[Edit, ...] = ()
     notes: Tuple[Note, ...] = ()
     init_op: str = ""
     assets: Tuple[Asset, ...] = ()
-    devices: Optional[Mapping[str, str]] = None  # node -> device; None: as the graph says
-    saved: Mapping[str, Sequence[Saved]] = field(default_factory=dict)  # what the graph's own Savers save, and as what
+    devices: Optional[Mapping[str, str]] = None  # node -> device; None: as in the graph
+    saved: Mapping[str, Sequence[Saved]] = field(default_factory=dict)  # variable -> how the graph's own Savers save it
     restored: Restored = NOTHING  # the lookup tables that the checkpoint fills
     unused: Tuple[str, ...] = ()  # the input tensors that no output depends on
-    is_training: bool = False  # whether it is what a training wrote, and not what was built for inference
+    is_training: bool = False  # whether the training wrote the graph; otherwise it was built for inference
     trained: FrozenSet[str] = frozenset()  # the variables that the graph's optimizers update
-    averages: Tuple[str, ...] = ()  # the variables that took the place of batch statistics
+    averages: Tuple[str, ...] = ()  # the variables that replace batch statistics
 
 
 def refuse_objects(checkpoint: Checkpoint) -> None:
-    """Raise UsageError for an object-based checkpoint, whose variables have no names."""
+    """Raise UsageError for an object-based checkpoint, which needs a model object."""
     if checkpoint.is_object_based:
         raise UsageError(
             f"{checkpoint.files.prefix}: this checkpoint is object-based (tf.train.Checkpoint): pass --graph"
@@ -54,12 +54,12 @@ def refuse_objects(checkpoint: Checkpoint) -> None:
 
 
 def loaded_from_builder(model: ServedModel, graph: tf.Graph, tensors: Mapping[str, tf.Tensor]) -> LoadedGraph:
-    """A graph that was built for inference; with the decoder that is wanted, and its lookup tables filled."""
+    """A graph that a builder built for inference, with the decoder of --decode and filled lookup tables."""
     return _with_tables(_with_decoder(model, graph, tensors), tables_of_saveables(graph))
 
 
 def as_users_inference(loaded: LoadedGraph, builder: str) -> LoadedGraph:
-    """A graph of the user's code, in NHWC; raises NotServable where it normalises over the batch, as trainings do."""
+    """A graph of the user's code, converted to NHWC; raises NotServable if it normalises over the batch."""
     loaded = _with_nhwc(loaded)
     if not loaded.model.surgery.keep_training_ops:
         _refuse_batch_dependence(builder, loaded)
@@ -73,13 +73,13 @@ def _with_nhwc(loaded: LoadedGraph) -> LoadedGraph:
     graph = imported(graph_def)
     tensors = {
         key: tensor if isinstance(tensor, tf.SparseTensor) else graph.get_tensor_by_name(tensor.name)
-        for key, tensor in loaded.tensors.items()  # a sparse one is refused where it is bound
+        for key, tensor in loaded.tensors.items()  # a SparseTensor is refused by bind_signatures
     }
     return replace(loaded, graph=graph, tensors=tensors, edits=loaded.edits + edits)
 
 
 def imported(graph_def: Any) -> tf.Graph:
-    """A GraphDef as a graph of its own."""
+    """A GraphDef as a new tf.Graph."""
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(graph_def, name="")
@@ -87,7 +87,7 @@ def imported(graph_def: Any) -> tf.Graph:
 
 
 def _with_tables(loaded: LoadedGraph, saved: Mapping[str, SavedTable]) -> LoadedGraph:
-    """A builder's graph with what fills the lookup tables on the way to its answers: the checkpoint, or the graph."""
+    """The graph with the lookup tables that its outputs need, filled from the checkpoint or from the graph."""
     graph_def = loaded.graph.as_graph_def()
     if not any(node.op in TABLES for node in graph_def.node):
         return loaded
@@ -101,7 +101,7 @@ def _with_tables(loaded: LoadedGraph, saved: Mapping[str, SavedTable]) -> Loaded
 
 
 def _with_decoder(model: ServedModel, graph: tf.Graph, tensors: Mapping[str, tf.Tensor]) -> LoadedGraph:
-    """A builder's graph, with a decoder at its end if one is wanted."""
+    """The graph of a builder, with a decoder appended if --decode asks for one."""
     if model.surgery.decode is None:
         return LoadedGraph(graph, completed(model, graph, tensors), tensors)
     known = {spec.key: spec.tensor for signature in model.signatures for spec in signature.outputs}
@@ -118,12 +118,12 @@ def _with_decoder(model: ServedModel, graph: tf.Graph, tensors: Mapping[str, tf.
 
 
 def _dense(tensor: Any) -> tf.Tensor:
-    """The tensor itself, or the values of a SparseTensor, which is refused where it is bound."""
+    """The tensor, or the values of a SparseTensor, which bind_signatures refuses."""
     return tensor.values if isinstance(tensor, tf.SparseTensor) else tensor
 
 
 def _refuse_batch_dependence(builder: str, loaded: LoadedGraph) -> None:
-    """A user's function is said to build the inference; with batch norm in training mode it answers other numbers."""
+    """Raise NotServable for batch norm in training mode: a function should build the graph for inference."""
     signatures, named = loaded.model.signatures, loaded.tensors
     outputs, inputs = (
         [_dense(named[spec.tensor]).name if spec.tensor in named else spec.tensor for spec in specs]
@@ -137,6 +137,6 @@ def _refuse_batch_dependence(builder: str, loaded: LoadedGraph) -> None:
         raise NotServable(
             f"{builder} builds a graph that normalises over the batch (batch norm in training mode?), so that answers"
             " depend on what else is in the batch: build it for inference (training=False, is_training=False); where"
-            " this is meant, say --keep-training-ops",
+            " this is meant, pass --keep-training-ops",
             problems,
         )

@@ -1,4 +1,4 @@
-"""Lookup tables of a graph: how they are filled when a SavedModel is loaded, and the files that this takes."""
+"""Lookup tables of a graph: the nodes that fill them when a SavedModel is loaded, and the files for that."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _FILLS_FROM_FILE = ("InitializeTableFromTextFile", "InitializeTableFromTextFileV
 
 
 def fillers(graph_def: Any, wanted: Collection[str]) -> List[str]:
-    """The nodes of `graph_def` that fill the tables among the `wanted` nodes; raises NotServable for one that can't be.
+    """The nodes that fill the lookup tables among the nodes `wanted`; raises NotServable if a table stays empty.
 
-    A table that is filled by hand while training runs is empty, or lacks entries, wherever else the graph is loaded,
-    unless a checkpoint holds it; such tables are not to be among the `wanted`.
+    A table that the training fills by feeding is empty, or lacks entries, when the graph is loaded, unless the
+    checkpoint contains it; leave such tables out of `wanted`.
     """
     tables = {node.name: node for node in graph_def.node if node.name in wanted and node.op in TABLES}
     nodes = {node.name: node for node in graph_def.node}
@@ -47,7 +47,7 @@ def fillers(graph_def: Any, wanted: Collection[str]) -> List[str]:
         Problem(
             "unfilled-table",
             name,
-            f"{node.name} ({node.op}) put into it what the training was fed, and no Saver of the graph saves it",
+            f"{node.name} ({node.op}) put fed values into it during training, and no Saver of the graph saves it",
             op=tables[name].op,
         )
         for name, node in fed.items()
@@ -59,12 +59,12 @@ def fillers(graph_def: Any, wanted: Collection[str]) -> List[str]:
         if name not in filled
     ]
     if problems:
-        raise NotServable("the graph looks things up in tables that would be empty, or lack entries", problems)
+        raise NotServable("the graph has lookup tables that would be empty, or lack entries", problems)
     return found
 
 
 def _is_constant(nodes: Mapping[str, Any], name: str) -> bool:
-    """Whether a tensor is made of constants: what a saver restores into a table is not."""
+    """Whether a tensor depends only on constants; tensors that a Saver restores do not."""
     made_of = (nodes[one] for one in walk([node_name(name)], lambda one: map(node_name, nodes[one].input)))
     return all(
         (node.input or node.op == "Const") and node.op not in PLACEHOLDERS and "Restore" not in node.op
@@ -73,7 +73,7 @@ def _is_constant(nodes: Mapping[str, Any], name: str) -> bool:
 
 
 def add_filling(graph: tf.Graph, names: List[str]) -> Tuple[str, Tuple[Asset, ...]]:
-    """One operation that fills all tables of an imported graph, and the files that this takes; ("", ()) for none."""
+    """Add one operation that fills all tables; returns its name and the files that it reads, or ("", ())."""
     if not names:
         return "", ()
     with graph.as_default():
@@ -88,9 +88,9 @@ def add_filling(graph: tf.Graph, names: List[str]) -> Tuple[str, Tuple[Asset, ..
 
 
 def _asset_names(files: Iterable[Path]) -> Dict[Path, str]:
-    """A name in `assets`, which has no directories, for each file: its own, or of a second one of that name a new one.
+    """A unique name for each file in the flat directory `assets`: its own name, with a number if it is taken.
 
-    Names that only case tells apart are one name to some file systems.
+    Names that differ only in case count as equal, as on some file systems.
     """
     names: Dict[Path, str] = {}
     taken: Set[str] = set()
@@ -107,7 +107,7 @@ def _asset_names(files: Iterable[Path]) -> Dict[Path, str]:
 
 
 def _file(op: tf.Operation) -> Path:
-    """The file that a table is filled from; raises NotServable where there is none to take along."""
+    """The file that an operation fills a table from; raises NotServable if it is missing."""
     path = op.inputs[1]
     value = tf.get_static_value(path)
     if value is None:

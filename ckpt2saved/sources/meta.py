@@ -1,4 +1,4 @@
-"""The graph that a training wrote beside its checkpoint, as a graph source."""
+"""The .meta file of a training as a graph source."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MetaSource(GraphSource):
-    """A meta graph: the training's own graph, turned to inference and cut to the signatures."""
+    """A meta graph: the training's own graph, converted to inference and cut to the signatures."""
 
     path: Optional[Path]  # None: the .meta file beside the checkpoint
 
@@ -44,7 +44,7 @@ class MetaSource(GraphSource):
         return cls(path) if os.path.isfile(text) else None
 
     def check_changes(self, changes: Surgery) -> None:
-        pass  # it takes all of them
+        pass  # all changes are possible
 
     def beside(self, files: CheckpointFiles) -> GraphSource:
         if self.path is not None:
@@ -61,5 +61,5 @@ class MetaSource(GraphSource):
         from ckpt2saved.sources.training_graph import load_training_graph
 
         if self.path is None:
-            raise ValueError("`beside` names the file of a checkpoint's own graph")
+            raise ValueError("call `beside` first, which finds the .meta file")
         return load_training_graph(read_meta_graph(self.path), checkpoint, model)

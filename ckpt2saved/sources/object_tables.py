@@ -1,4 +1,4 @@
-"""The lookup tables of a model object as nodes of its graph, with what is in them as constants."""
+"""Put the lookup tables of a model object into its graph, with their content as constants."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 from ckpt2saved.errors import NotServable
 from ckpt2saved.tf1 import tf
 
-TABLE_KEYS = "/.ATTRIBUTES/table-keys"  # of a mutable lookup table in an object-based checkpoint
+TABLE_KEYS = "/.ATTRIBUTES/table-keys"  # the suffix of a mutable lookup table in an object-based checkpoint
 
 
 def is_table(graph_def: Any, name: str) -> bool:
-    """Whether the graph looks things up in the resource that the placeholder `name` stands for."""
+    """Whether the placeholder `name` is the handle of a lookup table."""
     return _lookup(graph_def, name) is not None
 
 
 def put_tables(graph_def: Any, tables: Mapping[str, Any], restored: bool) -> None:
-    """Put tables, filled as they are now, in the place of the placeholders for their handles.
+    """Replace placeholders for table handles by tables with their current content.
 
-    `tables` has the handle of each by the placeholder's name. Raises NotServable with every table that is empty though
-    none was `restored` from the checkpoint.
+    `tables` has the handles by the names of the placeholders. Raises NotServable with every empty table, unless tables
+    were `restored` from the checkpoint.
     """
     problems = []
     for node in [node for node in graph_def.node if node.name in tables]:
@@ -31,7 +31,7 @@ def put_tables(graph_def: Any, tables: Mapping[str, Any], restored: bool) -> Non
             table_handle=tables[node.name], Tkeys=dtypes[0], Tvalues=dtypes[1]
         )
         if not len(keys) and not restored:
-            problems.append(f"{node.name}: this lookup table is empty, and the checkpoint holds none")
+            problems.append(f"{node.name}: this lookup table is empty, and the checkpoint contains none")
         _put(graph_def, node, np.asarray(keys), np.asarray(values))
     if problems:
         raise NotServable("the model object holds state that can't be put into a graph", problems)
@@ -43,7 +43,7 @@ def _lookup(graph_def: Any, name: str) -> Any:
 
 
 def _put(graph_def: Any, node: Any, keys: np.ndarray, values: np.ndarray) -> None:
-    order = np.argsort(keys, kind="stable")  # a table hands its entries out in any order
+    order = np.argsort(keys, kind="stable")  # the export order of a table is not deterministic
     graph = tf.Graph()
     with graph.as_default(), tf.name_scope(node.name + "/contents"):
         made = {"key_dtype": keys.dtype, "value_dtype": values.dtype, "use_node_name_sharing": True}

@@ -1,4 +1,4 @@
-"""A model object of TensorFlow 2 with its object-based checkpoint, as a graph that older servers run too."""
+"""Trace a model object of TensorFlow 2 with its object-based checkpoint, as a graph that servers of 1.x run too."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from ckpt2saved.sources.object_tables import TABLE_KEYS, is_table, put_tables
 from ckpt2saved.sources.references import Reference, with_references
 from ckpt2saved.tf1 import children_of, inlined, tf
 
-_BLOCK = 1 << 24  # bytes that are compared at once
-_MOST_CONSTANT = (1 << 31) - (1 << 24)  # bytes; a GraphDef is a protobuf message, which ends at 2 GB
+_BLOCK = 1 << 24  # bytes to compare at once
+_MOST_CONSTANT = (1 << 31) - (1 << 24)  # bytes; a GraphDef is a protobuf message, which has at most 2 GB
 
 
 @dataclass(frozen=True)
 class Traced:
-    """What a model object computes."""
+    """A traced model object."""
 
     concrete: Any  # a concrete function
     inputs: Tuple[TensorSpec, ...]
-    outputs: Tuple[str, ...]  # the names of what it answers
+    outputs: Tuple[str, ...]  # the names of its outputs
 
 
 @dataclass(frozen=True)
 class TracedCheckpoint(Checkpoint):
-    """A checkpoint that was written of a model object, which was traced then."""
+    """A temporary checkpoint of a model object, with the traced model."""
 
     traced: Any = None  # a Traced
     handles: Mapping[int, str] = field(default_factory=dict)  # id of a variable's handle -> name in the checkpoint
@@ -55,7 +55,7 @@ def load_object(source: FunctionSource, checkpoint: Checkpoint, model: ServedMod
     state other than variables and tables, TensorFlowError on TensorFlow 1.
     """
     if model.surgery.renames:
-        raise UsageError("--map: the variables of an object-based checkpoint are found by their objects, not by names")
+        raise UsageError("--map: the variables of an object-based checkpoint are found by object, not by name")
     with source.imported() as function:
         return _load_object(function, source, checkpoint, model)
 
@@ -69,8 +69,8 @@ def _load_object(
     made = function(dict(checkpoint.variables()), dict(source.options))
     if isinstance(made, Mapping) or not callable(made):
         raise SignatureError(
-            f"{prefix}: this checkpoint is object-based: expected is a function that returns a tf.Module or a Keras"
-            f" model, this one returned {type(made).__name__}"
+            f"{prefix}: this checkpoint is object-based: the function returned {type(made).__name__}, expected a"
+            " tf.Module or a Keras model"
         )
     traced = trace(made, model)
     objects = model_objects(made)
@@ -86,7 +86,7 @@ def _load_object(
 def load_traced(
     traced: Traced, named: Mapping[int, Tuple[str, str]], checkpoint: Checkpoint, model: ServedModel, name: str
 ) -> LoadedGraph:
-    """The graph of what was traced; `named` has the path and the checkpoint's name of each variable, by its handle."""
+    """The graph of a traced model; `named` has the path and the checkpoint key of each variable, by handle id."""
     graph_def, keys = _captured(traced.concrete, named, checkpoint)
     graph = imported(graph_def)
     tensors = {
@@ -100,7 +100,7 @@ def load_traced(
 
 
 def trace(made: Any, model: ServedModel) -> Traced:
-    """What an object computes of the inputs of serving_default, in their order."""
+    """Trace a call of a model object with the inputs of serving_default, in their order."""
     inputs = _inputs(model, made)
     names: List[str] = []
 
@@ -117,7 +117,7 @@ def trace(made: Any, model: ServedModel) -> Traced:
 def _captured(
     concrete: Any, named: Mapping[int, Tuple[str, str]], checkpoint: Checkpoint
 ) -> Tuple[Any, Mapping[str, str]]:
-    """The graph with a variable, a lookup table or a constant for everything that it reads of the restored model."""
+    """The traced graph with its captured tensors replaced by variables, lookup tables or constants."""
     graph_def = inlined(concrete)
     taken = {node.name for node in graph_def.node}
     references: Dict[str, Reference] = {}
@@ -143,12 +143,12 @@ def _captured(
             constants[name] = value
     if problems:
         raise NotServable(
-            "the model reads what tf.train.Checkpoint does not save with the object that the function returned: what "
-            "no attribute leads to, and in a model of Keras 3 the layers that are kept in a list or dict; make each "
-            "an attribute, fill the model from a file of Keras (.weights.h5, .keras), and write the checkpoint anew",
+            "the model reads variables that tf.train.Checkpoint does not save with it: those that are no attribute of "
+            "the object, and in Keras 3 those of layers in a list or dict; make each an attribute, load the weights "
+            "from a Keras file (.weights.h5, .keras), and write the checkpoint again",
             problems,
         )
-    is_filled = isinstance(checkpoint, TracedCheckpoint)  # by Keras, from its file
+    is_filled = isinstance(checkpoint, TracedCheckpoint)  # from the Keras file
     put_tables(graph_def, tables, is_filled or any(name.endswith(TABLE_KEYS) for name in checkpoint.shapes))
     _put_constants(graph_def, constants)
     return with_references(graph_def, references), keys
@@ -165,7 +165,7 @@ def _unused(wanted: str, taken: Set[str]) -> str:
 
 
 def _foreign(concrete: Any, value: Any) -> str:
-    """What something is that a graph reads and no variable of the model."""
+    """Describe a captured tensor that is no variable of the model."""
     for variable in concrete.graph.variables:
         if variable.handle is value:
             return f"{variable.name} {list(variable.shape)}: a variable"
@@ -178,8 +178,8 @@ def _put_constants(graph_def: Any, constants: Mapping[str, Any]) -> None:
     size = sum(array.nbytes for array in arrays.values())
     if size > _MOST_CONSTANT:
         raise NotServable(
-            f"the model reads {size / 1e9:.1f} GB of constants, and a graph ends at 2 GB; make them a tf.Variable of"
-            " the model before the checkpoint is written"
+            f"the model reads {size / 1e9:.1f} GB of constants, and a graph has at most 2 GB; make them a tf.Variable"
+            " of the model before the checkpoint is written"
         )
     for node in graph_def.node:
         if node.name in arrays:
@@ -191,15 +191,15 @@ def _put_constants(graph_def: Any, constants: Mapping[str, Any]) -> None:
 
 
 def _inputs(model: ServedModel, made: Any) -> Sequence[TensorSpec]:
-    """The inputs of serving_default, with the shapes and dtypes that a Keras model of fixed inputs knows itself."""
+    """The inputs of serving_default; missing shapes and dtypes are those of the Keras model, if it has fixed inputs."""
     (default,) = [signature for signature in model.signatures if signature.name == "serving_default"]
     own = list(getattr(made, "inputs", None) or ())
     inputs = [_completed(spec, own[n] if n < len(own) else None) for n, spec in enumerate(default.inputs)]
     vague = [spec.key for spec in inputs if spec.shape is None]
     if vague:
         raise SignatureError(
-            f"{model.source}: say the shape of {', '.join(vague)}, as in {vague[0]}[batch,32,width,3]: a model object"
-            " has none before it is called"
+            f"{model.source}: give the shape of {', '.join(vague)}, as in {vague[0]}[batch,32,width,3]: a model object"
+            " has no shapes before it is called"
         )
     return inputs
 
@@ -233,14 +233,17 @@ def _named(result: Any) -> Dict[str, Any]:
 
 
 def _check_restored(made: Any, objects: ModelObjects, place: Place, checkpoint: Checkpoint) -> None:
-    """Let TensorFlow restore the model, and see that every variable got the tensor that is going to be served."""
+    """Restore the model with TensorFlow, and check that every variable has the tensor that will be served."""
     log = logging.getLogger("tensorflow")
-    level, log.level = log.level, logging.ERROR  # it warns of everything in the checkpoint that is not the model's
+    level, log.level = (
+        log.level,
+        logging.ERROR,
+    )  # it warns about everything in the checkpoint that the model does not have
     prefix = checkpoint.files.for_tensorflow
     try:
         _restorer(made, place).restore(prefix).expect_partial()
         problems = [
-            f"{objects.paths[node]}: TensorFlow restores something else than {place.keys[node]}"
+            f"{objects.paths[node]}: TensorFlow restores another tensor than {place.keys[node]}"
             for node, variable in objects.variables.items()
             if not _same(_held(checkpoint, place.keys[node]), variable.read_value())
         ]
@@ -251,13 +254,13 @@ def _check_restored(made: Any, objects: ModelObjects, place: Place, checkpoint: 
         log.level = level
     if problems:
         raise CheckpointError(
-            f"{prefix}: TensorFlow fills the model that the function returned otherwise than its names say",
+            f"{prefix}: TensorFlow restores the model of the function differently than the names in the checkpoint say",
             problems,
         )
 
 
 def _held(checkpoint: Checkpoint, key: str) -> Any:
-    """A tensor of a checkpoint, of which no second copy is made."""
+    """A tensor of a checkpoint, read without a second copy."""
     dtypes = [checkpoint.dtypes[key]]
     (tensor,) = tf.raw_ops.RestoreV2(
         prefix=checkpoint.files.for_tensorflow, tensor_names=[key], shape_and_slices=[""], dtypes=dtypes
@@ -278,7 +281,7 @@ def _restorer(made: Any, place: Place) -> Any:
 
 
 def _same(held: Any, variable: Any) -> bool:
-    """Whether two tensors have the same bits, compared in parts: they may be large."""
+    """Whether two tensors have the same bits; compared in parts, because they may be large."""
     one, other = np.asarray(held), np.asarray(variable)
     if one.shape != other.shape or one.dtype != other.dtype:
         return False

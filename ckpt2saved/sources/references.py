@@ -1,4 +1,4 @@
-"""The resource variables of a function's graph, turned into reference variables, which servers of TensorFlow 1 run."""
+"""Replace the resource variables of a function's graph by reference variables, which servers of TensorFlow 1.x run."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.traversal import walk
 from ckpt2saved.tf1 import tf
 
-# What hands a variable on, unread, as loops and conditions do.
+# Ops that pass a variable on without reading it, in loops and conditions.
 _HANDING_ON = ("Identity", "Enter", "Exit", "Switch", "_SwitchN", "Merge", "NextIteration")
-_MARKS = ("DisableCopyOnRead",)  # say something of a resource variable, and compute nothing
+_MARKS = ("DisableCopyOnRead",)  # hints about a resource variable that compute nothing
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A variable that takes a resource's place."""
+    """A reference variable that replaces a resource variable."""
 
     name: str  # of the node
     shape: Tuple[int, ...]
@@ -25,10 +25,10 @@ class Reference:
 
 
 def with_references(graph_def: Any, references: Mapping[str, Reference]) -> Any:
-    """A copy of a graph in which the placeholders of resources are reference variables, and their reads plain tensors.
+    """A copy of a graph with reference variables in place of the placeholders for resource variables.
 
-    `references` has one for each placeholder, by its name. Raises NotServable with every node that does something
-    else to a variable than read it.
+    `references` has the variables by the names of the placeholders. Raises NotServable with every node that does more
+    than read a variable.
     """
     result = tf.GraphDef()
     result.CopyFrom(graph_def)
@@ -42,7 +42,7 @@ def with_references(graph_def: Any, references: Mapping[str, Reference]) -> Any:
     problems: List[Problem] = []
     for placeholder, reference in references.items():
         _declare(result, nodes[placeholder], reference)
-        # All of them first: a node that is edited below may then be one that hands on.
+        # Walk before editing: nodes edited below may become ops of _HANDING_ON.
         for tensor in list(walk([placeholder + ":0"], lambda one: _handed_on(readers.get(one, ())))):
             for node, number in readers.get(tensor, ()):
                 if node.op in _MARKS:
@@ -54,15 +54,15 @@ def with_references(graph_def: Any, references: Mapping[str, Reference]) -> Any:
                     problems.append(Problem("state-change", node.name, found, op=node.op))
     if problems:
         raise NotServable(
-            "the model changes its variables while it answers, or hands them to an op that a graph without resources "
-            "does not have; build it for inference (training=False, no state that is kept between requests)",
+            "the model changes its variables in inference, or passes them to an op that needs resource variables; "
+            "build it for inference (training=False, no state between requests)",
             sorted(set(problems), key=str),
         )
     return _without(result, gone)
 
 
 def _handed_on(readers: Sequence[Tuple[Any, int]]) -> Iterator[str]:
-    """The outputs of the readers that hand a variable on."""
+    """The outputs of the readers that pass a variable on."""
     for node, _ in readers:
         if node.op in _HANDING_ON:
             count = node.attr["num_outs"].i if node.op == "_SwitchN" else 2 if node.op == "Switch" else 1
@@ -78,7 +78,7 @@ def _declare(graph_def: Any, placeholder: Any, reference: Reference) -> None:
 
 
 def _read(graph_def: Any, node: Any, reference: Reference) -> bool:
-    """Make a node that reads a resource one that reads a tensor; False for a node of another kind."""
+    """Replace an op that reads a resource by one that reads a tensor; False for other ops."""
     if node.op == "ReadVariableOp":
         _become(node, "Identity", {"T": reference.dtype})
     elif node.op == "VariableShape":

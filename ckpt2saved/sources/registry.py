@@ -1,4 +1,4 @@
-"""The kinds of graph sources, in the order in which they are asked whether a name is theirs."""
+"""The kinds of graph sources, and the choice of one for --graph."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ def find_source(text: str, options: Mapping[str, Scalar], python_path: Tuple[Pat
 
 
 def holds_weights(text: Optional[str]) -> bool:
-    """Whether --graph names a file that has the weights too."""
+    """Whether --graph names a file that also contains the weights."""
     return text is not None and any(kind.holds_weights and kind.of(text, {}, ()) for kind in SOURCES)

@@ -1,10 +1,9 @@
-"""What the Saver of a graph restores beside variables: lookup tables, and state that can't be served.
+"""Find what the Saver of a graph restores other than variables: lookup tables, and state that cannot be served.
 
-A mutable lookup table that a checkpoint holds is restored by the SavedModel's own restore op, from the files of the
-variables: TF Serving's loader runs that first, and tables of any size fit. What the graph inserts before a training is
-left out: a restored table holds what the checkpoint says and nothing else. The comparison fills tables from the tensors
-that the Saver *saves* them as, while the SavedModel has those that it *restores* them from, so that the two can't be
-wrong together.
+A mutable lookup table in the checkpoint is restored by the restore op of the SavedModel from the variables files, which
+TF Serving runs first, so that tables of any size are possible. Nodes that insert entries before training are left out:
+a restored table has only the entries of the checkpoint. The parity check fills tables from the tensors that the Saver
+*saves*, the SavedModel from those that it *restores*, so that a mistake in one of them shows as a difference.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _STEPS = ("Identity", "RefIdentity", "Reshape", "Snapshot", "StopGradient")
 
 @dataclass(frozen=True)
 class Restored:
-    """The lookup tables that a checkpoint fills: as the graph restores them, and as it saves them."""
+    """The lookup tables that the checkpoint fills, with the tensors that the graph restores and those that it saves."""
 
     tables: Mapping[str, SavedTable]
     as_saved: Mapping[str, SavedTable]
@@ -40,7 +39,7 @@ class Restored:
     def checked(
         self, checkpoint: Checkpoint, graph: tf.Graph, rename: Callable[[str], str]
     ) -> Tuple[Dict[str, SavedTable], Dict[str, SavedTable]]:
-        """Both under the checkpoint's names; raises CheckpointError with all that is missing or does not fit."""
+        """Both with the names in the checkpoint; raises CheckpointError with all missing or wrong tensors."""
         tables = _checked(checkpoint, graph, self.tables, rename)
         known = {name: saved for name, saved in self.as_saved.items() if set(saved.names) <= set(checkpoint.shapes)}
         return tables, dict(tables, **_checked(checkpoint, graph, known, rename))
@@ -50,9 +49,9 @@ NOTHING = Restored({}, {})
 
 
 def find_restored(source: MetaGraph, wanted: Collection[str]) -> Restored:
-    """The tables among the `wanted` nodes that a training's own restore op fills; where there is none, any restoring.
+    """The tables among the nodes `wanted` that the restore op of the training fills; without one, any restoring node.
 
-    Raises NotServable with every other node among them that it writes into and that can't be restored here.
+    Raises NotServable with every other state among them that it restores, which export cannot restore.
     """
     nodes = {node.name: node for node in source.graph_def.node}
     saver = _Saver(nodes, node_name(source.restore_op))
@@ -89,7 +88,7 @@ def find_restored(source: MetaGraph, wanted: Collection[str]) -> Restored:
 
 
 def tables_of_saveables(graph: tf.Graph) -> Dict[str, SavedTable]:
-    """The tables that a Saver over a graph's collection of saveable objects would save, and under which names."""
+    """The tables in a graph's collection of saveable objects, with the names under which a Saver saves them."""
     found: Dict[str, SavedTable] = {}
     for saveable in graph.get_collection(tf.GraphKeys.SAVEABLE_OBJECTS):
         specs = [(spec.name, getattr(spec, "tensor", None)) for spec in getattr(saveable, "specs", ())]
@@ -118,7 +117,7 @@ def _checked(
                 problems.append(Problem("variable-dtype", key, text))
     if problems:
         raise CheckpointError(
-            f"{checkpoint.files.prefix}: it does not hold what the graph's lookup tables are restored from",
+            f"{checkpoint.files.prefix}: it lacks tensors from which the graph's lookup tables are restored",
             problems,
         )
     return found
@@ -137,13 +136,13 @@ class _Saver:
         self.restored: Set[str] = reach(restores, lambda name: takers.get(name, ()))
 
     def writing(self) -> Iterator[Any]:
-        """The nodes that put something restored into state, in the graph's order."""
+        """The nodes that write restored tensors into variables or tables, in graph order."""
         for name, node in self.nodes.items():
             if name in self.restored and node.op not in _RESTORES and self.target(node):
                 yield node
 
     def target(self, node: Any) -> str:
-        """The state that a node writes into, which is what its first input is the handle of; "" where it is none."""
+        """The variable or table that a node writes into, which its first input refers to; "" if there is none."""
         name = next((source for source in node.input if not source.startswith("^")), "")
         for _ in range(10):
             source = self.nodes.get(node_name(name))
@@ -157,7 +156,7 @@ class _Saver:
         return ""
 
     def key(self, name: str) -> Optional[str]:
-        """The checkpoint's tensor that a tensor is as it was restored; None where it is computed of one."""
+        """The key of the restored tensor that a tensor is equal to; None if it is computed from restored tensors."""
         for _ in range(10):
             source = self.nodes[node_name(name)]
             if source.op in _RESTORES:
@@ -171,7 +170,7 @@ class _Saver:
 
 
 def _is_state(op: str) -> bool:
-    """Whether an op is a handle of something that outlives a request."""
+    """Whether an op returns the handle of state: a variable, a table or another resource."""
     definition = op_def(op)
     if definition is None:
         return False
@@ -183,17 +182,17 @@ def _is_state(op: str) -> bool:
 
 
 def _behind(nodes: Mapping[str, Any], name: str) -> Set[str]:
-    """What an operation runs, by data or by control."""
+    """All nodes that an operation depends on, also by control inputs."""
     return reach([name], lambda one: [source for source in map(node_name, nodes[one].input) if source in nodes])
 
 
 def _stepped(node: Any) -> List[str]:
-    """What a node hands on as it is."""
+    """The input that a node passes on unchanged."""
     return list(node.input[:1]) if node.op in _STEPS else []
 
 
 def saved_tables(graph_def: Any) -> Dict[str, SavedTable]:
-    """Under which names the Savers of a graph save its lookup tables; without those that are saved under several."""
+    """The names under which the Savers of a graph save its lookup tables; tables with several names are left out."""
     nodes = {node.name: node for node in graph_def.node}
     found: Dict[str, Set[SavedTable]] = {}
     for node in graph_def.node:
@@ -214,21 +213,21 @@ def saved_tables(graph_def: Any) -> Dict[str, SavedTable]:
 
 @dataclass(frozen=True)
 class Import:
-    """Nodes that fill a lookup table with what is fed to them."""
+    """Nodes that fill a lookup table with fed keys and values."""
 
     keys: str  # tensor
     values: str  # tensor
     done: str  # operation
-    saved: SavedTable  # what to feed
+    saved: SavedTable  # the tensors of the checkpoint to feed
 
     def run(self, session: tf.Session, reader: Any) -> None:
-        """Put into the table what the checkpoint of `reader` holds."""
+        """Fill the table from the checkpoint of `reader`."""
         feeds = {self.keys: reader.get_tensor(self.saved.keys), self.values: reader.get_tensor(self.saved.values)}
         session.run(self.done, feeds)
 
 
 def add_imports(graph: tf.Graph, tables: Mapping[str, SavedTable]) -> Tuple[Import, ...]:
-    """Add to `graph` what fills its tables from the tensors of a checkpoint that hold them."""
+    """Add nodes to `graph` that fill its lookup tables from tensors of a checkpoint."""
     found = []
     with graph.as_default():
         for name, saved in tables.items():

@@ -1,4 +1,4 @@
-"""The form of a graph source: the checkpoint that goes with it, and the graph that it makes for one."""
+"""The base class of graph sources: they find and open a checkpoint, and load the graph for it."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 class GraphSource(ABC):
     """Where a graph comes from.
 
-    A source is found, and refused, without TensorFlow; `open` and `load` import TensorFlow when they are called.
+    Only `open` and `load` import TensorFlow.
     """
 
-    options: Mapping[str, Scalar] = {}  # what --option and the signature file say to the builder
-    holds_weights: bool = False  # whether the file of the graph has the weights too, so that there is no checkpoint
-    has_nodes: bool = False  # whether signatures call tensors by their nodes, as in logits:0, and not by keys
+    options: Mapping[str, Scalar] = {}  # the options of the builder, from --option and the signature file
+    holds_weights: bool = False  # whether the graph file contains the weights, so that there is no checkpoint
+    has_nodes: bool = False  # whether signatures name tensors by node, as in logits:0, and not by key
 
     @classmethod
     @abstractmethod
     def of(cls, text: str, options: Mapping[str, Scalar], python_path: Tuple[Path, ...]) -> Optional[GraphSource]:
-        """The source that --graph, or a signature file, names as `text`; None where `text` names another kind."""
+        """The source for `text`, the value of --graph or graph.builder; None if `text` is of another kind."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """How signature files and a version's provenance name it."""
+        """Its name in signature files and in the provenance of a version."""
 
     def check_changes(self, changes: Surgery) -> None:
-        """Raise UsageError for a change on the command line that a graph of this kind does not take."""
+        """Raise UsageError for a change that is impossible for this kind of graph."""
         if changes.pinned:
             raise UsageError(f"--set: only for a training's graph (--graph {META})")
         if changes.allow_labels:
@@ -50,20 +50,20 @@ class GraphSource(ABC):
         return find_checkpoint(path)
 
     def format_of(self, files: CheckpointFiles) -> str:
-        """How a version's provenance calls the format of these files."""
+        """The name of the file format in the provenance of a version."""
         return "V1" if files.is_v1 else "V2"
 
     def beside(self, files: CheckpointFiles) -> GraphSource:
-        """This source, where a part of it lies beside the checkpoint."""
+        """The source, with the path of a part that is beside the checkpoint."""
         return self
 
     @contextlib.contextmanager
     def open(self, files: CheckpointFiles, model: ServedModel) -> Iterator[Checkpoint]:
-        """The checkpoint in the files that `find_checkpoint` found, for as long as the context lasts."""
+        """Open the files that `find_checkpoint` found; yields the checkpoint."""
         from ckpt2saved.checkpoint.contents import open_checkpoint
 
         yield open_checkpoint(files)
 
     @abstractmethod
     def load(self, checkpoint: Checkpoint, model: ServedModel) -> LoadedGraph:
-        """The graph for a checkpoint, as far as the signatures of `model` need it."""
+        """Load the graph for a checkpoint, with the signatures of `model`."""

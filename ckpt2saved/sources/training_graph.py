@@ -1,4 +1,4 @@
-"""A training's graph: turned to inference, cut to the signatures, a decoder at its end if one is wanted."""
+"""Load a training's graph: convert it to inference, cut it to the signatures, append a decoder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ckpt2saved.tf1 import tf
 
 
 def load_training_graph(source: MetaGraph, checkpoint: Checkpoint, asked: ServedModel) -> LoadedGraph:
-    """What is served of a training's graph; raises SignatureError or NotServable with all that speaks against it."""
+    """Load a training's graph for serving; raises SignatureError or NotServable with all problems."""
     surgery = asked.surgery
     ends = _decoder_ends(surgery.decode)
     model = completed(asked, surroundings(source, asked, ends))
@@ -46,7 +46,7 @@ def load_training_graph(source: MetaGraph, checkpoint: Checkpoint, asked: Served
     except FixedBatch as error:
         if any(spec.shape is not None for signature in asked.signatures for spec in signature.inputs):
             raise
-        # Nobody asked for another batch: the only one it takes is what the graph says, if not where one would look.
+        # The user gave no shapes, so the batch size that the graph accepts is the right one.
         model = with_batch(model, error.batch)
         found, edits = _cut(inference, model, ends, source.graph_def)
         part = found.graph_def
@@ -80,12 +80,12 @@ def load_training_graph(source: MetaGraph, checkpoint: Checkpoint, asked: Served
 
 
 def unused_note(tensor: str) -> Note:
-    """What is said of an input that could be left away."""
+    """The note on an input that no output depends on."""
     return Note("unused-input", tensor, "no output depends on it, and TF Serving would demand it of every request")
 
 
 def _cut(inference: Inference, model: ServedModel, ends: Sequence[str], training: Any) -> Tuple[Cut, Tuple[Edit, ...]]:
-    """What is served of a graph, as every server can compute it; and everything that was edited."""
+    """Cut the graph to the signatures; returns it with all edits so far."""
     found = cut(inference.graph_def, model, ends, training)
     return found, inference.edits + found.edits
 
@@ -93,13 +93,13 @@ def _cut(inference: Inference, model: ServedModel, ends: Sequence[str], training
 def _with_own_outputs(
     asked: ServedModel, model: ServedModel, graph: tf.Graph, tensors: Mapping[str, Any]
 ) -> ServedModel:
-    """`model` with outputs as the cut graph has them: sizes of the training's may be others than those asked for."""
+    """`model` with the output shapes of the cut graph, because input shapes may differ from those in training."""
     signatures = [replace(new, outputs=old.outputs) for old, new in zip(asked.signatures, model.signatures)]
     return completed(replace(model, signatures=tuple(signatures)), graph, tensors)
 
 
 def _refuse_labels(model: ServedModel, labels: Labels) -> None:
-    """A request can't bring the truth that it asks for."""
+    """Raise NotServable for inputs that are labels: clients do not have them."""
     problems = [
         f"signatures.{signature.name}.inputs.{spec.key}: {spec.tensor}: {labels.refusal(spec.tensor)}"
         for signature in model.signatures
@@ -109,7 +109,7 @@ def _refuse_labels(model: ServedModel, labels: Labels) -> None:
     if problems:
         raise NotServable(
             f"{model.source}: inputs are labels: take outputs that do not depend on them, or build the graph for"
-            " inference; where clients really send them, say --allow-labels",
+            " inference; where clients really send them, pass --allow-labels",
             problems,
         )
 
@@ -131,15 +131,15 @@ def _inference(
     never = [names for names in inference.idle if is_as_initialised(checkpoint, *names)]
     if never:
         raise NotServable(
-            "the training never updated its moving averages (did it run tf.GraphKeys.UPDATE_OPS?), and batch norm has "
-            "nothing else to stand in for the statistics of a batch: train again with the updates",
+            "the training never updated its moving averages (did it run tf.GraphKeys.UPDATE_OPS?), so batch norm has "
+            "no statistics for inference: train again with the updates",
             ["{} is all 0 and {} all 1, as they were initialised".format(*names) for names in never],
         )
     return inference
 
 
 def _take_fillers(graph_def: Any, part: Any, restored: Restored) -> List[str]:
-    """Put into `part` the nodes of the whole graph that fill tables which no checkpoint fills; returns their names."""
+    """Add to `part` the nodes that fill the tables which the checkpoint does not fill; returns their names."""
     filling = fillers(graph_def, {node.name for node in part.node} - set(restored.tables))
     part.node.extend(_filling_nodes(graph_def, part, filling))
     return filling
@@ -154,7 +154,7 @@ def _refuse_unknown(source: MetaGraph, part: Any) -> None:
     problems = [f"{node.name}: {source.unknown[node.name]}" for node in part.node if node.name in source.unknown]
     if problems:
         raise NotServable(
-            f"{source.path}: written by TensorFlow {source.tensorflow}, which knows more than this one",
+            f"{source.path}: written by TensorFlow {source.tensorflow}, with attributes that this TensorFlow lacks",
             problems,
         )
 

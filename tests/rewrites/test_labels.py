@@ -281,7 +281,7 @@ def test_labels_that_give_only_their_size_are_not_offered(run, tmp_path):
 
     content = inspected(run, trained(tmp_path, build))
     assert offered(content) == ["data:0"] and content["command"] is None
-    assert "given:0: the outputs take it" in content["graph"]["problems"][0]
+    assert "given:0: the outputs need it" in content["graph"]["problems"][0]
 
 
 def reconstruction():
@@ -400,7 +400,7 @@ def bounded():
 def test_the_lengths_of_labels_are_not_offered(run, tmp_path):
     content = inspected(run, trained(tmp_path, bounded))
     assert offered(content) == ["data:0"] and content["command"] is None
-    assert "lengths:0: the outputs take it" in content["graph"]["problems"][0]
+    assert "lengths:0: the outputs need it" in content["graph"]["problems"][0]
 
 
 def test_an_autoencoder_is_served_before_its_loss(run, tmp_path):

@@ -309,7 +309,7 @@ def test_a_decoder_after_ones_own_function(run, tmp_path, module, weights, optio
     assert result.exit_code == 0, result.output
     notes = {
         "[batch, time, classes], transposed for the decoder": "first=batch" in options,
-        "probabilities, of which the decoder gets the logarithm": "softmax=true" in options,
+        "probabilities; the decoder gets their logarithm": "softmax=true" in options,
         "note        ids: of the decoder that is appended, not the builder's": True,
     }
     assert {note: note in result.output for note in notes} == notes, result.output
@@ -471,7 +471,7 @@ def test_a_decoder_after_a_keras_model(run, tmp_path, object_checkpoint):
     assert [row[row >= 0].tolist() for row in found["ids"]] == texts
     np.testing.assert_allclose(found["score"], score, rtol=1e-4, atol=1e-5)
     mapped = run("export", *arguments, "-o", tmp_path / "base", "--map", "a=b")
-    assert mapped.exit_code == 2 and "are found by their objects" in mapped.output
+    assert mapped.exit_code == 2 and "are found by object" in mapped.output
 
 
 @needs_tf2
@@ -492,7 +492,7 @@ def test_statistics_of_the_batch_in_a_model_object_are_refused(run, tmp_path, ob
         ),
         (
             "my_models:tensors",
-            "expected is a function that returns a tf.Module or a Keras model, this one returned dict",
+            "the function returned dict, expected a tf.Module or a Keras model",
         ),
         ("crnn", "this checkpoint is object-based (tf.train.Checkpoint): pass --graph package.module:function"),
     ],
