@@ -186,8 +186,8 @@ def test_everything_that_does_not_fit_is_said_at_once():
         ("crnn", ctpn_shapes(), "; it looks like one of ctpn: --model ctpn"),
         ("ctpn", crnn_shapes("a/b"), "; it looks like one of crnn: --model crnn"),
         ("crnn", crnn_shapes("a/b"), "; its variables begin with 'a/b': --option scope=a/b"),
-        ("crnn", {"w": (1,), "b": (1,)}, "; it holds 2 others, as b"),
-        ("crnn", {}, "; it holds none"),
+        ("crnn", {"w": (1,), "b": (1,)}, "; it has 2 others, such as b"),
+        ("crnn", {}, "; it has no variables"),
     ],
 )
 def test_a_checkpoint_of_something_else_is_shown_for_what_it_is(builder, found, hint):

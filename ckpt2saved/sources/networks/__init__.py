@@ -1,4 +1,4 @@
-"""From a checkpoint's variables to a serving graph: the built-in networks by their names."""
+"""The built-in networks by name; each is built from the variables of a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ BUILDERS = {"crnn": crnn, "ctpn": ctpn}
 
 
 def build_network(name: str, variables: Mapping[str, Shape], options: Mapping[str, Any]) -> Mapping[str, tf.Tensor]:
-    """Build a network in the default graph; returns its tensors by the names that signatures use.
+    """Build a network in the default graph; returns its tensors by their names in signatures.
 
-    `variables` are the checkpoint's, name -> shape. Raises UsageError for an option that the network does not have or
-    a value of another type, CheckpointError for a checkpoint that is not of this network.
+    `variables` are those of the checkpoint, name -> shape. Raises SignatureError for an unknown network, UsageError for
+    an unknown option or a value of the wrong type, CheckpointError for a checkpoint of another network.
     """
     module = BUILDERS[name]
     with v1_control_flow():

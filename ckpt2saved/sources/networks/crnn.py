@@ -10,7 +10,7 @@ from ckpt2saved.sources.networks.decoding import decoded
 from ckpt2saved.sources.networks.layout import Layout, Shape, last, require
 from ckpt2saved.tf1 import tf
 
-HEIGHT = 32  # what four halvings of the height bring down to the single row of features that the LSTMs read
+HEIGHT = 32  # four poolings and the stride of the last convolution reduce it to the one row that the LSTMs read
 
 DEFAULTS = {"scope": "shadow", "beam_width": 1, "merge_repeated": False}
 
@@ -21,12 +21,12 @@ def build(variables: Mapping[str, Shape], options: Mapping[str, Any]) -> Dict[st
     Options: `scope` of the variables (default shadow), `beam_width` (1) and `merge_repeated` (False) of the decoder.
 
     Placeholders: `input_data` float32 [batch, 32, width, channels], pixel values as in training; `input_batch_size`
-    int32 [batch], the steps of each line that count, at most width // 4. Tensors: `logits` float32 [width // 4, batch,
+    int32 [batch], the valid steps of each line, at most width // 4. Tensors: `logits` float32 [width // 4, batch,
     classes], the blank is the last class; the best path as the parts of a SparseTensor, `output_indices` int64
     [labels, 2], `output_values` int64 [labels], `output_shape` int64 [2], and densely, `ids` int64 [batch, width // 4]
     padded with -1, `lengths` int32 [batch], `score` float32 [batch], its log-probability.
 
-    Raises CheckpointError, with everything that is missing or has another shape, where the checkpoint is not of a CRNN.
+    Raises CheckpointError with all missing or wrongly shaped variables.
     """
     scope = options["scope"]
     expected = layout(variables, scope)
@@ -44,7 +44,7 @@ def build(variables: Mapping[str, Shape], options: Mapping[str, Any]) -> Dict[st
 
 
 def layout(variables: Mapping[str, Shape], scope: str) -> Layout:
-    """The variables of a CRNN whose channels, classes, hidden units and number of LSTMs are those in `variables`."""
+    """The expected variables of a CRNN; channels, classes, hidden units and number of LSTMs come from `variables`."""
     kernels = [3, 3, 3, 3, 3, 3, 2]
     names = [f"{scope}/conv{number}/W" for number in range(1, 8)]
     channels = [last(variables, names[0], axis=2)] + [last(variables, name) for name in names]
@@ -76,7 +76,7 @@ def _lstm_scope(cell: int) -> str:
 
 
 def _lstm_layers(variables: Mapping[str, Shape], scope: str) -> int:
-    """How many cell_N the checkpoint holds, gaps included; two, as the original has, where it holds none."""
+    """The number of cell_N in the checkpoint, including gaps; two, as in the original, if there is none."""
     pattern = re.compile(re.escape(scope) + r"/LSTMLayers/stack_bidirectional_rnn/cell_([0-9]+)/")
     cells = [int(match.group(1)) for match in map(pattern.match, variables) if match]
     return max(cells) + 1 if cells else 2

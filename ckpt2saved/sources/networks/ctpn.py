@@ -8,7 +8,7 @@ from ckpt2saved.sources.networks import layers
 from ckpt2saved.sources.networks.layout import Layout, Shape, last, require
 from ckpt2saved.tf1 import tf
 
-# What VGG-16's training images average to, red, green, blue, in 0..255 (Simonyan & Zisserman 2014, arXiv:1409.1556).
+# Mean red, green and blue of the training images of VGG-16, in 0..255 (Simonyan & Zisserman 2014, arXiv:1409.1556).
 CHANNEL_MEANS = (123.68, 116.78, 103.94)
 
 BLOCKS = (2, 2, 3, 3, 3)  # convolutions in each block of VGG-16 (configuration D of the same paper)
@@ -25,7 +25,7 @@ def build(variables: Mapping[str, Shape], options: Mapping[str, Any]) -> Dict[st
     width // 16, 4 * A], the box deltas; `output_cls_prob` float32 [batch, height // 16, width // 16 * A, 2], the
     probabilities of background and text.
 
-    Raises CheckpointError, with everything that is missing or has another shape, where the checkpoint is not of a CTPN.
+    Raises CheckpointError with all missing or wrongly shaped variables.
     """
     expected = layout(variables)
     require("ctpn", expected, variables)
@@ -48,7 +48,7 @@ def build(variables: Mapping[str, Shape], options: Mapping[str, Any]) -> Dict[st
 
 
 def layout(variables: Mapping[str, Shape]) -> Layout:
-    """The variables of a CTPN whose channels, hidden units and anchors are those in `variables`."""
+    """The expected variables of a CTPN; channels, hidden units and anchors come from `variables`."""
     expected: Layout = {}
     depth: Optional[int] = 3
     for name in _vgg_convolutions() + ["Conv"]:
@@ -90,7 +90,7 @@ def _lstm(direction: str) -> str:
 
 
 def _vgg_features(images: tf.Tensor, weights: Mapping[str, tf.Variable]) -> tf.Tensor:
-    """The features [batch, height // 16, width // 16, channels] that the detector looks at."""
+    """The features [batch, height // 16, width // 16, channels]."""
     features, block = images, 1
     for name in _vgg_convolutions() + ["Conv"]:
         if not name.startswith(f"vgg_16/conv{block}/") and name != "Conv":
@@ -100,7 +100,7 @@ def _vgg_features(images: tf.Tensor, weights: Mapping[str, tf.Variable]) -> tf.T
 
 
 def _row_context(features: tf.Tensor, weights: Mapping[str, tf.Variable]) -> tf.Tensor:
-    """Each feature row read from both sides: [batch, height, width, depth] in and out."""
+    """A bidirectional LSTM over each feature row: [batch, height, width, depth] in and out."""
     size, depth = tf.shape(features), features.get_shape().as_list()[-1]
     rows = tf.reshape(features, [size[0] * size[1], size[2], depth])
     context = layers.bidirectional_lstm(tf.transpose(rows, [1, 0, 2]), weights, "BiLSTM/bidirectional_rnn", "lstm_cell")

@@ -1,4 +1,4 @@
-"""A CTC beam search at the end of a graph, in the two forms that TF Serving can answer: sparse parts, and dense."""
+"""A CTC beam search whose labels can be fetched in two forms: the three tensors of a SparseTensor, and dense."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ckpt2saved.tf1 import tf
 def decoded(
     logits: tf.Tensor, lengths: tf.Tensor, *, beam_width: int, top_paths: int = 1, merge_repeated: bool = False
 ) -> Dict[str, tf.Tensor]:
-    """Decode logits [time, batch, classes], of which `lengths` [batch] steps count; the tensors by their names.
+    """Decode logits [time, batch, classes] with sequence lengths `lengths` [batch]; returns tensors by name.
 
     output_indices [labels, 2], output_values [labels] and output_shape [2], all int64, are the most probable path; ids
     int64 [batch, time] is the same padded with -1, lengths int32 [batch], score float32 [batch] its log-probability.
@@ -19,9 +19,9 @@ def decoded(
     paths, log_probability = tf.nn.ctc_beam_search_decoder(
         logits, lengths, beam_width=beam_width, top_paths=top_paths, merge_repeated=merge_repeated
     )
-    # TF Serving fetches one tensor by one name: a SparseTensor has none of its own, so it is served in its three parts.
-    # The dense form is as wide as the time, not as the longest text: its shape may not depend on the other lines of a
-    # batch that TF Serving put together.
+    # TF Serving fetches tensors by name, and a SparseTensor has no name: so its three tensors are served.
+    # The width of the dense form is the number of steps, not the longest text: with batching its shape must not depend
+    # on other lines of the batch.
     size = tf.shape(logits, out_type=tf.int64)
     full = tf.SparseTensor(paths[0].indices, paths[0].values, tf.stack([size[1], size[0]]))
     ids = tf.sparse.to_dense(full, default_value=-1, name="ids")

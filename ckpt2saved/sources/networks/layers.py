@@ -1,7 +1,7 @@
-"""The layers that the built-in networks are made of, in inference mode, on the variables of their checkpoints.
+"""The layers of the built-in networks, in inference mode, with the variables of their checkpoints.
 
-They exist because no TensorFlow has all of them any more: contrib is gone, and today's compat.v1 refuses the old
-layers and cells. Every layer takes its variables ready made, so that the names stay those of the checkpoint.
+They are written here because no single TensorFlow version has all of them: contrib was removed, and compat.v1 of newer
+versions refuses the old layers and cells. Variables are arguments, so that they have their names in the checkpoint.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ckpt2saved.tf1 import tf
 
 
 def variables(shapes: Mapping[str, Sequence[Optional[int]]]) -> Dict[str, tf.Variable]:
-    """Float32 variables of these full names and shapes; they get their values from a checkpoint.
+    """Create float32 variables with these full names and shapes, to be restored from a checkpoint.
 
     They are reference variables: a 1.x server refuses the resource variables that newer TensorFlow writes.
     """
@@ -53,9 +53,9 @@ def bidirectional_lstm(
 ) -> tf.Tensor:
     """One LSTM forwards and one backwards over `inputs` [time, batch, depth]: their outputs [time, batch, 2 * hidden].
 
-    The variables are `<scope>/fw/<cell>/kernel` and so on. `lengths` int32 [batch] are the steps that count: an item's
-    backward LSTM starts at its own last step, and its outputs beyond that are 0, as tf.nn.bidirectional_dynamic_rnn
-    has it.
+    The variables are `<scope>/fw/<cell>/kernel` and so on. `lengths` int32 [batch] are sequence lengths: the backward
+    LSTM starts at the last valid step of each sequence, and later outputs are 0, as in
+    tf.nn.bidirectional_dynamic_rnn.
     """
     names = [f"{scope}/{direction}/{cell}" for direction in ("fw", "bw")]
     forward, backward = [(weights[name + "/kernel"], weights[name + "/bias"]) for name in names]
@@ -74,7 +74,7 @@ def _lstm(inputs: tf.Tensor, kernel: tf.Variable, bias: tf.Variable) -> tf.Tenso
     """The outputs [time, batch, hidden] of BasicLSTMCell over `inputs` [time, batch, depth], from a zero state.
 
     `kernel` is [depth + hidden, 4 * hidden], its columns (and `bias`) the gates i, j, f, o; the forget gate's bias is
-    increased by 1. What the inputs contribute is computed for all steps in one product, outside the loop.
+    increased by 1. The product with the inputs is computed for all steps at once, outside the loop.
     """
     rows, columns = kernel.get_shape().as_list()
     hidden = columns // 4

@@ -1,4 +1,4 @@
-"""Which variables a built-in network needs, and whether a checkpoint holds them."""
+"""Check that a checkpoint has the variables that a built-in network needs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from ckpt2saved.checkpoint.contents import misfits
 from ckpt2saved.errors import CheckpointError
 
 Shape = Tuple[int, ...]
-Layout = Dict[str, Tuple[Optional[int], ...]]  # None: a size that nothing in the checkpoint tells
+Layout = Dict[str, Tuple[Optional[int], ...]]  # None: any size
 
-# A variable of each model that no other has.
+# For each model, a variable that only this model has.
 _TELLTALES = {"crnn": "LSTMLayers/w", "ctpn": "bbox_pred/weights"}
 
 
 def last(variables: Mapping[str, Shape], name: str, axis: int = -1) -> Optional[int]:
-    """The size of a variable's last (or another) axis, or None where the checkpoint does not tell."""
+    """The size of a variable's last (or another) axis; None if the checkpoint has no such variable or axis."""
     shape = variables.get(name, ())
     return shape[axis] if -len(shape) <= axis < len(shape) else None
 
@@ -32,7 +32,7 @@ def require(model: str, expected: Layout, variables: Mapping[str, Shape]) -> Non
 
 
 def _looks_like(model: str, expected: Layout, variables: Mapping[str, Shape]) -> str:
-    """A hint at the model, or the scope, that the checkpoint is of after all."""
+    """A hint at the model or the scope that the checkpoint seems to have."""
     if any(name in variables for name in expected):
         return ""
     for other, telltale in _TELLTALES.items():
@@ -41,4 +41,4 @@ def _looks_like(model: str, expected: Layout, variables: Mapping[str, Shape]) ->
             return f"; it looks like one of {other}: --model {other}"
         if scopes:
             return "; its variables begin with {0!r}: --option scope={0}".format(scopes[0])
-    return f"; it holds {len(variables)} others, as {min(variables)}" if variables else "; it holds none"
+    return f"; it has {len(variables)} others, such as {min(variables)}" if variables else "; it has no variables"
