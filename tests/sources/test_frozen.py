@@ -60,7 +60,7 @@ def test_inspect_names_the_ends_and_the_command(run, frozen):
 @pytest.mark.parametrize(
     "arguments, text",
     [
-        (["--checkpoint", "x"], "whose weights are in it"),
+        (["--checkpoint", "x"], "which contains its weights"),
         (["--map", "a=b"], "a frozen graph has no variables"),
     ],
 )

@@ -16,8 +16,8 @@ BUILDERS = {"crnn": crnn, "ctpn": ctpn}
 def build_network(name: str, variables: Mapping[str, Shape], options: Mapping[str, Any]) -> Mapping[str, tf.Tensor]:
     """Build a network in the default graph; returns its tensors by their names in signatures.
 
-    `variables` are those of the checkpoint, name -> shape. Raises SignatureError for an unknown network, UsageError for
-    an unknown option or a value of the wrong type, CheckpointError for a checkpoint of another network.
+    `variables` are those of the checkpoint, name -> shape. Raises UsageError for an
+    unknown option or a value of the wrong type, CheckpointError for a checkpoint of another network.
     """
     module = BUILDERS[name]
     with v1_control_flow():
