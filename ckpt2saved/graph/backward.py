@@ -1,4 +1,4 @@
-"""The backward pass of a training's graph: gradients, the optimizer's steps, and all that is computed of them."""
+"""The backward pass of a training graph: gradients, optimizer steps, and everything computed from them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from ckpt2saved.graph.ops import PLACEHOLDERS, VARIABLES, is_gradient, is_update
 from ckpt2saved.graph.traversal import behind, reversed_edges
 
 _GRADIENTS = re.compile(r"(?<![^/])(gradients(_[0-9]+)?|gradient_tape)/")
-# No gradient is made of these: a scope that holds them is named like one of gradients, and is a part of the network.
+# The backward pass creates none of these: a scope that holds them is part of the network, whatever its name.
 _OF_NETWORKS = VARIABLES + PLACEHOLDERS
-# A functional loop of the forward pass takes the empty lists that its gradient wants filled. They are made in the
-# gradients' scope, as large as the loop may be long: an empty list is no gradient, whatever its size is made of.
+# A functional loop of the forward pass takes empty lists, which it fills for its gradient. They are created in the
+# scope of the gradients, but belong to the forward pass, whatever their sizes are computed from.
 _EMPTY_LISTS = ("EmptyTensorList", "TensorListReserve")
-_FORWARD_ALL_THE_SAME = _EMPTY_LISTS + ("NextIteration",)
+_STILL_FORWARD = _EMPTY_LISTS + ("NextIteration",)
 
 
 def is_backward(name: str, op: str, networks: Collection[str] = ()) -> bool:
     """Whether a node computes a gradient or updates a variable with one, by its name and op.
 
-    `networks` are scopes that are known to hold a network, whatever they are called, as in `tower/gradients/`. Of the
-    nodes in there only those are gradients that tf.gradients calls so, as in `tower/gradients/logits_grad/MatMul`.
+    `networks` are scopes that are known to hold a network although they are named like gradients, as
+    `tower/gradients/`. Of their nodes only those in a scope of tf.gradients, as `tower/gradients/logits_grad/MatMul`,
+    are gradients.
     """
     if is_gradient(op) or is_update(op):
         return True
@@ -31,9 +32,9 @@ def is_backward(name: str, op: str, networks: Collection[str] = ()) -> bool:
 
 
 class BackwardPass:
-    """The backward pass of a graph: `nodes` of it, and `spare`, those of them that can be left out of the graph.
+    """The backward pass of a graph: its `nodes`, and `spare`, those that can be left out of the graph.
 
-    Nothing is spare where the forward pass takes something of these nodes after all. `of` are the nodes of a graph,
+    `spare` is empty where the forward pass depends on these nodes. `of` are the nodes of a graph,
     with a `name`, an `op` and `sources`, the names of the nodes whose tensors they take.
     """
 
@@ -47,10 +48,10 @@ class BackwardPass:
             node.name for node in of if node.op not in _EMPTY_LISTS and is_backward(node.name, node.op, networks)
         }
         forward = [name for name, op in ops.items() if name not in gradients and op != "Const"]
-        # What is made of constants alone in the gradients' scope is no gradient yet.
+        # Nodes in the scope of the gradients that are computed from constants alone do not count.
         depending = gradients & behind(forward, lambda name: takers.get(name, ()))
         following = behind(
-            depending, lambda name: [one for one in takers.get(name, ()) if ops[one] not in _FORWARD_ALL_THE_SAME]
+            depending, lambda name: [one for one in takers.get(name, ()) if ops[one] not in _STILL_FORWARD]
         )
         spare = depending | following
         if any(name not in spare and not spare.isdisjoint(names) for name, names in sources.items()):
@@ -60,12 +61,12 @@ class BackwardPass:
 
 
 def _scopes(name: str) -> List[str]:
-    """The scopes around a node that are named like those of gradients."""
+    """The scopes around a node that are named like scopes of gradients."""
     return [name[: match.end()] for match in _GRADIENTS.finditer(name)] if "gradient" in name else []
 
 
 def differentiated(names: Iterable[str], nodes: Collection[str]) -> Set[str]:
-    """Those of `nodes` whose gradients are among `names`.
+    """The nodes in `nodes` whose gradients are among `names`.
 
     tf.gradients puts the gradients of NODE into the scope `gradients/NODE_grad/`.
     """
@@ -76,6 +77,6 @@ def differentiated(names: Iterable[str], nodes: Collection[str]) -> Set[str]:
             for end in range(start + 1, len(parts)):
                 if parts[end].endswith("_grad"):
                     node = "/".join(parts[start + 1 : end] + [parts[end][: -len("_grad")]])
-                    # Inside of a function that was inlined the node has the function's scope before its own.
+                    # Inside a function that was inlined the node has the function's scope before its own.
                     found.update(one for one in (node, "/".join(parts[:start] + [node])) if one in nodes)
     return found

@@ -1,4 +1,4 @@
-"""The CTC beam searches of a graph: which outputs depend on them, and how much work TensorFlow's op has with them."""
+"""The CTC beam searches of a graph: which outputs depend on them, and how long TensorFlow's op takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ckpt2saved.tf1 import tf
 
 # Seconds that the op takes for a class of a beam of a step: 9e-7 to 1.4e-6 measured on TensorFlow 1.14 and 2.21.
 SECONDS_PER_CLASS = 1e-6
-QUICK = 2.5  # seconds by this estimate: not worth any haste
+QUICK = 2.5  # seconds by this estimate; shorter searches are run as they are
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class BeamSearch:
     outputs: Tuple[str, ...]  # indices, values and shape of each path, in that order of kinds; log-probability
 
     def work(self, classes: int, lengths: np.ndarray) -> float:
-        """Classes of beams that the op looks at: its first step has one beam, all others `beam_width`."""
+        """The number of (beam, class) pairs that the op examines: the first step has one beam, others `beam_width`."""
         steps = np.maximum(np.asarray(lengths, np.float64), 0)
         return float(np.sum(np.minimum(steps, 1) + self.beam_width * np.maximum(steps - 1, 0)) * classes)
 
 
 def find_searches(graph: tf.Graph, tensors: Iterable[str]) -> Tuple[BeamSearch, ...]:
-    """The beam searches that these tensors depend on, by name; those whose inputs can't be fetched are left out.
+    """The beam searches that these tensors depend on, sorted by name.
 
-    Such are inside of loops. Those in the graph's function library are not seen.
+    Searches inside loops, whose inputs can't be fetched, and those in the function library are left out.
     """
     found = [op for op in _upstream(graph, tensors) if op.type == BEAM_SEARCH]
     fetchable = [op for op in found if all(graph.is_fetchable(tensor) for tensor in op.inputs)]
@@ -64,7 +64,7 @@ def _described(op: tf.Operation) -> BeamSearch:
 
 
 def _upstream(graph: tf.Graph, tensors: Iterable[str]) -> List[tf.Operation]:
-    """What TensorFlow runs for some tensors of its own graph."""
+    """The operations that TensorFlow runs to compute tensors of its own graph."""
 
     def following(name: str) -> List[str]:
         op = graph.get_operation_by_name(name)

@@ -1,4 +1,4 @@
-"""The ops of tf.contrib, which TensorFlow 1.x registers when they are first used, for graphs that name one."""
+"""Registration of the tf.contrib ops of a graph, which TensorFlow 1.x otherwise registers when they are first used."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ckpt2saved.tf1 import SavedModel, contrib_directory, has_cpu_kernel, load_l
 
 
 def register_ops(ops: Iterable[str]) -> None:
-    """Load the libraries of tf.contrib with those of `ops` that this TensorFlow otherwise lacks; nothing else of it.
+    """Load the tf.contrib libraries that have those of `ops` which TensorFlow has not registered.
 
-    Without an effect on a TensorFlow without tf.contrib, and for ops that are none of its.
+    Does nothing on a TensorFlow without tf.contrib, and for other ops.
     """
     directory = contrib_directory()
     if directory is None:
@@ -28,7 +28,7 @@ def register_ops(ops: Iterable[str]) -> None:
 
 
 def register_ops_of(version_dir: Path) -> None:
-    """The same for the ops of a SavedModel; without an effect where it can't be read, which its loader will say."""
+    """The same for the ops of a SavedModel; does nothing where it can't be read, which its loader will report."""
     if contrib_directory() is None:
         return
     try:

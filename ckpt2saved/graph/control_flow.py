@@ -1,4 +1,4 @@
-"""Loops and conditions of TensorFlow 1 graphs: which tensors are inside of one, what enters and what leaves it."""
+"""Loops and conditions of TensorFlow 1 graphs: which tensors are inside, which enter and which leave."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ckpt2saved.graph.traversal import in_order, reversed_edges, walk
 
 Branch = Tuple[Ref, int]  # a predicate, and the side on which it is true (1) or false (0)
 
-# What is read from a TensorArray that leaves a loop, and what is written into one that enters it.
+# Ops that read a TensorArray that leaves a loop, and ops that fill one that enters it.
 _READS = ("TensorArrayGatherV3", "TensorArrayReadV3", "TensorArrayConcatV3")
 _WRITES = ("TensorArrayScatterV3", "TensorArrayWriteV3", "TensorArraySplitV3")
-_MOST = 3  # tensors that are named as the way out
+_MOST = 3  # tensors that a message suggests
 
 
 class ControlFlow:
@@ -40,7 +40,7 @@ class ControlFlow:
         return self._loops
 
     def branches(self, ref: Ref) -> FrozenSet[Branch]:
-        """The branches of conditions on which a tensor has a value, and elsewhere none."""
+        """The branches of conditions on which a tensor has a value; elsewhere it has none."""
         found = self._branches.get(ref[0], frozenset())
         step = self._nodes.get(ref[0])
         if step is not None and step.op in SWITCHES and not self._is_of_loop(step):
@@ -48,12 +48,12 @@ class ControlFlow:
         return found
 
     def output_problem(self, ref: Ref) -> str:
-        """Why a tensor cannot be fetched, and which to take; "" where it can be."""
-        return self._problem(ref, "fetched", "take what leaves the loop", self._leaving)
+        """Why a tensor cannot be fetched, and which to use instead; "" where it can be."""
+        return self._problem(ref, "fetched", "use an output of the loop", self._leaving)
 
     def input_problem(self, ref: Ref) -> str:
-        """Why a tensor cannot be fed, and which to take; "" where it can be."""
-        return self._problem(ref, "fed", "take what enters the loop", self._names_entering)
+        """Why a tensor cannot be fed, and which to use instead; "" where it can be."""
+        return self._problem(ref, "fed", "use an input of the loop", self._names_entering)
 
     def _problem(self, ref: Ref, what: str, advice: str, found: Any) -> str:
         loops = self.loops(ref[0])
@@ -65,10 +65,10 @@ class ControlFlow:
         )
 
     def _walk(self) -> None:
-        """Visit each node after all that it takes, but for what an earlier iteration left."""
+        """Visit each node after its sources; the NextIteration of a Merge does not count."""
         first = {name: self._first(node) for name, node in self._nodes.items()}
         sources = {name: [ref[0] for ref in refs] + self._nodes[name].controls for name, refs in first.items()}
-        marked: Set[str] = set()  # the nodes of which something is to be said
+        marked: Set[str] = set()  # the nodes in loops or on branches, and switches
         for name in in_order(sources):
             node = self._nodes[name]
             if node.op in ENTERS or not marked.isdisjoint(sources[name]):
@@ -79,7 +79,7 @@ class ControlFlow:
                 marked.add(name)
 
     def _first(self, node: Any) -> Sequence[Ref]:
-        """The tensors that a node takes in the first round of a loop."""
+        """The tensors that a node takes in the first iteration of a loop."""
         if node.op not in MERGES:
             return node.inputs  # type: ignore[no-any-return]
         return [ref for ref in node.inputs if ref[0] not in self._nodes or self._op(ref) not in ITERATIONS]

@@ -1,4 +1,4 @@
-"""What of a graph is left when its switches have known values: constants found, branches that never run left out."""
+"""Folding of a graph whose switches have known values: values that become constant, branches that never run."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ckpt2saved.graph.probe import ELEMENTWISE
 from ckpt2saved.graph.traversal import reach, settle
 from ckpt2saved.tf1 import tf
 
-_DEEPEST = 100  # how far back a constant is looked for; what decides about a branch is a few nodes away
+_DEEPEST = 100  # nodes back from a predicate in which a constant is looked for; usually a few
 _COMPUTED = {
     name: ELEMENTWISE[name] for name in ELEMENTWISE if name not in ("Relu", "Sigmoid", "ZerosLike", "OnesLike")
 }
-# True of all variables that are served: they are restored before anything is asked.
+# True for all variables that are served: they are restored before the first request.
 _INITIALIZED = ("IsVariableInitialized", "VarIsInitializedOp")
 _NOTHING_ADDED = ("Add", "AddV2", "Sub")
 
 
 class Folding:
-    """The values and dead branches of a graph in which the nodes of `pins` have fixed values."""
+    """The known values and the dead branches of a graph in which the nodes of `pins` have fixed values."""
 
     def __init__(self, graph: Graph, within: Iterable[str], pins: Mapping[str, Any], noise: Set[str]) -> None:
         self._graph = graph
@@ -54,7 +54,7 @@ class Folding:
                 self._values.clear()  # a Merge may have got a value
 
     def _spread(self, name: str) -> Iterable[str]:
-        """Let a node die where it does; returns what may die with it."""
+        """Mark a node that never runs as dead; returns the nodes that may be dead with it."""
         if name in self._dead_nodes or not self._dies(self._graph[name]):
             return ()
         self._dead_nodes.add(name)
@@ -73,7 +73,7 @@ class Folding:
         return ref in self._dead or ref[0] in self._dead_nodes
 
     def alias(self, ref: Ref) -> Ref:
-        """The tensor that a tensor is, once what decides between two of them is known."""
+        """The tensor that a tensor equals, once the switches and selects behind it are decided."""
         for _ in range(1000):
             following = self._next_alias(ref)
             if following is None:
@@ -127,7 +127,7 @@ class Folding:
         return value is not None and not isinstance(value, bytes) and value == 0
 
     def value(self, ref: Ref, depth: int = 0) -> Any:
-        """The number, truth or text that a scalar has whatever is asked; None where that is not known."""
+        """The number, bool or text that a scalar has for every request; None where that is not known."""
         if ref not in self._values:
             self._values[ref] = None  # a loop comes back here
             if depth < _DEEPEST:
@@ -177,7 +177,7 @@ class Folding:
         return found.item() if hasattr(found, "item") else found
 
     def between(self, outputs: Iterable[Ref], inputs: Set[Ref], by_data: bool = False) -> Set[str]:
-        """The nodes that outputs still depend on; `by_data`: that they take tensors from."""
+        """The nodes that outputs still depend on; `by_data`: without control inputs."""
 
         def following(name: str) -> Iterator[str]:
             node = self._graph[name]
@@ -192,7 +192,7 @@ class Folding:
         return reach([name for name, index in ends if (name, index) not in inputs], following)
 
     def apply(self, within: Iterable[str]) -> bool:
-        """Write all this into the graph: pinned nodes become constants, what was decided about becomes direct.
+        """Edit the graph: pinned nodes become constants; decided switches, merges and selects are bypassed.
 
         Returns whether that changed the graph.
         """

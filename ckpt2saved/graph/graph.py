@@ -1,4 +1,4 @@
-"""The graph that everybody asks and edits: nodes and tensors, what depends on what, the ways from one to the other."""
+"""The graph class: nodes and tensors, edits, and searches along the edges."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from ckpt2saved.graph.traversal import behind, reach, walk
 from ckpt2saved.tf1 import tf
 
 Shape = Optional[Tuple[Optional[int], ...]]  # None: of unknown rank
-Enter = Callable[["Node"], bool]  # whether a search goes into a node, and so beyond it
+Enter = Callable[["Node"], bool]  # whether a search includes a node, and goes on from it
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Node:
                 self.inputs.append(parsed(name) if ":" in name else (name, 0))
 
     def copy(self, definition: Any) -> Node:
-        """The same with a NodeDef of its own."""
+        """The same node, with another NodeDef."""
         copy = Node.__new__(Node)
         copy.definition, copy.name, copy.op = definition, self.name, self.op
         copy.inputs, copy.controls = list(self.inputs), list(self.controls)
@@ -131,7 +131,7 @@ class Node:
         self.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, tf.as_dtype(dtype), list(shape)))
 
     def write_to(self, graph_def: Any) -> None:
-        """Add it to a GraphDef as it is now."""
+        """Add the node, with its edits, to a GraphDef."""
         definition = graph_def.node.add()
         definition.CopyFrom(self.definition)
         definition.op = self.op
@@ -144,13 +144,13 @@ class Graph:
     """The nodes of a GraphDef by name, in their order, and the functions that they call.
 
     A search takes tensors and returns the names of nodes; each takes time in proportion to the nodes and edges that it
-    visits. A graph that is edited is told so by `changed`, where inputs or control inputs of its nodes were set.
+    visits. Call `changed` after setting inputs or control inputs of nodes.
     """
 
     def __init__(
         self, graph_def: Any, tensors: Optional[Mapping[str, Sequence[Tensor]]] = None, *, is_copied: bool = True
     ) -> None:
-        """Of a copy of `graph_def`, or where it `is_copied` not, of itself, which then must not be edited.
+        """A graph of a copy of `graph_def`; without `is_copied`, of `graph_def` itself: it must not be edited then.
 
         `tensors` are the outputs of nodes, where their dtypes and shapes are known.
         """
@@ -232,7 +232,7 @@ class Graph:
         return self.add(name, "Identity", [(variable, 0)], T=dtype).name, 0
 
     def free_name(self, name: str) -> str:
-        """`name`, or that with the first number that nobody has."""
+        """`name`, or `name` with the first number that makes it unique."""
         found, number = name, 0
         while found in self.nodes:
             number += 1
@@ -240,19 +240,19 @@ class Graph:
         return found
 
     def changed(self) -> None:
-        """Say that inputs were changed: what is known of the edges is found anew."""
+        """Discard what is cached about the edges, after inputs were changed."""
         self._consumers: Optional[Dict[str, List[Node]]] = None
         self._control: Optional[ControlFlow] = None
         self._backward: Optional[BackwardPass] = None
         self._forward_def: Any = None
 
     def redirect(self, tensors: Mapping[Ref, Ref]) -> None:
-        """Let everybody who takes a tensor in `tensors` take what stands for it, but that itself."""
+        """Replace inputs by `tensors` (old -> new), except in the node that makes the new tensor."""
         if not tensors:
             return
         for node in self.nodes.values():
             for position, source in enumerate(node.inputs):
-                for _ in range(len(tensors)):  # what stands for a tensor may have been replaced too
+                for _ in range(len(tensors)):  # the new tensor may be replaced too
                     if source not in tensors or tensors[source][0] == node.name:
                         break
                     source = tensors[source]
@@ -260,7 +260,7 @@ class Graph:
         self.changed()
 
     def graph_def(self, wanted: Iterable[str]) -> Any:
-        """What the nodes called `wanted` need, all that is behind them included."""
+        """The GraphDef of the nodes called `wanted` and of all that they depend on."""
         return self.part(self.between([(name, 0) for name in wanted], set()))
 
     def part(self, names: Collection[str]) -> Any:
@@ -295,10 +295,10 @@ class Graph:
         enter: Optional[Enter] = None,
         controls: bool = False,
     ) -> Set[str]:
-        """The nodes that tensors are computed from, as far as the tensors that are `given`.
+        """The nodes that tensors are computed from, up to the tensors that are `given`.
 
-        `enter` says of a node whether it counts, with what is behind it. With `controls` also what runs before, but for
-        a node of which a tensor is given.
+        `enter` decides whether a node is included, with what it depends on. `controls`: also the nodes that control
+        inputs run, without nodes of which a tensor is given.
         """
         nodes, waits = self.nodes, {name for name, _ in given}
 
@@ -327,7 +327,7 @@ class Graph:
         return reach([ref[0] for ref in outputs if ref not in inputs and ref[0] in nodes], following)
 
     def downstream(self, tensors: Iterable[Ref], enter: Optional[Enter] = None) -> Set[str]:
-        """The nodes that depend on one of the tensors; one that `enter` refuses leads no further."""
+        """The nodes that depend on one of the tensors; `enter` decides whether a node is included."""
 
         def following(name: str) -> Iterator[str]:
             return (node.name for node in self.consumers(name) if enter is None or enter(node))
@@ -336,7 +336,7 @@ class Graph:
         return reach(takers, following)
 
     def behind(self, names: Iterable[str], enter: Optional[Enter] = None) -> Set[str]:
-        """The nodes that depend on one of these nodes, but these only where they depend on each other."""
+        """The nodes that depend on one of these nodes; these themselves only where they depend on each other."""
 
         def following(name: str) -> Iterator[str]:
             return (node.name for node in self.consumers(name) if enter is None or enter(node))
@@ -344,7 +344,7 @@ class Graph:
         return behind(names, following)
 
     def walk(self, name: str, following: Callable[[Node], Iterable[Node]]) -> Iterator[Node]:
-        """A node, and those that follow on it, the nearest first, each once."""
+        """A node and those that are reached by `following`, in breadth-first order."""
         return (self.nodes[one] for one in walk([name], lambda one: (n.name for n in following(self.nodes[one]))))
 
     @property
@@ -362,12 +362,12 @@ class Graph:
         return self._backward
 
     def is_in_loop(self, name: str) -> bool:
-        """Whether a node is inside of a while loop, where nothing can be fed or fetched."""
+        """Whether a node is inside a while loop, where nothing can be fed or fetched."""
         return bool(self.control.loops(name))
 
     @property
     def forward_def(self) -> Any:
-        """The GraphDef without the nodes of the backward pass that can be spared, for which nobody waits any more."""
+        """The GraphDef without `backward.spare`, and without control inputs from these nodes."""
         if self._forward_def is None:
             spare = self.backward.spare
             self._forward_def = self.part(self.nodes.keys() - spare)
@@ -406,7 +406,7 @@ class Graph:
         return None
 
     def root(self, ref: Ref) -> Ref:
-        """Where a tensor comes from, up the nodes that hand it on as it is, or in another precision."""
+        """The origin of a tensor, through nodes that pass it on unchanged or cast it."""
         for _ in range(50):
             node = self.nodes.get(ref[0])
             if node is None or node.op in SWITCHES or not node.inputs:
@@ -417,13 +417,13 @@ class Graph:
         return ref
 
     def constant(self, ref: Ref) -> Any:
-        """A Const's value as an array; None where a tensor is none, through nodes that hand it on."""
+        """The value of a constant, through nodes that pass it on, as an array; None where a tensor is no constant."""
         node = self.nodes.get(self.root(ref)[0])
         return None if node is None or node.op != "Const" else constant_value(node)
 
 
 def constant_value(node: Node) -> Any:
-    """The array that a Const holds; None where that is nothing that numpy knows."""
+    """The array that a Const holds; None where NumPy has no such type."""
     tensor = node.attr["value"].tensor
     if not tensor.dtype or tf.as_dtype(tensor.dtype) in (tf.resource, tf.variant):
         return None
@@ -431,14 +431,14 @@ def constant_value(node: Node) -> Any:
 
 
 def may_be_scalar(node: Node) -> bool:
-    """Whether a placeholder or variable can be a single value: it does not say that it has dimensions."""
+    """Whether a placeholder or variable can be a single value: its shape has no dimensions, or is unknown."""
     return "shape" not in node.attr or not node.attr["shape"].shape.dim
 
 
 def fed_by_data(graph: Graph, inputs: Set[Ref]) -> Set[str]:
-    """The nodes whose values depend on what a request, a queue or an iterator brings, not on weights and switches.
+    """The nodes whose values depend on data of a request, a queue or an iterator, not on weights and switches alone.
 
-    Sizes don't count as values, nor does what decides between two values.
+    Sizes do not count as values, nor do predicates.
     """
     sources = [name for name, _ in inputs]
     for name, node in graph.nodes.items():
@@ -464,7 +464,7 @@ def noisy(graph: Graph) -> Set[str]:
 
 
 def conditional(graph: Graph) -> Set[str]:
-    """The nodes that run only where a condition says so; loops aside."""
+    """The nodes that run only on a branch of a condition; loops do not count."""
     starts = [
         name
         for name, node in graph.nodes.items()

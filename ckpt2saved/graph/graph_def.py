@@ -1,4 +1,4 @@
-"""A GraphDef as it is, which is not edited: the parts that some nodes need, the functions that are called, devices."""
+"""Facts about a GraphDef that is not edited: the part that nodes depend on, called functions, devices, variables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ckpt2saved.tf1 import op_def, tf
 
 
 def devices_of(graph_def: Any) -> Dict[str, str]:
-    """Node -> device of the nodes that only an accelerator, or another machine, may run; in functions too."""
+    """Node -> device of the nodes that are pinned to an accelerator or another machine, in functions too."""
     own = re.compile(r"/?(job:localhost|replica:0|task:0|device:cpu:[0*]|cpu:0|/)*\Z", re.IGNORECASE)
     devices = [(node.name, node.device) for node in nodes_of(graph_def)]
     strange = {device for device in {device for _, device in devices} if not own.match(device)}
@@ -37,7 +37,7 @@ def nodes_of(graph_def: Any) -> Iterator[Any]:
 
 
 def pruned(graph_def: Any, wanted: Iterable[str]) -> Any:
-    """A copy with only the nodes that those called `wanted` depend on, tied to no device and to no other node."""
+    """A copy with only the nodes that those called `wanted` depend on, without devices and colocation."""
     nodes = {node.name: node for node in graph_def.node}
     reached = reach(wanted, lambda name: map(node_name, nodes[name].input))
     result = tf.GraphDef(versions=graph_def.versions)
@@ -53,7 +53,7 @@ def pruned(graph_def: Any, wanted: Iterable[str]) -> Any:
 
 
 def take_functions(library: Any, graph_def: Any) -> None:
-    """Put into `graph_def` those functions of `library` that its nodes call, however indirectly."""
+    """Copy into `graph_def` the functions of `library` that its nodes call, directly or through other functions."""
     functions = {function.signature.name: function for function in library.function}
     gradients = {gradient.function_name: gradient for gradient in library.gradient}
     if not functions:
@@ -77,7 +77,7 @@ def take_functions(library: Any, graph_def: Any) -> None:
 
 
 def functions_of(node: Any) -> Set[str]:
-    """The names in a NodeDef that may be of functions: those in its attributes, and its op."""
+    """The names in a NodeDef that may be names of functions: those in its attributes, and its op."""
     names = {node.op}
     for value in node.attr.values() if _names_functions(node.op) else ():
         kind = value.WhichOneof("value")
@@ -90,13 +90,13 @@ def functions_of(node: Any) -> Set[str]:
 
 @functools.lru_cache(maxsize=4096)
 def _names_functions(op: str) -> bool:
-    """Whether an op has attributes that are functions; of an op that this TensorFlow lacks any may be."""
+    """Whether an op has attributes that are functions; an op that this TensorFlow lacks may have some."""
     definition = op_def(op)
     return definition is None or any("func" in attribute.type for attribute in definition.attr)
 
 
 def called_functions(nodes: Iterable[Any], functions: Mapping[str, Any]) -> List[str]:
-    """Those of `functions` (name -> FunctionDef) that NodeDefs call, and those that they call, the nearest first."""
+    """The `functions` (name -> FunctionDef) that NodeDefs call, and those that these call, the nearest first."""
 
     def following(name: str) -> Iterator[str]:
         for node in functions[name].node_def:
@@ -107,7 +107,7 @@ def called_functions(nodes: Iterable[Any], functions: Mapping[str, Any]) -> List
 
 
 def constant_texts(nodes: Mapping[str, Any], name: str) -> List[str]:
-    """The texts of a constant; none where a tensor is no constant."""
+    """The strings of a constant; none where a tensor is not a constant."""
     node = nodes.get(node_name(name))
     if node is None or node.op != "Const":
         return []
@@ -116,7 +116,7 @@ def constant_texts(nodes: Mapping[str, Any], name: str) -> List[str]:
 
 
 def variable_of(nodes: Mapping[str, Any], name: str) -> str:
-    """The variable that a tensor is, or is read from, or ""."""
+    """The variable that a tensor is or is read from; "" where there is none."""
     for _ in range(10):
         node = nodes.get(node_name(name))
         if node is None:
@@ -130,7 +130,7 @@ def variable_of(nodes: Mapping[str, Any], name: str) -> str:
 
 
 def trained_variables(graph_def: Any) -> FrozenSet[str]:
-    """The nodes of the variables that a step of training changes; none where no optimizer is known to be there."""
+    """The nodes of the variables that an optimizer updates; none where no optimizer is found."""
     nodes = {node.name: node for node in graph_def.node}
     updated = [node.input[0] for node in graph_def.node if is_update(node.op) and node.input]
     return frozenset(variable_of(nodes, name) for name in updated) - {""}

@@ -1,4 +1,4 @@
-"""Function calls of TensorFlow 2 graphs (If, Case, While, PartitionedCall) inlined: replaced by their bodies' nodes."""
+"""Inlining of TensorFlow 2 function calls (If, Case, While, PartitionedCall): a function's nodes replace the call."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from ckpt2saved.graph.ops import ASSIGNMENTS, CALLS, CASES, CONDITIONALS, FUNCTI
 from ckpt2saved.graph.traversal import last, walk
 from ckpt2saved.tf1 import op_def, tf
 
-_LARGEST = 300000  # nodes; a graph that unfolds to more is left as it is, and what is random in it refused
+_LARGEST = 300000  # nodes; inlining stops there, and random ops in the functions that are left are refused
 
 
 def inline_functions(graph: Graph, outputs: Sequence[Ref], inputs: Set[Ref]) -> List[str]:
-    """Put in place of each call the nodes of its functions, conditions and loops as Switch, Merge and Enter nodes.
+    """Replace each call by the nodes of its functions; conditions and loops become Switch, Merge and Enter nodes.
 
-    A call's own node stays, under its name, as the identity of its outputs. So training mode inside of functions is
-    found where it would be in a graph of TensorFlow 1, and a predicate can be followed through calls. Returns the names
-    of the calls.
+    The node of a call stays, under its name, as the identity of its outputs. Ops of training inside functions are then
+    found as in a graph of TensorFlow 1, and a predicate can be followed through calls. Returns the names of the calls.
     """
     if not has_calls(graph):
         return []
@@ -35,7 +34,7 @@ def inline_functions(graph: Graph, outputs: Sequence[Ref], inputs: Set[Ref]) -> 
 
 
 def has_calls(graph: Graph) -> bool:
-    """Whether there may be something to inline; the functions of input pipelines are not."""
+    """Whether a graph may have calls to inline; the functions of input pipelines are not inlined."""
     functions = graph.functions
     return bool(functions) and any(n.op in FUNCTIONAL or n.op in functions for n in graph.nodes.values())
 
@@ -57,7 +56,7 @@ class _Inliner:
         )
 
     def inline(self, name: str) -> List[str]:
-        """Inline the functions of a node; returns the nodes that are new, none where it was no call."""
+        """Inline the functions of a node; returns the new nodes, none where it is not a call."""
         before = len(self.graph.nodes)
         if not self.is_inlined(self.graph[name]):
             return []
@@ -99,7 +98,7 @@ class _Inliner:
     def call(self, node: Node, function: str) -> List[Tuple[Ref, int]]:
         pivot, controls = None, list(node.controls)
         if node.name in self.inside and node.inputs:
-            # Its constants belong into the loop or branch that the call is in.
+            # The constants of the function must be in the loop or branch that the call is in.
             dtype = self.argument_types(function)[0]
             pivot = self.graph.add(node.name + "/runs", "Identity", [node.inputs[0]], T=dtype).name
             controls.append(pivot)
@@ -129,7 +128,7 @@ class _Inliner:
             outputs.append((self.merged(name + "/merge", [otherwise, then], dtype), dtype))
         effects = []
         for side, branch in enumerate(branches):
-            if branch.effects:  # merged, so that who waits for the call is not dead with the branch not taken
+            if branch.effects:  # merged: what waits for the call runs whichever branch is taken
                 done = graph.add(f"{name}/done", "Identity", [(branch.pivot, 0)], branch.effects, T=boolean)
                 other = branches[1 - side].pivot
                 effects.append(self.merged(f"{name}/done", [(done.name, 0), (other, 0)], boolean)[0])
@@ -137,7 +136,7 @@ class _Inliner:
         return outputs
 
     def case(self, node: Node) -> List[Tuple[Ref, int]]:
-        """One of several branches, by a number; the last for every number that is none of the others'."""
+        """One of several branches, chosen by a number; the last for every number that has no branch."""
         name, graph = node.name, self.graph
         index, inputs, boolean = node.inputs[0], node.inputs[1:], tf.bool.as_datatype_enum
         functions = [function.name for function in node.attr["branches"].list.func]
@@ -170,14 +169,14 @@ class _Inliner:
         return outputs
 
     def equals(self, name: str, index: Ref, number: int) -> Node:
-        """A node that says whether a whole number is `number`."""
+        """A node that computes whether an int32 is `number`."""
         dtype = tf.int32.as_datatype_enum
         constant = self.graph.add(name + "/number", "Const", (), [index[0]])
         constant.become_constant(number, dtype)
         return self.graph.add(name + "/equal", "Equal", [index, (constant.name, 0)], T=dtype)
 
     def merged(self, name: str, sources: Sequence[Ref], dtype: int) -> Ref:
-        """The one of some tensors of branches that has a value."""
+        """The Merge of tensors on several branches, of which one has a value."""
         merge = self.graph.add(name, "Merge", sources, T=dtype)
         merge.attr["N"].i = len(sources)
         return merge.name, 0
@@ -208,7 +207,7 @@ class _Inliner:
         arguments = [
             (switches[position].name, 1)
             if position in switches
-            # What does not change is there in the round after the last one too, where nothing else runs.
+            # A loop constant has a value after the last iteration too, when nothing else runs.
             else (graph.add(name + "/same", "Identity", [(enter.name, 0)], [alive.name], T=dtypes[position]).name, 0)
             for position, enter in enumerate(enters)
         ]
@@ -233,7 +232,7 @@ class _Inliner:
         return enter
 
     def handed_through(self, function: str) -> List[bool]:
-        """For each argument of a loop's body whether the next iteration gets it as it is."""
+        """For each argument of a loop's body, whether the next iteration gets it unchanged."""
         definition = self.functions[function]
         nodes = {node.name: node for node in definition.node_def}
 
@@ -258,7 +257,7 @@ class _Inliner:
         controls: Sequence[str],
         pivot: Optional[str] = None,
     ) -> _Body:
-        """The nodes of a function in a scope of their own; those that take no input wait for `controls`."""
+        """Copy the nodes of a function into a scope of their own; nodes without inputs wait for `controls`."""
         definition = self.functions[function]
         signature = definition.signature
         sources = {argument.name: ref for argument, ref in zip(signature.input_arg, arguments)}
@@ -294,7 +293,7 @@ class _Inliner:
         return _Body(outputs, effects, pivot or "")
 
     def first_output(self, node: Any, output: str) -> int:
-        """Where among a node's outputs those called `output` begin."""
+        """The index of the first output of a node that belongs to its output argument `output`."""
         definition = op_def(node.op)
         if definition is None and node.op in self.functions:
             definition = self.functions[node.op].signature
@@ -315,7 +314,7 @@ class _Inliner:
 
 @dataclass(frozen=True)
 class _Body:
-    """What a copied function returns (with its type), the nodes to be waited for, and what says that it runs."""
+    """A copied function: its results with their types, the nodes that must run, and the node that runs with it."""
 
     outputs: List[Tuple[Ref, int]]
     effects: List[str]
@@ -323,7 +322,7 @@ class _Body:
 
 
 def _as_node_name(function: str) -> str:
-    """A function's name with nothing in it that a node's may not have: that of a lambda is `__forward_<lambda>_12`."""
+    """A function's name without characters that node names can't have, as in `__forward_<lambda>_12`."""
     return re.sub(r"[^0-9A-Za-z_.-]", "_", function)
 
 

@@ -1,4 +1,4 @@
-"""The graph that a training wrote beside its checkpoint, made readable for the TensorFlow at hand."""
+"""The meta graph that a training wrote beside its checkpoint, prepared for the installed TensorFlow."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ _TIES = ("_class", "_output_shapes")
 
 @dataclass(frozen=True)
 class MetaGraph:
-    """A training's graph without devices, colocations and whatever else this TensorFlow could not import."""
+    """A training graph without devices, colocations and attributes that this TensorFlow does not have."""
 
     path: Path
     graph_def: Any  # GraphDef
     collections: Mapping[str, Any]  # name -> CollectionDef
     tensorflow: str  # the version that wrote it
-    unknown: Mapping[str, str]  # node -> what it says that this TensorFlow does not know; such a node can't be served
+    unknown: Mapping[str, str]  # node -> its attribute that this TensorFlow does not have; such a node can't be served
     shapes: Mapping[str, Any]  # node -> TensorShapeProtos of its outputs, as the training knew them
     devices: Mapping[str, str]  # node -> the accelerator or other machine that it was pinned to
     restore_op: str = ""  # what its Saver runs to restore a checkpoint
@@ -58,8 +58,8 @@ class MetaGraph:
 def read_meta_graph(path: Path) -> MetaGraph:
     """Read a `.meta` file, binary or as text, or a frozen GraphDef; raises CheckpointError where that can't be done.
 
-    `_output_shapes` is taken away because TensorFlow 2 refuses that of an older FusedBatchNormGrad, and attributes
-    that this TensorFlow does not have because it would refuse the graph for any one node, wanted or not.
+    `_output_shapes` is removed because TensorFlow 2 refuses that of an older FusedBatchNormGrad, and attributes that
+    this TensorFlow does not have because it would refuse the whole graph for one such node.
     """
     meta_graph = _parsed(path)
     register_ops(node.op for node in nodes_of(meta_graph.graph_def))
@@ -69,7 +69,7 @@ def read_meta_graph(path: Path) -> MetaGraph:
     devices = devices_of(meta_graph.graph_def)
     known = _KnownAttributes()
     for node in meta_graph.graph_def.node:
-        if "_output_shapes" in node.attr:  # it knows what comes out of a queue, which no shape function does
+        if "_output_shapes" in node.attr:  # it has the shapes of a queue's elements, which no shape function infers
             shapes[node.name] = list(node.attr["_output_shapes"].list.shape)
     for node in nodes_of(meta_graph.graph_def):
         node.device = ""
@@ -101,7 +101,7 @@ def _parsed(path: Path) -> Any:
     except OSError as error:
         raise CheckpointError(f"{path}: the graph can't be read: {error.strerror}") from error
     if len(content) > _MOST_OF_FILE:
-        raise CheckpointError(f"{path}: more than 2 GB, which no TensorFlow reads")
+        raise CheckpointError(f"{path}: larger than 2 GB, the limit of protobuf")
     meta_graph = tf.MetaGraphDef()
     try:
         (meta_graph.graph_def if is_frozen_graph(path) else meta_graph).ParseFromString(content)
@@ -111,17 +111,17 @@ def _parsed(path: Path) -> Any:
         except (UnicodeDecodeError, text_format.ParseError):
             _refuse_other_kind(path)
             raise CheckpointError(
-                f"{path}: this is no meta graph, or it is damaged ({error}); expected the file that tf.train.Saver"
+                f"{path}: this is not a meta graph, or it is damaged ({error}); expected the file that tf.train.Saver"
                 " writes beside a checkpoint"
             ) from error
     if not meta_graph.graph_def.node:
         _refuse_other_kind(path)
-        raise CheckpointError(f"{path}: the meta graph in it has no nodes")
+        raise CheckpointError(f"{path}: the meta graph has no nodes")
     problems = _Damage().found_in(meta_graph.graph_def)
     if problems:
         more = ", of which these are the first" if len(problems) > _SHOWN else ""
         raise CheckpointError(
-            f"{path}: this meta graph is damaged, in {len(problems)} place(s){more}; copy it again, or take that of"
+            f"{path}: this meta graph is damaged, in {len(problems)} place(s){more}; copy it again, or use that of"
             " another step of the same training",
             problems[:_SHOWN],
         )
@@ -137,15 +137,15 @@ def _refuse_other_kind(path: Path) -> None:
 
 
 class _Damage:
-    """What no TensorFlow would take for a graph: of a file whose bytes have changed, which has no checksum."""
+    """Finds damage in a GraphDef, whose file has no checksum: content that TensorFlow would refuse."""
 
     def __init__(self) -> None:
         self.problems: List[str] = []
-        self.types: Dict[int, bool] = {}  # DataType -> whether there is such a one
+        self.types: Dict[int, bool] = {}  # DataType -> whether this TensorFlow has it
         self.ops: Dict[str, Optional[_Asked]] = {}  # by name; None where this TensorFlow has none
 
     def found_in(self, graph_def: Any) -> List[str]:
-        """Each with the node where it is; [] of a graph that is sound as far as that can be told from itself."""
+        """The problems, each with its node; [] where no damage is found."""
         self.look_at(graph_def.node, "", frozenset(), None)
         functions = Counter(function.signature.name for function in graph_def.library.function)
         self.problems += [f"function {n!a}: there are {c}" for n, c in functions.items() if c > 1 or not n]
@@ -188,7 +188,7 @@ class _Damage:
             wrong = [t for t in node.input if t not in plain and not _is_of(t, names, arguments, bool(where))]
             found = [f"input {tensor!a}: there is no such tensor" for tensor in wrong]
             if not _NODE.match(node.name) or not node.op:
-                found.append(f"{node.op!a} is no name of an op, or of a node")
+                found.append(f"{node.op!a} is not a valid op, or the node's name is not valid")
             values = list(node.attr.items())
             kinds = {name: value.WhichOneof("value") for name, value in values}
             found += self.of_op(node, kinds, attributes)
@@ -200,7 +200,7 @@ class _Damage:
         return names
 
     def of_op(self, node: Any, kinds: Mapping[str, Any], attributes: Optional[Collection[str]]) -> List[str]:
-        """What the node lacks of that which its op asks for, where this TensorFlow has that op."""
+        """Attributes and inputs that a node's op requires and the node lacks; [] where this TensorFlow lacks the op."""
         if node.op not in self.ops:
             self.ops[node.op] = _Asked.of(op_def(node.op))
         asked = self.ops[node.op]
@@ -223,7 +223,7 @@ class _Damage:
         return found
 
     def of_attribute(self, name: str, kind: str, value: Any) -> str:
-        """What is wrong with the value of an attribute; "" where nothing is known to be."""
+        """What is wrong with the value of an attribute; "" where nothing is found."""
         if kind == "type":
             return self.of_types([value.type])
         if kind == "shape":
@@ -232,7 +232,7 @@ class _Damage:
             return self.of_types([value.tensor.dtype]) or _of_tensor(value.tensor)
         if kind == "list":
             return self.of_types(value.list.type) or _of_shapes(value.list.shape)
-        return "" if name not in _TEXTS or _is_text(value.s) else "no text"
+        return "" if name not in _TEXTS or _is_text(value.s) else "not valid UTF-8"
 
     def of_types(self, types: Sequence[int]) -> str:
         unknown = [number for number in types if not self.is_type(number)]
@@ -250,7 +250,7 @@ class _Damage:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What an op asks of its nodes."""
+    """What an op requires of its nodes."""
 
     op: Any  # OpDef
     attributes: Tuple[Tuple[str, str, bool], ...]  # name, the kind of its value, whether it is needed
@@ -259,7 +259,7 @@ class _Asked:
 
     @staticmethod
     def of(op: Any) -> Optional[_Asked]:
-        """Of an OpDef; None of None."""
+        """The requirements of an OpDef; None for None."""
         if op is None:
             return None
         attributes = [(one.name, _KINDS.get(one.type, "list"), not one.HasField("default_value")) for one in op.attr]
@@ -269,7 +269,7 @@ class _Asked:
 
 
 def _count(argument: Any, attributes: Mapping[str, Any], op: Any) -> int:
-    """How many tensors an argument of an op is."""
+    """The number of tensors of an input argument of an op."""
     name = argument.number_attr or argument.type_list_attr
     if not name:
         return 1
@@ -296,12 +296,12 @@ def _is_text(content: bytes) -> bool:
 
 
 def _of_tensor(tensor: Any) -> str:
-    """What is wrong with a constant: its values are not those of its shape, or it is larger than memory."""
+    """What is wrong with a constant: its values do not fit its shape, or it is too large."""
     count = 1
     for dimension in tensor.tensor_shape.dim:
         count *= dimension.size
     if count < 0 or tensor.tensor_shape.unknown_rank or any(d.size < 0 for d in tensor.tensor_shape.dim):
-        return "a constant has no open shape"
+        return "a constant can't have an unknown size"
     dtype = tf.as_dtype(tensor.dtype)
     if dtype in (tf.resource, tf.variant):
         return ""
@@ -318,13 +318,13 @@ def _of_tensor(tensor: Any) -> str:
 
 def _of_shapes(shapes: Sequence[Any]) -> str:
     sizes = [dimension.size for shape in shapes for dimension in shape.dim if dimension.size < -1]
-    return f"no size {sizes[0]}" if sizes else ""
+    return f"{sizes[0]} is not a size" if sizes else ""
 
 
 def _take_unknown(node: Any, known: _KnownAttributes, produced: Mapping[str, Any]) -> List[str]:
-    """Take away the attributes that this TensorFlow's op does not have; returns those whose absence changes it."""
+    """Remove the attributes that this TensorFlow's op does not have; returns those whose values were no defaults."""
     names = known.of(node.op)
-    if names is None:  # a function's name, or an op that is refused where it is on the way to an output
+    if names is None:  # a function, or an unknown op, which is refused where outputs depend on it
         return []
     strange = [name for name in node.attr if name not in names and not name.startswith("_")]
     if not strange:

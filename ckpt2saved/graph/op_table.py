@@ -1,10 +1,10 @@
-"""Which ops each TensorFlow release has, and which attributes they take: a table that ships, from 1.12 to the newest.
+"""The ops of each TensorFlow release since 1.12 and their attributes: a table that is part of the package.
 
 `tools/make_op_table.py` writes it from the op registries inside TensorFlow's own packages. TF Serving X.Y is built on
-TensorFlow X.Y and registers the same ops. Beyond those its image has some of TensorFlow Text (from 2.0 on), of Decision
-Forests (from 2.11 on), and up to 1.15 some of tf.contrib; of these the table knows only the names of contrib's. How
-many inputs an op takes is not in it: since 1.14 that changed for collectives, TPU embeddings, internal ops and
-CustomAggregator, and in 1.15 for a few of tensor lists and datasets.
+TensorFlow X.Y and registers the same ops. Its image also has some ops of TensorFlow Text (since 2.0), of Decision
+Forests (since 2.11), and of tf.contrib (until 1.15); of these the table has only the names of tf.contrib's. It does not
+have the number of inputs of an op: since 1.14 that changed for collectives, TPU embeddings, internal ops and
+CustomAggregator, and in 1.15 for a few ops of tensor lists and datasets.
 """
 
 from __future__ import annotations
@@ -59,20 +59,20 @@ class OpTable(NamedTuple):
         return found[-1] if found else ""
 
     def is_for_gpu(self, op: str) -> bool:
-        """Whether TensorFlow has kernels of an op for GPUs only, in every release of which that is known."""
+        """Whether an op has kernels for GPUs only, in every release whose kernels are known."""
         known = [op in ops for release, ops in self.for_gpu.items() if op in self.releases[release]]
         return bool(known) and all(known)
 
     def releases_with(self, op: str) -> Tuple[str, ...]:
-        """Those that have an op, the oldest first."""
+        """The releases that have an op, the oldest first."""
         return tuple(release for release, ops in self.releases.items() if op in ops)
 
     def releases_with_attribute(self, op: str, attribute: str) -> Tuple[str, ...]:
-        """Those whose op takes an attribute."""
+        """The releases whose op has an attribute."""
         return tuple(release for release, ops in self.releases.items() if attribute in ops.get(op, {}))
 
     def releases_allowing(self, op: str, attribute: str, value: Any) -> Tuple[str, ...]:
-        """Those whose op takes a value for an attribute."""
+        """The releases whose op allows a value for an attribute."""
         return tuple(
             release
             for release in self.releases_with_attribute(op, attribute)
@@ -81,7 +81,7 @@ class OpTable(NamedTuple):
 
 
 def allows(attribute: Attribute, value: Any) -> bool:
-    """Whether a DataType's number or a text is among what an attribute may be."""
+    """Whether an attribute may have a value: a DataType's number, or a text."""
     return attribute.allowed is None or value in attribute.allowed
 
 
@@ -123,7 +123,7 @@ def read_table(path: Path = PATH) -> OpTable:
 
 
 def write_table(table: OpTable, path: Path = PATH) -> None:
-    """Write a table, the same bytes for the same content; what stays the same from release to release once."""
+    """Write a table: the same content gives the same bytes; what several releases have in common is written once."""
     releases = list(table.releases)
     allowed: List[Any] = []
     defaults: List[Any] = []
@@ -152,7 +152,7 @@ def write_table(table: OpTable, path: Path = PATH) -> None:
     }
     text = json.dumps(content, separators=(",", ":"))
     with path.open("wb") as raw:
-        # No name and no time in it, so that the file says by its bytes whether anything changed.
+        # Without name and time, so that the same content gives the same bytes.
         with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=9, mtime=0) as file:
             file.write(text.encode("utf-8"))
 

@@ -1,7 +1,7 @@
-"""The op vocabulary: which ops of TensorFlow do what. Each set is given here once; without TensorFlow.
+"""Sets of TensorFlow ops by what they do, each defined here once; without TensorFlow.
 
-`tests/graph/test_ops.py` holds the sets to the table of the ops of every release: names that no release has are found
-there, and ops that a newer release adds to a family.
+`tests/graph/test_ops.py` compares the sets with the table of the ops of every release: it finds names that no release
+has, and ops that a newer release adds to a family.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ RESOURCE_VARIABLES = ("VarHandleOp",)
 VARIABLES = REFERENCE_VARIABLES + RESOURCE_VARIABLES
 READS_VARIABLE = "ReadVariableOp"
 ASSIGNS_VALUE = ("Assign", "AssignVariableOp")
-# What gives a variable a value that is computed from a tensor, whole.
+# Assign to the whole variable a value that is computed from a tensor.
 ASSIGNS_WHOLE = ASSIGNS_VALUE + ("AssignSub", "AssignAdd", "AssignSubVariableOp", "AssignAddVariableOp")
 ASSIGNMENTS = ASSIGNS_WHOLE + (
     "ScatterUpdate",
@@ -39,7 +39,7 @@ MUTABLE_TABLES = (
 )
 TABLES = IMMUTABLE_TABLES + MUTABLE_TABLES
 _STATE = re.compile(r"(Variable|VariableV2|VarHandleOp|(Anonymous)?(Mutable)?(Dense)?HashTable\w*)\Z")
-# What gives a variable, a table or a queue another content. A TensorArray lasts no longer than the request.
+# Change the content of a variable, a table or a queue. A TensorArray lasts no longer than the request.
 _CHANGES_STATE = re.compile(
     r"(Assign(Add|Sub)?|Assign(Add|Sub)?VariableOp|(Resource)?CountUpTo|(Resource)?(Sparse)?Apply\w+"
     r"|(Resource)?Scatter(Nd)?(Update|Add|Sub|Mul|Div|Min|Max)|(Resource)?StridedSliceAssign"
@@ -49,7 +49,7 @@ _CHANGES_STATE = re.compile(
 )
 
 # From outside of the graph.
-UNFED_PLACEHOLDERS = ("Placeholder", "PlaceholderV2")  # without a value where nobody feeds them
+UNFED_PLACEHOLDERS = ("Placeholder", "PlaceholderV2")  # have no value unless they are fed
 PLACEHOLDERS = UNFED_PLACEHOLDERS + ("PlaceholderWithDefault",)
 PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 _PIPELINE = re.compile(
@@ -59,7 +59,7 @@ _PIPELINE = re.compile(
 _PIPELINE_RESOURCE = re.compile(
     r"(\w*Queue(V2)?|\w*Iterator(V[0-9])?|\w*IteratorFromStringHandle(V2)?|Barrier|\w*Reader(V2)?)\Z"
 )
-# Hand out several things that belong to one example, each as an output.
+# Return several parts of one example, each as an output.
 _PARSES_EXAMPLES = re.compile(r"(Parse(Single)?(Sequence)?Example\w*|DecodeCSV|OptionalGetValue)\Z")
 _SPARSE_BY_HANDLE = re.compile(r"\w*TensorsMap\Z")
 
@@ -78,7 +78,7 @@ LOOPS = ("While", "StatelessWhile")
 CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 FUNCTIONAL = CONDITIONALS + CASES + LOOPS + CALLS
 
-# Hand on their first input as it is.
+# Pass their first input on unchanged.
 IDENTITIES = ("Identity", "RefIdentity")
 PASSING = (
     ENTERS
@@ -87,9 +87,9 @@ PASSING = (
     + SWITCHES
     + (READS_VARIABLE,)
 )
-# Their values say how large something is, and nothing about what is in it.
+# Their values depend on the shape of their input only.
 SIZES = ("Shape", "ShapeN", "Size", "Rank")
-# Depend on how large something is, and not on what is in it.
+# Depend on shapes and not on values.
 OF_SIZES = SIZES + ("ZerosLike", "OnesLike")
 
 # Layers.
@@ -118,12 +118,12 @@ _RANDOM = re.compile(
     r"|(Uniform|LogUniform|ThreadUnsafeUnigram|LearnedUnigram|FixedUnigram)CandidateSampler"
 )
 
-# Nodes that do something, instead of making something of their inputs.
+# Run for their side effects, not for a result.
 _EFFECT = re.compile(r"(Assign\w*|\w*Save\w*|\w*Summary\w*|\w*Enqueue\w*|Print\w*|Assert|NoOp|Resource\w*Apply\w*)\Z")
 
 
 def _by_op(predicate: Callable[[str], bool]) -> Callable[[str], bool]:
-    """The predicate, which looks at each op once: a graph has many nodes and few ops."""
+    """The predicate, computed once for each op: a graph has many nodes and few ops."""
     return functools.lru_cache(maxsize=4096)(predicate)
 
 
@@ -131,21 +131,21 @@ def _by_op(predicate: Callable[[str], bool]) -> Callable[[str], bool]:
 def is_random(op: str) -> bool:
     """Whether an op draws random numbers.
 
-    A queue or a dataset that shuffles (RandomShuffleQueueV2, RandomDataset, ShuffleDataset) draws none: it hands out
-    data. Nor does what only makes seeds and algorithm numbers (StatelessRandomGetKeyCounter, AnonymousSeedGenerator).
+    A queue or a dataset that shuffles (RandomShuffleQueueV2, RandomDataset, ShuffleDataset) draws none: it returns
+    data. Nor do ops that only make seeds and algorithm numbers (StatelessRandomGetKeyCounter, AnonymousSeedGenerator).
     """
     return _RANDOM.fullmatch(op) is not None
 
 
 @_by_op
 def is_pipeline(op: str) -> bool:
-    """Whether an op hands out what an input pipeline brings: of a queue, an iterator, a reader or a staging area."""
+    """Whether an op returns data of an input pipeline: of a queue, an iterator, a reader or a staging area."""
     return _PIPELINE.match(op) is not None
 
 
 @_by_op
 def is_of_pipeline(op: str) -> bool:
-    """Whether an op hands out what an input pipeline brings, or is the queue, iterator or reader that it comes from."""
+    """Whether an op returns data of an input pipeline, or is its queue, iterator or reader."""
     return is_pipeline(op) or _PIPELINE_RESOURCE.match(op) is not None
 
 
@@ -157,7 +157,7 @@ def is_outside(op: str) -> bool:
 
 @_by_op
 def is_never_served(op: str) -> bool:
-    """Whether no server can run an op: what input pipelines hand out, and calls of Python."""
+    """Whether no server can run an op: it returns data of an input pipeline, or calls Python."""
     return is_pipeline(op) or op in PYTHON or _SPARSE_BY_HANDLE.match(op) is not None
 
 
@@ -175,13 +175,13 @@ def is_state(op: str) -> bool:
 
 @_by_op
 def changes_state(op: str) -> bool:
-    """Whether an op gives a variable, a table or a queue another content."""
+    """Whether an op changes the content of a variable, a table or a queue."""
     return _CHANGES_STATE.match(op) is not None
 
 
 @_by_op
 def is_effect(op: str) -> bool:
-    """Whether an op is there for what it does: it assigns, saves, prints, checks or writes summaries."""
+    """Whether an op is run for its side effect: it assigns, saves, prints, checks or writes summaries."""
     return _EFFECT.match(op) is not None
 
 
@@ -199,7 +199,7 @@ def is_gradient(op: str) -> bool:
 
 @_by_op
 def is_linear(op: str) -> bool:
-    """Whether an op applies weights where it is given some: a product, or a look-up in a table of weights."""
+    """Whether an op can apply weights: a product, or a look-up in a table of weights."""
     return _LINEAR.match(op) is not None
 
 
@@ -210,12 +210,12 @@ def is_lookup(op: str) -> bool:
 
 
 def is_weight(attr: Mapping[str, Any]) -> bool:
-    """Whether the variable of these attributes could be trained, which global_step and beta1_power could not."""
+    """Whether a variable with these attributes could be trained, unlike global_step and beta1_power."""
     kind = attr["dtype"].type if "dtype" in attr else 1
     scalar = "shape" in attr and not attr["shape"].shape.unknown_rank and not attr["shape"].shape.dim
     return kind in (1, 2, 14, 19) and not scalar  # DT_FLOAT, DT_DOUBLE, DT_BFLOAT16, DT_HALF
 
 
 def is_training(node: Any) -> bool:
-    """Whether a fused batch norm takes the statistics of the batch; that is what it does where it doesn't say."""
+    """Whether a node is a fused batch norm that uses batch statistics, which is the default of the attribute."""
     return node.op in FUSED_BATCH_NORMS and ("is_training" not in node.attr or node.attr["is_training"].b)

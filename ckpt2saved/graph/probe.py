@@ -1,4 +1,4 @@
-"""What small parts of a graph compute, found by computing them in numpy on a few numbers."""
+"""Evaluation of small parts of a graph in NumPy on a few numbers, to find out what they compute."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ckpt2saved.graph.ops import (
 from ckpt2saved.graph.traversal import nearest
 from ckpt2saved.tf1 import tf
 
-# Stands for the number of elements of something; so large that n / (n - 1) is 1.
+# The number of elements of any tensor; so large that n / (n - 1) is 1.
 COUNT = 1e13
 # Unknown scalars get these values, in turn: probabilities, so that they can stand for a keep_prob or a decay.
 _SYMBOLS = (0.37, 0.62, 0.81, 0.23, 0.55, 0.44, 0.71, 0.29)
@@ -68,12 +68,12 @@ ELEMENTWISE: Mapping[str, Callable[..., Any]] = {
     "ZerosLike": np.zeros_like,
     "OnesLike": np.ones_like,
 }
-# What changes where values stand, and not the values; their first input is what they move.
+# Move values without changing them; the first input is the tensor that is moved.
 MOVING = ("Reshape", "Squeeze", "ExpandDims", "Transpose", "Tile", "BroadcastTo")
 # Over all axes of a tensor of rank 3, or over all that there are, which (0,) stands for too.
 _ALL_OF_PICTURE = ((0,), (0, 1, 2), (-1, -2, -3), (-3, -2, -1))
 _DECODERS = ("DecodeJpeg", "DecodePng", "DecodeBmp", "DecodeAndCropJpeg")
-# Of a size they make a size.
+# Compute a size from sizes.
 _SIZE_ARITHMETIC = ("Prod", "Gather", "GatherV2", "StridedSlice", "Slice", "Pack", "ConcatV2", "Max", "Min")
 _SCALES = ("Mul", "RealDiv", "Div")
 
@@ -83,7 +83,7 @@ class Unprovable(Exception):
 
 
 class Probe:
-    """Computes tensors from values for some tensors and variables, and made-up scalars for what else is no data."""
+    """Computes tensors from given values of tensors and variables, and made-up scalars for others that are no data."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Probe:
         symbols: Optional[int] = None,
         moving: bool = False,
     ) -> None:
-        """`symbols`: from which made-up value on, or None for none; `moving`: samples may be moved about."""
+        """`symbols`: the index of the first made-up value, None for no such values; `moving`: samples may be moved."""
         self._graph = graph
         self._data = data
         self._known: Dict[Ref, Any] = {ref: np.asarray(value) for ref, value in tensors.items()}
@@ -189,7 +189,7 @@ class Probe:
         return node is not None and node.op == "Sum" and reduces_batch(self._graph, node.name)
 
     def _check_count(self, ref: Ref) -> None:
-        """Raise Unprovable unless a tensor can be how many elements a sum had, or one over that."""
+        """Raise Unprovable unless a tensor can be the number of elements of a sum, or its reciprocal."""
         value = self.value(ref)
         if value.ndim or not value or not np.isfinite(value):
             raise Unprovable(ref)
@@ -229,7 +229,7 @@ def reduces_batch(graph: Graph, name: str) -> bool:
 
 
 def _is_one_picture(graph: Graph, ref: Ref) -> bool:
-    """Whether a tensor is made, pixel by pixel, of a single picture [height, width, channels], which has no batch."""
+    """Whether a tensor is computed elementwise from a single picture [height, width, channels], without a batch."""
     pictures, others = 0, 0
 
     def following(ref: Ref) -> Sequence[Ref]:

@@ -1,4 +1,4 @@
-"""A training's graph with the dtypes and shapes of its tensors, as TensorFlow's shape functions find them."""
+"""A training graph with the dtypes and shapes of its tensors, as TensorFlow's shape functions infer them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ckpt2saved.tf1 import op_def, tf
 
 
 def with_shapes(graph: Graph, meta_graph: MetaGraph) -> Graph:
-    """The forward pass of a training's graph with its shapes, and the rest of the graph without.
+    """A training graph with the dtypes and shapes of its forward pass.
 
-    What depends on ops that this TensorFlow does not have is left out. Raises CheckpointError where TensorFlow can't
-    import the forward pass.
+    Nodes that depend on ops that this TensorFlow does not have are left out. Raises CheckpointError where TensorFlow
+    can't import the forward pass.
     """
     lost = _depending_on_foreign(graph)
     known = Graph(graph.part(graph.nodes.keys() - lost)) if lost else graph
@@ -34,13 +34,13 @@ def with_shapes(graph: Graph, meta_graph: MetaGraph) -> Graph:
 
 
 def foreign_nodes(graph: Graph) -> List[Node]:
-    """The nodes of ops that this TensorFlow does not have, such as the loss of somebody's own library."""
+    """The nodes of ops that this TensorFlow does not have, such as a loss of a third-party library."""
     lacking = {op for op in {node.op for node in graph.nodes.values()} - set(graph.functions) if op_def(op) is None}
     return [node for node in graph.nodes.values() if node.op in lacking]
 
 
 def _depending_on_foreign(graph: Graph) -> Set[str]:
-    """The nodes of ops that this TensorFlow does not have, and all that takes something of them, or waits for it."""
+    """The nodes of ops that this TensorFlow does not have, and all nodes that depend on them."""
     lost = {node.name for node in foreign_nodes(graph)}
     if not lost:
         return lost
@@ -52,7 +52,7 @@ def _depending_on_foreign(graph: Graph) -> Set[str]:
 
 
 def _tensors(op: tf.Operation, recorded: Sequence[Any]) -> Tuple[Tensor, ...]:
-    """What an operation makes, in the shapes that TensorFlow finds, and those that the training knew."""
+    """The outputs of an operation, with inferred shapes refined by those that the training recorded."""
     outputs: List[Tensor] = []
     for number, output in enumerate(op.outputs):
         shape = output.shape

@@ -1,7 +1,7 @@
-"""Searches of any graph, of which only is known what follows on a node; without TensorFlow, each node visited once.
+"""Searches of any graph, given a function that returns the nodes that follow a node; without TensorFlow.
 
-What walks a TensorFlow graph, the functions that nodes call, or the objects of a checkpoint says what follows on a
-node, and takes one of these, so that no search is written twice and none takes more than linear time.
+They serve for TensorFlow graphs, for the functions that nodes call and for the objects of a checkpoint. Each search
+visits a node once, and so takes linear time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Following = Callable[[N], Iterable[N]]
 
 
 def reach(starts: Iterable[N], following: Following[N]) -> Set[N]:
-    """The starts, and all nodes that follow on them, however far away."""
+    """The starts, and all nodes that can be reached from them."""
     reached = set(starts)
     ahead = list(reached)
     while ahead:
@@ -27,12 +27,12 @@ def reach(starts: Iterable[N], following: Following[N]) -> Set[N]:
 
 
 def behind(starts: Iterable[N], following: Following[N]) -> Set[N]:
-    """The nodes that follow on the starts, however far away; a start only where it follows on one of them."""
+    """The nodes that can be reached from the starts; a start only where it can be reached from one of them."""
     return reach((node for start in starts for node in following(start)), following)
 
 
 def walk(starts: Iterable[N], following: Following[N]) -> Iterator[N]:
-    """The same nodes as of `reach` one after another, the nearest first; `following` is asked as late as possible."""
+    """The nodes of `reach` in breadth-first order; `following` is called as late as possible."""
     seen: Set[N] = set()
     ahead = deque(node for node in starts if node not in seen and not seen.add(node))  # type: ignore[func-returns-value]
     while ahead:
@@ -50,7 +50,7 @@ def nearest(starts: Iterable[N], following: Following[N], most: int) -> Iterator
 
 
 def within(starts: Iterable[N], following: Following[N], steps: int) -> Iterator[N]:
-    """The nodes of a walk that are at most so many steps away from a start."""
+    """The nodes of a walk that are at most `steps` steps away from a start."""
     distances: Dict[N, int] = dict.fromkeys(starts, 0)
     ahead = deque(distances)
     while ahead:
@@ -64,7 +64,7 @@ def within(starts: Iterable[N], following: Following[N], steps: int) -> Iterator
 
 
 def chain(start: N, following: Callable[[N], Iterable[N]]) -> Iterator[N]:
-    """A start, the first node that follows on it, the first that follows on that one, until one comes again."""
+    """A start, the first node that follows it, the first that follows that one, and so on until a node repeats."""
     seen: Set[N] = set()
     ahead = [start]
     while ahead and ahead[0] not in seen:
@@ -74,15 +74,15 @@ def chain(start: N, following: Callable[[N], Iterable[N]]) -> Iterator[N]:
 
 
 def last(start: N, following: Callable[[N], Iterable[N]]) -> N:
-    """The end of a chain."""
+    """The last node of a chain."""
     *_, found = chain(start, following)
     return found
 
 
 def paths(start: N, children: Callable[[N], Mapping[str, N]], depth: Optional[int] = None) -> Dict[N, Tuple[str, ...]]:
-    """The shortest way to each node that can be reached, as the names by which one leads to the next.
+    """The shortest path to each node that can be reached, as the names of the edges.
 
-    No way has more than `depth` names.
+    No path has more than `depth` names.
     """
     found: Dict[N, Tuple[str, ...]] = {start: ()}
     ahead = deque([start])
@@ -97,7 +97,7 @@ def paths(start: N, children: Callable[[N], Mapping[str, N]], depth: Optional[in
 
 
 def reversed_edges(sources: Mapping[N, Iterable[N]]) -> Dict[N, List[N]]:
-    """Node -> those of which it is a source, in their order and each once."""
+    """Node -> the nodes of which it is a source, in their order and each once."""
     takers: Dict[N, List[N]] = {}
     for node, names in sources.items():
         for source in dict.fromkeys(names):
@@ -106,7 +106,7 @@ def reversed_edges(sources: Mapping[N, Iterable[N]]) -> Dict[N, List[N]]:
 
 
 def in_order(sources: Mapping[N, Iterable[N]]) -> Iterator[N]:
-    """Each node after all of its sources, as far as there is such an order; sources that are no nodes do not count."""
+    """Each node after all of its sources, without nodes on cycles; sources that are not nodes are ignored."""
     takers: Dict[N, List[N]] = {}
     waiting: Dict[N, int] = {}
     for node, names in sources.items():
@@ -125,9 +125,9 @@ def in_order(sources: Mapping[N, Iterable[N]]) -> Iterator[N]:
 
 
 def settle(starts: Iterable[N], update: Callable[[N], Iterable[N]]) -> None:
-    """Call `update` of each node, and of those that it returns again, until it returns none.
+    """Call `update` for each node, and for the nodes that it returns, until it returns none.
 
-    `update` returns what depends on a node whose value it has changed, and nothing where the value stays.
+    `update` returns the nodes that depend on a node whose value it has changed, and none where the value is the same.
     """
     ahead = deque(starts)
     while ahead:

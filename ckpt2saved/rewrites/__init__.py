@@ -1,1 +1,1 @@
-"""Changes to a graph: one file for each, in lists that are applied in order."""
+"""Rewrites of graphs, one file for each, and the lists in which they are applied."""

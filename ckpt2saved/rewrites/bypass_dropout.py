@@ -1,4 +1,4 @@
-"""Dropout is bypassed, in whatever way it is written."""
+"""Dropout is bypassed, however it is written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ckpt2saved.rewrites.rewrite import Rewrite
 
 
 class BypassDropout(Rewrite):
-    """Replaces each dropout by its input, and switches off that of cuDNN's recurrent networks."""
+    """Replaces each dropout by its input, and switches off the dropout of cuDNN's recurrent networks."""
 
     name = "bypass dropout"
 
@@ -31,5 +31,5 @@ class BypassDropout(Rewrite):
                 edits.append(Edit(name, "dropout", f"{name}: its own dropout is off"))
         for name in sorted(within - graph.between(context.outputs, context.inputs)):
             if graph[name].op in PLACEHOLDERS and may_be_scalar(graph[name]):
-                edits.append(Edit(name, "switch", f"{name}: only the dropout that is bypassed asked for it"))
+                edits.append(Edit(name, "switch", f"{name}: not needed, as only bypassed dropout used it"))
         return Found(tuple(edits))

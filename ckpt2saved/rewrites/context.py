@@ -1,4 +1,4 @@
-"""What rewrites know beside the graph that they edit: its ends, the checkpoint, the user's values, its analyses."""
+"""What rewrites know besides the graph that they edit: inputs, outputs, checkpoint, user's values, analyses."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ class Cached(Generic[_T]):
 
 @dataclass(frozen=True)
 class Context:
-    """The ends of what is served, and what is known of the original graph, which nobody edits."""
+    """The inputs and outputs that are served, and facts about the original graph, which is never edited."""
 
     original: Graph
     outputs: Tuple[Ref, ...]
     inputs: Set[Ref]  # the tensors that requests feed
     variables: Mapping[str, Sequence[int]] = field(default_factory=dict)  # the checkpoint's shapes by name
     pinned: Mapping[str, Any] = field(default_factory=dict)  # the user's values ("is_train", "is_train:0" -> False)
-    labels: Labels = NO_LABELS  # what losses compare answers with
+    labels: Labels = NO_LABELS  # the labels that losses compare answers with
     model: Optional[ServedModel] = None  # the signatures that are served
     training: Any = None  # the GraphDef that the original was made from, with all of its towers
-    problems: List[Problem] = field(default_factory=list)  # what the rewrites before this one found
+    problems: List[Problem] = field(default_factory=list)  # those that earlier rewrites reported
 
     @staticmethod
     def of(graph_def: Any, outputs: Iterable[str], inputs: Iterable[str], **known: Any) -> Context:
@@ -54,7 +54,7 @@ class Context:
         return Context(Graph(graph_def, is_copied=False), ends, {parsed(name) for name in inputs}, **known)
 
     def with_ends(self, moved: Mapping[Ref, Ref]) -> Context:
-        """The same where other tensors stand for some inputs or outputs."""
+        """The same context, with some inputs or outputs replaced by other tensors."""
         outputs = tuple(moved.get(ref, ref) for ref in self.outputs)
         return replace(self, outputs=outputs, inputs={moved.get(ref, ref) for ref in self.inputs})
 
@@ -62,12 +62,12 @@ class Context:
 
     @Cached
     def within(self) -> Set[str]:
-        """The nodes on the way to the outputs."""
+        """The nodes that the outputs depend on."""
         return self.original.between(self.outputs, self.inputs)
 
     @Cached
     def imported(self) -> tf.Graph:
-        """The original as TensorFlow's own graph, which knows the static shapes of tensors."""
+        """The original as a tf.Graph, which has the static shapes of tensors."""
         graph = tf.Graph()
         with graph.as_default(), v1_control_flow():
             tf.import_graph_def(self.original.graph_def(self.original.nodes), name="")
@@ -75,7 +75,7 @@ class Context:
 
     @Cached
     def data(self) -> Set[str]:
-        """The nodes whose values depend on what a request or an input pipeline brings."""
+        """The nodes whose values depend on a request or an input pipeline."""
         return fed_by_data(self.original, self.inputs)
 
     @Cached
@@ -100,7 +100,7 @@ class Context:
 
     @Cached
     def switches(self) -> Switches:
-        """The training switches: their values in inference, as far as the structure or the user says them."""
+        """The training switches and their values in inference, as far as the structure or the user decides them."""
         switches = Switches(self.original, self.outputs, self.inputs, self._marks(), self.noise)
         switches.decide_all(self.pins.values, self.within)
         return switches

@@ -1,4 +1,4 @@
-"""Ops that have the channels first (NCHW), which CPUs can't compute, are computed with the channels last (NHWC)."""
+"""Ops in NCHW, for which CPUs have no kernels, are computed in NHWC."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ckpt2saved.rewrites.rewrite import Rewrite
 from ckpt2saved.tf1 import tf
 
 _LAST = {"NCHW": "NHWC", "NCDHW": "NDHWC"}
-# Which input has channels, and which inputs are sizes of each of its dimensions. Of these TensorFlow's kernels for the
-# CPU say "only supports NHWC"; those of batch norm in older releases only. Bias is added to either.
+# Op -> the input that has channels, and the inputs with a size for each of its dimensions. TensorFlow's CPU kernels of
+# these ops support NHWC only, those of batch norm only in older releases. BiasAdd supports both.
 _OPS = {
     "Conv2D": (0, ()),
     "Conv3D": (0, ()),
@@ -35,10 +35,10 @@ _INT32 = tf.int32.as_datatype_enum
 
 
 class ConvertToNhwc(Rewrite):
-    """Puts transposes around each op that has the channels first, and computes it with the channels last.
+    """Puts transposes around each NCHW op, and computes it in NHWC.
 
-    Every tensor keeps its name and its order of dimensions; the optimizer of a server with a GPU takes the transposes
-    out. Between two ops that follow each other there are none.
+    Every tensor keeps its name and its order of dimensions; the optimizer of a server with a GPU removes the
+    transposes. There are none between two consecutive ops.
     """
 
     name = "convert to NHWC"
@@ -53,32 +53,32 @@ class ConvertToNhwc(Rewrite):
             conversion.convert(name)
         conversion.done()
         text = (
-            f"{names[0]}{(f' and {len(names) - 1} more' if len(names) > 1 else '')}: {', '.join(ops)} computed with the"
-            " channels last, as CPUs can; were with the channels first"
+            f"{names[0]}{(f' and {len(names) - 1} more' if len(names) > 1 else '')}: {', '.join(ops)} converted from"
+            " NCHW to NHWC, for which CPUs have kernels"
         )
         return Found((Edit(names[0], "layout", text),))
 
 
 def is_nchw(node: Any) -> bool:
-    """Whether a node, or NodeDef, has the channels first, and CPUs have no kernel for that."""
-    if node.op not in _OPS or "data_format" not in node.attr:  # asking for an absent one would put an empty one there
+    """Whether a node, or NodeDef, is in NCHW and CPUs have no kernel for that."""
+    if node.op not in _OPS or "data_format" not in node.attr:  # reading a missing attribute would add an empty one
         return False
     # Batch norm in training mode is Keras's layer norm here, for which newer CPUs have a kernel, or refused.
     return tf.compat.as_text(node.attr["data_format"].s) in _LAST and not is_training(node)
 
 
 class _Conversion:
-    """Converts ops one by one, in the order of the graph, so that transposes between two of them are left out."""
+    """Converts ops in the order of the graph, without transposes between consecutive ones."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.frames = graph.control.in_loops
-        self.controls: List[str] = []  # of constants
-        self.converted: Dict[Ref, Ref] = {}  # with the channels first -> with the channels last
-        self.moved: Dict[Ref, Ref] = {}  # what a batch norm computes beside: of the op -> of its copy
+        self.controls: List[str] = []  # of new constants
+        self.converted: Dict[Ref, Ref] = {}  # NCHW -> NHWC
+        self.moved: Dict[Ref, Ref] = {}  # the other outputs of a batch norm -> those of its copy
 
     def convert(self, name: str) -> None:
-        """Put a copy of the op that has the channels last before the op, which becomes the transpose of its answer."""
+        """Add an NHWC copy of the op; the op itself becomes the transpose of the copy's output."""
         graph, node = self.graph, self.graph[name]
         first = tf.compat.as_text(node.attr["data_format"].s)
         rank = len(first)
@@ -86,7 +86,7 @@ class _Conversion:
         to_first = [0, rank - 1] + list(range(1, rank - 1))
         data, sizes = _OPS[node.op]
         inputs = list(node.inputs)
-        # In a loop a constant is made anew each time, once there is what it waits for.
+        # In a loop a constant needs a control input from inside the loop.
         self.controls = [inputs[data][0]] if name in self.frames else []
         types = {"T": node.attr["T"].type, "Tperm": _INT32}
         if inputs[data] in self.converted:
@@ -108,7 +108,7 @@ class _Conversion:
         self.converted[(name, 0)] = (converted.name, 0)
 
     def done(self) -> None:
-        """Let everybody take from the copies what the ops, as transposes, no longer have."""
+        """Redirect the other outputs of batch norms to their copies."""
         self.graph.redirect(self.moved)
 
     def reordered(self, name: str, ref: Ref, order: Sequence[int]) -> Ref:

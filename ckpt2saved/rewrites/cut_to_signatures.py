@@ -1,4 +1,4 @@
-"""A graph is cut to the signatures that are served: from placeholders for their inputs to their outputs."""
+"""The graph is cut to the served signatures: placeholders replace their inputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ckpt2saved.tf1 import tf
 
 @dataclass(frozen=True)
 class InputCut(Edit):
-    """A placeholder that stands for an input."""
+    """A placeholder that replaces an input."""
 
     tensor: str = ""  # of the signature
     placeholder: str = ""  # the tensor
@@ -27,11 +27,10 @@ class InputCut(Edit):
 
 
 class CutToSignatures(Rewrite):
-    """Puts a placeholder in the place of each input of the context's model.
+    """Replaces each input of the context's model by a placeholder.
 
-    A placeholder has the shape that the signature gives it, so that a batch or a width that training fixed is open
-    again. It is a problem where the inputs are not what the outputs depend on, or where the outputs depend on a part of
-    the batch alone.
+    A placeholder has the shape of the signature, so that a batch size or a width that training fixed is open again.
+    Problems: no output depends on any input, outputs depend on other placeholders, or on a part of the batch only.
     """
 
     name = "cut to the signatures"
@@ -66,7 +65,7 @@ def _specs(context: Context) -> Dict[str, TensorSpec]:
 
 
 def _place(graph: Graph, ref: Ref, spec: TensorSpec) -> str:
-    """The name of the placeholder for an input: a placeholder keeps its own, which clients of old exports may know."""
+    """The name of an input's placeholder; an existing one keeps its name, which clients of old exports may know."""
     if graph[ref[0]].op.startswith("Placeholder"):
         node = graph[ref[0]]
         node.become("Placeholder", ())
@@ -92,7 +91,7 @@ def _problems_of_ends(graph: Graph, reached: Collection[str], inputs: Tuple[Inpu
     unused = [edit.tensor for edit in inputs if not edit.is_used]
     if len(unused) == len(inputs):
         found = f"no output depends on {' or '.join(unused)}"
-        problems.append(Problem("no-input-used", "", found, "cut nearer to the outputs"))
+        problems.append(Problem("no-input-used", "", found, "choose inputs nearer to the outputs"))
     given = {edit.node for edit in inputs}
     for node in [graph[name] for name in graph.nodes if name in reached and name not in given]:
         if node.op in UNFED_PLACEHOLDERS:
@@ -100,7 +99,7 @@ def _problems_of_ends(graph: Graph, reached: Collection[str], inputs: Tuple[Inpu
             dtype = tf.as_dtype(node.attr["dtype"].type).name
             found = f"an output depends on this placeholder ({dtype} {shape})"
             remedy = (
-                f"make it an input (--input NAME={node.name}:0), or say what it is in inference"
+                f"make it an input (--input NAME={node.name}:0), or set its value in inference"
                 f" (--set {node.name}=VALUE)"
             )
             problems.append(Problem("unfed-placeholder", node.name, found, remedy))

@@ -1,4 +1,4 @@
-"""What a training does beside answering, such as updating moving averages, is left out."""
+"""Side effects of training, such as updates of moving averages, are removed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _ONLY_WAITED_FOR = PASSING + MERGES + ("NoOp", "IdentityN")
 
 
 class DropSideEffects(Rewrite):
-    """Removes the control inputs by which assignments run before an answer.
+    """Removes the control inputs that run assignments before an output.
 
-    An assignment that the answer could depend on is a problem; updates of moving averages are none.
+    An assignment on which outputs could depend is a problem; updates of moving averages are not.
     """
 
     name = "drop side effects"
@@ -40,18 +40,18 @@ class DropSideEffects(Rewrite):
 def no_longer_waits(name: str, waited_for: List[str], is_told: bool = True) -> Edit:
     """The edit by which a node lost some of its control inputs."""
     more = f" and {len(waited_for) - 1} more" if len(waited_for) > 1 else ""
-    return Edit(name, "side effect", f"{name}: no longer runs {waited_for[0]}{more} first", is_told)
+    return Edit(name, "side effect", f"{name}: no longer waits for {waited_for[0]}{more}", is_told)
 
 
 def _state_changes(graph: Graph, before: Set[str], left: Set[str], understood: Set[str]) -> Tuple[Problem, ...]:
-    """A problem for each assignment that no longer runs, to a variable that answers depend on."""
+    """A problem for each assignment that no longer runs, to a variable that outputs depend on."""
     read = {graph.variable((name, 0)) for name in left if graph[name].op not in ASSIGNMENTS}
     problems = []
     for name in sorted(before - left - understood):
         node = graph[name]
         variable = graph.variable(node.inputs[0]) if node.op in ASSIGNMENTS else None
         if node.op in ASSIGNMENTS and variable in read:
-            found = f"it changes {variable} before each answer that depends on it, and is no moving average"
+            found = f"it changes {variable}, on which answers depend, and does not update a moving average"
             problems.append(Problem("state-change", name, found, "build the graph for inference", op=node.op))
     return tuple(problems)
 

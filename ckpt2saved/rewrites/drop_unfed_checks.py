@@ -1,4 +1,4 @@
-"""Checks that need what no request brings, such as labels or an input pipeline, no longer run before an answer."""
+"""Checks that need tensors which no request feeds, such as labels, no longer run before an output."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ckpt2saved.rewrites.rewrite import Rewrite
 
 
 class DropUnfedChecks(Rewrite):
-    """Removes the control inputs that need what nobody feeds."""
+    """Removes the control inputs that need a placeholder which is not an input, or an input pipeline."""
 
-    name = "drop checks of what nobody feeds"
+    name = "drop unfed checks"
 
     def __call__(self, graph: Graph, context: Context) -> Found:
         needed = graph.upstream(context.outputs, context.inputs)

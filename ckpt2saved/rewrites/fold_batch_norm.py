@@ -30,7 +30,7 @@ from ckpt2saved.tf1 import tf
 _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 _DEPTHWISE = "DepthwiseConv2dNative"
 _ADDS = ("Add", "AddV2")
-# Of these, and of variables, scale and shift may be made: they are the same for every request.
+# Ops of which scale and shift may consist, so that they are the same for every request.
 _READS = (*IDENTITIES, READS_VARIABLE)
 _FIXED = (
     *(*_READS, *VARIABLES, "Const", "Reshape", "Squeeze", "ExpandDims", "Cast", "Fill", "Pack"),
@@ -41,19 +41,19 @@ _STORING = (*ASSIGNS_VALUE, "SaveV2")  # how a SavedModel is restored and saved
 
 @dataclass(frozen=True)
 class BatchNormFolded(Edit):
-    """A batch norm that was folded: the variables whose stored values become others, and what these are made of."""
+    """A batch norm that was folded, and the new stored values of variables."""
 
     values: Mapping[str, Derived] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Norm:
-    """A batch norm, its convolution, and what its scale and shift are made of."""
+    """A batch norm, its convolution, and the tensors that scale and shift are computed from."""
 
-    node: Node  # its answer
+    node: Node  # that computes its output
     convolution: Node
     bias: Optional[Ref]  # added between the two
-    between: Sequence[str]  # the nodes from the convolution to the answer
+    between: Sequence[str]  # the nodes from the convolution to the output
     parts: Sequence[Ref]  # fused: gamma, beta, mean, variance; else: scale, shift
     data_format: str
 
@@ -61,8 +61,9 @@ class _Norm:
 class FoldBatchNorm(Rewrite):
     """Multiplies kernels by the scale of the batch norm that follows, which becomes the addition of a bias.
 
-    Variables stay variables: the kernel's holds the folded kernel, and beta's (or that of another part of the batch
-    norm, or of the convolution's bias) the folded bias. So one is folded only where nothing else reads these two.
+    Variables stay variables: that of the kernel holds the folded kernel, and that of beta (or of another part of the
+    batch norm, or of the convolution's bias) the folded bias. A batch norm is folded only if nothing else reads these
+    two.
     """
 
     name = "fold batch norm"
@@ -109,7 +110,7 @@ def _norm(graph: Graph, node: Node) -> Optional[_Norm]:
 
 
 def _adds_bias(graph: Graph, node: Node, data_format: str) -> bool:
-    """Whether a node adds a bias, as far as its op shows; Keras writes it as an addition of what has all axes."""
+    """Whether a node may add a bias; Keras adds it by an Add of a tensor that has all axes."""
     if node.op == "BiasAdd":
         return _data_format(node) == data_format
     return node.op in _ADDS and data_format == "NHWC" and _is_fixed(graph, node.inputs[1])
@@ -155,12 +156,12 @@ def _behind(graph: Graph, refs: Iterable[Ref]) -> Set[str]:
 
 
 def _is_fixed(graph: Graph, ref: Ref) -> bool:
-    """Whether a tensor is made of variables and constants alone."""
+    """Whether a tensor is computed from variables and constants alone."""
     return all(graph[name].op in _FIXED for name in _behind(graph, [ref]))
 
 
 def _feeds_only(graph: Graph, variable: str, inner: Set[str], end: str) -> bool:
-    """Whether all that reads a variable, but to store it, is among nodes `inner` and the node `end`."""
+    """Whether all nodes that read a variable, except to save it, are in `inner` or are the node `end`."""
 
     def following(name: str) -> List[str]:
         return [user.name for user in graph.consumers(name) if user.name != end and user.op not in _STORING]
@@ -170,13 +171,13 @@ def _feeds_only(graph: Graph, variable: str, inner: Set[str], end: str) -> bool:
 
 
 def _only_stored(graph: Graph, node: Node) -> bool:
-    """Whether a node is the reading of a variable to save it."""
+    """Whether a node reads a variable only to save it."""
     users = graph.consumers(node.name)
     return node.op in _READS and bool(users) and all(user.op in _STORING for user in users)
 
 
 class _Formula:
-    """The folded kernel and bias as TensorFlow's ops on the values of variables."""
+    """The folded kernel and bias, computed by TensorFlow ops from the values of variables."""
 
     def __init__(self, graph: Graph, norm: _Norm, kernel: str) -> None:
         part, self.variables = _with_placeholders(graph, [*norm.parts, norm.convolution.inputs[1]])

@@ -1,4 +1,4 @@
-"""Rewrites of the graph that is written, and of no other: the comparison asks the graph before them for its answers."""
+"""Rewrites of the written graph alone: its answers are compared with those of the graph before these rewrites."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def rewrite_serving(serving: ServingGraph, weights: Weights, rewrites: Sequence[
     outputs = [spec.tensor for signature in serving.signatures.values() for spec in signature.outputs]
     inputs = [spec.tensor for signature in serving.signatures.values() for spec in signature.inputs]
     context = Context.of(serving.graph_def, outputs + serving.kept_nodes(), inputs)
-    found = apply(rewrites, context, "the graph can't be rewritten as asked")
+    found = apply(rewrites, context, "the graph can't be rewritten")
     if not found.edits:
         return ServingRewritten(serving, weights, (), found.notes)
     signatures = {name: signature.with_outputs(found.moved) for name, signature in serving.signatures.items()}
@@ -69,7 +69,7 @@ def with_greedy(serving: ServingGraph, weights: Weights) -> ServingRewritten:
 
 
 def without_searches(rewritten: ServingRewritten) -> ServingGraph:
-    """The graph with greedy decoders in place of its CTC beam searches, but for those inside loops.
+    """The graph with greedy decoders in place of its CTC beam searches, except those inside loops.
 
     Each output keeps its dtype and rank; the paths of a decoder for several are all the same.
     """
@@ -79,7 +79,7 @@ def without_searches(rewritten: ServingRewritten) -> ServingGraph:
 def _with_values(
     serving: ServingGraph, weights: Weights, values: Mapping[str, Derived]
 ) -> Tuple[ServingGraph, Weights]:
-    """Store other values for some variables, and nothing for those that nobody reads any more."""
+    """Store other values for some variables, and none for variables that are no longer read."""
     bare = cut_down(replace(serving, saver_def=tf.train.SaverDef()))
     have = {node.name for node in bare.graph_def.node}
     sources = {name for value in values.values() for name in value.variables.values()}

@@ -11,12 +11,12 @@ from ckpt2saved.graph.names import Ref
 
 @dataclass(frozen=True)
 class Edit:
-    """One thing in which the rewritten graph differs from the original."""
+    """One difference between the rewritten graph and the original."""
 
     node: str
     kind: str  # "switch", "dropout", "batch norm", "side effect", "layout", …
     text: str  # for people
-    is_told: bool = True  # False where only the form of the graph changes, which people need not read about
+    is_told: bool = True  # False where only the form of the graph changes, which is not shown to users
 
     def __str__(self) -> str:
         return self.text
@@ -24,9 +24,11 @@ class Edit:
 
 @dataclass(frozen=True)
 class Found:
-    """What one rewrite did to a graph, what it could not do, and what people should know of it."""
+    """The report of one rewrite: its edits, what it could not do, and what users should know."""
 
     edits: Tuple[Edit, ...] = ()
-    problems: Tuple[Problem, ...] = ()  # later rewrites need not complain of their nodes again
+    problems: Tuple[Problem, ...] = ()  # later rewrites do not report their nodes again
     notes: Tuple[Note, ...] = ()
-    moved: Mapping[Ref, Ref] = field(default_factory=dict)  # input or output of the context -> what stands for it now
+    moved: Mapping[Ref, Ref] = field(
+        default_factory=dict
+    )  # input or output of the context -> the tensor that replaces it

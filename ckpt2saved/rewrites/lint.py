@@ -1,4 +1,4 @@
-"""What in a graph TF Serving could load, and then not answer from, or answer wrongly from."""
+"""A check for nodes that TF Serving loads, but can't run, or that make its answers wrong."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ckpt2saved.graph.op_table import shipped_table
 from ckpt2saved.graph.ops import PYTHON, is_of_pipeline, is_random, is_training
 from ckpt2saved.tf1 import contrib_directory, has_cpu_kernel, op_def
 
-# Ops that are given the name of a file.
+# Ops that take the name of a file.
 _FILES = ("ReadFile", "MatchingFiles", "WriteFile", "ImmutableConst", "LoadAndRemapMatrix")
 _BUILD = "build the graph for inference"
 
 
 def check_servable(graph_def: Any) -> None:
-    """Raise NotServable with every node that can't be served, in functions too, why, and what to do about it."""
+    """Raise NotServable with a problem for every node that can't be served, in functions too."""
     problems: List[Problem] = []
     nodes = [(node.name, node) for node in graph_def.node]
     for function in graph_def.library.function:
@@ -30,29 +30,29 @@ def check_servable(graph_def: Any) -> None:
         if unservable:
             problems.append(unservable)
         elif not runs[node.op]:
-            found = "there is no kernel of it for the CPU, on which parity runs and many servers do"
+            found = "it has no CPU kernel; the comparison with the checkpoint and many servers use the CPU"
             problems.append(Problem("no-kernel", name, found, op=node.op))
         if is_training(node):
             found = "batch norm in training mode, so that an answer depends on the rest of the batch"
             problems.append(Problem("batch-statistics", name, found, _BUILD, op=node.op))
-    if contrib_directory() is not None or not all(map(op_def, runs)):  # else there can be no op of tf.contrib
+    if contrib_directory() is not None or not all(map(op_def, runs)):  # otherwise no op can be of tf.contrib
         problems += check_linked({name: node.op for name, node in nodes}, shipped_table())
     if problems:
-        raise NotServable("the graph is not one to serve", problems)
+        raise NotServable("the graph can't be served", problems)
 
 
 def _unservable(name: str, op: str) -> Optional[Problem]:
-    """Why no server can run, or should run, an op."""
+    """The problem of an op that no server can or should run."""
     if op in PYTHON:
-        found, remedy = "it calls Python, and the server has none", "cut the graph before it"
+        found, remedy = "it calls Python, which a server does not have", "cut the graph before it"
         return Problem("py-func", name, found, remedy, op=op)
     if is_of_pipeline(op):
-        found, remedy = "it feeds from an input pipeline, which a server does not have", "make this tensor the input"
+        found, remedy = "it reads from an input pipeline, which a server does not have", "make this tensor the input"
         return Problem("input-pipeline", name, found, remedy, op=op)
     if op in _FILES:
-        found = "it takes the name of a file, and the server has none of your files"
+        found = "it opens a file by its name, and the server does not have your files"
         return Problem("reads-files", name, found, "make the file's content the input", op=op)
     if is_random(op):
-        found = "it is random (dropout?): the same request would get another answer each time"
+        found = "it draws random numbers (dropout?), so that each answer to the same request differs"
         return Problem("random-op", name, found, _BUILD, op=op)
     return None

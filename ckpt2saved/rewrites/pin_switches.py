@@ -1,4 +1,4 @@
-"""Training switches get the values that they have in inference, and branches that then never run are left out."""
+"""Training switches are pinned to their values in inference, and branches that then never run are removed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NO_VALUE = "output-without-value"
 class PinSwitches(Rewrite):
     """Pins each training switch that the user or the structure of the graph decides.
 
-    An output that then has no value, or only where an undecided condition says so, is a problem.
+    An output that then has no value, or has one only on an undecided branch, is a problem.
     """
 
     name = "pin switches"
@@ -40,7 +40,7 @@ class PinSwitches(Rewrite):
 
 
 class SetValues(Rewrite):
-    """Pins only the switches to which the user gives values."""
+    """Pins only the switches that the user sets."""
 
     name = "set values"
 
@@ -53,7 +53,7 @@ class SetValues(Rewrite):
 def _pinned(graph: Graph, folding: Folding, context: Context, values: Mapping[str, Any]) -> List[Edit]:
     """Write values into the graph."""
     by_user = context.pins.values
-    edits = [_pin(name, value, "as asked for" if name in by_user else "") for name, value in values.items()]
+    edits = [_pin(name, value, "--set" if name in by_user else "") for name, value in values.items()]
     if folding.apply(context.within) and not values:
         edits.append(Edit(full_name(context.outputs[0]), "condition", "constant conditions left out", is_told=False))
     return edits
@@ -66,13 +66,13 @@ def _pin(name: str, value: Any, by: str) -> Edit:
 def _on_dead_branch(values: Mapping[str, Any]) -> str:
     switches = " and ".join("{} is {}".format(*item) for item in sorted(values.items()))
     where = f", where {switches}" if switches else ""
-    return f"it is on a branch of a condition that does not run in inference{where}; take what leaves the condition"
+    return f"it is on a branch of a condition that does not run in inference{where}; take the output of the condition"
 
 
 def _on_open_branches(branches: Sequence[Branch]) -> str:
     """Why an output has a value for some requests only."""
     where = [f"{written(predicate)} is {bool(side)}" for predicate, side in branches]
     return (
-        f"it is on a branch of a condition, and has a value only where {' and '.join(where)}; take what leaves the"
-        " condition"
+        f"it is on a branch of a condition, and has a value only where {' and '.join(where)}; take the output of"
+        " the condition"
     )

@@ -1,4 +1,4 @@
-"""Answers that are computed from labels which no request brings are refused."""
+"""Outputs that are computed from labels which no request feeds are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TEACHER_FORCING = "teacher-forcing"
 
 
 class RefuseLabels(Rewrite):
-    """Finds, and edits nothing: a problem for each label that outputs depend on (teacher forcing)."""
+    """Reports a problem for each label that outputs depend on (teacher forcing); edits nothing."""
 
     name = "refuse labels"
 
@@ -29,8 +29,8 @@ class RefuseLabels(Rewrite):
                     Problem(
                         TEACHER_FORCING,
                         name,
-                        f"answers are computed from it, and {sources[name]} (teacher forcing)",
-                        "build the graph for inference, where the network reads what it answered before",
+                        f"an output is computed from it, and {sources[name]} (teacher forcing)",
+                        "build the graph for inference, where the network reads its own earlier answers",
                         op=graph[node].op,
                     )
                 )

@@ -1,4 +1,4 @@
-"""What is left of training on the way to the answers is refused."""
+"""Nodes of training that outputs still depend on are refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ckpt2saved.rewrites.rewrite import Rewrite
 
 UNDECIDED = "undecided-switch"
 _BUILD = "build the graph for inference"
-# The inputs of losses that are labels; of sparse ones the values.
+# The inputs of losses that are labels; of sparse labels only the values.
 _LABELS = {
     "SparseSoftmaxCrossEntropyWithLogits": (1,),
     "SoftmaxCrossEntropyWithLogits": (1,),
@@ -36,7 +36,7 @@ _LABELS = {
 
 
 class RefuseLeftovers(Rewrite):
-    """Finds, and edits nothing: a problem for each node that can't be served."""
+    """Reports a problem for each node that can't be served; edits nothing."""
 
     name = "refuse what is left of training"
 
@@ -56,20 +56,18 @@ class RefuseLeftovers(Rewrite):
         for name in unrecognised(graph, reached, data):
             if name not in known:
                 found = (
-                    "it looks like a statistic of the batch that values are scaled or shifted back by, and no pair of"
-                    " moving averages is known to stand for it"
+                    "it looks like a batch statistic by which values are normalized, and no moving averages are known"
+                    " that could replace it"
                 )
                 problems.append(Problem("batch-statistics", name, found, _BUILD + hint, op=graph[name].op))
         for name in _labels_on_the_way(graph, context.outputs, context.inputs, data):
-            found = (
-                "answers are computed from what a loss takes for labels (teacher forcing), and a request brings none"
-            )
-            remedy = f"{_BUILD}, where the network reads what it answered before"
+            found = "an output is computed from the labels of a loss (teacher forcing), which requests do not feed"
+            remedy = f"{_BUILD}, where the network reads its own earlier answers"
             problems.append(Problem("label-input", name, found, remedy, op=graph[name].op))
         for name in graph.nodes:
             if name in reached:
-                for function, node, op in _random_in_functions(graph, name):
-                    found = f"its function {function} draws random numbers at {node} ({op})"
+                for function, node, op in _training_in_functions(graph, name):
+                    found = f"its function {function} is not inlined, and contains {node} ({op})"
                     problems.append(Problem("random-op", name, found, _BUILD, op=graph[name].op))
         return Found(problems=tuple(problems))
 
@@ -78,7 +76,7 @@ def _undecided_problem(node: Node, reason: str) -> Problem:
     return Problem(
         UNDECIDED,
         node.name,
-        "nothing feeds it when it is served",
+        "no request feeds it",
         f"choose: {choices(node.name, node)}{'' if is_truth(node) else ', or make it an input'}",
         op=node.op,
         reason=reason,
@@ -108,25 +106,24 @@ def _problem(graph: Graph, name: str, inputs: Set[Ref], switches: Collection[str
     node = graph[name]
     if is_random(node.op):
         found = (
-            "random numbers that are no dropout as far as can be proven: the same request would get another answer"
-            " each time"
+            "it draws random numbers that are not proven to be dropout, so that each answer to the same request differs"
         )
         return Problem("random-op", name, found, "cut the graph after it, or build it for inference", op=node.op)
     if is_training(node) and not is_layer_norm(graph, node):
-        return Problem("batch-statistics", name, "batch norm on the statistics of the batch", _BUILD, op=node.op)
+        return Problem("batch-statistics", name, "batch norm uses batch statistics", _BUILD, op=node.op)
     if node.op in ASSIGNMENTS:
-        found = f"the answer is what it assigns to {graph.variable(node.inputs[0]) or 'a variable'}"
+        found = f"an output is the value that it assigns to {graph.variable(node.inputs[0]) or 'a variable'}"
         return Problem("state-change", name, found, _BUILD, op=node.op)
     if node.op in UNFED_PLACEHOLDERS and (name, 0) not in inputs and name not in switches:
-        found, remedy = "nothing feeds it when it is served", "make it an input, or cut the graph after it"
+        found, remedy = "no request feeds it", "make it an input, or cut the graph after it"
         return Problem("unfed-placeholder", name, found, remedy, op=node.op)
     return None
 
 
 def _labels_on_the_way(graph: Graph, outputs: Sequence[Ref], inputs: Set[Ref], data: Set[str]) -> List[str]:
-    """What losses take for labels and outputs are computed from, though it is neither constant nor made of a request.
+    """The labels of losses that outputs are computed from, without constants and data of requests.
 
-    Placeholders are told of elsewhere.
+    Placeholders are reported elsewhere.
     """
     labels: Dict[str, None] = {}
     for node in graph.nodes.values():
@@ -144,8 +141,8 @@ def _labels_on_the_way(graph: Graph, outputs: Sequence[Ref], inputs: Set[Ref], d
     return [name for name in graph.nodes if name in labels and name in read]
 
 
-def _random_in_functions(graph: Graph, name: str) -> Iterator[Any]:
-    """(function, node, op) of what is random in the functions that a node calls."""
+def _training_in_functions(graph: Graph, name: str) -> Iterator[Any]:
+    """(function, node, op) of random ops, assignments and training batch norms in the functions that a node calls."""
     for function in graph.called(graph[name]):
         for node in graph.functions[function].node_def:
             if is_random(node.op) or node.op in ASSIGNMENTS or is_training(node):

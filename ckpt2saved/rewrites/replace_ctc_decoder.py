@@ -1,4 +1,4 @@
-"""TensorFlow's CTC beam search is replaced by one of stock ops, hundreds of times faster, or by greedy decoding."""
+"""TensorFlow's CTC beam search is replaced by a faster one of stock ops, or by greedy decoding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STAND_IN = "stand-in"
 
 @dataclass(frozen=True)
 class DecoderReplaced(Edit):
-    """A CTC beam search that was replaced: its settings, and what took the place of each of its outputs."""
+    """A CTC beam search that was replaced: its settings, and the new tensor for each of its outputs."""
 
     beam_width: int = 0
     top_paths: int = 0
@@ -29,11 +29,11 @@ class DecoderReplaced(Edit):
 
 
 class ReplaceCtcDecoder(Rewrite):
-    """Replaces every CTC beam search: "fast" has the same answers from stock ops, "greedy" takes the best class.
+    """Replaces every CTC beam search: "fast" gives the same answers, "greedy" takes the best class of each step.
 
-    Greedy decoding has other answers now and then, and only one path: a decoder with top_paths > 1 is a problem. Its
-    log-probability is that of its one alignment. "stand-in" is greedy decoding whose answers no client gets: all paths
-    of a decoder are the same, and beam searches inside loops stay.
+    Greedy decoding sometimes gives other answers, and has one path only: a decoder with top_paths > 1 is a problem. Its
+    log-probability is that of its one alignment. "stand-in" is greedy decoding for runs whose answers are not used: all
+    paths of a decoder are the same, and beam searches inside loops stay.
     """
 
     name = "replace the CTC decoder"
@@ -49,7 +49,7 @@ class ReplaceCtcDecoder(Rewrite):
                 "greedy-paths",
                 node.name,
                 f"greedy decoding finds one path, and this decoder is asked for {node.attr['top_paths'].i}",
-                "take fast or stock",
+                "use --ctc-decoder fast or stock",
             )
             for node in decoders
             if self.kind == "greedy" and node.attr["top_paths"].i > 1
@@ -65,7 +65,7 @@ class ReplaceCtcDecoder(Rewrite):
         return Found(tuple(edits), notes=_in_functions(graph), moved=moved)
 
     def _replace(self, graph: Graph, node: Node, context: Context) -> DecoderReplaced:
-        """Add what stands for a decoder, and let everything take that."""
+        """Add the new decoder, and redirect the consumers of the old one to it."""
         scope = f"{node.name}/{self.kind}/"
         shapes = [context.imported.get_tensor_by_name(full_name(ref)).shape for ref in node.inputs]
         part, outputs = self._built(node, scope, shapes)
@@ -116,10 +116,10 @@ class ReplaceCtcDecoder(Rewrite):
 
 
 def _source(name: str, sources: Dict[str, Ref]) -> Ref:
-    """A tensor, or what stands for the placeholder of that name."""
+    """The tensor of a name, or the one that replaces the placeholder of that name."""
     return sources.get(name, parsed(name))
 
 
 def _in_functions(graph: Graph) -> Tuple[Note, ...]:
     count = sum(node.op == BEAM_SEARCH for function in graph.library.function for node in function.node_def)
-    return (Note("decoder-in-function", "", f"{count} inside functions stay as they are"),) if count else ()
+    return (Note("decoder-in-function", "", f"{count} inside functions are not replaced"),) if count else ()

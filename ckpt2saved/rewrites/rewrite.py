@@ -17,11 +17,11 @@ from ckpt2saved.rewrites.found import Edit, Found
 class Rewrite(ABC):
     """A change to a graph, or a check of it.
 
-    Rewrites have no state: what one needs to know of the graph as it was stands in the context.
+    Rewrites have no state: facts about the original graph are in the context.
     """
 
     name: str = ""
-    settles: bool = False  # whether the analyses of later rewrites look at the graph that this one leaves
+    settles: bool = False  # whether later rewrites see the graph that this one leaves as the original
 
     @abstractmethod
     def __call__(self, graph: Graph, context: Context) -> Found:
@@ -33,18 +33,18 @@ _E = TypeVar("_E", bound=Edit)
 
 @dataclass(frozen=True)
 class Applied:
-    """A graph after a list of rewrites, and all that they found."""
+    """A graph after a list of rewrites, and everything that they reported."""
 
     graph: Graph
     context: Context  # with the inputs and outputs that the graph has now
     edits: Tuple[Edit, ...]
     problems: Tuple[Problem, ...]
     notes: Tuple[Note, ...]
-    moved: Mapping[str, str]  # input or output as it was called -> the tensor that stands for it now
+    moved: Mapping[str, str]  # input or output -> the tensor that replaces it
 
     @property
     def told(self) -> Tuple[Edit, ...]:
-        """The edits that people should read about."""
+        """The edits that are shown to users."""
         return tuple(edit for edit in self.edits if edit.is_told)
 
     def edits_of(self, kind: Type[_E]) -> Tuple[_E, ...]:
@@ -52,17 +52,17 @@ class Applied:
         return tuple(edit for edit in self.edits if isinstance(edit, kind))
 
     def graph_def(self) -> Any:
-        """The GraphDef of what the outputs depend on, with the inputs and what is behind them."""
+        """The GraphDef of what the outputs and the inputs depend on."""
         ends = list(self.context.outputs) + sorted(self.context.inputs)
         return self.graph.graph_def(name for name, _ in ends)
 
 
 class RewriteError(Exception):
-    """A rewrite broke a rule that all keep: a bug in it, and nothing that a user can cause."""
+    """A rewrite broke a rule of all rewrites: a bug in it, which a user can't cause."""
 
 
 def apply(rewrites: Sequence[Rewrite], context: Context, failure: str) -> Applied:
-    """`apply_all`, raising NotServable with the message `failure` and every problem, where there is one."""
+    """`apply_all`, raising NotServable with the message `failure` and every problem, if there are any."""
     found = apply_all(rewrites, context)
     if found.problems:
         raise NotServable(failure, found.problems)
@@ -115,21 +115,21 @@ def _check_names(context: Context) -> None:
     missing = [name for name, _ in list(context.outputs) + sorted(context.inputs) if name not in context.original]
     if missing:
         raise NotServable(
-            "the graph does not have all tensors that are asked for",
+            "the graph lacks requested tensors",
             [Problem("unknown-tensor", name, "the graph has no such node") for name in missing],
         )
 
 
 @dataclass(frozen=True)
 class _State:
-    """What the rules compare of a graph before and after a rewrite: the part that the outputs depend on."""
+    """The part of a graph that the outputs depend on, as it is compared before and after a rewrite."""
 
     fingerprint: int
     dangling: Set[str]
 
     @staticmethod
     def of(graph: Graph, context: Context) -> _State:
-        """Look through the graph once."""
+        """The state of a graph."""
         reached = graph.between(context.outputs, context.inputs)
         nodes = [graph[name] for name in graph.nodes if name in reached]
         sources = {source for node in nodes for source, _ in node.inputs}.union(*[node.controls for node in nodes])
@@ -151,6 +151,6 @@ class _State:
 
 
 def _attributes(node: Any) -> Tuple[Any, ...]:
-    """The attributes of a node but the value of a constant; one that was only looked for is empty, and left out."""
+    """The attributes of a node without a constant's value; empty ones, which only reading added, are left out."""
     found = [(key, value.SerializeToString()) for key, value in node.attr.items() if key != "value"]
     return tuple(sorted(item for item in found if item[1]))

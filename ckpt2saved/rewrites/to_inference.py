@@ -1,4 +1,4 @@
-"""From a training's graph to the graph of its inference, by structure; what can't be proven is refused."""
+"""From a training graph to its inference graph, by structure; what can't be proven is refused."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ SET_VALUES: Tuple[Rewrite, ...] = (SetValues(),)
 
 @dataclass(frozen=True)
 class Inference:
-    """A graph that answers as the network does in inference, and in what it differs from the training's."""
+    """An inference graph, and how it differs from the training graph."""
 
-    graph_def: Any  # GraphDef: what the outputs depend on; what is behind the inputs is as it was
+    graph_def: Any  # GraphDef of what the outputs depend on; nodes before the inputs are unchanged
     edits: Tuple[Edit, ...]
-    averages: Tuple[str, ...] = ()  # the variables that took the place of batch statistics
+    averages: Tuple[str, ...] = ()  # the variables that replaced batch statistics
     idle: Tuple[Tuple[str, ...], ...] = ()  # of the averages that are used, the (mean, variance) that nothing updates
 
 
@@ -51,18 +51,18 @@ def to_inference(
     pinned: Mapping[str, Any],
     labels: Labels = NO_LABELS,
 ) -> Inference:
-    """The inference graph of a training's `graph_def`, which stays as it is, for tensors that are served.
+    """The inference graph of a training graph `graph_def`, which is not changed, for tensors that are served.
 
     `inputs` are the tensors that requests feed, `variables` are the checkpoint's (name -> shape), `pinned` are
     the user's for switches ("is_train" or "is_train:0" -> False), `labels` the graph's. Raises NotServable with
-    everything that can't be turned into inference without guessing.
+    every problem of a graph that can't be turned into inference without guessing.
     """
     context = Context.of(graph_def, outputs, inputs, variables=variables, pinned=pinned, labels=labels)
     return _inference(apply(TO_INFERENCE, context, "this training's graph can't be turned into its inference safely"))
 
 
 def with_values(graph_def: Any, outputs: Iterable[str], inputs: Iterable[str], pinned: Mapping[str, Any]) -> Inference:
-    """The training's graph as it is, but for the switches to which the user gives values; raises NotServable."""
+    """The training graph with the switches that the user sets pinned, otherwise unchanged; raises NotServable."""
     context = Context.of(graph_def, outputs, inputs, pinned=pinned)
     return _inference(apply(SET_VALUES, context, "these values can't be set"))
 
@@ -75,12 +75,12 @@ def _inference(found: Applied) -> Inference:
 
 @dataclass(frozen=True)
 class Steering:
-    """The switches between training and inference of some outputs: their values as far as the structure says."""
+    """The training switches of some outputs: their values as far as the structure decides them."""
 
     decided: Mapping[str, Any]  # node -> its value in inference
-    undecided: Mapping[str, str]  # node that the outputs depend on, whatever is bypassed -> why it is not decided
-    misnamed: Collection[str]  # of these, those whose names contradict what their branches say
-    problems: Tuple[Problem, ...]  # what beside the undecided can't be turned into inference
+    undecided: Mapping[str, str]  # node that the outputs still depend on -> why it is not decided
+    misnamed: Collection[str]  # of these, those whose names contradict their branches
+    problems: Tuple[Problem, ...]  # other reasons why the graph can't be turned into inference
     lost: Mapping[str, str] = field(default_factory=dict)  # output -> why it has no value in inference
     unused: Tuple[str, ...] = ()  # the inputs that no output depends on in inference
     graph_def: Any = None  # GraphDef of the inference, as far as that is decided
@@ -94,7 +94,7 @@ def find_steering(
     variables: Mapping[str, Sequence[int]],
     labels: Labels = NO_LABELS,
 ) -> Steering:
-    """What `to_inference` would make of the switches if nobody pinned any, and what else it would refuse.
+    """What `to_inference` would decide about the switches if the user set none, and what else it would refuse.
 
     Raises NotServable where the graph lacks an output or an input.
     """
@@ -114,7 +114,7 @@ def find_steering(
 
 
 def _unused_inputs(found: Applied) -> Sequence[Ref]:
-    """The inputs that nothing on the way to the outputs takes any more."""
+    """The inputs that no output depends on any more."""
     context, graph = found.context, found.graph
     nodes = [graph[name] for name in graph.between(context.outputs, context.inputs)]
     used = {ref for node in nodes for ref in node.inputs} | {(name, 0) for node in nodes for name in node.controls}

@@ -1,4 +1,4 @@
-"""From an inference graph to the part of it that signatures serve, as every server can compute it."""
+"""From an inference graph to the part that signatures serve, in ops that CPUs can compute."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ TO_SIGNATURES: Tuple[Rewrite, ...] = (CutToSignatures(), ConvertToNhwc())
 
 @dataclass(frozen=True)
 class Cut:
-    """The graph from placeholders in the place of a model's inputs to its outputs."""
+    """The graph from placeholders, which replace a model's inputs, to its outputs."""
 
     graph_def: Any
-    places: Mapping[str, str]  # an input tensor -> the tensor of the placeholder in its place
+    places: Mapping[str, str]  # an input tensor -> the tensor of its placeholder
     unused: Tuple[str, ...]  # the input tensors that no output depends on
     edits: Tuple[Edit, ...] = ()
 
@@ -30,13 +30,13 @@ class Cut:
 def cut(graph_def: Any, model: ServedModel, more: Sequence[str] = (), training: Any = None) -> Cut:
     """Cut a model's inputs and outputs, and the tensors in `more`, out of a graph; raises NotServable.
 
-    `training` is the GraphDef that the graph was made from: where towers answer that are not in the graph.
+    `training` is the GraphDef that the graph was made from: it has the towers that the graph lacks.
     """
     signatures = model.signatures
     outputs = [spec.tensor for signature in signatures for spec in signature.outputs if ":" in spec.tensor]
     inputs = [spec.tensor for signature in signatures for spec in signature.inputs if ":" in spec.tensor]
     context = Context.of(graph_def, [*outputs, *more], inputs, model=model, training=training)
-    found = apply(TO_SIGNATURES, context, f"{model.source}: the inputs do not make the outputs")
+    found = apply(TO_SIGNATURES, context, f"{model.source}: the outputs can't be computed from the inputs")
     part = found.graph_def()
     cuts = found.edits_of(InputCut)
     return Cut(
@@ -48,7 +48,7 @@ def cut(graph_def: Any, model: ServedModel, more: Sequence[str] = (), training: 
 
 
 def convert_to_nhwc(graph_def: Any) -> Tuple[Any, Tuple[Edit, ...]]:
-    """A whole graph that CPUs can compute, and the edits; `graph_def` itself where there is nothing to do."""
+    """The whole graph in ops that CPUs can compute, and the edits; `graph_def` itself where nothing has to change."""
     if not any(is_nchw(node) for node in graph_def.node):
         return graph_def, ()  # it may be as large as its weights: not copied
     context = Context(Graph(graph_def, is_copied=False), tuple((node.name, 0) for node in graph_def.node), set())

@@ -31,17 +31,17 @@ _PAIRS = (
     ("mean", "var"),
 )
 # A training that does not run tf.GraphKeys.UPDATE_OPS never updates its averages; the graph alone can't tell for sure.
-_IDLE = "nothing in the graph runs their updates: make sure that the training did"
+_IDLE = "nothing in the graph runs their updates: check that the training did"
 _AVERAGE = "/ExponentialMovingAverage"
 
 
 @dataclass(frozen=True)
 class Replacement:
-    """The variables that take the place of a mean and a variance, and how they were found."""
+    """The variables that replace a mean and a variance, and how they were found."""
 
     mean: str
     variance: str
-    found_by: str  # "" where the training's own updates say so
+    found_by: str  # "" where the updates in the training graph show it
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class UseMovingAverages(Rewrite):
 
 
 class _BatchNorms:
-    """Finds the variables for batch statistics and puts them in; collects what can't be done."""
+    """Finds the variables that replace batch statistics, edits the graph, and collects problems."""
 
     def __init__(
         self, graph: Graph, variables: Mapping[str, Sequence[int]], averages: Averages, outputs: Set[Ref]
@@ -85,18 +85,18 @@ class _BatchNorms:
         self.edits: List[Edit] = []
 
     def replace(self, number: int, statistics: BatchStatistics) -> None:
-        """Put moving averages in the place of batch statistics, the `number`th that `averages` knows."""
+        """Replace batch statistics, number `number` of `averages`, by moving averages."""
         found = self.replacement(number, statistics)
         if found is None or not self.is_in_checkpoint(statistics, found):
             return
         if len(self.frames.get(statistics.name, ())) > 1:
-            self.refuse(statistics, "it is inside of a loop in a loop")
+            self.refuse(statistics, "it is inside a nested loop")
             return
         if statistics.fused:
             self.replace_fused(statistics, found)
         elif statistics.name in self.conditional:
-            # An average is there in whichever branch runs, where the statistic would not be.
-            self.refuse(statistics, "it is inside of a condition that is not decided; decide it with --set NAME=VALUE")
+            # An average has a value whichever branch runs, the statistic only on its branch.
+            self.refuse(statistics, "it is inside an undecided condition; decide it with --set NAME=VALUE")
             return
         else:
             self.replace_unfused(statistics, found)
@@ -110,7 +110,7 @@ class _BatchNorms:
         self.edits.append(edit)
 
     def done(self) -> None:
-        """Write what was replaced into the graph."""
+        """Redirect the consumers of all replaced statistics."""
         self.graph.redirect(self.redirected)
 
     def refuse(self, statistics: BatchStatistics, reason: str) -> None:
@@ -118,7 +118,7 @@ class _BatchNorms:
             Problem(
                 "batch-statistics",
                 statistics.name,
-                "batch norm on the statistics of the batch, so that an answer depends on what else is in the batch",
+                "batch norm uses batch statistics, so that an answer depends on the rest of the batch",
                 op=self.graph[statistics.name].op,
                 reason=reason,
                 nodes=tuple(statistics.nodes),
@@ -142,20 +142,23 @@ class _BatchNorms:
             return siblings[0]
         if siblings:
             names = " and ".join(f"{found.mean}, {found.variance}" for found in siblings)
-            self.refuse(statistics, f"no update says which variables average it, and several could: {names}")
+            self.refuse(
+                statistics,
+                f"no update shows which variables hold its moving averages, and several are possible: {names}",
+            )
         else:
             self.refuse(
                 statistics,
-                "the graph does not update any moving average of it, and has no moving_mean and moving_variance beside "
-                "its other variables; build the graph for inference, or take a checkpoint that has them",
+                "the graph does not update any moving average of it, and has no moving_mean and moving_variance in the "
+                "scope of its other variables; build the graph for inference, or use a checkpoint that has them",
             )
         return None
 
     def why_not_updated(self, updated: Sequence[Sequence[str]], unclear: Sequence[str]) -> str:
         if unclear:
             return (
-                f"{', '.join(sorted(unclear))} assigns something made from it that is no moving average as far as can"
-                " be proven; build the graph for inference"
+                f"{', '.join(sorted(unclear))} assigns a value computed from it that is not proven to be a moving"
+                " average; build the graph for inference"
             )
         return "the moving averages of its mean are {}, of its variance {}; expected one of each".format(
             *[", ".join(names) or "none" for names in updated]
@@ -168,7 +171,7 @@ class _BatchNorms:
             self.refuse(
                 statistics,
                 f"its moving averages are {', '.join(names)}, and the checkpoint has no {' and no '.join(missing)}:"
-                " save all variables (tf.train.Saver(tf.global_variables())), or take another checkpoint",
+                " save all variables (tf.train.Saver(tf.global_variables())), or use another checkpoint",
             )
         elif tuple(self.variables[names[0]]) != tuple(self.variables[names[1]]):
             self.refuse(
@@ -181,7 +184,7 @@ class _BatchNorms:
         return False
 
     def checkpoint_name(self, variable: str) -> str:
-        """What the checkpoint calls the variable of a node."""
+        """The name in the checkpoint of a node's variable."""
         shared = tf.compat.as_text(self.graph[variable].attr["shared_name"].s)
         return shared if variable not in self.variables and shared in self.variables else variable
 
@@ -194,17 +197,19 @@ class _BatchNorms:
             for mean, variance in _PAIRS:
                 names = [scope + mean, scope + variance]
                 if all(self.fits(name, statistics) for name in names):
-                    found.append(Replacement(names[0], names[1], f"no update in the graph says so; {why}"))
+                    found.append(
+                        Replacement(names[0], names[1], f"found by name, as the graph has no update of them; {why}")
+                    )
         if not found and not statistics.fused:
             kinds = [[ref[0] + _AVERAGE for ref in statistics.of(kind)] for kind in (MEAN, VARIANCE)]
             means, variances = [[name for name in kind if self.fits(name, statistics)] for kind in kinds]
             if len(means) == len(variances) == 1:
-                why = "no update in the graph says so; they are named after them"
+                why = "found by name, as the graph has no update of them; they are named after the statistics"
                 found.append(Replacement(means[0], variances[0], why))
         return found
 
     def scopes(self, statistics: BatchStatistics) -> Tuple[List[str], str]:
-        """Where moving averages would be: beside gamma and beta."""
+        """The scopes in which moving averages would be, those of gamma and beta, and why."""
         beside = [name for name in self.scaled_by(statistics) if name]
         if beside:
             scopes = sorted({name.rpartition("/")[0] for name in beside})
@@ -230,7 +235,7 @@ class _BatchNorms:
         return sorted(found)
 
     def fits(self, name: str, statistics: BatchStatistics) -> bool:
-        """Whether there is such a variable, shaped as gamma and beta are."""
+        """Whether there is such a variable, of the size of gamma and beta."""
         if name not in self.graph or self.graph.variable((name, 0)) != name:
             return False
         shape = self.variables.get(self.checkpoint_name(name))
@@ -256,10 +261,10 @@ class _BatchNorms:
             for ref in statistics.of(kind):
                 node = self.graph[ref[0]]
                 if node.op in SWITCHES:
-                    continue  # it decides about what is replaced before it
-                if node.op == "Reshape":  # to whatever shape: it gets what it reshapes from the average
+                    continue  # what it selects is replaced before it
+                if node.op == "Reshape":  # whatever its shape: its input becomes the average
                     node.inputs[0] = self.read(name, ref[0], node.dtype(), self.stored_shape(name))
-                elif node.op not in MOVING or node.op == "Squeeze":  # the others take what is replaced before them
+                elif node.op not in MOVING or node.op == "Squeeze":  # the others follow a statistic that is replaced
                     shape = _with_axes(self.stored_shape(name), statistics.axes, self.keeps_axes(ref, statistics))
                     self.redirected[ref] = self.read(name, ref[0], node.dtype(), shape)
                     if ref in self.outputs:
@@ -273,7 +278,7 @@ class _BatchNorms:
                 return bool(node.attr["keep_dims"].b)
             if node.op == "Squeeze":
                 return False
-            # Made from several reductions: all keep their axes, or none does.
+            # Computed from several reductions: all keep their axes, or none does.
             sources = [source for source in node.inputs if source in statistics.tensors]
             sources += [source for source in node.inputs if self.graph.constant(source) is None]
             if not sources:
@@ -285,7 +290,7 @@ class _BatchNorms:
         return list(self.variables[self.checkpoint_name(variable)])
 
     def read(self, variable: str, reader: str, dtype: int, shape: Sequence[int]) -> Ref:
-        """A tensor with the value of a variable for a node called `reader`, shaped and typed as that wants it."""
+        """A tensor with the value of a variable for the node `reader`, in the shape and type that the node needs."""
         graph = self.graph
         has = graph[variable].attr["dtype"].type
         name = f"{reader}/{variable.rpartition('/')[2]}"
@@ -327,7 +332,7 @@ def _size(shape: Sequence[int]) -> int:
 
 
 def _with_axes(stored: Sequence[int], axes: Sequence[int], keeps: bool) -> List[int]:
-    """The shape of a statistic over `axes`, from that of its average, which may have kept them or not."""
+    """The shape of a statistic over `axes`, from that of its average, which may or may not have these axes."""
     positions = _from_the_front(axes, len(stored))
     kept = all(position < len(stored) and stored[position] == 1 for position in positions)
     kept = kept and len(stored) > len(positions)

@@ -200,29 +200,29 @@ CASES = [
     (
         "py-func",
         linted(node("PyFunc", "call")),
-        "call (PyFunc): it calls Python, and the server has none; cut the graph before it",
+        "call (PyFunc): it calls Python, which a server does not have; cut the graph before it",
     ),
     (
         "input-pipeline",
         linted(node("IteratorGetNext", "next")),
-        "next (IteratorGetNext): it feeds from an input pipeline, which a server does not have; make this tensor the input",
+        "next (IteratorGetNext): it reads from an input pipeline, which a server does not have; make this tensor the input",
     ),
     (
         "reads-files",
         linted(node("ReadFile", "read")),
-        "read (ReadFile): it takes the name of a file, and the server has none of your files; make the file's content"
+        "read (ReadFile): it opens a file by its name, and the server does not have your files; make the file's content"
         " the input",
     ),
     (
         "random-op",
         linted(node("RandomUniform", "noise")),
-        "noise (RandomUniform): it is random (dropout?): the same request would get another answer each time; build the"
+        "noise (RandomUniform): it draws random numbers (dropout?), so that each answer to the same request differs; build the"
         " graph for inference",
     ),
     (
         "no-kernel",
         linted(node("CudnnRNN", "rnn")),
-        "rnn (CudnnRNN): there is no kernel of it for the CPU, on which parity runs and many servers do",
+        "rnn (CudnnRNN): it has no CPU kernel; the comparison with the checkpoint and many servers use the CPU",
     ),
     (
         "batch-statistics",
@@ -238,7 +238,7 @@ CASES = [
     (
         "undecided-switch",
         rewritten(node("Placeholder", "rate", dtype=tf.float32), node("Add", "y", "x", "rate", T=tf.float32)),
-        "rate (Placeholder): nothing feeds it when it is served: nothing in the graph shows its value in inference;"
+        "rate (Placeholder): no request feeds it: nothing in the graph shows its value in inference;"
         " choose: --set rate=VALUE, or make it an input",
     ),
     ("unknown-tensor", raised(rewritten(node("NoOp", "z"))), "y: the graph has no such node"),

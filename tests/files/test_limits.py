@@ -354,7 +354,7 @@ CHANGES = {
         0, "c:" + "9" * 5000
     ),
     "this name is given 2 times": lambda g, f: setattr(g.node[1], "name", "c"),
-    "is no name of an op, or of a node": lambda g, f: setattr(g.node[1], "name", "\n"),
+    "is not a valid op, or the node's name is not valid": lambda g, f: setattr(g.node[1], "name", "\n"),
     "attribute 'T': data type 77, which this TensorFlow does not have": lambda g, f: setattr(
         g.node[1].attr["T"], "type", 77
     ),
@@ -381,7 +381,7 @@ CHANGES = {
     "function f: 'inner': attribute 'T': expected": lambda g, f: setattr(f.node_def[0].attr["T"], "placeholder", "T"),
     "'i': 0 inputs; its op Identity takes 1": lambda g, f: g.node[1].input.pop(),
     "'i': 2 inputs; its op Identity takes 1": lambda g, f: g.node[1].input.append("c"),
-    "'data_format': no text": lambda g, f: setattr(g.node[1].attr["data_format"], "s", b"\xff\xfe"),
+    "'data_format': not valid UTF-8": lambda g, f: setattr(g.node[1].attr["data_format"], "s", b"\xff\xfe"),
 }
 
 

@@ -135,7 +135,7 @@ def test_an_input_inside_a_loop_is_refused_with_what_enters_it(run, tmp_path, wo
         tensor = inside(words, "TensorArrayReadV3")
     result = run("export", "--checkpoint", words, "--input=x=" + tensor, "--output=words", "-o", tmp_path / "b")
     assert result.exit_code == 3, result.output
-    assert "where nothing can be fed; take what enters the loop: stack" in " ".join(result.output.split())
+    assert "where nothing can be fed; use an input of the loop: stack" in " ".join(result.output.split())
 
 
 def test_the_innermost_of_loops_is_left_by_what_leaves_them_all(run, tmp_path, attention):

@@ -361,7 +361,7 @@ def test_what_a_saved_model_could_not_answer_is_a_problem(tmp_path, inspected):
     (tmp_path / "model" / "variables" / "variables.index").unlink()
     problems = inspected(tmp_path / "model")["served"]["problems"]
     assert any("variables.index: missing" in problem for problem in problems)
-    assert any("it is random" in problem for problem in problems)
+    assert any("it draws random numbers" in problem for problem in problems)
 
 
 def test_the_meta_of_another_run_is_noticed(placeholders, tmp_path, inspected, run):
@@ -556,8 +556,8 @@ def test_what_can_not_be_read_is_one_message(tmp_path, placeholders, run):
     (tmp_path / "cut.meta").write_bytes(meta[: len(meta) // 2])
     for name, message in (
         ("empty", "neither a checkpoint here"),
-        ("garbage.meta", "this is no meta graph, or it is damaged"),
-        ("cut.meta", "this is no meta graph, or it is damaged"),
+        ("garbage.meta", "this is not a meta graph, or it is damaged"),
+        ("cut.meta", "this is not a meta graph, or it is damaged"),
         ("garbage", "this is not a checkpoint"),
         ("sm", "this is no SavedModel, or it is damaged"),
         ("nothing", "no such checkpoint"),

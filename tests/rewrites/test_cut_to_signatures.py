@@ -68,8 +68,8 @@ def test_other_tensors_can_be_kept():
     "inputs, outputs, message",
     [
         (["read:0"], ["sum:0"], "more: an output depends on this placeholder .float32 .8, 4.*--input NAME=more:0"),
-        (["more:0"], ["both:0"], "no output depends on more:0; cut nearer"),
-        (["read:0"], ["tower:0"], "deals the batch of read:0 out to 2 towers.* make split:0 the input instead"),
+        (["more:0"], ["both:0"], "no output depends on more:0; choose inputs nearer"),
+        (["read:0"], ["tower:0"], "splits the batch of read:0 between 2 towers.* make split:0 the input instead"),
         (["nothing:0"], ["both:0"], "nothing: the graph has no such node"),
     ],
 )

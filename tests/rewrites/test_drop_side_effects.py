@@ -13,7 +13,7 @@ def test_an_answer_that_is_assigned_is_refused():
         counter = tf.get_variable("counter", [], initializer=tf.zeros_initializer())
         return x + tf.assign_add(counter, 1.0)
 
-    refused(train, r"AssignAdd.*the answer is what it assigns to counter", wrong=RANDOM)
+    refused(train, r"AssignAdd.*an output is the value that it assigns to counter", wrong=RANDOM)
 
 
 def test_a_state_that_changes_with_each_answer_is_refused():

@@ -31,5 +31,5 @@ def test_an_input_pipeline_that_is_only_waited_for_is_dropped():
 
     made = Built(train).inference(inputs=["batch:0", "x:0"])
     names = graph_names(made.graph_def)
-    assert [str(edit) for edit in made.edits] == ["after: no longer runs restored first"]
+    assert [str(edit) for edit in made.edits] == ["after: no longer waits for restored"]
     assert "after" in names and "restored" not in names

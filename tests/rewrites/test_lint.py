@@ -74,16 +74,21 @@ RANDOM, BATCH = "other answers each time", "the rest of the batch"
 @pytest.mark.parametrize(
     "build, node, reason, served",
     [
-        (python_call, "call (PyFunc)", "it calls Python, and the server has none", tf.errors.OpError),
-        (dropout, "dropout/random_uniform/RandomUniform (RandomUniform)", "it is random (dropout?)", RANDOM),
-        (queue, "taken (QueueDequeueV2)", "it feeds from an input pipeline", tf.errors.DeadlineExceededError),
-        (iterator, "next (IteratorGetNext)", "it feeds from an input pipeline", tf.errors.OutOfRangeError),
-        (file_name, "read (ReadFile)", "it takes the name of a file", tf.errors.NotFoundError),
-        (from_a_stage, "unstaged (Unstage)", "it feeds from an input pipeline", None),  # waits for ever
-        (sampled, "sampler (UniformCandidateSampler)", "it is random", RANDOM),
-        (cropped, "crop", "it is random", RANDOM),
-        (random_in_a_function, "noise/RandomUniform in the function noisy (RandomUniform)", "it is random", RANDOM),
-        (gpu_only, "rnn (CudnnRNN)", "there is no kernel of it for the CPU", tf.errors.InvalidArgumentError),
+        (python_call, "call (PyFunc)", "it calls Python, which a server does not have", tf.errors.OpError),
+        (dropout, "dropout/random_uniform/RandomUniform (RandomUniform)", "it draws random numbers (dropout?)", RANDOM),
+        (queue, "taken (QueueDequeueV2)", "it reads from an input pipeline", tf.errors.DeadlineExceededError),
+        (iterator, "next (IteratorGetNext)", "it reads from an input pipeline", tf.errors.OutOfRangeError),
+        (file_name, "read (ReadFile)", "it opens a file by its name", tf.errors.NotFoundError),
+        (from_a_stage, "unstaged (Unstage)", "it reads from an input pipeline", None),  # waits for ever
+        (sampled, "sampler (UniformCandidateSampler)", "it draws random numbers", RANDOM),
+        (cropped, "crop", "it draws random numbers", RANDOM),
+        (
+            random_in_a_function,
+            "noise/RandomUniform in the function noisy (RandomUniform)",
+            "it draws random numbers",
+            RANDOM,
+        ),
+        (gpu_only, "rnn (CudnnRNN)", "it has no CPU kernel", tf.errors.InvalidArgumentError),
         (training_batch_norm, "norm (FusedBatchNorm", "batch norm in training mode", BATCH),
     ],
 )

@@ -181,7 +181,7 @@ def test_a_switch_without_evidence_is_refused_with_its_choices():
     for value in (False, True):
         built = Built(train)
         made = built.inference({"is_train:0": value})
-        assert [str(edit) for edit in made.edits] == [f"is_train: pinned to {value} (as asked for)"]
+        assert [str(edit) for edit in made.edits] == [f"is_train: pinned to {value} (--set)"]
         np.testing.assert_allclose(answer(made.graph_def, built.question()), built.question() * (2 if value else 3))
 
 
@@ -214,7 +214,11 @@ def test_three_modes_are_refused():
         x = tf.cond(tf.equal(mode, 0), lambda: stock(x, 0.5), lambda: tf.identity(x))
         return tf.cond(tf.equal(mode, 1), lambda: x * 2, lambda: x * 3)
 
-    refused(train, r"mode .*all avoid training, and lead to different answers; choose: --set mode=VALUE", wrong=FAILS)
+    refused(
+        train,
+        r"mode .*all avoid the ops of training, and lead to different answers; choose: --set mode=VALUE",
+        wrong=FAILS,
+    )
     would_serve(train, RANDOM, feeds={"mode:0": 0})
     would_serve(train, lambda x: x * 3, feeds={"mode:0": 1})
 
@@ -229,7 +233,7 @@ def test_a_number_that_is_computed_with_is_refused():
 
     refused(
         train,
-        r"keep_prob .*answers are computed with it, besides what it decides about; choose: --set keep_prob=",
+        r"keep_prob .*answers are computed from it, besides the conditions that it decides; choose: --set keep_prob=",
         wrong=FAILS,
     )
     would_serve(train, RANDOM, feeds={"keep_prob:0": 0.5})
@@ -245,7 +249,7 @@ def test_an_input_that_is_set_is_refused():
     def train(x):
         return x * tf.placeholder(tf.float32, [], name="scale")
 
-    refused(train, "--set scale: scale is an input too", wrong=FAILS, pinned={"scale": 2.0}, inputs=["x:0", "scale:0"])
+    refused(train, "--set scale: scale is also an input", wrong=FAILS, pinned={"scale": 2.0}, inputs=["x:0", "scale:0"])
 
 
 def test_variables_are_initialized_when_they_are_served():

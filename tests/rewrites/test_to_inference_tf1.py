@@ -200,7 +200,7 @@ def test_batch_renorm_is_refused():
     def renorm(training):
         return lambda x: tf.layers.batch_normalization(x, training=training, renorm=True, fused=False, name="bn")
 
-    refused(renorm(True), "batch norm on the statistics of the batch", wrong=renorm(False))
+    refused(renorm(True), "batch norm uses batch statistics", wrong=renorm(False))
 
 
 def test_alpha_dropout_is_refused():

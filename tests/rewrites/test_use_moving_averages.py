@@ -14,7 +14,7 @@ from tests.support.networks import BATCH, Built, answer, check, refused, variabl
 def test_fused_batch_norm(resources):
     """Variables are found through the updates, be they of one kind or the other."""
     edit = "bn: batch statistics replaced by bn/moving_mean, bn/moving_variance"
-    idle = " (nothing in the graph runs their updates: make sure that the training did)"
+    idle = " (nothing in the graph runs their updates: check that the training did)"
     check(lambda x: fused(x, True), inference_norm, resources=resources, edits=[edit + idle])
 
     def train(x):
@@ -205,7 +205,9 @@ def test_without_updates_the_variables_beside_gamma_are_taken_and_it_is_said():
         return tf.nn.fused_batch_norm(x, gamma, beta, epsilon=1e-3)[0]
 
     made = check(train, inference_norm)
-    assert "no update in the graph says so; they are beside bn/beta and bn/gamma" in str(made.edits[0])
+    assert "found by name, as the graph has no update of them; they are beside bn/beta and bn/gamma" in str(
+        made.edits[0]
+    )
 
 
 def test_a_batch_norm_in_a_loop():
@@ -290,7 +292,9 @@ def test_an_update_that_is_no_average_is_refused():
         tf.assign(mean, batch_mean * 2), tf.assign(variance, batch_variance)
         return y
 
-    refused(train, r"bn/fused .*assigns something made from it that is no moving average", wrong=BATCH)
+    refused(
+        train, r"bn/fused .*assigns a value computed from it that is not proven to be a moving average", wrong=BATCH
+    )
 
 
 def last_batch(x):
@@ -328,18 +332,18 @@ def loop_in_a_loop(x):
 @pytest.mark.parametrize(
     "build, message",
     [
-        (last_batch, "assigns something made from it that is no moving average"),
-        (several_candidates, "several could: bn/moving_mean, bn/moving_variance and bn/pop_mean, bn/pop_var"),
+        (last_batch, "assigns a value computed from it that is not proven to be a moving average"),
+        (several_candidates, "several are possible: bn/moving_mean, bn/moving_variance and bn/pop_mean, bn/pop_var"),
         (
             two_averages,
             "the moving averages of its mean are bn/moving_mean, bn/slow, of its variance bn/moving_variance",
         ),
-        (loop_in_a_loop, "it is inside of a loop in a loop"),
+        (loop_in_a_loop, "it is inside a nested loop"),
     ],
 )
 def test_averages_that_are_not_sure_are_refused(build, message):
     """Of the last batch, two of a kind, or where no average can be put."""
-    refused(build, "batch norm on the statistics of the batch.*" + message, wrong=BATCH)
+    refused(build, "batch norm uses batch statistics.*" + message, wrong=BATCH)
     would_serve(build, inference_norm)
 
 
@@ -358,4 +362,4 @@ def test_a_batch_norm_in_an_undecided_branch_is_refused():
 
         return tf.cond(tf.reduce_sum(x) > 0, normed, lambda: x * 2)
 
-    refused(train, "it is inside of a condition that is not decided", wrong=BATCH)
+    refused(train, "it is inside an undecided condition", wrong=BATCH)

@@ -367,7 +367,7 @@ def test_a_table_that_is_filled_by_hand_is_refused(run, tmp_path):
 def test_without_the_other_input_nothing_answers(run, tmp_path, prefix):
     """What a refused export would have served: an error at each request."""
     result = run("export", "--checkpoint", prefix, "--input", "images", *SPARSE, "-o", tmp_path / "m")
-    assert result.exit_code == 3 and "lengths (Placeholder): nothing feeds it when it is served" in result.output
+    assert result.exit_code == 3 and "lengths (Placeholder): no request feeds it" in result.output
     with pytest.raises(tf.errors.InvalidArgumentError):
         of_training(prefix, "CTCBeamSearchDecoder:0", images=lines())
 
@@ -390,13 +390,13 @@ def test_without_the_other_input_nothing_answers(run, tmp_path, prefix):
         pytest.param(
             ["--input", "x=lengths", "--output", "Const"],
             3,
-            "no output depends on lengths:0; cut nearer to the outputs",
+            "no output depends on lengths:0; choose inputs nearer to the outputs",
             id="input-for-nothing",
         ),
         pytest.param(
             ["--input", "images", "--output", "CTCBeamSearchDecoder"],
             3,
-            "lengths (Placeholder): nothing feeds it when it is served; make it an input",
+            "lengths (Placeholder): no request feeds it; make it an input",
             id="input-missing",
         ),
         pytest.param(["--output", "logits"], 2, "--input NAME=TENSOR is missing", id="no-inputs"),
@@ -458,7 +458,7 @@ def test_training_ops_are_kept_only_to_be_refused(run, tmp_path):
     prefix = trained(tmp_path, build)
     arguments = ["--checkpoint", prefix, "--input", "images", "--output", "sum=loss", "-o", tmp_path / "m"]
     kept = run("export", *arguments, "--keep-training-ops")
-    assert kept.exit_code == 3 and "it is random (dropout?)" in kept.output
+    assert kept.exit_code == 3 and "it draws random numbers (dropout?)" in kept.output
     result = run("export", *arguments)
     assert result.exit_code == 0 and "edited      dropout: bypassed" in result.output, result.output
     wanted = of_training(prefix, "logits:0", images=lines()).sum()
@@ -482,12 +482,12 @@ def test_a_switch_can_be_set_where_training_ops_are_kept(run, tmp_path):
     prefix = trained(tmp_path, build)
     arguments = ["--checkpoint", prefix, "--input", "images", "--output", "sum=loss", "--keep-training-ops"]
     result = run("export", *arguments, "--set", "is_train=true", "-o", tmp_path / "m")
-    assert result.exit_code == 3 and "it is random (dropout?)" in result.output, result.output
+    assert result.exit_code == 3 and "it draws random numbers (dropout?)" in result.output, result.output
     answers = [of_training(prefix, "loss:0", images=lines(), is_train=True) for _ in range(2)]
     assert abs(answers[0] - answers[1]) > 0.1
     result = run("export", *arguments, "--set", "is_train=false", "-o", tmp_path / "m")
     assert result.exit_code == 0, result.output
-    assert "edited      is_train: pinned to False (as asked for)" in result.output
+    assert "edited      is_train: pinned to False (--set)" in result.output
     wanted = of_training(prefix, "loss:0", images=lines(), is_train=False)
     np.testing.assert_allclose(asked(tmp_path / "m" / "1", images=lines())["sum"], wanted, rtol=1e-4)
 
@@ -932,7 +932,7 @@ def test_a_batch_dealt_out_to_towers_is_not_the_input_of_one(run, tmp_path):
     for shape in ("", "[2,8,12,1]"):
         result = run("export", "--input=image=images:0" + shape, *arguments)
         assert result.exit_code == 3, result.output
-        assert "split (Split): it deals the batch of images:0 out to 2 towers" in result.output
+        assert "split (Split): it splits the batch of images:0 between 2 towers" in result.output
         assert "make split:0 the input" in result.output
     result = run("export", "--input=image=split:0", *arguments)
     assert result.exit_code == 0, result.output
@@ -970,7 +970,7 @@ def test_however_a_batch_is_dealt_out(run, tmp_path, how):
     for image in ("images:0", "truediv:0"):
         result = run("export", f"--input=image={image}[8,8,12,1]", "--output=logits:0", *arguments)
         assert result.exit_code == 3, result.output
-        assert f"it deals the batch of {image} out to" in result.output and "the input instead" in result.output
+        assert f"it splits the batch of {image} between" in result.output and "the input instead" in result.output
     result = run("export", "--input=image=images:0[8,8,12,1]", "--output=both:0", *arguments)
     assert (result.exit_code == 0) == (how != "unstacked"), result.output
 

@@ -1,1 +1,1 @@
-"""What is known of a training's graph before it is rewritten; nothing here edits."""
+"""Analyses of a training graph before it is rewritten; they edit nothing."""

@@ -1,4 +1,4 @@
-"""Which variables hold the moving averages of batch statistics, proven by how the training updates them."""
+"""The variables that hold moving averages of batch statistics, proven by their updates in the training graph."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Statistic = Tuple[int, str]  # which batch statistics, and MEAN or VARIANCE of t
 
 
 class Averages:
-    """For each batch statistic the variables that average it, and the assignments that do so in no known way."""
+    """For each batch statistic the variables that average it, and the assignments from it that are not understood."""
 
     def __init__(self, graph: Graph, statistics: Sequence[BatchStatistics], data: Set[str]) -> None:
         self._graph = graph
@@ -40,11 +40,11 @@ class Averages:
             self._try(name, *behind[name], debiasing=True)
 
     def runs(self, variable: str) -> bool:
-        """Whether anything in the graph makes the updates of a variable run."""
+        """Whether anything in the graph runs the updates of a variable."""
         if self._waited_for is None:
             self._waited_for = set()
             for node in self._graph.nodes.values():
-                # The reading of a variable that comes back from its own assignment makes nothing run by itself.
+                # A read of a variable through its own assignment runs nothing by itself.
                 if node.op not in PASSING or self._graph.consumers(node.name):
                     self._waited_for.update(node.controls)
                     self._waited_for.update(name for name, _ in node.inputs)
@@ -90,7 +90,7 @@ class Averages:
                 self._proven[target] = statistic
                 known = self.variables.setdefault(statistic, [])
                 if target not in known:
-                    # What is debiased replaces what it is made from.
+                    # A debiased average replaces the average that it is computed from.
                     known[:] = [other for other in known if other not in averages] + [target]
                 self.unclear[statistic] = [other for other in self.unclear.get(statistic, []) if other != name]
             elif statistics and name not in self.unclear.setdefault(statistic, []):
@@ -123,7 +123,7 @@ class Averages:
 
 
 def kept_by_fused(graph: Graph, statistics: BatchStatistics) -> Optional[Dict[str, str]]:
-    """The variables that a fused batch norm averages by itself, as those of TensorFlow 2.4 and later can."""
+    """The variables that a fused batch norm itself averages, which TensorFlow 2.4 and later can."""
     node = graph[statistics.name] if statistics.fused else None
     if node is None or len(node.inputs) < 5 or "exponential_avg_factor" not in node.attr:
         return None

@@ -1,4 +1,4 @@
-"""Whether a graph that is said to be of inference takes statistics of the batch all the same."""
+"""Detection of batch statistics in a graph that should be an inference graph."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ckpt2saved.rewrites.analyses.statistics import find_statistics, unrecognise
 
 
 def find_batch_dependence(graph_def: Any, outputs: Iterable[str], inputs: Iterable[str]) -> List[str]:
-    """A line for each node by which values are normalised over the batch, on the way from `inputs` to `outputs`.
+    """A line for each batch statistic by which values are normalized, between `inputs` and `outputs`.
 
-    Both are names of tensors; `graph_def` stays as it is. FusedBatchNorm says itself in which mode it is, and is not
-    told of here.
+    Both are names of tensors; `graph_def` is not changed. FusedBatchNorm has an attribute for its mode, and is not
+    reported here.
     """
     graph = Graph(graph_def)
     ends = [parsed(name) for name in outputs]
@@ -31,14 +31,14 @@ def find_batch_dependence(graph_def: Any, outputs: Iterable[str], inputs: Iterab
             found[statistics.name] = None
     found.update(dict.fromkeys(unrecognised(graph, within, data)))
     return [
-        f"{name} ({graph[name].op}): a statistic of the batch that values are scaled or shifted back by"
+        f"{name} ({graph[name].op}): a batch statistic by which values are normalized"
         for name in graph.nodes
         if name in found
     ]
 
 
 def _defaults(graph: Graph, within: Iterable[str], inputs: Any) -> Dict[str, Any]:
-    """The values of switches that no request feeds: Keras's learning phase is one."""
+    """The default values of switches that no request feeds, such as Keras's learning phase."""
     values = {}
     for name in within:
         node = graph[name]

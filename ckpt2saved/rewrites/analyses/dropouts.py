@@ -1,4 +1,4 @@
-"""Dropout in whatever way it is written: found by what it does to numbers."""
+"""Detection of dropout, however it is written, by what it does to sample numbers."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from ckpt2saved.graph.traversal import last, walk
 
 _JOINS = ("Mul", "RealDiv", "Div", "DivNoNan") + SELECTS
 _FURTHEST = 1000  # nodes that take the random numbers; one mask may serve each step of an unrolled network
-_CANDIDATES = 12  # tensors that are remembered as what may have been dropped from
-_SAMPLES = (np.arange(4000) + 0.5) / 4000  # what uniform random numbers are on average, but without chance
-_X = 1.7  # what is dropped from; any number does
+_CANDIDATES = 12  # tensors that are remembered as possible sources of a dropout
+_SAMPLES = (np.arange(4000) + 0.5) / 4000  # evenly spaced in place of uniform random numbers
+_X = 1.7  # the value of the source; any number does
 
 
 @dataclass(frozen=True)
 class Dropout:
-    """A place where some values are set to 0 and the rest scaled up, so that the mean stays."""
+    """Nodes that set random values to 0 and scale up the rest, so that the mean stays."""
 
-    random: str  # the node that draws
+    random: str  # the node that draws random numbers
     dropped: str  # the node that computes the result
-    source: Ref  # what it computes it from
-    trivial: bool  # everything is kept always
+    source: Ref  # the tensor of which values are dropped
+    trivial: bool  # nothing is ever dropped
 
     @property
     def scope(self) -> str:
-        """What both nodes' names have in common, as far as that is a name."""
+        """The common scope of both nodes."""
         common = []
         for first, second in zip(self.random.split("/"), self.dropped.split("/")):
             if first != second:
@@ -50,18 +50,18 @@ def find_dropouts(graph: Graph, within: Set[str], data: Set[str], noise: Set[str
 
 
 class _Search:
-    """Follows the random numbers of one node to the values that they decide about."""
+    """Follows the random numbers of one node to the values that they select."""
 
     def __init__(self, graph: Graph, within: Set[str], known: Set[str], noise: Set[str], random: str) -> None:
         self.graph = graph
         self.within = within
-        self.known = known  # what no made-up number may stand for
+        self.known = known  # nodes that no made-up number may replace
         self.noise = noise
         self.random = random
 
     def dropouts(self) -> List[Dropout]:
         found = []
-        before: Dict[str, List[Ref]] = {self.random: []}  # node -> what it may have dropped from
+        before: Dict[str, List[Ref]] = {self.random: []}  # node -> possible sources
 
         def following(name: str) -> Iterator[str]:
             for node in self.graph.consumers(name):
@@ -80,7 +80,7 @@ class _Search:
         return found
 
     def sources(self, node: Node) -> List[Ref]:
-        """What a node might drop from: its inputs that are not random, with and without being scaled."""
+        """The possible sources of a node: its inputs that are not random, and these before scaling."""
         if node.op not in _JOINS:
             return []
         found: List[Ref] = []
@@ -98,7 +98,7 @@ class _Search:
         return found
 
     def is_joined_before(self, ref: Ref) -> bool:
-        """Whether a random value is so by another dropout, before this one."""
+        """Whether a value is random because of an earlier dropout."""
         probe = Probe(self.graph, self.known, tensors={(self.random, 0): 0.5}, symbols=0, moving=True)
         try:
             probe.value(ref)
@@ -138,13 +138,13 @@ class _Search:
         return "keeps all" if len(kept) == len(values) else "drops"
 
     def is_small_constant(self, source: Ref) -> bool:
-        """A scalar would take the shape of the random numbers: that is no dropout from it."""
+        """Whether a tensor is a constant scalar, which would be broadcast to the random numbers: no dropout."""
         value = self.graph.constant(source)
         return value is not None and value.size <= 1
 
 
 def is_dropping(node: Node) -> bool:
-    """Whether a node's op drops by itself."""
+    """Whether a node is a recurrent network of cuDNN with active dropout."""
     return (
         node.op in CUDNN_RNNS
         and node.attr["dropout"].f > 0

@@ -1,9 +1,9 @@
-"""Labels: what comes from outside and a loss compares the network's answers with, found by structure and not by names.
+"""Labels: fed tensors with which a loss compares the network's answers, found by structure and not by names.
 
-What a source is compared in are ops that know which of their inputs are labels (cross entropy, CTC, edit distance), and
-arithmetic between an answer and numbers that no weight made, on the way to what gradients are taken of: a difference of
-which the size counts, a product, a choice. A source that the answer itself is made of is no label where it is compared
-with its own reconstruction: a picture in an autoencoder, the text of a language model.
+A comparison is an op with known label inputs (cross entropy, CTC, edit distance), or arithmetic between an answer and
+a tensor that depends on no weight, on the way to the tensor that gradients are taken of: a difference whose magnitude
+counts, a product, a select. A source that the answer is computed from is not a label where it is compared with its own
+reconstruction: a picture in an autoencoder, the text of a language model.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ _COMPARE = {
     "InTopKV2": ((0,), (1,)),
     "EditDistance": ((0, 1, 2), (3, 4, 5)),
 }
-_EITHER_WAY = ("EditDistance",)  # it is the same whichever of the two is the truth
+_EITHER_WAY = ("EditDistance",)  # symmetric: either side may be the label
 _CLASSES = ("SparseSoftmaxCrossEntropyWithLogits", "SoftmaxCrossEntropyWithLogits", "CTCLoss", "CTCLossV2", "WarpCTC")
 _SIZES = OF_SIZES + ("TensorArrayV3", "TensorArrayV2", "TensorListReserve", "EmptyTensorList")
-_STACKS = ("TensorArrayGatherV3", "TensorArrayReadV3")  # the values come last, behind a handle and places
+_STACKS = ("TensorArrayGatherV3", "TensorArrayReadV3")  # the values come last, after a handle and indices
 _SIZED = (
     "Reshape",
     "Tile",
@@ -56,11 +56,11 @@ _SIZED = (
     "StridedSlice",
     "TensorListGetItem",
     "TensorListStack",
-)  # and these are followed by sizes and places
+)  # the values come first, before sizes and indices
 _TRUTHS = re.compile(r"(Less|LessEqual|Greater|GreaterEqual|Equal|NotEqual|Logical\w+|IsNan|IsFinite|Any|All)\Z")
 _DIFFERENCES = ("Sub", "SquaredDifference")
 _SUMS = ("Add", "AddV2")
-# By which the size of a difference counts, whatever its sign.
+# Ops after which the magnitude of a difference counts, not its sign.
 _MAGNITUDES = ("Square", "Abs", "Pow", "L2Loss", "Cosh", "Softplus", "Maximum", "Relu", "ComplexAbs")
 _SCALINGS = ("Mul", "RealDiv", "Div", "DivNoNan", "Neg")
 _VIEWS = re.compile(
@@ -68,19 +68,19 @@ _VIEWS = re.compile(
     r"|Exit|Merge|Switch|Tile|BroadcastTo|CheckNumerics|PreventGradient|Snapshot)\Z"
 )
 _MEETINGS = re.compile(r"(Mul|MulNoNan|Xlogy|Minimum|Maximum|MatMul|BatchMatMul\w*|Einsum|Gather\w*)\Z")
-# log(1 + exp(x)) is written as one of these and the rest, in the cross entropy of a sigmoid.
+# TensorFlow writes log(1 + exp(x)) in the cross entropy of a sigmoid with one of these.
 _SIGMOID = ("Relu", "Maximum") + SELECTS
 _FLOATS = frozenset([1, 2, 4, 7, 14, 19])  # float32, float64, uint8, string (of an encoded picture), bfloat16, float16
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What losses compare answers with."""
+    """The tensors that losses compare answers with."""
 
     sources: Mapping[str, str]  # tensor -> what is done with it, as in "loss (CTCLoss) compares answers with it"
     forced: Mapping[str, str]  # answer that is computed from the label that it is compared with -> that label
-    counts: Sequence[str]  # of the sources, those that say only for how many steps answers are computed
-    judging: Sequence[str]  # nodes that compare an answer with an input of its own
+    counts: Sequence[str]  # of the sources, those that only set the number of steps of answers
+    judging: Sequence[str]  # nodes that compare an answer with its own input
     _made: Callable[[Ref], Sequence[str]]
 
     def behind(self, tensor: str) -> str:
@@ -89,19 +89,19 @@ class Labels:
         return made_of[0] if made_of and all(name in self.sources for name in made_of) else ""
 
     def refusal(self, tensor: str) -> str:
-        """Why requests should not bring a tensor; "" where they may."""
+        """Why requests should not feed a tensor; "" where they may."""
         label = self.behind(tensor)
         if not label:
             return ""
-        made = "" if parsed(label) == parsed(tensor) else f"it is made of {label}, and "
-        return f"{made}that is a label: {self.sources[label]}, so a client would have to send what it asks for"
+        made = "it" if parsed(label) == parsed(tensor) else f"it is computed from {label}, which"
+        return f"{made} is a label: {self.sources[label]}, so that a client would have to send the answer"
 
 
 NO_LABELS = Labels(sources={}, forced={}, counts=(), judging=(), _made=lambda ref: ())
 
 
 def find_labels(graph: Graph, shapes: Mapping[str, Any] = {}) -> Labels:
-    """The labels of a training's graph, which stays as it is.
+    """The labels of a training graph, which is not changed.
 
     `shapes` are the TensorShapeProtos of nodes' outputs, as far as they are known.
     """
@@ -110,16 +110,16 @@ def find_labels(graph: Graph, shapes: Mapping[str, Any] = {}) -> Labels:
 
 @dataclass(frozen=True)
 class _Comparison:
-    """Where an answer meets something else."""
+    """A node that combines an answer with another tensor."""
 
     node: Node
     answers: Tuple[Ref, ...]
-    others: int  # the sources of what it meets, as bits
+    others: int  # the sources of the other tensor, as bits
     of_classes: bool = False
 
 
 class _Analysis:
-    """What depends on which sources, as bits of whole numbers, and on weights."""
+    """Which nodes depend on which sources, as bits of integers, and on weights."""
 
     def __init__(self, graph: Graph, shapes: Mapping[str, Any]) -> None:
         self.graph = graph
@@ -167,7 +167,7 @@ class _Analysis:
                     continue
                 found |= bit
                 reasons.setdefault(full_name(ref), f"{_named(comparison.node)} compares answers with it")
-        if self.main and not self.main & ~found:  # nothing would be left to ask: pictures translated both ways
+        if self.main and not self.main & ~found:  # no input would be left: pictures translated both ways
             kept = [ref for ref in self.sources if self.bits[ref] & found & self.main and self._is_picture(ref)]
             for ref in kept:
                 found &= ~self.bits[ref]
@@ -190,15 +190,15 @@ class _Analysis:
         return self._names(self._mask(ref, self.any))
 
     def _is_reconstructed(self, ref: Ref, bit: int, made_of: int, asked: int, comparison: _Comparison) -> bool:
-        """Whether what is compared is an input that the answer is made of: the picture in an autoencoder."""
+        """Whether the answer is computed from what it is compared with, as the picture of an autoencoder."""
         if not made_of & bit:
             return False
         return not asked or (self._is_picture(ref) and not comparison.of_classes)
 
     def _counts_of_steps(self, comparisons: Sequence[_Comparison], labels: int) -> Iterator[Tuple[Ref, Node]]:
-        """The lengths of labels: a loss is weighed by them, and they say for how long a loop runs, but not on what.
+        """The lengths of labels: they weight a loss, and set the number of steps of a loop, but not its values.
 
-        Those of what the network reads are in the values of answers: a recurrent network stops at them.
+        Lengths of inputs do change the values of answers: a recurrent network stops at them.
         """
         answers = [ref for comparison in comparisons for ref in comparison.answers]
         valued = labels | self.main
@@ -214,7 +214,7 @@ class _Analysis:
                     yield from ((one, node) for one in self.sources if self.bits[one] & bits and one[0] in reached)
 
     def _meeting(self) -> List[Node]:
-        """What losses make of answers, behind the last weights."""
+        """The nodes from the last weights to the losses."""
         region = self._of_losses()
         return [
             n for n in self.nodes.values() if n.name in region and n.name in self.deep and n.name not in self.before
@@ -226,7 +226,7 @@ class _Analysis:
     # What depends on what.
 
     def _sources(self, after: Collection[str] = ()) -> Iterator[Ref]:
-        """The tensors that come from outside; what Python makes of what comes `after` weights does not."""
+        """The tensors that come from outside of the graph, without results of Python calls `after` weights."""
         for node in self.nodes.values():
             if node.op in PLACEHOLDERS:
                 shape = node.attr["shape"].shape if "shape" in node.attr else None
@@ -241,7 +241,7 @@ class _Analysis:
         return self.bits.get(ref, 0) if ref[0] in self.outside else masks.get(ref[0], 0)
 
     def _made_of(self, answers: Sequence[Ref]) -> int:
-        """The sources that the network made answers of; what answers are picked or weighed by does not count."""
+        """The sources that answers are computed from by weights; those of indices and factors do not count."""
         mask = 0
         for ref in answers:
             mask |= self.entered.get(ref[0], 0) if ref[0] in self.deep else self._mask(ref, self.any)
@@ -250,13 +250,13 @@ class _Analysis:
     def _spread(
         self, passes: Callable[[Node], bool], inputs: Optional[Callable[[Node], Sequence[Ref]]] = None
     ) -> Dict[str, int]:
-        """For each node the sources that its values depend on, through nodes that pass, by all or some inputs."""
+        """For each node the sources that its values depend on, through nodes for which `passes` is true."""
         masks: Dict[str, int] = {}
 
         def update(name: str) -> Sequence[str]:
             node = self.nodes[name]
             if name in self.outside or is_never_served(node.op) or not passes(node):
-                return ()  # what Python makes of answers is nothing that a request could bring
+                return ()  # a request can't feed what Python computes from answers
             mask = masks.get(name, 0)
             new = mask
             for ref in self.values[name] if inputs is None else inputs(node):
@@ -270,16 +270,16 @@ class _Analysis:
         return masks
 
     def _carried(self, node: Node) -> Sequence[Ref]:
-        """The inputs that are in what a node makes: of what is picked out of data, not what it is picked by."""
+        """The inputs whose values a node's output contains: of a look-up in data, without the indices."""
         picks = is_lookup(node.op) and self._mask(node.inputs[0], self.any)
         return node.inputs[:1] if picks else self.values[node.name]
 
     def _met(self, ref: Ref) -> int:
-        """The sources that a tensor shows; those of masks only where there are no others."""
+        """The sources of a tensor; those of masks only where there are no others."""
         return self._mask(ref, self.raw) or self._mask(ref, self.free)
 
     def _handed_on(self, masks: Dict[str, int]) -> Dict[str, int]:
-        """The same, and for each node what these hand on to it."""
+        """The masks, extended to all nodes that depend on theirs."""
 
         def update(name: str) -> Iterator[str]:
             for taker in self.takers.get(name, ()):
@@ -295,11 +295,11 @@ class _Analysis:
         return reach(names, lambda name: self.takers.get(name, ()))
 
     def _upstream(self, names: Set[str]) -> Set[str]:
-        """What the values of nodes depend on, without these themselves."""
+        """The nodes that the values of nodes depend on, without these themselves."""
         return behind(names, lambda name: [ref[0] for ref in self.values[name] if ref[0] in self.nodes])
 
     def _weighted(self) -> List[Node]:
-        """Where weights meet data."""
+        """The nodes that apply weights to data."""
         data = self._downstream(
             {name for name, _ in self.sources}
             | {n.name for n in self.nodes.values() if is_random(n.op)}
@@ -316,7 +316,7 @@ class _Analysis:
         return found
 
     def _main(self) -> int:
-        """The sources that the network reads as such: pictures, features, numbers of which it has embeddings."""
+        """The sources that weights are applied to: pictures, features, numbers that are looked up in embeddings."""
         mask = 0
         for node in self.weighted:
             if is_lookup(node.op):
@@ -327,7 +327,7 @@ class _Analysis:
         return mask
 
     def _is_picture(self, ref: Ref) -> bool:
-        """Whether a source is floats or bytes, of four dimensions or with a convolution as the first to read it."""
+        """Whether a source is floats or bytes, and has four dimensions or is read by a convolution first."""
         if self._dtype(ref) not in _FLOATS:
             return False
         shapes = self.shapes.get(ref[0], ())
@@ -358,7 +358,7 @@ class _Analysis:
         known += [c for node in meeting for c in self._sigmoids(node)]
         yield from known
         decided = self._downstream({c.node.name for c in known})
-        # What meets an answer that is compared later on belongs to the answer; what meets a loss weighs it.
+        # What is combined with an answer before its comparison belongs to the answer; after it, it weights the loss.
         ahead = self._upstream({c.node.name for c in known if c.others})
         for node in meeting:
             if node.name not in ahead:
@@ -380,7 +380,7 @@ class _Analysis:
             yield _Comparison(node, tuple(answers), mask, node.op in _CLASSES)
 
     def _of_losses(self) -> Set[str]:
-        """What losses are made of: what gradients are taken of, or where none are taken, what ends in one number."""
+        """The nodes of losses: those that gradients are taken of, or without gradients, those that end in a scalar."""
         ends = differentiated(self.backward, self.nodes)
         if not ends:
             ends = {
@@ -395,7 +395,7 @@ class _Analysis:
         return len(shapes) == 1 and not shapes[0].unknown_rank and not shapes[0].dim
 
     def _sides(self, node: Node, found: Callable[[Ref], int]) -> Iterator[Tuple[Ref, int]]:
-        """(an answer, the sources of what it meets) for the inputs of a node of two."""
+        """(an answer, the sources of the other input) for the inputs of a binary op."""
         for answer in node.inputs[:2]:
             for other in node.inputs[:2]:
                 if answer[0] in self.deep and other[0] not in self.deep and found(other):
@@ -451,7 +451,7 @@ class _Analysis:
 
 
 def _values(node: Node) -> Sequence[Ref]:
-    """The inputs that the values of a node are made of: not sizes, nor what decides between two."""
+    """The inputs that the values of a node are computed from, without sizes and predicates."""
     if node.op in _SIZES or is_random(node.op):
         return ()
     if node.op in SWITCHES or node.op in _SIZED:

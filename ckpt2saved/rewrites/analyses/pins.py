@@ -18,7 +18,7 @@ class Pins:
     """The values that the user gives to switches."""
 
     values: Mapping[str, Any]  # by node
-    problems: Tuple[Problem, ...]  # of those that can't be set
+    problems: Tuple[Problem, ...]  # one for each value that can't be set
 
 
 def find_pins(graph: Graph, pinned_by_user: Mapping[str, Any], inputs: Set[Ref]) -> Pins:
@@ -38,12 +38,12 @@ def find_pins(graph: Graph, pinned_by_user: Mapping[str, Any], inputs: Set[Ref])
         if node.op not in PLACEHOLDERS + VARIABLES + ("Const",) or not may_be_scalar(node):
             refuse(key, f"{name} is a {node.op}", "expected a placeholder or a variable that holds a single value")
         elif (name, 0) in inputs:
-            refuse(key, f"{name} is an input too", "a request feeds it, or it is set")
+            refuse(key, f"{name} is also an input", "feed it or set it, not both")
         else:
             dtype = tf.as_dtype(node.attr["dtype"].type)
             typed = _typed(value, dtype)
             if typed is None:
-                refuse(key, f"{value!r} is no {dtype.base_dtype.name}")
+                refuse(key, f"{value!r} is not a {dtype.base_dtype.name}")
             else:
                 pins[name] = typed
     return Pins(pins, tuple(problems))

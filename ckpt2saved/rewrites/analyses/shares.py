@@ -1,4 +1,4 @@
-"""Batches that a training deals out to several towers, where the outputs are those of some towers alone."""
+"""Batches that a training splits between several towers, while the outputs use only some of the towers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ckpt2saved.tf1 import tf
 _POINTWISE = ("Identity", "Cast", "Sub", "Add", "AddV2", "Mul", "RealDiv", "StopGradient")  # lines stay where they are
 _SPLITS, _SLICES = ("Split", "SplitV", "Unpack"), ("Slice", "StridedSlice")
 _CONSTANT = ("Const", READS_VARIABLE) + REFERENCE_VARIABLES
-_SIZE = 12  # of what the graph leaves open, where bounds are computed from it; many numbers divide it
+_SIZE = 12  # in place of an unknown size, to compute bounds; divisible by many numbers
 
 _Bounds = Tuple[Optional[int], Optional[int], Optional[int]]  # begin, end and step
 
@@ -26,9 +26,9 @@ def problems_of_shares(
 ) -> List[Problem]:
     """A problem for each node that gives the outputs a part of an input's batch, while other towers get the rest.
 
-    `graph` has the tensors in `places` in the place of inputs, whose tensors are called as in `specs`. The other slices
-    of a batch are seen in `training` alone, the GraphDef of the training, or None. Slices along another dimension are
-    views of the same lines.
+    `places` are the tensors of `graph` that replace inputs, `specs` the inputs by tensor name. The other slices of a
+    batch are only in `training`, the GraphDef of the training, or None. Slices along another dimension are views of the
+    same lines.
     """
     batches = {name: spec for name, spec in specs.items() if _has_batch_first(spec, specs.values())}
     reached = graph.between(outputs, set())
@@ -49,7 +49,7 @@ def problems_of_shares(
 
 
 def _has_batch_first(spec: TensorSpec, others: Iterable[TensorSpec]) -> bool:
-    """Whether the first dimension is the batch's, as far as shapes tell: not of pairs of sizes, nor of time steps."""
+    """Whether the first dimension is the batch, as far as shapes show; not for sizes or time steps first."""
     if not spec.shape or "batch" in spec.shape[1:]:
         return False
     if isinstance(spec.shape[0], int):
@@ -58,14 +58,14 @@ def _has_batch_first(spec: TensorSpec, others: Iterable[TensorSpec]) -> bool:
 
 
 class _Takers:
-    """The nodes of a graph that take lines out of batches: `batches` are their tensors, with the inputs' names."""
+    """The nodes that take lines out of batches; `batches` maps the tensor of a batch to the input's name."""
 
     def __init__(self, graph: Graph, batches: Mapping[Ref, str]) -> None:
         self._graph = graph
         self._batches = batches
 
     def source(self, ref: Ref) -> Optional[str]:
-        """The input whose lines those of a tensor are computed from, one from one and in their order."""
+        """The input from which a tensor is computed line by line, in the same order; None where there is none."""
         while ref not in self._batches:
             node = self._graph.nodes.get(ref[0])
             varying = [one for one in node.inputs if not self._is_constant(one)] if node else []
@@ -97,7 +97,7 @@ class _Takers:
         return axis is not None and int(axis) == 0
 
     def unused_slices(self, used: Sequence[str], tensor: str, spec: TensorSpec) -> List[Problem]:
-        """The problem of the slices called `used`, which are all that outputs need, where others take other lines."""
+        """The problem of the slices `used`, on which outputs depend, where other slices take other lines."""
         found = [n for n in self._graph.nodes.values() if n.op in _SLICES and self.source(n.inputs[0]) == tensor]
         rows = self._rows(found, tensor, spec)
         if not all(name in rows for name in used):
@@ -160,8 +160,8 @@ def _zeros(tensor: tf.Tensor, sizes: Iterable[Any]) -> np.ndarray:
 
 def _problem(node: Node, tensor: str, towers: int, used: Sequence[Ref]) -> Problem:
     found = (
-        f"it deals the batch of {tensor} out to {towers} towers, and the outputs are those of {len(used)}, which would"
-        " answer a part of each request"
+        f"it splits the batch of {tensor} between {towers} towers, and the outputs use {len(used)} of them, which"
+        " would answer only a part of each request"
     )
     remedy = f"make {' or '.join(full_name(ref) for ref in used)} the input instead"
     return Problem("part-of-the-batch", node.name, found, remedy, op=node.op)

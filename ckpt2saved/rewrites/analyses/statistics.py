@@ -36,7 +36,7 @@ class BatchStatistics:
 
 
 def is_layer_norm(graph: Graph, node: Node) -> bool:
-    """Whether a fused batch norm is used on a batch of one, with an item in each channel: Keras's layer norm.
+    """Whether a fused batch norm has a batch of one and the items as channels, as Keras's layer norm has.
 
     It scales by ones, as many as there are items, and no variable is sized by the batch.
     """
@@ -66,7 +66,7 @@ def find_statistics(graph: Graph, within: Set[str], data: Set[str]) -> List[Batc
 
 
 class _Search:
-    """Knows which reductions there are, and what they reduce."""
+    """The reductions over the batch, and the tensors that they reduce."""
 
     def __init__(self, graph: Graph, within: Set[str], data: Set[str]) -> None:
         self.graph = graph
@@ -74,7 +74,7 @@ class _Search:
         self.data = data
         self.claimed: Set[str] = set()
         self.per_batch: Dict[str, bool] = {}
-        self.reduced: Dict[Ref, List[str]] = {}  # what is reduced, however it was squared or shifted before
+        self.reduced: Dict[Ref, List[str]] = {}  # tensor -> the reductions of it, or of its squares or differences
         self.chains: Dict[str, List[Ref]] = {}
         for name in graph.nodes:
             if self.is_reduction(name):
@@ -89,7 +89,7 @@ class _Search:
         return reduces_batch(self.graph, name)
 
     def chain(self, ref: Ref) -> List[Ref]:
-        """A tensor and those that it is made from by squaring and shifting."""
+        """A tensor and those that it is computed from by squaring and shifting."""
         found = []
         for _ in range(8):
             ref = self.graph.root(ref)
@@ -143,7 +143,7 @@ class _Search:
         return Probe(self.graph, self.data, tensors=tensors, symbols=None)
 
     def follow(self, starts: List[str], probe: Probe, wanted: Dict[str, List[float]], tensors: Dict[Ref, str]) -> None:
-        """Add to `tensors` what has a wanted value, from `starts` on as far as values can be computed."""
+        """Add to `tensors` those with a wanted value, from `starts` on, as far as values can be computed."""
 
         def following(name: str) -> List[str]:
             node = self.graph[name]
@@ -159,7 +159,7 @@ class _Search:
             ops = PASSING + MOVING + ("Cast", "Sum", "Mean")
             return [user.name for user in self.graph.consumers(name) if user.op in ELEMENTWISE or user.op in ops]
 
-        # One more than are looked at: what follows on a node is asked when the next one is wanted.
+        # One more node than is examined: `following` is called when the next node is requested.
         for _ in nearest(starts, following, _FURTHEST + 1):
             pass
 
@@ -172,7 +172,7 @@ class _Search:
 
 
 def unrecognised(graph: Graph, within: Set[str], data: Set[str]) -> List[str]:
-    """The reductions over the batch that others are shifted or scaled back by."""
+    """The reductions over the batch by which other values are normalized."""
     search = _Search(graph, within, data)
     return [name for name in search.chains if _scales_back(search, name)]
 

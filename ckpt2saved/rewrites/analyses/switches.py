@@ -1,4 +1,4 @@
-"""Training switches: found by which branches only a training has, with the values that avoid these."""
+"""Training switches, found by the branches that only training runs, and the values that avoid these branches."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ckpt2saved.graph.traversal import nearest
 from ckpt2saved.tf1 import tf
 
 _COMPARISONS = ("Equal", "NotEqual", "Less", "LessEqual", "Greater", "GreaterEqual")
-_FURTHEST = 200  # nodes between a switch and what it decides about
-# Names may speak against what the structure says, which is then not believed; they never decide.
+_FURTHEST = 200  # nodes between a switch and the branches that it selects
+# A name may contradict the structure, and the switch is then left undecided; a name never decides.
 _TRAINING_NAME = re.compile(
     r"(^|[/_.])(is_?|in_?|for_?)?(train(ing)?|learning)([_.]?(phase|mode|flag|time))?([_:]\d+)?$|phase_train", re.I
 )
@@ -27,7 +27,7 @@ _INFERENCE_NAME = re.compile(
 
 
 class Switches:
-    """Decides, as far as the structure does, the value in inference of everything that may be a switch."""
+    """Finds the value in inference of each switch, as far as the structure decides it."""
 
     def __init__(
         self, graph: Graph, outputs: Sequence[Ref], inputs: Set[Ref], marks: FrozenSet[str], noise: Set[str]
@@ -58,7 +58,7 @@ class Switches:
                 return
 
     def may_be(self, name: str, reached: Set[str]) -> bool:
-        """Whether a node could be a switch: a truth value, or a single value that decides between two others."""
+        """Whether a node could be a switch: a bool, or a scalar that selects between branches."""
         node = self.graph[name]
         if (name, 0) in self.inputs or node.op not in PLACEHOLDERS + VARIABLES or not may_be_scalar(node):
             return False
@@ -67,7 +67,7 @@ class Switches:
         return node.op in PLACEHOLDERS and bool(self.decided_by(name, reached))
 
     def decided_by(self, name: str, reached: Set[str]) -> List[str]:
-        """The comparisons and casts through which a value decides about something; [] where it does not."""
+        """The comparisons and casts through which a value selects branches; [] where it selects none."""
         found, decides = [], False
 
         def following(source: str) -> Iterator[str]:
@@ -89,7 +89,7 @@ class Switches:
         return found if decides else []
 
     def values(self, name: str, reached: Set[str], folding: Folding) -> List[Any]:
-        """The values that can make a difference."""
+        """The values of a switch that can lead to different branches."""
         node = self.graph[name]
         if is_truth(node):
             return [False, True]
@@ -116,7 +116,7 @@ class Switches:
             marks[value] = self.marks & ways[value]
         fewest = min(marks.values(), key=len, default=frozenset())
         if all(found == fewest for found in marks.values()):
-            self.reasons[name] = "nothing in the graph shows which value is inference's"
+            self.reasons[name] = "nothing in the graph shows its value in inference"
             return None
         for value, found in marks.items():
             if not fewest <= found:
@@ -129,12 +129,13 @@ class Switches:
         best = [value for value in marks if marks[value] == fewest]
         if any(ways[value] != ways[best[0]] for value in best):
             self.reasons[name] = (
-                f"{' and '.join(shown(value) for value in best)} all avoid training, and lead to different answers"
+                f"{' and '.join(shown(value) for value in best)} all avoid the ops of training, and lead to"
+                " different answers"
             )
             return None
         if not is_truth(self.graph[name]) and name in trials[best[0]].between(self.outputs, self.inputs, True):
             # Any number would do for the comparisons; for arithmetic it would not.
-            self.reasons[name] = "answers are computed with it, besides what it decides about"
+            self.reasons[name] = "answers are computed from it, besides the conditions that it decides"
             return None
         return best[0] if self.is_believed(name, best[0]) else None
 
@@ -157,14 +158,14 @@ def is_truth(node: Node) -> bool:
 
 
 def choices(name: str, node: Node) -> str:
-    """The ways out for a switch that is not decided."""
+    """The options with which a user decides a switch."""
     if is_truth(node):
         return f"--set {name}=False or --set {name}=True"
     return f"--set {name}=VALUE"
 
 
 def shown(value: Any) -> str:
-    """A switch's value for people."""
+    """A switch's value as text."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
