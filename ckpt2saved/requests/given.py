@@ -10,7 +10,7 @@ import numpy as np
 from ckpt2saved.errors import UsageError
 from ckpt2saved.files.npz import NoArrays, read_arrays
 from ckpt2saved.protobuf.data_types import numpy_dtype
-from ckpt2saved.requests.request import Request
+from ckpt2saved.requests.request import Request, with_bytes
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 
 
@@ -55,16 +55,8 @@ def _converted(signature: Signature, arrays: Mapping[str, np.ndarray]) -> Tuple[
             wanted = "strings" if dtype.kind == "O" else dtype.name
             problems.append(f"{tensor.key}: {array.dtype} in the file, expected {wanted}")
         else:
-            inputs[tensor.key] = _texts(array) if dtype.kind == "O" else array.astype(dtype)
+            inputs[tensor.key] = with_bytes(array) if dtype.kind == "O" else array.astype(dtype)
     return inputs, problems
-
-
-def _texts(array: np.ndarray) -> np.ndarray:
-    found = np.empty(array.shape, object)
-    for index in np.ndindex(*array.shape):
-        text = array[index]
-        found[index] = bytes(text) if isinstance(text, bytes) else str(text).encode("utf-8")
-    return found
 
 
 def _is_compatible(shape: Sequence[int], wanted: TensorSpec) -> bool:

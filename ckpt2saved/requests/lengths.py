@@ -11,6 +11,7 @@ import numpy as np
 from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.graph.beam_searches import QUICK, SECONDS_PER_CLASS, find_searches, searches_behind
 from ckpt2saved.graph.traversal import reach
+from ckpt2saved.requests.made_up_by_shape import HIGHEST_PIXEL
 from ckpt2saved.requests.parity import RANDOM_WILL_DO, case_inputs, default_case, default_sizes
 from ckpt2saved.signature.model import ExampleInput, ServedModel
 from ckpt2saved.signature.tensors import Dimension, Signature, TensorSpec
@@ -27,7 +28,6 @@ _TAKERS: Dict[str, Tuple[int, int, Union[int, str]]] = {
 _PASSING = ("Identity", "Cast", "Reshape", "StopGradient", "PlaceholderWithDefault", "ToInt32")
 _STEPS_FIRST = ("CTCBeamSearchDecoder", "CTCGreedyDecoder")
 _MOST_TRIALS = 60
-_HIGHEST_PIXEL = 255.0
 
 
 def with_lengths(network: BoundGraph, checkpoint: Checkpoint) -> ServedModel:
@@ -97,7 +97,7 @@ class _Trial:
             return {}
         sizes = default_sizes(self._model)
         likely = [_likely(spec, sizes) for spec in specs]
-        highest = (_HIGHEST_PIXEL, 1.0) if small else (_HIGHEST_PIXEL,)
+        highest = (HIGHEST_PIXEL, 1.0) if small else (HIGHEST_PIXEL,)
         for high, *values in itertools.islice(itertools.product(highest, *likely), _MOST_TRIALS * len(highest)):
             found = {spec.key: ExampleInput(None, value) for spec, value in zip(specs, values)}
             found.update({key: ExampleInput((0.0, high), None) for key in small})

@@ -14,8 +14,8 @@ from ckpt2saved.requests.splitting import batch_apart
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 
 MADE_UP_SIZE = 64  # for dimensions of unknown size other than the batch dimension
-_PIXELS = 255.0
-_MOST_VALUES = 1 << 28
+HIGHEST_PIXEL = 255.0
+MOST_VALUES = 1 << 28  # of one input; a page at 600 dpi has 100 million
 
 
 def make_by_shape(version_dir: Path, signatures: Mapping[str, Signature]) -> Requests:
@@ -40,13 +40,12 @@ def _made_up(tensor: TensorSpec, batch: int) -> np.ndarray:
         raise ValueError(f"{tensor.key} may have any number of dimensions")
     dtype = numpy_dtype(tensor.dtype)
     shape = [
-        size if isinstance(size, int) else MADE_UP_SIZE if axis else batch  # same size as in parity requests
-        for axis, size in enumerate(tensor.shape)
+        size if isinstance(size, int) else MADE_UP_SIZE if axis else batch for axis, size in enumerate(tensor.shape)
     ]
-    if np.prod([float(size) for size in shape]) > _MOST_VALUES:
-        raise ValueError(f"{tensor.key} has the shape {shape}, more than {_MOST_VALUES} values")
+    if np.prod([float(size) for size in shape]) > MOST_VALUES:
+        raise ValueError(f"{tensor.key} has the shape {shape}, more than {MOST_VALUES} values")
     if dtype.kind == "f" or dtype == np.uint8:
-        return np.random.RandomState(0).uniform(0.0, _PIXELS, shape).astype(dtype)
+        return np.random.RandomState(0).uniform(0.0, HIGHEST_PIXEL, shape).astype(dtype)
     if dtype.kind in "iu":
         return np.ones(shape, dtype)
     raise ValueError(f"{tensor.key} takes {dtype.name}, which can't be guessed")

@@ -7,14 +7,13 @@ from typing import Any, Dict, List, Mapping
 import numpy as np
 
 from ckpt2saved.errors import SignatureError
-from ckpt2saved.requests.made_up_by_shape import MADE_UP_SIZE
+from ckpt2saved.requests.made_up_by_shape import HIGHEST_PIXEL, MADE_UP_SIZE, MOST_VALUES
 from ckpt2saved.requests.request import Request
 from ckpt2saved.requests.splitting import batch_apart
 from ckpt2saved.signature.model import ExampleInput, ParityCase, ServedModel
 from ckpt2saved.signature.tensors import Dimension, TensorSpec
 from ckpt2saved.tf1 import tf
 
-MOST_VALUES = 1 << 28  # of one input; a page at 600 dpi has 100 million
 RANDOM_WILL_DO = ("float", "bfloat", "uint8")  # dtypes of images
 
 
@@ -57,7 +56,7 @@ def default_case(model: ServedModel, known: Mapping[str, ExampleInput] = {}) -> 
             " is compared with the checkpoint on such inputs"
         )
     dims = {name: size for name, size in default_sizes(model).items() if isinstance(name, str)}
-    return ParityCase(dims, {key: known.get(key, ExampleInput((0.0, 255.0), None)) for key in specs})
+    return ParityCase(dims, {key: known.get(key, ExampleInput((0.0, HIGHEST_PIXEL), None)) for key in specs})
 
 
 def default_sizes(model: ServedModel) -> Dict[Dimension, int]:

@@ -54,3 +54,13 @@ class Requests:
 def cant_be_asked(signature: str, reason: str) -> str:
     """The line about a signature that is not run, with the reason and the remedy."""
     return f"{signature}: not run: {reason}; pass requests that it answers with --inputs FILE.npz"
+
+
+def with_bytes(value: np.ndarray) -> np.ndarray:
+    """The array as requests hold it: strings as an object array of bytes, numbers unchanged."""
+    if value.dtype.kind not in "OSU":
+        return value
+    items = [item.encode("utf-8") if isinstance(item, str) else bytes(item) for item in value.ravel().tolist()]
+    found = np.empty(len(items), object)
+    found[:] = items
+    return found.reshape(value.shape)

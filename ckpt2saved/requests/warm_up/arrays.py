@@ -9,8 +9,8 @@ import numpy as np
 
 from ckpt2saved.errors import WarmupError
 from ckpt2saved.files.npz import NoArrays, read_arrays
-from ckpt2saved.requests.request import Request
-from ckpt2saved.requests.warm_up.file import warm_up_request, with_bytes
+from ckpt2saved.requests.request import Request, with_bytes
+from ckpt2saved.requests.warm_up.file import warm_up_request
 from ckpt2saved.signature.tensors import Signature
 
 

@@ -46,8 +46,7 @@ def has_rows_of_its_own(graph_def: Any, tensor: str) -> bool:
         name, _, index = node.input[0].partition(":")
         node = nodes[name]
     if _CTC.match(node.op):
-        paths = (
-            node.attr["top_paths"].i if "top_paths" in node.attr else 1
-        )  # default value, which strip_default_attrs removes
+        # strip_default_attrs removes the attribute if it has its default value, 1.
+        paths = node.attr["top_paths"].i if "top_paths" in node.attr else 1
         return int(index or 0) < 3 * paths  # the last output, log_probability, has one row for each line
     return _OF_ANY_LENGTH.match(node.op) is not None

@@ -16,6 +16,7 @@ from ckpt2saved.protobuf.tensor_proto import decode_tensor, encode_tensor
 from ckpt2saved.protobuf.wire import Malformed, Part, of_bytes, of_file
 from ckpt2saved.requests.request import Inputs, Request
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
+from ckpt2saved.signature.tensors import DEFAULT_SIGNATURE
 
 # Limits for decoded tensors: a TensorProto may leave out repeated values, so it can be much smaller than its tensor.
 _MOST_BYTES, _MOST_FIELDS = 1 << 30, 4 << 20
@@ -90,7 +91,7 @@ def _request(record: Part, number: int, budget: Budget) -> Request:
     spec = request.model_spec or ModelSpec()
     return Request(
         f"warm-up request {number}",
-        spec.signature_name or "serving_default",
+        spec.signature_name or DEFAULT_SIGNATURE,
         inputs,
         is_of_known_size=True,
         outputs=tuple(request.output_filter) or None,
@@ -115,13 +116,3 @@ def requests_by_signature(requests: Iterable[Request]) -> Dict[str, int]:
 def warm_up_request(signature: str, inputs: Inputs) -> Request:
     """A request to write to the warm-up file, which stores no request names."""
     return Request("a warm-up request", signature, inputs)
-
-
-def with_bytes(value: np.ndarray) -> np.ndarray:
-    """The array as requests hold it: strings as an object array of bytes, numbers unchanged."""
-    if value.dtype.kind not in "OSU":
-        return value
-    items = [item.encode("utf-8") if isinstance(item, str) else bytes(item) for item in value.ravel().tolist()]
-    found = np.empty(len(items), object)
-    found[:] = items
-    return found.reshape(value.shape)

@@ -13,9 +13,9 @@ from ckpt2saved.errors import WarmupError
 from ckpt2saved.files.pictures import NoPicture, check_pixels, read_picture
 from ckpt2saved.requests.lengths import measured
 from ckpt2saved.requests.parity import case_inputs
-from ckpt2saved.requests.request import Request
+from ckpt2saved.requests.request import Request, with_bytes
 from ckpt2saved.requests.warm_up.arrays import brackets
-from ckpt2saved.requests.warm_up.file import warm_up_request, with_bytes
+from ckpt2saved.requests.warm_up.file import warm_up_request
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 from ckpt2saved.sources.binding import BoundGraph
 from ckpt2saved.tf1 import tf

@@ -8,7 +8,7 @@ from typing import Dict
 import numpy as np
 
 from ckpt2saved.requests.parity import case_inputs, default_case
-from ckpt2saved.requests.warm_up.file import with_bytes
+from ckpt2saved.requests.request import with_bytes
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.tensors import Signature
 
