@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, FrozenSet, Iterator, List, Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -193,11 +193,10 @@ class LoadedModel:
         return np.frombuffer(content, dtype).reshape(shape)
 
 
-def has_strings(signatures: Mapping[str, Signature]) -> Dict[str, List[str]]:
-    """Signature -> keys of its string tensors, which `LoadedModel.run` does not support."""
-    found: Dict[str, List[str]] = {}
-    for name, signature in signatures.items():
-        keys = [spec.key for spec in signature.inputs + signature.outputs if spec.dtype == "string"]
-        if keys:
-            found[name] = sorted(keys)
-    return found
+def with_strings(signatures: Mapping[str, Signature]) -> FrozenSet[str]:
+    """Names of the signatures with string tensors, which `LoadedModel.run` does not support."""
+    return frozenset(
+        name
+        for name, signature in signatures.items()
+        if any(spec.dtype == "string" for spec in signature.inputs + signature.outputs)
+    )

@@ -34,5 +34,5 @@ def expected_answers(
     with open_checkpoint_asker(network, checkpoint) as asker:
         expected = asker.with_signatures(with_greedy).numbers(asked)
         lines, differing = count_disagreements(asker, greedy, asked, limits, say)
-    say("greedy", f"reads {differing} of {lines} lines differently from the beam search")
+    say("greedy", f"decodes {differing} of {lines} lines differently from the beam search")
     return Proof(tuple(asked), tuple(expected), tuple(asked))

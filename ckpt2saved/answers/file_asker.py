@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import FrozenSet, Iterator, Mapping, Optional
+from typing import Iterator, Mapping, Optional
 
 from ckpt2saved.answers import cc_loader
 from ckpt2saved.answers.asker import Asker
@@ -36,7 +36,7 @@ class FileAsker(Asker):
         self._model = model
         self._stack = stack
         self._process: Optional[NewProcess] = None
-        self.with_strings: FrozenSet[str] = frozenset(cc_loader.has_strings(signatures))
+        self.with_strings = cc_loader.with_strings(signatures)
         if model is None:
             self._in_process()  # load now, so that errors show even without requests
 

@@ -17,15 +17,9 @@ Sizes = Dict[str, Tuple[int, ...]]  # input key -> shape without the batch dimen
 class Probing:
     """The options for requests to a running server."""
 
-    signatures: Tuple[
-        str, ...
-    ] = ()  # --probe-signature: send requests for these only, at any risk; (): all that are safe
+    # --probe-signature: send requests for these only, at any risk; (): for all for which they are safe.
+    signatures: Tuple[str, ...] = ()
     batches: Optional[bool] = None  # whether the server runs with --enable_batching; None: unknown
-
-    @property
-    def is_said(self) -> bool:
-        """Whether any option was given."""
-        return bool(self.signatures) or self.batches is not None
 
 
 @dataclass(frozen=True)
@@ -35,12 +29,10 @@ class Risks:
     # Inputs and outputs that cannot be batched: on a server that batches, this request and those of clients fail.
     broken: Tuple[str, ...]
     has_fixed_batch: bool  # two requests in one batch fail, a single one does not
-    has_open_sizes: (
-        bool  # dimensions of unknown size other than the batch dimension: all requests in one batch must agree in them
-    )
-    change: (
-        str  # how the request changes the state of the server, or how the state differs from the files; "": not at all
-    )
+    # Some dimension besides that of the batch is of unknown size: all requests in one batch must agree in its size.
+    has_open_sizes: bool
+    # How the request changes the state of the server, or how the state differs from the files; "": not at all.
+    change: str
 
 
 def risks_of(
@@ -58,10 +50,10 @@ def risks_of(
     if batch is None:
         broken |= set(inputs_without_batch(signature)) or set(request.inputs)
     return Risks(
-        tuple(sorted(broken)),
-        bool(inputs_without_batch(signature)),
-        any(tensor.shape is None or tensor.has_open_sizes for tensor in signature.inputs),
-        change,
+        broken=tuple(sorted(broken)),
+        has_fixed_batch=bool(inputs_without_batch(signature)),
+        has_open_sizes=any(tensor.shape is None or tensor.has_open_sizes for tensor in signature.inputs),
+        change=change,
     )
 
 

@@ -175,17 +175,14 @@ class StockSearches:
         if seconds <= QUICK and (few is None or all(sizes[1] <= few for _, _, sizes in batches)):
             return True
         _, search, (steps, batch, classes) = max(batches, key=lambda found: found[0])
-        text = (
-            "TensorFlow's own beam search (beam_width {}) would take about {} for {} request(s), the largest {} lines "
-            "x {} steps x {} classes; it gets {} here (--parity-seconds){}"
-        )
-        lines = "" if few is None else f" and at most {few} line(s) of each request (--parity-lines)"
+        requests = "1 request" if len(batches) == 1 else f"{len(batches)} requests"
+        lines = "" if few is None else f", on at most {few} line(s) of each request (--parity-lines)"
         budget = duration(min(self._limits.seconds, max(seconds, 1)))
         self._say(
             "estimate",
-            text.format(
-                search.beam_width, duration(seconds), len(batches), batch, steps, classes, "up to " + budget, lines
-            ),
+            f"TensorFlow's own beam search (beam_width {search.beam_width}) would take about {duration(seconds)} for"
+            f" {requests}, the largest {batch} lines x {steps} steps x {classes} classes; it runs here for at most"
+            f" {budget} (--parity-seconds){lines}",
         )
         return False
 

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -93,18 +93,19 @@ def decode_in_time(
     limits: SearchLimits,
     tell: Callable[[int, float], None] = lambda lines, seconds: None,
 ) -> Tuple[Decoded, ...]:
-    """Decode as much as fits into the seconds of `limits`: all of it if it does, as the only thing returned.
+    """Decode as many lines as fit into the seconds of `limits`; returns one result, or two if not all lines fit.
 
-    Otherwise it is decoded in two ways: as many whole lines as fit with the likeliest of their classes (not for stock),
-    and as many lines as fit with all classes, the last of which may be cut short. `logits` are [time, batch, classes],
-    `lengths` [batch], none above time. `tell` is called every second with the lines that are done. The process is ended
-    with whatever ends this function, and after one and a half times the seconds, or a minute later where no line was
-    read until then. Raises SignatureError where the op refuses the logits, TensorFlowError where it reads nothing, or
-    its process dies, as for lack of memory.
+    Of two results the first has complete lines, decoded with their likeliest classes only; `limits.is_for_stock` leaves
+    it out. The last one is decoded with all classes, and its last line may be cut short.
+
+    `logits` are [time, batch, classes], `lengths` [batch], each at most time. `tell` is called every second with the
+    number of decoded lines and the seconds passed. The process ends with this function, at the latest after 1.5 times
+    the seconds, or a minute later if no line was decoded by then. Raises SignatureError if the op refuses the logits,
+    TensorFlowError if it decodes no line, or if its process dies, for example for lack of memory.
     """
-    seconds, narrow = limits.seconds, not limits.is_for_stock
-    labels = _labels(search, logits, lengths, seconds) if narrow else None
-    job = replace(_job(search, logits, lengths, seconds, limits.lines, labels), needs_line=narrow)
+    seconds = limits.seconds
+    labels = None if limits.is_for_stock else _labels(search, logits, lengths, seconds)
+    job = _job(search, logits, lengths, limits, labels)
     base: Optional[_Read] = None
     done: Tuple[Dict[int, _Read], Dict[int, _Read]] = ({}, {})
     started, told = time.monotonic(), 0.0
@@ -127,9 +128,9 @@ def decode_in_time(
         raise TensorFlowError(f"{search.name}: TensorFlow's beam search did not start within 300 s")
     if not _tells(job, done):
         raise TensorFlowError(
-            f"{search.name}: TensorFlow's beam search did not read a single line in {time.monotonic() - started:.0f} s,"
-            " and what it reads is what the files are compared with: --parity-seconds gives it more time, --no-parity"
-            " does without"
+            f"{search.name}: TensorFlow's beam search did not decode a single line in {time.monotonic() - started:.0f}"
+            " s, so there is nothing to compare the files with: --parity-seconds gives it more time, --no-parity skips"
+            " the comparison"
         )
     whole = _merged(search, lengths, base, done[_ALL])
     if job.narrow is None or not done[_NARROW]:
@@ -144,18 +145,14 @@ def _tells(job: _Job, done: Tuple[Dict[int, _Read], Dict[int, _Read]]) -> bool:
 
 
 def _job(
-    search: BeamSearch,
-    logits: np.ndarray,
-    lengths: np.ndarray,
-    seconds: float,
-    lines: Optional[int],
-    labels: Optional[np.ndarray],
+    search: BeamSearch, logits: np.ndarray, lengths: np.ndarray, limits: SearchLimits, labels: Optional[np.ndarray]
 ) -> _Job:
     """The job for these logits: a fixed order of lines, cut to those that could fit into the time."""
     classes = logits.shape[2]
-    order = [int(line) for line in np.random.RandomState(0).permutation(len(lengths)) if lengths[line] > 1][:lines]
+    order = [int(line) for line in np.random.RandomState(0).permutation(len(lengths)) if lengths[line] > 1]
+    order = order[: limits.lines]
     work = np.cumsum([0.0] + [search.work(classes, lengths[line : line + 1]) for line in order])
-    possible = order[: int(np.sum(work[:-1] * _FASTEST <= seconds))]
+    possible = order[: int(np.sum(work[:-1] * _FASTEST <= limits.seconds))]
     narrow = None
     if labels is not None and order:
         kept = [np.append(labels[line], classes - 1) for line in order]
@@ -164,13 +161,13 @@ def _job(
     first = logits[: 1 if search.top_paths <= classes else search.top_paths + 1]
     return _Job(
         search=search,
-        seconds=seconds,
+        seconds=limits.seconds,
         lengths=lengths,
         first=first,
         order=tuple(order),
         narrow=narrow,
         logits=logits[:, possible],
-        needs_line=True,
+        needs_line=not limits.is_for_stock,
     )
 
 
@@ -347,8 +344,7 @@ def _decoder(job: _Job, classes: int) -> _Decode:
             top_paths=search.top_paths,
             merge_repeated=search.merge_repeated,
         )
-    fetches = [path.indices for path in paths] + [path.values for path in paths]
-    fetches += [path.dense_shape for path in paths] + [scores]
+    fetches = [getattr(path, part) for part in ("indices", "values", "dense_shape") for path in paths] + [scores]
     session = tf.Session(graph=graph)
     return lambda part, steps: tuple(session.run(fetches, {logits: part, lengths: steps}))
 

@@ -80,8 +80,8 @@ def test_a_slow_search_is_compared_in_bounded_time_and_it_is_said(run, tmp_path,
     few = found["with_few_classes"]
     assert few["classes"] == 1 + 21 and few["lines_compared"] > 0 and few["steps_compared"] >= 20
     assert (
-        "estimate    TensorFlow's own beam search (beam_width 100) would take about 68 s for 1 request(s), the largest "
-        "12 lines x 20 steps x 3000 classes; it gets up to 2 s here (--parity-seconds)\n"
+        "estimate    TensorFlow's own beam search (beam_width 100) would take about 68 s for 1 request, the largest "
+        "12 lines x 20 steps x 3000 classes; it runs here for at most 2 s (--parity-seconds)\n"
     ) in result.output
     text = (
         "compared    parity[0]: CTCBeamSearchDecoder (beam_width 100) decoded {} of 12 lines completely ({} of 240 "
@@ -115,7 +115,7 @@ def test_lengths_of_a_request_and_a_number_of_lines(run, tmp_path):
     (found,) = searched(result)
     assert (found["lines"], found["lines_compared"], found["steps"]) == (5, 2, 8 + 6 + 4 + 2 + 8)
     assert 3 + 2 + 4 <= found["steps_compared"] <= 3 + 8 + 8
-    assert "and at most 2 line(s) of each request (--parity-lines)" in result.output
+    assert "on at most 2 line(s) of each request (--parity-lines)" in result.output
     (whole,) = searched(exported(run, tmp_path / "m", training, "--input=seq_len=seq_len:0", "--parity-lines=4"))
     assert whole["lines_compared"] == 4
     assert searched(exported(run, tmp_path / "m", training, "--input=seq_len=seq_len:0", "--parity-lines=5")) == []
@@ -187,8 +187,8 @@ def test_greedy_is_told_from_the_beam_search_on_what_that_read(run, tmp_path, tr
     """The files are held to all of what greedy answers."""
     result = exported(run, tmp_path, training, "--ctc-decoder=greedy")
     assert searched(result) == []
-    assert "it gets up to 2 s here" in result.output and "greedy      reads " in result.output
-    lines = result.output.split("greedy      reads ")[1].split()
+    assert "it runs here for at most 2 s" in result.output and "greedy      decodes " in result.output
+    lines = result.output.split("greedy      decodes ")[1].split()
     assert 0 < int(lines[2]) <= 12
 
 
@@ -243,16 +243,11 @@ def test_an_interrupt_ends_it_at_once(tmp_path, training):
 
 
 def on_the_whole(search, logits, lengths):
+    """What the op itself makes of the batch."""
+    settings = (search.beam_width, search.top_paths, search.merge_repeated)
     with tf.Graph().as_default(), tf.Session() as session:
-        paths, scores = tf.nn.ctc_beam_search_decoder(
-            logits,
-            lengths,
-            beam_width=search.beam_width,
-            top_paths=search.top_paths,
-            merge_repeated=search.merge_repeated,
-        )
-        fetches = [path.indices for path in paths] + [path.values for path in paths]
-        return session.run(fetches + [path.dense_shape for path in paths] + [scores])
+        paths, scores = session.run(tf.nn.ctc_beam_search_decoder(logits, lengths, *settings))
+    return [part for parts in zip(*paths) for part in parts] + [scores]
 
 
 @pytest.mark.parametrize(
@@ -296,7 +291,7 @@ def test_a_search_that_reads_nothing_is_no_proof(monkeypatch):
     monkeypatch.setattr(stock_search, "_LATEST", 0.0)
     search = BeamSearch("decoder", 400, 1, False, "logits:0", "lengths:0", ())
     logits = np.random.RandomState(5).randn(3, 1, 60000).astype("float32")
-    with pytest.raises(stock_search.TensorFlowError, match="did not read a single line .*--parity-seconds"):
+    with pytest.raises(stock_search.TensorFlowError, match="did not decode a single line .*--parity-seconds"):
         decode_in_time(search, logits, np.array([3], np.int32), SearchLimits(0.01))
 
 

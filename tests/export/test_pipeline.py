@@ -145,7 +145,7 @@ def test_the_decoder_is_the_one_asked_for(run, tmp_path, crnn_checkpoint, kind, 
     result = exported(run, tmp_path, crnn_checkpoint, "--ctc-decoder", kind)
     assert result.exit_code == 0, result.output
     assert said in result.output
-    counted = re.search(r"greedy      reads ([0-9]) of 5 lines differently from the beam search\n", result.output)
+    counted = re.search(r"greedy      decodes ([0-9]) of 5 lines differently from the beam search\n", result.output)
     assert bool(counted) == (kind == "greedy")
     provenance = json.loads((tmp_path / "1" / "assets.extra" / "ckpt2saved.json").read_text())
     assert provenance["ctc_decoder"] == kind
