@@ -28,20 +28,7 @@ class _OptionType(ParamType):
             self.fail(f"{name}: {error}", param, context)
 
 
-class _TensorType(ParamType):
-    """NAME=TENSOR[shape], a tensor of a signature."""
-
-    name = "name=tensor[shape]"
-
-    def convert(self, value: Any, param: Optional[click.Parameter], context: Optional[click.Context]) -> Any:
-        from ckpt2saved.signature.arguments import parse_tensor
-
-        try:
-            return parse_tensor(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, context)
-
-
+_TENSOR = ParsedType("name=tensor[shape]", "signature.arguments:parse_tensor")
 _TENSOR_NAME = ParsedType("tensor", "signature.tensors:checked_tensor_name")
 
 
@@ -116,14 +103,14 @@ _GRAPH = (
     option(
         "--input",
         "inputs",
-        type=_TensorType(),
+        type=_TENSOR,
         multiple=True,
         help="Input of the signature, without --model. May be given several times.",
     ),
     option(
         "--output",
         "outputs",
-        type=_TensorType(),
+        type=_TENSOR,
         multiple=True,
         help="Output of the signature, without --model. May be given several times.",
     ),
@@ -238,6 +225,6 @@ def _decode(logits: Optional[str], details: Dict[str, Any]) -> Any:
         if given:
             raise click.UsageError(f"--{min(given).replace('_', '-')}: only with --decode LOGITS")
         return None
-    if given.get("top_paths", 1) > given.get("beam_width", 10):
+    if given.get("top_paths", Decode.top_paths) > given.get("beam_width", Decode.beam_width):
         raise click.UsageError("--top-paths: more than --beam-width")
     return Decode(logits, **given)

@@ -176,7 +176,7 @@ def _check_serving_options(starters: Any, start: bool, options: Dict[str, Any]) 
     if options["volume_claim"] and "kubernetes" not in starters:
         raise click.UsageError("--volume-claim: only with --for kubernetes")
     if options["port"] == options["rest_port"]:
-        raise click.UsageError("--rest-port: another one than --port is expected")
+        raise click.UsageError("--rest-port: must differ from --port")
 
 
 def _batching(options: Dict[str, Any]) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-# What stands before the reason. TensorFlow 2 puts a heading and where the op was made before it; several ops that fail
-# at once are counted first, and listed then, with the error's code before each.
+# Lines before the reason: TensorFlow 2 prints a heading and the place where the op was created. If several ops fail, it
+# prints their number, then one line for each, which begins with the error code.
 _BEFORE = re.compile(
     r"Graph execution error:|Detected at node.*|Detected unsupported operations.*|Node: .*|<stack traces unavailable>|"
     r'File ".*|.*\(most recent call last\):|From /job:\S*:|[0-9]+ root error\(s\) found\.?|'

@@ -24,8 +24,8 @@ def read_inputs(path: Path, signatures: Mapping[str, Signature]) -> Tuple[Reques
     if not fitting:
         wanted = [f"{s.name}: {', '.join(t.key for t in s.inputs)}" for s in signatures.values()]
         raise UsageError(
-            f"--inputs {path}: it holds {', '.join(sorted(arrays)) or 'nothing'}, which is all the inputs of no"
-            " signature; expected those of one",
+            f"--inputs {path}: it holds {', '.join(sorted(arrays)) or 'nothing'}, but for no signature all inputs;"
+            " expected all inputs of one of these",
             wanted,
         )
     requests: List[Request] = []

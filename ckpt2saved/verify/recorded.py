@@ -36,7 +36,7 @@ def _recorded_model(version_dir: Path, provenance: Mapping[str, Any]) -> Tuple[s
         return name, graph.get("options") or {}
     origin = f"it was exported from {builder or 'elsewhere'}" if provenance else "ckpt2saved did not export it"
     raise UsageError(
-        f"{version_dir}: {origin}, and only of a built-in model does a version say all that the comparison with a"
-        " checkpoint takes; pass the options that it was exported with: --model NAME|FILE.yaml, or --graph with"
-        " --input and --output, and --option, --set, --map, --decode where they were used"
+        f"{version_dir}: {origin}, and a version records all options for the comparison with a checkpoint only for a"
+        " built-in model; pass the options that it was exported with: --model NAME|FILE.yaml, or --graph with --input"
+        " and --output, and --option, --set, --map, --decode where they were used"
     )

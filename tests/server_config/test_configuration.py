@@ -831,7 +831,7 @@ def test_an_older_broken_version_is_no_hindrance(configure, tmp_path, crnn):
         (["--nvidia-runtime"], 2, "--nvidia-runtime: only with --gpus"),
         (["--cpus", "0"], 2, "'0' is not a number of CPUs"),
         (["--cpus", "nan"], 2, "'nan' is not a number of CPUs"),
-        (["--rest-port", "8500"], 2, "--rest-port: another one than --port"),
+        (["--rest-port", "8500"], 2, "--rest-port: must differ from --port"),
         (["--port", "0"], 2, "0 is not in the range"),
         (["--name", "My Server"], 2, "'My Server' is not a name that Docker and Kubernetes accept"),
         (["--for", "nomad"], 2, "'nomad' is none of"),

@@ -76,11 +76,11 @@ def test_what_the_provenance_does_not_say_is_asked_for(run, version, crnn_checkp
     path.write_text(json.dumps(content))
     result = run("verify", version, "-c", crnn_checkpoint)
     assert result.exit_code == 2
-    assert f"{version}: it was exported from crnn, and only of a built-in model" in result.output
+    assert f"{version}: it was exported from crnn, and a version records all options" in result.output
     assert "--model NAME|FILE.yaml, or --graph with --input and --output" in result.output
     assert run("verify", version, "-c", crnn_checkpoint, "-m", "crnn").exit_code == 0
     path.unlink()
-    assert "ckpt2saved did not export it, and only" in run("verify", version, "-c", crnn_checkpoint).output
+    assert "ckpt2saved did not export it, and a version" in run("verify", version, "-c", crnn_checkpoint).output
 
 
 def test_a_signature_that_the_version_lacks_is_a_problem(run, version, crnn_checkpoint):
@@ -302,7 +302,7 @@ def test_a_made_up_request_that_is_refused_is_no_fault_of_the_version(run, tmp_p
     [
         (
             {"z": [1.0]},
-            "it holds z, which is all the inputs of no signature; expected those of one\n  - serving_default: x",
+            "it holds z, but for no signature all inputs; expected all inputs of one of these\n  - serving_default: x",
         ),
         ({"x": np.zeros([2, 3])}, "x: the shape [2, 3], expected [?, 4]"),
         ({"x": np.array([["a"] * 4])}, "x: <U1 in the file, expected float32"),
