@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Dict
 
+from ckpt2saved.graph.ops import ENTERS, VARIABLES
 from ckpt2saved.rewrites.for_serving import ServingRewritten
 from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.tf1 import tf
 
 _GRAFTED = "rewritten"
-_ENTER = ("Enter", "RefEnter")
-_SHARED = ("Placeholder", "VariableV2", "Variable", "VarHandleOp")
+_SHARED = ("Placeholder",) + VARIABLES
 
 
 def graft(graph: tf.Graph, rewritten: ServingRewritten) -> Dict[str, Signature]:
@@ -21,7 +21,7 @@ def graft(graph: tf.Graph, rewritten: ServingRewritten) -> Dict[str, Signature]:
     graph_def = tf.GraphDef()
     graph_def.CopyFrom(rewritten.serving.graph_def)
     for node in graph_def.node:
-        if node.op in _ENTER:  # two loops with the same frame name would be treated as one
+        if node.op in ENTERS:  # two loops with the same frame name would be treated as one
             node.attr["frame_name"].s = tf.compat.as_bytes(grafted(tf.compat.as_text(node.attr["frame_name"].s)))
     shared = [node.name + ":0" for node in graph_def.node if node.op in _SHARED]
     with graph.as_default():

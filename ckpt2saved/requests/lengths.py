@@ -10,6 +10,7 @@ import numpy as np
 
 from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.graph.beam_searches import QUICK, SECONDS_PER_CLASS, find_searches, searches_behind
+from ckpt2saved.graph.ops import CTC_DECODERS
 from ckpt2saved.graph.traversal import reach
 from ckpt2saved.requests.made_up_by_shape import HIGHEST_PIXEL
 from ckpt2saved.requests.parity import RANDOM_WILL_DO, case_inputs, default_case, default_sizes
@@ -21,12 +22,10 @@ from ckpt2saved.tf1 import tf
 # Ops that take lengths -> index of the lengths input, index of the data input, and axis of it that the lengths limit
 # (or the attribute with that axis).
 _TAKERS: Dict[str, Tuple[int, int, Union[int, str]]] = {
-    "CTCBeamSearchDecoder": (1, 0, 0),
-    "CTCGreedyDecoder": (1, 0, 0),
+    **dict.fromkeys(CTC_DECODERS, (1, 0, 0)),
     "ReverseSequence": (1, 0, "seq_dim"),
 }
 _PASSING = ("Identity", "Cast", "Reshape", "StopGradient", "PlaceholderWithDefault", "ToInt32")
-_STEPS_FIRST = ("CTCBeamSearchDecoder", "CTCGreedyDecoder")
 _MOST_TRIALS = 60
 
 
@@ -203,7 +202,7 @@ def measured(tensor: tf.Tensor) -> Optional[Tuple[str, int]]:
                 yield from (output.name for output in op.outputs)
 
     reach([tensor.name], following)
-    for kind in _STEPS_FIRST + tuple(sorted(found)):
+    for kind in CTC_DECODERS + tuple(sorted(found)):
         if kind in found:
             return found[kind]
     return None

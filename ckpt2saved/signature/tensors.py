@@ -14,7 +14,6 @@ LARGEST_SIZE = 2**63 - 1
 
 # A size; of one that a request may choose its name, or None where it has none.
 Dimension = Union[int, str, None]
-DEFAULT_SIGNATURE = "serving_default"  # for requests that name none
 WARMUP = "warmup"  # the one output of a signature that an export adds for warm-up, with whose name its own begins
 DEFAULT_SIGNATURE = "serving_default"  # of a request that names none
 PREDICT = "tensorflow/serving/predict"  # what TF Serving calls the method of a signature

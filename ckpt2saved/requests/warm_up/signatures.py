@@ -9,13 +9,12 @@ import numpy as np
 
 from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import full_name, node_name, parsed
-from ckpt2saved.graph.ops import is_state
+from ckpt2saved.graph.ops import ENTERS, is_state
 from ckpt2saved.graph.traversal import reach, reversed_edges
 from ckpt2saved.saved_model.writing import ServingGraph, cut_down, spec_of
 from ckpt2saved.signature.tensors import WARMUP, Signature, TensorSpec
 from ckpt2saved.tf1 import tf
 
-_ENTER = ("Enter", "RefEnter")
 _LARGE = 4096  # values; a larger float input is not stored in the graph, but tiled from _REPEATED values
 _REPEATED = 997  # values; a prime, so that the rows of an image differ
 
@@ -149,7 +148,7 @@ def _copied(graph: tf.Graph, part: Any, fed: Mapping[str, tf.Tensor], outputs: S
     scope = graph.get_name_scope() + "/copy"
     shared = {node.name for node in part.node if is_state(node.op)}
     for node in part.node:
-        if node.op in _ENTER:  # two loops with the same frame name would be treated as one
+        if node.op in ENTERS:  # two loops with the same frame name would be treated as one
             node.attr["frame_name"].s = tf.compat.as_bytes(scope + "/") + node.attr["frame_name"].s
         node.input[:] = [source for source in node.input if source.lstrip("^") not in shared or source[0] != "^"]
     tensors = {name + ":0": graph.get_tensor_by_name(name + ":0") for name in shared}
