@@ -239,7 +239,7 @@ def _files_of(prefix: Path) -> CheckpointFiles:
     meta_or_none = meta if _is_file(meta) else None
     index = _index(prefix)
     if _is_file(index):
-        shards, problems = _whole_set(prefix, _shards_of(prefix))
+        shards, problems = _complete_set(prefix, _shards_of(prefix))
         problems = _index_problems(index) + problems
         _refuse_pointers(prefix, (index, *_shards_of(prefix)))
         if problems:
@@ -334,7 +334,7 @@ def _index_problems(index: Path) -> List[Problem]:
     ]
 
 
-def _whole_set(prefix: Path, shards: Sequence[Path]) -> Tuple[List[Path], List[Problem]]:
+def _complete_set(prefix: Path, shards: Sequence[Path]) -> Tuple[List[Path], List[Problem]]:
     """Return the data files and the missing ones; one of several sets with different counts must be complete."""
     if not shards:
         where = f"{prefix.name}.data-?????-of-?????"

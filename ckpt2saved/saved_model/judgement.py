@@ -16,6 +16,7 @@ from ckpt2saved.files.kinds import EMPTY, begins_as_lfs_pointer, kind_of
 from ckpt2saved.files.reading import PathLike, kind, open_file, size_of
 from ckpt2saved.protobuf import text_format
 from ckpt2saved.protobuf.crc32c import crc32c, masked
+from ckpt2saved.protobuf.wire import Malformed, varint
 from ckpt2saved.saved_model.graph_facts import (
     GraphFacts,
     lfs_problem,
@@ -255,7 +256,7 @@ def _has_its_checksum(file: BinaryIO, entry: Entry) -> bool:
         return True  # TensorFlow alone knows how they are written
     file.seek(entry.offset)
     if entry.data_type == STRING:
-        return _string_checksum(file.read(entry.size), entry)
+        return _strings_match(file.read(entry.size), entry)
     checksum, left = 0, entry.size
     while left:
         piece = file.read(min(left, _PIECE))
@@ -266,8 +267,8 @@ def _has_its_checksum(file: BinaryIO, entry: Entry) -> bool:
     return masked(checksum) == entry.checksum
 
 
-def _string_checksum(data: bytes, entry: Entry) -> bool:
-    """Return the checksum of strings, stored as lengths, checksum and bytes (WriteStringTensor in tensor_bundle.cc)."""
+def _strings_match(data: bytes, entry: Entry) -> bool:
+    """Return whether stored strings match their checksum; format: WriteStringTensor in tensor_bundle.cc."""
     count = 1
     for size in entry.shape or ():
         count *= size
@@ -275,14 +276,12 @@ def _string_checksum(data: bytes, entry: Entry) -> bool:
         return False  # each has a length
     checksum, at = 0, 0
     for _ in range(count):
-        length, shift = 0, 0
-        while True:
-            if at >= len(data) or shift > 63:
-                return False
-            length |= (data[at] & 0x7F) << shift
-            shift, at = shift + 7, at + 1
-            if data[at - 1] < 0x80:
-                break
+        try:
+            length, at = varint(data, at)
+        except Malformed:
+            return False
+        if length > len(data):
+            return False
         checksum = crc32c(struct.pack("<I" if length <= 0xFFFFFFFF else "<Q", length), checksum)
     return masked(crc32c(data[at:], checksum)) == entry.checksum
 

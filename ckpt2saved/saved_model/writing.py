@@ -157,10 +157,8 @@ class _Binder:
                 return self.graph.get_tensor_by_name(spec.tensor)
             except (KeyError, ValueError):
                 pass
-        found, remedy = (
-            f"the graph has no tensor {spec.tensor!r}",
-            f"the builder names {', '.join(sorted(self.tensors))}",
-        )
+        found = f"the graph has no tensor {spec.tensor!r}"
+        remedy = f"the builder names {', '.join(sorted(self.tensors))}"
         self.problems.append(Problem("unknown-tensor", where, found, remedy))
         return None
 
@@ -270,7 +268,7 @@ def _groups(checkpoint: Checkpoint, weights: Weights) -> List[List[str]]:
     room = 0
     for name, key in sorted(weights.stored.items()):
         part = weights.slices.get(name, "")
-        size = _count(checkpoint.shapes[key], part) * max(1, checkpoint.dtypes[key].size or 1)
+        size = _count(checkpoint.shapes[key], part) * (checkpoint.dtypes[key].size or 1)
         if not groups or size > max(room, 0):
             groups.append([])
             room = _AT_ONCE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from ckpt2saved.errors import ServingError
 from ckpt2saved.files.replacing import read_if_there
@@ -29,9 +29,16 @@ class _Entry:
     labels: Dict[str, Any]
 
 
-def what_changes(files: Mapping[str, str], server: Server) -> Tuple[str, ...]:
+Existing = Mapping[str, Optional[str]]  # file name -> present content; None if the file does not exist
+
+
+def existing_files(names: Iterable[str], server: Server) -> Existing:
+    """Read the files that new ones will replace."""
+    return {name: read_if_there(server.directory / name) for name in names}
+
+
+def what_changes(before: Existing, files: Mapping[str, str], server: Server) -> Tuple[str, ...]:
     """Return a sentence for each effect of the new files on a server that was started with the existing ones."""
-    before = {name: read_if_there(server.directory / name) for name in files}
     if before[MODELS] is None:
         return _first(server)
     sentences: List[str] = []
@@ -49,12 +56,11 @@ def what_changes(files: Mapping[str, str], server: Server) -> Tuple[str, ...]:
     return tuple(sentences) or ("nothing: the files are unchanged",)
 
 
-def check_labels(files: Mapping[str, str], server: Server) -> None:
+def check_labels(before: Existing, files: Mapping[str, str], server: Server) -> None:
     """Raise ServingError if a running server would reject the whole new configuration because of a label.
 
     The existing files are then kept, since they describe the running server.
     """
-    before = {name: read_if_there(server.directory / name) for name in files}
     try:
         present, wanted = _entries(before[MODELS] or ""), _entries(files[MODELS])
     except text_format.NotTextProto:
@@ -74,7 +80,7 @@ def check_labels(files: Mapping[str, str], server: Server) -> None:
         )
 
 
-def _unseen(before: Mapping[str, Optional[str]], server: Server) -> List[str]:
+def _unseen(before: Existing, server: Server) -> List[str]:
     """Return a message for each new model whose directory is not mounted in the running server.
 
     Such a model keeps the server from loading new versions of any model.
@@ -103,12 +109,12 @@ def _when(server: Server) -> str:
     return f"a server before 1.15 reads {MODELS} only at startup; restart it, and then:"
 
 
-def _starters(before: Mapping[str, Optional[str]]) -> List[str]:
+def _starters(before: Existing) -> List[str]:
     """Return the existing files that start the server."""
     return [text for name, text in before.items() if text is not None and not name.endswith(".config")]
 
 
-def _takes_unloaded_labels(before: Mapping[str, Optional[str]]) -> bool:
+def _takes_unloaded_labels(before: Existing) -> bool:
     """Return whether the server was started with the flag that allows labels on unloaded versions; True if unknown."""
     starters = _starters(before)
     return not starters or any(LABELS_FLAG in text for text in starters)

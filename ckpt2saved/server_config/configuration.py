@@ -13,7 +13,7 @@ from ckpt2saved.errors.problem import Note
 from ckpt2saved.files.replacing import write_files
 from ckpt2saved.server_config import compose, docker, kubernetes
 from ckpt2saved.server_config.batching import Batching, check_batching
-from ckpt2saved.server_config.change import check_labels, what_changes
+from ckpt2saved.server_config.change import check_labels, existing_files, what_changes
 from ckpt2saved.server_config.config_files import (
     BATCHING,
     MODELS,
@@ -126,15 +126,16 @@ def configure(directories: Sequence[str], options: ConfigurationOptions) -> Conf
     config_files = _config_files(models, _with_threads(options))
     files, start, command = _starters(server, config_files, options)
     files.update(config_files)
+    before = existing_files(files, server)
     if not options.restart:
-        check_labels(files, server)
+        check_labels(before, files, server)
     return Configuration(
         server=server,
         files=files,
         start=start,
         docker_command=command,
         notes=notes,
-        changes=what_changes(files, server),
+        changes=what_changes(before, files, server),
     )
 
 
