@@ -358,7 +358,7 @@ CHANGES = {
     "attribute 'T': data type 77, which this TensorFlow does not have": lambda g, f: setattr(
         g.node[1].attr["T"], "type", 77
     ),
-    "no size -65": lambda g, f: g.node[1].attr["shape"].shape.dim.add(size=-65),
+    "-65 is not a size": lambda g, f: g.node[1].attr["shape"].shape.dim.add(size=-65),
     "a constant of 32768 GB; at most 4 GB": lambda g, f: setattr(
         g.node[0].attr["value"].tensor.tensor_shape.dim[0], "size", 2**43
     ),

@@ -194,7 +194,7 @@ def test_no_command_is_printed_that_export_refuses(run, drawing):
     """The problems stand there, and that they are why."""
     content = inspected(run, drawing)
     assert content["command"] is None
-    assert "random numbers that are no dropout" in " ".join(content["graph"]["problems"])
+    assert "random numbers that are not proven to be dropout" in " ".join(content["graph"]["problems"])
     page = run("inspect", drawing).output
     assert "export it with" not in page and "--output" not in page
     assert "no command: export would refuse it" in " ".join(page.split())

@@ -516,7 +516,7 @@ def test_what_export_would_refuse_is_a_problem(tmp_path, inspected):
         logits += tf.random_normal(tf.shape(logits))
         save(tmp_path, loss=ctc_loss(logits, tf.fill([tf.shape(images)[0]], 12)))
     (problem,) = inspected(tmp_path)["graph"]["problems"]
-    assert "random numbers that are no dropout" in problem
+    assert "random numbers that are not proven to be dropout" in problem
 
 
 def test_probabilities_are_served_beside_their_logarithm(tmp_path, inspected):

@@ -24,4 +24,4 @@ def test_a_state_that_changes_with_each_answer_is_refused():
         with tf.control_dependencies([tf.assign_add(state, 1.0)]):
             return x * state.read_value()
 
-    refused(train, r"it changes state before each answer", wrong=RANDOM)
+    refused(train, r"it changes state, on which answers depend", wrong=RANDOM)

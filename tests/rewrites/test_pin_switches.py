@@ -269,7 +269,7 @@ def test_variables_are_initialized_when_they_are_served():
     [
         ({"is_trian": False}, r"--set is_trian: the graph has no node 'is_trian'; did you mean is_train\?"),
         ({"x": 1.0}, "--set x: x is a Placeholder; expected"),
-        ({"is_train": "no"}, "--set is_train: 'no' is no bool"),
+        ({"is_train": "no"}, "--set is_train: 'no' is not a bool"),
     ],
 )
 def test_pins_that_do_not_fit_are_refused(pinned, message):

@@ -205,7 +205,7 @@ def test_batch_renorm_is_refused():
 
 def test_alpha_dropout_is_refused():
     """What it drops it does not set to 0."""
-    refused(lambda x: layers_alpha(x), "random numbers that are no dropout", wrong=RANDOM)
+    refused(lambda x: layers_alpha(x), "random numbers that are not proven to be dropout", wrong=RANDOM)
 
 
 def layers_alpha(x):

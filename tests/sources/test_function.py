@@ -242,7 +242,7 @@ def test_batch_norm_in_training_mode_of_ones_own_function_is_refused(run, tmp_pa
     """It loads and answers, each row by what else is in the batch; who means it says so."""
     options = ["--option", "mode=" + mode, "--option", "train=true"]
     result, trained = normalised(run, tmp_path, module, *options)
-    assert result.exit_code == 3 and "(Mean): a statistic of the batch" in result.output, result.output
+    assert result.exit_code == 3 and "(Mean): a batch statistic" in result.output, result.output
     assert "my_network:build builds a graph that normalises over the batch" in result.output
     assert not (tmp_path / "base" / "1").exists()
     result, _ = normalised(run, tmp_path, module, *options, "--keep-training-ops")
@@ -345,7 +345,7 @@ def test_a_decoder_after_ones_own_function(run, tmp_path, module, weights, optio
         (
             ["--decode", "logits", "--sequence-length", "images"],
             2,
-            "the steps that count are integers [batch]; this is",
+            "sequence lengths are integers [batch]; this is",
         ),
         (["--output", "nonsense"], 1, "the graph has no tensor 'nonsense'; the builder names ids, images, logits"),
         (["--output", "logits", "--set", "a=1"], 2, "--set: only for a training's graph (--graph meta)"),
@@ -479,7 +479,7 @@ def test_statistics_of_the_batch_in_a_model_object_are_refused(run, tmp_path, ob
     """As in a function's graph."""
     arguments = ["--checkpoint", object_checkpoint[0], "--input", "image[batch,8,12,1]", "-o", tmp_path / "base"]
     result = run("export", "--graph", "my_models:Centred", *arguments, "--output", "output")
-    assert result.exit_code == 3 and "(Mean): a statistic of the batch" in result.output, result.output
+    assert result.exit_code == 3 and "(Mean): a batch statistic" in result.output, result.output
 
 
 @needs_tf2

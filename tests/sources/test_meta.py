@@ -577,7 +577,7 @@ def test_devices_are_cleared_and_said(run, tmp_path):
     text = " ".join(run("inspect", prefix).output.split())
     assert "1 node pinned to /device:GPU:1, which export clears" in text
     text = " ".join(run("inspect", naive).output.split())
-    assert "/device:GPU:1: a server that has no such device can't load the graph; export it again" in text
+    assert "/device:GPU:1: a server without this device cannot load the graph; export it again" in text
     assert "pinned" not in run("inspect", tmp_path / "m").output
 
 

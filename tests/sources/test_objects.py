@@ -383,7 +383,7 @@ def test_layers_in_a_list_of_a_keras_3_model(export, tmp_path, code):
         assert result.exit_code == 0, result.output
         np.testing.assert_allclose(asked(tmp_path / "base" / "1", x=X)["y"], np.asarray(model(X)), rtol=1e-5)
     else:
-        assert result.exit_code == 3 and "in a model of Keras 3 the layers that are kept in a list" in result.output
+        assert result.exit_code == 3 and "in Keras 3 those of layers in a list" in result.output
 
 
 def test_variables_that_were_one_when_they_were_saved(export, tmp_path, code):
