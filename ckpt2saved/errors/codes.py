@@ -8,6 +8,16 @@ OTHER = "other"
 
 CODES: Dict[str, str] = {
     OTHER: "The text is the only description.",
+    # Signature files and options.
+    "conflicting-inputs": "Two inputs of one key differ in dtype or shape.",
+    "duplicate-key": "A key is given twice.",
+    "inapplicable-key": "A key does not apply to this kind of graph.",
+    "missing-key": "A required key is missing.",
+    "missing-option": "A required option is missing.",
+    "unknown-key": "A key is unknown.",
+    "wrong-type": "A value has another type than expected.",
+    "wrong-value": "A value is not allowed.",
+    "yaml-construct": "A signature file uses a construct of YAML that is not read.",
     # Checkpoints and accompanying files.
     "cut-off": "A file is truncated.",
     "damaged-tensor": "A tensor of the checkpoint is damaged.",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, List, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import UsageError
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.signature.model import FULL, META, Decode, ServedModel, Surgery
 from ckpt2saved.signature.tensors import LARGEST_SIZE, Dimension, Signature, TensorSpec
 
@@ -59,17 +60,20 @@ def model_of_arguments(
     """
     problems = []
     if not inputs:
-        problems.append("--input NAME=TENSOR is missing: what a request feeds")
+        remedy = "pass --input NAME=TENSOR for each tensor that a request feeds"
+        problems.append(Problem("missing-option", "--input", "missing", remedy))
     if not outputs and decode is None:
-        problems.append("--output NAME=TENSOR is missing: what a request is answered")
+        remedy = "pass --output NAME=TENSOR for each tensor that a response contains"
+        problems.append(Problem("missing-option", "--output", "missing", remedy))
     for option, specs in (("--input", inputs), ("--output", outputs)):
         keys = [spec.key for spec in specs] + [spec.key for spec in _sparse(decode) if option == "--output"]
         problems += [
-            f"{option} {key}: this name is given twice" for key in sorted({k for k in keys if keys.count(k) > 1})
+            Problem("duplicate-key", f"{option} {key}", "this name is given twice")
+            for key in sorted({k for k in keys if keys.count(k) > 1})
         ]
     if problems:
         raise UsageError(
-            "without --model the command line must say what is served (ckpt2saved inspect shows the candidates)",
+            "without --model, --input and --output must name what is served (ckpt2saved inspect shows the candidates)",
             problems,
         )
     signatures = [Signature("serving_default", tuple(inputs), tuple(outputs) + _sparse(decode))]

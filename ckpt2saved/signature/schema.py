@@ -12,7 +12,7 @@ import yaml
 from ckpt2saved.signature.model import FUNCTION, META, Decode, ExampleInput, ParityCase, Scalar, ServedModel, Surgery
 from ckpt2saved.signature.renaming import check_rule
 from ckpt2saved.signature.tensors import DTYPES, LARGEST_SIZE, Dimension, Signature, TensorSpec, checked_tensor_name
-from ckpt2saved.signature.yaml_nodes import NodeReader, found_text, unknown_text
+from ckpt2saved.signature.yaml_nodes import NodeReader, found_text, unknown_name
 
 FORMAT = 1
 _SURGERY = ("set", "map", "keep_training_ops", "allow_labels", "weights", "decode")  # what is done to a graph
@@ -42,24 +42,34 @@ class SchemaReader(NodeReader):
 
     def format(self, node: yaml.Node, expected: str) -> None:
         if self.scalar(node, "format", expected, (int,)) not in (None, FORMAT):
-            self.problem(node, "format", f"{expected} is expected; found {found_text(node)}")
+            self.problem("wrong-value", node, "format", f"{expected} is expected; found {found_text(node)}")
 
     def graph(self, node: yaml.Node) -> Tuple[str, Dict[str, Scalar], Surgery]:
         parts = self.mapping(node, "graph", optional=("builder", "options") + _SURGERY)
         builder = self.text(parts["builder"], "graph.builder") if "builder" in parts else META
         if ":" in builder and not FUNCTION.match(builder):
             expected = "meta, a built-in network, or package.module:function is expected; found "
-            self.problem(parts["builder"], "graph.builder", expected + found_text(parts["builder"]))
+            self.problem("wrong-value", parts["builder"], "graph.builder", expected + found_text(parts["builder"]))
         options = self.mapping(parts["options"], "graph.options") if "options" in parts else {}
         if "set" in parts and builder != META:
-            self.problem(parts["set"], "graph.set", f"only a graph with 'builder: {META}' takes it")
+            self.problem("inapplicable-key", parts["set"], "graph.set", f"only a graph with 'builder: {META}' takes it")
         if "allow_labels" in parts and builder != META:
             problem = f"only a graph with 'builder: {META}' takes it"
-            self.problem(parts["allow_labels"], "graph.allow_labels", problem)
+            self.problem("inapplicable-key", parts["allow_labels"], "graph.allow_labels", problem)
         if "keep_training_ops" in parts and builder != META and ":" not in builder:
-            self.problem(parts["keep_training_ops"], "graph.keep_training_ops", "a built-in network has none")
+            self.problem(
+                "inapplicable-key",
+                parts["keep_training_ops"],
+                "graph.keep_training_ops",
+                "a built-in network has no training ops",
+            )
         if options and builder == META:
-            self.problem(parts["options"], "graph.options", "a graph that is read from a file takes none")
+            self.problem(
+                "inapplicable-key",
+                parts["options"],
+                "graph.options",
+                "a graph that is read from a file takes no options",
+            )
         scalars = {name: self.scalar(value, "graph.options." + name) for name, value in options.items()}
         return builder, scalars, self.surgery(parts)
 
@@ -77,7 +87,8 @@ class SchemaReader(NodeReader):
         if "weights" in parts:
             found["weights"] = self.text(parts["weights"], "graph.weights")
             if found["weights"] not in ("raw", "ema"):
-                self.problem(parts["weights"], "graph.weights", "raw or ema is expected; found " + found["weights"])
+                text = "raw or ema is expected; found " + found["weights"]
+                self.problem("wrong-value", parts["weights"], "graph.weights", text)
         if "decode" in parts:
             found["decode"] = self.decode(parts["decode"])
         return Surgery(**found)
@@ -89,7 +100,7 @@ class SchemaReader(NodeReader):
         try:
             check_rule(pattern, replacement)
         except ValueError as error:
-            self.problem(node, "graph.map", str(error))
+            self.problem("wrong-value", node, "graph.map", str(error))
         return pattern, replacement
 
     def decode(self, node: yaml.Node) -> Decode:
@@ -106,19 +117,15 @@ class SchemaReader(NodeReader):
                 expected = "true or false" if kind is bool else "a number from 1 on"
                 found[key] = self.scalar(parts[key], f"{where}.{key}", expected, (kind,))
                 if kind is int and found[key] is not None and found[key] < 1:
-                    self.problem(parts[key], f"{where}.{key}", expected + " is expected")
+                    self.problem("wrong-value", parts[key], f"{where}.{key}", expected + " is expected")
         return Decode(**found) if "logits" in found else Decode("")
 
     def signatures(self, node: yaml.Node) -> Tuple[Signature, ...]:
         nodes = self.mapping(node, "signatures")
         if isinstance(node, yaml.MappingNode) and "serving_default" not in nodes:
             near = difflib.get_close_matches("serving_default", nodes, n=1)
-            self.problem(
-                node,
-                "signatures",
-                "serving_default is missing: what TF Serving answers when a request names"
-                f" none{(f'; is {near[0]!r} meant to be it?' if near else '')}",
-            )
+            found = "serving_default is missing, the signature of requests that name none"
+            self.problem("missing-key", node, "signatures", found, f"rename {near[0]!r} if it is meant" if near else "")
         return tuple(self.signature(name, value) for name, value in nodes.items())
 
     def check_same_inputs(self, node: yaml.Node, signatures: Sequence[Signature]) -> None:
@@ -129,22 +136,23 @@ class SchemaReader(NodeReader):
                 name, other = first.setdefault(spec.key, (signature.name, spec))
                 if (spec.dtype, spec.shape) != (other.dtype, other.shape):
                     self.problem(
+                        "conflicting-inputs",
                         node,
                         f"signatures.{signature.name}.inputs.{spec.key}",
-                        f"it has another dtype or shape in signature {name}; give one of the two another key, and name "
-                        "its tensor with 'tensor: …'",
+                        f"it has another dtype or shape in signature {name}",
+                        "give one of the two another key, and name its tensor with 'tensor: …'",
                     )
 
     def signature(self, name: str, node: yaml.Node) -> Signature:
         where = "signatures." + name
         if name.startswith(_RESERVED):
-            self.problem(node, where, f"names that begin with {_RESERVED} are TensorFlow's own")
+            self.problem("wrong-value", node, where, f"names that begin with {_RESERVED} are TensorFlow's own")
         parts = self.mapping(node, where, required=("inputs", "outputs"))
         sides: Dict[str, Tuple[TensorSpec, ...]] = {}
         for side in ("inputs", "outputs"):
             specs = self.mapping(parts[side], f"{where}.{side}") if side in parts else {}
             if side in parts and isinstance(parts[side], yaml.MappingNode) and not parts[side].value:
-                self.problem(parts[side], f"{where}.{side}", "at least one is needed")
+                self.problem("missing-key", parts[side], f"{where}.{side}", "at least one is needed")
             sides[side] = tuple(self.tensor(key, spec, f"{where}.{side}.{key}") for key, spec in specs.items())
         return Signature(name, sides["inputs"], sides["outputs"])
 
@@ -152,7 +160,7 @@ class SchemaReader(NodeReader):
         parts = self.mapping(node, where, required=("dtype", "shape"), optional=("tensor",))
         dtype = self.text(parts["dtype"], where + ".dtype") if "dtype" in parts else ""
         if dtype and dtype not in DTYPES:
-            self.problem(parts["dtype"], where + ".dtype", unknown_text("dtype", dtype, DTYPES))
+            self.problem("wrong-value", parts["dtype"], where + ".dtype", *unknown_name("dtype", dtype, DTYPES))
         tensor = self.text(parts["tensor"], where + ".tensor") if "tensor" in parts else key
         self.check_tensor_name(tensor, parts.get("tensor", node), where + ".tensor" if "tensor" in parts else where)
         return TensorSpec(key, tensor, dtype, self.shape(parts["shape"], where + ".shape") if "shape" in parts else ())
@@ -163,11 +171,12 @@ class SchemaReader(NodeReader):
         try:
             checked_tensor_name(name)
         except ValueError as error:
-            self.problem(node, where, str(error))
+            self.problem("wrong-value", node, where, str(error))
 
     def shape(self, node: yaml.Node, where: str) -> Tuple[Dimension, ...]:
         if not isinstance(node, yaml.SequenceNode):
-            self.problem(node, where, "a list is expected, as in [batch, 32, width, 3]; [] for a single value")
+            found = "a list is expected, as in [batch, 32, width, 3]; [] for a single value"
+            self.problem("wrong-type", node, where, found)
             return ()
         sizes = []
         for position, item in enumerate(node.value):
@@ -177,12 +186,12 @@ class SchemaReader(NodeReader):
             if _is_size(size) or (size and isinstance(size, str)):
                 sizes.append(size)
             elif size is not None:
-                self.problem(item, place, f"{expected} is expected; found {found_text(item)}")
+                self.problem("wrong-value", item, place, f"{expected} is expected; found {found_text(item)}")
         return tuple(sizes)
 
     def parity(self, node: yaml.Node, signatures: Sequence[Signature], sound: bool) -> Tuple[ParityCase, ...]:
         if not isinstance(node, yaml.SequenceNode) or not node.value:
-            self.problem(node, "parity", "a list of cases is expected, each with dims and inputs")
+            self.problem("wrong-type", node, "parity", "a list of cases is expected, each with dims and inputs")
             return ()
         return tuple(
             self.parity_case(item, f"parity[{position}]", signatures, sound) for position, item in enumerate(node.value)
@@ -195,7 +204,7 @@ class SchemaReader(NodeReader):
             place = f"{where}.dims.{name}"
             dims[name] = self.scalar(value, place, "a size")
             if dims[name] is not None and not _is_size(dims[name]):
-                self.problem(value, place, f"a size is expected; found {found_text(value)}")
+                self.problem("wrong-value", value, place, f"a size is expected; found {found_text(value)}")
         inputs = {}
         nodes = self.mapping(parts["inputs"], where + ".inputs") if "inputs" in parts else {}
         for key, value in nodes.items():
@@ -214,22 +223,27 @@ class SchemaReader(NodeReader):
         specs = {spec.key: spec for signature in signatures for spec in signature.inputs}
         names = {size for spec in specs.values() for size in spec.dimensions if isinstance(size, str)}
         for key in sorted(set(case.inputs) - set(specs)) if sound else ():
-            self.problem(node, where + ".inputs", unknown_text("input of any signature", key, list(specs)))
+            self.problem(
+                "unknown-key", node, where + ".inputs", *unknown_name("input of any signature", key, list(specs))
+            )
         for key in sorted(set(specs) - set(case.inputs)):
-            self.problem(node, where + ".inputs", f"{key} is missing")
+            self.problem("missing-key", node, where + ".inputs", f"{key} is missing")
         for name in sorted(names - set(case.dims)):
-            self.problem(node, where + ".dims", f"{name} is missing")
+            self.problem("missing-key", node, where + ".dims", f"{name} is missing")
         for name in sorted(set(case.dims) - names) if sound else ():
-            self.problem(node, where + ".dims", unknown_text("dimension of any input", name, sorted(names)))
+            self.problem(
+                "unknown-key", node, where + ".dims", *unknown_name("dimension of any input", name, sorted(names))
+            )
         for key, spec in specs.items():
             if spec.dtype == "string" and key in case.inputs and case.inputs[key].uniform is not None:
                 place = f"{where}.inputs.{key}"
-                self.problem(node, place, "a string can't be a random number; values: […] is expected")
+                found = "a string can't be a random number; values: […] is expected"
+                self.problem("wrong-value", node, place, found)
 
     def example(self, node: yaml.Node, where: str) -> ExampleInput:
         parts = self.mapping(node, where, optional=("uniform", "values"))
         if isinstance(node, yaml.MappingNode) and len(parts) != 1:
-            self.problem(node, where, "either uniform: [low, high] or values: […] is expected")
+            self.problem("missing-key", node, where, "either uniform: [low, high] or values: […] is expected")
         elif "values" in parts:
             return ExampleInput(None, self.values(parts["values"], where + ".values"))
         elif "uniform" in parts:
@@ -243,7 +257,9 @@ class SchemaReader(NodeReader):
 
     def limits(self, node: yaml.Node, where: str) -> Optional[Tuple[float, float]]:
         if not isinstance(node, yaml.SequenceNode) or len(node.value) != 2:
-            self.problem(node, where, f"two numbers are expected, as in [0, 255]; found {found_text(node)}")
+            self.problem(
+                "wrong-type", node, where, f"two numbers are expected, as in [0, 255]; found {found_text(node)}"
+            )
             return None
         limits = []
         for position, item in enumerate(node.value):
@@ -257,7 +273,7 @@ class SchemaReader(NodeReader):
             low = high = math.nan
         if low < high and math.isfinite(high - low):
             return low, high
-        self.problem(node, where, "a smaller and a larger number are expected, as in [0, 255]")
+        self.problem("wrong-value", node, where, "a smaller and a larger number are expected, as in [0, 255]")
         return None
 
 

@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import yaml
 
 from ckpt2saved.console.foreign_text import is_plain
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.signature.model import Scalar
 
 # What a file may have. A thousand lines say most of what can be said; the images of a parity part are larger.
@@ -31,7 +32,7 @@ class NotYaml(Exception):
         self.line = line
 
 
-def compose(text: str) -> Tuple[Optional[yaml.Node], List[str]]:
+def compose(text: str) -> Tuple[Optional[yaml.Node], List[Problem]]:
     """Return the root node of a YAML document, None if empty, and a problem for each refused construct.
 
     Raises NotYaml for invalid YAML and for documents above the limits.
@@ -101,7 +102,7 @@ class _Loader(yaml.SafeLoader):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.refused: List[str] = []
+        self.refused: List[Problem] = []
         self.open: List[Optional[str]] = []  # anchors of the mappings and lists around
         self.nodes = 0
 
@@ -114,14 +115,14 @@ class _Loader(yaml.SafeLoader):
             problem = f"more than {_MOST_NODES} values; expected a smaller file"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
         if event.anchor in self.open and isinstance(event, yaml.AliasEvent):
-            self.refuse(event, f"the alias *{event.anchor} refers to a node that contains it")
+            self.refuse(event, f"the alias *{event.anchor} refers to a node that contains it", "write the value out")
             event = parser.get_event()
             return yaml.ScalarNode("tag:yaml.org,2002:null", "", event.start_mark, event.end_mark)
         if getattr(event, "tag", None) and event.tag not in _TAGS:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-            self.refuse(event, f"the tag {tag} is not allowed; write the value alone")
+            self.refuse(event, f"the tag {tag} is not allowed", "write the value alone")
         if isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]:
-            self.refuse(event, "merge keys (<<) are not read; write the lines out, or alias the whole value")
+            self.refuse(event, "merge keys (<<) are not read", "write the lines out, or alias the whole value")
         if not isinstance(event, yaml.CollectionStartEvent):
             return super().compose_node(parent, index)
         if len(self.open) == _DEEPEST:
@@ -132,8 +133,8 @@ class _Loader(yaml.SafeLoader):
         self.open.pop()
         return node
 
-    def refuse(self, event: Any, text: str) -> None:
-        self.refused.append(f"line {event.start_mark.line + 1}: {text}")
+    def refuse(self, event: Any, found: str, remedy: str) -> None:
+        self.refused.append(Problem("yaml-construct", f"line {event.start_mark.line + 1}", found, remedy))
 
 
 def _not_yaml(error: Exception, text: str) -> Tuple[str, str]:
@@ -156,12 +157,13 @@ class NodeReader:
     """Reads YAML nodes and collects problems with their lines."""
 
     def __init__(self) -> None:
-        self.problems: List[str] = []
+        self.problems: List[Problem] = []
 
-    def problem(self, node: yaml.Node, where: str, text: str) -> None:
+    def problem(self, code: str, node: yaml.Node, where: str, found: str, remedy: str = "") -> None:
+        """Add a problem of the value at `where`, such as `graph.options`; "" for the whole file."""
         place = f"line {node.start_mark.line + 1}"
         where = where if len(where) <= _LONGEST_NAME else where[:_LONGEST_NAME] + "…"
-        self.problems.append(f"{place}: {where}: {text}" if where else f"{place}: {text}")
+        self.problems.append(Problem(code, f"{place}: {where}" if where else place, found, remedy))
         if len(self.problems) >= MOST_PROBLEMS:
             raise TooManyProblems
 
@@ -174,7 +176,9 @@ class NodeReader:
     ) -> Dict[str, yaml.Node]:
         """Return the entries of a mapping; any key is allowed if none is required or optional."""
         if not isinstance(node, yaml.MappingNode):
-            self.problem(node, where, f"a mapping (lines of 'name: …') is expected; found {found_text(node)}")
+            self.problem(
+                "wrong-type", node, where, f"a mapping (lines of 'name: …') is expected; found {found_text(node)}"
+            )
             return {}
         known = tuple(required) + tuple(optional)
         entries: Dict[str, yaml.Node] = {}
@@ -183,13 +187,13 @@ class NodeReader:
             if not key:
                 continue
             if key in entries:
-                self.problem(key_node, where, f"{key} is given twice")
+                self.problem("duplicate-key", key_node, where, f"{key} is given twice")
             elif known and key not in known:
-                self.problem(key_node, where, unknown_text("key", key, known))
+                self.problem("unknown-key", key_node, where, *unknown_name("key", key, known))
             entries[key] = value
         for key in required:
             if key not in entries:
-                self.problem(node, where, f"{key} is missing")
+                self.problem("missing-key", node, where, f"{key} is missing")
         return entries
 
     def text(self, node: yaml.Node, where: str) -> str:
@@ -197,13 +201,14 @@ class NodeReader:
             if len(node.value) <= _LONGEST_NAME and is_plain(node.value):
                 return str(node.value)
             self.problem(
+                "wrong-value",
                 node,
                 where,
                 f"a name of at most {_LONGEST_NAME} characters, none of them a control character, is expected; found"
                 f" {node.value[:40]!a}",
             )
             return ""
-        self.problem(node, where, f"a name is expected; found {found_text(node)}")
+        self.problem("wrong-type", node, where, f"a name is expected; found {found_text(node)}")
         return ""
 
     def scalar(
@@ -215,17 +220,17 @@ class NodeReader:
     ) -> Any:
         """Return safe_load's value of a scalar; None, with a problem, if it is not one of `types`."""
         if not isinstance(node, yaml.ScalarNode):
-            self.problem(node, where, f"{expected} is expected; found {found_text(node)}")
+            self.problem("wrong-type", node, where, f"{expected} is expected; found {found_text(node)}")
             return None
         try:
             value = _constructed(node)
         except (yaml.YAMLError, ValueError) as error:  # 2024-02-30, bad base64, base 60
             reason = getattr(error, "problem", None) or error
-            self.problem(node, where, f"{expected} is expected; found {found_text(node)} ({reason})")
+            self.problem("wrong-value", node, where, f"{expected} is expected; found {found_text(node)} ({reason})")
             return None
         if type(value) in types:
             return value
-        self.problem(node, where, f"{expected} is expected; found {found_text(node)}")
+        self.problem("wrong-type", node, where, f"{expected} is expected; found {found_text(node)}")
         return None
 
 
@@ -244,8 +249,8 @@ def found_text(node: yaml.Node) -> str:
     return repr(text) if node.style else text
 
 
-def unknown_text(kind: str, found: str, known: Sequence[str]) -> str:
-    """Return the problem of an unknown name, with the closest known name or all of them."""
+def unknown_name(kind: str, found: str, known: Sequence[str]) -> Tuple[str, str]:
+    """Return what was found, an unknown name, and the closest known name or all of them as the remedy."""
     near = difflib.get_close_matches(found, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else f"; expected {', '.join(known) or 'none'}"
-    return f"{found!r} is not a known {kind}{hint}"
+    remedy = f"did you mean {near[0]}?" if near else f"expected {', '.join(known) or 'none'}"
+    return f"{found!r} is not a known {kind}", remedy

@@ -81,7 +81,11 @@ def test_without_tensorflow_export_says_which_line_installs_it(tmp_path):
         (["nonsense"], 2, "No such command 'nonsense'"),
         (["export"], 2, "Missing option '--export-dir'"),
         (["export", "-m", "crnn", "-o", "y"], 2, "Missing option '--checkpoint'"),
-        (["export", "-c", "x", "-o", "y"], 2, "--input NAME=TENSOR is missing: what a request feeds"),
+        (
+            ["export", "-c", "x", "-o", "y"],
+            2,
+            "--input: missing; pass --input NAME=TENSOR for each tensor that a request feeds",
+        ),
         (["export", "-m", "crn", "-c", "x", "-o", "y"], 2, "there is no built-in model 'crn', did you mean crnn?"),
         (["export", "-m", "no.yaml", "-c", "x", "-o", "y"], 2, "--model: there is no signature file no.yaml"),
         (["export", "-m", "crnn", "-c", "x", "-o", "y", "--weights", "best"], 2, "'best' is not one of"),

@@ -210,7 +210,7 @@ def test_dtypes(dtype):
         pytest.param(
             "  builder: mine\n",
             "",
-            "line 3: graph.options: a graph that is read from a file takes none",
+            "line 3: graph.options: a graph that is read from a file takes no options",
             id="options-without-builder",
         ),
         pytest.param(
@@ -299,20 +299,20 @@ def test_dtypes(dtype):
         pytest.param(
             GOOD[GOOD.index("signatures:") : GOOD.index("parity:")],
             "signatures: {}\n",
-            "line 5: signatures: serving_default is missing: what TF Serving answers when a request names none",
+            "line 5: signatures: serving_default is missing, the signature of requests that name none",
             id="signatures-empty",
         ),
         pytest.param(
             "serving_default",
             "serving_defualt",
-            "line 6: signatures: serving_default is missing: what TF Serving answers when a request names none; "
-            "is 'serving_defualt' meant to be it?",
+            "line 6: signatures: serving_default is missing, the signature of requests that name none; "
+            "rename 'serving_defualt' if it is meant",
             id="serving-default-misspelt",
         ),
         pytest.param(
             "serving_default",
             "text",
-            "line 6: signatures: serving_default is missing: what TF Serving answers when a request names none",
+            "line 6: signatures: serving_default is missing, the signature of requests that name none",
             id="serving-default-missing",
         ),
         pytest.param(
@@ -709,13 +709,13 @@ def test_dtypes(dtype):
         pytest.param(
             "[25, 20]",
             "&loop [25, *loop]",
-            "line 17: the alias *loop refers to a node that contains it",
+            "line 17: the alias *loop refers to a node that contains it; write the value out",
             id="alias-in-its-list",
         ),
         pytest.param(
             "graph:",
             "graph: &loop\n  more: *loop",
-            "line 3: the alias *loop refers to a node that contains it",
+            "line 3: the alias *loop refers to a node that contains it; write the value out",
             id="alias-in-its-mapping",
         ),
     ],
@@ -731,7 +731,11 @@ def test_each_mistake_has_its_message(old, new, problem):
         pytest.param("word", "line 1: a mapping (lines of 'name: …') is expected; found word", id="word"),
         pytest.param("- a\n- b\n", "line 1: a mapping (lines of 'name: …') is expected; found a list of 2", id="list"),
         pytest.param("---\n", "line 2: a mapping (lines of 'name: …') is expected; found nothing", id="dashes"),
-        pytest.param("&a [*a]", "line 1: the alias *a refers to a node that contains it", id="list-of-itself"),
+        pytest.param(
+            "&a [*a]",
+            "line 1: the alias *a refers to a node that contains it; write the value out",
+            id="list-of-itself",
+        ),
         pytest.param(
             "[" * 50 + "]" * 50, "line 1: a mapping (lines of 'name: …') is expected; found a list of 1", id="50"
         ),
@@ -763,11 +767,11 @@ more: 1
         "line 13: 'more' is not a known key; expected format, signatures, graph, parity",
         "line 1: format: 1, the only format that this version of ckpt2saved reads, is expected; found 3",
         "line 3: graph: 'bilder' is not a known key; did you mean builder?",
-        "line 4: graph.options: a graph that is read from a file takes none",
+        "line 4: graph.options: a graph that is read from a file takes no options",
         "line 4: graph.options.scope: a number, a word, true or false is expected; found nothing",
         "line 4: graph.options.beams: a number, a word, true or false is expected; found a list of 1",
-        "line 6: signatures: serving_default is missing: what TF Serving answers when a request names none; "
-        "is 'default' meant to be it?",
+        "line 6: signatures: serving_default is missing, the signature of requests that name none; "
+        "rename 'default' if it is meant",
         "line 8: signatures.default.inputs.image.dtype: 'flaot32' is not a known dtype; did you mean float32?",
         "line 8: signatures.default.inputs.image.shape[1]: " + SIZE + "-1",
         "line 9: signatures.default.outputs: at least one is needed",
@@ -792,7 +796,7 @@ def test_every_refused_yaml_feature_is_told_at_once():
     assert refusal(text) == listing(
         "line 1: the tag !!python/name:os.system is not allowed; write the value alone",
         "line 2: merge keys (<<) are not read; write the lines out, or alias the whole value",
-        "line 3: the alias *c refers to a node that contains it",
+        "line 3: the alias *c refers to a node that contains it; write the value out",
         "line 4: the tag !!set is not allowed; write the value alone",
     )
 
