@@ -26,14 +26,17 @@ EXTRAS = {
     # tensorflow-serving-api would require the package tensorflow, and so replace the one that is there.
     "serving": ["grpcio>=1.24,<2"],
     "plot": ["matplotlib>=3,<4"],
+    "evaluate": ["pillow>=8,<14", "rapidfuzz>=3,<4"],
     "test": [
         "check-jsonschema>=0.30,<1; python_version >= '3.9'",
         "grpcio>=1.24,<2",
         "kubernetes-validate>=1.27,<2; python_version >= '3.9'",
         "matplotlib>=3,<4",
+        "pillow>=8,<14",
         "pytest>=7,<10",
         "pytest-cov>=4,<8",
         "pytest-xdist>=3,<4",
+        "rapidfuzz>=3,<4",
         "setuptools>=40.8",
         "wheel>=0.30",
     ],

@@ -54,6 +54,10 @@ class WarmupError(Ckpt2SavedError):
     """The warm-up requests can't be built from the given input."""
 
 
+class LabelsError(Ckpt2SavedError):
+    """A labels file is malformed, or pictures that it names are missing."""
+
+
 class ServingError(Ckpt2SavedError):
     """A server could not be configured for these models, or could not be started."""
 
@@ -96,5 +100,11 @@ class VerificationError(Ckpt2SavedError):
 
 class ParityError(Ckpt2SavedError):
     """The staged SavedModel's answers differ from those of its checkpoint."""
+
+    exit_code = 3
+
+
+class NotAccurate(Ckpt2SavedError):
+    """More of the text of labelled pictures is read wrong than is allowed."""
 
     exit_code = 3

@@ -109,6 +109,14 @@ CODES: Dict[str, str] = {
     "other-client": "tensorflow-serving-api and TensorFlow are of different releases.",
     "other-package": "The release of a package is incompatible with TensorFlow.",
     "several-tensorflows": "Several TensorFlow packages are installed.",
+    # Labelled pictures.
+    "cer-over-limit": "The character error rate is higher than the limit.",
+    "cer-worse": "The character error rate is higher than that of the version compared with.",
+    "duplicate-picture": "A labels file names a picture twice.",
+    "misread-line": "A picture is read with errors.",
+    "missing-picture": "A labels file names a picture that does not exist.",
+    "no-label": "A line of a labels file is not path<TAB>text.",
+    "other-encoding": "A line of a labels file is not UTF-8.",
     # Versions.
     "broken-version": "A server would load an incomplete version.",
     "duplicate-number": "TF Serving loads another directory with this number.",

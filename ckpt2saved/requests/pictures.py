@@ -1,0 +1,80 @@
+"""Signatures that take the bytes of pictures, and requests of several pictures."""
+
+from __future__ import annotations
+
+from typing import Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ckpt2saved.errors import UsageError
+from ckpt2saved.requests.request import Request
+from ckpt2saved.signature.tensors import Signature, TensorSpec
+
+PICTURES_OF_A_REQUEST = 32  # a server with batching in its defaults of serving-config refuses more items
+TEXT, STATUS, SCORE = "text", "status", "score"  # outputs
+_BYTES_OF_A_REQUEST = 16 << 20  # a REST request holds a third more, as base64
+_SUFFIX = "_bytes"  # TF Serving's REST API sends and takes such strings as base64
+
+
+def picture_input(signature: Signature) -> Optional[TensorSpec]:
+    """The input for pictures: the only one, string [batch], with a key that ends in `_bytes`; None without one."""
+    if len(signature.inputs) != 1:
+        return None
+    (spec,) = signature.inputs
+    is_list = spec.has_open_batch and len(spec.shape or ()) == 1
+    return spec if spec.dtype == "string" and is_list and spec.key.endswith(_SUFFIX) else None
+
+
+def reads_text(signature: Signature) -> bool:
+    """Whether the signature takes pictures and answers an output `text` of strings."""
+    texts = [spec for spec in signature.outputs if spec.key == TEXT and spec.dtype == "string"]
+    return picture_input(signature) is not None and bool(texts)
+
+
+def choose_text_signature(signatures: Mapping[str, Signature], requested: Optional[str], where: str) -> Signature:
+    """The requested signature, or `text`, or the only one that reads text; raises UsageError.
+
+    `where` names the model in the message.
+    """
+    fitting = [name for name in sorted(signatures) if reads_text(signatures[name])]
+    expected = "a signature with one input of strings [batch] whose name ends in _bytes, and an output text of strings"
+    if requested is not None:
+        if requested in fitting:
+            return signatures[requested]
+        has = "does not read text from pictures" if requested in signatures else "there is no such signature"
+        listed = f"those that do: {', '.join(fitting)}" if fitting else f"{where} has none; expected {expected}"
+        raise UsageError(f"--signature {requested}: {has}; {listed}")
+    if TEXT in fitting:
+        return signatures[TEXT]
+    if len(fitting) == 1:
+        return signatures[fitting[0]]
+    if fitting:
+        raise UsageError(f"{where}: several signatures read text; choose one: --signature {' or '.join(fitting)}")
+    found = ", ".join(sorted(signatures)) or "none"
+    raise UsageError(f"{where}: no signature reads text from pictures; expected {expected}; it has {found}")
+
+
+def requests_of_pictures(
+    signature: Signature, pictures: Iterable[Tuple[str, bytes]], most: int = PICTURES_OF_A_REQUEST
+) -> Iterator[Request]:
+    """Requests for pictures with their names, in order; each has at most `most` pictures, and one at least."""
+    spec = picture_input(signature)
+    if spec is None:
+        raise ValueError(f"{signature.name} takes no pictures")
+    names: List[str] = []
+    contents: List[bytes] = []
+    for name, content in pictures:
+        if contents and (len(contents) == most or sum(map(len, contents)) + len(content) > _BYTES_OF_A_REQUEST):
+            yield _request(signature.name, spec.key, names, contents)
+            names, contents = [], []
+        names.append(name)
+        contents.append(content)
+    if contents:
+        yield _request(signature.name, spec.key, names, contents)
+
+
+def _request(signature: str, key: str, names: Sequence[str], contents: Sequence[bytes]) -> Request:
+    value = np.empty(len(contents), object)
+    value[:] = contents
+    name = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+    return Request(name, signature, {key: value}, is_of_known_size=True)
