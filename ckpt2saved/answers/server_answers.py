@@ -10,9 +10,10 @@ import numpy as np
 from ckpt2saved.answers.comparison import OTHER_TENSORFLOW, Comparison, compare
 from ckpt2saved.answers.server_asker import BY_ANOTHER, NotAsked, ServerAsker, Target
 from ckpt2saved.answers.wanted import Wanted
+from ckpt2saved.client.clock import Clock
 from ckpt2saved.client.explanations import explained, is_of_batching, is_of_other_sizes, is_too_long, is_unexplained
 from ckpt2saved.client.server import Refused, Unreachable
-from ckpt2saved.client.waiting import Arrival, Clock
+from ckpt2saved.client.waiting import Arrival
 from ckpt2saved.errors import NotLive
 from ckpt2saved.errors.problem import Problem, details, texts
 from ckpt2saved.requests.request import Answers, Request, cant_be_asked

@@ -10,16 +10,15 @@ from typing import List, Optional, Tuple
 from ckpt2saved.answers.asker import Asker
 from ckpt2saved.answers.probing import Probing, ProbingRules, Risks, in_order, risks_of
 from ckpt2saved.answers.wanted import Wanted
+from ckpt2saved.client.clock import Clock
 from ckpt2saved.client.explanations import explained, is_of_batching, is_of_other_sizes, is_unexplained
-from ckpt2saved.client.server import Output, PredictCall, Refused, Server, ServerUntil
-from ckpt2saved.client.waiting import TIMEOUT_SECONDS, Clock
-from ckpt2saved.protobuf.data_types import numpy_dtype
+from ckpt2saved.client.server import Output, PredictCall, Refused, Server, ServerUntil, outputs_of
+from ckpt2saved.client.waiting import TIMEOUT_SECONDS
 from ckpt2saved.requests.gathering import served_signatures
 from ckpt2saved.requests.request import Answers, Request, cant_be_asked
 from ckpt2saved.requests.splitting import unsplit_outputs
 from ckpt2saved.saved_model.reading import SavedModelFile
 from ckpt2saved.saved_model.state_changes import changing_signatures
-from ckpt2saved.signature.tensors import Signature
 
 # Pause before a retry, if another request in the same batch may have caused the failure.
 _PAUSE_SECONDS = 0.5
@@ -93,7 +92,7 @@ class ServerAsker(Asker):
         if reason is not None:
             raise NotAsked(reason and f"{request.signature}: not run: {reason}")
         try:
-            outputs = _outputs(self.signatures[request.signature])
+            outputs = outputs_of(self.signatures[request.signature])
         except ValueError as error:
             raise NotAsked(cant_be_asked(request.signature, str(error))) from error
         answers = self._answered(request, outputs)
@@ -135,7 +134,3 @@ class ServerAsker(Asker):
             raise
         self.seconds = max(self.seconds, time.monotonic() - start)
         return answers
-
-
-def _outputs(signature: Signature) -> Tuple[Output, ...]:
-    return tuple(Output(tensor.key, numpy_dtype(tensor.dtype)) for tensor in signature.outputs)

@@ -12,6 +12,7 @@ PUBLISH_HIGHER = (
 # Errors of TF Serving's batching (batching_session.cc).
 _OTHER_SIZES = r"from different tasks have different shapes"
 _TOO_LONG = r"Task size \d+ is larger than maximum input batch size"
+_FULL_QUEUE = r"batch scheduling queue .*full"
 _UNSPLIT = r"Batched output tensor|Batching (session )?Run\(\)"
 
 _EXPLANATIONS = (
@@ -30,6 +31,11 @@ _EXPLANATIONS = (
         _TOO_LONG,
         "the server runs with --enable_batching, and the request has more lines than max_batch_size in its batching "
         "parameters: split the request, or raise max_batch_size",
+    ),
+    (
+        _FULL_QUEUE,
+        "more requests wait than the server takes (max_enqueued_batches in its batching parameters): send fewer at a "
+        "time, or raise it",
     ),
     (
         r"[Uu]ninitialized value|Error while reading resource variable|Could not find variable|"
@@ -101,6 +107,11 @@ def is_of_other_sizes(message: str) -> bool:
 def is_too_long(message: str) -> bool:
     """Whether the request has more lines than the server's max_batch_size."""
     return re.search(_TOO_LONG, message) is not None
+
+
+def is_of_full_queue(message: str) -> bool:
+    """Whether more requests wait than the server takes."""
+    return re.search(_FULL_QUEUE, message) is not None
 
 
 def is_unexplained(message: str) -> bool:

@@ -1,4 +1,4 @@
-"""Encode and decode the GetModelStatus and Predict messages of TF Serving's gRPC API.
+"""Encode and decode the GetModelStatus, GetModelMetadata and Predict messages of TF Serving's gRPC API.
 
 The package tensorflow-serving-api is not used: it requires the package `tensorflow`, and would install a second
 TensorFlow beside the one of the training.
@@ -11,13 +11,15 @@ from typing import Collection, Mapping, Optional, Tuple
 
 import numpy as np
 
-from ckpt2saved.client.server import AVAILABLE, END, LOADING, OK, START, UNLOADING, PredictCall, VersionStatus
+from ckpt2saved.client.server import AVAILABLE, END, LOADING, OK, START, UNLOADING, Metadata, PredictCall, VersionStatus
 from ckpt2saved.console.foreign_text import one_line
 from ckpt2saved.protobuf import serving_messages as serving
 from ckpt2saved.protobuf.messages import Budget, decode, encode
 from ckpt2saved.protobuf.tensor_proto import decode_tensor, encode_tensor
 from ckpt2saved.protobuf.wire import of_bytes
+from ckpt2saved.saved_model.reading import signature_of
 
+_SIGNATURES = "signature_def"  # name of the part of a model's metadata
 _STATES = {0: "UNKNOWN", 10: START, 20: LOADING, 30: AVAILABLE, 40: UNLOADING, 50: END}
 _CODES = (
     OK,
@@ -67,13 +69,32 @@ class PredictResponse:
     version: Optional[int]
 
 
+def encode_metadata_request(model: str, version: Optional[int]) -> bytes:
+    """A GetModelMetadataRequest for the signatures of a version."""
+    return encode(serving.GetModelMetadataRequest(model_spec=_model_spec(model, version), metadata_field=[_SIGNATURES]))
+
+
+def decode_metadata_response(message: bytes) -> Metadata:
+    """Decode a GetModelMetadataResponse; raises wire.Malformed, or ValueError without signatures or if too large."""
+    response = decode(serving.GetModelMetadataResponse, of_bytes(message), Budget())
+    packed = response.metadata.get(_SIGNATURES)
+    if packed is None or packed.value is None:
+        raise ValueError("it has no signatures")
+    found = decode(serving.SignatureDefMap, packed.value, Budget())
+    signatures = {name: signature_of(name, one) for name, one in found.signature_def.items()}
+    return Metadata(_version(response.model_spec), signatures)
+
+
 def decode_predict_response(message: bytes, keys: Collection[str]) -> PredictResponse:
     """Decode these outputs of a PredictResponse; raises wire.Malformed, or ValueError if it is too large."""
     budget = Budget()
     response = decode(serving.PredictResponse, of_bytes(message), budget)
     outputs = {key: decode_tensor(tensor.content(), budget) for key, tensor in response.outputs.items() if key in keys}
-    version = None if response.model_spec is None else response.model_spec.version
-    return PredictResponse(outputs, None if version is None else version.value)
+    return PredictResponse(outputs, _version(response.model_spec))
+
+
+def _version(spec: Optional[serving.ModelSpec]) -> Optional[int]:
+    return None if spec is None or spec.version is None else spec.version.value
 
 
 def _model_spec(model: str, version: Optional[int], signature: str = "") -> serving.ModelSpec:

@@ -8,23 +8,26 @@ import re
 import socket
 import ssl
 from typing import Any, Dict, Mapping, Optional, Tuple
-from urllib.parse import quote
 
 import numpy as np
 
-from ckpt2saved.client.address import Address
+from ckpt2saved.client.address import Address, model_path
 from ckpt2saved.client.exchange import Limits, TooLarge, exchange
 from ckpt2saved.client.json_values import from_json, to_json
+from ckpt2saved.client.metadata import metadata_from_json
 from ckpt2saved.client.server import (
     OK,
     STATUS_SECONDS,
+    Metadata,
     NoServing,
     PredictCall,
     Refused,
     Server,
+    TimedOut,
     Unknown,
     Unreachable,
     VersionStatus,
+    check_versions,
     of_version,
 )
 from ckpt2saved.console.foreign_text import one_line
@@ -50,24 +53,28 @@ class RestServer(Server):
         self, model: str, version: Optional[int] = None, timeout: float = STATUS_SECONDS
     ) -> Tuple[VersionStatus, ...]:
         """GET /v1/models/NAME[/versions/N]."""
-        path = _path(model, version)
-        code, text = self._ask("GET", path, None, Limits(timeout, _STATUS_BYTES))
-        content = self._content(code, text, path)
-        if code == 404:
-            raise Unknown(content["error"])
-        if code >= 500:
-            raise Unreachable(f"HTTP {code}: {content['error']}")
-        if code != 200:
-            raise Refused(f"HTTP {code}", content["error"])
+        path = model_path(model, version)
+        code, text, content = self._get(path, Limits(timeout, _STATUS_BYTES))
         try:
             found = tuple(_status(entry) for entry in content["model_version_status"])
         except (KeyError, TypeError, ValueError, AttributeError):
             raise self._garbage(code, text, path) from None
         return of_version(found, version, self.address)
 
+    def metadata(self, model: str, version: Optional[int] = None, timeout: float = STATUS_SECONDS) -> Metadata:
+        """GET /v1/models/NAME[/versions/N]/metadata."""
+        path = model_path(model, version) + "/metadata"
+        code, text, content = self._get(path, Limits(timeout, _STATUS_BYTES))
+        try:
+            found = metadata_from_json(content)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise self._garbage(code, text, path) from None
+        check_versions((found.version,), version, self.address)
+        return found
+
     def predict(self, call: PredictCall, timeout: float) -> Dict[str, np.ndarray]:
         """POST /v1/models/NAME/versions/N:predict in columnar format, which can hold the parts of a SparseTensor."""
-        path = _path(call.model, call.version) + ":predict"
+        path = model_path(call.model, call.version) + ":predict"
         inputs = {key: to_json(value) for key, value in call.inputs.items()}
         body = {"signature_name": call.signature, "inputs": inputs}
         code, text = self._ask("POST", path, json.dumps(body).encode("ascii"), Limits(timeout, _PREDICT_BYTES))
@@ -86,13 +93,25 @@ class RestServer(Server):
         except (TypeError, ValueError) as error:
             raise Refused(f"HTTP {code}", f"the answer can't be read: {error}") from None
 
+    def _get(self, path: str, limits: Limits) -> Tuple[int, str, Dict[str, Any]]:
+        """Status code, text and content of a successful response; raises Unknown, Refused or Unreachable otherwise."""
+        code, text = self._ask("GET", path, None, limits)
+        content = self._content(code, text, path)
+        if code == 404:
+            raise Unknown(content["error"])
+        if code >= 500:
+            raise Unreachable(f"HTTP {code}: {content['error']}", may_repeat=code == 503)
+        if code != 200:
+            raise Refused(f"HTTP {code}", content["error"])
+        return code, text, content
+
     def _ask(self, method: str, path: str, body: Optional[bytes], limits: Limits) -> Tuple[int, str]:
         address = self.address
         try:
             code, content = exchange(address, method, address.path + path, body, limits)
             return code, content.decode("utf-8", "replace")
         except TooLarge as error:
-            remedy = "; ask for fewer rows (--inputs), or over gRPC" if method == "POST" and not error.is_head else ""
+            remedy = "; ask for fewer rows at a time, or over gRPC" if method == "POST" and not error.is_head else ""
             raise NoServing(f"{address}{path}: {error}{remedy}") from error
         except ssl.SSLError as error:
             raise NoServing(
@@ -101,10 +120,11 @@ class RestServer(Server):
         except ConnectionRefusedError as error:
             raise Unreachable(
                 "connection refused: no server listens there; one that is starting opens its ports only when its first "
-                "models are loaded"
+                "models are loaded",
+                may_repeat=True,
             ) from error
         except socket.timeout as error:
-            raise Unreachable(f"no response within {limits.seconds:.3g} s") from error
+            raise TimedOut(f"no response within {limits.seconds:.3g} s") from error
         except socket.gaierror as error:
             raise Unreachable(f"there is no host {address.host} ({error.strerror})") from error
         except ConnectionError as error:
@@ -120,7 +140,9 @@ class RestServer(Server):
         """The JSON object of a response; for an error, an object with the text `error`."""
         content = _parsed(text)
         if code >= 500 and not (isinstance(content, dict) and isinstance(content.get("error"), str)):
-            raise Unreachable(f"HTTP {code}, as from a proxy whose server is down: {_shown(text)}")
+            raise Unreachable(
+                f"HTTP {code}, as from a proxy whose server is down: {_shown(text)}", may_repeat=code == 503
+            )
         if not isinstance(content, dict) or (code != 200 and not isinstance(content.get("error"), str)):
             raise self._garbage(code, text, path)
         return content if code == 200 else {"error": one_line(content["error"])}
@@ -128,11 +150,6 @@ class RestServer(Server):
     def _garbage(self, code: int, text: str, path: str) -> NoServing:
         what = f"{code}, and redirects are not followed" if 300 <= code < 400 else code
         return NoServing(f"{self.address}{path}: this is not a response of TF Serving: HTTP {what}, {_shown(text)}")
-
-
-def _path(model: str, version: Optional[int]) -> str:
-    path = "/v1/models/" + quote(model, safe="", errors="surrogateescape")
-    return path if version is None else f"{path}/versions/{version}"
 
 
 def _parsed(text: str) -> Any:

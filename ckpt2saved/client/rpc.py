@@ -8,21 +8,27 @@ from typing import Any, Callable, Dict, Optional, Tuple
 import numpy as np
 
 from ckpt2saved.client.address import Address
+from ckpt2saved.client.explanations import is_of_full_queue
 from ckpt2saved.client.messages import (
+    decode_metadata_response,
     decode_predict_response,
     decode_status_response,
+    encode_metadata_request,
     encode_predict_request,
     encode_status_request,
 )
 from ckpt2saved.client.server import (
     STATUS_SECONDS,
+    Metadata,
     NoServing,
     PredictCall,
     Refused,
     Server,
+    TimedOut,
     Unknown,
     Unreachable,
     VersionStatus,
+    check_versions,
     of_version,
 )
 from ckpt2saved.console.foreign_text import one_line
@@ -42,6 +48,7 @@ except ModuleNotFoundError as error:
 _MOST_BYTES = 256 << 20  # of a response
 _LONGEST_SECONDS = 1e6  # below the maximum timeout of grpcio
 _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _OPTIONS = [
     ("grpc.max_send_message_length", -1),
@@ -74,15 +81,25 @@ class GrpcServer(Server):
             raise
         return of_version(found, version, self.address)
 
+    def metadata(self, model: str, version: Optional[int] = None, timeout: float = STATUS_SECONDS) -> Metadata:
+        """PredictionService.GetModelMetadata."""
+        try:
+            found: Metadata = self._ask(
+                _METADATA, encode_metadata_request(model, version), timeout, decode_metadata_response
+            )
+        except Refused as error:
+            if error.code == "NOT_FOUND":
+                raise Unknown(error.message) from error
+            raise
+        check_versions((found.version,), version, self.address)
+        return found
+
     def predict(self, call: PredictCall, timeout: float) -> Dict[str, np.ndarray]:
         """PredictionService.Predict."""
         request = encode_predict_request(call)
         keys = [output.key for output in call.outputs]
         found = self._ask(_PREDICT, request, timeout, lambda message: decode_predict_response(message, keys))
-        if found.version not in (None, call.version):
-            raise NoServing(
-                f"{self.address}: requested version {call.version}, but the response is from version {found.version}"
-            )
+        check_versions((found.version,), call.version, self.address)
         answered = found.outputs
         missing = [output.key for output in call.outputs if output.key not in answered]
         if missing:
@@ -106,19 +123,22 @@ class GrpcServer(Server):
 
     def _failure(self, code: Any, details: str, timeout: float) -> Exception:
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-            return Unreachable(f"no response within {timeout:.3g} s")
+            return TimedOut(f"no response within {timeout:.3g} s")
         if _COMPRESSED.search(details):
             return NoServing(f"{self.address}: the response is compressed, which was not requested ({details})")
+        if code == grpc.StatusCode.UNAVAILABLE and is_of_full_queue(details):
+            return Refused(code.name, details)
         if code == grpc.StatusCode.UNAVAILABLE and not _OTHER_PROTOCOL.search(details):
             return Unreachable(
                 f"no server to talk to ({details}); one that is starting opens its ports only when its first models are"
-                " loaded"
+                " loaded",
+                may_repeat=True,
             )
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNIMPLEMENTED):
             return NoServing(f"{self.address}: the server there has no gRPC API of TF Serving ({details})")
         if code == grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE.search(details):
             return NoServing(
                 f"{self.address}: the answer is larger than the {_MOST_BYTES >> 20} MB that are read; ask for fewer"
-                " rows (--inputs)"
+                " rows at a time"
             )
         return Refused(code.name, details)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Callable, List, Optional, Sequence, Tuple
 
+from ckpt2saved.client.clock import Clock
 from ckpt2saved.client.explanations import PUBLISH_HIGHER, explained
 from ckpt2saved.client.server import (
     AVAILABLE,
@@ -33,14 +33,6 @@ _PATIENCE_SECONDS = 5.0  # after this time a server that polls the directory has
 LIVE, FAILED, SUPERSEDED, TIMED_OUT = "live", "failed", "superseded", "timed out"
 # States in addition to those of TF Serving.
 NOT_SEEN, UNREACHABLE = "NOT_SEEN", "UNREACHABLE"
-
-
-@dataclass(frozen=True)
-class Clock:
-    """The functions for time and sleep, in seconds; replaced in tests."""
-
-    now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
 
 
 @dataclass(frozen=True)

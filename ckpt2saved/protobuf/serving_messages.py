@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, List, Optional
 
-from ckpt2saved.protobuf.messages import each_nested, integer, mapped_unread, nested, text, texts
+from ckpt2saved.protobuf.messages import each_nested, integer, mapped, mapped_unread, nested, text, texts
+from ckpt2saved.protobuf.tensorflow_messages import AnyMessage, SignatureDef
 from ckpt2saved.protobuf.wire import Part
 
 
@@ -47,6 +48,29 @@ class GetModelStatusRequest:
     """A request for the status of a model's versions."""
 
     model_spec: Optional[ModelSpec] = nested(1, ModelSpec)
+
+
+@dataclass
+class GetModelMetadataRequest:
+    """A request for metadata of a model, for example its signatures."""
+
+    model_spec: Optional[ModelSpec] = nested(1, ModelSpec)
+    metadata_field: List[str] = texts(2)
+
+
+@dataclass
+class GetModelMetadataResponse:
+    """The metadata of a model by the name of the field."""
+
+    model_spec: Optional[ModelSpec] = nested(1, ModelSpec)
+    metadata: Dict[str, AnyMessage] = mapped(2, AnyMessage)
+
+
+@dataclass
+class SignatureDefMap:
+    """The signatures of a model by name."""
+
+    signature_def: Dict[str, SignatureDef] = mapped(1, SignatureDef)
 
 
 @dataclass

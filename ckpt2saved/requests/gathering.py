@@ -23,7 +23,11 @@ Make = Callable[[Path, Mapping[str, Signature]], Requests]
 
 def served_signatures(saved_model: SavedModelFile) -> Dict[str, Signature]:
     """The signatures that can be run, by name; skips the internal ones of TensorFlow 2, which start with `__`."""
-    found = saved_model.signatures
+    return that_can_be_run(saved_model.signatures)
+
+
+def that_can_be_run(found: Mapping[str, Signature]) -> Dict[str, Signature]:
+    """As served_signatures, of all signatures of a model."""
     return {name: found[name] for name in sorted(found) if not name.startswith("__") and _can_be_asked(found[name])}
 
 

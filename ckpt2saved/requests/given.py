@@ -1,15 +1,15 @@
-"""Read the requests of --inputs from a .npz file."""
+"""Check that given arrays fit the inputs of a signature, and read the requests of --inputs from a .npz file."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Collection, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
 from ckpt2saved.errors import UsageError
 from ckpt2saved.files.npz import NoArrays, read_arrays
-from ckpt2saved.protobuf.data_types import numpy_dtype
+from ckpt2saved.protobuf.data_types import STRING, numpy_dtype
 from ckpt2saved.requests.request import Request, with_bytes
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 
@@ -39,10 +39,45 @@ def read_inputs(path: Path, signatures: Mapping[str, Signature]) -> Tuple[Reques
     return tuple(requests)
 
 
+def fitted(signature: Signature, given: Mapping[str, Any], where: str) -> Dict[str, np.ndarray]:
+    """The values as arrays of the inputs' dtypes; strings as objects of bytes. `where` is used in messages.
+
+    Raises UsageError with every input that is missing, has another shape or dtype, or is not in the signature.
+    """
+    keys = {tensor.key for tensor in signature.inputs}
+    problems = [f"{key}: the signature has no such input" for key in sorted(set(given) - keys)]
+    problems += [f"{tensor.key} {tensor.dtype} {tensor.shape_text}: missing" for tensor in _missing(signature, given)]
+    arrays = {}
+    for tensor in signature.inputs:
+        if tensor.key in given:
+            try:
+                arrays[tensor.key] = _as_array(given[tensor.key], tensor)
+            except ValueError as error:  # lists of unequal lengths
+                problems.append(f"{tensor.key}: {error}")
+    found, wrong = _converted(signature, arrays)
+    if problems + wrong:
+        raise UsageError(f"{where}: these are not the inputs of the signature {signature.name}", problems + wrong)
+    return found
+
+
+def _missing(signature: Signature, given: Collection[str]) -> List[TensorSpec]:
+    return [tensor for tensor in signature.inputs if tensor.key not in given]
+
+
+def _as_array(value: Any, tensor: TensorSpec) -> np.ndarray:
+    """The value as an array; bytes remain objects, because numpy's own strings lose trailing zero bytes."""
+    if isinstance(value, np.ndarray):
+        return value
+    return np.array(value, object) if tensor.dtype == STRING else np.asarray(value)
+
+
 def _converted(signature: Signature, arrays: Mapping[str, np.ndarray]) -> Tuple[Dict[str, np.ndarray], List[str]]:
+    """The inputs that are in `arrays`, and what is wrong with the others."""
     inputs: Dict[str, np.ndarray] = {}
     problems: List[str] = []
     for tensor in signature.inputs:
+        if tensor.key not in arrays:
+            continue
         array = arrays[tensor.key]
         try:
             dtype = numpy_dtype(tensor.dtype)
@@ -51,12 +86,18 @@ def _converted(signature: Signature, arrays: Mapping[str, np.ndarray]) -> Tuple[
             continue
         if not _is_compatible(array.shape, tensor):
             problems.append(f"{tensor.key}: the shape {list(array.shape)}, expected {tensor.shape_text}")
-        elif not (array.dtype.kind in "SU" if dtype.kind == "O" else np.can_cast(array.dtype, dtype, "same_kind")):
+        elif not (_are_strings(array) if dtype.kind == "O" else np.can_cast(array.dtype, dtype, "same_kind")):
             wanted = "strings" if dtype.kind == "O" else dtype.name
-            problems.append(f"{tensor.key}: {array.dtype} in the file, expected {wanted}")
+            problems.append(f"{tensor.key}: {array.dtype}, expected {wanted}")
         else:
             inputs[tensor.key] = with_bytes(array) if dtype.kind == "O" else array.astype(dtype)
     return inputs, problems
+
+
+def _are_strings(array: np.ndarray) -> bool:
+    if array.dtype.kind == "O":
+        return all(isinstance(item, (bytes, str)) for item in array.ravel().tolist())
+    return array.dtype.kind in "SU"
 
 
 def _is_compatible(shape: Sequence[int], wanted: TensorSpec) -> bool:

@@ -8,7 +8,8 @@ from typing import Callable, Optional
 from ckpt2saved.answers.server_answers import Answered, ServerReport, ask_server
 from ckpt2saved.answers.server_asker import Target
 from ckpt2saved.answers.wanted import Wanted
-from ckpt2saved.client.waiting import Clock, wait_until_live
+from ckpt2saved.client.clock import Clock
+from ckpt2saved.client.waiting import wait_until_live
 from ckpt2saved.console.narration import Say, progress_of
 from ckpt2saved.versions import recorded_without_batch
 

@@ -187,7 +187,7 @@ def test_a_server_until_a_deadline_gives_each_call_what_is_left():
     server.predict(CALL, 8.0)
     server.predict(CALL, 8.0)
     assert Slow.given == [8.0, 3.0]
-    with pytest.raises(Unreachable, match="the time of --timeout is over"):
+    with pytest.raises(Unreachable, match=r"the time limit \(--timeout\) is over"):
         server.predict(CALL, 8.0)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-PATH = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+))?(:predict)?\Z")
+PATH = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+))?(:predict|/metadata)?\Z")
 
 
 class ModelServer:
@@ -28,7 +28,8 @@ class ModelServer:
         self.batches = Batches()
         self.uninitialised = False  # the version was loaded before its variables were there
         self.wrong = lambda key, value: value  # what becomes of a right answer
-        self.fault = None  # hang, garbage, busy: of predict
+        self.fault = None  # hang, garbage: of predict
+        self.busy = 0  # the next predicts that find the queue of batches full
         self.lists = None  # what the model's status is, instead of what lies there
         self.asked = []  # the paths
         self.models = {}
@@ -49,12 +50,39 @@ class ModelServer:
             return state if isinstance(state[0], int) else (200, {"model_version_status": [entry(version, *state)]})
         return 200, {"model_version_status": [entry(version, state)]}
 
+    def chosen(self, version):
+        """The version that answers a request for this one, or for none."""
+        return version or self.newest()[-1]
+
+    def metadata(self, version=None):
+        """(code, content) as GetModelMetadata has it in the REST API."""
+        from google.protobuf import json_format
+
+        if not self.newest():
+            return 404, {"error": f"Servable not found for request: Latest({self.name})"}
+        number = self.chosen(version)
+        signatures = {
+            name: json_format.MessageToDict(
+                definition,
+                True,
+                preserving_proto_field_name=True,  # True: also fields that have their default
+            )
+            for name, definition in self.loaded(number)[1].items()
+        }
+        spec = {"name": self.name, "signature_name": "", "version": str(number)}
+        return 200, {"model_spec": spec, "metadata": {"signature_def": {"signature_def": signatures}}}
+
     def newest(self):
         numbers = sorted(int(path.name) for path in self.base.iterdir() if path.name.isdigit())
         return numbers[-1:]
 
     def predict(self, version, signature, inputs):
         """The arrays that a version answers, or (code, message); `inputs` are arrays or nested lists."""
+        if self.busy:
+            self.busy -= 1
+            text = "The batch scheduling queue to which this task was submitted is full; currently at 100 tasks"
+            return "UNAVAILABLE", text
+        version = self.chosen(version)
         session, signature_defs = self.loaded(version)
         if signature not in signature_defs:
             return "INVALID_ARGUMENT", f'Serving signature name: "{signature}" not found in signature def'
@@ -222,12 +250,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         model = self.server.model
         match = self.match()
-        if match is None or match.group(3):
+        if match is None or match.group(3) == ":predict":
             return self.answer(400, {"error": "Malformed request: GET " + self.path})
         if match.group(1) != model.name:
             return self.answer(404, {"error": "Could not find any versions of model " + match.group(1)})
-        code, content = model.statuses(int(match.group(2)) if match.group(2) else None)
-        self.answer(code, content)
+        ask = model.metadata if match.group(3) else model.statuses
+        self.answer(*ask(int(match.group(2)) if match.group(2) else None))
 
     def do_POST(self):
         model = self.server.model
@@ -238,9 +266,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if model.fault == "garbage":
             return self.answer(200, "<html>Welcome</html>")
         inputs = {key: plain(value) for key, value in body["inputs"].items()}
-        answers = model.predict(int(match.group(2)), body["signature_name"], inputs)
+        version = int(match.group(2)) if match.group(2) else None
+        answers = model.predict(version, body["signature_name"], inputs)
         if isinstance(answers, tuple):
-            return self.answer(400, {"error": answers[1]})
+            return self.answer(503 if answers[0] == "UNAVAILABLE" else 400, {"error": answers[1]})
         outputs = {key: as_json(key, value) for key, value in answers.items()}
         self.answer(200, {"outputs": outputs if len(outputs) > 1 else list(outputs.values())[0]})
 
@@ -295,7 +324,7 @@ def serving_grpc(base, name):
     from concurrent import futures
 
     import grpc
-    from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
+    from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
     from ckpt2saved.tf1 import tf
 
@@ -315,6 +344,22 @@ def serving_grpc(base, name):
             added.status.error_message = one["status"]["error_message"]
         return answer
 
+    def metadata(request, context):
+        assert list(request.metadata_field) == ["signature_def"]
+        spec = request.model_spec
+        model.asked.append(f"GetModelMetadata {spec.version.value}")
+        if spec.name != name or not model.newest():
+            context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Latest({spec.name})")
+        number = model.chosen(spec.version.value)
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        for key, definition in model.loaded(number)[1].items():
+            signatures.signature_def[key].CopyFrom(definition)
+        answer = get_model_metadata_pb2.GetModelMetadataResponse()
+        answer.model_spec.name = name
+        answer.model_spec.version.value = number
+        answer.metadata["signature_def"].Pack(signatures)
+        return answer
+
     def predict(request, context):
         spec = request.model_spec
         model.asked.append(f"Predict {spec.version.value} {spec.signature_name}")
@@ -328,15 +373,19 @@ def serving_grpc(base, name):
         return answer
 
     server = grpc.server(futures.ThreadPoolExecutor(16))
+    handlers = {}  # service -> method -> handler
     for service, method, call, kind in (
         ("ModelService", "GetModelStatus", status, get_model_status_pb2.GetModelStatusRequest),
         ("PredictionService", "Predict", predict, predict_pb2.PredictRequest),
+        ("PredictionService", "GetModelMetadata", metadata, get_model_metadata_pb2.GetModelMetadataRequest),
     ):
         handler = grpc.unary_unary_rpc_method_handler(
             call, request_deserializer=kind.FromString, response_serializer=lambda answer: answer.SerializeToString()
         )
+        handlers.setdefault(service, {})[method] = handler
+    for service, methods in handlers.items():
         server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler("tensorflow.serving." + service, {method: handler}),)
+            (grpc.method_handlers_generic_handler("tensorflow.serving." + service, methods),)
         )
     port = server.add_insecure_port("127.0.0.1:0")
     model.url = f"grpc://127.0.0.1:{port}"

@@ -20,12 +20,12 @@ def changed(version, change):
     return version
 
 
-def write_version(directory, build, dtype="float32", shape=(None, 4), restores=False):
+def write_version(directory, build, dtype="float32", shape=(None, 4), restores=False, key="x"):
     """A SavedModel that TensorFlow's own builder writes, of a graph without variables unless it `restores` some."""
     with tf.Graph().as_default(), tf.Session() as session:
         x = tf.placeholder(dtype, shape, name="x")
         outputs = build(x)
-        definition = tf.saved_model.predict_signature_def({"x": x}, outputs)
+        definition = tf.saved_model.predict_signature_def({key: x}, outputs)
         if restores:
             session.run(tf.global_variables_initializer())
         builder = tf.saved_model.Builder(str(directory))
