@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import Callable, Iterator, List, Optional, Tuple
+from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from ckpt2saved.console.foreign_text import harmless, one_line
 from ckpt2saved.errors import OutputError
@@ -16,6 +16,7 @@ class Record:
 
     def __init__(self) -> None:
         self.steps: List[Tuple[str, str]] = []
+        self.details = ""  # Markdown that follows the steps
         self.outcome = ""  # the effect that remains if the command fails later
         self.is_done = False  # running the command again would repeat its effect
 
@@ -84,9 +85,16 @@ def _page(record: Record, command: str, heading: str, error: str) -> str:
         fence = "`" * max(3, _longest_run(error) + 1)
         lines += [fence + "text", error, fence, ""]
     if record.steps:
-        lines += ["| step | |", "|---|---|"]
-        lines += [f"| {_cell(step)} | {_cell(text)} |" for step, text in record.steps]
-        lines.append("")
+        lines.append(markdown_table(("step", ""), record.steps))
+    if record.details:
+        lines.append(record.details)
+    return "\n".join(lines) + "\n"
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table of untrusted texts, with a blank line after it."""
+    lines = ["|" + "".join(f" {heading} |" if heading else " |" for heading in headings), "|---" * len(headings) + "|"]
+    lines += ["| " + " | ".join(map(_cell, cells)) + " |" for cells in rows]
     return "\n".join(lines) + "\n"
 
 

@@ -10,7 +10,18 @@ import pytest
 from tests.support.command_line import ROOT, call, python
 from tests.support.versions import version_of
 
-COMMANDS = ["bench", "doctor", "export", "bump-version", "inspect", "list", "prune", "serving-config", "verify"]
+COMMANDS = [
+    "bench",
+    "doctor",
+    "evaluate",
+    "export",
+    "bump-version",
+    "inspect",
+    "list",
+    "prune",
+    "serving-config",
+    "verify",
+]
 # Modules of folders that also hold modules with TensorFlow; commands import these before they need it.
 PLAIN_MODULES = ["checkpoint.files", "export.plan", "inspection.subject", "inspection.signature_path", "verify.live"]
 

@@ -11,11 +11,15 @@ from ckpt2saved.answers.picture_answers import ask_pictures
 from ckpt2saved.errors import LabelsError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import read_file
-from ckpt2saved.requests.pictures import PICTURES_OF_A_REQUEST, SCORE, STATUS, TEXT
+from ckpt2saved.requests.gathering import served_signatures
+from ckpt2saved.requests.pictures import PICTURES_OF_A_REQUEST, SCORE, STATUS, TEXT, choose_text_signature
 from ckpt2saved.requests.request import Answers
+from ckpt2saved.saved_model.reading import SavedModelFile
 from ckpt2saved.signature.tensors import Signature
-from ckpt2saved.verify.accuracy.figures import READ, Accuracy, Reading, measure
+from ckpt2saved.verify.accuracy.figures import READ, Accuracy, Reading, measure, require_distances
 from ckpt2saved.verify.accuracy.labels import Labels
+
+Progress = Callable[[str], None]
 
 _MOST_BYTES = 256 << 20  # of a picture
 
@@ -30,20 +34,39 @@ class EvaluationOptions:
     normalise: bool = True  # to Unicode NFC
 
 
-def evaluate(
-    asker: Asker, signature: Signature, options: EvaluationOptions, progress: Callable[[str], None]
-) -> Accuracy:
+@dataclass(frozen=True)
+class Evaluated:
+    """The accuracy of a signature."""
+
+    signature: str
+    accuracy: Accuracy
+
+
+def evaluate_version(directory: Path, options: EvaluationOptions, progress: Progress) -> Evaluated:
+    """Read the pictures with the files of a version; needs TensorFlow.
+
+    Raises UsageError if no signature reads text, NotServable if the files do not load or refuse a request.
+    """
+    signatures = served_signatures(SavedModelFile(directory))
+    signature = choose_text_signature(signatures, options.signature, str(directory))
+    require_distances()
+    from ckpt2saved.answers.new_process import loaded_in_new_process
+
+    progress(f"loading {directory}")
+    with loaded_in_new_process(directory) as asker:
+        return evaluate(asker, signature, options, progress)
+
+
+def evaluate(asker: Asker, signature: Signature, options: EvaluationOptions, progress: Progress) -> Evaluated:
     """Read all pictures and measure the text; raises the errors of the asker."""
     lines = options.labels.lines
 
     def report(count: int) -> None:
         progress(f"{count} of {len(lines)} pictures")
 
-    readings = [
-        as_reading(answers)
-        for answers in ask_pictures(asker, signature, _pictures(options.labels), options.most, report)
-    ]
-    return measure(lines, readings, options.normalise)
+    answers = ask_pictures(asker, signature, _pictures(options.labels), options.most, report)
+    readings = [as_reading(rows) for rows in answers]
+    return Evaluated(signature.name, measure(lines, readings, options.normalise))
 
 
 def as_reading(answers: Answers) -> Reading:

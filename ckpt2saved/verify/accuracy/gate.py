@@ -43,8 +43,8 @@ class Verdict:
     problems: Tuple[Problem, ...]
     worse: Tuple[Tuple[LineResult, LineResult], ...]  # lines with more edits than by the baseline, and its results
 
-    def raise_if_worse(self, where: str, effect: str) -> None:
-        """Raise NotAccurate with the figures and the first lines that got worse; `effect` is what follows from it."""
+    def raise_if_worse(self, where: str, effect: str = "") -> None:
+        """Raise NotAccurate with the figures and the first lines that got worse; `effect` says what is not done."""
         if not self.problems:
             return
         if self.worse:
@@ -54,7 +54,8 @@ class Verdict:
         shown = [*self.problems, *lines[:_MOST_LINES]]
         if len(lines) > _MOST_LINES:
             shown.append(Problem("other", "", f"and {len(lines) - _MOST_LINES} more lines; --json prints all"))
-        raise NotAccurate(f"{where}: the text is not read well enough; {effect}", shown)
+        text = f"{where}: the text is not read well enough"
+        raise NotAccurate(f"{text}; {effect}" if effect else text, shown)
 
     def as_content(self) -> Dict[str, Any]:
         """The fields for JSON."""

@@ -1,0 +1,108 @@
+"""The command `evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import click
+
+from ckpt2saved.cli.accuracy_options import accuracy_options, lines_option, read_evaluation
+from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json, printed, reported
+from ckpt2saved.cli.options import PathType, json_option, option, quiet_option, report_option
+
+
+@command("evaluate")
+@click.argument("version_dir", type=PathType())
+@lines_option(required=True)
+@option(
+    "--signature",
+    metavar="NAME",
+    help="Signature that reads text from pictures. Default: text, or the only one that does.",
+)
+@accuracy_options
+@option(
+    "--worst",
+    type=PathType(),
+    metavar="FILE.png",
+    help="Draw the lines that are read worst: picture, reference and answer. Needs Pillow.",
+)
+@option(
+    "--worst-count",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Number of lines for --worst.",
+)
+@option(
+    "--font",
+    type=PathType(),
+    metavar="FILE.ttf",
+    help="Font for the texts of --worst. Default: DejaVu Sans if matplotlib or the system has it.",
+)
+@report_option
+@json_option
+@quiet_option
+def evaluate(
+    version_dir: Path,
+    lines: Path,
+    signature: Optional[str],
+    max_cer: Optional[float],
+    worst: Optional[Path],
+    worst_count: int,
+    font: Optional[Path],
+    report: Optional[Path],
+    as_json: bool,
+    quiet: bool,
+    **more: Any,
+) -> None:
+    """Measure how much of the text of labelled pictures a version reads: character and word error rate.
+
+    VERSION_DIR is a version, or a base directory (its newest version).
+    """
+    from ckpt2saved.verify.accuracy.gate import Limits, judge
+    from ckpt2saved.verify.accuracy.report import as_content, as_markdown, print_accuracy, summary
+
+    with reported(report, "evaluate") as record:
+        if worst is not None:
+            from ckpt2saved.verify.accuracy.worst_picture import check_picture_file
+
+            check_picture_file(worst)
+        options = read_evaluation(lines, signature, more)
+        where, run = _subject(version_dir)
+        with narration("evaluate", quiet=quiet, hear=record.hear) as say:
+            evaluated = run(options, say.progress)
+            say("evaluated", f"{where}, signature {evaluated.signature}, {lines}")
+        accuracy = evaluated.accuracy
+        record.hear("accuracy", summary(accuracy))
+        record.details = as_markdown(accuracy)
+        verdict = judge(accuracy, Limits(max_cer))
+        if worst is not None:
+            from ckpt2saved.verify.accuracy.worst_picture import draw_worst
+
+            draw_worst(accuracy.worst[:worst_count], worst, font)
+        with printed(""):
+            if as_json:
+                labels = {"path": str(lines), "sha256": options.labels.sha256}
+                content = {"model": where, "labels": labels, **as_content(evaluated), **verdict.as_content()}
+                print_json(content)
+            else:
+                print_accuracy(accuracy)
+        verdict.raise_if_worse(where, "")
+        record.outcome = f"`{where}`: {summary(accuracy)}"
+
+
+def _subject(version_dir: Path) -> Any:
+    """The name of what is evaluated, and the function that evaluates it."""
+    from ckpt2saved.versions import find_version
+
+    directory = find_version(version_dir)
+
+    def run(options: Any, progress: Callable[[str], None]) -> Any:
+        prepare_tensorflow(gpu=False)
+        from ckpt2saved.verify.accuracy.evaluation import evaluate_version
+
+        return evaluate_version(directory, options, progress)
+
+    return str(directory), run
