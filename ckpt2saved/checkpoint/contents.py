@@ -217,11 +217,11 @@ def _refuse_shared(sources: Mapping[str, Saved]) -> None:
     takers: Dict[Saved, List[str]] = {}
     for variable, source in sources.items():
         takers.setdefault(source, []).append(variable)
-    problems = sorted(
-        f"{source.key}: {' and '.join(sorted(variables))} would read it"
-        for source, variables in takers.items()
+    problems = [
+        Problem("shared-variable", key, f"{' and '.join(variables)} would read it")
+        for key, variables in sorted((source.key, sorted(variables)) for source, variables in takers.items())
         if len(variables) > 1
-    )
+    ]
     if problems:
         raise UsageError("--map: it gives several variables of the graph one name in the checkpoint", problems)
 

@@ -26,6 +26,7 @@ _MOST_OF_STATE = 16 << 20  # bytes; the latest checkpoint stands in the first li
 # The last eight bytes of a table file (little endian), which both a V2 index and a V1 checkpoint are.
 TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
 TABLE_FOOTER = 48  # bytes, with the magic
+_CANDIDATE = "candidate-checkpoint"
 _MOST_LOOKED_AT, _MOST_SHOWN = 100, 5  # files of a directory without a checkpoint
 
 
@@ -113,7 +114,7 @@ def _prefix_in_directory(directory: Path) -> Path:
     if prefixes:
         raise CheckpointError(
             f"{directory}: it has no {STATE_FILE!r} state file, and {len(prefixes)} checkpoints; pass one of them",
-            [str(prefix) for prefix in prefixes],
+            [Problem(_CANDIDATE, str(prefix), "") for prefix in prefixes],
         )
     if _has_checkpoint(directory):  # "crnn.index" beside a directory "crnn"
         return directory
@@ -127,13 +128,13 @@ def _prefix_in_directory(directory: Path) -> Path:
     )
 
 
-def _others_in(directory: Path) -> List[str]:
+def _others_in(directory: Path) -> List[Problem]:
     """Describe what a directory without a checkpoint contains."""
     found = []
     for name in sorted(os.listdir(str(directory)))[:_MOST_LOOKED_AT]:
         kind = kind_of(directory / name)
         if kind and kind.what != EMPTY:
-            found.append(f"{name}: {kind.instead_of('a checkpoint')}")
+            found.append(Problem("not-a-checkpoint", name, kind.instead_of("a checkpoint")))
     return found[:_MOST_SHOWN]
 
 
@@ -164,7 +165,7 @@ def _recorded_prefix(state: Path) -> Path:
 
 
 def _no_use(text: str, directory: Path) -> CheckpointError:
-    others = [str(prefix) for prefix in _prefixes_in(directory)]
+    others = [Problem(_CANDIDATE, str(prefix), "") for prefix in _prefixes_in(directory)]
     remedy = "pass one of the checkpoints that are there" if others else "pass the prefix of a checkpoint"
     return CheckpointError(f"{text}; {remedy}", others)
 
@@ -221,7 +222,9 @@ def _files_of_v1(prefix: Path, match: Match[str]) -> CheckpointFiles:
     count = match.group("count")
     files = [prefix.with_name(f"{match.group('prefix')}-{number:05d}-of-{count}") for number in range(int(count))]
     problems = [
-        f"{file.name}: {'missing' if not _is_file(file) else 'empty, truncated or overwritten'}"
+        Problem("damaged-file", file.name, "empty, truncated or overwritten")
+        if _is_file(file)
+        else Problem("missing-shard", file.name, "missing")
         for file in files
         if not _is_table(file)
     ]
@@ -262,7 +265,7 @@ def _refuse_pointers(prefix: Path, files: Sequence[Path]) -> None:
     """Raise CheckpointError for Git LFS pointers in place of all files, or of the large ones."""
     pointers = [file for file in files if is_lfs_pointer(file)]
     if pointers:
-        problems = [f"{file.name}: a pointer" for file in pointers]
+        problems = [Problem("lfs-pointer", file.name, "a pointer") for file in pointers]
         raise CheckpointError(f"{prefix}: {POINTER.instead_of('a checkpoint')}", problems)
 
 
@@ -284,14 +287,14 @@ def _not_found(prefix: Path) -> CheckpointError:
     if remains:
         return CheckpointError(
             f"{prefix}: the index file {index} is missing, and the checkpoint can't be read without it; copy it too",
-            [f"found {name}" for name in remains],
+            [Problem("missing-index", name, "present") for name in remains],
         )
     others = [found.name for found in _prefixes_in(prefix.parent)]
     near = difflib.get_close_matches(prefix.name, others, n=5, cutoff=0.3) or others[:5]
     return CheckpointError(
         f"{prefix}: no such checkpoint: neither {index} nor a V1 file of that"
         f" name{'; in the same directory there are' if near else ''}",
-        near,
+        [Problem(_CANDIDATE, name, "") for name in near],
     )
 
 

@@ -152,7 +152,7 @@ def find_model(model: ModelObjects, objects: SavedObjects, checkpoint: Checkpoin
             f"{checkpoint.files.prefix}: the model that the function returned could be any of {len(names)} objects in"
             " this checkpoint; return a tf.Module that has the model as its attribute of the right name"
             f" (self.{next((n for n in names if '/' not in n and ' ' not in n), 'net')} = model) and calls it",
-            names,
+            [Problem("candidate-object", name, "") for name in names],
         )
     raise _not_found(model, objects, checkpoint, nearest)
 

@@ -13,6 +13,7 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from ckpt2saved.errors import CheckpointError
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.kinds import is_frozen_graph, is_meta_graph, kind_of
 from ckpt2saved.graph.contrib import register_ops
 from ckpt2saved.graph.graph_def import devices_of, nodes_of
@@ -140,21 +141,26 @@ class _Damage:
     """Finds damage in a GraphDef, whose file has no checksum: content that TensorFlow would refuse."""
 
     def __init__(self) -> None:
-        self.problems: List[str] = []
+        self.problems: List[Problem] = []
         self.types: Dict[int, bool] = {}  # DataType -> whether this TensorFlow has it
         self.ops: Dict[str, Optional[_Asked]] = {}  # by name; None where this TensorFlow has none
 
-    def found_in(self, graph_def: Any) -> List[str]:
+    def found_in(self, graph_def: Any) -> List[Problem]:
         """The problems, each with its node; [] where no damage is found."""
         self.look_at(graph_def.node, "", frozenset(), None)
         functions = Counter(function.signature.name for function in graph_def.library.function)
-        self.problems += [f"function {n!a}: there are {c}" for n, c in functions.items() if c > 1 or not n]
+        for name, count in functions.items():
+            if count > 1 or not name:
+                self.add(f"function {name!a}", f"there are {count}")
         for function in graph_def.library.function:
             self.look_into(function)
         for gradient in graph_def.library.gradient:
             if gradient.function_name not in functions:
-                self.problems.append(f"gradient of {gradient.function_name!a}: there is no such function")
+                self.add(f"gradient of {gradient.function_name!a}", "there is no such function")
         return self.problems
+
+    def add(self, where: str, found: str) -> None:
+        self.problems.append(Problem("damaged-graph", where, found))
 
     def look_into(self, function: Any) -> None:
         signature = function.signature
@@ -162,18 +168,17 @@ class _Damage:
         arguments = {argument.name for argument in signature.input_arg}
         for argument in list(signature.input_arg) + list(signature.output_arg):
             if not (argument.type_attr or argument.type_list_attr or self.is_type(argument.type)):
-                self.problems.append(
-                    f"{where}argument {argument.name!a}: data type {argument.type}, which this TensorFlow does not have"
-                )
+                found = f"data type {argument.type}, which this TensorFlow does not have"
+                self.add(f"{where}argument {argument.name!a}", found)
         attributes = {attribute.name for attribute in signature.attr}
         names = self.look_at(function.node_def, where, arguments, attributes)
         for argument in signature.output_arg:
             source = function.ret.get(argument.name, "")
             if not _is_of(source, names, arguments, in_function=True):
-                self.problems.append(f"{where}result {argument.name!a}: there is no tensor {source!a}")
+                self.add(f"{where}result {argument.name!a}", f"there is no tensor {source!a}")
         for result, source in function.control_ret.items():
             if source not in names:
-                self.problems.append(f"{where}result {result!a}: there is no node {source!a}")
+                self.add(f"{where}result {result!a}", f"there is no node {source!a}")
 
     def look_at(
         self, nodes: Sequence[Any], where: str, arguments: Collection[str], attributes: Optional[Collection[str]]
@@ -182,7 +187,9 @@ class _Damage:
         names = {node.name for node in nodes}
         if len(names) != len(nodes):
             counts = Counter(node.name for node in nodes)
-            self.problems += [f"{where}{n}: this name is given {c} times" for n, c in counts.items() if c > 1]
+            for name, count in counts.items():
+                if count > 1:
+                    self.add(f"{where}{name}", f"this name is given {count} times")
         plain = frozenset() if where else names  # in a function an input names the output as well
         for node in nodes:
             wrong = [t for t in node.input if t not in plain and not _is_of(t, names, arguments, bool(where))]
@@ -196,7 +203,8 @@ class _Damage:
                 if kinds[name] in _LOOKED_INTO:
                     text = self.of_attribute(name, kinds[name], value)
                     found += [f"attribute {name!a}: {text}"] if text else []
-            self.problems += [f"{where}{node.name!a}: {text}" for text in found]
+            for text in found:
+                self.add(f"{where}{node.name!a}", text)
         return names
 
     def of_op(self, node: Any, kinds: Mapping[str, Any], attributes: Optional[Collection[str]]) -> List[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Optional, Tuple
 
 from ckpt2saved.errors import NotServable, SignatureError
-from ckpt2saved.errors.problem import Problem, as_problems
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.inspection.proposal import Proposal
 from ckpt2saved.rewrites.to_signatures import cut
 from ckpt2saved.signature.arguments import ARGUMENTS
@@ -35,7 +35,7 @@ def find_acceptance(proposal: Proposal, graph_def: Any) -> Acceptance:
     except FixedBatch as error:
         return Acceptance(error.batch, error.node)
     except (NotServable, SignatureError) as error:
-        return Acceptance(problems=error.problems or as_problems([str(error)]))
+        return Acceptance(problems=error.problems or (Problem("not-accepted", "", str(error)),))
     return Acceptance()
 
 

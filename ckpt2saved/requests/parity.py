@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Mapping
 import numpy as np
 
 from ckpt2saved.errors import SignatureError
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.requests.made_up_by_shape import HIGHEST_PIXEL, MADE_UP_SIZE, MOST_VALUES
 from ckpt2saved.requests.request import Request
 from ckpt2saved.requests.splitting import batch_apart
@@ -35,12 +36,12 @@ def parity_requests(model: ServedModel) -> List[Request]:
 def case_inputs(model: ServedModel, case: ParityCase, number: int = 0) -> Dict[str, np.ndarray]:
     """The inputs of all signatures by key, made for the parity case; raises SignatureError if it is invalid."""
     inputs: Dict[str, np.ndarray] = {}
-    problems: List[str] = []
+    problems: List[Problem] = []
     for spec in {spec.key: spec for signature in model.signatures for spec in signature.inputs}.values():
         try:
             inputs[spec.key] = _array(spec, case, seed=number)
         except ValueError as error:
-            problems.append(f"parity[{number}].inputs.{spec.key}: {error}")
+            problems.append(Problem("example-input", f"parity[{number}].inputs.{spec.key}", str(error)))
     if problems:
         raise SignatureError(f"{model.source}: the inputs to compare on can't be made", problems)
     return inputs

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from ckpt2saved.errors import ServingError
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.replacing import read_if_there
 from ckpt2saved.protobuf import text_format
 from ckpt2saved.server_config import kubernetes
@@ -69,8 +70,14 @@ def check_labels(before: Existing, files: Mapping[str, str], server: Server) -> 
         return  # no server was started with these files
     refused = refused_labels(_label_changes(present, wanted), server, _takes_unloaded_labels(before))
     if refused:
-        others = [f"{name}: would not be loaded either" for name in sorted(set(wanted) - set(present))]
-        others += [f"{name}: would not be unloaded either" for name in sorted(set(present) - set(wanted))]
+        others = [
+            Problem("rejected-change", name, "would not be loaded either")
+            for name in sorted(set(wanted) - set(present))
+        ]
+        others += [
+            Problem("rejected-change", name, "would not be unloaded either")
+            for name in sorted(set(present) - set(wanted))
+        ]
         raise ServingError(
             f"a running server would refuse all of the change, each time that it reads {MODELS}, as it moves no label"
             ' to a version that is not loaded ("Request to assign label to version … which is not currently available'

@@ -9,7 +9,7 @@ from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.compatibility.image import DEFAULT, find_image
 from ckpt2saved.errors import ServingError, UsageError
-from ckpt2saved.errors.problem import Note
+from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.files.replacing import write_files
 from ckpt2saved.server_config import compose, docker, kubernetes
 from ckpt2saved.server_config.batching import Batching, check_batching
@@ -153,7 +153,7 @@ def _check_all_mounts(server: Server, options: ConfigurationOptions) -> None:
     if unused:
         raise UsageError(
             "--mount: HOST is a directory that holds models or --output-dir",
-            [f"{mount.host} holds none of them" for mount in unused],
+            [Problem("unused-mount", str(mount.host), "contains none of them") for mount in unused],
         )
     check_mounts(server.mounts)
     if KUBERNETES in options.starters:  # Kubernetes mounts a ConfigMap

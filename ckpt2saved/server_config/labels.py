@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.server_config.models import Model
 from ckpt2saved.server_config.policy import SPECIFIC, Policy
 from ckpt2saved.server_config.server import Server
@@ -43,18 +44,19 @@ def refused_labels(changes: Sequence[LabelChange], server: Server, takes_unloade
     ]
 
 
-def two_steps(refused: Sequence[LabelChange], server: Server) -> List[str]:
-    """Return a line for each rejected label, with the command that loads its version first."""
-    lines = []
+def two_steps(refused: Sequence[LabelChange], server: Server) -> List[Problem]:
+    """Return a problem for each rejected label, with the command that loads its version first."""
+    problems = []
     for model in server.models:
         mine = [one for one in refused if one.model == model.name]
         for one in mine:
-            lines.append(
-                f"{model.name}: {one}, and {one.number} is not loaded by the present configuration: first run this"
-                f" command with {_first_step(model, mine)} in place of what it says of {model.name}; once {one.number}"
-                " is AVAILABLE, run it as it is"
+            found = f"{one}, and {one.number} is not loaded by the present configuration"
+            remedy = (
+                f"first run this command with {_first_step(model, mine)} instead of its options for {model.name}; once"
+                f" {one.number} is AVAILABLE, run it as it is"
             )
-    return lines
+            problems.append(Problem("rejected-label", model.name, found, remedy))
+    return problems
 
 
 def _first_step(model: Model, refused: Sequence[LabelChange]) -> str:

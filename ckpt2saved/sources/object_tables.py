@@ -7,6 +7,7 @@ from typing import Any, Mapping
 import numpy as np
 
 from ckpt2saved.errors import NotServable
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.tf1 import tf
 
 TABLE_KEYS = "/.ATTRIBUTES/table-keys"  # the suffix of a mutable lookup table in an object-based checkpoint
@@ -31,7 +32,8 @@ def put_tables(graph_def: Any, tables: Mapping[str, Any], restored: bool) -> Non
             table_handle=tables[node.name], Tkeys=dtypes[0], Tvalues=dtypes[1]
         )
         if not len(keys) and not restored:
-            problems.append(f"{node.name}: this lookup table is empty, and the checkpoint contains none")
+            found = "this lookup table is empty, and the checkpoint contains none"
+            problems.append(Problem("missing-table", node.name, found))
         _put(graph_def, node, np.asarray(keys), np.asarray(values))
     if problems:
         raise NotServable("the model object holds state that can't be put into a graph", problems)

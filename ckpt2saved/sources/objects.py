@@ -16,6 +16,7 @@ from ckpt2saved.checkpoint.objects import ModelObjects, Place, find_model, model
 from ckpt2saved.checkpoint.reading import failure
 from ckpt2saved.checkpoint.savers import Saved
 from ckpt2saved.errors import CheckpointError, NotServable, SignatureError, TensorFlowError, UsageError
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.tensors import TensorSpec
 from ckpt2saved.sources.function import FunctionSource
@@ -164,13 +165,14 @@ def _unused(wanted: str, taken: Set[str]) -> str:
     return name
 
 
-def _foreign(concrete: Any, value: Any) -> str:
-    """Describe a captured tensor that is no variable of the model."""
+def _foreign(concrete: Any, value: Any) -> Problem:
+    """Return the problem of a captured tensor that is no variable of the model."""
     for variable in concrete.graph.variables:
         if variable.handle is value:
-            return f"{variable.name} {list(variable.shape)}: a variable"
+            return Problem("untracked-variable", f"{variable.name} {list(variable.shape)}", "a variable")
     name = getattr(value, "name", value)
-    return f"{name}: a {value.dtype.name} that is neither a variable nor a lookup table"
+    found = f"a {value.dtype.name} that is neither a variable nor a lookup table"
+    return Problem("untracked-variable", str(name), found)
 
 
 def _put_constants(graph_def: Any, constants: Mapping[str, Any]) -> None:
@@ -243,7 +245,11 @@ def _check_restored(made: Any, objects: ModelObjects, place: Place, checkpoint: 
     try:
         _restorer(made, place).restore(prefix).expect_partial()
         problems = [
-            f"{objects.paths[node]}: TensorFlow restores another tensor than {place.keys[node]}"
+            Problem(
+                "other-tensor-restored",
+                objects.paths[node],
+                f"TensorFlow restores another tensor than {place.keys[node]}",
+            )
             for node, variable in objects.variables.items()
             if not _same(_held(checkpoint, place.keys[node]), variable.read_value())
         ]

@@ -9,7 +9,7 @@ from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.checkpoint.reading import is_as_initialised
 from ckpt2saved.checkpoint.savers import saved_as
 from ckpt2saved.errors import NotServable
-from ckpt2saved.errors.problem import Note
+from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.graph_def import pruned, trained_variables
 from ckpt2saved.graph.meta_graph import MetaGraph
@@ -101,7 +101,11 @@ def _with_own_outputs(
 def _refuse_labels(model: ServedModel, labels: Labels) -> None:
     """Raise NotServable for inputs that are labels: clients do not have them."""
     problems = [
-        f"signatures.{signature.name}.inputs.{spec.key}: {spec.tensor}: {labels.refusal(spec.tensor)}"
+        Problem(
+            "label-input",
+            f"signatures.{signature.name}.inputs.{spec.key}",
+            f"{spec.tensor}: {labels.refusal(spec.tensor)}",
+        )
         for signature in model.signatures
         for spec in signature.inputs
         if ":" in spec.tensor and labels.refusal(spec.tensor)
@@ -133,7 +137,10 @@ def _inference(
         raise NotServable(
             "the training never updated its moving averages (did it run tf.GraphKeys.UPDATE_OPS?), so batch norm has "
             "no statistics for inference: train again with the updates",
-            ["{} is all 0 and {} all 1, as they were initialised".format(*names) for names in never],
+            [
+                Problem("initial-averages", mean, f"all 0, and {variance} all 1, as they were initialised")
+                for mean, variance in never
+            ],
         )
     return inference
 
@@ -151,7 +158,11 @@ def _filling_nodes(graph_def: Any, part: Any, filling: Sequence[str]) -> List[An
 
 
 def _refuse_unknown(source: MetaGraph, part: Any) -> None:
-    problems = [f"{node.name}: {source.unknown[node.name]}" for node in part.node if node.name in source.unknown]
+    problems = [
+        Problem("unknown-attribute", node.name, source.unknown[node.name])
+        for node in part.node
+        if node.name in source.unknown
+    ]
     if problems:
         raise NotServable(
             f"{source.path}: written by TensorFlow {source.tensorflow}, with attributes that this TensorFlow lacks",

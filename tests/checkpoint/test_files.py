@@ -460,7 +460,7 @@ def test_a_missing_index(given, names, found, tmp_path):
     assert refusal(path, tmp_path) == [
         "model.ckpt-100: the index file model.ckpt-100.index is missing, and the checkpoint can't be read without it; "
         "copy it too"
-    ] + ["  - found " + name for name in found]
+    ] + [f"  - {name}: present" for name in found]
 
 
 def test_a_state_file_whose_checkpoint_lacks_its_index(tmp_path):
@@ -470,7 +470,7 @@ def test_a_state_file_whose_checkpoint_lacks_its_index(tmp_path):
     assert refusal(tmp_path, tmp_path) == [
         "model.ckpt-100: the index file model.ckpt-100.index is missing, and the checkpoint can't be read without it; "
         "copy it too",
-        "  - found model.ckpt-100.data-00000-of-00001",
+        "  - model.ckpt-100.data-00000-of-00001: present",
     ]
 
 

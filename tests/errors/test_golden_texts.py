@@ -272,7 +272,7 @@ CASES = [
         "no-checkpoint",
         lambda folder: [(folder / "a.meta").write_bytes(b""), find_subject(folder / "a.meta").remarks][1],
         "no checkpoint beside it that can be read: {folder}/a: the index file a.index is missing, and the checkpoint"
-        " can't be read without it; copy it too\n  - found a.meta",
+        " can't be read without it; copy it too\n  - a.meta: present",
     ),
     (
         "nan-answer",

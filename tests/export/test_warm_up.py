@@ -257,13 +257,13 @@ def test_everything_wrong_with_a_file_is_said_at_once(exported, warmup, tmp_path
         "  - input_batch_size: missing\n"
         "  - input_data: float64 found, float32 expected\n"
         "  - input_data: the shape [2, 31, 40, 3] found, [batch, 32, width, 3] expected, or that with the number of "
-        "records in front\n"
+        "records as first dimension\n"
     )
     path = arrays(tmp_path, input_data=np.zeros([2, 32, 40, 3], "float32"), input_batch_size=np.ones(3, "int32"))
     with pytest.raises(WarmupError, match="  - input_batch_size: batch is 3, but 2 in input_data$"):
         warmup(path)
     path = arrays(tmp_path, input_data=np.zeros([2, 1, 32, 8, 3], "float32"), input_batch_size=np.ones([3, 1], "int32"))
-    with pytest.raises(WarmupError, match="  - 2 of input_data, 3 of input_batch_size: as many records of each"):
+    with pytest.raises(WarmupError, match="2 of input_data, 3 of input_batch_size: the same number of records of"):
         warmup(path)
 
 
@@ -356,7 +356,7 @@ def test_an_input_that_a_picture_says_nothing_about_is_refused(exported, tmp_pat
         model=own(tmp_path, text),
     )
     assert result.exit_code == 1
-    assert "  - serving_default.input_im_info: nothing says what it is for a picture" in result.output
+    assert "  - serving_default.input_im_info: its value for a picture is unknown" in result.output
 
 
 def test_a_request_that_is_not_answered_publishes_nothing(exported, tmp_path):

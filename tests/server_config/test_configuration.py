@@ -636,7 +636,7 @@ def test_a_label_on_a_version_that_is_not_loaded_refuses_the_whole_change(change
         1,
         "would refuse all of the change",
         "crnn: label stable moves from 1 to 2, and 2 is not loaded by the present configuration",
-        "with --versions crnn=specific:1,2 --label crnn:stable=1 in place of what it says of crnn; once 2 is AVAILABLE",
+        "with --versions crnn=specific:1,2 --label crnn:stable=1 instead of its options for crnn; once 2 is AVAILABLE",
         "ctpn: would not be loaded either",
         "other: would not be unloaded either",
         "--restart",
@@ -674,7 +674,7 @@ def test_a_moved_label_and_the_policy_that_a_server_has(change, crnn, present, w
     succeeded(change(crnn, "--versions", present[0], "--label", present[1])[0])
     done, is_written = change(crnn, "--versions", wanted[0], "--label", wanted[1])
     assert is_written is (step is None)
-    assert step is None or f"with --versions {step} in place of" in done.output
+    assert step is None or f"with --versions {step} instead of" in done.output
 
 
 def test_a_new_label_on_a_version_that_is_not_loaded(change, crnn, tmp_path):
@@ -690,8 +690,8 @@ def test_a_new_label_on_a_version_that_is_not_loaded(change, crnn, tmp_path):
     refused(
         change(*both)[0],
         1,
-        "crnn: label old names 1, and 1 is not loaded by the present configuration: first run this command with "
-        "--versions crnn=all in place of",
+        "crnn: label old names 1, and 1 is not loaded by the present configuration; first run this command with "
+        "--versions crnn=all instead of",
         "ctpn: label new names 5, and 5 is not loaded",
     )
     done = succeeded(change(crnn, "--versions", "crnn=all", "--label", "crnn:new=2")[0])  # 2 is loaded
@@ -820,7 +820,7 @@ def test_an_older_broken_version_is_no_hindrance(configure, tmp_path, crnn):
         (["--mount", "models=/a/../b"], 2, "'/a/../b' is no path"),
         (["--mount", "models=gs://bucket"], 2, "'gs://bucket' is no path"),
         (["--mount", "models"], 2, "'models' is not HOST=SERVER"),
-        (["--mount", "nowhere=/srv"], 2, "/nowhere holds none of them"),
+        (["--mount", "nowhere=/srv"], 2, "/nowhere: contains none of them"),
         (["--mount", "models=/a", "--mount", "out=/a/b"], 2, "would both be at /a/b in the server"),
         (["--mount", "models=/config"], 2, "would both be at /config"),
         (["x=models/crnn", "x=models"], 2, "would both be named x"),

@@ -302,7 +302,7 @@ def test_a_made_up_request_that_is_refused_is_no_fault_of_the_version(run, tmp_p
     [
         (
             {"z": [1.0]},
-            "it holds z, but for no signature all inputs; expected all inputs of one of these\n  - serving_default: x",
+            "it contains z, but for no signature all inputs; expected all inputs of one of these\n  - serving_default: x",
         ),
         ({"x": np.zeros([2, 3])}, "x: the shape [2, 3], expected [?, 4]"),
         ({"x": np.array([["a"] * 4])}, "x: <U1, expected float32"),

@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 import numpy as np
 
 from ckpt2saved.errors import WarmupError
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.npz import NoArrays, read_arrays
 from ckpt2saved.requests.request import Request, with_bytes
 from ckpt2saved.requests.warm_up.file import warm_up_request
@@ -18,10 +19,16 @@ def requests_of_file(path: Path, signatures: Sequence[Signature]) -> List[Reques
     """One request for each signature and each record of the .npz file; raises WarmupError with all problems."""
     arrays = _arrays(path)
     known = sorted({spec.key for signature in signatures for spec in signature.inputs})
-    problems = [f"{key}: no such input; expected {', '.join(known)}" for key in sorted(arrays) if key not in known]
+    problems = [
+        Problem("unknown-input", key, "no such input", f"expected {', '.join(known)}")
+        for key in sorted(arrays)
+        if key not in known
+    ]
     requests: List[Request] = []
     for signature in signatures:
-        problems += [f"{spec.key}: missing" for spec in signature.inputs if spec.key not in arrays]
+        problems += [
+            Problem("missing-input", spec.key, "missing") for spec in signature.inputs if spec.key not in arrays
+        ]
         problems += _misfits(signature, arrays)
         if not problems:
             requests += [warm_up_request(signature.name, inputs) for inputs in _records(signature, arrays)]
@@ -37,7 +44,7 @@ def _arrays(path: Path) -> Dict[str, np.ndarray]:
         raise WarmupError(f"{path}: {error}") from error
 
 
-def _misfits(signature: Signature, arrays: Mapping[str, np.ndarray]) -> List[str]:
+def _misfits(signature: Signature, arrays: Mapping[str, np.ndarray]) -> List[Problem]:
     """The problems of the arrays for the inputs of one signature; missing arrays are skipped."""
     problems = []
     sizes: Dict[str, Tuple[int, str]] = {}
@@ -48,7 +55,7 @@ def _misfits(signature: Signature, arrays: Mapping[str, np.ndarray]) -> List[str
             continue
         dtype = "string" if value.dtype == object else value.dtype.name
         if dtype != spec.dtype:
-            problems.append(f"{spec.key}: {dtype} found, {spec.dtype} expected")
+            problems.append(Problem("array-dtype", spec.key, f"{dtype} found, {spec.dtype} expected"))
         several = value.ndim == len(spec.dimensions) + 1
         shape = value.shape[1:] if several else value.shape
         if several:
@@ -56,20 +63,20 @@ def _misfits(signature: Signature, arrays: Mapping[str, np.ndarray]) -> List[str
         if len(shape) != len(spec.dimensions) or any(
             isinstance(size, int) and size != found for size, found in zip(spec.dimensions, shape)
         ):
-            problems.append(
-                f"{spec.key}: the shape {brackets(value.shape)} found, {brackets(spec.dimensions)} expected, or that"
-                " with the number of records in front"
+            text = (
+                f"the shape {brackets(value.shape)} found, {brackets(spec.dimensions)} expected, or that with the"
+                " number of records as first dimension"
             )
+            problems.append(Problem("array-shape", spec.key, text))
             continue
         for size, found in zip(spec.dimensions, shape):
             first, key = sizes.setdefault(size, (found, spec.key)) if isinstance(size, str) else (found, "")
             if first != found:
-                problems.append(f"{spec.key}: {size} is {found}, but {first} in {key}")
+                problems.append(Problem("array-shape", spec.key, f"{size} is {found}, but {first} in {key}"))
     if len(set(counts.values())) > 1 or 0 in counts.values():
-        problems.append(
-            f"{', '.join((f'{count} of {key}' for key, count in counts.items()))}: as many records of each are"
-            " expected, and at least one"
-        )
+        where = ", ".join(f"{count} of {key}" for key, count in counts.items())
+        found = "the same number of records of each is expected, and at least one"
+        problems.append(Problem("array-records", where, found))
     return problems
 
 

@@ -291,7 +291,7 @@ def _free_name(taken: Collection[str]) -> str:
 
 def _check_count(count: int) -> None:
     if count > MOST_RECORDS:
-        raise UsageError(too_many(count))
+        raise UsageError(too_many(count).text)
 
 
 def _batch(request: Request) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.errors import WarmupError
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.pictures import NoPicture, check_pixels, read_picture
 from ckpt2saved.requests.lengths import measured
 from ckpt2saved.requests.parity import case_inputs
@@ -25,7 +26,7 @@ def requests_of_pictures(
     paths: Sequence[Path], network: BoundGraph, signatures: Sequence[Signature], checkpoint: Checkpoint
 ) -> List[Request]:
     """One request for each image and signature; other inputs come from the parity part and the graph."""
-    problems: List[str] = []
+    problems: List[Problem] = []
     images: Dict[str, TensorSpec] = {}
     given: Dict[str, Dict[str, np.ndarray]] = {}
     lengths: Dict[str, Dict[str, Tuple[str, int]]] = {}
@@ -66,7 +67,7 @@ def _dtype(signature: Signature, key: str) -> str:
     return next(spec.dtype for spec in signature.inputs if spec.key == key)
 
 
-def _image_input(signature: Signature, problems: List[str]) -> Optional[TensorSpec]:
+def _image_input(signature: Signature, problems: List[Problem]) -> Optional[TensorSpec]:
     """The only input that can be an image: pixels, or the bytes of an image file."""
     found = [
         spec
@@ -78,16 +79,17 @@ def _image_input(signature: Signature, problems: List[str]) -> Optional[TensorSp
     found = found or [spec for spec in signature.inputs if spec.dtype == "string" and len(spec.dimensions) == 1]
     if len(found) == 1:
         return found[0]
-    problems.append(
-        f"{signature.name}: one input for the picture is expected, numbers [batch, height, width, channels] or a file"
-        f" as a string; found {', '.join(spec.key for spec in found) or 'none'} among"
+    text = (
+        "one input for the picture is expected, numbers [batch, height, width, channels] or a file as a string; found"
+        f" {', '.join(spec.key for spec in found) or 'none'} among"
         f" {', '.join(f'{spec.key} {spec.dtype} {brackets(spec.dimensions)}' for spec in signature.inputs)}"
     )
+    problems.append(Problem("picture-input", signature.name, text))
     return None
 
 
 def _others(
-    network: BoundGraph, signature: Signature, image: TensorSpec, specs: Sequence[TensorSpec], problems: List[str]
+    network: BoundGraph, signature: Signature, image: TensorSpec, specs: Sequence[TensorSpec], problems: List[Problem]
 ) -> Tuple[Dict[str, np.ndarray], Dict[str, Tuple[str, int]]]:
     """The values of the other inputs, and the tensor and axis that each sequence-length input measures."""
     values: Dict[str, np.ndarray] = {}
@@ -106,9 +108,9 @@ def _others(
             )
             values[spec.key] = value[:1] if shared else value
         else:
-            problems.append(
-                f"{signature.name}.{spec.key}: nothing says what it is for a picture; 'values' in the parity part would"
-            )
+            found = "its value for a picture is unknown"
+            remedy = "give it as 'values' in the parity part"
+            problems.append(Problem("example-input", f"{signature.name}.{spec.key}", found, remedy))
     return values, lengths
 
 
@@ -116,14 +118,14 @@ class _PictureDecoder:
     """Decodes images for an input; collects the problems of the files."""
 
     def __init__(self) -> None:
-        self.problems: List[str] = []
+        self.problems: List[Problem] = []
 
     def decoded(self, path: Path, spec: TensorSpec) -> Optional[np.ndarray]:
         """The image [batch, height, width, channels], 0..255, resized for the input; None if it is invalid."""
         try:
             return self._decoded(path, spec)
         except NoPicture as error:
-            self.problems.append(f"{path}: {error}")
+            self.problems.append(Problem("not-a-picture", str(path), str(error)))
             return None
 
     def _decoded(self, path: Path, spec: TensorSpec) -> np.ndarray:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
 from ckpt2saved.errors import UsageError
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.saved_model.judgement import MOST_RECORDS
 from ckpt2saved.signature.model import ServedModel
 
+_CONFLICT = "conflicting-options"
 _PICTURES = (".png", ".jpg", ".jpeg")
 
 
@@ -34,10 +36,15 @@ def warm_up_source(
     """
     problems = []
     if none and (values or signatures):
-        problems.append("--no-warmup: not with --warmup or --warmup-signature")
+        problems.append(Problem(_CONFLICT, "--no-warmup", "not with --warmup or --warmup-signature"))
     names = [signature.name for signature in model.signatures]
     problems += [
-        f"--warmup-signature {name}: there is no such signature; expected one of {', '.join(names)}"
+        Problem(
+            "unknown-signature",
+            f"--warmup-signature {name}",
+            "there is no such signature",
+            f"expected one of {', '.join(names)}",
+        )
         for name in signatures
         if name not in names
     ]
@@ -48,19 +55,19 @@ def warm_up_source(
     for path in paths:
         if path not in arrays + pictures:
             expected = "a number of requests, an .npz file or pictures (.png, .jpg) are expected"
-            problems.append(f"--warmup {path}: {expected}")
+            problems.append(Problem("wrong-value", f"--warmup {path}", expected))
         elif not path.is_file():
-            problems.append(f"--warmup: there is no file {path}")
+            problems.append(Problem("missing-file", "--warmup", f"there is no file {path}"))
     if len(numbers) + len(arrays) + bool(pictures) > 1:
-        problems.append("--warmup: one number, one .npz file, or pictures are expected")
+        problems.append(Problem(_CONFLICT, "--warmup", "one number, one .npz file, or pictures are expected"))
     count = int(numbers[0]) if numbers else 1
     most = max(count, len(pictures))
     if most > MOST_RECORDS:
         problems.append(too_many(most))
     if count == 0 and signatures:
-        problems.append("--warmup-signature: not with --warmup 0")
+        problems.append(Problem(_CONFLICT, "--warmup-signature", "not with --warmup 0"))
     if problems:
-        raise UsageError("no requests to warm a server up with can be made of this", problems)
+        raise UsageError("no warm-up requests can be made with these options", problems)
     if none or count == 0:
         return None
     asked = bool(values or signatures)
@@ -73,6 +80,7 @@ def warm_up_source(
     )
 
 
-def too_many(count: int) -> str:
-    """The error message for too many requests."""
-    return f"--warmup: {count} records, and TF Serving loads no version with more than {MOST_RECORDS}"
+def too_many(count: int) -> Problem:
+    """The problem of too many requests."""
+    found = f"{count} records, and TF Serving loads no version with more than {MOST_RECORDS}"
+    return Problem("too-many-warmup-requests", "--warmup", found)

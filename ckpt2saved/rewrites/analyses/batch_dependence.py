@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterable, List
 
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.folding import Folding
 from ckpt2saved.graph.graph import Graph, fed_by_data, may_be_scalar, noisy
 from ckpt2saved.graph.inlining import inline_functions
@@ -11,8 +12,8 @@ from ckpt2saved.graph.names import parsed
 from ckpt2saved.rewrites.analyses.statistics import find_statistics, unrecognised
 
 
-def find_batch_dependence(graph_def: Any, outputs: Iterable[str], inputs: Iterable[str]) -> List[str]:
-    """A line for each batch statistic by which values are normalized, between `inputs` and `outputs`.
+def find_batch_dependence(graph_def: Any, outputs: Iterable[str], inputs: Iterable[str]) -> List[Problem]:
+    """A problem for each batch statistic by which values are normalized, between `inputs` and `outputs`.
 
     Both are names of tensors; `graph_def` is not changed. FusedBatchNorm has an attribute for its mode, and is not
     reported here.
@@ -31,7 +32,7 @@ def find_batch_dependence(graph_def: Any, outputs: Iterable[str], inputs: Iterab
             found[statistics.name] = None
     found.update(dict.fromkeys(unrecognised(graph, within, data)))
     return [
-        f"{name} ({graph[name].op}): a batch statistic by which values are normalized"
+        Problem("batch-statistics", name, "a batch statistic by which values are normalized", op=graph[name].op)
         for name in graph.nodes
         if name in found
     ]

@@ -6,6 +6,7 @@ import difflib
 from typing import Any, Dict, Mapping
 
 from ckpt2saved.errors import UsageError
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.sources.networks import crnn, ctpn
 from ckpt2saved.sources.networks.layout import Shape
 from ckpt2saved.tf1 import tf, v1_control_flow
@@ -30,13 +31,13 @@ def _complete(builder: str, defaults: Mapping[str, Any], options: Mapping[str, A
     for name, value in options.items():
         if name not in defaults:
             near = difflib.get_close_matches(name, list(defaults), n=1)
-            hint = f"did you mean {near[0]}?" if near else f"expected {', '.join(defaults) or 'none'}"
-            problems.append(f"{name}: there is no such option; {hint}")
+            remedy = f"did you mean {near[0]}?" if near else f"expected {', '.join(defaults) or 'none'}"
+            problems.append(Problem("unknown-key", name, "there is no such option", remedy))
         elif type(value) is not type(defaults[name]):
             expected = type(defaults[name]).__name__
-            problems.append(f"{name}: found {value!r}, expected a value of type {expected}")
+            problems.append(Problem("wrong-type", name, f"found {value!r}, expected a value of type {expected}"))
         elif type(value) is int and value < 1:
-            problems.append(f"{name}: found {value}, expected 1 or more")
+            problems.append(Problem("wrong-value", name, f"found {value}, expected 1 or more"))
     if problems:
         raise UsageError(f"the builder {builder} can't take these options", problems)
     return dict(defaults, **options)
