@@ -26,6 +26,7 @@ try:
         from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
         from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
         from tensorflow.python.framework import kernels, op_def_registry
+        from tensorflow.python.framework.function import Defun
 except ModuleNotFoundError as error:
     if (error.name or "").split(".")[0] != "tensorflow":
         raise  # TensorFlow is there; something that it needs is not
@@ -41,6 +42,7 @@ except TypeError as error:
     ) from error
 
 __all__ = [
+    "Defun",
     "SavedModel",
     "TrackableObjectGraph",
     "children_of",

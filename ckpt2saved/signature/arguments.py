@@ -135,4 +135,4 @@ def _with_outputs(signatures: Sequence[Signature], decode: Optional[Decode]) -> 
         bare = [":" not in spec.tensor and spec.tensor not in own for spec in specs]
         return tuple(replace(spec, tensor=_first_output(spec.tensor)) if b else spec for spec, b in zip(specs, bare))
 
-    return tuple(replace(s, inputs=full(s.inputs), outputs=full(s.outputs)) for s in signatures)
+    return tuple(s if s.steps else replace(s, inputs=full(s.inputs), outputs=full(s.outputs)) for s in signatures)

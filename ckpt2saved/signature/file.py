@@ -8,11 +8,11 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import List
+from typing import List, Mapping
 
 from ckpt2saved.errors import SignatureError, UsageError
 from ckpt2saved.files.kinds import EMPTY, JSON, kind_of
-from ckpt2saved.signature.model import ServedModel
+from ckpt2saved.signature.model import Scalar, ServedModel
 from ckpt2saved.signature.schema import SchemaReader
 from ckpt2saved.signature.yaml_nodes import MOST_PROBLEMS, NotYaml, TooManyProblems, check_aliases, compose
 
@@ -38,8 +38,11 @@ def builtin_models() -> List[str]:
     return sorted(file.stem for file in signature_folder().glob("*.yaml"))
 
 
-def load_model(model: str) -> ServedModel:
-    """Load the signature file of a built-in model (crnn, ctpn), or at a path ending in .yaml or .yml."""
+def load_model(model: str, options: Mapping[str, Scalar] = {}) -> ServedModel:
+    """Load the signature file of a built-in model (crnn, ctpn), or at a path ending in .yaml or .yml.
+
+    `options` are values for the options that the file declares; others are ignored.
+    """
     path = Path(model) if model.endswith((".yaml", ".yml")) else _builtin_path(model)
     _refuse_other_kinds(path)
     try:
@@ -56,7 +59,7 @@ def load_model(model: str) -> ServedModel:
         ) from error
     except OSError as error:
         raise SignatureError(f"{path}: can't be read: {error.strerror}") from error
-    return parse_model(text, path)
+    return parse_model(text, path, options)
 
 
 def _content(path: Path) -> bytes:
@@ -91,7 +94,7 @@ def _builtin_path(model: str) -> Path:
     )
 
 
-def parse_model(text: str, source: Path) -> ServedModel:
+def parse_model(text: str, source: Path, options: Mapping[str, Scalar] = {}) -> ServedModel:
     """Parse a signature file; raises SignatureError with every mistake and its line."""
     try:
         root, refused = compose(text)
@@ -103,10 +106,10 @@ def parse_model(text: str, source: Path) -> ServedModel:
         check_aliases(root)
     except ValueError as error:
         raise SignatureError(f"{source}: {error}") from None
-    reader = SchemaReader()
+    reader = SchemaReader(source, options)
     model = None
     with contextlib.suppress(TooManyProblems):
-        model = None if refused else reader.model(root, source)
+        model = None if refused else reader.model(root)
     if model is None:
         problems = refused or reader.problems
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"

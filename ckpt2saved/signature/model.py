@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Mapping, Optional, Tuple, Union
 
+from ckpt2saved.errors.problem import Note
 from ckpt2saved.signature.tensors import Signature
 
 META = "meta"  # the builder that stands for the training's graph beside the checkpoint
@@ -67,3 +68,6 @@ class ServedModel:
     options: Mapping[str, Scalar] = field(default_factory=dict)
     parity: Tuple[ParityCase, ...] = ()
     surgery: Surgery = Surgery()
+    step_options: Mapping[str, Scalar] = field(default_factory=dict)  # that steps of signatures use, with their values
+    declared: Tuple[str, ...] = ()  # names of the options that the file declares for steps
+    notes: Tuple[Note, ...] = ()  # signatures of the file that are left out

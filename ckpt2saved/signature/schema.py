@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import difflib
 import math
-from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import yaml
 
+from ckpt2saved.errors.problem import Note
 from ckpt2saved.signature.model import FUNCTION, META, Decode, ExampleInput, ParityCase, Scalar, ServedModel, Surgery
 from ckpt2saved.signature.renaming import check_rule
+from ckpt2saved.signature.steps_reader import MissingOption, StepsReader
 from ckpt2saved.signature.tensors import DTYPES, LARGEST_SIZE, Dimension, Signature, TensorSpec, checked_tensor_name
-from ckpt2saved.signature.yaml_nodes import NodeReader, found_text, unknown_name
+from ckpt2saved.signature.yaml_nodes import found_text, unknown_name
 
 FORMAT = 1
 _SURGERY = ("set", "map", "keep_training_ops", "allow_labels", "weights", "decode")  # what is done to a graph
@@ -20,25 +21,43 @@ _SURGERY = ("set", "map", "keep_training_ops", "allow_labels", "weights", "decod
 _RESERVED = "__saved_model_"  # of the signatures that say how to initialise a SavedModel
 
 
-class SchemaReader(NodeReader):
+class SchemaReader(StepsReader):
     """Converts the nodes of a signature file into a ServedModel."""
 
-    def model(self, root: yaml.Node, source: Path) -> Optional[ServedModel]:
-        parts = self.mapping(root, "", required=("format", "signatures"), optional=("graph", "parity"))
+    def model(self, root: yaml.Node) -> Optional[ServedModel]:
+        parts = self.mapping(root, "", required=("format", "signatures"), optional=("graph", "options", "parity"))
         if "format" in parts:
             self.format(parts["format"], "1, the only format that this version of ckpt2saved reads,")
         builder, options, surgery = self.graph(parts["graph"]) if "graph" in parts else (META, {}, Surgery())
+        declared = self.options(parts["options"]) if "options" in parts else {}
+        self.defaults = {**options, **declared}
         count = len(self.problems)
         signatures = self.signatures(parts["signatures"]) if "signatures" in parts else ()
         sound = "signatures" in parts and len(self.problems) == count
         if sound:
             self.check_same_inputs(parts["signatures"], signatures)
-        parity = self.parity(parts["parity"], signatures, sound) if "parity" in parts else ()
+        parity = self.parity(parts["parity"], signatures, sound and not self.notes) if "parity" in parts else ()
         if self.problems:
             return None
         return ServedModel(
-            source.stem, source, signatures, builder=builder, options=options, parity=parity, surgery=surgery
+            self.source.stem,
+            self.source,
+            signatures,
+            builder=builder,
+            options=options,
+            parity=parity,
+            surgery=surgery,
+            step_options={name: value for name, value in self.used.items() if name in declared},
+            declared=tuple(declared),
+            notes=tuple(self.notes),
         )
+
+    def options(self, node: yaml.Node) -> Dict[str, Optional[Scalar]]:
+        """Read the options of steps: name -> default, null where there is none."""
+        return {
+            name: None if item.tag.endswith(":null") else self.scalar(item, "options." + name)
+            for name, item in self.mapping(node, "options").items()
+        }
 
     def format(self, node: yaml.Node, expected: str) -> None:
         if self.scalar(node, "format", expected, (int,)) not in (None, FORMAT):
@@ -126,7 +145,14 @@ class SchemaReader(NodeReader):
             near = difflib.get_close_matches("serving_default", nodes, n=1)
             found = "serving_default is missing, the signature of requests that name none"
             self.problem("missing-key", node, "signatures", found, f"rename {near[0]!r} if it is meant" if near else "")
-        return tuple(self.signature(name, value) for name, value in nodes.items())
+        signatures: List[Signature] = []
+        for name, value in nodes.items():
+            try:
+                signatures.append(self.signature(name, value))
+            except MissingOption as error:
+                text = f"left out: it needs --option {error}=VALUE"
+                self.notes.append(Note("signature-left-out", name, text))
+        return tuple(signatures)
 
     def check_same_inputs(self, node: yaml.Node, signatures: Sequence[Signature]) -> None:
         """Check that inputs with one key are equal in all signatures, since they are made once for all."""
@@ -147,14 +173,18 @@ class SchemaReader(NodeReader):
         where = "signatures." + name
         if name.startswith(_RESERVED):
             self.problem("wrong-value", node, where, f"names that begin with {_RESERVED} are TensorFlow's own")
-        parts = self.mapping(node, where, required=("inputs", "outputs"))
+        optional = ("preprocess", "feed", "postprocess")
+        parts = self.mapping(node, where, required=("inputs", "outputs"), optional=optional)
         sides: Dict[str, Tuple[TensorSpec, ...]] = {}
         for side in ("inputs", "outputs"):
             specs = self.mapping(parts[side], f"{where}.{side}") if side in parts else {}
             if side in parts and isinstance(parts[side], yaml.MappingNode) and not parts[side].value:
                 self.problem("missing-key", parts[side], f"{where}.{side}", "at least one is needed")
             sides[side] = tuple(self.tensor(key, spec, f"{where}.{side}.{key}") for key, spec in specs.items())
-        return Signature(name, sides["inputs"], sides["outputs"])
+        steps = self.steps(parts, where)
+        if steps is not None:
+            self.check_names(node, where, steps, [spec.key for spec in sides["inputs"]])
+        return Signature(name, sides["inputs"], sides["outputs"], steps=steps)
 
     def tensor(self, key: str, node: yaml.Node, where: str) -> TensorSpec:
         parts = self.mapping(node, where, required=("dtype", "shape"), optional=("tensor",))
@@ -226,7 +256,8 @@ class SchemaReader(NodeReader):
             self.problem(
                 "unknown-key", node, where + ".inputs", *unknown_name("input of any signature", key, list(specs))
             )
-        for key in sorted(set(specs) - set(case.inputs)):
+        pictures = {spec.key for signature in signatures for spec in signature.pictures}
+        for key in sorted(set(specs) - set(case.inputs) - pictures):
             self.problem("missing-key", node, where + ".inputs", f"{key} is missing")
         for name in sorted(names - set(case.dims)):
             self.problem("missing-key", node, where + ".dims", f"{name} is missing")

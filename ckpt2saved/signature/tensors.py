@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import Mapping, Optional, Sequence, Tuple, Union
 
+from ckpt2saved.signature.steps import Steps
+
 DTYPES = (
     "bfloat16 bool complex64 complex128 float16 float32 float64 "
     "int8 int16 int32 int64 string uint8 uint16 uint32 uint64"
@@ -79,6 +81,7 @@ class Signature:
     inputs: Tuple[TensorSpec, ...]
     outputs: Tuple[TensorSpec, ...]
     method: str = PREDICT
+    steps: Optional[Steps] = None  # before and after the network, of which it then runs an instance of its own
 
     def input(self, key: str) -> TensorSpec:
         """Return the input with that key."""
@@ -92,6 +95,12 @@ class Signature:
         """Return a copy with some outputs bound to other tensors."""
         outputs = tuple(replace(spec, tensor=moved.get(spec.tensor, spec.tensor)) for spec in self.outputs)
         return replace(self, outputs=outputs)
+
+    @property
+    def pictures(self) -> Tuple[TensorSpec, ...]:
+        """Return the inputs that are the bytes of pictures."""
+        takes = self.steps is not None and self.steps.takes_pictures
+        return tuple(spec for spec in self.inputs if takes and spec.dtype == "string")
 
     @property
     def is_for_warmup(self) -> bool:

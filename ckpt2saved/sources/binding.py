@@ -18,6 +18,7 @@ from ckpt2saved.saved_model.writing import ServingGraph, bind_signatures, cut_do
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.renaming import Renaming
 from ckpt2saved.signature.tensors import Signature
+from ckpt2saved.sources.composition import composed, network_model
 from ckpt2saved.sources.fitting import refuse_loops
 from ckpt2saved.sources.graph_plan import GraphPlan
 from ckpt2saved.sources.loaded import LoadedGraph, imported
@@ -61,7 +62,7 @@ class BoundGraph:
 
 def bind(plan: GraphPlan, checkpoint: Checkpoint) -> BoundGraph:
     """Load the graph of `plan` for a checkpoint, match its variables and bind the signatures."""
-    loaded = plan.source.load(checkpoint, plan.model)
+    loaded = composed(plan.source.load(checkpoint, network_model(plan.model)), plan.model)
     variables = graph_variables(loaded.graph)
     surgery = plan.model.surgery
     kind = plan.weights if plan.weights != "auto" else surgery.weights or "auto"

@@ -74,8 +74,9 @@ def plan_graph(options: GraphOptions) -> GraphPlan:
         raise UsageError("--input and --output stand for a signature file: pass them, or --model, not both")
     else:
         _refuse_checkpoint_as_model(options.model)
-        model = load_model(options.model)
-    source = find_source(options.graph or model.builder, dict(model.options, **options.options), options.python_path)
+        model = load_model(options.model, options.options)
+    given = {name: value for name, value in options.options.items() if name not in model.declared}
+    source = find_source(options.graph or model.builder, dict(model.options, **given), options.python_path)
     if isinstance(source, FunctionSource) and options.graph is None and not options.allow_code:
         # A signature file is data, often from others, and can name any function that Python can import.
         raise UsageError(

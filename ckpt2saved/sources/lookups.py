@@ -83,11 +83,11 @@ def add_filling(graph: tf.Graph, names: List[str]) -> Tuple[str, Tuple[Asset, ..
     for op in operations:
         if op.type in _FILLS_FROM_FILE:
             files[op.inputs[1].name] = _file(op)
-    assets = _asset_names(files.values())
+    assets = asset_names(files.values())
     return done.name, tuple(Asset(tensor, file, assets[file]) for tensor, file in files.items())
 
 
-def _asset_names(files: Iterable[Path]) -> Dict[Path, str]:
+def asset_names(files: Iterable[Path]) -> Dict[Path, str]:
     """A unique name for each file in the flat directory `assets`: its own name, with a number if it is taken.
 
     Names that differ only in case count as equal, as on some file systems.

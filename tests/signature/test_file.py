@@ -180,7 +180,7 @@ def test_dtypes(dtype):
         pytest.param(
             "format: 1",
             "format: 1\nq: 2",
-            "line 2: 'q' is not a known key; expected format, signatures, graph, parity",
+            "line 2: 'q' is not a known key; expected format, signatures, graph, options, parity",
             id="key-unknown",
         ),
         pytest.param(
@@ -764,7 +764,7 @@ parity:
 more: 1
 """
     assert refusal(text) == listing(
-        "line 13: 'more' is not a known key; expected format, signatures, graph, parity",
+        "line 13: 'more' is not a known key; expected format, signatures, graph, options, parity",
         "line 1: format: 1, the only format that this version of ckpt2saved reads, is expected; found 3",
         "line 3: graph: 'bilder' is not a known key; did you mean builder?",
         "line 4: graph.options: a graph that is read from a file takes no options",

@@ -7,9 +7,9 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
+from ckpt2saved.graph.copying import copied
 from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import full_name, node_name, parsed
-from ckpt2saved.graph.ops import ENTERS, is_state
 from ckpt2saved.graph.traversal import reach, reversed_edges
 from ckpt2saved.saved_model.writing import ServingGraph, cut_down, spec_of
 from ckpt2saved.signature.tensors import WARMUP, Signature, TensorSpec
@@ -56,7 +56,7 @@ def with_total_of_copy(
         present = {node.name for node in part.node}
         used = {signature.input(key).tensor: value for key, value in inputs.items()}
         fed = {name: _stand_in(value, scale) for name, value in used.items() if node_name(name) in present}
-        outputs = _copied(graph, part, fed, [spec.tensor for spec in signature.outputs])
+        outputs = copied(part, fed, [spec.tensor for spec in signature.outputs])
         total = tf.fill(tf.shape(lines), _total(outputs))
     return _with_signature(serving, graph, name, (spec_of(WARMUP, lines),), total)
 
@@ -83,7 +83,7 @@ def _outputs(graph: tf.Graph, serving: ServingGraph, answering: ServingGraph, of
             if source[0] != "^" and node_name(source) in same:
                 tensor = full_name(parsed(source))
                 fed[tensor] = graph.get_tensor_by_name(tensor)
-    made = dict(zip(others, _copied(graph, part, fed, others)))
+    made = dict(zip(others, copied(part, fed, others)))
     return [made[name] if name in made else graph.get_tensor_by_name(name) for name in names]
 
 
@@ -141,17 +141,3 @@ def _stand_in(value: np.ndarray, scale: tf.Tensor) -> tf.Tensor:
     few = np.resize(value.astype("float32").ravel(), [_REPEATED])
     times = -(-value.size // _REPEATED)
     return tf.cast(tf.reshape(tf.tile(few * scale, [times])[: value.size], value.shape), dtype)
-
-
-def _copied(graph: tf.Graph, part: Any, fed: Mapping[str, tf.Tensor], outputs: Sequence[str]) -> List[tf.Tensor]:
-    """Copy the nodes of `part` into the default graph, sharing variables and tables; returns the tensors `outputs`."""
-    scope = graph.get_name_scope() + "/copy"
-    shared = {node.name for node in part.node if is_state(node.op)}
-    for node in part.node:
-        if node.op in ENTERS:  # two loops with the same frame name would be treated as one
-            node.attr["frame_name"].s = tf.compat.as_bytes(scope + "/") + node.attr["frame_name"].s
-        node.input[:] = [source for source in node.input if source.lstrip("^") not in shared or source[0] != "^"]
-    tensors = {name + ":0": graph.get_tensor_by_name(name + ":0") for name in shared}
-    tensors.update(fed)
-    copied: List[tf.Tensor] = tf.import_graph_def(part, input_map=tensors, return_elements=list(outputs), name="copy")
-    return copied

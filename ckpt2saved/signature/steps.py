@@ -1,0 +1,150 @@
+"""The steps before and after the network of a signature, parsed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import FrozenSet, Mapping, Optional, Set, Tuple, Union
+
+METHODS = ("bilinear",)
+ORDERS = ("rgb", "bgr")
+MOST_PIXELS = 1 << 24  # of a picture, unless the step says another number
+MOST_COLUMNS = 2048  # of a resized picture, unless the step says another number
+
+# Results of the steps before the network, by the names that feeds and outputs use.
+IMAGES, WIDTHS, STATUS = "images", "widths", "status"
+
+
+@dataclass(frozen=True)
+class DecodePictures:
+    """Decodes the bytes of pictures: `images`, `widths` and `status`."""
+
+    channels: int = 3  # 3: colours, 1: gray
+    max_pixels: int = MOST_PIXELS
+
+    takes: Tuple[str, ...] = ()
+    makes = (IMAGES, WIDTHS, STATUS)
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Resizes each picture; without `width`, the aspect ratio is kept."""
+
+    height: int
+    width: Optional[int] = None
+    method: str = "bilinear"
+    max_width: int = MOST_COLUMNS
+
+    takes: Tuple[str, ...] = (IMAGES,)
+    makes = (IMAGES, WIDTHS)
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """Changes pixel values: (pixel - mean) * scale, in the channel order of the network."""
+
+    order: str = "rgb"
+    mean: Tuple[float, ...] = ()  # of each channel in this order, or one for all
+    scale: Tuple[float, ...] = ()
+
+    takes: Tuple[str, ...] = (IMAGES,)
+    makes = (IMAGES,)
+
+
+@dataclass(frozen=True)
+class Pad:
+    """Makes the width of the batch a multiple, and fills the columns beyond each picture's width with `value`."""
+
+    multiple: int = 1
+    value: float = 0.0
+
+    takes: Tuple[str, ...] = (IMAGES, WIDTHS)
+    makes = (IMAGES,)
+
+
+@dataclass(frozen=True)
+class DecodeCtc:
+    """Decodes logits [time, batch, classes] by a CTC beam search: `ids`, `lengths` and `score`."""
+
+    logits: str
+    sequence_length: str
+    beam_width: int = 1
+    merge_repeated: bool = False
+
+    makes = ("ids", "lengths", "score")
+
+    @property
+    def takes(self) -> Tuple[str, ...]:
+        """The names of tensors and results that the step reads."""
+        return self.logits, self.sequence_length
+
+
+@dataclass(frozen=True)
+class Characters:
+    """Joins the characters of ids [batch, time], padded with -1: `text`."""
+
+    file: Path
+    symbols: Tuple[str, ...]  # the character of each id; "" for an id without one
+    ids: str = "ids"
+    logits: str = ""  # a tensor whose last dimension is the number of classes, if `ids` are not of `ctc_decode`
+
+    makes = ("text",)
+
+    @property
+    def takes(self) -> Tuple[str, ...]:
+        """The names of tensors and results that the step reads."""
+        return (self.ids, self.logits) if self.logits else (self.ids,)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Replaces results of pictures that could not be read by values."""
+
+    values: Mapping[str, Union[str, int, float]]
+
+    @property
+    def takes(self) -> Tuple[str, ...]:
+        """The names of tensors and results that the step reads."""
+        return (STATUS, *self.values)
+
+    @property
+    def makes(self) -> Tuple[str, ...]:
+        """The names of the results."""
+        return tuple(self.values)
+
+
+Step = Union[DecodePictures, Resize, Normalise, Pad, DecodeCtc, Characters, Failed]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What an input of the network gets: a result of the steps, divided by a number without remainder."""
+
+    source: str
+    divide_by: int = 1
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What a signature computes before and after the network."""
+
+    preprocess: Tuple[Step, ...] = ()
+    feed: Mapping[str, Feed] = field(default_factory=dict)  # input tensor of the network -> its value
+    postprocess: Tuple[Step, ...] = ()
+
+    @property
+    def takes_pictures(self) -> bool:
+        """Return whether the string input holds pictures."""
+        return any(isinstance(step, DecodePictures) for step in self.preprocess)
+
+    def fetched(self, outputs: FrozenSet[str], inputs: FrozenSet[str]) -> Tuple[str, ...]:
+        """Return the tensors of the network that steps and `outputs` read; `inputs` are keys of the signature."""
+        known: Set[str] = set(inputs) | set(self.feed)
+        for step in self.preprocess:
+            known.update(step.makes)
+        found = []
+        for step in self.postprocess:
+            found += [name for name in step.takes if name not in known]
+            known.update(step.makes)
+        found += [name for name in sorted(outputs) if name not in known]
+        return tuple(dict.fromkeys(found))

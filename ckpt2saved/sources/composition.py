@@ -1,0 +1,182 @@
+"""Signatures of steps and a network: the network as a graph source sees it, and the whole as requests do."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any, Dict, List, Mapping, Tuple
+
+from ckpt2saved.errors import SignatureError
+from ckpt2saved.errors.problem import Problem
+from ckpt2saved.graph.copying import copied
+from ckpt2saved.graph.graph_def import pruned
+from ckpt2saved.saved_model.writing import Asset
+from ckpt2saved.signature.model import ServedModel
+from ckpt2saved.signature.steps import (
+    STATUS,
+    Characters,
+    DecodeCtc,
+    DecodePictures,
+    Failed,
+    Feed,
+    Normalise,
+    Pad,
+    Resize,
+    Steps,
+)
+from ckpt2saved.signature.tensors import Signature, TensorSpec
+from ckpt2saved.sources.example_pictures import with_pictures
+from ckpt2saved.sources.loaded import LoadedGraph
+from ckpt2saved.sources.lookups import asset_names
+from ckpt2saved.sources.steps.batches import normalised, padded
+from ckpt2saved.sources.steps.pictures import READ, TOO_SMALL, read_pictures
+from ckpt2saved.sources.steps.texts import check_classes, decoded_logits, joined_characters, replaced
+from ckpt2saved.tf1 import tf, v1_control_flow
+
+
+def network_model(model: ServedModel) -> ServedModel:
+    """Return `model` as a graph source serves it: signatures with steps are what these feed and fetch."""
+    known = {
+        spec.tensor: spec for signature in model.signatures if signature.steps is None for spec in signature.inputs
+    }
+    signatures = [s if s.steps is None else _network_signature(s, s.steps, known) for s in model.signatures]
+    return replace(model, signatures=tuple(signatures))
+
+
+def _network_signature(signature: Signature, steps: Steps, known: Mapping[str, TensorSpec]) -> Signature:
+    inputs = tuple(known.get(tensor, TensorSpec(_key(tensor), tensor, "", None)) for tensor in steps.feed)
+    outputs = tuple(TensorSpec(_key(tensor), tensor, "", None) for tensor in _fetched(signature, steps))
+    return Signature(signature.name, inputs, outputs)
+
+
+def _key(tensor: str) -> str:
+    return re.sub(r"\W", "_", tensor)
+
+
+def _fetched(signature: Signature, steps: Steps) -> Tuple[str, ...]:
+    outputs = frozenset(spec.tensor for spec in signature.outputs)
+    return steps.fetched(outputs, frozenset(spec.key for spec in signature.inputs))
+
+
+def composed(loaded: LoadedGraph, model: ServedModel) -> LoadedGraph:
+    """Return a graph that was loaded for `network_model(model)` with the steps of the signatures of `model`."""
+    signatures: List[Signature] = []
+    assets: List[Asset] = list(loaded.assets)
+    graph_def = loaded.graph.as_graph_def() if any(signature.steps for signature in model.signatures) else None
+    for signature, of_network in zip(model.signatures, loaded.model.signatures):
+        if signature.steps is None:
+            signatures.append(of_network)
+            continue
+        with loaded.graph.as_default(), v1_control_flow():
+            composer = _Composer(loaded, model, signature, signature.steps)
+            signatures.append(composer.signature(graph_def))
+            assets += composer.assets(assets)
+    parity = tuple(with_pictures(case, signatures) for case in loaded.model.parity)
+    completed = replace(loaded.model, signatures=tuple(signatures), parity=parity)
+    return replace(loaded, model=completed, assets=tuple(assets), notes=model.notes + loaded.notes)
+
+
+class _Composer:
+    """Builds one signature in the default graph."""
+
+    def __init__(self, loaded: LoadedGraph, model: ServedModel, signature: Signature, steps: Steps) -> None:
+        self._loaded = loaded
+        self._model = model
+        self._signature = signature
+        self._steps = steps
+        self._scope = re.sub(r"[^A-Za-z0-9_.]", "_", signature.name).lstrip("_.") or "signature"
+        self._results: Dict[str, tf.Tensor] = {}
+        self._files: List[Characters] = []
+
+    def signature(self, graph_def: Any) -> Signature:
+        """Build the steps and an instance of the network; returns the signature, bound to the graph's tensors."""
+        with tf.name_scope(self._scope):
+            inputs = []
+            for spec in self._signature.inputs:
+                sizes = [size if isinstance(size, int) else None for size in spec.dimensions]
+                tensor = tf.placeholder(spec.dtype, sizes, name=_key(spec.key))
+                self._results[spec.key] = tensor
+                inputs.append(replace(spec, tensor=tensor.name))
+            with tf.name_scope("preprocess"):
+                self._before()
+                fed = {tensor: self._fed(feed) for tensor, feed in self._steps.feed.items()}
+            self._run_network(graph_def, fed)
+            with tf.name_scope("postprocess"):
+                self._after()
+            outputs = [self._output(spec) for spec in self._signature.outputs]
+        return Signature(self._signature.name, tuple(inputs), tuple(outputs), steps=self._steps)
+
+    def _before(self) -> None:
+        steps = self._steps.preprocess
+        decode = steps[0] if steps else None
+        if isinstance(decode, DecodePictures):
+            resize = steps[1] if len(steps) > 1 else None
+            contents = self._results[self._signature.inputs[0].key]
+            found = read_pictures(contents, decode, resize if isinstance(resize, Resize) else None, self._scope)
+            self._results.update(found._asdict())
+        for step in steps:
+            if isinstance(step, Normalise):
+                self._results["images"] = normalised(self._results["images"], step)
+            elif isinstance(step, Pad):
+                self._results["images"] = padded(self._results["images"], self._results["widths"], step)
+
+    def _fed(self, feed: Feed) -> tf.Tensor:
+        value = self._results[feed.source]
+        if feed.divide_by == 1:
+            return value
+        value = value // feed.divide_by
+        if STATUS in self._results:  # a picture of no step
+            status = self._results[STATUS]
+            is_small = tf.logical_and(tf.equal(status, READ), tf.equal(value, 0))
+            self._results[STATUS] = tf.where(is_small, tf.fill(tf.shape(status), TOO_SMALL), status)
+        return value
+
+    def _run_network(self, graph_def: Any, fed: Mapping[str, tf.Tensor]) -> None:
+        names = _fetched(self._signature, self._steps)
+        places = {name: self._tensor(name) for name in names}
+        inputs = {self._tensor(name): value for name, value in fed.items()}
+        for tensor, value in inputs.items():
+            if tensor.dtype.base_dtype != value.dtype.base_dtype:
+                inputs[tensor] = tf.cast(value, tensor.dtype.base_dtype)
+        part = pruned(graph_def, {tensor.op.name for tensor in places.values()})
+        present = {node.name for node in part.node}
+        used = {tensor.name: value for tensor, value in inputs.items() if tensor.op.name in present}
+        outputs = copied(part, used, [places[name].name for name in names], "network")
+        self._results.update({name: fed[name] for name in fed})
+        self._results.update(zip(names, outputs))
+
+    def _tensor(self, name: str) -> tf.Tensor:
+        if name in self._loaded.tensors:
+            return self._loaded.tensors[name]
+        return self._loaded.graph.get_tensor_by_name(name)
+
+    def _after(self) -> None:
+        classes = None
+        for number, step in enumerate(self._steps.postprocess):
+            where = f"{self._model.source}: signatures.{self._signature.name}.postprocess[{number}]"
+            if isinstance(step, DecodeCtc):
+                logits = self._results[step.logits]
+                classes = logits.shape.as_list()[-1] if logits.shape.ndims else None
+                self._results.update(decoded_logits(logits, self._results[step.sequence_length], step))
+            elif isinstance(step, Characters):
+                if step.logits:
+                    classes = self._results[step.logits].shape.as_list()[-1]
+                step = check_classes(step, classes, where)
+                self._results["text"] = joined_characters(self._results[step.ids], step)
+                self._files.append(step)
+            elif isinstance(step, Failed):
+                self._results.update(replaced(self._results, self._results[STATUS], step))
+
+    def _output(self, spec: TensorSpec) -> TensorSpec:
+        if spec.tensor not in self._results:
+            problem = Problem("unknown-tensor", f"signatures.{self._signature.name}.outputs.{spec.key}", spec.tensor)
+            raise SignatureError(f"{self._model.source}: it does not fit the graph", [problem])
+        tensor = tf.identity(self._results[spec.tensor], name=_key(spec.key))
+        return replace(spec, tensor=tensor.name)
+
+    def assets(self, known: List[Asset]) -> List[Asset]:
+        """The character files, which the graph holds too: for people, and for clients."""
+        files = {step.file for step in self._files} - {asset.file for asset in known}
+        names = asset_names([asset.file for asset in known] + sorted(files))
+        with tf.name_scope(self._scope):
+            return [Asset(tf.constant(names[file], name="file").name, file, names[file]) for file in sorted(files)]

@@ -1,0 +1,1 @@
+"""The steps of signatures as graphs of stock ops."""

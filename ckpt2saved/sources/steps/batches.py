@@ -1,0 +1,26 @@
+"""Steps on a batch of pictures: normalise, pad."""
+
+from __future__ import annotations
+
+from ckpt2saved.signature.steps import Normalise, Pad
+from ckpt2saved.tf1 import tf
+
+
+def normalised(images: tf.Tensor, step: Normalise) -> tf.Tensor:
+    """Return (pixel - mean) * scale of `images` float32 [..., channels], in the order of the step."""
+    if step.order == "bgr":
+        images = tf.reverse(images, axis=[-1])
+    if step.mean:
+        images = images - tf.constant(step.mean, tf.float32)
+    if step.scale:
+        images = images * tf.constant(step.scale, tf.float32)
+    return images
+
+
+def padded(images: tf.Tensor, widths: tf.Tensor, step: Pad) -> tf.Tensor:
+    """Return `images` [batch, height, width, channels] with the columns from `widths` on filled."""
+    size = tf.shape(images)
+    missing = tf.math.floormod(-size[2], step.multiple)
+    images = tf.pad(images, [[0, 0], [0, 0], [0, missing], [0, 0]])
+    inside = tf.sequence_mask(widths, size[2] + missing, dtype=images.dtype)[:, None, :, None]
+    return images * inside if step.value == 0 else images * inside + step.value * (1.0 - inside)

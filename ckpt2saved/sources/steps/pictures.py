@@ -1,0 +1,207 @@
+"""Pictures decoded, and resized, inside a graph: one that can't be read does not fail the others.
+
+An op that decodes raises an error for a damaged file, and the only stock ops that catch errors are those of tf.data.
+Each picture is a small dataset of its attempts, of which the first that succeeds is taken, and the last always does.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+
+from ckpt2saved.signature.steps import DecodePictures, Resize
+from ckpt2saved.sources.steps import headers
+from ckpt2saved.sources.steps.resizing import new_size, resized
+from ckpt2saved.tf1 import Defun, tf
+
+# Values of `status`.
+READ, NO_BYTES, NO_PICTURE, TOO_LARGE, DAMAGED, TOO_SMALL = range(6)
+
+_GRAY = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601, as OpenCV and Pillow have it
+
+
+class Pictures(NamedTuple):
+    """One batch of pictures, each in the upper left corner of its part."""
+
+    images: tf.Tensor  # float32 [batch, height, width, channels], 0 to 255
+    widths: tf.Tensor  # int32 [batch], of each picture
+    status: tf.Tensor  # int32 [batch]
+
+
+def read_pictures(contents: tf.Tensor, decode: DecodePictures, resize: Optional[Resize], name: str) -> Pictures:
+    """Decode and resize the files in `contents`, string [batch]; the functions that this takes begin with `name`.
+
+    A picture that can't be read is black, one pixel wide, with a status other than READ.
+    """
+    return _Reader(decode, resize, name).read(contents)
+
+
+class _Reader:
+    """Builds the datasets."""
+
+    def __init__(self, decode: DecodePictures, resize: Optional[Resize], name: str) -> None:
+        self._decode = decode
+        self._resize = resize
+        self._name = name
+        rows = None if resize is None else resize.height
+        self._types = [tf.float32, tf.int32, tf.int32]
+        self._shapes = [tf.TensorShape([rows, None, decode.channels]), tf.TensorShape([]), tf.TensorShape([])]
+
+    def read(self, contents: tf.Tensor) -> Pictures:
+        found = headers.read_headers(contents)
+        fits = self._fits(found.height, found.width)
+        failure = _status(found.kind, fits)
+        kind = tf.where(fits, found.kind, tf.fill(tf.shape(found.kind), headers.UNKNOWN))
+        dataset = tf.raw_ops.TensorSliceDataset(components=[contents, kind, failure], output_shapes=[[], [], []])
+        dataset = self._with_result(
+            tf.raw_ops.FlatMapDataset, input_dataset=dataset, other_arguments=[], f=self._picture()
+        )
+        batch = tf.shape(contents, out_type=tf.int64)[0]
+        shapes = [tf.TensorShape([None]).concatenate(shape) for shape in self._shapes]
+        dataset = tf.raw_ops.PaddedBatchDatasetV2(
+            input_dataset=dataset,
+            batch_size=batch,
+            padded_shapes=[
+                tf.constant([-1 if size is None else size for size in shape.as_list()], tf.int64)
+                for shape in self._shapes
+            ],
+            padding_values=[tf.constant(0, dtype) for dtype in self._types],
+            drop_remainder=tf.constant(False),
+            output_shapes=shapes,
+        )
+        images, widths, status = tf.raw_ops.DatasetToSingleElement(
+            dataset=dataset, output_types=self._types, output_shapes=shapes
+        )
+        return Pictures(images, widths, status)
+
+    def _fits(self, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+        """Whether pictures of these sizes, int64, are within the limits."""
+        fits = height * width <= self._decode.max_pixels
+        if self._resize is None:
+            return fits
+        _, columns = new_size(height, width, self._resize)
+        return tf.logical_and(fits, columns <= self._resize.max_width)
+
+    def _picture(self) -> Any:
+        """A function from a file to the dataset of its one result."""
+        decoders: Dict[int, Any] = {
+            headers.PNG: self._attempt("png", lambda content: _png(content, 3)),
+            headers.PNG_WITH_ALPHA: self._attempt("png_with_alpha", lambda content: _png(content, 4)),
+            headers.GIF: self._attempt("gif", lambda content: tf.raw_ops.DecodeGif(contents=content)[0]),
+            headers.BMP: self._attempt("bmp", _bmp),
+        }
+        jpeg = self._attempt("jpeg", _jpeg)
+        too_large = self._too_large()
+        checks = [self._jpeg_check("small", True), self._jpeg_check("large", False)]
+
+        def picture(content: tf.Tensor, kind: tf.Tensor, failure: tf.Tensor) -> tf.Tensor:
+            file = tf.raw_ops.TensorDataset(components=[content], output_shapes=[[]])
+            attempts = [self._mapped(_only(file, tf.equal(kind, number)), f) for number, f in decoders.items()]
+            small, large = [
+                tf.raw_ops.FilterDataset(
+                    input_dataset=_only(file, tf.equal(kind, headers.JPEG)),
+                    other_arguments=[],
+                    predicate=check,
+                    output_types=[tf.string],
+                    output_shapes=[[]],
+                )
+                for check in checks
+            ]
+            attempts += [self._mapped(small, jpeg), self._mapped(large, too_large)]
+            found = self._with_result(
+                tf.raw_ops.ExperimentalIgnoreErrorsDataset, input_dataset=self._concatenated(attempts)
+            )
+            last = tf.raw_ops.TensorDataset(components=self._nothing(failure), output_shapes=self._shapes)
+            return self._with_result(
+                tf.raw_ops.TakeDataset,
+                input_dataset=self._concatenated([found, last]),
+                count=tf.constant(1, tf.int64),
+            )
+
+        return Defun(tf.string, tf.int32, tf.int32, func_name=self._name + "_picture")(picture)
+
+    def _attempt(self, name: str, decoded: Callable[[tf.Tensor], tf.Tensor]) -> Any:
+        """A function from a file to its result."""
+
+        def attempt(content: tf.Tensor) -> Sequence[tf.Tensor]:
+            pixels = decoded(content)
+            if self._resize is None:
+                pixels = self._as_floats(pixels)
+            else:
+                pixels = resized(pixels, self._resize, self._as_floats)
+            return pixels, tf.shape(pixels)[1], tf.constant(READ)
+
+        return Defun(tf.string, func_name=f"{self._name}_{name}")(attempt)
+
+    def _jpeg_check(self, name: str, wanted: bool) -> Any:
+        """A predicate of JPEG files within the limits, or beyond them."""
+
+        def check(content: tf.Tensor) -> tf.Tensor:
+            shape = tf.raw_ops.ExtractJpegShape(contents=content, output_type=tf.int32)
+            size = tf.cast(shape, tf.int64)
+            return tf.equal(self._fits(size[0], size[1]), wanted)
+
+        return Defun(tf.string, func_name=f"{self._name}_is_{name}")(check)
+
+    def _too_large(self) -> Any:
+        def too_large(content: tf.Tensor) -> Sequence[tf.Tensor]:
+            return self._nothing(tf.constant(TOO_LARGE))
+
+        return Defun(tf.string, func_name=self._name + "_too_large")(too_large)
+
+    def _nothing(self, status: tf.Tensor) -> List[tf.Tensor]:
+        rows = 1 if self._resize is None else self._resize.height
+        return [tf.zeros([rows, 1, self._decode.channels]), tf.constant(1), status]
+
+    def _mapped(self, dataset: tf.Tensor, function: Any) -> tf.Tensor:
+        return self._with_result(tf.raw_ops.MapDataset, input_dataset=dataset, other_arguments=[], f=function)
+
+    def _concatenated(self, datasets: Sequence[tf.Tensor]) -> tf.Tensor:
+        found = datasets[0]
+        for dataset in datasets[1:]:
+            found = self._with_result(tf.raw_ops.ConcatenateDataset, input_dataset=found, another_dataset=dataset)
+        return found
+
+    def _with_result(self, op: Callable[..., tf.Tensor], **arguments: Any) -> tf.Tensor:
+        return op(output_types=self._types, output_shapes=self._shapes, **arguments)
+
+    def _as_floats(self, pixels: tf.Tensor) -> tf.Tensor:
+        """Return uint8 [..., 3 or 4] as float32 [..., channels]; what is transparent is white."""
+        floats = tf.cast(pixels, tf.float32)
+        if pixels.shape.as_list()[-1] == 4:
+            alpha = floats[..., 3:] / 255.0
+            floats = tf.floor(floats[..., :3] * alpha + 255.0 * (1.0 - alpha) + 0.5)
+        if self._decode.channels == 1:
+            floats = tf.floor(tf.reduce_sum(floats * tf.constant(_GRAY), axis=-1, keepdims=True) + 0.5)
+        return floats
+
+
+def _status(kind: tf.Tensor, fits: tf.Tensor) -> tf.Tensor:
+    """The status of pictures that none of the attempts reads."""
+    found = tf.where(fits, tf.fill(tf.shape(kind), DAMAGED), tf.fill(tf.shape(kind), TOO_LARGE))
+    for number, status in ((headers.UNKNOWN, NO_PICTURE), (headers.EMPTY, NO_BYTES)):
+        found = tf.where(tf.equal(kind, number), tf.fill(tf.shape(kind), status), found)
+    return found
+
+
+def _only(dataset: tf.Tensor, condition: tf.Tensor) -> tf.Tensor:
+    """The dataset of one file if the condition holds, otherwise none."""
+    count = tf.cast(condition, tf.int64)
+    return tf.raw_ops.TakeDataset(
+        input_dataset=dataset, count=count, output_types=[tf.string], output_shapes=[tf.TensorShape([])]
+    )
+
+
+def _png(content: tf.Tensor, channels: int) -> tf.Tensor:
+    pixels = tf.raw_ops.DecodePng(contents=content, channels=channels)
+    return tf.ensure_shape(pixels, [None, None, channels])
+
+
+def _jpeg(content: tf.Tensor) -> tf.Tensor:
+    """Decoded as OpenCV and Pillow do; the default of the op is faster, and differs by a few gray levels."""
+    return tf.raw_ops.DecodeJpeg(contents=content, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def _bmp(content: tf.Tensor) -> tf.Tensor:
+    """A picture of one channel has three of the same values; of four channels the fourth is no alpha channel."""
+    pixels = tf.raw_ops.DecodeBmp(contents=content)
+    return tf.ensure_shape(tf.tile(pixels, [1, 1, 3])[:, :, :3], [None, None, 3])
