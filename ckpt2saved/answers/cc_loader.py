@@ -195,8 +195,4 @@ class LoadedModel:
 
 def with_strings(signatures: Mapping[str, Signature]) -> FrozenSet[str]:
     """Names of the signatures with string tensors, which `LoadedModel.run` does not support."""
-    return frozenset(
-        name
-        for name, signature in signatures.items()
-        if any(spec.dtype == "string" for spec in signature.inputs + signature.outputs)
-    )
+    return frozenset(name for name, signature in signatures.items() if signature.has_strings)

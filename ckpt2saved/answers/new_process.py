@@ -9,22 +9,23 @@ import pickle
 import sys
 import traceback
 from pathlib import Path
-from typing import Any, Iterator, Mapping, Tuple, cast
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, Tuple, cast
 
 import numpy as np
 
 from ckpt2saved.answers.asker import Asker
 from ckpt2saved.answers.worker import Worker, WorkerEnded, sender, working
 from ckpt2saved.console.reasons import reason_of
-from ckpt2saved.errors import InvalidRequest, NotServable
+from ckpt2saved.errors import InvalidRequest, NotServable, TensorFlowError
 from ckpt2saved.files.plain_paths import as_plain_directory
 from ckpt2saved.requests.request import Answers, Request
-from ckpt2saved.saved_model.python_loader import load_into
 from ckpt2saved.saved_model.reading import signature_of
 from ckpt2saved.signature.tensors import Signature
-from ckpt2saved.tf1 import tf
 
-_LOADED, _ANSWERS, _INVALID, _FAILED = range(4)  # kinds of messages from the process
+if TYPE_CHECKING:  # the parent process does without TensorFlow, whose import takes seconds
+    from ckpt2saved.tf1 import tf
+
+_LOADED, _ANSWERS, _INVALID, _FAILED, _NO_TENSORFLOW = range(5)  # kinds of messages from the process
 
 
 class NewProcess(Asker):
@@ -52,6 +53,8 @@ class NewProcess(Asker):
             kind, content = _FAILED, str(error)
         if kind == expected:
             return content
+        if kind == _NO_TENSORFLOW:
+            raise TensorFlowError(content)
         raise (InvalidRequest if kind == _INVALID else NotServable)(
             f"{self._directory}: it does not load or answer in a new process:\n"
             f"{(self._worker.said() + content).strip()}"
@@ -60,7 +63,10 @@ class NewProcess(Asker):
 
 @contextlib.contextmanager
 def loaded_in_new_process(directory: Path) -> Iterator[NewProcess]:
-    """Load the SavedModel in `directory` in a new process; raises NotServable if it does not load."""
+    """Load the SavedModel in `directory` in a new process.
+
+    Raises NotServable if it does not load, TensorFlowError if TensorFlow is not installed.
+    """
     with working(__name__, os.path.abspath(as_plain_directory(directory))) as worker:
         yield NewProcess(directory, worker)
 
@@ -68,6 +74,12 @@ def loaded_in_new_process(directory: Path) -> Iterator[NewProcess]:
 def main() -> None:
     """Entry point of the process: load the SavedModel in sys.argv[1] and run the requests read from stdin."""
     send = sender()
+    try:
+        from ckpt2saved.saved_model.python_loader import load_into
+        from ckpt2saved.tf1 import tf
+    except TensorFlowError as error:
+        send((_NO_TENSORFLOW, str(error)))
+        return
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # deprecation warnings would hide the reason for a failure
     with tf.Graph().as_default(), tf.Session() as session:
         try:
@@ -86,6 +98,8 @@ def main() -> None:
 
 
 def _answer(session: tf.Session, signatures: Mapping[str, Signature], request: Request) -> Tuple[int, Any]:
+    from ckpt2saved.tf1 import tf
+
     feeds, fetches = request.feeds_and_fetches(signatures)
     try:
         return _ANSWERS, dict(zip(fetches, map(np.asarray, session.run(list(fetches.values()), feeds))))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Optional
+from pathlib import Path
+from typing import Optional, Union
 from urllib.parse import quote, unquote, urlsplit
+
+from ckpt2saved.files.reading import is_url
 
 GRPC, HTTP, HTTPS = "grpc", "http", "https"
 _PORTS = {GRPC: 8500, HTTP: 8501, HTTPS: 443}  # defaults of the TF Serving images
@@ -76,6 +79,13 @@ def parse_model_address(text: str) -> ModelAddress:
     if not match or (version and int(version) > _LARGEST_VERSION):
         raise ValueError(f"{_without_secrets(text)!r} is not the address of a model; {_EXPECTED_MODEL}")
     return ModelAddress(server, unquote(match.group("model")), int(version) if version else None)
+
+
+def parse_model_place(text: str) -> Union[Path, ModelAddress]:
+    """Parse a directory, or the address of a model on a server; raises ValueError."""
+    if not text.strip():
+        raise ValueError(f"nothing is given; expected a directory, or {_EXPECTED_MODEL.partition(' ')[2]}")
+    return parse_model_address(text) if is_url(text) else Path(text).expanduser()
 
 
 def parse_address(text: str) -> Address:

@@ -103,6 +103,11 @@ class Signature:
         return tuple(spec for spec in self.inputs if takes and spec.dtype == "string")
 
     @property
+    def has_strings(self) -> bool:
+        """Return whether an input or output is a string tensor."""
+        return any(spec.dtype == "string" for spec in self.inputs + self.outputs)
+
+    @property
     def is_for_warmup(self) -> bool:
         """Return whether an export added the signature for warm-up, so that a request reads all variables."""
         return self.name.startswith(WARMUP) and [spec.key for spec in self.outputs] == [WARMUP]

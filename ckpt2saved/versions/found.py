@@ -6,9 +6,13 @@ import os
 from pathlib import Path
 
 from ckpt2saved.errors import VersionError
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import PathLike
+from ckpt2saved.saved_model.judgement import SAMPLED
 from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES
 from ckpt2saved.versions.base import numbered_children, parse_version, refuse_other_kinds
+from ckpt2saved.versions.health import content_problems
+from ckpt2saved.versions.lock import Say, silent
 
 
 def find_version(path: PathLike) -> Path:
@@ -34,3 +38,22 @@ def find_version(path: PathLike) -> Path:
         f"{given}: neither a version (saved_model.pb is not there) nor the base directory of a model (it has no"
         " version directories)"
     )
+
+
+def find_complete_version(path: PathLike, say: Say = silent) -> Path:
+    """Return the version directory for a version, or for a base directory its newest version that TF Serving loads.
+
+    `say` is called for each newer version that has problems. Raises VersionError if there is no complete version.
+    """
+    newest = find_version(path)
+    children = [child.path for child in reversed(numbered_children(path)) if child.number >= 0]
+    if newest not in children:  # the path is of a version
+        return newest
+    problems = []
+    for version in children:
+        found = content_problems(version, SAMPLED)
+        if not found:
+            return version
+        problems.append(Problem("broken-version", str(version), found[0].text))
+        say("skipped", problems[-1].text)
+    raise VersionError(f"{path}: no version is complete", problems)

@@ -1,0 +1,70 @@
+"""Models that answer requests: the files of a version, or a model on a running server."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ContextManager, Dict, Iterator
+
+from ckpt2saved.answers.asker import Asker
+from ckpt2saved.answers.client_asker import ClientAsker
+from ckpt2saved.client.model_client import Client
+from ckpt2saved.requests.gathering import served_signatures
+from ckpt2saved.saved_model.reading import SavedModelFile
+from ckpt2saved.signature.tensors import Signature
+
+
+class Model(ABC):
+    """A model whose signatures are known before it is opened; `name` is used in messages."""
+
+    name: str
+    signatures: Dict[str, Signature]  # those that can be run, without those that only warm a server up
+
+    @abstractmethod
+    def opened(self, signature: Signature) -> ContextManager[Asker]:
+        """Open the model for requests to one of its signatures."""
+
+
+class FileModel(Model):
+    """The files of a version, run with TensorFlow, which is imported when the model is opened.
+
+    Its Asker raises NotServable if the files do not load or a run fails, InvalidRequest if the graph refuses a request.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Read the signatures; raises ServingError if that fails."""
+        self.name = str(directory)
+        self.signatures = _for_requests(served_signatures(SavedModelFile(directory)))
+        self._directory = directory
+
+    @contextlib.contextmanager
+    def opened(self, signature: Signature) -> Iterator[Asker]:
+        if signature.has_strings:  # for which FileAsker would load the files twice
+            from ckpt2saved.answers.new_process import loaded_in_new_process
+
+            with loaded_in_new_process(self._directory) as asker:
+                yield asker
+        else:
+            from ckpt2saved.answers.file_asker import open_files
+
+            with open_files(self._directory, {signature.name: signature}) as asker:
+                yield asker
+
+
+class ServedModel(Model):
+    """A model on a server; its Asker raises the errors of Client.predict."""
+
+    def __init__(self, client: Client) -> None:
+        """Read the signatures; raises the errors of Client.signatures."""
+        self.name = str(client.address)
+        self.signatures = _for_requests(client.signatures())
+        self._client = client
+
+    @contextlib.contextmanager
+    def opened(self, signature: Signature) -> Iterator[Asker]:
+        yield ClientAsker(self._client)
+
+
+def _for_requests(signatures: Dict[str, Signature]) -> Dict[str, Signature]:
+    return {name: one for name, one in signatures.items() if not one.is_for_warmup}
