@@ -61,6 +61,7 @@ CODES: Dict[str, str] = {
     "decoder-hides-output": "An output of an appended decoder has the name of an output of the builder.",
     "decoder-in-function": "CTC decoders inside functions are not replaced.",
     "decoder-input": "The tensor that an appended decoder uses as logits [time, batch, classes].",
+    "depends-on-batch": "An answer may depend on the other lines of a padded batch.",
     "fed-and-fetched": "A tensor is both input and output.",
     "fed-twice": "Two inputs of a signature are one tensor.",
     "fixed-batch": "The graph accepts only one batch size.",

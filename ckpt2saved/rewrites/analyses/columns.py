@@ -1,0 +1,187 @@
+"""Which tensors of a padded batch hold, in a line's own columns, what they hold where the line is alone.
+
+Here is what the analysis knows and needs; `column_rules.py` has a rule for each kind of op, and `column_analysis.py`
+follows the axes of tensors from the pictures to the outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple, Union
+
+from ckpt2saved.errors.problem import Note
+from ckpt2saved.graph.graph import Graph, Node
+from ckpt2saved.graph.names import Ref
+from ckpt2saved.rewrites.analyses.axes import Axes, Axis, Size, has_lines, widths_in
+from ckpt2saved.rewrites.analyses.widths import OwnWidth, Window
+
+ZEROS, LOWEST = "zeros", "lowest"  # what a window takes for the columns behind the end of a line
+
+
+@dataclass(frozen=True)
+class Given:
+    """The steps of each line as the request brings them, which nobody has compared with an axis yet."""
+
+
+GIVEN = Given()
+Steps = Union[OwnWidth, Given]
+
+
+@dataclass(frozen=True)
+class Value:
+    """What is known of a tensor."""
+
+    axes: Optional[Axes] = None  # None: the rank is not known; of a series, those of one item, None: of none yet
+    numbers: Optional[Tuple[Size, ...]] = None  # of an integer vector or scalar that is made of sizes and constants
+    is_of_sizes: bool = False  # whether it depends on how wide the batch is, or how many lines it has
+    is_zero_behind: bool = False  # whether the columns behind the end of a line are 0
+    is_positive: bool = False  # whether no number is less than 0
+    is_blank: bool = False  # whether all is 0
+    steps: Optional[Steps] = None  # it is [batch], the own columns of each line
+    at_least: Optional[Steps] = None  # it is a number that is no less than the own columns of any line
+    series: Optional[Axis] = None  # it is a TensorArray or list with an item for each of these
+    is_decoded: bool = False  # whether it is what a CTC decoder found
+    lost_at: str = ""  # the node behind which an answer may depend on other lines
+
+    @property
+    def is_data(self) -> bool:
+        """Whether it has something for each line."""
+        if self.lost_at or self.is_decoded or self.series is not None or self.steps is not None:
+            return True
+        return self.axes is not None and (has_lines(self.axes) or bool(widths_in(self.axes)))
+
+    @property
+    def width(self) -> Optional[OwnWidth]:
+        """The own width of its lines, where it has columns."""
+        found = widths_in(self.axes or ())
+        return found[0] if found else None
+
+    def axis_of(self, symbol: Any) -> Optional[int]:
+        """The axis that is the lines or the columns and nothing else."""
+        places = [number for number, axis in enumerate(self.axes or ()) if axis == (symbol,)]
+        return places[0] if places else None
+
+
+class Unprovable(Exception):
+    """An answer may depend on the other lines behind this op; says why."""
+
+
+class NotYet(Exception):
+    """What a loop writes is not known before its end was looked at."""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """An input of a window that must hold 0, or the lowest number, behind the end of each line."""
+
+    node: str
+    position: int
+    fill: str
+    width: OwnWidth
+    lines: int  # the axes of the lines and of the columns
+    columns: int
+    rank: int
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """A strided window whose padding before a line depends on the line's width."""
+
+    node: str
+    fill: str
+    width: OwnWidth
+    columns: int  # its axis
+    before: Tuple[int, ...]  # the paddings that occur
+    windows: Tuple[Window, Window]  # along the height and the width
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """An average pool that must not count the columns behind the end of a line."""
+
+    node: str
+    width: OwnWidth
+    columns: int  # its axis
+
+
+@dataclass(frozen=True)
+class Reversed:
+    """A reversal of the columns that must start at the end of each line."""
+
+    node: str
+    width: OwnWidth
+    lines: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A vector of the padded batch's width that must hold the own width of each line."""
+
+    ref: Ref
+    width: OwnWidth
+
+
+Need = Union[Filled, Shifted, Averaged, Reversed, Counted]
+
+
+@dataclass
+class Columns:
+    """What the analysis found."""
+
+    values: Dict[Ref, Value] = field(default_factory=dict)
+    needs: List[Need] = field(default_factory=list)
+    losses: Dict[str, str] = field(default_factory=dict)  # node -> why an answer may depend on other lines behind it
+    given: Set[OwnWidth] = field(default_factory=set)  # what the steps that a request brings were compared with
+
+    def notes(self, graph: Graph, outputs: Iterable[Ref]) -> Tuple[Note, ...]:
+        """A note for each node by which one of the outputs may depend on other lines."""
+        places = [self.values[ref].lost_at if ref in self.values else ref[0] for ref in outputs]
+        return tuple(
+            Note(
+                "depends-on-batch", name, self.losses.get(name, "what its loop writes is not known"), op=graph[name].op
+            )
+            for name in dict.fromkeys(filter(None, places))
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """A node with the values of its inputs, for the rules."""
+
+    graph: Graph
+    node: Node
+    inputs: Sequence[Value]
+    outputs: Sequence[Optional[Axes]]  # as far as TensorFlow's shape functions know them
+    found: Columns
+    multiple: int
+
+    @property
+    def data(self) -> Value:
+        """Its only input with something for each line; raises Unprovable where there are several."""
+        found = [value for value in self.inputs if value.is_data]
+        if len(found) != 1:
+            raise Unprovable("it joins several tensors of the lines")
+        return found[0]
+
+    def constant(self, position: int) -> Any:
+        """An input that is a constant; raises Unprovable where it is not."""
+        value = self.graph.constant(self.node.inputs[position])
+        if value is None:
+            raise Unprovable(f"its input {self.node.inputs[position][0]} is no constant")
+        return value
+
+    def is_true(self, name: str) -> bool:
+        """Whether an attribute is true."""
+        return name in self.node.attr and bool(self.node.attr[name].b)
+
+    def need(self, need: Need) -> None:
+        """Say what has to be changed so that the value holds."""
+        self.found.needs.append(need)
+
+    def compare(self, steps: Steps, width: OwnWidth) -> bool:
+        """Whether steps of lines are these columns; those of a request are said to be."""
+        if isinstance(steps, Given):
+            self.found.given.add(width)
+            return True
+        return steps == width

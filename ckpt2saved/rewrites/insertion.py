@@ -1,0 +1,46 @@
+"""Nodes that TensorFlow's Python API makes are put into a graph."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
+
+from ckpt2saved.graph.graph import Graph
+from ckpt2saved.graph.names import Ref, parsed
+from ckpt2saved.tf1 import tf, v1_control_flow
+
+
+def insert(
+    graph: Graph, scope: str, sources: Mapping[str, Tuple[Ref, Any, Any]], build: Callable[..., Sequence[Any]]
+) -> List[Ref]:
+    """Add what `build` makes of placeholders called as `sources`, and let the sources take their place.
+
+    `sources` are name -> (tensor of the graph, dtype, shape); the new nodes are in the scope `scope`, or one like it.
+    Returns the tensors that `build` returns.
+    """
+    scope = _free_scope(graph, scope)
+    with tf.Graph().as_default() as built, v1_control_flow():
+        arguments = {name: tf.placeholder(dtype, shape, name=name) for name, (_, dtype, shape) in sources.items()}
+        with tf.name_scope(scope + "/"):
+            tensors = build(**arguments)
+    places = {name: ref for name, (ref, _, _) in sources.items()}
+    for definition in built.as_graph_def().node:
+        if definition.name not in places:
+            inputs = [_source(name, places) for name in definition.input if not name.startswith("^")]
+            controls = [_source(name[1:], places)[0] for name in definition.input if name.startswith("^")]
+            graph.adopt(definition, inputs, controls)
+    return [_source(tensor.name, places) for tensor in tensors]
+
+
+def _source(name: str, places: Dict[str, Ref]) -> Ref:
+    """A tensor, or what takes the place of the placeholder of that name."""
+    ref = parsed(name)
+    return places.get(ref[0], ref)
+
+
+def _free_scope(graph: Graph, scope: str) -> str:
+    """`scope`, or that with the first number for which no node is inside."""
+    found, number = scope, 0
+    while any(name.startswith(found + "/") for name in graph.nodes):
+        number += 1
+        found = f"{scope}_{number}"
+    return found
