@@ -11,18 +11,20 @@ from ckpt2saved.answers.comparison import compare, nan_problems
 from ckpt2saved.answers.file_asker import FileAsker, open_files
 from ckpt2saved.answers.wanted import Wanted, wanted_without_answers
 from ckpt2saved.errors import InvalidRequest, NotServable, ServingError
-from ckpt2saved.errors.problem import Problem
+from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.requests.batching import has_open_batch, keys_without_batch
 from ckpt2saved.requests.gathering import gather_requests, served_signatures
 from ckpt2saved.requests.made_up_by_graph import make_by_graph
-from ckpt2saved.requests.request import Answers, Request, cant_be_asked
+from ckpt2saved.requests.request import Answers, Request, not_run
 from ckpt2saved.requests.splitting import batch_of, outputs_seen_unsplit, unsplit_outputs, with_another_line, with_lines
 from ckpt2saved.saved_model.reading import GRAPH_FILE, TEXT_GRAPH_FILE, SavedModelFile
 from ckpt2saved.saved_model.state_changes import changing_signatures, why_different
 
-_TEXT_UNASKED = (
-    f"{TEXT_GRAPH_FILE}: loaded, but no signature was run: signatures are read from a {GRAPH_FILE} alone; write the"
-    " SavedModel in its binary form for that (as_text=False, the default)"
+_TEXT_UNASKED = Note(
+    "not-run",
+    TEXT_GRAPH_FILE,
+    f"loaded, but no signature was run: signatures are read only from a {GRAPH_FILE}",
+    "write the SavedModel in its binary form (as_text=False, the default)",
 )
 _FEWER_LINES = (2, 1)  # batch sizes to try if the graph refuses the batch of a made-up request
 
@@ -34,9 +36,9 @@ class FileAnswers:
     requests: Tuple[Request, ...]
     answers: Tuple[Answers, ...]
     loader: str
-    unasked: Tuple[str, ...]  # a line for each signature that refuses its made-up request
+    unasked: Tuple[Note, ...]  # one for each signature that refuses its made-up request
     problems: Tuple[Problem, ...]
-    notes: Tuple[str, ...] = ()
+    notes: Tuple[Note, ...] = ()
     without_batch: Mapping[str, FrozenSet[str]] = field(default_factory=dict)  # outputs that cannot be split
     # Index of a request whose outputs have the batch size as first dimension only by chance -> a request with one more
     # line, whose outputs cannot be split, and these outputs.
@@ -68,7 +70,7 @@ class _Asking:
         self._first: List[Answers] = []
         self._second: List[Answers] = []
         self._longer: Dict[int, Tuple[Request, Answers]] = {}  # by index in _asked
-        self._unasked: List[str] = []
+        self._unasked: List[Note] = []
         self._problems: List[Problem] = []
 
     def put(self, request: Request) -> None:
@@ -77,7 +79,7 @@ class _Asking:
         except NotServable as error:
             if request.is_made_up and isinstance(error, InvalidRequest):
                 reason = f"it refuses a made-up request: {error}"
-                self._unasked.append(cant_be_asked(request.signature, reason))
+                self._unasked.append(not_run(request.signature, reason))
             else:
                 self._problems.append(Problem("refused-request", f"{request.name}: {request.signature}", str(error)))
             return
@@ -133,7 +135,11 @@ class _Asking:
         ]
         names = dict.fromkeys(request.signature for request in self._asked)
         notes = [
-            f"{name}: answers may differ from request to request: {why_different(self._changes, name)}"
+            Note(
+                "state-change",
+                name,
+                f"answers may differ from request to request: {why_different(self._changes, name)}",
+            )
             for name in names
             if name in self._changes
         ]

@@ -15,8 +15,8 @@ from ckpt2saved.client.explanations import explained, is_of_batching, is_of_othe
 from ckpt2saved.client.server import Refused, Unreachable
 from ckpt2saved.client.waiting import Arrival
 from ckpt2saved.errors import NotLive
-from ckpt2saved.errors.problem import Problem, details, texts
-from ckpt2saved.requests.request import Answers, Request, cant_be_asked
+from ckpt2saved.errors.problem import Note, Problem, details, texts
+from ckpt2saved.requests.request import Answers, Request, not_run
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Answered:
     answers: int  # number of successful requests
     seconds: float  # longest time of one request
     comparison: Optional[Comparison]  # with the outputs of the files; None if these are not known
-    unasked: Tuple[str, ...]  # a line for each signature that was not run, or not with all requests
+    unasked: Tuple[Note, ...]  # one for each signature that was not run, or not with all requests
     problems: Tuple[Problem, ...]
-    notes: Tuple[str, ...] = ()
+    notes: Tuple[Note, ...] = ()
     batches: Optional[bool] = None  # whether the server runs with --enable_batching; None: unknown
 
 
@@ -84,7 +84,7 @@ class _Outcome:
         self._compared: List[Request] = []
         self._found: List[Answers] = []
         self._expected: List[Answers] = []
-        self._unasked: List[str] = []
+        self._unasked: List[Note] = []
         self.problems: List[Problem] = []
 
     def ask(self, request: Request) -> None:
@@ -92,7 +92,7 @@ class _Outcome:
         try:
             answers = self._asker.answer(request)
         except NotAsked as error:
-            self._unasked += [str(error)] if str(error) else []
+            self._unasked += [error.note] if error.note else []
             return
         except Refused as error:
             self._refused(request, str(error))
@@ -111,9 +111,9 @@ class _Outcome:
     def _refused(self, request: Request, message: str) -> None:
         reason, is_broken = explained(message), bool(self._asker.risks(request).broken)
         if is_of_other_sizes(message) or is_too_long(message):
-            self._unasked.append(cant_be_asked(request.signature, reason))
+            self._unasked.append(not_run(request.signature, reason))
         elif request.is_made_up and self._asker.expected(request) is None and is_unexplained(message):
-            self._unasked.append(cant_be_asked(request.signature, "the server refuses a made-up request: " + reason))
+            self._unasked.append(not_run(request.signature, "the server refuses a made-up request: " + reason))
         else:
             more = ""
             if is_broken and is_of_batching(message):
@@ -153,8 +153,10 @@ def as_content(report: ServerReport) -> Dict[str, Any]:
         "seconds_per_answer": answered.seconds if answered else None,
         "compared": bool(answered and answered.comparison),
         "max_abs_difference": answered.comparison.by_signature() if answered and answered.comparison else {},
-        "unasked": list(answered.unasked) if answered else [],
-        "notes": list(answered.notes) if answered else [],
+        "unasked": texts(answered.unasked) if answered else [],
+        "unasked_details": details(answered.unasked) if answered else [],
+        "notes": texts(answered.notes) if answered else [],
+        "note_details": details(answered.notes) if answered else [],
         "batches": answered.batches if answered else None,
         "problems": texts(report.problems),
         "problem_details": details(report.problems),

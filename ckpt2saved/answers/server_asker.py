@@ -14,8 +14,9 @@ from ckpt2saved.client.clock import Clock
 from ckpt2saved.client.explanations import explained, is_of_batching, is_of_other_sizes, is_unexplained
 from ckpt2saved.client.server import Output, PredictCall, Refused, Server, ServerUntil, outputs_of
 from ckpt2saved.client.waiting import TIMEOUT_SECONDS
+from ckpt2saved.errors.problem import Note
 from ckpt2saved.requests.gathering import served_signatures
-from ckpt2saved.requests.request import Answers, Request, cant_be_asked
+from ckpt2saved.requests.request import Answers, Request, not_run
 from ckpt2saved.requests.splitting import unsplit_outputs
 from ckpt2saved.saved_model.reading import SavedModelFile
 from ckpt2saved.saved_model.state_changes import changing_signatures
@@ -38,7 +39,11 @@ class Target:
 
 
 class NotAsked(Exception):
-    """The request was not sent; the text is the reason, or empty if another request has shown enough."""
+    """The request was not sent; `note` is the reason, None if another request for the signature was enough."""
+
+    def __init__(self, note: Optional[Note]) -> None:
+        super().__init__(note.text if note else "")
+        self.note = note
 
 
 class ServerAsker(Asker):
@@ -72,7 +77,7 @@ class ServerAsker(Asker):
         self.requests = [wanted.requests[number] for number in in_order(wanted.requests, risks)]
         self._server = ServerUntil(target.server, clock.now() + timeout, clock.now)
         self.seconds = 0.0  # longest time of one request
-        self.notes: List[str] = []
+        self.notes: List[Note] = []
 
     @property
     def batches(self) -> Optional[bool]:
@@ -90,11 +95,11 @@ class ServerAsker(Asker):
     def answer(self, request: Request) -> Answers:
         reason = self._rules.reason_against(request, self.risks(request), id(request) in self._expected)
         if reason is not None:
-            raise NotAsked(reason and f"{request.signature}: not run: {reason}")
+            raise NotAsked(Note("not-run", request.signature, f"not run: {reason}") if reason else None)
         try:
             outputs = outputs_of(self.signatures[request.signature])
         except ValueError as error:
-            raise NotAsked(cant_be_asked(request.signature, str(error))) from error
+            raise NotAsked(not_run(request.signature, str(error))) from error
         answers = self._answered(request, outputs)
         if unsplit_outputs(request.inputs, answers):
             self._rules.batches = False  # a server that batches could not have split these outputs
@@ -112,8 +117,11 @@ class ServerAsker(Asker):
         self._sleep(_PAUSE_SECONDS)
         answers = self._sent(request, outputs)
         self.notes.append(
-            f"{request.name}: {request.signature}: succeeded at the second attempt; at the first:"
-            f" {explained(message)}{BY_ANOTHER}"
+            Note(
+                "retried-request",
+                f"{request.name}: {request.signature}",
+                f"succeeded at the second attempt; at the first: {explained(message)}{BY_ANOTHER}",
+            )
         )
         return answers
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Collection, Mapping, Optional, Tuple
 
-from ckpt2saved.errors.problem import Problem
+from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.requests.gathering import gather_requests
 from ckpt2saved.requests.made_up_by_shape import make_by_shape
 from ckpt2saved.requests.request import Answers, Request
@@ -18,7 +18,7 @@ class Wanted:
 
     requests: Tuple[Request, ...]
     expected: Optional[Tuple[Answers, ...]]  # None: unknown
-    unasked: Tuple[str, ...] = ()
+    unasked: Tuple[Note, ...] = ()
     problems: Tuple[Problem, ...] = ()  # of the files themselves
     why_not_compared: str = ""
     without_batch: Mapping[str, Collection[str]] = field(default_factory=dict)  # outputs that cannot be split

@@ -164,8 +164,10 @@ CODES: Dict[str, str] = {
     "no-answer": "The server does not answer.",
     "not-compared": "An output is not compared with the checkpoint.",
     "not-live": "The server does not serve the version.",
+    "not-run": "A signature is not run, or not with all requests.",
     "other-checkpoint": "The version was exported from another checkpoint.",
     "other-keys": "A signature has other keys in the version than in the model.",
     "refused-request": "The server answers a request with an error.",
+    "retried-request": "A request succeeded only at the second attempt.",
     "unknown-signature": "There is no signature of this name.",
 }

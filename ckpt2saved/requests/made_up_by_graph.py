@@ -9,9 +9,10 @@ from typing import List, Mapping
 
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import NotServable, SignatureError
+from ckpt2saved.errors.problem import Note
 from ckpt2saved.requests.lengths import with_measured
 from ckpt2saved.requests.parity import case_inputs, default_case
-from ckpt2saved.requests.request import MADE_UP, Request, Requests, cant_be_asked
+from ckpt2saved.requests.request import MADE_UP, Request, Requests, not_run
 from ckpt2saved.saved_model.python_loader import load_into
 from ckpt2saved.signature.model import ExampleInput, ParityCase, ServedModel
 from ckpt2saved.signature.tensors import Dimension, Signature, TensorSpec
@@ -21,7 +22,7 @@ from ckpt2saved.tf1 import tf
 def make_by_graph(version_dir: Path, signatures: Mapping[str, Signature]) -> Requests:
     """One made-up request for each signature; raises NotServable if the SavedModel does not load."""
     requests: List[Request] = []
-    unasked: List[str] = []
+    unasked: List[Note] = []
     if not signatures:
         return Requests(())
     with tf.Graph().as_default(), tf.Session() as session:
@@ -34,7 +35,7 @@ def make_by_graph(version_dir: Path, signatures: Mapping[str, Signature]) -> Req
                 model = _model(version_dir, signatures[name])
                 inputs = case_inputs(model, _case(model, session, signatures))
             except _CantBeGuessed as error:
-                unasked.append(cant_be_asked(name, str(error)))
+                unasked.append(not_run(name, str(error)))
             else:
                 requests.append(Request(MADE_UP, name, inputs, is_made_up=True))
     return Requests(tuple(requests), tuple(unasked))

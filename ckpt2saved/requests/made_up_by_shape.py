@@ -7,9 +7,10 @@ from typing import List, Mapping
 
 import numpy as np
 
+from ckpt2saved.errors.problem import Note
 from ckpt2saved.protobuf.data_types import STRING, numpy_dtype
 from ckpt2saved.requests.batching import fixed_sizes
-from ckpt2saved.requests.request import MADE_UP, Request, Requests, cant_be_asked
+from ckpt2saved.requests.request import MADE_UP, Request, Requests, not_run
 from ckpt2saved.requests.splitting import batch_apart
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 
@@ -21,13 +22,13 @@ MOST_VALUES = 1 << 28  # of one input; a page at 600 dpi has 100 million
 def make_by_shape(version_dir: Path, signatures: Mapping[str, Signature]) -> Requests:
     """One made-up request for each signature: random pixels, 1 for integers. The graph may refuse it."""
     requests: List[Request] = []
-    unasked: List[str] = []
+    unasked: List[Note] = []
     for name, signature in signatures.items():
         try:
             batch = batch_apart(fixed_sizes(signature) | {MADE_UP_SIZE})
             inputs = {tensor.key: _made_up(tensor, batch) for tensor in signature.inputs}
         except ValueError as error:
-            unasked.append(cant_be_asked(name, str(error)))
+            unasked.append(not_run(name, str(error)))
         else:
             requests.append(Request(MADE_UP, name, inputs, is_made_up=True))
     return Requests(tuple(requests), tuple(unasked))

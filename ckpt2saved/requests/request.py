@@ -7,6 +7,7 @@ from typing import Dict, Mapping, Optional, Tuple
 
 import numpy as np
 
+from ckpt2saved.errors.problem import Note
 from ckpt2saved.signature.tensors import Signature
 
 Inputs = Mapping[str, np.ndarray]  # by input key; strings are object arrays of bytes
@@ -45,15 +46,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Requests:
-    """Requests, and a line for each signature without one."""
+    """Requests, and a note on each signature without one."""
 
     requests: Tuple[Request, ...]
-    unasked: Tuple[str, ...] = ()
+    unasked: Tuple[Note, ...] = ()
 
 
-def cant_be_asked(signature: str, reason: str) -> str:
-    """The line about a signature that is not run, with the reason and the remedy."""
-    return f"{signature}: not run: {reason}; pass requests that it answers with --inputs FILE.npz"
+def not_run(signature: str, reason: str) -> Note:
+    """The note on a signature that is not run; the remedy is a request of the user."""
+    return Note("not-run", signature, f"not run: {reason}", "pass a valid request with --inputs FILE.npz")
 
 
 def with_bytes(value: np.ndarray) -> np.ndarray:

@@ -65,8 +65,8 @@ def _with_those_of_files(answered: Answered, wanted: Wanted) -> Answered:
 
 
 def _narrate(answered: Answered, why_not_compared: str, say: Say) -> None:
-    for line in answered.unasked + answered.notes:
-        say("note", line)
+    for note in answered.unasked + answered.notes:
+        say("note", note.text)
     if not answered.answers:
         say("answers", "none: no signature could be run")
     elif answered.problems:

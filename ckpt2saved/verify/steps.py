@@ -12,7 +12,7 @@ from ckpt2saved.answers.server_answers import as_content as server_content
 from ckpt2saved.answers.server_asker import Target
 from ckpt2saved.console.narration import Say
 from ckpt2saved.errors import NotServable, VerificationError
-from ckpt2saved.errors.problem import Note, Problem, as_notes, details, texts
+from ckpt2saved.errors.problem import Note, Problem, details, texts
 from ckpt2saved.verify.comparison import Compared, ComparisonPlan, ask_checkpoint, compare_with
 from ckpt2saved.verify.live import UNASKED_WARNING, check_live
 from ckpt2saved.verify.servability import Findings, batching_notes, check_version
@@ -33,7 +33,7 @@ class Verification:
     @property
     def notes(self) -> Tuple[Note, ...]:
         """All notes."""
-        of_files = as_notes(self.answered.unasked + self.answered.notes) if self.answered else ()
+        of_files = self.answered.unasked + self.answered.notes if self.answered else ()
         return self.findings.notes + self.batching + of_files + (self.compared.notes if self.compared else ())
 
     @property
@@ -133,7 +133,7 @@ def _say_findings(say: Say, findings: Findings) -> None:
 
 
 def _say_answers(say: Say, answered: FileAnswers) -> None:
-    _say_all(say, ("note", answered.unasked + answered.notes), ("problem", texts(answered.problems)))
+    _say_all(say, ("note", texts(answered.unasked + answered.notes)), ("problem", texts(answered.problems)))
     if answered.answers and not answered.problems:
         count = len(answered.answers)
         text = "1 request, run twice" if count == 1 else f"{count} requests, each run twice"

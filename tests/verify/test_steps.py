@@ -275,8 +275,8 @@ def test_strings_can_be_brought_in_a_file(run, tmp_path):
     result = run("verify", directory)
     assert result.exit_code == 0
     assert (
-        "note        serving_default: not run: x takes string, which can't be guessed; pass requests that it answers "
-        "with --inputs FILE.npz\n" in result.output
+        "note        serving_default: not run: x takes string, which can't be guessed; pass a valid request with "
+        "--inputs FILE.npz\n" in result.output
     )
     assert "answers     none: no signature could be run" in result.output
     np.savez(str(tmp_path / "in.npz"), x=np.array(["a", "b\u00e4"]))
