@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Sequence, Union
+from typing import Sequence
 
-from ckpt2saved.errors.problem import Problem, as_problems
+from ckpt2saved.errors.problem import Problem
 
 
 class Ckpt2SavedError(Exception):
@@ -15,8 +15,8 @@ class Ckpt2SavedError(Exception):
 
     exit_code = 1
 
-    def __init__(self, message: str, problems: Sequence[Union[str, Problem]] = ()) -> None:
-        self.problems = as_problems(problems)
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        self.problems = tuple(problems)
         super().__init__("\n  - ".join((message, *(problem.text for problem in self.problems))))
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Dict
 
-OTHER = "other"
-
 CODES: Dict[str, str] = {
-    OTHER: "The text is the only description.",
+    "more-problems": "More problems were found than are listed.",
     # Signature files, options and files with requests.
     "array-dtype": "An array of a file has another dtype than the input.",
     "array-records": "The arrays of a file have different numbers of records.",
@@ -118,11 +116,14 @@ CODES: Dict[str, str] = {
     "signature-without-output": "A signature has no output.",
     "tag-missing": "No meta graph of the SavedModel is tagged serve.",
     "too-large": "A file or directory exceeds a size limit.",
+    "slow-warmup": "No warm-up request runs TensorFlow's beam search, which is slow.",
     "too-many-warmup-requests": "The warm-up file has more requests than TF Serving accepts.",
     "uninitialized-variable": "Loading the SavedModel does not initialize a variable.",
     "unnamed-tensor": "A tensor of a signature has no name, for example a SparseTensor.",
     "unread-warmup": "The warm-up requests can't be read by ckpt2saved.",
+    "unwritten-warmup": "The requests of --warmup do not work with batching and are not written.",
     "unreadable-file": "A file can't be read.",
+    "warmup-signature": "A signature was added for warm-up requests only.",
     # The Python environment.
     "missing-package": "A package that TensorFlow needs is missing.",
     "mixed-tensorflows": "Several TensorFlow packages are installed over each other.",

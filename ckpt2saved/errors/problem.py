@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Dict, Iterable, List, Sequence, Tuple, Union
 
-from ckpt2saved.errors.codes import CODES, OTHER
+from ckpt2saved.errors.codes import CODES
 
 
 @dataclass(frozen=True)
@@ -95,13 +95,3 @@ def choice_details(choices: Iterable[Choice]) -> List[Dict[str, object]]:
         {"option": choice.option, "values": list(choice.values), "reason": choice.reason, "text": choice.text}
         for choice in choices
     ]
-
-
-def as_notes(found: Sequence[Union[str, Note]]) -> Tuple[Note, ...]:
-    """Return the notes; a plain string becomes a Note without a code of its own."""
-    return tuple(one if isinstance(one, Note) else Note(OTHER, "", one) for one in found)
-
-
-def as_problems(found: Sequence[Union[str, Problem]]) -> Tuple[Problem, ...]:
-    """Return the problems; a plain string becomes a Problem without a code of its own."""
-    return tuple(one if isinstance(one, Problem) else Problem(OTHER, "", one) for one in found)

@@ -21,7 +21,7 @@ from ckpt2saved.checkpoint.reading import check_unserved
 from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.fit import check_fit
 from ckpt2saved.errors import NotServable, ParityError, SignatureError
-from ckpt2saved.errors.problem import texts
+from ckpt2saved.errors.problem import Problem, texts
 from ckpt2saved.export.plan import ExportPlan
 from ckpt2saved.export.warm_up import read_staged_requests, write_warm_up
 from ckpt2saved.files.plain_paths import is_pattern
@@ -43,7 +43,7 @@ from ckpt2saved.saved_model.judgement import WARMUP_FILE
 from ckpt2saved.saved_model.writing import write_graph, write_saved_model
 from ckpt2saved.signature.arguments import ARGUMENTS
 from ckpt2saved.sources.binding import BoundGraph, bind
-from ckpt2saved.sources.training_graph import unused_note
+from ckpt2saved.sources.training_graph import UNUSED
 from ckpt2saved.tf1 import tf
 from ckpt2saved.verify.servability import batching_notes, check_content, keys_by_signature
 from ckpt2saved.versions import Stage, staged, write_provenance
@@ -125,8 +125,8 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
         say("written", f"{_megabytes(size)} of the checkpoint's {_megabytes(plan.graph.checkpoint.size)}")
         seen = _union(report.without_batch if report else {}, written.refused)
         _lint(stage.path, seen, say)
-        for remark in warmup.remarks:
-            say("note", remark)
+        for note in warmup.notes:
+            say("note", note.text)
         if is_pattern(plan.publication.base):
             say("note", _PATTERN_NOTE)
         if plan.checks.for_serving:
@@ -151,7 +151,7 @@ def _refuse_unused(plan: ExportPlan, unused: Sequence[str]) -> None:
         raise NotServable(
             f"{ARGUMENTS}: inputs that no output depends on: leave them out; a signature file (--model) can keep"
             " one for clients that send it",
-            [f"--input {keys[tensor]}={unused_note(tensor).text}" for tensor in unused],
+            [Problem("unused-input", f"--input {keys[tensor]}={tensor}", UNUSED) for tensor in unused],
         )
 
 

@@ -25,6 +25,8 @@ from ckpt2saved.sources.lookups import add_filling, fillers
 from ckpt2saved.sources.restored import Restored, find_restored
 from ckpt2saved.tf1 import tf
 
+UNUSED = "no output depends on it, and TF Serving would demand it of every request"  # of an input
+
 
 def load_training_graph(source: MetaGraph, checkpoint: Checkpoint, asked: ServedModel) -> LoadedGraph:
     """Load a training's graph for serving; raises SignatureError or NotServable with all problems."""
@@ -40,7 +42,7 @@ def load_training_graph(source: MetaGraph, checkpoint: Checkpoint, asked: Served
     _refuse_unknown(source, part)
     restored = find_restored(source, {node.name for node in part.node})
     filling = _take_fillers(source.graph_def, part, restored)
-    notes = tuple(map(unused_note, found.unused))
+    notes = tuple(Note("unused-input", tensor, UNUSED) for tensor in found.unused)
     try:
         graph = import_cut(found, model)
     except FixedBatch as error:
@@ -77,11 +79,6 @@ def load_training_graph(source: MetaGraph, checkpoint: Checkpoint, asked: Served
         trained=trained_variables(source.graph_def),
         averages=inference.averages,
     )
-
-
-def unused_note(tensor: str) -> Note:
-    """The note on an input that no output depends on."""
-    return Note("unused-input", tensor, "no output depends on it, and TF Serving would demand it of every request")
 
 
 def _cut(inference: Inference, model: ServedModel, ends: Sequence[str], training: Any) -> Tuple[Cut, Tuple[Edit, ...]]:

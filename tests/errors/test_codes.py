@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ckpt2saved.errors import NotServable
-from ckpt2saved.errors.codes import CODES, OTHER
+from ckpt2saved.errors.codes import CODES
 from ckpt2saved.errors.problem import Choice, Note, Problem, details, texts
 
 PACKAGE = Path(__file__).resolve().parent.parent.parent / "ckpt2saved"
@@ -39,7 +39,7 @@ def made():
 def test_every_code_that_is_used_is_listed_and_every_listed_one_is_used():
     """A code is a contract: none is made up at the place of use, and none is left over."""
     assert set(made()) <= set(CODES)
-    assert set(CODES) - {OTHER} <= set(used())
+    assert set(CODES) <= set(used())
     assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", code) for code in CODES)
     with pytest.raises(ValueError, match="no-such-code"):
         Problem("no-such-code", "", "found")
@@ -56,9 +56,9 @@ def test_the_page_about_json_lists_every_code():
 @pytest.mark.parametrize(
     ("problem", "text"),
     [
-        (Problem(OTHER, "", "found"), "found"),
-        (Problem(OTHER, "where", "found", "do this"), "where: found; do this"),
-        (Problem(OTHER, "node", "found", op="PyFunc", reason="why"), "node (PyFunc): found: why"),
+        (Problem("unknown-key", "", "found"), "found"),
+        (Problem("unknown-key", "where", "found", "do this"), "where: found; do this"),
+        (Problem("unknown-key", "node", "found", op="PyFunc", reason="why"), "node (PyFunc): found: why"),
         (Choice("--weights", ("ema", "raw"), "why"), "--weights ema or --weights raw: why"),
         (Choice("--input", (), "why"), "--input: why"),
         (Choice("--output", ("a",), "why", "another tower"), "another tower: why"),
@@ -70,10 +70,10 @@ def test_the_text_is_made_of_the_parts(problem, text):
 
 
 def test_an_error_holds_its_problems():
-    """The message has a line for each; a line of text is a problem without a code of its own."""
-    error = NotServable("no", [Problem("py-func", "call", "it calls Python", op="PyFunc"), "some line"])
-    assert [problem.code for problem in error.problems] == ["py-func", OTHER]
-    assert str(error) == "no\n  - call (PyFunc): it calls Python\n  - some line"
+    """The message has a line for each."""
+    error = NotServable("no", [Problem("py-func", "call", "it calls Python", op="PyFunc"), Problem("cut-off", "", "a")])
+    assert [problem.code for problem in error.problems] == ["py-func", "cut-off"]
+    assert str(error) == "no\n  - call (PyFunc): it calls Python\n  - a"
 
 
 def test_details_are_what_json_prints():

@@ -375,7 +375,8 @@ def test_a_request_that_is_not_answered_publishes_nothing(exported, tmp_path):
 def test_too_many_items_for_a_batching_server_are_noted(warmup, tmp_path):
     """Its max_batch_size is 32 unless it was told otherwise."""
     path = arrays(tmp_path, input_data=np.zeros([33, 32, 8, 3], "float32"), input_batch_size=np.ones(33, "int32"))
-    assert warmup(path).remarks[0].endswith("loads the version only if its max_batch_size is 33 or more")
+    (note,) = warmup(path).notes
+    assert (note.code, "max_batch_size is 33 or more" in note.text) == ("batch-limit", True)
 
 
 def test_no_requests_are_none():

@@ -183,7 +183,7 @@ def test_a_record_survives_batching_and_depends_on_every_variable(
     provenance = json.loads((version / "assets.extra" / "ckpt2saved.json").read_text())
     assert provenance["warmup"] == {asked: 1}
     assert provenance["warmup_outputs"] == ({asked: list(filtered)} if filtered else {})
-    assert ("the signature warmup is for warm-up requests alone" in result.output) == (asked == "warmup")
+    assert ("signature warmup: for warm-up requests only" in result.output) == (asked == "warmup")
 
 
 @pytest.mark.parametrize("parity", ["--parity-lines=1", "--no-parity"])
@@ -207,7 +207,7 @@ def test_no_record_waits_for_a_slow_beam_search(run, export, name, outputs, aske
     check_guards(version)
     assert _runs_search(version, "serving_default", outputs.split())
     assert not _runs_search(version, request.signature, filtered or ["warmup"])
-    assert "a server would wait long for TensorFlow's beam search, so no request is written" in result.output
+    assert "no warm-up request runs TensorFlow's beam search" in result.output
     result = run("verify", version)
     assert result.exit_code == 0, result.output
 

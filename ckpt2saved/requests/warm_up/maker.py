@@ -9,6 +9,7 @@ import numpy as np
 
 from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.errors import UsageError, WarmupError
+from ckpt2saved.errors.problem import Note
 from ckpt2saved.requests.batching import inputs_without_batch, outputs_without_batch
 from ckpt2saved.requests.request import Request
 from ckpt2saved.requests.splitting import batch_of
@@ -53,7 +54,7 @@ class WarmUp:
 
     requests: Tuple[Request, ...] = ()
     absence: str = "none, as requested"  # text if there are no requests
-    remarks: Tuple[str, ...] = ()
+    notes: Tuple[Note, ...] = ()
     records: Tuple[_Record, ...] = ()  # forms of the requests that must work with --enable_batching
 
     @property
@@ -107,7 +108,7 @@ class WarmUpMaker:
             return self._made(signatures, ())
         records = self._records()
         if not records:
-            return WarmUp(absence="none: the graph can't answer one that a server with --enable_batching takes as well")
+            return WarmUp(absence="none: no request for this graph works with --enable_batching")
         return self._made([s for s in model.signatures if _has(records, s.name)], records)
 
     def make_again(self, seen: Mapping[str, Collection[str]]) -> WarmUp:
@@ -210,7 +211,7 @@ class WarmUpMaker:
         requests = [_as_recorded(request, forms.get(request.signature)) for request in made]
         requests += [warm_up_request(r.name, request_of_copy()) for r in records if r.form == _COPY]
         _check_count(len(requests))
-        return WarmUp(tuple(requests), remarks=self._remarks(requests, records, usual), records=tuple(records))
+        return WarmUp(tuple(requests), notes=self._notes(requests, records, usual), records=tuple(records))
 
     def _requests(self, signatures: Sequence[Signature]) -> List[Request]:
         source, network = self._source, self._network
@@ -225,31 +226,38 @@ class WarmUpMaker:
             for number in range(source.count)
         ]
 
-    def _remarks(
+    def _notes(
         self, requests: Sequence[Request], records: Sequence[_Record], usual: Sequence[Signature]
-    ) -> Tuple[str, ...]:
-        remarks = [
-            f"{name}: with its warm-up requests in the version, a server with --enable_batching never loads it"
+    ) -> Tuple[Note, ...]:
+        notes = [
+            Note(
+                "no-batching",
+                name,
+                "with its warm-up requests, a server with --enable_batching never loads the version",
+            )
             for name in self._source.signatures
             if self._form_as_asked(name) != _WHOLE
         ]
         for record in records:
-            text = _FORM_TEXTS[record.form].format(signature=record.signature, name=record.name)
-            remarks += [text] if text else []
+            if record.name:
+                text = _ADDED_TEXTS[record.form].format(signature=record.signature)
+                notes.append(Note("warmup-signature", f"signature {record.name}", text))
             if self._is_avoided(record.signature):
-                remarks.append(
-                    "warm-up: a server would wait long for TensorFlow's beam search, so no request is written for which"
-                    f" it runs; --warmup 1 writes one of {record.signature}"
-                )
+                found = "no warm-up request runs TensorFlow's beam search, which would delay the loading of the version"
+                notes.append(Note("slow-warmup", record.signature, found, "--warmup 1 writes a request that runs it"))
         if records and not usual and (self._source.arrays or self._source.pictures):
-            remarks.append("--warmup: these requests are not written; --warmup-signature NAME writes them all the same")
+            found = "these requests do not work with --enable_batching and are not written"
+            notes.append(
+                Note("unwritten-warmup", "--warmup", found, "--warmup-signature NAME writes them nevertheless")
+            )
         largest = max(_batch(request) for request in requests)
         if largest > _LARGEST_BATCH:
-            remarks.append(
-                f"warm-up requests of {largest}: a server with --enable_batching loads the version only if its "
-                f"max_batch_size is {largest} or more"
+            found = (
+                f"one has {largest} lines, and a server with --enable_batching loads the version only if its"
+                f" max_batch_size is {largest} or more"
             )
-        return tuple(remarks)
+            notes.append(Note("batch-limit", "warm-up requests", found))
+        return tuple(notes)
 
     def _form_as_asked(self, name: str) -> int:
         saved = self._saved(name)
@@ -257,13 +265,11 @@ class WarmUpMaker:
         return _PART if broken else _WHOLE
 
 
-_FORM_TEXTS = {
-    _WHOLE: "",
-    _PART: "",
-    _TOTAL: "the signature {name} is for warm-up requests alone: a line of it depends on all that {signature} answers, "
-    "in a form that a server with --enable_batching can split",
-    _COPY: "the signature {name} is for warm-up requests alone: it computes once more all that {signature} answers, "
-    "whose own inputs do not suit a request for every server",
+_ADDED_TEXTS = {
+    _TOTAL: "for warm-up requests only; it returns one number for each line, which depends on all outputs of"
+    " {signature} and can be split by a server with --enable_batching",
+    _COPY: "for warm-up requests only; it runs a copy of the graph of {signature}, because the inputs of {signature} do"
+    " not work with --enable_batching",
 }
 
 

@@ -53,7 +53,7 @@ class Verdict:
             lines = [_misread_line(one) for one in self.accuracy.worst]
         shown = [*self.problems, *lines[:_MOST_LINES]]
         if len(lines) > _MOST_LINES:
-            shown.append(Problem("other", "", f"and {len(lines) - _MOST_LINES} more lines; --json prints all"))
+            shown.append(Problem("more-problems", "", f"and {len(lines) - _MOST_LINES} more lines; --json prints all"))
         text = f"{where}: the text is not read well enough"
         raise NotAccurate(f"{text}; {effect}" if effect else text, shown)
 

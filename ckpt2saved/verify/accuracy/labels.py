@@ -66,7 +66,7 @@ def read_labels(path: Path, allow_empty: bool = False) -> Labels:
 def _shown(problems: List[Problem]) -> List[Problem]:
     if len(problems) <= _MOST_SHOWN:
         return problems
-    return problems[:_MOST_SHOWN] + [Problem("other", "", f"and {len(problems) - _MOST_SHOWN} more")]
+    return problems[:_MOST_SHOWN] + [Problem("more-problems", "", f"and {len(problems) - _MOST_SHOWN} more")]
 
 
 class _Reading:
