@@ -9,6 +9,7 @@ import numpy as np
 
 from ckpt2saved.answers.asker import Asker
 from ckpt2saved.answers.comparison import nan_problems
+from ckpt2saved.answers.grafting import Grafted
 from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import NotServable, SignatureError
@@ -28,17 +29,19 @@ class CheckpointAsker(Asker):
         self.graph: tf.Graph = session.graph
         self.signatures = signatures
 
-    def with_signatures(self, signatures: Mapping[str, Signature]) -> CheckpointAsker:
-        """The same session with other signatures of its graph."""
-        return CheckpointAsker(self._session, self._checkpoint, signatures)
+    def rewritten(self, grafted: Grafted) -> CheckpointAsker:
+        """An asker of a rewritten graph in the same session."""
+        return _RewrittenAsker(self._session, self._checkpoint, grafted)
 
     def answer(self, request: Request) -> Answers:
-        feeds, fetches = request.feeds_and_fetches(self.signatures)
+        return self._answer(request, *request.feeds_and_fetches(self.signatures))
+
+    def _answer(self, request: Request, feeds: Mapping[str, np.ndarray], fetches: Mapping[str, str]) -> Answers:
         try:
             values = self._session.run(list(fetches.values()), feeds)
         except tf.errors.OpError as error:
             raise SignatureError(
-                f"{request.name}: the original graph cannot run signature {request.signature} on these inputs:"
+                f"{request.name}: {self._graph_name} cannot run signature {request.signature} on these inputs:"
                 f" {reason_of(error)}"
             ) from error
         return dict(zip(fetches, map(np.asarray, values)))
@@ -62,6 +65,26 @@ class CheckpointAsker(Asker):
     def run(self, fetches: Any, feeds: Mapping[str, np.ndarray]) -> Any:
         """Run the session directly; raises the errors of tf.Session.run."""
         return self._session.run(fetches, feeds)
+
+    _graph_name = "the original graph"
+
+
+class _RewrittenAsker(CheckpointAsker):
+    """A rewritten graph in the session of the original graph; requests name the tensors of the rewritten graph."""
+
+    _graph_name = "the graph with other ops"
+
+    def __init__(self, session: tf.Session, checkpoint: str, grafted: Grafted) -> None:
+        super().__init__(session, checkpoint, grafted.signatures)
+        self._place = grafted.place
+
+    def answer(self, request: Request) -> Answers:
+        feeds, fetches = request.feeds_and_fetches(self.signatures)
+        return self._answer(
+            request,
+            {self._place(tensor): value for tensor, value in feeds.items()},
+            {key: self._place(tensor) for key, tensor in fetches.items()},
+        )
 
 
 @contextlib.contextmanager

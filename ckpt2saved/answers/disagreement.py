@@ -7,33 +7,28 @@ from typing import Dict, Sequence, Tuple
 import numpy as np
 
 from ckpt2saved.answers.checkpoint_asker import CheckpointAsker
-from ckpt2saved.answers.grafting import grafted
+from ckpt2saved.answers.grafting import Grafted
 from ckpt2saved.answers.proof import Searched, StockSearches
-from ckpt2saved.answers.search_limits import SearchLimits
 from ckpt2saved.answers.stock_search import Decoded
-from ckpt2saved.console.narration import Say
-from ckpt2saved.requests.request import Request
 from ckpt2saved.rewrites.for_serving import ServingRewritten
 
 
 def count_disagreements(
-    asker: CheckpointAsker, rewritten: ServingRewritten, asked: Sequence[Request], limits: SearchLimits, say: Say
+    stock: StockSearches, asker: CheckpointAsker, rewritten: ServingRewritten, grafted: Grafted
 ) -> Tuple[int, int]:
     """Decode with both decoders; returns the number of lines compared and the number that differ.
 
-    `rewritten` must have been grafted into the graph of `asker`. If the beam search of the graph would exceed `limits`,
-    both decoders run only on the lines and steps that it can decode within them.
+    `rewritten` was grafted into the graph of `asker` as `grafted`. If the beam search of the graph would exceed its
+    limits, both decoders run only on the lines and steps that it can decode within them.
     """
-    stock = StockSearches(asker, asked, limits, say)
     after = {decoder.node: [tensor for _, tensor in decoder.outputs] for decoder in rewritten.replaced}
     lines = differing = 0
     for searched in stock.all():
-        tensors = [grafted(tensor) for tensor in after[searched.search.name]]
+        tensors = [grafted.place(tensor) for tensor in after[searched.search.name]]
         feeds, _ = searched.request.feeds_and_fetches(asker.signatures)
         name, reading = searched.search.logits, searched.readings[0]
         logits = reading.shortened(searched.logits, searched.lengths)
-        # Both graphs share this tensor if it is a placeholder.
-        other = asker.run(tensors, {**feeds, name: logits, grafted(name): logits})
+        other = asker.run(tensors, {**feeds, grafted.place(name): logits})
         before, now = [_texts(outputs, searched, reading) for outputs in (reading.outputs, other)]
         lines += len(before)
         differing += sum(before[line] != now[line] for line in before)

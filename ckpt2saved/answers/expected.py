@@ -1,38 +1,40 @@
-"""The requests of the parity check and the outputs that the checkpoint gives for them."""
+"""The outputs that the checkpoint gives for requests."""
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Sequence
 
-from ckpt2saved.answers.checkpoint_asker import open_checkpoint_asker
+from ckpt2saved.answers.checkpoint_asker import CheckpointAsker
 from ckpt2saved.answers.disagreement import count_disagreements
 from ckpt2saved.answers.grafting import graft
-from ckpt2saved.answers.proof import Proof, prove
+from ckpt2saved.answers.proof import Proof, StockSearches, prove
 from ckpt2saved.answers.search_limits import SearchLimits
-from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.console.narration import Say
-from ckpt2saved.requests.lengths import with_lengths
-from ckpt2saved.requests.parity import parity_requests
-from ckpt2saved.rewrites.for_serving import ServingRewritten
+from ckpt2saved.requests.request import Request
+from ckpt2saved.rewrites.for_serving import with_greedy
 from ckpt2saved.sources.binding import BoundGraph
 
 
 def expected_answers(
-    checkpoint: Checkpoint, network: BoundGraph, greedy: Optional[ServingRewritten], limits: SearchLimits, say: Say
+    asker: CheckpointAsker,
+    network: BoundGraph,
+    asked: Sequence[Request],
+    limits: SearchLimits,
+    say: Say,
+    *,
+    is_greedy: bool = False,
 ) -> Proof:
-    """Run the parity requests on the original graph with the checkpoint; returns requests and expected outputs.
+    """Run requests on the original graph with the checkpoint; returns them and the expected outputs.
 
-    `greedy` is the graph with greedy decoders, or None. Their outputs differ from those of the beam search in the
-    original graph, so the expected outputs are those of the greedy decoders; `say` reports how many lines the two
-    decode differently.
+    The outputs of greedy decoders differ from those of the beam search in the original graph. So if `is_greedy`, the
+    expected outputs are those of the graph with greedy decoders; `say` reports how many lines the two decode
+    differently.
     """
-    asked = parity_requests(with_lengths(network, checkpoint))
+    greedy = with_greedy(network.serving, network.weights) if is_greedy else None
     if greedy is None or not greedy.replaced:
-        with open_checkpoint_asker(network, checkpoint) as asker:
-            return prove(asker, asked, limits, say)
-    with_greedy = graft(network.graph, greedy)
-    with open_checkpoint_asker(network, checkpoint) as asker:
-        expected = asker.with_signatures(with_greedy).numbers(asked)
-        lines, differing = count_disagreements(asker, greedy, asked, limits, say)
+        return prove(asker, asked, limits, say)
+    grafted = graft(asker.graph, network.serving, greedy)
+    expected = asker.rewritten(grafted).numbers(asked)
+    lines, differing = count_disagreements(StockSearches(asker, asked, limits, say), asker, greedy, grafted)
     say("greedy", f"decodes {differing} of {lines} lines differently from the beam search")
     return Proof(tuple(asked), tuple(expected), tuple(asked))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass, replace
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any, Callable, Collection, Dict, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 from ckpt2saved import __version__
-from ckpt2saved.answers.expected import expected_answers
 from ckpt2saved.answers.parity import AlsoAnswered, Refused, Report, answer_all, compare_files
 from ckpt2saved.answers.proof import Proof
 from ckpt2saved.checkpoint.contents import Checkpoint
@@ -20,8 +18,9 @@ from ckpt2saved.checkpoint.files import CheckpointFiles
 from ckpt2saved.checkpoint.reading import check_unserved
 from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.fit import check_fit
-from ckpt2saved.errors import NotServable, ParityError, SignatureError
+from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.errors.problem import Problem, texts
+from ckpt2saved.export.choice import choose, rewritten_as_planned
 from ckpt2saved.export.plan import ExportPlan
 from ckpt2saved.export.warm_up import read_staged_requests, write_warm_up
 from ckpt2saved.files.plain_paths import is_pattern
@@ -33,9 +32,6 @@ from ckpt2saved.requests.splitting import outputs_seen_unsplit
 from ckpt2saved.requests.warm_up.maker import WarmUp, WarmUpMaker
 from ckpt2saved.rewrites.for_serving import (
     ServingRewritten,
-    for_serving,
-    rewrite_serving,
-    with_greedy,
     without_searches,
 )
 from ckpt2saved.rewrites.lint import check_servable
@@ -95,32 +91,17 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
         say("devices", f"{network.devices}; cleared")
     say("graph", f"{len(network.serving.graph_def.node)} nodes, {len(network.weights.keys)} variables")
     check_servable(network.serving.graph_def)
-    kind = plan.graph.ctc_decoder or "fast"
-    rewritten = rewrite_serving(network.serving, network.weights, for_serving(kind, plan.fold))
-    say("decoder", _decoder_text(kind, rewritten))
+    rewritten = rewritten_as_planned(plan, network)
+    say("decoder", _decoder_text(plan.graph.ctc_decoder or "fast", rewritten))
     if rewritten.folded:
         say("folded", f"{len(rewritten.folded)} of its batch norms, into the convolutions before them")
     network, maker, warmup = _with_requests(plan, checkpoint, network)
     with _stage(plan, say) as stage:
-        writer = _Writer(plan, checkpoint, network, maker, warmup, say)
-        try:
-            written = writer.write(stage.path, rewritten)
-        except ParityError as error:
-            is_fast = bool(rewritten.replaced) and plan.graph.ctc_decoder is None
-            if not is_fast and not rewritten.folded:
-                raise
-            # docs/ctc-decoder.md: the fast decoder may choose otherwise among texts that float32 can't tell apart.
-            if is_fast:
-                say("decoder", "stock: fast decodes some of the compared lines differently")
-            if rewritten.folded:
-                say("folded", "no batch norm: with folding, some answers differ by more than rounding")
-            for problem in error.problems:
-                say("differs", problem.text)
-            _empty(stage.path)
-            kind = "stock" if is_fast else kind
-            rewritten = rewrite_serving(network.serving, network.weights, for_serving(kind, fold=False))
-            written = writer.write(stage.path, rewritten)
-        report, proof, warmup = written.report, written.proof, written.warmup
+        proof = None
+        if plan.checks.parity:
+            rewritten, proof = choose(plan, checkpoint, network, rewritten, say)
+        written = _Writer(plan, checkpoint, network, maker, say).write(stage.path, rewritten, proof, warmup)
+        report, warmup = written.report, written.warmup
         size = _size(stage.path)
         say("written", f"{_megabytes(size)} of the checkpoint's {_megabytes(plan.graph.checkpoint.size)}")
         seen = _union(report.without_batch if report else {}, written.refused)
@@ -202,7 +183,6 @@ class _Written:
     """The results of writing and running the files."""
 
     report: Optional[Report]  # None without parity check
-    proof: Optional[Proof]  # requests and expected outputs; None without parity check
     warmup: WarmUp  # as written into the version
     refused: Refused  # outputs of tried warm-up requests that batching cannot split
 
@@ -216,23 +196,18 @@ class _Writer:
         checkpoint: Checkpoint,
         network: BoundGraph,
         maker: Optional[WarmUpMaker],
-        warmup: WarmUp,
         say: Say,
     ) -> None:
         self._plan = plan
         self._checkpoint = checkpoint
         self._network = network
         self._maker = maker
-        self._warmup = warmup
         self._say = say
 
-    def write(self, stage: Path, rewritten: ServingRewritten) -> _Written:
-        """Write into `stage`, then run the files and compare, unless the parity check is switched off."""
+    def write(self, stage: Path, rewritten: ServingRewritten, proof: Optional[Proof], warmup: WarmUp) -> _Written:
+        """Write into `stage`, run the files, and compare with `proof`, which is None without parity check."""
         report: Optional[Report] = None
-        proof: Optional[Proof] = None
-        warmup, is_stock = self._warmup, not rewritten.replaced
-        if self._plan.checks.parity:
-            proof = self._proof(is_stock)
+        is_stock = not rewritten.replaced
         if self._maker:
             if is_stock and (proof is None or proof.is_partial):  # the beam search is slow, or its speed is not known
                 self._maker.avoid_searches(without_searches(rewritten))
@@ -255,14 +230,7 @@ class _Writer:
             refused = answer_all(stage, also) if also.warm_up else {}
         warmup, refused = self._without_refused(stage, rewritten, warmup, refused)
         self._say("warm-up", _warmup_text(warmup))
-        return _Written(report, proof, warmup, refused)
-
-    def _proof(self, is_stock: bool) -> Proof:
-        limits = self._plan.checks.search_limits
-        limits = limits.for_stock() if is_stock else limits
-        is_greedy = self._plan.graph.ctc_decoder == "greedy"
-        greedy = with_greedy(self._network.serving, self._network.weights) if is_greedy else None
-        return expected_answers(self._checkpoint, self._network, greedy, limits, self._say)
+        return _Written(report, warmup, refused)
 
     def _without_refused(
         self, stage: Path, rewritten: ServingRewritten, warmup: WarmUp, refused: Refused
@@ -299,11 +267,6 @@ def _warmup_text(warmup: WarmUp) -> str:
     if len(parts) > 1:
         listed = "; ".join(f"{warmup.counts[name]} of {part}" for name, part in parts.items())
     return f"{total} request{'s' if total > 1 else ''} written ({listed})"
-
-
-def _empty(directory: Path) -> None:
-    for path in directory.iterdir():
-        shutil.rmtree(str(path)) if path.is_dir() else path.unlink()
 
 
 class _Rehearsal:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Collection, List, Tuple
 
+from ckpt2saved.answers.checkpoint_asker import open_checkpoint_asker
 from ckpt2saved.answers.comparison import Comparison, compare
 from ckpt2saved.answers.expected import expected_answers
 from ckpt2saved.answers.file_answers import ask_files
@@ -17,8 +18,9 @@ from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import BEAM_SEARCH
 from ckpt2saved.inspection.saved import parse_saved_model
 from ckpt2saved.requests.gathering import served_signatures
+from ckpt2saved.requests.lengths import with_lengths
+from ckpt2saved.requests.parity import parity_requests
 from ckpt2saved.requests.request import Answers, Request
-from ckpt2saved.rewrites.for_serving import with_greedy
 from ckpt2saved.saved_model.reading import SavedModelFile
 from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.sources.binding import bind
@@ -79,8 +81,9 @@ def ask_checkpoint(comparison: ComparisonPlan, version_dir: Path, say: Say = lam
         limits = limits.for_stock() if BEAM_SEARCH in nodes.values() else limits
         with plan.open() as checkpoint:
             network = bind(plan, checkpoint)
-            greedy = with_greedy(network.serving, network.weights) if plan.ctc_decoder == "greedy" else None
-            proof = expected_answers(checkpoint, network, greedy, limits, say)
+            asked = parity_requests(with_lengths(network, checkpoint))
+            with open_checkpoint_asker(network, checkpoint) as asker:
+                proof = expected_answers(asker, network, asked, limits, say, is_greedy=plan.ctc_decoder == "greedy")
         proof, more = _answerable(proof, nodes)
         notes += more
     return Reference(
