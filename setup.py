@@ -32,6 +32,7 @@ EXTRAS = {
         "grpcio>=1.24,<2",
         "kubernetes-validate>=1.27,<2; python_version >= '3.9'",
         "matplotlib>=3,<4",
+        "opencv-python-headless>=4,<6",
         "pillow>=8,<14",
         "pytest>=7,<10",
         "pytest-cov>=4,<8",

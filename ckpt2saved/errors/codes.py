@@ -87,6 +87,7 @@ CODES: Dict[str, str] = {
     "unfilled-table": "Loading the SavedModel does not fill a lookup table.",
     "unknown-attribute": "TensorFlow does not know an attribute of an op.",
     "unknown-op": "TensorFlow does not know an op.",
+    "unknown-steps": "The number of steps of each line can't be found in the graph.",
     "unknown-tensor": "The graph has no such tensor.",
     "unrestorable": "The training's Saver restores a resource that is not supported here.",
     "untrained-variable": "A served variable seems to be untrained.",

@@ -13,6 +13,7 @@ MOST_COLUMNS = 2048  # of a resized picture, unless the step says another number
 
 # Results of the steps before the network, by the names that feeds and outputs use.
 IMAGES, WIDTHS, STATUS = "images", "widths", "status"
+STEPS = "steps"  # how many steps of the network's outputs are of each picture: found in its graph
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,14 @@ class Normalise:
 
 @dataclass(frozen=True)
 class Pad:
-    """Makes the width of the batch a multiple, and fills the columns beyond each picture's width with `value`."""
+    """Fills the columns beyond each picture's width with `value`, and makes widths multiples of a number."""
 
-    multiple: int = 1
+    multiple: int = 1  # the width of each picture is rounded up to one
+    min_width: int = 1  # of the batch
     value: float = 0.0
 
     takes: Tuple[str, ...] = (IMAGES, WIDTHS)
-    makes = (IMAGES,)
+    makes = (IMAGES, WIDTHS)
 
 
 @dataclass(frozen=True)
@@ -133,13 +135,18 @@ class Steps:
     postprocess: Tuple[Step, ...] = ()
 
     @property
+    def fed_steps(self) -> Tuple[str, ...]:
+        """Return the inputs of the network that get the steps of each picture."""
+        return tuple(tensor for tensor, feed in self.feed.items() if feed.source == STEPS)
+
+    @property
     def takes_pictures(self) -> bool:
         """Return whether the string input holds pictures."""
         return any(isinstance(step, DecodePictures) for step in self.preprocess)
 
     def fetched(self, outputs: FrozenSet[str], inputs: FrozenSet[str]) -> Tuple[str, ...]:
         """Return the tensors of the network that steps and `outputs` read; `inputs` are keys of the signature."""
-        known: Set[str] = set(inputs) | set(self.feed)
+        known: Set[str] = set(inputs) | set(self.feed) | {STEPS}
         for step in self.preprocess:
             known.update(step.makes)
         found = []

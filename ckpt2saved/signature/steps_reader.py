@@ -13,6 +13,8 @@ from ckpt2saved.signature.model import Scalar
 from ckpt2saved.signature.steps import (
     METHODS,
     ORDERS,
+    STEPS,
+    WIDTHS,
     Characters,
     DecodeCtc,
     DecodePictures,
@@ -145,6 +147,7 @@ class StepsReader(NodeReader):
                     remedy = "put the step decode before it"
                     self.problem("wrong-value", node, f"{where}.preprocess[{position}]", found, remedy)
             known.update(step.makes)
+        known.update({STEPS} if WIDTHS in known else ())
         for tensor, feed in steps.feed.items():
             if feed.source not in known:
                 found, remedy = unknown_name("result of a step, or input", feed.source, sorted(known))
@@ -242,7 +245,7 @@ _BEFORE: Dict[str, _Kind] = {
         },
     ),
     "normalise": _Kind(Normalise, {"order": _word(ORDERS), "mean": _NUMBERS, "scale": _NUMBERS}),
-    "pad": _Kind(Pad, {"multiple": _COUNT, "value": _Value(StepsReader.number)}),
+    "pad": _Kind(Pad, {"multiple": _COUNT, "min_width": _COUNT, "value": _Value(StepsReader.number)}),
 }
 _AFTER: Dict[str, _Kind] = {
     "ctc_decode": _Kind(

@@ -7,18 +7,21 @@ from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Tuple
 
 from ckpt2saved.errors import SignatureError
-from ckpt2saved.errors.problem import Problem
+from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.graph.copying import copied
 from ckpt2saved.graph.graph_def import pruned
+from ckpt2saved.rewrites.mask_padding import Masked, PaddedBatch, mask_padding
 from ckpt2saved.saved_model.writing import Asset
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.steps import (
+    IMAGES,
     STATUS,
+    STEPS,
+    WIDTHS,
     Characters,
     DecodeCtc,
     DecodePictures,
     Failed,
-    Feed,
     Normalise,
     Pad,
     Resize,
@@ -62,6 +65,7 @@ def composed(loaded: LoadedGraph, model: ServedModel) -> LoadedGraph:
     """Return a graph that was loaded for `network_model(model)` with the steps of the signatures of `model`."""
     signatures: List[Signature] = []
     assets: List[Asset] = list(loaded.assets)
+    notes = model.notes + loaded.notes
     graph_def = loaded.graph.as_graph_def() if any(signature.steps for signature in model.signatures) else None
     for signature, of_network in zip(model.signatures, loaded.model.signatures):
         if signature.steps is None:
@@ -71,9 +75,10 @@ def composed(loaded: LoadedGraph, model: ServedModel) -> LoadedGraph:
             composer = _Composer(loaded, model, signature, signature.steps)
             signatures.append(composer.signature(graph_def))
             assets += composer.assets(assets)
+            notes += composer.notes
     parity = tuple(with_pictures(case, signatures) for case in loaded.model.parity)
     completed = replace(loaded.model, signatures=tuple(signatures), parity=parity)
-    return replace(loaded, model=completed, assets=tuple(assets), notes=model.notes + loaded.notes)
+    return replace(loaded, model=completed, assets=tuple(assets), notes=notes)
 
 
 class _Composer:
@@ -87,6 +92,7 @@ class _Composer:
         self._scope = re.sub(r"[^A-Za-z0-9_.]", "_", signature.name).lstrip("_.") or "signature"
         self._results: Dict[str, tf.Tensor] = {}
         self._files: List[Characters] = []
+        self.notes: Tuple[Note, ...] = ()
 
     def signature(self, graph_def: Any) -> Signature:
         """Build the steps and an instance of the network; returns the signature, bound to the graph's tensors."""
@@ -99,9 +105,9 @@ class _Composer:
                 inputs.append(replace(spec, tensor=tensor.name))
             with tf.name_scope("preprocess"):
                 self._before()
-                fed = {tensor: self._fed(feed) for tensor, feed in self._steps.feed.items()}
-            self._run_network(graph_def, fed)
+            self._run_network(graph_def)
             with tf.name_scope("postprocess"):
+                self._find_small()
                 self._after()
             outputs = [self._output(spec) for spec in self._signature.outputs]
         return Signature(self._signature.name, tuple(inputs), tuple(outputs), steps=self._steps)
@@ -118,32 +124,73 @@ class _Composer:
             if isinstance(step, Normalise):
                 self._results["images"] = normalised(self._results["images"], step)
             elif isinstance(step, Pad):
-                self._results["images"] = padded(self._results["images"], self._results["widths"], step)
+                images, widths = padded(self._results["images"], self._results["widths"], step)
+                self._results.update(images=images, widths=widths)
 
-    def _fed(self, feed: Feed) -> tf.Tensor:
-        value = self._results[feed.source]
-        if feed.divide_by == 1:
-            return value
-        value = value // feed.divide_by
-        if STATUS in self._results:  # a picture of no step
-            status = self._results[STATUS]
-            is_small = tf.logical_and(tf.equal(status, READ), tf.equal(value, 0))
-            self._results[STATUS] = tf.where(is_small, tf.fill(tf.shape(status), TOO_SMALL), status)
-        return value
-
-    def _run_network(self, graph_def: Any, fed: Mapping[str, tf.Tensor]) -> None:
+    def _run_network(self, graph_def: Any) -> None:
+        """Add an instance of the network, whose lines do not depend on each other as far as that can be proven."""
         names = _fetched(self._signature, self._steps)
         places = {name: self._tensor(name) for name in names}
-        inputs = {self._tensor(name): value for name, value in fed.items()}
-        for tensor, value in inputs.items():
-            if tensor.dtype.base_dtype != value.dtype.base_dtype:
-                inputs[tensor] = tf.cast(value, tensor.dtype.base_dtype)
-        part = pruned(graph_def, {tensor.op.name for tensor in places.values()})
-        present = {node.name for node in part.node}
-        used = {tensor.name: value for tensor, value in inputs.items() if tensor.op.name in present}
-        outputs = copied(part, used, [places[name].name for name in names], "network")
-        self._results.update({name: fed[name] for name in fed})
-        self._results.update(zip(names, outputs))
+        inputs = {name: self._tensor(name) for name in self._steps.feed}
+        part = pruned(graph_def, {tensor.op.name for tensor in [*places.values(), *inputs.values()]})
+        outputs = [tensor.name for tensor in places.values()]
+        images = [name for name, feed in self._steps.feed.items() if feed.source == IMAGES]
+        fed: Dict[str, tf.Tensor] = {}
+        if images:
+            widths = _free_name(part, "own_widths")
+            batch = PaddedBatch(
+                images=inputs[images[0]].name,
+                widths=widths + ":0",
+                lengths=tuple(inputs[name].name for name in self._counts()),
+                multiple=self._multiple(),
+            )
+            masked = mask_padding(part, batch, outputs)
+            self.notes += tuple(replace(note, where=f"{self._signature.name}: {note.where}") for note in masked.notes)
+            part = masked.graph_def
+            fed[batch.widths] = self._results[WIDTHS]
+            outputs += [masked.steps] if masked.steps else []
+            self._refuse_unknown_steps(masked)
+        for name, feed in self._steps.feed.items():
+            if feed.source != STEPS:
+                fed[inputs[name].name] = tf.cast(self._results[feed.source], inputs[name].dtype.base_dtype)
+                if feed.divide_by != 1:
+                    fed[inputs[name].name] //= feed.divide_by
+        counts = [inputs[name].name for name in self._counts() if inputs[name].op.name in {n.name for n in part.node}]
+        copies = dict(zip(outputs + counts, copied(part, fed, outputs + counts, "network")))
+        self._results.update({name: fed[tensor.name] for name, tensor in inputs.items() if tensor.name in fed})
+        self._results.update({name: copies[tensor.name] for name, tensor in places.items()})
+        for name in self._counts():
+            self._results.setdefault(name, copies[inputs[name].name])
+            self._results.setdefault(STEPS, self._results[name])
+        if images and masked.steps:
+            self._results.setdefault(STEPS, copies[masked.steps])
+
+    def _counts(self) -> List[str]:
+        """The inputs of the network that are the number of steps of each picture."""
+        return [name for name, feed in self._steps.feed.items() if feed.source in (STEPS, WIDTHS)]
+
+    def _multiple(self) -> int:
+        return max([step.multiple for step in self._steps.preprocess if isinstance(step, Pad)], default=1)
+
+    def _refuse_unknown_steps(self, masked: Masked) -> None:
+        if masked.steps is None and self._steps.fed_steps:
+            problems = [
+                Problem(
+                    "unknown-steps",
+                    f"signatures.{self._signature.name}.feed.{name}",
+                    "the graph does not show how many steps of its outputs are of each picture",
+                    "give {from: widths, divide_by: N}",
+                )
+                for name in self._steps.fed_steps
+            ]
+            raise SignatureError(f"{self._model.source}: it does not fit the graph", problems)
+
+    def _find_small(self) -> None:
+        """Give pictures of no step their status."""
+        if STATUS in self._results and STEPS in self._results:
+            status = self._results[STATUS]
+            is_small = tf.logical_and(tf.equal(status, READ), tf.equal(self._results[STEPS], 0))
+            self._results[STATUS] = tf.where(is_small, tf.fill(tf.shape(status), TOO_SMALL), status)
 
     def _tensor(self, name: str) -> tf.Tensor:
         if name in self._loaded.tensors:
@@ -180,3 +227,10 @@ class _Composer:
         names = asset_names([asset.file for asset in known] + sorted(files))
         with tf.name_scope(self._scope):
             return [Asset(tf.constant(names[file], name="file").name, file, names[file]) for file in sorted(files)]
+
+
+def _free_name(graph_def: Any, name: str) -> str:
+    taken = {node.name for node in graph_def.node}
+    while name in taken:
+        name += "_"
+    return name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Tuple
+
 from ckpt2saved.signature.steps import Normalise, Pad
 from ckpt2saved.tf1 import tf
 
@@ -17,10 +19,12 @@ def normalised(images: tf.Tensor, step: Normalise) -> tf.Tensor:
     return images
 
 
-def padded(images: tf.Tensor, widths: tf.Tensor, step: Pad) -> tf.Tensor:
-    """Return `images` [batch, height, width, channels] with the columns from `widths` on filled."""
+def padded(images: tf.Tensor, widths: tf.Tensor, step: Pad) -> Tuple[tf.Tensor, tf.Tensor]:
+    """Return `images` [batch, height, width, channels] with the columns from `widths` on filled, and the new widths."""
     size = tf.shape(images)
-    missing = tf.math.floormod(-size[2], step.multiple)
-    images = tf.pad(images, [[0, 0], [0, 0], [0, missing], [0, 0]])
-    inside = tf.sequence_mask(widths, size[2] + missing, dtype=images.dtype)[:, None, :, None]
-    return images * inside if step.value == 0 else images * inside + step.value * (1.0 - inside)
+    wanted = tf.maximum(size[2], step.min_width)
+    wanted += tf.math.floormod(-wanted, step.multiple)
+    images = tf.pad(images, [[0, 0], [0, 0], [0, wanted - size[2]], [0, 0]])
+    inside = tf.sequence_mask(widths, wanted, dtype=images.dtype)[:, None, :, None]
+    images = images * inside if step.value == 0 else images * inside + step.value * (1.0 - inside)
+    return images, widths + tf.math.floormod(-widths, step.multiple)

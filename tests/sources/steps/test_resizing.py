@@ -1,0 +1,52 @@
+"""Pictures are resized as OpenCV and Pillow resize them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ckpt2saved.signature.steps import Resize
+from ckpt2saved.sources.steps.resizing import new_size, resized
+from ckpt2saved.tf1 import tf
+
+ROOT = Path(__file__).resolve().parents[3]
+PICTURES = ("examples/crnn/images/hello42.png", "examples/ctpn/page.png", "docs/ctc-decoders.png")
+
+
+def graph_resized(picture, step):
+    with tf.Graph().as_default(), tf.Session() as session:
+        pixels = tf.placeholder(tf.uint8, [None, None, 3])
+        return session.run(resized(pixels, step, lambda bytes_: tf.cast(bytes_, tf.float32)), {pixels: picture})
+
+
+@pytest.mark.parametrize("height", [8, 16, 20, 31, 32, 47, 64, 100, 200])
+@pytest.mark.parametrize("name", PICTURES)
+def test_bilinear_is_opencvs_linear(name, height):
+    """Within one gray level of INTER_LINEAR on real pictures, both when they shrink and when they grow."""
+    cv2 = pytest.importorskip("cv2")
+    picture = cv2.imread(str(ROOT / name))
+    found = graph_resized(picture, Resize(height))
+    wanted = cv2.resize(picture, (found.shape[1], height), interpolation=cv2.INTER_LINEAR)
+    assert found.shape == wanted.shape
+    assert np.abs(found - wanted).max() <= 1
+
+
+def test_bilinear_to_a_fixed_size_is_opencvs_linear():
+    cv2 = pytest.importorskip("cv2")
+    picture = cv2.imread(str(ROOT / PICTURES[1]))
+    found = graph_resized(picture, Resize(32, width=100))
+    wanted = cv2.resize(picture, (100, 32), interpolation=cv2.INTER_LINEAR)
+    assert np.abs(found - wanted).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [(32, 100, 100), (64, 101, 51), (64, 99, 50), (24, 61, 81), (1000, 3, 1), (1, 50, 1600), (48, 1, 1)],
+)
+def test_the_width_is_rounded_to_the_nearest(height, width, expected):
+    """Of two as near, the larger; at least 1."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        size = [tf.constant(value, tf.int64) for value in (height, width)]
+        assert tuple(session.run(new_size(*size, Resize(32)))) == (32, expected)
