@@ -120,8 +120,7 @@ def test_curl_with_base64_gets_text(ask, version):
     files = [png(width, 32, width) for width in random.randint(8, 300, 24)]
     expected = [ask("text", image_bytes=[file]) for file in files]
     with serving_rest(version.parent, "crnn") as server, ThreadPoolExecutor(12) as threads:
-        server.load(1)
-        server.use_batching()
+        server.batching = True
         url = f"{server.url}/v1/models/crnn:predict"
         answers = list(threads.map(lambda file: post(url, [file, b""]), files))
     for (found, empty), one in zip(answers, expected):
@@ -151,10 +150,14 @@ def test_without_a_character_file_text_is_left_out(run, tmp_path, crnn_checkpoin
     ("content", "problem"),
     [
         pytest.param(
-            "".join(SYMBOLS[:10]).encode(), "has 1 lines, and the network has 12 classes besides the blank", id="one-line"
+            "".join(SYMBOLS[:10]).encode(),
+            "has 1 lines, and the network has 12 classes besides the blank",
+            id="one-line",
         ),
         pytest.param(
-            "\n".join(SYMBOLS + ["x", "y"]).encode(), "without a class are 'x', 'y'; expected is one line", id="too-many"
+            "\n".join(SYMBOLS + ["x", "y"]).encode(),
+            "without a class are 'x', 'y'; expected is one line",
+            id="too-many",
         ),
         pytest.param("\n".join(SYMBOLS[:9]).encode(), "without a character are the ids 9 to 11", id="too-few"),
         pytest.param(b"a\nb\nc\na\n", "characters are given twice: 'a' on lines 1, 4", id="twice"),

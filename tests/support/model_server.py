@@ -240,6 +240,11 @@ def as_json(key, value):
     return each(value.tolist(), text)
 
 
+def columns(rows):
+    """The inputs of a request in the row format."""
+    return {key: [row[key] for row in rows] for key in rows[0]}
+
+
 def each(value, change):
     return [each(one, change) for one in value] if isinstance(value, list) else change(value)
 
@@ -265,12 +270,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(2)
         if model.fault == "garbage":
             return self.answer(200, "<html>Welcome</html>")
-        inputs = {key: plain(value) for key, value in body["inputs"].items()}
+        rows = body.get("instances")
+        inputs = {key: plain(value) for key, value in (columns(rows) if rows else body["inputs"]).items()}
         version = int(match.group(2)) if match.group(2) else None
-        answers = model.predict(version, body["signature_name"], inputs)
+        answers = model.predict(version, body.get("signature_name", "serving_default"), inputs)
         if isinstance(answers, tuple):
             return self.answer(503 if answers[0] == "UNAVAILABLE" else 400, {"error": answers[1]})
         outputs = {key: as_json(key, value) for key, value in answers.items()}
+        if rows:
+            keys = sorted(outputs)
+            found = [dict(zip(keys, row)) for row in zip(*(outputs[key] for key in keys))]
+            return self.answer(200, {"predictions": found if len(keys) > 1 else outputs[keys[0]]})
         self.answer(200, {"outputs": outputs if len(outputs) > 1 else list(outputs.values())[0]})
 
     def match(self):

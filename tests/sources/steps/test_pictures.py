@@ -17,6 +17,7 @@ from ckpt2saved.sources.steps.pictures import DAMAGED, NO_BYTES, NO_PICTURE, REA
 from ckpt2saved.tf1 import tf
 
 Image = pytest.importorskip("PIL.Image")
+COLOURS = DecodePictures()
 PIXELS = np.random.RandomState(7).randint(0, 256, (20, 33, 3)).astype("uint8")
 SMOOTH = np.add.outer(np.arange(20), np.arange(33))[..., None].astype("uint8") * np.array([3, 2, 4], "uint8")
 
@@ -28,7 +29,7 @@ def built(decode, resize):
         return tf.Session(graph=graph), tuple(read_pictures(contents, decode, resize, "read"))
 
 
-def read(files, decode=DecodePictures(), resize=None):
+def read(files, decode=COLOURS, resize=None):
     """Images, widths and status of the files."""
     session, results = built(decode, resize)
     return session.run(results, {"contents:0": files})
