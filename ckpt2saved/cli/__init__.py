@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ckpt2saved import __version__
-from ckpt2saved.cli import bench, doctor, evaluate, export, inspect, serving_config, verify, versions
+from ckpt2saved.cli import bench, doctor, evaluate, export, inspect, predict, serving_config, verify, versions
 from ckpt2saved.cli.invocation import SETTINGS, heed_signals
 from ckpt2saved.cli.streams import Main
 
@@ -16,8 +16,8 @@ def main() -> None:
     """Publish TensorFlow checkpoints of OCR networks as SavedModel versions that TF Serving hot-loads.
 
     Exit codes: 0 done; 1 could not be done; 2 wrong command line; 3 done, and the answer is no (the answers differ from
-    those of the checkpoint, the graph cannot be served, a server does not serve the version, or the text is read worse
-    than is allowed).
+    those of the checkpoint, the graph cannot be served, a server does not serve the version, pictures are not read, or
+    the text is read worse than is allowed).
     """
     heed_signals()
 
@@ -28,6 +28,7 @@ for command in (
     evaluate.evaluate,
     export.export,
     inspect.inspect,
+    predict.predict,
     serving_config.serving_config,
     verify.verify,
     versions.bump_version,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Optional
 
 PUBLISH_HIGHER = (
     "publish a higher number (ckpt2saved export, or bump-version to roll back), as a server that has an older version "
@@ -11,7 +12,7 @@ PUBLISH_HIGHER = (
 
 # Errors of TF Serving's batching (batching_session.cc).
 _OTHER_SIZES = r"from different tasks have different shapes"
-_TOO_LONG = r"Task size \d+ is larger than maximum input batch size"
+_TOO_LONG = r"Task size \d+ is larger than maximum input batch size (\d+)"
 _FULL_QUEUE = r"batch scheduling queue .*full"
 _UNSPLIT = r"Batched output tensor|Batching (session )?Run\(\)"
 
@@ -107,6 +108,12 @@ def is_of_other_sizes(message: str) -> bool:
 def is_too_long(message: str) -> bool:
     """Whether the request has more lines than the server's max_batch_size."""
     return re.search(_TOO_LONG, message) is not None
+
+
+def largest_batch(message: str) -> Optional[int]:
+    """The server's max_batch_size, if the message says that a request has more lines."""
+    match = re.search(_TOO_LONG, message)
+    return int(match.group(1)) if match and len(match.group(1)) < 10 else None
 
 
 def is_of_full_queue(message: str) -> bool:

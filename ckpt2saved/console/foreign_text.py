@@ -11,6 +11,7 @@ _TAIL = 500  # kept at the end, where TensorFlow often gives the reason
 # GitHub takes `::name …::` at the start of a line for a command; `##[name]`, `##vso[name` and `##teamcity[` are
 # commands of Azure Pipelines, of GitHub and of TeamCity wherever they stand.
 _GITHUB = re.compile(r"(?<![\w>:])::(?=[A-Za-z])")
+_NO_FIELD = ("Cc", "Cs", "Zl", "Zp")  # control characters, lone surrogates, separators of lines and paragraphs
 _ANYWHERE = re.compile(r"##(?=\w*\[)")
 
 
@@ -28,6 +29,19 @@ def harmless(text: str) -> str:
     """
     shown = "".join(c if c == "\n" or c.isprintable() else " " if c.isspace() else "?" for c in text)
     return _ANYWHERE.sub("# #", _GITHUB.sub(": :", shown))
+
+
+def as_field(text: str) -> str:
+    """Return `text` as one field of a line between tabs: tabs, line breaks and control characters are escaped.
+
+    Everything else is as it was, also what does not print, such as an ideographic space.
+    """
+    return "".join(
+        character.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(character) in _NO_FIELD
+        else character
+        for character in text
+    )
 
 
 def is_plain(text: str) -> bool:

@@ -72,6 +72,16 @@ class NotLive(Ckpt2SavedError):
     exit_code = 3
 
 
+class NotAnswered(Ckpt2SavedError):
+    """Some of the given files could not be read, or a model refused them."""
+
+
+class NotRead(Ckpt2SavedError):
+    """A model answered that it could not read some of the pictures."""
+
+    exit_code = 3
+
+
 class TensorFlowError(Ckpt2SavedError):
     """TensorFlow is not installed, or the installed release does not support the operation."""
 

@@ -168,8 +168,10 @@ CODES: Dict[str, str] = {
     "not-live": "The server does not serve the version.",
     "not-run": "A signature is not run, or not with all requests.",
     "other-checkpoint": "The version was exported from another checkpoint.",
+    "other-inputs": "A file does not fit the inputs of the signature.",
     "other-keys": "A signature has other keys in the version than in the model.",
     "refused-request": "The server answers a request with an error.",
     "retried-request": "A request succeeded only at the second attempt.",
+    "unread-picture": "The model could not read a picture.",
     "unknown-signature": "There is no signature of this name.",
 }

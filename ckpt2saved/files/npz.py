@@ -1,18 +1,19 @@
-"""Reading of .npz files; sizes are checked before unpacking, and nothing is unpickled."""
+"""Reading of .npz and .npy files; sizes are checked before unpacking, and nothing is unpickled."""
 
 from __future__ import annotations
 
 import io
 import os
-import stat
 import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO, Dict
+from typing import Any, BinaryIO, Callable, Dict, cast
 
 import numpy as np
 from numpy.lib import format as npy
+
+from ckpt2saved.files.reading import open_file, size_of
 
 # Bytes of all the arrays, which are packed a thousand times smaller where they are zeros; of the list of what is in the
 # file, and of the description of one array.
@@ -46,16 +47,30 @@ class NoArrays(Exception):
 
 def read_arrays(path: Path) -> Dict[str, np.ndarray]:
     """Return the arrays of a `.npz` file by name; raises NoArrays, also above 1 GiB of memory."""
+    return cast(Dict[str, np.ndarray], _read(path, _arrays, "a .npz file of plain arrays, as numpy.savez writes it"))
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Return the array of a `.npy` file; raises NoArrays, also above 1 GiB of memory."""
+    return cast(np.ndarray, _read(path, _single_array, "a .npy file of a plain array, as numpy.save writes it"))
+
+
+def _read(path: Path, read: Callable[[BinaryIO], Any], expected: str) -> Any:
     try:
-        with path.open("rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise NoArrays("a device or a pipe; expected a file")
-            return _arrays(file)
+        with open_file(path) as file:
+            return read(file)
     except OSError as error:
         raise NoArrays(error.strerror or str(error)) from error
     except _UNREADABLE as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise NoArrays(f"not a .npz file of plain arrays, as numpy.savez writes it ({reason})") from error
+        raise NoArrays(f"not {expected} ({reason})") from error
+
+
+def _single_array(file: BinaryIO) -> np.ndarray:
+    size = size_of(file)
+    if size > _MOST_BYTES:
+        raise NoArrays(f"its array takes {size >> 20} MB; at most {_MOST_BYTES >> 20} MB are read")
+    return _array(file, size, "the array")
 
 
 def _arrays(file: BinaryIO) -> Dict[str, np.ndarray]:

@@ -12,7 +12,16 @@ from ckpt2saved.signature.tensors import Signature, TensorSpec
 
 PICTURES_OF_A_REQUEST = 32  # a server with batching in its defaults of serving-config refuses more items
 TEXT, STATUS, SCORE = "text", "status", "score"  # outputs
-_BYTES_OF_A_REQUEST = 16 << 20  # a REST request holds a third more, as base64
+# What `status` means in words; of signatures that decode pictures by steps.
+STATUS_TEXTS = (
+    "read",
+    "no bytes",
+    "no known picture format",
+    "more pixels than the limit",
+    "damaged",
+    "too small, or not readable for another reason",
+)
+BYTES_OF_A_REQUEST = 16 << 20  # a REST request holds a third more, as base64
 _SUFFIX = "_bytes"  # TF Serving's REST API sends and takes such strings as base64
 
 
@@ -23,6 +32,11 @@ def picture_input(signature: Signature) -> Optional[TensorSpec]:
     (spec,) = signature.inputs
     is_list = spec.has_open_batch and len(spec.shape or ()) == 1
     return spec if spec.dtype == "string" and is_list and spec.key.endswith(_SUFFIX) else None
+
+
+def status_text(status: int) -> str:
+    """What a status means, in words."""
+    return STATUS_TEXTS[status] if 0 <= status < len(STATUS_TEXTS) else f"status {status}"
 
 
 def reads_text(signature: Signature) -> bool:
@@ -64,16 +78,17 @@ def requests_of_pictures(
     names: List[str] = []
     contents: List[bytes] = []
     for name, content in pictures:
-        if contents and (len(contents) == most or sum(map(len, contents)) + len(content) > _BYTES_OF_A_REQUEST):
-            yield _request(signature.name, spec.key, names, contents)
+        if contents and (len(contents) == most or sum(map(len, contents)) + len(content) > BYTES_OF_A_REQUEST):
+            yield request_of_pictures(signature.name, spec.key, names, contents)
             names, contents = [], []
         names.append(name)
         contents.append(content)
     if contents:
-        yield _request(signature.name, spec.key, names, contents)
+        yield request_of_pictures(signature.name, spec.key, names, contents)
 
 
-def _request(signature: str, key: str, names: Sequence[str], contents: Sequence[bytes]) -> Request:
+def request_of_pictures(signature: str, key: str, names: Sequence[str], contents: Sequence[bytes]) -> Request:
+    """One request for the pictures, as the input `key` of the signature."""
     value = np.empty(len(contents), object)
     value[:] = contents
     name = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"

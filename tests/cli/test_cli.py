@@ -18,6 +18,7 @@ COMMANDS = [
     "bump-version",
     "inspect",
     "list",
+    "predict",
     "prune",
     "serving-config",
     "verify",

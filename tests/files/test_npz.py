@@ -109,11 +109,11 @@ def test_other_files(tmp_path):
         ("objects.npz", "not a .npz file of plain arrays"),
         ("names.npz", "a list of its arrays of 92160 KB; at most 1024 KB are read"),
         ("absent.npz", "No such file or directory"),
-        (".", "Is a directory"),
+        (".", "a directory, not a file"),
     ):
         with pytest.raises(NoArrays, match=message):
             read_arrays(tmp_path / name)
-    with pytest.raises(NoArrays, match="a device or a pipe"):
+    with pytest.raises(NoArrays, match="a device, not a file"):
         read_arrays(type(tmp_path)("/dev/zero"))
 
 

@@ -134,6 +134,7 @@ class Batches:
         self.max_batch_size = 32
         self.timeout_seconds = 0.05  # batch_timeout_micros
         self.sizes = []  # of all batches, in tasks
+        self.lines = []  # of all batches
         self.lock = threading.Lock()
         self.open = {}  # queue -> the batch that takes tasks
 
@@ -159,6 +160,7 @@ class Batches:
                 if self.open.get(queue) is batch:
                     del self.open[queue]
                 self.sizes.append(len(batch.tasks))
+                self.lines.append(batch.size)
             batch.compute(run)
         batch.done.wait()
         return batch.answers[position]

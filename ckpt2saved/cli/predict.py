@@ -1,0 +1,205 @@
+"""The command `predict`."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from pathlib import Path
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
+
+import click
+
+from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json
+from ckpt2saved.cli.options import (
+    ParsedType,
+    SecondsType,
+    is_on_command_line,
+    json_option,
+    model_name_option,
+    option,
+    quiet_option,
+)
+from ckpt2saved.errors import Ckpt2SavedError, NotAnswered, NotRead
+
+_MOST_LISTED = 20  # problems in the message at the end
+
+
+@command("predict")
+@click.argument("model", type=ParsedType("model", "client.address:parse_model_place"), metavar="VERSION_DIR|BASE|URL")
+@click.argument("files", nargs=-1, metavar="FILE...")
+@option(
+    "--signature",
+    metavar="NAME",
+    help="Signature to send the files to. Default: the one that takes files of this kind.",
+)
+@option("--stdin", "from_stdin", is_flag=True, help="Read paths of files from stdin, one a line, as FILE - does.")
+@option(
+    "--batch-size",
+    "--batch",
+    "batch_size",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    metavar="N",
+    help="Pictures of one request. Fewer are sent if a server refuses so many.",
+)
+@model_name_option
+@option(
+    "--timeout",
+    type=SecondsType(),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time limit of each request to a server, retries included.",
+)
+@option(
+    "--retries",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="How often a request is sent again that a server was too busy to begin, or whose connection was refused.",
+)
+@json_option
+@quiet_option
+def predict(
+    model: Any,
+    files: Sequence[str],
+    signature: Optional[str],
+    from_stdin: bool,
+    batch_size: int,
+    as_json: bool,
+    quiet: bool,
+    **server: Any,
+) -> None:
+    """Send pictures or arrays to a version, or to a model on a server, and print what it answers.
+
+    VERSION_DIR is a version, BASE its base directory (the newest complete version), and URL a model on a running TF
+    Serving: http://HOST:8501/v1/models/NAME or grpc://HOST:8500/v1/models/NAME, with /versions/N for one version.
+
+    FILE is a picture, whose bytes are sent as they are to an input of strings, or numpy arrays: a .npz file with an
+    array for each input, or a .npy file for a signature of one input. A directory stands for the pictures in it, and -
+    for paths that are read from stdin, one a line.
+
+    On a terminal the result is a table. Otherwise, or with --quiet, it is a line for each file: path, tab, text.
+
+    Exit code 3: the model could not read some of the pictures. Exit code 1: some files got no answer.
+    """
+    from ckpt2saved.requests.files import STDIN, choose_signature, given_paths
+
+    arguments = list(files) + [STDIN] * from_stdin
+    if not arguments:
+        raise click.UsageError("no files; expected pictures, .npy or .npz files, or - for paths that stdin lists")
+    paths = given_paths(arguments, sys.stdin.buffer if STDIN in arguments else ())
+    first = next(paths, None)
+    with narration("predict", quiet=quiet) as say:
+        opened = _model(model, say, **server)
+        chosen = choose_signature(opened.signatures, signature, first, opened.name)
+        say("model", f"{opened.name}, signature {chosen.name}")
+        shown = _Shown(chosen, as_json, is_table=sys.stdout.isatty() and not quiet)
+        every = itertools.chain([] if first is None else [first], paths)
+        try:
+            for prediction in _predictions(opened, chosen, every, batch_size):
+                shown.add(prediction)
+                say.progress(f"{shown.count} files")
+        except (Ckpt2SavedError, KeyboardInterrupt) as error:
+            shown.error = error
+    shown.finish({"model": opened.name, "signature": chosen.name})
+    shown.raise_problems()
+
+
+def _model(place: Any, say: Any, model_name: Optional[str], timeout: float, retries: int) -> Any:
+    """The model in a directory or on a server; its signatures are read."""
+    from ckpt2saved.answers.models import FileModel, ServedModel
+
+    if isinstance(place, Path):
+        for name in ("model_name", "timeout", "retries"):
+            if is_on_command_line(name):
+                raise click.UsageError(f"--{name.replace('_', '-')}: only with the address of a server")
+        from ckpt2saved.versions import find_complete_version
+
+        prepare_tensorflow(gpu=False)
+        return FileModel(find_complete_version(place, say))
+    from ckpt2saved.client.model_client import Client
+
+    try:
+        client = Client(place, model_name or "", timeout=timeout, retries=retries)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    return ServedModel(client)
+
+
+def _predictions(model: Any, signature: Any, paths: Iterator[str], most: int) -> Iterator[Any]:
+    """The prediction for each file; the model is opened for the first one that can be sent."""
+    from ckpt2saved.answers.predictions import Prediction, predict_files
+    from ckpt2saved.requests.files import read_given
+
+    files = (read_given(path, signature) for path in paths)
+    for file in files:
+        if file.problem is None:
+            with model.opened(signature) as asker:
+                yield from predict_files(asker, signature, itertools.chain([file], files), most)
+            return
+        yield Prediction(file.name, problem=file.problem)
+
+
+class _Shown:
+    """The predictions, printed as lines at once, or as a table or JSON at the end."""
+
+    def __init__(self, signature: Any, as_json: bool, is_table: bool) -> None:
+        from ckpt2saved.answers.prediction_texts import Columns
+
+        self.count = 0
+        self.error: Optional[BaseException] = None  # what ended the requests
+        self._columns = Columns(signature)
+        self._as_json = as_json
+        self._is_table = is_table
+        self._content: List[Any] = []
+        self._rows: List[Tuple[List[str], str]] = []  # cells and style
+        self._has_problems = False
+        self._problems: List[Any] = []
+        self._unread: List[Any] = []
+
+    def add(self, prediction: Any) -> None:
+        """Keep or print the prediction; arrays are not kept for a table."""
+        from ckpt2saved.answers.prediction_texts import as_content, style
+
+        self.count += 1
+        self._problems += [prediction.problem] if prediction.problem else []
+        self._unread += [prediction.unread] if prediction.unread else []
+        if self._as_json:
+            self._content.append(as_content(prediction))
+        elif self._is_table:
+            self._rows.append((self._columns.cells(prediction), style(prediction)))
+        else:
+            line = self._columns.line(prediction)
+            if line is not None:
+                click.echo(line)
+
+    def finish(self, where: Any) -> None:
+        """Print the table or the JSON."""
+        from ckpt2saved.answers.prediction_texts import problems_as_content
+        from ckpt2saved.console.tables import print_rows
+
+        if self._as_json:
+            counts = {"files": self.count, "unread": len(self._unread), "unanswered": len(self._problems)}
+            problems = problems_as_content([*self._problems, *self._unread])
+            error = None if self.error is None else str(self.error) or "interrupted"
+            print_json({**where, **counts, "results": self._content, "error": error, **problems})
+        elif self._rows:
+            headings = self._columns.headings(bool(self._problems or self._unread))
+            print_rows(
+                headings, [cells[: len(headings)] for cells, _ in self._rows], [style for _, style in self._rows]
+            )
+
+    def raise_problems(self) -> None:
+        """Raise what ended the requests, NotAnswered or NotRead."""
+        if self.error is not None:
+            raise self.error
+        for problems, kind, what in (
+            (self._problems, NotAnswered, "got no answer"),
+            (self._unread, NotRead, "could not be read by the model"),
+        ):
+            if problems:
+                first = f"; the first {_MOST_LISTED}:" if len(problems) > _MOST_LISTED else ""
+                raise kind(f"{len(problems)} of {self.count} files {what}{first}", problems[:_MOST_LISTED])
