@@ -7,13 +7,10 @@ from typing import Any, Optional, Tuple
 import numpy as np
 
 from ckpt2saved.ctc.forgetting import Forgetting
+from ckpt2saved.ctc.prefix_search import PrefixSearch, int64, trace_back
 from ckpt2saved.ctc.prefixes import DEAD, ZERO, Beams, Kept, Stays, Step, pick, search, step_array
 from ckpt2saved.ctc.top_labels import Best
 from ckpt2saved.tf1 import tf
-
-# A prefix is known by a number: number(prefix + label) = number(prefix) * _GROW + label * _SPREAD + 1, modulo 2 ** 64.
-_ROOT, _NOBODY = 1, 3
-_GROW, _SPREAD = 0x5851F42D4C957F2D, 0x2545F4914F6CDD1D
 
 
 class _Pairs:
@@ -40,26 +37,18 @@ class _Pairs:
         self.candidate = candidate.ravel()
 
 
-class BeamSearch:
+class BeamSearch(PrefixSearch):
     """The loop body and its constants for one logits tensor."""
 
     def __init__(self, logits: tf.Tensor, best: Best, width: int) -> None:
-        self.width, self.k, self.pairs = width, width + 1, _Pairs(width)
-        self.logits = logits
-        self.flat = tf.reshape(logits, [-1])
-        self.dtype = logits.dtype
-        self.steps, self.batch = tf.shape(logits)[0], tf.shape(logits)[1]
-        self.classes = tf.shape(logits, out_type=tf.int64)[2]
-        item = tf.range(self.batch)[:, None]
-        self.beam_row, self.label_row, self.candidate_row = item * width, item * self.k, item * self.pairs.count
-        self.places = tf.range(width) + tf.zeros_like(item)
-        self.zeros = tf.fill([self.batch, width], self._number(ZERO))
-        time = tf.range(tf.cast(self.steps * self.batch, tf.int64)) * self.classes
+        super().__init__(logits, width)
+        self.k, self.pairs = width + 1, _Pairs(width)
+        self.label_row, self.candidate_row = self.item * self.k, self.item * self.pairs.count
         ordered, ranks = tf.nn.top_k(-best.labels, self.k)
         self.inputs = [
             step_array(part)
             for part in (
-                tf.reshape(time, [self.steps, self.batch]),
+                self.rows(),
                 best.greatest,
                 best.blank[:, :, None],
                 best.labels,
@@ -69,54 +58,18 @@ class BeamSearch:
             )
         ]
 
-    def _number(self, value: float) -> tf.Tensor:
-        return tf.constant(value, self.dtype)
-
-    def start(self) -> Beams:
-        shape = [self.batch, self.width]
-        first = tf.tile(tf.equal(tf.range(self.width), 0)[None], [self.batch, 1])
-        return Beams(
-            total=tf.where(first, tf.zeros(shape, self.dtype), self.zeros),
-            blank=self.zeros,
-            label=self.zeros,
-            last=tf.fill(shape, self.classes - 1),
-            name=tf.where(first, tf.fill(shape, _int64(_ROOT)), tf.fill(shape, _int64(_NOBODY - 1))),
-            parent=tf.fill(shape, _int64(_NOBODY)),
-        )
-
     def step(self, t: tf.Tensor, beams: Beams) -> Tuple[Beams, Kept]:
         """Return the beams after step t, and their parents and labels."""
         now = Step(t, *[part.read(t) for part in self.inputs])
         stays = self._stay(beams, now)
         kept = self._keep(beams, now, stays)
         kept = self._forget(beams, now, stays, kept)
-        return self._move(beams, stays, kept), kept
+        return self.move(beams, stays, kept), kept
 
     def _stay(self, beams: Beams, now: Step) -> Stays:
-        place = now.row[:, None] + beams.last
-        last_score = tf.maximum(tf.gather(self.flat, place) - now.greatest[:, None], ZERO)
-        names, order = tf.nn.top_k(beams.name, self.width)
-        parent_row = tf.minimum(search(-names, -beams.parent), self.width - 1) + self.beam_row
-        has_parent = tf.equal(pick(names, parent_row), beams.parent)
-        parent = pick(order, parent_row)
-        parent_row = parent + self.beam_row
-        repeats = tf.equal(pick(beams.last, parent_row), beams.last)
-        from_parent = tf.where(repeats, pick(beams.blank, parent_row), pick(beams.total, parent_row))
-        from_parent = tf.where(has_parent, from_parent, self.zeros)
         rank_row = tf.minimum(search(now.ordered, beams.last), self.k - 1) + self.label_row
-        label = _log_add(beams.label, from_parent) + last_score
-        blank = beams.total + now.blank
-        return Stays(
-            total=_log_add(blank, label),
-            blank=blank,
-            label=label,
-            last_score=last_score,
-            parent=parent,
-            has_parent=has_parent,
-            from_parent=from_parent,
-            repeats=repeats,
-            rank=pick(now.ranks, rank_row),
-            ranked=tf.equal(pick(now.ordered, rank_row), beams.last),
+        return self.stay(beams, now.row, now.greatest, now.blank)._replace(
+            rank=pick(now.ranks, rank_row), ranked=tf.equal(pick(now.ordered, rank_row), beams.last)
         )
 
     def _keep(self, beams: Beams, now: Step, stays: Stays, forgotten: Optional[tf.Tensor] = None) -> Kept:
@@ -138,7 +91,7 @@ class BeamSearch:
         scores = tf.concat([stays.total, extended, repeated, self.zeros[:, :1]], 1)
         gone = tf.reshape(self._superfluous(beams, stays, row, parent) + self.candidate_row, [-1, 1])
         scores = tf.tensor_scatter_update(
-            tf.reshape(scores, [-1]), gone, tf.fill(tf.shape(gone)[:1], self._number(ZERO))
+            tf.reshape(scores, [-1]), gone, tf.fill(tf.shape(gone)[:1], self.number(ZERO))
         )
         total, index = tf.nn.top_k(tf.reshape(scores, [self.batch, pairs.count]), self.width)
         source, rank = tf.gather(pairs.sources, index), tf.gather(pairs.rank_of, index)
@@ -183,20 +136,6 @@ class BeamSearch:
 
         return Kept(*tf.cond(tf.reduce_any(matters), correct, lambda: tuple(tf.identity(part) for part in kept)))
 
-    def _move(self, beams: Beams, stays: Stays, kept: Kept) -> Beams:
-        row = kept.source + self.beam_row
-        name = pick(beams.name, row)
-        longer = name * _int64(_GROW) + (kept.last * _int64(_SPREAD) + 1)
-        parent = tf.where(kept.stayed, pick(beams.parent, row), name)
-        return Beams(
-            total=kept.total,
-            blank=tf.where(kept.stayed, pick(stays.blank, row), self.zeros),
-            label=tf.where(kept.stayed, pick(stays.label, row), kept.total),
-            last=kept.last,
-            name=tf.where(kept.stayed, name, longer),
-            parent=tf.where(kept.total > DEAD, parent, tf.fill(tf.shape(parent), _int64(_NOBODY))),
-        )
-
 
 def decode_beams(
     logits: tf.Tensor, best: Best, lengths: tf.Tensor, width: int, paths: int
@@ -208,7 +147,7 @@ def decode_beams(
     """
     decoder = BeamSearch(logits, best, width)
     steps = decoder.steps
-    none = tf.fill([decoder.batch, width], _int64(-1))
+    none = tf.fill([decoder.batch, width], int64(-1))
 
     def step(
         t: tf.Tensor, beams: Beams, totals: tf.TensorArray, sources: tf.TensorArray, labels: tf.TensorArray
@@ -220,7 +159,8 @@ def decode_beams(
     arrays = [tf.TensorArray(dtype, steps) for dtype in (logits.dtype, tf.int32, tf.int64)]
     done = tf.while_loop(lambda t, *_: t < steps, step, [tf.constant(0), decoder.start()] + arrays)
     totals, sources, labels = [array.stack() for array in done[2:]]
-    emitted = _trace_back(sources, labels, lengths, paths)
+    ends = tf.tile(tf.range(paths)[None], [decoder.batch, 1])
+    emitted = trace_back(sources, labels, lengths, ends)
     last = tf.stack([tf.maximum(lengths - 1, 0), tf.range(decoder.batch)], 1)
     scores = tf.where(lengths > 0, tf.gather_nd(totals, last), decoder.start().total)[:, :paths]
     enough = tf.Assert(
@@ -228,30 +168,3 @@ def decode_beams(
     )
     with tf.control_dependencies([enough]):
         return tf.identity(emitted), tf.identity(scores)
-
-
-def _trace_back(sources: tf.Tensor, labels: tf.Tensor, lengths: tf.Tensor, paths: int) -> tf.Tensor:
-    """Return the labels of the best `paths` beams of each item, int64 [time, batch, paths], -1: none."""
-    steps, batch, width = tf.unstack(tf.shape(sources))
-    sources, labels = tf.reshape(sources, [-1]), tf.reshape(labels, [-1])
-    item_row = tf.range(batch)[:, None] * width
-
-    def step(t: tf.Tensor, place: tf.Tensor, places: tf.TensorArray) -> Tuple[Any, ...]:
-        row = place + item_row + t * (batch * width)
-        before = tf.where(t < lengths, tf.gather(sources, row), place)
-        return t - 1, before, places.write(t, row)
-
-    first = tf.tile(tf.range(paths)[None], [batch, 1])
-    places = tf.while_loop(lambda t, *_: t >= 0, step, [steps - 1, first, tf.TensorArray(tf.int32, steps)])[2]
-    found = tf.gather(labels, places.stack())
-    during = tf.tile((tf.range(steps)[:, None] < lengths)[:, :, None], [1, 1, paths])
-    return tf.where(during, found, -tf.ones_like(found))
-
-
-def _log_add(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    greater = tf.maximum(a, b)
-    return greater + tf.nn.softplus(tf.minimum(a, b) - greater)
-
-
-def _int64(value: int) -> tf.Tensor:
-    return tf.constant(value, tf.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from ckpt2saved.tf1 import tf
 
@@ -46,8 +46,9 @@ class Stays(NamedTuple):
     has_parent: tf.Tensor  # bool, the parent is among them
     from_parent: tf.Tensor  # the parent's part that a last label can follow
     repeats: tf.Tensor  # bool, the parent's last label is the same
-    rank: tf.Tensor  # int32, the rank of the last label in this step
-    ranked: tf.Tensor  # bool, it has one
+    # Of a search that ranks the labels of a step:
+    rank: Optional[tf.Tensor] = None  # int32, the rank of the last label in this step
+    ranked: Optional[tf.Tensor] = None  # bool, it has one
 
 
 class Kept(NamedTuple):

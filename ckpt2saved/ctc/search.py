@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
 from ckpt2saved.ctc.beams import decode_beams
+from ckpt2saved.ctc.bigram_search import BigramSearch, decode_bigrams
+from ckpt2saved.ctc.language_model import LanguageModel
 from ckpt2saved.ctc.normalizers import log_normalizers
 from ckpt2saved.ctc.single import decode_single
 from ckpt2saved.ctc.top_labels import best_labels
@@ -12,7 +14,13 @@ from ckpt2saved.tf1 import tf, v1_control_flow
 
 
 def beam_search(
-    logits: tf.Tensor, sequence_length: tf.Tensor, *, beam_width: int, top_paths: int, merge_repeated: bool
+    logits: tf.Tensor,
+    sequence_length: tf.Tensor,
+    *,
+    beam_width: int,
+    top_paths: int,
+    merge_repeated: bool,
+    language_model: Optional[LanguageModel] = None,
 ) -> Tuple[List[tf.SparseTensor], tf.Tensor]:
     """Decode like `tf.nn.ctc_beam_search_decoder`, with identical sequences.
 
@@ -21,9 +29,12 @@ def beam_search(
     log-probabilities [batch, top_paths], which cost another pass over the logits only if fetched. All shapes may be
     unknown until the graph runs.
 
+    With a `language_model` the sequences are those of the highest rank: log-probability plus the language model's
+    score, which decides what each step keeps too. What is returned is the log-probability alone.
+
     Raises ValueError or TypeError for invalid arguments. The graph fails with InvalidArgumentError for a length above
-    the number of steps, for no steps, for more paths than prefixes (after few steps) and, with beam_width > 1, for NaN
-    or +infinity in a sequence. With beam_width 1 such a sequence ends before that step, as in the op, and its
+    the number of steps, for no steps, for more paths than prefixes (after few steps) and for NaN or +infinity in a
+    sequence. Only with beam_width 1 and no language model such a sequence ends before that step, as in the op, and its
     probability is NaN.
     """
     if beam_width < 1 or top_paths < 1:
@@ -32,10 +43,12 @@ def beam_search(
         raise ValueError(f"top_paths={top_paths} is more than beam_width={beam_width}")
     with tf.name_scope("ctc_beam_search"), v1_control_flow():
         logits, lengths = _checked(logits, sequence_length)
-        logits = logits[: tf.reduce_max(tf.concat([lengths, [1]], 0))]
-        best = best_labels(logits, beam_width + 1)
+        checks = [] if language_model is None else [_same_classes(logits, language_model)]
+        with tf.control_dependencies(checks):
+            logits = logits[: tf.reduce_max(tf.concat([lengths, [1]], 0))]
+        best = best_labels(logits, 2 if language_model else beam_width + 1)
         sound = _sound_steps(best.usable, lengths)
-        if beam_width == 1:
+        if beam_width == 1 and language_model is None:
             emitted, scores = decode_single(logits, best, sound)
             # The op goes on with a NaN: it neither extends the prefix any more nor knows its probability.
             scores = tf.where(sound < lengths, tf.fill(tf.shape(scores), _nan(scores)), scores)
@@ -43,9 +56,25 @@ def beam_search(
             finite = tf.Assert(tf.reduce_all(tf.equal(sound, lengths)), ["a logit is NaN or infinite at steps", sound])
             with tf.control_dependencies([finite]):  # around no loop: TensorFlow 1 would mix their frames
                 sound = tf.identity(sound)
-            emitted, scores = decode_beams(logits, best, sound, beam_width, top_paths)
+            if language_model is None:
+                emitted, scores = decode_beams(logits, best, sound, beam_width, top_paths)
+            else:
+                decoder = BigramSearch(logits, best, language_model, beam_width)
+                emitted, scores = decode_bigrams(decoder, sound, top_paths)
         decoded = _sparse_paths(tf.transpose(emitted, [2, 1, 0]), merge_repeated, top_paths)
         return decoded, scores - log_normalizers(logits, best.greatest, sound)[:, None]
+
+
+def _same_classes(logits: tf.Tensor, language_model: LanguageModel) -> tf.Operation:
+    """Return an assertion that the language model has the logits' classes; raises ValueError if it cannot have."""
+    known = tf.compat.dimension_value(logits.shape[2])
+    if known not in (None, language_model.classes):
+        raise ValueError(f"the logits have {known} classes, the language model {language_model.classes}")
+    found = tf.shape(logits)[2]
+    return tf.Assert(
+        tf.equal(found, language_model.classes),
+        ["the logits have", found, "classes, the language model", language_model.classes],
+    )
 
 
 def _nan(like: tf.Tensor) -> tf.Tensor:
