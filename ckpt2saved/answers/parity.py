@@ -8,6 +8,7 @@ from typing import Dict, FrozenSet, Mapping, Sequence, Tuple
 
 from ckpt2saved.answers.comparison import Comparison, compare
 from ckpt2saved.answers.file_asker import FileAsker, open_files
+from ckpt2saved.answers.lines import compare_lines
 from ckpt2saved.errors import NotServable, ParityError
 from ckpt2saved.requests.request import Answers, Request
 from ckpt2saved.requests.splitting import outputs_seen_unsplit, unsplit_outputs, with_another_line
@@ -27,6 +28,7 @@ class Report:
     loader: str
     without_batch: Mapping[str, FrozenSet[str]]  # signature -> outputs whose first dimension is not the batch
     refused: Refused  # warm-up requests that a server with --enable_batching would fail
+    lines: Comparison = Comparison()  # of lines in a batch with the same lines alone
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class AlsoAnswered:
     warm_up: Tuple[Request, ...] = ()  # as read from the warm-up file of the version
     # Signatures whose warm-up requests must have outputs that a server with --enable_batching can split.
     split: Tuple[str, ...] = ()
+    lines: Tuple[Request, ...] = ()  # of lines that get the same answers alone
 
 
 def compare_files(
@@ -44,7 +47,8 @@ def compare_files(
 ) -> Report:
     """Load the SavedModel in `directory`, run every request twice, and compare the outputs with `expected`.
 
-    The requests in `also` run in the same session; for the signatures in `also.split` also with one more line.
+    The requests in `also` run in the same session; for the signatures in `also.split` also with one more line, and each
+    line of `also.lines` alone.
 
     Raises ParityError with every output that differs, NotServable if the files cannot be loaded or a run fails.
     """
@@ -52,6 +56,7 @@ def compare_files(
         first = [_answer(files, request) for request in asked]
         second = [_answer(files, request) for request in asked]
         refused = _refused(also, files)
+        lines = compare_lines(files, also.lines)
         loader = files.loader
     comparison = compare(asked, expected, first)
     if comparison.problems:
@@ -73,6 +78,7 @@ def compare_files(
         loader=loader,
         without_batch=outputs_seen_unsplit(asked, expected),
         refused=refused,
+        lines=lines,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Callable, Collection, Dict, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 from ckpt2saved import __version__
+from ckpt2saved.answers.lines import notes_on_lines
 from ckpt2saved.answers.parity import AlsoAnswered, Refused, Report, answer_all, compare_files
 from ckpt2saved.answers.proof import Proof
 from ckpt2saved.checkpoint.contents import Checkpoint
@@ -115,6 +116,7 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
             say("fits", f"TF Serving {plan.checks.for_serving.version} has all of its ops and attributes")
         provenance = _provenance(plan, checkpoint, network, rewritten, size)
         provenance["parity"] = _parity(report, proof) if report and proof else None
+        provenance["lines"] = report.lines.by_signature() if report else None
         provenance["warmup"] = warmup.counts
         provenance["warmup_outputs"] = warmup.filters
         provenance["without_batch"] = keys_by_signature(stage.path, seen)
@@ -218,6 +220,7 @@ class _Writer:
         if proof:
             # In the files, the stock op would be just as slow for complete requests.
             also = also if is_stock else replace(also, requests=proof.only_answered)
+            also = replace(also, lines=self._of_pictures(proof.asked))
             report = compare_files(stage, proof.asked, proof.expected, also)
             refused = report.refused
             self._say(
@@ -225,12 +228,24 @@ class _Writer:
                 f"{report.answers} answers match the checkpoint, largest difference {report.comparison.max_abs:.2g};"
                 f" loaded by {report.loader}",
             )
+            if also.lines:
+                self._say(
+                    "lines",
+                    f"each alone and in a batch of several widths: largest difference {report.lines.max_abs:.2g}",
+                )
+            for note in notes_on_lines(report.lines):
+                self._say("note", note.text)
         else:
             self._say("parity", "not checked, as requested")
             refused = answer_all(stage, also) if also.warm_up else {}
         warmup, refused = self._without_refused(stage, rewritten, warmup, refused)
         self._say("warm-up", _warmup_text(warmup))
         return _Written(report, warmup, refused)
+
+    def _of_pictures(self, asked: Sequence[Request]) -> Tuple[Request, ...]:
+        """The requests whose lines are pictures, which the graph makes one padded batch."""
+        names = {signature.name for signature in self._network.model.signatures if signature.pictures}
+        return tuple(request for request in asked if request.signature in names)
 
     def _without_refused(
         self, stage: Path, rewritten: ServingRewritten, warmup: WarmUp, refused: Refused
@@ -316,6 +331,7 @@ def _provenance(
         "folded_nodes": [edit.node for edit in rewritten.folded],
         "bytes": {"checkpoint": files.size, "version": size},
         "parity": None,  # filled in later
+        "lines": None,
         "warmup": {},
         "warmup_outputs": {},
         "for_serving": plan.checks.for_serving and plan.checks.for_serving.version,

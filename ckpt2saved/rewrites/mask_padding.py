@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 from ckpt2saved.errors.problem import Note
 from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.names import Ref, full_name, parsed
-from ckpt2saved.rewrites.analyses.axes import LINES, Axis
+from ckpt2saved.rewrites.analyses.axes import LINES, Axes, Axis, Unknown
 from ckpt2saved.rewrites.analyses.column_analysis import ColumnAnalysis
 from ckpt2saved.rewrites.analyses.columns import (
     GIVEN,
@@ -134,11 +134,9 @@ class MaskPadding(Rewrite):
         return Found(tuple(edits), notes=notes)
 
 
-def _picture_axes(analysis: ColumnAnalysis, images: Ref, width_axis: int) -> Optional[Tuple[Axis, ...]]:
+def _picture_axes(analysis: ColumnAnalysis, images: Ref, width_axis: int) -> Axes:
     static = analysis.static(images)
-    if static is None:
-        return None
-    axes: List[Axis] = list(static)
+    axes: List[Axis] = [(Unknown(images[0], axis),) for axis in range(4)] if static is None else list(static)
     axes[0], axes[width_axis] = (LINES,), (OwnWidth(),)
     return tuple(axes)
 
@@ -146,7 +144,7 @@ def _picture_axes(analysis: ColumnAnalysis, images: Ref, width_axis: int) -> Opt
 def _steps(found: Columns, outputs: Sequence[Ref]) -> Tuple[Optional[OwnWidth], Tuple[Note, ...]]:
     """The own width of lines in the outputs, and as which it is taken for the lengths of sequences."""
     widths: Set[OwnWidth] = set(found.given)
-    widths.update(width for width in (found.values[ref].width for ref in outputs) if width is not None)
+    widths.update(width for width in (found.values[ref].width for ref in outputs if ref in found.values) if width)
     if len(widths) > 1:
         text = f"the columns of its outputs and of its sequences are counted in {len(widths)} ways"
         return None, (Note("depends-on-batch", full_name(outputs[0]), text),)

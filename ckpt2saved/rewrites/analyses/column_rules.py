@@ -137,8 +137,13 @@ def _product(sizes: Sequence[Size]) -> Size:
 
 def _without_lines(step: Step) -> Union[Value, List[Value]]:
     """What is made of weights, constants and sizes alone."""
+    if step.node.op in SWITCHES and _is_of_loop(step):  # how often a loop runs is not in its variables
+        return step.inputs[0]
     is_of_sizes = any(value.is_of_sizes for value in step.inputs)
     first = _number(step, _numbers(step), 0, is_of_sizes)
+    if first.axes is None and step.node.op in (*_ELEMENTWISE, *MERGES):  # shape functions give up at loops
+        known = [value.axes for value in step.inputs if value.axes is not None]
+        first = replace(first, axes=broadcast(known) if len(known) == len(step.inputs) else None)
     at_least = _at_least(step)
     if at_least is not None:
         first = replace(first, at_least=at_least)
@@ -176,6 +181,9 @@ def _numbers(step: Step) -> Optional[Tuple[Size, ...]]:
         return None if any(one is None for one in joined) else tuple(size for one in joined for size in one or ())
     if node.op == "Prod":
         return (_product(first),)
+    if node.op == "Range":
+        bounds = [one[0].number for one in known if one is not None and len(one) == 1 and not one[0].symbols]
+        return tuple(map(Size, range(*bounds)))[:_LONGEST] if len(bounds) == 3 and bounds[2] else None
     second = known[1] if len(known) == 2 else None
     if second is not None and len(first) == len(second) == 1:
         computed = _computed(node.op, first[0], second[0])
@@ -280,12 +288,12 @@ def _fill(step: Step) -> Value:
 
 
 @_rule("Tile", "BroadcastTo")
-def _tile(step: Step) -> Value:
+def _tile(step: Step) -> Union[Value, List[Value]]:
     value, numbers = step.inputs[0], step.inputs[1].numbers
     if numbers is None or value.axes is None:
         if value.is_data or step.inputs[1].is_of_sizes:
             raise Unprovable("its shape is not known")
-        return _number(step, None, 0, value.is_of_sizes)
+        return _without_lines(step)
     axes = _axes_of(numbers)
     if step.node.op == "Tile":
         both = zip(value.axes, axes)
@@ -309,14 +317,14 @@ def _is_of_batch(axis: Axis) -> bool:
 
 
 @_rule("Range")
-def _range(step: Step) -> Value:
+def _range(step: Step) -> Union[Value, List[Value]]:
     """The numbers of the columns, which are the same where a line is alone."""
     start, limit, delta = step.inputs
     if start.numbers == (Size(0),) and delta.numbers == (Size(1),) and limit.numbers is not None:
         width = limit.numbers[0].width
         if width is not None:
             return Value(axes=((width,),))
-    return _number(step, None, 0, any(value.is_of_sizes for value in step.inputs))
+    return _without_lines(step)
 
 
 # Element by element.
@@ -808,7 +816,7 @@ def _switch(step: Step) -> Value:
     value, condition = step.inputs[0], step.inputs[-1]
     if len(step.inputs) < 2:
         return value
-    if step.graph[step.graph.root(step.node.inputs[1])[0]].op != "LoopCond":
+    if not _is_of_loop(step):
         if condition.is_data or condition.is_of_sizes:
             raise Unprovable("its condition depends on the batch")
     elif value.series is not None:
@@ -816,6 +824,11 @@ def _switch(step: Step) -> Value:
         if widths and (condition.at_least is None or not step.compare(condition.at_least, widths[0])):
             raise Unprovable("its loop may end before the last column of a line")
     return value
+
+
+def _is_of_loop(step: Step) -> bool:
+    """Whether a Switch belongs to a loop and not to a condition."""
+    return step.graph[step.graph.root(step.node.inputs[1])[0]].op == "LoopCond"
 
 
 @_rule(*MERGES)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple, Union
 
+import numpy as np
+
 from ckpt2saved.errors.problem import Note
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref
@@ -166,6 +168,9 @@ class Step:
 
     def constant(self, position: int) -> Any:
         """An input that is a constant; raises Unprovable where it is not."""
+        numbers = self.inputs[position].numbers
+        if numbers is not None and not any(size.symbols for size in numbers):
+            return np.array([size.number for size in numbers])
         value = self.graph.constant(self.node.inputs[position])
         if value is None:
             raise Unprovable(f"its input {self.node.inputs[position][0]} is no constant")
