@@ -43,9 +43,8 @@ class Columns:
         if prediction.answers is None:
             return None
         if self._reads_text:
-            return f"{prediction.name}\t{as_field(_text(prediction.answers[TEXT]))}"
-        pairs = [f"{key}={as_field(_short(prediction.answers[key]))}" for key in self._keys]
-        return "\t".join([prediction.name, *pairs])
+            return f"{prediction.name}\t{as_field(_short(prediction.answers[TEXT]))}"
+        return "\t".join([prediction.name, *(as_field(f"{k}={_short(prediction.answers[k])}") for k in self._keys)])
 
 
 def style(prediction: Prediction) -> str:
@@ -86,11 +85,6 @@ def _plain(value: Any) -> Any:
         except UnicodeDecodeError:
             return {"b64": base64.b64encode(value).decode("ascii")}
     return value
-
-
-def _text(value: np.ndarray) -> str:
-    item = value.item()
-    return item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)
 
 
 def _short(value: np.ndarray) -> str:

@@ -140,10 +140,11 @@ def print_result(content: Dict[str, Any], path: Path, as_json: bool) -> None:
 
 
 def print_json(content: Dict[str, Any]) -> None:
-    """Print the content of --json, with its format number."""
+    """Print the content of --json, with its format number; in UTF-8, whatever the locale is."""
     import json
 
-    click.echo(json.dumps(dict(content, format=1), indent=2, ensure_ascii=False))
+    text = json.dumps(dict(content, format=1), indent=2, ensure_ascii=False)
+    click.echo(text.encode("utf-8", "backslashreplace"))  # JSON may hold \udcff, a byte of a file name
 
 
 @contextlib.contextmanager

@@ -174,7 +174,7 @@ class _Shown:
         else:
             line = self._columns.line(prediction)
             if line is not None:
-                click.echo(line)
+                click.echo(line.encode("utf-8", "replace"))  # whatever the locale is
 
     def finish(self, where: Any) -> None:
         """Print the table or the JSON."""

@@ -71,7 +71,8 @@ def _is_open(descriptor: int) -> bool:
 
 def _text(replaced: Any, descriptor: int, reason: str) -> io.TextIOWrapper:
     encoding = getattr(replaced, "encoding", None) or "utf-8"
-    errors = getattr(replaced, "errors", None) or "backslashreplace"
+    errors = getattr(replaced, "errors", None) or "strict"
+    errors = "backslashreplace" if errors == "strict" else errors  # a locale without UTF-8 lacks most characters
     if replaced is not None:
         replaced.flush()
     buffer = io.BufferedWriter(_Stream(descriptor, reason))

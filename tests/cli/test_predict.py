@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.support.command_line import ROOT, call, without_chatter
+from tests.support.hostile_server import answering, body
 from tests.support.model_server import serving_grpc, serving_rest
 from tests.support.readers import picture_of, write_reader
 from tests.support.saved_models import write_version
@@ -364,6 +365,61 @@ def test_a_terminal_gets_a_table(server, pictures, tmp_path):
         ["other.png", "-inf", "damaged"],
         ["absent.png", "No", "such", "file", "or", "directory"],
     ]
+
+
+def test_results_are_utf_8_in_every_locale(server, pictures, tmp_path):
+    """Also the name of a file that is not."""
+    odd = os.fsencode(str(tmp_path)) + b"/\xff.png"
+    os.link(str(pictures[1]), odd)
+    for options in ([], ["--json"]):
+        done = subprocess.run(
+            [*command(server.url, "--quiet", *options), str(pictures[0]), odd],
+            capture_output=True,
+            env=dict(environment(), PYTHONIOENCODING="latin-1"),
+        )
+        assert done.returncode == 0, done.stderr
+        if options:
+            results = json.loads(done.stdout.decode())["results"]
+            assert [one["outputs"]["text"] for one in results] == TEXTS[:2]
+            assert results[1]["file"] == f"{tmp_path}/\\xff.png"
+        else:
+            assert done.stdout.decode() == lines([pictures[0], f"{tmp_path}/\\xff.png"])
+
+
+def served(outputs, **signature):
+    """An answer to every request: metadata of a signature, and outputs."""
+    tensor = {"dtype": "DT_STRING", "tensor_shape": {"dim": [{"size": "-1"}]}, "name": "x:0"}
+    definition = {"inputs": {"image_bytes": tensor}, "outputs": {"text": tensor, **signature}}
+    return body({"metadata": {"signature_def": {"signature_def": {"text": definition}}}, "outputs": outputs})
+
+
+STATUS = {"dtype": "DT_INT32", "tensor_shape": {"dim": [{"size": "-1"}]}, "name": "y:0"}
+
+
+@pytest.mark.parametrize(
+    "answer, code, wanted",
+    [
+        (served([[["a", "b"]]]), 0, "string [1, 2] a b"),
+        (served(["\x1b[2J\u2028::error::x"]), 0, "\\x1b[2J\\u2028::error::x"),
+        (served("a"), 0, "a"),
+        (served([]), 0, "string [0]"),
+        (served({"text": ["a"], "status": [[0]]}, status=STATUS), 0, "a"),
+        (served({"text": ["a"], "status": [1 << 30]}, status=STATUS), 3, "status 1073741824"),
+        (served([1]), 1, "the answer can't be read: values that are not strings"),
+        (served({"text": ["a"]}, status=STATUS), 1, "the answer has no output 'status'"),
+        (served(["a"], **{"k\n\x1b": STATUS}), 1, "the answer can't be read: its outputs have no names"),
+        (body({"metadata": {}}), 1, "this is not a response of TF Serving"),
+    ],
+    ids=range(10),
+)
+def test_answers_of_other_servers(run, tmp_path, answer, code, wanted):
+    """Of any shape and content: never a traceback, and no control characters."""
+    (tmp_path / "a.png").write_bytes(b"a")
+    with answering(answer) as url:
+        result = run("predict", url, tmp_path / "a.png", "--model-name", "m", "--quiet")
+    assert result.exit_code == code, result.output
+    assert wanted in result.output and "\x1b" not in result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
 
 
 def test_a_reader_that_stops_reading(server, pictures):

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from ckpt2saved.answers.comparison import compare, nan_problems
+from ckpt2saved.answers.predictions import Prediction
 from ckpt2saved.checkpoint.contents import misfits
 from ckpt2saved.errors import Ckpt2SavedError
 from ckpt2saved.errors.problem import texts
 from ckpt2saved.inspection.subject import find_subject
+from ckpt2saved.requests.files import read_given
 from ckpt2saved.requests.request import Request
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.lint import check_servable
@@ -20,6 +22,7 @@ from ckpt2saved.rewrites.rewrite import apply_all
 from ckpt2saved.rewrites.to_inference import TO_INFERENCE
 from ckpt2saved.server_config.models import find_models
 from ckpt2saved.server_config.mounts import Mount, check_mounts
+from ckpt2saved.signature.tensors import Signature, TensorSpec
 from ckpt2saved.tf1 import SavedModel, tf
 from ckpt2saved.verify.accuracy.figures import Reading, measure
 from ckpt2saved.verify.accuracy.gate import Baseline, Limits, judge
@@ -327,6 +330,18 @@ CASES += [
         judged_text("abcd", "abcx", max_cer=0.1),
         "a.png: 'abcd' is read as 'abcx', and by version 3 as 'abcd'",
     ),
+]
+
+TENSORS = Signature(
+    "dense", (TensorSpec("ids", "x:0", "int32", (None,)),), (TensorSpec("y", "y:0", "float32", (None,)),)
+)
+CASES += [
+    (
+        "other-inputs",
+        lambda folder: [read_given(str(folder / "a.png"), TENSORS).problem],
+        "{folder}/a.png: not an array; dense takes ids int32 [?]: expected a .npy file",
+    ),
+    ("unread-picture", lambda folder: [Prediction("a.png", status=4).unread], "a.png: damaged"),
 ]
 
 
