@@ -84,10 +84,10 @@ def mask_padding(graph_def: Any, batch: PaddedBatch, outputs: Sequence[str]) -> 
     inputs = [batch.images, batch.widths, *batch.lengths]
     rewrites: Tuple[Rewrite, ...] = (InlineFunctions(), MaskPadding(batch))
     found = apply(rewrites, Context.of(graph_def, outputs, inputs), "the padding of lines can't be masked")
-    steps = found.edits_of(StepsFound)
+    steps = [edit.tensor for edit in found.edits_of(StepsFound)]
     return Masked(
-        graph_def=found.graph_def(),
-        steps=steps[0].tensor if steps else None,
+        graph_def=found.graph.graph_def(parsed(name)[0] for name in [*outputs, *inputs, *steps]),
+        steps=steps[0] if steps else None,
         edits=tuple(edit for edit in found.edits if not isinstance(edit, StepsFound)),
         notes=found.notes,
     )

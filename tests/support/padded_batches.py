@@ -36,10 +36,13 @@ class Network:
                 tf.import_graph_def(graph_def, name="")
                 session, fills = tf.Session(), []
                 for op in graph.get_operations():
-                    if op.type == "VariableV2":
+                    if op.type in ("VariableV2", "VarHandleOp"):
                         shape = tf.TensorShape(op.get_attr("shape")).as_list()
                         value = tf.constant(golden_rule.fill(op.name, shape))
-                        fills.append(tf.raw_ops.Assign(ref=op.outputs[0], value=value).op)
+                        if op.type == "VariableV2":
+                            fills.append(tf.raw_ops.Assign(ref=op.outputs[0], value=value).op)
+                        else:
+                            fills.append(tf.raw_ops.AssignVariableOp(resource=op.outputs[0], value=value))
                 session.run(fills)
             self._sessions[key] = session
         return self._sessions[key].run(outputs, feeds)

@@ -14,7 +14,7 @@ import numpy as np
 from ckpt2saved.errors.problem import Note
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref
-from ckpt2saved.rewrites.analyses.axes import Axes, Axis, Size, has_lines, widths_in
+from ckpt2saved.rewrites.analyses.axes import LINES, Axes, Axis, Size, has_lines, widths_in
 from ckpt2saved.rewrites.analyses.widths import OwnWidth, Window
 
 ZEROS, LOWEST = "zeros", "lowest"  # what a window takes for the columns behind the end of a line
@@ -138,13 +138,16 @@ class Columns:
 
     def notes(self, graph: Graph, outputs: Iterable[Ref]) -> Tuple[Note, ...]:
         """A note for each node by which one of the outputs may depend on other lines."""
-        places = [self.values[ref].lost_at if ref in self.values else ref[0] for ref in outputs]
-        return tuple(
-            Note(
-                "depends-on-batch", name, self.losses.get(name, "what its loop writes is not known"), op=graph[name].op
-            )
-            for name in dict.fromkeys(filter(None, places))
-        )
+        reasons: Dict[str, str] = {}
+        for ref in outputs:
+            value = self.values.get(ref)
+            if value is None:
+                reasons[ref[0]] = "what its loop writes is not known"
+            elif value.lost_at:
+                reasons[value.lost_at] = self.losses[value.lost_at]
+            elif value.is_data and not value.is_decoded and value.axis_of(LINES) is None:
+                reasons[ref[0]] = "its lines have no axis of their own"
+        return tuple(Note("depends-on-batch", name, text, op=graph[name].op) for name, text in reasons.items())
 
 
 @dataclass(frozen=True)
