@@ -35,7 +35,7 @@ def find_acceptance(proposal: Proposal, graph_def: Any) -> Acceptance:
     except FixedBatch as error:
         return Acceptance(error.batch, error.node)
     except (NotServable, SignatureError) as error:
-        return Acceptance(problems=error.problems or (Problem("not-accepted", "", str(error)),))
+        return Acceptance(problems=error.problems or (Problem("input-shape", "", str(error)),))
     return Acceptance()
 
 

@@ -19,7 +19,7 @@ from ckpt2saved.protobuf.crc32c import crc32c, masked
 from ckpt2saved.protobuf.wire import varint
 from ckpt2saved.tf1 import tf
 from tests.support.checkpoints import write_checkpoint
-from tests.support.tensors import opened, save
+from tests.support.tensors import FLOAT8, opened, save
 
 NOTHING_SERVED = Weights("raw", {}, "")
 
@@ -104,14 +104,6 @@ def test_tensors_of_every_kind_are_read(tmp_path):
     data.write_bytes(content[:1])  # the state of the iterator is not read, and has to be there all the same
     (name,) = [name for name, dtype in checkpoint.dtypes.items() if dtype == tf.variant]
     assert name.split(":")[0] in damaged_names(checkpoint)
-
-
-# A checkpoint of w float32 [2] and w/scale float8_e5m2 [3], which TensorFlow 1 has no dtype for.
-FLOAT8 = {
-    "index": "AAAGCAEaAggBAAEPdwgBEgQSAggCKAg1WTzlNQEGES9zY2FsZQgYEgQSAggDIAgoAzXPSLuJAAAAAAEAAAAAdSmIMwAAAAABAAAAAMDyobAA"
-    "AQJ4AD4AAAAAAQAAAABk4EJIQwhQDgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAFf7gIskdUfb",
-    "data-00000-of-00001": "AACAPwAAAEA8QEQ=",
-}
 
 
 def test_a_dtype_that_tensorflow_does_not_know(tmp_path):

@@ -1,162 +1,66 @@
-"""One golden text for each code: what people read where a problem of this kind is found by the code that looks for it."""
+"""One golden text for each code: what people read where a problem of this kind is found by the code that looks for it.
+
+In a text, `{folder}` is the folder of the test, and `…` stands for words of TensorFlow.
+"""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import re
 
 import numpy as np
 import pytest
 
-from ckpt2saved.answers.comparison import compare, nan_problems
-from ckpt2saved.answers.predictions import Prediction
+from ckpt2saved.answers.comparison import nan_problems
 from ckpt2saved.checkpoint.contents import misfits
-from ckpt2saved.errors import Ckpt2SavedError
+from ckpt2saved.errors.codes import CODES
 from ckpt2saved.errors.problem import texts
 from ckpt2saved.inspection.subject import find_subject
-from ckpt2saved.requests.files import read_given
 from ckpt2saved.requests.request import Request
-from ckpt2saved.rewrites.context import Context
-from ckpt2saved.rewrites.lint import check_servable
-from ckpt2saved.rewrites.rewrite import apply_all
-from ckpt2saved.rewrites.to_inference import TO_INFERENCE
 from ckpt2saved.server_config.models import find_models
 from ckpt2saved.server_config.mounts import Mount, check_mounts
-from ckpt2saved.signature.tensors import Signature, TensorSpec
-from ckpt2saved.tf1 import SavedModel, tf
-from ckpt2saved.verify.accuracy.figures import Reading, measure
-from ckpt2saved.verify.accuracy.gate import Baseline, Limits, judge
-from ckpt2saved.verify.accuracy.labels import Line, read_labels
-from ckpt2saved.verify.servability import check_name
+from ckpt2saved.tf1 import tf
 from ckpt2saved.versions.health import health
+from tests.support.golden_texts import accuracy, answers, checkpoints, environments, graphs, saved_models, signatures
+from tests.support.golden_texts.finding import (
+    GRAPH,
+    compared,
+    judged,
+    linted,
+    named,
+    of_meta_graph,
+    overwritten,
+    raised,
+    rewritten,
+    signature,
+    truncated,
+)
 from tests.support.graph_defs import node
-from tests.support.versions import make_version, open_to_all
+from tests.support.versions import make_version
 
-PB, INDEX = "saved_model.pb", "variables/variables.index"
+INDEX = "variables/variables.index"
 DATA = "variables/variables.data-00000-of-00001"
-
-
-def judged(change):
-    """What is found against a version after a change of its files."""
-
-    def found(folder):
-        version = make_version(folder, "1")
-        change(version)
-        open_to_all(version)
-        return health(version).problems
-
-    return found
-
-
-def of_meta_graph(change):
-    """The same after a change of its meta graph."""
-
-    def changed(version):
-        message = SavedModel.FromString((version / PB).read_bytes())
-        change(message.meta_graphs[0])
-        (version / PB).write_bytes(message.SerializeToString())
-
-    return judged(changed)
-
-
-def named(*names):
-    """What is found against the first of these names of versions."""
-
-    def found(folder):
-        for name in names:
-            (folder / name).mkdir()
-        findings = check_name(folder / names[0])
-        return findings.problems + findings.notes
-
-    return found
-
-
-def raised(call):
-    """The problems of the error that a call raises."""
-
-    def found(folder):
-        with pytest.raises(Ckpt2SavedError) as caught:
-            call(folder)
-        return caught.value.problems
-
-    return found
-
-
-def labelled(content):
-    """The problems of a labels file beside a.png and d.png."""
-
-    def read(folder):
-        for name in ("a.png", "d.png"):
-            (folder / name).write_bytes(b"x")
-        (folder / "labels.tsv").write_bytes(content)
-        read_labels(folder / "labels.tsv")
-
-    return raised(read)
-
-
-def judged_text(text, answer, **limits):
-    """The problems of an answer, where version 3 answers the text."""
-    line = [Line("a.png", Path("a.png"), text, 1)]
-    baseline = Baseline("version 3", measure(line, [Reading(text)]))
-    verdict = judge(measure(line, [Reading(answer)]), Limits(**limits), baseline)
-    return raised(lambda folder: verdict.raise_if_worse("", ""))
-
-
-def linted(*nodes):
-    return raised(lambda folder: check_servable(tf.GraphDef(node=nodes)))
-
-
-def rewritten(*nodes, pinned=None):
-    """What the rewrites to inference have against a graph from x to y."""
-
-    def found(folder):
-        x = node("Placeholder", "x", dtype=tf.float32)
-        return apply_all(
-            TO_INFERENCE, Context.of(tf.GraphDef(node=[x, *nodes]), ["y:0"], ["x:0"], pinned=pinned or {})
-        ).problems
-
-    return found
-
-
-def compared(value):
-    request, one = Request("made", "dense", {}), np.float32([1, 2])
-    return lambda folder: compare([request], [{"score": one}], [{"score": np.float32(value)}]).problems
-
-
-def signature(change):
-    return of_meta_graph(lambda meta_graph: change(meta_graph.signature_def["serving_default"]))
-
-
-def truncated(name, size):
-    return lambda version: os.truncate(str(version / name), size)
-
-
-def overwritten(name, content):
-    return lambda version: (version / name).write_bytes(content)
-
-
 Y = node("Identity", "y", "x", T=tf.float32)
 
 CASES = [
     (
         "missing-file",
-        judged(lambda version: (version / PB).unlink()),
+        judged(lambda version: (version / GRAPH).unlink()),
         "saved_model.pb: missing; TF Serving has nothing to load",
     ),
-    ("empty-file", judged(truncated(PB, 0)), "saved_model.pb: empty"),
+    ("empty-file", judged(truncated(GRAPH, 0)), "saved_model.pb: empty"),
     (
         "damaged-file",
-        judged(truncated(PB, 100)),
+        judged(truncated(GRAPH, 100)),
         "saved_model.pb: truncated after 100 bytes, or damaged; copy the complete file again",
     ),
     (
         "not-a-saved-model",
-        judged(overwritten(PB, b"\x08\x01")),
+        judged(overwritten(GRAPH, b"\x08\x01")),
         "saved_model.pb: truncated or of something else: no meta graph in its 2 bytes",
     ),
     (
         "lfs-pointer",
-        judged(overwritten(PB, b"version https://git-lfs.github.com/spec/v1\n")),
+        judged(overwritten(GRAPH, b"version https://git-lfs.github.com/spec/v1\n")),
         "saved_model.pb: a Git LFS pointer instead of the file; fetch it with git lfs pull",
     ),
     (
@@ -300,54 +204,20 @@ CASES = [
     ),
 ]
 
-LABELS = b"a.png\tone\na.png\ttwo\nb.png\tone\nc.png one\nd.png\t\xff\n"
-CASES += [
-    ("duplicate-picture", labelled(LABELS), "line 2: a.png is also in line 1; delete one"),
-    (
-        "missing-picture",
-        labelled(LABELS),
-        "line 3: there is no file {folder}/b.png; paths are relative to the folder of the labels file",
-    ),
-    (
-        "no-label",
-        labelled(LABELS),
-        "line 4: no tab in c.png one; expected path<TAB>text; separate the path from the text by a tab",
-    ),
-    ("other-encoding", labelled(LABELS), "line 5: byte 7 is not UTF-8; save the file as UTF-8"),
-    (
-        "cer-over-limit",
-        judged_text("abcd", "abcx", max_cer=0.1),
-        "character error rate: 25 % (1 error in 4 characters), and --max-cer allows 10 %",
-    ),
-    (
-        "cer-worse",
-        judged_text("abcd", "abcx", tolerance=0.1),
-        "character error rate: 25 % (1 error in 4 characters), and version 3 has 0 % (0 errors in 4 characters)"
-        " (--tolerance 0.1)",
-    ),
-    (
-        "misread-line",
-        judged_text("abcd", "abcx", max_cer=0.1),
-        "a.png: 'abcd' is read as 'abcx', and by version 3 as 'abcd'",
-    ),
-]
-
-TENSORS = Signature(
-    "dense", (TensorSpec("ids", "x:0", "int32", (None,)),), (TensorSpec("y", "y:0", "float32", (None,)),)
-)
-CASES += [
-    (
-        "other-inputs",
-        lambda folder: [read_given(str(folder / "a.png"), TENSORS).problem],
-        "{folder}/a.png: not an array; dense takes ids int32 [?]: expected a .npy file",
-    ),
-    ("unread-picture", lambda folder: [Prediction("a.png", status=4).unread], "a.png: damaged"),
-]
+ALL = [*CASES, *signatures.CASES, *checkpoints.CASES, *graphs.CASES, *saved_models.CASES]
+ALL += [*environments.CASES, *answers.CASES, *accuracy.CASES]
 
 
-@pytest.mark.parametrize(("code", "found", "text"), CASES, ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(("code", "found", "text"), ALL, ids=[case[0] for case in ALL])
 def test_text(tmp_path, code, found, text):
     """The first problem of the code has this text."""
-    problems = [problem for problem in found(tmp_path) if problem.code == code]
-    assert problems, texts(found(tmp_path))
-    assert texts(problems)[0] == text.format(folder=tmp_path)
+    messages = found(tmp_path)
+    mine = texts(message for message in messages if message.code == code)
+    assert mine, texts(messages)
+    pattern = re.escape(text.replace("{folder}", str(tmp_path))).replace(re.escape("…"), ".*")
+    assert re.fullmatch(pattern, mine[0], re.DOTALL), mine[0]
+
+
+def test_every_code_has_a_text():
+    """Exactly one, so that a reworded message shows in one test."""
+    assert sorted(case[0] for case in ALL) == sorted(CODES)

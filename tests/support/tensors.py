@@ -6,6 +6,13 @@ from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.tf1 import tf
 
+# A checkpoint of w float32 [2] and w/scale float8_e5m2 [3], which TensorFlow 1 has no dtype for.
+FLOAT8 = {
+    "index": "AAAGCAEaAggBAAEPdwgBEgQSAggCKAg1WTzlNQEGES9zY2FsZQgYEgQSAggDIAgoAzXPSLuJAAAAAAEAAAAAdSmIMwAAAAABAAAAAMDyobAA"
+    "AQJ4AD4AAAAAAQAAAABk4EJIQwhQDgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAFf7gIskdUfb",
+    "data-00000-of-00001": "AACAPwAAAEA8QEQ=",
+}
+
 
 def opened(path):
     return open_checkpoint(find_checkpoint(path))

@@ -1,0 +1,194 @@
+"""Golden texts of Python environments, releases of TF Serving, and server configurations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ckpt2saved.compatibility.demands import read_demands
+from ckpt2saved.compatibility.environment import examine_environment
+from ckpt2saved.compatibility.fit import check_fit
+from ckpt2saved.compatibility.image import find_image
+from ckpt2saved.server_config.batching import Batching, check_batching
+from ckpt2saved.server_config.configuration import ConfigurationOptions, configure
+from ckpt2saved.server_config.models import find_models
+from ckpt2saved.server_config.mounts import parse_mount
+from ckpt2saved.server_config.policy import SPECIFIC, Label, Policy
+from ckpt2saved.tf1 import tf
+from tests.support.golden_texts.finding import raised
+from tests.support.graph_defs import X, node, write
+from tests.support.packages import install, with_needs
+from tests.support.saved_models import write_version
+from tests.support.versions import make_broken, make_version
+
+
+def installed(*packages, needs=True):
+    """What is found in a directory with these packages, each in its own if `apart`."""
+
+    def found(folder):
+        if needs:
+            with_needs(folder)
+        for name, version, requires, files in packages:
+            install(folder, name, version, requires=requires, files=files)
+        return examine_environment([str(folder)]).problems
+
+    return found
+
+
+def tensorflow(version="1.15.5", *requires, name="tensorflow"):
+    return name, version, requires, ("tensorflow/__init__.py",)
+
+
+def in_two_directories(folder):
+    for name, version in (("a", "1.15.5"), ("b", "1.14.0")):
+        install(with_needs(folder / name), "tensorflow", version)
+    return examine_environment([str(folder / "a"), str(folder / "b")]).problems
+
+
+def without_op(folder):
+    check_fit(read_demands(write(folder / "1", [X, node("DisableCopyOnRead", "read", "x")])), find_image("1.14"))
+
+
+def models(folder, **options):
+    return find_models([str(folder / "crnn")], options.pop("mounts", ()), **options)
+
+
+def of_models(make, **options):
+    def call(folder):
+        make(folder / "crnn")
+        models(folder, **options)
+
+    return raised(call)
+
+
+def linked(base):
+    make_version(base.parent, "elsewhere")
+    base.mkdir()
+    (base / "1").symlink_to(base.parent / "elsewhere")
+
+
+def version_1(base):
+    make_version(base, "1")
+
+
+def configured(*steps):
+    """What is found where one configuration after the other is written for a running server."""
+
+    def call(folder):
+        for number in ("1", "2"):
+            make_version(folder / "crnn", number)
+        make_version(folder / "ctpn", "1")
+        options = ConfigurationOptions(folder / "config")
+        for names, changes in steps:
+            configure([str(folder / name) for name in names], replace(options, **changes)).write()
+
+    return raised(call)
+
+
+def only(number):
+    """A server loads this version alone, with a label."""
+    return {
+        "labels": (("crnn", Label("stable", number)),),
+        "policies": (("crnn", Policy(SPECIFIC, numbers=(number,))),),
+    }
+
+
+def batched(*signatures):
+    def call(folder):
+        version_1(folder / "crnn")
+        check_batching(models(folder), signatures, Batching())
+
+    return raised(call)
+
+
+def of_varying_shape(folder):
+    directory = folder / "crnn" / "1"
+    write_version(directory, lambda x: {"y": tf.reduce_sum(x, 1)}, shape=(None, None))
+    check_batching(models(folder), (), Batching())
+
+
+PROTOBUF = "protobuf>=3.6.1"
+
+CASES = [
+    (
+        "broken-link",
+        of_models(linked),
+        "{folder}/crnn/1: a symbolic link to {folder}/elsewhere, which is broken in the server, where"
+        " only {folder}/crnn is seen; take it in with ckpt2saved bump-version {folder}/crnn --from"
+        " {folder}/crnn/1",
+    ),
+    (
+        "broken-version",
+        of_models(lambda base: make_broken(base, "1")),
+        "{folder}/crnn/1: broken, and a server loads it: saved_model.pb: missing; TF Serving has nothing"
+        " to load; publish a complete version above it with ckpt2saved bump-version {folder}/crnn --from"
+        " N",
+    ),
+    (
+        "label-not-loaded",
+        of_models(version_1, labels=((None, Label("stable", 7)),)),
+        "{folder}/crnn: label stable is for version 7, which a server would not load, and so refuse the"
+        " whole file; expected one of 1, or have it loaded with --versions",
+    ),
+    (
+        "missing-package",
+        installed(tensorflow("1.15.5", PROTOBUF), needs=False),
+        'tensorflow 1.15.5 does not start without protobuf; pip install "protobuf<4"',
+    ),
+    (
+        "mixed-tensorflows",
+        installed(tensorflow(), tensorflow("1.14.0", name="tensorflow-gpu")),
+        "tensorflow 1.15.5 and tensorflow-gpu 1.14.0 are installed over each other in {folder}: the"
+        " imported package is a mixture; pip uninstall tensorflow tensorflow-gpu, then install one of"
+        " them again",
+    ),
+    (
+        "op-not-in-serving",
+        raised(without_op),
+        "DisableCopyOnRead: no op of 1.14; TensorFlow has it since 2.10 (node read)",
+    ),
+    (
+        "other-client",
+        installed(tensorflow(), ("tensorflow-serving-api", "2.11.0", (), ("x.py",))),
+        "tensorflow-serving-api 2.11.0 was made for another TensorFlow than tensorflow 1.15.5, and its"
+        ' messages may not go with it; pip install --no-deps "tensorflow-serving-api==1.15.*" grpcio',
+    ),
+    (
+        "other-package",
+        installed(tensorflow("2.17.1", "numpy>=9")),
+        'tensorflow 2.17.1 does not go with numpy 1.18.5, it wants >=9; pip install "numpy>=9"',
+    ),
+    (
+        "rejected-change",
+        configured((["crnn"], only(1)), (["crnn", "ctpn"], only(2))),
+        "ctpn: would not be loaded either",
+    ),
+    (
+        "rejected-label",
+        configured((["crnn"], only(1)), (["crnn"], only(2))),
+        "crnn: label stable moves from 1 to 2, and 2 is not loaded by the present configuration; first"
+        " run this command with --versions crnn=specific:1,2 --label crnn:stable=1 instead of its"
+        " options for crnn; once 2 is AVAILABLE, run it as it is",
+    ),
+    (
+        "several-tensorflows",
+        in_two_directories,
+        "the first hides the others: tensorflow 1.15.5 in {folder}/a, tensorflow 1.14.0 in {folder}/b;"
+        " uninstall all but one",
+    ),
+    ("unknown-signature", batched("dense"), "--batched-signature: no model has a signature dense"),
+    (
+        "unusable-base",
+        of_models(lambda base: base.write_text("")),
+        "{folder}/crnn: not a directory; expected the base directory of a model",
+    ),
+    ("unused-mount", configured((["crnn"], {"mounts": (parse_mount("/srv=/models"),)})), "/srv: contains none of them"),
+    (
+        "varying-shape",
+        raised(of_varying_shape),
+        "{folder}/crnn/1, signature serving_default: requests may differ in the size of x [?, ?], and"
+        ' requests of different sizes that come into one batch all fail ("from different tasks have'
+        ' different shapes"), those of other clients included; add --equal-shapes if clients bring all'
+        " requests to one size, or --pad-inputs to have TF Serving fill them up, after which answers may"
+        " depend on the other requests in the batch",
+    ),
+]
