@@ -324,6 +324,7 @@ def _provenance(
         "weights": network.weights.kind,
         "model": network.model.name,
         "graph": {"builder": plan.graph.source.name, "options": dict(plan.graph.source.options)},
+        "steps": _step_options(network),
         "edits": [{"node": edit.node, "kind": edit.kind, "text": edit.text} for edit in network.edits],
         "signatures": [signature.name for signature in network.model.signatures],
         "ctc_decoder": plan.graph.ctc_decoder or "fast" if rewritten.replaced else "stock",
@@ -339,6 +340,16 @@ def _provenance(
         "tensorflow": tf.version.VERSION,
         "git_commit": _git_commit(),
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _step_options(network: BoundGraph) -> Dict[str, Any]:
+    """The options of steps: their values, and of files the names in `assets`."""
+    names = {str(asset.file): asset.name for asset in network.serving.assets}
+    options = {name: str(value) for name, value in network.model.step_options.items()}
+    return {
+        "options": {name: network.model.step_options[name] for name, text in options.items() if text not in names},
+        "files": {name: names[text] for name, text in options.items() if text in names},
     }
 
 

@@ -135,4 +135,15 @@ def _with_outputs(signatures: Sequence[Signature], decode: Optional[Decode]) -> 
         bare = [":" not in spec.tensor and spec.tensor not in own for spec in specs]
         return tuple(replace(spec, tensor=_first_output(spec.tensor)) if b else spec for spec, b in zip(specs, bare))
 
-    return tuple(s if s.steps else replace(s, inputs=full(s.inputs), outputs=full(s.outputs)) for s in signatures)
+    return tuple(
+        _with_network_outputs(s) if s.steps else replace(s, inputs=full(s.inputs), outputs=full(s.outputs))
+        for s in signatures
+    )
+
+
+def _with_network_outputs(signature: Signature) -> Signature:
+    """Replace node names of the network by the node's first output in a signature with steps."""
+    assert signature.steps is not None
+    names = {name: _first_output(name) for name in (*signature.fetched, *signature.steps.feed)}
+    outputs = tuple(replace(spec, tensor=names.get(spec.tensor, spec.tensor)) for spec in signature.outputs)
+    return replace(signature, outputs=outputs, steps=signature.steps.renamed(names))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import FrozenSet, Mapping, Optional, Set, Tuple, Union
 
@@ -80,6 +80,14 @@ class DecodeCtc:
         """The names of tensors and results that the step reads."""
         return self.logits, self.sequence_length
 
+    def renamed(self, names: Mapping[str, str]) -> DecodeCtc:
+        """Return the step with other names of what it reads."""
+        return replace(
+            self,
+            logits=names.get(self.logits, self.logits),
+            sequence_length=names.get(self.sequence_length, self.sequence_length),
+        )
+
 
 @dataclass(frozen=True)
 class Characters:
@@ -96,6 +104,10 @@ class Characters:
     def takes(self) -> Tuple[str, ...]:
         """The names of tensors and results that the step reads."""
         return (self.ids, self.logits) if self.logits else (self.ids,)
+
+    def renamed(self, names: Mapping[str, str]) -> Characters:
+        """Return the step with other names of what it reads."""
+        return replace(self, ids=names.get(self.ids, self.ids), logits=names.get(self.logits, self.logits))
 
 
 @dataclass(frozen=True)
@@ -143,6 +155,14 @@ class Steps:
     def takes_pictures(self) -> bool:
         """Return whether the string input holds pictures."""
         return any(isinstance(step, DecodePictures) for step in self.preprocess)
+
+    def renamed(self, names: Mapping[str, str]) -> Steps:
+        """Return the steps with other names of the network's tensors."""
+        after = tuple(
+            step.renamed(names) if isinstance(step, (DecodeCtc, Characters)) else step for step in self.postprocess
+        )
+        feed = {names.get(tensor, tensor): value for tensor, value in self.feed.items()}
+        return replace(self, feed=feed, postprocess=after)
 
     def fetched(self, outputs: FrozenSet[str], inputs: FrozenSet[str]) -> Tuple[str, ...]:
         """Return the tensors of the network that steps and `outputs` read; `inputs` are keys of the signature."""

@@ -103,7 +103,7 @@ class StepsReader(NodeReader):
                 self.problem("missing-key", node, where, f"{name} is missing")
         values: Dict[str, Any] = {}
         for name, value in kind.values.items():
-            if name not in entries:
+            if name not in entries or (entries[name].tag.endswith(":null") and not value.is_required):
                 continue
             try:
                 values[name] = value.read(self, entries[name], f"{where}.{name}")

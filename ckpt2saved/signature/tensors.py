@@ -97,6 +97,14 @@ class Signature:
         return replace(self, outputs=outputs)
 
     @property
+    def fetched(self) -> Tuple[str, ...]:
+        """Return the tensors of the network that a signature with steps reads."""
+        if self.steps is None:
+            return ()
+        outputs = frozenset(spec.tensor for spec in self.outputs)
+        return self.steps.fetched(outputs, frozenset(spec.key for spec in self.inputs))
+
+    @property
     def pictures(self) -> Tuple[TensorSpec, ...]:
         """Return the inputs that are the bytes of pictures."""
         takes = self.steps is not None and self.steps.takes_pictures

@@ -48,17 +48,12 @@ def network_model(model: ServedModel) -> ServedModel:
 
 def _network_signature(signature: Signature, steps: Steps, known: Mapping[str, TensorSpec]) -> Signature:
     inputs = tuple(known.get(tensor, TensorSpec(_key(tensor), tensor, "", None)) for tensor in steps.feed)
-    outputs = tuple(TensorSpec(_key(tensor), tensor, "", None) for tensor in _fetched(signature, steps))
+    outputs = tuple(TensorSpec(_key(tensor), tensor, "", None) for tensor in signature.fetched)
     return Signature(signature.name, inputs, outputs)
 
 
 def _key(tensor: str) -> str:
     return re.sub(r"\W", "_", tensor)
-
-
-def _fetched(signature: Signature, steps: Steps) -> Tuple[str, ...]:
-    outputs = frozenset(spec.tensor for spec in signature.outputs)
-    return steps.fetched(outputs, frozenset(spec.key for spec in signature.inputs))
 
 
 def composed(loaded: LoadedGraph, model: ServedModel) -> LoadedGraph:
@@ -129,7 +124,7 @@ class _Composer:
 
     def _run_network(self, graph_def: Any) -> None:
         """Add an instance of the network, whose lines do not depend on each other as far as that can be proven."""
-        names = _fetched(self._signature, self._steps)
+        names = self._signature.fetched
         places = {name: self._tensor(name) for name in names}
         inputs = {name: self._tensor(name) for name in self._steps.feed}
         part = pruned(graph_def, {tensor.op.name for tensor in [*places.values(), *inputs.values()]})

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, ContextManager, Mapping, Optional, Tuple
 
 from ckpt2saved.checkpoint.files import CheckpointFiles, checkpoints_at
 from ckpt2saved.errors import SignatureError, UsageError
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.signature.arguments import model_of_arguments, with_changes
 from ckpt2saved.signature.file import builtin_models, load_model
 from ckpt2saved.signature.model import Decode, Scalar, ServedModel, Surgery
@@ -76,6 +78,7 @@ def plan_graph(options: GraphOptions) -> GraphPlan:
         _refuse_checkpoint_as_model(options.model)
         model = load_model(options.model, options.options)
     given = {name: value for name, value in options.options.items() if name not in model.declared}
+    _refuse_misspelt(given, model)
     source = find_source(options.graph or model.builder, dict(model.options, **given), options.python_path)
     if isinstance(source, FunctionSource) and options.graph is None and not options.allow_code:
         # A signature file is data, often from others, and can name any function that Python can import.
@@ -99,6 +102,18 @@ def plan_graph(options: GraphOptions) -> GraphPlan:
         weights=options.weights,
         ctc_decoder=options.ctc_decoder,
     )
+
+
+def _refuse_misspelt(given: Mapping[str, Scalar], model: ServedModel) -> None:
+    """Raise UsageError for options with names similar to those that the signature file declares for its steps."""
+    near = {name: get_close_matches(name, model.declared, n=1) for name in given if name not in model.options}
+    problems = [
+        Problem("unknown-key", f"--option {name}", "there is no such option", f"did you mean {found[0]}?")
+        for name, found in near.items()
+        if found
+    ]
+    if problems:
+        raise UsageError(f"{model.source}: it has other options", problems)
 
 
 def _refuse_checkpoint_as_model(model: str) -> None:

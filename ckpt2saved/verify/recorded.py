@@ -18,12 +18,23 @@ def with_recorded(options: GraphOptions, version_dir: Path) -> GraphOptions:
     provenance = read_provenance(version_dir) or {}
     if not options.names_a_model:
         name, recorded = _recorded_model(version_dir, provenance)
+        recorded = {**recorded, **_recorded_steps(version_dir, provenance)}
         options = replace(options, model=name, options=dict(recorded, **options.options))
     if options.weights == "auto" and provenance.get("weights") in ("raw", "ema"):
         options = replace(options, weights=provenance["weights"])
     if options.ctc_decoder is None and provenance.get("ctc_decoder") == "greedy":
         options = replace(options, ctc_decoder="greedy")
     return options
+
+
+def _recorded_steps(version_dir: Path, provenance: Mapping[str, Any]) -> Mapping[str, Scalar]:
+    """The options of the steps of signatures; files are those in the version."""
+    steps = provenance.get("steps")
+    if not isinstance(steps, dict):
+        return {}
+    assets = version_dir / "assets"
+    files = {name: str(assets / Path(file).name) for name, file in (steps.get("files") or {}).items()}
+    return {**(steps.get("options") or {}), **files}
 
 
 def _recorded_model(version_dir: Path, provenance: Mapping[str, Any]) -> Tuple[str, Mapping[str, Scalar]]:
