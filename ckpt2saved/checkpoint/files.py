@@ -87,11 +87,11 @@ def checkpoints_at(path: Path) -> List[Path]:
     try:
         is_directory = os.path.isdir(str(path))
         if is_directory and not _is_file(path / STATE_FILE):
-            return _prefixes_in(path)  # not a checkpoint beside the directory with its name
+            return prefixes_in(path)  # not a checkpoint beside the directory with its name
         try:
             return [find_checkpoint(path).prefix]
         except CheckpointError:
-            return _prefixes_in(path) if is_directory else []
+            return prefixes_in(path) if is_directory else []
     except OSError:
         return []
 
@@ -108,7 +108,7 @@ def _prefix_in_directory(directory: Path) -> Path:
     state = directory / STATE_FILE
     if _is_file(state) and not _is_table(state):
         return _recorded_prefix(state)
-    prefixes = _prefixes_in(directory)
+    prefixes = prefixes_in(directory)
     if len(prefixes) == 1:
         return prefixes[0]
     if prefixes:
@@ -165,7 +165,7 @@ def _recorded_prefix(state: Path) -> Path:
 
 
 def _no_use(text: str, directory: Path) -> CheckpointError:
-    others = [Problem(_CANDIDATE, str(prefix), "") for prefix in _prefixes_in(directory)]
+    others = [Problem(_CANDIDATE, str(prefix), "") for prefix in prefixes_in(directory)]
     remedy = "pass one of the checkpoints that are there" if others else "pass the prefix of a checkpoint"
     return CheckpointError(f"{text}; {remedy}", others)
 
@@ -289,7 +289,7 @@ def _not_found(prefix: Path) -> CheckpointError:
             f"{prefix}: the index file {index} is missing, and the checkpoint can't be read without it; copy it too",
             [Problem("missing-index", name, "present") for name in remains],
         )
-    others = [found.name for found in _prefixes_in(prefix.parent)]
+    others = [found.name for found in prefixes_in(prefix.parent)]
     near = difflib.get_close_matches(prefix.name, others, n=5, cutoff=0.3) or others[:5]
     return CheckpointError(
         f"{prefix}: no such checkpoint: neither {index} nor a V1 file of that"
@@ -306,7 +306,7 @@ def _has_checkpoint(prefix: Path) -> bool:
     return _is_file(_index(prefix)) or _is_table(prefix) or _v1_prefix(prefix) is not None
 
 
-def _prefixes_in(directory: Path) -> List[Path]:
+def prefixes_in(directory: Path) -> List[Path]:
     """Return the prefixes in a directory: V2 checkpoints, else V1 checkpoints, single files of any name."""
     names = [name for name in sorted(os.listdir(str(directory))) if ".tempstate" not in name]
     v2 = [directory / name[: -len(".index")] for name in names if name.endswith(".index")]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Optional
 
 import click
 
-from ckpt2saved.cli.options import PathType, option
+from ckpt2saved.cli.options import PathType, address_type, is_on_command_line, option
+from ckpt2saved.client.address import Address
+
+_EVALUATION = ("allow_empty", "nfc", "batch_size")
 
 _OPTIONS = (
     option(
@@ -26,7 +30,7 @@ _OPTIONS = (
         default=32,
         show_default=True,
         metavar="N",
-        help="Pictures of one request. A server with --enable_batching may refuse more than 32.",
+        help="Pictures of one request. Fewer are sent if a server refuses so many.",
     ),
     option(
         "--max-cer",
@@ -35,11 +39,47 @@ _OPTIONS = (
         help="Highest character error rate, as a fraction: 0.05 for 5 %. Exit code 3 if it is higher.",
     ),
 )
+_GATE = (
+    option(
+        "--lines-signature",
+        metavar="NAME",
+        help="Signature that reads the pictures of --lines. Default: text, or the only one that reads text.",
+    ),
+    option(
+        "--not-worse-than",
+        metavar="newest|live|N|VERSION_DIR",
+        help=(
+            "With --lines: publish only if the character error rate is not higher than that of the newest version, of "
+            "the version that a server answers from (--server), or of another version. Exit code 3 if it is higher."
+        ),
+    ),
+    option(
+        "--tolerance",
+        type=click.FloatRange(min=0, max=1),
+        metavar="RATE",
+        help="With --not-worse-than: how much higher the rate may be, as a fraction. Default: 0.",
+    ),
+    option(
+        "--server",
+        type=address_type,
+        metavar="URL",
+        help="With --not-worse-than live: the TF Serving to compare with. Default: that of --wait-for.",
+    ),
+)
 
 
 def accuracy_options(function: Callable[..., None]) -> Callable[..., None]:
     """Decorator that adds the options that `read_evaluation` reads, and --max-cer."""
-    for one in reversed(_OPTIONS):
+    return _with(_OPTIONS, function)
+
+
+def gate_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Decorator that adds the options that `read_gate` reads."""
+    return lines_option(required=False)(_with((*_OPTIONS, *_GATE), function))
+
+
+def _with(options: Any, function: Callable[..., None]) -> Callable[..., None]:
+    for one in reversed(options):
         function = one(function)
     return function
 
@@ -64,7 +104,56 @@ def read_evaluation(lines: Path, signature: Any, values: Dict[str, Any]) -> Any:
     from ckpt2saved.verify.accuracy.figures import require_distances
     from ckpt2saved.verify.accuracy.labels import read_labels
 
-    allow_empty, normalise, most = values.pop("allow_empty"), values.pop("nfc"), values.pop("batch_size")
+    allow_empty, normalise, most = (values.pop(name) for name in _EVALUATION)
     require_distances()
     labels = read_labels(lines, allow_empty)
     return EvaluationOptions(labels, signature, most=most, normalise=normalise)
+
+
+def read_gate(values: Dict[str, Any], base: Path, wait_for: Optional[Address], model_name: Optional[str]) -> Any:
+    """Remove the options of the gate from `values`; returns an AccuracyGate, or None without --lines."""
+    lines, signature = values.pop("lines"), values.pop("lines_signature")
+    max_cer, baseline, tolerance = values.pop("max_cer"), values.pop("not_worse_than"), values.pop("tolerance")
+    server = values.pop("server")
+    _refuse_stray(lines, baseline)
+    if lines is None:
+        for name in _EVALUATION:
+            del values[name]
+        return None
+    from ckpt2saved.export.accuracy import AccuracyGate
+    from ckpt2saved.verify.accuracy.gate import Limits
+
+    options = read_evaluation(lines, signature, values)
+    source = None if baseline is None else _baseline(baseline, base, server or wait_for, model_name)
+    note = "--not-worse-than newest: there is no version yet to compare with" if baseline and not source else ""
+    return AccuracyGate(options, Limits(max_cer, tolerance or 0.0), source, note)
+
+
+def _refuse_stray(lines: Optional[Path], baseline: Optional[str]) -> None:
+    """Raise UsageError for options on the command line that have no effect."""
+    of_lines = [*_EVALUATION, "max_cer", "lines_signature", "not_worse_than"] if lines is None else []
+    option_of = {parameter.name: parameter.opts[0] for parameter in click.get_current_context().command.params}
+    for names, needed in (
+        (of_lines, "--lines"),
+        (["tolerance"] if baseline is None else [], "--not-worse-than"),
+        (["server"] if baseline != "live" else [], "--not-worse-than live"),
+    ):
+        stray = [option_of[name] for name in names if is_on_command_line(name)]
+        if stray:
+            raise click.UsageError(f"{', '.join(stray)}: only with {needed}")
+
+
+def _baseline(text: str, base: Path, server: Optional[Address], model_name: Optional[str]) -> Any:
+    from ckpt2saved.verify.accuracy.baselines import LIVE, live_baseline, version_baseline
+
+    if text != LIVE:
+        return version_baseline(text, base)
+    if server is None:
+        raise click.UsageError(
+            "--not-worse-than live: only with the address of a server: --server URL or --wait-for URL"
+        )
+    from ckpt2saved.client.address import ModelAddress
+    from ckpt2saved.client.model_client import Client
+
+    name = model_name or Path(os.path.abspath(str(base))).name
+    return live_baseline(Client(ModelAddress(server, name)))

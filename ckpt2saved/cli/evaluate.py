@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 import click
 
 from ckpt2saved.cli.accuracy_options import accuracy_options, lines_option, read_evaluation
 from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json, printed, reported
-from ckpt2saved.cli.options import PathType, json_option, option, quiet_option, report_option
+from ckpt2saved.cli.options import PathType, SecondsType, json_option, option, place_type, quiet_option, report_option
+from ckpt2saved.client.address import ModelAddress
+
+if TYPE_CHECKING:  # slow to import
+    from ckpt2saved.console.narration import Say
 
 
 @command("evaluate")
-@click.argument("version_dir", type=PathType())
+@click.argument("place", type=place_type, metavar="VERSION_DIR|BASE|URL")
 @lines_option(required=True)
 @option(
     "--signature",
@@ -41,11 +45,20 @@ from ckpt2saved.cli.options import PathType, json_option, option, quiet_option, 
     metavar="FILE.ttf",
     help="Font for the texts of --worst. Default: DejaVu Sans if matplotlib or the system has it.",
 )
+@option("--model-name", metavar="NAME", help="Name of the model on the server, if URL does not name it.")
+@option(
+    "--timeout",
+    type=SecondsType(),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time limit of each request to the server.",
+)
 @report_option
 @json_option
 @quiet_option
 def evaluate(
-    version_dir: Path,
+    place: Union[Path, ModelAddress],
     lines: Path,
     signature: Optional[str],
     max_cer: Optional[float],
@@ -55,12 +68,17 @@ def evaluate(
     report: Optional[Path],
     as_json: bool,
     quiet: bool,
+    model_name: Optional[str],
+    timeout: float,
     **more: Any,
 ) -> None:
     """Measure how much of the text of labelled pictures a version reads: character and word error rate.
 
-    VERSION_DIR is a version, or a base directory (its newest version).
+    VERSION_DIR is a version, BASE a base directory (its newest complete version), URL the address of a model on a
+    server: http://HOST:8501/v1/models/NAME, with /versions/N for one version, or the same with grpc://. No TensorFlow
+    is needed for a server.
     """
+    from ckpt2saved.verify.accuracy.evaluation import evaluate as run
     from ckpt2saved.verify.accuracy.gate import Limits, judge
     from ckpt2saved.verify.accuracy.report import as_content, as_markdown, print_accuracy, summary
 
@@ -70,9 +88,11 @@ def evaluate(
 
             check_picture_file(worst)
         options = read_evaluation(lines, signature, more)
-        where, run = _subject(version_dir)
         with narration("evaluate", quiet=quiet, hear=record.hear) as say:
-            evaluated = run(options, say.progress)
+            prepare_tensorflow(gpu=False)
+            model = _model(place, model_name, timeout, say)
+            where = model.name
+            evaluated = run(model, options, say.progress)
             say("evaluated", f"{where}, signature {evaluated.signature}, {lines}")
         accuracy = evaluated.accuracy
         record.hear("accuracy", summary(accuracy))
@@ -93,16 +113,18 @@ def evaluate(
         record.outcome = f"`{where}`: {summary(accuracy)}"
 
 
-def _subject(version_dir: Path) -> Any:
-    """The name of what is evaluated, and the function that evaluates it."""
-    from ckpt2saved.versions import find_version
+def _model(place: Union[Path, ModelAddress], model_name: Optional[str], timeout: float, say: Say) -> Any:
+    """The Model at a directory or an address."""
+    from ckpt2saved.answers.models import FileModel, ServedModel
 
-    directory = find_version(version_dir)
+    if isinstance(place, Path):
+        from ckpt2saved.versions import find_complete_version
 
-    def run(options: Any, progress: Callable[[str], None]) -> Any:
-        prepare_tensorflow(gpu=False)
-        from ckpt2saved.verify.accuracy.evaluation import evaluate_version
+        return FileModel(find_complete_version(place, say))
+    from ckpt2saved.client.model_client import Client
 
-        return evaluate_version(directory, options, progress)
-
-    return str(directory), run
+    try:
+        address = place.named(model_name or "")
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    return ServedModel(Client(address, timeout=timeout))

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Dict, Optional
 
+import click
+
+from ckpt2saved.cli.accuracy_options import gate_options, read_gate
 from ckpt2saved.cli.graph_options import graph_options, read_graph_options, read_search_limits, search_options
-from ckpt2saved.cli.invocation import UntilInterrupted, command, narration, prepare_tensorflow, print_result, reported
+from ckpt2saved.cli.invocation import (
+    UntilInterrupted,
+    command,
+    narration,
+    prepare_tensorflow,
+    print_json,
+    print_result,
+    reported,
+)
 from ckpt2saved.cli.live import await_version, probing, server_at, target_on
 from ckpt2saved.cli.options import (
     PathType,
@@ -80,6 +92,12 @@ from ckpt2saved.client.address import Address
 )
 @option("--no-fold", is_flag=True, help="Do not fold batch norm into the convolution before it.")
 @option("--gpu", is_flag=True, help="Use the GPUs. Default: CPU only, as a training may be using them.")
+@gate_options
+@option(
+    "--select",
+    type=click.Choice(["best"]),
+    help="Try every checkpoint of the directory --checkpoint with --lines, and publish the best one.",
+)
 @wait_option
 @timeout_option
 @model_name_option
@@ -98,31 +116,72 @@ def export(
     report: Optional[Path],
     as_json: bool,
     quiet: bool,
+    select: Optional[str],
     **options: Any,
 ) -> None:
     """Publish a checkpoint as the next version of a model.
 
-    The published directory is printed on stdout, with --wait-for before the wait starts.
+    The published directory is printed on stdout, with --wait-for before the wait starts. With --lines the staged files
+    read labelled pictures first, and nothing is published if --max-cer or --not-worse-than is not met.
     """
+    from ckpt2saved.errors import NotAccurate
     from ckpt2saved.export.plan import ExportOptions, plan_export
 
     with reported(report, "export") as record:
         names, batched = options.pop("probe_signatures"), options.pop("batched")
         graph = read_graph_options(options, options.pop("checkpoint"))
         limits = read_search_limits(options)
-        plan = plan_export(ExportOptions(graph=graph, base=export_dir, search_limits=limits, **options))
-        server = server_at(wait_for, plan.publication.dry_run)
-        asked = probing(names, batched, [s.name for s in plan.graph.model.signatures]) if server else None
+        server = server_at(wait_for, options["dry_run"], other=options["server"])
+        gate = read_gate(options, export_dir, wait_for, model_name)
+        more: Dict[str, Any] = {}
+        wanted = ExportOptions(graph=graph, base=export_dir, search_limits=limits, accuracy=gate, **options)
         with narration("export", quiet=quiet, hear=record.hear) as say:
+            if select:
+                prepare_tensorflow(gpu)
+                wanted = _with_best(wanted, say, record, more)
+            plan = plan_export(wanted)
+            asked = probing(names, batched, [s.name for s in plan.graph.model.signatures]) if server else None
             prepare_tensorflow(gpu)
             from ckpt2saved.export.pipeline import export_checkpoint
 
-            exported = export_checkpoint(plan, UntilInterrupted(say))
+            try:
+                exported = export_checkpoint(plan, UntilInterrupted(say))
+            except NotAccurate as error:
+                _report_measured(error.result, record)
+                if as_json and error.result is not None:
+                    accuracy = error.result.as_content()
+                    print_json({"path": None, "dry_run": wanted.dry_run, "accuracy": accuracy, **more})
+                raise
         record.outcome = ("would publish `{}`" if exported.dry_run else "published `{}`").format(exported.path)
         record.is_done = not exported.dry_run
-        content = {"path": str(exported.path), "dry_run": exported.dry_run, **exported.provenance}
+        content = {"path": str(exported.path), "dry_run": exported.dry_run, **exported.provenance, **more}
+        if exported.measured:
+            _report_measured(exported.measured, record)
+            content["accuracy"] = exported.measured.as_content()
         if server is None:
             print_result(content, exported.path, as_json)
         else:
             target = target_on(server, model_name, exported.path, timeout, asked)
             await_version(target, content, as_json, quiet, record, known=exported.asked)
+
+
+def _with_best(options: Any, say: Any, record: Any, content: Dict[str, Any]) -> Any:
+    """The options for the best checkpoint of the directory; the candidates are added to `content` and the report."""
+    from ckpt2saved.console.report import markdown_table
+    from ckpt2saved.export.selection import best_of, candidate_table, try_all
+
+    candidates = try_all(options, UntilInterrupted(say))
+    best = best_of(candidates)
+    say.table(*candidate_table(candidates, best))
+    record.details += markdown_table(*candidate_table(candidates, best)) + "\n"
+    say("selected", str(best.prefix))
+    content.update(candidates=[one.as_content() for one in candidates], selected=str(best.prefix))
+    return replace(options, graph=replace(options.graph, checkpoint=best.prefix))
+
+
+def _report_measured(measured: Any, record: Any) -> None:
+    """Add the tables of the accuracy to the report."""
+    if measured is not None:
+        from ckpt2saved.verify.accuracy.report import as_markdown
+
+        record.details += as_markdown(measured.evaluated.accuracy)

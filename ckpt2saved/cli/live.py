@@ -21,11 +21,14 @@ _OF_A_SERVER = {
 }
 
 
-def server_at(address: Any, dry_run: bool = False) -> Any:
-    """The client for the server to wait for; None without an address or in a dry run."""
+def server_at(address: Any, dry_run: bool = False, other: Any = None) -> Any:
+    """The client for the server to wait for; None without an address or in a dry run.
+
+    --model-name may also be meant for the server `other`.
+    """
     if address is None:
         for name, text in _OF_A_SERVER.items():
-            if is_on_command_line(name):
+            if is_on_command_line(name) and not (other and name == "model_name"):
                 raise click.UsageError(f"{text}: only with the address of a server")
         return None
     if dry_run:

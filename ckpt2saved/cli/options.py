@@ -84,6 +84,7 @@ version_option = option(
     metavar="N",
     help="Version number to publish. Must be greater than every existing one. Default: highest + 1.",
 )
+place_type = ParsedType("place", "client.address:parse_model_place")
 address_type = ParsedType("url", "client.address:parse_address")
 wait_option = option(
     "--wait-for",

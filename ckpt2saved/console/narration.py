@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Callable, Iterator, Optional
+from typing import Callable, Iterator, Optional, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
 from ckpt2saved.console.foreign_text import harmless
+from ckpt2saved.console.tables import print_rows_on
 
 Say = Callable[[str, str], None]
 
@@ -31,6 +32,10 @@ class Narration:
         else:
             self._console.print(f"[bold]{escape(step):<11}[/bold] {escape(text)}")
             self._status.update(self._doing)
+
+    def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table on stderr."""
+        print_rows_on(self._console, headings, rows)
 
     def progress(self, text: str) -> None:
         """Show the current operation on a terminal; prints nothing in a CI log."""

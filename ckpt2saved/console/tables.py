@@ -22,12 +22,22 @@ def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]], styles: S
     if len(rows) > _MOST_FOLDED:
         _print_lines([headings, *rows], ["bold", *styles])
         return
+    _print(_table(headings, rows, styles))
+
+
+def print_rows_on(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on another console than that of stdout."""
+    width = None if console.is_terminal else _width()
+    console.print(_table(headings, rows, [""] * len(rows)), width=width, soft_wrap=False)
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
         table.add_column(heading, justify="right" if heading in _RIGHT else "left")
     for cells, style in zip(rows, styles):
         table.add_row(*[Text(harmless(cell), style=style) for cell in cells])
-    _print(table)
+    return table
 
 
 def _print_lines(rows: Sequence[Sequence[str]], styles: Sequence[str]) -> None:

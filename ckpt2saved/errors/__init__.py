@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Any, Sequence
 
 from ckpt2saved.errors.problem import Problem
 
@@ -118,3 +118,7 @@ class NotAccurate(Ckpt2SavedError):
     """More of the text of labelled pictures is read wrong than is allowed."""
 
     exit_code = 3
+
+    def __init__(self, message: str, problems: Sequence[Problem] = (), result: Any = None) -> None:
+        super().__init__(message, problems)
+        self.result = result  # what was measured, for --json

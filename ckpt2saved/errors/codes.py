@@ -138,6 +138,7 @@ CODES: Dict[str, str] = {
     "misread-line": "A picture is read with errors.",
     "missing-picture": "A labels file names a picture that does not exist.",
     "no-label": "A line of a labels file is not path<TAB>text.",
+    "not-exported": "A checkpoint of several cannot be exported.",
     "other-encoding": "A line of a labels file is not UTF-8.",
     # Versions.
     "broken-version": "A server would load an incomplete version.",

@@ -21,6 +21,7 @@ from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.fit import check_fit
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.errors.problem import Problem, texts
+from ckpt2saved.export.accuracy import Measured
 from ckpt2saved.export.choice import choose, rewritten_as_planned
 from ckpt2saved.export.plan import ExportPlan
 from ckpt2saved.export.warm_up import read_staged_requests, write_warm_up
@@ -62,13 +63,15 @@ class Exported:
     dry_run: bool
     provenance: Mapping[str, Any]  # content of assets.extra/ckpt2saved.json
     asked: Tuple[Request, ...] = ()  # the parity requests
+    measured: Optional[Measured] = None  # None without labelled pictures
 
 
 def export_checkpoint(plan: ExportPlan, say: Say = lambda step, text: None) -> Exported:
     """Publish a checkpoint as a version whose outputs match those of the checkpoint.
 
     `say` receives the name and the result of each step. Raises CheckpointError, SignatureError, UsageError,
-    NotServable, ParityError, NotCompatible or VersionError; after an error nothing is published and no files remain.
+    NotServable, ParityError, NotCompatible, NotAccurate or VersionError; after an error nothing is published and no
+    files remain.
     """
     with plan.graph.open() as checkpoint:
         return _export(plan, checkpoint, say)
@@ -114,14 +117,26 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
         if plan.checks.for_serving:
             check_fit(read_demands(stage.path), plan.checks.for_serving)
             say("fits", f"TF Serving {plan.checks.for_serving.version} has all of its ops and attributes")
+        measured = _accuracy(plan, checkpoint, stage.path, say)
         provenance = _provenance(plan, checkpoint, network, rewritten, size)
+        provenance["accuracy"] = measured.as_record() if measured else None
         provenance["parity"] = _parity(report, proof) if report and proof else None
         provenance["lines"] = report.lines.by_signature() if report else None
         provenance["warmup"] = warmup.counts
         provenance["warmup_outputs"] = warmup.filters
         provenance["without_batch"] = keys_by_signature(stage.path, seen)
         write_provenance(stage.path, provenance)
-        return Exported(stage.publish(), plan.publication.dry_run, provenance, proof.requests if proof else ())
+        requests = proof.requests if proof else ()
+        return Exported(stage.publish(), plan.publication.dry_run, provenance, requests, measured=measured)
+
+
+def _accuracy(plan: ExportPlan, checkpoint: Checkpoint, stage: Path, say: Say) -> Optional[Measured]:
+    """Measure the staged files, and compare with the limits, if asked for; raises NotAccurate."""
+    gate = plan.checks.accuracy
+    if gate is None:
+        return None
+    name = plan.graph.checkpoint.name if checkpoint.step is None else f"step {checkpoint.step}"
+    return gate.check(gate.measure(stage, say), name, say)
 
 
 def _refuse_unused(plan: ExportPlan, unused: Sequence[str]) -> None:

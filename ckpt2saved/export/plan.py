@@ -8,6 +8,7 @@ from typing import Optional, Tuple
 
 from ckpt2saved.answers.search_limits import DEFAULT_LIMITS, SearchLimits
 from ckpt2saved.compatibility.image import Image, find_image
+from ckpt2saved.export.accuracy import AccuracyGate
 from ckpt2saved.requests.warm_up.source import WarmUpSource, warm_up_source
 from ckpt2saved.sources.graph_plan import GraphOptions, GraphPlan, plan_graph
 from ckpt2saved.versions import check_base, next_version
@@ -28,6 +29,7 @@ class ExportOptions:
     no_warmup: bool = False
     for_serving: Optional[str] = None  # a release of TF Serving
     no_fold: bool = False
+    accuracy: Optional[AccuracyGate] = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Checks:
     search_limits: SearchLimits
     warmup: Optional[WarmUpSource]  # None: no warm-up requests
     for_serving: Optional[Image]  # TF Serving release that must have all ops and attributes of the graph
+    accuracy: Optional[AccuracyGate] = None  # labelled pictures that the staged files read
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,6 @@ def plan_export(options: ExportOptions) -> ExportPlan:
     return ExportPlan(
         graph,
         Publication(options.base, options.version, number, options.dry_run),
-        Checks(options.parity, options.search_limits, warmup, image),
+        Checks(options.parity, options.search_limits, warmup, image, accuracy=options.accuracy),
         fold=not options.no_fold,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -55,9 +55,11 @@ def choose_text_signature(signatures: Mapping[str, Signature], requested: Option
     if requested is not None:
         if requested in fitting:
             return signatures[requested]
-        has = "does not read text from pictures" if requested in signatures else "there is no such signature"
-        listed = f"those that do: {', '.join(fitting)}" if fitting else f"{where} has none; expected {expected}"
-        raise UsageError(f"--signature {requested}: {has}; {listed}")
+        has = f"the signature {requested} does not read text from pictures"
+        if requested not in signatures:
+            has = f"there is no signature {requested}"
+        remedy = f"expected one that reads text: {', '.join(fitting)}" if fitting else f"expected {expected}"
+        raise UsageError(f"{where}: {has}; {remedy}")
     if TEXT in fitting:
         return signatures[TEXT]
     if len(fitting) == 1:
@@ -66,25 +68,6 @@ def choose_text_signature(signatures: Mapping[str, Signature], requested: Option
         raise UsageError(f"{where}: several signatures read text; choose one: --signature {' or '.join(fitting)}")
     found = ", ".join(sorted(signatures)) or "none"
     raise UsageError(f"{where}: no signature reads text from pictures; expected {expected}; it has {found}")
-
-
-def requests_of_pictures(
-    signature: Signature, pictures: Iterable[Tuple[str, bytes]], most: int = PICTURES_OF_A_REQUEST
-) -> Iterator[Request]:
-    """Requests for pictures with their names, in order; each has at most `most` pictures, and one at least."""
-    spec = picture_input(signature)
-    if spec is None:
-        raise ValueError(f"{signature.name} takes no pictures")
-    names: List[str] = []
-    contents: List[bytes] = []
-    for name, content in pictures:
-        if contents and (len(contents) == most or sum(map(len, contents)) + len(content) > BYTES_OF_A_REQUEST):
-            yield request_of_pictures(signature.name, spec.key, names, contents)
-            names, contents = [], []
-        names.append(name)
-        contents.append(content)
-    if contents:
-        yield request_of_pictures(signature.name, spec.key, names, contents)
 
 
 def request_of_pictures(signature: str, key: str, names: Sequence[str], contents: Sequence[bytes]) -> Request:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator, Optional, Tuple
+from typing import Callable, List, Optional
 
-from ckpt2saved.answers.asker import Asker
-from ckpt2saved.answers.picture_answers import ask_pictures
+import numpy as np
+
+from ckpt2saved.answers.models import Model
+from ckpt2saved.answers.predictions import Prediction, predict_files
 from ckpt2saved.errors import LabelsError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import read_file
-from ckpt2saved.requests.gathering import served_signatures
-from ckpt2saved.requests.pictures import PICTURES_OF_A_REQUEST, SCORE, STATUS, TEXT, choose_text_signature
-from ckpt2saved.requests.request import Answers
-from ckpt2saved.saved_model.reading import SavedModelFile
-from ckpt2saved.signature.tensors import Signature
-from ckpt2saved.verify.accuracy.figures import READ, Accuracy, Reading, measure, require_distances
-from ckpt2saved.verify.accuracy.labels import Labels
+from ckpt2saved.requests.files import GivenFile
+from ckpt2saved.requests.pictures import PICTURES_OF_A_REQUEST, SCORE, TEXT, choose_text_signature, status_text
+from ckpt2saved.verify.accuracy.figures import Accuracy, Reading, measure, require_distances
+from ckpt2saved.verify.accuracy.labels import Labels, Line
 
 Progress = Callable[[str], None]
 
@@ -42,53 +41,47 @@ class Evaluated:
     accuracy: Accuracy
 
 
-def evaluate_version(directory: Path, options: EvaluationOptions, progress: Progress) -> Evaluated:
-    """Read the pictures with the files of a version; needs TensorFlow.
+def evaluate(model: Model, options: EvaluationOptions, progress: Progress) -> Evaluated:
+    """Read all pictures with a signature of the model, and measure the text.
 
-    Raises UsageError if no signature reads text, NotServable if the files do not load or refuse a request.
+    Raises UsageError if no signature reads text, and the errors of the model.
     """
-    signatures = served_signatures(SavedModelFile(directory))
-    signature = choose_text_signature(signatures, options.signature, str(directory))
+    signature = choose_text_signature(model.signatures, options.signature, model.name)
     require_distances()
-    from ckpt2saved.answers.new_process import loaded_in_new_process
-
-    progress(f"loading {directory}")
-    with loaded_in_new_process(directory) as asker:
-        return evaluate(asker, signature, options, progress)
-
-
-def evaluate(asker: Asker, signature: Signature, options: EvaluationOptions, progress: Progress) -> Evaluated:
-    """Read all pictures and measure the text; raises the errors of the asker."""
     lines = options.labels.lines
-
-    def report(count: int) -> None:
-        progress(f"{count} of {len(lines)} pictures")
-
-    answers = ask_pictures(asker, signature, _pictures(options.labels), options.most, report)
-    readings = [as_reading(rows) for rows in answers]
+    readings: List[Reading] = []
+    progress(f"loading {model.name}")
+    with model.opened(signature) as asker:
+        files = (GivenFile(line.picture, picture=_content(options.labels.path, line)) for line in lines)
+        for prediction in predict_files(asker, signature, files, options.most):
+            readings.append(_reading(prediction))
+            progress(f"{model.name}: {len(readings)} of {len(lines)} pictures")
     return Evaluated(signature.name, measure(lines, readings, options.normalise))
 
 
-def as_reading(answers: Answers) -> Reading:
+def _reading(prediction: Prediction) -> Reading:
     """The text of one picture, decoded from UTF-8; bytes that are none become U+FFFD."""
-    text = answers[TEXT]
-    content = text.item() if hasattr(text, "item") else text
+    answers = prediction.answers
+    if answers is None:
+        return Reading("", status=None, reason=prediction.problem.found if prediction.problem else "")
     return Reading(
-        text=content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content),
-        status=int(answers[STATUS]) if STATUS in answers else READ,
-        score=float(answers[SCORE]) if SCORE in answers else None,
+        text=_text(answers[TEXT]),
+        status=prediction.status,
+        score=float(answers[SCORE]) if SCORE in answers and answers[SCORE].size == 1 else None,
+        reason=status_text(prediction.status) if prediction.status else "",
     )
 
 
-def _pictures(labels: Labels) -> Iterator[Tuple[str, bytes]]:
-    for line in labels.lines:
-        yield line.picture, _content(labels.path, line.path, line.number)
+def _text(answer: np.ndarray) -> str:
+    content = answer.ravel()[0] if answer.size else b""
+    return content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
 
 
-def _content(labels: Path, path: Path, number: int) -> bytes:
+def _content(labels: Path, line: Line) -> bytes:
     """The bytes of a picture, also of one that is empty or damaged: the model says so in its status."""
     try:
-        return read_file(path, _MOST_BYTES)
+        return read_file(line.path, _MOST_BYTES)
     except OSError as error:
-        problems = [Problem("missing-picture", f"line {number}", f"{path}: {error.strerror or error}")]
+        found = f"{line.path}: {error.strerror or error}"
+        problems = [Problem("missing-picture", f"line {line.number}", found)]
         raise LabelsError(f"{labels}: a picture can't be read", problems) from error

@@ -29,8 +29,14 @@ class Reading:
     """The text that a model answers for a picture."""
 
     text: str
-    status: int = READ  # 0: read; others: docs/evaluate.md
+    status: Optional[int] = READ  # 0: read; others: docs/evaluate.md; None: the request was refused
     score: Optional[float] = None  # None: the signature has no such output
+    reason: str = ""  # why it was not read
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the model read the picture."""
+        return self.status == READ
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class Figures:
     """The sums over all lines."""
 
     lines: int
-    unread: int  # pictures with another status than 0
+    unread: int  # pictures with another status than 0, or whose request was refused
     exact: int
     characters: int
     edits: int
@@ -110,7 +116,7 @@ class Accuracy:
         results = self.results
         return Figures(
             lines=len(results),
-            unread=sum(one.reading.status != READ for one in results),
+            unread=sum(not one.reading.is_read for one in results),
             exact=sum(one.is_exact for one in results),
             characters=sum(len(one.reference) for one in results),
             edits=sum(one.edits for one in results),

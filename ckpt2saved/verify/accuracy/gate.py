@@ -43,8 +43,11 @@ class Verdict:
     problems: Tuple[Problem, ...]
     worse: Tuple[Tuple[LineResult, LineResult], ...]  # lines with more edits than by the baseline, and its results
 
-    def raise_if_worse(self, where: str, effect: str = "") -> None:
-        """Raise NotAccurate with the figures and the first lines that got worse; `effect` says what is not done."""
+    def raise_if_worse(self, where: str, effect: str = "", result: Any = None) -> None:
+        """Raise NotAccurate with the figures and the first lines that got worse.
+
+        `effect` says what is not done; `result` is passed on in the error.
+        """
         if not self.problems:
             return
         if self.worse:
@@ -55,7 +58,7 @@ class Verdict:
         if len(lines) > _MOST_LINES:
             shown.append(Problem("more-problems", "", f"and {len(lines) - _MOST_LINES} more lines; --json prints all"))
         text = f"{where}: the text is not read well enough"
-        raise NotAccurate(f"{text}; {effect}" if effect else text, shown)
+        raise NotAccurate(f"{text}; {effect}" if effect else text, shown, result)
 
     def as_content(self) -> Dict[str, Any]:
         """The fields for JSON."""
@@ -102,6 +105,7 @@ def line_content(result: LineResult) -> Dict[str, Any]:
         "edits": result.edits,
         "cer": result.cer,
         "status": result.reading.status,
+        "reason": result.reading.reason or None,
         "score": score if score is not None and math.isfinite(score) else None,  # JSON has no infinity
     }
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import unicodedata
 from typing import Any, Dict, List, Sequence, Tuple
 
+from ckpt2saved.console.foreign_text import one_line
 from ckpt2saved.console.report import markdown_table
 from ckpt2saved.console.tables import print_rows
 from ckpt2saved.verify.accuracy.evaluation import Evaluated
-from ckpt2saved.verify.accuracy.figures import READ, Accuracy, LineResult
-from ckpt2saved.verify.accuracy.gate import counted, line_content, percent, rate_text
+from ckpt2saved.verify.accuracy.figures import Accuracy, LineResult
+from ckpt2saved.verify.accuracy.gate import Baseline, counted, line_content, percent, rate_text
 
 MOST_CONFUSIONS = 20  # in tables; --json has all
 MOST_LINES = 20
@@ -17,7 +18,7 @@ MOST_LINES = 20
 _FIGURES = ("figure", "value", "of")
 _CONFUSIONS = ("reference", "read as", "times")
 _LINES = ("picture", "reference", "read as", "errors", "rate")
-_STATUS = {1: "no bytes", 2: "no known format", 3: "too many pixels", 4: "damaged"}  # of the signature text
+_MOST_REASON = 200  # characters
 _NOTHING = "(nothing)"
 
 
@@ -45,6 +46,13 @@ def summary(accuracy: Accuracy) -> str:
     if figures.unread:
         parts.append(f"{counted(figures.unread, 'picture')} not read")
     return "; ".join(parts)
+
+
+def baseline_summary(accuracy: Accuracy, baseline: Baseline) -> str:
+    """The figures of the baseline in one line, and how many lines are read better and worse now."""
+    pairs = [(one.edits, before.edits) for one, before in zip(accuracy.results, baseline.accuracy.results)]
+    better, worse = sum(now < before for now, before in pairs), sum(now > before for now, before in pairs)
+    return f"{summary(baseline.accuracy)}; {counted(better, 'line')} better now, {worse} worse"
 
 
 def print_accuracy(accuracy: Accuracy) -> None:
@@ -82,14 +90,9 @@ def _figures(accuracy: Accuracy) -> List[List[str]]:
 
 def _line(result: LineResult) -> List[str]:
     answer = result.answer or _NOTHING
-    if result.reading.status != READ:
-        answer = f"not read: {status_text(result.reading.status)}"
+    if not result.reading.is_read:
+        answer = f"not read: {one_line(result.reading.reason, _MOST_REASON)}"
     return [result.line.picture, result.reference or _NOTHING, answer, str(result.edits), percent(result.cer)]
-
-
-def status_text(status: int) -> str:
-    """What a status of the signature means."""
-    return _STATUS.get(status, f"status {status}")
 
 
 def _shown(character: str) -> str:

@@ -10,9 +10,8 @@ from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 from ckpt2saved.console.foreign_text import one_line
 from ckpt2saved.errors import Ckpt2SavedError, UsageError
 from ckpt2saved.files.write_errors import writing
-from ckpt2saved.verify.accuracy.figures import READ, LineResult
+from ckpt2saved.verify.accuracy.figures import LineResult
 from ckpt2saved.verify.accuracy.gate import counted, percent
-from ckpt2saved.verify.accuracy.report import status_text
 
 _WIDTH, _MARGIN, _LABEL = 900, 12, 90  # pixels
 _MOST_HEIGHT = 96  # of a picture; lines are smaller as a rule
@@ -96,8 +95,8 @@ def _draw_block(image: Any, draw: Any, pen: _Pen, block: _Block, top: int) -> No
 def _block(result: LineResult) -> _Block:
     picture, why_not = _picture(result.line.path)
     title = f"{result.line.picture}   {counted(result.edits, 'error')}, {percent(result.cer)}"
-    if result.reading.status != READ:
-        title += f"   not read: {status_text(result.reading.status)}"
+    if not result.reading.is_read:
+        title += f"   not read: {one_line(result.reading.reason, _MOST_REASON)}"
     if why_not:
         title += f"   cannot be shown: {why_not}"
     reference, answer = _parts(result.reference[:_MOST_TEXT], result.answer[:_MOST_TEXT])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ckpt2saved.errors import CheckpointError
+from ckpt2saved.export.selection import Candidate, best_of
 from ckpt2saved.verify.accuracy.figures import Reading, measure
 from ckpt2saved.verify.accuracy.gate import Baseline, Limits, judge
 from ckpt2saved.verify.accuracy.labels import Line, read_labels
@@ -59,5 +61,10 @@ CASES = [
         "misread-line",
         judged_text("abcd", "abcx", max_cer=0.1),
         "a.png: 'abcd' is read as 'abcx', and by version 3 as 'abcd'",
+    ),
+    (
+        "not-exported",
+        raised(lambda folder: best_of([Candidate(folder / "model.ckpt-1", error=CheckpointError("it is damaged"))])),
+        "model.ckpt-1: it is damaged",
     ),
 ]

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from tests.support.command_line import call
+from tests.support.model_server import serving_rest
 from tests.support.readers import picture_of, write_lines, write_reader
 
 TEXTS = ("kitten", "ab cd", "caf\u00e9")
@@ -84,7 +86,7 @@ def test_the_only_signature_that_reads_text_is_found_by_its_outputs(run, tmp_pat
     assert found["signature"] == "ocr" and found["results"][0]["status"] == 0
     result = run("evaluate", version, "--lines", labels, "--signature", "text")
     assert result.exit_code == 2
-    assert "--signature text: there is no such signature; those that do: ocr" in result.stderr
+    assert "there is no signature text; expected one that reads text: ocr" in result.stderr
 
 
 def test_a_version_without_such_a_signature(run, tmp_path, version):
@@ -120,3 +122,37 @@ def test_the_worst_lines_as_a_picture(run, tmp_path, reader):
     assert result.exit_code == 2 and "expected the name of a .png file" in result.stderr
     result = run("evaluate", reader, "--lines", labels, "--worst", tmp_path / "w.png", "--font", labels)
     assert result.exit_code == 2 and "expected a TrueType or OpenType font" in result.stderr
+
+
+def test_a_server_gives_the_same_figures_without_tensorflow(run, tmp_path, reader):
+    """Over REST, in a process that has no TensorFlow; by the address of the model, or its name."""
+    labels = write_lines(tmp_path, (*TEXTS, "lost"))
+    by_files = json.loads(run("evaluate", reader, "--lines", labels, "--json").stdout)
+    with serving_rest(reader.parent, "ocr") as server:
+        address = f"{server.url}/v1/models/ocr"
+        done = call("evaluate", address, "--lines", labels, "--json", "--quiet")
+        assert done.returncode == 0, done.stdout
+        found = json.loads(done.stdout)
+        assert found["model"] == address
+        assert {**found, "model": ""} == {**by_files, "model": ""}
+        result = run("evaluate", server.url, "--model-name", "ocr", "--lines", labels, "--max-cer", 0.1)
+        assert result.exit_code == 3, result.output
+        result = run("evaluate", server.url, "--lines", labels)
+        assert result.exit_code == 2 and "--model-name" in result.stderr
+        result = run("evaluate", f"{server.url}/v1/models/other", "--lines", labels)
+        assert result.exit_code == 1 and "the server has no such model" in result.stderr
+
+
+def test_a_server_that_batches_gets_requests_of_its_size(run, tmp_path):
+    """32 pictures by default; a request that is too large is divided."""
+    texts = [f"text {number}" for number in range(70)]
+    version = write_reader(tmp_path / "ocr" / "1", {picture_of(text): text for text in texts})
+    labels = write_lines(tmp_path / "lines", texts)
+    with serving_rest(version.parent, "ocr") as server:
+        server.batching = True
+        address = f"{server.url}/v1/models/ocr"
+        result = run("evaluate", address, "--lines", labels, "--json")
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["exact"] == 70
+        result = run("evaluate", address, "--lines", labels, "--batch-size", 70)
+        assert result.exit_code == 0 and "exact lines            100 %" in result.stdout
