@@ -100,7 +100,7 @@ def time_decoders(cases: Sequence[Case], *, repeats: int, say: Callable[[str, st
 
 
 def _time_case(case: Case, repeats: int) -> Dict[str, float]:
-    values = _logits(case)
+    values = make_logits(case)
     with tf.Graph().as_default(), v1_control_flow(), tf.Session() as session:
         variable = tf.get_variable("logits", values.shape, trainable=False, use_resource=False)
         arriving = tf.placeholder(tf.float32, values.shape)
@@ -134,7 +134,8 @@ def _median_seconds(session: tf.Session, targets: List[tf.Operation], repeats: i
     return statistics.median(seconds)
 
 
-def _logits(case: Case) -> np.ndarray:
+def make_logits(case: Case) -> np.ndarray:
+    """Return random logits of the case, float32 [steps, batch, classes]."""
     random = np.random.RandomState(0)
     logits = random.standard_normal((case.steps, case.batch, case.classes)).astype("float32")
     if case.logits == "peaked":
