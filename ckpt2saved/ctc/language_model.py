@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# The table is a constant of the graph, four bytes for each pair: 256 MB. TensorFlow reads no graph above 2 GB.
+MOST_CLASSES = 8192
+
 
 @dataclass(frozen=True)
 class LanguageModel:
@@ -25,6 +28,11 @@ class LanguageModel:
         shape = np.shape(self.table)
         if len(shape) != 2 or shape[0] != shape[1] or shape[0] < 1:
             raise ValueError(f"the table is {list(shape)}; expected [classes, classes]")
+        if shape[0] > MOST_CLASSES:
+            size = 4 * shape[0] ** 2 >> 20
+            raise ValueError(
+                f"the table of {shape[0]} classes would add {size} MB to the graph; expected {MOST_CLASSES} at most"
+            )
         if np.isnan(self.table).any() or np.isposinf(self.table).any():
             raise ValueError("the table has NaN or +infinity; expected logarithms of probabilities")
         if not (np.isfinite(self.weight) and self.weight >= 0 and np.isfinite(self.bonus)):

@@ -68,6 +68,7 @@ CODES: Dict[str, str] = {
     "input-shape": "The graph rejects inputs of these shapes.",
     "inside-loop": "A tensor to be served is inside a loop.",
     "label-input": "An input is a label, or an output depends on a label that no request feeds.",
+    "language-model": "The characters of a text are counted for the language model of a decoder.",
     "no-batching": "A signature cannot be used with --enable_batching.",
     "no-input-used": "No output depends on any input.",
     "no-kernel": "An op has no kernel for the CPU.",

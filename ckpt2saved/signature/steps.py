@@ -65,6 +65,15 @@ class Pad:
 
 
 @dataclass(frozen=True)
+class Bigrams:
+    """A language model of pairs of characters, which decides between readings."""
+
+    file: Path  # a text in which pairs are counted, or a table of them (.npy)
+    weight: float = 0.5  # of the logarithms of the pairs' probabilities
+    bonus: float = 0.0  # for each character
+
+
+@dataclass(frozen=True)
 class DecodeCtc:
     """Decodes logits [time, batch, classes] by a CTC beam search: `ids`, `lengths` and `score`."""
 
@@ -72,6 +81,7 @@ class DecodeCtc:
     sequence_length: str
     beam_width: int = 1
     merge_repeated: bool = False
+    bigrams: Optional[Bigrams] = None
 
     makes = ("ids", "lengths", "score")
 

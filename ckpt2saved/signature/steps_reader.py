@@ -15,6 +15,7 @@ from ckpt2saved.signature.steps import (
     ORDERS,
     STEPS,
     WIDTHS,
+    Bigrams,
     Characters,
     DecodeCtc,
     DecodePictures,
@@ -189,6 +190,12 @@ class StepsReader(NodeReader):
         value = self.value(node, where, (int, float))
         return 0.0 if value is None else float(value)
 
+    def weight(self, node: yaml.Node, where: str) -> float:
+        value = self.number(node, where)
+        if value < 0:
+            self.problem("wrong-value", node, where, f"a number from 0 on is expected; found {value:g}")
+        return value
+
     def numbers(self, node: yaml.Node, where: str) -> Tuple[float, ...]:
         if not isinstance(node, yaml.SequenceNode):
             return (self.number(node, where),)
@@ -233,6 +240,13 @@ def _characters(file: Path, **names: str) -> Characters:
     return Characters(file, read_characters(file), **names)
 
 
+def _decode_ctc(
+    bigrams: Optional[Path] = None, bigram_weight: float = 0.5, bigram_bonus: float = 0.0, **values: Any
+) -> DecodeCtc:
+    found = None if bigrams is None else Bigrams(bigrams, bigram_weight, bigram_bonus)
+    return DecodeCtc(bigrams=found, **values)
+
+
 _BEFORE: Dict[str, _Kind] = {
     "decode": _Kind(DecodePictures, {"channels": _word((1, 3)), "max_pixels": _COUNT}),
     "resize": _Kind(
@@ -249,12 +263,15 @@ _BEFORE: Dict[str, _Kind] = {
 }
 _AFTER: Dict[str, _Kind] = {
     "ctc_decode": _Kind(
-        DecodeCtc,
+        _decode_ctc,
         {
             "logits": _Value(StepsReader.name_of_tensor, is_required=True),
             "sequence_length": _Value(StepsReader.name_of_tensor, is_required=True),
             "beam_width": _COUNT,
             "merge_repeated": _Value(StepsReader.truth),
+            "bigrams": _Value(StepsReader.file),
+            "bigram_weight": _Value(StepsReader.weight),
+            "bigram_bonus": _Value(StepsReader.number),
         },
     ),
     "characters": _Kind(

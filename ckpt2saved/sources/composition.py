@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from ckpt2saved.ctc.language_model import LanguageModel
 from ckpt2saved.errors import SignatureError
 from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.graph.copying import copied
@@ -32,6 +33,7 @@ from ckpt2saved.sources.example_pictures import with_pictures
 from ckpt2saved.sources.loaded import LoadedGraph
 from ckpt2saved.sources.lookups import asset_names
 from ckpt2saved.sources.steps.batches import normalised, padded
+from ckpt2saved.sources.steps.language_models import read_language_model
 from ckpt2saved.sources.steps.pictures import READ, TOO_SMALL, read_pictures
 from ckpt2saved.sources.steps.texts import check_classes, decoded_logits, joined_characters, replaced
 from ckpt2saved.tf1 import tf, v1_control_flow
@@ -199,7 +201,8 @@ class _Composer:
             if isinstance(step, DecodeCtc):
                 logits = self._results[step.logits]
                 classes = logits.shape.as_list()[-1] if logits.shape.ndims else None
-                self._results.update(decoded_logits(logits, self._results[step.sequence_length], step))
+                model = self._language_model(step, classes, where)
+                self._results.update(decoded_logits(logits, self._results[step.sequence_length], step, model))
             elif isinstance(step, Characters):
                 if step.logits:
                     classes = self._results[step.logits].shape.as_list()[-1]
@@ -208,6 +211,15 @@ class _Composer:
                 self._files.append(step)
             elif isinstance(step, Failed):
                 self._results.update(replaced(self._results, self._results[STATUS], step))
+
+    def _language_model(self, step: DecodeCtc, classes: Any, where: str) -> Optional[LanguageModel]:
+        if step.bigrams is None or not (step.bigrams.weight or step.bigrams.bonus):
+            return None
+        readers = [s for s in self._steps.postprocess if isinstance(s, Characters) and s.ids in step.makes]
+        symbols = check_classes(readers[0], classes, where).symbols if readers else ()
+        model, notes = read_language_model(step.bigrams, symbols, classes, where)
+        self.notes += notes
+        return model
 
     def _output(self, spec: TensorSpec) -> TensorSpec:
         if spec.tensor not in self._results:

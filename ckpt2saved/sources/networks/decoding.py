@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Dict
+from typing import Dict, Optional
 
+from ckpt2saved import ctc
+from ckpt2saved.ctc.language_model import LanguageModel
 from ckpt2saved.tf1 import tf
 
 
 def decoded(
-    logits: tf.Tensor, lengths: tf.Tensor, *, beam_width: int, top_paths: int = 1, merge_repeated: bool = False
+    logits: tf.Tensor,
+    lengths: tf.Tensor,
+    *,
+    beam_width: int,
+    top_paths: int = 1,
+    merge_repeated: bool = False,
+    language_model: Optional[LanguageModel] = None,
 ) -> Dict[str, tf.Tensor]:
     """Decode logits [time, batch, classes] with sequence lengths `lengths` [batch]; returns tensors by name.
 
     output_indices [labels, 2], output_values [labels] and output_shape [2], all int64, are the most probable path; ids
     int64 [batch, time] is the same padded with -1, lengths int32 [batch], score float32 [batch] its log-probability.
-    Of further paths there are output_indices_2 and so on.
+    Of further paths there are output_indices_2 and so on. With a language model the decoder is made of stock ops here
+    already, since TensorFlow has none.
     """
-    paths, log_probability = tf.nn.ctc_beam_search_decoder(
-        logits, lengths, beam_width=beam_width, top_paths=top_paths, merge_repeated=merge_repeated
-    )
+    settings = {"beam_width": beam_width, "top_paths": top_paths, "merge_repeated": merge_repeated}
+    if language_model is None:
+        paths, log_probability = tf.nn.ctc_beam_search_decoder(logits, lengths, **settings)
+    else:
+        paths, log_probability = ctc.beam_search(logits, lengths, language_model=language_model, **settings)
     # TF Serving fetches tensors by name, and a SparseTensor has no name: so its three tensors are served.
     # The width of the dense form is the number of steps, not the longest text: with batching its shape must not depend
     # on other lines of the batch.

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Optional
 
+from ckpt2saved.ctc.language_model import LanguageModel
 from ckpt2saved.errors import SignatureError
 from ckpt2saved.signature.steps import Characters, DecodeCtc, Failed
 from ckpt2saved.sources.networks.decoding import decoded
 from ckpt2saved.tf1 import tf
 
 
-def decoded_logits(logits: tf.Tensor, lengths: tf.Tensor, step: DecodeCtc) -> Dict[str, tf.Tensor]:
+def decoded_logits(
+    logits: tf.Tensor, lengths: tf.Tensor, step: DecodeCtc, language_model: Optional[LanguageModel]
+) -> Dict[str, tf.Tensor]:
     """Return ids, lengths and score of `logits` [time, batch, classes]."""
-    made = decoded(logits, lengths, beam_width=step.beam_width, merge_repeated=step.merge_repeated)
+    made = decoded(
+        logits,
+        lengths,
+        beam_width=step.beam_width,
+        merge_repeated=step.merge_repeated,
+        language_model=language_model,
+    )
     return {name: made[name] for name in step.makes}
 
 

@@ -15,7 +15,9 @@ from ckpt2saved.requests.warm_up.source import warm_up_source
 from ckpt2saved.signature.arguments import model_of_arguments
 from ckpt2saved.signature.file import load_model, parse_model
 from ckpt2saved.signature.model import ExampleInput, ParityCase
+from ckpt2saved.signature.steps import Bigrams
 from ckpt2saved.signature.tensors import Signature, TensorSpec
+from ckpt2saved.sources.steps.language_models import read_language_model
 from ckpt2saved.verify.accuracy.labels import read_labels
 from tests.support.golden_texts.finding import FILE, of_file, raised
 
@@ -69,7 +71,20 @@ WITH_CHARACTERS = """\
 
 OTHER = "{inputs: {x: {dtype: int32, shape: []}}, outputs: {z: {dtype: int32, shape: []}}}"
 
+
+def counted(folder):
+    """What is said about the pairs of a text."""
+    text = folder / "corpus.txt"
+    text.write_text("abba\nxa", "utf-8")
+    return read_language_model(Bigrams(text), ["a", "b"], 3, "decoder")[1]
+
+
 CASES = [
+    (
+        "language-model",
+        counted,
+        "{folder}/corpus.txt: the pairs of 5 characters are counted; 1 other characters have no class",
+    ),
     ("array-dtype", given(x=np.zeros([1, 2], complex)), "x: complex128, expected float32"),
     (
         "array-records",
