@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Counter as CounterType
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
@@ -49,7 +50,7 @@ def count_pairs(lines: Iterable[str], symbols: Sequence[str], classes: int) -> P
     ids = {symbol: label for label, symbol in enumerate(symbols) if symbol}
     longest = max(map(len, ids), default=1)
     blank = classes - 1
-    pairs: Dict[Tuple[int, int], int] = Counter()
+    pairs: CounterType[Tuple[int, int]] = Counter()
     characters = unknown = 0
     for line in lines:
         if line:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Optional
+from typing import Any, Dict, Optional
 
 from ckpt2saved import ctc
 from ckpt2saved.ctc.language_model import LanguageModel
@@ -25,7 +25,7 @@ def decoded(
     Of further paths there are output_indices_2 and so on. With a language model the decoder is made of stock ops here
     already, since TensorFlow has none.
     """
-    settings = {"beam_width": beam_width, "top_paths": top_paths, "merge_repeated": merge_repeated}
+    settings: Dict[str, Any] = {"beam_width": beam_width, "top_paths": top_paths, "merge_repeated": merge_repeated}
     if language_model is None:
         paths, log_probability = tf.nn.ctc_beam_search_decoder(logits, lengths, **settings)
     else:
