@@ -75,6 +75,7 @@ def predict(
         chosen = choose_signature(opened.signatures, signature, first, opened.name)
         say("model", f"{opened.name}, signature {chosen.name}")
         shown = _Shown(chosen, as_json, is_table=sys.stdout.isatty() and not quiet)
+        say.progress(f"loading {opened.name}")
         every = itertools.chain([] if first is None else [first], paths)
         try:
             for prediction in _predictions(opened, chosen, every, batch_size):
@@ -153,10 +154,10 @@ class _Shown:
         """Raise what ended the requests, NotAnswered or NotRead."""
         if self.error is not None:
             raise self.error
-        for problems, kind, what in (
-            (self._problems, NotAnswered, "got no answer"),
-            (self._unread, NotRead, "could not be read by the model"),
-        ):
-            if problems:
-                first = f"; the first {_MOST_LISTED}:" if len(problems) > _MOST_LISTED else ""
-                raise kind(f"{len(problems)} of {self.count} files {what}{first}", problems[:_MOST_LISTED])
+        problems = [*self._problems, *self._unread]
+        if problems:
+            counts = ((len(self._problems), "got no answer"), (len(self._unread), "could not be read by the model"))
+            found = ", ".join(f"{count} of {self.count} files {what}" for count, what in counts if count)
+            first = f"; the first {_MOST_LISTED}:" if len(problems) > _MOST_LISTED else ""
+            kind = NotAnswered if self._problems else NotRead
+            raise kind(found + first, problems[:_MOST_LISTED])

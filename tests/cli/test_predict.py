@@ -132,7 +132,7 @@ def test_files_that_cannot_be_sent_do_not_stop_the_others(run, server, pictures,
     assert result.exit_code == 1
     assert result.output.startswith(lines([pictures[0], pictures[4]], [SHOWN[0], "five"]))
     for text in (
-        "5 of 7 files got no answer",
+        "5 of 7 files got no answer\n",
         f"{tmp_path / 'absent.png'}: No such file or directory",
         f"{tmp_path / 'empty'}: a directory without pictures (.bmp, .gif, .jpeg, .jpg, .png)",
         f"{tmp_path / 'huge.png'}: 3221225472 bytes, and at most 268435456 are read",
@@ -140,6 +140,21 @@ def test_files_that_cannot_be_sent_do_not_stop_the_others(run, server, pictures,
         f"{tmp_path / 'text.npz'}: not a .npz file of plain arrays",
     ):
         assert text in result.output
+
+
+def test_both_kinds_of_problems_are_listed(run, server, pictures, tmp_path):
+    """Exit 1, and at most twenty of each run."""
+    (tmp_path / "other.png").write_bytes(b"other")
+    result = run("predict", server.url, tmp_path / "absent.png", tmp_path / "other.png", "--quiet")
+    assert result.exit_code == 1
+    assert result.output.endswith(
+        "Error: 1 of 2 files got no answer, 1 of 2 files could not be read by the model\n"
+        f"  - {tmp_path / 'absent.png'}: No such file or directory\n"
+        f"  - {tmp_path / 'other.png'}: damaged\n"
+    )
+    result = run("predict", server.url, *[tmp_path / "other.png"] * 30, "--quiet")
+    assert result.exit_code == 3 and "30 of 30 files could not be read by the model; the first 20:" in result.output
+    assert result.output.count(": damaged") == 20
 
 
 def test_nothing_is_loaded_for_files_that_are_not_there(tmp_path):
