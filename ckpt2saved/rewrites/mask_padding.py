@@ -7,7 +7,7 @@ stands there does not matter, and pools make tensors smaller before they are mas
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.errors.problem import Note
@@ -75,8 +75,9 @@ class StepsFound(Edit):
 def mask_padding(graph_def: Any, batch: PaddedBatch, outputs: Sequence[str]) -> Masked:
     """The graph of some outputs with masks; `graph_def` stays as it is.
 
-    The names of tensors in `batch`, and of the outputs, stay as they are. Placeholders in `batch.lengths` become the
-    steps that are computed from the widths. Raises NotServable where the graph lacks a tensor.
+    A graph that takes pictures of one width alone needs no masks: what pads them is part of the picture, and all steps
+    are those of each line. The names of tensors in `batch`, and of the outputs, stay as they are. Placeholders in
+    `batch.lengths` become the steps that are computed from the widths. Raises NotServable where a tensor is missing.
     """
     widths = parsed(batch.widths)[0]
     if widths not in {node.name for node in graph_def.node}:
@@ -112,18 +113,19 @@ class MaskPadding(Rewrite):
 
     def __call__(self, graph: Graph, context: Context) -> Found:
         batch = self._batch
-        analysis = ColumnAnalysis(context.original, context.imported, batch.multiple)
         images = parsed(batch.images)
+        imported, fixed = _with_open_width(context, images, batch.width_axis)
+        analysis = ColumnAnalysis(context.original, imported, batch.multiple, fixed)
         starts = {parsed(name): Value(axes=((LINES,),), steps=GIVEN) for name in batch.lengths}
         starts[images] = Value(axes=_picture_axes(analysis, images, batch.width_axis))
         found = analysis.follow(starts, context.outputs)
-        masks = _Masks(graph, context.imported, parsed(batch.widths))
-        for need in found.needs:
-            masks.meet(need)
-        notes = found.notes(graph, context.outputs)
+        masks = _Masks(graph, context.imported, parsed(batch.widths), fixed)
+        steps, notes = _steps(found, context.outputs)
+        if fixed is None:  # else the network has the padding that it was trained with
+            notes += found.notes(graph, context.outputs)
+            for need in found.needs:
+                masks.meet(need)
         edits = masks.edits
-        steps, more = _steps(found, context.outputs)
-        notes += more
         if steps is not None:
             ref = masks.own(steps)
             for name in batch.lengths:
@@ -132,6 +134,17 @@ class MaskPadding(Rewrite):
                 edits.append(Edit(node.name, "lengths", f"{node.name}: computed from the widths of the pictures"))
             edits.append(StepsFound(ref[0], "steps", "", is_told=False, tensor=full_name(ref)))
         return Found(tuple(edits), notes=notes)
+
+
+def _with_open_width(context: Context, images: Ref, axis: int) -> Tuple[Any, Optional[int]]:
+    """TensorFlow's own graph for pictures of any width, and the only width that the graph takes, or None."""
+    shape = context.imported.get_operation_by_name(images[0]).outputs[images[1]].shape
+    fixed = None if shape.ndims is None else shape.as_list()[axis]
+    if fixed is None or context.original[images[0]].op != "Placeholder":
+        return context.imported, fixed
+    opened = context.original.copy()
+    opened[images[0]].attr["shape"].shape.dim[axis].size = -1
+    return replace(context, original=opened).imported, fixed
 
 
 def _picture_axes(analysis: ColumnAnalysis, images: Ref, width_axis: int) -> Axes:
@@ -158,11 +171,12 @@ def _ceil(size: Any, divisor: int) -> Any:
 class _Masks:
     """Puts into a graph what the analysis needs."""
 
-    def __init__(self, graph: Graph, imported: Any, widths: Ref) -> None:
+    def __init__(self, graph: Graph, imported: Any, widths: Ref, fixed: Optional[int]) -> None:
         self.edits: List[Edit] = []
         self._graph = graph
         self._imported = imported
         self._widths = widths
+        self._fixed = fixed
         self._own: Dict[OwnWidth, Ref] = {}
         self._filled: Dict[Tuple[Ref, str], Ref] = {}
 
@@ -184,6 +198,8 @@ class _Masks:
         if width not in self._own:
 
             def build(widths: Any) -> Sequence[Any]:
+                if self._fixed is not None:  # all columns are the line's, padding included
+                    return [tf.fill(tf.shape(widths), width.at(self._fixed))]
                 return [tf.maximum(tf.floordiv(widths + width.added, width.divided), 0)]
 
             name = f"own_width/{len(self._own)}"

@@ -10,7 +10,7 @@ import pytest
 from ckpt2saved.sources.networks import build_network, layers
 from ckpt2saved.tf1 import tf
 from tests.support.checkpoints import crnn_shapes
-from tests.support.padded_batches import CHANNELS, Network, pictures
+from tests.support.padded_batches import CHANNELS, HEIGHT, Network, pictures
 
 SAME_ENOUGH = 1e-5
 
@@ -301,6 +301,21 @@ def test_proven(build):
     made = pictures(np.random.RandomState(1), [9, 40, 31, 5, 24])
     assert network.difference(made, time_axis=2) < SAME_ENOUGH
     assert network.difference(made, time_axis=2, masked=False) > 0.001
+
+
+@pytest.mark.parametrize("width", [20, 33])
+def test_a_network_of_one_width_keeps_its_padding(width):
+    """Its pictures are padded as in training; the steps of all lines are those of that width."""
+
+    def build(x):
+        x = tf.nn.max_pool(x, [1, 2, 2, 1], [1, 2, 2, 1], "SAME")
+        x = tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [-1, (width + 1) // 2, 3 * CHANNELS])
+        return layers.bidirectional_lstm(tf.transpose(x, [1, 0, 2]), lstm_weights(9), "rnn", "cell")
+
+    network = Network.built(build, sizes=(None, HEIGHT, width, CHANNELS))
+    assert network.masked.is_proven
+    assert not network.masked.edits
+    assert network.steps(7) == network.steps(width) == (width + 1) // 2
 
 
 def instance_norm(x):

@@ -82,8 +82,11 @@ def broadcast(several: Sequence[Axes]) -> Optional[Axes]:
     return tuple(result)
 
 
-def reshaped(axes: Axes, sizes: Sequence[Optional[Size]]) -> Optional[Axes]:
-    """The axes after a reshape to `sizes`, of which one may be open (None); None where the elements do not line up."""
+def reshaped(axes: Axes, sizes: Sequence[Optional[Size]], fixed: Optional[int] = None) -> Optional[Axes]:
+    """The axes after a reshape to `sizes`, of which one may be open (None); None where the elements do not line up.
+
+    `fixed` is the width of the pictures where the graph takes no other.
+    """
     left = [factor for axis in axes for factor in axis if factor != 1]
     openings = [number for number, size in enumerate(sizes) if size is None]
     if len(openings) > 1:
@@ -91,7 +94,7 @@ def reshaped(axes: Axes, sizes: Sequence[Optional[Size]]) -> Optional[Axes]:
     end = openings[0] if openings else len(sizes)
     first: List[Axis] = []
     for size in sizes[:end]:
-        axis = _taken(left, size)
+        axis = _taken(left, size, fixed)
         if axis is None:
             return None
         first.append(axis)
@@ -100,7 +103,7 @@ def reshaped(axes: Axes, sizes: Sequence[Optional[Size]]) -> Optional[Axes]:
     rest: List[Axis] = []
     left.reverse()
     for size in reversed(sizes[end + 1 :]):
-        axis = _taken(left, size)
+        axis = _taken(left, size, fixed)
         if axis is None:
             return None
         rest.append(axis[::-1])
@@ -109,7 +112,7 @@ def reshaped(axes: Axes, sizes: Sequence[Optional[Size]]) -> Optional[Axes]:
     return (*first, open_axis or (1,), *reversed(rest))
 
 
-def _taken(left: List[Factor], size: Optional[Size]) -> Optional[Axis]:
+def _taken(left: List[Factor], size: Optional[Size], fixed: Optional[int] = None) -> Optional[Axis]:
     """Take factors off the front whose product is `size`; None where that is not possible."""
     if size is None or size.number < 1:
         return None
@@ -124,6 +127,8 @@ def _taken(left: List[Factor], size: Optional[Size]) -> Optional[Axis]:
             factor, number = number, 1
         elif factor is not None and not isinstance(factor, int) and factor in symbols:
             symbols.remove(factor)
+        elif fixed and isinstance(factor, OwnWidth) and factor.at(fixed) and number % factor.at(fixed) == 0:
+            number //= factor.at(fixed)
         else:
             return None
         if axis and isinstance(factor, int) and isinstance(axis[-1], int):

@@ -18,11 +18,15 @@ _ROUNDS = 10  # the variables of a loop settle in two or three
 class ColumnAnalysis:
     """Follows the columns of the pictures to some outputs."""
 
-    def __init__(self, graph: Graph, imported: Any, multiple: int = 1) -> None:
-        """`imported` is the graph as TensorFlow's own; `multiple` divides the widths of all pictures."""
+    def __init__(self, graph: Graph, imported: Any, multiple: int = 1, fixed: Optional[int] = None) -> None:
+        """`imported` is the graph as TensorFlow's own, with the width of the pictures left open.
+
+        `multiple` divides the widths of all pictures; `fixed` is their width where the graph takes no other.
+        """
         self._graph = graph
         self._imported = imported
         self._multiple = multiple
+        self._fixed = fixed
 
     def follow(self, starts: Mapping[Ref, Value], outputs: Sequence[Ref]) -> Columns:
         """What is known of the tensors between those that are given and the outputs."""
@@ -65,6 +69,7 @@ class ColumnAnalysis:
             outputs=[self.static((node.name, number)) for number in range(count)],
             found=found,
             multiple=self._multiple,
+            fixed=self._fixed,
         )
         try:
             values = evaluate(step)

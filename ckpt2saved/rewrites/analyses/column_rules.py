@@ -558,7 +558,7 @@ def _reshape(step: Step) -> Value:
     if value.axes is None or shape.is_data:
         raise Unprovable("its shape is not known")
     sizes = _targets(shape.numbers, step.outputs[0])
-    axes = None if sizes is None else reshaped(value.axes, sizes)
+    axes = None if sizes is None else reshaped(value.axes, sizes, step.fixed)
     if axes is None:
         raise Unprovable("its shape does not keep the columns and the lines apart")
     return replace(value, axes=axes, steps=value.steps if axes == ((LINES,),) else None)

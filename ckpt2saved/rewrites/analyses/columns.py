@@ -159,7 +159,8 @@ class Step:
     inputs: Sequence[Value]
     outputs: Sequence[Optional[Axes]]  # as far as TensorFlow's shape functions know them
     found: Columns
-    multiple: int
+    multiple: int  # divides the widths of all pictures
+    fixed: Optional[int]  # the width of all pictures, where the graph takes no other
 
     @property
     def data(self) -> Value:
