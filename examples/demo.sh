@@ -19,4 +19,4 @@ show ckpt2saved bump-version "$models/crnn"
 show ckpt2saved list "$models/crnn"
 printf '\nWhat TF Serving finds:\n'
 find "$models" -type f | sort
-show python examples/crnn/read_images.py "$models/crnn/2" examples/crnn/images/*.png
+show python examples/crnn/read_images.py "$models/crnn/2" examples/crnn/images/*

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 import click
 
 from ckpt2saved.cli.accuracy_options import accuracy_options, lines_option, read_evaluation
-from ckpt2saved.cli.invocation import command, narration, print_json, printed, reported
-from ckpt2saved.cli.model_place import place_argument, place_options, read_model
-from ckpt2saved.cli.options import PathType, json_option, option, quiet_option, report_option
+from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json, printed, reported
+from ckpt2saved.cli.options import PathType, SecondsType, json_option, option, place_type, quiet_option, report_option
 from ckpt2saved.client.address import ModelAddress
+
+if TYPE_CHECKING:  # slow to import
+    from ckpt2saved.console.narration import Say
 
 
 @command("evaluate")
-@place_argument
+@click.argument("place", type=place_type, metavar="VERSION_DIR|BASE|URL")
 @lines_option(required=True)
 @option(
     "--signature",
@@ -43,7 +45,15 @@ from ckpt2saved.client.address import ModelAddress
     metavar="FILE.ttf",
     help="Font for the texts of --worst. Default: DejaVu Sans if matplotlib or the system has it.",
 )
-@place_options
+@option("--model-name", metavar="NAME", help="Name of the model on the server, if URL does not name it.")
+@option(
+    "--timeout",
+    type=SecondsType(),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time limit of each request to the server.",
+)
 @report_option
 @json_option
 @quiet_option
@@ -58,6 +68,8 @@ def evaluate(
     report: Optional[Path],
     as_json: bool,
     quiet: bool,
+    model_name: Optional[str],
+    timeout: float,
     **more: Any,
 ) -> None:
     """Measure how much of the text of labelled pictures a version reads: character and word error rate.
@@ -77,7 +89,8 @@ def evaluate(
             check_picture_file(worst)
         options = read_evaluation(lines, signature, more)
         with narration("evaluate", quiet=quiet, hear=record.hear) as say:
-            model = read_model(place, more, say)
+            prepare_tensorflow(gpu=False)
+            model = _model(place, model_name, timeout, say)
             where = model.name
             evaluated = run(model, options, say.progress)
             say("evaluated", f"{where}, signature {evaluated.signature}, {lines}")
@@ -98,3 +111,20 @@ def evaluate(
                 print_accuracy(accuracy)
         verdict.raise_if_worse(where, "")
         record.outcome = f"`{where}`: {summary(accuracy)}"
+
+
+def _model(place: Union[Path, ModelAddress], model_name: Optional[str], timeout: float, say: Say) -> Any:
+    """The Model at a directory or an address."""
+    from ckpt2saved.answers.models import FileModel, ServedModel
+
+    if isinstance(place, Path):
+        from ckpt2saved.versions import find_complete_version
+
+        return FileModel(find_complete_version(place, say))
+    from ckpt2saved.client.model_client import Client
+
+    try:
+        address = place.named(model_name or "")
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    return ServedModel(Client(address, timeout=timeout))

@@ -26,7 +26,6 @@ class FrozenSource(GraphSource):
 
     has_nodes = True
     holds_weights = True
-    noun = "graph file"
     name = "frozen"
 
     @classmethod

@@ -29,7 +29,6 @@ class KerasSource(GraphSource):
     path: Path
 
     holds_weights = True
-    noun = "Keras file"
     name = "keras"
 
     @classmethod

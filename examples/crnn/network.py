@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import tensorflow.compat.v1 as tf
-
-CHANNELS = (8, 16, 32, 32, 48, 48, 64)
-LSTM_UNITS = 48
-CLASSES = 37  # 36 symbols and the CTC blank
-DROPPED = 0.2
-BATCH_NORM_DECAY = 0.99
-BATCH_NORM_EPSILON = 0.001
+from sizes import BATCH_NORM_DECAY, BATCH_NORM_EPSILON, CHANNELS, CLASSES, DROPPED, LSTM_UNITS
 
 
 def crnn_logits(images: tf.Tensor, lengths: tf.Tensor, training: bool) -> tf.Tensor:

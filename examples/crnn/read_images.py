@@ -1,4 +1,4 @@
-"""Read pictures of words with an exported SavedModel: python read_images.py MODEL_DIR PNG..."""
+"""Read pictures of lines with an exported SavedModel: python read_images.py MODEL_DIR PICTURE..."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # must precede the import of TensorFlo
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"  # which it announces at any log level
 warnings.simplefilter("ignore")  # TensorFlow 1.x warns about the numpy of its own time
 
-import numpy  # noqa: E402
 import tensorflow.compat.v1 as tf  # noqa: E402
-from padding import pad_batch  # noqa: E402
-from words import text_of  # noqa: E402
+from pictures import pad_batch, read_picture  # noqa: E402
+from texts import text_of  # noqa: E402
 
 
 def main() -> None:
@@ -32,7 +31,7 @@ def read_images(model: str, paths: Sequence[str]) -> list[str]:
     with tf.Graph().as_default(), tf.Session() as session:
         loaded = tf.saved_model.loader.load(session, ["serve"], model)
         signature = loaded.signature_def["serving_default"]
-        images, widths = pad_batch([_decoded(session, path) for path in paths])
+        images, widths = pad_batch([read_picture(Path(path)) for path in paths])
         feed = {
             signature.inputs["input_data"].name: images,
             signature.inputs["input_batch_size"].name: widths // 4,  # the network takes a step every four pixels
@@ -40,10 +39,6 @@ def read_images(model: str, paths: Sequence[str]) -> list[str]:
         names = ["output_indices", "output_values"]
         indices, values = session.run([signature.outputs[name].name for name in names], feed)
     return [text_of(values[indices[:, 0] == row]) for row in range(len(paths))]
-
-
-def _decoded(session: tf.Session, path: str) -> numpy.ndarray:
-    return session.run(tf.image.decode_png(Path(path).read_bytes(), channels=3))
 
 
 if __name__ == "__main__":

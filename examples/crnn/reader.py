@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Iterable, Sequence
 
 import numpy
 import tensorflow.compat.v1 as tf
 from network import crnn_logits
-from words import text_of
+from texts import text_of
 
 
 class Reader:
@@ -28,15 +28,30 @@ class Reader:
         with self._session.graph.as_default():  # outside any graph, TensorFlow 2.x takes the Saver for an eager one
             self._saver.restore(self._session, prefix)
 
-    def read(self, images: numpy.ndarray, widths: numpy.ndarray) -> list[str]:
+    def read(self, images: numpy.ndarray, widths: Sequence[int]) -> list[str]:
         """Return the texts of `images` [n, 32, width, 3], of which each is `widths` pixels wide without its padding."""
-        decoded = self._session.run(self._decoded, {self._images: images, self._lengths: widths // 4})
+        decoded = self._session.run(self._decoded, {self._images: images, self._lengths: numpy.array(widths) // 4})
         rows = decoded.indices[:, 0]
         return [text_of(decoded.values[rows == row]) for row in range(len(images))]
 
-    def count_right(self, words: Sequence[str], images: numpy.ndarray, widths: numpy.ndarray) -> int:
-        """Return how many of `words` are read without a mistake."""
-        return sum(read == word for read, word in zip(self.read(images, widths), words))
+    def read_alone(self, picture: numpy.ndarray) -> str:
+        """Return the text of one picture [32, width, 3], which is a batch by itself."""
+        return self.read(picture[None], [picture.shape[1]])[0]
+
+    def share_right(self, exam: Iterable[tuple[str, numpy.ndarray]]) -> float:
+        """Return how many of the characters are right, 1 for all, where each picture is read alone."""
+        pairs = [(text, self.read_alone(picture)) for text, picture in exam]
+        return 1 - sum(distance(*pair) for pair in pairs) / sum(len(text) for text, _ in pairs)
+
+
+def distance(text: str, read: str) -> int:
+    """Return the Levenshtein distance: the fewest characters to insert, remove or replace."""
+    row = list(range(len(read) + 1))
+    for i, symbol in enumerate(text, start=1):
+        before, row[0] = row[0], i
+        for j, other in enumerate(read, start=1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (symbol != other))
+    return row[-1]
 
 
 def session_config(threads: int) -> tf.ConfigProto:

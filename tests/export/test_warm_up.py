@@ -292,7 +292,7 @@ def test_pictures_become_requests(exported):
     requests = read_warm_up_requests(path)
     assert [request.signature for request in requests] == ["dense"] * 2
     sys.path.insert(0, str(EXAMPLE))
-    from words import text_of
+    from texts import text_of
 
     library, signatures = cc_loader.find_library(), read_signatures(path)
     texts = []
@@ -304,7 +304,7 @@ def test_pictures_become_requests(exported):
             feeds, fetches = request.feeds_and_fetches(signatures)
             (ids,) = loaded.run([fetches["ids"]], feeds)
             texts.append(text_of(ids[0][ids[0] >= 0]))
-    assert texts == ["quay", "route66"]
+    assert texts == ["Quay 7, gate 17B", "Route 66"]
 
 
 def picture(path, height, width, colour=(255, 128, 0)):
