@@ -160,7 +160,7 @@ class _Asking:
         differing = compare(
             [self._asked[n] for n in lasting], [self._first[n] for n in lasting], [self._second[n] for n in lasting]
         ).problems
-        return [problem.saying(" between two answers to one request (random ops?)") for problem in differing]
+        return [problem.with_suffix(" between two answers to one request (random ops?)") for problem in differing]
 
 
 def _changes(saved_model: SavedModelFile) -> Mapping[str, str]:

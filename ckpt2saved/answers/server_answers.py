@@ -127,7 +127,7 @@ class _Outcome:
     def answered(self, is_compared: bool) -> Answered:
         """The results of all requests."""
         comparison = compare(self._compared, self._expected, self._found, OTHER_TENSORFLOW)
-        differing = [one.saying(" (the server's answer, and that of the files)") for one in comparison.problems]
+        differing = [one.with_suffix(" (the server's answer, and that of the files)") for one in comparison.problems]
         return Answered(
             answers=self._count,
             seconds=round(self._asker.seconds, 3),

@@ -40,7 +40,7 @@ class Problem(Message):
 
     nodes: Tuple[str, ...] = ()  # all graph nodes concerned
 
-    def saying(self, more: str) -> Problem:
+    def with_suffix(self, more: str) -> Problem:
         """Return a copy with `more` appended to `found`."""
         return replace(self, found=self.found + more)
 

@@ -138,7 +138,7 @@ def compare_with(reference: Reference, version_dir: Path) -> Compared:
         notes=reference.notes,
         problems=reference.problems
         + answered.problems
-        + tuple(one.saying(" (the version's answer, and the checkpoint's)") for one in comparison.problems),
+        + tuple(one.with_suffix(" (the version's answer, and the checkpoint's)") for one in comparison.problems),
     )
 
 
