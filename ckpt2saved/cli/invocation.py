@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, ContextManager, Dict, Iterator,
 
 import click
 
-from ckpt2saved.console.foreign_text import harmless
+from ckpt2saved.console.foreign_text import terminal_safe
 from ckpt2saved.errors import Ckpt2SavedError, OutputError
 
 if TYPE_CHECKING:  # slow to import
@@ -45,7 +45,7 @@ class _Failure(click.ClickException):
     """A Ckpt2SavedError as an exception that click prints, with its exit code."""
 
     def __init__(self, error: Ckpt2SavedError) -> None:
-        super().__init__(harmless(str(error)))
+        super().__init__(terminal_safe(str(error)))
         self.exit_code = error.exit_code  # type: ignore[misc]  # click declares it of the class, reads it of this
 
 
@@ -176,4 +176,4 @@ def after_publishing(path: str) -> Iterator[None]:
 
 
 def _warn(text: str) -> None:
-    click.echo(f"Warning: {harmless(text)}", err=True)
+    click.echo(f"Warning: {terminal_safe(text)}", err=True)

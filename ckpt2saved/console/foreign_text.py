@@ -19,10 +19,10 @@ def one_line(text: str, most: int = MOST_CHARACTERS) -> str:
     """Return `text` as one line; if longer than `most` characters, its middle is left out."""
     if len(text) > 4 * most:  # before the slower steps
         text = _shortened(text, 4 * most)
-    return _shortened(harmless(" ".join(text.split())), most)
+    return _shortened(terminal_safe(" ".join(text.split())), most)
 
 
-def harmless(text: str) -> str:
+def terminal_safe(text: str) -> str:
     """Return `text` with its line breaks, but without control characters and CI commands.
 
     Characters that change a terminal's state or the reading order are replaced by question marks.

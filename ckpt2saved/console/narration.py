@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-from ckpt2saved.console.foreign_text import harmless
+from ckpt2saved.console.foreign_text import terminal_safe
 from ckpt2saved.console.tables import print_rows_on
 
 Say = Callable[[str, str], None]
@@ -25,7 +25,7 @@ class Narration:
         self._status = status
 
     def __call__(self, step: str, text: str) -> None:
-        text = harmless(text)
+        text = terminal_safe(text)
         self._hear(step, text)
         if self._status is None:
             self._console.print(f"{step:<11} {text}", markup=False)
@@ -40,7 +40,7 @@ class Narration:
     def progress(self, text: str) -> None:
         """Show the current operation on a terminal; prints nothing in a CI log."""
         if self._status is not None:
-            self._status.update(f"{escape(self._doing)}: {escape(harmless(text))}")
+            self._status.update(f"{escape(self._doing)}: {escape(terminal_safe(text))}")
 
 
 def progress_of(say: Say) -> Callable[[str], None]:

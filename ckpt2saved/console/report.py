@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple
 
-from ckpt2saved.console.foreign_text import harmless, one_line
+from ckpt2saved.console.foreign_text import one_line, terminal_safe
 from ckpt2saved.errors import OutputError
 
 
@@ -76,7 +76,7 @@ def _text(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     text = str(error) if hasattr(error, "exit_code") else f"{type(error).__name__}: {error}"
-    return harmless(text)
+    return terminal_safe(text)
 
 
 def _page(record: Record, command: str, heading: str, error: str) -> str:
@@ -104,7 +104,7 @@ def _longest_run(text: str) -> int:
 
 def _cell(text: str) -> str:
     """Escape Markdown in a table cell, as one line."""
-    text = harmless(text)
+    text = terminal_safe(text)
     for character in "\\`*_[]<>|#~$":
         text = text.replace(character, "\\" + character)
     return "<br>".join(text.splitlines())

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ckpt2saved.console.foreign_text import harmless
+from ckpt2saved.console.foreign_text import terminal_safe
 
 _RIGHT = ("version", "size")  # columns of numbers
 _MOST_FOLDED = 200  # rows of a table that is folded
@@ -36,7 +36,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], styles: Seque
     for heading in headings:
         table.add_column(heading, justify="right" if heading in _RIGHT else "left")
     for cells, style in zip(rows, styles):
-        table.add_row(*[Text(harmless(cell), style=style) for cell in cells])
+        table.add_row(*[Text(terminal_safe(cell), style=style) for cell in cells])
     return table
 
 
@@ -48,7 +48,7 @@ def _print_lines(rows: Sequence[Sequence[str]], styles: Sequence[str]) -> None:
     for cells, style in zip(rows, styles):
         cells = [cell.replace("\n", "; ") for cell in cells]
         aligned = [cell.rjust(n) if right else cell.ljust(n) for cell, n, right in zip(cells, widths, is_right)]
-        text.append(harmless("   ".join(aligned)).rstrip() + "\n", style=style)
+        text.append(terminal_safe("   ".join(aligned)).rstrip() + "\n", style=style)
     console = stdout()
     if console.is_terminal:
         console.print(text, end="", soft_wrap=True)
@@ -76,7 +76,7 @@ def print_labelled(console: Console, label: str, text: str, style: str = "") -> 
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 1, 0, 0))
     table.add_column(width=10, no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row(Text(label, style="bold"), Text(harmless(text), style=style))
+    table.add_row(Text(label, style="bold"), Text(terminal_safe(text), style=style))
     console.print(table)
 
 

@@ -16,7 +16,7 @@ from ckpt2saved.client.connection import connect
 from ckpt2saved.client.json_values import from_json
 from ckpt2saved.client.server import NoServing, Output, PredictCall, Refused, ServerUntil, Unreachable
 from ckpt2saved.client.waiting import wait_until_live
-from ckpt2saved.console.foreign_text import harmless, one_line
+from ckpt2saved.console.foreign_text import one_line, terminal_safe
 from ckpt2saved.protobuf.messages import Budget
 from ckpt2saved.protobuf.tensor_proto import decode_tensor, encode_tensor
 from ckpt2saved.protobuf.wire import Malformed, written
@@ -199,7 +199,7 @@ def test_what_a_server_says_is_shown_as_plain_text():
     shown = one_line(UGLY)
     assert shown == ("x : :error::owned # #vso[task.x]y?[2J?]0;owned? ?? # #[error]z # #teamcity[a] std::vector")
     assert len(one_line("a b" * 100000)) < 2100 and "characters left out" in one_line("a" * 9999)
-    assert harmless("a\n::warning::b") == "a\n: :warning::b"
+    assert terminal_safe("a\n::warning::b") == "a\n: :warning::b"
     status = {"error_code": "NOT_FOUND", "error_message": UGLY + "y" * 100000}
     with answering(body(statuses("1", "END", status=status))) as address:
         arrival = wait_until_live(connect(parse_address(address)), "m", 1, 5)
