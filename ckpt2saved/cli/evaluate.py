@@ -88,14 +88,14 @@ def evaluate(
 
             check_picture_file(worst)
         options = read_evaluation(lines, signature, more)
-        with narration("evaluate", quiet=quiet, hear=record.hear) as say:
+        with narration("evaluate", quiet=quiet, on_step=record.add) as say:
             prepare_tensorflow(gpu=False)
             model = _model(place, model_name, timeout, say)
             where = model.name
             evaluated = run(model, options, say.progress)
             say("evaluated", f"{where}, signature {evaluated.signature}, {lines}")
         accuracy = evaluated.accuracy
-        record.hear("accuracy", summary(accuracy))
+        record.add("accuracy", summary(accuracy))
         record.details = as_markdown(accuracy)
         verdict = judge(accuracy, Limits(max_cer))
         if worst is not None:

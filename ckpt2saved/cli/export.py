@@ -135,7 +135,7 @@ def export(
         gate = read_gate(options, export_dir, wait_for, model_name)
         more: Dict[str, Any] = {}
         wanted = ExportOptions(graph=graph, base=export_dir, search_limits=limits, accuracy=gate, **options)
-        with narration("export", quiet=quiet, hear=record.hear) as say:
+        with narration("export", quiet=quiet, on_step=record.add) as say:
             if select:
                 prepare_tensorflow(gpu)
                 wanted = _with_best(wanted, say, record, more)

@@ -95,7 +95,7 @@ def await_version(
         return wanted_answers(target.directory, known=known)
 
     with after_publishing(content["path"]):
-        with narration(f"wait for {target.server.address}", quiet=quiet, hear=record.hear) as say:
+        with narration(f"wait for {target.server.address}", quiet=quiet, on_step=record.add) as say:
             try:
                 report = check_live(target, prepare, say=say)
             except Ckpt2SavedError as error:

@@ -85,7 +85,7 @@ def verify(
         asked = _probing(directory, names, batched) if connected else None
         target = target_on(connected, model_name, directory, timeout, asked) if connected else None
         planned = _comparison(directory, checkpoint, more)
-        with narration("verify", quiet=quiet, hear=record.hear) as say:
+        with narration("verify", quiet=quiet, on_step=record.add) as say:
             prepare_tensorflow(gpu=False)
             from ckpt2saved.verify.steps import as_content, verify_version
 

@@ -73,11 +73,11 @@ def bump_version(
     with reported(report, "bump-version") as record:
         server = server_at(wait_for, dry_run)
         asked = _probing(base, source, **how) if server else None
-        with narration("bump-version", quiet=quiet, hear=record.hear) as say:
+        with narration("bump-version", quiet=quiet, on_step=record.add) as say:
             bumped = versions.bump_version(base, source, versions.BumpOptions(version, dry_run, deep), say)
         number, origin = bumped.number, bumped.republished_from
         content = {"path": str(bumped.path), "version": number, "from": origin, "dry_run": dry_run}
-        record.hear("from", str(bumped.source))
+        record.add("from", str(bumped.source))
         record.outcome = ("would publish `{}`" if dry_run else "published `{}`").format(bumped.path)
         record.is_done = not dry_run
         if server is None:

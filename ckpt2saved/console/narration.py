@@ -18,15 +18,15 @@ Say = Callable[[str, str], None]
 class Narration:
     """Called with the name and the result of each step."""
 
-    def __init__(self, console: Console, doing: str, status: Optional[Status], hear: Say) -> None:
-        self._hear = hear
+    def __init__(self, console: Console, doing: str, status: Optional[Status], on_step: Say) -> None:
+        self._on_step = on_step
         self._console = console
         self._doing = doing
         self._status = status
 
     def __call__(self, step: str, text: str) -> None:
         text = terminal_safe(text)
-        self._hear(step, text)
+        self._on_step(step, text)
         if self._status is None:
             self._console.print(f"{step:<11} {text}", markup=False)
         else:
@@ -49,11 +49,11 @@ def progress_of(say: Say) -> Callable[[str], None]:
 
 
 @contextlib.contextmanager
-def narration(doing: str, *, quiet: bool, hear: Say = lambda step, text: None) -> Iterator[Narration]:
-    """Yield a function that prints a step's name and result; `hear` is called with the same arguments."""
+def narration(doing: str, *, quiet: bool, on_step: Say = lambda step, text: None) -> Iterator[Narration]:
+    """Yield a function that prints a step's name and result; `on_step` is called with the same arguments."""
     console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
     if not console.is_terminal or quiet:
-        yield Narration(console, doing, None, hear)
+        yield Narration(console, doing, None, on_step)
         return
     with console.status(doing) as status:
-        yield Narration(console, doing, status, hear)
+        yield Narration(console, doing, status, on_step)

@@ -20,7 +20,7 @@ class Record:
         self.outcome = ""  # the effect that remains if the command fails later
         self.is_done = False  # running the command again would repeat its effect
 
-    def hear(self, step: str, text: str) -> None:
+    def add(self, step: str, text: str) -> None:
         """Record a step and its result."""
         self.steps.append((step, text))
 

@@ -14,8 +14,8 @@ def test_a_report_of_what_was_done(tmp_path):
     path = tmp_path / "summary.md"
     path.write_text("## Training\n")
     with reported(path, "export") as record:
-        record.hear("checkpoint", "runs/model.ckpt-9 (3 tensors)")
-        record.hear("edited", "a|b_c: <dropout>\nbypassed")
+        record.add("checkpoint", "runs/model.ckpt-9 (3 tensors)")
+        record.add("edited", "a|b_c: <dropout>\nbypassed")
         record.outcome = "published `m/3`"
     assert path.read_text() == (
         "## Training\n"
@@ -48,7 +48,7 @@ def test_a_report_of_what_failed(tmp_path, error, heading, body):
     path = tmp_path / "summary.md"
     with pytest.raises(type(error)) as caught:
         with reported(path, "export") as record:
-            record.hear("checkpoint", "fine")
+            record.add("checkpoint", "fine")
             raise error
     assert caught.value is error
     expected = "### ckpt2saved export: {}\n\n{}\n\n| step | |\n|---|---|\n| checkpoint | fine |\n\n"
@@ -67,7 +67,7 @@ def test_what_was_published_before_it_failed_is_said(tmp_path):
 def test_no_report_and_a_report_that_cannot_be_written(tmp_path):
     """The command does not begin where its report could not be kept."""
     with reported(None, "export") as record:
-        record.hear("checkpoint", "fine")
+        record.add("checkpoint", "fine")
     with pytest.raises(Ckpt2SavedError, match="--report .*: Is a directory; expected a file that can be written"):
         with reported(tmp_path, "export"):
             raise AssertionError
