@@ -130,9 +130,9 @@ class _Wait:
             raise ServerError(
                 f"{self.server.address}: it does not report the state of {self.model} {self.version}: {error}"
             ) from error
-        return self.told(status)
+        return self.described(status)
 
-    def told(self, status: VersionStatus) -> Tuple[str, str, str]:
+    def described(self, status: VersionStatus) -> Tuple[str, str, str]:
         name = f"{self.model} {self.version}"
         if status.state == AVAILABLE:
             return AVAILABLE, f"{name} is AVAILABLE after {self.elapsed():.1f} s", LIVE

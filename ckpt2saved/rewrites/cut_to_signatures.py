@@ -47,7 +47,7 @@ class CutToSignatures(Rewrite):
                 name,
                 "input",
                 f"{full_name(ref)}: fed by a request",
-                is_told=False,
+                is_shown=False,
                 tensor=full_name(ref),
                 placeholder=f"{name}:0",
                 is_used=name in reached,

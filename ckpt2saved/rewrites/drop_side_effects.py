@@ -37,10 +37,10 @@ class DropSideEffects(Rewrite):
         return Found(tuple(edits), _state_changes(graph, reached, left, set(context.averages.updates)))
 
 
-def no_longer_waits(name: str, waited_for: List[str], is_told: bool = True) -> Edit:
+def no_longer_waits(name: str, waited_for: List[str], is_shown: bool = True) -> Edit:
     """The edit by which a node lost some of its control inputs."""
     more = f" and {len(waited_for) - 1} more" if len(waited_for) > 1 else ""
-    return Edit(name, "side effect", f"{name}: no longer waits for {waited_for[0]}{more}", is_told)
+    return Edit(name, "side effect", f"{name}: no longer waits for {waited_for[0]}{more}", is_shown)
 
 
 def _state_changes(graph: Graph, before: Set[str], left: Set[str], understood: Set[str]) -> Tuple[Problem, ...]:

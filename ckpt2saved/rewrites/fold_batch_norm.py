@@ -144,7 +144,7 @@ def _folded(graph: Graph, norm: _Norm, outputs: Set[Ref]) -> Optional[BatchNormF
     node.attr["data_format"].s = tf.compat.as_bytes(norm.data_format)
     graph.changed()
     text = f"{node.name}: folded into the kernel {kernel} of {convolution.name}, and a bias"
-    return BatchNormFolded(node.name, "fold", text, is_told=False, values=values)
+    return BatchNormFolded(node.name, "fold", text, is_shown=False, values=values)
 
 
 def _data_format(node: Node) -> str:

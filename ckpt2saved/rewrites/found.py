@@ -16,7 +16,7 @@ class Edit:
     node: str
     kind: str  # "switch", "dropout", "batch norm", "side effect", "layout", …
     text: str  # for people
-    is_told: bool = True  # False where only the form of the graph changes, which is not shown to users
+    is_shown: bool = True  # False where only the form of the graph changes, which is not shown to users
 
     def __str__(self) -> str:
         return self.text

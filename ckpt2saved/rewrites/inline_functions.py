@@ -17,4 +17,4 @@ class InlineFunctions(Rewrite):
 
     def __call__(self, graph: Graph, context: Context) -> Found:
         calls = inline_functions(graph, context.outputs, context.inputs)
-        return Found(tuple(Edit(call, "function", f"{call}: inlined", is_told=False) for call in calls))
+        return Found(tuple(Edit(call, "function", f"{call}: inlined", is_shown=False) for call in calls))

@@ -132,7 +132,7 @@ class MaskPadding(Rewrite):
                 node = graph[parsed(name)[0]]
                 node.become("Cast", [ref], SrcT=tf.int32.as_datatype_enum, DstT=node.attr["dtype"].type)
                 edits.append(Edit(node.name, "lengths", f"{node.name}: computed from the widths of the pictures"))
-            edits.append(StepsFound(ref[0], "steps", "", is_told=False, tensor=full_name(ref)))
+            edits.append(StepsFound(ref[0], "steps", "", is_shown=False, tensor=full_name(ref)))
         return Found(tuple(edits), notes=notes)
 
 

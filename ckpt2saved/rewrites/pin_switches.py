@@ -55,7 +55,7 @@ def _pinned(graph: Graph, folding: Folding, context: Context, values: Mapping[st
     by_user = context.pins.values
     edits = [_pin(name, value, "--set" if name in by_user else "") for name, value in values.items()]
     if folding.apply(context.within) and not values:
-        edits.append(Edit(full_name(context.outputs[0]), "condition", "constant conditions left out", is_told=False))
+        edits.append(Edit(full_name(context.outputs[0]), "condition", "constant conditions left out", is_shown=False))
     return edits
 
 

@@ -84,7 +84,7 @@ class ReplaceCtcDecoder(Rewrite):
             node.name,
             "decoder",
             f"{node.name}: decoded {self.kind}",
-            is_told=False,  # export says so in its own line
+            is_shown=False,  # export says so in its own line
             beam_width=node.attr["beam_width"].i,
             top_paths=node.attr["top_paths"].i,
             merge_repeated=node.attr["merge_repeated"].b,

@@ -43,9 +43,9 @@ class Applied:
     moved: Mapping[str, str]  # input or output -> the tensor that replaces it
 
     @property
-    def told(self) -> Tuple[Edit, ...]:
+    def shown(self) -> Tuple[Edit, ...]:
         """The edits that are shown to users."""
-        return tuple(edit for edit in self.edits if edit.is_told)
+        return tuple(edit for edit in self.edits if edit.is_shown)
 
     def edits_of(self, kind: Type[_E]) -> Tuple[_E, ...]:
         """The edits of one class."""

@@ -70,7 +70,7 @@ def with_values(graph_def: Any, outputs: Iterable[str], inputs: Iterable[str], p
 def _inference(found: Applied) -> Inference:
     used = found.edits_of(AveragesUsed)
     averages = tuple(name for edit in used for name in (edit.mean, edit.variance))
-    return Inference(found.graph_def(), found.told, averages, tuple(edit.idle for edit in used if edit.idle))
+    return Inference(found.graph_def(), found.shown, averages, tuple(edit.idle for edit in used if edit.idle))
 
 
 @dataclass(frozen=True)

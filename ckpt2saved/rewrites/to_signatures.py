@@ -43,7 +43,7 @@ def cut(graph_def: Any, model: ServedModel, more: Sequence[str] = (), training: 
         pruned(part, [node.name for node in part.node]),
         {edit.tensor: edit.placeholder for edit in cuts},
         tuple(edit.tensor for edit in cuts if not edit.is_used),
-        found.told,
+        found.shown,
     )
 
 
@@ -53,4 +53,4 @@ def convert_to_nhwc(graph_def: Any) -> Tuple[Any, Tuple[Edit, ...]]:
         return graph_def, ()  # it may be as large as its weights: not copied
     context = Context(Graph(graph_def, is_copied=False), tuple((node.name, 0) for node in graph_def.node), set())
     found = apply((ConvertToNhwc(),), context, "the graph can't be converted to NHWC")
-    return found.graph.graph_def(found.graph.nodes), found.told
+    return found.graph.graph_def(found.graph.nodes), found.shown
