@@ -108,7 +108,7 @@ def decode_in_time(
     job = _job(search, logits, lengths, limits, labels)
     base: Optional[_Read] = None
     done: Tuple[Dict[int, _Read], Dict[int, _Read]] = ({}, {})
-    started, told = time.monotonic(), 0.0
+    started, shown = time.monotonic(), 0.0
     with _messages(job) as messages:
         for message in messages:
             now = time.monotonic()
@@ -121,8 +121,8 @@ def decode_in_time(
                     base, started = read, now
                 else:
                     done[kind][line] = read
-            if base is not None and now - told >= 1:
-                told = now
+            if base is not None and now - shown >= 1:
+                shown = now
                 tell(max(map(len, done)), now - started)
     if base is None:
         raise TensorFlowError(f"{search.name}: TensorFlow's beam search did not start within 300 s")

@@ -36,9 +36,9 @@ def reason_in(text: str) -> str:
     """Return the line with the reason of a TensorFlow message; "" if the message is empty."""
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     for line in lines:
-        told = _LISTED.sub("", _IN_FUNCTION.sub("", line.strip()), count=1).strip()
-        if told and not _INDENTED.match(line) and not _BEFORE.fullmatch(told):
-            return told.rstrip(".")
+        reason = _LISTED.sub("", _IN_FUNCTION.sub("", line.strip()), count=1).strip()
+        if reason and not _INDENTED.match(line) and not _BEFORE.fullmatch(reason):
+            return reason.rstrip(".")
     stripped = [line.strip() for line in lines]
     telling = [line for line in stripped if not _BEFORE.fullmatch(line)]
     return (telling or stripped or [""])[-1].rstrip(".")

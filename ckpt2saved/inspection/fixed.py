@@ -18,16 +18,16 @@ def fixed_to_batch(training: TrainingGraph, outputs: Sequence[Ref], inputs: Sequ
     graph = training.graph
     reached = graph.upstream(outputs, inputs)
     data = graph.downstream(inputs)
-    told = data | graph.behind(training.variables) | set(training.variables)
+    not_of_batch = data | graph.behind(training.variables) | set(training.variables)
     random = [name for name, node in graph.nodes.items() if is_random(node.op)]
-    told |= graph.behind(random)
+    not_of_batch |= graph.behind(random)
     found: List[str] = []
     for name in sorted(reached & data):
         node = graph[name]
         for number, given in enumerate(node.inputs):
             ref = last(given, lambda one: _passed(training, one, data))
             maker = graph.maker(ref)
-            if maker.name in told or ref in inputs:
+            if maker.name in not_of_batch or ref in inputs:
                 continue
             shape = graph.tensor(ref).shape
             to_a_multiple = node.op == "Reshape" and number == 1 and _first_value(training, ref) % batch == 0

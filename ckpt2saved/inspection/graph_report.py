@@ -90,10 +90,10 @@ def report_graph(meta_graph: MetaGraph, training: TrainingGraph, fit: Fit) -> Gr
     of_losses = [loss_output(training, ref, loss) for ref, loss in logits.items() if full_name(ref) not in decoded]
     found_shares = [(o.tensor, shares_of(training, o.ref)) for o in of_losses]
     shares = {name: output for name, output in found_shares if output}
-    told = of_losses + list(shares.values())
-    known = [o.ref for found in of_decoders.values() for o in found] + [o.ref for o in told]
+    from_losses = of_losses + list(shares.values())
+    known = [o.ref for found in of_decoders.values() for o in found] + [o.ref for o in from_losses]
     heads = find_heads(training, known)
-    candidates = [o for found in of_decoders.values() for o in found] + told + heads
+    candidates = [o for found in of_decoders.values() for o in found] + from_losses + heads
     candidates = list({o.tensor: o for o in reversed(candidates)}.values())[::-1]
     of_ctc = list(dict.fromkeys([parsed(d.logits) for d in decoders] + [o.ref for o in of_losses]))
     of_heads = [head.ref for head in heads if head.kind != "decoded"]

@@ -33,7 +33,7 @@ def find_heads(training: TrainingGraph, known: Sequence[Ref] = ()) -> List[Outpu
 
     `known` are outputs that were already found, such as those of decoders; they and their views are left out.
     """
-    told = {root_of(training, ref) for ref in known} | set(known)
+    known_roots = {root_of(training, ref) for ref in known} | set(known)
     computed = training.computed()
     roots: Dict[Ref, None] = {}
     whole: Set[Ref] = set()
@@ -55,7 +55,7 @@ def find_heads(training: TrainingGraph, known: Sequence[Ref] = ()) -> List[Outpu
         tensor = representative(training, root)
         if (
             _is_by_product(training, root)
-            or root in told
+            or root in known_roots
             or tensor.rank == 0
             or tensor.dtype in ("resource", "variant", "bool")
         ):

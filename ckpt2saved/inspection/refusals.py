@@ -37,7 +37,7 @@ def forcing_notes(training: TrainingGraph, chosen: Sequence[Output]) -> List[Not
 def label_problems(training: TrainingGraph, chosen: Sequence[Output], taken: Sequence[str]) -> List[Problem]:
     """Problems for the labels that the outputs need; `taken` are those that they need in inference."""
     found = forced_answers(training) if _needs_labels(chosen) else []
-    told = set(training.comparisons.forced.values())
+    reported = set(training.comparisons.forced.values())
     return found + [
         Problem(
             "label-input",
@@ -47,7 +47,7 @@ def label_problems(training: TrainingGraph, chosen: Sequence[Output], taken: Seq
             "build the graph for inference",
         )
         for name in taken
-        if name not in told
+        if name not in reported
     ]
 
 

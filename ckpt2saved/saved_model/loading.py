@@ -56,7 +56,7 @@ class Effects:
     """The effects of running a set of nodes; tables and variables by key."""
 
     filled: Set[str] = field(default_factory=set)
-    fills_unknown: bool = False  # a table that could not be told is filled
+    fills_unknown: bool = False  # an unknown table is filled
     asked: Dict[str, str] = field(default_factory=dict)  # key -> name of the table
     touched: Set[str] = field(default_factory=set)  # variables
     variables: Dict[str, str] = field(default_factory=dict)  # key -> name, of those that are taken as an input

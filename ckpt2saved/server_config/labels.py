@@ -20,7 +20,7 @@ class LabelChange(NamedTuple):
     was: Any  # its present version; None for a new label
     number: Any
     is_known: bool  # whether the present configuration has the model
-    policy: Optional[Policy]  # by which the server selects the model's versions now; None where that can't be told
+    policy: Optional[Policy]  # by which the server selects the model's versions now; None if unknown
 
     def __str__(self) -> str:
         if self.was in (None, self.number):

@@ -205,12 +205,12 @@ class _Analysis:
         for ref in answers:
             valued |= self._mask(ref, self.any)
         reached = self.graph.between(answers, ())
-        told = 0
+        seen = 0
         for node in self.meeting:
             if node.op not in _COMPARE:
                 for ref in _values(node):
-                    bits = 0 if ref[0] in self.deep else self._mask(ref, self.free) & ~valued & ~told
-                    told |= bits
+                    bits = 0 if ref[0] in self.deep else self._mask(ref, self.free) & ~valued & ~seen
+                    seen |= bits
                     yield from ((one, node) for one in self.sources if self.bits[one] & bits and one[0] in reached)
 
     def _meeting(self) -> List[Node]:
