@@ -7,6 +7,7 @@ from click import UsageError
 
 from ckpt2saved.console.report import reported
 from ckpt2saved.errors import CheckpointError, Ckpt2SavedError, ParityError
+from ckpt2saved.errors.problem import Problem
 
 
 def test_a_report_of_what_was_done(tmp_path):
@@ -32,7 +33,7 @@ def test_a_report_of_what_was_done(tmp_path):
 @pytest.mark.parametrize(
     "error, heading, body",
     [
-        (ParityError("no", ["a ```"]), "exit code 3", "````text\nno\n  - a ```\n````"),
+        (ParityError("no", [Problem("different-answer", "", "a ```")]), "exit code 3", "````text\nno\n  - a ```\n````"),
         (CheckpointError("gone"), "exit code 1", "```text\ngone\n```"),
         (
             UsageError("--model-name: only with the address of a server"),
