@@ -64,7 +64,8 @@ def with_checkpoint(*signatures, sha256="0"):
         }
         version = make_version(folder, "1", provenance=recorded)
         checkpoint = SimpleNamespace(sha256=lambda: sha256, prefix=folder / "model.ckpt-9")
-        plan = SimpleNamespace(model=SimpleNamespace(signatures=signatures), checkpoint=checkpoint)
+        source = SimpleNamespace(noun="checkpoint")
+        plan = SimpleNamespace(model=SimpleNamespace(signatures=signatures), checkpoint=checkpoint, source=source)
         reference = ask_checkpoint(SimpleNamespace(graph=plan), version)
         return reference.problems + reference.notes
 
