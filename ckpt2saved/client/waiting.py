@@ -72,13 +72,13 @@ def wait_until_live(
     `say` reports each new state, and its progress at every poll. Raises ServerError if the address is not a TF Serving,
     or the server refuses to report the state.
     """
-    return _Wait(server, model, version, timeout, say, clock or Clock()).until_settled(progress_of(say))
+    return _Wait(server, model, version, timeout, say=say, clock=clock or Clock()).until_settled(progress_of(say))
 
 
 class _Wait:
     """One wait, with the states seen so far."""
 
-    def __init__(self, server: Server, model: str, version: int, timeout: float, say: Say, clock: Clock) -> None:
+    def __init__(self, server: Server, model: str, version: int, timeout: float, *, say: Say, clock: Clock) -> None:
         self.server = server
         self.model = model
         self.version = version

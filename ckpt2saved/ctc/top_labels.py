@@ -84,7 +84,8 @@ def _search_blocks(rows: tf.Tensor, classes: tf.Tensor, k: int) -> Tuple[tf.Tens
     classes = tf.cast(classes, tf.int64)
     first = tf.range(tf.shape(rows, out_type=tf.int64)[0]) * classes
     blocks = (32, 8) if k == 2 else (16,)
-    values, positions = _largest(tf.reshape(rows, [-1]), first, first + classes - 1, classes - 1, k, blocks)
+    without_blank = _Ranges(first, first + classes - 1, classes - 1)
+    values, positions = _largest(tf.reshape(rows, [-1]), without_blank, k, blocks)
     labels = tf.where(values > -_inf(values), positions - first[:, None], tf.fill(tf.shape(positions), classes - 1))
     return values, labels, _hidden_nan(rows)
 
@@ -99,32 +100,43 @@ def _hidden_nan(rows: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _largest(
-    values: tf.Tensor, first: tf.Tensor, last: tf.Tensor, width: tf.Tensor, k: int, blocks: Sequence[int]
-) -> Tuple[tf.Tensor, tf.Tensor]:
-    """Return the `k` largest of `values[first[r]:last[r]]` for each row r, descending, ties by position.
+class _Ranges(NamedTuple):
+    """A range of a vector for each row."""
 
-    `values` is a vector; `first` and `last` are int64 [rows], `last - first <= width`. Each size in `blocks` is one
-    level of block maxima, from fine to coarse; rows must be at least three of the coarsest blocks wide. Returns values
-    and positions, both [rows, k]; positions are meaningless where the value is -infinity. NaN counts as +infinity.
+    first: tf.Tensor  # int64 [rows]
+    last: tf.Tensor  # int64 [rows], not included
+    width: tf.Tensor  # int64 scalar: no range is longer
+
+    def whole_blocks(self, size: int) -> _Ranges:
+        """The ranges of whole blocks inside of these, in a vector of blocks."""
+        return _Ranges((self.first + size - 1) // size, self.last // size, self.width // size)
+
+
+def _largest(values: tf.Tensor, ranges: _Ranges, k: int, blocks: Sequence[int]) -> Tuple[tf.Tensor, tf.Tensor]:
+    """Return the `k` largest of the range of `values` for each row, descending, ties by position.
+
+    `values` is a vector. Each size in `blocks` is one level of block maxima, from fine to coarse; ranges must be at
+    least three of the coarsest blocks long. Returns values and positions, both [rows, k]; positions are meaningless
+    where the value is -infinity. NaN counts as +infinity.
     """
     if not blocks:
-        return _largest_directly(values, first, last, width, k)
+        return _largest_directly(values, ranges, k)
     size = blocks[0]
+    first, last, _ = ranges
     whole = tf.size(values, out_type=tf.int64) // size
     table = tf.reshape(values[: whole * size], [-1, size])
-    inner_first, inner_last = (first + size - 1) // size, last // size
-    value, chosen = _largest(tf.reduce_max(table, 1), inner_first, inner_last, width // size, k, blocks[1:])
+    inner = ranges.whole_blocks(size)
+    value, chosen = _largest(tf.reduce_max(table, 1), inner, k, blocks[1:])
     chosen = tf.where(value > -_inf(value), chosen, tf.fill(tf.shape(chosen), tf.constant(-1, tf.int64)))
     chosen = -tf.nn.top_k(-chosen, k)[0]
     step = tf.range(size, dtype=tf.int64)
     lowest = tf.fill(tf.concat([tf.shape(first), [size]], 0), -_inf(values))
-    head = tf.gather(table, tf.maximum(inner_first - 1, 0))
-    head = tf.where(step >= (first - (inner_first - 1) * size)[:, None], head, lowest)
+    head = tf.gather(table, tf.maximum(inner.first - 1, 0))
+    head = tf.where(step >= (first - (inner.first - 1) * size)[:, None], head, lowest)
     middle = _middle(table, chosen, k, size)
-    tail = tf.where(step < (last % size)[:, None], _tail(values, table, inner_last, size), lowest)
+    tail = tf.where(step < (last % size)[:, None], _tail(values, table, inner.last, size), lowest)
     found, index = _top(_nan_first(tf.concat([head, middle, tail], 1)), k)
-    slots = tf.concat([inner_first[:, None] - 1, chosen, inner_last[:, None]], 1)
+    slots = tf.concat([inner.first[:, None] - 1, chosen, inner.last[:, None]], 1)
     slot = tf.range(tf.size(first))[:, None] * (k + 2) + index // size
     position = tf.gather(tf.reshape(slots, [-1]), slot) * size + tf.cast(index % size, tf.int64)
     return found, position
@@ -171,9 +183,8 @@ def _tail(values: tf.Tensor, table: tf.Tensor, index: tf.Tensor, size: int) -> t
     return tf.concat([tf.gather(table, index[:-1]), end[None][: tf.size(index)]], 0)
 
 
-def _largest_directly(
-    values: tf.Tensor, first: tf.Tensor, last: tf.Tensor, width: tf.Tensor, k: int
-) -> Tuple[tf.Tensor, tf.Tensor]:
+def _largest_directly(values: tf.Tensor, ranges: _Ranges, k: int) -> Tuple[tf.Tensor, tf.Tensor]:
+    first, last, width = ranges
     position = first[:, None] + tf.range(tf.maximum(width, k))[None]
     found = tf.gather(values, tf.minimum(position, tf.size(values, out_type=tf.int64) - 1))
     lowest = tf.fill(tf.shape(found), -_inf(values))

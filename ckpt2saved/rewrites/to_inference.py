@@ -49,6 +49,7 @@ def to_inference(
     inputs: Iterable[str],
     variables: Mapping[str, Sequence[int]],
     pinned: Mapping[str, Any],
+    *,
     labels: Labels = NO_LABELS,
 ) -> Inference:
     """The inference graph of a training graph `graph_def`, which is not changed, for tensors that are served.

@@ -128,7 +128,7 @@ def _inference(
     if surgery.keep_training_ops:
         inference = with_values(source.graph_def, *ends, surgery.pinned)
     else:
-        inference = to_inference(source.graph_def, *ends, checkpoint.variables(), surgery.pinned, labels)
+        inference = to_inference(source.graph_def, *ends, checkpoint.variables(), surgery.pinned, labels=labels)
     never = [names for names in inference.idle if is_as_initialised(checkpoint, *names)]
     if never:
         raise NotServable(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
@@ -16,6 +17,16 @@ from ckpt2saved.rewrites.analyses.statistics import BatchStatistics
 _FURTHEST = 60  # nodes behind an assignment; ExponentialMovingAverage with zero_debias has about thirty
 
 Statistic = Tuple[int, str]  # which batch statistics, and MEAN or VARIANCE of them
+
+
+@dataclass(frozen=True)
+class _Update:
+    """An assignment to a variable, and what its value is computed from."""
+
+    name: str  # of the assignment
+    target: str  # the variable
+    statistics: Sequence[Ref]
+    averages: Sequence[str]  # other variables, proven to be averages
 
 
 class Averages:
@@ -82,7 +93,7 @@ class Averages:
         if not of or (debiasing and not averages):
             return
         proven = len(of) == 1 and all(
-            self._averages(name, target, statistics, averages, symbol, debiasing) for symbol in (0, 2, 5)
+            self._averages(_Update(name, target, statistics, averages), symbol, debiasing) for symbol in (0, 2, 5)
         )
         for statistic in of:
             if proven:
@@ -96,17 +107,15 @@ class Averages:
             elif statistics and name not in self.unclear.setdefault(statistic, []):
                 self.unclear[statistic].append(name)
 
-    def _averages(
-        self, name: str, target: str, statistics: Sequence[Ref], averages: Sequence[str], symbol: int, debiasing: bool
-    ) -> bool:
+    def _averages(self, update: _Update, symbol: int, debiasing: bool) -> bool:
         """Whether an assignment moves its variable towards the statistic, or sets it to a multiple of its average."""
 
         def after(held: float, statistic: float) -> float:
-            variables: Dict[str, Any] = dict.fromkeys(averages, statistic)
-            variables[target] = held
-            tensors = dict.fromkeys(statistics, statistic)
+            variables: Dict[str, Any] = dict.fromkeys(update.averages, statistic)
+            variables[update.target] = held
+            tensors = dict.fromkeys(update.statistics, statistic)
             probe = Probe(self._graph, self._data, tensors=tensors, variables=variables, symbols=symbol, moving=True)
-            return float(assigned_value(self._graph, name, probe))
+            return float(assigned_value(self._graph, update.name, probe))
 
         try:
             of_held, of_statistic, both = after(1, 0), after(0, 1), after(2, 3)
