@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Iterator, List, Mapping, Sequence
+from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
@@ -33,10 +33,12 @@ class CheckpointAsker(Asker):
         """An asker of a rewritten graph in the same session."""
         return _RewrittenAsker(self._session, self._checkpoint, grafted)
 
-    def answer(self, request: Request) -> Answers:
-        return self._answer(request, *request.feeds_and_fetches(self.signatures))
+    def feeds_and_fetches(self, request: Request) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
+        """As Request.feeds_and_fetches, with the names of tensors in `graph`."""
+        return request.feeds_and_fetches(self.signatures)
 
-    def _answer(self, request: Request, feeds: Mapping[str, np.ndarray], fetches: Mapping[str, str]) -> Answers:
+    def answer(self, request: Request) -> Answers:
+        feeds, fetches = self.feeds_and_fetches(request)
         try:
             values = self._session.run(list(fetches.values()), feeds)
         except tf.errors.OpError as error:
@@ -46,9 +48,25 @@ class CheckpointAsker(Asker):
             ) from error
         return dict(zip(fetches, map(np.asarray, values)))
 
+    def answers(self, requests: Sequence[Request]) -> List[Answers]:
+        """Run all requests, those with the same inputs together."""
+        parts = [self.feeds_and_fetches(request) for request in requests]
+        together: Dict[FrozenSet[Tuple[str, int]], List[int]] = {}
+        for number, (feeds, _) in enumerate(parts):
+            together.setdefault(frozenset((tensor, id(value)) for tensor, value in feeds.items()), []).append(number)
+        found: Dict[int, Answers] = {}
+        for numbers in together.values():
+            try:
+                runs = self._session.run([parts[number][1] for number in numbers], parts[numbers[0]][0])
+            except tf.errors.OpError:  # by itself each request gets its own error
+                runs = [self.answer(requests[number]) for number in numbers]
+            for number, values in zip(numbers, runs):
+                found[number] = {key: np.asarray(value) for key, value in values.items()}
+        return [found[number] for number in range(len(requests))]
+
     def numbers(self, requests: Sequence[Request]) -> List[Answers]:
         """Run all requests; raises NotServable if an output contains NaN."""
-        answers = [self.answer(request) for request in requests]
+        answers = self.answers(requests)
         self.refuse_nan(requests, answers)
         return answers
 
@@ -57,8 +75,8 @@ class CheckpointAsker(Asker):
         problems = nan_problems(requests, answers)
         if problems:
             raise NotServable(
-                f"{self._checkpoint}: the outputs of the checkpoint contain NaN (a training that diverged?); take an"
-                " earlier one",
+                f"{self._checkpoint}: the outputs contain NaN with these weights (a training that diverged?); use"
+                " earlier ones",
                 problems,
             )
 
@@ -78,10 +96,9 @@ class _RewrittenAsker(CheckpointAsker):
         super().__init__(session, checkpoint, grafted.signatures)
         self._place = grafted.place
 
-    def answer(self, request: Request) -> Answers:
-        feeds, fetches = request.feeds_and_fetches(self.signatures)
-        return self._answer(
-            request,
+    def feeds_and_fetches(self, request: Request) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
+        feeds, fetches = super().feeds_and_fetches(request)
+        return (
             {self._place(tensor): value for tensor, value in feeds.items()},
             {key: self._place(tensor) for key, tensor in fetches.items()},
         )

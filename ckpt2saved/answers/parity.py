@@ -61,7 +61,7 @@ def compare_files(
     comparison = compare(asked, expected, first)
     if comparison.problems:
         raise ParityError(
-            "the staged files answer differently from the checkpoint; nothing is published", comparison.problems
+            "the staged files answer differently from the original graph; nothing is published", comparison.problems
         )
     again = compare(asked, first, second).problems
     if again:

@@ -107,7 +107,7 @@ def prove(asker: CheckpointAsker, asked: Sequence[Request], limits: SearchLimits
     if stock.is_needed and not stock.is_quick():
         pairs = [pair for request in asked for pair in stock.pairs(request)]
     else:
-        pairs = [(request, asker.answer(request)) for request in asked]
+        pairs = list(zip(asked, asker.answers(asked)))
     compared, answers = tuple(request for request, _ in pairs), tuple(answers for _, answers in pairs)
     asker.refuse_nan(compared, answers)
     return Proof(compared, answers, tuple(asked), stock.searched)

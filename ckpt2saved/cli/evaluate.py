@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import Any, Optional, Union
 
 import click
 
 from ckpt2saved.cli.accuracy_options import accuracy_options, lines_option, read_evaluation
-from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json, printed, reported
-from ckpt2saved.cli.options import PathType, SecondsType, json_option, option, place_type, quiet_option, report_option
+from ckpt2saved.cli.invocation import command, narration, print_json, printed, reported
+from ckpt2saved.cli.model_place import place_argument, place_options, read_model
+from ckpt2saved.cli.options import PathType, json_option, option, quiet_option, report_option
 from ckpt2saved.client.address import ModelAddress
-
-if TYPE_CHECKING:  # slow to import
-    from ckpt2saved.console.narration import Say
 
 
 @command("evaluate")
-@click.argument("place", type=place_type, metavar="VERSION_DIR|BASE|URL")
+@place_argument
 @lines_option(required=True)
 @option(
     "--signature",
@@ -45,15 +43,7 @@ if TYPE_CHECKING:  # slow to import
     metavar="FILE.ttf",
     help="Font for the texts of --worst. Default: DejaVu Sans if matplotlib or the system has it.",
 )
-@option("--model-name", metavar="NAME", help="Name of the model on the server, if URL does not name it.")
-@option(
-    "--timeout",
-    type=SecondsType(),
-    default=60,
-    show_default=True,
-    metavar="SECONDS",
-    help="Time limit of each request to the server.",
-)
+@place_options
 @report_option
 @json_option
 @quiet_option
@@ -68,8 +58,6 @@ def evaluate(
     report: Optional[Path],
     as_json: bool,
     quiet: bool,
-    model_name: Optional[str],
-    timeout: float,
     **more: Any,
 ) -> None:
     """Measure how much of the text of labelled pictures a version reads: character and word error rate.
@@ -89,8 +77,7 @@ def evaluate(
             check_picture_file(worst)
         options = read_evaluation(lines, signature, more)
         with narration("evaluate", quiet=quiet, on_step=record.add) as say:
-            prepare_tensorflow(gpu=False)
-            model = _model(place, model_name, timeout, say)
+            model = read_model(place, more, say)
             where = model.name
             evaluated = run(model, options, say.progress)
             say("evaluated", f"{where}, signature {evaluated.signature}, {lines}")
@@ -111,20 +98,3 @@ def evaluate(
                 print_accuracy(accuracy)
         verdict.raise_if_worse(where, "")
         record.outcome = f"`{where}`: {summary(accuracy)}"
-
-
-def _model(place: Union[Path, ModelAddress], model_name: Optional[str], timeout: float, say: Say) -> Any:
-    """The Model at a directory or an address."""
-    from ckpt2saved.answers.models import FileModel, ServedModel
-
-    if isinstance(place, Path):
-        from ckpt2saved.versions import find_complete_version
-
-        return FileModel(find_complete_version(place, say))
-    from ckpt2saved.client.model_client import Client
-
-    try:
-        address = place.named(model_name or "")
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    return ServedModel(Client(address, timeout=timeout))

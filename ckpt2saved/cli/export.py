@@ -17,6 +17,7 @@ from ckpt2saved.cli.invocation import (
     prepare_tensorflow,
     print_json,
     print_result,
+    rare_collections,
     reported,
 )
 from ckpt2saved.cli.live import await_version, probing, server_at, target_on
@@ -135,7 +136,7 @@ def export(
         gate = read_gate(options, export_dir, wait_for, model_name)
         more: Dict[str, Any] = {}
         wanted = ExportOptions(graph=graph, base=export_dir, search_limits=limits, accuracy=gate, **options)
-        with narration("export", quiet=quiet, on_step=record.add) as say:
+        with narration("export", quiet=quiet, on_step=record.add) as say, rare_collections():
             if select:
                 prepare_tensorflow(gpu)
                 wanted = _with_best(wanted, say, record, more)

@@ -49,14 +49,34 @@ class _Failure(click.ClickException):
         self.exit_code = error.exit_code  # type: ignore[misc]  # click declares it of the class, reads it of this
 
 
+_HAS_PRINTED = "ckpt2saved.has_printed_json"  # key in the context of a command
+
+
 class Command(_Writing):
-    """A command that prints a Ckpt2SavedError as its message, without traceback; bugs keep their traceback."""
+    """A command that prints a Ckpt2SavedError as its message, without traceback; bugs keep their traceback.
+
+    With --json, stdout has the error as well, unless the command has printed its result before.
+    """
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
         except Ckpt2SavedError as error:
+            if context.params.get("as_json") and not context.meta.get(_HAS_PRINTED):
+                with contextlib.suppress(OutputError):  # the error is printed on stderr in any case
+                    print_json(_failed(error))
             raise _Failure(error) from error
+
+
+def _failed(error: Ckpt2SavedError) -> Dict[str, Any]:
+    """The content of --json for an error."""
+    from ckpt2saved.errors.problem import details, texts
+
+    return {
+        "error": {"message": error.message, "exit_code": error.exit_code},
+        "problems": texts(error.problems),
+        "problem_details": details(error.problems),
+    }
 
 
 def command(name: str) -> Callable[[Callable[..., Any]], Command]:
@@ -144,6 +164,7 @@ def print_json(content: Dict[str, Any]) -> None:
     import json
 
     text = json.dumps(dict(content, format=1), indent=2, ensure_ascii=False)
+    click.get_current_context().meta[_HAS_PRINTED] = True
     click.echo(text.encode("utf-8", "backslashreplace"))  # JSON may hold \udcff, a byte of a file name
 
 

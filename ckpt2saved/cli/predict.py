@@ -5,27 +5,21 @@ from __future__ import annotations
 import itertools
 import sys
 from pathlib import Path
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, Optional, Sequence, Tuple, Union
 
 import click
 
-from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json
-from ckpt2saved.cli.options import (
-    ParsedType,
-    SecondsType,
-    is_on_command_line,
-    json_option,
-    model_name_option,
-    option,
-    quiet_option,
-)
+from ckpt2saved.cli.invocation import command, narration, print_json
+from ckpt2saved.cli.model_place import place_argument, place_options, read_model
+from ckpt2saved.cli.options import json_option, option, quiet_option
+from ckpt2saved.client.address import ModelAddress
 from ckpt2saved.errors import Ckpt2SavedError, NotAnswered, NotRead
 
 _MOST_LISTED = 20  # problems in the message at the end
 
 
 @command("predict")
-@click.argument("model", type=ParsedType("model", "client.address:parse_model_place"), metavar="VERSION_DIR|BASE|URL")
+@place_argument
 @click.argument("files", nargs=-1, metavar="FILE...")
 @option(
     "--signature",
@@ -43,27 +37,11 @@ _MOST_LISTED = 20  # problems in the message at the end
     metavar="N",
     help="Pictures of one request. Fewer are sent if a server refuses so many.",
 )
-@model_name_option
-@option(
-    "--timeout",
-    type=SecondsType(),
-    default=60,
-    show_default=True,
-    metavar="SECONDS",
-    help="Time limit of each request to a server, retries included.",
-)
-@option(
-    "--retries",
-    type=click.IntRange(min=0),
-    default=3,
-    show_default=True,
-    metavar="N",
-    help="How often a request is sent again that a server was too busy to begin, or whose connection was refused.",
-)
+@place_options
 @json_option
 @quiet_option
 def predict(
-    model: Any,
+    place: Union[Path, ModelAddress],
     files: Sequence[str],
     signature: Optional[str],
     from_stdin: bool,
@@ -93,7 +71,7 @@ def predict(
     paths = given_paths(arguments, sys.stdin.buffer if STDIN in arguments else ())
     first = next(paths, None)
     with narration("predict", quiet=quiet) as say:
-        opened = _model(model, say, **server)
+        opened = read_model(place, server, say)
         chosen = choose_signature(opened.signatures, signature, first, opened.name)
         say("model", f"{opened.name}, signature {chosen.name}")
         shown = _Shown(chosen, as_json, is_table=sys.stdout.isatty() and not quiet)
@@ -107,27 +85,6 @@ def predict(
             shown.error = error
     shown.finish({"model": opened.name, "signature": chosen.name})
     shown.raise_problems()
-
-
-def _model(place: Any, say: Any, model_name: Optional[str], timeout: float, retries: int) -> Any:
-    """The model in a directory or on a server; its signatures are read."""
-    from ckpt2saved.answers.models import FileModel, ServedModel
-
-    if isinstance(place, Path):
-        for name in ("model_name", "timeout", "retries"):
-            if is_on_command_line(name):
-                raise click.UsageError(f"--{name.replace('_', '-')}: only with the address of a server")
-        from ckpt2saved.versions import find_complete_version
-
-        prepare_tensorflow(gpu=False)
-        return FileModel(find_complete_version(place, say))
-    from ckpt2saved.client.model_client import Client
-
-    try:
-        client = Client(place, model_name or "", timeout=timeout, retries=retries)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    return ServedModel(client)
 
 
 def _predictions(model: Any, signature: Any, paths: Iterator[str], most: int) -> Iterator[Any]:

@@ -10,12 +10,14 @@ from ckpt2saved.errors.problem import Problem
 class Ckpt2SavedError(Exception):
     """Base of all errors; the message says where, what was found, what was expected and what to do.
 
-    `problems` holds every problem that was found; the message has one line for each.
+    `message` is the text without the problems; `problems` holds every problem that was found. str() has a line for
+    each.
     """
 
     exit_code = 1
 
     def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        self.message = message
         self.problems = tuple(problems)
         super().__init__("\n  - ".join((message, *(problem.text for problem in self.problems))))
 

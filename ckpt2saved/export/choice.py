@@ -74,7 +74,7 @@ def _differences(
     """The outputs in which a rewritten graph differs from the expected ones."""
     other = asker.rewritten(graft(asker.graph, network.serving, rewritten))
     try:
-        found = [other.answer(request) for request in proof.asked]
+        found = other.answers(proof.asked)
     except SignatureError as error:
         raise NotServable(str(error)) from error
     return compare(proof.asked, proof.expected, found).problems

@@ -19,6 +19,7 @@ from ckpt2saved.checkpoint.files import CheckpointFiles
 from ckpt2saved.checkpoint.reading import check_unserved
 from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.fit import check_fit
+from ckpt2saved.console.sizes import size_text
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.errors.problem import Problem, texts
 from ckpt2saved.export.accuracy import Measured
@@ -78,7 +79,7 @@ def export_checkpoint(plan: ExportPlan, say: Say = lambda step, text: None) -> E
 
 
 def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
-    say("checkpoint", _described(plan.graph.checkpoint, checkpoint))
+    say(plan.graph.source.noun, _described(plan.graph.checkpoint, checkpoint))
     network = bind(plan.graph, checkpoint)
     _refuse_unused(plan, network.unused)
     for note in check_unserved(checkpoint, network.weights):
@@ -107,7 +108,7 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
         written = _Writer(plan, checkpoint, network, maker, say).write(stage.path, rewritten, proof, warmup)
         report, warmup = written.report, written.warmup
         size = _size(stage.path)
-        say("written", f"{_megabytes(size)} of the checkpoint's {_megabytes(plan.graph.checkpoint.size)}")
+        say("written", f"{size_text(size)}; the {plan.graph.source.noun} has {size_text(plan.graph.checkpoint.size)}")
         seen = _union(report.without_batch if report else {}, written.refused)
         _lint(stage.path, seen, say)
         for note in warmup.notes:
@@ -240,8 +241,8 @@ class _Writer:
             refused = report.refused
             self._say(
                 "parity",
-                f"{report.answers} answers match the checkpoint, largest difference {report.comparison.max_abs:.2g};"
-                f" loaded by {report.loader}",
+                f"{report.answers} answers match the {self._plan.graph.source.noun}, largest difference"
+                f" {report.comparison.max_abs:.2g}; loaded by {report.loader}",
             )
             if also.lines:
                 self._say(
@@ -399,14 +400,11 @@ def _git_commit() -> Optional[str]:
 
 
 def _described(files: CheckpointFiles, checkpoint: Checkpoint) -> str:
-    step = "" if checkpoint.step is None else f", step {checkpoint.step}"
     kind = "V1 " if files.is_v1 else ""
-    return f"{files.prefix} ({kind}{len(checkpoint.shapes)} tensors{step}, {_megabytes(files.size)})"
+    parts = [f"{kind}{len(checkpoint.shapes)} tensors"] if checkpoint.shapes else []  # a frozen graph has none
+    parts += [] if checkpoint.step is None else [f"step {checkpoint.step}"]
+    return f"{files.prefix} ({', '.join([*parts, size_text(files.size)])})"
 
 
 def _size(directory: Path) -> int:
     return sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"

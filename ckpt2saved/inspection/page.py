@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ckpt2saved.checkpoint import roles
+from ckpt2saved.console.sizes import size_text
 from ckpt2saved.console.tables import print_labelled, stdout
 from ckpt2saved.errors.problem import listed, texts
 from ckpt2saved.inspection.graph_report import GraphReport
@@ -39,7 +40,7 @@ def _print_head(console: Console, inspection: Inspection) -> None:
     if held and files:
         kind = "object-based (TensorFlow 2), " if held.is_object_based else "V1, " if files.is_v1 else ""
         step = "" if held.step is None else f", step {held.step}"
-        text = f"{files.prefix} ({kind}{len(held.variables)} tensors, {_megabytes(files.size)}{step})"
+        text = f"{files.prefix} ({kind}{len(held.variables)} tensors, {size_text(files.size)}{step})"
         print_labelled(console, "checkpoint", text)
     if graph:
         by = f", written by TensorFlow {graph.tensorflow}" if graph.tensorflow else ""
@@ -160,11 +161,11 @@ def _print_variables(console: Console, held: VariableReport, graph: Optional[Gra
     table = _table(("scope of weights and statistics", "count", "size"), right=(1, 2))
     groups = roles.by_scope(held.variables)
     for group in groups[: 2 * _MOST]:
-        table.add_row(Text(group.name), str(group.count), _megabytes(group.size))
+        table.add_row(Text(group.name), str(group.count), size_text(group.size))
     if len(groups) > 2 * _MOST:
         others = groups[2 * _MOST :]
         count, size = sum(g.count for g in others), sum(g.size for g in others)
-        table.add_row(f"{len(others)} more", str(count), _megabytes(size))
+        table.add_row(f"{len(others)} more", str(count), size_text(size))
     console.print(table)
 
 
@@ -205,7 +206,7 @@ def _print_roles(console: Console, variables: Sequence[roles.Variable]) -> None:
     console.print()
     table = _table(("variables", "count", "size"), right=(1, 2))
     for group in roles.by_role(variables):
-        table.add_row(Text(group.name), str(group.count), _megabytes(group.size))
+        table.add_row(Text(group.name), str(group.count), size_text(group.size))
     console.print(table)
 
 
@@ -233,7 +234,3 @@ def _shape(shape: Optional[Sequence[Union[int, str, None]]]) -> str:
     if shape is None:
         return "unknown"
     return f"[{', '.join('?' if size is None else str(size) for size in shape)}]"
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 100000 else f"{size / 1e3:.1f} kB"

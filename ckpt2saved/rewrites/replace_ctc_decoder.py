@@ -12,8 +12,9 @@ from ckpt2saved.graph.names import Ref, full_name, parsed
 from ckpt2saved.graph.ops import BEAM_SEARCH
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
+from ckpt2saved.rewrites.insertion import insert
 from ckpt2saved.rewrites.rewrite import Rewrite
-from ckpt2saved.tf1 import tf, v1_control_flow
+from ckpt2saved.tf1 import tf
 
 STAND_IN = "stand-in"
 
@@ -66,16 +67,16 @@ class ReplaceCtcDecoder(Rewrite):
 
     def _replace(self, graph: Graph, node: Node, context: Context) -> DecoderReplaced:
         """Add the new decoder, and redirect the consumers of the old one to it."""
-        scope = f"{node.name}/{self.kind}/"
-        shapes = [context.imported.get_tensor_by_name(full_name(ref)).shape for ref in node.inputs]
-        part, outputs = self._built(node, scope, shapes)
-        sources = dict(zip(("logits", "lengths"), node.inputs))
-        for definition in part.node:
-            if definition.name not in sources:
-                inputs = [_source(name, sources) for name in definition.input if not name.startswith("^")]
-                controls = [_source(name[1:], sources)[0] for name in definition.input if name.startswith("^")]
-                graph.adopt(definition, inputs, controls)
-        now = [parsed(name) for name in outputs]
+        logits, lengths = [context.imported.get_tensor_by_name(full_name(ref)).shape for ref in node.inputs]
+        sources = {
+            "logits": (node.inputs[0], tf.as_dtype(node.attr["T"].type or tf.float32), logits),
+            "lengths": (node.inputs[1], tf.int32, lengths),
+        }
+
+        def build(logits: Any, lengths: Any) -> Sequence[Any]:
+            return self._built(node, logits, lengths)
+
+        now = insert(graph, f"{node.name}/{self.kind}", sources, build)
         graph.redirect({(node.name, index): ref for index, ref in enumerate(now)})
         for other in graph.nodes.values():
             if node.name in other.controls:
@@ -88,36 +89,26 @@ class ReplaceCtcDecoder(Rewrite):
             beam_width=node.attr["beam_width"].i,
             top_paths=node.attr["top_paths"].i,
             merge_repeated=node.attr["merge_repeated"].b,
-            outputs=tuple((f"{node.name}:{index}", name) for index, name in enumerate(outputs)),
+            outputs=tuple((f"{node.name}:{index}", full_name(ref)) for index, ref in enumerate(now)),
         )
 
-    def _built(self, node: Node, scope: str, shapes: Sequence[Any]) -> Tuple[Any, List[str]]:
-        """The GraphDef of another decoder, of placeholders called logits and lengths, and the names of its outputs."""
-        with tf.Graph().as_default() as graph, v1_control_flow():
-            logits = tf.placeholder(tf.as_dtype(node.attr["T"].type or tf.float32), shapes[0], name="logits")
-            lengths = tf.placeholder(tf.int32, shapes[1], name="lengths")
-            with tf.name_scope(scope):
-                if self.kind in ("greedy", STAND_IN):
-                    decoded, log_probability = ctc.greedy(logits, lengths)
-                    if self.kind == STAND_IN:
-                        paths = node.attr["top_paths"].i
-                        decoded, log_probability = list(decoded) * paths, tf.tile(log_probability, [1, paths])
-                else:
-                    decoded, log_probability = ctc.beam_search(
-                        logits,
-                        lengths,
-                        beam_width=node.attr["beam_width"].i,
-                        top_paths=node.attr["top_paths"].i,
-                        merge_repeated=node.attr["merge_repeated"].b,
-                    )
+    def _built(self, node: Node, logits: Any, lengths: Any) -> List[Any]:
+        """The outputs of another decoder in the order of the op's."""
+        if self.kind in ("greedy", STAND_IN):
+            decoded, log_probability = ctc.greedy(logits, lengths)
+            if self.kind == STAND_IN:
+                paths = node.attr["top_paths"].i
+                decoded, log_probability = list(decoded) * paths, tf.tile(log_probability, [1, paths])
+        else:
+            decoded, log_probability = ctc.beam_search(
+                logits,
+                lengths,
+                beam_width=node.attr["beam_width"].i,
+                top_paths=node.attr["top_paths"].i,
+                merge_repeated=node.attr["merge_repeated"].b,
+            )
         tensors = [path.indices for path in decoded] + [path.values for path in decoded]
-        tensors += [path.dense_shape for path in decoded] + [log_probability]
-        return graph.as_graph_def(), [tensor.name for tensor in tensors]
-
-
-def _source(name: str, sources: Dict[str, Ref]) -> Ref:
-    """The tensor of a name, or the one that replaces the placeholder of that name."""
-    return sources.get(name, parsed(name))
+        return [*tensors, *(path.dense_shape for path in decoded), log_probability]
 
 
 def _in_functions(graph: Graph) -> Tuple[Note, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import FrozenSet, Mapping, Optional, Set, Tuple, Union
 
-METHODS = ("bilinear",)
+METHODS = ("bilinear", "area", "pillow_bilinear")
 ORDERS = ("rgb", "bgr")
 MOST_PIXELS = 1 << 24  # of a picture, unless the step says another number
 MOST_COLUMNS = 2048  # of a resized picture, unless the step says another number

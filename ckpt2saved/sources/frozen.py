@@ -26,6 +26,7 @@ class FrozenSource(GraphSource):
 
     has_nodes = True
     holds_weights = True
+    noun = "graph file"
     name = "frozen"
 
     @classmethod

@@ -29,6 +29,7 @@ class KerasSource(GraphSource):
     path: Path
 
     holds_weights = True
+    noun = "Keras file"
     name = "keras"
 
     @classmethod

@@ -22,6 +22,7 @@ class GraphSource(ABC):
     Only `open` and `load` import TensorFlow.
     """
 
+    noun: str = "checkpoint"  # for the file with the values of the variables, in messages
     options: Mapping[str, Scalar] = {}  # the options of the builder, from --option and the signature file
     holds_weights: bool = False  # whether the graph file contains the weights, so that there is no checkpoint
     has_nodes: bool = False  # whether signatures name tensors by node, as in logits:0, and not by key

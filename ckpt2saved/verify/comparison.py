@@ -41,6 +41,7 @@ class Reference:
     """The expected outputs: those of the original graph with the checkpoint."""
 
     prefix: Path
+    noun: str  # of the file at `prefix` in messages
     requests: Tuple[Request, ...]  # complete requests
     compared: Tuple[Request, ...]  # the same, or the parts of them that ran within the time limit
     answers: Tuple[Answers, ...]  # expected outputs of `compared`
@@ -54,6 +55,7 @@ class Compared:
     """The result of the comparison."""
 
     checkpoint: Path
+    noun: str  # of `checkpoint` in messages
     answers: int
     comparison: Comparison
     beam_search: Tuple[Searched, ...]
@@ -88,6 +90,7 @@ def ask_checkpoint(comparison: ComparisonPlan, version_dir: Path, say: Say = lam
         notes += more
     return Reference(
         prefix=plan.checkpoint.prefix,
+        noun=plan.source.noun,
         requests=proof.requests,
         compared=proof.asked,
         answers=proof.expected,
@@ -130,15 +133,15 @@ def compare_with(reference: Reference, version_dir: Path) -> Compared:
     wanted = dict(zip(map(id, reference.compared), reference.answers))
     expected = [wanted[id(request)] for request in answered.requests]
     comparison = compare(answered.requests, expected, answered.answers)
+    more = f" (the version's answer, and that of the {reference.noun})"
     return Compared(
         checkpoint=reference.prefix,
+        noun=reference.noun,
         answers=len(expected),
         comparison=comparison,
         beam_search=reference.beam_search,
         notes=reference.notes,
-        problems=reference.problems
-        + answered.problems
-        + tuple(one.with_suffix(" (the version's answer, and the checkpoint's)") for one in comparison.problems),
+        problems=reference.problems + answered.problems + tuple(one.with_suffix(more) for one in comparison.problems),
     )
 
 

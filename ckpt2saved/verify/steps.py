@@ -146,4 +146,5 @@ def _say_compared(say: Say, compared: Compared) -> None:
     _say_all(say, ("note", texts(compared.notes)), ("problem", texts(compared.problems)))
     if not compared.problems:
         largest = compared.comparison.max_abs
-        say("parity", f"{compared.answers} answers match the checkpoint, largest difference {largest:.2g}")
+        answers = "1 answer matches" if compared.answers == 1 else f"{compared.answers} answers match"
+        say("parity", f"{answers} the {compared.noun}, largest difference {largest:.2g}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Iterable, List
 
+from ckpt2saved.console.sizes import size_text
 from ckpt2saved.console.tables import print_rows
 from ckpt2saved.errors.problem import texts
 from ckpt2saved.files.reading import printable
@@ -16,7 +17,7 @@ def print_versions(versions: Iterable[Version]) -> None:
     """Print a line for each version: number, origin, size, age and problems."""
     rows, styles = [], []
     for version in versions:
-        cells = [printable(version.name), _origin(version), f"{version.size / 1e6:.1f} MB"]
+        cells = [printable(version.name), _origin(version), size_text(version.size)]
         rows.append([*cells, version.modified.strftime("%Y-%m-%d %H:%M"), "\n".join(_health(version)) or "complete"])
         styles.append("red" if version.problems else "yellow" if version.duplicate_of else "")
     print_rows(_HEADINGS, rows, styles)

@@ -154,7 +154,7 @@ def test_a_wrong_decoder_is_found_out(run, tmp_path, monkeypatch, training, kind
     monkeypatch.setattr(replace_ctc_decoder, "ctc", SimpleNamespace(beam_search=WRONG[kind]))
     result = exported(run, tmp_path / "m", training, "--ctc-decoder=fast")
     assert result.exit_code == 3, result.output
-    assert "the staged files answer differently from the checkpoint" in result.output
+    assert "the staged files answer differently from the original graph" in result.output
     assert not list((tmp_path / "m").glob("*"))
 
 

@@ -51,6 +51,7 @@ def main() -> None:
             failed |= exports(model, scratch, rounds)
         failed |= helps(rounds)
         failed |= bump(scratch, rounds)
+        failed |= masks(rounds)
     sys.exit(1 if failed else 0)
 
 
@@ -110,6 +111,13 @@ def bump(scratch: Path, rounds: int) -> bool:
     cost = Cost(*map(statistics.median, zip(*costs)))
     print("ckpt2saved bump-version, 70 MB | {:.2f} (0.4) | {:.0f} (60) | |".format(*cost))
     return cost.seconds > 0.4 or cost.megabytes > 60
+
+
+def masks(rounds: int) -> bool:
+    """The network of a padded batch with and without masks, in a process of its own."""
+    command = [PYTHON, "-m", "tests.benchmarks.masking", "--rounds", str(rounds)]
+    sys.stdout.flush()
+    return subprocess.run(command, cwd=str(ROOT), env=ENVIRONMENT, check=False).returncode != 0
 
 
 def run(arguments: list) -> Cost:

@@ -150,6 +150,21 @@ def test_bump_version_prints_the_published_directory(tmp_path):
     assert content == {"path": str(tmp_path / "9"), "version": 9, "from": 1, "dry_run": False, "format": 1}
 
 
+def test_an_error_is_json_too(tmp_path):
+    """On stdout; a wrong command line that Click finds has its message alone."""
+    done = call("bump-version", tmp_path, "--json")
+    assert done.returncode == 1
+    printed, _, said = done.stdout.partition("Error: ")
+    content = json.loads(printed)
+    assert content == {
+        "error": {"message": said.rstrip("\n"), "exit_code": 1},
+        "problems": [],
+        "problem_details": [],
+        "format": 1,
+    }
+    assert "{" not in call("bump-version", tmp_path, "--json", "--from", "x", "--nowhere").stdout
+
+
 def test_list_shows_origin_size_and_health(tmp_path):
     """A table for people, JSON for programs; an empty base is no error."""
     assert "no versions yet" in call("list", tmp_path).stdout

@@ -43,14 +43,14 @@ def test_stdout_is_the_published_directory_and_nothing_else(tmp_path, ctpn_check
     out, err = stdout_of("export", "--model", "ctpn", "--checkpoint", ctpn_checkpoint, "--export-dir", base)
     assert out == f"{base / '1'}\n"
     assert re.match(
-        r"checkpoint  .*model.ckpt-123 \(77 tensors, step 123, 0.0 MB\)\n"
+        r"checkpoint  .*model.ckpt-123 \(77 tensors, step 123, [0-9.]+ kB\)\n"
         r"weights     moving averages \(the checkpoint holds moving averages of all trained variables\)\n"
         r"graph       [0-9]+ nodes, 38 variables\n"
         r"decoder     the graph has no CTC beam search\n"
         r"parity      4 answers match the checkpoint, largest difference [0-9.e-]+; "
         r"loaded by the C\+\+ loader that TF Serving uses\n"
         r"warm-up     1 request written \(signature serving_default\)\n"
-        r"written     0.2 MB of the checkpoint's 0.0 MB\n\Z",
+        r"written     0.2 MB; the checkpoint has [0-9.]+ kB\n\Z",
         without_chatter(err),
     ), err
     assert children(base) == ["1"]
@@ -98,6 +98,23 @@ def test_json_carries_the_provenance(run, tmp_path, crnn_checkpoint):
     provenance = json.loads((tmp_path / "1" / "assets.extra" / "ckpt2saved.json").read_text())
     assert {key: content[key] for key in provenance} == provenance
     assert provenance["tensorflow"] == tf.version.VERSION
+
+
+def test_json_of_a_refused_export_has_the_problems(run, tmp_path):
+    """One object, with codes; the message for people and the exit code stay."""
+    values = filled(crnn_shapes())
+    values["shadow/conv1/W"][0] = np.nan
+    result = exported(run, tmp_path / "m", write_checkpoint(tmp_path / "nan", values), "-q", "--json")
+    assert result.exit_code == 3
+    printed, _, said = result.output.partition("Error: ")
+    content = json.loads(printed)
+    assert content["format"] == 1 and content["error"]["exit_code"] == 3
+    message = content["error"]["message"]
+    assert "weights are NaN" in message and "\n" not in message
+    assert said == f"{message}\n  - {content['problems'][0]}\n"
+    (detail,) = content["problem_details"]
+    assert (detail["code"], detail["where"]) == ("nan-weights", "shadow/conv1/W")
+    assert detail["text"] == content["problems"][0]
 
 
 def test_aliases_underscores_and_environment_variables_do(run, tmp_path, crnn_checkpoint):
@@ -201,7 +218,7 @@ def test_files_that_answer_differently_are_not_published(run, tmp_path, monkeypa
     assert children(tmp_path) == ["1"]
     result = exported(run, tmp_path, crnn_checkpoint, "-q")
     assert result.exit_code == 3
-    assert "Error: the staged files answer differently from the checkpoint; nothing is published" in result.output
+    assert "Error: the staged files answer differently from the original graph; nothing is published" in result.output
     assert "  - parity[0]: dense.score: values differ by up to" in result.output
     assert children(tmp_path) == ["1"]
 

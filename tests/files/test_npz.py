@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ckpt2saved.files import npz
-from ckpt2saved.files.npz import NoArrays, read_arrays
+from ckpt2saved.files.npz import NoArrays, read_array, read_arrays
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -40,6 +40,35 @@ def test_arrays_are_those_of_numpy(tmp_path, save):
             np.testing.assert_array_equal(found[name], wanted[name])
             assert found[name].dtype == wanted[name].dtype
     found["a"][0] = 1  # a copy of one's own
+
+
+def test_a_single_array_is_that_of_numpy(tmp_path):
+    """Of a .npy file."""
+    for array in (
+        np.arange(12, dtype="float32").reshape(3, 4),
+        np.asfortranarray(np.eye(3)),
+        np.array([b"a"]),
+        np.array(1),
+    ):
+        np.save(str(tmp_path / "x.npy"), array)
+        found = read_array(tmp_path / "x.npy")
+        np.testing.assert_array_equal(found, array)
+        assert found.dtype == array.dtype
+
+
+def test_a_single_array_that_cannot_be_read(tmp_path, monkeypatch):
+    """Objects are not unpickled, and nothing larger than the limit is read."""
+    np.save(str(tmp_path / "objects.npy"), np.array([Evil()], object), allow_pickle=True)
+    np.save(str(tmp_path / "whole.npy"), np.zeros(1000))
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "whole.npy").read_bytes()[:500])
+    (tmp_path / "empty.npy").write_bytes(b"")
+    np.savez(str(tmp_path / "arrays.npz"), x=np.zeros(1))
+    for name in ("objects.npy", "cut.npy", "empty.npy", "arrays.npz"):
+        with pytest.raises(NoArrays, match=r"not a \.npy file of a plain array, as numpy\.save writes it"):
+            read_array(tmp_path / name)
+    monkeypatch.setattr(npz, "_MOST_BYTES", 1000)
+    with pytest.raises(NoArrays, match="its array takes 0 MB; at most 0 MB are read"):
+        read_array(tmp_path / "whole.npy")
 
 
 def member(header, content=b"", length=None):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -17,10 +19,11 @@ def weights(name, *shape):
     return tf.get_variable(name, shape, use_resource=False)
 
 
-def crnn(shapes):
+def crnn(shapes, **network):
     with tf.Graph().as_default() as graph:
         tensors = build_network("crnn", shapes, {})
-    return Network(graph.as_graph_def(), "input_data:0", [tensors["logits"].name], ["input_batch_size:0"])
+    outputs, lengths = [tensors["logits"].name], ["input_batch_size:0"]
+    return Network(graph.as_graph_def(), "input_data:0", outputs, lengths, **network)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +40,19 @@ def test_crnn(small_crnn, lines):
     assert small_crnn.difference(made, line_axis=1, time_axis=0) < SAME_ENOUGH
     if lines > 1:  # without masks
         assert small_crnn.difference(made, line_axis=1, time_axis=0, masked=False) > 0.01
+
+
+def test_the_example():
+    """A trained network, whose logits are up to 21 away where the batch is padded and nothing is masked."""
+    prefix = tf.train.latest_checkpoint(str(Path(__file__).resolve().parents[2] / "examples" / "crnn" / "checkpoint"))
+    reader = tf.train.NewCheckpointReader(prefix)
+    shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
+    network = crnn(shapes, fill=lambda name, _: reader.get_tensor(name))
+    random = np.random.RandomState(1)
+    channels = shapes["shadow/conv1/W"][2]
+    made = [picture * 255 for picture in pictures(random, random.randint(8, 300, 16), height=32, channels=channels)]
+    assert network.difference(made, line_axis=1, time_axis=0) < SAME_ENOUGH
+    assert network.difference(made, line_axis=1, time_axis=0, masked=False) > 0.1
 
 
 def convolution(size, stride, padding, dilation=1):

@@ -36,7 +36,8 @@ def test_a_frozen_graph_is_published(run, tmp_path, frozen):
     options = ["--graph", frozen, "--input", "image", "--output", "scores"]
     result = run("export", *options, "-o", tmp_path / "m")
     assert result.exit_code == 0, result.output
-    assert "answers match the checkpoint" in result.output and "warm-up     " in result.output
+    assert "answers match the graph file" in result.output and "warm-up     " in result.output
+    assert f"graph file  {frozen} (" in result.output and "checkpoint" not in result.output
     version = tmp_path / "m" / "1"
     image = np.random.RandomState(1).rand(5, 4).astype("float32")
     np.testing.assert_allclose(asked(version, image=image)["scores"], scores(image), rtol=1e-5)
@@ -46,7 +47,7 @@ def test_a_frozen_graph_is_published(run, tmp_path, frozen):
     assert list(provenance["checkpoint"]["sha256"]) == ["frozen.pb"]
     assert not (version / "variables").exists()
     result = run("verify", tmp_path / "m", *options)
-    assert result.exit_code == 0 and "answers match the checkpoint" in result.output, result.output
+    assert result.exit_code == 0 and "1 answer matches the graph file" in result.output, result.output
 
 
 def test_inspect_names_the_ends_and_the_command(run, frozen):

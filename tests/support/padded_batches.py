@@ -14,8 +14,8 @@ HEIGHT, CHANNELS = 6, 3
 class Network:
     """A network from x to y, and what it answers with variables that are filled by their names."""
 
-    def __init__(self, graph_def, images="x:0", outputs=("y:0",), lengths=(), **batch):
-        self.graph_def = graph_def
+    def __init__(self, graph_def, images="x:0", outputs=("y:0",), lengths=(), fill=golden_rule.fill, **batch):
+        self.graph_def, self.fill = graph_def, fill
         self.images, self.outputs, self.lengths = images, list(outputs), tuple(lengths)
         self.masked = mask_padding(graph_def, PaddedBatch(images, "widths:0", self.lengths, **batch), self.outputs)
         self._sessions = {}
@@ -38,7 +38,7 @@ class Network:
                 for op in graph.get_operations():
                     if op.type in ("VariableV2", "VarHandleOp"):
                         shape = tf.TensorShape(op.get_attr("shape")).as_list()
-                        value = tf.constant(golden_rule.fill(op.name, shape))
+                        value = tf.constant(self.fill(op.name, shape))
                         if op.type == "VariableV2":
                             fills.append(tf.raw_ops.Assign(ref=op.outputs[0], value=value).op)
                         else:

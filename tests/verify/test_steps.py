@@ -53,7 +53,7 @@ def test_another_checkpoint_is_found_out(run, version, tmp_path):
         result.output
     )
     assert "  - parity[0]: dense.score: values differ by up to" in result.output
-    assert "(the version's answer, and the checkpoint's)" in result.output
+    assert "(the version's answer, and that of the checkpoint)" in result.output
     assert not any(line == str(version) for line in result.output.splitlines())
 
 

@@ -15,10 +15,14 @@ ROOT = Path(__file__).resolve().parents[3]
 PICTURES = ("examples/crnn/images/zurich.png", "examples/ctpn/page.png", "docs/ctc-decoders.png")
 
 
+def as_floats(pixels):
+    return tf.cast(pixels, tf.float32)
+
+
 def graph_resized(picture, step):
     with tf.Graph().as_default(), tf.Session() as session:
         pixels = tf.placeholder(tf.uint8, [None, None, 3])
-        return session.run(resized(pixels, step, lambda bytes_: tf.cast(bytes_, tf.float32)), {pixels: picture})
+        return session.run(resized(pixels, step, as_floats), {pixels: picture})
 
 
 @pytest.mark.parametrize("height", [8, 16, 20, 31, 32, 47, 64, 100, 200])
@@ -33,11 +37,36 @@ def test_bilinear_is_opencvs_linear(name, height):
     assert np.abs(found - wanted).max() <= 1
 
 
-def test_bilinear_to_a_fixed_size_is_opencvs_linear():
+@pytest.mark.parametrize("size", [(32, 100), (200, 500), (31, 500), (200, 100), (80, 112), (160, 224)])
+@pytest.mark.parametrize("method", ["bilinear", "area"])
+def test_a_fixed_size_is_opencvs(method, size):
+    """Within one gray level, where both sides shrink, both grow, or one of them does."""
     cv2 = pytest.importorskip("cv2")
     picture = cv2.imread(str(ROOT / PICTURES[1]))
-    found = graph_resized(picture, Resize(32, width=100))
-    wanted = cv2.resize(picture, (100, 32), interpolation=cv2.INTER_LINEAR)
+    found = graph_resized(picture, Resize(size[0], width=size[1], method=method))
+    kind = {"bilinear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA}[method]
+    wanted = cv2.resize(picture, size[::-1], interpolation=kind)
+    assert np.abs(found - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("height", [8, 20, 31, 32, 47, 100, 200])
+@pytest.mark.parametrize("name", PICTURES)
+def test_area_is_opencvs(name, height):
+    cv2 = pytest.importorskip("cv2")
+    picture = cv2.imread(str(ROOT / name))
+    found = graph_resized(picture, Resize(height, method="area"))
+    wanted = cv2.resize(picture, (found.shape[1], height), interpolation=cv2.INTER_AREA)
+    assert np.abs(found - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("height", [8, 20, 31, 32, 47, 100, 200])
+@pytest.mark.parametrize("name", PICTURES)
+def test_pillow_bilinear_is_pillows(name, height):
+    """Within one gray level: Pillow rounds after each of the two sides."""
+    image = pytest.importorskip("PIL.Image")
+    picture = image.open(str(ROOT / name)).convert("RGB")
+    found = graph_resized(np.asarray(picture), Resize(height, method="pillow_bilinear"))
+    wanted = np.asarray(picture.resize((found.shape[1], height), getattr(image, "Resampling", image).BILINEAR))
     assert np.abs(found - wanted).max() <= 1
 
 
