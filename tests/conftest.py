@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
@@ -29,6 +30,20 @@ def run():
 
     def call(*arguments, **keywords):
         return CliRunner().invoke(main, [str(argument) for argument in arguments], **keywords)
+
+    return call
+
+
+@pytest.fixture
+def run_apart():
+    """Call the command line in this process, with stdout and stderr apart in every release of click."""
+    from ckpt2saved.cli import main
+
+    before_click_8_2 = "mix_stderr" in inspect.signature(CliRunner).parameters
+    runner = CliRunner(mix_stderr=False) if before_click_8_2 else CliRunner()
+
+    def call(*arguments, **keywords):
+        return runner.invoke(main, [str(argument) for argument in arguments], **keywords)
 
     return call
 

@@ -13,6 +13,7 @@ from ckpt2saved.cli.graph_options import graph_options, read_graph_options, read
 from ckpt2saved.cli.invocation import (
     UntilInterrupted,
     command,
+    failed_content,
     narration,
     prepare_tensorflow,
     print_json,
@@ -151,7 +152,8 @@ def export(
                 _report_measured(error.result, record)
                 if as_json and error.result is not None:
                     accuracy = error.result.as_content()
-                    print_json({"path": None, "dry_run": wanted.dry_run, "accuracy": accuracy, **more})
+                    failed = {**failed_content(error), "path": None, "dry_run": wanted.dry_run}
+                    print_json({**failed, "accuracy": accuracy, **more})
                 raise
         record.outcome = ("would publish `{}`" if exported.dry_run else "published `{}`").format(exported.path)
         record.is_done = not exported.dry_run

@@ -64,11 +64,11 @@ class Command(_Writing):
         except Ckpt2SavedError as error:
             if context.params.get("as_json") and not context.meta.get(_HAS_PRINTED):
                 with contextlib.suppress(OutputError):  # the error is printed on stderr in any case
-                    print_json(_failed(error))
+                    print_json(failed_content(error))
             raise _Failure(error) from error
 
 
-def _failed(error: Ckpt2SavedError) -> Dict[str, Any]:
+def failed_content(error: Ckpt2SavedError) -> Dict[str, Any]:
     """The content of --json for an error."""
     from ckpt2saved.errors.problem import details, texts
 

@@ -8,8 +8,10 @@ from typing import Any, Dict, Optional
 
 from ckpt2saved.answers.models import FileModel
 from ckpt2saved.console.narration import Say, progress_of
-from ckpt2saved.errors import NotAnswered
+from ckpt2saved.errors import NotAnswered, UsageError
 from ckpt2saved.errors.problem import Problem
+from ckpt2saved.requests.pictures import choose_text_signature
+from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.verify.accuracy.baselines import BaselineSource
 from ckpt2saved.verify.accuracy.evaluation import Evaluated, EvaluationOptions, evaluate
 from ckpt2saved.verify.accuracy.figures import Accuracy
@@ -59,6 +61,18 @@ class AccuracyGate:
     def without_limits(self) -> AccuracyGate:
         """A gate that measures only."""
         return AccuracyGate(self.options, Limits())
+
+    def check_signatures(self, model: ServedModel) -> None:
+        """Raise UsageError if no signature reads text, as far as that is known before the graph is read."""
+        specs = [spec for one in model.signatures for spec in one.inputs + one.outputs]
+        if any(not spec.dtype or spec.shape is None for spec in specs):
+            return
+        signatures = {one.name: one for one in model.signatures}
+        try:
+            choose_text_signature(signatures, self.options.signature, str(model.source))
+        except UsageError as error:
+            left_out = [Problem(note.code, note.where, note.found, note.remedy) for note in model.notes]
+            raise UsageError(str(error), left_out) from error
 
     def measure(self, stage: Path, say: Say) -> Evaluated:
         """Read the pictures with the staged files."""

@@ -72,6 +72,8 @@ def plan_export(options: ExportOptions) -> ExportPlan:
     check_base(options.base)
     number = next_version(options.base, options.version)
     graph = plan_graph(options.graph)
+    if options.accuracy is not None:
+        options.accuracy.check_signatures(graph.model)
     warmup = warm_up_source(graph.model, options.warmup, options.warmup_signatures, options.no_warmup)
     return ExportPlan(
         graph,

@@ -45,7 +45,7 @@ def write(prefix, weights, step):
 
 
 @pytest.fixture
-def export(run, tmp_path):
+def export(run_apart, tmp_path):
     """Export a checkpoint of the network, with the labelled pictures."""
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "letters.py").write_text(GRAPH)
@@ -62,7 +62,7 @@ def export(run, tmp_path):
             checkpoint = write(tmp_path / "model.ckpt-7", weights_or_path, 7)
         more = ["--lines", labels] if lines else []
         model = ["--model", tmp_path / "ocr.yaml", "--allow-code", "--python-path", tmp_path / "code"]
-        return run("export", "-c", checkpoint, "-o", tmp_path / "base", *model, *more, *arguments)
+        return run_apart("export", "-c", checkpoint, "-o", tmp_path / "base", *model, *more, *arguments)
 
     yield call
     sys.path[:] = path
@@ -234,3 +234,25 @@ def test_where_no_checkpoint_can_be_exported(export, tmp_path):
     result = export(runs, "--select", "best")
     assert result.exit_code == 1
     assert "none of its checkpoints can be exported" in result.stderr and "model.ckpt-2: " in result.stderr
+
+
+def test_a_model_without_text_is_refused_before_it_is_exported(run_apart, tmp_path, crnn_checkpoint):
+    """With the option that adds the signature."""
+    (tmp_path / "a.png").write_bytes(b"x")
+    (tmp_path / "lines.tsv").write_text("a.png\tx\n")
+    result = run_apart(
+        *(
+            "export",
+            "--model",
+            "crnn",
+            "-c",
+            crnn_checkpoint,
+            "-o",
+            tmp_path / "base",
+            "--lines",
+            tmp_path / "lines.tsv",
+        )
+    )
+    assert result.exit_code == 2
+    assert "no signature reads text from pictures" in result.stderr and "--option charset=" in result.stderr
+    assert "checkpoint" not in result.stderr.split()[0] and content(tmp_path / "base") == []

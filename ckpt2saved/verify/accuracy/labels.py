@@ -112,9 +112,9 @@ class _Reading:
             self._refuse(
                 "duplicate-picture", line.number, f"{_quoted(line.picture)} is also in line {first}", "delete one"
             )
-        elif not line.picture or not os.path.isfile(where):
+        elif not line.picture or not _is_file(where):
             found = f"there is no file {_quoted(where)}"
-            if os.path.isdir(where):
+            if "\0" not in where and os.path.isdir(where):
                 found = f"{_quoted(where)} is a directory"
             remedy = "paths are relative to the folder of the labels file"
             self._refuse("missing-picture", line.number, found, remedy)
@@ -123,6 +123,13 @@ class _Reading:
 
     def _refuse(self, code: str, number: int, found: str, remedy: str) -> None:
         self.problems.append(Problem(code, f"line {number}", found, remedy))
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return os.path.isfile(path)
+    except ValueError:  # a NUL in the path, before Python 3.8
+        return False
 
 
 def _quoted(text: str) -> str:
