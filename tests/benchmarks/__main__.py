@@ -51,7 +51,8 @@ def main() -> None:
             failed |= exports(model, scratch, rounds)
         failed |= helps(rounds)
         failed |= bump(scratch, rounds)
-        failed |= masks(rounds)
+        failed |= alone("masking", rounds)
+        failed |= alone("pictures", rounds)
     sys.exit(1 if failed else 0)
 
 
@@ -113,9 +114,9 @@ def bump(scratch: Path, rounds: int) -> bool:
     return cost.seconds > 0.4 or cost.megabytes > 60
 
 
-def masks(rounds: int) -> bool:
-    """The network of a padded batch with and without masks, in a process of its own."""
-    command = [PYTHON, "-m", "tests.benchmarks.masking", "--rounds", str(rounds)]
+def alone(module: str, rounds: int) -> bool:
+    """A benchmark that prints its own table, in a process of its own."""
+    command = [PYTHON, "-m", "tests.benchmarks." + module, "--rounds", str(rounds)]
     sys.stdout.flush()
     return subprocess.run(command, cwd=str(ROOT), env=ENVIRONMENT, check=False).returncode != 0
 
