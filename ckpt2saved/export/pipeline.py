@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Collection, Dict, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
+import numpy as np
+
 from ckpt2saved import __version__
 from ckpt2saved.answers.lines import notes_on_lines
 from ckpt2saved.answers.parity import AlsoAnswered, Refused, Report, answer_all, compare_files
@@ -30,7 +32,7 @@ from ckpt2saved.files.plain_paths import is_pattern
 from ckpt2saved.files.programs import find_program
 from ckpt2saved.graph.ops import BEAM_SEARCH
 from ckpt2saved.requests.lengths import with_lengths
-from ckpt2saved.requests.request import Request
+from ckpt2saved.requests.request import Request, with_bytes
 from ckpt2saved.requests.splitting import outputs_seen_unsplit
 from ckpt2saved.requests.warm_up.maker import WarmUp, WarmUpMaker
 from ckpt2saved.rewrites.for_serving import (
@@ -42,6 +44,7 @@ from ckpt2saved.saved_model.judgement import WARMUP_FILE
 from ckpt2saved.saved_model.writing import write_graph, write_saved_model
 from ckpt2saved.signature.arguments import ARGUMENTS
 from ckpt2saved.sources.binding import BoundGraph, bind
+from ckpt2saved.sources.example_pictures import example_pictures
 from ckpt2saved.sources.training_graph import UNUSED
 from ckpt2saved.tf1 import tf
 from ckpt2saved.verify.servability import batching_notes, check_content, keys_by_signature
@@ -50,6 +53,7 @@ from ckpt2saved.versions.health import content_problems
 
 Say = Callable[[str, str], None]
 
+_PICTURES = 5  # of four widths, and one that cannot be read
 _PATTERN_NOTE = (
     "TF Serving finds no variables under a path with [ ] * ? or a backslash in it: have the server see this directory "
     "under another path, as a mount of a container does"
@@ -122,7 +126,7 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
         provenance = _provenance(plan, checkpoint, network, rewritten, size)
         provenance["accuracy"] = measured.as_record() if measured else None
         provenance["parity"] = _parity(report, proof) if report and proof else None
-        provenance["lines"] = report.lines.by_signature() if report else None
+        provenance["lines"] = _lines(report, network)
         provenance["warmup"] = warmup.counts
         provenance["warmup_outputs"] = warmup.filters
         provenance["without_batch"] = keys_by_signature(stage.path, seen)
@@ -236,7 +240,8 @@ class _Writer:
         if proof:
             # In the files, the stock op would be just as slow for complete requests.
             also = also if is_stock else replace(also, requests=proof.only_answered)
-            also = replace(also, lines=self._of_pictures(proof.asked))
+            if not any(node.op == BEAM_SEARCH for node in rewritten.serving.graph_def.node):  # else it would be slow
+                also = replace(also, lines=self._of_pictures())
             report = compare_files(stage, proof.asked, proof.expected, also)
             refused = report.refused
             self._say(
@@ -244,7 +249,7 @@ class _Writer:
                 f"{report.answers} answers match the {self._plan.graph.source.noun}, largest difference"
                 f" {report.comparison.max_abs:.2g}; loaded by {report.loader}",
             )
-            if also.lines:
+            if report.lines.differences:
                 self._say(
                     "lines",
                     f"each alone and in a batch of several widths: largest difference {report.lines.max_abs:.2g}",
@@ -258,10 +263,14 @@ class _Writer:
         self._say("warm-up", _warmup_text(warmup))
         return _Written(report, warmup, refused)
 
-    def _of_pictures(self, asked: Sequence[Request]) -> Tuple[Request, ...]:
-        """The requests whose lines are pictures, which the graph makes one padded batch."""
-        names = {signature.name for signature in self._network.model.signatures if signature.pictures}
-        return tuple(request for request in asked if request.signature in names)
+    def _of_pictures(self) -> Tuple[Request, ...]:
+        """A request of pictures of several widths for each signature that takes nothing else."""
+        pictures = with_bytes(np.array(example_pictures(_PICTURES), object))
+        return tuple(
+            Request("pictures", signature.name, {spec.key: pictures for spec in signature.pictures}, is_made_up=True)
+            for signature in self._network.model.signatures
+            if signature.pictures and signature.pictures == signature.inputs
+        )
 
     def _without_refused(
         self, stage: Path, rewritten: ServingRewritten, warmup: WarmUp, refused: Refused
@@ -375,6 +384,14 @@ def _parity(report: Report, proof: Proof) -> Dict[str, Any]:
         "loader": report.loader,
         "max_abs_difference": report.comparison.by_signature(),
         "beam_search": [searched.describe() for searched in proof.searched],  # empty: everything was compared
+    }
+
+
+def _lines(report: Optional[Report], network: BoundGraph) -> Dict[str, Any]:
+    """What is known of how the answer for a picture depends on the others of its batch."""
+    return {
+        "max_abs_difference": report.lines.by_signature() if report else None,
+        "not_proven": [note.text for note in network.notes if note.code == "depends-on-batch"],
     }
 
 

@@ -228,7 +228,11 @@ class _Masks:
                 for axis in range(need.rank):
                     if axis not in (need.lines, need.columns):
                         mask = tf.expand_dims(mask, axis)
-                return [x + (1 - mask) * _LOWEST if need.fill == LOWEST else x * mask]
+                if need.may_be_infinite:
+                    x = tf.raw_ops.MulNoNan(x=x, y=mask)
+                elif need.fill != LOWEST:
+                    x = x * mask
+                return [x + (1 - mask) * _LOWEST if need.fill == LOWEST else x]
 
             sources = {"x": (ref, dtype, shape), "own": (self.own(need.width), tf.int32, [None])}
             self._filled[(ref, need.fill)] = insert(self._graph, f"{node.name}/masked", sources, build)[0]

@@ -57,23 +57,23 @@ class Network:
         """The steps of a line of this width."""
         return int(self.run(self.masked.graph_def, self.masked.steps, {"widths:0": [width]})[0])
 
-    def together(self, pictures, axis=1, masked=True):
+    def together(self, pictures, axis=1, masked=True, padding=7.0):
         """What one batch of all pictures answers, with numbers in the padding that would show."""
         widths = [picture.shape[axis] for picture in pictures]
         batch = []
         for picture in pictures:
             more = [(0, 0)] * picture.ndim
             more[axis] = (0, max(widths) - picture.shape[axis])
-            batch.append(np.pad(picture, more, "constant", constant_values=7.0))
+            batch.append(np.pad(picture, more, "constant", constant_values=padding))
         if masked:
             return self.run(self.masked.graph_def, self.outputs, {self.images: batch, "widths:0": widths})
         feeds = {self.images: batch}
         feeds.update({name: [self.steps(width) for width in widths] for name in self.lengths})
         return self.run(self.graph_def, self.outputs, feeds)
 
-    def difference(self, pictures, line_axis=0, time_axis=None, axis=1, masked=True):
+    def difference(self, pictures, line_axis=0, time_axis=None, axis=1, masked=True, padding=7.0):
         """The largest difference of a line's own steps alone and together, relative to the largest number alone."""
-        together = self.together(pictures, axis, masked)
+        together = self.together(pictures, axis, masked, padding)
         largest, scale = 0.0, 1e-9
         for place, picture in enumerate(pictures):
             steps = None if self.masked.steps is None else self.steps(picture.shape[axis])
@@ -85,6 +85,7 @@ class Network:
                     both = np.take(both, range(steps), time)
                 assert alone.shape == both.shape
                 if alone.size:
+                    assert not np.isnan(alone).any() and not np.isnan(both).any()
                     largest = max(largest, float(np.abs(alone - both).max()))
                     scale = max(scale, float(np.abs(alone).max()))
         return largest / scale

@@ -73,6 +73,8 @@ class ColumnAnalysis:
         )
         try:
             values = evaluate(step)
+            if step.lost:
+                found.losses[node.name] = step.lost[0]
         except NotYet:
             return
         except Unprovable as reason:

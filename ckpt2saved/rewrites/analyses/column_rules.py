@@ -68,6 +68,8 @@ _ELEMENTWISE = (
     *("FloorDiv", "FloorMod", "Mod", "TruncateDiv", "LogicalOr", "ClipByValue", "IsNan", "IsInf", "IsFinite", "Xdivy"),
     *("BatchNormWithGlobalNormalization", "Xlogy", "MulNoNan", "Softplus", "Atan2", "Log"),
 )
+_QUOTIENTS = ("RealDiv", "Div", "FloorDiv", "TruncateDiv", "FloorMod", "Mod", "Pow", "Xdivy", "Atan2")
+_UNBOUNDED = ("Reciprocal", "Inv", "Log", "Log1p", "Sqrt", "Rsqrt", "Exp", "Expm1", "Xlogy")
 _SAME_PLACE = ("Softmax", "LogSoftmax", "LRN")  # they mix the elements of the last axis alone
 _REDUCTIONS = ("Mean", "Sum", "Max", "Min", "Prod", "All", "Any", "EuclideanNorm")
 _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
@@ -80,17 +82,46 @@ def evaluate(step: Step) -> Union[Value, List[Value]]:
     op, inputs = step.node.op, step.inputs
     if op in SIZES:
         return _sizes(step)
-    lost = [value.lost_at for value in inputs if value.lost_at]
-    if lost:
-        return Value(lost_at=lost[0])
     if any(value.is_decoded for value in inputs):
-        return Value(is_decoded=True)
-    if op in _MADE or any(value.is_data for value in inputs):
-        rule = _RULES.get(op)
+        return _lost(step, Value(is_decoded=True))
+    rule = _RULES.get(op)
+    try:
+        if op not in _MADE and not any(value.is_data for value in inputs):
+            return _without_lines(step)
         if rule is None:
             raise Unprovable("the width of lines is not followed through this op")
-        return rule(step)
-    return _without_lines(step)
+        return _lost(step, _marked(step, rule(step)))
+    except Unprovable:
+        lost = _lost(step, Value())  # one reason is enough: that of the op before
+        if lost == Value():
+            raise
+        return lost
+
+
+def _lost(step: Step, found: Union[Value, List[Value]]) -> Union[Value, List[Value]]:
+    """The values, with the node behind which an answer may depend on other lines."""
+    places = [value.lost_at for value in step.inputs if value.lost_at]
+    if not places and not step.lost:
+        return found
+    place = places[0] if places else step.node.name
+    if places:
+        del step.lost[:]
+    if isinstance(found, list):
+        return [replace(value, lost_at=place) for value in found]
+    return replace(found, lost_at=place)
+
+
+def _marked(step: Step, found: Union[Value, List[Value]]) -> Union[Value, List[Value]]:
+    """The values, with what may be infinite in them."""
+    # Of a quotient the divisor counts: that of a norm's root is made of weights.
+    divisors = step.inputs[1:] if step.node.op in _QUOTIENTS else step.inputs if step.node.op in _UNBOUNDED else []
+    is_masked = any(isinstance(need, Filled) and need.node == step.node.name for need in step.found.needs)
+    came = any(value.may_be_infinite for value in step.inputs) and not is_masked
+    if not came and not any(value.is_data for value in divisors):
+        return found
+    if isinstance(found, list):
+        return [replace(value, may_be_infinite=True) for value in found]
+    return replace(found, may_be_infinite=True)
 
 
 def _rule(*ops: str) -> Callable[[Rule], Rule]:
@@ -108,7 +139,7 @@ def _sizes(step: Step) -> List[Value]:
     """Shape, ShapeN, Size and Rank."""
     values = []
     for number, value in enumerate(step.inputs):
-        axes = value.axes if value.series is None and not value.lost_at else None
+        axes = value.axes if value.series is None else None
         if step.node.op == "Rank" and axes is not None:
             values.append(_number(step, (Size(len(axes)),), number))
         elif axes is None or step.node.op == "Rank":
@@ -336,7 +367,7 @@ def _elementwise(step: Step) -> Value:
     if len(inputs) < len(step.inputs):
         raise Unprovable("the shape of an input is not known")
     if any(value.is_of_sizes for value in inputs):
-        raise Unprovable("it computes with the width of the batch, or the number of its lines")
+        step.lose("it computes with the width of the batch, or the number of its lines")
     series = [value for value in inputs if value.series is not None]
     if series:
         if op not in PASSING + EXITS + ITERATIONS:
@@ -377,15 +408,15 @@ def _elementwise(step: Step) -> Value:
 @_rule(*_SAME_PLACE)
 def _same_place(step: Step) -> Value:
     axes = step.data.axes
-    if not axes or _is_of_batch(axes[-1]):
-        raise Unprovable("it normalises over the width")
+    if axes is None or _is_of_batch(axes[-1]):
+        step.lose("it normalises over the width")
     return Value(axes=axes, is_positive=step.node.op == "Softmax")
 
 
 @_rule(*FUSED_BATCH_NORMS)
 def _fused_batch_norm(step: Step) -> List[Value]:
     if is_training(step.node):
-        raise Unprovable("it normalises over the batch")
+        step.lose("it normalises over the batch")
     axes = step.data.axes
     if not axes or _is_of_batch(axes[-1]) or _format(step) != "NHWC":
         raise Unprovable("it does not have the channels last")
@@ -424,14 +455,14 @@ def _window(step: Step) -> Value:
         if lines != 0:
             raise Unprovable("its first axis is not the batch")
         if fill == LOWEST or not value.is_zero_behind:
-            need = Filled(
-                node=node.name, position=0, fill=fill, width=width, lines=lines, columns=columns, rank=len(value.axes)
-            )
-            step.need(need)
+            step.need(_filled(step, value, fill, columns))
         if len(before) > 1:
             if node.op == "AvgPool":
-                raise Unprovable("where its windows begin depends on the width of the batch")
-            step.need(Shifted(node=node.name, fill=fill, width=width, columns=columns, before=before, windows=windows))
+                step.lose("where its windows begin depends on the width of the batch")
+            else:
+                step.need(
+                    Shifted(node=node.name, fill=fill, width=width, columns=columns, before=before, windows=windows)
+                )
         if node.op == "AvgPool":
             step.need(Averaged(node.name, width, columns))
     after = window.after(width).among(step.multiple)
@@ -439,6 +470,22 @@ def _window(step: Step) -> Value:
     axes[0], axes[columns] = value.axes[0], (after,)
     is_zero = window.reach == 1 and value.is_zero_behind
     return Value(axes=tuple(axes), is_zero_behind=is_zero, is_positive=value.is_positive and node.op in _POOLS)
+
+
+def _filled(step: Step, value: Value, fill: str, columns: int) -> Filled:
+    """The first input with another content behind the ends of the lines."""
+    lines, width = value.axis_of(LINES), value.width
+    assert lines is not None and width is not None
+    return Filled(
+        node=step.node.name,
+        position=0,
+        fill=fill,
+        width=width,
+        lines=lines,
+        columns=columns,
+        rank=len(value.axes or ()),
+        may_be_infinite=value.may_be_infinite,
+    )
 
 
 def _windows(step: Step) -> Tuple[Window, Window]:
@@ -496,16 +543,7 @@ def _pad(step: Step) -> Value:
         if step.node.op == "PadV2" and np.any(step.constant(2)):
             raise Unprovable("it pads with something else than 0")
         if not value.is_zero_behind:
-            need = Filled(
-                node=step.node.name,
-                position=0,
-                fill=ZEROS,
-                width=width,
-                lines=lines,
-                columns=axis,
-                rank=len(axes),
-            )
-            step.need(need)
+            step.need(_filled(step, value, ZEROS, axis))
         axes[axis] = (width.then(before + after).among(step.multiple),)
         value = replace(value, is_zero_behind=True)
     return Value(axes=tuple(axes), is_zero_behind=value.is_zero_behind and step.node.op == "Pad")
@@ -758,7 +796,7 @@ def _reduction(step: Step) -> Value:
     if over and value.steps is not None:
         return Value(axes=(), is_of_sizes=True)
     if over and not (value.is_blank and step.node.op == "Sum"):
-        raise Unprovable("it reduces the columns of a padded batch" if widths_in(over) else "it mixes lines")
+        step.lose("it reduces the columns of a padded batch" if widths_in(over) else "it mixes lines")
     keeps = step.is_true("keep_dims")
     left = [(1,) if place in gone else axis for place, axis in enumerate(axes) if keeps or place not in gone]
     return Value(

@@ -38,6 +38,7 @@ class Value:
     is_of_sizes: bool = False  # whether it depends on how wide the batch is, or how many lines it has
     is_zero_behind: bool = False  # whether the columns behind the end of a line are 0
     is_positive: bool = False  # whether no number is less than 0
+    may_be_infinite: bool = False  # whether it may be infinite or NaN behind the end of a line, as 0 / 0 is
     is_blank: bool = False  # whether all is 0
     steps: Optional[Steps] = None  # it is [batch], the own columns of each line
     at_least: Optional[Steps] = None  # it is a number that is no less than the own columns of any line
@@ -65,7 +66,7 @@ class Value:
 
 
 class Unprovable(Exception):
-    """An answer may depend on the other lines behind this op; says why."""
+    """An answer may depend on the other lines behind this op, and its axes are not known; says why."""
 
 
 class NotYet(Exception):
@@ -83,6 +84,7 @@ class Filled:
     lines: int  # the axes of the lines and of the columns
     columns: int
     rank: int
+    may_be_infinite: bool  # whether 0 times what is there may be NaN
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,7 @@ class Step:
     found: Columns
     multiple: int  # divides the widths of all pictures
     fixed: Optional[int]  # the width of all pictures, where the graph takes no other
+    lost: List[str] = field(default_factory=list)  # why an answer may depend on other lines behind it
 
     @property
     def data(self) -> Value:
@@ -183,6 +186,10 @@ class Step:
     def is_true(self, name: str) -> bool:
         """Whether an attribute is true."""
         return name in self.node.attr and bool(self.node.attr[name].b)
+
+    def lose(self, reason: str) -> None:
+        """Say that an answer may depend on other lines behind this op, whose axes are known all the same."""
+        self.lost.append(reason)
 
     def need(self, need: Need) -> None:
         """Say what has to be changed so that the value holds."""
