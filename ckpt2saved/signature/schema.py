@@ -184,7 +184,9 @@ class SchemaReader(StepsReader):
         steps = self.steps(parts, where)
         if steps is not None:
             self.check_names(node, where, steps, [spec.key for spec in sides["inputs"]])
-        return Signature(name, sides["inputs"], sides["outputs"], steps=steps)
+        signature = Signature(name, sides["inputs"], sides["outputs"], steps=steps)
+        self.check_pictures(node, where, signature)
+        return signature
 
     def tensor(self, key: str, node: yaml.Node, where: str) -> TensorSpec:
         parts = self.mapping(node, where, required=("dtype", "shape"), optional=("tensor",))

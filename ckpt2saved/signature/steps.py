@@ -8,6 +8,7 @@ from typing import FrozenSet, Mapping, Optional, Set, Tuple, Union
 
 METHODS = ("bilinear", "area", "pillow_bilinear")
 ORDERS = ("rgb", "bgr")
+BLANKS = ("last", "first")
 MOST_PIXELS = 1 << 24  # of a picture, unless the step says another number
 MOST_COLUMNS = 2048  # of a resized picture, unless the step says another number
 
@@ -81,6 +82,8 @@ class DecodeCtc:
     sequence_length: str
     beam_width: int = 1
     merge_repeated: bool = False
+    batch_first: bool = False  # whether the logits are [batch, time, classes]
+    blank: str = "last"  # the class that is the blank
     bigrams: Optional[Bigrams] = None
 
     makes = ("ids", "lengths", "score")

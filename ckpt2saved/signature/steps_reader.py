@@ -11,6 +11,7 @@ from ckpt2saved.errors.problem import Note
 from ckpt2saved.signature.characters import NoCharacters, read_characters
 from ckpt2saved.signature.model import Scalar
 from ckpt2saved.signature.steps import (
+    BLANKS,
     METHODS,
     ORDERS,
     STEPS,
@@ -27,6 +28,7 @@ from ckpt2saved.signature.steps import (
     Step,
     Steps,
 )
+from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.signature.yaml_nodes import NodeReader, found_text, unknown_name
 
 
@@ -140,6 +142,7 @@ class StepsReader(NodeReader):
 
     def check_names(self, node: yaml.Node, where: str, steps: Steps, inputs: Sequence[str]) -> None:
         """Check that feeds and steps before the network read what is there."""
+        self.check_order(node, where, steps)
         known: Set[str] = set(inputs)
         for position, step in enumerate(steps.preprocess):
             for name in step.takes:
@@ -153,6 +156,31 @@ class StepsReader(NodeReader):
             if feed.source not in known:
                 found, remedy = unknown_name("result of a step, or input", feed.source, sorted(known))
                 self.problem("wrong-value", node, f"{where}.feed.{tensor}", found, remedy)
+
+    def check_order(self, node: yaml.Node, where: str, steps: Steps) -> None:
+        """Check the places of decode and resize, and that values for channels are as many as there are channels."""
+        decode = steps.preprocess[0] if steps.preprocess else None
+        channels = decode.channels if isinstance(decode, DecodePictures) else None
+        for position, step in enumerate(steps.preprocess):
+            place = f"{where}.preprocess[{position}]"
+            if isinstance(step, DecodePictures) and position:
+                self.problem("wrong-value", node, place, "decode is not the first step", "put it first")
+            if isinstance(step, Resize) and (position != 1 or channels is None):
+                self.problem(
+                    "wrong-value", node, place, "resize does not follow decode", "put it directly after decode"
+                )
+            for name in ("mean", "scale") if isinstance(step, Normalise) else ():
+                values = getattr(step, name)
+                if channels is not None and len(values) not in (0, 1, channels):
+                    found = f"{len(values)} numbers; one, or one for each of the {channels} channels, is expected"
+                    self.problem("wrong-value", node, f"{place}.normalise.{name}", found)
+
+    def check_pictures(self, node: yaml.Node, where: str, signature: Signature) -> None:
+        """Check that a signature that decodes pictures has one input for them."""
+        strings = [spec for spec in signature.inputs if spec.dtype == "string" and len(spec.shape or ()) == 1]
+        if signature.steps is not None and signature.steps.takes_pictures and len(strings) != 1:
+            found = f"one string input of shape [batch] is expected, for the pictures; found {len(strings)}"
+            self.problem("picture-input", node, where + ".inputs", found)
 
     def value(self, node: yaml.Node, where: str, types: Tuple[type, ...] = (str, int, float, bool)) -> Any:
         """Return a scalar, or the value of the option that it names; raises MissingOption."""
@@ -269,6 +297,8 @@ _AFTER: Dict[str, _Kind] = {
             "sequence_length": _Value(StepsReader.name_of_tensor, is_required=True),
             "beam_width": _COUNT,
             "merge_repeated": _Value(StepsReader.truth),
+            "batch_first": _Value(StepsReader.truth),
+            "blank": _word(BLANKS),
             "bigrams": _Value(StepsReader.file),
             "bigram_weight": _Value(StepsReader.weight),
             "bigram_bonus": _Value(StepsReader.number),

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.ctc.language_model import LanguageModel
 from ckpt2saved.errors import SignatureError
 from ckpt2saved.errors.problem import Note, Problem
@@ -114,7 +115,7 @@ class _Composer:
         decode = steps[0] if steps else None
         if isinstance(decode, DecodePictures):
             resize = steps[1] if len(steps) > 1 else None
-            contents = self._results[self._signature.inputs[0].key]
+            contents = self._results[self._signature.pictures[0].key]
             found = read_pictures(contents, decode, resize if isinstance(resize, Resize) else None, self._scope)
             self._results.update(found._asdict())
         for step in steps:
@@ -197,20 +198,24 @@ class _Composer:
     def _after(self) -> None:
         classes = None
         for number, step in enumerate(self._steps.postprocess):
-            where = f"{self._model.source}: signatures.{self._signature.name}.postprocess[{number}]"
+            where = f"signatures.{self._signature.name}.postprocess[{number}]"
             if isinstance(step, DecodeCtc):
-                logits = self._results[step.logits]
+                logits = self._logits(step, where)
                 classes = logits.shape.as_list()[-1] if logits.shape.ndims else None
                 model = self._language_model(step, classes, where)
                 self._results.update(decoded_logits(logits, self._results[step.sequence_length], step, model))
             elif isinstance(step, Characters):
                 if step.logits:
                     classes = self._results[step.logits].shape.as_list()[-1]
-                step = check_classes(step, classes, where)
+                step = check_classes(step, classes, f"{self._model.source}: {where}")
                 self._results["text"] = joined_characters(self._results[step.ids], step)
                 self._files.append(step)
             elif isinstance(step, Failed):
-                self._results.update(replaced(self._results, self._results[STATUS], step))
+                try:
+                    self._results.update(replaced(self._results, self._results[STATUS], step))
+                except (TypeError, ValueError) as error:
+                    problem = Problem("wrong-value", f"{where}.failed", reason_of(error))
+                    raise SignatureError(f"{self._model.source}: it does not fit the graph", [problem]) from error
 
     def _language_model(self, step: DecodeCtc, classes: Any, where: str) -> Optional[LanguageModel]:
         if step.bigrams is None or not (step.bigrams.weight or step.bigrams.bonus):
@@ -220,6 +225,22 @@ class _Composer:
         model, notes = read_language_model(step.bigrams, symbols, classes, where)
         self.notes += notes
         return model
+
+    def _logits(self, step: DecodeCtc, where: str) -> tf.Tensor:
+        """The logits of a step; raises SignatureError for tensors that can't be decoded."""
+        logits, lengths = self._results[step.logits], self._results[step.sequence_length]
+        problems = []
+        if logits.shape.ndims not in (None, 3) or logits.dtype.base_dtype not in (tf.float32, tf.float64):
+            found = f"{logits.dtype.base_dtype.name} {logits.shape}; logits are float32 of rank 3"
+            problems.append(Problem("other-shape", f"{where}.ctc_decode.logits: {step.logits}", found))
+        if lengths.shape.ndims not in (None, 1) or lengths.dtype.base_dtype != tf.int32:
+            found = f"{lengths.dtype.base_dtype.name} {lengths.shape}; lengths are int32 [batch]"
+            problems.append(
+                Problem("other-shape", f"{where}.ctc_decode.sequence_length: {step.sequence_length}", found)
+            )
+        if problems:
+            raise SignatureError(f"{self._model.source}: it does not fit the graph", problems)
+        return logits
 
     def _output(self, spec: TensorSpec) -> TensorSpec:
         if spec.tensor not in self._results:

@@ -14,7 +14,11 @@ from ckpt2saved.tf1 import tf
 def decoded_logits(
     logits: tf.Tensor, lengths: tf.Tensor, step: DecodeCtc, language_model: Optional[LanguageModel]
 ) -> Dict[str, tf.Tensor]:
-    """Return ids, lengths and score of `logits` [time, batch, classes]."""
+    """Return ids, lengths and score of `logits` [time, batch, classes], or as the step says."""
+    if step.batch_first:
+        logits = tf.transpose(logits, [1, 0, 2])
+    if step.blank == "first":
+        logits = tf.concat([logits[:, :, 1:], logits[:, :, :1]], axis=2)
     made = decoded(
         logits,
         lengths,

@@ -1,0 +1,130 @@
+"""The steps of a signature file: what they become, and the message of each mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ckpt2saved.errors import SignatureError
+from ckpt2saved.signature.file import load_model, parse_model
+from ckpt2saved.signature.steps import (
+    Characters,
+    DecodeCtc,
+    DecodePictures,
+    Failed,
+    Feed,
+    Normalise,
+    Pad,
+    Resize,
+    Steps,
+)
+
+FILE = """\
+format: 1
+options:
+  charset:
+  order: bgr
+  width: 3
+signatures:
+  serving_default:
+    inputs:
+      picture: {dtype: string, shape: [batch]}
+    preprocess:
+      - decode
+      - resize: {height: 32, width: null}
+      - normalise: {order: $order, mean: [1, 2, 3], scale: 0.5}
+      - pad: {min_width: 4, value: -1}
+    feed:
+      image:0: images
+      length: {from: widths, divide_by: 4}
+    postprocess:
+      - ctc_decode: {logits: logits, sequence_length: length, beam_width: $width}
+      - characters: {file: $charset}
+      - failed: {text: "", score: -.inf}
+    outputs:
+      text: {dtype: string, shape: [batch]}
+"""
+
+
+def parsed(folder, text=FILE, **options):
+    (folder / "characters.txt").write_text("a\nb\n", encoding="utf-8")
+    return parse_model(text, folder / "own.yaml", {"charset": str(folder / "characters.txt"), **options})
+
+
+def test_steps_are_values(tmp_path):
+    """With the values of options, which the command line may give."""
+    model = parsed(tmp_path)
+    file = tmp_path / "characters.txt"
+    assert model.signatures[0].steps == Steps(
+        (
+            DecodePictures(),
+            Resize(32),
+            Normalise("bgr", mean=(1.0, 2.0, 3.0), scale=(0.5,)),
+            Pad(min_width=4, value=-1.0),
+        ),
+        {"image:0": Feed("images"), "length": Feed("widths", 4)},
+        (
+            DecodeCtc("logits", "length", beam_width=3),
+            Characters(file, ("a", "b")),
+            Failed({"text": "", "score": float("-inf")}),
+        ),
+    )
+    assert model.signatures[0].fetched == ("logits",)
+    assert model.step_options == {"charset": str(file), "order": "bgr", "width": 3}
+    assert parsed(tmp_path, width=7).signatures[0].steps.postprocess[0].beam_width == 7
+
+
+def test_a_file_in_the_signature_file_lies_beside_it(tmp_path):
+    assert parsed(tmp_path, FILE.replace("$charset", "characters.txt")).signatures[0].steps.postprocess[1].symbols
+
+
+def test_a_signature_without_its_option_is_left_out():
+    """With a note, and what the parity part has for it is no mistake."""
+    model = load_model("crnn")
+    assert [signature.name for signature in model.signatures] == ["serving_default", "dense"]
+    assert [note.text for note in model.notes] == ["text: left out: it needs --option charset=VALUE"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("- decode", "- decoed", "preprocess[0]: 'decoed' is not a known step; did you mean decode?"),
+        ("- decode", "- decode: {channels: 2}", "preprocess[0].decode.channels: '2' is not a known value"),
+        ("- decode\n", "- pad\n      - decode\n", "preprocess[1]: decode is not the first step; put it first"),
+        ("      - decode\n", "", "preprocess[0]: resize does not follow decode; put it directly after decode"),
+        ("height: 32", "heigth: 32", "preprocess[1].resize: 'heigth' is not a known key; did you mean height?"),
+        ("{height: 32, width: null}", "{width: 3}", "preprocess[1].resize: height is missing"),
+        ("height: 32", "height: 0", "preprocess[1].resize.height: a number from 1 on is expected; found 0"),
+        ("mean: [1, 2, 3]", "mean: [1, 2]", "preprocess[2].normalise.mean: 2 numbers; one, or one for each of the 3"),
+        (
+            "$order",
+            "$oder",
+            "preprocess[2].normalise.order: 'oder' is not a known option of this file; did you mean order?",
+        ),
+        ("order: bgr", "order: bgra", "preprocess[2].normalise.order: 'bgra' is not a known value"),
+        ("order: bgr", "order: 3", "preprocess[2].normalise.order: '3' is not a known value"),
+        ("width: 3\n", "width: wide\n", "ctc_decode.beam_width: --option width=wide: a value of type int is expected"),
+        ("image:0: images", "image:0: image", "feed.image:0: 'image' is not a known result of a step, or input"),
+        ("divide_by: 4", "divide_by: 0", "feed.length.divide_by: a number from 1 on is expected; found 0"),
+        ("logits: logits, ", "", "postprocess[0].ctc_decode: logits is missing"),
+        ("$charset", "none.txt", "none.txt: can't be read: No such file or directory"),
+        (
+            "dtype: string, shape: [batch]}\n    pre",
+            "dtype: int32, shape: [batch]}\n    pre",
+            "for the pictures; found 0",
+        ),
+    ],
+)
+def test_each_mistake_has_its_message(tmp_path, old, new, problem):
+    assert old in FILE
+    with pytest.raises(SignatureError) as caught:
+        parsed(tmp_path, FILE.replace(old, new, 1))
+    assert problem in str(caught.value)
+    assert str(Path(tmp_path) / "own.yaml") in str(caught.value)
+
+
+def test_a_feed_is_needed(tmp_path):
+    text = FILE[: FILE.index("    feed:")] + FILE[FILE.index("    postprocess:") :]
+    with pytest.raises(SignatureError, match="feed is missing: what each input of the network gets"):
+        parsed(tmp_path, text)
