@@ -88,13 +88,13 @@ class ProbingRules:
         name = request.signature
         insists = name in self._probing.signatures
         if self._probing.signatures and not insists:
-            return "it is not among those of --probe-signature"
+            return "--probe-signature does not name it"
         if risks.change and not insists:
             return f"the graph keeps state, and {risks.change}"
         if self.batches is not False and name in self._asked:
             if risks.broken or self._asked[name] == _sizes(request):
                 return "" if risks.broken else None
-            return f"requests of other sizes than the first, as they fail those of clients {self._where()}"
+            return f"requests of other sizes than the first: {self._where()}, they make requests of clients fail"
         if self.batches is not False and not insists:
             risk = self._risk(request, risks, is_answered_by_files)
             if risk:
@@ -106,33 +106,33 @@ class ProbingRules:
         """What the request could break on a server that batches or may batch; "" if nothing."""
         if risks.broken:  # client requests for it fail anyway, and the response shows whether the server batches
             return (
-                "the server runs with --enable_batching, where every request for it fails, which may fail those of"
-                f" clients too: {', '.join(risks.broken)} can't be split"
+                f"the server runs with --enable_batching and can't split {', '.join(risks.broken)}: every request for"
+                " this signature fails, and can make requests of clients fail"
                 if self.batches
                 else ""
             )
         if risks.has_fixed_batch:
             return (
-                f"{self._where()}, two requests of its one batch size can't share a batch, so that this one fails those"
-                f" of clients{_INSIST}"
+                f"{self._where()}, two requests of a fixed batch size can't be in one batch: this one would make"
+                f" requests of clients fail{_INSIST}"
             )
         if risks.has_open_sizes and not request.is_of_known_size:
             return (
-                f"{self._where()}, a request of another size than clients send fails theirs, and no warm-up request has"
-                f" their size{_INSIST}"
+                f"{self._where()}, a request of another size than those of clients makes theirs fail, and no warm-up"
+                f" request shows their size{_INSIST}"
             )
         if request.is_made_up and not is_answered_by_files:
             return (
-                f"{self._where()}, a request that the graph refuses fails those of clients, and nothing says that it"
-                f" takes this one{_INSIST}"
+                f"{self._where()}, a request that the graph refuses makes requests of clients fail, and it is unknown"
+                f" whether the graph accepts this one{_INSIST}"
             )
         return ""
 
     def _where(self) -> str:
-        return "on a server with --enable_batching" + ("" if self.batches else ", as this one may be")
+        return "on a server with --enable_batching" + ("" if self.batches else " (unknown for this one)")
 
 
-_INSIST = " (--unbatched: the server does not batch; --probe-signature NAME: ask all the same)"
+_INSIST = " (--unbatched: the server does not batch; --probe-signature NAME: send it nevertheless)"
 
 
 def _sizes(request: Request) -> Sizes:

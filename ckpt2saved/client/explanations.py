@@ -19,14 +19,15 @@ _UNSPLIT = r"Batched output tensor|Batching (session )?Run\(\)"
 _EXPLANATIONS = (
     (
         _UNSPLIT,
-        "the server runs with --enable_batching, which splits every answer by its first dimension, and this "
-        "signature's can't be split: ask for a dense signature (of the crnn: dense), or serve it without batching",
+        "the server runs with --enable_batching, which splits every output along its first dimension, and an output of "
+        "this signature can't be split: use a signature with dense outputs (of the crnn: dense), or serve it without "
+        "batching",
     ),
     (
         _OTHER_SIZES,
-        "the server runs with --enable_batching, and a request of another size was in the same batch, all of which "
-        "fails: have the clients bring their requests to one size, or start the server with "
-        "pad_variable_length_inputs in its batching parameters, which changes some answers",
+        "the server runs with --enable_batching, and a request of another size was in the same batch, so that "
+        "the whole batch fails: let clients send requests of equal size, or set pad_variable_length_inputs in the "
+        "batching parameters of the server, which changes some answers",
     ),
     (
         _TOO_LONG,
@@ -41,35 +42,34 @@ _EXPLANATIONS = (
     (
         r"[Uu]ninitialized value|Error while reading resource variable|Could not find variable|"
         r"was uninitialized|not initialized",
-        "the server loaded the version before its variables were there: it was copied into place, not renamed; "
+        "the server loaded the version before its variables were complete: it was copied into place, not renamed; "
         + PUBLISH_HIGHER,
     ),
     (
         r"Read less bytes than requested|too short to be an sstable|not an sstable|[Cc]hecksum does not match|"
         r"variables\.(index|data)[^ ;]*; No such file or directory|Failed to find any matching files for .*variables|"
         r"[Cc]an't parse .*saved_model\.pb|Failed to parse .*saved_model\.pb|truncated (record|block)",
-        "a file of the version is missing, cut short or damaged where the server reads it: it was copied into place, "
-        "and the copy was still going on, or broke off; copy under a name that is no number, rename it at the end; "
-        + PUBLISH_HIGHER,
+        "a file of the version is missing, cut short or damaged on the server: it was copied into place, and the copy "
+        "was not complete; copy it under a name that is not a number, and rename it at the end; " + PUBLISH_HIGHER,
     ),
     (
         r"Serving signature (name|key)?:? ?\".*\" not found|input size does not match signature|"
         r"input tensor alias not found|output tensor alias not found",
-        "the server has other files under this number than these: another directory is mounted, or the version was "
-        "overwritten after it was loaded",
+        "the server has other files under this number: another directory is mounted, or the version was overwritten "
+        "after it was loaded",
     ),
     (
         r"Tensor :0, specified in either feed_devices or fetch_devices was not found",
-        "an output has no tensor name, as a SparseTensor bound whole: serve its indices, values and dense_shape",
+        "an output has no tensor name, for example a SparseTensor: serve its indices, values and dense_shape",
     ),
     (
         r"Op type not registered|No OpKernel was registered|not in Op<|GraphDef-interpreting binary",
-        "this server's TensorFlow is older than the one that wrote the graph, or lacks its op: take a newer server, or "
-        "export with the TensorFlow that fits it",
+        "this server's TensorFlow is older than the one that wrote the graph, or lacks its op: use a newer server, or "
+        "export with a TensorFlow that fits the server",
     ),
     (
         r"Servable not found for request",
-        "the server has unloaded the version since: a newer one took its place, or its directory went",
+        "the server has unloaded the version: a newer one superseded it, or its directory was deleted",
     ),
     (
         r"meta graph def matching supplied tags",
@@ -81,12 +81,13 @@ _EXPLANATIONS = (
     ),
     (
         r"inconsistent batch size|no shape information",
-        "the REST API's rows need one first dimension in all outputs; ask in columns (`inputs`), or over gRPC",
+        "in row format (`instances`) the REST API needs an equal first dimension in all outputs; use the column format "
+        "(`inputs`), or gRPC",
     ),
     (
         r"warmup",
-        "the requests in assets.extra/tf_serving_warmup_requests fail on this server, which keeps it from loading the "
-        "version",
+        "the requests in assets.extra/tf_serving_warmup_requests fail on this server, which therefore does not load "
+        "the version",
     ),
     (
         r"Permission denied",

@@ -189,7 +189,7 @@ def _asset_problems(meta_graph: MetaGraph) -> List[Problem]:
         tensor, name = asset.tensor, asset.name
         path = PurePosixPath(name)
         if not name or path.is_absolute() or ".." in path.parts:
-            found = f"the asset {name!r} lies outside of assets/, and TF Serving reads it from there"
+            found = f"the asset {name!r} lies outside of assets/, the only directory from which TF Serving reads assets"
             problems.append(Problem("asset-outside", GRAPH_FILE, found, _EXPORT))
         if node_name(tensor) not in meta_graph.nodes:
             found = f"the tensor {tensor!r} of the asset {name} is not in the graph"

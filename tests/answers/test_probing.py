@@ -100,7 +100,7 @@ def test_no_request_of_a_client_fails_for_a_probe(run, version, serving):
     for result in green:
         assert result.exit_code == 0, result.output
         assert "answers     1 matching the files" in result.output
-        assert "serving_default: not run: it is not among those of --probe-signature" in result.output
+        assert "serving_default: not run: --probe-signature does not name it" in result.output
 
 
 def test_requests_of_another_size_do_fail_those_of_clients(version, rest):
@@ -126,8 +126,8 @@ def test_a_server_that_is_said_to_batch_is_asked_what_survives(run, version, res
     result = verified(run, version, rest, "--batched")
     assert result.exit_code == 0, result.output
     assert (
-        "serving_default: not run: the server runs with --enable_batching, where every request for it fails, which "
-        "may fail those of clients too: output_indices, output_shape, output_values can't be split" in result.output
+        "serving_default: not run: the server runs with --enable_batching and can't split output_indices, output_shape, "
+        "output_values: every request for this signature fails" in result.output
     )
     assert rest.asked.count("/v1/models/crnn/versions/1:predict") == 1
 
@@ -209,7 +209,7 @@ def test_a_request_of_a_size_that_nobody_knows_is_left_out(run, tmp_path):
     with serving_rest(tmp_path / "m", "m") as server:
         result = verified(run, version, server)
         assert result.exit_code == 0, result.output
-        assert "serving_default: not run: on a server with --enable_batching, as this one may be, a request of " in (
+        assert "serving_default: not run: on a server with --enable_batching (unknown for this one), a request of " in (
             result.output
         )
         assert "predict" not in "".join(server.asked) and "warning     no signature was run" in result.output
@@ -231,8 +231,9 @@ def test_a_request_of_a_fixed_batch_is_left_out(run, tmp_path):
         assert isinstance(alone, dict)
         result = verified(run, version, server)
         assert result.exit_code == 0 and "predict" not in "".join(server.asked), result.output
-        assert "two requests of its one batch size can't share a batch, so that this one fails those of clients" in (
-            result.output
+        assert (
+            "two requests of a fixed batch size can't be in one batch: this one would make requests of clients fail"
+            in (result.output)
         )
         server.batching = False
         result = verified(run, version, server, "--unbatched")
@@ -246,7 +247,7 @@ def test_more_sizes_than_one_are_asked_of_a_server_that_does_not_batch(run, vers
     version, rest.base = tmp_path / "crnn" / "1", tmp_path / "crnn"
     result = verified(run, version, rest, "--batched")
     assert result.exit_code == 0 and "answers     1 matching the files" in result.output, result.output
-    assert "dense: not run: requests of other sizes than the first, as they fail those of clients" in result.output
+    assert "dense: not run: requests of other sizes than the first: " in result.output
     rest.batching = False
     result = verified(run, version, rest)
     assert result.exit_code == 0 and "answers     3 matching the files" in result.output, result.output

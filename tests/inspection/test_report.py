@@ -371,7 +371,7 @@ def test_the_meta_of_another_run_is_noticed(placeholders, tmp_path, inspected, r
     write_checkpoint(prefix, {"something/else": np.zeros([2, 3], np.float32)})
     (tmp_path / "other" / "model.meta").write_bytes((tmp_path / "model.meta").read_bytes())
     content = inspected(prefix)
-    assert "seems to be of another run" in content["remarks"][0]
+    assert content["remark_details"][0]["code"] == "meta-of-another-run"
     assert "net/conv/W" in content["missing_needed"] and content["unused"] == ["something/else"]
     assert "seems to be of another run" in run("inspect", prefix).output
 
@@ -383,7 +383,7 @@ def test_a_meta_without_a_checkpoint_is_inspected(placeholders, tmp_path, inspec
     lone.write_bytes((tmp_path / "model.meta").read_bytes())
     content = inspected(lone)
     assert content["checkpoint"] is None and "--checkpoint PREFIX" in content["command"]
-    assert "no checkpoint beside it" in content["remarks"][0]
+    assert content["remark_details"][0]["code"] == "no-checkpoint"
 
 
 def test_a_signature_file_is_written_and_never_replaced(queues, detector, tmp_path, run):
@@ -503,7 +503,7 @@ def test_a_loss_that_no_tensorflow_has_is_left_out(placeholders, inspected, run)
     with open(path, "wb") as file:
         file.write(meta_graph.SerializeToString())
     content = inspected(placeholders)
-    assert any("has no op OurOwnCTC: left out" in remark for remark in content["remarks"])
+    assert [remark["code"] for remark in content["remark_details"] if "OurOwnCTC" in remark["text"]] == ["unknown-op"]
     assert inputs_of(content) == {"images": "images:0", "seq_len": "seq_len:0"}
     assert "--output output_indices=CTCBeamSearchDecoder:0" in content["command"]
 
@@ -515,8 +515,8 @@ def test_what_export_would_refuse_is_a_problem(tmp_path, inspected):
         logits = crnn(images)
         logits += tf.random_normal(tf.shape(logits))
         save(tmp_path, loss=ctc_loss(logits, tf.fill([tf.shape(images)[0]], 12)))
-    (problem,) = inspected(tmp_path)["graph"]["problems"]
-    assert "random numbers that are not proven to be dropout" in problem
+    (problem,) = inspected(tmp_path)["graph"]["problem_details"]
+    assert problem["code"] == "random-op"
 
 
 def test_probabilities_are_served_beside_their_logarithm(tmp_path, inspected):

@@ -31,7 +31,7 @@ def test_one_picture_has_no_batch():
 @pytest.mark.parametrize("sizes", [[None, 7, 1], [None, 5, 7, 3], [None, 7, 5]])
 def test_rows_are_no_picture(sizes):
     """There may be a batch in front: what is subtracted depends on what else is in it."""
-    refused(standardized, "batch norm uses batch statistics", wrong=BATCH, sizes=sizes)
+    refused(standardized, "", code="batch-statistics", wrong=BATCH, sizes=sizes)
 
 
 def layer_norm(x):
@@ -80,7 +80,8 @@ def test_layer_norm_by_the_fused_op_stays():
     assert Built(network).inference().edits == ()
     refused(
         lambda x: tf.nn.fused_batch_norm(x, variable("gamma"), variable("beta"), data_format="NCHW")[0],
-        "batch norm uses batch statistics",
+        "",
+        code="batch-statistics",
         wrong=FAILS if tf.__version__.startswith("1.") else BATCH,  # no kernel of this layout on the CPU
         sizes=[None, 3, 4, 5],
     )
@@ -117,11 +118,7 @@ def sampling(x):
 )
 def test_other_randomness_is_refused(build):
     """It is no dropout, and nobody says what its inference is."""
-    refused(
-        build,
-        r"random\w*.*: it draws random numbers that are not proven|Multinomial\): it draws random numbers",
-        wrong=RANDOM,
-    )
+    refused(build, r"random|Multinomial", code="random-op", wrong=RANDOM)
 
 
 def standardised(x):
@@ -131,14 +128,15 @@ def standardised(x):
 @pytest.mark.parametrize("build", [standardised, centred])
 def test_other_statistics_of_the_batch_are_refused(build):
     """An answer would depend on what else is in the batch."""
-    refused(build, r"Mean.*it looks like a batch statistic", wrong=BATCH)
+    refused(build, "^Mean", code="batch-statistics", wrong=BATCH)
 
 
 def test_a_placeholder_that_nobody_feeds_is_refused():
     """The user forgot an input."""
     refused(
         lambda x: x * tf.placeholder(tf.float32, [None, 1, 1, 3], name="other"),
-        r"other \(Placeholder\): no request feeds it",
+        "^other ",
+        code="unfed-placeholder",
         wrong=FAILS,
     )
 

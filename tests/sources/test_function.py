@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 
@@ -46,6 +47,11 @@ def kernel():
 
 def exported(run, tmp_path, module, *arguments):
     return run("export", "--python-path", module.parent, *arguments, "-o", tmp_path / "base")
+
+
+def failure(result):
+    """The JSON of a command that failed."""
+    return json.loads(result.output[: result.output.rindex("}") + 1])
 
 
 def test_a_function_of_ones_own(run, tmp_path, module, kernel):
@@ -241,9 +247,9 @@ def normalised(run, tmp_path, module, *options):
 def test_batch_norm_in_training_mode_of_ones_own_function_is_refused(run, tmp_path, module, mode):
     """It loads and answers, each row by what else is in the batch; who means it says so."""
     options = ["--option", "mode=" + mode, "--option", "train=true"]
-    result, trained = normalised(run, tmp_path, module, *options)
-    assert result.exit_code == 3 and "(Mean): a batch statistic" in result.output, result.output
-    assert "my_network:build builds a graph that normalises over the batch" in result.output
+    result, trained = normalised(run, tmp_path, module, *options, "--json", "-q")
+    (problem,) = failure(result)["problem_details"]
+    assert result.exit_code == 3 and (problem["code"], "(Mean)" in problem["text"]) == ("batch-statistics", True)
     assert not (tmp_path / "base" / "1").exists()
     result, _ = normalised(run, tmp_path, module, *options, "--keep-training-ops")
     assert result.exit_code == 0, result.output
@@ -478,8 +484,9 @@ def test_a_decoder_after_a_keras_model(run, tmp_path, object_checkpoint):
 def test_statistics_of_the_batch_in_a_model_object_are_refused(run, tmp_path, object_checkpoint):
     """As in a function's graph."""
     arguments = ["--checkpoint", object_checkpoint[0], "--input", "image[batch,8,12,1]", "-o", tmp_path / "base"]
-    result = run("export", "--graph", "my_models:Centred", *arguments, "--output", "output")
-    assert result.exit_code == 3 and "(Mean): a batch statistic" in result.output, result.output
+    result = run("export", "--graph", "my_models:Centred", *arguments, "--output", "output", "--json", "-q")
+    (problem,) = failure(result)["problem_details"]
+    assert result.exit_code == 3 and (problem["code"], "(Mean)" in problem["text"]) == ("batch-statistics", True)
 
 
 @needs_tf2

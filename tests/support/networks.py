@@ -139,13 +139,17 @@ def would_serve(train, wrong, feeds=None, **built):
         assert np.abs(first - right).max() > 1e-2, "the naive export would do"
 
 
-def refused(train, *messages, wrong, feeds=None, pinned=None, without=(), inputs=("x:0",), **built):
-    """`train` is refused, each message is among the reasons, and served as it is it would have been `wrong`."""
+def refused(train, *messages, wrong, code="", feeds=None, pinned=None, without=(), inputs=("x:0",), **built):
+    """`train` is refused, each message is among the reasons, and served as it is it would have been `wrong`.
+
+    With `code`, only problems of this code count.
+    """
     would_serve(train, wrong, feeds, **built)
     with pytest.raises(NotServable) as caught:
         Built(train, **built).inference(pinned, without, inputs)
+    found = texts(problem for problem in caught.value.problems if code in ("", problem.code))
     for message in messages:
-        assert any(re.search(message, problem) for problem in texts(caught.value.problems)), str(caught.value)
+        assert any(re.search(message, text) for text in found), str(caught.value)
     return texts(caught.value.problems)
 
 

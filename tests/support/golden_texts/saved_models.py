@@ -82,8 +82,8 @@ CASES = [
     (
         "asset-outside",
         with_asset("../words.txt"),
-        "saved_model.pb: the asset '../words.txt' lies outside of assets/, and TF Serving reads it from"
-        " there; export it again",
+        "saved_model.pb: the asset '../words.txt' lies outside of assets/, the only directory from which TF Serving reads"
+        " assets; export it again",
     ),
     (
         "batch-limit",
