@@ -29,7 +29,7 @@ from ckpt2saved.signature.file import load_model
 directory, model, out = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 answers = {}
 with cc_loader.loaded(cc_loader.find_library(), directory) as loaded:
-    for question in parity_requests(load_model(model)):
+    for question in parity_requests(load_model(model), load_model(model).parity):
         feeds, fetches = question.feeds_and_fetches(read_signatures(directory))
         for key, value in zip(fetches, loaded.run(list(fetches.values()), feeds)):
             answers["{}.{}.{}".format(question.name, question.signature, key)] = value

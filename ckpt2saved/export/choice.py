@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import Sequence, Tuple
 
-from ckpt2saved.answers.checkpoint_asker import CheckpointAsker, open_checkpoint_asker
+from ckpt2saved.answers.checkpoint_asker import CheckpointAsker
 from ckpt2saved.answers.comparison import compare
 from ckpt2saved.answers.expected import expected_answers
 from ckpt2saved.answers.grafting import graft
 from ckpt2saved.answers.proof import Proof
-from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.console.narration import Say
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.export.plan import ExportPlan
-from ckpt2saved.requests.parity import parity_requests
+from ckpt2saved.requests.request import Request
 from ckpt2saved.rewrites.for_serving import ServingRewritten, for_serving, rewrite_serving
 from ckpt2saved.sources.binding import BoundGraph
 
@@ -24,57 +23,60 @@ def rewritten_as_planned(plan: ExportPlan, network: BoundGraph) -> ServingRewrit
     return rewrite_serving(network.serving, network.weights, for_serving(plan.graph.ctc_decoder or "fast", plan.fold))
 
 
-def choose(
-    plan: ExportPlan, checkpoint: Checkpoint, network: BoundGraph, rewritten: ServingRewritten, say: Say
-) -> Tuple[ServingRewritten, Proof]:
-    """The graph to write, and the requests and expected outputs that its files are compared with.
+class Chooser:
+    """Tries rewritten graphs in the session of the original graph, with the same variables."""
 
-    It is the first that answers as the checkpoint of: `rewritten`, the same without folding, and the original graph.
-    Its CTC decoder stays if the plan asks for it. The original graph and `rewritten` run in one session, with the same
-    variables; `say` reports what was dropped and why. Raises the errors of `expected_answers`, and NotServable if a
-    rewritten graph cannot run a request.
-    """
-    with open_checkpoint_asker(network, checkpoint) as asker:
-        proof = _proof(plan, network, rewritten, asker, say)
-        while rewritten.folded or _may_be_stock(plan, rewritten):
-            problems = _differences(asker, network, rewritten, proof)
+    def __init__(
+        self, plan: ExportPlan, network: BoundGraph, asker: CheckpointAsker, asked: Sequence[Request], say: Say
+    ) -> None:
+        """`asker` runs the original graph, `asked` are the parity requests."""
+        self._plan = plan
+        self._network = network
+        self._asker = asker
+        self._asked = asked
+        self._say = say
+
+    def choose(self, rewritten: ServingRewritten) -> Tuple[ServingRewritten, Proof]:
+        """The graph to write, and the requests and expected outputs that its files are compared with.
+
+        It is the first that answers as the checkpoint of: `rewritten`, the same without folding, the original graph. A
+        CTC decoder that the plan asks for stays. `say` reports what was dropped and why. Raises the errors of
+        `expected_answers`, and NotServable if a rewritten graph cannot run a request.
+        """
+        proof = self._proof(rewritten)
+        while rewritten.folded or self._may_be_stock(rewritten):
+            problems = self._differences(rewritten, proof)
             if not problems:
                 break
             if rewritten.folded:
-                say("folded", "no batch norm: with folding, some answers differ by more than rounding")
-                kind = plan.graph.ctc_decoder or "fast"
+                self._say("folded", "no batch norm: with folding, some answers differ by more than rounding")
+                kind = self._plan.graph.ctc_decoder or "fast"
             else:
                 # docs/ctc-decoder.md: the fast decoder may choose otherwise among texts that float32 can't tell apart.
-                say("decoder", "stock: fast decodes some of the compared lines differently")
+                self._say("decoder", "stock: fast decodes some of the compared lines differently")
                 kind = "stock"
             for problem in problems:
-                say("differs", problem.text)
+                self._say("differs", problem.text)
+            network = self._network
             rewritten = rewrite_serving(network.serving, network.weights, for_serving(kind, fold=False))
             if proof.searched and not rewritten.replaced:
-                proof = _proof(plan, network, rewritten, asker, say)  # within the limits of the op
-    return rewritten, proof
+                proof = self._proof(rewritten)  # within the limits of the op
+        return rewritten, proof
 
+    def _may_be_stock(self, rewritten: ServingRewritten) -> bool:
+        return bool(rewritten.replaced) and self._plan.graph.ctc_decoder is None
 
-def _may_be_stock(plan: ExportPlan, rewritten: ServingRewritten) -> bool:
-    return bool(rewritten.replaced) and plan.graph.ctc_decoder is None
+    def _proof(self, rewritten: ServingRewritten) -> Proof:
+        limits = self._plan.checks.search_limits
+        limits = limits if rewritten.replaced else limits.for_stock()
+        is_greedy = self._plan.graph.ctc_decoder == "greedy"
+        return expected_answers(self._asker, self._network, self._asked, limits, self._say, is_greedy=is_greedy)
 
-
-def _proof(
-    plan: ExportPlan, network: BoundGraph, rewritten: ServingRewritten, asker: CheckpointAsker, say: Say
-) -> Proof:
-    limits = plan.checks.search_limits
-    limits = limits if rewritten.replaced else limits.for_stock()
-    is_greedy = plan.graph.ctc_decoder == "greedy"
-    return expected_answers(asker, network, parity_requests(network.model), limits, say, is_greedy=is_greedy)
-
-
-def _differences(
-    asker: CheckpointAsker, network: BoundGraph, rewritten: ServingRewritten, proof: Proof
-) -> Tuple[Problem, ...]:
-    """The outputs in which a rewritten graph differs from the expected ones."""
-    other = asker.rewritten(graft(asker.graph, network.serving, rewritten))
-    try:
-        found = other.answers(proof.asked)
-    except SignatureError as error:
-        raise NotServable(str(error)) from error
-    return compare(proof.asked, proof.expected, found).problems
+    def _differences(self, rewritten: ServingRewritten, proof: Proof) -> Tuple[Problem, ...]:
+        """The outputs in which a rewritten graph differs from the expected ones."""
+        other = self._asker.rewritten(graft(self._asker.graph, self._network.serving, rewritten))
+        try:
+            found = other.answers(proof.asked)
+        except SignatureError as error:
+            raise NotServable(str(error)) from error
+        return compare(proof.asked, proof.expected, found).problems

@@ -13,6 +13,7 @@ from typing import Any, Callable, Collection, Dict, FrozenSet, Iterator, Mapping
 import numpy as np
 
 from ckpt2saved import __version__
+from ckpt2saved.answers.checkpoint_asker import open_checkpoint_asker
 from ckpt2saved.answers.lines import notes_on_lines
 from ckpt2saved.answers.parity import AlsoAnswered, Refused, Report, answer_all, compare_files
 from ckpt2saved.answers.proof import Proof
@@ -25,13 +26,14 @@ from ckpt2saved.console.sizes import size_text
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.errors.problem import Problem, texts
 from ckpt2saved.export.accuracy import Measured
-from ckpt2saved.export.choice import choose, rewritten_as_planned
+from ckpt2saved.export.choice import Chooser, rewritten_as_planned
 from ckpt2saved.export.plan import ExportPlan
 from ckpt2saved.export.warm_up import read_staged_requests, write_warm_up
 from ckpt2saved.files.plain_paths import is_pattern
 from ckpt2saved.files.programs import find_program
 from ckpt2saved.graph.ops import BEAM_SEARCH
-from ckpt2saved.requests.lengths import with_lengths
+from ckpt2saved.requests.lengths import parity_cases
+from ckpt2saved.requests.parity import parity_requests
 from ckpt2saved.requests.request import Request, with_bytes
 from ckpt2saved.requests.splitting import outputs_seen_unsplit
 from ckpt2saved.requests.warm_up.maker import WarmUp, WarmUpMaker
@@ -43,6 +45,7 @@ from ckpt2saved.rewrites.lint import check_servable
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
 from ckpt2saved.saved_model.writing import write_graph, write_saved_model
 from ckpt2saved.signature.arguments import ARGUMENTS
+from ckpt2saved.signature.model import ParityCase
 from ckpt2saved.sources.binding import BoundGraph, bind
 from ckpt2saved.sources.example_pictures import example_pictures
 from ckpt2saved.sources.training_graph import UNUSED
@@ -104,11 +107,13 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
     say("decoder", _decoder_text(plan.graph.ctc_decoder or "fast", rewritten))
     if rewritten.folded:
         say("folded", f"{len(rewritten.folded)} of its batch norms, into the convolutions before them")
-    network, maker, warmup = _with_requests(plan, checkpoint, network)
+    cases, maker, warmup = _requests(plan, checkpoint, network)
     with _stage(plan, say) as stage:
         proof = None
         if plan.checks.parity:
-            rewritten, proof = choose(plan, checkpoint, network, rewritten, say)
+            with open_checkpoint_asker(network, checkpoint) as asker:
+                chooser = Chooser(plan, network, asker, parity_requests(network.model, cases), say)
+                rewritten, proof = chooser.choose(rewritten)
         written = _Writer(plan, checkpoint, network, maker, say).write(stage.path, rewritten, proof, warmup)
         report, warmup = written.report, written.warmup
         size = _size(stage.path)
@@ -182,22 +187,22 @@ def _decoder_text(kind: str, rewritten: ServingRewritten) -> str:
     return "; ".join(parts) or "the graph has no CTC beam search"
 
 
-def _with_requests(
+def _requests(
     plan: ExportPlan, checkpoint: Checkpoint, network: BoundGraph
-) -> Tuple[BoundGraph, Optional[WarmUpMaker], WarmUp]:
-    """The network with its parity requests, and the warm-up requests, as far as the plan needs them."""
+) -> Tuple[Tuple[ParityCase, ...], Optional[WarmUpMaker], WarmUp]:
+    """The parity cases and the warm-up requests, as far as the plan needs them."""
     if not plan.checks.parity and plan.checks.warmup is None:
-        return network, None, WarmUp()
+        return (), None, WarmUp()
     try:
-        network = replace(network, model=with_lengths(network, checkpoint))
+        cases = parity_cases(network, checkpoint)
         if plan.checks.warmup is None:
-            return network, None, WarmUp()
-        maker = WarmUpMaker(plan.checks.warmup, network, checkpoint)
-        return network, maker, maker.make()
+            return cases, None, WarmUp()
+        maker = WarmUpMaker(plan.checks.warmup, network, cases, checkpoint)
+        return cases, maker, maker.make()
     except SignatureError as error:
         if plan.checks.parity or (plan.checks.warmup and plan.checks.warmup.asked):
             raise
-        return network, None, WarmUp(absence=f"none: {error}")
+        return (), None, WarmUp(absence=f"none: {error}")
 
 
 @dataclass(frozen=True)

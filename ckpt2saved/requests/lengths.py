@@ -14,7 +14,7 @@ from ckpt2saved.graph.ops import CTC_DECODERS
 from ckpt2saved.graph.traversal import reach
 from ckpt2saved.requests.made_up_by_shape import HIGHEST_PIXEL
 from ckpt2saved.requests.parity import RANDOM_WILL_DO, case_inputs, default_case, default_sizes
-from ckpt2saved.signature.model import ExampleInput, ServedModel
+from ckpt2saved.signature.model import ExampleInput, ParityCase, ServedModel
 from ckpt2saved.signature.tensors import Dimension, Signature, TensorSpec
 from ckpt2saved.sources.binding import BoundGraph
 from ckpt2saved.tf1 import tf
@@ -29,27 +29,30 @@ _PASSING = ("Identity", "Cast", "Reshape", "StopGradient", "PlaceholderWithDefau
 _MOST_TRIALS = 60
 
 
-def with_lengths(network: BoundGraph, checkpoint: Checkpoint) -> ServedModel:
-    """The model with parity requests that its graph can run; unchanged if the signature file has a parity part.
+def parity_cases(network: BoundGraph, checkpoint: Checkpoint) -> Tuple[ParityCase, ...]:
+    """The cases of the signature file's parity part, or one that the graph can run.
 
     Sequence lengths follow from the graph. Values of other inputs (integers, strings, images) are found by running the
     graph with candidates; raises SignatureError if none works.
     """
-    if network.model.parity:
-        return network.model
-    return with_measured(
-        network.model, network.graph, network.serving.signatures, lambda: network.session(checkpoint), tries=True
+    signatures = network.serving.signatures
+    return network.model.parity or (
+        measured_case(network.model, network.graph, signatures, lambda: network.session(checkpoint), tries=True),
     )
 
 
-def with_measured(
+def measured_case(
     model: ServedModel,
     graph: tf.Graph,
     signatures: Mapping[str, Signature],
     filled: Callable[[], ContextManager[tf.Session]],
     tries: bool = False,
-) -> ServedModel:
-    """As `with_lengths`; `filled` opens a session of `graph` with restored variables, `tries` enables candidates."""
+) -> ParityCase:
+    """A case that the graph can run: random pixels, and sequence lengths that follow from the graph.
+
+    `filled` opens a session of `graph` with restored variables. With `tries`, values of other inputs are found by
+    running the graph with candidates. Raises SignatureError if an input cannot be made.
+    """
     steps_of: Dict[str, Tuple[str, int]] = {}
     known: Dict[str, ExampleInput] = {}
     unknown: Dict[str, TensorSpec] = {}
@@ -65,7 +68,7 @@ def with_measured(
                 unknown[spec.key] = spec
     small = _small_floats(model, known)
     if not known and not (tries and (unknown or small)):
-        return model
+        return default_case(model)
     with filled() as session:
         if tries:
             known.update(_Trial(model, session, signatures).found(known, list(unknown.values()), small))
@@ -77,7 +80,7 @@ def with_measured(
             feeds = {signatures[signature.name].input(spec.key).tensor: made[spec.key] for spec in signature.inputs}
             steps = np.asarray(session.run(tensor, feeds)).shape[axis]
             inputs[key] = ExampleInput(None, _lengths(made[key].shape[0], steps))
-    return replace(model, parity=(replace(case, inputs=inputs),))
+    return replace(case, inputs=inputs)
 
 
 class _Trial:

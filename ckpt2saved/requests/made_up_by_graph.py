@@ -10,7 +10,7 @@ from typing import List, Mapping
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.errors.problem import Note
-from ckpt2saved.requests.lengths import with_measured
+from ckpt2saved.requests.lengths import measured_case
 from ckpt2saved.requests.parity import case_inputs, default_case
 from ckpt2saved.requests.request import MADE_UP, Request, Requests, not_run
 from ckpt2saved.saved_model.python_loader import load_into
@@ -47,8 +47,7 @@ class _CantBeGuessed(Exception):
 
 def _case(model: ServedModel, session: tf.Session, signatures: Mapping[str, Signature]) -> ParityCase:
     try:
-        measured = with_measured(model, session.graph, signatures, lambda: contextlib.nullcontext(session))
-        return measured.parity[0] if measured.parity else default_case(model)
+        return measured_case(model, session.graph, signatures, lambda: contextlib.nullcontext(session))
     except SignatureError:
         pass  # an integer input that is no sequence length
     except tf.errors.OpError as error:  # the graph fails before the measured tensor

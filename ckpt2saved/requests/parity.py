@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Sequence
 
 import numpy as np
 
@@ -18,13 +18,13 @@ from ckpt2saved.tf1 import tf
 RANDOM_WILL_DO = ("float", "bfloat", "uint8")  # dtypes of images
 
 
-def parity_requests(model: ServedModel) -> List[Request]:
-    """The parity requests: one for each parity case of the signature file and each signature.
+def parity_requests(model: ServedModel, cases: Sequence[ParityCase]) -> List[Request]:
+    """The parity requests: one for each case and each signature.
 
     Raises SignatureError if an input cannot be made as the file describes.
     """
     asked: List[Request] = []
-    for number, case in enumerate(model.parity or (default_case(model),)):
+    for number, case in enumerate(cases):
         inputs = case_inputs(model, case, number)
         asked += [
             Request(f"parity[{number}]", signature.name, {spec.key: inputs[spec.key] for spec in signature.inputs})

@@ -18,7 +18,7 @@ from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import BEAM_SEARCH
 from ckpt2saved.inspection.saved import parse_saved_model
 from ckpt2saved.requests.gathering import served_signatures
-from ckpt2saved.requests.lengths import with_lengths
+from ckpt2saved.requests.lengths import parity_cases
 from ckpt2saved.requests.parity import parity_requests
 from ckpt2saved.requests.request import Answers, Request
 from ckpt2saved.saved_model.reading import SavedModelFile
@@ -83,7 +83,7 @@ def ask_checkpoint(comparison: ComparisonPlan, version_dir: Path, say: Say = lam
         limits = limits.for_stock() if BEAM_SEARCH in nodes.values() else limits
         with plan.open() as checkpoint:
             network = bind(plan, checkpoint)
-            asked = parity_requests(with_lengths(network, checkpoint))
+            asked = parity_requests(network.model, parity_cases(network, checkpoint))
             with open_checkpoint_asker(network, checkpoint) as asker:
                 proof = expected_answers(asker, network, asked, limits, say, is_greedy=plan.ctc_decoder == "greedy")
         proof, more = _answerable(proof, nodes)

@@ -17,7 +17,7 @@ from ckpt2saved.answers.new_process import loaded_in_new_process
 from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.errors import NotServable, ParityError, SignatureError
 from ckpt2saved.errors.problem import texts
-from ckpt2saved.requests.parity import parity_requests
+from ckpt2saved.requests.parity import default_case, parity_requests
 from ckpt2saved.saved_model.writing import ServingGraph, write_saved_model
 from ckpt2saved.signature.file import load_model, parse_model
 from ckpt2saved.sources.binding import bind
@@ -37,7 +37,7 @@ def prepared(prefix, **plan):
     planned = plan_graph(GraphOptions(checkpoint=Path(str(prefix)), **plan))
     checkpoint = open_checkpoint(planned.checkpoint)
     network = bind(planned, checkpoint)
-    asked = parity_requests(planned.model)
+    asked = parity_requests(planned.model, planned.model.parity)
     with open_checkpoint_asker(network, checkpoint) as asker:
         answers = asker.numbers(asked)
     return SimpleNamespace(network=network, checkpoint=checkpoint, asked=asked, answers=answers)
@@ -266,14 +266,16 @@ signatures:
 def test_inputs_that_cant_be_made_are_said(case, message):
     """A signature file of one's own says how to make what can't be guessed."""
     with pytest.raises(SignatureError) as caught:
-        parity_requests(parse_model(OWN.format(case), Path("own.yaml")))
+        model = parse_model(OWN.format(case), Path("own.yaml"))
+        parity_requests(model, model.parity or [default_case(model)])
     assert str(caught.value) == message
 
 
 def test_images_need_no_parity_part():
     """Floats are random pixel values where the file says nothing; the batch, 4, is no other size of the signature."""
     text = OWN.format("").replace("      input_batch_size: {dtype: int32, shape: [batch]}\n", "")
-    (question,) = parity_requests(parse_model(text, Path("own.yaml")))
+    model = parse_model(text, Path("own.yaml"))
+    (question,) = parity_requests(model, [default_case(model)])
     assert question.inputs["input_data"].shape == (4, 32, 64, 3)
     assert 100 < question.inputs["input_data"].mean() < 155
 
@@ -288,6 +290,6 @@ def test_inputs_the_graph_refuses_are_the_files_mistake(tmp_path, crnn_checkpoin
 
 def test_questions_are_the_same_each_time():
     """A failure can be repeated: the random inputs come from a seed."""
-    first, second = parity_requests(load_model("ctpn")), parity_requests(load_model("ctpn"))
+    first, second = [parity_requests(model, model.parity) for model in (load_model("ctpn"), load_model("ctpn"))]
     for one, other in zip(first, second):
         np.testing.assert_array_equal(one.inputs["input_image"], other.inputs["input_image"])

@@ -67,7 +67,7 @@ def warmup(crnn_checkpoint):
 
     def make(value, signatures=()):
         source = warm_up_source(plan.model, [str(value)], signatures)
-        return WarmUpMaker(source, network, checkpoint).make()
+        return WarmUpMaker(source, network, network.model.parity, checkpoint).make()
 
     return make
 

@@ -22,6 +22,7 @@ from ckpt2saved.requests.warm_up.source import WarmUpSource, too_many
 from ckpt2saved.requests.warm_up.variations import varied_inputs
 from ckpt2saved.saved_model.judgement import MOST_RECORDS
 from ckpt2saved.saved_model.writing import ServingGraph
+from ckpt2saved.signature.model import ParityCase
 from ckpt2saved.signature.tensors import WARMUP, Signature
 from ckpt2saved.sources.binding import BoundGraph
 
@@ -76,9 +77,12 @@ class WarmUp:
 class WarmUpMaker:
     """Makes the warm-up requests that `source` describes, or other ones if these do not work with batching."""
 
-    def __init__(self, source: WarmUpSource, network: BoundGraph, checkpoint: Checkpoint) -> None:
+    def __init__(
+        self, source: WarmUpSource, network: BoundGraph, cases: Sequence[ParityCase], checkpoint: Checkpoint
+    ) -> None:
         self._source = source
         self._network = network
+        self._cases = cases
         self._checkpoint = checkpoint
         self._forms: Dict[str, int] = {}  # signature -> first form to try
         self._seen: Dict[str, Set[str]] = {}  # signature -> outputs whose first dimension was not the batch size
@@ -196,7 +200,7 @@ class WarmUpMaker:
 
     def _inputs(self, name: str) -> Mapping[str, np.ndarray]:
         signature = next(s for s in self._network.model.signatures if s.name == name)
-        return varied_inputs(self._network.model, signature, 0)
+        return varied_inputs(self._network.model, self._cases, signature, 0)
 
     def _saved(self, name: str) -> Signature:
         return self._network.serving.signatures[name]
@@ -218,10 +222,10 @@ class WarmUpMaker:
         if source.arrays is not None:
             return requests_of_file(source.arrays, signatures)
         if source.pictures:
-            return requests_of_pictures(source.pictures, network, signatures, self._checkpoint)
+            return requests_of_pictures(source.pictures, network, self._cases[0], signatures, self._checkpoint)
         _check_count(source.count * len(signatures))
         return [
-            warm_up_request(signature.name, varied_inputs(network.model, signature, number))
+            warm_up_request(signature.name, varied_inputs(network.model, self._cases, signature, number))
             for signature in signatures
             for number in range(source.count)
         ]

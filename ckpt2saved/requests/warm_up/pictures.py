@@ -17,15 +17,20 @@ from ckpt2saved.requests.parity import case_inputs
 from ckpt2saved.requests.request import Request, with_bytes
 from ckpt2saved.requests.warm_up.arrays import brackets
 from ckpt2saved.requests.warm_up.file import warm_up_request
+from ckpt2saved.signature.model import ParityCase
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 from ckpt2saved.sources.binding import BoundGraph
 from ckpt2saved.tf1 import tf
 
 
 def requests_of_pictures(
-    paths: Sequence[Path], network: BoundGraph, signatures: Sequence[Signature], checkpoint: Checkpoint
+    paths: Sequence[Path],
+    network: BoundGraph,
+    case: ParityCase,
+    signatures: Sequence[Signature],
+    checkpoint: Checkpoint,
 ) -> List[Request]:
-    """One request for each image and signature; other inputs come from the parity part and the graph."""
+    """One request for each image and signature; other inputs come from the parity case and the graph."""
     problems: List[Problem] = []
     images: Dict[str, TensorSpec] = {}
     given: Dict[str, Dict[str, np.ndarray]] = {}
@@ -34,8 +39,7 @@ def requests_of_pictures(
         image = _image_input(signature, problems)
         if image is not None:
             images[signature.name] = image
-            others = [spec for spec in signature.inputs if spec is not image]
-            given[signature.name], lengths[signature.name] = _others(network, signature, image, others, problems)
+            given[signature.name], lengths[signature.name] = _others(network, case, signature, image, problems)
     if problems:
         raise WarmupError("no request can be made of a picture; --warmup FILE.npz has any input", problems)
     requests = []
@@ -89,18 +93,19 @@ def _image_input(signature: Signature, problems: List[Problem]) -> Optional[Tens
 
 
 def _others(
-    network: BoundGraph, signature: Signature, image: TensorSpec, specs: Sequence[TensorSpec], problems: List[Problem]
+    network: BoundGraph, case: ParityCase, signature: Signature, image: TensorSpec, problems: List[Problem]
 ) -> Tuple[Dict[str, np.ndarray], Dict[str, Tuple[str, int]]]:
     """The values of the other inputs, and the tensor and axis that each sequence-length input measures."""
     values: Dict[str, np.ndarray] = {}
     lengths: Dict[str, Tuple[str, int]] = {}
-    case = network.model.parity[0] if network.model.parity else None
-    for spec in specs:
+    for spec in signature.inputs:
+        if spec is image:
+            continue
         tensor = network.graph.get_tensor_by_name(network.serving.signatures[signature.name].input(spec.key).tensor)
         steps = measured(tensor) if tensor.dtype.is_integer and len(spec.dimensions) == 1 else None
         if steps:
             lengths[spec.key] = steps
-        elif case is not None and case.inputs[spec.key].uniform is None:
+        elif case.inputs[spec.key].uniform is None:
             value = with_bytes(case_inputs(network.model, case)[spec.key])
             # The parity case may have more lines than the one image.
             shared = (

@@ -1,24 +1,25 @@
-"""Make warm-up requests from the parity part of a model."""
+"""Make warm-up requests from the parity cases of a model."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Dict
+from typing import Dict, Sequence
 
 import numpy as np
 
-from ckpt2saved.requests.parity import case_inputs, default_case
+from ckpt2saved.requests.parity import case_inputs
 from ckpt2saved.requests.request import with_bytes
-from ckpt2saved.signature.model import ServedModel
+from ckpt2saved.signature.model import ParityCase, ServedModel
 from ckpt2saved.signature.tensors import Signature
 
 
-def varied_inputs(model: ServedModel, signature: Signature, number: int) -> Dict[str, np.ndarray]:
+def varied_inputs(
+    model: ServedModel, cases: Sequence[ParityCase], signature: Signature, number: int
+) -> Dict[str, np.ndarray]:
     """The inputs of warm-up request `number`: the parity cases in turn, then again with other batch sizes and sizes.
 
     Sizes only grow, so that the sequence lengths in the file stay valid.
     """
-    cases = model.parity or (default_case(model),)
     case, turn = cases[number % len(cases)], number // len(cases)
     batch = {spec.dimensions[0] if spec.dimensions else None for spec in signature.inputs}
     given = {size for spec in signature.inputs if case.inputs[spec.key].uniform is None for size in spec.dimensions}

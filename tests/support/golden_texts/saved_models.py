@@ -70,7 +70,7 @@ def with_record(content):
 
 def warm_up(form, lines=1, is_avoided=False, **source):
     def found(folder):
-        maker = WarmUpMaker(WarmUpSource(**source), SimpleNamespace(), None)
+        maker = WarmUpMaker(WarmUpSource(**source), SimpleNamespace(), (), None)
         maker._is_avoided = lambda *names: is_avoided
         requests = [Request("a warm-up request", "dense", {"x": np.zeros([lines, 2])})]
         return maker._notes(requests, [_Record("dense", form, name="warmup")], ())

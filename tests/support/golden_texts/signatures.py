@@ -42,8 +42,9 @@ def of_picture(signature):
     def call(folder):
         (folder / "line.png").write_bytes(b"no picture")
         served = SimpleNamespace(signatures={signature.name: signature})
-        network = SimpleNamespace(serving=served, model=SimpleNamespace(parity=()))
-        requests_of_pictures([folder / "line.png"], network, [signature], None)
+        network = SimpleNamespace(serving=served)
+        case = ParityCase({}, {spec.key: ExampleInput((0, 1), None) for spec in signature.inputs})
+        requests_of_pictures([folder / "line.png"], network, case, [signature], None)
 
     return raised(call)
 
