@@ -70,7 +70,7 @@ class Bigrams:
     """A language model of pairs of characters, which decides between readings."""
 
     file: Path  # a text in which pairs are counted, or a table of them (.npy)
-    weight: float = 0.5  # of the logarithms of the pairs' probabilities
+    weight: float = 0.4  # of the logarithms of the pairs' probabilities
     bonus: float = 0.0  # for each character
 
 

@@ -269,7 +269,7 @@ def _characters(file: Path, **names: str) -> Characters:
 
 
 def _decode_ctc(
-    bigrams: Optional[Path] = None, bigram_weight: float = 0.5, bigram_bonus: float = 0.0, **values: Any
+    bigrams: Optional[Path] = None, bigram_weight: float = 0.4, bigram_bonus: float = 0.0, **values: Any
 ) -> DecodeCtc:
     found = None if bigrams is None else Bigrams(bigrams, bigram_weight, bigram_bonus)
     return DecodeCtc(bigrams=found, **values)
