@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# The table is a constant of the graph, four bytes for each pair: 256 MB. TensorFlow reads no graph above 2 GB.
-MOST_CLASSES = 8192
+# The table is a constant of the graph, four bytes for each pair: 144 MB. An export has about 30 copies of the graph in
+# memory, and TensorFlow reads none above 2 GB.
+MOST_CLASSES = 6144
 
 
 @dataclass(frozen=True)

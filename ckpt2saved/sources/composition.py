@@ -220,6 +220,7 @@ class _Composer:
     def _language_model(self, step: DecodeCtc, classes: Any, where: str) -> Optional[LanguageModel]:
         if step.bigrams is None or not (step.bigrams.weight or step.bigrams.bonus):
             return None
+        where = f"{self._model.source}: {where}"
         readers = [s for s in self._steps.postprocess if isinstance(s, Characters) and s.ids in step.makes]
         symbols = check_classes(readers[0], classes, where).symbols if readers else ()
         model, notes = read_language_model(step.bigrams, symbols, classes, where)

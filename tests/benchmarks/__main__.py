@@ -53,6 +53,7 @@ def main() -> None:
         failed |= bump(scratch, rounds)
         failed |= alone("masking", rounds)
         failed |= alone("pictures", rounds)
+        failed |= alone("ctc_bigrams", rounds)
     sys.exit(1 if failed else 0)
 
 
