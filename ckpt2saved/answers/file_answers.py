@@ -45,7 +45,7 @@ class FileAnswers:
     with_longer: Mapping[int, Tuple[Request, Answers]] = field(default_factory=dict)
 
 
-def ask_files(directory: Path, requests: Sequence[Request], *, vary: bool = True) -> FileAnswers:
+def run_on_files(directory: Path, requests: Sequence[Request], *, vary: bool = True) -> FileAnswers:
     """Load the SavedModel and run every request twice; raises NotServable if it cannot be loaded.
 
     With `vary`, a request may be run once more with another batch size, to find outputs that batching cannot split.
@@ -181,9 +181,9 @@ def prepare_requests(directory: Path, *, inputs: Optional[Path] = None, known: S
     try:
         gathered = gather_requests(directory, make_by_graph, inputs=inputs, known=known)
     except NotServable:
-        ask_files(directory, ())  # raises NotServable with the message of the loader of TF Serving
+        run_on_files(directory, ())  # raises NotServable with the message of the loader of TF Serving
         raise
-    answered = ask_files(directory, gathered.requests)
+    answered = run_on_files(directory, gathered.requests)
     return replace(answered, unasked=gathered.unasked + answered.unasked)
 
 

@@ -55,7 +55,7 @@ class ServerReport:
             raise NotLive(text.format(self.address, self.model, self.version), self.problems)
 
 
-def ask_server(target: Target, wanted: Wanted, timeout: float, clock: Clock) -> Answered:
+def run_on_server(target: Target, wanted: Wanted, timeout: float, clock: Clock) -> Answered:
     """Send the requests that cannot make client requests fail, and compare with the expected outputs if known.
 
     Requests are sent one at a time; `timeout` in seconds covers all of them.

@@ -9,7 +9,7 @@ from typing import Collection, List, Tuple
 from ckpt2saved.answers.checkpoint_asker import open_checkpoint_asker
 from ckpt2saved.answers.comparison import Comparison, compare
 from ckpt2saved.answers.expected import expected_answers
-from ckpt2saved.answers.file_answers import ask_files
+from ckpt2saved.answers.file_answers import run_on_files
 from ckpt2saved.answers.proof import Proof, Searched
 from ckpt2saved.answers.search_limits import DEFAULT_LIMITS, SearchLimits
 from ckpt2saved.console.narration import Say
@@ -63,7 +63,7 @@ class Compared:
     problems: Tuple[Problem, ...]
 
 
-def ask_checkpoint(comparison: ComparisonPlan, version_dir: Path, say: Say = lambda step, text: None) -> Reference:
+def run_on_checkpoint(comparison: ComparisonPlan, version_dir: Path, say: Say = lambda step, text: None) -> Reference:
     """Run the parity requests that the version also has on the checkpoint; raises the errors of an export."""
     plan = comparison.graph
     provenance = read_provenance(version_dir) or {}
@@ -129,7 +129,7 @@ def _answerable(proof: Proof, nodes: Collection[str]) -> Tuple[Proof, List[Note]
 
 def compare_with(reference: Reference, version_dir: Path) -> Compared:
     """Run the same requests on the files of the version, twice, and compare."""
-    answered = ask_files(version_dir, reference.compared, vary=False)
+    answered = run_on_files(version_dir, reference.compared, vary=False)
     wanted = dict(zip(map(id, reference.compared), reference.answers))
     expected = [wanted[id(request)] for request in answered.requests]
     comparison = compare(answered.requests, expected, answered.answers)

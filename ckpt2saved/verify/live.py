@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Callable, Optional
 
-from ckpt2saved.answers.server_answers import Answered, ServerReport, ask_server
+from ckpt2saved.answers.server_answers import Answered, ServerReport, run_on_server
 from ckpt2saved.answers.server_asker import Target
 from ckpt2saved.answers.wanted import Wanted
 from ckpt2saved.client.clock import Clock
@@ -39,7 +39,7 @@ def check_live(
         left = max(end - clock.now(), _LEAST_SECONDS)
         wanted = prepare()
         wanted = _with_recorded(target, wanted)
-        answered = ask_server(target, wanted, left, clock)
+        answered = run_on_server(target, wanted, left, clock)
         answered = _with_those_of_files(answered, wanted)
         _narrate(answered, wanted.why_not_compared, say)
     return ServerReport(

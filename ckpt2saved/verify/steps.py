@@ -13,7 +13,7 @@ from ckpt2saved.answers.server_asker import Target
 from ckpt2saved.console.narration import Say
 from ckpt2saved.errors import NotServable, VerificationError
 from ckpt2saved.errors.problem import Note, Problem, details, texts
-from ckpt2saved.verify.comparison import Compared, ComparisonPlan, ask_checkpoint, compare_with
+from ckpt2saved.verify.comparison import Compared, ComparisonPlan, compare_with, run_on_checkpoint
 from ckpt2saved.verify.live import UNASKED_WARNING, check_live
 from ckpt2saved.verify.servability import Findings, batching_notes, check_version
 
@@ -73,7 +73,7 @@ def verify_version(
     _say_findings(say, found.findings)
     if not found.findings.is_complete:
         return found  # nothing can be loaded
-    reference = ask_checkpoint(plan, directory, say) if plan else None
+    reference = run_on_checkpoint(plan, directory, say) if plan else None
     try:
         answered = prepare_requests(directory, inputs=inputs, known=reference.requests if reference else ())
     except NotServable as error:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ckpt2saved.answers.predictions import Prediction
 from ckpt2saved.answers.proof import Proof
-from ckpt2saved.answers.server_answers import ServerReport, ask_server
+from ckpt2saved.answers.server_answers import ServerReport, run_on_server
 from ckpt2saved.answers.server_asker import Target
 from ckpt2saved.answers.wanted import Wanted
 from ckpt2saved.client.clock import Clock
@@ -18,7 +18,7 @@ from ckpt2saved.requests.files import read_given
 from ckpt2saved.requests.made_up_by_shape import make_by_shape
 from ckpt2saved.requests.request import Request
 from ckpt2saved.signature.tensors import Signature, TensorSpec
-from ckpt2saved.verify.comparison import _answerable, ask_checkpoint
+from ckpt2saved.verify.comparison import _answerable, run_on_checkpoint
 from tests.support.versions import make_version
 
 
@@ -43,7 +43,7 @@ def asked(*errors):
         target = Target(Server(*errors), "crnn", 1, make_version(folder, "1"))
         request = Request("in.npz", "serving_default", {"x": np.zeros([2, 2], "float32")}, is_of_known_size=True)
         clock = Clock(sleep=lambda seconds: None)
-        answered = ask_server(target, Wanted((request,), None), 60.0, clock)
+        answered = run_on_server(target, Wanted((request,), None), 60.0, clock)
         return answered.problems + answered.notes
 
     return found
@@ -66,7 +66,7 @@ def with_checkpoint(*signatures, sha256="0"):
         checkpoint = SimpleNamespace(sha256=lambda: sha256, prefix=folder / "model.ckpt-9")
         source = SimpleNamespace(noun="checkpoint")
         plan = SimpleNamespace(model=SimpleNamespace(signatures=signatures), checkpoint=checkpoint, source=source)
-        reference = ask_checkpoint(SimpleNamespace(graph=plan), version)
+        reference = run_on_checkpoint(SimpleNamespace(graph=plan), version)
         return reference.problems + reference.notes
 
     return found
