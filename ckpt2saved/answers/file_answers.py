@@ -9,7 +9,7 @@ from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.answers.comparison import compare, nan_problems
 from ckpt2saved.answers.file_asker import FileAsker, open_files
-from ckpt2saved.answers.wanted import Wanted, wanted_without_answers
+from ckpt2saved.answers.server_requests import ServerRequests, requests_without_answers
 from ckpt2saved.errors import InvalidRequest, NotServable, ServingError
 from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.requests.batching import has_open_batch, keys_without_batch
@@ -187,16 +187,16 @@ def prepare_requests(directory: Path, *, inputs: Optional[Path] = None, known: S
     return replace(answered, unasked=gathered.unasked + answered.unasked)
 
 
-def wanted_answers(directory: Path, *, known: Sequence[Request] = ()) -> Wanted:
+def requests_with_answers(directory: Path, *, known: Sequence[Request] = ()) -> ServerRequests:
     """The requests to send to a server that serves these files, and the expected outputs."""
     try:
         answered = prepare_requests(directory, known=known)
     except NotServable as error:  # the TensorFlow of the server may be able to load them
-        return wanted_without_answers(directory, f"they do not load here: {error}")
-    return as_wanted(answered)
+        return requests_without_answers(directory, f"they do not load here: {error}")
+    return as_server_requests(answered)
 
 
-def as_wanted(answered: FileAnswers) -> Wanted:
+def as_server_requests(answered: FileAnswers) -> ServerRequests:
     """The requests to send to a server, and the outputs of the files as expected outputs.
 
     A request with a longer variant in `with_longer` is replaced by it, as it would pass by chance on a server that
@@ -205,7 +205,7 @@ def as_wanted(answered: FileAnswers) -> Wanted:
     pairs = list(zip(answered.requests, answered.answers))
     for number, pair in answered.with_longer.items():
         pairs[number] = pair
-    return Wanted(
+    return ServerRequests(
         tuple(request for request, _ in pairs),
         tuple(answers for _, answers in pairs),
         answered.unasked,

@@ -9,7 +9,7 @@ import numpy as np
 
 from ckpt2saved.answers.comparison import OTHER_TENSORFLOW, Comparison, compare
 from ckpt2saved.answers.server_asker import BY_ANOTHER, NotAsked, ServerAsker, Target
-from ckpt2saved.answers.wanted import Wanted
+from ckpt2saved.answers.server_requests import ServerRequests
 from ckpt2saved.client.clock import Clock
 from ckpt2saved.client.explanations import explained, is_of_batching, is_of_other_sizes, is_too_long, is_unexplained
 from ckpt2saved.client.server import Refused, Unreachable
@@ -55,12 +55,12 @@ class ServerReport:
             raise NotLive(text.format(self.address, self.model, self.version), self.problems)
 
 
-def run_on_server(target: Target, wanted: Wanted, timeout: float, clock: Clock) -> Answered:
+def run_on_server(target: Target, to_send: ServerRequests, timeout: float, clock: Clock) -> Answered:
     """Send the requests that cannot make client requests fail, and compare with the expected outputs if known.
 
     Requests are sent one at a time; `timeout` in seconds covers all of them.
     """
-    asker = ServerAsker(target, wanted, timeout, clock)
+    asker = ServerAsker(target, to_send, timeout, clock)
     known = ", ".join(sorted(asker.signatures)) or "none"
     outcome = _Outcome(asker)
     outcome.problems += [
@@ -72,7 +72,7 @@ def run_on_server(target: Target, wanted: Wanted, timeout: float, clock: Clock) 
     ]
     for request in asker.requests:
         outcome.ask(request)
-    return outcome.answered(is_compared=wanted.expected is not None)
+    return outcome.answered(is_compared=to_send.expected is not None)
 
 
 class _Outcome:
@@ -106,7 +106,7 @@ class _Outcome:
             expected = {key: _plain(value) for key, value in expected.items()}
             self._compared.append(request)
             self._expected.append(expected)
-            self._found.append({key: _as_told(answers[key], value) for key, value in expected.items()})
+            self._found.append({key: _with_expected_shape(answers[key], value) for key, value in expected.items()})
 
     def _refused(self, request: Request, message: str) -> None:
         reason, is_broken = explained(message), bool(self._asker.risks(request).broken)
@@ -172,8 +172,8 @@ def _plain(value: np.ndarray) -> np.ndarray:
     return value.astype(object) if value.dtype.kind in "SU" else value
 
 
-def _as_told(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def _with_expected_shape(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """The array with its expected shape if empty: JSON holds the dimensions only up to the first 0."""
-    if not found.size and not wanted.size and found.shape == wanted.shape[: found.ndim]:
-        return found.reshape(wanted.shape)
+    if not found.size and not expected.size and found.shape == expected.shape[: found.ndim]:
+        return found.reshape(expected.shape)
     return found

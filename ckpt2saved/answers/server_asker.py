@@ -9,7 +9,7 @@ from typing import List, Optional, Tuple
 
 from ckpt2saved.answers.asker import Asker
 from ckpt2saved.answers.probing import Probing, ProbingRules, Risks, in_order, risks_of
-from ckpt2saved.answers.wanted import Wanted
+from ckpt2saved.answers.server_requests import ServerRequests
 from ckpt2saved.client.clock import Clock
 from ckpt2saved.client.explanations import explained, is_of_batching, is_of_other_sizes, is_unexplained
 from ckpt2saved.client.server import Output, PredictCall, Refused, Server, ServerUntil, outputs_of
@@ -53,7 +53,7 @@ class ServerAsker(Asker):
     with an error, Unreachable if it does not respond, and ValueError if a request cannot be encoded.
     """
 
-    def __init__(self, target: Target, wanted: Wanted, timeout: float, clock: Clock) -> None:
+    def __init__(self, target: Target, to_send: ServerRequests, timeout: float, clock: Clock) -> None:
         """`timeout` in seconds covers all requests; it starts after the files of the version were read."""
         self._target = target
         self._timeout = timeout
@@ -62,19 +62,19 @@ class ServerAsker(Asker):
         saved_model = SavedModelFile(target.directory)
         self.signatures = served_signatures(saved_model)
         changes = changing_signatures(saved_model)
-        self._expected = dict(zip(map(id, wanted.requests), wanted.expected or ()))
+        self._expected = dict(zip(map(id, to_send.requests), to_send.expected or ()))
         risks = [
             risks_of(
                 request,
                 self.signatures[request.signature],
-                wanted.without_batch.get(request.signature, ()),
+                to_send.without_batch.get(request.signature, ()),
                 changes.get(request.signature, ""),
                 self._expected.get(id(request)),
             )
-            for request in wanted.requests
+            for request in to_send.requests
         ]
-        self._risks = dict(zip(map(id, wanted.requests), risks))
-        self.requests = [wanted.requests[number] for number in in_order(wanted.requests, risks)]
+        self._risks = dict(zip(map(id, to_send.requests), risks))
+        self.requests = [to_send.requests[number] for number in in_order(to_send.requests, risks)]
         self._server = ServerUntil(target.server, clock.now() + timeout, clock.now)
         self.seconds = 0.0  # longest time of one request
         self.notes: List[Note] = []

@@ -77,7 +77,7 @@ def await_version(
 ) -> None:
     """Print the published version, wait until the server reports it AVAILABLE, and raise NotLive if it does not."""
     from ckpt2saved.answers.server_answers import as_content
-    from ckpt2saved.answers.wanted import wanted_without_answers
+    from ckpt2saved.answers.server_requests import requests_without_answers
     from ckpt2saved.verify.live import check_live
 
     done = f"{content['path']} is published"
@@ -88,11 +88,11 @@ def await_version(
     def prepare() -> Any:
         if not _has_tensorflow():
             why = "that needs TensorFlow, which is not installed in this Python"
-            return wanted_without_answers(target.directory, why)
+            return requests_without_answers(target.directory, why)
         prepare_tensorflow(gpu=False)
-        from ckpt2saved.answers.file_answers import wanted_answers
+        from ckpt2saved.answers.file_answers import requests_with_answers
 
-        return wanted_answers(target.directory, known=known)
+        return requests_with_answers(target.directory, known=known)
 
     with after_publishing(content["path"]):
         with narration(f"wait for {target.server.address}", quiet=quiet, on_step=record.add) as say:

@@ -7,7 +7,7 @@ from typing import Callable, Optional
 
 from ckpt2saved.answers.server_answers import Answered, ServerReport, run_on_server
 from ckpt2saved.answers.server_asker import Target
-from ckpt2saved.answers.wanted import Wanted
+from ckpt2saved.answers.server_requests import ServerRequests
 from ckpt2saved.client.clock import Clock
 from ckpt2saved.client.waiting import wait_until_live
 from ckpt2saved.console.narration import Say, progress_of
@@ -21,7 +21,7 @@ _LEAST_SECONDS = 10.0  # minimum time for all requests, even if the wait took th
 
 def check_live(
     target: Target,
-    prepare: Callable[[], Wanted],
+    prepare: Callable[[], ServerRequests],
     *,
     say: Say = lambda step, text: None,
     clock: Optional[Clock] = None,
@@ -37,11 +37,11 @@ def check_live(
     if arrival.is_live:
         progress_of(say)(f"asking {target.model} {target.version}")
         left = max(end - clock.now(), _LEAST_SECONDS)
-        wanted = prepare()
-        wanted = _with_recorded(target, wanted)
-        answered = run_on_server(target, wanted, left, clock)
-        answered = _with_those_of_files(answered, wanted)
-        _narrate(answered, wanted.why_not_compared, say)
+        to_send = prepare()
+        to_send = _with_recorded(target, to_send)
+        answered = run_on_server(target, to_send, left, clock)
+        answered = _with_those_of_files(answered, to_send)
+        _narrate(answered, to_send.why_not_compared, say)
     return ServerReport(
         address=str(target.server.address),
         model=target.model,
@@ -51,16 +51,16 @@ def check_live(
     )
 
 
-def _with_recorded(target: Target, wanted: Wanted) -> Wanted:
+def _with_recorded(target: Target, to_send: ServerRequests) -> ServerRequests:
     """Add the outputs that could not be split during the export."""
-    seen = {name: set(keys) for name, keys in wanted.without_batch.items()}
+    seen = {name: set(keys) for name, keys in to_send.without_batch.items()}
     for name, keys in recorded_without_batch(target.directory).items():
         seen.setdefault(name, set()).update(keys)
-    return replace(wanted, without_batch=seen)
+    return replace(to_send, without_batch=seen)
 
 
-def _with_those_of_files(answered: Answered, wanted: Wanted) -> Answered:
-    unasked, problems = wanted.unasked + answered.unasked, wanted.problems + answered.problems
+def _with_those_of_files(answered: Answered, to_send: ServerRequests) -> Answered:
+    unasked, problems = to_send.unasked + answered.unasked, to_send.problems + answered.problems
     return replace(answered, unasked=unasked, problems=problems)
 
 

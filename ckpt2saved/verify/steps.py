@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Tuple
 
-from ckpt2saved.answers.file_answers import FileAnswers, as_wanted, prepare_requests
+from ckpt2saved.answers.file_answers import FileAnswers, as_server_requests, prepare_requests
 from ckpt2saved.answers.server_answers import ServerReport
 from ckpt2saved.answers.server_answers import as_content as server_content
 from ckpt2saved.answers.server_asker import Target
@@ -90,8 +90,9 @@ def verify_version(
         found = replace(found, compared=compared)
         _say_compared(say, compared)
     if target:
-        wanted = replace(as_wanted(answered), unasked=(), problems=())  # those of the files were already printed
-        found = replace(found, server=check_live(target, lambda: wanted, say=say))
+        # The notes and problems of the files were already printed.
+        to_send = replace(as_server_requests(answered), unasked=(), problems=())
+        found = replace(found, server=check_live(target, lambda: to_send, say=say))
     _say_all(say, ("warning", found.warnings))
     return found
 

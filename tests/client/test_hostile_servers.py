@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ckpt2saved.answers.server_asker import Target
-from ckpt2saved.answers.wanted import Wanted
+from ckpt2saved.answers.server_requests import ServerRequests
 from ckpt2saved.client.address import parse_address
 from ckpt2saved.client.connection import connect
 from ckpt2saved.client.json_values import from_json
@@ -385,7 +385,7 @@ def test_requests_share_what_is_left_of_the_timeout(tmp_path, monkeypatch):
     monkeypatch.setattr(live, "_LEAST_SECONDS", 0.5)
     monkeypatch.setattr(server_asker, "served_signatures", lambda saved_model: {"s": Signature("s", (), ())})
     monkeypatch.setattr(server_asker, "changing_signatures", lambda saved_model: {})
-    wanted = Wanted(tuple(Request(str(number), "s", {}) for number in range(10)), None)
+    wanted = ServerRequests(tuple(Request(str(number), "s", {}) for number in range(10)), None)
     state = body(statuses())
     start = time.monotonic()
     with answering(state) as address:

@@ -10,7 +10,7 @@ from ckpt2saved.answers.predictions import Prediction
 from ckpt2saved.answers.proof import Proof
 from ckpt2saved.answers.server_answers import ServerReport, run_on_server
 from ckpt2saved.answers.server_asker import Target
-from ckpt2saved.answers.wanted import Wanted
+from ckpt2saved.answers.server_requests import ServerRequests
 from ckpt2saved.client.clock import Clock
 from ckpt2saved.client.server import Refused, Unreachable
 from ckpt2saved.client.waiting import TIMED_OUT, Arrival
@@ -43,7 +43,7 @@ def asked(*errors):
         target = Target(Server(*errors), "crnn", 1, make_version(folder, "1"))
         request = Request("in.npz", "serving_default", {"x": np.zeros([2, 2], "float32")}, is_of_known_size=True)
         clock = Clock(sleep=lambda seconds: None)
-        answered = run_on_server(target, Wanted((request,), None), 60.0, clock)
+        answered = run_on_server(target, ServerRequests((request,), None), 60.0, clock)
         return answered.problems + answered.notes
 
     return found

@@ -13,7 +13,7 @@ from ckpt2saved.requests.request import Answers, Request
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ServerRequests:
     """Requests for a server, and the expected outputs."""
 
     requests: Tuple[Request, ...]
@@ -24,7 +24,7 @@ class Wanted:
     without_batch: Mapping[str, Collection[str]] = field(default_factory=dict)  # outputs that cannot be split
 
 
-def wanted_without_answers(directory: Path, why: str) -> Wanted:
+def requests_without_answers(directory: Path, why: str) -> ServerRequests:
     """Requests without expected outputs; `why` is the reason, for the narration."""
     gathered = gather_requests(directory, make_by_shape)
-    return Wanted(gathered.requests, None, gathered.unasked, why_not_compared=why)
+    return ServerRequests(gathered.requests, None, gathered.unasked, why_not_compared=why)
