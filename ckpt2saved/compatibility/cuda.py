@@ -47,7 +47,7 @@ _PROC = Path("/proc/driver/nvidia/version")
 _SECONDS = 20  # nvidia-smi takes seconds where no process keeps the driver loaded
 
 
-class Wanted(NamedTuple):
+class CudaVersions(NamedTuple):
     """The libraries that a GPU build of TensorFlow loads."""
 
     cuda: str
@@ -67,10 +67,10 @@ class Driver:
         return self.version is not None and release(self.version) >= release(oldest_driver(cuda))
 
 
-def wanted_by(tensorflow: str) -> Optional[Wanted]:
+def cuda_versions_of(tensorflow: str) -> Optional[CudaVersions]:
     """Return the CUDA and cuDNN that a release's GPU builds use; None before 1.12."""
     row = _row(_OF_TENSORFLOW, tensorflow)
-    return Wanted(row[1], row[2]) if row else None
+    return CudaVersions(row[1], row[2]) if row else None
 
 
 def in_image(serving: str) -> Optional[str]:

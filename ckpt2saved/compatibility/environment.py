@@ -10,7 +10,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from packaging.requirements import Requirement
 
-from ckpt2saved.compatibility.cuda import Wanted, wanted_by
+from ckpt2saved.compatibility.cuda import CudaVersions, cuda_versions_of
 from ckpt2saved.compatibility.installed import Package, Packages, find_packages
 from ckpt2saved.compatibility.requirements import is_met, minor, parse_requirement, release
 from ckpt2saved.errors.problem import Problem
@@ -54,7 +54,9 @@ class TensorFlow:
     flavour: str  # the package's name
     version: str
     directory: Path
-    wanted: Optional[Wanted]  # the CUDA and cuDNN that it was built with; None: it computes on the CPU alone
+    cuda_versions: Optional[
+        CudaVersions
+    ]  # the CUDA and cuDNN that it was built with; None: it computes on the CPU alone
 
     @property
     def minor(self) -> str:
@@ -96,7 +98,7 @@ def examine_environment(directories: Optional[Sequence[str]] = None) -> Environm
     installed = [one for name in _FLAVOURS for one in packages.get(name, ()) if one.provides(_FILE)]
     installed.sort(key=lambda package: package.position)
     tensorflows = tuple(
-        TensorFlow(package.name, package.version, package.directory, _wanted(package)) for package in installed
+        TensorFlow(package.name, package.version, package.directory, _cuda_versions(package)) for package in installed
     )
     clients = [one for name in _CLIENTS for one in packages.get(name, ())]
     client = clients[0] if clients else None
@@ -124,7 +126,7 @@ def client_command(tensorflow: Optional[TensorFlow]) -> str:
     return f'pip install --no-deps "tensorflow-serving-api{version}" grpcio'
 
 
-def _wanted(package: Package) -> Optional[Wanted]:
+def _cuda_versions(package: Package) -> Optional[CudaVersions]:
     """Return the CUDA libraries of a build by its own build info; by its package name without one."""
     for name in _BUILD_INFO:
         try:
@@ -132,18 +134,18 @@ def _wanted(package: Package) -> Optional[Wanted]:
         except OSError:
             continue
         if re.search(r"is_cuda_build'?\s*[,=:]\s*True", text):
-            return _built_with(text) or wanted_by(package.version)
+            return _built_with(text) or cuda_versions_of(package.version)
         return None
     is_for_gpus = package.name.endswith("-gpu") or (
         package.name in ("tensorflow", "tf-nightly") and release(package.version) >= (2, 1) and sys.platform == "linux"
     )
-    return wanted_by(package.version) if is_for_gpus else None
+    return cuda_versions_of(package.version) if is_for_gpus else None
 
 
-def _built_with(text: str) -> Optional[Wanted]:
+def _built_with(text: str) -> Optional[CudaVersions]:
     cuda = re.search(r"cuda_version(?:_number)?'?\s*[,=:]\s*'([0-9.]+)'", text)
     cudnn = re.search(r"cudnn_version(?:_number)?'?\s*[,=:]\s*'([0-9.]+)'", text)
-    return Wanted(cuda.group(1), cudnn.group(1)) if cuda and cudnn else None
+    return CudaVersions(cuda.group(1), cudnn.group(1)) if cuda and cudnn else None
 
 
 def _problems_of_flavours(tensorflows: Sequence[TensorFlow]) -> List[Problem]:
@@ -166,10 +168,10 @@ def _problems_of_flavours(tensorflows: Sequence[TensorFlow]) -> List[Problem]:
 
 def _problems_of_requirements(package: Package, packages: Packages) -> List[Problem]:
     parsed = [parse_requirement(text) for text in package.requirements()]
-    wanted = [one for one in parsed if one and one.name in _NEEDED]
-    wanted += [bound for before, bound in _BOUNDS if release(package.version) < before]
+    required = [one for one in parsed if one and one.name in _NEEDED]
+    required += [bound for before, bound in _BOUNDS if release(package.version) < before]
     problems: Dict[str, Problem] = {}
-    for requirement in wanted:
+    for requirement in required:
         found = packages.get(requirement.name)
         if not found:
             text = f"{package.name} {package.version} does not start without {requirement.name}"

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ckpt2saved.compatibility.cuda import in_image, oldest_driver, wanted_by
+from ckpt2saved.compatibility.cuda import cuda_versions_of, in_image, oldest_driver
 from ckpt2saved.compatibility.doctor import Diagnosis, SavedModelFit
 from ckpt2saved.compatibility.environment import TensorFlow, client_command
 from ckpt2saved.compatibility.fit import Misfit, advice, nodes_text, releases_text
@@ -46,26 +46,26 @@ def _print_environment(console: Console, diagnosis: Diagnosis) -> None:
         print_labelled(console, "CUDA", _cuda(environment.tensorflow))
     if driver.version:
         gpus = ", ".join(driver.gpus) or f"no GPU is seen: {driver.reason}"
-        wanted = environment.tensorflow and environment.tensorflow.wanted
-        is_too_old = bool(wanted and not driver.runs(wanted.cuda))
+        versions = environment.tensorflow and environment.tensorflow.cuda_versions
+        is_too_old = bool(versions and not driver.runs(versions.cuda))
         text = f"NVIDIA {driver.version}: {gpus}"
-        if wanted and is_too_old:
-            text += f"; too old for CUDA {wanted.cuda}, which runs on {oldest_driver(wanted.cuda)} or newer"
+        if versions and is_too_old:
+            text += f"; too old for CUDA {versions.cuda}, which runs on {oldest_driver(versions.cuda)} or newer"
         print_labelled(console, "driver", text, "red" if is_too_old else "")
     else:
         print_labelled(console, "driver", f"none for NVIDIA GPUs is found on this machine ({driver.reason})")
 
 
 def _cuda(tensorflow: TensorFlow) -> str:
-    if tensorflow.wanted:
+    if tensorflow.cuda_versions:
         return (
-            f"{tensorflow.flavour} {tensorflow.version} wants CUDA {tensorflow.wanted.cuda} and cuDNN"
-            f" {tensorflow.wanted.cudnn}"
+            f"{tensorflow.flavour} {tensorflow.version} requires CUDA {tensorflow.cuda_versions.cuda} and cuDNN"
+            f" {tensorflow.cuda_versions.cudnn}"
         )
     text = f"not used: this build of {tensorflow.flavour} computes on the CPU"
-    wanted = wanted_by(tensorflow.version)
-    if wanted:
-        text += f" (builds of {tensorflow.minor} for GPUs want CUDA {wanted.cuda} and cuDNN {wanted.cudnn})"
+    versions = cuda_versions_of(tensorflow.version)
+    if versions:
+        text += f" (builds of {tensorflow.minor} for GPUs require CUDA {versions.cuda} and cuDNN {versions.cudnn})"
     return text
 
 

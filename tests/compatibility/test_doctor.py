@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ckpt2saved.compatibility.cuda import Driver, find_driver, in_image, oldest_driver, wanted_by
+from ckpt2saved.compatibility.cuda import Driver, cuda_versions_of, find_driver, in_image, oldest_driver
 from ckpt2saved.compatibility.environment import client_command, examine_environment
 from ckpt2saved.compatibility.image import known_images
 from ckpt2saved.compatibility.installed import find_packages
@@ -32,7 +32,7 @@ def test_the_tensorflow_that_is_running():
     found = examine_environment()
     assert found.tensorflow.version == tf.__version__ and found.tensorflow.minor == RUNNING
     assert found.tensorflow.directory == SITE.parents[len(SITE.parts) - SITE.parts.index("site-packages") - 2]
-    assert (found.tensorflow.wanted is not None) == tf.test.is_built_with_cuda()
+    assert (found.tensorflow.cuda_versions is not None) == tf.test.is_built_with_cuda()
     assert found.python == "{}.{}.{}".format(*sys.version_info) and len(found.tensorflows) == 1
 
 
@@ -208,14 +208,14 @@ def test_packages_however_they_were_installed(tmp_path):
 def test_the_cuda_that_a_build_wants(tmp_path, name, version, build_info, wanted):
     """By its own account; without one by its name."""
     install(with_needs(tmp_path), name, version, build_info=build_info)
-    assert examine_environment([str(tmp_path)]).tensorflow.wanted == wanted
+    assert examine_environment([str(tmp_path)]).tensorflow.cuda_versions == wanted
 
 
 def test_tables_of_cuda():
     """Each release has the last row at or before it."""
-    assert wanted_by("1.14.0") == wanted_by("2.0.4") == ("10.0", "7.4")
-    assert wanted_by("2.17.1") == ("12.3", "8.9") and wanted_by("2.21.0") == ("12.5", "9.3")
-    assert wanted_by("1.4.0") is None
+    assert cuda_versions_of("1.14.0") == cuda_versions_of("2.0.4") == ("10.0", "7.4")
+    assert cuda_versions_of("2.17.1") == ("12.3", "8.9") and cuda_versions_of("2.21.0") == ("12.5", "9.3")
+    assert cuda_versions_of("1.4.0") is None
     assert in_image("2.1.4") == "10.0" and in_image("2.14.1") == "11.8" and in_image("2.15.1") is None
     assert {oldest_driver(cuda) for cuda in ("11.2", "11.8")} == {"450.80.02"}
     assert all(in_image(image.version) or image.minor == "2.15" for image in known_images())
