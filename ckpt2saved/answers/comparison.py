@@ -64,8 +64,8 @@ def compare(
     """Compare the outputs `found` with `expected`, request by request; only the expected outputs are compared."""
     largest: Dict[Tuple[str, str], Difference] = {}
     problems: List[Problem] = []
-    for request, wanted, answers in zip(requests, expected, found):
-        for key, value in wanted.items():
+    for request, outputs, answers in zip(requests, expected, found):
+        for key, value in outputs.items():
             difference, problem = find_difference(value, answers[key], tolerance)
             if problem:
                 problems.append(Problem("different-answer", f"{request.name}: {request.signature}.{key}", problem))
@@ -90,19 +90,19 @@ def nan_problems(requests: Sequence[Request], answers: Sequence[Answers]) -> Tup
     )
 
 
-def find_difference(wanted: np.ndarray, found: np.ndarray, tolerance: Tolerance) -> Tuple[float, str]:
+def find_difference(expected: np.ndarray, found: np.ndarray, tolerance: Tolerance) -> Tuple[float, str]:
     """The largest absolute difference, and a text that describes the mismatch ("" if there is none)."""
-    if wanted.shape != found.shape or wanted.dtype != found.dtype:
-        text = f"{wanted.dtype} {list(wanted.shape)} expected, {found.dtype} {list(found.shape)} found"
+    if expected.shape != found.shape or expected.dtype != found.dtype:
+        text = f"{expected.dtype} {list(expected.shape)} expected, {found.dtype} {list(found.shape)} found"
         return float("inf"), text
-    if not np.issubdtype(wanted.dtype, np.floating):
-        unequal = int(np.sum(wanted != found))
-        return float(unequal), f"{unequal} of {wanted.size} values differ" if unequal else ""
-    if not wanted.size:
+    if not np.issubdtype(expected.dtype, np.floating):
+        unequal = int(np.sum(expected != found))
+        return float(unequal), f"{unequal} of {expected.size} values differ" if unequal else ""
+    if not expected.size:
         return 0.0, ""
-    same = wanted == found  # infinities too
-    gaps = np.where(same, 0, np.abs(np.where(same, 0, wanted) - np.where(same, 0, found)))
-    size = float(np.max(np.abs(np.where(np.isinf(wanted), 0, wanted))))
+    same = expected == found  # infinities too
+    gaps = np.where(same, 0, np.abs(np.where(same, 0, expected) - np.where(same, 0, found)))
+    size = float(np.max(np.abs(np.where(np.isinf(expected), 0, expected))))
     largest, limit = float(np.max(gaps)), tolerance.relative * (tolerance.floor + size)
     if largest <= limit:
         return largest, ""

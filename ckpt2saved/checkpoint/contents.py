@@ -129,11 +129,11 @@ def misfits(expected: Mapping[str, Sequence[Optional[int]]], found: Mapping[str,
     """Return a problem for each variable that `found` lacks or has in another shape; None matches every size."""
     problems = []
     for name, shape in expected.items():
-        wanted = shape_text(shape)
+        shown = shape_text(shape)
         if name not in found:
-            problems.append(Problem("missing-variable", name, "missing", f"expected {wanted}"))
+            problems.append(Problem("missing-variable", name, "missing", f"expected {shown}"))
         elif len(found[name]) != len(shape) or any(w not in (None, f) for w, f in zip(shape, found[name])):
-            problems.append(Problem("misshapen-variable", name, f"found {shape_text(found[name])}, expected {wanted}"))
+            problems.append(Problem("misshapen-variable", name, f"found {shape_text(found[name])}, expected {shown}"))
     return problems
 
 
@@ -274,9 +274,9 @@ def _mismatches(
     expected = {keys[v.name]: wholes.get(v.name) or v.shape for v in variables}
     problems = misfits(expected, checkpoint.shapes)
     for variable in variables:
-        key, wanted = keys[variable.name], variable.dtype
-        if key in checkpoint.dtypes and checkpoint.dtypes[key] != wanted:
+        key, dtype = keys[variable.name], variable.dtype
+        if key in checkpoint.dtypes and checkpoint.dtypes[key] != dtype:
             problems.append(
-                Problem("variable-dtype", key, f"found {checkpoint.dtypes[key].name}, expected {wanted.name}")
+                Problem("variable-dtype", key, f"found {checkpoint.dtypes[key].name}, expected {dtype.name}")
             )
     return problems

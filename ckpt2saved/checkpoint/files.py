@@ -345,12 +345,12 @@ def _complete_set(prefix: Path, shards: Sequence[Path]) -> Tuple[List[Path], Lis
     missing: List[Problem] = []
     counts = {match.group("count") for match in (_SHARD.match(shard.name) for shard in shards) if match}
     for count in sorted(counts):
-        wanted = [f"{prefix.name}.data-{number:05d}-of-{count}" for number in range(int(count))]
-        files = [prefix.with_name(name) for name in wanted]
+        names = [f"{prefix.name}.data-{number:05d}-of-{count}" for number in range(int(count))]
+        files = [prefix.with_name(name) for name in names]
         lacking = [file.name for file in files if not _is_file(file)]
         if not lacking:
             empty = all(file.stat().st_size == 0 for file in files)
-            return files, [Problem("empty-file", name, "0 bytes") for name in wanted] if empty else []
+            return files, [Problem("empty-file", name, "0 bytes") for name in names] if empty else []
         missing += [Problem("missing-shard", name, "missing") for name in lacking]
     return [], missing
 

@@ -136,12 +136,12 @@ def export(
         server = server_at(wait_for, options["dry_run"], other=options["server"])
         gate = read_gate(options, export_dir, wait_for, model_name)
         more: Dict[str, Any] = {}
-        wanted = ExportOptions(graph=graph, base=export_dir, search_limits=limits, accuracy=gate, **options)
+        export_options = ExportOptions(graph=graph, base=export_dir, search_limits=limits, accuracy=gate, **options)
         with narration("export", quiet=quiet, on_step=record.add) as say, rare_collections():
             if select:
                 prepare_tensorflow(gpu)
-                wanted = _with_best(wanted, say, record, more)
-            plan = plan_export(wanted)
+                export_options = _with_best(export_options, say, record, more)
+            plan = plan_export(export_options)
             asked = probing(names, batched, [s.name for s in plan.graph.model.signatures]) if server else None
             prepare_tensorflow(gpu)
             from ckpt2saved.export.pipeline import export_checkpoint
@@ -152,7 +152,7 @@ def export(
                 _report_measured(error.result, record)
                 if as_json and error.result is not None:
                     accuracy = error.result.as_content()
-                    failed = {**failed_content(error), "path": None, "dry_run": wanted.dry_run}
+                    failed = {**failed_content(error), "path": None, "dry_run": export_options.dry_run}
                     print_json({**failed, "accuracy": accuracy, **more})
                 raise
         record.outcome = ("would publish `{}`" if exported.dry_run else "published `{}`").format(exported.path)

@@ -256,5 +256,5 @@ def _scalar(node: Node) -> Any:
 def _cast(value: Any, dtype: int) -> Any:
     if isinstance(value, bytes):
         return value
-    wanted = tf.as_dtype(dtype)
-    return np.asarray(value).astype(float if wanted == tf.bfloat16 else wanted.as_numpy_dtype).item()
+    target = tf.as_dtype(dtype)
+    return np.asarray(value).astype(float if target == tf.bfloat16 else target.as_numpy_dtype).item()

@@ -259,9 +259,9 @@ class Graph:
                 node.inputs[position] = source
         self.changed()
 
-    def graph_def(self, wanted: Iterable[str]) -> Any:
-        """The GraphDef of the nodes called `wanted` and of all that they depend on."""
-        return self.part(self.between([(name, 0) for name in wanted], set()))
+    def graph_def(self, names: Iterable[str]) -> Any:
+        """The GraphDef of the nodes `names` and of all that they depend on."""
+        return self.part(self.between([(name, 0) for name in names], set()))
 
     def part(self, names: Collection[str]) -> Any:
         """The GraphDef of some nodes, and of the functions that they call."""

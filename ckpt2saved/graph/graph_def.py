@@ -36,10 +36,10 @@ def nodes_of(graph_def: Any) -> Iterator[Any]:
         yield from function.node_def
 
 
-def pruned(graph_def: Any, wanted: Iterable[str]) -> Any:
-    """A copy with only the nodes that those called `wanted` depend on, without devices and colocation."""
+def pruned(graph_def: Any, names: Iterable[str]) -> Any:
+    """A copy with only the nodes that those named `names` depend on, without devices and colocation."""
     nodes = {node.name: node for node in graph_def.node}
-    reached = reach(wanted, lambda name: map(node_name, nodes[name].input))
+    reached = reach(names, lambda name: map(node_name, nodes[name].input))
     result = tf.GraphDef(versions=graph_def.versions)
     for node in graph_def.node:
         if node.name in reached:

@@ -223,11 +223,11 @@ class _Damage:
                 found.append(f"attribute {name!a}: expected a value of type {asked.types[name]}")
         if not found and attributes is None:  # in a function one input may stand for several
             given = sum(1 for tensor in node.input if tensor[:1] != "^")
-            wanted = asked.inputs
-            if wanted is None:
-                wanted = sum(_count(argument, node.attr, asked.op) for argument in asked.op.input_arg)
-            if given != wanted:
-                found.append(f"{given} inputs; its op {node.op} takes {wanted}")
+            count = asked.inputs
+            if count is None:
+                count = sum(_count(argument, node.attr, asked.op) for argument in asked.op.input_arg)
+            if given != count:
+                found.append(f"{given} inputs; its op {node.op} takes {count}")
         return found
 
     def of_attribute(self, name: str, kind: str, value: Any) -> str:

@@ -103,20 +103,20 @@ def report_graph(meta_graph: MetaGraph, training: TrainingGraph, fit: Fit) -> Gr
     of_shares = {name: o.tensor for name, o in shares.items()}
     while True:
         chosen, choices = choose_outputs(ranked, decoders, of_losses, of_shares, first)
-        wanted = [output.ref for output in chosen] or [output.ref for output in ranked]
-        inputs, steering = _inputs_and_steering(training, wanted, fit)
+        outputs = [output.ref for output in chosen] or [output.ref for output in ranked]
+        inputs, steering = _inputs_and_steering(training, outputs, fit)
         # Outputs on a branch that does not run in inference are known only when the switches are.
         if not any(output.tensor in steering.lost for output in ranked):
             break
         ranked = [output for output in ranked if output.tensor not in steering.lost]
     given = [one.ref for one in inputs]
-    reached = training.graph.upstream(wanted, given, controls=True)
+    reached = training.graph.upstream(outputs, given, controls=True)
     switches = find_switches(training, steering, reached, given)
     choices += [choice_of_value(switch) for switch in switches if switch.is_open]
     if len(towers) > 1 and is_as_good(towers[0], towers[1]):
         ends = tuple(towers[1].ends[:3])
         choices.append(Choice("--output", ends, f"{', '.join(ends)} instead", "another tower"))
-    choices += choice_of_weights(training, wanted, fit)
+    choices += choice_of_weights(training, outputs, fit)
     proposal: Optional[Proposal] = None
     refused: Tuple[Problem, ...] = ()
     if chosen and inputs and not steering.labels:
@@ -138,7 +138,7 @@ def report_graph(meta_graph: MetaGraph, training: TrainingGraph, fit: Fit) -> Gr
         labels=tuple(t.name for t in training.labels if training.graph.users(t.ref)),
         proposal=proposal,
         problems=tuple(
-            serving_problems(meta_graph, training, wanted, inputs, switches)
+            serving_problems(meta_graph, training, outputs, inputs, switches)
             + unknown_layers(training)
             + label_problems(training, chosen, steering.labels)
         )
@@ -148,17 +148,17 @@ def report_graph(meta_graph: MetaGraph, training: TrainingGraph, fit: Fit) -> Gr
     )
 
 
-def _inputs_and_steering(training: TrainingGraph, wanted: Sequence[Ref], fit: Fit) -> Tuple[List[Input], Steering]:
+def _inputs_and_steering(training: TrainingGraph, outputs: Sequence[Ref], fit: Fit) -> Tuple[List[Input], Steering]:
     """The inputs, and the values that export gives to training switches; a scalar placeholder may be one of these."""
     placeholders = [t.ref for t in training.primary if training.graph.maker(t.ref).op in PLACEHOLDERS]
     if training.switches_makers and len(placeholders) > 1:  # some may belong to a branch that runs only in training
-        training.leave_out(steer(training, wanted, placeholders, fit.shapes).unused)
-    inputs = find_inputs(training, wanted)
+        training.leave_out(steer(training, outputs, placeholders, fit.shapes).unused)
+    inputs = find_inputs(training, outputs)
     data = [one for one in inputs if not _may_be_switch(training, one)]
-    steering = steer(training, wanted, [one.ref for one in data], fit.shapes)
+    steering = steer(training, outputs, [one.ref for one in data], fit.shapes)
     brought = [one for one in inputs if one in data or one.ref[0] not in steering.decided]
     if len(brought) > len(data):
-        steering = steer(training, wanted, [one.ref for one in brought], fit.shapes)
+        steering = steer(training, outputs, [one.ref for one in brought], fit.shapes)
     return [one for one in brought if one.tensor not in steering.unused], steering
 
 

@@ -228,11 +228,11 @@ def _others(training: TrainingGraph, outputs: Sequence[Ref], cut: Sequence[Ref])
     return found
 
 
-def _is_taken(training: TrainingGraph, tensor: Tensor, reached: Set[str], wanted: Sequence[Ref] = ()) -> bool:
-    """Whether one of the nodes `reached` consumes the tensor, or it is itself wanted."""
+def _is_taken(training: TrainingGraph, tensor: Tensor, reached: Set[str], outputs: Sequence[Ref] = ()) -> bool:
+    """Whether one of the nodes `reached` consumes the tensor, or it is an output."""
     takers = training.graph.users(tensor.ref)
     return tensor.ref[0] in reached and (
-        tensor.ref in wanted or not takers or any(taker.name in reached for taker in takers)
+        tensor.ref in outputs or not takers or any(taker.name in reached for taker in takers)
     )
 
 

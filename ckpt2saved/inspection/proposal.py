@@ -59,10 +59,10 @@ def propose(
 
     `held` is the only batch size that export accepts, and the node that accepts no other.
     """
-    wanted, given = [output.ref for output in chosen], [one.ref for one in inputs]
+    refs, given = [output.ref for output in chosen], [one.ref for one in inputs]
     batch = held[0] if held else batch_of(inputs) or _batch_of_logits(chosen)
-    batch = batch or batch_of_states(training, wanted, given)
-    fixed = fixed_to_batch(training, wanted, given, batch) if batch and batch > 1 else []
+    batch = batch or batch_of_states(training, refs, given)
+    fixed = fixed_to_batch(training, refs, given, batch) if batch and batch > 1 else []
     fixed = fixed or ([held[1]] if held else [])
     holds = batch if fixed else None
     open_batch = batch if batch and batch > 1 and not fixed else None

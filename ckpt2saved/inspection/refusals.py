@@ -74,13 +74,13 @@ def unknown_layers(training: TrainingGraph) -> List[Problem]:
 def serving_problems(
     meta_graph: MetaGraph,
     training: TrainingGraph,
-    wanted: Sequence[Ref],
+    outputs: Sequence[Ref],
     inputs: Sequence[Input],
     switches: Sequence[Switch],
 ) -> List[Problem]:
     """Problems in the nodes that the outputs depend on; nodes that are only control inputs are dropped by export."""
     graph = training.graph
-    reached = graph.upstream(wanted, [one.ref for one in inputs])
+    reached = graph.upstream(outputs, [one.ref for one in inputs])
     given = {one.ref[0] for one in inputs}
     graph_def = tf.GraphDef()
     for node in (graph[name] for name in graph.nodes if name in reached and name not in given):

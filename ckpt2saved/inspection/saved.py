@@ -119,9 +119,9 @@ def _served_nodes(meta_graph: Any) -> List[Any]:
     graph_def = meta_graph.graph_def
     there = {node.name for node in graph_def.node}
     tensors = [info.name for d in meta_graph.signature_def.values() for info in d.outputs.values()]
-    wanted = {node_name(tensor) for tensor in tensors} & there
+    ends = {node_name(tensor) for tensor in tensors} & there
     functions = {function.signature.name: function for function in graph_def.library.function}
-    found = list(pruned(graph_def, wanted).node)
+    found = list(pruned(graph_def, ends).node)
     return found + [inner for name in called_functions(found, functions) for inner in functions[name].node_def]
 
 

@@ -79,9 +79,9 @@ def choice_of_value(switch: Switch) -> Choice:
     return Choice("--set", (f"{switch.name}=…",), switch.reason + hint)
 
 
-def choice_of_weights(training: TrainingGraph, wanted: Sequence[Ref], fit: Fit) -> List[Choice]:
+def choice_of_weights(training: TrainingGraph, outputs: Sequence[Ref], fit: Fit) -> List[Choice]:
     """The choice between weights and moving averages, if there are averages and the graph does not read them itself."""
-    needed = training.weights_of(wanted)
+    needed = training.weights_of(outputs)
     averaged = [name for name in fit.averaged if name in needed]
     if not averaged or any(name.endswith(AVERAGE) for name in needed):
         return []

@@ -65,11 +65,11 @@ class Fit:
                 found = f"{declared} in the graph, {list(checkpoint.shapes[key])} in the checkpoint"
                 self.misshapen.append(Problem("misshapen-variable", name, found))
                 self.foreign.append(name)
-        wanted = set(keys.values()) | in_tables
+        used = set(keys.values()) | in_tables
         self.unused = [
             name
             for name in sorted(checkpoint.shapes)
-            if name not in wanted and not (name.endswith(AVERAGE) and name[: -len(AVERAGE)] in wanted)
+            if name not in used and not (name.endswith(AVERAGE) and name[: -len(AVERAGE)] in used)
         ]
         self.weights = sorted(training.trained or [n for n in training.variables if keys[n] in checkpoint.shapes])
         self.averaged = [name for name in self.weights if name + AVERAGE in checkpoint.shapes]

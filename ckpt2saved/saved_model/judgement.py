@@ -167,14 +167,16 @@ def _missing_shards(present: Set[Tuple[int, int]], count: int = 0) -> List[Probl
 def _mismatches(index: Index, restored: Sequence[Restored]) -> List[Problem]:
     """Return problems if the index lacks tensors that the graph restores: it belongs to another SavedModel."""
     absent, types, shapes = [], [], []
-    for wanted in restored:
-        entry = index.entry(wanted.name)
+    for expected in restored:
+        entry = index.entry(expected.name)
         if entry is None:
-            absent.append(wanted.name)
-        elif wanted.data_type and entry.data_type and wanted.data_type != entry.data_type:
-            types.append(wanted.name)
-        elif not _fits(entry.shape, wanted.shape):
-            shapes.append(f"{wanted.name} ({shape_text(wanted.shape)} in the graph, {shape_text(entry.shape)} here)")
+            absent.append(expected.name)
+        elif expected.data_type and entry.data_type and expected.data_type != entry.data_type:
+            types.append(expected.name)
+        elif not _fits(entry.shape, expected.shape):
+            shapes.append(
+                f"{expected.name} ({shape_text(expected.shape)} in the graph, {shape_text(entry.shape)} here)"
+            )
     problems = []
     for names, what in ((absent, "not in it"), (types, "of another dtype"), (shapes, "of another shape")):
         if names:
@@ -183,10 +185,12 @@ def _mismatches(index: Index, restored: Sequence[Restored]) -> List[Problem]:
     return problems
 
 
-def _fits(found: Optional[Tuple[int, ...]], wanted: Optional[Tuple[int, ...]]) -> bool:
-    if found is None or wanted is None:
+def _fits(found: Optional[Tuple[int, ...]], expected: Optional[Tuple[int, ...]]) -> bool:
+    if found is None or expected is None:
         return True
-    return len(found) == len(wanted) and all(there in (size, -1) or size == -1 for there, size in zip(found, wanted))
+    return len(found) == len(expected) and all(
+        there in (size, -1) or size == -1 for there, size in zip(found, expected)
+    )
 
 
 def _data_problems(path: str, index: Index, data: int) -> List[Problem]:

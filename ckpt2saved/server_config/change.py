@@ -63,20 +63,18 @@ def check_labels(before: Existing, files: Mapping[str, str], server: Server) -> 
     The existing files are then kept, since they describe the running server.
     """
     try:
-        present, wanted = _entries(before[MODELS] or ""), _entries(files[MODELS])
+        present, new = _entries(before[MODELS] or ""), _entries(files[MODELS])
     except text_format.NotTextProto:
         return  # what_changes() says so
     if before[MODELS] is None or not server.image.rereads_configuration:
         return  # no server was started with these files
-    refused = refused_labels(_label_changes(present, wanted), server, _takes_unloaded_labels(before))
+    refused = refused_labels(_label_changes(present, new), server, _takes_unloaded_labels(before))
     if refused:
         others = [
-            Problem("rejected-change", name, "would not be loaded either")
-            for name in sorted(set(wanted) - set(present))
+            Problem("rejected-change", name, "would not be loaded either") for name in sorted(set(new) - set(present))
         ]
         others += [
-            Problem("rejected-change", name, "would not be unloaded either")
-            for name in sorted(set(present) - set(wanted))
+            Problem("rejected-change", name, "would not be unloaded either") for name in sorted(set(present) - set(new))
         ]
         raise ServingError(
             f"a running server would refuse all of the change, each time that it reads {MODELS}, as it moves no label"

@@ -66,8 +66,8 @@ def _first_step(model: Model, refused: Sequence[LabelChange]) -> str:
     labels: Dict[str, Any] = {label.name: label.number for label in model.labels}
     labels.update((one.label, one.was) for one in refused)
     kept = {label: number for label, number in labels.items() if number in published}
-    wanted = loaded | set(kept.values())
-    policy = model.policy if wanted <= loaded else Policy(SPECIFIC, numbers=tuple(sorted(wanted)))
+    needed = loaded | set(kept.values())
+    policy = model.policy if needed <= loaded else Policy(SPECIFIC, numbers=tuple(sorted(needed)))
     options = ["--versions", f"{model.name}={policy}"]
     for label in sorted(kept):
         options += ["--label", f"{model.name}:{label}={kept[label]}"]

@@ -94,9 +94,9 @@ def _with_tables(loaded: LoadedGraph, saved: Mapping[str, SavedTable]) -> Loaded
     specs = [spec for signature in loaded.model.signatures for spec in signature.outputs]
     names = [loaded.tensors[s.tensor].op.name if s.tensor in loaded.tensors else node_name(s.tensor) for s in specs]
     known = {node.name for node in graph_def.node}
-    wanted = {node.name for node in pruned(graph_def, [name for name in names if name in known]).node}
-    tables = {name: table for name, table in saved.items() if name in wanted}
-    init_op, assets = add_filling(loaded.graph, fillers(graph_def, wanted - set(tables)))
+    needed = {node.name for node in pruned(graph_def, [name for name in names if name in known]).node}
+    tables = {name: table for name, table in saved.items() if name in needed}
+    init_op, assets = add_filling(loaded.graph, fillers(graph_def, needed - set(tables)))
     return replace(loaded, init_op=init_op, assets=assets, restored=Restored(tables, tables))
 
 

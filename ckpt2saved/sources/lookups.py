@@ -24,13 +24,13 @@ _FILLS = (
 _FILLS_FROM_FILE = ("InitializeTableFromTextFile", "InitializeTableFromTextFileV2")
 
 
-def fillers(graph_def: Any, wanted: Collection[str]) -> List[str]:
-    """The nodes that fill the lookup tables among the nodes `wanted`; raises NotServable if a table stays empty.
+def fillers(graph_def: Any, needed: Collection[str]) -> List[str]:
+    """The nodes that fill the lookup tables among the nodes `needed`; raises NotServable if a table stays empty.
 
     A table that the training fills by feeding is empty, or lacks entries, when the graph is loaded, unless the
-    checkpoint contains it; leave such tables out of `wanted`.
+    checkpoint contains it; leave such tables out of `needed`.
     """
-    tables = {node.name: node for node in graph_def.node if node.name in wanted and node.op in TABLES}
+    tables = {node.name: node for node in graph_def.node if node.name in needed and node.op in TABLES}
     nodes = {node.name: node for node in graph_def.node}
     found: List[str] = []
     filled: Set[str] = set()
@@ -41,7 +41,7 @@ def fillers(graph_def: Any, wanted: Collection[str]) -> List[str]:
         if node.op in _FILLS_FROM_FILE or all(_is_constant(nodes, name) for name in node.input[1:]):
             found.append(node.name)
             filled.add(node_name(node.input[0]))
-        elif node.name not in wanted:
+        elif node.name not in needed:
             fed.setdefault(node_name(node.input[0]), node)
     problems = [
         Problem(

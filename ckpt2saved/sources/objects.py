@@ -155,12 +155,12 @@ def _captured(
     return with_references(graph_def, references), keys
 
 
-def _unused(wanted: str, taken: Set[str]) -> str:
-    wanted = re.sub(r"[^A-Za-z0-9_.\-/]", "_", wanted)
-    name, number = wanted, 1
+def _unused(name_of_variable: str, taken: Set[str]) -> str:
+    name_of_variable = re.sub(r"[^A-Za-z0-9_.\-/]", "_", name_of_variable)
+    name, number = name_of_variable, 1
     while name in taken:
         number += 1
-        name = f"{wanted}_{number}"
+        name = f"{name_of_variable}_{number}"
     taken.add(name)
     return name
 

@@ -48,8 +48,8 @@ class Restored:
 NOTHING = Restored({}, {})
 
 
-def find_restored(source: MetaGraph, wanted: Collection[str]) -> Restored:
-    """The tables among the nodes `wanted` that the restore op of the training fills; without one, any restoring node.
+def find_restored(source: MetaGraph, needed: Collection[str]) -> Restored:
+    """The tables among the nodes `needed` that the restore op of the training fills; without one, any restoring node.
 
     Raises NotServable with every other state among them that it restores, which export cannot restore.
     """
@@ -59,7 +59,7 @@ def find_restored(source: MetaGraph, wanted: Collection[str]) -> Restored:
     problems: List[Problem] = []
     for node in saver.writing():
         target = nodes[saver.target(node)]
-        if target.name not in wanted:
+        if target.name not in needed:
             continue
         text = f"the training's restore op fills it by {node.name} ({node.op})"
         more = None
@@ -108,12 +108,12 @@ def _checked(
         op = graph.get_operation_by_name(name)
         found[name] = renamed = SavedTable(*(key if key in checkpoint.shapes else rename(key) for key in table.names))
         for key, attribute in zip(renamed.names, ("key_dtype", "value_dtype")):
-            wanted = tf.as_dtype(op.get_attr(attribute))
+            expected = tf.as_dtype(op.get_attr(attribute))
             if key not in checkpoint.shapes:
                 found_there = f"the lookup table {name} ({op.type}) is restored from it"
                 problems.append(Problem("missing-table", key, "missing", found_there))
-            elif checkpoint.dtypes[key] != wanted:
-                text = f"found {checkpoint.dtypes[key].name}, expected {wanted.name} for the lookup table {name}"
+            elif checkpoint.dtypes[key] != expected:
+                text = f"found {checkpoint.dtypes[key].name}, expected {expected.name} for the lookup table {name}"
                 problems.append(Problem("variable-dtype", key, text))
     if problems:
         raise CheckpointError(

@@ -130,8 +130,8 @@ def _answerable(proof: Proof, nodes: Collection[str]) -> Tuple[Proof, List[Note]
 def compare_with(reference: Reference, version_dir: Path) -> Compared:
     """Run the same requests on the files of the version, twice, and compare."""
     answered = run_on_files(version_dir, reference.compared, vary=False)
-    wanted = dict(zip(map(id, reference.compared), reference.answers))
-    expected = [wanted[id(request)] for request in answered.requests]
+    answers = dict(zip(map(id, reference.compared), reference.answers))
+    expected = [answers[id(request)] for request in answered.requests]
     comparison = compare(answered.requests, expected, answered.answers)
     more = f" (the version's answer, and that of the {reference.noun})"
     return Compared(
@@ -160,10 +160,8 @@ def _shared_signatures(
                 problems.append(Problem("missing-signature", signature.name, text))
             continue
         sides = ((signature.inputs, found.inputs), (signature.outputs, found.outputs))
-        keys = [
-            (sorted(spec.key for spec in wanted), sorted(tensor.key for tensor in there)) for wanted, there in sides
-        ]
-        if all(wanted == there for wanted, there in keys):
+        keys = [(sorted(spec.key for spec in own), sorted(tensor.key for tensor in there)) for own, there in sides]
+        if all(own == there for own, there in keys):
             kept.append(signature)
         else:
             ours, theirs = [f"{', '.join(keys[0][side])} -> {', '.join(keys[1][side])}" for side in (0, 1)]

@@ -132,8 +132,8 @@ class _Search:
             tensors: Dict[Ref, str] = {}
             variance = float(np.var(_SAMPLES))
             bessel = variance * len(_SAMPLES) / (len(_SAMPLES) - 1)
-            wanted = {MEAN: [float(np.mean(_SAMPLES))], VARIANCE: [variance, bessel]}
-            self.follow(group, self.probe({source: _SAMPLES}), wanted, tensors)
+            expected = {MEAN: [float(np.mean(_SAMPLES))], VARIANCE: [variance, bessel]}
+            self.follow(group, self.probe({source: _SAMPLES}), expected, tensors)
             if {MEAN, VARIANCE} <= set(tensors.values()):
                 self.claimed.update(group)
                 return BatchStatistics(name=name, fused=False, tensors=tensors, axes=axes, nodes=tuple(group))
@@ -142,8 +142,10 @@ class _Search:
     def probe(self, tensors: Any) -> Probe:
         return Probe(self.graph, self.data, tensors=tensors, symbols=None)
 
-    def follow(self, starts: List[str], probe: Probe, wanted: Dict[str, List[float]], tensors: Dict[Ref, str]) -> None:
-        """Add to `tensors` those with a wanted value, from `starts` on, as far as values can be computed."""
+    def follow(
+        self, starts: List[str], probe: Probe, expected: Dict[str, List[float]], tensors: Dict[Ref, str]
+    ) -> None:
+        """Add to `tensors` those with an expected value, from `starts` on, as far as values can be computed."""
 
         def following(name: str) -> List[str]:
             node = self.graph[name]
@@ -153,7 +155,7 @@ class _Search:
                 if values[0] is None:
                     return []
                 for ref, value in zip(refs, values):
-                    for kind, known in wanted.items():
+                    for kind, known in expected.items():
                         if value is not None and any(abs(value - one) < 1e-9 for one in known):
                             tensors[ref] = kind
             ops = PASSING + MOVING + ("Cast", "Sum", "Mean")
