@@ -1,5 +1,5 @@
 #!/bin/sh
-# From two real checkpoints to versions that TF Serving would load, and what the served CRNN reads.
+# From two real checkpoints to versions that TF Serving would load, and what the exported CRNN reads.
 # Usage: sh examples/demo.sh OUTPUT_DIR   (run from the top of the repository, with ckpt2saved on the PATH)
 set -eu
 out=$1
@@ -12,11 +12,12 @@ show() {
     "$@"
 }
 
-show ckpt2saved export --model crnn --checkpoint examples/crnn/checkpoint --export-dir "$models/crnn"
+show ckpt2saved export --model crnn --checkpoint examples/crnn/checkpoint --option charset=examples/crnn/charset.txt \
+    --export-dir "$models/crnn"
 show python examples/ctpn/make_checkpoint.py "$out/ctpn_training"
 show ckpt2saved export --model ctpn --checkpoint "$out/ctpn_training" --export-dir "$models/ctpn" --version 100001
 show ckpt2saved bump-version "$models/crnn"
 show ckpt2saved list "$models/crnn"
 printf '\nWhat TF Serving finds:\n'
 find "$models" -type f | sort
-show python examples/crnn/read_images.py "$models/crnn/2" examples/crnn/images/*
+show ckpt2saved predict "$models/crnn" examples/crnn/images/*

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from ckpt2saved.tf1 import tf
-from tests.support.command_line import without_chatter
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 CHECKPOINT = EXAMPLES / "crnn" / "checkpoint"
@@ -76,13 +75,11 @@ def test_a_line_is_read_alike_alone_and_in_a_batch(version):
     np.testing.assert_allclose(together["score"], [one["score"][0] for one in alone], rtol=1e-4, atol=1e-4)
 
 
-def test_read_images_prints_what_the_pictures_say(version):
-    """The eight sample pictures are PNG and JPEG, gray and in colour, of several heights; nothing else is printed."""
-    pytest.importorskip("cv2")
+def test_predict_prints_what_the_pictures_say(run, version):
+    """The eight sample pictures are PNG and JPEG, gray and in colour, of several heights."""
     pictures, texts = labelled("lines.tsv")
-    done = python(EXAMPLES / "crnn" / "read_images.py", version, *pictures)
-    assert (done.returncode, without_chatter(done.stderr)) == (0, "")
-    assert done.stdout.splitlines() == [f"{picture.name}: {text}" for picture, text in zip(pictures, texts)]
+    result = run("predict", "--quiet", version, *pictures)
+    assert (result.exit_code, result.output.splitlines()) == (0, [f"{p}\t{text}" for p, text in zip(pictures, texts)])
     assert len(texts) == 8
 
 

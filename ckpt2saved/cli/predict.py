@@ -141,8 +141,12 @@ class _Shown:
 
         if self._as_json:
             counts = {"files": self.count, "unread": len(self._unread), "unanswered": len(self._problems)}
-            problems = problems_as_content([*self._problems, *self._unread])
-            error = None if self.error is None else str(self.error) or "interrupted"
+            more = [one for one in getattr(self.error, "problems", ()) if one not in self._problems]
+            problems = problems_as_content([*self._problems, *self._unread, *more])
+            error = None
+            if self.error is not None:
+                message = getattr(self.error, "message", "interrupted")
+                error = {"message": message, "exit_code": getattr(self.error, "exit_code", 1)}
             print_json({**where, **counts, "results": self._content, "error": error, **problems})
         elif self._rows:
             headings = self._columns.headings(bool(self._problems or self._unread))

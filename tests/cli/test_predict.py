@@ -306,6 +306,9 @@ def test_a_model_that_refuses_everything_is_not_asked_on(run, fragile, tmp_path)
     assert result.exit_code == 1
     assert "the first 3 requests for one file are refused, so that no more are sent" in result.output
     assert len([path for path in fragile.asked if path.endswith(":predict")]) < 12
+    result = run("predict", fragile.url, tmp_path, "--quiet", "--json")
+    content = json.loads(stdout(result).partition("Error:")[0])
+    assert content["error"]["message"].startswith("the first 3 requests") and len(content["problems"]) == 3
 
 
 def test_an_empty_picture_is_not_sent_to_a_model_without_status(run, fragile, tmp_path):
@@ -352,7 +355,7 @@ def test_a_server_that_goes_away(run, server, pictures, monkeypatch):
     server.asked.clear()
     result = run("predict", server.url, *pictures, "--quiet", "--batch", 2, "--json")
     content = json.loads(stdout(result).partition("Error:")[0])
-    assert result.exit_code == 1 and content["files"] == 2 and content["error"] == "gone"
+    assert result.exit_code == 1 and content["files"] == 2 and content["error"] == {"message": "gone", "exit_code": 1}
 
 
 def test_a_terminal_gets_a_table(server, pictures, tmp_path):
