@@ -95,7 +95,6 @@ class _Reader:
 
         def picture(content: tf.Tensor, kind: tf.Tensor, failure: tf.Tensor) -> tf.Tensor:
             file = tf.raw_ops.TensorDataset(components=[content], output_shapes=[[]])
-            attempts = [self._mapped(_only(file, tf.equal(kind, number)), f) for number, f in decoders.items()]
             small, large = [
                 tf.raw_ops.FilterDataset(
                     input_dataset=_only(file, tf.equal(kind, headers.JPEG)),
@@ -106,7 +105,10 @@ class _Reader:
                 )
                 for check in checks
             ]
-            attempts += [self._mapped(small, jpeg), self._mapped(large, too_large)]
+            # The usual formats first: TensorFlow prepares the functions of all attempts up to the one that succeeds.
+            attempts = [self._mapped(_only(file, tf.equal(kind, number)), f) for number, f in decoders.items()]
+            attempts[1:1] = [self._mapped(small, jpeg)]
+            attempts += [self._mapped(large, too_large)]
             found = self._with_result(
                 tf.raw_ops.ExperimentalIgnoreErrorsDataset, input_dataset=self._concatenated(attempts)
             )
