@@ -11,6 +11,7 @@ from ckpt2saved.errors import Ckpt2SavedError, WriteError
 from ckpt2saved.files.replacing import replace_file
 from ckpt2saved.files.write_errors import advice
 from ckpt2saved.inspection.graph_report import GraphReport
+from ckpt2saved.inspection.picture_signature import OPTIONS, picture_signature
 from ckpt2saved.inspection.proposal import Proposal, Spec, value_text
 from ckpt2saved.inspection.report import Inspection
 from ckpt2saved.inspection.signature_path import check_signature_path
@@ -46,6 +47,8 @@ def signature_text(inspection: Inspection) -> str:
     lines += [f"# problem (export refuses it): {problem.text}" for problem in graph.problems]
     lines += [f"# choose: {choice.text}" for choice in proposal.choices]
     lines += ["format: 1", "graph:", "  builder: meta"] + _switches(proposal) + _weights(proposal)
+    pictures = picture_signature(graph, proposal)
+    lines += OPTIONS if pictures else []
     lines += ["", "signatures:", "  serving_default:", "    inputs:"]
     for one in graph.inputs:
         lines += [f"      # or at {tensor}" for tensor in one.instead]
@@ -57,6 +60,7 @@ def signature_text(inspection: Inspection) -> str:
         if output.tensor not in proposed:
             spec = f"{_name(output.key)}: {{tensor: {_quoted(output.tensor)}, dtype: {output.dtype}}}"
             lines.append(f"      # or: {spec}  # {output.reason}")
+    lines += pictures
     lines += _parity(graph, proposal)
     return "\n".join(lines) + "\n"
 
