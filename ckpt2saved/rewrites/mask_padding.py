@@ -8,7 +8,7 @@ stands there does not matter, and pools make tensors smaller before they are mas
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ckpt2saved.errors.problem import Note
 from ckpt2saved.graph.graph import Graph
@@ -120,18 +120,20 @@ class MaskPadding(Rewrite):
         starts[images] = Value(axes=_picture_axes(analysis, images, batch.width_axis))
         found = analysis.follow(starts, context.outputs)
         masks = _Masks(graph, context.imported, parsed(batch.widths), fixed)
-        steps, notes = _steps(found, context.outputs)
+        steps, lengths, notes = _steps(found, context.outputs)
         if fixed is None:  # else the network has the padding that it was trained with
             notes += found.notes(graph, context.outputs)
             for need in found.needs:
                 masks.meet(need)
         edits = masks.edits
-        if steps is not None:
-            ref = masks.own(steps)
+        if lengths is not None:
             for name in batch.lengths:
                 node = graph[parsed(name)[0]]
-                node.become("Cast", [ref], SrcT=tf.int32.as_datatype_enum, DstT=node.attr["dtype"].type)
+                types = {"SrcT": tf.int32.as_datatype_enum, "DstT": node.attr["dtype"].type}
+                node.become("Cast", [masks.own(lengths)], **types)
                 edits.append(Edit(node.name, "lengths", f"{node.name}: computed from the widths of the pictures"))
+        if steps is not None:
+            ref = masks.own(steps)
             edits.append(StepsFound(ref[0], "steps", "", is_shown=False, tensor=full_name(ref)))
         return Found(tuple(edits), notes=notes)
 
@@ -154,14 +156,14 @@ def _picture_axes(analysis: ColumnAnalysis, images: Ref, width_axis: int) -> Axe
     return tuple(axes)
 
 
-def _steps(found: Columns, outputs: Sequence[Ref]) -> Tuple[Optional[OwnWidth], Tuple[Note, ...]]:
-    """The own width of lines in the outputs, and as which it is taken for the lengths of sequences."""
-    widths: Set[OwnWidth] = set(found.given)
-    widths.update(width for width in (found.values[ref].width for ref in outputs if ref in found.values) if width)
-    if len(widths) > 1:
-        text = f"the columns of its outputs and of its sequences are counted in {len(widths)} ways"
-        return None, (Note("depends-on-batch", full_name(outputs[0]), text),)
-    return (widths.pop() if widths else None), ()
+def _steps(found: Columns, outputs: Sequence[Ref]) -> Tuple[Optional[OwnWidth], Optional[OwnWidth], Tuple[Note, ...]]:
+    """The own width of lines in the outputs, what the lengths of sequences must be, and a note if that is not clear."""
+    widths = found.steps.union(filter(None, (found.values[ref].width for ref in outputs if ref in found.values)))
+    if max(len(widths), len(found.given)) > 1:
+        text = "the columns of its outputs and of its sequences are counted in several ways"
+        return None, None, (Note("depends-on-batch", full_name(outputs[0]), text),)
+    steps = next(iter(widths), None)
+    return steps, next(iter(found.given), steps), ()
 
 
 def _ceil(size: Any, divisor: int) -> Any:

@@ -157,11 +157,12 @@ class _Composer:
         copies = dict(zip(outputs + counts, copied(part, fed, outputs + counts, "network")))
         self._results.update({name: fed[tensor.name] for name, tensor in inputs.items() if tensor.name in fed})
         self._results.update({name: copies[tensor.name] for name, tensor in places.items()})
+        if images and masked.steps:  # a graph may take the widths, and divide them itself
+            self._results.setdefault(STEPS, copies[masked.steps])
+            self._results.update(dict.fromkeys(self._steps.fed_steps, self._results[STEPS]))
         for name in self._counts():
             self._results.setdefault(name, copies[inputs[name].name])
             self._results.setdefault(STEPS, self._results[name])
-        if images and masked.steps:
-            self._results.setdefault(STEPS, copies[masked.steps])
 
     def _counts(self) -> List[str]:
         """The inputs of the network that are the number of steps of each picture."""

@@ -194,6 +194,30 @@ def stacked(x):
     return layers.bidirectional_lstm(sequence, more, "rnn", "cell")
 
 
+def lengths_of_pictures(x):
+    """The graph takes the widths of pictures, and divides them itself."""
+    widths = tf.placeholder(tf.int64, [None], name="lengths")
+    sequence = columns(x)
+    return layers.bidirectional_lstm(sequence, lstm_weights(12), "rnn", "cell", widths // 2)
+
+
+def test_widths_that_the_graph_divides():
+    network = Network.built(lengths_of_pictures, lengths=["lengths:0"], divided=2)
+    check_sequences(network)
+
+
+@pytest.mark.parametrize("divisor", [3, 4])
+def test_widths_that_the_graph_divides_otherwise(divisor):
+    """The steps of a line have to be those of its columns, whatever is fed."""
+
+    def build(x):
+        widths = tf.placeholder(tf.int64, [None], name="lengths")
+        return layers.bidirectional_lstm(columns(x), lstm_weights(12), "rnn", "cell", widths // divisor)
+
+    notes = Network.built(build, lengths=["lengths:0"]).masked.notes
+    assert [note.found for note in notes] == ["its lengths are not those of the lines"]
+
+
 @pytest.mark.parametrize("build", [without_lengths, lengths_of_the_batch, stacked])
 def test_recurrent_layers(build):
     network = Network.built(build)

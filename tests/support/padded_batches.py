@@ -14,8 +14,11 @@ HEIGHT, CHANNELS = 6, 3
 class Network:
     """A network from x to y, and what it answers with variables that are filled by their names."""
 
-    def __init__(self, graph_def, images="x:0", outputs=("y:0",), lengths=(), fill=golden_rule.fill, **batch):
+    def __init__(
+        self, graph_def, images="x:0", outputs=("y:0",), lengths=(), fill=golden_rule.fill, divided=1, **batch
+    ):
         self.graph_def, self.fill = graph_def, fill
+        self.divided = divided  # how many of what `lengths` take are a step
         self.images, self.outputs, self.lengths = images, list(outputs), tuple(lengths)
         self.masked = mask_padding(graph_def, PaddedBatch(images, "widths:0", self.lengths, **batch), self.outputs)
         self._sessions = {}
@@ -50,7 +53,7 @@ class Network:
     def alone(self, picture, steps=None):
         """What the original network answers one picture."""
         feeds = {self.images: picture[np.newaxis]}
-        feeds.update({name: [steps] for name in self.lengths})
+        feeds.update({name: [steps * self.divided] for name in self.lengths})
         return self.run(self.graph_def, self.outputs, feeds)
 
     def steps(self, width):
@@ -68,7 +71,7 @@ class Network:
         if masked:
             return self.run(self.masked.graph_def, self.outputs, {self.images: batch, "widths:0": widths})
         feeds = {self.images: batch}
-        feeds.update({name: [self.steps(width) for width in widths] for name in self.lengths})
+        feeds.update({name: [self.steps(width) * self.divided for width in widths] for name in self.lengths})
         return self.run(self.graph_def, self.outputs, feeds)
 
     def difference(self, pictures, line_axis=0, time_axis=None, axis=1, masked=True, padding=7.0):

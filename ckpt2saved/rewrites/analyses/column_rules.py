@@ -35,6 +35,7 @@ from ckpt2saved.rewrites.analyses.columns import (
     Reversed,
     Shifted,
     Step,
+    Steps,
     Unprovable,
     Value,
 )
@@ -119,9 +120,10 @@ def _marked(step: Step, found: Union[Value, List[Value]]) -> Union[Value, List[V
     came = any(value.may_be_infinite for value in step.inputs) and not is_masked
     if not came and not any(value.is_data for value in divisors):
         return found
+    # 0 times what is not a number is no number either.
     if isinstance(found, list):
-        return [replace(value, may_be_infinite=True) for value in found]
-    return replace(found, may_be_infinite=True)
+        return [replace(value, may_be_infinite=True, is_zero_behind=False) for value in found]
+    return replace(found, may_be_infinite=True, is_zero_behind=False)
 
 
 def _rule(*ops: str) -> Callable[[Rule], Rule]:
@@ -401,8 +403,19 @@ def _elementwise(step: Step) -> Value:
         is_zero_behind=(zero and all(behind)) or (op in ("Mul", "MulNoNan") and any(behind)) or op == "ZerosLike",
         is_positive=op in _POSITIVE or (op in _POSITIVE_OF_POSITIVE and all(value.is_positive for value in inputs)),
         is_blank=op == "ZerosLike",
-        steps=inputs[0].steps if op == "Cast" else None,
+        steps=inputs[0].steps if op == "Cast" else _changed_steps(op, inputs),
     )
+
+
+def _changed_steps(op: str, inputs: Sequence[Value]) -> Optional[Steps]:
+    """The steps of lines after arithmetic with a number, as where a graph divides the widths of pictures itself."""
+    steps, numbers = inputs[0].steps, inputs[-1].numbers
+    if steps is None or len(inputs) != 2 or numbers is None or len(numbers) != 1 or numbers[0].symbols:
+        return None
+    number = numbers[0].number
+    if op in ("FloorDiv", "TruncateDiv", "Div") and number > 0:
+        return steps.then(0, number)
+    return steps.then(-number if op == "Sub" else number) if op in ("Add", "AddV2", "Sub") else None
 
 
 @_rule(*_SAME_PLACE)

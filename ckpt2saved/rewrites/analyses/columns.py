@@ -22,7 +22,15 @@ ZEROS, LOWEST = "zeros", "lowest"  # what a window takes for the columns behind 
 
 @dataclass(frozen=True)
 class Given:
-    """The steps of each line as the request brings them, which nobody has compared with an axis yet."""
+    """(steps + added) // divided of each line, where the request brings the steps, or the widths of pictures."""
+
+    added: int = 0
+    divided: int = 1
+
+    def then(self, added: int, divided: int = 1) -> Given:
+        """(numbers + added) // divided of these numbers."""
+        own = OwnWidth(self.added, self.divided).then(added, divided)
+        return Given(own.added, own.divided)
 
 
 GIVEN = Given()
@@ -136,7 +144,8 @@ class Columns:
     values: Dict[Ref, Value] = field(default_factory=dict)
     needs: List[Need] = field(default_factory=list)
     losses: Dict[str, str] = field(default_factory=dict)  # node -> why an answer may depend on other lines behind it
-    given: Set[OwnWidth] = field(default_factory=set)  # what the steps that a request brings were compared with
+    given: Set[OwnWidth] = field(default_factory=set)  # what the numbers must be that a request brings for each line
+    steps: Set[OwnWidth] = field(default_factory=set)  # the columns that they stand for
 
     def notes(self, graph: Graph, outputs: Iterable[Ref]) -> Tuple[Note, ...]:
         """A note for each node by which one of the outputs may depend on other lines."""
@@ -196,8 +205,12 @@ class Step:
         self.found.needs.append(need)
 
     def compare(self, steps: Steps, width: OwnWidth) -> bool:
-        """Whether steps of lines are these columns; those of a request are said to be."""
+        """Whether steps of lines are these columns; those of a request are said to be, or to be made of the widths."""
         if isinstance(steps, Given):
-            self.found.given.add(width)
+            needed = width if steps == GIVEN else OwnWidth()
+            if steps != GIVEN and OwnWidth(steps.added, steps.divided).among(self.multiple) != width:
+                return False
+            self.found.given.add(needed)
+            self.found.steps.add(width)
             return True
         return steps == width
