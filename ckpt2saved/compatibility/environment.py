@@ -178,8 +178,8 @@ def _problems_of_requirements(package: Package, packages: Packages) -> List[Prob
             problems[requirement.name] = Problem("missing-package", "", text, f"pip install {_quoted(requirement)}")
         elif not is_met(requirement, found[0].version):
             text = (
-                f"{package.name} {package.version} does not go with {requirement.name} {found[0].version}, it wants"
-                f" {requirement.specifier}"
+                f"{package.name} {package.version} is incompatible with {requirement.name} {found[0].version}; it"
+                f" requires {requirement.specifier}"
             )
             problems[requirement.name] = Problem("other-package", "", text, f"pip install {_quoted(requirement)}")
     return list(problems.values())
@@ -189,8 +189,8 @@ def _problems_of_client(tensorflow: TensorFlow, client: Optional[Package]) -> Li
     if client is None or tensorflow.goes_with(client):
         return []
     text = (
-        f"{client.name} {client.version} was made for another TensorFlow than {tensorflow.flavour}"
-        f" {tensorflow.version}, and its messages may not go with it"
+        f"{client.name} {client.version} is for another release than {tensorflow.flavour}"
+        f" {tensorflow.version}, and its messages may be incompatible"
     )
     return [Problem("other-client", "", text, client_command(tensorflow))]
 

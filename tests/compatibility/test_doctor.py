@@ -75,10 +75,10 @@ def test_no_tensorflow(tmp_path):
     "version, needs, problem",
     [
         ("1.15.5", {}, None),
-        ("1.15.5", {"protobuf": "4.24.4"}, 'protobuf 4.24.4, it wants <4; pip install "protobuf<4"'),
+        ("1.15.5", {"protobuf": "4.24.4"}, 'protobuf 4.24.4; it requires <4; pip install "protobuf<4"'),
         ("2.11.1", {"protobuf": "4.21.12"}, 'pip install "protobuf<4"'),
         ("2.12.1", {"protobuf": "4.25.0"}, None),
-        ("2.17.1", {"numpy": "2.0.1"}, 'numpy 2.0.1, it wants <2; pip install "numpy<2"'),
+        ("2.17.1", {"numpy": "2.0.1"}, 'numpy 2.0.1; it requires <2; pip install "numpy<2"'),
         ("2.18.1", {"numpy": "2.0.1", "protobuf": "5.28.0"}, None),
     ],
 )
@@ -96,7 +96,7 @@ def test_what_tensorflow_asks_for_itself(tmp_path):
     install(tmp_path, "tensorflow-cpu", "2.19.1", requires=wants + ["numpy>=9 ; extra == 'and-cuda'"])
     install(tmp_path, "numpy", "1.24.0", files=())
     first, second = texts(examine_environment([str(tmp_path)]).problems)
-    assert first.endswith('numpy 1.24.0, it wants <2.2.0,>=1.26.0; pip install "numpy<2.2.0,>=1.26.0"')
+    assert first.endswith('numpy 1.24.0; it requires <2.2.0,>=1.26.0; pip install "numpy<2.2.0,>=1.26.0"')
     assert second == (
         'tensorflow-cpu 2.19.1 does not start without protobuf; pip install "protobuf!=4.21.0,<6.0.0dev,>=3.20.3"'
     )
@@ -146,7 +146,7 @@ def test_a_client_for_another_tensorflow(tmp_path):
     install(with_needs(tmp_path), "tensorflow-cpu", "2.10.1")
     install(tmp_path, "tensorflow-serving-api", "2.19.1", files=())
     (problem,) = texts(examine_environment([str(tmp_path)]).problems)
-    assert "tensorflow-serving-api 2.19.1 was made for another TensorFlow than tensorflow-cpu 2.10.1" in problem
+    assert "tensorflow-serving-api 2.19.1 is for another release than tensorflow-cpu 2.10.1" in problem
     assert problem.endswith('pip install --no-deps "tensorflow-serving-api==2.10.*" grpcio')
 
 
@@ -161,7 +161,7 @@ def test_the_client_of_a_tensorflow_on_a_python(tmp_path, monkeypatch, python, v
     monkeypatch.setattr(sys, "version_info", python + (18,))
     found = examine_environment([str(tmp_path)])
     assert f'"tensorflow-serving-api=={client}.*"' in client_command(found.tensorflow)
-    assert not [problem for problem in texts(found.problems) if "was made for another" in problem]
+    assert not [problem for problem in found.problems if problem.code == "other-client"]
 
 
 def test_packages_however_they_were_installed(tmp_path):

@@ -149,13 +149,13 @@ CASES = [
     (
         "other-client",
         installed(tensorflow(), ("tensorflow-serving-api", "2.11.0", (), ("x.py",))),
-        "tensorflow-serving-api 2.11.0 was made for another TensorFlow than tensorflow 1.15.5, and its"
-        ' messages may not go with it; pip install --no-deps "tensorflow-serving-api==1.15.*" grpcio',
+        "tensorflow-serving-api 2.11.0 is for another release than tensorflow 1.15.5, and its"
+        ' messages may be incompatible; pip install --no-deps "tensorflow-serving-api==1.15.*" grpcio',
     ),
     (
         "other-package",
         installed(tensorflow("2.17.1", "numpy>=9")),
-        'tensorflow 2.17.1 does not go with numpy 1.18.5, it wants >=9; pip install "numpy>=9"',
+        'tensorflow 2.17.1 is incompatible with numpy 1.18.5; it requires >=9; pip install "numpy>=9"',
     ),
     (
         "rejected-change",
