@@ -16,6 +16,9 @@ from ckpt2saved.tf1 import Defun, tf
 # Values of `status`.
 READ, NO_BYTES, NO_PICTURE, TOO_LARGE, DAMAGED, TOO_SMALL = range(6)
 
+_FRAMES = 4  # of the largest picture that an animation may have
+_FRAME_OF_GIF = 0x2C  # the byte before the place and the size of a frame
+
 _GRAY = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601, as OpenCV and Pillow have it
 
 
@@ -85,30 +88,27 @@ class _Reader:
         """A function from a file to the dataset of its one result."""
         decoders: Dict[int, Any] = {
             headers.PNG: self._attempt("png", lambda content: _png(content, 3)),
+            headers.JPEG: self._attempt("jpeg", _jpeg),
             headers.PNG_WITH_ALPHA: self._attempt("png_with_alpha", lambda content: _png(content, 4)),
             headers.GIF: self._attempt("gif", lambda content: tf.raw_ops.DecodeGif(contents=content)[0]),
             headers.BMP: self._attempt("bmp", _bmp),
         }
-        jpeg = self._attempt("jpeg", _jpeg)
+        checks = {
+            (kind, wanted): self._check(f"{name}_{'small' if wanted else 'large'}", fits, wanted)
+            for kind, name, fits in ((headers.JPEG, "jpeg", self._jpeg_fits), (headers.GIF, "gif", self._gif_fits))
+            for wanted in (True, False)
+        }
         too_large = self._too_large()
-        checks = [self._jpeg_check("small", True), self._jpeg_check("large", False)]
 
         def picture(content: tf.Tensor, kind: tf.Tensor, failure: tf.Tensor) -> tf.Tensor:
             file = tf.raw_ops.TensorDataset(components=[content], output_shapes=[[]])
-            small, large = [
-                tf.raw_ops.FilterDataset(
-                    input_dataset=_only(file, tf.equal(kind, headers.JPEG)),
-                    other_arguments=[],
-                    predicate=check,
-                    output_types=[tf.string],
-                    output_shapes=[[]],
-                )
-                for check in checks
-            ]
+
+            def files_of(number: int, wanted: bool) -> tf.Tensor:
+                return _checked(_only(file, tf.equal(kind, number)), checks.get((number, wanted)))
+
             # The usual formats first: TensorFlow prepares the functions of all attempts up to the one that succeeds.
-            attempts = [self._mapped(_only(file, tf.equal(kind, number)), f) for number, f in decoders.items()]
-            attempts[1:1] = [self._mapped(small, jpeg)]
-            attempts += [self._mapped(large, too_large)]
+            attempts = [self._mapped(files_of(number, True), decoder) for number, decoder in decoders.items()]
+            attempts += [self._mapped(files_of(number, wanted), too_large) for number, wanted in checks if not wanted]
             found = self._with_result(
                 tf.raw_ops.ExperimentalIgnoreErrorsDataset, input_dataset=self._concatenated(attempts)
             )
@@ -134,15 +134,27 @@ class _Reader:
 
         return Defun(tf.string, func_name=f"{self._name}_{name}")(attempt)
 
-    def _jpeg_check(self, name: str, wanted: bool) -> Any:
-        """A predicate of JPEG files within the limits, or beyond them."""
+    def _check(self, name: str, fits: Callable[[tf.Tensor], tf.Tensor], wanted: bool) -> Any:
+        """A predicate of files within the limits, or beyond them, that only the whole file tells."""
+        return Defun(tf.string, func_name=f"{self._name}_{name}")(lambda content: tf.equal(fits(content), wanted))
 
-        def check(content: tf.Tensor) -> tf.Tensor:
-            shape = tf.raw_ops.ExtractJpegShape(contents=content, output_type=tf.int32)
-            size = tf.cast(shape, tf.int64)
-            return tf.equal(self._fits(size[0], size[1]), wanted)
+    def _jpeg_fits(self, content: tf.Tensor) -> tf.Tensor:
+        size = tf.cast(tf.raw_ops.ExtractJpegShape(contents=content, output_type=tf.int32), tf.int64)
+        return self._fits(size[0], size[1])
 
-        return Defun(tf.string, func_name=f"{self._name}_is_{name}")(check)
+    def _gif_fits(self, content: tf.Tensor) -> tf.Tensor:
+        """Whether all frames together are within the limit: the op decodes them all, and only the first is used."""
+        data = tf.cast(tf.io.decode_raw(content, tf.uint8), tf.int32)
+        count = tf.size(data)
+        data = tf.pad(data, [[0, 10]])
+
+        def number(place: int) -> tf.Tensor:
+            return data[place : count + place] + 256 * data[place + 1 : count + place + 1]
+
+        width, height = data[6] + 256 * data[7], data[8] + 256 * data[9]
+        inside = tf.logical_and(number(1) + number(5) <= width, number(3) + number(7) <= height)
+        frames = tf.reduce_sum(tf.cast(tf.logical_and(tf.equal(data[:count], _FRAME_OF_GIF), inside), tf.int64))
+        return frames * tf.cast(width, tf.int64) * tf.cast(height, tf.int64) <= _FRAMES * self._decode.max_pixels
 
     def _too_large(self) -> Any:
         def too_large(content: tf.Tensor) -> Sequence[tf.Tensor]:
@@ -190,6 +202,19 @@ def _only(dataset: tf.Tensor, condition: tf.Tensor) -> tf.Tensor:
     count = tf.cast(condition, tf.int64)
     return tf.raw_ops.TakeDataset(
         input_dataset=dataset, count=count, output_types=[tf.string], output_shapes=[tf.TensorShape([])]
+    )
+
+
+def _checked(dataset: tf.Tensor, predicate: Any) -> tf.Tensor:
+    """The dataset of one file if the predicate holds, or there is none."""
+    if predicate is None:
+        return dataset
+    return tf.raw_ops.FilterDataset(
+        input_dataset=dataset,
+        other_arguments=[],
+        predicate=predicate,
+        output_types=[tf.string],
+        output_shapes=[tf.TensorShape([])],
     )
 
 

@@ -94,6 +94,14 @@ def test_the_first_frame_of_an_animation_is_read():
     np.testing.assert_array_equal(images[0], np.asarray(PALETTE.convert("RGB")))
 
 
+def test_an_animation_of_many_frames_is_not_decoded():
+    """All frames together count: the op of TensorFlow decodes them all."""
+    frames = [PALETTE.rotate(angle) for angle in range(0, 90, 9)]
+    file = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert read([file], DecodePictures(max_pixels=33 * 20 * 3))[2].tolist() == [READ]
+    assert read([file], DecodePictures(max_pixels=33 * 20 * 2))[2].tolist() == [TOO_LARGE]
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_what_is_transparent_is_white(mode):
     alpha = np.zeros((20, 33), "uint8")
