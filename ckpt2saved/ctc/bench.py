@@ -61,6 +61,7 @@ class Timing:
 
     @property
     def speedup(self) -> float:
+        """Return the seconds of the stock op divided by those of the fast decoder."""
         return self.seconds["stock"] / self.seconds["fast"]
 
 

@@ -1,4 +1,4 @@
-"""What the CTC beam searches share: the prefixes [batch, beam_width] of a step, their scores, and the way back."""
+"""The part that the CTC beam searches share: prefixes [batch, beam_width], their scores, and backtracking."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class PrefixSearch:
             blank=tf.where(kept.stayed, pick(stays.blank, row), self.zeros),
             label=tf.where(kept.stayed, pick(stays.label, row), kept.total),
             last=kept.last,
-            # What is not alive is no prefix: the same text may come to life in another place.
+            # A prefix of probability 0 loses its number, since the same text may be added again in another place.
             name=tf.where(alive, tf.where(kept.stayed, name, longer), tf.fill(tf.shape(name), int64(_NOBODY - 1))),
             parent=tf.where(alive, parent, tf.fill(tf.shape(parent), int64(_NOBODY))),
         )
