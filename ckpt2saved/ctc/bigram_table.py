@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Counter as CounterType
@@ -104,12 +105,12 @@ def _text(content: bytes, number: int, has_path: bool) -> str:
 
 def _read_table(file: Path, classes: int) -> np.ndarray:
     try:
-        table = np.load(str(file), allow_pickle=False)
+        table = np.load(str(file), mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise NoTable(f"can't be read: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise NoTable(f"no table of numbers: {error}") from error
     if not isinstance(table, np.ndarray) or table.shape != (classes, classes) or table.dtype.kind != "f":
         found = f"{table.dtype} {list(table.shape)}" if isinstance(table, np.ndarray) else "several arrays"
         raise NoTable(f"found {found}; expected floats [{classes}, {classes}], the blank last")
-    return table
+    return np.array(table)
