@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 
 import yaml
 
+from ckpt2saved.errors import UsageError
 from ckpt2saved.errors.problem import Note
 from ckpt2saved.signature.characters import NoCharacters, read_characters
 from ckpt2saved.signature.model import Scalar
@@ -191,7 +192,10 @@ class StepsReader(NodeReader):
         if type(value) in types:
             return value
         names = " or ".join(kind.__name__ for kind in types)
-        self.problem("wrong-type", node, where, f"--option {name}={value}: a value of type {names} is expected")
+        found = f"--option {name}={value}: a value of type {names} is expected"
+        if name in self.given:  # the command line is wrong, not the file
+            raise UsageError(f"{found} for {where}")
+        self.problem("wrong-type", node, where, found)
         return None
 
     def option_name(self, node: yaml.Node) -> Optional[str]:
