@@ -142,7 +142,7 @@ def test_without_a_character_file_text_is_left_out(run, tmp_path, crnn_checkpoin
     """And a note says what it needs."""
     result = exported(run, tmp_path, crnn_checkpoint, "--no-parity", "--no-warmup")
     assert result.exit_code == 0
-    assert "text: left out: it needs --option charset=VALUE" in result.stderr
+    assert "text: left out: it needs --option charset=VALUE" in result.output
     assert not (tmp_path / "1" / "assets").exists()
 
 
@@ -172,6 +172,6 @@ def test_a_character_file_that_does_not_fit_is_refused(run, tmp_path, crnn_check
         path.write_bytes(content)
     result = exported(run, tmp_path / "models", crnn_checkpoint, "--option", f"charset={path}")
     assert result.exit_code == 1, result.output
-    assert problem in result.stderr
-    assert str(path) in result.stderr
+    assert problem in result.output
+    assert str(path) in result.output
     assert not (tmp_path / "models").exists() or not list((tmp_path / "models").iterdir())
