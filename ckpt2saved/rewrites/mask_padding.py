@@ -14,8 +14,8 @@ from ckpt2saved.errors.problem import Note
 from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.names import Ref, full_name, parsed
 from ckpt2saved.rewrites.analyses.axes import LINES, Axes, Axis, Unknown
-from ckpt2saved.rewrites.analyses.column_analysis import ColumnAnalysis
-from ckpt2saved.rewrites.analyses.columns import (
+from ckpt2saved.rewrites.analyses.columns.analysis import ColumnAnalysis
+from ckpt2saved.rewrites.analyses.columns.values import (
     GIVEN,
     LOWEST,
     Averaged,

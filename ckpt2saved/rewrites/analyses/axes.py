@@ -70,6 +70,11 @@ def has_lines(axes: Iterable[Axis]) -> bool:
     return any(factor == LINES for axis in axes for factor in axis)
 
 
+def is_of_batch(axis: Axis) -> bool:
+    """Whether the columns or the lines are among the factors of an axis."""
+    return has_lines([axis]) or bool(widths_in([axis]))
+
+
 def broadcast(several: Sequence[Axes]) -> Optional[Axes]:
     """The axes of what is computed element by element; None where sizes may differ."""
     rank = max(len(axes) for axes in several)

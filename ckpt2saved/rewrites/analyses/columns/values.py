@@ -1,8 +1,4 @@
-"""Which tensors of a padded batch hold, in a line's own columns, what they hold where the line is alone.
-
-Here is what the analysis knows and needs; `column_rules.py` has a rule for each kind of op, and `column_analysis.py`
-follows the axes of tensors from the pictures to the outputs.
-"""
+"""What the analysis of columns knows of tensors, and what has to be changed so that it holds."""
 
 from __future__ import annotations
 

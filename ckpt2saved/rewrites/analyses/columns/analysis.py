@@ -9,8 +9,8 @@ from ckpt2saved.graph.names import Ref
 from ckpt2saved.graph.ops import ITERATIONS, MERGES
 from ckpt2saved.graph.traversal import in_order
 from ckpt2saved.rewrites.analyses.axes import Axes, Unknown
-from ckpt2saved.rewrites.analyses.column_rules import evaluate
-from ckpt2saved.rewrites.analyses.columns import Columns, NotYet, Step, Unprovable, Value
+from ckpt2saved.rewrites.analyses.columns.evaluation import evaluate
+from ckpt2saved.rewrites.analyses.columns.values import Columns, NotYet, Step, Unprovable, Value
 
 _ROUNDS = 10  # the variables of a loop settle in two or three
 
