@@ -463,6 +463,8 @@ def test_an_interrupt_ends_it(server, pictures):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment(),
+        # A job in the background ignores SIGINT, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     done.stdin.write(f"{pictures[3]}\n{pictures[4]}\n".encode())
     done.stdin.flush()

@@ -248,8 +248,9 @@ def test_batch_norm_in_training_mode_of_ones_own_function_is_refused(run, tmp_pa
     """It loads and answers, each row by what else is in the batch; who means it says so."""
     options = ["--option", "mode=" + mode, "--option", "train=true"]
     result, trained = normalised(run, tmp_path, module, *options, "--json", "-q")
-    (problem,) = failure(result)["problem_details"]
-    assert result.exit_code == 3 and (problem["code"], "(Mean)" in problem["text"]) == ("batch-statistics", True)
+    problems = failure(result)["problem_details"]
+    assert result.exit_code == 3 and {problem["code"] for problem in problems} == {"batch-statistics"}
+    assert all("(Mean)" in problem["text"] for problem in problems)
     assert not (tmp_path / "base" / "1").exists()
     result, _ = normalised(run, tmp_path, module, *options, "--keep-training-ops")
     assert result.exit_code == 0, result.output
