@@ -399,8 +399,8 @@ def test_without_the_other_input_nothing_answers(run, tmp_path, prefix):
             "lengths (Placeholder): no request feeds it; make it an input",
             id="input-missing",
         ),
-        pytest.param(["--output", "logits"], 2, "--input NAME=TENSOR is missing", id="no-inputs"),
-        pytest.param(["--input", "images"], 2, "--output NAME=TENSOR is missing", id="no-outputs"),
+        pytest.param(["--output", "logits"], 2, "--input: missing; pass --input NAME=TENSOR", id="no-inputs"),
+        pytest.param(["--input", "images"], 2, "--output: missing; pass --output NAME=TENSOR", id="no-outputs"),
         pytest.param(
             ["--input", "a=images", "--input", "a=lengths", "--output", "logits"],
             2,
@@ -815,7 +815,7 @@ def test_averages_that_were_never_averaged(run, tmp_path, updated):
     arguments = ["--input=image=images:0", "--output=normed=normed/add_1:0"]
     result = run("export", "--checkpoint", prefix, *arguments, "--export-dir", tmp_path / "out")
     assert result.exit_code == (0 if updated else 3), result.output
-    assert ("bn/mean is all 0 and bn/variance all 1" in result.output) is not updated
+    assert ("bn/mean: all 0, and bn/variance all 1" in result.output) is not updated
 
 
 def of_regions():
