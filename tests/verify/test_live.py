@@ -78,7 +78,7 @@ def test_variables_that_were_never_restored_are_red(run, version, rest):
     result = verified(run, version, rest)
     assert result.exit_code == 3
     assert "the server responds with an error: HTTP 400: " in result.output
-    assert "the server loaded the version before its variables were there" in result.output
+    assert "the server loaded the version before its variables were complete" in result.output
 
 
 def test_batching_breaks_the_sparse_signature_and_no_other(run, version, rest):
@@ -224,7 +224,7 @@ def test_without_tensorflow_it_is_asked_and_not_compared(version):
         server.models.clear()
         server.uninitialised = True
         done = python(code.format(["bump-version", str(version.parent), "--wait-for", server.url]))
-        assert done.returncode == 3 and "before its variables were there" in done.stdout
+        assert done.returncode == 3 and "before its variables were complete" in done.stdout
 
 
 def test_files_of_another_tensorflow_are_asked_on_the_server_alone(run, version):
