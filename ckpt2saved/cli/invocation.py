@@ -66,6 +66,10 @@ class Command(_Writing):
                 with contextlib.suppress(OutputError):  # the error is printed on stderr in any case
                     print_json(failed_content(error))
             raise _Failure(error) from error
+        except SystemError as error:  # as Python names the interrupt of a function that is written in C
+            if _signals and isinstance(error.__cause__, KeyboardInterrupt):
+                raise KeyboardInterrupt from error
+            raise
 
 
 def failed_content(error: Ckpt2SavedError) -> Dict[str, Any]:

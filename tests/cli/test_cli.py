@@ -210,3 +210,26 @@ def test_a_signal_whose_exception_was_lost_still_ends_the_work(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         say("written", "")
     assert said == ["graph"]
+
+
+@pytest.mark.parametrize("is_interrupted", [True, False])
+def test_a_signal_during_a_function_of_c(monkeypatch, is_interrupted):
+    """Python makes a SystemError of it, which without a signal is a bug and keeps its traceback."""
+    from click.testing import CliRunner
+
+    from ckpt2saved.cli import invocation
+
+    monkeypatch.setattr(invocation, "_signals", [])
+
+    @invocation.command("work")
+    def work():
+        try:
+            if is_interrupted:
+                invocation._interrupt(2, None)
+            raise KeyError
+        except (KeyboardInterrupt, KeyError) as error:
+            raise SystemError("<built-in function IsSequence> returned a result with an error set") from error
+
+    result = CliRunner().invoke(work, [])
+    assert ("Aborted!" in result.output) is is_interrupted and result.exit_code == 1
+    assert isinstance(result.exception, SystemExit if is_interrupted else SystemError)
