@@ -38,7 +38,8 @@ class Limits:
 def exchange(address: Address, method: str, path: str, body: Optional[bytes], limits: Limits) -> Tuple[int, bytes]:
     """Send a request; returns status code and body. Redirects are not followed, and proxies are not used.
 
-    Raises TooLarge, socket.timeout after the deadline, and the errors of socket, ssl and http.client.
+    Raises TooLarge, socket.timeout after the deadline, and the errors of socket, ssl and http.client. A ConnectionError
+    is one before the header of the response; within its body it is an http.client.HTTPException.
     """
     deadline = _Deadline(min(limits.seconds, _LONGEST_SECONDS))
     connection = http.client.HTTPConnection(address.host, address.port)
@@ -59,7 +60,11 @@ def _body(answer: http.client.HTTPResponse, size: int) -> bytes:
         raise TooLarge(size)
     content = io.BytesIO()
     while True:
-        piece = answer.read(_PIECE)
+        try:
+            piece = answer.read(_PIECE)
+        except ConnectionError as error:
+            received = f"{content.tell()} bytes of the body"
+            raise http.client.HTTPException(f"{error.strerror or error} after {received}") from error
         if not piece:
             break
         content.write(piece)

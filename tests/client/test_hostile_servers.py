@@ -89,6 +89,22 @@ def test_a_chunk_of_any_size_takes_no_memory():
             predicted(address, timeout=20)
 
 
+@pytest.mark.parametrize(
+    "pieces, message",
+    [
+        ([OK + b"Content-Length: 9\r\n\r\nabc"], r"the answer broke off \(Connection reset by peer after \d bytes"),
+        ([OK + b"Transfer-Encoding: chunked\r\n\r\n9\r\nabc"], "the answer broke off"),
+        ([], "the connection was closed without a response; is it the gRPC port"),
+    ],
+    ids=["body", "chunk", "nothing"],
+)
+def test_a_connection_that_is_reset(pieces, message):
+    """Within a body it is no server that does not speak HTTP."""
+    with answering(*pieces, resets=True) as address:
+        with pytest.raises(Unreachable, match=message):
+            predicted(address, timeout=20)
+
+
 def test_the_states_of_a_model_are_no_100_mb():
     """Three million of them are refused before they are read."""
     with answering(OK + b"\r\n", forever=b'{"version":"1","state":"LOADING"},' * 30000) as address:
