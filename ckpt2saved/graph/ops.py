@@ -216,6 +216,11 @@ def is_weight(attr: Mapping[str, Any]) -> bool:
     return kind in (1, 2, 14, 19) and not scalar  # DT_FLOAT, DT_DOUBLE, DT_BFLOAT16, DT_HALF
 
 
+def data_format(node: Any) -> str:
+    """The data_format of a node or NodeDef, or TensorFlow's default of that attribute; it is not added to the node."""
+    return str(node.attr["data_format"].s.decode("ascii")) if "data_format" in node.attr else "NHWC"
+
+
 def is_training(node: Any) -> bool:
     """Whether a node is a fused batch norm that uses batch statistics, which is the default of the attribute."""
     return node.op in FUSED_BATCH_NORMS and ("is_training" not in node.attr or node.attr["is_training"].b)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 from ckpt2saved.errors.problem import Choice
+from ckpt2saved.graph.ops import data_format
 from ckpt2saved.inspection.fixed import batch_of_states, fixed_to_batch
 from ckpt2saved.inspection.inputs import Input, batch_of
 from ckpt2saved.inspection.outputs import Output
@@ -113,7 +114,7 @@ def _image_sizes(
     shape, channels_first, channels = one.shape, False, None
     for taker in training.graph.users(one.ref):
         if taker.op == "Conv2D":
-            channels_first = "data_format" in taker.attr and taker.attr["data_format"].s == b"NCHW"
+            channels_first = data_format(taker) == "NCHW"
             weights = training.graph.tensor(taker.inputs[1]).shape
             channels = weights[2] if weights and len(weights) == 4 else None
     if shape is None:

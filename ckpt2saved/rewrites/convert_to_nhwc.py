@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Sequence
 
 from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.names import Ref
-from ckpt2saved.graph.ops import FUSED_BATCH_NORMS, is_training
+from ckpt2saved.graph.ops import FUSED_BATCH_NORMS, data_format, is_training
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.rewrite import Rewrite
@@ -61,10 +61,8 @@ class ConvertToNhwc(Rewrite):
 
 def is_nchw(node: Any) -> bool:
     """Whether a node, or NodeDef, is in NCHW and CPUs have no kernel for that."""
-    if node.op not in _OPS or "data_format" not in node.attr:  # reading a missing attribute would add an empty one
-        return False
     # Batch norm in training mode is Keras's layer norm here, for which newer CPUs have a kernel, or refused.
-    return tf.compat.as_text(node.attr["data_format"].s) in _LAST and not is_training(node)
+    return node.op in _OPS and data_format(node) in _LAST and not is_training(node)
 
 
 class _Conversion:
@@ -80,7 +78,7 @@ class _Conversion:
     def convert(self, name: str) -> None:
         """Add an NHWC copy of the op; the op itself becomes the transpose of the copy's output."""
         graph, node = self.graph, self.graph[name]
-        first = tf.compat.as_text(node.attr["data_format"].s)
+        first = data_format(node)
         rank = len(first)
         to_last = [0] + list(range(2, rank)) + [1]
         to_first = [0, rank - 1] + list(range(1, rank - 1))

@@ -19,6 +19,7 @@ from ckpt2saved.graph.ops import (
     READS_VARIABLE,
     REFERENCE_VARIABLES,
     VARIABLES,
+    data_format,
     is_training,
 )
 from ckpt2saved.graph.traversal import behind
@@ -82,19 +83,19 @@ def _norm(graph: Graph, node: Node) -> Optional[_Norm]:
     """The batch norm that ends in a node, if it follows a convolution."""
     if node.op in FUSED_BATCH_NORMS and not is_training(node):
         source, parts, inner = node.inputs[0], node.inputs[1:5], []
-        data_format = _data_format(node)
+        layout = data_format(node)
     elif node.op in _ADDS and graph[node.inputs[0][0]].op == "Mul":
         product = graph[node.inputs[0][0]]
         source, parts, inner = product.inputs[0], [product.inputs[1], node.inputs[1]], [product.name]
-        data_format = "NHWC"
+        layout = "NHWC"
     else:
         return None
     convolution, bias = graph[source[0]], None
-    if _adds_bias(graph, convolution, data_format):
+    if _adds_bias(graph, convolution, layout):
         inner = [convolution.name, *inner]
         source, bias = convolution.inputs
         convolution = graph[source[0]]
-    if convolution.op not in _CONVOLUTIONS or _data_format(convolution) != data_format:
+    if convolution.op not in _CONVOLUTIONS or data_format(convolution) != layout:
         return None
     parts = [*parts, *([bias] if bias else [])]
     if not all(_is_fixed(graph, ref) for ref in parts):
@@ -105,15 +106,15 @@ def _norm(graph: Graph, node: Node) -> Optional[_Norm]:
         bias=bias,
         between=[convolution.name, *inner],
         parts=parts,
-        data_format=data_format,
+        data_format=layout,
     )
 
 
-def _adds_bias(graph: Graph, node: Node, data_format: str) -> bool:
+def _adds_bias(graph: Graph, node: Node, layout: str) -> bool:
     """Whether a node may add a bias; Keras adds it by an Add of a tensor that has all axes."""
     if node.op == "BiasAdd":
-        return _data_format(node) == data_format
-    return node.op in _ADDS and data_format == "NHWC" and _is_fixed(graph, node.inputs[1])
+        return data_format(node) == layout
+    return node.op in _ADDS and layout == "NHWC" and _is_fixed(graph, node.inputs[1])
 
 
 def _folded(graph: Graph, norm: _Norm, outputs: Set[Ref]) -> Optional[BatchNormFolded]:
@@ -145,10 +146,6 @@ def _folded(graph: Graph, norm: _Norm, outputs: Set[Ref]) -> Optional[BatchNormF
     graph.changed()
     text = f"{node.name}: folded into the kernel {kernel} of {convolution.name}, and a bias"
     return BatchNormFolded(node.name, "fold", text, is_shown=False, values=values)
-
-
-def _data_format(node: Node) -> str:
-    return tf.compat.as_text(node.attr["data_format"].s) if "data_format" in node.attr else "NHWC"
 
 
 def _behind(graph: Graph, refs: Iterable[Ref]) -> Set[str]:

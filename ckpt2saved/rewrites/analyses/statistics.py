@@ -9,10 +9,9 @@ import numpy as np
 
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref
-from ckpt2saved.graph.ops import FUSED_BATCH_NORMS, PASSING, SWITCHES, is_training
+from ckpt2saved.graph.ops import FUSED_BATCH_NORMS, PASSING, SWITCHES, data_format, is_training
 from ckpt2saved.graph.probe import COUNT, ELEMENTWISE, MOVING, Probe, Unprovable, reduces_batch, reduction_axes
 from ckpt2saved.graph.traversal import nearest
-from ckpt2saved.tf1 import tf
 
 MEAN, VARIANCE = "mean", "variance"
 # No two of their moments are alike.
@@ -40,7 +39,7 @@ def is_layer_norm(graph: Graph, node: Node) -> bool:
 
     It scales by ones, as many as there are items, and no variable is sized by the batch.
     """
-    if node.op not in FUSED_BATCH_NORMS or tf.compat.as_text(node.attr["data_format"].s) != "NCHW":
+    if node.op not in FUSED_BATCH_NORMS or data_format(node) != "NCHW":
         return False
     reshape, scale = [graph[graph.root(ref)[0]] for ref in node.inputs[:2]]
     if reshape.op != "Reshape" or scale.op != "Fill" or graph.constant(scale.inputs[0]) is not None:

@@ -10,7 +10,6 @@ import numpy as np
 from ckpt2saved.graph.ops import MERGES, PASSING, SWITCHES
 from ckpt2saved.rewrites.analyses.axes import Axes, Axis, Size, broadcast, has_lines, widths_in
 from ckpt2saved.rewrites.analyses.columns.kinds import ELEMENTWISE
-from ckpt2saved.rewrites.analyses.columns.nodes import is_of_loop
 from ckpt2saved.rewrites.analyses.columns.values import Step, Unprovable, Value
 from ckpt2saved.rewrites.analyses.widths import OwnWidth
 
@@ -53,7 +52,7 @@ def _product(sizes: Sequence[Size]) -> Size:
 
 def without_lines(step: Step) -> Union[Value, List[Value]]:
     """What is made of weights, constants and sizes alone."""
-    if step.node.op in SWITCHES and is_of_loop(step):  # how often a loop runs is not in its variables
+    if step.node.op in SWITCHES and step.is_of_loop:  # how often a loop runs is not in its variables
         return step.inputs[0]
     is_of_sizes = any(value.is_of_sizes for value in step.inputs)
     first = value_of_numbers(step, _numbers(step), 0, is_of_sizes)

@@ -171,6 +171,11 @@ class Step:
     lost: List[str] = field(default_factory=list)  # why an answer may depend on other lines behind it
 
     @property
+    def is_of_loop(self) -> bool:
+        """Whether a Switch belongs to a loop and not to a condition."""
+        return self.graph[self.graph.root(self.node.inputs[1])[0]].op == "LoopCond"
+
+    @property
     def data(self) -> Value:
         """Its only input with something for each line; raises Unprovable where there are several."""
         found = [value for value in self.inputs if value.is_data]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ckpt2saved.graph.ops import EXITS, MERGES, SWITCHES
 from ckpt2saved.rewrites.analyses.axes import widths_in
-from ckpt2saved.rewrites.analyses.columns.nodes import is_of_loop
 from ckpt2saved.rewrites.analyses.columns.registry import rule
 from ckpt2saved.rewrites.analyses.columns.values import Step, Unprovable, Value
 
@@ -14,7 +13,7 @@ def _switch(step: Step) -> Value:
     value, condition = step.inputs[0], step.inputs[-1]
     if len(step.inputs) < 2:
         return value
-    if not is_of_loop(step):
+    if not step.is_of_loop:
         if condition.is_data or condition.is_of_sizes:
             raise Unprovable("its condition depends on the batch")
     elif value.series is not None:

@@ -7,8 +7,8 @@ from typing import Tuple
 
 import numpy as np
 
+from ckpt2saved.graph.ops import data_format
 from ckpt2saved.rewrites.analyses.axes import LINES, has_lines, is_of_batch, widths_in
-from ckpt2saved.rewrites.analyses.columns.nodes import data_format
 from ckpt2saved.rewrites.analyses.columns.registry import rule
 from ckpt2saved.rewrites.analyses.columns.values import (
     LOWEST,
@@ -30,7 +30,7 @@ _POOLS = ("MaxPool", "MaxPoolV2", "AvgPool")
 @rule(*_CONVOLUTIONS, *_POOLS)
 def _window(step: Step) -> Value:
     node, value = step.node, step.inputs[0]
-    if data_format(step) != "NHWC" or value.axes is None or len(value.axes) != 4:
+    if data_format(step.node) != "NHWC" or value.axes is None or len(value.axes) != 4:
         raise Unprovable("it does not have the axes [batch, height, width, channels]")
     if any(other.is_data for other in step.inputs[1:]):
         raise Unprovable("its kernel depends on the lines")
