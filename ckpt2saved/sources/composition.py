@@ -55,8 +55,9 @@ def _network_signature(signature: Signature, steps: Steps, known: Mapping[str, T
     return Signature(signature.name, inputs, outputs)
 
 
-def _key(tensor: str) -> str:
-    return re.sub(r"\W", "_", tensor)
+def _key(name: str) -> str:
+    """Return a name that a node may have: of letters TensorFlow takes those of ASCII alone."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", name)
 
 
 def composed(loaded: LoadedGraph, model: ServedModel) -> LoadedGraph:

@@ -110,6 +110,22 @@ def pixels_of(file, width):
     return (cv2.resize(picture, size)[..., None].astype("float32") - 127.5) / 128
 
 
+def test_keys_may_have_any_letters(run, tmp_path, checkpoint):
+    """Of an input and an output: TensorFlow allows ASCII alone in the names of nodes."""
+    model = signature_file(tmp_path, width="null", **KINDS["meta"])
+    text = (
+        model.read_text(encoding="utf-8").replace("picture:", "größe:").replace("status: {", "état: {tensor: status, ")
+    )
+    model.write_text(text, encoding="utf-8")
+    result = run("export", "--model", model, "--checkpoint", checkpoint, "--export-dir", tmp_path / "models")
+    assert result.exit_code == 0, result.output
+    with tf.Graph().as_default(), tf.Session() as session:
+        loaded = tf.saved_model.loader.load(session, ["serve"], str(tmp_path / "models" / "1"))
+        definition = loaded.signature_def["serving_default"]
+        status = session.run(definition.outputs["état"].name, {definition.inputs["größe"].name: [png(30, 8), b""]})
+    assert status.tolist() == [0, 1]
+
+
 KINDS = {
     "meta": {"builder": "meta", "images": "images", "lengths": "lengths:0", "logits": "logits"},
     "function": {"builder": "own_network:build", "images": "images", "lengths": "lengths", "logits": "logits"},
