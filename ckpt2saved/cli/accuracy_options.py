@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional
 
 import click
 
 from ckpt2saved.cli.options import PathType, address_type, is_on_command_line, option
-from ckpt2saved.client.address import Address
+
+if TYPE_CHECKING:  # slow to import
+    from ckpt2saved.client.address import Address
 
 _EVALUATION = ("allow_empty", "nfc", "batch_size")
 

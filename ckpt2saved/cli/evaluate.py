@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 import click
 
@@ -11,7 +11,9 @@ from ckpt2saved.cli.accuracy_options import accuracy_options, lines_option, read
 from ckpt2saved.cli.invocation import command, narration, print_json, printed, reported
 from ckpt2saved.cli.model_place import place_argument, place_options, read_model
 from ckpt2saved.cli.options import PathType, json_option, option, quiet_option, report_option
-from ckpt2saved.client.address import ModelAddress
+
+if TYPE_CHECKING:  # slow to import
+    from ckpt2saved.client.address import ModelAddress
 
 
 @command("evaluate")

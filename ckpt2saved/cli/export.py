@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import TYPE_CHECKING, Any, Dict, Optional
 
 import click
 
@@ -35,7 +34,9 @@ from ckpt2saved.cli.options import (
     version_option,
     wait_option,
 )
-from ckpt2saved.client.address import Address
+
+if TYPE_CHECKING:  # slow to import
+    from ckpt2saved.client.address import Address
 
 
 @command("export")
@@ -170,6 +171,8 @@ def export(
 
 def _with_best(options: Any, say: Any, record: Any, content: Dict[str, Any]) -> Any:
     """The options for the best checkpoint of the directory; the candidates are added to `content` and the report."""
+    from dataclasses import replace
+
     from ckpt2saved.console.report import markdown_table
     from ckpt2saved.export.selection import best_of, candidate_table, try_all
 

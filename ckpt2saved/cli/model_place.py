@@ -9,10 +9,10 @@ import click
 
 from ckpt2saved.cli.invocation import prepare_tensorflow
 from ckpt2saved.cli.options import SecondsType, is_on_command_line, option, place_type
-from ckpt2saved.client.address import ModelAddress
 
 if TYPE_CHECKING:  # slow to import
     from ckpt2saved.answers.models import Model
+    from ckpt2saved.client.address import ModelAddress
     from ckpt2saved.console.narration import Say
 
 place_argument = click.argument("place", type=place_type, metavar="VERSION_DIR|BASE|URL")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 import sys
 from pathlib import Path
-from typing import Any, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Sequence, Tuple, Union
 
 import click
 
 from ckpt2saved.cli.invocation import command, narration, print_json
 from ckpt2saved.cli.model_place import place_argument, place_options, read_model
 from ckpt2saved.cli.options import json_option, option, quiet_option
-from ckpt2saved.client.address import ModelAddress
 from ckpt2saved.errors import Ckpt2SavedError, NotAnswered, NotRead
+
+if TYPE_CHECKING:  # slow to import
+    from ckpt2saved.client.address import ModelAddress
 
 _MOST_LISTED = 20  # problems in the message at the end
 

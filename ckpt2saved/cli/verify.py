@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
 
 import click
 
@@ -23,7 +23,9 @@ from ckpt2saved.cli.options import (
     report_option,
     timeout_option,
 )
-from ckpt2saved.client.address import Address
+
+if TYPE_CHECKING:  # slow to import
+    from ckpt2saved.client.address import Address
 
 
 @command("verify")

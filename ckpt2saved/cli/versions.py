@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
 
 import click
 
@@ -25,8 +25,9 @@ from ckpt2saved.cli.options import (
     version_option,
     wait_option,
 )
-from ckpt2saved.client.address import Address
-from ckpt2saved.errors.problem import details, texts
+
+if TYPE_CHECKING:  # slow to import
+    from ckpt2saved.client.address import Address
 
 
 @command("bump-version")
@@ -131,6 +132,8 @@ def list_(base: Path, deep: bool, as_json: bool) -> None:
 
 
 def _version_content(version: Any) -> Dict[str, Any]:
+    from ckpt2saved.errors.problem import details, texts
+
     origin = version.origin
     return {
         "version": version.number,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import TYPE_CHECKING, Any, Sequence
 
-from ckpt2saved.errors.problem import Problem
+if TYPE_CHECKING:  # slow to import
+    from ckpt2saved.errors.problem import Problem
 
 
 class Ckpt2SavedError(Exception):
