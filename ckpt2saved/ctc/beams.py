@@ -7,7 +7,7 @@ from typing import Any, Optional, Tuple
 import numpy as np
 
 from ckpt2saved.ctc.forgetting import Forgetting
-from ckpt2saved.ctc.prefix_search import PrefixSearch, int64, trace_back
+from ckpt2saved.ctc.prefix_search import PrefixSearch, after_last_step, checked_paths, int64, trace_back
 from ckpt2saved.ctc.prefixes import DEAD, ZERO, Beams, Kept, Stays, Step, pick, search, step_array
 from ckpt2saved.ctc.top_labels import Best
 from ckpt2saved.tf1 import tf
@@ -160,11 +160,5 @@ def decode_beams(
     done = tf.while_loop(lambda t, *_: t < steps, step, [tf.constant(0), decoder.start()] + arrays)
     totals, sources, labels = [array.stack() for array in done[2:]]
     ends = tf.tile(tf.range(paths)[None], [decoder.batch, 1])
-    emitted = trace_back(sources, labels, lengths, ends)
-    last = tf.stack([tf.maximum(lengths - 1, 0), tf.range(decoder.batch)], 1)
-    scores = tf.where(lengths > 0, tf.gather_nd(totals, last), decoder.start().total)[:, :paths]
-    enough = tf.Assert(
-        tf.reduce_all(scores[:, -1] > DEAD), ["fewer prefixes after some sequence than top_paths", paths]
-    )
-    with tf.control_dependencies([enough]):
-        return tf.identity(emitted), tf.identity(scores)
+    scores = after_last_step(totals, lengths, decoder.start().total)[:, :paths]
+    return checked_paths(trace_back(sources, labels, lengths, ends), scores)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Tuple
 import numpy as np
 
 from ckpt2saved.ctc.language_model import LanguageModel
-from ckpt2saved.ctc.prefix_search import PrefixSearch, int64, trace_back
+from ckpt2saved.ctc.prefix_search import PrefixSearch, after_last_step, checked_paths, int64, trace_back
 from ckpt2saved.ctc.prefixes import DEAD, ZERO, Beams, Kept, Stays, pick, search, step_array
 from ckpt2saved.ctc.top_labels import Best
 from ckpt2saved.tf1 import tf
@@ -116,7 +116,7 @@ class BigramSearch(PrefixSearch):
         return _Ranked(*complete)
 
     def _best(self, state: _State, scores: _Scores, stays: Stays, chosen: tf.Tensor) -> _Ranked:
-        """Return the best stays and extensions, of those in the blocks `chosen`.
+        """Return the best stays and the best extensions by labels in the blocks `chosen`.
 
         `chosen` is int32 [batch, n], ascending, of beam position * blocks + block. Of equal ranks the stays come first,
         then the extensions of the earlier prefix, then the lower label.
@@ -141,14 +141,14 @@ class BigramSearch(PrefixSearch):
         return _Ranked(rank, source, tf.where(stayed, pick(beams.last, source + self.beam_row), label), stayed)
 
     def _without_children(self, beams: Beams, stays: Stays, chosen: tf.Tensor, extended: tf.Tensor) -> tf.Tensor:
-        """Return the ranks [batch, n * block] of extensions, those that are prefixes of the beam already taken out."""
+        """Return the ranks [batch, n * block + 1] of extensions, ZERO for those that are in the beam, and a ZERO."""
         count = tf.shape(chosen)[1]
         size = count * self.block
         ranks = tf.concat([tf.reshape(extended, [self.batch, size]), self.zeros[:, :1]], 1)
         block, offset = tf.cast(beams.last // self.block, tf.int32), tf.cast(beams.last % self.block, tf.int32)
-        wanted = stays.parent * self.blocks + block
-        found = tf.minimum(search(chosen, wanted), count - 1)
-        is_child = tf.logical_and(stays.has_parent, tf.equal(pick(chosen, found + self.item * count), wanted))
+        of_parent = stays.parent * self.blocks + block
+        found = tf.minimum(search(chosen, of_parent), count - 1)
+        is_child = tf.logical_and(stays.has_parent, tf.equal(pick(chosen, found + self.item * count), of_parent))
         place = tf.where(is_child, found * self.block + offset, tf.fill(tf.shape(found), size))
         place = tf.reshape(place + self.item * (size + 1), [-1, 1])
         flat = tf.reshape(ranks, [-1])
@@ -176,16 +176,9 @@ def decode_bigrams(decoder: BigramSearch, lengths: tf.Tensor, paths: int) -> Tup
     arrays = [tf.TensorArray(dtype, steps) for dtype in dtypes]
     done = tf.while_loop(lambda t, *_: t < steps, step, [tf.constant(0), start] + arrays)
     totals, ranks, sources, labels = [array.stack() for array in done[2:]]
-    last = tf.stack([tf.maximum(lengths - 1, 0), tf.range(decoder.batch)], 1)
-    totals = tf.where(lengths > 0, tf.gather_nd(totals, last), start.beams.total)
-    ranks = tf.where(lengths > 0, tf.gather_nd(ranks, last), decoder.ranks(start))
-    ends = tf.nn.top_k(ranks, paths)[1]
-    scores = pick(totals, ends + decoder.beam_row)
-    enough = tf.Assert(
-        tf.reduce_all(scores[:, -1] > DEAD), ["fewer prefixes after some sequence than top_paths", paths]
-    )
-    with tf.control_dependencies([enough]):
-        return tf.identity(trace_back(sources, labels, lengths, ends)), tf.identity(scores)
+    totals = after_last_step(totals, lengths, start.beams.total)
+    ends = tf.nn.top_k(after_last_step(ranks, lengths, decoder.ranks(start)), paths)[1]
+    return checked_paths(trace_back(sources, labels, lengths, ends), pick(totals, ends + decoder.beam_row))
 
 
 def _entries(model: LanguageModel, dtype: Any) -> np.ndarray:

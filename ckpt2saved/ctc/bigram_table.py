@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Counter as CounterType
@@ -10,26 +9,28 @@ from typing import Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
+from ckpt2saved.files.npz import NoArrays, read_array
+
 _TABLE, _LABELS = ".npy", ".tsv"
 
 
 class NoTable(Exception):
-    """The file gives no table; the message has the reason without the file's name."""
+    """The file gives no table; the message gives the reason without the file's name."""
 
 
 class PairTable(NamedTuple):
     """The logarithms of the probabilities of pairs, [classes, classes] as LanguageModel has them."""
 
     table: np.ndarray
-    characters: int = 0  # that were counted
+    characters: int = 0  # characters that were counted
     unknown: int = 0  # characters of the text that no class stands for
 
 
 def pair_table(file: Path, symbols: Sequence[str], classes: int) -> PairTable:
     """Return the table in a .npy file, or that of the pairs in the lines of a text.
 
-    `symbols` are the characters of the classes without the blank, "" for a class without one. Of a .tsv file what
-    follows the first tab of a line counts. Raises NoTable.
+    `symbols` are the characters of the classes without the blank, "" for a class without one. In a .tsv file the text
+    of a line is after its first tab. Raises NoTable.
     """
     if file.suffix.lower() == _TABLE:
         return PairTable(_read_table(file, classes))
@@ -41,7 +42,7 @@ def pair_table(file: Path, symbols: Sequence[str], classes: int) -> PairTable:
 
 
 def count_pairs(lines: Iterable[str], symbols: Sequence[str], classes: int) -> PairTable:
-    """Return the table of the pairs of neighbouring characters in `lines`, empty ones left out.
+    """Return the table of the pairs of neighbouring characters in `lines`; empty lines do not count.
 
     p(b | a) = (c(a, b) + d(a) p(b)) / (c(a) + d(a)), where c counts, d(a) is the number of different characters that
     follow a, and p(b) = (c(b) + 1) / (c + classes). This is Witten-Bell smoothing (Witten and Bell, "The zero-frequency
@@ -73,7 +74,7 @@ def count_pairs(lines: Iterable[str], symbols: Sequence[str], classes: int) -> P
 
 
 def _labels(line: str, ids: Dict[str, int], longest: int) -> List[int]:
-    """Return the labels of the longest symbols from left to right, -1 for a character that is none."""
+    """Return the labels of the longest symbols from left to right, -1 for a character that starts no symbol."""
     if longest == 1:
         return [ids.get(character, -1) for character in line]
     labels, place = [], 0
@@ -105,12 +106,10 @@ def _text(content: bytes, number: int, has_path: bool) -> str:
 
 def _read_table(file: Path, classes: int) -> np.ndarray:
     try:
-        table = np.load(str(file), mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise NoTable(f"can't be read: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise NoTable(f"no table of numbers: {error}") from error
-    if not isinstance(table, np.ndarray) or table.shape != (classes, classes) or table.dtype.kind != "f":
-        found = f"{table.dtype} {list(table.shape)}" if isinstance(table, np.ndarray) else "several arrays"
+        table = read_array(file)
+    except NoArrays as error:
+        raise NoTable(f"can't be read: {error}") from error
+    if table.shape != (classes, classes) or table.dtype.kind != "f":
+        found = f"{table.dtype} {list(table.shape)}"
         raise NoTable(f"found {found}; expected floats [{classes}, {classes}], the blank last")
-    return np.array(table)
+    return table

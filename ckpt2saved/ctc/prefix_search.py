@@ -112,6 +112,21 @@ def trace_back(sources: tf.Tensor, labels: tf.Tensor, lengths: tf.Tensor, ends: 
     return tf.where(during, found, -tf.ones_like(found))
 
 
+def after_last_step(values: tf.Tensor, lengths: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+    """Return the `values` [time, batch, beam_width] after each item's last step; `start` for items of length 0."""
+    last = tf.stack([tf.maximum(lengths - 1, 0), tf.range(tf.shape(values)[1])], 1)
+    return tf.where(lengths > 0, tf.gather_nd(values, last), start)
+
+
+def checked_paths(labels: tf.Tensor, scores: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+    """Return `labels` and `scores` [batch, paths]; the graph fails where an item has fewer prefixes than paths."""
+    enough = tf.Assert(
+        tf.reduce_all(scores[:, -1] > DEAD), ["fewer prefixes after some sequence than top_paths", tf.shape(scores)[1]]
+    )
+    with tf.control_dependencies([enough]):
+        return tf.identity(labels), tf.identity(scores)
+
+
 def log_add(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Return log(exp(a) + exp(b))."""
     greater = tf.maximum(a, b)

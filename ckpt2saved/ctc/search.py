@@ -29,13 +29,13 @@ def beam_search(
     log-probabilities [batch, top_paths], which cost another pass over the logits only if fetched. All shapes may be
     unknown until the graph runs.
 
-    With a `language_model` the sequences are those of the highest rank: log-probability plus the language model's
-    score, which decides what each step keeps too. What is returned is the log-probability alone.
+    With a `language_model`, prefixes and sequences are chosen by their rank: log-probability plus the score of the
+    language model. The log-probabilities that are returned do not include that score.
 
     Raises ValueError or TypeError for invalid arguments. The graph fails with InvalidArgumentError for a length above
     the number of steps, for no steps, for more paths than prefixes (after few steps) and for NaN or +infinity in a
-    sequence. Only with beam_width 1 and no language model such a sequence ends before that step, as in the op, and its
-    probability is NaN.
+    sequence; with beam_width 1 and no language model, though, the sequence ends before that step, as in the op, and
+    its probability is NaN.
     """
     if beam_width < 1 or top_paths < 1:
         raise ValueError(f"beam_width={beam_width} and top_paths={top_paths} must be at least 1")
@@ -66,7 +66,7 @@ def beam_search(
 
 
 def _same_classes(logits: tf.Tensor, language_model: LanguageModel) -> tf.Operation:
-    """Return an assertion that the language model has the logits' classes; raises ValueError if it cannot have."""
+    """Return an assertion on the number of classes; raises ValueError if the shapes show that it differs."""
     known = tf.compat.dimension_value(logits.shape[2])
     if known not in (None, language_model.classes):
         raise ValueError(f"the logits have {known} classes, the language model {language_model.classes}")

@@ -6,8 +6,8 @@ from typing import NamedTuple, Sequence, Tuple
 
 from ckpt2saved.tf1 import tf
 
-# With more classes than these, and than these for each label wanted, block maxima are faster than one top_k over the
-# whole row. Blocks of blocks also need a row to be several of them wide.
+# With more classes than these, and than these for each label that is searched, block maxima are faster than one top_k
+# over the whole row. Blocks of blocks also need a row to be several of them wide.
 _CLASSES, _CLASSES_PER_LABEL = 1000, 100
 
 

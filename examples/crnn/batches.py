@@ -35,7 +35,7 @@ def training_batches(seed: int, size: int, processes: int) -> Iterator[Batch]:
 
 def _as_drawn(pool, waiting: deque, seed: int, size: int) -> Iterator[Batch]:
     number = len(waiting)
-    with pool:  # ends its processes when no more batches are wanted
+    with pool:  # ends its processes when no more batches are taken
         while True:
             yield from waiting.popleft().get()
             waiting.append(pool.apply_async(draw, (seed, number, size)))

@@ -39,10 +39,10 @@ def width_at_height(picture: numpy.ndarray) -> int:
 def pad_batch(
     pictures: Sequence[numpy.ndarray], random: Optional[numpy.random.RandomState] = None
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """Return the pictures as one array, each continued to the right, and their true widths.
+    """Return the pictures as one array, each filled up on the right, and their true widths.
 
-    What they are continued with is each picture's own background or, with `random`, anything; then half of the batches
-    are also wider than their widest picture.
+    They are filled up with their own background. With `random`, each is filled up with a colour or column that is
+    drawn, and half of the batches are wider than their widest picture.
     """
     widths = numpy.array([picture.shape[1] for picture in pictures], "int32")
     extra = 0 if random is None or random.rand() < 0.5 else random.randint(1, 4 + widths.max() // 3)

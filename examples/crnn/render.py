@@ -1,4 +1,4 @@
-"""Draw a line of text as a picture, and bring it to the height of the network."""
+"""Draw lines of text as pictures."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MIN_WIDTH = 16
 
 def render_line(text: str, random: numpy.random.RandomState, spacing: float = 0.0) -> numpy.ndarray:
     """Return `text` as uint8 [18 to 64, width, 3]. Face, size, place, colours, blur, noise and the marks that JPEG
-    leaves are drawn from `random`. `spacing`, in sizes of the font, is what to add between letters.
+    leaves are drawn from `random`. `spacing` is added between letters, as a multiple of the font size.
     """
     font_number, height = random.randint(len(FACES)), random.randint(18, 65)
     cover = _cover(text, _font(font_number, round(height * random.uniform(0.64, 0.80))), height, spacing, random)
@@ -131,7 +131,7 @@ def _font(number: int, size: int) -> ImageFont.FreeTypeFont:
 
 @lru_cache(maxsize=None)
 def _package_folder(package: str) -> Path:
-    """Return the folder of a package that is wanted for its fonts only, and so isn't imported."""
+    """Return the folder of a package of fonts, without importing it."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise SystemExit(f"fonts are missing: pip install {package.replace('_', '-')}")

@@ -70,12 +70,12 @@ def test_a_table_is_read(tmp_path):
         ("t.txt", b"ab\n\xff\n", r"line 2 is not UTF-8 \(byte 0xff\); convert the file to UTF-8"),
         ("t.txt", b"", "no text in it; expected lines as the network reads them, in UTF-8"),
         ("t.txt", b"xyz", "none of its 3 characters is one of a class; expected lines"),
-        ("t.npy", b"ab", "no table of numbers: "),
-        ("t.npy", b"", "no table of numbers: "),
+        ("t.npy", b"ab", "can't be read: not a .npy file of a plain array"),
+        ("t.npy", b"", "can't be read: not a .npy file of a plain array"),
         ("t.npy", np.zeros([3, 4]), r"found float64 \[3, 4\]; expected floats \[3, 3\], the blank last"),
         ("t.npy", np.zeros([3, 3], int), "found int64"),
         ("none.txt", None, "can't be read: No such file or directory"),
-        ("none.npy", None, "can't be read: "),
+        ("none.npy", None, "can't be read: No such file or directory"),
     ],
 )
 def test_other_files_are_refused(tmp_path, name, content, message):
