@@ -9,6 +9,7 @@ from typing import Any, Callable, ContextManager, Dict, Iterator, List, Mapping,
 import numpy as np
 
 from ckpt2saved.checkpoint.contents import Checkpoint
+from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.graph.beam_searches import QUICK, SECONDS_PER_CLASS, find_searches, searches_behind
 from ckpt2saved.graph.ops import CTC_DECODERS
 from ckpt2saved.graph.traversal import reach
@@ -70,9 +71,10 @@ def measured_case(
     if not known and not (tries and (unknown or small)):
         return default_case(model)
     with filled() as session:
+        trial = _Trial(model, session, signatures)
         if tries:
-            known.update(_Trial(model, session, signatures).found(known, list(unknown.values()), small))
-        case = default_case(model, known)
+            known.update(trial.found(known, list(unknown.values()), small))
+        case = default_case(model, known, trial.refusal)
         inputs = dict(case.inputs)
         for key, (tensor, axis) in steps_of.items():
             signature = next(s for s in model.signatures if key in {spec.key for spec in s.inputs})
@@ -90,6 +92,7 @@ class _Trial:
         self._model = model
         self._session = session
         self._signatures = signatures
+        self.refusal = ""  # of the candidates that came first: what the graph failed with
 
     def found(
         self, known: Mapping[str, ExampleInput], specs: Sequence[TensorSpec], small: Sequence[str]
@@ -133,7 +136,8 @@ class _Trial:
             try:
                 tensors = self.in_time([spec.tensor for spec in served.outputs], feeds)
                 values = self._session.run(tensors, feeds)
-            except (tf.errors.OpError, ValueError):  # ValueError: also for an error message with image bytes
+            except (tf.errors.OpError, ValueError) as error:  # ValueError: also for an error message with image bytes
+                self.refusal = self.refusal or reason_of(error)
                 return False
             if any(value.dtype.kind == "f" and np.isnan(value).any() for value in map(np.asarray, values)):
                 return False

@@ -47,14 +47,18 @@ def case_inputs(model: ServedModel, case: ParityCase, number: int = 0) -> Dict[s
     return inputs
 
 
-def default_case(model: ServedModel, known: Mapping[str, ExampleInput] = {}) -> ParityCase:
-    """A parity case with `known` inputs and random pixels; raises SignatureError if another input cannot be random."""
+def default_case(model: ServedModel, known: Mapping[str, ExampleInput] = {}, refusal: str = "") -> ParityCase:
+    """A parity case with `known` inputs and random pixels; raises SignatureError if another input cannot be random.
+
+    `refusal` is what the graph failed with when values for that input were tried.
+    """
     specs = {spec.key: spec for signature in model.signatures for spec in signature.inputs}
     unknown = [key for key, spec in specs.items() if key not in known and not spec.dtype.startswith(RANDOM_WILL_DO)]
     if unknown:
         raise SignatureError(
             f"{model.source}: it needs a 'parity' part that says how to make {', '.join(unknown)}: the staged version"
             " is compared with the checkpoint on such inputs"
+            + (f". The graph fails with the values that were tried: {refusal}" if refusal else "")
         )
     dims = {name: size for name, size in default_sizes(model).items() if isinstance(name, str)}
     return ParityCase(dims, {key: known.get(key, ExampleInput((0.0, HIGHEST_PIXEL), None)) for key in specs})
