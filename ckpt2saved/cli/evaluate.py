@@ -74,9 +74,9 @@ def evaluate(
 
     with reported(report, "evaluate") as record:
         if worst is not None:
-            from ckpt2saved.verify.accuracy.worst_picture import check_picture_file
+            from ckpt2saved.console.drawing import check_picture_file
 
-            check_picture_file(worst)
+            check_picture_file(worst, "--worst")
         options = read_evaluation(lines, signature, more)
         with narration("evaluate", quiet=quiet, on_step=record.add) as say:
             model = read_model(place, more, say)

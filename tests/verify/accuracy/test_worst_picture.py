@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ckpt2saved.console.drawing import check_picture_file
 from ckpt2saved.errors import UsageError
 from ckpt2saved.verify.accuracy.figures import Reading, measure
 from ckpt2saved.verify.accuracy.labels import Line
-from ckpt2saved.verify.accuracy.worst_picture import check_picture_file, draw_worst
+from ckpt2saved.verify.accuracy.worst_picture import draw_worst
 
 RED = (198, 40, 40)
 
@@ -84,6 +85,6 @@ def test_a_picture_that_cannot_be_decoded_is_left_out(tmp_path):
 
 def test_the_file_is_a_png(tmp_path):
     """Said before the pictures are read."""
-    check_picture_file(tmp_path / "worst.PNG")
+    check_picture_file(tmp_path / "worst.PNG", "--worst")
     with pytest.raises(UsageError, match="expected the name of a .png file"):
-        check_picture_file(tmp_path / "worst.jpg")
+        check_picture_file(tmp_path / "worst.jpg", "--worst")
