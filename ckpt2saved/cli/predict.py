@@ -11,7 +11,7 @@ import click
 
 from ckpt2saved.cli.invocation import command, narration, print_json
 from ckpt2saved.cli.model_place import place_argument, place_options, read_model
-from ckpt2saved.cli.options import json_option, option, quiet_option
+from ckpt2saved.cli.options import PathType, json_option, option, quiet_option
 from ckpt2saved.errors import Ckpt2SavedError, NotAnswered, NotRead
 
 if TYPE_CHECKING:  # slow to import
@@ -39,6 +39,13 @@ _MOST_LISTED = 20  # problems in the message at the end
     metavar="N",
     help="Pictures of one request. Fewer are sent if a server refuses so many.",
 )
+@option(
+    "--draw",
+    "drawing",
+    type=PathType(),
+    metavar="FILE.png",
+    help="Draw the boxes or lines of one picture on it. Needs Pillow.",
+)
 @place_options
 @json_option
 @quiet_option
@@ -48,6 +55,7 @@ def predict(
     signature: Optional[str],
     from_stdin: bool,
     batch_size: int,
+    drawing: Optional[Path],
     as_json: bool,
     quiet: bool,
     **server: Any,
@@ -65,6 +73,7 @@ def predict(
 
     Exit code 3: the model could not read some of the pictures. Exit code 1: some files got no answer.
     """
+    from ckpt2saved.answers.drawn_page import check_drawable, draw_page
     from ckpt2saved.requests.files import STDIN, choose_signature, given_paths
 
     arguments = list(files) + [STDIN] * from_stdin
@@ -72,21 +81,38 @@ def predict(
         raise click.UsageError("no files; expected pictures, .npy or .npz files, or - for paths that stdin lists")
     paths = given_paths(arguments, sys.stdin.buffer if STDIN in arguments else ())
     first = next(paths, None)
+    if drawing is not None:
+        paths = _only_one(drawing, paths)
     with narration("predict", quiet=quiet) as say:
         opened = read_model(place, server, say)
         chosen = choose_signature(opened.signatures, signature, first, opened.name)
         say("model", f"{opened.name}, signature {chosen.name}")
+        if drawing is not None:
+            check_drawable(chosen)
         shown = _Shown(chosen, as_json, is_table=sys.stdout.isatty() and not quiet)
         say.progress(f"loading {opened.name}")
         every = itertools.chain([] if first is None else [first], paths)
         try:
             for prediction in _predictions(opened, chosen, every, batch_size):
                 shown.add(prediction)
+                if drawing is not None and prediction.answers is not None and not prediction.unread:
+                    count = draw_page(Path(str(first)), prediction.answers, drawing)
+                    say("drawn", f"{count} on {drawing}")
                 say.progress(f"{shown.count} files")
         except (Ckpt2SavedError, KeyboardInterrupt) as error:
             shown.error = error
     shown.finish({"model": opened.name, "signature": chosen.name})
     shown.raise_problems()
+
+
+def _only_one(drawing: Path, others: Iterator[str]) -> Iterator[str]:
+    """No more paths; raises UsageError if there are some, or if the drawing can't be one."""
+    from ckpt2saved.console.drawing import check_picture_file
+
+    check_picture_file(drawing, "--draw")
+    if next(others, None) is not None:
+        raise click.UsageError("--draw: one picture is expected; found several files")
+    return iter(())
 
 
 def _predictions(model: Any, signature: Any, paths: Iterator[str], most: int) -> Iterator[Any]:
