@@ -72,6 +72,7 @@ CODES: Dict[str, str] = {
     "no-batching": "A signature cannot be used with --enable_batching.",
     "no-input-used": "No output depends on any input.",
     "no-kernel": "An op has no kernel for the CPU.",
+    "other-anchors": "A signature has another number of anchors than the network.",
     "other-dtype": "A tensor has another dtype in the graph than in the signature file.",
     "other-shape": "A tensor has another shape in the graph than in the signature file.",
     "output-without-value": "An output has no value in inference.",

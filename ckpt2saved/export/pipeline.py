@@ -269,12 +269,12 @@ class _Writer:
         return _Written(report, warmup, refused)
 
     def _of_pictures(self) -> Tuple[Request, ...]:
-        """A request of pictures of several widths for each signature that takes nothing else."""
+        """A request of pictures of several widths for each signature that takes nothing else, and pads them."""
         pictures = with_bytes(np.array(example_pictures(_PICTURES), object))
         return tuple(
             Request("pictures", signature.name, {spec.key: pictures for spec in signature.pictures}, is_made_up=True)
             for signature in self._network.model.signatures
-            if signature.pictures and signature.pictures == signature.inputs
+            if signature.pictures and signature.pictures == signature.inputs and not signature.takes_pages
         )
 
     def _without_refused(

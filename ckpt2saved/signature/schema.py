@@ -10,8 +10,9 @@ import yaml
 
 from ckpt2saved.errors.problem import Note
 from ckpt2saved.signature.model import FUNCTION, META, Decode, ExampleInput, ParityCase, Scalar, ServedModel, Surgery
+from ckpt2saved.signature.option_values import MissingOption
 from ckpt2saved.signature.renaming import check_rule
-from ckpt2saved.signature.steps_reader import MissingOption, StepsReader
+from ckpt2saved.signature.steps_reader import StepsReader
 from ckpt2saved.signature.tensors import DTYPES, LARGEST_SIZE, Dimension, Signature, TensorSpec, checked_tensor_name
 from ckpt2saved.signature.yaml_nodes import found_text, unknown_name
 
@@ -186,6 +187,7 @@ class SchemaReader(StepsReader):
             self.check_names(node, where, steps, [spec.key for spec in sides["inputs"]])
         signature = Signature(name, sides["inputs"], sides["outputs"], steps=steps)
         self.check_pictures(node, where, signature)
+        self.check_pages(node, where, signature)
         return signature
 
     def tensor(self, key: str, node: yaml.Node, where: str) -> TensorSpec:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import FrozenSet, Mapping, Optional, Set, Tuple, Union
+from typing import Dict, FrozenSet, Mapping, Optional, Set, Tuple, Union
+
+from ckpt2saved.signature.detection import Anchors, EastRules, LineRules, PageArray, ProposalRules
 
 METHODS = ("bilinear", "area", "pillow_bilinear")
 ORDERS = ("rgb", "bgr")
@@ -14,6 +16,8 @@ MOST_COLUMNS = 2048  # of a resized picture, unless the step says another number
 
 # Results of the steps before the network, by the names that feeds and outputs use.
 IMAGES, WIDTHS, STATUS = "images", "widths", "status"
+COUNT = "count"  # of proposals or lines of each page; the rest of the arrays is padding
+SIZES = "sizes"  # float32 [batch, 3]: height, width and scale of each resized page
 STEPS = "steps"  # how many steps of the network's outputs are of each picture: found in its graph
 
 
@@ -39,6 +43,19 @@ class Resize:
 
     takes: Tuple[str, ...] = (IMAGES,)
     makes = (IMAGES, WIDTHS)
+
+
+@dataclass(frozen=True)
+class ResizePage:
+    """Resizes each page by one factor. The network then gets one page at a time, since their heights differ."""
+
+    short_side: int  # pixels
+    max_long_side: int  # pixels; where the long side would be longer, the factor is smaller
+    multiple: int = 1  # both sides are rounded up to one
+    method: str = "bilinear"
+
+    takes: Tuple[str, ...] = (IMAGES,)
+    makes = (IMAGES, WIDTHS, SIZES)
 
 
 @dataclass(frozen=True)
@@ -124,6 +141,87 @@ class Characters:
 
 
 @dataclass(frozen=True)
+class DecodeCtpn:
+    """Selects proposals of the answers of a CTPN: `boxes`, `scores` and `count`."""
+
+    probabilities: str  # of background and text: [batch, rows, columns * anchors, 2]
+    deltas: str  # [batch, rows, columns, 4 * anchors]
+    sizes: str  # height and width of each page: [batch, 3]
+    anchors: Anchors = Anchors()
+    rules: ProposalRules = ProposalRules()
+
+    makes = ("boxes", "scores", "count")
+
+    @property
+    def takes(self) -> Tuple[str, ...]:
+        """The names of tensors and results that the step reads."""
+        return self.probabilities, self.deltas, self.sizes
+
+    def renamed(self, names: Mapping[str, str]) -> DecodeCtpn:
+        """Return the step with other names of what it reads."""
+        probabilities, deltas, sizes = [names.get(name, name) for name in self.takes]
+        return replace(self, probabilities=probabilities, deltas=deltas, sizes=sizes)
+
+
+@dataclass(frozen=True)
+class DecodeEast:
+    """Finds the quads of text in the maps of an EAST: `quads`, `scores` and `count`."""
+
+    score: str  # probability of text in each cell: [batch, rows, columns, 1]
+    geometry: str  # [batch, rows, columns, 5 or 8]
+    sizes: str  # height and width of each page: [batch, 3]
+    rules: EastRules = EastRules()
+
+    makes = ("quads", "scores", "count")
+
+    @property
+    def takes(self) -> Tuple[str, ...]:
+        """The names of tensors and results that the step reads."""
+        return self.score, self.geometry, self.sizes
+
+    def renamed(self, names: Mapping[str, str]) -> DecodeEast:
+        """Return the step with other names of what it reads."""
+        score, geometry, sizes = [names.get(name, name) for name in self.takes]
+        return replace(self, score=score, geometry=geometry, sizes=sizes)
+
+
+@dataclass(frozen=True)
+class JoinLines:
+    """Joins the proposals `boxes` to text lines: `quads`, `scores` and `count`."""
+
+    sizes: str  # height and width of each page: [batch, 3]
+    rules: LineRules = LineRules()
+
+    makes = ("quads", "scores", "count")
+
+    @property
+    def takes(self) -> Tuple[str, ...]:
+        """The names of tensors and results that the step reads."""
+        return ("boxes", "scores", "count", self.sizes)
+
+    def renamed(self, names: Mapping[str, str]) -> JoinLines:
+        """Return the step with other names of what it reads."""
+        return replace(self, sizes=names.get(self.sizes, self.sizes))
+
+
+@dataclass(frozen=True)
+class ScaleBack:
+    """Converts coordinates in the resized page to those of the picture."""
+
+    coordinates: str  # float32 [batch, any, 2 * points]: x and y of each point
+
+    @property
+    def takes(self) -> Tuple[str, ...]:
+        """The names of tensors and results that the step reads."""
+        return (self.coordinates, SIZES)
+
+    @property
+    def makes(self) -> Tuple[str, ...]:
+        """The names of the results."""
+        return (self.coordinates,)
+
+
+@dataclass(frozen=True)
 class Failed:
     """Replaces results of pictures that could not be read by values."""
 
@@ -140,7 +238,22 @@ class Failed:
         return tuple(self.values)
 
 
-Step = Union[DecodePictures, Resize, Normalise, Pad, DecodeCtc, Characters, Failed]
+Step = Union[
+    DecodePictures,
+    Resize,
+    ResizePage,
+    Normalise,
+    Pad,
+    DecodeCtc,
+    DecodeCtpn,
+    DecodeEast,
+    JoinLines,
+    ScaleBack,
+    Characters,
+    Failed,
+]
+_OF_PAGES = (DecodeCtpn, DecodeEast, JoinLines)  # steps whose results have a fixed shape for one page
+_WITH_TENSORS = (DecodeCtc, DecodeCtpn, DecodeEast, JoinLines, Characters)  # steps that name tensors of the network
 
 
 @dataclass(frozen=True)
@@ -169,11 +282,22 @@ class Steps:
         """Return whether the string input holds pictures."""
         return any(isinstance(step, DecodePictures) for step in self.preprocess)
 
+    @property
+    def takes_pages(self) -> bool:
+        """Return whether the network gets one page at a time, each of its own height and width."""
+        return any(isinstance(step, ResizePage) for step in self.preprocess)
+
+    @property
+    def page_results(self) -> Dict[str, PageArray]:
+        """Return the results of steps that have a fixed shape for one page."""
+        found = {STATUS: PageArray("int32", ())} if self.takes_pictures else {}
+        for step in self.postprocess:
+            found.update(step.rules.results if isinstance(step, _OF_PAGES) else {})
+        return found
+
     def renamed(self, names: Mapping[str, str]) -> Steps:
         """Return the steps with other names of the network's tensors."""
-        after = tuple(
-            step.renamed(names) if isinstance(step, (DecodeCtc, Characters)) else step for step in self.postprocess
-        )
+        after = tuple(step.renamed(names) if isinstance(step, _WITH_TENSORS) else step for step in self.postprocess)
         feed = {names.get(tensor, tensor): value for tensor, value in self.feed.items()}
         return replace(self, feed=feed, postprocess=after)
 

@@ -2,72 +2,46 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import yaml
 
-from ckpt2saved.errors import UsageError
-from ckpt2saved.errors.problem import Note
-from ckpt2saved.signature.characters import NoCharacters, read_characters
-from ckpt2saved.signature.model import Scalar
+from ckpt2saved.signature.characters import NoCharacters
+from ckpt2saved.signature.option_values import MissingOption, OptionReader
+from ckpt2saved.signature.step_kinds import AFTER, BEFORE, StepKind
 from ckpt2saved.signature.steps import (
-    BLANKS,
-    METHODS,
-    ORDERS,
     STEPS,
     WIDTHS,
-    Bigrams,
-    Characters,
-    DecodeCtc,
     DecodePictures,
     Failed,
     Feed,
     Normalise,
     Pad,
     Resize,
+    ResizePage,
     Step,
     Steps,
 )
 from ckpt2saved.signature.tensors import Signature
-from ckpt2saved.signature.yaml_nodes import NodeReader, found_text, unknown_name
+from ckpt2saved.signature.yaml_nodes import found_text, unknown_name
 
 
-class MissingOption(Exception):
-    """A step needs an option that has no value."""
-
-
-class _Value(NamedTuple):
-    """How an option of a step is read."""
-
-    read: Callable[[StepsReader, yaml.Node, str], Any]
-    is_required: bool = False
-
-
-class StepsReader(NodeReader):
-    """Reads the steps of signatures; `$NAME` stands for an option's value."""
-
-    def __init__(self, source: Path, given: Mapping[str, Scalar]) -> None:
-        super().__init__()
-        self.source = source
-        self.given = given  # with --option
-        self.defaults: Dict[str, Optional[Scalar]] = {}  # of the options that the file declares
-        self.used: Dict[str, Scalar] = {}  # options of steps, with their values
-        self.notes: List[Note] = []
+class StepsReader(OptionReader):
+    """Reads the steps of signatures."""
 
     def steps(self, parts: Mapping[str, yaml.Node], where: str) -> Optional[Steps]:
         """Return the steps of a signature; raises MissingOption."""
         if not {"preprocess", "feed", "postprocess"} & set(parts):
             return None
-        before = self.step_list(parts["preprocess"], where + ".preprocess", _BEFORE) if "preprocess" in parts else ()
-        after = self.step_list(parts["postprocess"], where + ".postprocess", _AFTER) if "postprocess" in parts else ()
+        before = self.step_list(parts["preprocess"], where + ".preprocess", BEFORE) if "preprocess" in parts else ()
+        after = self.step_list(parts["postprocess"], where + ".postprocess", AFTER) if "postprocess" in parts else ()
         if "feed" not in parts:
             node = next(iter(parts.values()))
             self.problem("missing-key", node, where, "feed is missing: what each input of the network gets")
             return Steps(before, {}, after)
         return Steps(before, self.feed(parts["feed"], where + ".feed"), after)
 
-    def step_list(self, node: yaml.Node, where: str, known: Mapping[str, _Kind]) -> Tuple[Step, ...]:
+    def step_list(self, node: yaml.Node, where: str, known: Mapping[str, StepKind]) -> Tuple[Step, ...]:
         if not isinstance(node, yaml.SequenceNode):
             self.problem("wrong-type", node, where, f"a list of steps is expected; found {found_text(node)}")
             return ()
@@ -77,7 +51,7 @@ class StepsReader(NodeReader):
             found += [] if step is None else [step]
         return tuple(found)
 
-    def step(self, node: yaml.Node, where: str, known: Mapping[str, _Kind]) -> Optional[Step]:
+    def step(self, node: yaml.Node, where: str, known: Mapping[str, StepKind]) -> Optional[Step]:
         if isinstance(node, yaml.ScalarNode):
             name, options = self.text(node, where), None
         else:
@@ -93,7 +67,7 @@ class StepsReader(NodeReader):
             return None
         return self.made(known[name], options, node, f"{where}.{name}")
 
-    def made(self, kind: _Kind, options: Optional[yaml.Node], node: yaml.Node, where: str) -> Optional[Step]:
+    def made(self, kind: StepKind, options: Optional[yaml.Node], node: yaml.Node, where: str) -> Optional[Step]:
         if kind.make is Failed:
             return self.failed(options or node, where)
         required = [name for name, value in kind.values.items() if value.is_required]
@@ -152,7 +126,7 @@ class StepsReader(NodeReader):
                     remedy = "put the step decode before it"
                     self.problem("wrong-value", node, f"{where}.preprocess[{position}]", found, remedy)
             known.update(step.makes)
-        known.update({STEPS} if WIDTHS in known else ())
+        known.update({STEPS} if WIDTHS in known and not steps.takes_pages else ())
         for tensor, feed in steps.feed.items():
             if feed.source not in known:
                 found, remedy = unknown_name("result of a step, or input", feed.source, sorted(known))
@@ -166,10 +140,14 @@ class StepsReader(NodeReader):
             place = f"{where}.preprocess[{position}]"
             if isinstance(step, DecodePictures) and position:
                 self.problem("wrong-value", node, place, "decode is not the first step", "put it first")
-            if isinstance(step, Resize) and (position != 1 or channels is None):
+            if isinstance(step, (Resize, ResizePage)) and (position != 1 or channels is None):
+                name = "resize" if isinstance(step, Resize) else "resize_page"
                 self.problem(
-                    "wrong-value", node, place, "resize does not follow decode", "put it directly after decode"
+                    "wrong-value", node, place, f"{name} does not follow decode", "put it directly after decode"
                 )
+            if isinstance(step, Pad) and steps.takes_pages:
+                found = "pad is for pictures of one height; the network gets one page at a time"
+                self.problem("wrong-value", node, place, found, "remove pad; resize_page takes multiple")
             for name in ("mean", "scale") if isinstance(step, Normalise) else ():
                 values = getattr(step, name)
                 if channels is not None and len(values) not in (0, 1, channels):
@@ -183,133 +161,12 @@ class StepsReader(NodeReader):
             found = f"one string input of shape [batch] is expected, for the pictures; found {len(strings)}"
             self.problem("picture-input", node, where + ".inputs", found)
 
-    def value(self, node: yaml.Node, where: str, types: Tuple[type, ...] = (str, int, float, bool)) -> Any:
-        """Return a scalar, or the value of the option that it names; raises MissingOption."""
-        name = self.option_name(node)
-        if name is None:
-            return self.scalar(node, where, types=types)
-        value = self.option(node, where, name)
-        if type(value) in types:
-            return value
-        names = " or ".join(kind.__name__ for kind in types)
-        found = f"--option {name}={value}: a value of type {names} is expected"
-        if name in self.given:  # the command line is wrong, not the file
-            raise UsageError(f"{found} for {where}")
-        self.problem("wrong-type", node, where, found)
-        return None
-
-    def option_name(self, node: yaml.Node) -> Optional[str]:
-        is_text = isinstance(node, yaml.ScalarNode) and not node.style
-        return str(node.value)[1:] if is_text and str(node.value).startswith("$") else None
-
-    def option(self, node: yaml.Node, where: str, name: str) -> Scalar:
-        if name not in self.defaults:
-            self.problem("unknown-key", node, where, *unknown_name("option of this file", name, list(self.defaults)))
-            raise MissingOption(name)
-        value = self.given.get(name, self.defaults[name])
-        if value is None:
-            raise MissingOption(name)
-        self.used[name] = value
-        return value
-
-    def count(self, node: yaml.Node, where: str) -> int:
-        value = self.value(node, where, (int,))
-        if value is not None and value < 1:
-            self.problem("wrong-value", node, where, f"a number from 1 on is expected; found {value}")
-        return 1 if value is None else int(value)
-
-    def number(self, node: yaml.Node, where: str) -> float:
-        value = self.value(node, where, (int, float))
-        return 0.0 if value is None else float(value)
-
-    def weight(self, node: yaml.Node, where: str) -> float:
-        value = self.number(node, where)
-        if value < 0:
-            self.problem("wrong-value", node, where, f"a number from 0 on is expected; found {value:g}")
-        return value
-
-    def numbers(self, node: yaml.Node, where: str) -> Tuple[float, ...]:
-        if not isinstance(node, yaml.SequenceNode):
-            return (self.number(node, where),)
-        return tuple(self.number(item, f"{where}[{position}]") for position, item in enumerate(node.value))
-
-    def word(self, node: yaml.Node, where: str, known: Sequence[Any]) -> Any:
-        value = self.value(node, where)
-        if value is not None and value not in known:
-            self.problem("wrong-value", node, where, *unknown_name("value", str(value), [str(one) for one in known]))
-        return value
-
-    def truth(self, node: yaml.Node, where: str) -> bool:
-        return bool(self.value(node, where, (bool,)))
-
-    def name_of_tensor(self, node: yaml.Node, where: str) -> str:
-        return self.text(node, where)
-
-    def file(self, node: yaml.Node, where: str) -> Path:
-        """Return a path; one in the file is relative to the file, one of --option to the working directory."""
-        name = self.option_name(node)
-        value = self.value(node, where, (str,))
-        path = Path(value or "").expanduser()
-        return path if name is not None and name in self.given else self.source.parent / path
-
-
-class _Kind(NamedTuple):
-    """A step: its class, and how its options are read."""
-
-    make: Callable[..., Step]
-    values: Mapping[str, _Value] = {}
-
-
-def _word(known: Sequence[Any]) -> _Value:
-    return _Value(lambda reader, node, where: reader.word(node, where, known))
-
-
-_COUNT, _NUMBERS = _Value(StepsReader.count), _Value(StepsReader.numbers)
-_NAME = _Value(StepsReader.name_of_tensor)
-
-
-def _characters(file: Path, **names: str) -> Characters:
-    return Characters(file, read_characters(file), **names)
-
-
-def _decode_ctc(
-    bigrams: Optional[Path] = None, bigram_weight: float = 0.4, bigram_bonus: float = 0.0, **values: Any
-) -> DecodeCtc:
-    found = None if bigrams is None else Bigrams(bigrams, bigram_weight, bigram_bonus)
-    return DecodeCtc(bigrams=found, **values)
-
-
-_BEFORE: Dict[str, _Kind] = {
-    "decode": _Kind(DecodePictures, {"channels": _word((1, 3)), "max_pixels": _COUNT}),
-    "resize": _Kind(
-        Resize,
-        {
-            "height": _Value(StepsReader.count, is_required=True),
-            "width": _COUNT,
-            "method": _word(METHODS),
-            "max_width": _COUNT,
-        },
-    ),
-    "normalise": _Kind(Normalise, {"order": _word(ORDERS), "mean": _NUMBERS, "scale": _NUMBERS}),
-    "pad": _Kind(Pad, {"multiple": _COUNT, "min_width": _COUNT, "value": _Value(StepsReader.number)}),
-}
-_AFTER: Dict[str, _Kind] = {
-    "ctc_decode": _Kind(
-        _decode_ctc,
-        {
-            "logits": _Value(StepsReader.name_of_tensor, is_required=True),
-            "sequence_length": _Value(StepsReader.name_of_tensor, is_required=True),
-            "beam_width": _COUNT,
-            "merge_repeated": _Value(StepsReader.truth),
-            "batch_first": _Value(StepsReader.truth),
-            "blank": _word(BLANKS),
-            "bigrams": _Value(StepsReader.file),
-            "bigram_weight": _Value(StepsReader.weight),
-            "bigram_bonus": _Value(StepsReader.number),
-        },
-    ),
-    "characters": _Kind(
-        _characters, {"file": _Value(StepsReader.file, is_required=True), "ids": _NAME, "logits": _NAME}
-    ),
-    "failed": _Kind(Failed),
-}
+    def check_pages(self, node: yaml.Node, where: str, signature: Signature) -> None:
+        """Check that the outputs of a signature that takes pages have the same shape for each page."""
+        steps = signature.steps
+        known = steps.page_results if steps is not None and signature.takes_pages else None
+        for spec in signature.outputs if known is not None else ():
+            if known is not None and spec.tensor not in known:
+                found = f"the shape of {spec.tensor} depends on the page, and a batch has pages of several sizes"
+                remedy = f"expected one of {', '.join(known)}"
+                self.problem("wrong-value", node, f"{where}.outputs.{spec.key}", found, remedy)

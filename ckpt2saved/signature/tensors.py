@@ -111,6 +111,11 @@ class Signature:
         return tuple(spec for spec in self.inputs if takes and spec.dtype == "string")
 
     @property
+    def takes_pages(self) -> bool:
+        """Return whether the network gets each picture alone, and its own size."""
+        return self.steps is not None and self.steps.takes_pages
+
+    @property
     def has_strings(self) -> bool:
         """Return whether an input or output is a string tensor."""
         return any(spec.dtype == "string" for spec in self.inputs + self.outputs)

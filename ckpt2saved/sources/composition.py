@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Tuple
 
-from ckpt2saved.console.reasons import reason_of
-from ckpt2saved.ctc.language_model import LanguageModel
 from ckpt2saved.errors import SignatureError
 from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.graph.copying import copied
@@ -17,26 +15,26 @@ from ckpt2saved.saved_model.writing import Asset
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.steps import (
     IMAGES,
+    SIZES,
     STATUS,
     STEPS,
     WIDTHS,
     Characters,
-    DecodeCtc,
     DecodePictures,
-    Failed,
     Normalise,
     Pad,
     Resize,
+    ResizePage,
     Steps,
 )
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 from ckpt2saved.sources.example_pictures import with_pictures
 from ckpt2saved.sources.loaded import LoadedGraph
 from ckpt2saved.sources.lookups import asset_names
+from ckpt2saved.sources.postprocessing import Postprocessing
 from ckpt2saved.sources.steps.batches import normalised, padded
-from ckpt2saved.sources.steps.language_models import read_language_model
+from ckpt2saved.sources.steps.pages import cut_padding, each_page, sizes_of
 from ckpt2saved.sources.steps.pictures import READ, TOO_SMALL, read_pictures
-from ckpt2saved.sources.steps.texts import check_classes, decoded_logits, joined_characters, replaced
 from ckpt2saved.tf1 import tf, v1_control_flow
 
 
@@ -96,29 +94,75 @@ class _Composer:
     def signature(self, graph_def: Any) -> Signature:
         """Build the steps and an instance of the network; returns the signature, bound to the graph's tensors."""
         with tf.name_scope(self._scope):
+            own = self._inputs_of_network()
             inputs = []
             for spec in self._signature.inputs:
                 sizes = [size if isinstance(size, int) else None for size in spec.dimensions]
-                tensor = tf.placeholder(spec.dtype, sizes, name=_key(spec.key))
+                tensor = own[spec.key] if own else tf.placeholder(spec.dtype, sizes, name=_key(spec.key))
                 self._results[spec.key] = tensor
                 inputs.append(replace(spec, tensor=tensor.name))
-            with tf.name_scope("preprocess"):
-                self._before()
-            self._run_network(graph_def)
-            with tf.name_scope("postprocess"):
-                self._find_small()
-                self._after()
+            if own:
+                graph_def = None
+            if self._steps.takes_pages:
+                self._of_pages(graph_def)
+            else:
+                self._of_batch(graph_def)
+            self._results.update(cut_padding(self._results, self._steps.page_results))
             outputs = [self._output(spec) for spec in self._signature.outputs]
         return Signature(self._signature.name, tuple(inputs), tuple(outputs), steps=self._steps)
+
+    def _inputs_of_network(self) -> Dict[str, tf.Tensor]:
+        """The network's inputs by the signature's keys, if requests can feed them; otherwise nothing."""
+        found: Dict[str, tf.Tensor] = {}
+        for name, feed in self._steps.feed.items():
+            if self._steps.preprocess or feed.divide_by != 1 or feed.source in found or feed.source == STEPS:
+                return {}
+            found[feed.source] = self._tensor(name)
+        specs = {spec.key: spec for spec in self._signature.inputs}
+        fits = all(key in specs and specs[key].dtype == found[key].dtype.base_dtype.name for key in found)
+        return found if fits and len(found) == len(specs) else {}
+
+    def _of_batch(self, graph_def: Any) -> None:
+        """Add the results of the steps and of the network, for all pictures at once.
+
+        Without a GraphDef these are those of the network that is there, and not of another instance.
+        """
+        with tf.name_scope("preprocess"):
+            self._before()
+        if graph_def is None:
+            names = [*self._steps.feed, *self._signature.fetched]
+            self._results.update({name: self._tensor(name) for name in names})
+        else:
+            self._run_network(graph_def)
+        with tf.name_scope("postprocess"):
+            self._find_small()
+            after = Postprocessing(self._model, self._signature, self._steps, self._results)
+            after.run()
+        self._files, self.notes = after.files, self.notes + after.notes
+
+    def _of_pages(self, graph_def: Any) -> None:
+        """Add the results for each page alone: pages differ in height and width, and a batch of them is large."""
+        key = self._signature.pictures[0].key
+        contents = self._results[key]
+        arrays = self._steps.page_results
+
+        def page(content: tf.Tensor) -> List[tf.Tensor]:
+            self._results = {key: content[None]}
+            self._of_batch(graph_def)
+            return [self._results[name][0] for name in arrays]
+
+        self._results = {key: contents, **each_page(page, [contents], arrays)}
 
     def _before(self) -> None:
         steps = self._steps.preprocess
         decode = steps[0] if steps else None
         if isinstance(decode, DecodePictures):
-            resize = steps[1] if len(steps) > 1 else None
+            resize = steps[1] if len(steps) > 1 and isinstance(steps[1], (Resize, ResizePage)) else None
             contents = self._results[self._signature.pictures[0].key]
-            found = read_pictures(contents, decode, resize if isinstance(resize, Resize) else None, self._scope)
+            found = read_pictures(contents, decode, resize, self._scope)
             self._results.update(found._asdict())
+            if self._steps.takes_pages:
+                self._results[SIZES] = sizes_of(found)
         for step in steps:
             if isinstance(step, Normalise):
                 self._results["images"] = normalised(self._results["images"], step)
@@ -134,6 +178,7 @@ class _Composer:
         part = pruned(graph_def, {tensor.op.name for tensor in [*places.values(), *inputs.values()]})
         outputs = [tensor.name for tensor in places.values()]
         images = [name for name, feed in self._steps.feed.items() if feed.source == IMAGES]
+        images = [] if self._steps.takes_pages else images  # a page alone has no padding
         fed: Dict[str, tf.Tensor] = {}
         if images:
             widths = _free_name(part, "own_widths")
@@ -196,54 +241,6 @@ class _Composer:
         if name in self._loaded.tensors:
             return self._loaded.tensors[name]
         return self._loaded.graph.get_tensor_by_name(name)
-
-    def _after(self) -> None:
-        classes = None
-        for number, step in enumerate(self._steps.postprocess):
-            where = f"signatures.{self._signature.name}.postprocess[{number}]"
-            if isinstance(step, DecodeCtc):
-                logits = self._logits(step, where)
-                classes = logits.shape.as_list()[-1] if logits.shape.ndims else None
-                model = self._language_model(step, classes, where)
-                self._results.update(decoded_logits(logits, self._results[step.sequence_length], step, model))
-            elif isinstance(step, Characters):
-                if step.logits:
-                    classes = self._results[step.logits].shape.as_list()[-1]
-                step = check_classes(step, classes, f"{self._model.source}: {where}")
-                self._results["text"] = joined_characters(self._results[step.ids], step)
-                self._files.append(step)
-            elif isinstance(step, Failed):
-                try:
-                    self._results.update(replaced(self._results, self._results[STATUS], step))
-                except (TypeError, ValueError) as error:
-                    problem = Problem("wrong-value", f"{where}.failed", reason_of(error))
-                    raise SignatureError(f"{self._model.source}: it does not fit the graph", [problem]) from error
-
-    def _language_model(self, step: DecodeCtc, classes: Any, where: str) -> Optional[LanguageModel]:
-        if step.bigrams is None or not (step.bigrams.weight or step.bigrams.bonus):
-            return None
-        where = f"{self._model.source}: {where}"
-        readers = [s for s in self._steps.postprocess if isinstance(s, Characters) and s.ids in step.makes]
-        symbols = check_classes(readers[0], classes, where).symbols if readers else ()
-        model, notes = read_language_model(step.bigrams, symbols, classes, where)
-        self.notes += notes
-        return model
-
-    def _logits(self, step: DecodeCtc, where: str) -> tf.Tensor:
-        """The logits of a step; raises SignatureError for tensors that can't be decoded."""
-        logits, lengths = self._results[step.logits], self._results[step.sequence_length]
-        problems = []
-        if logits.shape.ndims not in (None, 3) or logits.dtype.base_dtype not in (tf.float32, tf.float64):
-            found = f"{logits.dtype.base_dtype.name} {logits.shape}; logits are float32 of rank 3"
-            problems.append(Problem("other-shape", f"{where}.ctc_decode.logits: {step.logits}", found))
-        if lengths.shape.ndims not in (None, 1) or lengths.dtype.base_dtype != tf.int32:
-            found = f"{lengths.dtype.base_dtype.name} {lengths.shape}; lengths are int32 [batch]"
-            problems.append(
-                Problem("other-shape", f"{where}.ctc_decode.sequence_length: {step.sequence_length}", found)
-            )
-        if problems:
-            raise SignatureError(f"{self._model.source}: it does not fit the graph", problems)
-        return logits
 
     def _output(self, spec: TensorSpec) -> TensorSpec:
         if spec.tensor not in self._results:

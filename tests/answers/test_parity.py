@@ -94,6 +94,12 @@ def with_graph(made, change):
     return made
 
 
+def of_serving_default(error):
+    """Where the answers of the network itself differ; other signatures are computed from these."""
+    places = [problem.split(": values")[0] for problem in texts(error.problems)]
+    return [place for place in places if "serving_default" in place]
+
+
 def test_a_changed_node_is_found_out(tmp_path, ctpn_checkpoint):
     """The graph of the files is compared too: here the class probabilities are left unnormalised."""
 
@@ -104,7 +110,7 @@ def test_a_changed_node_is_found_out(tmp_path, ctpn_checkpoint):
     made = with_graph(prepared(ctpn_checkpoint), change)
     with pytest.raises(ParityError) as caught:
         parity.compare_files(staged(tmp_path, made), made.asked, made.answers)
-    assert [problem.split(": values")[0] for problem in texts(caught.value.problems)] == [
+    assert of_serving_default(caught.value) == [
         "parity[0]: serving_default.output_cls_prob",
         "parity[1]: serving_default.output_cls_prob",
     ]
@@ -130,7 +136,7 @@ def test_an_answer_that_changes_from_call_to_call_is_found_out(tmp_path, ctpn_ch
         answers = [files.answer(request) for request in made.asked]
     with pytest.raises(ParityError, match="the same request differently each time") as caught:
         parity.compare_files(tmp_path, made.asked, answers)
-    assert [problem.split(": values")[0] for problem in texts(caught.value.problems)] == [
+    assert of_serving_default(caught.value) == [
         "parity[0]: serving_default.output_bbox_pred",
         "parity[1]: serving_default.output_bbox_pred",
     ]

@@ -325,9 +325,11 @@ def test_pictures_are_brought_to_the_size_of_the_input(exported, tmp_path, ctpn_
     assert np.abs(image - [255, 128, 0]).max() < 4
     result, path = exported("--warmup", picture(tmp_path / "page.png", 50, 70), checkpoint=ctpn_checkpoint)
     assert result.exit_code == 0, result.output
-    (request,) = read_warm_up_requests(path)
-    assert request.inputs["input_image"].shape == (1, 50, 70, 3)
-    assert request.inputs["input_im_info"].tolist() == [[64, 96, 1]]
+    requests = read_warm_up_requests(path)
+    assert [request.signature for request in requests] == ["serving_default", "proposals", "lines"]
+    for request in requests:
+        assert request.inputs["input_image"].shape == (1, 50, 70, 3)
+        assert request.inputs["input_im_info"].tolist() == [[64, 96, 1]]
 
 
 def test_what_is_no_picture_is_said(exported, tmp_path):

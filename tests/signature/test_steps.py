@@ -7,16 +7,21 @@ from pathlib import Path
 import pytest
 
 from ckpt2saved.errors import SignatureError
+from ckpt2saved.signature.detection import Anchors, LineRules, ProposalRules
 from ckpt2saved.signature.file import load_model, parse_model
 from ckpt2saved.signature.steps import (
     Characters,
     DecodeCtc,
+    DecodeCtpn,
     DecodePictures,
     Failed,
     Feed,
+    JoinLines,
     Normalise,
     Pad,
     Resize,
+    ResizePage,
+    ScaleBack,
     Steps,
 )
 
@@ -128,3 +133,68 @@ def test_a_feed_is_needed(tmp_path):
     text = FILE[: FILE.index("    feed:")] + FILE[FILE.index("    postprocess:") :]
     with pytest.raises(SignatureError, match="feed is missing: what each input of the network gets"):
         parsed(tmp_path, text)
+
+
+DETECTOR = """\
+format: 1
+options:
+  heights:
+signatures:
+  serving_default:
+    inputs:
+      page: {dtype: string, shape: [batch]}
+    preprocess:
+      - decode
+      - resize_page: {short_side: 600, max_long_side: 1200}
+    feed:
+      image: images
+      info: sizes
+    postprocess:
+      - ctpn_decode: {probabilities: p, deltas: d, sizes: info, heights: $heights, min_score: 0.1, most: 9}
+      - text_lines: {sizes: info, slanted: true, max_gap: 20}
+      - scale_back: {coordinates: quads}
+    outputs:
+      quads: {dtype: float32, shape: [batch, lines, 8]}
+      status: {dtype: int32, shape: [batch]}
+"""
+
+
+def test_steps_of_a_detector_are_values(tmp_path):
+    """Heights of anchors are numbers with commas on the command line, and a list in the file."""
+    steps = parsed(tmp_path, DETECTOR, heights="11, 16,23").signatures[0].steps
+    anchors = Anchors((11, 16, 23))
+    assert steps.preprocess == (DecodePictures(), ResizePage(600, 1200))
+    assert steps.postprocess == (
+        DecodeCtpn("p", "d", "info", anchors, ProposalRules(min_score=0.1, most=9)),
+        JoinLines("info", LineRules(is_slanted=True, max_gap=20)),
+        ScaleBack("quads"),
+    )
+    assert parsed(tmp_path, DETECTOR.replace("$heights", "[5, 6]")).signatures[0].steps.postprocess[
+        0
+    ].anchors.heights == (
+        5,
+        6,
+    )
+    assert parsed(tmp_path, DETECTOR, heights=7).signatures[0].steps.postprocess[0].anchors == Anchors((7,))
+    assert parsed(tmp_path, DETECTOR).signatures[0].steps.postprocess[0].anchors.heights == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("short_side: 600, ", "", "preprocess[1].resize_page: short_side is missing"),
+        ("      - decode\n", "", "preprocess[0]: resize_page does not follow decode; put it directly after decode"),
+        ("1200}\n", "1200}\n      - pad\n", "preprocess[2]: pad is for pictures of one height"),
+        ("image: images", "image: images\n      lengths: steps", "feed.lengths: 'steps' is not a known result"),
+        ("$heights", "[11, 0]", "heights[1]: a number from 1 on is expected; found 0"),
+        ("$heights", "11;16", "ctpn_decode.heights: heights as in 11,16,23 are expected; found 11;16"),
+        ("min_score: 0.1", "min_score: 1.5", "min_score: a number from 0 to 1 is expected; found 1.5"),
+        ("most: 9", "max_overlap: 0", "max_overlap: a number above 0 is expected, of which 1 keeps all; found 0"),
+        ("  quads: {dtype", "  p: {dtype", "outputs.p: the shape of p depends on the page, and a batch has pages"),
+    ],
+)
+def test_each_mistake_of_a_detector_has_its_message(tmp_path, old, new, problem):
+    assert old in DETECTOR
+    with pytest.raises(SignatureError) as caught:
+        parsed(tmp_path, DETECTOR.replace(old, new, 1))
+    assert problem in str(caught.value)

@@ -6,9 +6,9 @@ Each picture is a small dataset of its attempts, of which the first that succeed
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Union
 
-from ckpt2saved.signature.steps import DecodePictures, Resize
+from ckpt2saved.signature.steps import DecodePictures, Resize, ResizePage
 from ckpt2saved.sources.steps import headers
 from ckpt2saved.sources.steps.resizing import new_size, resized
 from ckpt2saved.tf1 import Defun, tf
@@ -28,12 +28,17 @@ class Pictures(NamedTuple):
     images: tf.Tensor  # float32 [batch, height, width, channels], 0 to 255
     widths: tf.Tensor  # int32 [batch], of each picture
     status: tf.Tensor  # int32 [batch]
+    original: tf.Tensor  # int32 [batch, 2], height and width of each picture before it was resized
 
 
-def read_pictures(contents: tf.Tensor, decode: DecodePictures, resize: Optional[Resize], name: str) -> Pictures:
+AnyResize = Union[Resize, ResizePage]
+
+
+def read_pictures(contents: tf.Tensor, decode: DecodePictures, resize: Optional[AnyResize], name: str) -> Pictures:
     """Decode and resize the files in `contents`, string [batch]; the functions that this takes begin with `name`.
 
-    A picture that can't be read is black, one pixel wide, with a status other than READ.
+    A picture that can't be read is black, one pixel wide, with a status other than READ. Pages are as large as the
+    step's multiple then.
     """
     return _Reader(decode, resize, name).read(contents)
 
@@ -41,13 +46,14 @@ def read_pictures(contents: tf.Tensor, decode: DecodePictures, resize: Optional[
 class _Reader:
     """Builds the datasets."""
 
-    def __init__(self, decode: DecodePictures, resize: Optional[Resize], name: str) -> None:
+    def __init__(self, decode: DecodePictures, resize: Optional[AnyResize], name: str) -> None:
         self._decode = decode
         self._resize = resize
         self._name = name
-        rows = None if resize is None else resize.height
-        self._types = [tf.float32, tf.int32, tf.int32]
-        self._shapes = [tf.TensorShape([rows, None, decode.channels]), tf.TensorShape([]), tf.TensorShape([])]
+        rows = resize.height if isinstance(resize, Resize) else None
+        self._types = [tf.float32, tf.int32, tf.int32, tf.int32]
+        sizes: List[List[Optional[int]]] = [[rows, None, decode.channels], [], [], [2]]
+        self._shapes = [tf.TensorShape(size) for size in sizes]
 
     def read(self, contents: tf.Tensor) -> Pictures:
         found = headers.read_headers(contents)
@@ -71,15 +77,14 @@ class _Reader:
             drop_remainder=tf.constant(False),
             output_shapes=shapes,
         )
-        images, widths, status = tf.raw_ops.DatasetToSingleElement(
-            dataset=dataset, output_types=self._types, output_shapes=shapes
+        return Pictures(
+            *tf.raw_ops.DatasetToSingleElement(dataset=dataset, output_types=self._types, output_shapes=shapes)
         )
-        return Pictures(images, widths, status)
 
     def _fits(self, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         """Whether pictures of these sizes, int64, are within the limits."""
         fits = height * width <= self._decode.max_pixels
-        if self._resize is None:
+        if not isinstance(self._resize, Resize):
             return fits
         _, columns = new_size(height, width, self._resize)
         return tf.logical_and(fits, columns <= self._resize.max_width)
@@ -126,11 +131,12 @@ class _Reader:
 
         def attempt(content: tf.Tensor) -> Sequence[tf.Tensor]:
             pixels = decoded(content)
+            original = tf.shape(pixels)[:2]
             if self._resize is None:
                 pixels = self._as_floats(pixels)
             else:
                 pixels = resized(pixels, self._resize, self._as_floats)
-            return pixels, tf.shape(pixels)[1], tf.constant(READ)
+            return pixels, tf.shape(pixels)[1], tf.constant(READ), original
 
         return Defun(tf.string, func_name=f"{self._name}_{name}")(attempt)
 
@@ -163,8 +169,12 @@ class _Reader:
         return Defun(tf.string, func_name=self._name + "_too_large")(too_large)
 
     def _nothing(self, status: tf.Tensor) -> List[tf.Tensor]:
-        rows = 1 if self._resize is None else self._resize.height
-        return [tf.zeros([rows, 1, self._decode.channels]), tf.constant(1), status]
+        size = [1, 1]
+        if isinstance(self._resize, Resize):
+            size = [self._resize.height, 1]
+        elif isinstance(self._resize, ResizePage):
+            size = [self._resize.multiple, self._resize.multiple]
+        return [tf.zeros([*size, self._decode.channels]), tf.constant(1), status, tf.constant([1, 1])]
 
     def _mapped(self, dataset: tf.Tensor, function: Any) -> tf.Tensor:
         return self._with_result(tf.raw_ops.MapDataset, input_dataset=dataset, other_arguments=[], f=function)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Callable, Tuple
+from typing import Callable, Tuple, Union
 
-from ckpt2saved.signature.steps import Resize
+from ckpt2saved.signature.steps import Resize, ResizePage
 from ckpt2saved.tf1 import tf
 
 
-def new_size(height: tf.Tensor, width: tf.Tensor, step: Resize) -> Tuple[tf.Tensor, tf.Tensor]:
+def new_size(height: tf.Tensor, width: tf.Tensor, step: Union[Resize, ResizePage]) -> Tuple[tf.Tensor, tf.Tensor]:
     """Return height and width after `step`, int64; the width is rounded to the nearest number, halves up, at least 1.
 
-    `height` and `width` are int64 of any shape, from 1 on.
+    `height` and `width` are int64 of any shape, from 1 on. Both sides of a page are rounded up to the step's multiple.
     """
+    if isinstance(step, ResizePage):
+        return _page_size(height, width, step)
     if step.width is not None:
         return tf.fill(tf.shape(height), tf.constant(step.height, tf.int64)), tf.fill(
             tf.shape(width), tf.constant(step.width, tf.int64)
@@ -22,7 +24,28 @@ def new_size(height: tf.Tensor, width: tf.Tensor, step: Resize) -> Tuple[tf.Tens
     return tf.fill(tf.shape(height), tf.constant(step.height, tf.int64)), tf.maximum(columns, tf.cast(1, tf.int64))
 
 
-def resized(pixels: tf.Tensor, step: Resize, as_floats: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+def _page_size(height: tf.Tensor, width: tf.Tensor, step: ResizePage) -> Tuple[tf.Tensor, tf.Tensor]:
+    height, width = tf.maximum(height, tf.cast(1, tf.int64)), tf.maximum(width, tf.cast(1, tf.int64))
+    short, long = tf.minimum(height, width), tf.maximum(height, width)
+    # The factor is short_side / short or max_long_side / long. In integers, which have no rounding errors.
+    is_long = step.short_side * long > step.max_long_side * short
+    numerator = tf.where(
+        is_long,
+        tf.fill(tf.shape(long), tf.cast(step.max_long_side, tf.int64)),
+        tf.fill(tf.shape(long), tf.cast(step.short_side, tf.int64)),
+    )
+    denominator = tf.where(is_long, long, short)
+
+    def scaled(size: tf.Tensor) -> tf.Tensor:
+        rounded = tf.maximum((2 * size * numerator + denominator) // (2 * denominator), tf.cast(1, tf.int64))
+        return (rounded + step.multiple - 1) // step.multiple * step.multiple
+
+    return scaled(height), scaled(width)
+
+
+def resized(
+    pixels: tf.Tensor, step: Union[Resize, ResizePage], as_floats: Callable[[tf.Tensor], tf.Tensor]
+) -> tf.Tensor:
     """Return float32 [height, width, channels] of whole numbers from `pixels` uint8 [height, width, any].
 
     `as_floats` turns decoded pixels into float32 [..., channels].

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ckpt2saved.signature.steps import Resize
+from ckpt2saved.signature.steps import Resize, ResizePage
 from ckpt2saved.sources.steps.resizing import new_size, resized
 from ckpt2saved.tf1 import tf
 
@@ -79,3 +79,25 @@ def test_the_width_is_rounded_to_the_nearest(height, width, expected):
     with tf.Graph().as_default(), tf.Session() as session:
         size = [tf.constant(value, tf.int64) for value in (height, width)]
         assert tuple(session.run(new_size(*size, Resize(32)))) == (32, expected)
+
+
+@pytest.mark.parametrize(
+    "height, width, size",
+    [
+        (1200, 600, (1200, 608)),
+        (300, 450, (608, 912)),  # 600 x 900, rounded up
+        (2400, 1200, (1200, 608)),
+        (600, 3000, (240, 1200)),  # the long side is the limit
+        (3000, 500, (1200, 208)),
+        (1, 1, (608, 608)),
+        (1, 5000, (16, 1200)),
+        (599, 601, (608, 608)),
+        (4000, 3999, (608, 608)),
+    ],
+)
+def test_a_page_is_resized_by_one_factor(height, width, size):
+    """To the short side, unless the long side becomes too long; then both sides are rounded up to the multiple."""
+    step = ResizePage(short_side=600, max_long_side=1200, multiple=16)
+    with tf.Graph().as_default(), tf.Session() as session:
+        found = session.run(new_size(tf.constant(height, tf.int64), tf.constant(width, tf.int64), step))
+    assert tuple(found) == size

@@ -10,10 +10,13 @@ from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.replace_ctc_decoder import ReplaceCtcDecoder
 from ckpt2saved.rewrites.rewrite import apply_all
 from ckpt2saved.saved_model.writing import bind_signatures
+from ckpt2saved.signature.detection import Anchors
 from ckpt2saved.signature.model import Decode, ServedModel, Surgery
+from ckpt2saved.signature.steps import DecodeCtpn, Steps
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 from ckpt2saved.sources.composition import _Composer
 from ckpt2saved.sources.loaded import loaded_from_builder
+from ckpt2saved.sources.postprocessing import Postprocessing
 from ckpt2saved.tf1 import tf
 from ckpt2saved.verify.servability import batching_notes
 from tests.support.golden_texts.finding import (
@@ -173,6 +176,16 @@ def without_steps(folder):
     _Composer._refuse_unknown_steps(composer, SimpleNamespace(steps=None))
 
 
+def other_anchors(folder):
+    """Two heights, for a network of three anchors in each cell."""
+    step = DecodeCtpn("probabilities", "deltas", "sizes", Anchors((11, 16)))
+    signature = Signature("lines", (), (), steps=Steps(postprocess=(step,)))
+    with tf.Graph().as_default():
+        shapes = {"probabilities": [None, None, None, 2], "deltas": [None, None, None, 12], "sizes": [None, 3]}
+        tensors = {name: tf.placeholder(tf.float32, sizes) for name, sizes in shapes.items()}
+        Postprocessing(ServedModel("own", Path("own.yaml"), ()), signature, signature.steps, tensors).run()
+
+
 def with_attribute(meta_graph):
     (found,) = [one for one in meta_graph.graph_def.node if one.name == "y"]
     found.attr["fused_activation"].s = b"Relu"
@@ -246,6 +259,12 @@ CASES = [
     ),
     ("no-batching", scalar_output, "serving_default: cannot be used with --enable_batching: y"),
     ("no-input-used", loaded(unrelated), "no output depends on x:0; choose inputs nearer to the outputs"),
+    (
+        "other-anchors",
+        raised(other_anchors),
+        "signatures.lines.postprocess[0].ctpn_decode.heights: 2 heights, and the network has 3 anchors in each cell;"
+        " give the heights that the network was trained with",
+    ),
     (
         "other-dtype",
         bound([XS], [TensorSpec("y", "y", "int32", ("batch", 2))]),
