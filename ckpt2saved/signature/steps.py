@@ -288,6 +288,12 @@ class Steps:
         return any(isinstance(step, ResizePage) for step in self.preprocess)
 
     @property
+    def counted_results(self) -> Dict[str, PageArray]:
+        """Return the results of the last step that makes `count`, which says how many rows of these are no padding."""
+        counting = [step for step in self.postprocess if isinstance(step, _OF_PAGES)]
+        return counting[-1].rules.results if counting else {}
+
+    @property
     def page_results(self) -> Dict[str, PageArray]:
         """Return the results of steps that have a fixed shape for one page."""
         found = {STATUS: PageArray("int32", ())} if self.takes_pictures else {}

@@ -107,7 +107,7 @@ class _Composer:
                 self._of_pages(graph_def)
             else:
                 self._of_batch(graph_def)
-            self._results.update(cut_padding(self._results, self._steps.page_results))
+            self._results.update(cut_padding(self._results, self._steps.counted_results))
             outputs = [self._output(spec) for spec in self._signature.outputs]
         return Signature(self._signature.name, tuple(inputs), tuple(outputs), steps=self._steps)
 

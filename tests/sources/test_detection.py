@@ -194,6 +194,7 @@ signatures:
       - failed: {quads: 0, scores: 0, count: 0}
     outputs:
       quads: {dtype: float32, shape: [batch, lines, 8]}
+      boxes: {dtype: float32, shape: [batch, 1000, 4]}
       count: {dtype: int32, shape: [batch]}
 """
 
@@ -239,6 +240,8 @@ def test_the_steps_fit_other_detectors(run, stranger):
         found = session.run(fetches, {definition.inputs["image_bytes"].name: [png(200, 100), b"", png(60, 90)]})
     assert found["count"][1] == 0 and found["count"].sum() > 0
     assert found["quads"].shape == (3, max(1, found["count"].max()), 8)
+    boxes = (found["boxes"] != 0).any(axis=2).sum(axis=1)  # their padding stays: `count` is that of the lines
+    assert found["boxes"].shape == (3, 1000, 4) and (boxes > found["count"])[[0, 2]].all()
 
 
 EAST = """
