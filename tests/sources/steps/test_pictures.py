@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import pytest
 
-from ckpt2saved.signature.steps import DecodePictures, Resize
+from ckpt2saved.signature.steps import DecodePictures, Resize, ResizePage
 from ckpt2saved.sources.example_pictures import png
 from ckpt2saved.sources.steps import pictures
 from ckpt2saved.sources.steps.pictures import DAMAGED, NO_BYTES, NO_PICTURE, READ, TOO_LARGE, read_pictures
@@ -32,7 +32,13 @@ def built(decode, resize):
 def read(files, decode=COLOURS, resize=None):
     """Images, widths and status of the files."""
     session, results = built(decode, resize)
-    return session.run(results, {"contents:0": files})
+    return session.run(results[:3], {"contents:0": files})
+
+
+def originals(files, resize):
+    """Height and width of each file before it was resized."""
+    session, results = built(COLOURS, resize)
+    return session.run(results[3], {"contents:0": files}).tolist()
 
 
 def encoded(picture, kind, **options):
@@ -188,6 +194,20 @@ def test_pictures_of_several_sizes_are_one_batch():
     assert (widths.tolist(), status.tolist()) == ([20, 7], [READ, READ])
     assert not images[0, 10:].any()
     assert not images[1, :, 7:].any()
+
+
+@pytest.mark.parametrize("resize", [None, Resize(32), ResizePage(64, 90, multiple=16)])
+def test_the_size_of_each_file_is_known(resize):
+    """Also where it was resized; one pixel where it could not be read."""
+    assert originals([png(20, 10, 1), b"none", png(7, 30, 2)], resize) == [[10, 20], [1, 1], [30, 7]]
+
+
+def test_pages_are_resized_to_multiples():
+    """And a page that can't be read is as large as the multiple."""
+    step = ResizePage(64, 90, multiple=16)
+    assert read([png(20, 10)], resize=step)[0].shape == (1, 48, 96, 3)
+    images, widths, status = read([b"none"], resize=step)
+    assert images.shape == (1, 16, 16, 3) and not images.any() and status.tolist() == [NO_PICTURE]
 
 
 def test_formats_have_numbers_of_their_own():
