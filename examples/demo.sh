@@ -14,8 +14,7 @@ show() {
 
 show ckpt2saved export --model crnn --checkpoint examples/crnn/checkpoint --option charset=examples/crnn/charset.txt \
     --export-dir "$models/crnn"
-show python examples/ctpn/make_checkpoint.py "$out/ctpn_training"
-show ckpt2saved export --model ctpn --checkpoint "$out/ctpn_training" --export-dir "$models/ctpn" --version 100001
+show ckpt2saved export --model ctpn --checkpoint examples/ctpn/checkpoint --export-dir "$models/ctpn" --version 100001
 show ckpt2saved bump-version "$models/crnn"
 show ckpt2saved list "$models/crnn"
 printf '\nWhat TF Serving finds:\n'

@@ -1,20 +1,23 @@
-"""The examples do what their README says: a trained CRNN that reads lines which it has never seen."""
+"""The examples do what their README says: a trained CRNN that reads, and a trained CTPN that finds, lines never seen."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ckpt2saved.client.detection import proposals, text_lines
+from ckpt2saved.signature.detection import Anchors, LineRules
 from ckpt2saved.tf1 import tf
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 CHECKPOINT = EXAMPLES / "crnn" / "checkpoint"
 CHARSET = EXAMPLES / "crnn" / "charset.txt"
+DETECTOR = EXAMPLES / "ctpn" / "checkpoint"
+ANCHORS = Anchors((11, 16, 23, 33, 48, 68))
 
 
 def labelled(name):
@@ -44,16 +47,6 @@ def answers(version, signature, *requests):
         fetches = {key: info.name for key, info in definition.outputs.items()}
         feeds = [{definition.inputs[key].name: value for key, value in inputs.items()} for inputs in requests]
         return [session.run(fetches, feed) for feed in feeds]
-
-
-def python(*arguments):
-    command = [sys.executable] + [str(argument) for argument in arguments]
-    return subprocess.run(
-        command,
-        env=dict(os.environ, CUDA_VISIBLE_DEVICES="-1", PYTHONIOENCODING="utf-8"),
-        capture_output=True,
-        encoding="utf-8",
-    )
 
 
 def test_the_exported_crnn_reads_unseen_lines(version):
@@ -114,14 +107,86 @@ def test_a_moved_state_file_still_leads_to_its_checkpoint(run, tmp_path):
     assert (result.exit_code, result.output) == (0, f"{tmp_path / 'm' / '1'}\n")
 
 
-def test_the_ctpn_example_is_written_and_exported(run, tmp_path):
-    """make_checkpoint.py trains a small CTPN for a few steps; its averages are what is served."""
-    done = python(EXAMPLES / "ctpn" / "make_checkpoint.py", tmp_path / "training")
-    assert done.returncode == 0, done.stderr
-    result = run("export", "-m", "ctpn", "-c", tmp_path / "training", "-o", tmp_path / "m")
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    """The trained CTPN, exported, and what export said."""
+    from click.testing import CliRunner
+
+    from ckpt2saved.cli import main
+
+    base = tmp_path_factory.mktemp("models")
+    result = CliRunner().invoke(main, ["export", "-m", "ctpn", "-c", str(DETECTOR), "-o", str(base)])
     assert result.exit_code == 0, result.output
-    assert "moving averages (the checkpoint holds moving averages of all trained variables)" in result.output
-    image = np.zeros((1, 64, 80, 3), "float32")
-    inputs = {"input_image": image, "input_im_info": [[64, 80, 1]]}
-    (found,) = answers(tmp_path / "m" / "1", "serving_default", inputs)
-    assert found["output_bbox_pred"].shape[:3] == (1, 4, 5)
+    return base / "1", result.output
+
+
+def test_the_averages_of_the_ctpn_are_served(detector):
+    """Of a real training, small, whose .meta every TensorFlow reads."""
+    version, said = detector
+    assert "moving averages (the checkpoint holds moving averages of all trained variables)" in said
+    shapes = tf.train.NewCheckpointReader(str(version / "variables" / "variables")).get_variable_to_shape_map()
+    assert len(shapes) == 38 and shapes["bbox_pred/weights"] == [64, 4 * len(ANCHORS.heights)]
+    assert list(DETECTOR.glob("*.meta"))
+    assert sum(file.stat().st_size for file in DETECTOR.iterdir()) < 3e6
+
+
+def test_the_exported_ctpn_finds_the_lines_of_the_sample_pages(detector):
+    """At least 90 of 100 lines, and at least 90 of 100 of what it finds; nothing on the blank page."""
+    cv2 = pytest.importorskip("cv2")
+    true = found = right = 0
+    for page in json.loads((EXAMPLES / "ctpn" / "pages.json").read_text(encoding="utf-8")):
+        picture = cv2.imread(str(EXAMPLES / "ctpn" / page["picture"]))[:, :, ::-1].astype("float32")
+        im_info = np.array([[picture.shape[0], picture.shape[1], 1]], "float32")
+        (answer,) = answers(detector[0], "serving_default", {"input_image": [picture], "input_im_info": im_info})
+        (boxes,) = proposals(answer["output_cls_prob"], answer["output_bbox_pred"], im_info, ANCHORS)
+        quads = text_lines(boxes, picture.shape[:2], LineRules(is_slanted=True)).quads.reshape(-1, 4, 2)
+        expected = np.array([line["quad"] for line in page["lines"]], "float32").reshape(-1, 4, 2)
+        overlaps = np.array([[overlap(cv2, one, other) for other in quads] for one in expected])
+        true, found = true + len(expected), found + len(quads)
+        right += int((overlaps > 0.5).any(axis=1).sum()) if len(quads) and len(expected) else 0
+        assert len(expected) or not len(quads), page["picture"]
+    assert true > 100 and right >= 0.9 * true and right >= 0.9 * found
+
+
+def overlap(cv2, one, other):
+    """Intersection over union of two quads."""
+    common, _ = cv2.intersectConvexConvex(one, other)
+    return common / (cv2.contourArea(one) + cv2.contourArea(other) - common)
+
+
+def test_what_the_ctpn_is_taught_leads_to_the_true_lines():
+    """The procedure finds the lines again in answers that are exactly the targets of the training."""
+    targets = module(EXAMPLES / "ctpn" / "anchors.py")
+    assert ANCHORS.heights == targets.HEIGHTS
+    assert [(top, bottom) for _, top, _, bottom in ANCHORS.corners] == list(targets.ROWS)
+    height, width = 160, 256
+    lines = np.array(
+        [
+            [[32, 20], [160, 20], [160, 40], [32, 40]],
+            [[48, 70], [240, 86.8], [237.4, 116.7], [45.4, 99.9]],  # rotated by 5 degrees
+            [[16, 120], [96, 120], [96, 137], [16, 137]],
+        ],
+        "float32",
+    )
+    taught = targets.anchor_targets(lines, height, width)
+    rows, columns, anchors = height // 16, width // 16, len(targets.HEIGHTS)
+    is_text = (taught.kinds == targets.TEXT).astype("float32")
+    cls_prob = np.stack([1 - is_text, is_text], axis=-1)[None]
+    deltas = np.zeros((1, rows, columns, anchors, 4), "float32")
+    deltas[..., 1::2] = taught.offsets.reshape(rows, columns, anchors, 2)
+    deltas = deltas.reshape(1, rows, columns, 4 * anchors)
+    (boxes,) = proposals(cls_prob, deltas, [[height, width, 1]], ANCHORS)
+    found = text_lines(boxes, (height, width), LineRules(is_slanted=True)).quads.reshape(-1, 4, 2)
+    assert len(found) == 3
+    for line in lines:
+        nearest = found[np.abs(found.mean(1) - line.mean(0)).sum(1).argmin()]
+        np.testing.assert_allclose(nearest[:, 1], line[:, 1], atol=2.5)  # a slanted line is 2.5 pixels higher
+        np.testing.assert_allclose(nearest[:, 0], line[:, 0], atol=16)  # a cell is 16 pixels
+
+
+def module(path):
+    """The module in a file of the examples."""
+    specification = importlib.util.spec_from_file_location(path.stem, str(path))
+    made = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(made)
+    return made

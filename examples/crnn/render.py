@@ -37,10 +37,10 @@ def render_line(text: str, random: numpy.random.RandomState, spacing: float = 0.
     leaves are drawn from `random`. `spacing` is added between letters, as a multiple of the font size.
     """
     font_number, height = random.randint(len(FACES)), random.randint(18, 65)
-    cover = _cover(text, _font(font_number, round(height * random.uniform(0.64, 0.80))), height, spacing, random)
+    cover = _cover(text, face_font(font_number, round(height * random.uniform(0.64, 0.80))), height, spacing, random)
     if random.rand() < 0.3:
         cover = cv2.GaussianBlur(cover, (0, 0), random.uniform(0.3, 0.02 * height + 0.4))
-    ink, paper = _colours(random)
+    ink, paper = colours(random)
     shades = paper + (ink - paper) * numpy.linspace(0, 1, 256)[:, None]
     picture = cv2.LUT(cv2.merge([cover, cover, cover]), shades[None].round().astype("uint8"))
     chance = random.rand()
@@ -79,7 +79,7 @@ def render_page(lines: Sequence[str], height: int, width: int) -> numpy.ndarray:
     draw = ImageDraw.Draw(page)
     for number, line in enumerate(lines):
         baseline = height * (number + 0.8) / len(lines)
-        draw.text((12, baseline), line, fill="black", font=_font(number % len(FACES), 17), anchor="ls")
+        draw.text((12, baseline), line, fill="black", font=face_font(number % len(FACES), 17), anchor="ls")
     return numpy.asarray(page)
 
 
@@ -104,7 +104,7 @@ def _cover(
     return numpy.asarray(mask)
 
 
-def _colours(random: numpy.random.RandomState) -> tuple[numpy.ndarray, numpy.ndarray]:
+def colours(random: numpy.random.RandomState) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Return ink and paper: dark on light, or in one picture of four light on dark; in a third black and white."""
     if random.rand() < 0.33:
         dark, light = numpy.zeros(3), numpy.full(3, 255.0)
@@ -122,7 +122,7 @@ def _shaded(picture: numpy.ndarray, random: numpy.random.RandomState) -> numpy.n
 
 
 @lru_cache(maxsize=None)
-def _font(number: int, size: int) -> ImageFont.FreeTypeFont:
+def face_font(number: int, size: int) -> ImageFont.FreeTypeFont:
     # The simple layout does for these scripts, and is many times faster than the one for all scripts.
     package, folder, name = FACES[number]
     path = _package_folder(package) / folder / (name + ".ttf")
