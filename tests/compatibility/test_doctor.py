@@ -308,7 +308,7 @@ def test_doctor_with_a_saved_model(run, tmp_path):
     write(tmp_path / "m" / "2", [X, node(NEWER, "y", "x")], tensorflow="2.21.0")
     result = run("doctor", tmp_path / "m", env={"COLUMNS": "160"})
     assert result.exit_code == 0, result.output
-    assert "m/2 (2 nodes, 2 ops, written by TensorFlow 2.21.0)" in result.output
+    assert "m/2 (2 nodes, 2 ops, written by TensorFlow 2.21.0)" in " ".join(result.output.split())
     assert "fits       TF Serving 2.10 or newer" in result.output
     assert "1.14 to 2.9     no     DisableCopyOnRead (node y)" in result.output
     assert run("doctor", tmp_path / "m" / "1").exit_code == 0
