@@ -73,7 +73,6 @@ def predict(
 
     Exit code 3: the model could not read some of the pictures. Exit code 1: some files got no answer.
     """
-    from ckpt2saved.answers.drawn_page import check_drawable, draw_page
     from ckpt2saved.requests.files import STDIN, choose_signature, given_paths
 
     arguments = list(files) + [STDIN] * from_stdin
@@ -88,6 +87,8 @@ def predict(
         chosen = choose_signature(opened.signatures, signature, first, opened.name)
         say("model", f"{opened.name}, signature {chosen.name}")
         if drawing is not None:
+            from ckpt2saved.answers.drawn_page import check_drawable, draw_page
+
             check_drawable(chosen)
         shown = _Shown(chosen, as_json, is_table=sys.stdout.isatty() and not quiet)
         say.progress(f"loading {opened.name}")

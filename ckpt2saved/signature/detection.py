@@ -1,4 +1,4 @@
-"""What turns the answers of a CTPN into proposals and text lines: anchors, selection, rules."""
+"""Options of detectors: the anchors of a CTPN, and the rules for proposals, text lines and the quads of an EAST."""
 
 from __future__ import annotations
 
@@ -23,16 +23,10 @@ class Anchors:
 
         The centre is (7.5, 7.5), and corners are truncated to integers, as in the published code.
         """
-        centre = (STRIDE - 1) / 2
-        sizes = [(self.width, height) for height in self.heights]
+        centre, half = (STRIDE - 1) / 2, self.width / 2
         return tuple(
-            (
-                int(centre - width / 2),
-                int(centre - height / 2),
-                int(centre + width / 2),
-                int(centre + height / 2),
-            )
-            for width, height in sizes
+            (int(centre - half), int(centre - height / 2), int(centre + half), int(centre + height / 2))
+            for height in self.heights
         )
 
 

@@ -58,6 +58,9 @@ class ResizePage:
     makes = (IMAGES, WIDTHS, SIZES)
 
 
+AnyResize = Union[Resize, ResizePage]
+
+
 @dataclass(frozen=True)
 class Normalise:
     """Changes pixel values: (pixel - mean) * scale, in the channel order of the network."""

@@ -86,6 +86,7 @@ class _Composer:
         self._model = model
         self._signature = signature
         self._steps = steps
+        self._shared = self._inputs_of_network()
         self._scope = re.sub(r"[^A-Za-z0-9_.]", "_", signature.name).lstrip("_.") or "signature"
         self._results: Dict[str, tf.Tensor] = {}
         self._files: List[Characters] = []
@@ -94,15 +95,14 @@ class _Composer:
     def signature(self, graph_def: Any) -> Signature:
         """Build the steps and an instance of the network; returns the signature, bound to the graph's tensors."""
         with tf.name_scope(self._scope):
-            own = self._inputs_of_network()
             inputs = []
             for spec in self._signature.inputs:
                 sizes = [size if isinstance(size, int) else None for size in spec.dimensions]
-                tensor = own[spec.key] if own else tf.placeholder(spec.dtype, sizes, name=_key(spec.key))
+                tensor = self._shared.get(spec.key)
+                if tensor is None:
+                    tensor = tf.placeholder(spec.dtype, sizes, name=_key(spec.key))
                 self._results[spec.key] = tensor
                 inputs.append(replace(spec, tensor=tensor.name))
-            if own:
-                graph_def = None
             if self._steps.takes_pages:
                 self._of_pages(graph_def)
             else:
@@ -112,7 +112,7 @@ class _Composer:
         return Signature(self._signature.name, tuple(inputs), tuple(outputs), steps=self._steps)
 
     def _inputs_of_network(self) -> Dict[str, tf.Tensor]:
-        """The network's inputs by the signature's keys, if requests can feed them; otherwise nothing."""
+        """The network's inputs by the signature's keys, if requests can feed them as they are; otherwise nothing."""
         found: Dict[str, tf.Tensor] = {}
         for name, feed in self._steps.feed.items():
             if self._steps.preprocess or feed.divide_by != 1 or feed.source in found or feed.source == STEPS:
@@ -123,13 +123,10 @@ class _Composer:
         return found if fits and len(found) == len(specs) else {}
 
     def _of_batch(self, graph_def: Any) -> None:
-        """Add the results of the steps and of the network, for all pictures at once.
-
-        Without a GraphDef these are those of the network that is there, and not of another instance.
-        """
+        """Add the results of the steps and of the network, for all items at once."""
         with tf.name_scope("preprocess"):
             self._before()
-        if graph_def is None:
+        if self._shared:  # no second instance of the network is needed
             names = [*self._steps.feed, *self._signature.fetched]
             self._results.update({name: self._tensor(name) for name in names})
         else:

@@ -11,6 +11,7 @@ from ckpt2saved.signature.detection import HEIGHTS, Anchors, EastRules, LineRule
 from ckpt2saved.signature.file import signature_folder
 from ckpt2saved.sources.example_pictures import png
 from ckpt2saved.tf1 import tf, v1_control_flow
+from tests.support.saved_models import asking
 
 ANCHORS = Anchors(HEIGHTS[:3])  # of the small CTPN
 PAGES = ((120, 80), (61, 150), (300, 33))  # width and height in pixels
@@ -43,15 +44,8 @@ def version(tmp_path_factory, ctpn_checkpoint):
 @pytest.fixture(scope="module")
 def ask(version):
     """What a signature answers, by output key."""
-    with tf.Graph().as_default(), tf.Session() as session:
-        definitions = tf.saved_model.loader.load(session, ["serve"], str(version)).signature_def
-
-        def asked(signature, **inputs):
-            definition = definitions[signature]
-            feeds = {definition.inputs[key].name: value for key, value in inputs.items()}
-            return session.run({key: info.name for key, info in definition.outputs.items()}, feeds)
-
-        yield asked
+    with asking(version) as ask:
+        yield ask
 
 
 def expected(ask, images, im_info):
@@ -233,11 +227,8 @@ def test_the_steps_fit_other_detectors(run, stranger):
         assert result.exit_code == 1 and "the stride of the detector is not" in " ".join(result.output.split())
         return
     assert result.exit_code == 0, result.output
-    with tf.Graph().as_default(), tf.Session() as session:
-        loaded = tf.saved_model.loader.load(session, ["serve"], str(folder / "models" / "1"))
-        definition = loaded.signature_def["serving_default"]
-        fetches = {key: info.name for key, info in definition.outputs.items()}
-        found = session.run(fetches, {definition.inputs["image_bytes"].name: [png(200, 100), b"", png(60, 90)]})
+    with asking(folder / "models" / "1") as ask:
+        found = ask(image_bytes=[png(200, 100), b"", png(60, 90)])
     assert found["count"][1] == 0 and found["count"].sum() > 0
     assert found["quads"].shape == (3, max(1, found["count"].max()), 8)
     boxes = (found["boxes"] != 0).any(axis=2).sum(axis=1)  # their padding stays: `count` is that of the lines
@@ -291,11 +282,8 @@ def test_east_is_decoded_as_by_the_numpy_procedure(run, tmp_path):
     result = export(run, tmp_path / "model.ckpt", tmp_path / "models", model=tmp_path / "own.yaml")
     assert result.exit_code == 0, result.output
     files = [page_of(pixels), b"", page_of(pixels.repeat(3, axis=0).repeat(3, axis=1))]
-    with tf.Graph().as_default(), tf.Session() as session:
-        loaded = tf.saved_model.loader.load(session, ["serve"], str(tmp_path / "models" / "1"))
-        definition = loaded.signature_def["serving_default"]
-        fetches = {key: info.name for key, info in definition.outputs.items()}
-        found = session.run(fetches, {definition.inputs["image_bytes"].name: files})
+    with asking(tmp_path / "models" / "1") as ask:
+        found = ask(image_bytes=files)
     assert_rows(found, 0, quads=words.quads, scores=words.scores)
     assert_rows(found, 2, quads=words.quads * 3, scores=words.scores)
     assert found["count"][1] == 0

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from ckpt2saved.sources.example_pictures import png
-from ckpt2saved.tf1 import tf
 from tests.support.command_line import exported
 from tests.support.model_server import serving_rest
+from tests.support.saved_models import asking
 
 # The small CRNN has 13 classes. Characters of one to four bytes, one of two code points, and an id without one.
 SYMBOLS = ["a", "é", "ß", " ", "字", "", "😀", "ij", "ก", "ж", "9", "Ω"]
@@ -43,15 +43,8 @@ def version(tmp_path_factory, crnn_checkpoint, charset):
 @pytest.fixture(scope="module")
 def ask(version):
     """What a signature answers, by output key."""
-    with tf.Graph().as_default(), tf.Session() as session:
-        definitions = tf.saved_model.loader.load(session, ["serve"], str(version)).signature_def
-
-        def asked(signature, **inputs):
-            definition = definitions[signature]
-            feeds = {definition.inputs[key].name: value for key, value in inputs.items()}
-            return session.run({key: info.name for key, info in definition.outputs.items()}, feeds)
-
-        yield asked
+    with asking(version) as ask:
+        yield ask
 
 
 def text_of(ids):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 from google.protobuf import text_format
 
@@ -65,6 +67,20 @@ def answers(session, signatures, request, lines):
     }
     fetches = {key: definition.outputs[key].name for key in request.outputs or definition.outputs}
     return dict(zip(fetches, session.run(list(fetches.values()), feeds)))
+
+
+@contextlib.contextmanager
+def asking(path):
+    """A function from a signature and its inputs to its answers, by Python's loader, which takes strings too."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        definitions = tf.saved_model.loader.load(session, ["serve"], str(path)).signature_def
+
+        def ask(signature="serving_default", **inputs):
+            definition = definitions[signature]
+            feeds = {definition.inputs[key].name: value for key, value in inputs.items()}
+            return session.run({key: info.name for key, info in definition.outputs.items()}, feeds)
+
+        yield ask
 
 
 def asked(path, signature="serving_default", **inputs):

@@ -6,9 +6,9 @@ Each picture is a small dataset of its attempts, of which the first that succeed
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
-from ckpt2saved.signature.steps import DecodePictures, Resize, ResizePage
+from ckpt2saved.signature.steps import AnyResize, DecodePictures, Resize, ResizePage
 from ckpt2saved.sources.steps import headers
 from ckpt2saved.sources.steps.resizing import new_size, resized
 from ckpt2saved.tf1 import Defun, tf
@@ -29,9 +29,6 @@ class Pictures(NamedTuple):
     widths: tf.Tensor  # int32 [batch], of each picture
     status: tf.Tensor  # int32 [batch]
     original: tf.Tensor  # int32 [batch, 2], height and width of each picture before it was resized
-
-
-AnyResize = Union[Resize, ResizePage]
 
 
 def read_pictures(contents: tf.Tensor, decode: DecodePictures, resize: Optional[AnyResize], name: str) -> Pictures:

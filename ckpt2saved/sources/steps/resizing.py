@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Callable, Tuple, Union
+from typing import Callable, Tuple
 
-from ckpt2saved.signature.steps import Resize, ResizePage
+from ckpt2saved.signature.steps import AnyResize, ResizePage
 from ckpt2saved.tf1 import tf
 
 
-def new_size(height: tf.Tensor, width: tf.Tensor, step: Union[Resize, ResizePage]) -> Tuple[tf.Tensor, tf.Tensor]:
+def new_size(height: tf.Tensor, width: tf.Tensor, step: AnyResize) -> Tuple[tf.Tensor, tf.Tensor]:
     """Return height and width after `step`, int64; the width is rounded to the nearest number, halves up, at least 1.
 
     `height` and `width` are int64 of any shape, from 1 on. Both sides of a page are rounded up to the step's multiple.
@@ -43,9 +43,7 @@ def _page_size(height: tf.Tensor, width: tf.Tensor, step: ResizePage) -> Tuple[t
     return scaled(height), scaled(width)
 
 
-def resized(
-    pixels: tf.Tensor, step: Union[Resize, ResizePage], as_floats: Callable[[tf.Tensor], tf.Tensor]
-) -> tf.Tensor:
+def resized(pixels: tf.Tensor, step: AnyResize, as_floats: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
     """Return float32 [height, width, channels] of whole numbers from `pixels` uint8 [height, width, any].
 
     `as_floats` turns decoded pixels into float32 [..., channels].
