@@ -12,6 +12,7 @@ pytest.importorskip("tensorflow")
 from ckpt2saved.console.reasons import reason_at_node, reason_in, reason_of
 from ckpt2saved.tf1 import tf, v1_control_flow
 from tests.support.checkpoints import write_checkpoint
+from tests.support.command_line import unmeasured_environment
 from tests.support.trainings import weights
 
 HEADINGS = (
@@ -112,7 +113,8 @@ def test_a_file_that_can_not_be_written_is_named_with_the_reason(tmp_path):
         "    except tf.errors.OpError as error:\n"
         "        print('reason=' + reason_of(error))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "model")], capture_output=True)
+    command = [sys.executable, "-c", code, str(tmp_path / "model")]
+    done = subprocess.run(command, env=unmeasured_environment(), capture_output=True)
     (found,) = [line for line in done.stdout.decode().splitlines() if line.startswith("reason=")]
     assert "model.data-00000-of-00001" in found and "File too large" in found
     assert not any(heading in found for heading in HEADINGS if heading != "File ")

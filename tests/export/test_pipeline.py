@@ -19,7 +19,7 @@ from ckpt2saved.export import pipeline
 from ckpt2saved.signature.file import load_model
 from ckpt2saved.tf1 import SavedModel, tf
 from tests.support.checkpoints import crnn_shapes, filled, write_checkpoint
-from tests.support.command_line import exported, without_chatter
+from tests.support.command_line import exported, unmeasured_environment, without_chatter
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -276,7 +276,7 @@ def test_a_disk_that_takes_no_more_is_said(tmp_path, crnn_checkpoint):
     command = [sys.executable, "-m", "ckpt2saved", "export", "-q", "-m", "crnn", "-c", str(crnn_checkpoint)]
     done = subprocess.run(
         command + ["-o", str(tmp_path / "m")],
-        env=dict(os.environ, PYTHONPATH=str(ROOT)),
+        env=unmeasured_environment(PYTHONPATH=str(ROOT)),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -23,6 +23,7 @@ from ckpt2saved.files.write_errors import advice, error_in, not_written, writing
 from ckpt2saved.sources.graph_plan import GraphOptions
 from ckpt2saved.tf1 import tf
 from tests.support.checkpoints import write_checkpoint
+from tests.support.command_line import unmeasured_environment
 
 TOO_LARGE = "File too large"
 
@@ -210,16 +211,17 @@ def test_a_disk_that_is_full(run, tmp_path, crnn_checkpoint):
         subprocess.call(["umount", str(disk)])
 
 
-def test_no_directory_for_temporary_files():
+def test_no_directory_for_temporary_files(crnn_checkpoint):
     """TensorFlow asks for one as soon as it is imported; it is said what to do."""
-    code = "from ckpt2saved.cli import main; main(['inspect', 'nowhere.ckpt'], prog_name='ckpt2saved')"
+    code = "import sys; from ckpt2saved.cli import main; main(['inspect', sys.argv[1]], prog_name='ckpt2saved')"
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)),
+        [sys.executable, "-W", "ignore", "-c", code, str(crnn_checkpoint)],
+        env=unmeasured_environment(PYTHONPATH=os.pathsep.join(sys.path)),
         capture_output=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
     )
     assert done.returncode == 1 and b"Traceback" not in done.stderr, done.stderr
+    assert b"No usable temporary directory found in [" in done.stderr and b"variable TMPDIR" in done.stderr, done.stderr
     error = FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/var/tmp']")
     assert "['/tmp', '/var/tmp']: none of them can be written; free some space" in str(not_written(error))
     assert not_written(FileNotFoundError(errno.ENOENT, "No such file or directory", "/a")) is None

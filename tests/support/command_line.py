@@ -21,6 +21,12 @@ def without_chatter(err):
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def unmeasured_environment(**variables):
+    """The environment of a process that may not write files: without coverage, whose data file would fail at its end."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS_")}
+    return dict(kept, **variables)
+
+
 def python(code, **keywords):
     environment = dict(os.environ, PYTHONPATH=str(ROOT))
     return subprocess.run(
