@@ -27,9 +27,13 @@ EXTRAS = {
     "serving": ["grpcio>=1.24,<2"],
     "plot": ["matplotlib>=3,<4"],
     "evaluate": ["pillow>=8,<14", "rapidfuzz>=3,<4"],
+    # Of examples/gateway.
+    "gateway": ["flask>=2.2,<4", "grpcio>=1.24,<2", "gunicorn>=20.1,<28", "pillow>=8,<14"],
     "test": [
         "check-jsonschema>=0.30,<1; python_version >= '3.9'",
+        "flask>=2.2,<4",
         "grpcio>=1.24,<2",
+        "gunicorn>=20.1,<28",
         "kubernetes-validate>=1.27,<2; python_version >= '3.9'",
         "matplotlib>=3,<4",
         "opencv-python-headless>=4,<6",
@@ -38,6 +42,7 @@ EXTRAS = {
         "pytest-cov>=4,<8",
         "pytest-xdist>=3,<4",
         "rapidfuzz>=3,<4",
+        "selenium>=4.11,<5; python_version >= '3.9'",
         "setuptools>=40.8",
         "wheel>=0.30",
     ],

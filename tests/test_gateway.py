@@ -1,0 +1,283 @@
+"""The gateway of the examples: real HTTP requests to a process of its own, with files in it and in front of servers."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.support import gateway as support
+from tests.support.model_server import serving_grpc, serving_rest
+
+pytest.importorskip("flask")
+Image = pytest.importorskip("PIL.Image")
+PAGES = support.ROOT / "examples" / "ctpn"
+RECEIPT = (PAGES / "images" / "receipt.png").read_bytes()
+OPTIONS = {
+    "ctpn": ["short_side=600", "slanted=true"],
+    "crnn": [f"charset={support.ROOT / 'examples' / 'crnn' / 'charset.txt'}"],
+}
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory):
+    """The base directories of the trained detector and recogniser. Not to be written to."""
+    from click.testing import CliRunner
+
+    from ckpt2saved.cli import main
+
+    models = tmp_path_factory.mktemp("models")
+    for name, options in OPTIONS.items():
+        checkpoint = support.ROOT / "examples" / name / "checkpoint"
+        words = ["export", "-q", "-m", name, "-c", checkpoint, "-o", models / name, "--no-parity", "--no-warmup"]
+        for option in options:
+            words += ["--option", option]
+        result = CliRunner().invoke(main, [str(word) for word in words])
+        assert result.exit_code == 0, result.output
+    return models
+
+
+@pytest.fixture(scope="module")
+def gateway(bases):
+    """In front of files that its own process runs."""
+    with support.running(bases / "ctpn", "--mode", "parts", "--recogniser", bases / "crnn") as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def servers(bases):
+    with serving_rest(bases / "ctpn", "ctpn") as detector, serving_rest(bases / "crnn", "crnn") as recogniser:
+        yield detector, recogniser
+
+
+def arguments(servers):
+    detector, recogniser = (f"{server.url}/v1/models/{server.name}" for server in servers)
+    return [detector, "--mode", "parts", "--recogniser", recogniser]
+
+
+def truth(name):
+    """The texts of a sample page."""
+    pages = json.loads((PAGES / "pages.json").read_text(encoding="utf-8"))
+    (page,) = [page for page in pages if page["picture"] == f"images/{name}.png"]
+    return [line["text"] for line in page["lines"]]
+
+
+def texts(answer):
+    return [line["text"].strip() for line in answer["lines"]]
+
+
+def changed(mode=None, size=None, **options):
+    """The receipt in another form."""
+    picture, written = Image.open(io.BytesIO(RECEIPT)), io.BytesIO()
+    picture = picture.convert(mode) if mode else picture
+    (picture.resize(size) if size else picture).save(written, **options)
+    return written.getvalue()
+
+
+def test_a_page_becomes_its_lines(gateway):
+    """Nine of ten texts are right, each with its corners in the pixels of the picture and the scores of both networks."""
+    code, answer = gateway.read(RECEIPT)
+    assert (code, answer["status"], answer["width"], answer["height"]) == (200, 0, 600, 640)
+    assert len(set(texts(answer)) & set(truth("receipt"))) >= 0.9 * len(truth("receipt"))
+    for line in answer["lines"]:
+        assert set(line) == {"text", "score", "text_score", "quad"}
+        assert 0.9 < line["score"] <= 1 and line["text_score"] <= 0
+        x, y = line["quad"][::2], line["quad"][1::2]
+        assert min(x) >= 0 and max(x) <= 600 and min(y) >= 0 and max(y) <= 640 and x[0] < x[1] and y[0] < y[3]
+
+
+def test_columns_are_read_one_after_the_other(gateway):
+    """A detector has the surest line first, which is no text to copy."""
+    _, answer = gateway.read((PAGES / "images" / "columns.png").read_bytes())
+    lefts = [line["quad"][0] > 300 for line in answer["lines"]]
+    assert len(lefts) > 50 and sorted(lefts) == lefts
+    tops = [line["quad"][1] for line in answer["lines"] if line["quad"][0] < 300]
+    assert sorted(tops) == tops
+
+
+def test_a_blank_page_has_no_lines(gateway):
+    code, answer = gateway.read((PAGES / "images" / "blank.png").read_bytes())
+    assert (code, answer["lines"]) == (200, [])
+
+
+def test_a_form_is_read_as_the_bytes_are(gateway):
+    content_type, body = support.form([("page.png", RECEIPT)])
+    assert gateway.read(body, content_type) == gateway.read(RECEIPT)
+    # As `curl --data-binary` sends it.
+    assert gateway.read(RECEIPT, "application/x-www-form-urlencoded") == gateway.read(RECEIPT)
+
+
+@pytest.mark.parametrize("options", [{"format": "WEBP", "lossless": True}, {"format": "TIFF"}, {"format": "BMP"}])
+def test_formats_that_the_models_lack_are_converted(gateway, options):
+    if options["format"] == "WEBP" and not importlib.import_module("PIL.features").check("webp"):
+        pytest.skip("this Pillow has no WebP")
+    assert gateway.read(changed(**options)) == gateway.read(RECEIPT)
+
+
+def test_a_photograph_is_turned_upright(gateway):
+    """Phones save the pixels as the sensor has them, and write into EXIF how to turn them."""
+    lying, written = Image.open(io.BytesIO(RECEIPT)).convert("RGB").rotate(90, expand=True), io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying.save(written, format="JPEG", quality=95, exif=exif)
+    code, answer = gateway.read(written.getvalue())
+    assert (code, answer["width"], answer["height"]) == (200, 600, 640)
+    assert len(set(texts(answer)) & set(truth("receipt"))) >= 0.8 * len(truth("receipt"))
+
+
+def huge():
+    """A small file with more pixels than are read."""
+    written = io.BytesIO()
+    Image.new("1", (8200, 8200)).save(written, format="PNG")
+    return written.getvalue()
+
+
+REFUSED = [
+    (lambda: b"", 400, "no bytes; send a picture as the body, or as a file of a form", 1),
+    (lambda: b"%PDF-1.4", 400, "8 bytes that are not a picture, or a damaged one; send a PNG, JPEG, GIF", 4),
+    (lambda: RECEIPT[:3000], 400, "the model can't read this picture: damaged; send another one, as PNG or JPEG", 4),
+    (lambda: changed(format="TIFF")[:3000], 400, "3000 bytes that are not a picture, or a damaged one; send a PNG", 4),
+    (huge, 413, "8200 x 8200 pixels, and at most 67108864 are read; send a smaller picture", 3),
+    (lambda: b"x" * (33 << 20), 413, "34603008 bytes; at most 32 MiB are read: send a smaller picture", None),
+]
+
+
+@pytest.mark.parametrize("body,code,message,status", REFUSED)
+def test_what_cannot_be_read_is_said(gateway, body, code, message, status):
+    """As JSON, with what was found and what to do."""
+    found, answer = gateway.read(body())
+    assert found == code and answer["error"].startswith(message)
+    assert answer.get("status") == status
+
+
+def test_other_mistakes_of_clients_are_answered_as_json(gateway):
+    empty, two = support.form([]), support.form([("a", RECEIPT), ("b", RECEIPT)])
+    assert gateway.read(empty[1], empty[0]) == (
+        400,
+        {"error": "a form with 0 files; expected one, as in curl -F picture=@page.png"},
+    )
+    assert gateway.read(two[1], two[0])[1]["error"].startswith("a form with 2 files; expected one")
+    assert gateway.ask("/read")[0] == 405 and gateway.ask("/nowhere")[0] == 404
+    assert "Traceback" not in gateway.log()
+
+
+def test_servers_answer_as_the_files_do(gateway, servers):
+    """Over REST, with batching: a server refuses more than 32 lines in a request, and the page has more."""
+    page = (PAGES / "images" / "columns.png").read_bytes()
+    for server in servers:
+        server.batching = True
+    with support.running(*arguments(servers)) as other:
+        assert other.ask("/healthz") == (200, {"status": "ok"})
+        assert same(other.read(page), gateway.read(page))
+        assert max(servers[1].batches.lines) == 32
+
+
+def same(one, other):
+    """Equal texts and statuses; numbers as near as two runs are."""
+    lines = [answer.pop("lines") for _, answer in (one, other)]
+    assert one == other and len(lines[0]) == len(lines[1]) > 0
+    for left, right in zip(*lines):
+        assert left["text"] == right["text"]
+        np.testing.assert_allclose(left["quad"], right["quad"], atol=0.11)
+        np.testing.assert_allclose(left["score"], right["score"], atol=2e-4)
+        np.testing.assert_allclose(left["text_score"], right["text_score"], atol=2e-3)
+    return True
+
+
+def test_several_workers_in_front_of_grpc(bases, gateway):
+    """Two processes with threads, eight clients at once: everyone gets the own page."""
+    pytest.importorskip("gunicorn")
+    pytest.importorskip("grpc")
+    pytest.importorskip("tensorflow_serving.apis.predict_pb2")
+    names = ("receipt", "rotated")
+    pages = [(PAGES / "images" / f"{name}.png").read_bytes() for name in names]
+    expected = [texts(gateway.read(page)[1]) for page in pages]
+    with serving_grpc(bases / "ctpn", "ctpn") as detector, serving_grpc(bases / "crnn", "crnn") as recogniser:
+        model, _, mode, _, other = arguments((detector, recogniser))
+        with support.gunicorn(f"create_app('{model}', '{mode}', '{other}')") as workers:
+            answers = support.at_once(8, lambda number: workers.read(pages[number % 2]))
+    assert [code for code, _ in answers] == [200] * 8
+    assert [texts(answer) for _, answer in answers] == expected * 4
+
+
+def test_a_server_that_is_gone_is_a_bad_gateway(servers):
+    """The reason is that of the client, and names the address; the gateway goes on."""
+    detector, recogniser = servers
+    with support.running(*arguments(servers)) as gateway:
+        detector.busy = 9  # more than the retries
+        code, answer = gateway.read(RECEIPT)
+        assert code == 502 and f"{detector.url}/v1/models/ctpn" in answer["error"] and "queue" in answer["error"]
+        detector.busy = 0
+        detector.lists = [(1, "LOADING")]
+        code, answer = gateway.ask("/healthz")
+        assert code == 503 and answer["error"].endswith("v1/models/ctpn: no version is AVAILABLE: ['LOADING']")
+        detector.lists = None
+        assert gateway.read(RECEIPT)[0] == 200
+        assert "Traceback" not in gateway.log()
+
+
+def test_a_model_without_the_signature_is_a_bad_gateway(servers):
+    with support.running(arguments(servers)[0]) as gateway:
+        code, answer = gateway.read(RECEIPT)
+        assert code == 502 and "there is no signature page; expected one of" in answer["error"]
+
+
+@pytest.mark.parametrize(
+    "words,message",
+    [
+        (["/nowhere"], "gateway: /nowhere"),
+        (["http://localhost:8501"], "gateway: http://localhost:8501: a server may have several models; pass"),
+        (["http://h:1/v1/models/m", "--recogniser", "http://h:1/v1/models/n"], "gateway: mode page: expected page or"),
+    ],
+)
+def test_a_wrong_start_is_said_in_a_line(words, message):
+    command = [sys.executable, str(support.FOLDER / "gateway.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, env=support.ENVIRONMENT)
+    assert done.returncode == 1 and done.stderr.startswith(message), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_gateway_is_short_and_the_page_asks_nobody_else():
+    assert len((support.FOLDER / "gateway.py").read_text().splitlines()) <= 150
+    for path in (support.FOLDER / "static").iterdir():
+        addresses = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+[^\"' ]*", path.read_text(encoding="utf-8")))
+        assert addresses <= {"http://www.w3.org/2000/svg"}, path
+
+
+def order():
+    """The function of the example."""
+    specification = importlib.util.spec_from_file_location("order", str(support.FOLDER / "reading_order.py"))
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module.reading_order
+
+
+def quad(left, top, right, bottom, degrees=0.0):
+    corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]], "float64")
+    angle = np.radians(degrees)
+    return (corners @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])).ravel()
+
+
+@pytest.mark.parametrize("degrees", [0, 4, -4])
+def test_a_title_then_two_columns_then_a_footer(degrees):
+    """Lines so close that their boxes overlap, in any order."""
+    boxes = [(0, 0, 600, 40)]
+    boxes += [(0, top, 270, top + 24) for top in range(60, 260, 20)]
+    boxes += [(340, top, 600, top + 24) for top in range(65, 265, 20)]
+    boxes += [(0, 330, 600, 350)]
+    quads = np.array([quad(*box, degrees) for box in boxes])
+    shuffled = np.random.RandomState(0).permutation(len(quads))
+    found = order()(quads[shuffled])
+    assert [int(shuffled[position]) for position in found] == list(range(len(quads)))
+
+
+def test_the_order_of_few_lines():
+    assert order()(np.zeros((0, 8))) == [] and order()(np.zeros((1, 8))) == [0]
+    assert order()(np.array([quad(50, 0, 90, 20), quad(0, 2, 40, 22)])) == [1, 0]
+    assert sorted(order()(np.zeros((3, 8)))) == [0, 1, 2]
