@@ -29,10 +29,8 @@ _OPTIONS = (
     option(
         "--batch-size",
         type=click.IntRange(min=1),
-        default=32,
-        show_default=True,
         metavar="N",
-        help="Pictures of one request. Fewer are sent if a server refuses so many.",
+        help="Pictures of one request. Fewer are sent if a server refuses so many. Default: 32 lines, 8 pages.",
     ),
     option(
         "--max-cer",
@@ -77,7 +75,7 @@ def accuracy_options(function: Callable[..., None]) -> Callable[..., None]:
 
 def gate_options(function: Callable[..., None]) -> Callable[..., None]:
     """Decorator that adds the options that `read_gate` reads."""
-    return lines_option(required=False)(_with((*_OPTIONS, *_GATE), function))
+    return lines_option(of_export=True)(_with((*_OPTIONS, *_GATE), function))
 
 
 def _with(options: Any, function: Callable[..., None]) -> Callable[..., None]:
@@ -86,30 +84,53 @@ def _with(options: Any, function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-def lines_option(*, required: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
+pages_option = option(
+    "--pages",
+    type=PathType(),
+    metavar="FILE.json",
+    help=(
+        "Labels file of pages, in place of --lines: a JSON list with the picture of each page, and the text and the "
+        "corners of its lines."
+    ),
+)
+
+
+def lines_option(*, of_export: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """The option --lines."""
     return option(
         "--lines",
         type=PathType(),
-        required=required,
         metavar="FILE.tsv",
         help=(
             "Labels file in UTF-8: path<TAB>text for each picture, paths relative to its folder. "
-            + ("" if required else "The staged files read the pictures before they are published.")
+            + ("" if not of_export else "The staged files read the pictures before they are published.")
         ).strip(),
     )
 
 
 def read_evaluation(lines: Path, signature: Any, values: Dict[str, Any]) -> Any:
     """Remove the options about labels from `values`; returns EvaluationOptions. Raises LabelsError."""
-    from ckpt2saved.verify.accuracy.evaluation import EvaluationOptions
-    from ckpt2saved.verify.accuracy.figures import require_distances
+    from ckpt2saved.requests.pictures import PICTURES_OF_A_REQUEST
     from ckpt2saved.verify.accuracy.labels import read_labels
 
-    allow_empty, normalise, most = (values.pop(name) for name in _EVALUATION)
+    return _read(lines, read_labels, PICTURES_OF_A_REQUEST, signature, values)
+
+
+def read_page_evaluation(pages: Path, signature: Any, values: Dict[str, Any]) -> Any:
+    """Remove the options about labels from `values`; returns EvaluationOptions. Raises LabelsError."""
+    from ckpt2saved.requests.pictures import PAGES_OF_A_REQUEST
+    from ckpt2saved.verify.accuracy.page_labels import read_page_labels
+
+    return _read(pages, read_page_labels, PAGES_OF_A_REQUEST, signature, values)
+
+
+def _read(path: Path, read: Callable[[Path, bool], Any], most: int, signature: Any, values: Dict[str, Any]) -> Any:
+    from ckpt2saved.verify.accuracy.evaluation import EvaluationOptions
+    from ckpt2saved.verify.accuracy.figures import require_distances
+
+    allow_empty, normalise, requested = (values.pop(name) for name in _EVALUATION)
     require_distances()
-    labels = read_labels(lines, allow_empty)
-    return EvaluationOptions(labels, signature, most=most, normalise=normalise)
+    return EvaluationOptions(read(path, allow_empty), signature, most=requested or most, normalise=normalise)
 
 
 def read_gate(values: Dict[str, Any], base: Path, wait_for: Optional[Address], model_name: Optional[str]) -> Any:

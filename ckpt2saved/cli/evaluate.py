@@ -7,22 +7,30 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 
 import click
 
-from ckpt2saved.cli.accuracy_options import accuracy_options, lines_option, read_evaluation
+from ckpt2saved.cli.accuracy_options import (
+    accuracy_options,
+    lines_option,
+    pages_option,
+    read_evaluation,
+    read_page_evaluation,
+)
 from ckpt2saved.cli.invocation import command, narration, print_json, printed, reported
 from ckpt2saved.cli.model_place import place_argument, place_options, read_model
 from ckpt2saved.cli.options import PathType, json_option, option, quiet_option, report_option
 
 if TYPE_CHECKING:  # slow to import
     from ckpt2saved.client.address import ModelAddress
+    from ckpt2saved.verify.accuracy.report import Report
 
 
 @command("evaluate")
 @place_argument
-@lines_option(required=True)
+@lines_option(of_export=False)
+@pages_option
 @option(
     "--signature",
     metavar="NAME",
-    help="Signature that reads text from pictures. Default: text, or the only one that does.",
+    help="Signature that reads the pictures. Default: text (page for --pages), or the only one that does.",
 )
 @accuracy_options
 @option(
@@ -51,7 +59,8 @@ if TYPE_CHECKING:  # slow to import
 @quiet_option
 def evaluate(
     place: Union[Path, ModelAddress],
-    lines: Path,
+    lines: Optional[Path],
+    pages: Optional[Path],
     signature: Optional[str],
     max_cer: Optional[float],
     worst: Optional[Path],
@@ -64,39 +73,63 @@ def evaluate(
 ) -> None:
     """Measure how much of the text of labelled pictures a version reads: character and word error rate.
 
+    With --lines, pictures of one line each; with --pages, pages, of which it also counts the lines that are found.
+
     VERSION_DIR is a version, BASE a base directory (its newest complete version), URL the address of a model on a
     server: http://HOST:8501/v1/models/NAME, with /versions/N for one version, or the same with grpc://. No TensorFlow
     is needed for a server.
     """
-    from ckpt2saved.verify.accuracy.evaluation import evaluate as run
     from ckpt2saved.verify.accuracy.gate import Limits, judge
-    from ckpt2saved.verify.accuracy.report import as_content, as_markdown, print_accuracy, summary
 
+    labels = _labels(lines, pages)
     with reported(report, "evaluate") as record:
         if worst is not None:
             from ckpt2saved.console.drawing import check_picture_file
 
+            if pages is not None:
+                raise click.UsageError("--worst: it draws pictures of lines; only with --lines")
             check_picture_file(worst, "--worst")
-        options = read_evaluation(lines, signature, more)
+        options = (read_evaluation if pages is None else read_page_evaluation)(labels, signature, more)
         with narration("evaluate", quiet=quiet, on_step=record.add) as say:
             model = read_model(place, more, say)
             where = model.name
-            evaluated = run(model, options, say.progress)
-            say("evaluated", f"{where}, signature {evaluated.signature}, {lines}")
-        accuracy = evaluated.accuracy
-        record.add("accuracy", summary(accuracy))
-        record.details = as_markdown(accuracy)
-        verdict = judge(accuracy, Limits(max_cer))
+            found = (_of_lines if pages is None else _of_pages)(model, options, say.progress)
+            say("evaluated", f"{where}, signature {found.signature}, {labels}")
+        record.add("accuracy", found.summary)
+        record.details = found.as_markdown()
+        verdict = judge(found.text, Limits(max_cer))
         if worst is not None:
             from ckpt2saved.verify.accuracy.worst_picture import draw_worst
 
-            draw_worst(accuracy.worst[:worst_count], worst, font)
+            draw_worst(found.text.worst[:worst_count], worst, font)
         with printed(""):
             if as_json:
-                labels = {"path": str(lines), "sha256": options.labels.sha256}
-                content = {"model": where, "labels": labels, **as_content(evaluated), **verdict.as_content()}
-                print_json(content)
+                file = {"path": str(labels), "sha256": options.labels.sha256}
+                print_json({"model": where, "labels": file, **found.content, **verdict.as_content()})
             else:
-                print_accuracy(accuracy)
+                found.print()
         verdict.raise_if_worse(where, "")
-        record.outcome = f"`{where}`: {summary(accuracy)}"
+        record.outcome = f"`{where}`: {found.summary}"
+
+
+def _labels(lines: Optional[Path], pages: Optional[Path]) -> Path:
+    """The one labels file; raises UsageError for none, or both."""
+    given = [path for path in (lines, pages) if path is not None]
+    if len(given) != 1:
+        found = "found both" if given else "found neither"
+        raise click.UsageError(f"{found}; expected labelled pictures: --lines FILE.tsv, or --pages FILE.json")
+    return given[0]
+
+
+def _of_lines(model: Any, options: Any, progress: Any) -> Report:
+    from ckpt2saved.verify.accuracy.evaluation import evaluate
+    from ckpt2saved.verify.accuracy.report import report_on
+
+    return report_on(evaluate(model, options, progress))
+
+
+def _of_pages(model: Any, options: Any, progress: Any) -> Report:
+    from ckpt2saved.verify.accuracy.page_evaluation import evaluate_pages
+    from ckpt2saved.verify.accuracy.page_report import report_on_pages
+
+    return report_on_pages(evaluate_pages(model, options, progress))

@@ -55,7 +55,7 @@ def _of_page(
     at, values = at[best], values[best]
     with np.errstate(invalid="ignore"):
         quads = corners(at[:, ::-1].astype(np.float64) * rules.stride, geometry[at[:, 0], at[:, 1]].astype(np.float64))
-        fit = _is_sound(quads)
+        fit = is_sound(quads)
     kept = _distinct(*_merged(quads[fit], values[fit], rules), rules=rules).astype(np.float32)
     means = np.array([_mean_under(quad, score, rules.stride) for quad in kept], np.float32)
     kept, means = kept[means > rules.min_mean_score], means[means > rules.min_mean_score]
@@ -109,7 +109,7 @@ def _area(polygon: _Points) -> float:
     return sum(points[i - 1][0] * y - points[i - 1][1] * x for i, (x, y) in enumerate(points)) / 2
 
 
-def _is_sound(quads: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def is_sound(quads: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return for each of `quads` [n, 4, 2] whether it turns right at every corner, near the page; False for NaN."""
     sides = np.roll(quads, -1, axis=1) - quads
     following = np.roll(sides, -1, axis=1)

@@ -10,7 +10,7 @@ from ckpt2saved.answers.models import FileModel
 from ckpt2saved.console.narration import Say, progress_of
 from ckpt2saved.errors import NotAnswered, UsageError
 from ckpt2saved.errors.problem import Problem
-from ckpt2saved.requests.pictures import choose_text_signature
+from ckpt2saved.requests.pictures import LINE_READER
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.verify.accuracy.baselines import BaselineSource
 from ckpt2saved.verify.accuracy.evaluation import Evaluated, EvaluationOptions, evaluate
@@ -49,7 +49,11 @@ class AccuracyGate:
     """What the staged files must reach; the baseline is evaluated once."""
 
     def __init__(
-        self, options: EvaluationOptions, limits: Limits, source: Optional[BaselineSource] = None, note: str = ""
+        self,
+        options: EvaluationOptions[Labels],
+        limits: Limits,
+        source: Optional[BaselineSource] = None,
+        note: str = "",
     ) -> None:
         """`note` is said before the comparison, for example why there is no baseline."""
         self.options = options
@@ -69,7 +73,7 @@ class AccuracyGate:
             return
         signatures = {one.name: one for one in model.signatures}
         try:
-            choose_text_signature(signatures, self.options.signature, str(model.source))
+            LINE_READER.choose(signatures, self.options.signature, str(model.source))
         except UsageError as error:
             left_out = [Problem(note.code, note.where, note.found, note.remedy) for note in model.notes]
             raise UsageError(str(error), left_out) from error

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Mapping, Optional, Sequence
+from typing import Callable, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 
 from ckpt2saved.errors import UsageError
 from ckpt2saved.requests.request import Request
+from ckpt2saved.signature.steps import COUNT
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 
 PICTURES_OF_A_REQUEST = 32  # a server with batching in its defaults of serving-config refuses more items
+PAGES_OF_A_REQUEST = 8  # which are computed one after the other
 TEXT, STATUS, SCORE = "text", "status", "score"  # outputs
+QUADS, TEXT_SCORES = "quads", "text_scores"  # outputs for pages
 # What `status` means in words; of signatures that decode pictures by steps.
 STATUS_TEXTS = (
     "read",
@@ -40,34 +43,60 @@ def status_text(status: int) -> str:
 
 
 def reads_text(signature: Signature) -> bool:
-    """Whether the signature takes pictures and answers an output `text` of strings."""
+    """Whether the signature takes pictures of lines and answers an output `text` of strings."""
+    return _answers_text(signature) and not reads_pages(signature)
+
+
+def reads_pages(signature: Signature) -> bool:
+    """Whether the signature takes pictures of pages and answers `text`, `quads` and `count` of their lines."""
+    return _answers_text(signature) and {QUADS, COUNT} <= {spec.key for spec in signature.outputs}
+
+
+def _answers_text(signature: Signature) -> bool:
     texts = [spec for spec in signature.outputs if spec.key == TEXT and spec.dtype == "string"]
     return picture_input(signature) is not None and bool(texts)
 
 
-def choose_text_signature(signatures: Mapping[str, Signature], requested: Optional[str], where: str) -> Signature:
-    """The requested signature, or `text`, or the only one that reads text; raises UsageError.
+class Reader(NamedTuple):
+    """A kind of signatures that read text."""
 
-    `where` names the model in the message.
-    """
-    fitting = [name for name in sorted(signatures) if reads_text(signatures[name])]
-    expected = "a signature with one input of strings [batch] whose name ends in _bytes, and an output text of strings"
-    if requested is not None:
-        if requested in fitting:
-            return signatures[requested]
-        has = f"the signature {requested} does not read text from pictures"
-        if requested not in signatures:
-            has = f"there is no signature {requested}"
-        remedy = f"expected one that reads text: {', '.join(fitting)}" if fitting else f"expected {expected}"
-        raise UsageError(f"{where}: {has}; {remedy}")
-    if TEXT in fitting:
-        return signatures[TEXT]
-    if len(fitting) == 1:
-        return signatures[fitting[0]]
-    if fitting:
-        raise UsageError(f"{where}: several signatures read text; choose one: --signature {' or '.join(fitting)}")
-    found = ", ".join(sorted(signatures)) or "none"
-    raise UsageError(f"{where}: no signature reads text from pictures; expected {expected}; it has {found}")
+    default: str  # the signature that is chosen of several
+    fits: Callable[[Signature], bool]
+    doing: str  # what they read, for messages
+    outputs: str
+
+    @property
+    def expected(self) -> str:
+        """What makes a signature one of them."""
+        return f"a signature with one input of strings [batch] whose name ends in _bytes, and {self.outputs}"
+
+    def choose(self, signatures: Mapping[str, Signature], requested: Optional[str], where: str) -> Signature:
+        """The requested signature, or the default, or the only one of the kind; raises UsageError.
+
+        `where` names the model in the message.
+        """
+        fitting = [name for name in sorted(signatures) if self.fits(signatures[name])]
+        if requested is not None:
+            if requested in fitting:
+                return signatures[requested]
+            has = f"the signature {requested} does not read {self.doing}"
+            if requested not in signatures:
+                has = f"there is no signature {requested}"
+            remedy = f"expected one that reads {self.doing}: {', '.join(fitting)}" if fitting else ""
+            raise UsageError(f"{where}: {has}; {remedy or f'expected {self.expected}'}")
+        if self.default in fitting:
+            return signatures[self.default]
+        if len(fitting) == 1:
+            return signatures[fitting[0]]
+        if fitting:
+            options = " or ".join(fitting)
+            raise UsageError(f"{where}: several signatures read {self.doing}; choose one: --signature {options}")
+        found = ", ".join(sorted(signatures)) or "none"
+        raise UsageError(f"{where}: no signature reads {self.doing}; expected {self.expected}; it has {found}")
+
+
+LINE_READER = Reader("text", reads_text, "text from pictures of lines", "an output text of strings")
+PAGE_READER = Reader("page", reads_pages, "text from pictures of pages", "outputs text of strings, quads and count")
 
 
 def request_of_pictures(signature: str, key: str, names: Sequence[str], contents: Sequence[bytes]) -> Request:

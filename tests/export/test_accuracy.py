@@ -158,7 +158,10 @@ def test_not_worse_than_what_a_server_answers_from(export, tmp_path):
         (["--server", "http://h:1", "--not-worse-than", "newest"], "--server: only with --not-worse-than live"),
         (["--max-cer", "5"], "is not in the range 0<=x<=1"),
         (["--select", "best"], "expected a directory with several checkpoints"),
-        (["--lines-signature", "text"], "there is no signature text; expected one that reads text: serving_default"),
+        (
+            ["--lines-signature", "text"],
+            "there is no signature text; expected one that reads text from pictures of lines: serving_default",
+        ),
     ],
 )
 def test_what_contradicts_itself(export, tmp_path, arguments, said):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, List, Optional
+from typing import Callable, Generic, List, Optional, TypeVar
 
 import numpy as np
 
@@ -14,21 +14,22 @@ from ckpt2saved.errors import LabelsError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import read_file
 from ckpt2saved.requests.files import GivenFile
-from ckpt2saved.requests.pictures import PICTURES_OF_A_REQUEST, SCORE, TEXT, choose_text_signature, status_text
+from ckpt2saved.requests.pictures import LINE_READER, PICTURES_OF_A_REQUEST, SCORE, TEXT, status_text
 from ckpt2saved.verify.accuracy.figures import Accuracy, Reading, measure, require_distances
-from ckpt2saved.verify.accuracy.labels import Labels, Line
+from ckpt2saved.verify.accuracy.labels import Labels
 
 Progress = Callable[[str], None]
+LabelsT = TypeVar("LabelsT")
 
 _MOST_BYTES = 256 << 20  # of a picture
 
 
 @dataclass(frozen=True)
-class EvaluationOptions:
-    """What is read, and how the text is compared."""
+class EvaluationOptions(Generic[LabelsT]):
+    """What is read, and how the text is compared; `labels` are Labels or PageLabels."""
 
-    labels: Labels
-    signature: Optional[str] = None  # None: text, or the only one that reads text
+    labels: LabelsT
+    signature: Optional[str] = None  # None: text (page for pages), or the only one that reads such pictures
     most: int = PICTURES_OF_A_REQUEST  # pictures of a request
     normalise: bool = True  # to Unicode NFC
 
@@ -41,18 +42,19 @@ class Evaluated:
     accuracy: Accuracy
 
 
-def evaluate(model: Model, options: EvaluationOptions, progress: Progress) -> Evaluated:
+def evaluate(model: Model, options: EvaluationOptions[Labels], progress: Progress) -> Evaluated:
     """Read all pictures with a signature of the model, and measure the text.
 
     Raises UsageError if no signature reads text, and the errors of the model.
     """
-    signature = choose_text_signature(model.signatures, options.signature, model.name)
+    signature = LINE_READER.choose(model.signatures, options.signature, model.name)
     require_distances()
     lines = options.labels.lines
     readings: List[Reading] = []
     progress(f"loading {model.name}")
     with model.opened(signature) as asker:
-        files = (GivenFile(line.picture, picture=_content(options.labels.path, line)) for line in lines)
+        at = options.labels.path
+        files = (given_picture(at, f"line {line.number}", line.picture, line.path) for line in lines)
         for prediction in predict_files(asker, signature, files, options.most):
             readings.append(_reading(prediction))
             progress(f"{model.name}: {len(readings)} of {len(lines)} pictures")
@@ -73,15 +75,21 @@ def _reading(prediction: Prediction) -> Reading:
 
 
 def _text(answer: np.ndarray) -> str:
-    content = answer.ravel()[0] if answer.size else b""
+    return as_text(answer.ravel()[0]) if answer.size else ""
+
+
+def as_text(content: object) -> str:
+    """A string of an answer."""
     return content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
 
 
-def _content(labels: Path, line: Line) -> bytes:
-    """The bytes of a picture, also of one that is empty or damaged: the model says so in its status."""
+def given_picture(labels: Path, where: str, name: str, path: Path) -> GivenFile:
+    """The bytes of a picture, also of one that is empty or damaged: the model says so in its status.
+
+    Raises LabelsError with the place `where` in the labels file if the file can't be read.
+    """
     try:
-        return read_file(line.path, _MOST_BYTES)
+        return GivenFile(name, picture=read_file(path, _MOST_BYTES))
     except OSError as error:
-        found = f"{line.path}: {error.strerror or error}"
-        problems = [Problem("missing-picture", f"line {line.number}", found)]
+        problems = [Problem("missing-picture", where, f"{path}: {error.strerror or error}")]
         raise LabelsError(f"{labels}: a picture can't be read", problems) from error

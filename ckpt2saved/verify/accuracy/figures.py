@@ -125,6 +125,11 @@ class Accuracy:
         )
 
     @property
+    def right_characters(self) -> int:
+        """How many characters of the references were read as they are."""
+        return sum(len(one.reference) - sum(bool(pair.reference) for pair in one.confusions) for one in self.results)
+
+    @property
     def confusions(self) -> List[Tuple[Confusion, int]]:
         """All confusions with their number, most frequent first, then in the order of the characters."""
         counts: Counter[Confusion] = collections.Counter(pair for one in self.results for pair in one.confusions)
@@ -154,10 +159,11 @@ def measure(lines: Sequence[Line], readings: Sequence[Reading], normalise: bool 
     Characters are code points, words what whitespace separates.
     """
     require_distances()
-    return Accuracy(tuple(_result(line, reading, normalise) for line, reading in zip(lines, readings)))
+    return Accuracy(tuple(compared(line, reading, normalise) for line, reading in zip(lines, readings)))
 
 
-def _result(line: Line, reading: Reading, normalise: bool) -> LineResult:
+def compared(line: Line, reading: Reading, normalise: bool) -> LineResult:
+    """Compare the text of a line with what was read, as `measure` does; needs rapidfuzz."""
     from rapidfuzz.distance import Levenshtein
 
     reference, answer = line.text, reading.text

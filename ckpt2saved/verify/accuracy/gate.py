@@ -143,15 +143,13 @@ def quoted(text: str) -> str:
 
 
 def _misread_line(result: LineResult) -> Problem:
-    return Problem(
-        "misread-line", result.line.picture, f"{quoted(result.reference)} is read as {quoted(result.answer)}"
-    )
+    return Problem("misread-line", result.line.where, f"{quoted(result.reference)} is read as {quoted(result.answer)}")
 
 
 def _worse_line(result: LineResult, before: LineResult, baseline: Optional[Baseline]) -> Problem:
     found = f"{quoted(result.reference)} is read as {quoted(result.answer)}"
     return Problem(
         "misread-line",
-        result.line.picture,
+        result.line.where,
         f"{found}, and by {baseline.name if baseline else ''} as {quoted(before.answer)}",
     )

@@ -13,7 +13,7 @@ from ckpt2saved.errors import LabelsError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import printable, read_file
 
-_MOST_BYTES = 256 << 20
+MOST_BYTES = 256 << 20
 _MOST_SHOWN = 50  # problems; a file in another format has one in each line
 _EXPECTED = "path<TAB>text"
 
@@ -26,6 +26,11 @@ class Line:
     path: Path
     text: str
     number: int  # line of the labels file, from 1
+
+    @property
+    def where(self) -> str:
+        """The name of the line in messages."""
+        return self.picture
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ def read_labels(path: Path, allow_empty: bool = False) -> Labels:
     end are ignored, other blank lines and comments are refused. `allow_empty` accepts pictures without text.
     """
     try:
-        content = read_file(path, _MOST_BYTES)
+        content = read_file(path, MOST_BYTES)
     except OSError as error:
         raise LabelsError(
             f"{path}: can't be read: {error.strerror or error}; expected a file of {_EXPECTED}"
@@ -59,11 +64,12 @@ def read_labels(path: Path, allow_empty: bool = False) -> Labels:
     for number, raw in enumerate(rows, start=1):
         reading.read(number, raw[:-1] if raw.endswith(b"\r") else raw)
     if reading.problems:
-        raise LabelsError(f"{path}: {len(reading.problems)} problem(s)", _shown(reading.problems))
+        raise LabelsError(f"{path}: {len(reading.problems)} problem(s)", first_problems(reading.problems))
     return Labels(path, tuple(reading.lines), hashlib.sha256(content).hexdigest())
 
 
-def _shown(problems: List[Problem]) -> List[Problem]:
+def first_problems(problems: List[Problem]) -> List[Problem]:
+    """As many problems as a message lists, and how many more there are."""
     if len(problems) <= _MOST_SHOWN:
         return problems
     return problems[:_MOST_SHOWN] + [Problem("more-problems", "", f"and {len(problems) - _MOST_SHOWN} more")]
@@ -91,33 +97,31 @@ class _Reading:
             return
         picture, tab, text = line.partition("\t")
         if not tab:
-            found = f"no tab in {_quoted(line)}; expected {_EXPECTED}"
+            found = f"no tab in {quoted_name(line)}; expected {_EXPECTED}"
             if not line.startswith("#"):
                 self._refuse("no-label", number, found, "separate the path from the text by a tab")
             else:
                 self._refuse("no-label", number, found, "delete the line: a labels file has no comments")
         elif "\t" in text:
-            found = f"{text.count(chr(9)) + 2} columns in {_quoted(line)}; expected {_EXPECTED}"
+            found = f"{text.count(chr(9)) + 2} columns in {quoted_name(line)}; expected {_EXPECTED}"
             self._refuse("no-label", number, found, "leave out the other columns")
         elif not text.strip() and not self._allow_empty:
             remedy = "write the text, or pass --allow-empty if pictures without text are meant to be read as empty"
-            self._refuse("no-label", number, f"no text for {_quoted(picture)}", remedy)
+            self._refuse("no-label", number, f"no text for {quoted_name(picture)}", remedy)
         else:
             self._take(Line(picture, self._path.parent / picture, text, number))
 
     def _take(self, line: Line) -> None:
         where = os.path.abspath(str(line.path))
         first = self._numbers.setdefault(where, line.number)
+        missing = missing_file(where)
         if first != line.number:
             self._refuse(
-                "duplicate-picture", line.number, f"{_quoted(line.picture)} is also in line {first}", "delete one"
+                "duplicate-picture", line.number, f"{quoted_name(line.picture)} is also in line {first}", "delete one"
             )
-        elif not line.picture or not _is_file(where):
-            found = f"there is no file {_quoted(where)}"
-            if "\0" not in where and os.path.isdir(where):
-                found = f"{_quoted(where)} is a directory"
+        elif missing:
             remedy = "paths are relative to the folder of the labels file"
-            self._refuse("missing-picture", line.number, found, remedy)
+            self._refuse("missing-picture", line.number, missing, remedy)
         else:
             self.lines.append(line)
 
@@ -125,12 +129,18 @@ class _Reading:
         self.problems.append(Problem(code, f"line {number}", found, remedy))
 
 
-def _is_file(path: str) -> bool:
+def missing_file(path: str) -> str:
+    """What is at the absolute path instead of a file; "" if it is a file."""
     try:
-        return os.path.isfile(path)
+        if os.path.isfile(path):
+            return ""
+        if os.path.isdir(path):
+            return f"{quoted_name(path)} is a directory"
     except ValueError:  # a NUL in the path, before Python 3.8
-        return False
+        pass
+    return f"there is no file {quoted_name(path)}"
 
 
-def _quoted(text: str) -> str:
+def quoted_name(text: str) -> str:
+    """A path or key for a message, cut off if it is long."""
     return printable(text if len(text) <= 100 else text[:100] + "…")

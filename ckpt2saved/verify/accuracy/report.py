@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import dataclass
 from typing import Any, Dict, List, Sequence, Tuple
 
 from ckpt2saved.console.foreign_text import one_line
@@ -15,11 +16,33 @@ from ckpt2saved.verify.accuracy.gate import Baseline, counted, line_content, per
 MOST_CONFUSIONS = 20  # in tables; --json has all
 MOST_LINES = 20
 
-_FIGURES = ("figure", "value", "of")
+Table = Tuple[Sequence[str], List[List[str]]]  # headings and rows
+
+FIGURES = ("figure", "value", "of")
 _CONFUSIONS = ("reference", "read as", "times")
 _LINES = ("picture", "reference", "read as", "errors", "rate")
 _MOST_REASON = 200  # characters
 _NOTHING = "(nothing)"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `evaluate` reports: for people, for programs, and the text that limits hold for."""
+
+    signature: str
+    text: Accuracy
+    summary: str
+    content: Dict[str, Any]  # of --json
+    tables: Tuple[Table, ...]
+
+    def print(self) -> None:
+        """Print the tables one below the other."""
+        for headings, rows in self.tables:
+            print_rows(headings, rows, [""] * len(rows))
+
+    def as_markdown(self) -> str:
+        """The tables in Markdown."""
+        return _markdown(self.tables)
 
 
 def as_content(evaluated: Evaluated) -> Dict[str, Any]:
@@ -28,11 +51,14 @@ def as_content(evaluated: Evaluated) -> Dict[str, Any]:
     return {
         "signature": evaluated.signature,
         **accuracy.figures.as_content(),
-        "confusions": [
-            {"reference": pair.reference, "read": pair.read, "count": count} for pair, count in accuracy.confusions
-        ],
+        "confusions": confusions_content(accuracy),
         "results": [line_content(one) for one in accuracy.results],
     }
+
+
+def confusions_content(accuracy: Accuracy) -> List[Dict[str, Any]]:
+    """All confusions for JSON, most frequent first."""
+    return [{"reference": pair.reference, "read": pair.read, "count": count} for pair, count in accuracy.confusions]
 
 
 def summary(accuracy: Accuracy) -> str:
@@ -55,24 +81,38 @@ def baseline_summary(accuracy: Accuracy, baseline: Baseline) -> str:
     return f"{summary(baseline.accuracy)}; {counted(better, 'line')} better now, {worse} worse"
 
 
-def print_accuracy(accuracy: Accuracy) -> None:
-    """Print the figures, the most frequent confusions and the worst lines."""
-    for headings, rows in _tables(accuracy):
-        print_rows(headings, rows, [""] * len(rows))
-
-
 def as_markdown(accuracy: Accuracy) -> str:
-    """The same tables in Markdown."""
-    return "\n".join(markdown_table(headings, rows) for headings, rows in _tables(accuracy))
+    """The figures, the most frequent confusions and the worst lines as tables in Markdown."""
+    return _markdown(_tables(accuracy))
 
 
-def _tables(accuracy: Accuracy) -> List[Tuple[Sequence[str], List[List[str]]]]:
-    tables: List[Tuple[Sequence[str], List[List[str]]]] = [(_FIGURES, _figures(accuracy))]
+def report_on(evaluated: Evaluated) -> Report:
+    """What `evaluate` reports of labelled lines."""
+    accuracy = evaluated.accuracy
+    return Report(
+        signature=evaluated.signature,
+        text=accuracy,
+        summary=summary(accuracy),
+        content=as_content(evaluated),
+        tables=tuple(_tables(accuracy)),
+    )
+
+
+def _markdown(tables: Sequence[Table]) -> str:
+    return "\n".join(markdown_table(headings, rows) for headings, rows in tables)
+
+
+def _tables(accuracy: Accuracy) -> List[Table]:
+    return [(FIGURES, _figures(accuracy)), *error_tables(accuracy)]
+
+
+def error_tables(accuracy: Accuracy) -> List[Table]:
+    """The most frequent confusions and the worst lines; no table if every line is exact."""
     confusions = accuracy.confusions[:MOST_CONFUSIONS]
-    if confusions:
-        tables.append((_CONFUSIONS, [[_shown(pair.reference), _shown(pair.read), str(n)] for pair, n in confusions]))
-        tables.append((_LINES, [_line(one) for one in accuracy.worst[:MOST_LINES]]))
-    return tables
+    if not confusions:
+        return []
+    pairs = [[_shown(pair.reference), _shown(pair.read), str(count)] for pair, count in confusions]
+    return [(_CONFUSIONS, pairs), (_LINES, [_line(one) for one in accuracy.worst[:MOST_LINES]])]
 
 
 def _figures(accuracy: Accuracy) -> List[List[str]]:
@@ -89,10 +129,11 @@ def _figures(accuracy: Accuracy) -> List[List[str]]:
 
 
 def _line(result: LineResult) -> List[str]:
-    answer = result.answer or _NOTHING
+    reason = one_line(result.reading.reason, _MOST_REASON)
+    answer = result.answer or (f"({reason})" if reason else _NOTHING)
     if not result.reading.is_read:
-        answer = f"not read: {one_line(result.reading.reason, _MOST_REASON)}"
-    return [result.line.picture, result.reference or _NOTHING, answer, str(result.edits), percent(result.cer)]
+        answer = f"not read: {reason}"
+    return [result.line.where, result.reference or _NOTHING, answer, str(result.edits), percent(result.cer)]
 
 
 def _shown(character: str) -> str:

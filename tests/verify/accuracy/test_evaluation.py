@@ -86,7 +86,7 @@ def test_the_only_signature_that_reads_text_is_found_by_its_outputs(run_apart, t
     assert found["signature"] == "ocr" and found["results"][0]["status"] == 0
     result = run_apart("evaluate", version, "--lines", labels, "--signature", "text")
     assert result.exit_code == 2
-    assert "there is no signature text; expected one that reads text: ocr" in result.stderr
+    assert "there is no signature text; expected one that reads text from pictures of lines: ocr" in result.stderr
 
 
 def test_a_version_without_such_a_signature(run_apart, tmp_path, version):
