@@ -8,11 +8,13 @@ import json
 import re
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
 from tests.support import gateway as support
+from tests.support.browser import browsing, contrast, downloaded, luminance
 from tests.support.model_server import serving_grpc, serving_rest
 
 pytest.importorskip("flask")
@@ -281,3 +283,180 @@ def test_the_order_of_few_lines():
     assert order()(np.zeros((0, 8))) == [] and order()(np.zeros((1, 8))) == [0]
     assert order()(np.array([quad(50, 0, 90, 20), quad(0, 2, 40, 22)])) == [1, 0]
     assert sorted(order()(np.zeros((3, 8)))) == [0, 1, 2]
+
+
+@pytest.fixture(scope="module")
+def page(gateway, tmp_path_factory):
+    """The page in a real browser, in one window for all tests."""
+    downloads = tmp_path_factory.mktemp("downloads")
+    with browsing(gateway.url, downloads) as page:
+        page.downloads = downloads
+        yield page
+
+
+def path_of(name):
+    return PAGES / "images" / f"{name}.png"
+
+
+def test_a_dropped_page_is_read(page, gateway):
+    """Each line is in the list, and its box and text are drawn on its place."""
+    page.open()
+    assert page.one("#result").is_displayed() is False
+    assert re.fullmatch(r"13 lines read in [\d.]+ s\.", page.drop(RECEIPT))
+    answer = gateway.read(RECEIPT)[1]
+    assert page.lines() == texts(answer) == [one.text for one in page.all("#boxes text")]
+    shown = page.run(
+        "const box = document.getElementById('picture').getBoundingClientRect(); return [box.x, box.y, box.width]"
+    )
+    for line, box in zip(answer["lines"], page.all("#boxes .box")):
+        scale = shown[2] / answer["width"]
+        rect = page.run("const box = arguments[0].getBoundingClientRect(); return [box.x, box.y]", box)
+        assert abs(rect[0] - shown[0] - min(line["quad"][::2]) * scale) < 4
+        assert abs(rect[1] - shown[1] - min(line["quad"][1::2]) * scale) < 4
+    assert page.complaints() == []
+
+
+def test_a_pasted_and_a_chosen_page_are_read_too(page):
+    page.open()
+    assert "lines read" in page.paste(RECEIPT)
+    pasted = page.lines()
+    assert "lines read" in page.choose(path_of("rotated"))
+    assert page.lines() != pasted and len(page.all("#boxes g")) == len(page.lines()) == 12
+    assert page.one("#picture").get_attribute("alt") == "rotated.png, 560 by 642 pixels"
+    page.one("#show-text").click()
+    assert not any(one.is_displayed() for one in page.all("#boxes text")[:1])
+
+
+def test_the_keyboard_is_enough(page, gateway):
+    """Tab reaches everything in order with a visible focus, arrows move along the lines, Enter copies and saves."""
+    from selenium.webdriver.common.keys import Keys
+
+    page.open()
+    page.press(Keys.TAB)
+    assert page.focused() == "file" and page.style("#file + label", "outlineStyle") == "solid"
+    assert "lines read" in page.choose(path_of("receipt"))
+    page.press(Keys.TAB)
+    assert page.focused() == "show-text"
+    page.press(Keys.SPACE)
+    assert not page.one("#show-text").is_selected()
+    page.press(Keys.TAB, Keys.ENTER)
+    assert page.focused() == "copy" and page.style("#copy", "outlineStyle") == "solid"
+    assert page.outcome() == "Text copied."
+    copied = page.driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
+    assert copied.splitlines() == page.lines()
+    page.press(Keys.TAB, Keys.ENTER)
+    assert page.focused() == "download" and page.outcome() == "receipt.json downloaded."
+    assert downloaded(page.downloads, "receipt.json") == gateway.read(RECEIPT)[1]
+    page.press(Keys.TAB, Keys.ARROW_DOWN, Keys.ARROW_DOWN)
+    assert page.focused() == "lines"
+    assert [one.get_attribute("id") for one in page.all("#lines [aria-selected=true]")] == ["line-1"]
+    assert page.one("#lines").get_attribute("aria-activedescendant") == "line-1"
+    assert page.run("return [...document.querySelectorAll('#boxes g')].findIndex((one) => one.matches('.chosen'))") == 1
+    page.press(Keys.END)
+    assert page.one("#lines [aria-selected=true]").text == page.lines()[-1]
+
+
+def test_screen_readers_get_names_roles_and_news(page):
+    page.open()
+    page.choose(path_of("receipt"))
+    assert page.run("return document.documentElement.lang") == "en" and page.driver.title == "Read a page"
+    names = {one.get_attribute("id"): one.accessible_name for one in page.all("input, button, [tabindex]")}
+    assert names == {
+        "file": "Choose a picture",
+        "show-text": "Text on the picture",
+        "copy": "Copy text",
+        "download": "Download JSON",
+        "lines": "Text",
+    }
+    roles = {name: page.one(f"#{name}").aria_role for name in ("status", "error", "lines", "line-0")}
+    assert roles == {"status": "status", "error": "alert", "lines": "listbox", "line-0": "option"}
+    assert page.one("#boxes").get_attribute("aria-hidden") == "true"  # its text is in the list
+
+
+@pytest.mark.parametrize("width", [360, 700, 1280])
+def test_every_width_holds_the_page(page, width):
+    """Nothing to scroll sideways to, and what is tapped is at least 44 pixels high."""
+    page.open(width)
+    assert page.run("return document.documentElement.scrollWidth") <= width
+    assert "59 lines read" in page.choose(path_of("columns"))
+    assert page.run("return document.documentElement.scrollWidth") <= width
+    assert 0.4 * width < page.one("#picture").size["width"] <= width
+    for selector in (".main-button", "#copy", "#download"):
+        assert page.one(selector).size["height"] >= 44
+    side_by_side = page.one("#text-part").location["x"] > page.one("#page-part").location["x"]
+    assert side_by_side == (width == 1280)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_both_themes_have_contrast(page, theme):
+    """4.5 for text and 3 for edges and focus (WCAG 2 AA)."""
+    page.open(prefers_color_scheme=theme)
+    page.choose(path_of("receipt"))
+    page.one("#lines li").click()
+    body = page.style("body", "backgroundColor")
+    assert (luminance(body) < 0.5) == (theme == "dark")
+    surface = page.style("#drop", "backgroundColor")
+    for selector, ground in (
+        ("h1", body),
+        ("#status", body),
+        ("#keys", body),
+        ("#hint", surface),
+        (".main-button", page.style(".main-button", "backgroundColor")),
+        ("#copy", page.style("#copy", "backgroundColor")),
+        ("#lines li[aria-selected=true]", page.style("#lines li[aria-selected=true]", "backgroundColor")),
+    ):
+        assert contrast(page.style(selector, "color"), ground) >= 4.5, selector
+    for name, ground in (("#drop", body), ("#copy", surface)):
+        assert contrast(page.style(name, "borderTopColor"), ground) >= 3, name
+    assert contrast(page.style(".main-button", "backgroundColor"), surface) >= 3  # also the colour of the focus
+    page.drop(b"no picture")
+    assert contrast(page.style("#error", "color"), page.style("#error", "backgroundColor")) >= 4.5
+
+
+def test_who_wants_no_motion_gets_none(page):
+    for wish, animation in (("no-preference", "turn"), ("reduce", "none")):
+        page.open(prefers_reduced_motion=wish)
+        page.run("document.body.classList.add('working')")
+        assert page.style("#status", "animationName", "::before") == animation
+
+
+def test_a_page_without_text_is_no_error(page):
+    page.open()
+    assert page.choose(path_of("blank")).startswith("No text was found in this picture")
+    assert page.one("#picture").is_displayed() and not page.one("#text-part").is_displayed()
+    assert page.one("#error").text == ""
+
+
+def test_errors_are_said_and_the_next_page_is_read(page):
+    """What is not a picture, what is too large, and a gateway that is gone; nothing of an earlier page stays."""
+    page.open()
+    page.choose(path_of("receipt"))
+    assert page.drop(b"%PDF-1.4", "scan.pdf").startswith("scan.pdf: 8 bytes that are not a picture, or a damaged one;")
+    assert not page.one("#result").is_displayed() and page.one("#status").text == ""
+    page.run(
+        "document.dispatchEvent(Object.assign(new Event('drop', {cancelable: true}), {dataTransfer: {files: [new File([new Uint8Array(33 * 1048576)], 'large.png')]}}))"
+    )
+    assert page.outcome() == "large.png has 33 MB, and at most 32 MB are read. Send a smaller picture."
+    conditions = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    page.driver.execute_cdp_cmd("Network.enable", {})
+    page.driver.execute_cdp_cmd("Network.emulateNetworkConditions", dict(conditions, offline=True))
+    try:
+        assert "cannot be reached. Check that it runs" in page.drop(RECEIPT)
+    finally:
+        page.driver.execute_cdp_cmd("Network.emulateNetworkConditions", dict(conditions, offline=False))
+    assert "13 lines read" in page.drop(RECEIPT)
+    assert page.one("#error").text == "" and len(page.lines()) == 13
+
+
+def test_the_last_of_two_pictures_stays(page):
+    """The answer for an earlier picture that comes late is dropped."""
+    page.open()
+    page.run(
+        "window.real = fetch; window.fetch = (...all) => new Promise((done) => setTimeout(() => done(real(...all)), 700))"
+    )
+    page.one("#file").send_keys(str(path_of("columns")))
+    assert page.one("#status").text == "Reading columns.png …" and page.one("#picture").is_displayed()
+    page.run("window.fetch = real")
+    assert "13 lines read" in page.choose(path_of("receipt"))
+    time.sleep(1.2)
+    assert len(page.lines()) == 13 and "13 lines read" in page.one("#status").text
