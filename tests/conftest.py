@@ -78,7 +78,7 @@ def exported_crnn(tmp_path_factory, crnn_checkpoint):
 
     base = tmp_path_factory.mktemp("exported") / "crnn"
     return export_checkpoint(
-        plan_export(ExportOptions(GraphOptions(model="crnn", checkpoint=crnn_checkpoint), base))
+        plan_export(ExportOptions(GraphOptions(model="crnn", checkpoints=(crnn_checkpoint,)), base))
     ).path
 
 

@@ -154,7 +154,7 @@ def _readable(checkpoint: Checkpoint, keys: Sequence[str]) -> Collection[str]:
         if np.prod(checkpoint.shapes[key], dtype=float) > _SMALL:
             continue
         try:
-            reader = reader or tf.train.NewCheckpointReader(str(checkpoint.files.prefix))
+            reader = reader or tf.train.NewCheckpointReader(checkpoint.files.for_tensorflow)
             reader.get_tensor(key)
             found.add(key)
         except UNREADABLE:

@@ -45,9 +45,14 @@ if TYPE_CHECKING:  # slow to import
     "--checkpoint-path",
     "--input-checkpoint",
     "-c",
-    "checkpoint",
+    "checkpoints",
     type=PathType(),
-    help="Checkpoint to export: a prefix, one of its files, or the training directory (its newest checkpoint).",
+    multiple=True,
+    metavar="[NAME=]PATH",
+    help=(
+        "Checkpoint to export: a prefix, one of its files, or the training directory (its newest checkpoint). The model"
+        " ocr takes two: detector=PATH and recogniser=PATH."
+    ),
 )
 @option(
     "--export-dir",
@@ -132,7 +137,7 @@ def export(
 
     with reported(report, "export") as record:
         names, batched = options.pop("probe_signatures"), options.pop("batched")
-        graph = read_graph_options(options, options.pop("checkpoint"))
+        graph = read_graph_options(options, options.pop("checkpoints"))
         limits = read_search_limits(options)
         server = server_at(wait_for, options["dry_run"], other=options["server"])
         gate = read_gate(options, export_dir, wait_for, model_name)
@@ -182,7 +187,7 @@ def _with_best(options: Any, say: Any, record: Any, content: Dict[str, Any]) -> 
     record.details += markdown_table(*candidate_table(candidates, best)) + "\n"
     say("selected", str(best.prefix))
     content.update(candidates=[one.as_content() for one in candidates], selected=str(best.prefix))
-    return replace(options, graph=replace(options.graph, checkpoint=best.prefix))
+    return replace(options, graph=replace(options.graph, checkpoints=(best.prefix,)))
 
 
 def _report_measured(measured: Any, record: Any) -> None:

@@ -55,7 +55,7 @@ _GRAPH = (
         "--model",
         "-m",
         metavar="NAME|FILE.yaml",
-        help="A built-in model (crnn or ctpn) or the path of a signature file.",
+        help="A built-in model (crnn, ctpn or ocr) or the path of a signature file.",
     ),
     option(
         "--weights",
@@ -199,7 +199,7 @@ def _with(options: Any, function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-def read_graph_options(values: Dict[str, Any], checkpoint: Any) -> Any:
+def read_graph_options(values: Dict[str, Any], checkpoints: Any) -> Any:
     """Remove the graph options from `values`; returns GraphOptions."""
     from ckpt2saved.sources.graph_plan import GraphOptions
 
@@ -207,7 +207,7 @@ def read_graph_options(values: Dict[str, Any], checkpoint: Any) -> Any:
     details = {name: taken.pop(name) for name in _OF_DECODE}
     taken["decode"] = _decode(taken["decode"], details)
     taken.update(options=dict(taken["options"]), pinned=dict(taken["pinned"]))
-    return GraphOptions(checkpoint=checkpoint, **taken)
+    return GraphOptions(checkpoints=checkpoints, **taken)
 
 
 def read_search_limits(values: Dict[str, Any]) -> Any:

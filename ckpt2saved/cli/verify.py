@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Tuple
 
 import click
 
@@ -33,10 +33,13 @@ if TYPE_CHECKING:  # slow to import
 @option(
     "--checkpoint",
     "-c",
+    "checkpoints",
     type=PathType(),
+    multiple=True,
+    metavar="[NAME=]PATH",
     help=(
-        "Compare the answers with those of this checkpoint. Default model: the one recorded in the version; the options"
-        " below override it."
+        "Compare the answers with those of this checkpoint; the model ocr takes two, as export does. Default model: the"
+        " one recorded in the version; the options below override it."
     ),
 )
 @option(
@@ -63,7 +66,7 @@ if TYPE_CHECKING:  # slow to import
 @quiet_option
 def verify(
     version_dir: Path,
-    checkpoint: Optional[Path],
+    checkpoints: Tuple[Path, ...],
     server: Optional[Address],
     model_name: Optional[str],
     timeout: float,
@@ -86,7 +89,7 @@ def verify(
         names, batched = more.pop("probe_signatures"), more.pop("batched")
         asked = _probing(directory, names, batched) if connected else None
         target = target_on(connected, model_name, directory, timeout, asked) if connected else None
-        planned = _comparison(directory, checkpoint, more)
+        planned = _comparison(directory, checkpoints, more)
         with narration("verify", quiet=quiet, on_step=record.add) as say:
             prepare_tensorflow(gpu=False)
             from ckpt2saved.verify.steps import as_content, verify_version
@@ -108,11 +111,11 @@ def _probing(directory: Path, signatures: Sequence[str], batched: Optional[bool]
     return probing(signatures, batched, served_signatures(SavedModelFile(directory)) if signatures else ())
 
 
-def _comparison(directory: Path, checkpoint: Optional[Path], options: Dict[str, Any]) -> Any:
+def _comparison(directory: Path, checkpoints: Tuple[Path, ...], options: Dict[str, Any]) -> Any:
     """The ComparisonPlan for the options; None without a checkpoint or weights."""
     from ckpt2saved.sources.registry import holds_weights
 
-    if checkpoint is None and not holds_weights(options["graph"]):
+    if not checkpoints and not holds_weights(options["graph"]):
         stray = [name for name in options if is_on_command_line(name)]
         if stray:
             option_of = {parameter.name: parameter.opts[0] for parameter in verify.params}
@@ -122,5 +125,5 @@ def _comparison(directory: Path, checkpoint: Optional[Path], options: Dict[str, 
     from ckpt2saved.verify.comparison import ComparisonPlan
     from ckpt2saved.verify.recorded import with_recorded
 
-    graph = with_recorded(read_graph_options(options, checkpoint), directory)
+    graph = with_recorded(read_graph_options(options, checkpoints), directory)
     return ComparisonPlan(plan_graph(graph), read_search_limits(options))

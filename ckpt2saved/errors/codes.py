@@ -44,6 +44,7 @@ CODES: Dict[str, str] = {
     "no-meta": "There is no .meta beside the checkpoint.",
     "not-a-checkpoint": "A file is not a checkpoint.",
     "object-based": "tf.train.Checkpoint wrote the checkpoint.",
+    "other-network": "A checkpoint is of another network than the one that it was given for.",
     "other-tensor-restored": "TensorFlow restores another tensor of the checkpoint for a variable.",
     "shared-variable": "Several variables of the model are one variable in the checkpoint.",
     "unknown-dtype": "TensorFlow does not know the dtype of a tensor.",

@@ -19,6 +19,7 @@ from ckpt2saved.answers.parity import AlsoAnswered, Refused, Report, answer_all,
 from ckpt2saved.answers.proof import Proof
 from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.checkpoint.files import CheckpointFiles
+from ckpt2saved.checkpoint.joined import JoinedCheckpoint
 from ckpt2saved.checkpoint.reading import check_unserved
 from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.fit import check_fit
@@ -57,6 +58,7 @@ from ckpt2saved.versions.health import content_problems
 Say = Callable[[str, str], None]
 
 _PICTURES = 5  # of four widths, and one that cannot be read
+_WEIGHTS = {"ema": "moving averages"}  # for people
 _PATTERN_NOTE = (
     "TF Serving finds no variables under a path with [ ] * ? or a backslash in it: have the server see this directory "
     "under another path, as a mount of a container does"
@@ -97,7 +99,7 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
         say("note", note.text)
     say(
         "weights",
-        "{} ({})".format({"ema": "moving averages", "raw": "raw"}[network.weights.kind], network.weights.reason),
+        f"{_WEIGHTS.get(network.weights.kind, network.weights.kind)} ({network.weights.reason})",
     )
     if network.devices:
         say("devices", f"{network.devices}; cleared")
@@ -342,15 +344,9 @@ def _provenance(
     rewritten: ServingRewritten,
     size: int,
 ) -> Dict[str, Any]:
-    files = plan.graph.checkpoint
     return {
         "format": 1,
-        "checkpoint": {
-            "name": files.name,
-            "step": checkpoint.step,
-            "format": plan.graph.source.format_of(files),
-            "sha256": files.sha256(),
-        },
+        "checkpoint": _origin(plan, checkpoint),
         "weights": network.weights.kind,
         "model": network.model.name,
         "graph": {"builder": plan.graph.source.name, "options": dict(plan.graph.source.options)},
@@ -360,7 +356,7 @@ def _provenance(
         "ctc_decoder": plan.graph.ctc_decoder or "fast" if rewritten.replaced else "stock",
         "replaced_nodes": [decoder.node for decoder in rewritten.replaced],
         "folded_nodes": [edit.node for edit in rewritten.folded],
-        "bytes": {"checkpoint": files.size, "version": size},
+        "bytes": {"checkpoint": plan.graph.checkpoint.size, "version": size},
         "parity": None,  # filled in later
         "lines": None,
         "warmup": {},
@@ -371,6 +367,23 @@ def _provenance(
         "git_commit": _git_commit(),
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def _origin(plan: ExportPlan, checkpoint: Checkpoint) -> Dict[str, Any]:
+    """The checkpoint of the version; `networks` are those of several networks."""
+    source, files = plan.graph.source, plan.graph.checkpoint
+    found: Dict[str, Any] = {
+        "name": files.name,
+        "step": checkpoint.step,
+        "format": source.format_of(files),
+        "sha256": files.sha256(),
+    }
+    if isinstance(checkpoint, JoinedCheckpoint):
+        found["networks"] = {
+            name: {"name": part.files.name, "step": part.step, "sha256": part.files.sha256()}
+            for name, part in checkpoint.parts.items()
+        }
+    return found
 
 
 def _step_options(network: BoundGraph) -> Dict[str, Any]:

@@ -59,18 +59,21 @@ def try_all(options: ExportOptions, say: Say = lambda step, text: None) -> Tuple
     Raises UsageError without a directory or labelled pictures, and the errors of export that do not depend on the
     checkpoint.
     """
-    directory = options.graph.checkpoint
+    places = options.graph.checkpoints
+    directory = places[0] if len(places) == 1 else None
     gate = options.accuracy
     if gate is None:
         raise UsageError("--select best: only with --lines, whose pictures every checkpoint reads")
     if directory is None or not os.path.isdir(str(directory)):
-        raise UsageError(f"--select best: --checkpoint {directory}: expected a directory with several checkpoints")
+        raise UsageError(
+            f"--select best: --checkpoint {', '.join(map(str, places))}: expected a directory with several checkpoints"
+        )
     prefixes = prefixes_in(directory)
     if not prefixes:
         raise NoCheckpoint(f"{directory}: there is no checkpoint in this directory")
     found = []
     for number, prefix in enumerate(prefixes, start=1):
-        graph = replace(options.graph, checkpoint=prefix)
+        graph = replace(options.graph, checkpoints=(prefix,))
         candidate = replace(options, graph=graph, dry_run=True, accuracy=gate.without_limits())
         found.append(_tried(candidate, prefix, _Muted(say, f"{number} of {len(prefixes)}, {prefix.name}")))
         say("candidate", _line(found[-1]))

@@ -23,11 +23,14 @@ def insert(
         with tf.name_scope(scope + "/"):
             tensors = build(**arguments)
     places = {name: ref for name, (ref, _, _) in sources.items()}
+    first = next(iter(places.values()))[0]
+    # A node without inputs is outside of every loop, and nothing inside of one may read it.
+    anchors = [first] if first in graph.control.in_loops else []
     for definition in built.as_graph_def().node:
         if definition.name not in places:
             inputs = [_source(name, places) for name in definition.input if not name.startswith("^")]
             controls = [_source(name[1:], places)[0] for name in definition.input if name.startswith("^")]
-            graph.adopt(definition, inputs, controls)
+            graph.adopt(definition, inputs, controls if definition.input else anchors)
     return [_source(tensor.name, places) for tensor in tensors]
 
 

@@ -144,6 +144,6 @@ def _with_outputs(signatures: Sequence[Signature], decode: Optional[Decode]) -> 
 def _with_network_outputs(signature: Signature) -> Signature:
     """Replace node names of the network by the node's first output in a signature with steps."""
     assert signature.steps is not None
-    names = {name: _first_output(name) for name in (*signature.fetched, *signature.steps.feed)}
+    names = {name: _first_output(name) for name in (*signature.all_fetched, *signature.steps.all_feeds)}
     outputs = tuple(replace(spec, tensor=names.get(spec.tensor, spec.tensor)) for spec in signature.outputs)
     return replace(signature, outputs=outputs, steps=signature.steps.renamed(names))

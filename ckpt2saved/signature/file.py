@@ -39,7 +39,7 @@ def builtin_models() -> List[str]:
 
 
 def load_model(model: str, options: Mapping[str, Scalar] = {}) -> ServedModel:
-    """Load the signature file of a built-in model (crnn, ctpn), or at a path ending in .yaml or .yml.
+    """Load the signature file of a built-in model (crnn, ctpn, ocr), or at a path ending in .yaml or .yml.
 
     `options` are values for the options that the file declares; others are ignored.
     """

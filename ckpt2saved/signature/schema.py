@@ -13,7 +13,15 @@ from ckpt2saved.signature.model import FUNCTION, META, Decode, ExampleInput, Par
 from ckpt2saved.signature.option_values import MissingOption
 from ckpt2saved.signature.renaming import check_rule
 from ckpt2saved.signature.steps_reader import StepsReader
-from ckpt2saved.signature.tensors import DTYPES, LARGEST_SIZE, Dimension, Signature, TensorSpec, checked_tensor_name
+from ckpt2saved.signature.tensors import (
+    DEFAULT_SIGNATURE,
+    DTYPES,
+    LARGEST_SIZE,
+    Dimension,
+    Signature,
+    TensorSpec,
+    checked_tensor_name,
+)
 from ckpt2saved.signature.yaml_nodes import found_text, unknown_name
 
 FORMAT = 1
@@ -142,8 +150,8 @@ class SchemaReader(StepsReader):
 
     def signatures(self, node: yaml.Node) -> Tuple[Signature, ...]:
         nodes = self.mapping(node, "signatures")
-        if isinstance(node, yaml.MappingNode) and "serving_default" not in nodes:
-            near = difflib.get_close_matches("serving_default", nodes, n=1)
+        if isinstance(node, yaml.MappingNode) and DEFAULT_SIGNATURE not in nodes:
+            near = difflib.get_close_matches(DEFAULT_SIGNATURE, nodes, n=1)
             found = "serving_default is missing, the signature of requests that name none"
             self.problem("missing-key", node, "signatures", found, f"rename {near[0]!r} if it is meant" if near else "")
         signatures: List[Signature] = []
@@ -151,6 +159,10 @@ class SchemaReader(StepsReader):
             try:
                 signatures.append(self.signature(name, value))
             except MissingOption as error:
+                if name == DEFAULT_SIGNATURE:
+                    found = f"it needs the option {error}, which has no value"
+                    self.problem("missing-option", value, "signatures." + name, found, f"pass --option {error}=VALUE")
+                    continue
                 text = f"left out: it needs --option {error}=VALUE"
                 self.notes.append(Note("signature-left-out", name, text))
         return tuple(signatures)
@@ -174,7 +186,7 @@ class SchemaReader(StepsReader):
         where = "signatures." + name
         if name.startswith(_RESERVED):
             self.problem("wrong-value", node, where, f"names that begin with {_RESERVED} are TensorFlow's own")
-        optional = ("preprocess", "feed", "postprocess")
+        optional = ("preprocess", "feed", "postprocess", "each_line")
         parts = self.mapping(node, where, required=("inputs", "outputs"), optional=optional)
         sides: Dict[str, Tuple[TensorSpec, ...]] = {}
         for side in ("inputs", "outputs"):

@@ -16,6 +16,7 @@ from ckpt2saved.signature.steps import (
     ORDERS,
     Bigrams,
     Characters,
+    CropLines,
     DecodeCtc,
     DecodeCtpn,
     DecodeEast,
@@ -102,6 +103,14 @@ BEFORE: Dict[str, StepKind] = {
     ),
     "normalise": StepKind(Normalise, {"order": _word(ORDERS), "mean": _NUMBERS, "scale": _NUMBERS}),
     "pad": StepKind(Pad, {"multiple": _COUNT, "min_width": _COUNT, "value": OptionValue(OptionReader.number)}),
+}
+BEFORE_LINES: Dict[str, StepKind] = {
+    "crop_lines": StepKind(
+        CropLines,
+        {"quads": _TENSOR, "height": OptionValue(OptionReader.count, is_required=True), "max_width": _COUNT},
+    ),
+    "normalise": BEFORE["normalise"],
+    "pad": BEFORE["pad"],
 }
 AFTER: Dict[str, StepKind] = {
     "ctc_decode": StepKind(

@@ -16,6 +16,7 @@ MOST_COLUMNS = 2048  # of a resized picture, unless the step says another number
 
 # Results of the steps before the network, by the names that feeds and outputs use.
 IMAGES, WIDTHS, STATUS = "images", "widths", "status"
+PIXELS = "pixels"  # uint8 [batch, height, width, channels] of pictures before they were resized
 COUNT = "count"  # of proposals or lines of each page; the rest of the arrays is padding
 SIZES = "sizes"  # float32 [batch, 3]: height, width and scale of each resized page
 STEPS = "steps"  # how many steps of the network's outputs are of each picture: found in its graph
@@ -59,6 +60,22 @@ class ResizePage:
 
 
 AnyResize = Union[Resize, ResizePage]
+
+
+@dataclass(frozen=True)
+class CropLines:
+    """Cuts each of the lines `quads` out of its page and turns it upright; the aspect ratio is kept."""
+
+    quads: str  # float32 [batch, any, 8]: x, y of the corners, clockwise from the top left, in pixels of the picture
+    height: int
+    max_width: int = MOST_COLUMNS
+
+    makes = (IMAGES, WIDTHS)
+
+    @property
+    def takes(self) -> Tuple[str, ...]:
+        """The names of tensors and results that the step reads."""
+        return (self.quads, COUNT)
 
 
 @dataclass(frozen=True)
@@ -245,6 +262,7 @@ Step = Union[
     DecodePictures,
     Resize,
     ResizePage,
+    CropLines,
     Normalise,
     Pad,
     DecodeCtc,
@@ -256,6 +274,8 @@ Step = Union[
     Failed,
 ]
 _OF_PAGES = (DecodeCtpn, DecodeEast, JoinLines)  # steps whose results have a fixed shape for one page
+# What steps make for each line: its dtype.
+_OF_LINES = {"score": "float32", "lengths": "int32", "text": "string"}
 _WITH_TENSORS = (DecodeCtc, DecodeCtpn, DecodeEast, JoinLines, Characters)  # steps that name tensors of the network
 
 
@@ -274,11 +294,22 @@ class Steps:
     preprocess: Tuple[Step, ...] = ()
     feed: Mapping[str, Feed] = field(default_factory=dict)  # input tensor of the network -> its value
     postprocess: Tuple[Step, ...] = ()
+    lines: Optional[Steps] = None  # of a second network, which gets the lines that the first one finds on pages
 
     @property
     def fed_steps(self) -> Tuple[str, ...]:
         """Return the inputs of the network that get the steps of each picture."""
         return tuple(tensor for tensor, feed in self.feed.items() if feed.source == STEPS)
+
+    @property
+    def crop(self) -> Optional[CropLines]:
+        """Return the step that cuts lines out of pages."""
+        return next((step for step in self.preprocess if isinstance(step, CropLines)), None)
+
+    @property
+    def all_feeds(self) -> Dict[str, Feed]:
+        """Return what each input of the networks gets."""
+        return {**self.feed, **(self.lines.feed if self.lines else {})}
 
     @property
     def takes_pictures(self) -> bool:
@@ -304,14 +335,23 @@ class Steps:
             found.update(step.rules.results if isinstance(step, _OF_PAGES) else {})
         return found
 
+    @property
+    def line_results(self) -> Dict[str, str]:
+        """Return the results that have one value for each line, with their dtypes."""
+        made = [name for step in self.lines.postprocess for name in step.makes] if self.lines else []
+        return {name: dtype for name, dtype in _OF_LINES.items() if name in made}
+
     def renamed(self, names: Mapping[str, str]) -> Steps:
         """Return the steps with other names of the network's tensors."""
         after = tuple(step.renamed(names) if isinstance(step, _WITH_TENSORS) else step for step in self.postprocess)
         feed = {names.get(tensor, tensor): value for tensor, value in self.feed.items()}
-        return replace(self, feed=feed, postprocess=after)
+        return replace(self, feed=feed, postprocess=after, lines=self.lines and self.lines.renamed(names))
 
     def fetched(self, outputs: FrozenSet[str], inputs: FrozenSet[str]) -> Tuple[str, ...]:
-        """Return the tensors of the network that steps and `outputs` read; `inputs` are keys of the signature."""
+        """Return the tensors of the network that steps and `outputs` read; `inputs` are keys of the signature.
+
+        Without those of the network that gets the lines.
+        """
         known: Set[str] = set(inputs) | set(self.feed) | {STEPS}
         for step in self.preprocess:
             known.update(step.makes)
@@ -319,5 +359,6 @@ class Steps:
         for step in self.postprocess:
             found += [name for name in step.takes if name not in known]
             known.update(step.makes)
+        known.update(self.line_results)
         found += [name for name in sorted(outputs) if name not in known]
         return tuple(dict.fromkeys(found))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import yaml
 
 from ckpt2saved.signature.characters import NoCharacters
 from ckpt2saved.signature.option_values import MissingOption, OptionReader
-from ckpt2saved.signature.step_kinds import AFTER, BEFORE, StepKind
+from ckpt2saved.signature.step_kinds import AFTER, BEFORE, BEFORE_LINES, StepKind
 from ckpt2saved.signature.steps import (
     STEPS,
     WIDTHS,
+    CropLines,
     DecodePictures,
     Failed,
     Feed,
@@ -31,15 +33,25 @@ class StepsReader(OptionReader):
 
     def steps(self, parts: Mapping[str, yaml.Node], where: str) -> Optional[Steps]:
         """Return the steps of a signature; raises MissingOption."""
-        if not {"preprocess", "feed", "postprocess"} & set(parts):
+        if not {"preprocess", "feed", "postprocess", "each_line"} & set(parts):
             return None
-        before = self.step_list(parts["preprocess"], where + ".preprocess", BEFORE) if "preprocess" in parts else ()
-        after = self.step_list(parts["postprocess"], where + ".postprocess", AFTER) if "postprocess" in parts else ()
+        steps = self.steps_of_network(parts, where, BEFORE)
         if "feed" not in parts:
             node = next(iter(parts.values()))
             self.problem("missing-key", node, where, "feed is missing: what each input of the network gets")
-            return Steps(before, {}, after)
-        return Steps(before, self.feed(parts["feed"], where + ".feed"), after)
+        if "each_line" not in parts:
+            return steps
+        place = where + ".each_line"
+        required = ("preprocess", "feed")
+        of_lines = self.mapping(parts["each_line"], place, required=required, optional=("postprocess",))
+        return replace(steps, lines=self.steps_of_network(of_lines, place, BEFORE_LINES))
+
+    def steps_of_network(self, parts: Mapping[str, yaml.Node], where: str, known: Mapping[str, StepKind]) -> Steps:
+        return Steps(
+            self.step_list(parts["preprocess"], where + ".preprocess", known) if "preprocess" in parts else (),
+            self.feed(parts["feed"], where + ".feed") if "feed" in parts else {},
+            self.step_list(parts["postprocess"], where + ".postprocess", AFTER) if "postprocess" in parts else (),
+        )
 
     def step_list(self, node: yaml.Node, where: str, known: Mapping[str, StepKind]) -> Tuple[Step, ...]:
         if not isinstance(node, yaml.SequenceNode):
@@ -118,6 +130,8 @@ class StepsReader(OptionReader):
     def check_names(self, node: yaml.Node, where: str, steps: Steps, inputs: Sequence[str]) -> None:
         """Check that feeds and steps before the network read what is there."""
         self.check_order(node, where, steps)
+        if steps.lines is not None:
+            self.check_lines(node, where, steps, steps.lines)
         known: Set[str] = set(inputs)
         for position, step in enumerate(steps.preprocess):
             for name in step.takes:
@@ -131,6 +145,21 @@ class StepsReader(OptionReader):
             if feed.source not in known:
                 found, remedy = unknown_name("result of a step, or input", feed.source, sorted(known))
                 self.problem("wrong-value", node, f"{where}.feed.{tensor}", found, remedy)
+
+    def check_lines(self, node: yaml.Node, where: str, steps: Steps, lines: Steps) -> None:
+        """Check that the second network gets lines, and that the first one finds them on pages."""
+        if not steps.takes_pages:
+            found = "lines are cut out of pages, and this signature takes none"
+            self.problem("wrong-value", node, where + ".each_line", found, "put resize_page behind decode")
+        crops = [number for number, step in enumerate(lines.preprocess) if isinstance(step, CropLines)]
+        if crops != [0]:
+            found = f"crop_lines is expected as the first step, and nowhere else; found {len(crops)}"
+            self.problem("wrong-value", node, where + ".each_line.preprocess", found)
+        quads = [name for name, array in steps.page_results.items() if array.shape[1:] == (8,)]
+        if lines.crop is not None and lines.crop.quads not in quads:
+            place = f"{where}.each_line.preprocess[0].crop_lines.quads"
+            self.problem("wrong-value", node, place, *unknown_name("result with quads", lines.crop.quads, quads))
+        self.check_names(node, where + ".each_line", lines, [*steps.page_results])
 
     def check_order(self, node: yaml.Node, where: str, steps: Steps) -> None:
         """Check the places of decode and resize, and that values for channels are as many as there are channels."""
@@ -164,7 +193,7 @@ class StepsReader(OptionReader):
     def check_pages(self, node: yaml.Node, where: str, signature: Signature) -> None:
         """Check that the outputs of a signature that takes pages have the same shape for each page."""
         steps = signature.steps
-        known = steps.page_results if steps is not None and signature.takes_pages else None
+        known = [*steps.page_results, *steps.line_results] if steps is not None and signature.takes_pages else None
         for spec in signature.outputs if known is not None else ():
             if known is not None and spec.tensor not in known:
                 found = f"the shape of {spec.tensor} depends on the page, and a batch has pages of several sizes"

@@ -105,6 +105,12 @@ class Signature:
         return self.steps.fetched(outputs, frozenset(spec.key for spec in self.inputs))
 
     @property
+    def all_fetched(self) -> Tuple[str, ...]:
+        """Return the tensors of all networks that a signature with steps reads."""
+        lines = self.steps.lines if self.steps is not None else None
+        return self.fetched + (lines.fetched(frozenset(), frozenset()) if lines else ())
+
+    @property
     def pictures(self) -> Tuple[TensorSpec, ...]:
         """Return the inputs that are the bytes of pictures."""
         takes = self.steps is not None and self.steps.takes_pictures

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import re
 from dataclasses import dataclass, replace
-from typing import Any, Iterator, List, Mapping, Tuple
+from typing import Any, Iterator, List, Mapping, Sequence, Tuple
 
-from ckpt2saved.checkpoint.contents import AVERAGE, Checkpoint, Naming, Weights, choose_weights, served_as
+from ckpt2saved.checkpoint.contents import AVERAGE, Checkpoint, Naming, Variable, Weights, choose_weights, served_as
 from ckpt2saved.checkpoint.reading import restore
 from ckpt2saved.checkpoint.roles import has_slots, with_roles, without_slots
 from ckpt2saved.checkpoint.variables import add_restore, graph_variables
@@ -72,7 +72,10 @@ def bind(plan: GraphPlan, checkpoint: Checkpoint) -> BoundGraph:
         saved=loaded.saved,
         untrained=frozenset({v.name for v in variables} - loaded.trained if loaded.trained else ()),
     )
-    weights = choose_weights(checkpoint, variables, kind, naming, must_choose=loaded.is_training)
+    if loaded.networks:
+        weights = _weights_of_each(loaded.networks, checkpoint, variables, kind, naming)
+    else:
+        weights = choose_weights(checkpoint, variables, kind, naming, must_choose=loaded.is_training)
     tables, as_saved = loaded.restored.checked(checkpoint, loaded.graph, rename)
     weights = replace(weights, tables=tables)
     signatures = bind_signatures(loaded.model, loaded.tensors, loaded.graph)
@@ -108,6 +111,22 @@ def bind(plan: GraphPlan, checkpoint: Checkpoint) -> BoundGraph:
         devices=pinned_text(devices, [node.name for node in nodes_of(serving.graph_def)]),
         imports=imports,
         unused=loaded.unused,
+    )
+
+
+def _weights_of_each(
+    networks: Sequence[str], checkpoint: Checkpoint, variables: Sequence[Variable], kind: str, naming: Naming
+) -> Weights:
+    """The tensors for the variables of several networks; of each, raw weights or averages are chosen alone."""
+    found = {}
+    for network in networks:
+        own = [variable for variable in variables if variable.name.startswith(network + "/")]
+        found[network] = choose_weights(checkpoint, own, kind, naming)
+    kinds = {weights.kind for weights in found.values()}
+    return Weights(
+        kinds.pop() if len(kinds) == 1 else "mixed",
+        {name: key for weights in found.values() for name, key in weights.keys.items()},
+        "; ".join(f"{network}: {weights.kind}, {weights.reason}" for network, weights in found.items()),
     )
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class GraphOptions:
     """The options about a graph; missing ones come from the signature file or are defaults."""
 
-    checkpoint: Optional[Path] = None  # anything that find_checkpoint takes
+    checkpoints: Tuple[Path, ...] = ()  # anything that find_checkpoint takes, one, or NAME=PATH for each network
     model: Optional[str] = None  # a built-in model's name or a signature file's path
     graph: Optional[str] = None  # "meta", a .meta file, a built-in network, or package.module:function
     options: Mapping[str, Scalar] = field(default_factory=dict)
@@ -94,7 +94,7 @@ def plan_graph(options: GraphOptions) -> GraphPlan:
         allow_labels=options.allow_labels,
     )
     source.check_changes(changes)
-    files = source.find_checkpoint(options.checkpoint)
+    files = source.find_checkpoints(options.checkpoints)
     return GraphPlan(
         source=source.beside(files),
         checkpoint=files,

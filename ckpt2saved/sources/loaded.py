@@ -42,6 +42,7 @@ class LoadedGraph:
     is_training: bool = False  # whether the training wrote the graph; otherwise it was built for inference
     trained: FrozenSet[str] = frozenset()  # the variables that the graph's optimizers update
     averages: Tuple[str, ...] = ()  # the variables that replace batch statistics
+    networks: Tuple[str, ...] = ()  # the first parts of the variables' names, if several networks were joined
 
 
 def refuse_objects(checkpoint: Checkpoint) -> None:

@@ -23,7 +23,6 @@ from ckpt2saved.signature.steps import (
     ScaleBack,
     Steps,
 )
-from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.sources.steps.east import east_quads
 from ckpt2saved.sources.steps.language_models import read_language_model
 from ckpt2saved.sources.steps.pages import check_stride, scaled_back
@@ -36,9 +35,9 @@ from ckpt2saved.tf1 import tf
 class Postprocessing:
     """Adds to `results` what the steps make of it: tensors by the names that steps and outputs use."""
 
-    def __init__(self, model: ServedModel, signature: Signature, steps: Steps, results: Dict[str, tf.Tensor]) -> None:
+    def __init__(self, model: ServedModel, where: str, steps: Steps, results: Dict[str, tf.Tensor]) -> None:
         self._model = model
-        self._signature = signature
+        self._where = where  # signatures.NAME or a part of it, in messages
         self._steps = steps
         self._results = results
         self._classes: Optional[int] = None  # of the logits that were decoded last
@@ -57,7 +56,7 @@ class Postprocessing:
             Failed: self._failed,
         }
         for number, step in enumerate(self._steps.postprocess):
-            self._results.update(kinds[type(step)](step, f"signatures.{self._signature.name}.postprocess[{number}]"))
+            self._results.update(kinds[type(step)](step, f"{self._where}.postprocess[{number}]"))
 
     def _decode_ctc(self, step: DecodeCtc, where: str) -> Mapping[str, tf.Tensor]:
         logits, lengths = self._results[step.logits], self._results[step.sequence_length]

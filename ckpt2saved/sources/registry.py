@@ -11,11 +11,13 @@ from ckpt2saved.signature.model import Scalar
 from ckpt2saved.sources.builtin import BuiltinSource
 from ckpt2saved.sources.frozen import FrozenSource
 from ckpt2saved.sources.function import FunctionSource
+from ckpt2saved.sources.joined import JoinedSource
 from ckpt2saved.sources.keras import KerasSource
 from ckpt2saved.sources.meta import MetaSource
 from ckpt2saved.sources.source import GraphSource
 
 SOURCES: Tuple[Type[GraphSource], ...] = (
+    JoinedSource,
     BuiltinSource,
     FrozenSource,
     KerasSource,

@@ -34,7 +34,7 @@ def prefix(request, crnn_checkpoint, ctpn_checkpoint):
 def prepared(prefix, **plan):
     """What export prepares for the checkpoint at `prefix`, and the right answers."""
     plan.setdefault("model", "ctpn" if "ctpn" in str(prefix) else "crnn")
-    planned = plan_graph(GraphOptions(checkpoint=Path(str(prefix)), **plan))
+    planned = plan_graph(GraphOptions(checkpoints=(Path(str(prefix)),), **plan))
     checkpoint = open_checkpoint(planned.checkpoint)
     network = bind(planned, checkpoint)
     asked = parity_requests(planned.model, planned.model.parity)

@@ -61,7 +61,7 @@ def version(exported):
 @pytest.fixture(scope="module")
 def warmup(crnn_checkpoint):
     """A function: the requests for the crnn that the values of --warmup stand for, without an export around it."""
-    plan = plan_graph(GraphOptions(model="crnn", checkpoint=crnn_checkpoint))
+    plan = plan_graph(GraphOptions(model="crnn", checkpoints=(crnn_checkpoint,)))
     checkpoint = open_checkpoint(plan.checkpoint)
     network = bind(plan, checkpoint)
 

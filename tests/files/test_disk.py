@@ -79,7 +79,7 @@ WARMUP = [("input_data", (1, 2, 32, 1024, 3), "float32"), ("input_batch_size", (
 
 def test_export_names_the_provenance(base, crnn_checkpoint, monkeypatch):
     """The last file; a full disk is met there by what Python writes."""
-    plan = plan_export(ExportOptions(GraphOptions(model="crnn", checkpoint=crnn_checkpoint), base, parity=False))
+    plan = plan_export(ExportOptions(GraphOptions(model="crnn", checkpoints=(crnn_checkpoint,)), base, parity=False))
     write = Path.write_text
 
     def full(path, *arguments, **keywords):
@@ -105,7 +105,7 @@ def test_a_file_that_does_not_reach_the_disk_is_named(base, crnn_checkpoint, mon
     if not os.path.isdir("/proc/self/fd"):
         pytest.skip("this system does not say what a descriptor is")
     monkeypatch.setattr(os, "fsync", full)
-    plan = plan_export(ExportOptions(GraphOptions(model="crnn", checkpoint=crnn_checkpoint), base, parity=False))
+    plan = plan_export(ExportOptions(GraphOptions(model="crnn", checkpoints=(crnn_checkpoint,)), base, parity=False))
     with pytest.raises(
         Exception, match=r"could not publish the version: No space left on device \(.*/saved_model.pb\)"
     ):

@@ -14,6 +14,8 @@ from ckpt2saved.signature.file import builtin_models, load_model, parse_model, s
 from ckpt2saved.signature.model import ExampleInput, ParityCase, ServedModel
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "crnn"
+
 SOURCE = Path("runs/mine.yaml")
 GOOD = """\
 format: 1
@@ -877,9 +879,9 @@ def test_an_empty_file(text):
 
 def test_the_built_in_models():
     """The names that --model takes are those of the files, each of which is right."""
-    assert builtin_models() == ["crnn", "ctpn"]
+    assert builtin_models() == ["crnn", "ctpn", "ocr"]
     for name in builtin_models():
-        model = load_model(name)
+        model = load_model(name, {"charset": str(EXAMPLE / "charset.txt")})
         assert (model.name, model.builder, model.source) == (name, name, signature_folder() / (name + ".yaml"))
         assert model.parity
 
@@ -914,19 +916,19 @@ def test_a_file_of_ones_own(name, tmp_path):
     [
         pytest.param(
             "crn",
-            "--model: there is no built-in model 'crn', did you mean crnn?; there are crnn, ctpn, or pass the path of "
+            "--model: there is no built-in model 'crn', did you mean crnn?; there are crnn, ctpn, ocr, or pass the path of "
             "a signature file ending in .yaml",
             id="misspelt",
         ),
         pytest.param(
             "resnet",
-            "--model: there is no built-in model 'resnet'; there are crnn, ctpn, or pass the path of a signature file "
+            "--model: there is no built-in model 'resnet'; there are crnn, ctpn, ocr, or pass the path of a signature file "
             "ending in .yaml",
             id="unknown",
         ),
         pytest.param(
             "",
-            "--model: there is no built-in model ''; there are crnn, ctpn, or pass the path of a signature file "
+            "--model: there is no built-in model ''; there are crnn, ctpn, ocr, or pass the path of a signature file "
             "ending in .yaml",
             id="empty",
         ),

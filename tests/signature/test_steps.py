@@ -11,6 +11,7 @@ from ckpt2saved.signature.detection import Anchors, LineRules, ProposalRules
 from ckpt2saved.signature.file import load_model, parse_model
 from ckpt2saved.signature.steps import (
     Characters,
+    CropLines,
     DecodeCtc,
     DecodeCtpn,
     DecodePictures,
@@ -197,4 +198,62 @@ def test_each_mistake_of_a_detector_has_its_message(tmp_path, old, new, problem)
     assert old in DETECTOR
     with pytest.raises(SignatureError) as caught:
         parsed(tmp_path, DETECTOR.replace(old, new, 1))
+    assert problem in str(caught.value)
+
+
+READER = DETECTOR.replace(
+    "    outputs:\n",
+    """\
+    each_line:
+      preprocess:
+        - crop_lines: {quads: quads, height: 32}
+        - normalise: {order: bgr}
+        - pad: {min_width: 4}
+      feed:
+        line: images
+        counts: steps
+      postprocess:
+        - ctc_decode: {logits: l, sequence_length: counts}
+    outputs:
+      score: {dtype: float32, shape: [batch, lines]}
+""",
+)
+
+
+def test_steps_of_a_second_network_are_values(tmp_path):
+    """What each network is fed with and what is fetched of it stand apart, for a graph that has both."""
+    signature = parsed(tmp_path, READER).signatures[0]
+    lines = signature.steps.lines
+    assert lines.preprocess == (CropLines("quads", 32), Normalise("bgr"), Pad(min_width=4))
+    assert lines.postprocess == (DecodeCtc("l", "counts"),)
+    assert signature.fetched == ("p", "d") and signature.all_fetched == ("p", "d", "l")
+    assert set(signature.steps.feed) == {"image", "info"}
+    assert set(signature.steps.all_feeds) == {"image", "info", "line", "counts"}
+    assert signature.steps.line_results == {"score": "float32", "lengths": "int32"}
+    renamed = signature.steps.renamed({"l": "l:0", "line": "line:0", "p": "p:0"})
+    assert renamed.lines.postprocess[0].logits == "l:0" and "line:0" in renamed.lines.feed
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (
+            "        - crop_lines: {quads: quads, height: 32}\n",
+            "",
+            "each_line.preprocess: crop_lines is expected as the",
+        ),
+        ("crop_lines: {quads: quads, height: 32}", "crop_lines: {quads: quads}", "crop_lines: height is missing"),
+        ("crop_lines: {quads: quads", "crop_lines: {quads: boxes", "crop_lines.quads: 'boxes' is not a known result"),
+        ("- pad: {min_width: 4}", "- decode", "each_line.preprocess[2]: 'decode' is not a known step"),
+        ("counts: steps", "counts: step", "each_line.feed.counts: 'step' is not a known result of a step, or input"),
+        ("      - resize_page: {short_side: 600, max_long_side: 1200}\n", "", "lines are cut out of pages"),
+        ("      score: {dtype", "      text: {dtype", "outputs.text: the shape of text depends on the page"),
+        ("      feed:\n        line: images\n        counts: steps\n", "", "each_line: feed is missing"),
+        ("    feed:\n      image: images\n      info: sizes\n", "", "serving_default: feed is missing"),
+    ],
+)
+def test_each_mistake_of_a_second_network_has_its_message(tmp_path, old, new, problem):
+    assert old in READER
+    with pytest.raises(SignatureError) as caught:
+        parsed(tmp_path, READER.replace(old, new, 1))
     assert problem in str(caught.value)

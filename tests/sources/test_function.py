@@ -102,7 +102,7 @@ def test_their_exceptions_are_theirs(run, tmp_path, module, kernel):
         ("my_netwrok:build", 2, "Python finds no module 'my_netwrok'; say where it is with --python-path DIRECTORY"),
         ("my_network:biuld", 2, "my_network.py has no function 'biuld'"),
         ("my_network:list_of", 1, "it returned list; expected a dict of names to tensors"),
-        ("my_network", 1, "'my_network' is not built in; there are crnn, ctpn; a function of your own is"),
+        ("my_network", 1, "'my_network' is not built in; there are crnn, ctpn, ocr; a function of your own is"),
     ],
 )
 def test_what_is_no_builder_is_refused(run, tmp_path, module, kernel, graph, code, said):

@@ -235,7 +235,7 @@ def test_a_name_of_no_source_is_refused_before_the_checkpoint_is_opened():
     with pytest.raises(SignatureError) as caught:
         find_source("crn", {}, ())
     assert str(caught.value) == (
-        "graph.builder: 'crn' is not built in; there are crnn, ctpn; a function of your own is package.module:function,"
+        "graph.builder: 'crn' is not built in; there are crnn, ctpn, ocr; a function of your own is package.module:function,"
         " the training's graph is meta"
     )
 

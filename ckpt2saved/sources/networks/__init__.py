@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, List, Mapping
 
 from ckpt2saved.errors import UsageError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.sources.networks import crnn, ctpn
-from ckpt2saved.sources.networks.layout import Shape
+from ckpt2saved.sources.networks.layout import Shape, require
 from ckpt2saved.tf1 import tf, v1_control_flow
 
-BUILDERS = {"crnn": crnn, "ctpn": ctpn}
+BUILDERS: Mapping[str, Any] = {"crnn": crnn, "ctpn": ctpn}
 
 
 def build_network(name: str, variables: Mapping[str, Shape], options: Mapping[str, Any]) -> Mapping[str, tf.Tensor]:
@@ -24,6 +24,27 @@ def build_network(name: str, variables: Mapping[str, Shape], options: Mapping[st
     with v1_control_flow():
         tensors: Mapping[str, Any] = module.build(variables, _complete(name, module.DEFAULTS, options))
     return tensors
+
+
+def variables_of(name: str, variables: Mapping[str, Shape], options: Mapping[str, Any]) -> List[str]:
+    """Return the names of the variables of a network; raises the errors of `build_network`."""
+    module = BUILDERS[name]
+    expected = module.layout(variables, _complete(name, module.DEFAULTS, options))
+    require(name, expected, variables)
+    return list(expected)
+
+
+def options_of(networks: Mapping[str, str], options: Mapping[str, Any]) -> Dict[str, Dict[str, Any]]:
+    """Return the part of `options` for each of some networks, name -> built-in network.
+
+    Raises UsageError for an option that none of them has, or a value of the wrong type.
+    """
+    defaults = {option: value for network in networks.values() for option, value in BUILDERS[network].DEFAULTS.items()}
+    _complete(" and ".join(networks.values()), defaults, options)
+    return {
+        name: {option: value for option, value in options.items() if option in BUILDERS[network].DEFAULTS}
+        for name, network in networks.items()
+    }
 
 
 def _complete(builder: str, defaults: Mapping[str, Any], options: Mapping[str, Any]) -> Dict[str, Any]:

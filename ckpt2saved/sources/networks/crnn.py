@@ -29,7 +29,7 @@ def build(variables: Mapping[str, Shape], options: Mapping[str, Any]) -> Dict[st
     Raises CheckpointError with all missing or wrongly shaped variables.
     """
     scope = options["scope"]
-    expected = layout(variables, scope)
+    expected = layout(variables, options)
     require("crnn", expected, variables)
     weights = {name[len(scope) + 1 :]: variable for name, variable in layers.variables(expected).items()}
 
@@ -43,8 +43,9 @@ def build(variables: Mapping[str, Shape], options: Mapping[str, Any]) -> Dict[st
     return tensors
 
 
-def layout(variables: Mapping[str, Shape], scope: str) -> Layout:
+def layout(variables: Mapping[str, Shape], options: Mapping[str, Any]) -> Layout:
     """The expected variables of a CRNN; channels, classes, hidden units and number of LSTMs come from `variables`."""
+    scope = options["scope"]
     kernels = [3, 3, 3, 3, 3, 3, 2]
     names = [f"{scope}/conv{number}/W" for number in range(1, 8)]
     channels = [last(variables, names[0], axis=2)] + [last(variables, name) for name in names]

@@ -27,7 +27,7 @@ def build(variables: Mapping[str, Shape], options: Mapping[str, Any]) -> Dict[st
 
     Raises CheckpointError with all missing or wrongly shaped variables.
     """
-    expected = layout(variables)
+    expected = layout(variables, options)
     require("ctpn", expected, variables)
     weights = layers.variables(expected)
     anchors = variables["bbox_pred/weights"][-1] // 4
@@ -47,7 +47,7 @@ def build(variables: Mapping[str, Shape], options: Mapping[str, Any]) -> Dict[st
     }
 
 
-def layout(variables: Mapping[str, Shape]) -> Layout:
+def layout(variables: Mapping[str, Shape], options: Mapping[str, Any]) -> Layout:
     """The expected variables of a CTPN; channels, hidden units and anchors come from `variables`."""
     expected: Layout = {}
     depth: Optional[int] = 3

@@ -31,6 +31,16 @@ def require(model: str, expected: Layout, variables: Mapping[str, Shape]) -> Non
         )
 
 
+def network_of(variables: Mapping[str, Shape]) -> Optional[str]:
+    """Return the built-in network that a checkpoint seems to be of; None if it looks like none, or several."""
+    found = [
+        network
+        for network, telltale in _TELLTALES.items()
+        if any(("/" + name).endswith("/" + telltale) for name in variables)
+    ]
+    return found[0] if len(found) == 1 else None
+
+
 def _looks_like(model: str, expected: Layout, variables: Mapping[str, Shape]) -> str:
     """A hint at the model or the scope that the checkpoint seems to have."""
     if any(name in variables for name in expected):

@@ -11,11 +11,16 @@ from ckpt2saved.tf1 import tf, v1_control_flow
 
 
 def each_page(
-    of_page: Callable[..., Sequence[tf.Tensor]], given: Sequence[tf.Tensor], results: Mapping[str, PageArray]
+    of_page: Callable[..., Sequence[tf.Tensor]],
+    given: Sequence[tf.Tensor],
+    results: Mapping[str, PageArray],
+    lists: Mapping[str, PageArray] = {},
 ) -> Dict[str, tf.Tensor]:
     """Return `results` [batch, ...] that `of_page` makes, in their order, of each page's part of `given` [batch, ...].
 
-    One page at a time: its answer does not depend on the others, and only the results grow with the batch.
+    Behind them `of_page` makes `lists`, whose first dimension differs by page: those of all pages are returned one
+    behind the other. One page at a time: its answer does not depend on the others, and only the results grow with the
+    batch.
     """
     batch = tf.shape(given[0])[0]
 
@@ -25,12 +30,19 @@ def each_page(
 
     with v1_control_flow():
         arrays = [tf.TensorArray(one.dtype, batch, element_shape=one.shape) for one in results.values()]
+        arrays += [
+            tf.TensorArray(one.dtype, batch, element_shape=(None, *one.shape), infer_shape=False)
+            for one in lists.values()
+        ]
         loop = tf.while_loop(
             lambda page, *_: page < batch, step, [tf.constant(0)] + arrays, parallel_iterations=1, back_prop=False
         )
         made = {name: array.stack() for name, array in zip(results, loop[1:])}
+        made.update({name: array.concat() for name, array in zip(lists, loop[1 + len(results) :])})
     for name, one in results.items():
         made[name].set_shape(given[0].shape[:1].concatenate(one.shape))
+    for name, one in lists.items():
+        made[name].set_shape([None, *one.shape])
     return made
 
 

@@ -29,27 +29,32 @@ class Pictures(NamedTuple):
     widths: tf.Tensor  # int32 [batch], of each picture
     status: tf.Tensor  # int32 [batch]
     original: tf.Tensor  # int32 [batch, 2], height and width of each picture before it was resized
+    pixels: Optional[tf.Tensor] = None  # uint8 [batch, height, width, channels], before they were resized
 
 
-def read_pictures(contents: tf.Tensor, decode: DecodePictures, resize: Optional[AnyResize], name: str) -> Pictures:
+def read_pictures(
+    contents: tf.Tensor, decode: DecodePictures, resize: Optional[AnyResize], name: str, keep_pixels: bool = False
+) -> Pictures:
     """Decode and resize the files in `contents`, string [batch]; the functions that this takes begin with `name`.
 
     A picture that can't be read is black, one pixel wide, with a status other than READ. Pages are as large as the
-    step's multiple then.
+    step's multiple then. With `keep_pixels` the result has `pixels`.
     """
-    return _Reader(decode, resize, name).read(contents)
+    return _Reader(decode, resize, name, keep_pixels).read(contents)
 
 
 class _Reader:
     """Builds the datasets."""
 
-    def __init__(self, decode: DecodePictures, resize: Optional[AnyResize], name: str) -> None:
+    def __init__(self, decode: DecodePictures, resize: Optional[AnyResize], name: str, keep_pixels: bool) -> None:
         self._decode = decode
         self._resize = resize
         self._name = name
+        self._keep_pixels = keep_pixels
         rows = resize.height if isinstance(resize, Resize) else None
-        self._types = [tf.float32, tf.int32, tf.int32, tf.int32]
+        self._types = [tf.float32, tf.int32, tf.int32, tf.int32] + [tf.uint8] * keep_pixels
         sizes: List[List[Optional[int]]] = [[rows, None, decode.channels], [], [], [2]]
+        sizes += [[None, None, decode.channels]] * keep_pixels
         self._shapes = [tf.TensorShape(size) for size in sizes]
 
     def read(self, contents: tf.Tensor) -> Pictures:
@@ -128,12 +133,12 @@ class _Reader:
 
         def attempt(content: tf.Tensor) -> Sequence[tf.Tensor]:
             pixels = decoded(content)
-            original = tf.shape(pixels)[:2]
             if self._resize is None:
-                pixels = self._as_floats(pixels)
+                images = self._as_floats(pixels)
             else:
-                pixels = resized(pixels, self._resize, self._as_floats)
-            return pixels, tf.shape(pixels)[1], tf.constant(READ), original
+                images = resized(pixels, self._resize, self._as_floats)
+            kept = [self._as_bytes(pixels)] * self._keep_pixels
+            return [images, tf.shape(images)[1], tf.constant(READ), tf.shape(pixels)[:2], *kept]
 
         return Defun(tf.string, func_name=f"{self._name}_{name}")(attempt)
 
@@ -171,7 +176,9 @@ class _Reader:
             size = [self._resize.height, 1]
         elif isinstance(self._resize, ResizePage):
             size = [self._resize.multiple, self._resize.multiple]
-        return [tf.zeros([*size, self._decode.channels]), tf.constant(1), status, tf.constant([1, 1])]
+        channels = self._decode.channels
+        kept = [tf.zeros([1, 1, channels], tf.uint8)] * self._keep_pixels
+        return [tf.zeros([*size, channels]), tf.constant(1), status, tf.constant([1, 1]), *kept]
 
     def _mapped(self, dataset: tf.Tensor, function: Any) -> tf.Tensor:
         return self._with_result(tf.raw_ops.MapDataset, input_dataset=dataset, other_arguments=[], f=function)
@@ -184,6 +191,11 @@ class _Reader:
 
     def _with_result(self, op: Callable[..., tf.Tensor], **arguments: Any) -> tf.Tensor:
         return op(output_types=self._types, output_shapes=self._shapes, **arguments)
+
+    def _as_bytes(self, pixels: tf.Tensor) -> tf.Tensor:
+        """Return uint8 [..., 3 or 4] as uint8 [..., channels]."""
+        has_channels = pixels.shape.as_list()[-1] == self._decode.channels
+        return pixels if has_channels else tf.cast(self._as_floats(pixels), tf.uint8)
 
     def _as_floats(self, pixels: tf.Tensor) -> tf.Tensor:
         """Return uint8 [..., 3 or 4] as float32 [..., channels]; what is transparent is white."""

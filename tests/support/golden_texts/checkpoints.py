@@ -18,6 +18,7 @@ from ckpt2saved.saved_model.writing import _copy_variables
 from ckpt2saved.signature.arguments import model_of_arguments, parse_tensor
 from ckpt2saved.sources.binding import bind
 from ckpt2saved.sources.graph_plan import GraphOptions, plan_graph
+from ckpt2saved.sources.joined import JOINED, _refuse_others
 from ckpt2saved.sources.objects import _check_restored, load_traced, trace
 from ckpt2saved.sources.restored import Restored, SavedTable, find_restored
 from ckpt2saved.tf1 import tf
@@ -190,7 +191,7 @@ def never_updated():
 def untrained(folder):
     trained(folder, training_of_y)
     options = GraphOptions(
-        folder, graph="meta", inputs=(parse_tensor("x"),), outputs=(parse_tensor("z"),), weights="raw"
+        (folder,), graph="meta", inputs=(parse_tensor("x"),), outputs=(parse_tensor("z"),), weights="raw"
     )
     plan = plan_graph(options)
     with plan.open() as checkpoint:
@@ -207,6 +208,13 @@ def counting(folder):
         tf.group(tf.assign_add(count, restored, name="add"), name="restore_all")
     source = SimpleNamespace(graph_def=graph.as_graph_def(), restore_op="restore_all", path="model.meta")
     find_restored(source, {"count"})
+
+
+def of_another_network(folder):
+    """A recogniser's checkpoint for both networks."""
+    files = SimpleNamespace(prefix=folder / "crnn.ckpt")
+    part = SimpleNamespace(files=files, variables=lambda: {"shadow/LSTMLayers/w": (4, 5)})
+    _refuse_others(JOINED["ocr"], {"detector": part, "recogniser": part})
 
 
 def two_versions(folder):
@@ -273,6 +281,11 @@ CASES = [
         " export it with --graph MODULE:FUNCTION, a function of yours that returns the tf.Module or"
         " Keras model, --python-path DIRECTORY where that module is, --input NAME[batch,…] with the"
         " shape, and --output output",
+    ),
+    (
+        "other-network",
+        raised(of_another_network),
+        "detector={folder}/crnn.ckpt: this is a checkpoint of crnn; expected one of ctpn",
     ),
     (
         "other-tensor-restored",
