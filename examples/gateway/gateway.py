@@ -16,11 +16,11 @@ from flask import Flask, Response, jsonify, request
 from in_process import Files
 from line_crops import cropped_lines
 from PIL import Image
-from reading_order import reading_order
 from uploads import MOST_BYTES, Unread, accepted, as_png, pixels
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from ckpt2saved.client import Client
+from ckpt2saved.client.reading_order import reading_order
 from ckpt2saved.errors import Ckpt2SavedError, UsageError
 from ckpt2saved.requests.pictures import PICTURES_OF_A_REQUEST, status_text
 
