@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import io
 import json
 import re
@@ -21,46 +21,45 @@ pytest.importorskip("flask")
 Image = pytest.importorskip("PIL.Image")
 PAGES = support.ROOT / "examples" / "ctpn"
 RECEIPT = (PAGES / "images" / "receipt.png").read_bytes()
-OPTIONS = {
-    "ctpn": ["short_side=600", "slanted=true"],
-    "crnn": [f"charset={support.ROOT / 'examples' / 'crnn' / 'charset.txt'}"],
-}
 
 
 @pytest.fixture(scope="module")
-def bases(tmp_path_factory):
-    """The base directories of the trained detector and recogniser. Not to be written to."""
+def base(tmp_path_factory):
+    """The base directory of the trained detector and recogniser in one model. Not to be written to."""
     from click.testing import CliRunner
 
     from ckpt2saved.cli import main
 
-    models = tmp_path_factory.mktemp("models")
-    for name, options in OPTIONS.items():
-        checkpoint = support.ROOT / "examples" / name / "checkpoint"
-        words = ["export", "-q", "-m", name, "-c", checkpoint, "-o", models / name, "--no-parity", "--no-warmup"]
-        for option in options:
-            words += ["--option", option]
-        result = CliRunner().invoke(main, [str(word) for word in words])
-        assert result.exit_code == 0, result.output
-    return models
+    base = tmp_path_factory.mktemp("models") / "ocr"
+    examples = support.ROOT / "examples"
+    words = ["export", "-q", "-m", "ocr", "-o", base, "--no-parity", "--no-warmup"]
+    words += [
+        "-c",
+        f"detector={examples / 'ctpn' / 'checkpoint'}",
+        "-c",
+        f"recogniser={examples / 'crnn' / 'checkpoint'}",
+    ]
+    words += ["--option", f"charset={examples / 'crnn' / 'charset.txt'}"]
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    return base
 
 
 @pytest.fixture(scope="module")
-def gateway(bases):
+def gateway(base):
     """In front of files that its own process runs."""
-    with support.running(bases / "ctpn", "--mode", "parts", "--recogniser", bases / "crnn") as gateway:
+    with support.running(base, "--mode", "parts") as gateway:
         yield gateway
 
 
 @pytest.fixture
-def servers(bases):
-    with serving_rest(bases / "ctpn", "ctpn") as detector, serving_rest(bases / "crnn", "crnn") as recogniser:
-        yield detector, recogniser
+def server(base):
+    with serving_rest(base, "ocr") as server:
+        yield server
 
 
-def arguments(servers):
-    detector, recogniser = (f"{server.url}/v1/models/{server.name}" for server in servers)
-    return [detector, "--mode", "parts", "--recogniser", recogniser]
+def address(server):
+    return f"{server.url}/v1/models/{server.name}"
 
 
 def truth(name):
@@ -165,25 +164,42 @@ def test_other_mistakes_of_clients_are_answered_as_json(gateway):
         {"error": "a form with 0 files; expected one, as in curl -F picture=@page.png"},
     )
     assert gateway.read(two[1], two[0])[1]["error"].startswith("a form with 2 files; expected one")
+    assert gateway.read(iter([RECEIPT])) == (411, {"error": "a body in chunks; send it with its Content-Length"})
     assert gateway.ask("/read")[0] == 405 and gateway.ask("/nowhere")[0] == 404
     assert "Traceback" not in gateway.log()
 
 
-def test_servers_answer_as_the_files_do(gateway, servers):
+def test_a_server_answers_as_the_files_do(gateway, server):
     """Over REST, with batching: a server refuses more than 32 lines in a request, and the page has more."""
     page = (PAGES / "images" / "columns.png").read_bytes()
-    for server in servers:
-        server.batching = True
-    with support.running(*arguments(servers)) as other:
+    server.batching = True
+    with support.running(address(server), "--mode", "parts") as other:
         assert other.ask("/healthz") == (200, {"status": "ok"})
         assert same(other.read(page), gateway.read(page))
-        assert max(servers[1].batches.lines) == 32
+        assert max(server.batches.lines) == 32
+
+
+def test_the_detector_and_the_recogniser_can_be_two_models(base, gateway, server):
+    with serving_rest(base, "crnn") as recogniser:
+        with support.running(address(server), "--mode", "parts", "--recogniser", address(recogniser)) as other:
+            assert same(other.read(RECEIPT), gateway.read(RECEIPT))
+        for one, asked in ((server, "ocr"), (recogniser, "crnn")):
+            assert one.asked.count(f"/v1/models/{asked}:predict") == 1
+
+
+@pytest.mark.parametrize("name", ["receipt", "rotated", "blank"])
+def test_one_request_for_the_page_answers_as_the_parts_do(gateway, server, name):
+    """What the gateway does between two networks is what the signature `page` does in the graph."""
+    page = (PAGES / "images" / f"{name}.png").read_bytes()
+    with support.running(address(server)) as other:
+        assert same(other.read(page), gateway.read(page))
+    assert server.asked.count("/v1/models/ocr:predict") == 1
 
 
 def same(one, other):
     """Equal texts and statuses; numbers as near as two runs are."""
     lines = [answer.pop("lines") for _, answer in (one, other)]
-    assert one == other and len(lines[0]) == len(lines[1]) > 0
+    assert one == other and len(lines[0]) == len(lines[1])
     for left, right in zip(*lines):
         assert left["text"] == right["text"]
         np.testing.assert_allclose(left["quad"], right["quad"], atol=0.11)
@@ -192,7 +208,16 @@ def same(one, other):
     return True
 
 
-def test_several_workers_in_front_of_grpc(bases, gateway):
+def test_a_body_that_is_too_large_is_answered_by_gunicorn_too():
+    """It ends a connection whose body was not read, and the client would see that in place of the answer."""
+    pytest.importorskip("gunicorn")
+    with support.gunicorn("create_app('http://127.0.0.1:1/v1/models/m')", 1) as gateway:
+        for size in (33 << 20, 70 << 20):
+            code, answer = gateway.read(b"x" * size)
+            assert (code, answer["error"]) == (413, f"{size} bytes; at most 32 MiB are read: send a smaller picture")
+
+
+def test_several_workers_in_front_of_grpc(base, gateway):
     """Two processes with threads, eight clients at once: everyone gets the own page."""
     pytest.importorskip("gunicorn")
     pytest.importorskip("grpc")
@@ -200,34 +225,32 @@ def test_several_workers_in_front_of_grpc(bases, gateway):
     names = ("receipt", "rotated")
     pages = [(PAGES / "images" / f"{name}.png").read_bytes() for name in names]
     expected = [texts(gateway.read(page)[1]) for page in pages]
-    with serving_grpc(bases / "ctpn", "ctpn") as detector, serving_grpc(bases / "crnn", "crnn") as recogniser:
-        model, _, mode, _, other = arguments((detector, recogniser))
-        with support.gunicorn(f"create_app('{model}', '{mode}', '{other}')") as workers:
+    with serving_grpc(base, "ocr") as server:
+        with support.gunicorn(f"create_app('{address(server)}', 'parts')") as workers:
             answers = support.at_once(8, lambda number: workers.read(pages[number % 2]))
     assert [code for code, _ in answers] == [200] * 8
     assert [texts(answer) for _, answer in answers] == expected * 4
 
 
-def test_a_server_that_is_gone_is_a_bad_gateway(servers):
+def test_a_server_that_is_gone_is_a_bad_gateway(server):
     """The reason is that of the client, and names the address; the gateway goes on."""
-    detector, recogniser = servers
-    with support.running(*arguments(servers)) as gateway:
-        detector.busy = 9  # more than the retries
+    with support.running(address(server)) as gateway:
+        server.busy = 9  # more than the retries
         code, answer = gateway.read(RECEIPT)
-        assert code == 502 and f"{detector.url}/v1/models/ctpn" in answer["error"] and "queue" in answer["error"]
-        detector.busy = 0
-        detector.lists = [(1, "LOADING")]
+        assert code == 502 and address(server) in answer["error"] and "queue" in answer["error"]
+        server.busy = 0
+        server.lists = [(1, "LOADING")]
         code, answer = gateway.ask("/healthz")
-        assert code == 503 and answer["error"].endswith("v1/models/ctpn: no version is AVAILABLE: ['LOADING']")
-        detector.lists = None
+        assert (code, answer["error"]) == (503, f"{address(server)}: no version is AVAILABLE: ['LOADING']")
+        server.lists = None
         assert gateway.read(RECEIPT)[0] == 200
         assert "Traceback" not in gateway.log()
 
 
-def test_a_model_without_the_signature_is_a_bad_gateway(servers):
-    with support.running(arguments(servers)[0]) as gateway:
+def test_a_model_without_the_signature_is_a_bad_gateway(exported_crnn):
+    with serving_rest(exported_crnn.parent, "crnn") as server, support.running(address(server)) as gateway:
         code, answer = gateway.read(RECEIPT)
-        assert code == 502 and "there is no signature page; expected one of" in answer["error"]
+    assert code == 502 and "there is no signature page; expected one of" in answer["error"]
 
 
 @pytest.mark.parametrize(
@@ -250,6 +273,39 @@ def test_the_gateway_is_short_and_the_page_asks_nobody_else():
     for path in (support.FOLDER / "static").iterdir():
         addresses = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+[^\"' ]*", path.read_text(encoding="utf-8")))
         assert addresses <= {"http://www.w3.org/2000/svg"}, path
+
+
+def order():
+    """The function of the example."""
+    specification = importlib.util.spec_from_file_location("order", str(support.FOLDER / "reading_order.py"))
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module.reading_order
+
+
+def quad(left, top, right, bottom, degrees=0.0):
+    corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]], "float64")
+    angle = np.radians(degrees)
+    return (corners @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])).ravel()
+
+
+@pytest.mark.parametrize("degrees", [0, 4, -4])
+def test_a_title_then_two_columns_then_a_footer(degrees):
+    """Lines so close that their boxes overlap, in any order."""
+    boxes = [(0, 0, 600, 40)]
+    boxes += [(0, top, 270, top + 24) for top in range(60, 260, 20)]
+    boxes += [(340, top, 600, top + 24) for top in range(65, 265, 20)]
+    boxes += [(0, 330, 600, 350)]
+    quads = np.array([quad(*box, degrees) for box in boxes])
+    shuffled = np.random.RandomState(0).permutation(len(quads))
+    found = order()(quads[shuffled])
+    assert [int(shuffled[position]) for position in found] == list(range(len(quads)))
+
+
+def test_the_order_of_few_lines():
+    assert order()(np.zeros((0, 8))) == [] and order()(np.zeros((1, 8))) == [0]
+    assert order()(np.array([quad(50, 0, 90, 20), quad(0, 2, 40, 22)])) == [1, 0]
+    assert sorted(order()(np.zeros((3, 8)))) == [0, 1, 2]
 
 
 @pytest.fixture(scope="module")

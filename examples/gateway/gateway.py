@@ -14,13 +14,13 @@ from typing import Any, Dict, List, Sequence, Tuple
 import numpy as np
 from flask import Flask, Response, jsonify, request
 from in_process import Files
-from line_crops import cropped_lines
 from PIL import Image
-from uploads import MOST_BYTES, Unread, accepted, as_png, pixels
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from reading_order import reading_order
+from uploads import Unread, accepted, as_png, pixels, uploaded
+from werkzeug.exceptions import HTTPException
 
 from ckpt2saved.client import Client
-from ckpt2saved.client.reading_order import reading_order
+from ckpt2saved.client.line_crops import cropped_lines
 from ckpt2saved.errors import Ckpt2SavedError, UsageError
 from ckpt2saved.requests.pictures import PICTURES_OF_A_REQUEST, status_text
 
@@ -35,8 +35,8 @@ class Reader:
         if mode not in MODES or (recogniser and mode == "page"):
             raise UsageError(f"mode {mode}: expected {' or '.join(MODES)}; a recogniser of its own with parts only")
         self._detects = mode == "parts"
-        self._model = _opened(model)
-        self._recogniser = _opened(recogniser) if recogniser else self._model
+        self._model = opened(model)
+        self._recogniser = opened(recogniser) if recogniser else self._model
 
     def lines(self, content: bytes, picture: Image.Image) -> List[Dict[str, Any]]:
         """The lines of a picture: text, scores and corners, clockwise from the top left; raises Unread."""
@@ -61,10 +61,8 @@ class Reader:
         ]
 
     def _texts(self, picture: Image.Image, quads: np.ndarray) -> Tuple[Sequence[bytes], Sequence[float]]:
-        """The texts of the lines and their scores, in requests that a server with batching takes."""
-        cut = cropped_lines(pixels(picture), quads) if len(quads) else []
-        lines = [as_png(Image.fromarray(np.rint(line).astype("uint8"))) for line in cut]
-        parts = [lines[at : at + PICTURES_OF_A_REQUEST] for at in range(0, len(lines), PICTURES_OF_A_REQUEST)]
+        """The texts of the lines and their scores."""
+        parts = parts_of(cropped(picture, quads))
         answers = [self._recogniser.predict("text", {"image_bytes": part}) for part in parts]
         return [text for one in answers for text in one["text"]], [score for one in answers for score in one["score"]]
 
@@ -75,14 +73,24 @@ class Reader:
         return [f"{name}: no version is AVAILABLE: {one}" for name, one in states.items() if "AVAILABLE" not in one]
 
 
-def _opened(place: str) -> Any:
-    return Client(place, timeout=30) if "://" in place else Files(place)
+def cropped(picture: Image.Image, quads: np.ndarray) -> List[bytes]:
+    """Each line, cut out and turned upright, as a PNG file."""
+    return [as_png(Image.fromarray(line)) for line in cropped_lines(pixels(picture), quads)] if len(quads) else []
+
+
+def parts_of(lines: Sequence[bytes]) -> List[List[bytes]]:
+    """As many lines at a time as a server with batching takes in one request."""
+    return [list(lines[at : at + PICTURES_OF_A_REQUEST]) for at in range(0, len(lines), PICTURES_OF_A_REQUEST)]
+
+
+def opened(place: str) -> Any:
+    """A client, which threads share; of a directory, its files."""
+    return Client(place, timeout=60) if "://" in place else Files(place)
 
 
 def create_app(model: str, mode: str = "page", recogniser: str = "") -> Flask:
     """The application, for gunicorn and flask; raises Ckpt2SavedError or ValueError for what it can't open."""
     app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES + (64 << 10)  # with what a form has beside the picture
     reader = Reader(model, mode, recogniser)
 
     @app.get("/")
@@ -91,7 +99,7 @@ def create_app(model: str, mode: str = "page", recogniser: str = "") -> Flask:
 
     @app.post("/read")
     def read() -> Response:
-        content, picture = accepted(_body())
+        content, picture = accepted(uploaded(request))
         return jsonify(status=0, width=picture.width, height=picture.height, lines=reader.lines(content, picture))
 
     @app.get("/healthz")
@@ -105,9 +113,6 @@ def create_app(model: str, mode: str = "page", recogniser: str = "") -> Flask:
             return jsonify(error=str(error), **error.fields), error.code
         if isinstance(error, Ckpt2SavedError):
             return jsonify(error=str(error)), 502
-        if isinstance(error, RequestEntityTooLarge):
-            found = f"{request.content_length} bytes" if request.content_length else "a body without a length"
-            return jsonify(error=f"{found}; at most {MOST_BYTES >> 20} MiB are read: send a smaller picture"), 413
         if isinstance(error, HTTPException):
             return jsonify(error=f"{request.method} {request.path}: {error.description}"), error.code or 500
         app.logger.exception("%s %s", request.method, request.path)
@@ -119,16 +124,6 @@ def create_app(model: str, mode: str = "page", recogniser: str = "") -> Flask:
         return response
 
     return app
-
-
-def _body() -> bytes:
-    """The bytes of the picture: the body, or the one file of a form."""
-    if request.mimetype != "multipart/form-data":
-        return request.get_data()
-    files = [file for _, file in request.files.items(multi=True)]
-    if len(files) != 1:
-        raise Unread(400, f"a form with {len(files)} files; expected one, as in curl -F picture=@page.png")
-    return files[0].read()
 
 
 def main() -> None:

@@ -14,10 +14,10 @@ class Files:
     """The files of a version, or of the newest in a base directory; threads share it, as they share a Client."""
 
     def __init__(self, path: str) -> None:
+        self._version = find_complete_version(path)
         import tensorflow.compat.v1 as tf
 
         tf.logging.set_verbosity(tf.logging.ERROR)
-        self._version = find_complete_version(path)
         self._failure = tf.errors.OpError
         self._session = tf.Session(graph=tf.Graph())
         with self._session.graph.as_default():

@@ -6,9 +6,12 @@ import io
 from typing import Any, Tuple
 
 import numpy as np
+from flask import Request
 from PIL import Image, ImageOps
 
 MOST_BYTES, MOST_PIXELS = 32 << 20, 64 << 20  # of a picture; the detector decodes no more pixels
+_MOST_REFUSED = 256 << 20  # bytes that are read, and dropped, of a body that is too large
+_FORM = 64 << 10  # bytes of a form beside the picture
 DECODED_BY_MODELS = ("PNG", "JPEG", "GIF", "BMP")
 FORMATS = (*DECODED_BY_MODELS, "WEBP", "TIFF")
 _DAMAGES = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # that Pillow raises
@@ -21,6 +24,24 @@ class Unread(Exception):
     def __init__(self, code: int, message: str, **fields: Any) -> None:
         super().__init__(message)
         self.code, self.fields = code, fields
+
+
+def uploaded(request: Request) -> bytes:
+    """The bytes of the picture: the body, or the one file of a form; raises Unread."""
+    if "Transfer-Encoding" in request.headers:
+        raise Unread(411, "a body in chunks; send it with its Content-Length")
+    size = request.content_length or 0
+    if size > MOST_BYTES + _FORM:
+        # A client reads no answer while it sends: without this, it would report a broken connection.
+        for _ in range(min(size, _MOST_REFUSED) >> 16):
+            request.environ["wsgi.input"].read(1 << 16)
+        raise Unread(413, f"{size} bytes; at most {MOST_BYTES >> 20} MiB are read: send a smaller picture")
+    if request.mimetype != "multipart/form-data":
+        return request.get_data()
+    files = [file for _, file in request.files.items(multi=True)]
+    if len(files) != 1:
+        raise Unread(400, f"a form with {len(files)} files; expected one, as in curl -F picture=@page.png")
+    return files[0].read()
 
 
 def accepted(content: bytes) -> Tuple[bytes, Image.Image]:
