@@ -148,6 +148,20 @@ def test_the_exported_ctpn_finds_the_lines_of_the_sample_pages(detector):
     assert true > 100 and right >= 0.9 * true and right >= 0.9 * found
 
 
+def test_page_finds_and_reads_the_lines_of_the_sample_pages(run, tmp_path):
+    """At least 90 of 100 lines and 95 of 100 characters, by the two checkpoints in one SavedModel."""
+    pytest.importorskip("rapidfuzz")
+    networks = ["-c", f"detector={DETECTOR}", "-c", f"recogniser={CHECKPOINT}", "--option", f"charset={CHARSET}"]
+    result = run("export", "-q", "-m", "ocr", *networks, "-o", tmp_path / "ocr", "--no-parity", "--no-warmup")
+    assert result.exit_code == 0, result.output
+    result = run("evaluate", "-q", tmp_path / "ocr", "--pages", EXAMPLES / "ctpn" / "pages.json", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.output)
+    assert (found["pages"], found["unread"], found["results"][-1]["answered"]) == (5, 0, 0)  # the last one is blank
+    assert found["recall"] >= 0.9 and found["precision"] >= 0.9 and found["cer"] <= 0.05
+    assert found["right_characters"] >= 0.95 * found["characters"] > 1000
+
+
 def overlap(cv2, one, other):
     """Intersection over union of two quads."""
     common, _ = cv2.intersectConvexConvex(one, other)

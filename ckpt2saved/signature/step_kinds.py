@@ -56,8 +56,8 @@ _TENSOR = OptionValue(OptionReader.name_of_tensor, is_required=True)
 _SHARE, _OVERLAP = OptionValue(OptionReader.share), OptionValue(OptionReader.overlap)
 
 
-def _characters(file: Path, **names: str) -> Characters:
-    return Characters(file, read_characters(file), **names)
+def _characters(file: Path, **values: Any) -> Characters:
+    return Characters(file, read_characters(file), **values)
 
 
 def _decode_ctc(
@@ -175,7 +175,13 @@ AFTER: Dict[str, StepKind] = {
     ),
     "scale_back": StepKind(ScaleBack, {"coordinates": _TENSOR}),
     "characters": StepKind(
-        _characters, {"file": OptionValue(OptionReader.file, is_required=True), "ids": _NAME, "logits": _NAME}
+        _characters,
+        {
+            "file": OptionValue(OptionReader.file, is_required=True),
+            "ids": _NAME,
+            "logits": _NAME,
+            "strip": OptionValue(OptionReader.truth),
+        },
     ),
     "failed": StepKind(Failed),
 }

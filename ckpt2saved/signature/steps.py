@@ -147,6 +147,7 @@ class Characters:
     symbols: Tuple[str, ...]  # the character of each id; "" for an id without one
     ids: str = "ids"
     logits: str = ""  # a tensor whose last dimension is the number of classes, if `ids` are not of `ctc_decode`
+    strip: bool = False  # leave out ASCII white space at both ends
 
     makes = ("text",)
 

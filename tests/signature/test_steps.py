@@ -81,6 +81,12 @@ def test_steps_are_values(tmp_path):
     assert parsed(tmp_path, width=7).signatures[0].steps.postprocess[0].beam_width == 7
 
 
+def test_characters_may_be_stripped(tmp_path):
+    text = FILE.replace("{file: $charset}", "{file: $charset, strip: true}")
+    assert parsed(tmp_path, text).signatures[0].steps.postprocess[1].strip
+    assert not parsed(tmp_path).signatures[0].steps.postprocess[1].strip
+
+
 def test_a_file_in_the_signature_file_lies_beside_it(tmp_path):
     assert parsed(tmp_path, FILE.replace("$charset", "characters.txt")).signatures[0].steps.postprocess[1].symbols
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Dict, Mapping, Optional
 
 from ckpt2saved.ctc.language_model import LanguageModel
@@ -33,7 +34,8 @@ def joined_characters(ids: tf.Tensor, step: Characters) -> tf.Tensor:
     """Return the text, string [batch], of `ids` integers [batch, time], padded with -1."""
     symbols = tf.constant([symbol.encode("utf-8") for symbol in step.symbols] + [b""], name="characters")
     end = tf.cast(len(step.symbols), ids.dtype)
-    return tf.reduce_join(tf.gather(symbols, tf.where(ids < 0, tf.fill(tf.shape(ids), end), ids)), axis=1)
+    text = tf.reduce_join(tf.gather(symbols, tf.where(ids < 0, tf.fill(tf.shape(ids), end), ids)), axis=1)
+    return tf.strings.strip(text) if step.strip else text
 
 
 def check_classes(step: Characters, classes: Any, where: str) -> Characters:
@@ -46,7 +48,7 @@ def check_classes(step: Characters, classes: Any, where: str) -> Characters:
     if count > wanted:
         surplus = [symbol for symbol in step.symbols[wanted:] if symbol]
         if not surplus:
-            return Characters(step.file, step.symbols[:wanted], step.ids, step.logits)
+            return replace(step, symbols=step.symbols[:wanted])
         what = f"without a class are {', '.join(map(repr, surplus[:5]))}" + (" and more" if len(surplus) > 5 else "")
     else:
         what = f"without a character are the ids {count} to {wanted - 1}"

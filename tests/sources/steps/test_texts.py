@@ -46,6 +46,15 @@ def test_characters_are_joined():
     assert [one.decode("utf-8") for one in text] == ["é 字字", "", "字字éé"]
 
 
+def test_white_space_at_the_ends_is_left_out_on_request():
+    ids = np.int64([[1, 1, 0, 1, 0, 1], [1, -1, -1, -1, -1, -1]])
+    for strip, expected in ((True, [b"a a", b""]), (False, [b"  a a ", b" "])):
+        with tf.Graph().as_default():
+            step = Characters(Path("c.txt"), ("a", " "), strip=strip)
+            (text,) = run([joined_characters(tf.constant(ids), step)])
+        assert text.tolist() == expected
+
+
 def test_results_of_failed_pictures_are_replaced():
     with tf.Graph().as_default():
         results = {"text": tf.constant(["a", "b"]), "score": tf.constant([1.0, 2.0]), "lengths": tf.constant([1, 1])}
