@@ -10,6 +10,7 @@ import shutil
 import pytest
 from click.testing import CliRunner
 
+from ckpt2saved.answers.worker import kept_processes
 from tests.support import golden_rule
 from tests.support.checkpoints import crnn_shapes, ctpn_shapes, filled, write_checkpoint
 
@@ -21,6 +22,13 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 def _without_gpu_and_narrow_tables():
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ.pop("COLUMNS", None)  # of whoever runs the tests; the tables obey it
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kept_processes():
+    """The process that loads the files of one test serves the next one: TensorFlow takes seconds to start."""
+    with kept_processes():
+        yield
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""Run a SavedModel with the Python loader in a new process, which shares no state with the export."""
+"""Run a SavedModel with the Python loader in a new process, which shares no state with the export.
+
+The parent sends the path of a SavedModel, then requests, then None; inside of `kept_processes` all of it again.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ import pickle
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterator, Mapping, Tuple, cast
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Tuple, cast
 
 import numpy as np
 
 from ckpt2saved.answers.asker import Asker
-from ckpt2saved.answers.worker import Worker, WorkerEnded, sender, working
+from ckpt2saved.answers.worker import Worker, WorkerEnded, sender, working_again
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import InvalidRequest, NotServable, TensorFlowError
 from ckpt2saved.files.plain_paths import as_plain_directory
@@ -39,6 +42,7 @@ class NewProcess(Asker):
         self._directory = directory
         self._worker = worker
         self.has_ended = False
+        worker.send(os.path.abspath(as_plain_directory(directory)))
         self._receive(_LOADED)
 
     def answer(self, request: Request) -> Answers:
@@ -67,34 +71,40 @@ def loaded_in_new_process(directory: Path) -> Iterator[NewProcess]:
 
     Raises NotServable if it does not load, TensorFlowError if TensorFlow is not installed.
     """
-    with working(__name__, os.path.abspath(as_plain_directory(directory))) as worker:
+    with working_again(__name__) as worker:
         yield NewProcess(directory, worker)
+        worker.send(None)
 
 
 def main() -> None:
-    """Entry point of the process: load the SavedModel in sys.argv[1] and run the requests read from stdin."""
+    """Entry point of the process: load the SavedModels, and run the requests, that are read from stdin."""
     send = sender()
     try:
-        from ckpt2saved.saved_model.python_loader import load_into
         from ckpt2saved.tf1 import tf
     except TensorFlowError as error:
         send((_NO_TENSORFLOW, str(error)))
         return
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # deprecation warnings would hide the reason for a failure
-    with tf.Graph().as_default(), tf.Session() as session:
-        try:
-            meta_graph = load_into(session, Path(sys.argv[1]))
-        except NotServable as error:
-            send((_FAILED, str(error)))
-            return
-        send((_LOADED, None))
-        signatures = {name: signature_of(name, one) for name, one in meta_graph.signature_def.items()}
+    with contextlib.suppress(EOFError):  # the parent process has ended
         while True:
-            try:
-                request = pickle.load(sys.stdin.buffer)
-            except EOFError:
-                return
-            send(_answer(session, signatures, request))
+            directory = Path(pickle.load(sys.stdin.buffer))
+            with tf.Graph().as_default(), tf.Session() as session:
+                _run(session, directory, send)
+
+
+def _run(session: tf.Session, directory: Path, send: Callable[[Any], None]) -> None:
+    """Load a SavedModel and run requests until there are no more."""
+    from ckpt2saved.saved_model.python_loader import load_into
+
+    try:
+        meta_graph = load_into(session, directory)
+    except NotServable as error:
+        send((_FAILED, str(error)))
+        return
+    send((_LOADED, None))
+    signatures = {name: signature_of(name, one) for name, one in meta_graph.signature_def.items()}
+    for request in iter(lambda: pickle.load(sys.stdin.buffer), None):
+        send(_answer(session, signatures, request))
 
 
 def _answer(session: tf.Session, signatures: Mapping[str, Signature], request: Request) -> Tuple[int, Any]:

@@ -7,8 +7,9 @@ import os
 import pickle
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
-from typing import IO, Any, Callable, Iterator, Mapping, Optional
+from typing import IO, Any, Callable, Iterator, List, Mapping, Optional
 
 from ckpt2saved.files.programs import python_command
 
@@ -46,11 +47,16 @@ class Worker:
         """The stderr of the process since the last call."""
         return self._errors.read().decode("utf-8", "replace")
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the process has not ended."""
+        return self._child.poll() is None
+
     def end(self) -> None:
         """Kill the process."""
         self._child.kill()
         self._child.wait()
-        for pipe in (self._stdin, self._stdout):
+        for pipe in (self._stdin, self._stdout, self._errors):
             with contextlib.suppress(BrokenPipeError):  # a value that the process did not read
                 pipe.close()
 
@@ -58,20 +64,95 @@ class Worker:
 @contextlib.contextmanager
 def working(module: str, *arguments: str, env: Optional[Mapping[str, str]] = None) -> Iterator[Worker]:
     """Start a process that runs main() of the module; it is killed at the end of the context."""
-    with contextlib.ExitStack() as stack:
-        # A file, because a pipe that nobody reads could fill up and block the process.
-        path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ckpt2saved-"))) / "stderr"
-        written, errors = (stack.enter_context(path.open(mode)) for mode in ("wb", "rb"))
-        child = subprocess.Popen(
-            python_command(module, *arguments),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=written,
-            env=env,
-        )
-        worker = Worker(child, errors)
-        stack.callback(worker.end)
+    worker = _started(python_command(module, *arguments), env)
+    try:
         yield worker
+    finally:
+        worker.end()
+
+
+@contextlib.contextmanager
+def working_again(module: str) -> Iterator[Worker]:
+    """As `working`; inside of `kept_processes` it takes a process that an earlier call has started, if there is one.
+
+    main() of the module must be ready for the next call when a context ends without an exception.
+    """
+    command = python_command(module)
+    worker = _idle.take(command) or _started(command)
+    try:
+        yield worker
+    except BaseException:
+        worker.end()
+        raise
+    _idle.put(command, worker)
+
+
+@contextlib.contextmanager
+def kept_processes() -> Iterator[None]:
+    """Keep the last process of `working_again` for the next call, until the outermost of these contexts ends.
+
+    Starting a process that imports TensorFlow takes seconds. A process that waits keeps its memory, on GPUs too.
+    """
+    _idle.open()
+    try:
+        yield
+    finally:
+        _idle.close()
+
+
+class _Idle:
+    """At most one process that waits for its next use; none outside of `kept_processes`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._contexts = 0
+        self._command: List[str] = []
+        self._worker: Optional[Worker] = None
+
+    def open(self) -> None:
+        with self._lock:
+            self._contexts += 1
+
+    def close(self) -> None:
+        with self._lock:
+            self._contexts -= 1
+            if not self._contexts:
+                self._end()
+
+    def take(self, command: List[str]) -> Optional[Worker]:
+        """The process that was started with this command, if it waits."""
+        with self._lock:
+            worker = self._worker
+            if worker is None or command != self._command or not worker.is_running:
+                return None
+            self._worker = None
+            return worker
+
+    def put(self, command: List[str], worker: Worker) -> None:
+        """Let the process wait in place of an earlier one; it is killed if nothing may wait."""
+        worker.said()  # of no interest to the next use
+        with self._lock:
+            self._end()
+            self._command, self._worker = command, worker
+            if not self._contexts:
+                self._end()
+
+    def _end(self) -> None:
+        if self._worker is not None:
+            self._worker.end()
+            self._worker = None
+
+
+_idle = _Idle()
+
+
+def _started(command: List[str], env: Optional[Mapping[str, str]] = None) -> Worker:
+    # Its stderr is a file, because a pipe that nobody reads could fill up and block the process.
+    with tempfile.TemporaryDirectory(prefix="ckpt2saved-") as folder:
+        path = Path(folder) / "stderr"
+        with path.open("wb") as written:
+            child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=written, env=env)
+            return Worker(child, path.open("rb"))
 
 
 def sender() -> Callable[[Any], None]:

@@ -132,6 +132,7 @@ def export(
     The published directory is printed on stdout, with --wait-for before the wait starts. With --lines the staged files
     read labelled pictures first, and nothing is published if --max-cer or --not-worse-than is not met.
     """
+    from ckpt2saved.answers.worker import kept_processes
     from ckpt2saved.errors import NotAccurate
     from ckpt2saved.export.plan import ExportOptions, plan_export
 
@@ -143,7 +144,7 @@ def export(
         gate = read_gate(options, export_dir, wait_for, model_name)
         more: Dict[str, Any] = {}
         export_options = ExportOptions(graph=graph, base=export_dir, search_limits=limits, accuracy=gate, **options)
-        with narration("export", quiet=quiet, on_step=record.add) as say, rare_collections():
+        with narration("export", quiet=quiet, on_step=record.add) as say, rare_collections(), kept_processes():
             if select:
                 prepare_tensorflow(gpu)
                 export_options = _with_best(export_options, say, record, more)

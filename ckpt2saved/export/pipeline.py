@@ -17,6 +17,7 @@ from ckpt2saved.answers.checkpoint_asker import open_checkpoint_asker
 from ckpt2saved.answers.lines import notes_on_lines
 from ckpt2saved.answers.parity import AlsoAnswered, Refused, Report, answer_all, compare_files
 from ckpt2saved.answers.proof import Proof
+from ckpt2saved.answers.worker import kept_processes
 from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.checkpoint.files import CheckpointFiles
 from ckpt2saved.checkpoint.joined import JoinedCheckpoint
@@ -83,7 +84,7 @@ def export_checkpoint(plan: ExportPlan, say: Say = lambda step, text: None) -> E
     NotServable, ParityError, NotCompatible, NotAccurate or VersionError; after an error nothing is published and no
     files remain.
     """
-    with plan.graph.open() as checkpoint:
+    with kept_processes(), plan.graph.open() as checkpoint:
         return _export(plan, checkpoint, say)
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ckpt2saved.answers import cc_loader
+from ckpt2saved.answers import cc_loader, worker
 from ckpt2saved.answers.comparison import compare, nan_problems
 from ckpt2saved.answers.file_asker import open_files
-from ckpt2saved.answers.worker import WorkerEnded, working
+from ckpt2saved.answers.new_process import loaded_in_new_process
+from ckpt2saved.answers.worker import WorkerEnded, kept_processes, working
 from ckpt2saved.errors import NotServable
 from ckpt2saved.requests.request import Request
 from ckpt2saved.tf1 import tf
+from tests.support.saved_models import write_version
 
 NUMBERS = Request("one", "numbers", {"x": np.array([[1, 2]], np.float32)})
 TEXTS = Request("two", "texts", {"t": np.array([b"a", b"bcd\0"], object)})
@@ -85,3 +87,46 @@ def test_a_worker_that_ends_is_told_from_one_that_answers():
     """A module whose main() returns at once sends nothing."""
     with working("tests.support.tensors") as worker, pytest.raises(WorkerEnded, match="exit code 1"):
         worker.receive()
+
+
+@pytest.fixture
+def processes(monkeypatch):
+    """The processes that are started, none of which other tests have used."""
+    started = []
+    start = worker._started
+
+    def recorded(*arguments):
+        started.append(start(*arguments))
+        return started[-1]
+
+    monkeypatch.setattr(worker, "_idle", worker._Idle())
+    monkeypatch.setattr(worker, "_started", recorded)
+    return started
+
+
+def test_a_process_is_used_again_until_the_context_ends(version, tmp_path, processes):
+    """With what it then loads alone; one that was in use when an error was raised is not used again."""
+    other = write_version(tmp_path / "1", lambda x: {"y": x * 3})
+    number = Request("other", "serving_default", {"x": np.full([1, 4], 2, np.float32)})
+    with kept_processes():
+        with kept_processes(), loaded_in_new_process(version) as files:
+            assert files.answer(TEXTS)["sizes"].tolist() == [1, 4]
+        with loaded_in_new_process(other) as files, loaded_in_new_process(version) as at_once:
+            assert files.answer(number)["y"].tolist() == [[6] * 4]
+            assert at_once.answer(TEXTS)["sizes"].tolist() == [1, 4]
+        assert [process.is_running for process in processes] == [True, False]
+        with pytest.raises(NotServable, match="nowhere"), loaded_in_new_process(tmp_path / "nowhere"):
+            pass
+        assert [process.is_running for process in processes] == [False, False]
+        with loaded_in_new_process(version) as files:
+            assert files.answer(TEXTS)["sizes"].tolist() == [1, 4]
+        assert processes[2].is_running
+    assert len(processes) == 3 and not processes[2].is_running
+
+
+def test_a_process_ends_at_once_where_none_is_kept(version, processes):
+    """As where one command runs one model."""
+    for _ in range(2):
+        with loaded_in_new_process(version) as files:
+            assert files.answer(TEXTS)["sizes"].tolist() == [1, 4]
+    assert [process.is_running for process in processes] == [False, False]

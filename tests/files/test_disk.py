@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ckpt2saved.answers import worker
 from ckpt2saved.export.pipeline import export_checkpoint
 from ckpt2saved.export.plan import ExportOptions, plan_export
 from ckpt2saved.files.write_errors import advice, error_in, not_written, writing
@@ -133,6 +134,7 @@ def test_what_two_processes_exchange_takes_no_room(run, base, tmp_path, monkeypa
     """Strings are asked in a new process: neither the requests nor the answers are written to a disk."""
     (tmp_path / "graph_of_strings.py").write_text(STRINGS)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(worker, "_idle", worker._Idle())  # the limit is that of processes that start under it
     prefix = write_checkpoint(tmp_path / "model", {"w": np.ones(4, "float32")})
     arguments = ["export", "--graph", "graph_of_strings:build", "--python-path", tmp_path, "-c", prefix, "-o", base]
     np.savez(str(tmp_path / "large.npz"), x=np.array([[b"a" * 30000, b"b"]]))
