@@ -59,7 +59,7 @@ def clients(server, version, signature, inputs, count=4):
 
     def client():
         connection = connect(parse_address(server.url))
-        while not over.is_set():
+        while not over.wait(0.02):  # within the time for which the server gathers a batch
             try:
                 connection.predict(call, 20)
             except Refused as error:
