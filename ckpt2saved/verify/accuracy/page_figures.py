@@ -200,13 +200,13 @@ def matched(labelled: Sequence[Quad], answered: Sequence[Quad]) -> Tuple[Optiona
     Quadrilaterals of the answer that are not convex, or whose corners are not clockwise, match none.
     """
     ours, theirs = np.reshape(labelled, (-1, 4, 2)), np.reshape(answered, (-1, 4, 2))
-    lowest, highest = theirs.min(axis=1), theirs.max(axis=1)
-    pairs = []
     with np.errstate(invalid="ignore"):
-        sound = is_sound(theirs)
+        sound = np.flatnonzero(is_sound(theirs))
+    lowest, highest = theirs[sound].min(axis=1), theirs[sound].max(axis=1)
+    pairs = []
     for i, quad in enumerate(ours):
-        touches = sound & ((lowest < quad.max(axis=0)) & (highest > quad.min(axis=0))).all(axis=1)
-        for k in np.flatnonzero(touches).tolist():
+        touches = ((lowest < quad.max(axis=0)) & (highest > quad.min(axis=0))).all(axis=1)
+        for k in sound[touches].tolist():
             share = overlap(quad.tolist(), theirs[k].tolist())
             if share > LEAST_OVERLAP:
                 pairs.append((-share, i, k))
