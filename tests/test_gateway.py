@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import io
 import json
 import re
@@ -273,39 +273,6 @@ def test_the_gateway_is_short_and_the_page_asks_nobody_else():
     for path in (support.FOLDER / "static").iterdir():
         addresses = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+[^\"' ]*", path.read_text(encoding="utf-8")))
         assert addresses <= {"http://www.w3.org/2000/svg"}, path
-
-
-def order():
-    """The function of the example."""
-    specification = importlib.util.spec_from_file_location("order", str(support.FOLDER / "reading_order.py"))
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module.reading_order
-
-
-def quad(left, top, right, bottom, degrees=0.0):
-    corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]], "float64")
-    angle = np.radians(degrees)
-    return (corners @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])).ravel()
-
-
-@pytest.mark.parametrize("degrees", [0, 4, -4])
-def test_a_title_then_two_columns_then_a_footer(degrees):
-    """Lines so close that their boxes overlap, in any order."""
-    boxes = [(0, 0, 600, 40)]
-    boxes += [(0, top, 270, top + 24) for top in range(60, 260, 20)]
-    boxes += [(340, top, 600, top + 24) for top in range(65, 265, 20)]
-    boxes += [(0, 330, 600, 350)]
-    quads = np.array([quad(*box, degrees) for box in boxes])
-    shuffled = np.random.RandomState(0).permutation(len(quads))
-    found = order()(quads[shuffled])
-    assert [int(shuffled[position]) for position in found] == list(range(len(quads)))
-
-
-def test_the_order_of_few_lines():
-    assert order()(np.zeros((0, 8))) == [] and order()(np.zeros((1, 8))) == [0]
-    assert order()(np.array([quad(50, 0, 90, 20), quad(0, 2, 40, 22)])) == [1, 0]
-    assert sorted(order()(np.zeros((3, 8)))) == [0, 1, 2]
 
 
 @pytest.fixture(scope="module")

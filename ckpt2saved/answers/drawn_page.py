@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ckpt2saved.console.drawing import Part, Pen, open_rgb
+from ckpt2saved.console.drawing import Pen, open_rgb
 from ckpt2saved.errors import Ckpt2SavedError, UsageError
 from ckpt2saved.files.write_errors import writing
 from ckpt2saved.requests.request import Answers
@@ -15,6 +17,10 @@ from ckpt2saved.signature.steps import COUNT
 from ckpt2saved.signature.tensors import Signature
 
 _QUADS, _BOXES, _TEXT = "quads", "boxes", "text"  # outputs
+_Outline = Sequence[Tuple[float, float]]
+_GAP = 8  # pixels
+_BICUBIC = 3  # Image.BICUBIC, which Pillow's types lack
+_PAPER, _RULE = "#ffffff", "#d8d8d8"
 _COLOURS = ("#c62828", "#1565c0", "#2e7d32", "#8e24aa")  # in turn, so that neighbours can be told apart
 
 
@@ -29,28 +35,66 @@ def check_drawable(signature: Signature) -> None:
 def draw_page(picture: Path, answers: Answers, file: Path, font: Optional[Path] = None) -> int:
     """Write a PNG file of the picture with its lines, or boxes; returns their number.
 
-    Raises Ckpt2SavedError if Pillow cannot decode the picture, and WriteError.
+    If there is text, it stands beside the picture, where and as large as it is in the picture. Raises Ckpt2SavedError
+    if Pillow cannot decode the picture, and WriteError.
     """
     from PIL import ImageDraw
 
     page, why_not = open_rgb(picture)
     if page is None:
         raise Ckpt2SavedError(f"--draw: {picture} cannot be shown: {why_not}")
-    pen, draw = Pen(font), ImageDraw.Draw(page)
     outlines = _outlines(answers)
-    texts = [value.decode("utf-8", "replace") for value in np.atleast_1d(answers.get(_TEXT, np.array([], object)))]
-    for number, outline in enumerate(outlines):
-        colour = _COLOURS[number % len(_COLOURS)]
-        draw.line([*outline, outline[0]], fill=colour, width=max(1, max(page.size) // 500))
-        if number < len(texts):
-            left, top = min(x for x, _ in outline), min(y for _, y in outline)
-            pen.write(draw, (round(left), max(0, round(top) - 18)), [Part(texts[number], colour)], small=True)
+    draw = ImageDraw.Draw(page)
+    for outline, colour in zip(outlines, itertools.cycle(_COLOURS)):
+        draw.line([*outline, outline[0]], fill=colour, width=_line_width(page))
+    if _TEXT in answers:
+        texts = [_decoded(text) for text in np.ravel(answers[_TEXT]).tolist()]
+        page = _beside(page, _written(page.size, outlines, texts, font))
     with writing(file):
         page.save(str(file), "PNG")
     return len(outlines)
 
 
-def _outlines(answers: Answers) -> List[Sequence[Tuple[float, float]]]:
+def _written(size: Tuple[int, int], outlines: Sequence[_Outline], texts: Sequence[str], font: Optional[Path]) -> Any:
+    """A white page of this size with the text of each line, turned as the line is."""
+    from PIL import Image, ImageDraw
+
+    page, pen = Image.new("RGB", size, _PAPER), Pen(font)
+    draw = ImageDraw.Draw(page)
+    for outline, text, colour in zip(outlines, texts, itertools.cycle(_COLOURS)):
+        draw.line([*outline, outline[0]], fill=_RULE, width=_line_width(page))
+        top_left, top_right, _, bottom_left = np.asarray(outline)
+        along, down = top_right - top_left, bottom_left - top_left
+        width, height = (min(float(np.hypot(*side)), 2 * max(size)) for side in (along, down))
+        if not text or not width > 0 or not height > 0:
+            continue
+        written = pen.fitted(text, colour, width, height)
+        middle = top_left + down / 2 + along / width * (written.width / 2)
+        turned = written.rotate(-math.degrees(math.atan2(along[1], along[0])), _BICUBIC, expand=True)
+        left, top = (round(float(at) - length / 2) for at, length in zip(middle, turned.size))
+        page.paste(turned, (left, top), turned)
+    return page
+
+
+def _beside(left: Any, right: Any) -> Any:
+    """Two pages as one picture."""
+    from PIL import Image
+
+    both = Image.new("RGB", (left.width + _GAP + right.width, left.height), _RULE)
+    both.paste(left, (0, 0))
+    both.paste(right, (left.width + _GAP, 0))
+    return both
+
+
+def _decoded(text: object) -> str:
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+
+
+def _line_width(page: Any) -> int:
+    return max(1, int(max(page.size)) // 500)
+
+
+def _outlines(answers: Answers) -> List[_Outline]:
     """The corners of each line or box, in order."""
     found = np.asarray(answers[_QUADS] if _QUADS in answers else answers[_BOXES], np.float64)
     found = found[: int(answers[COUNT])] if COUNT in answers else found

@@ -9,9 +9,11 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 
 from ckpt2saved.answers.predictions import Prediction
+from ckpt2saved.client.reading_order import reading_order
 from ckpt2saved.console.foreign_text import as_field
 from ckpt2saved.errors.problem import Problem, details, texts
-from ckpt2saved.requests.pictures import SCORE, TEXT, reads_text
+from ckpt2saved.requests.pictures import QUADS, SCORE, TEXT, count_of_lines, reads_pages, reads_text
+from ckpt2saved.requests.request import Answers
 from ckpt2saved.signature.tensors import Signature, shape_text
 
 _MOST_VALUES = 6  # of an array in a table
@@ -26,6 +28,9 @@ class Columns:
         self._reads_text = reads_text(signature)
         if self._reads_text:
             self._keys = [TEXT] + [SCORE] * (SCORE in self._keys)
+        self._reads_pages = reads_pages(signature)
+        if self._reads_pages:
+            self._keys = [TEXT]
 
     def headings(self, has_problems: bool) -> List[str]:
         """File, outputs, and `problem` if there is one."""
@@ -35,13 +40,21 @@ class Columns:
         """The cells of a row, as many as headings with `problem`."""
         answers = prediction.answers or {}
         problem = _problem(prediction)
+        if self._reads_pages:
+            return [prediction.name, "\n".join(_lines(answers)), problem.found if problem else ""]
         cells = [_short(answers[key]) if key in answers else "" for key in self._keys]
         return [prediction.name, *cells, problem.found if problem else ""]
 
     def line(self, prediction: Prediction) -> Optional[str]:
-        """File and text between tabs, or file and KEY=VALUE for each output; None for a file without answer."""
+        """File and text between tabs, or file and KEY=VALUE for each output; None for a file without answer.
+
+        For a page, as many lines as it has, at least one.
+        """
         if prediction.answers is None:
             return None
+        if self._reads_pages:
+            texts = _lines(prediction.answers) or [""]
+            return "\n".join(f"{prediction.name}\t{as_field(text)}" for text in texts)
         if self._reads_text:
             return f"{prediction.name}\t{as_field(_short(prediction.answers[TEXT]))}"
         return "\t".join([prediction.name, *(as_field(f"{k}={_short(prediction.answers[k])}") for k in self._keys)])
@@ -65,6 +78,15 @@ def as_content(prediction: Prediction) -> Dict[str, Any]:
 def problems_as_content(problems: Sequence[Problem]) -> Dict[str, Any]:
     """The lists of problems in --json."""
     return {"problems": texts(problems), "problem_details": details(problems)}
+
+
+def _lines(answers: Answers) -> List[str]:
+    """The texts of a page in the order in which they are read."""
+    count = count_of_lines(answers) if answers else 0
+    if count is None:
+        return [_short(answers[TEXT])]
+    texts = answers[TEXT][:count].tolist()
+    return [_item(texts[position]) for position in reading_order(answers[QUADS][:count])]
 
 
 def _problem(prediction: Prediction) -> Optional[Problem]:

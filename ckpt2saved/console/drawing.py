@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import unicodedata
 from pathlib import Path
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ckpt2saved.console.foreign_text import one_line
 from ckpt2saved.errors import Ckpt2SavedError, UsageError
 
 TEXT_SIZE, SMALL_SIZE = 20, 14  # pixels
+_LEAST_SIZE = 6  # of a font
+_OF_HEIGHT = 0.8  # font size of a line's height, which leaves room for accents and descenders
 _MOST_PIXELS = 100000000
 _MOST_REASON = 80  # characters
 _FONT = "DejaVuSans.ttf"
@@ -56,6 +58,7 @@ class Pen:
     def __init__(self, font: Optional[Path]) -> None:
         self._large, self._small = _fonts(font)
         self._missing = _drawn(self._large, _NO_GLYPH)
+        self._sizes: Dict[int, Any] = {}
 
     def write(self, draw: Any, place: Tuple[int, int], parts: Sequence[Part], small: bool = False) -> None:
         """Draw pieces of text from the upper left corner `place`."""
@@ -65,6 +68,28 @@ class Pen:
             text = "".join(map(self._shown, part.text))
             draw.text((left, top), text, fill=part.colour, font=font)
             left += round(_length(font, text))
+
+    def fitted(self, text: str, colour: str, width: float, height: float) -> Any:
+        """A transparent picture of one line of text, as high as the place that it is for and at most as wide."""
+        from PIL import Image, ImageDraw
+
+        text = "".join(map(self._shown, text))
+        size = max(_LEAST_SIZE, round(height * _OF_HEIGHT))
+        needed = _length(self._of_size(size), text)
+        if needed > width:
+            size = max(_LEAST_SIZE, int(size * width / needed))
+        font = self._of_size(size)
+        rows = max(round(height), size + size // 4)
+        drawn = Image.new("RGBA", (max(1, round(_length(font, text))), rows))
+        ImageDraw.Draw(drawn).text((0, (rows - _height(font)) / 2), text, fill=colour, font=font)
+        return drawn
+
+    def _of_size(self, size: int) -> Any:
+        if not hasattr(self._large, "font_variant"):
+            return self._small  # a bitmap font has one size
+        if size not in self._sizes:
+            self._sizes[size] = self._large.font_variant(size=size)
+        return self._sizes[size]
 
     def _shown(self, character: str) -> str:
         if character == " " or unicodedata.combining(character):
@@ -78,6 +103,11 @@ def _length(font: Any, text: str) -> float:
     if hasattr(font, "getlength"):
         return float(font.getlength(text))
     return float(font.getsize(text)[0])  # bitmap fonts before Pillow 9.2
+
+
+def _height(font: Any) -> int:
+    """Pixels of a line of text."""
+    return sum(font.getmetrics()) if hasattr(font, "getmetrics") else SMALL_SIZE
 
 
 def _drawn(font: Any, character: str) -> Optional[Tuple[Tuple[int, int], bytes]]:

@@ -7,7 +7,7 @@ from typing import Callable, Mapping, NamedTuple, Optional, Sequence
 import numpy as np
 
 from ckpt2saved.errors import UsageError
-from ckpt2saved.requests.request import Request
+from ckpt2saved.requests.request import Answers, Request
 from ckpt2saved.signature.steps import COUNT
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 
@@ -49,12 +49,22 @@ def reads_text(signature: Signature) -> bool:
 
 def reads_pages(signature: Signature) -> bool:
     """Whether the signature takes pictures of pages and answers `text`, `quads` and `count` of their lines."""
-    return _answers_text(signature) and {QUADS, COUNT} <= {spec.key for spec in signature.outputs}
+    ranks = {spec.key: None if spec.shape is None else len(spec.shape) for spec in signature.outputs}
+    fits = all(key in ranks and ranks[key] in (rank, None) for key, rank in ((TEXT, 2), (QUADS, 3), (COUNT, 1)))
+    return fits and _answers_text(signature)
 
 
 def _answers_text(signature: Signature) -> bool:
     texts = [spec for spec in signature.outputs if spec.key == TEXT and spec.dtype == "string"]
     return picture_input(signature) is not None and bool(texts)
+
+
+def count_of_lines(answers: Answers) -> Optional[int]:
+    """How many lines the answers for one page have; None if they are not text [lines], quads [lines, 8] and count."""
+    text, quads, count = answers[TEXT], answers[QUADS], answers[COUNT]
+    scores = answers.get(TEXT_SCORES, text)
+    fits = text.ndim == 1 and quads.shape == (len(text), 8) and scores.shape == text.shape and count.ndim == 0
+    return int(count) if fits and 0 <= count <= len(text) else None
 
 
 class Reader(NamedTuple):
@@ -95,8 +105,9 @@ class Reader(NamedTuple):
         raise UsageError(f"{where}: no signature reads {self.doing}; expected {self.expected}; it has {found}")
 
 
+_PAGE_OUTPUTS = f"outputs {TEXT} of strings [batch, lines], {QUADS} [batch, lines, 8] and {COUNT} [batch]"
 LINE_READER = Reader("text", reads_text, "text from pictures of lines", "an output text of strings")
-PAGE_READER = Reader("page", reads_pages, "text from pictures of pages", "outputs text of strings, quads and count")
+PAGE_READER = Reader("page", reads_pages, "text from pictures of pages", _PAGE_OUTPUTS)
 
 
 def request_of_pictures(signature: str, key: str, names: Sequence[str], contents: Sequence[bytes]) -> Request:

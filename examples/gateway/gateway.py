@@ -15,12 +15,12 @@ import numpy as np
 from flask import Flask, Response, jsonify, request
 from in_process import Files
 from PIL import Image
-from reading_order import reading_order
 from uploads import Unread, accepted, as_png, pixels, uploaded
 from werkzeug.exceptions import HTTPException
 
 from ckpt2saved.client import Client
 from ckpt2saved.client.line_crops import cropped_lines
+from ckpt2saved.client.reading_order import reading_order
 from ckpt2saved.errors import Ckpt2SavedError, UsageError
 from ckpt2saved.requests.pictures import PICTURES_OF_A_REQUEST, status_text
 

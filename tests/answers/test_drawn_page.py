@@ -46,13 +46,48 @@ def test_boxes_are_drawn_as_rectangles(page):
     assert [picture.getpixel(at) for at in ((10, 20), (90, 20), (50, 10), (50, 30))] == [RED] * 4
 
 
-def test_text_stands_above_its_line(page):
-    """In the colour of the line."""
-    quads = np.array([[10, 50, 190, 50, 190, 90, 10, 90]], "float32")
-    _, plain = drawn(page, {"quads": quads, "count": np.array(1)})
-    _, picture = drawn(page, {"quads": quads, "count": np.array(1), "text": np.array([b"Text"], object)})
-    changed = np.argwhere(np.any(np.asarray(plain) != np.asarray(picture), axis=2))
-    assert len(changed) and changed[:, 0].max() < 50 and changed[:, 1].min() >= 8
+LINE = [10, 50, 190, 50, 190, 90, 10, 90]
+
+
+def written(picture):
+    """Rows and columns of what is written on the page beside the picture, which is 200 pixels wide."""
+    right = np.asarray(picture)[:, 208:].astype(int)
+    return np.argwhere(right.max(axis=2) - right.min(axis=2) > 60)  # the outlines are gray
+
+
+def test_text_stands_beside_the_picture_in_the_place_of_its_line(page):
+    """As high as the line, at its left end, in its colour; nothing of it on the picture."""
+    _, plain = drawn(page, {"quads": np.array([LINE], "float32"), "count": np.array(1)})
+    answers = {"quads": np.array([LINE, [0] * 8], "float32"), "count": np.array(1)}
+    _, picture = drawn(page, {**answers, "text": np.array([b"Text", b""], object)})
+    assert picture.size == (408, 100)
+    np.testing.assert_array_equal(np.asarray(picture)[:, :200], np.asarray(plain))
+    rows, columns = written(picture).T
+    assert 50 <= rows.min() < 60 and 70 < rows.max() <= 90 and 10 <= columns.min() < 20 and 60 < columns.max() < 130
+    assert RED in [picture.getpixel((int(x) + 208, int(y))) for y, x in written(picture)]
+
+
+def test_long_text_is_made_small_enough_for_its_line(page):
+    """Accents and descenders stay within the line."""
+    answers = {"quads": np.array([LINE], "float32"), "count": np.array(1)}
+    _, picture = drawn(page, {**answers, "text": np.array(["Çgÿ ".encode() * 12], object)})
+    rows, columns = written(picture).T
+    assert rows.min() >= 50 and rows.max() <= 90 and columns.max() <= 191
+
+
+def test_text_of_a_slanted_line_is_slanted(page):
+    """The text rises to the right, within the line."""
+    quads = np.array([[10, 60, 190, 20, 196, 48, 16, 88]], "float32")
+    _, picture = drawn(page, {"quads": quads, "count": np.array(1), "text": np.array([b"xxxxxxxxxxxxxx"], object)})
+    rows, columns = written(picture).T
+    left, right = (rows[np.abs(columns - at) < 15].mean() for at in (40, 150))
+    assert 15 < left - right < 35
+
+
+@pytest.mark.parametrize("quad", [[0] * 8, [50, 50, 50, 50, 50, 90, 50, 90], [1e9, 0, 2e9, 0, 2e9, 1e9, 1e9, 1e9]])
+def test_a_line_without_a_place_does_not_stop_the_drawing(page, quad):
+    count, picture = drawn(page, {"quads": np.array([quad], "float32"), "text": np.array([b"Text"], object)})
+    assert count == 1 and picture.size == (408, 100)
 
 
 def test_what_is_no_picture_is_not_drawn_on(page):

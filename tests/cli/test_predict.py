@@ -16,7 +16,7 @@ import pytest
 from tests.support.command_line import ROOT, call, without_chatter
 from tests.support.hostile_server import answering, body
 from tests.support.model_server import serving_grpc, serving_rest
-from tests.support.readers import picture_of, write_reader
+from tests.support.readers import box, picture_of, write_page_reader, write_reader
 from tests.support.saved_models import write_version
 from tests.support.versions import make_broken
 
@@ -71,6 +71,20 @@ def test_pictures_become_lines_for_a_shell(run, server, pictures):
     """Path, tab, text; in a text only what would break the line is escaped."""
     result = run("predict", server.url, *pictures, "--quiet")
     assert (result.exit_code, result.output) == (0, lines(pictures))
+
+
+def test_a_page_becomes_a_line_for_each_of_its_lines(run, tmp_path):
+    """In the order in which they are read; a page without text is one line."""
+    lines_of = [("below", box(0, 40, 90, 60)), ("tab\there", box(0, 0, 90, 20))]
+    write_page_reader(tmp_path / "m" / "1", {picture_of("page"): lines_of, picture_of("blank"): []})
+    for name in ("page", "blank", "other"):
+        (tmp_path / f"{name}.png").write_bytes(picture_of(name))
+    page, blank, other = (tmp_path / f"{name}.png" for name in ("page", "blank", "other"))
+    with serving_rest(tmp_path / "m", "m") as server:
+        result = run("predict", f"{server.url}/v1/models/m", page, blank, "--quiet")
+        assert (result.exit_code, result.output) == (0, f"{page}\ttab\\there\n{page}\tbelow\n{blank}\t\n")
+        result = run("predict", f"{server.url}/v1/models/m", other, "--quiet")
+        assert result.exit_code == 3 and f"{other}: damaged" in result.output
 
 
 def test_the_files_of_a_version_answer_the_same(base, pictures, tmp_path):

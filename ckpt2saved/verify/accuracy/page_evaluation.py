@@ -10,7 +10,7 @@ import numpy as np
 from ckpt2saved.answers.models import Model
 from ckpt2saved.answers.predictions import Prediction, predict_files
 from ckpt2saved.errors import NotAnswered
-from ckpt2saved.requests.pictures import PAGE_READER, QUADS, TEXT, TEXT_SCORES, status_text
+from ckpt2saved.requests.pictures import PAGE_READER, QUADS, TEXT, TEXT_SCORES, count_of_lines, status_text
 from ckpt2saved.requests.request import Answers
 from ckpt2saved.signature.steps import COUNT
 from ckpt2saved.signature.tensors import shape_text
@@ -55,21 +55,18 @@ def _reading(prediction: Prediction) -> PageReading:
         return PageReading(status=None, reason=prediction.problem.found if prediction.problem else "")
     if prediction.status:
         return PageReading(status=prediction.status, reason=status_text(prediction.status))
-    _check(prediction.name, answers)
-    count = int(answers[COUNT])
+    count = _checked_count(prediction.name, answers)
     quads = np.asarray(answers[QUADS], np.float64).reshape(-1, 8)[:count].tolist()
     texts = [as_text(text) for text in answers[TEXT][:count].tolist()]
     scores = answers[TEXT_SCORES][:count].tolist() if TEXT_SCORES in answers else [None] * count
     return PageReading(tuple(PlacedText(text, tuple(quad), score) for text, quad, score in zip(texts, quads, scores)))
 
 
-def _check(page: str, answers: Answers) -> None:
-    """Raise NotAnswered if the answers for a page are not `text` [lines], `quads` [lines, 8] and `count`."""
-    text, quads, count = answers[TEXT].shape, answers[QUADS].shape, answers[COUNT].shape
-    scores = answers[TEXT_SCORES].shape if TEXT_SCORES in answers else text
-    if len(text) == 1 and quads == (*text, 8) and scores == text and not count and 0 <= answers[COUNT] <= text[0]:
-        return
-    found = f"{TEXT} {shape_text(text)}, {QUADS} {shape_text(quads)}, {COUNT} {shape_text(count)}"
-    value = "" if count else f" of value {answers[COUNT]}"
-    expected = f"expected {TEXT} [lines], {QUADS} [lines, 8] and {COUNT}, of at most as many"
-    raise NotAnswered(f"{page}: the signature answers {found}{value} for one page; {expected}")
+def _checked_count(page: str, answers: Answers) -> int:
+    """The number of lines; raises NotAnswered if the answers for a page are not those of lines."""
+    count = count_of_lines(answers)
+    if count is None:
+        found = ", ".join(f"{key} {shape_text(answers[key].shape)}" for key in (TEXT, QUADS, COUNT))
+        expected = f"expected {TEXT} [lines], {QUADS} [lines, 8] and {COUNT}, of at most as many"
+        raise NotAnswered(f"{page}: the signature answers {found} for one page; {expected}")
+    return count

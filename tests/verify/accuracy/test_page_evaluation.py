@@ -138,7 +138,8 @@ def test_the_signature_is_page_or_the_only_one(run_apart, tmp_path):
     assert result.exit_code == 2
     assert (
         "no signature reads text from pictures of pages; expected a signature with one input of strings [batch] whose"
-        " name ends in _bytes, and outputs text of strings, quads and count; it has text" in result.stderr
+        " name ends in _bytes, and outputs text of strings [batch, lines], quads [batch, lines, 8] and count [batch]; it"
+        " has text" in result.stderr
     )
     result = run_apart("evaluate", other, "--pages", pages, "--signature", "page")
     assert result.exit_code == 2 and "there is no signature page; expected one that reads" in result.stderr
@@ -149,14 +150,15 @@ def test_answers_of_other_shapes_are_refused(run_apart, tmp_path):
 
     def build(images):
         count = tf.fill(tf.shape(images), 2)
-        return {"text": images, "quads": tf.zeros([tf.shape(images)[0], 1, 4, 2]), "count": count}
+        quads = tf.zeros([tf.shape(images)[0], 1, 4])
+        return {"text": tf.expand_dims(images, 1), "quads": quads, "count": count}
 
     version = write_version(tmp_path / "1", build, "string", (None,), key="image_bytes")
     result = run_apart("evaluate", version, "--pages", write_pages(tmp_path, {"a": []}))
     assert result.exit_code == 1
     assert (
-        "a.png: the signature answers text [], quads [1, 4, 2], count [] of value 2 for one page; expected text"
-        " [lines], quads [lines, 8] and count, of at most as many" in result.stderr
+        "a.png: the signature answers text [1], quads [1, 4], count [] for one page; expected text [lines], quads"
+        " [lines, 8] and count, of at most as many" in result.stderr
     )
 
 

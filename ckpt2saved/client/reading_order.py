@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import List
+from typing import Any, List, Optional, Tuple
 
 import numpy as np
 
 
-def reading_order(quads: np.ndarray) -> List[int]:
+def reading_order(quads: np.ndarray[Any, Any]) -> List[int]:
     """Positions of the quads, [n, 8], as they are read: columns from left to right, in each from top to bottom.
 
     The page is cut at the widest gap between lines, across or down, then each part again: the recursive XY cut
@@ -21,10 +21,23 @@ def reading_order(quads: np.ndarray) -> List[int]:
     turned = corners @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     low, high = turned.min(axis=1), turned.max(axis=1)
     margin = (high - low) * (0, 0.25)  # of letters above and below, where close lines overlap
-    return _cut(np.arange(len(quads)), low + margin, high - margin)
+    low, high = low + margin, high - margin
+    order: List[int] = []
+    parts = [np.arange(len(quads))]
+    while parts:
+        lines = parts.pop()
+        cut = _cut(lines, low, high)
+        if cut is None:
+            order += lines[np.lexsort((low[lines, 0], low[lines, 1]))].tolist()
+        else:
+            parts += reversed(cut)
+    return order
 
 
-def _cut(lines: np.ndarray, low: np.ndarray, high: np.ndarray) -> List[int]:
+def _cut(
+    lines: np.ndarray[Any, Any], low: np.ndarray[Any, Any], high: np.ndarray[Any, Any]
+) -> Optional[Tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    """Return the lines before and behind the widest gap; None if there is none."""
     found = []  # gap, axis, where it begins
     for axis in (0, 1):
         first = lines[np.argsort(low[lines, axis], kind="stable")]
@@ -34,6 +47,6 @@ def _cut(lines: np.ndarray, low: np.ndarray, high: np.ndarray) -> List[int]:
             found.append((gaps.max(), axis, reached[gaps.argmax()]))
     gap, axis, end = max(found, key=lambda one: one[0], default=(0, 0, 0))
     if gap <= 0:
-        return [int(line) for line in lines[np.lexsort((low[lines, 0], low[lines, 1]))]]
+        return None
     is_after = low[lines, axis] >= end
-    return _cut(lines[~is_after], low, high) + _cut(lines[is_after], low, high)
+    return lines[~is_after], lines[is_after]
