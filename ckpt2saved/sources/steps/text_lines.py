@@ -9,8 +9,9 @@ from ckpt2saved.sources.steps.pages import each_page
 from ckpt2saved.sources.steps.proposals import apart, clipped, padded
 from ckpt2saved.tf1 import tf
 
-_DOUBLINGS = 10
-MOST_JOINED = 2**_DOUBLINGS  # proposals of a page that are joined to lines, the best: memory grows with the square
+_DOUBLINGS = 12
+MOST_JOINED = 2**_DOUBLINGS  # proposals of a page that are joined to lines, the best: time grows with the square
+_AT_ONCE = 256  # proposals that are compared with all others: memory grows with the number of proposals
 
 _NONE = tf.int32.max
 _MARGIN = 2.5  # pixels; of a slanted line's height, in the published code
@@ -55,25 +56,51 @@ def _successors(boxes: tf.Tensor, scores: tf.Tensor, rules: LineRules) -> tf.Ten
     """
     size = tf.size(scores)
     numbers = tf.range(size)
-    edges = tf.cast(boxes[:, 0], tf.int32)
-    gaps = edges - edges[:, None]  # [n, n], from the box of the row to that of the column
-    is_near = tf.logical_and(gaps >= 1, gaps <= rules.max_gap)
-    is_near = tf.logical_and(is_near, _are_alike(boxes, rules))
-    nothing = tf.fill(tf.shape(gaps), _NONE)
-    # The smallest of these is the nearest box, and of equally near ones the first, which is the best.
-    right = tf.reduce_min(tf.where(is_near, gaps * MOST_JOINED + numbers, nothing), axis=1)
-    left = tf.reduce_min(tf.where(is_near, gaps * MOST_JOINED + numbers[:, None], nothing), axis=0)
-    right, left = (tf.where(one < _NONE, tf.math.floormod(one, MOST_JOINED), numbers) for one in (right, left))
+    right, left = (tf.where(one < _NONE, tf.math.floormod(one, MOST_JOINED), numbers) for one in _nearest(boxes, rules))
     is_agreed = tf.logical_and(tf.not_equal(right, numbers), scores >= tf.gather(scores, tf.gather(left, right)))
     return tf.where(is_agreed, right, tf.fill([size], size))
 
 
-def _are_alike(boxes: tf.Tensor, rules: LineRules) -> tf.Tensor:
-    """Whether two boxes are of similar height at a similar place, bool [n, n]."""
-    _, top, _, bottom = tf.unstack(tf.cast(boxes, tf.float64), axis=1)
-    height = bottom - top + 1
-    smaller, larger = tf.minimum(height, height[:, None]), tf.maximum(height, height[:, None])
-    common = tf.minimum(bottom, bottom[:, None]) - tf.maximum(top, top[:, None]) + 1
+def _nearest(boxes: tf.Tensor, rules: LineRules) -> Tuple[tf.Tensor, tf.Tensor]:
+    """Return MOST_JOINED * gap + number of each box's nearest one on the right, and on the left, int32 [n].
+
+    The smallest of them is the nearest box, and of equally near ones the first, which is the best. _NONE without any.
+    """
+    size = tf.shape(boxes)[0]
+    numbers = tf.range(size)
+    edges = tf.cast(boxes[:, 0], tf.int32)
+
+    def step(first: tf.Tensor, right: tf.TensorArray, left: tf.Tensor) -> List[tf.Tensor]:
+        rows = numbers[first : first + _AT_ONCE]
+        gaps = edges - tf.gather(edges, rows)[:, None]  # [rows, n], from the box of the row to that of the column
+        is_near = tf.logical_and(gaps >= 1, gaps <= rules.max_gap)
+        is_near = tf.logical_and(is_near, _are_alike(tf.gather(boxes, rows), boxes, rules))
+        nothing = tf.fill(tf.shape(gaps), _NONE)
+        nearest = tf.reduce_min(tf.where(is_near, gaps * MOST_JOINED + numbers, nothing), axis=1)
+        before = tf.reduce_min(tf.where(is_near, gaps * MOST_JOINED + rows[:, None], nothing), axis=0)
+        return [first + _AT_ONCE, right.write(first // _AT_ONCE, nearest), tf.minimum(left, before)]
+
+    blocks = (size + _AT_ONCE - 1) // _AT_ONCE
+    array = tf.TensorArray(tf.int32, blocks, element_shape=[None], infer_shape=False)
+    _, array, left = tf.while_loop(
+        lambda first, *_: first < size,
+        step,
+        [tf.constant(0), array, tf.fill([size], _NONE)],
+        parallel_iterations=1,
+        back_prop=False,
+    )
+    return array.concat(), left
+
+
+def _are_alike(some: tf.Tensor, boxes: tf.Tensor, rules: LineRules) -> tf.Tensor:
+    """Whether a box of `some` and one of `boxes` are of similar height at a similar place, bool [some, boxes]."""
+    (some_top, some_bottom), (top, bottom) = (
+        tf.unstack(tf.cast(tf.gather(values, [1, 3], axis=1), tf.float64), axis=1) for values in (some, boxes)
+    )
+    some_top, some_bottom = some_top[:, None], some_bottom[:, None]
+    some_height, height = some_bottom - some_top + 1, bottom - top + 1
+    smaller, larger = tf.minimum(height, some_height), tf.maximum(height, some_height)
+    common = tf.minimum(bottom, some_bottom) - tf.maximum(top, some_top) + 1
     return tf.logical_and(common / smaller >= rules.min_common_height, smaller / larger >= rules.min_height_ratio)
 
 

@@ -14,8 +14,8 @@ from ckpt2saved.signature.detection import Anchors
 from ckpt2saved.signature.model import Decode, ServedModel, Surgery
 from ckpt2saved.signature.steps import DecodeCtpn, Steps
 from ckpt2saved.signature.tensors import Signature, TensorSpec
-from ckpt2saved.sources.composition import _Composer
 from ckpt2saved.sources.loaded import loaded_from_builder
+from ckpt2saved.sources.network_run import NetworkRun
 from ckpt2saved.sources.postprocessing import Postprocessing
 from ckpt2saved.tf1 import tf
 from ckpt2saved.verify.servability import batching_notes
@@ -168,22 +168,19 @@ def scalar_output(folder):
 
 def without_steps(folder):
     """A network whose graph does not show its steps."""
-    composer = SimpleNamespace(
-        _steps=SimpleNamespace(fed_steps=["input_batch_size"]),
-        _signature=SimpleNamespace(name="text"),
-        _model=SimpleNamespace(source="own.yaml"),
-    )
-    _Composer._refuse_unknown_steps(composer, SimpleNamespace(steps=None))
+    place = SimpleNamespace(where="signatures.text", model=SimpleNamespace(source="own.yaml"))
+    run = SimpleNamespace(_steps=SimpleNamespace(fed_steps=["input_batch_size"]), _place=place)
+    NetworkRun._refuse_unknown_steps(run, SimpleNamespace(steps=None))
 
 
 def other_anchors(folder):
     """Two heights, for a network of three anchors in each cell."""
     step = DecodeCtpn("probabilities", "deltas", "sizes", Anchors((11, 16)))
-    signature = Signature("lines", (), (), steps=Steps(postprocess=(step,)))
     with tf.Graph().as_default():
         shapes = {"probabilities": [None, None, None, 2], "deltas": [None, None, None, 12], "sizes": [None, 3]}
         tensors = {name: tf.placeholder(tf.float32, sizes) for name, sizes in shapes.items()}
-        Postprocessing(ServedModel("own", Path("own.yaml"), ()), signature, signature.steps, tensors).run()
+        steps = Steps(postprocess=(step,))
+        Postprocessing(ServedModel("own", Path("own.yaml"), ()), "signatures.lines", steps, tensors).run()
 
 
 def with_attribute(meta_graph):
