@@ -223,22 +223,24 @@ def test_what_is_behind_the_proposals_is_not_used():
         np.testing.assert_array_equal(found[name], value)
 
 
-@pytest.mark.parametrize("size", [0, 1, 2, 3, 1023, 1024])
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 255, 256, 257, 1024, MOST_JOINED])
 def test_a_line_of_any_length(size):
     """One pixel apart, so that they are as many as can be joined, and with an overlap that is allowed."""
     boxes = [[x, 10, x + 16, 29] for x in range(size)]
     rules = LineRules(max_overlap=1.0, min_width=0, min_aspect_ratio=0.0)
-    quads = check_as_numpy(boxes, np.linspace(0.99, 0.95, size), (100, 2000), rules)
+    quads = check_as_numpy(boxes, np.linspace(0.99, 0.95, size), (100, 5000), rules)
     assert quads.tolist() == ([[0, 10, size + 15, 10, size + 15, 29, 0, 29]] if size > 1 else [])
 
 
 def test_the_best_proposals_are_joined():
-    """Eleven rows of a hundred, of which the last is cut off."""
-    boxes = [box for number in range(11) for box in row(0, 1600, 30 * number)]
-    page = detection.Proposals(np.array(boxes, np.float32), np.linspace(0.99, 0.95, 1100).astype("float32"))
-    found = lines(padded([page], 1100), np.array([[400, 1700, 1]], np.float32))
-    assert found["count"].tolist() == [11]
-    assert found["quads"][0, :11, 2].tolist() == [1600.0] * 10 + [16.0 * (MOST_JOINED - 1000)]
+    """Rows of a hundred, of which the last is cut off."""
+    whole, part = divmod(MOST_JOINED, 100)
+    count = 100 * (whole + 1)
+    boxes = [box for number in range(whole + 1) for box in row(0, 1600, 30 * number)]
+    page = detection.Proposals(np.array(boxes, np.float32), np.linspace(0.99, 0.95, count).astype("float32"))
+    found = lines(padded([page], count), np.array([[30 * (whole + 2), 1700, 1]], np.float32))
+    assert found["count"].tolist() == [whole + 1]
+    assert found["quads"][0, : whole + 1, 2].tolist() == [1600.0] * whole + [16.0 * part]
 
 
 def test_huge_pages_lose_no_precision():
