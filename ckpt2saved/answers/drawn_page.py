@@ -29,7 +29,9 @@ def check_drawable(signature: Signature) -> None:
     keys = [spec.key for spec in signature.outputs]
     if not {_QUADS, _BOXES} & set(keys):
         found = f"the signature {signature.name} answers {', '.join(keys)}"
-        raise UsageError(f"--draw: {found}; expected {_QUADS} or {_BOXES}, as of picture_lines of the ctpn")
+        raise UsageError(
+            f"--draw: {found}; expected {_QUADS} or {_BOXES}, as of picture_lines of the ctpn, or page of the ocr"
+        )
 
 
 def draw_page(picture: Path, answers: Answers, file: Path, font: Optional[Path] = None) -> int:

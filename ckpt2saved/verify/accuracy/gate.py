@@ -142,14 +142,18 @@ def quoted(text: str) -> str:
     return f"'{one_line(text, _MOST_TEXT)}'"
 
 
+def _misread(result: LineResult) -> str:
+    reason = f" ({one_line(result.reading.reason, _MOST_TEXT)})" if result.reading.reason else ""
+    return f"{quoted(result.reference)} is read as {quoted(result.answer)}{reason}"
+
+
 def _misread_line(result: LineResult) -> Problem:
-    return Problem("misread-line", result.line.where, f"{quoted(result.reference)} is read as {quoted(result.answer)}")
+    return Problem("misread-line", result.line.where, _misread(result))
 
 
 def _worse_line(result: LineResult, before: LineResult, baseline: Optional[Baseline]) -> Problem:
-    found = f"{quoted(result.reference)} is read as {quoted(result.answer)}"
     return Problem(
         "misread-line",
         result.line.where,
-        f"{found}, and by {baseline.name if baseline else ''} as {quoted(before.answer)}",
+        f"{_misread(result)}, and by {baseline.name if baseline else ''} as {quoted(before.answer)}",
     )

@@ -104,6 +104,8 @@ def test_a_limit_makes_it_fail_after_the_result_is_printed(run_apart, tmp_path, 
     assert "68 % (17 errors in 25 characters), and --max-cer allows 67 %" in result.stderr
     assert "letter.png, line 1: 'kitten' is read as 'sitting'" in result.stderr
     assert "columns.png, no labelled line: '' is read as 'noise'" in result.stderr
+    assert "columns.png, line 3: 'three' is read as '' (not found)" in result.stderr
+    assert "damaged.png, line 1: 'lost' is read as '' (damaged)" in result.stderr
 
 
 def test_without_normalisation(run_apart, tmp_path, reader):
