@@ -13,7 +13,7 @@ from typing import Any, List, Sequence
 
 import numpy as np
 
-_MOST_POINTS = 4  # of each side, of which a pixel of a large line is the mean
+from ckpt2saved.signature.detection import MOST_POINTS
 
 
 def cropped_lines(pixels: Any, quads: Any, height: int = 32, max_width: int = 2048) -> List[np.ndarray]:
@@ -36,7 +36,7 @@ def _cropped(pixels: np.ndarray, corners: np.ndarray, height: int, max_width: in
     sides = np.sqrt(np.sum((np.roll(corners, -1, axis=0) - corners) ** 2, axis=1))
     across, down = (sides[0] + sides[2]) / 2, max((sides[1] + sides[3]) / 2, np.float32(1))
     width = int(np.clip(np.floor(across * height / down + np.float32(0.5)), 1, max_width))
-    count = int(np.clip(np.floor(down / height + np.float32(0.5)), 1, _MOST_POINTS))
+    count = int(np.clip(np.floor(down / height + np.float32(0.5)), 1, MOST_POINTS))
     x, y = _points(corners, width * count, height * count)
     found = _interpolated(pixels, x, y).reshape(height, count, width, count, pixels.shape[2])
     made: np.ndarray = np.floor(found.mean(axis=(1, 3)) + np.float32(0.5)).astype(np.uint8)

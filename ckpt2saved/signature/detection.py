@@ -30,6 +30,9 @@ class Anchors:
         )
 
 
+MOST_POINTS = 4  # of each side of a pixel of a line that is cut out of a large page: bounds the memory for a line
+
+
 class PageArray(NamedTuple):
     """A result of a step for one page, padded with zeros to a fixed shape."""
 

@@ -97,8 +97,8 @@ class NetworkRun:
 
     def _run_network(self) -> None:
         """Add an instance of the network, whose lines do not depend on each other as far as that can be proven."""
-        places = {name: self._tensor(name) for name in self._fetched}
-        inputs = {name: self._tensor(name) for name in self._steps.feed}
+        places = {name: self._place.tensor(name) for name in self._fetched}
+        inputs = {name: self._place.tensor(name) for name in self._steps.feed}
         part = pruned(self._place.graph_def, {tensor.op.name for tensor in [*places.values(), *inputs.values()]})
         outputs = [tensor.name for tensor in places.values()]
         images = [name for name, feed in self._steps.feed.items() if feed.source == IMAGES]
@@ -160,9 +160,6 @@ class NetworkRun:
             status = self._results[STATUS]
             is_small = tf.logical_and(tf.equal(status, READ), tf.equal(self._results[STEPS], 0))
             self._results[STATUS] = tf.where(is_small, tf.fill(tf.shape(status), TOO_SMALL), status)
-
-    def _tensor(self, name: str) -> tf.Tensor:
-        return self._place.tensor(name)
 
 
 def _free_name(graph_def: Any, name: str) -> str:

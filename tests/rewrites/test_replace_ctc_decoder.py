@@ -80,6 +80,33 @@ def test_every_decoder_is_replaced_and_the_answers_stay():
             np.testing.assert_allclose(found[key], value, rtol=1e-5, atol=1e-5, err_msg=key)
 
 
+@pytest.mark.parametrize("beam_width", [1, 4])
+def test_a_decoder_in_the_body_of_a_loop_is_replaced(beam_width):
+    """Each line alone; what the new decoder has without an input, such as constants, belongs to the loop then."""
+
+    def build(logits, lengths):
+        def body(line, scores):
+            _, score = tf.nn.ctc_beam_search_decoder(
+                logits[:, line : line + 1], lengths[line : line + 1], beam_width=beam_width, top_paths=1
+            )
+            return line + 1, scores.write(line, score[0, 0])
+
+        batch = tf.shape(lengths)[0]
+        array = tf.TensorArray(tf.float32, batch)
+        _, scores = tf.while_loop(lambda line, _: line < batch, body, [tf.constant(0), array], back_prop=False)
+        return {"score": scores.stack()}
+
+    with v1_control_flow():
+        before = serving(build)
+    rewritten = rewrite_serving(before, WEIGHTS, [ReplaceCtcDecoder("fast")])
+    assert [decoder.beam_width for decoder in rewritten.replaced] == [beam_width]
+    assert not [node.name for node in rewritten.serving.graph_def.node if node.op == BEAM_SEARCH]
+    for batch in (5, 1, 0):
+        question = noise(batch=batch), [9, 2, 4, 9, 3][:batch]
+        wanted, found = answers(before, *question), answers(rewritten.serving, *question)
+        np.testing.assert_allclose(found["score"], wanted["score"], rtol=1e-5, atol=1e-5)
+
+
 def test_a_stand_in_keeps_dtypes_and_ranks_and_leaves_loops_alone():
     """Of a decoder for several paths, which all become the same; one inside a loop stays."""
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Dict, List, NamedTuple, Tuple
 
-from ckpt2saved.signature.detection import PageArray
+from ckpt2saved.signature.detection import MOST_POINTS, PageArray
 from ckpt2saved.signature.steps import CropLines
 from ckpt2saved.tf1 import tf
-
-MOST_POINTS = 4  # of each side, of which a pixel of a large line is the mean: bounds the memory for a line
 
 
 class Crops(NamedTuple):
