@@ -194,12 +194,15 @@ class SchemaReader(StepsReader):
             if side in parts and isinstance(parts[side], yaml.MappingNode) and not parts[side].value:
                 self.problem("missing-key", parts[side], f"{where}.{side}", "at least one is needed")
             sides[side] = tuple(self.tensor(key, spec, f"{where}.{side}.{key}") for key, spec in specs.items())
+        count = len(self.problems)
         steps = self.steps(parts, where)
+        has_all_steps = len(self.problems) == count
         if steps is not None:
             self.check_names(node, where, steps, [spec.key for spec in sides["inputs"]])
         signature = Signature(name, sides["inputs"], sides["outputs"], steps=steps)
         self.check_pictures(node, where, signature)
-        self.check_pages(node, where, signature)
+        if has_all_steps:  # otherwise outputs of the missing ones would be taken for tensors of the network
+            self.check_pages(node, where, signature)
         return signature
 
     def tensor(self, key: str, node: yaml.Node, where: str) -> TensorSpec:

@@ -240,6 +240,16 @@ def test_steps_of_a_second_network_are_values(tmp_path):
     assert renamed.lines.postprocess[0].logits == "l:0" and "line:0" in renamed.lines.feed
 
 
+def test_an_output_of_a_step_with_a_mistake_is_no_second_one(tmp_path):
+    text = READER.replace("      score: {dtype: float32", "      text: {dtype: string")
+    text = text.replace(
+        "sequence_length: counts}", "sequence_length: counts}\n        - characters: {file: nowhere.txt}"
+    )
+    with pytest.raises(SignatureError) as caught:
+        parsed(tmp_path, text)
+    assert [problem.code for problem in caught.value.problems] == ["character-file"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
