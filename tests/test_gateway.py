@@ -268,6 +268,20 @@ def test_a_wrong_start_is_said_in_a_line(words, message):
     assert "Traceback" not in done.stderr
 
 
+def test_the_benchmark_prints_a_table(server, tmp_path):
+    """Requests per second, median and 99th percentile of the model alone and of the gateway in both modes."""
+    pytest.importorskip("gunicorn")
+    (tmp_path / "page.png").write_bytes(RECEIPT)
+    command = [sys.executable, str(support.FOLDER / "bench.py"), address(server), "--pages", str(tmp_path)]
+    command += ["--clients", "1", "2", "--seconds", "0.1", "--workers", "1"]
+    done = subprocess.run(command, capture_output=True, env=support.ENVIRONMENT)
+    assert done.returncode == 0, done.stderr.decode()
+    head, *rows = done.stdout.decode().splitlines()
+    assert head.count(" | ") == 4 and [row.split(" | ")[0] for row in rows] == ["1", "2"]
+    for row in rows:
+        assert all(re.fullmatch(r"\d+\.\d/s, \d+, \d+ ms", cell) for cell in row.split(" | ")[1:])
+
+
 def test_the_gateway_is_short_and_the_page_asks_nobody_else():
     assert len((support.FOLDER / "gateway.py").read_text().splitlines()) <= 150
     for path in (support.FOLDER / "static").iterdir():

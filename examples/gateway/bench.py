@@ -39,15 +39,11 @@ class Column(NamedTuple):
     call: Call
 
 
-class Speed(NamedTuple):
-    """What some clients got."""
+class Run(NamedTuple):
+    """What some clients got in some time."""
 
-    rate: float  # requests per second, of all clients
-    median: float  # seconds
-    slowest: float  # the 99th percentile, seconds
-
-    def __str__(self) -> str:
-        return f"{self.rate:.1f}/s, {self.median * 1e3:.0f}, {self.slowest * 1e3:.0f} ms"
+    times: List[float]  # of each request, seconds
+    seconds: float
 
 
 def main() -> None:
@@ -55,7 +51,8 @@ def main() -> None:
     parser.add_argument("model", help="as for gateway.py")
     parser.add_argument("--recogniser", default="", help="as for gateway.py")
     parser.add_argument("--pages", type=Path, default=HERE.parent / "ctpn" / "images", help="a folder of pictures")
-    parser.add_argument("--seconds", type=float, default=4, help="of each number of clients in each column (4)")
+    parser.add_argument("--seconds", type=float, default=3, help="of each number of clients in each column (3)")
+    parser.add_argument("--rounds", type=int, default=2, help="how often each is measured, in turns (2)")
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS, help="how many at once (1 2 4 8 16 32)")
     parser.add_argument("--workers", type=int, default=2, help="processes of gunicorn (2)")
     options = parser.parse_args()
@@ -66,8 +63,15 @@ def main() -> None:
         for column in columns:  # the first requests to each process also prepare the model
             measured(column.call, max(options.clients), options.seconds)
         for count in options.clients:
-            speeds = [measured(column.call, count, options.seconds) for column in columns]
-            print(count, "|", " | ".join(map(str, speeds)), flush=True)
+            runs = [[measured(one.call, count, options.seconds) for one in columns] for _ in range(options.rounds)]
+            print(count, "|", " | ".join(map(speed, zip(*runs))), flush=True)
+
+
+def speed(runs: Sequence[Run]) -> str:
+    """Requests per second of all clients, the median of the latency and its 99th percentile."""
+    times = [one for run in runs for one in run.times]
+    median, slowest = np.percentile(times, [50, 99]) * 1e3
+    return f"{len(times) / sum(run.seconds for run in runs):.1f}/s, {median:.0f}, {slowest:.0f} ms"
 
 
 def _columns(stack: contextlib.ExitStack, options: argparse.Namespace, pages: Sequence[bytes]) -> Iterator[Column]:
@@ -115,7 +119,7 @@ def _posting(url: str, pages: Sequence[bytes]) -> Call:
     return call
 
 
-def measured(call: Call, clients: int, seconds: float) -> Speed:
+def measured(call: Call, clients: int, seconds: float) -> Run:
     """Each client sends its next request when the last was answered, until the seconds are over."""
     numbers, times, failures = itertools.count(), [], []
     start = time.perf_counter()
@@ -136,8 +140,7 @@ def measured(call: Call, clients: int, seconds: float) -> Speed:
         thread.join()
     if failures:
         raise failures[0]
-    rate = len(times) / (time.perf_counter() - start)
-    return Speed(rate, *np.percentile(times, [50, 99]))
+    return Run(times, time.perf_counter() - start)
 
 
 @contextlib.contextmanager

@@ -61,7 +61,7 @@ class Page:
 
     def outcome(self):
         """What is said at the end, by the status or the alert."""
-        for _ in range(1800):
+        for _ in range(600):
             is_done = not self.run("return document.body.classList.contains('working')")
             said = self.one("#status").text + self.one("#error").text
             if is_done and said:
