@@ -1,12 +1,13 @@
 """Pictures decoded, and resized, inside a graph: one that can't be read does not fail the others.
 
 An op that decodes raises an error for a damaged file, and the only stock ops that catch errors are those of tf.data.
-Each picture is a small dataset of its attempts, of which the first that succeeds is taken, and the last always does.
+The batch is one dataset, whose elements that fail are left out; each result says its place in the batch. TensorFlow 1
+takes milliseconds to prepare the function of a dataset, in every request: one function has the usual formats.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ckpt2saved.signature.steps import AnyResize, DecodePictures, Resize, ResizePage
 from ckpt2saved.sources.steps import headers
@@ -18,6 +19,9 @@ READ, NO_BYTES, NO_PICTURE, TOO_LARGE, DAMAGED, TOO_SMALL = range(6)
 
 _FRAMES = 4  # of the largest picture that an animation may have
 _FRAME_OF_GIF = 0x2C  # the byte before the place and the size of a frame
+
+_FILE_TYPES = (tf.string, tf.int32, tf.int32)  # contents, format and place in the batch
+_FILE_SHAPES = [tf.TensorShape([])] * len(_FILE_TYPES)
 
 _GRAY = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601, as OpenCV and Pillow have it
 
@@ -52,9 +56,10 @@ class _Reader:
         self._name = name
         self._keep_pixels = keep_pixels
         rows = resize.height if isinstance(resize, Resize) else None
-        self._types = [tf.float32, tf.int32, tf.int32, tf.int32] + [tf.uint8] * keep_pixels
+        # Of one picture, and its place in the batch.
+        self._types = [tf.float32, tf.int32, tf.int32, tf.int32] + [tf.uint8] * keep_pixels + [tf.int32]
         sizes: List[List[Optional[int]]] = [[rows, None, decode.channels], [], [], [2]]
-        sizes += [[None, None, decode.channels]] * keep_pixels
+        sizes += [[None, None, decode.channels]] * keep_pixels + [[]]
         self._shapes = [tf.TensorShape(size) for size in sizes]
 
     def read(self, contents: tf.Tensor) -> Pictures:
@@ -62,15 +67,22 @@ class _Reader:
         fits = self._fits(found.height, found.width)
         failure = _status(found.kind, fits)
         kind = tf.where(fits, found.kind, tf.fill(tf.shape(found.kind), headers.UNKNOWN))
-        dataset = tf.raw_ops.TensorSliceDataset(components=[contents, kind, failure], output_shapes=[[], [], []])
-        dataset = self._with_result(
-            tf.raw_ops.FlatMapDataset, input_dataset=dataset, other_arguments=[], f=self._picture()
-        )
-        batch = tf.shape(contents, out_type=tf.int64)[0]
+        batch = tf.shape(contents)[0]
+        *results, places = self._batch(self._results(contents, kind, tf.range(batch)), batch)
+        count = tf.shape(places)[0] - 1  # of those that could be read; one blank row is behind them
+        rows = count + tf.scatter_nd(places[:-1, None], tf.range(count) - count, tf.stack([places[-1]]))
+        pictures = Pictures(*[tf.gather(result, rows) for result in results])
+        return pictures._replace(status=tf.where(rows < count, pictures.status, failure))
+
+    def _batch(self, dataset: tf.Tensor, batch: tf.Tensor) -> List[tf.Tensor]:
+        """The results of the dataset, at most `batch` of them, and a blank one in the end, padded to one size."""
+        blank = tf.raw_ops.TensorDataset(components=[*self._blank(READ), batch], output_shapes=self._shapes)
+        size = tf.cast(batch, tf.int64)
+        dataset = self._with_result(tf.raw_ops.TakeDataset, input_dataset=dataset, count=size)
         shapes = [tf.TensorShape([None]).concatenate(shape) for shape in self._shapes]
         dataset = tf.raw_ops.PaddedBatchDatasetV2(
-            input_dataset=dataset,
-            batch_size=batch,
+            input_dataset=self._concatenated(dataset, blank),
+            batch_size=size + 1,
             padded_shapes=[
                 tf.constant([-1 if size is None else size for size in shape.as_list()], tf.int64)
                 for shape in self._shapes
@@ -79,9 +91,7 @@ class _Reader:
             drop_remainder=tf.constant(False),
             output_shapes=shapes,
         )
-        return Pictures(
-            *tf.raw_ops.DatasetToSingleElement(dataset=dataset, output_types=self._types, output_shapes=shapes)
-        )
+        return list(tf.raw_ops.DatasetToSingleElement(dataset=dataset, output_types=self._types, output_shapes=shapes))
 
     def _fits(self, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         """Whether pictures of these sizes, int64, are within the limits."""
@@ -91,60 +101,70 @@ class _Reader:
         _, columns = new_size(height, width, self._resize)
         return tf.logical_and(fits, columns <= self._resize.max_width)
 
-    def _picture(self) -> Any:
-        """A function from a file to the dataset of its one result."""
-        decoders: Dict[int, Any] = {
-            headers.PNG: self._attempt("png", lambda content: _png(content, 3)),
-            headers.JPEG: self._attempt("jpeg", _jpeg),
-            headers.PNG_WITH_ALPHA: self._attempt("png_with_alpha", lambda content: _png(content, 4)),
-            headers.GIF: self._attempt("gif", lambda content: tf.raw_ops.DecodeGif(contents=content)[0]),
-            headers.BMP: self._attempt("bmp", _bmp),
-        }
-        checks = {
-            (kind, wanted): self._check(f"{name}_{'small' if wanted else 'large'}", fits, wanted)
-            for kind, name, fits in ((headers.JPEG, "jpeg", self._jpeg_fits), (headers.GIF, "gif", self._gif_fits))
-            for wanted in (True, False)
-        }
-        too_large = self._too_large()
+    def _results(self, *files: tf.Tensor) -> tf.Tensor:
+        """The dataset of the results of those of the `files` that can be read: contents, format and place of each."""
+        usual = self._attempt(
+            "usual",
+            {headers.PNG: lambda content: _png(content, 3), headers.JPEG: _jpeg, headers.BMP: _bmp},
+            {headers.JPEG: self._jpeg_fits},
+        )
+        with_alpha = self._attempt("png_with_alpha", {headers.PNG_WITH_ALPHA: lambda content: _png(content, 4)}, {})
+        gif = self._attempt(
+            "gif",
+            {headers.GIF: lambda content: tf.raw_ops.DecodeGif(contents=content)[0]},
+            {headers.GIF: self._gif_fits},
+        )
 
-        def picture(content: tf.Tensor, kind: tf.Tensor, failure: tf.Tensor) -> tf.Tensor:
-            file = tf.raw_ops.TensorDataset(components=[content], output_shapes=[[]])
+        def rare(*file: tf.Tensor) -> tf.Tensor:
+            alone = tf.raw_ops.TensorDataset(components=file, output_shapes=_FILE_SHAPES)
+            return self._concatenated(self._mapped(alone, with_alpha), self._mapped(alone, gif))
 
-            def files_of(number: int, wanted: bool) -> tf.Tensor:
-                return _checked(_only(file, tf.equal(kind, number)), checks.get((number, wanted)))
+        dataset = tf.raw_ops.TensorSliceDataset(components=files, output_shapes=_FILE_SHAPES)
+        # TensorFlow prepares the function of a FlatMap when the first files did not give all results.
+        others = self._with_result(
+            tf.raw_ops.FlatMapDataset,
+            input_dataset=dataset,
+            other_arguments=[],
+            f=Defun(*_FILE_TYPES, func_name=self._name + "_rare")(rare),
+        )
+        return self._with_result(
+            tf.raw_ops.ExperimentalIgnoreErrorsDataset,
+            input_dataset=self._concatenated(self._mapped(dataset, usual), others),
+        )
 
-            # The usual formats first: TensorFlow prepares the functions of all attempts up to the one that succeeds.
-            attempts = [self._mapped(files_of(number, True), decoder) for number, decoder in decoders.items()]
-            attempts += [self._mapped(files_of(number, wanted), too_large) for number, wanted in checks if not wanted]
-            found = self._with_result(
-                tf.raw_ops.ExperimentalIgnoreErrorsDataset, input_dataset=self._concatenated(attempts)
-            )
-            last = tf.raw_ops.TensorDataset(components=self._nothing(failure), output_shapes=self._shapes)
-            return self._with_result(
-                tf.raw_ops.TakeDataset,
-                input_dataset=self._concatenated([found, last]),
-                count=tf.constant(1, tf.int64),
-            )
+    def _attempt(
+        self,
+        name: str,
+        decoders: Mapping[int, Callable[[tf.Tensor], tf.Tensor]],
+        checks: Mapping[int, Callable[[tf.Tensor], tf.Tensor]],
+    ) -> Any:
+        """A function from a file and its format to its result; fails for what none of the `decoders` reads.
 
-        return Defun(tf.string, tf.int32, tf.int32, func_name=self._name + "_picture")(picture)
+        The decoders are by format; so are the `checks`, which tell from the whole file whether it is within the limits.
+        """
 
-    def _attempt(self, name: str, decoded: Callable[[tf.Tensor], tf.Tensor]) -> Any:
-        """A function from a file to its result."""
+        def attempt(content: tf.Tensor, kind: tf.Tensor, place: tf.Tensor) -> Sequence[tf.Tensor]:
+            # Of the branches between Switch and Merge one runs, or none, which is an error of the function.
+            pixels, results = [], []
+            for number, decode in decoders.items():
+                file, _ = _switch(content, tf.equal(kind, number))
+                if number in checks:
+                    file, large = _switch(file, checks[number](file))
+                    results.append(_where(large, self._blank(TOO_LARGE)))
+                pixels.append(decode(file))
+            results.append(self._result(_merged(pixels)))
+            return [*(_merged(parts) for parts in zip(*results)), place]
 
-        def attempt(content: tf.Tensor) -> Sequence[tf.Tensor]:
-            pixels = decoded(content)
-            if self._resize is None:
-                images = self._as_floats(pixels)
-            else:
-                images = resized(pixels, self._resize, self._as_floats)
-            kept = [self._as_bytes(pixels)] * self._keep_pixels
-            return [images, tf.shape(images)[1], tf.constant(READ), tf.shape(pixels)[:2], *kept]
+        return Defun(*_FILE_TYPES, func_name=f"{self._name}_{name}")(attempt)
 
-        return Defun(tf.string, func_name=f"{self._name}_{name}")(attempt)
-
-    def _check(self, name: str, fits: Callable[[tf.Tensor], tf.Tensor], wanted: bool) -> Any:
-        """A predicate of files within the limits, or beyond them, that only the whole file tells."""
-        return Defun(tf.string, func_name=f"{self._name}_{name}")(lambda content: tf.equal(fits(content), wanted))
+    def _result(self, pixels: tf.Tensor) -> List[tf.Tensor]:
+        """The result for the decoded `pixels`, uint8 [height, width, 3 or 4]."""
+        if self._resize is None:
+            images = self._as_floats(pixels)
+        else:
+            images = resized(pixels, self._resize, self._as_floats)
+        kept = [self._as_bytes(pixels)] * self._keep_pixels
+        return _where(pixels, [images, tf.shape(images)[1], tf.constant(READ), tf.shape(pixels)[:2], *kept])
 
     def _jpeg_fits(self, content: tf.Tensor) -> tf.Tensor:
         size = tf.cast(tf.raw_ops.ExtractJpegShape(contents=content, output_type=tf.int32), tf.int64)
@@ -164,13 +184,7 @@ class _Reader:
         frames = tf.reduce_sum(tf.cast(tf.logical_and(tf.equal(data[:count], _FRAME_OF_GIF), inside), tf.int64))
         return frames * tf.cast(width, tf.int64) * tf.cast(height, tf.int64) <= _FRAMES * self._decode.max_pixels
 
-    def _too_large(self) -> Any:
-        def too_large(content: tf.Tensor) -> Sequence[tf.Tensor]:
-            return self._nothing(tf.constant(TOO_LARGE))
-
-        return Defun(tf.string, func_name=self._name + "_too_large")(too_large)
-
-    def _nothing(self, status: tf.Tensor) -> List[tf.Tensor]:
+    def _blank(self, status: int) -> List[tf.Tensor]:
         size = [1, 1]
         if isinstance(self._resize, Resize):
             size = [self._resize.height, 1]
@@ -178,16 +192,13 @@ class _Reader:
             size = [self._resize.multiple, self._resize.multiple]
         channels = self._decode.channels
         kept = [tf.zeros([1, 1, channels], tf.uint8)] * self._keep_pixels
-        return [tf.zeros([*size, channels]), tf.constant(1), status, tf.constant([1, 1]), *kept]
+        return [tf.zeros([*size, channels]), tf.constant(1), tf.constant(status), tf.constant([1, 1]), *kept]
 
     def _mapped(self, dataset: tf.Tensor, function: Any) -> tf.Tensor:
         return self._with_result(tf.raw_ops.MapDataset, input_dataset=dataset, other_arguments=[], f=function)
 
-    def _concatenated(self, datasets: Sequence[tf.Tensor]) -> tf.Tensor:
-        found = datasets[0]
-        for dataset in datasets[1:]:
-            found = self._with_result(tf.raw_ops.ConcatenateDataset, input_dataset=found, another_dataset=dataset)
-        return found
+    def _concatenated(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+        return self._with_result(tf.raw_ops.ConcatenateDataset, input_dataset=first, another_dataset=second)
 
     def _with_result(self, op: Callable[..., tf.Tensor], **arguments: Any) -> tf.Tensor:
         return op(output_types=self._types, output_shapes=self._shapes, **arguments)
@@ -216,25 +227,23 @@ def _status(kind: tf.Tensor, fits: tf.Tensor) -> tf.Tensor:
     return found
 
 
-def _only(dataset: tf.Tensor, condition: tf.Tensor) -> tf.Tensor:
-    """The dataset of one file if the condition holds, otherwise none."""
-    count = tf.cast(condition, tf.int64)
-    return tf.raw_ops.TakeDataset(
-        input_dataset=dataset, count=count, output_types=[tf.string], output_shapes=[tf.TensorShape([])]
-    )
+def _switch(value: tf.Tensor, condition: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+    """The value twice: what is computed from the first runs if the condition holds, and else that from the second."""
+    found = tf.raw_ops.Switch(data=value, pred=condition)
+    return found.output_true, found.output_false
 
 
-def _checked(dataset: tf.Tensor, predicate: Any) -> tf.Tensor:
-    """The dataset of one file if the predicate holds, or there is none."""
-    if predicate is None:
-        return dataset
-    return tf.raw_ops.FilterDataset(
-        input_dataset=dataset,
-        other_arguments=[],
-        predicate=predicate,
-        output_types=[tf.string],
-        output_shapes=[tf.TensorShape([])],
-    )
+def _where(value: tf.Tensor, results: Sequence[tf.Tensor]) -> List[tf.Tensor]:
+    """The results, constants too, if `value` is computed."""
+    with tf.control_dependencies([tf.identity(value)]):
+        return [tf.identity(result) for result in results]
+
+
+def _merged(values: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The one of the values that is computed."""
+    if len(values) == 1:
+        return values[0]
+    return tf.raw_ops.Merge(inputs=list(values)).output
 
 
 def _png(content: tf.Tensor, channels: int) -> tf.Tensor:

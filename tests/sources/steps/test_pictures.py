@@ -202,6 +202,39 @@ def test_the_size_of_each_file_is_known(resize):
     assert originals([png(20, 10, 1), b"none", png(7, 30, 2)], resize) == [[10, 20], [1, 1], [30, 7]]
 
 
+def test_a_batch_is_of_any_size():
+    """No size is derived where none is known."""
+    _, results = built(COLOURS, Resize(32))
+    shapes = [[None, 32, None, 3], [None], [None], [None, 2]]
+    assert [result.shape.as_list() for result in results if result is not None] == shapes
+
+
+def test_each_file_of_a_batch_of_all_formats_has_its_own_result():
+    """In the order of the files, whatever is tried first; also where none of them can be read."""
+    jpeg = encoded(image(SMOOTH), "JPEG")
+    alpha = encoded(image(PIXELS).convert("RGBA"), "PNG")
+    gif = encoded(PALETTE, "GIF")
+    files = [
+        gif,
+        jpeg[:40],
+        encoded(image(), "PNG"),
+        b"",
+        alpha,
+        b"text",
+        encoded(image(SMOOTH), "BMP"),
+        jpeg,
+        gif[:30],
+    ]
+    images, widths, status = read(files)
+    assert status.tolist() == [READ, DAMAGED, READ, NO_BYTES, READ, NO_PICTURE, READ, READ, DAMAGED]
+    assert widths.tolist() == [33, 1, 33, 1, 33, 1, 33, 33, 1]
+    for number, file in enumerate(files):
+        alone = read([file])[0][0]
+        assert (images[number, : alone.shape[0], : alone.shape[1]] == alone).all()
+    bad = [1, 3, 5, 8]
+    assert read([files[number] for number in bad])[2].tolist() == status[bad].tolist()
+
+
 def test_pages_are_resized_to_multiples():
     """And a page that can't be read is as large as the multiple."""
     step = ResizePage(64, 90, multiple=16)
