@@ -120,7 +120,9 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
         written = _Writer(plan, checkpoint, network, maker, say).write(stage.path, rewritten, proof, warmup)
         report, warmup = written.report, written.warmup
         size = _size(stage.path)
-        say("written", f"{size_text(size)}; the {plan.graph.source.noun} has {size_text(plan.graph.checkpoint.size)}")
+        noun = plan.graph.source.noun
+        has = "have" if noun.endswith("s") else "has"  # several networks have several checkpoints
+        say("written", f"{size_text(size)}; the {noun} {has} {size_text(plan.graph.checkpoint.size)}")
         seen = _union(report.without_batch if report else {}, written.refused)
         _lint(stage.path, seen, say)
         for note in warmup.notes:
