@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from typing import Any, List, Tuple
 
 _POLYNOMIAL = 0x82F63B78  # Castagnoli's, reversed
@@ -10,6 +11,7 @@ _MASK_DELTA = 0xA282EAD8  # tensorflow/core/lib/hash/crc32c.h
 _LONG = 1 << 20  # bytes; shorter data gets short lanes
 _LANE, _SHORT_LANE = 4096, 128  # bytes of a lane, powers of two
 _SERIAL = 1024  # shorter data is computed without lanes
+_serial_left = [1 << 18]  # bytes that take as long without lanes as the import of NumPy
 
 
 def masked(checksum: int) -> int:
@@ -19,9 +21,9 @@ def masked(checksum: int) -> int:
 
 def crc32c(data: bytes, checksum: int = 0) -> int:
     """Return the CRC-32C of data that continues with `data` and has the CRC-32C `checksum` so far."""
-    if len(data) < _SERIAL:
+    if len(data) < _SERIAL or _goes_without_numpy(len(data)):
         return _serial(data, checksum)
-    import numpy as np  # slow to import, and most data is short
+    import numpy as np
 
     lane = _LANE if len(data) >= _LONG else _SHORT_LANE
     lanes = len(data) // lane
@@ -33,6 +35,14 @@ def crc32c(data: bytes, checksum: int = 0) -> int:
         states ^= column
         states = low[states & 0xFFFF] ^ high[states >> 16]
     return _serial(data[lanes * lane :], _joined(states, lane) ^ 0xFFFFFFFF)
+
+
+def _goes_without_numpy(count: int) -> bool:
+    """Whether NumPy is not imported, and its import would take longer than all data so far and `count` bytes more."""
+    if "numpy" in sys.modules or count > _serial_left[0]:
+        return False
+    _serial_left[0] -= count
+    return True
 
 
 def _joined(states: Any, lane: int) -> int:

@@ -88,7 +88,7 @@ def test_no_request_of_a_client_fails_for_a_probe(run, version, serving):
     (recorded,) = read_warm_up_requests(version)
     with serving(version.parent, "crnn") as server:
         server.batching = True
-        with clients(server, version, "dense", recorded.inputs) as errors:
+        with clients(server, version, "dense", recorded.inputs, count=2) as errors:
             results = [verified(run, version, server) for _ in range(2)]
             green = [verified(run, version, server, "--probe-signature", "dense") for _ in range(2)]
     assert errors == [] and max(server.batches.sizes) > 1

@@ -44,6 +44,18 @@ def test_help_needs_no_tensorflow(arguments):
     assert done.stdout.startswith("Usage: ckpt2saved")
 
 
+def test_list_needs_no_numpy(exported_crnn):
+    """It takes longer to import than everything else, and the checksums of a version's index are of little data."""
+    code = (
+        "import sys\n"
+        "from ckpt2saved.cli import main\n"
+        "main(['list', sys.argv[1]], 'ckpt2saved', standalone_mode=False)\n"
+        "assert 'numpy' not in sys.modules\n"
+    )
+    done = python(f"import sys; sys.argv[1:] = [{str(exported_crnn.parent)!r}]\n" + code)
+    assert done.returncode == 0 and "complete" in done.stdout, done.stdout
+
+
 def test_folders_without_tensorflow_import_without_it():
     """All their modules in one process, as CONTRIBUTING's table says, and what commands import before TensorFlow."""
     table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

@@ -35,7 +35,7 @@ def test_a_worse_checkpoint_is_stopped(run_apart, tmp_path, noisy):
     lines.mkdir()
 
     def export(checkpoint, *arguments):
-        more = ["--option", f"charset={EXAMPLE / 'charset.txt'}", "--no-warmup", "--json"]
+        more = ["--option", f"charset={EXAMPLE / 'charset.txt'}", "--no-parity", "--no-warmup", "--json"]
         return run_apart("export", "--model", "crnn", "-c", checkpoint, "-o", base, *more, *arguments)
 
     assert export(EXAMPLE / "checkpoint").exit_code == 0
