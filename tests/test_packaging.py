@@ -61,7 +61,7 @@ def test_from_a_checkout(tmp_path):
     """With the checkout on the path, standing anywhere."""
     place, models = found(sys.executable, tmp_path, path=ROOT)
     assert place == ROOT / "ckpt2saved" / "__init__.py"
-    assert models == "['crnn', 'ctpn']"
+    assert models == "['crnn', 'ctpn', 'ocr']"
 
 
 def test_from_a_wheel(tmp_path, wheel):
@@ -69,7 +69,7 @@ def test_from_a_wheel(tmp_path, wheel):
     pip(sys.executable, "install", str(wheel), "--no-deps", "--target", str(tmp_path / "site"))
     place, models = found(sys.executable, tmp_path, path=tmp_path / "site")
     assert place == tmp_path / "site" / "ckpt2saved" / "__init__.py"
-    assert models == "['crnn', 'ctpn']"
+    assert models == "['crnn', 'ctpn', 'ocr']"
     assert (tmp_path / "site" / "ckpt2saved" / "signatures" / "crnn.yaml").is_file()
 
 
@@ -83,7 +83,7 @@ def test_from_an_editable_install(tmp_path, sources):
     pip(python, "install", "--editable", str(sources), "--no-deps", "--no-build-isolation")
     place, models = found(python, tmp_path)
     assert place == sources / "ckpt2saved" / "__init__.py"
-    assert models == "['crnn', 'ctpn']"
+    assert models == "['crnn', 'ctpn', 'ocr']"
 
 
 def test_the_license_goes_along(wheel, sources, tmp_path):
