@@ -29,12 +29,12 @@ class Unread(Exception):
 def uploaded(request: Request) -> bytes:
     """The bytes of the picture: the body, or the one file of a form; raises Unread."""
     if "Transfer-Encoding" in request.headers:
+        if request.environ.get("wsgi.input_terminated"):  # reading ends where the body does
+            _drop(request, _MOST_REFUSED)
         raise Unread(411, "a body in chunks; send it with its Content-Length")
     size = request.content_length or 0
     if size > MOST_BYTES + _FORM:
-        # A client reads no answer while it sends: without this, it would report a broken connection.
-        for _ in range(min(size, _MOST_REFUSED) >> 16):
-            request.environ["wsgi.input"].read(1 << 16)
+        _drop(request, min(size, _MOST_REFUSED))
         raise Unread(413, f"{size} bytes; at most {MOST_BYTES >> 20} MiB are read: send a smaller picture")
     if request.mimetype != "multipart/form-data":
         return request.get_data()
@@ -42,6 +42,13 @@ def uploaded(request: Request) -> bytes:
     if len(files) != 1:
         raise Unread(400, f"a form with {len(files)} files; expected one, as in curl -F picture=@page.png")
     return files[0].read()
+
+
+def _drop(request: Request, size: int) -> None:
+    """Read a body that is refused: a client reads no answer while it sends, and would report a broken connection."""
+    for _ in range(size >> 16):
+        if not request.environ["wsgi.input"].read(1 << 16):
+            return
 
 
 def accepted(content: bytes) -> Tuple[bytes, Image.Image]:
