@@ -12,11 +12,12 @@ import numpy as np
 from ckpt2saved.console.drawing import Pen, open_rgb
 from ckpt2saved.errors import Ckpt2SavedError, UsageError
 from ckpt2saved.files.write_errors import writing
+from ckpt2saved.requests.pictures import QUADS, TEXT, as_text
 from ckpt2saved.requests.request import Answers
 from ckpt2saved.signature.steps import COUNT
 from ckpt2saved.signature.tensors import Signature
 
-_QUADS, _BOXES, _TEXT = "quads", "boxes", "text"  # outputs
+_BOXES = "boxes"  # an output
 _Outline = Sequence[Tuple[float, float]]
 _GAP = 8  # pixels
 _BICUBIC = 3  # Image.BICUBIC, which Pillow's types lack
@@ -27,10 +28,10 @@ _COLOURS = ("#c62828", "#1565c0", "#2e7d32", "#8e24aa")  # in turn, so that neig
 def check_drawable(signature: Signature) -> None:
     """Raise UsageError for a signature that answers neither boxes nor lines."""
     keys = [spec.key for spec in signature.outputs]
-    if not {_QUADS, _BOXES} & set(keys):
+    if not {QUADS, _BOXES} & set(keys):
         found = f"the signature {signature.name} answers {', '.join(keys)}"
         raise UsageError(
-            f"--draw: {found}; expected {_QUADS} or {_BOXES}, as of picture_lines of the ctpn, or page of the ocr"
+            f"--draw: {found}; expected {QUADS} or {_BOXES}, as of picture_lines of the ctpn, or page of the ocr"
         )
 
 
@@ -49,8 +50,8 @@ def draw_page(picture: Path, answers: Answers, file: Path, font: Optional[Path] 
     draw = ImageDraw.Draw(page)
     for outline, colour in zip(outlines, itertools.cycle(_COLOURS)):
         draw.line([*outline, outline[0]], fill=colour, width=_line_width(page))
-    if _TEXT in answers:
-        texts = [_decoded(text) for text in np.ravel(answers[_TEXT]).tolist()]
+    if TEXT in answers:
+        texts = [as_text(text) for text in np.ravel(answers[TEXT]).tolist()]
         page = _beside(page, _written(page.size, outlines, texts, font))
     with writing(file):
         page.save(str(file), "PNG")
@@ -88,18 +89,14 @@ def _beside(left: Any, right: Any) -> Any:
     return both
 
 
-def _decoded(text: object) -> str:
-    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
-
-
 def _line_width(page: Any) -> int:
     return max(1, int(max(page.size)) // 500)
 
 
 def _outlines(answers: Answers) -> List[_Outline]:
     """The corners of each line or box, in order."""
-    found = np.asarray(answers[_QUADS] if _QUADS in answers else answers[_BOXES], np.float64)
+    found = np.asarray(answers[QUADS] if QUADS in answers else answers[_BOXES], np.float64)
     found = found[: int(answers[COUNT])] if COUNT in answers else found
-    if _QUADS not in answers:
+    if QUADS not in answers:
         found = found.reshape(-1, 4)[:, [0, 1, 2, 1, 2, 3, 0, 3]]
     return [[(float(x), float(y)) for x, y in corners] for corners in found.reshape(-1, 4, 2)]

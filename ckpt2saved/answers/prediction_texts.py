@@ -12,7 +12,7 @@ from ckpt2saved.answers.predictions import Prediction
 from ckpt2saved.client.reading_order import reading_order
 from ckpt2saved.console.foreign_text import as_field
 from ckpt2saved.errors.problem import Problem, details, texts
-from ckpt2saved.requests.pictures import QUADS, SCORE, TEXT, count_of_lines, reads_pages, reads_text
+from ckpt2saved.requests.pictures import QUADS, SCORE, TEXT, as_text, count_of_lines, reads_pages, reads_text
 from ckpt2saved.requests.request import Answers
 from ckpt2saved.signature.tensors import Signature, shape_text
 
@@ -121,5 +121,5 @@ def _short(value: np.ndarray) -> str:
 
 def _item(item: Any) -> str:
     if isinstance(item, bytes):
-        return item.decode("utf-8", "replace")
+        return as_text(item)
     return f"{item:.4g}" if isinstance(item, float) else str(item)

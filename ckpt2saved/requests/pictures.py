@@ -42,6 +42,11 @@ def status_text(status: int) -> str:
     return STATUS_TEXTS[status] if 0 <= status < len(STATUS_TEXTS) else f"status {status}"
 
 
+def as_text(content: object) -> str:
+    """A string of an answer; bytes that are not UTF-8 become U+FFFD."""
+    return content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
+
+
 def reads_text(signature: Signature) -> bool:
     """Whether the signature takes pictures of lines and answers an output `text` of strings."""
     return _answers_text(signature) and not reads_pages(signature)

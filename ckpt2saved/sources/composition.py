@@ -17,7 +17,7 @@ from ckpt2saved.sources.loaded import LoadedGraph
 from ckpt2saved.sources.lookups import asset_names
 from ckpt2saved.sources.network_run import NetworkRun, Place
 from ckpt2saved.sources.steps.line_crops import Crops, crop_arrays, cropped_lines
-from ckpt2saved.sources.steps.lines import by_page, read_in_groups
+from ckpt2saved.sources.steps.line_groups import by_page, read_in_groups
 from ckpt2saved.sources.steps.pages import cut_padding, each_page
 from ckpt2saved.tf1 import tf, v1_control_flow
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Mapping, Optional, Tuple
+from typing import Dict, List, Mapping, Optional, Tuple
 
 from ckpt2saved.checkpoint.contents import misfits
 from ckpt2saved.errors import CheckpointError
@@ -33,20 +33,22 @@ def require(model: str, expected: Layout, variables: Mapping[str, Shape]) -> Non
 
 def network_of(variables: Mapping[str, Shape]) -> Optional[str]:
     """Return the built-in network that a checkpoint seems to be of; None if it looks like none, or several."""
-    found = [
-        network
-        for network, telltale in _TELLTALES.items()
-        if any(("/" + name).endswith("/" + telltale) for name in variables)
-    ]
+    found = [network for network in _TELLTALES if _scopes(network, variables)]
     return found[0] if len(found) == 1 else None
+
+
+def _scopes(network: str, variables: Mapping[str, Shape]) -> List[str]:
+    """The scopes in which the checkpoint has the telltale variable of a network."""
+    telltale = _TELLTALES[network]
+    return [name[: -len(telltale)].rstrip("/") for name in variables if ("/" + name).endswith("/" + telltale)]
 
 
 def _looks_like(model: str, expected: Layout, variables: Mapping[str, Shape]) -> str:
     """A hint at the model or the scope that the checkpoint seems to have."""
     if any(name in variables for name in expected):
         return ""
-    for other, telltale in _TELLTALES.items():
-        scopes = [name[: -len(telltale)].rstrip("/") for name in variables if ("/" + name).endswith("/" + telltale)]
+    for other in _TELLTALES:
+        scopes = _scopes(other, variables)
         if scopes and other != model:
             return f"; it looks like one of {other}: --model {other}"
         if scopes:

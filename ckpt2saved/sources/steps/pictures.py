@@ -69,20 +69,28 @@ class _Reader:
         kind = tf.where(fits, found.kind, tf.fill(tf.shape(found.kind), headers.UNKNOWN))
         batch = tf.shape(contents)[0]
         *results, places = self._batch(self._results(contents, kind, tf.range(batch)), batch)
-        count = tf.shape(places)[0] - 1  # of those that could be read; one blank row is behind them
-        rows = count + tf.scatter_nd(places[:-1, None], tf.range(count) - count, tf.stack([places[-1]]))
+        count = tf.reduce_sum(tf.cast(places < batch, tf.int32))  # of those that could be read
+        read = places[:count]
+        size = tf.maximum(batch, places[-1])  # `batch`; written so that the static batch dimension stays open
+        rows = count + tf.scatter_nd(read[:, None], tf.range(count) - count, size[None])
         pictures = Pictures(*[tf.gather(result, rows) for result in results])
         return pictures._replace(status=tf.where(rows < count, pictures.status, failure))
 
     def _batch(self, dataset: tf.Tensor, batch: tf.Tensor) -> List[tf.Tensor]:
-        """The results of the dataset, at most `batch` of them, and a blank one in the end, padded to one size."""
+        """The results of the dataset, padded to one size, and a blank one behind them if they are fewer than `batch`.
+
+        The blank one has the place `batch`. Without results it is the only one. It is as large as the largest result,
+        so that there is none where each picture could be read.
+        """
         blank = tf.raw_ops.TensorDataset(components=[*self._blank(READ), batch], output_shapes=self._shapes)
-        size = tf.cast(batch, tf.int64)
-        dataset = self._with_result(tf.raw_ops.TakeDataset, input_dataset=dataset, count=size)
+        size = tf.maximum(tf.cast(batch, tf.int64), tf.constant(1, tf.int64))
+        dataset = self._with_result(
+            tf.raw_ops.TakeDataset, input_dataset=self._concatenated(dataset, blank), count=size
+        )
         shapes = [tf.TensorShape([None]).concatenate(shape) for shape in self._shapes]
         dataset = tf.raw_ops.PaddedBatchDatasetV2(
-            input_dataset=self._concatenated(dataset, blank),
-            batch_size=size + 1,
+            input_dataset=dataset,
+            batch_size=size,
             padded_shapes=[
                 tf.constant([-1 if size is None else size for size in shape.as_list()], tf.int64)
                 for shape in self._shapes

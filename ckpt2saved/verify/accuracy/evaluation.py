@@ -14,7 +14,7 @@ from ckpt2saved.errors import LabelsError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import read_file
 from ckpt2saved.requests.files import GivenFile
-from ckpt2saved.requests.pictures import LINE_READER, PICTURES_OF_A_REQUEST, SCORE, TEXT, status_text
+from ckpt2saved.requests.pictures import LINE_READER, PICTURES_OF_A_REQUEST, SCORE, TEXT, as_text, status_text
 from ckpt2saved.verify.accuracy.figures import Accuracy, Reading, measure, require_distances
 from ckpt2saved.verify.accuracy.labels import Labels
 
@@ -76,11 +76,6 @@ def _reading(prediction: Prediction) -> Reading:
 
 def _text(answer: np.ndarray) -> str:
     return as_text(answer.ravel()[0]) if answer.size else ""
-
-
-def as_text(content: object) -> str:
-    """A string of an answer."""
-    return content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
 
 
 def given_picture(labels: Path, where: str, name: str, path: Path) -> GivenFile:

@@ -10,11 +10,11 @@ import numpy as np
 from ckpt2saved.answers.models import Model
 from ckpt2saved.answers.predictions import Prediction, predict_files
 from ckpt2saved.errors import NotAnswered
-from ckpt2saved.requests.pictures import PAGE_READER, QUADS, TEXT, TEXT_SCORES, count_of_lines, status_text
+from ckpt2saved.requests.pictures import PAGE_READER, QUADS, TEXT, TEXT_SCORES, as_text, count_of_lines, status_text
 from ckpt2saved.requests.request import Answers
 from ckpt2saved.signature.steps import COUNT
 from ckpt2saved.signature.tensors import shape_text
-from ckpt2saved.verify.accuracy.evaluation import EvaluationOptions, Progress, as_text, given_picture
+from ckpt2saved.verify.accuracy.evaluation import EvaluationOptions, Progress, given_picture
 from ckpt2saved.verify.accuracy.figures import require_distances
 from ckpt2saved.verify.accuracy.page_figures import PageAccuracy, PageReading, measure_pages
 from ckpt2saved.verify.accuracy.page_labels import PageLabels, PlacedText
