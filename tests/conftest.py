@@ -14,7 +14,7 @@ from ckpt2saved.answers.worker import kept_processes
 from tests.support import golden_rule
 from tests.support.checkpoints import crnn_shapes, ctpn_shapes, filled, write_checkpoint
 
-# As ckpt2saved.tf1 has it, for tests that import TensorFlow before that does.
+# As ckpt2saved.graph.tf1 has it, for tests that import TensorFlow before that does.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
@@ -80,8 +80,8 @@ def ctpn_checkpoint(tmp_path_factory):
 @pytest.fixture(scope="session")
 def exported_crnn(tmp_path_factory, crnn_checkpoint):
     """A version of the small CRNN, published once. Not to be written to."""
-    from ckpt2saved.export.pipeline import export_checkpoint
-    from ckpt2saved.export.plan import ExportOptions, plan_export
+    from ckpt2saved.exporting.pipeline import export_checkpoint
+    from ckpt2saved.exporting.plan import ExportOptions, plan_export
     from ckpt2saved.sources.graph_plan import GraphOptions
 
     base = tmp_path_factory.mktemp("exported") / "crnn"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ckpt2saved.client.detection import proposals, text_lines
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.signature.detection import Anchors, LineRules
-from ckpt2saved.tf1 import tf
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 CHECKPOINT = EXAMPLES / "crnn" / "checkpoint"

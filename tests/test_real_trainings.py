@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 from tests.support import golden_rule
 from tests.support.checkpoints import write_checkpoint
 from tests.support.saved_models import asked, check_survives

@@ -14,8 +14,8 @@ from ckpt2saved.console.reasons import reason_at_node
 from ckpt2saved.errors import InvalidRequest, NotServable
 from ckpt2saved.files.plain_paths import as_plain_directory
 from ckpt2saved.graph.contrib import register_ops_of
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.signature.tensors import Signature
-from ckpt2saved.tf1 import tf
 
 # The library that exports the C API depends on the build: up to TensorFlow 2.9 the first one, later libtensorflow_cc.
 _LIBRARIES = ("python/_pywrap_tensorflow_internal.so", "libtensorflow_cc*.so*", "libtensorflow_cc*.dylib")

@@ -13,10 +13,10 @@ from ckpt2saved.answers.grafting import Grafted
 from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import NotServable, SignatureError
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.requests.request import Answers, Request
 from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.sources.binding import BoundGraph
-from ckpt2saved.tf1 import tf
 
 
 class CheckpointAsker(Asker):

@@ -10,10 +10,10 @@ from ckpt2saved.graph.copying import copied
 from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.names import Ref, full_name, node_name, parsed
 from ckpt2saved.graph.ops import READS_VARIABLE, REFERENCE_VARIABLES
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.for_serving import ServingRewritten
 from ckpt2saved.saved_model.writing import ServingGraph
 from ckpt2saved.signature.tensors import Signature
-from ckpt2saved.tf1 import tf
 
 _COPY = "copy"
 

@@ -26,7 +26,7 @@ from ckpt2saved.saved_model.reading import signature_of
 from ckpt2saved.signature.tensors import Signature
 
 if TYPE_CHECKING:  # the parent process does without TensorFlow, whose import takes seconds
-    from ckpt2saved.tf1 import tf
+    from ckpt2saved.graph.tf1 import tf
 
 _LOADED, _ANSWERS, _INVALID, _FAILED, _NO_TENSORFLOW = range(5)  # kinds of messages from the process
 
@@ -80,7 +80,7 @@ def main() -> None:
     """Entry point of the process: load the SavedModels, and run the requests, that are read from stdin."""
     send = sender()
     try:
-        from ckpt2saved.tf1 import tf
+        from ckpt2saved.graph.tf1 import tf
     except TensorFlowError as error:
         send((_NO_TENSORFLOW, str(error)))
         return
@@ -108,7 +108,7 @@ def _run(session: tf.Session, directory: Path, send: Callable[[Any], None]) -> N
 
 
 def _answer(session: tf.Session, signatures: Mapping[str, Signature], request: Request) -> Tuple[int, Any]:
-    from ckpt2saved.tf1 import tf
+    from ckpt2saved.graph.tf1 import tf
 
     feeds, fetches = request.feeds_and_fetches(signatures)
     try:

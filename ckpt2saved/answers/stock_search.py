@@ -22,7 +22,7 @@ from ckpt2saved.answers.worker import Worker, WorkerEnded, sender, working
 from ckpt2saved.console.reasons import reason_in
 from ckpt2saved.errors import SignatureError, TensorFlowError
 from ckpt2saved.graph.beam_searches import SECONDS_PER_CLASS, BeamSearch
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 _STARTED_WITHIN = 300.0  # seconds until the process must have imported TensorFlow
 _LATEST = 60.0  # seconds in addition to 1.5 times the limit, for the first line

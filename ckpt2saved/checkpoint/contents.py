@@ -12,8 +12,8 @@ from ckpt2saved.checkpoint.roles import OBJECT_GRAPH
 from ckpt2saved.checkpoint.savers import Saved
 from ckpt2saved.errors import CheckpointError, UsageError
 from ckpt2saved.errors.problem import Problem, listed
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.signature.tensors import shape_text
-from ckpt2saved.tf1 import tf
 
 Shape = Tuple[int, ...]
 

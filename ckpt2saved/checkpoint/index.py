@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from ckpt2saved.checkpoint.files import TABLE_FOOTER, TABLE_MAGIC, CheckpointFiles
+from ckpt2saved.files.protobuf.crc32c import crc32c, masked
+from ckpt2saved.files.protobuf.data_types import number_of
+from ckpt2saved.files.protobuf.messages import decode
+from ckpt2saved.files.protobuf.tensorflow_messages import BundleHeader, TensorShape, TensorSlice
+from ckpt2saved.files.protobuf.wire import Malformed, of_bytes, varint
 from ckpt2saved.files.reading import PathLike, open_file, size_of
-from ckpt2saved.protobuf.crc32c import crc32c, masked
-from ckpt2saved.protobuf.data_types import number_of
-from ckpt2saved.protobuf.messages import decode
-from ckpt2saved.protobuf.tensorflow_messages import BundleHeader, TensorShape, TensorSlice
-from ckpt2saved.protobuf.wire import Malformed, of_bytes, varint
 
 # The format is LevelDB's: tensorflow/core/lib/io/format.cc and table_builder.cc.
 _TRAILER_SIZE = 5  # of a block: how it is compressed, and the checksum of both

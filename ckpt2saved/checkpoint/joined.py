@@ -13,7 +13,7 @@ from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.checkpoint.joined_files import JoinedFiles
 from ckpt2saved.checkpoint.reading import check_unserved, failure
 from ckpt2saved.errors.problem import Note
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 
 @dataclass(frozen=True)

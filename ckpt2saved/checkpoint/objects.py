@@ -12,8 +12,8 @@ from ckpt2saved.checkpoint.reading import values
 from ckpt2saved.checkpoint.roles import OBJECT_GRAPH, OPTIMIZER_CHILDREN
 from ckpt2saved.errors import CheckpointError
 from ckpt2saved.errors.problem import Problem, listed
+from ckpt2saved.graph.tf1 import TrackableObjectGraph, children_of, tf
 from ckpt2saved.graph.traversal import paths, reach, walk
-from ckpt2saved.tf1 import TrackableObjectGraph, children_of, tf
 
 _BOOK_KEEPING = ("save_counter", "root", "call_signature_parameters")
 _MOST = 8

@@ -14,7 +14,7 @@ from ckpt2saved.console.reasons import reason_in
 from ckpt2saved.errors import CheckpointError, Ckpt2SavedError
 from ckpt2saved.errors.problem import Note, Problem, listed
 from ckpt2saved.files.write_errors import error_in
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 # TensorFlow compares the checksums of these dtypes only while creating objects, of types that may be unknown here.
 _OBJECTS = (tf.variant, tf.resource)

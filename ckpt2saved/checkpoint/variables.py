@@ -6,7 +6,7 @@ from typing import Any, List, Mapping, Sequence
 
 from ckpt2saved.checkpoint.contents import SavedTable, Variable
 from ckpt2saved.graph.ops import RESOURCE_VARIABLES, VARIABLES
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 
 def graph_variables(graph: tf.Graph) -> List[Variable]:

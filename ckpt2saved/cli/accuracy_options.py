@@ -111,7 +111,7 @@ def lines_option(*, of_export: bool) -> Callable[[Callable[..., None]], Callable
 def read_evaluation(lines: Path, signature: Any, values: Dict[str, Any]) -> Any:
     """Remove the options about labels from `values`; returns EvaluationOptions. Raises LabelsError."""
     from ckpt2saved.requests.pictures import PICTURES_OF_A_REQUEST
-    from ckpt2saved.verify.accuracy.labels import read_labels
+    from ckpt2saved.verification.accuracy.labels import read_labels
 
     return _read(lines, read_labels, PICTURES_OF_A_REQUEST, signature, values)
 
@@ -119,14 +119,14 @@ def read_evaluation(lines: Path, signature: Any, values: Dict[str, Any]) -> Any:
 def read_page_evaluation(pages: Path, signature: Any, values: Dict[str, Any]) -> Any:
     """Remove the options about labels from `values`; returns EvaluationOptions. Raises LabelsError."""
     from ckpt2saved.requests.pictures import PAGES_OF_A_REQUEST
-    from ckpt2saved.verify.accuracy.page_labels import read_page_labels
+    from ckpt2saved.verification.accuracy.page_labels import read_page_labels
 
     return _read(pages, read_page_labels, PAGES_OF_A_REQUEST, signature, values)
 
 
 def _read(path: Path, read: Callable[[Path, bool], Any], most: int, signature: Any, values: Dict[str, Any]) -> Any:
-    from ckpt2saved.verify.accuracy.evaluation import EvaluationOptions
-    from ckpt2saved.verify.accuracy.figures import require_distances
+    from ckpt2saved.verification.accuracy.evaluation import EvaluationOptions
+    from ckpt2saved.verification.accuracy.figures import require_distances
 
     allow_empty, normalise, requested = (values.pop(name) for name in _EVALUATION)
     require_distances()
@@ -143,8 +143,8 @@ def read_gate(values: Dict[str, Any], base: Path, wait_for: Optional[Address], m
         for name in _EVALUATION:
             del values[name]
         return None
-    from ckpt2saved.export.accuracy import AccuracyGate
-    from ckpt2saved.verify.accuracy.gate import Limits
+    from ckpt2saved.exporting.accuracy import AccuracyGate
+    from ckpt2saved.verification.accuracy.gate import Limits
 
     options = read_evaluation(lines, signature, values)
     source = None if baseline is None else _baseline(baseline, base, server or wait_for, model_name)
@@ -167,7 +167,7 @@ def _refuse_stray(lines: Optional[Path], baseline: Optional[str]) -> None:
 
 
 def _baseline(text: str, base: Path, server: Optional[Address], model_name: Optional[str]) -> Any:
-    from ckpt2saved.verify.accuracy.baselines import LIVE, live_baseline, version_baseline
+    from ckpt2saved.verification.accuracy.baselines import LIVE, live_baseline, version_baseline
 
     if text != LIVE:
         return version_baseline(text, base)

@@ -20,7 +20,7 @@ from ckpt2saved.cli.options import PathType, json_option, option, quiet_option, 
 
 if TYPE_CHECKING:  # slow to import
     from ckpt2saved.client.address import ModelAddress
-    from ckpt2saved.verify.accuracy.report import Report
+    from ckpt2saved.verification.accuracy.report import Report
 
 
 @command("evaluate")
@@ -79,7 +79,7 @@ def evaluate(
     server: http://HOST:8501/v1/models/NAME, with /versions/N for one version, or the same with grpc://. No TensorFlow
     is needed for a server.
     """
-    from ckpt2saved.verify.accuracy.gate import Limits, judge
+    from ckpt2saved.verification.accuracy.gate import Limits, judge
 
     labels = _labels(lines, pages)
     with reported(report, "evaluate") as record:
@@ -99,7 +99,7 @@ def evaluate(
         record.details = found.as_markdown()
         verdict = judge(found.text, Limits(max_cer))
         if worst is not None:
-            from ckpt2saved.verify.accuracy.worst_picture import draw_worst
+            from ckpt2saved.verification.accuracy.worst_picture import draw_worst
 
             draw_worst(found.text.worst[:worst_count], worst, font)
         with printed(""):
@@ -122,14 +122,14 @@ def _labels(lines: Optional[Path], pages: Optional[Path]) -> Path:
 
 
 def _of_lines(model: Any, options: Any, progress: Any) -> Report:
-    from ckpt2saved.verify.accuracy.evaluation import evaluate
-    from ckpt2saved.verify.accuracy.report import report_on
+    from ckpt2saved.verification.accuracy.evaluation import evaluate
+    from ckpt2saved.verification.accuracy.report import report_on
 
     return report_on(evaluate(model, options, progress))
 
 
 def _of_pages(model: Any, options: Any, progress: Any) -> Report:
-    from ckpt2saved.verify.accuracy.page_evaluation import evaluate_pages
-    from ckpt2saved.verify.accuracy.page_report import report_on_pages
+    from ckpt2saved.verification.accuracy.page_evaluation import evaluate_pages
+    from ckpt2saved.verification.accuracy.page_report import report_on_pages
 
     return report_on_pages(evaluate_pages(model, options, progress))

@@ -134,7 +134,7 @@ def export(
     """
     from ckpt2saved.answers.worker import kept_processes
     from ckpt2saved.errors import NotAccurate
-    from ckpt2saved.export.plan import ExportOptions, plan_export
+    from ckpt2saved.exporting.plan import ExportOptions, plan_export
 
     with reported(report, "export") as record:
         names, batched = options.pop("probe_signatures"), options.pop("batched")
@@ -151,7 +151,7 @@ def export(
             plan = plan_export(export_options)
             asked = probing(names, batched, [s.name for s in plan.graph.model.signatures]) if server else None
             prepare_tensorflow(gpu)
-            from ckpt2saved.export.pipeline import export_checkpoint
+            from ckpt2saved.exporting.pipeline import export_checkpoint
 
             try:
                 exported = export_checkpoint(plan, UntilInterrupted(say))
@@ -180,7 +180,7 @@ def _with_best(options: Any, say: Any, record: Any, content: Dict[str, Any]) -> 
     from dataclasses import replace
 
     from ckpt2saved.console.report import markdown_table
-    from ckpt2saved.export.selection import best_of, candidate_table, try_all
+    from ckpt2saved.exporting.selection import best_of, candidate_table, try_all
 
     candidates = try_all(options, UntilInterrupted(say))
     best = best_of(candidates)
@@ -194,6 +194,6 @@ def _with_best(options: Any, say: Any, record: Any, content: Dict[str, Any]) -> 
 def _report_measured(measured: Any, record: Any) -> None:
     """Add the tables of the accuracy to the report."""
     if measured is not None:
-        from ckpt2saved.verify.accuracy.report import as_markdown
+        from ckpt2saved.verification.accuracy.report import as_markdown
 
         record.details += as_markdown(measured.evaluated.accuracy)

@@ -78,7 +78,7 @@ def await_version(
     """Print the published version, wait until the server reports it AVAILABLE, and raise NotLive if it does not."""
     from ckpt2saved.answers.server_answers import as_content
     from ckpt2saved.answers.server_requests import requests_without_answers
-    from ckpt2saved.verify.live import check_live
+    from ckpt2saved.verification.live import check_live
 
     done = f"{content['path']} is published"
     if not as_json:

@@ -92,7 +92,7 @@ def verify(
         planned = _comparison(directory, checkpoints, more)
         with narration("verify", quiet=quiet, on_step=record.add) as say:
             prepare_tensorflow(gpu=False)
-            from ckpt2saved.verify.steps import as_content, verify_version
+            from ckpt2saved.verification.steps import as_content, verify_version
 
             found = verify_version(directory, plan=planned, inputs=request_file, target=target, say=say)
         if as_json:
@@ -122,8 +122,8 @@ def _comparison(directory: Path, checkpoints: Tuple[Path, ...], options: Dict[st
             raise click.UsageError(f"{', '.join(option_of[name] for name in stray)}: only with --checkpoint")
         return None
     from ckpt2saved.sources.graph_plan import plan_graph
-    from ckpt2saved.verify.comparison import ComparisonPlan
-    from ckpt2saved.verify.recorded import with_recorded
+    from ckpt2saved.verification.comparison import ComparisonPlan
+    from ckpt2saved.verification.recorded import with_recorded
 
     graph = with_recorded(read_graph_options(options, checkpoints), directory)
     return ComparisonPlan(plan_graph(graph), read_search_limits(options))

@@ -13,10 +13,10 @@ import numpy as np
 
 from ckpt2saved.client.server import AVAILABLE, END, LOADING, OK, START, UNLOADING, Metadata, PredictCall, VersionStatus
 from ckpt2saved.console.foreign_text import one_line
-from ckpt2saved.protobuf import serving_messages as serving
-from ckpt2saved.protobuf.messages import Budget, decode, encode
-from ckpt2saved.protobuf.tensor_proto import decode_tensor, encode_tensor
-from ckpt2saved.protobuf.wire import of_bytes
+from ckpt2saved.files.protobuf import serving_messages as serving
+from ckpt2saved.files.protobuf.messages import Budget, decode, encode
+from ckpt2saved.files.protobuf.tensor_proto import decode_tensor, encode_tensor
+from ckpt2saved.files.protobuf.wire import of_bytes
 from ckpt2saved.saved_model.reading import signature_of
 
 _SIGNATURES = "signature_def"  # name of the part of a model's metadata

@@ -6,8 +6,8 @@ import re
 from typing import Any, Dict, Mapping
 
 from ckpt2saved.client.server import Metadata
-from ckpt2saved.protobuf.data_types import number_of
-from ckpt2saved.protobuf.tensorflow_messages import Dim, SignatureDef, TensorInfo, TensorShape
+from ckpt2saved.files.protobuf.data_types import number_of
+from ckpt2saved.files.protobuf.tensorflow_messages import Dim, SignatureDef, TensorInfo, TensorShape
 from ckpt2saved.saved_model.reading import signature_of
 
 _PREFIX = "DT_"

@@ -33,7 +33,7 @@ from ckpt2saved.client.server import (
 )
 from ckpt2saved.console.foreign_text import one_line
 from ckpt2saved.errors import ServerError
-from ckpt2saved.protobuf import wire
+from ckpt2saved.files.protobuf import wire
 
 try:
     import grpc

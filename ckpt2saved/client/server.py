@@ -10,7 +10,7 @@ import numpy as np
 
 from ckpt2saved.client.address import Address
 from ckpt2saved.errors import ServerError
-from ckpt2saved.protobuf.data_types import numpy_dtype
+from ckpt2saved.files.protobuf.data_types import numpy_dtype
 from ckpt2saved.signature.tensors import Signature
 
 # The states of a version, as TF Serving names them.

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from ckpt2saved.errors import NotServable, ServingError
+from ckpt2saved.files.protobuf.messages import decode
+from ckpt2saved.files.protobuf.tensorflow_messages import AttrValue, NodeDef
+from ckpt2saved.files.protobuf.wire import Part, entry_of, of_bytes
 from ckpt2saved.graph.registry import list_items
 from ckpt2saved.graph.traversal import walk
-from ckpt2saved.protobuf.messages import decode
-from ckpt2saved.protobuf.tensorflow_messages import AttrValue, NodeDef
-from ckpt2saved.protobuf.wire import Part, entry_of, of_bytes
 from ckpt2saved.saved_model.loading import LEGACY_INIT_OP, MAIN_OP
 from ckpt2saved.saved_model.reading import MetaGraph, SavedModelFile, nodes_behind
 

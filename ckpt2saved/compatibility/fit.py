@@ -9,9 +9,9 @@ from ckpt2saved.compatibility.image import Image, known_images
 from ckpt2saved.compatibility.requirements import release
 from ckpt2saved.errors import NotCompatible
 from ckpt2saved.errors.problem import Problem, listed
+from ckpt2saved.files.protobuf.data_types import name_of
 from ckpt2saved.graph.op_table import OpTable, allows, shipped_table
 from ckpt2saved.graph.ops import PYTHON
-from ckpt2saved.protobuf.data_types import name_of
 
 # tensorflow/core/framework/node_def_util.cc: "Unknown attributes will be ignored". Up to 2.4 a node of the graph with
 # one keeps the graph from loading, and one of a function fails the request that runs it.

@@ -13,7 +13,7 @@ import numpy as np
 
 from ckpt2saved import ctc
 from ckpt2saved.errors import UsageError
-from ckpt2saved.tf1 import tf, v1_control_flow
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 
 DECODERS = ("stock", "fast", "greedy")
 

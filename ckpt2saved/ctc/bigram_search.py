@@ -10,7 +10,7 @@ from ckpt2saved.ctc.language_model import LanguageModel
 from ckpt2saved.ctc.prefix_search import PrefixSearch, after_last_step, checked_paths, int64, trace_back
 from ckpt2saved.ctc.prefixes import DEAD, ZERO, Beams, Kept, Stays, pick, search, step_array
 from ckpt2saved.ctc.top_labels import Best
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 # With more classes than these, the labels are examined in blocks, of which most can be left out.
 _CLASSES, _BLOCK = 256, 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Tuple
 
 from ckpt2saved.ctc.prefixes import ZERO, Beams, Stays, Step, pick, search
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 if TYPE_CHECKING:
     from ckpt2saved.ctc.beams import BeamSearch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import List, Tuple
 
 from ckpt2saved.ctc.normalizers import log_normalizers
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 
 def greedy(logits: tf.Tensor, sequence_length: tf.Tensor) -> Tuple[List[tf.SparseTensor], tf.Tensor]:

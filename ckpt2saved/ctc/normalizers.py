@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Tuple
 
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 
 def log_normalizers(logits: tf.Tensor, greatest: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:

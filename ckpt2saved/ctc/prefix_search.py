@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Tuple
 
 from ckpt2saved.ctc.prefixes import DEAD, ZERO, Beams, Kept, Stays, pick, search
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 # A prefix is known by a number: number(prefix + label) = number(prefix) * _GROW + label * _SPREAD + 1, modulo 2 ** 64.
 _ROOT, _NOBODY = 1, 3

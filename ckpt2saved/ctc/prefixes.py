@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Optional
 
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 # Stands for the logarithm of 0: unlike -infinity it can be subtracted from itself. Below DEAD nothing is alive.
 ZERO = -1e30

@@ -10,7 +10,7 @@ from ckpt2saved.ctc.language_model import LanguageModel
 from ckpt2saved.ctc.normalizers import log_normalizers
 from ckpt2saved.ctc.single import decode_single
 from ckpt2saved.ctc.top_labels import best_labels
-from ckpt2saved.tf1 import tf, v1_control_flow
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 
 
 def beam_search(

@@ -6,7 +6,7 @@ from typing import Any, Tuple
 
 from ckpt2saved.ctc.prefixes import step_array
 from ckpt2saved.ctc.top_labels import Best
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 
 def decode_single(logits: tf.Tensor, best: Best, lengths: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Sequence, Tuple
 
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 # With more classes than these, and than these for each label that is searched, block maxima are faster than one top_k
 # over the whole row. Blocks of blocks also need a row to be several of them wide.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Dict, List, Optional
 
-from ckpt2saved.protobuf.wire import Malformed, Part, fields, of_file
+from ckpt2saved.files.protobuf.wire import Malformed, Part, fields, of_file
 
 _READ = 4096  # bytes that tell all kinds but protobuf messages
 _MOST_NODES = 2000  # of a graph, looked at for variables

@@ -8,8 +8,8 @@ from typing import Iterable, List, Sequence, Tuple
 import numpy as np
 
 from ckpt2saved.graph.ops import BEAM_SEARCH
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.graph.traversal import walk
-from ckpt2saved.tf1 import tf
 
 # Seconds that the op takes for a class of a beam of a step: 9e-7 to 1.4e-6 measured on TensorFlow 1.14 and 2.21.
 SECONDS_PER_CLASS = 1e-6

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 from ckpt2saved.graph.graph_def import nodes_of
 from ckpt2saved.graph.op_table import shipped_table
-from ckpt2saved.tf1 import SavedModel, contrib_directory, has_cpu_kernel, load_library, op_def
+from ckpt2saved.graph.tf1 import SavedModel, contrib_directory, has_cpu_kernel, load_library, op_def
 
 
 def register_ops(ops: Iterable[str]) -> None:

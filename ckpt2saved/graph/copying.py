@@ -6,7 +6,7 @@ from typing import Any, List, Mapping, Sequence
 
 from ckpt2saved.graph.names import full_name, parsed
 from ckpt2saved.graph.ops import ENTERS, is_state
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 
 def copied(part: Any, fed: Mapping[str, tf.Tensor], outputs: Sequence[str], name: str = "copy") -> List[tf.Tensor]:

@@ -10,8 +10,8 @@ from ckpt2saved.graph.graph import Graph, Node, constant_value
 from ckpt2saved.graph.names import Ref
 from ckpt2saved.graph.ops import ITERATIONS, MERGES, PASSING, READS_VARIABLE, RESOURCE_VARIABLES, SELECTS, SWITCHES
 from ckpt2saved.graph.probe import ELEMENTWISE
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.graph.traversal import reach, settle
-from ckpt2saved.tf1 import tf
 
 _DEEPEST = 100  # nodes back from a predicate in which a constant is looked for; usually a few
 _COMPUTED = {

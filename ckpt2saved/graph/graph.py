@@ -34,8 +34,8 @@ from ckpt2saved.graph.ops import (
     VARIABLES,
     is_random,
 )
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.graph.traversal import behind, reach, walk
-from ckpt2saved.tf1 import tf
 
 Shape = Optional[Tuple[Optional[int], ...]]  # None: of unknown rank
 Enter = Callable[["Node"], bool]  # whether a search includes a node, and goes on from it

@@ -9,8 +9,8 @@ from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Set
 
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import IDENTITIES, READS_VARIABLE, VARIABLES, is_update
+from ckpt2saved.graph.tf1 import op_def, tf
 from ckpt2saved.graph.traversal import reach, walk
-from ckpt2saved.tf1 import op_def, tf
 
 
 def devices_of(graph_def: Any) -> Dict[str, str]:

@@ -9,8 +9,8 @@ from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref, node_name
 from ckpt2saved.graph.ops import ASSIGNMENTS, CALLS, CASES, CONDITIONALS, FUNCTIONAL, LOOPS
+from ckpt2saved.graph.tf1 import op_def, tf
 from ckpt2saved.graph.traversal import last, walk
-from ckpt2saved.tf1 import op_def, tf
 
 _LARGEST = 300000  # nodes; inlining stops there, and random ops in the functions that are left are refused
 

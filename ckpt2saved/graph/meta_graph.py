@@ -17,7 +17,7 @@ from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.kinds import is_frozen_graph, is_meta_graph, kind_of
 from ckpt2saved.graph.contrib import register_ops
 from ckpt2saved.graph.graph_def import devices_of, nodes_of
-from ckpt2saved.tf1 import op_def, tf
+from ckpt2saved.graph.tf1 import op_def, tf
 
 # The field of an AttrValue for each type of an attribute; for every list type it is `list`.
 _KINDS = {

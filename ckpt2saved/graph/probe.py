@@ -19,8 +19,8 @@ from ckpt2saved.graph.ops import (
     UNFED_PLACEHOLDERS,
     is_random,
 )
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.graph.traversal import nearest
-from ckpt2saved.tf1 import tf
 
 # The number of elements of any tensor; so large that n / (n - 1) is 1.
 COUNT = 1e13

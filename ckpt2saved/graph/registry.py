@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Dict, NamedTuple, Optional, Set, Tuple, Union
 
-from ckpt2saved.protobuf.messages import decode
-from ckpt2saved.protobuf.tensorflow_messages import AttrDef, AttrValue, KernelList, OpList
-from ckpt2saved.protobuf.wire import of_bytes
+from ckpt2saved.files.protobuf.messages import decode
+from ckpt2saved.files.protobuf.tensorflow_messages import AttrDef, AttrValue, KernelList, OpList
+from ckpt2saved.files.protobuf.wire import of_bytes
 
 
 class Attribute(NamedTuple):

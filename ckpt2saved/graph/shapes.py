@@ -8,8 +8,8 @@ from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import CheckpointError
 from ckpt2saved.graph.graph import Graph, Node, Tensor
 from ckpt2saved.graph.meta_graph import MetaGraph
+from ckpt2saved.graph.tf1 import op_def, tf
 from ckpt2saved.graph.traversal import reach
-from ckpt2saved.tf1 import op_def, tf
 
 
 def with_shapes(graph: Graph, meta_graph: MetaGraph) -> Graph:

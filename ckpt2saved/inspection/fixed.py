@@ -6,9 +6,9 @@ from typing import Collection, List, Optional, Sequence, Set
 
 from ckpt2saved.graph.names import Ref
 from ckpt2saved.graph.ops import ENTERS, is_random
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.graph.traversal import last
 from ckpt2saved.inspection.training_graph import TrainingGraph
-from ckpt2saved.tf1 import tf
 
 _THROUGH = ENTERS + ("Identity",)
 

@@ -6,8 +6,8 @@ from typing import Any, FrozenSet, Optional
 
 from ckpt2saved.graph.graph import Node
 from ckpt2saved.graph.names import Ref
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.inspection.training_graph import TrainingGraph
-from ckpt2saved.tf1 import tf
 
 _SPLITS = ("Split", "SplitV", "Unpack")
 _SLICES = ("Slice", "StridedSlice")

@@ -11,6 +11,7 @@ from ckpt2saved.graph.graph_def import pinned_text
 from ckpt2saved.graph.meta_graph import MetaGraph
 from ckpt2saved.graph.names import Ref
 from ckpt2saved.graph.ops import FUSED_BATCH_NORMS, PLACEHOLDERS, is_random
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.inspection.forcing import forced_answers
 from ckpt2saved.inspection.inputs import Input
 from ckpt2saved.inspection.outputs import Output
@@ -21,7 +22,6 @@ from ckpt2saved.requests.batching import without_batch_text
 from ckpt2saved.rewrites.lint import check_servable
 from ckpt2saved.sources.lookups import fillers
 from ckpt2saved.sources.restored import find_restored
-from ckpt2saved.tf1 import tf
 
 
 def _needs_labels(chosen: Sequence[Output]) -> bool:

@@ -14,6 +14,7 @@ from ckpt2saved.errors.problem import Note
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.meta_graph import read_meta_graph
 from ckpt2saved.graph.shapes import foreign_nodes, with_shapes
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.inspection.forcing import settled_nodes
 from ckpt2saved.inspection.graph_report import GraphReport, report_graph
 from ckpt2saved.inspection.proposal import command_line
@@ -23,7 +24,6 @@ from ckpt2saved.inspection.training_graph import TrainingGraph
 from ckpt2saved.inspection.variables import Fit, VariableReport, report_variables
 from ckpt2saved.rewrites.analyses.labels import find_labels
 from ckpt2saved.sources.restored import saved_tables
-from ckpt2saved.tf1 import tf
 
 
 @dataclass(frozen=True)

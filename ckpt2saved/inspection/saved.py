@@ -18,12 +18,12 @@ from ckpt2saved.files.reading import open_file, read_file
 from ckpt2saved.graph.graph_def import called_functions, devices_of, nodes_of, pinned_text, pruned
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import CTC_DECODERS, TABLES
+from ckpt2saved.graph.tf1 import SavedModel, tf
 from ckpt2saved.inspection.decoders import settings_of, settings_text
 from ckpt2saved.requests.batching import keys_without_batch, without_batch_text
 from ckpt2saved.rewrites.lint import check_servable
 from ckpt2saved.saved_model.reading import LARGEST_PROTOBUF, signature_of
 from ckpt2saved.signature.tensors import Signature
-from ckpt2saved.tf1 import SavedModel, tf
 from ckpt2saved.versions import read_provenance, recorded_without_batch
 from ckpt2saved.versions.health import content_problems
 

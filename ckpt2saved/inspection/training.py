@@ -10,10 +10,10 @@ from ckpt2saved.errors import NotServable
 from ckpt2saved.graph.graph import Node
 from ckpt2saved.graph.names import Ref, full_name
 from ckpt2saved.graph.ops import CASES, CONDITIONALS, SWITCHES, is_random, is_training
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.graph.traversal import within
 from ckpt2saved.inspection.training_graph import TrainingGraph
 from ckpt2saved.rewrites.to_inference import Steering, find_steering
-from ckpt2saved.tf1 import tf
 
 _OFF = re.compile(r"(?i).*(test|infer|eval|predict|valid)")
 _KEEP = re.compile(r"(?i).*keep|.*(?<![a-z])(retain|kp)(?![a-z])")

@@ -13,8 +13,8 @@ from ckpt2saved.checkpoint.savers import Saved
 from ckpt2saved.errors import CheckpointError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.names import parsed
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.inspection.training_graph import TrainingGraph
-from ckpt2saved.tf1 import tf
 
 
 @dataclass(frozen=True)

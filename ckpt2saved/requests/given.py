@@ -10,7 +10,7 @@ import numpy as np
 from ckpt2saved.errors import UsageError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.npz import NoArrays, read_arrays
-from ckpt2saved.protobuf.data_types import STRING, numpy_dtype
+from ckpt2saved.files.protobuf.data_types import STRING, numpy_dtype
 from ckpt2saved.requests.request import Request, with_bytes
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 

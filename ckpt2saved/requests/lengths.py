@@ -12,13 +12,13 @@ from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.graph.beam_searches import QUICK, SECONDS_PER_CLASS, find_searches, searches_behind
 from ckpt2saved.graph.ops import CTC_DECODERS
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.graph.traversal import reach
 from ckpt2saved.requests.made_up_by_shape import HIGHEST_PIXEL
 from ckpt2saved.requests.parity import RANDOM_WILL_DO, case_inputs, default_case, default_sizes
 from ckpt2saved.signature.model import ExampleInput, ParityCase, ServedModel
 from ckpt2saved.signature.tensors import Dimension, Signature, TensorSpec
 from ckpt2saved.sources.binding import BoundGraph
-from ckpt2saved.tf1 import tf
 
 # Ops that take lengths -> index of the lengths input, index of the data input, and axis of it that the lengths limit
 # (or the attribute with that axis).

@@ -10,13 +10,13 @@ from typing import List, Mapping
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.errors.problem import Note
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.requests.lengths import measured_case
 from ckpt2saved.requests.parity import case_inputs, default_case
 from ckpt2saved.requests.request import MADE_UP, Request, Requests, not_run
 from ckpt2saved.saved_model.python_loader import load_into
 from ckpt2saved.signature.model import ExampleInput, ParityCase, ServedModel
 from ckpt2saved.signature.tensors import Dimension, Signature, TensorSpec
-from ckpt2saved.tf1 import tf
 
 
 def make_by_graph(version_dir: Path, signatures: Mapping[str, Signature]) -> Requests:

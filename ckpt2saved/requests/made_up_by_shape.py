@@ -8,7 +8,7 @@ from typing import List, Mapping
 import numpy as np
 
 from ckpt2saved.errors.problem import Note
-from ckpt2saved.protobuf.data_types import STRING, numpy_dtype
+from ckpt2saved.files.protobuf.data_types import STRING, numpy_dtype
 from ckpt2saved.requests.batching import fixed_sizes
 from ckpt2saved.requests.request import MADE_UP, Request, Requests, not_run
 from ckpt2saved.requests.splitting import batch_apart

@@ -8,12 +8,12 @@ import numpy as np
 
 from ckpt2saved.errors import SignatureError
 from ckpt2saved.errors.problem import Problem
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.requests.made_up_by_shape import HIGHEST_PIXEL, MADE_UP_SIZE, MOST_VALUES
 from ckpt2saved.requests.request import Request
 from ckpt2saved.requests.splitting import batch_apart
 from ckpt2saved.signature.model import ExampleInput, ParityCase, ServedModel
 from ckpt2saved.signature.tensors import Dimension, TensorSpec
-from ckpt2saved.tf1 import tf
 
 RANDOM_WILL_DO = ("float", "bfloat", "uint8")  # dtypes of images
 

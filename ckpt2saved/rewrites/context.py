@@ -8,6 +8,7 @@ from typing import Any, Callable, FrozenSet, Generic, Iterable, List, Mapping, O
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.graph import Graph, fed_by_data, noisy
 from ckpt2saved.graph.names import Ref, parsed
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.rewrites.analyses.averages import Averages
 from ckpt2saved.rewrites.analyses.dropouts import find_dropouts, random_nodes
 from ckpt2saved.rewrites.analyses.labels import NO_LABELS, Labels
@@ -15,7 +16,6 @@ from ckpt2saved.rewrites.analyses.pins import Pins, find_pins
 from ckpt2saved.rewrites.analyses.statistics import BatchStatistics, find_statistics
 from ckpt2saved.rewrites.analyses.switches import Switches
 from ckpt2saved.signature.model import ServedModel
-from ckpt2saved.tf1 import tf, v1_control_flow
 
 _T = TypeVar("_T")
 

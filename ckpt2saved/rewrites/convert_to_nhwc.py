@@ -7,10 +7,10 @@ from typing import Any, Dict, List, Sequence
 from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.names import Ref
 from ckpt2saved.graph.ops import FUSED_BATCH_NORMS, data_format, is_training
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.rewrite import Rewrite
-from ckpt2saved.tf1 import tf
 
 _LAST = {"NCHW": "NHWC", "NCDHW": "NDHWC"}
 # Op -> the input that has channels, and the inputs with a size for each of its dimensions. TensorFlow's CPU kernels of

@@ -9,12 +9,12 @@ from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.names import Ref, full_name, parsed
 from ckpt2saved.graph.ops import UNFED_PLACEHOLDERS
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.analyses.shares import problems_of_shares
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.rewrite import Rewrite
 from ckpt2saved.signature.tensors import TensorSpec
-from ckpt2saved.tf1 import tf
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from ckpt2saved.graph.ops import (
     data_format,
     is_training,
 )
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.graph.traversal import behind
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.rewrite import Rewrite
-from ckpt2saved.tf1 import tf
 
 _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 _DEPTHWISE = "DepthwiseConv2dNative"

@@ -9,13 +9,13 @@ from ckpt2saved.checkpoint.contents import Weights, served_as
 from ckpt2saved.checkpoint.derived import Derived
 from ckpt2saved.checkpoint.variables import add_restore
 from ckpt2saved.errors.problem import Note
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.fold_batch_norm import BatchNormFolded, FoldBatchNorm
 from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.rewrites.replace_ctc_decoder import STAND_IN, DecoderReplaced, ReplaceCtcDecoder
 from ckpt2saved.rewrites.rewrite import Rewrite, apply
 from ckpt2saved.saved_model.writing import ServingGraph, cut_down
-from ckpt2saved.tf1 import tf
 
 FOR_SERVING: Tuple[Rewrite, ...] = (ReplaceCtcDecoder("fast"), FoldBatchNorm())
 

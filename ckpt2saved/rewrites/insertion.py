@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.names import Ref, parsed
-from ckpt2saved.tf1 import tf, v1_control_flow
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 
 
 def insert(

@@ -10,7 +10,7 @@ from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.contrib import register_ops
 from ckpt2saved.graph.op_table import shipped_table
 from ckpt2saved.graph.ops import PYTHON, is_of_pipeline, is_random, is_training
-from ckpt2saved.tf1 import contrib_directory, has_cpu_kernel, op_def
+from ckpt2saved.graph.tf1 import contrib_directory, has_cpu_kernel, op_def
 
 # Ops that take the name of a file.
 _FILES = ("ReadFile", "MatchingFiles", "WriteFile", "ImmutableConst", "LoadAndRemapMatrix")

@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from ckpt2saved.errors.problem import Note
 from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.names import Ref, full_name, parsed
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.analyses.axes import LINES, Axes, Axis, Unknown
 from ckpt2saved.rewrites.analyses.columns.analysis import ColumnAnalysis
 from ckpt2saved.rewrites.analyses.columns.values import (
@@ -33,7 +34,6 @@ from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.inline_functions import InlineFunctions
 from ckpt2saved.rewrites.insertion import insert
 from ckpt2saved.rewrites.rewrite import Rewrite, apply
-from ckpt2saved.tf1 import tf
 
 # What a max pool takes for a column that is not there. Far from the lowest float32, so that weights do not overflow it.
 _LOWEST = -1e30

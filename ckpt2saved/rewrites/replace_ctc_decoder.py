@@ -10,11 +10,11 @@ from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref, full_name, parsed
 from ckpt2saved.graph.ops import BEAM_SEARCH
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.insertion import insert
 from ckpt2saved.rewrites.rewrite import Rewrite
-from ckpt2saved.tf1 import tf
 
 STAND_IN = "stand-in"
 

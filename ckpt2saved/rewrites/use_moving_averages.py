@@ -12,12 +12,12 @@ from ckpt2saved.graph.graph import Graph, conditional
 from ckpt2saved.graph.names import Ref
 from ckpt2saved.graph.ops import SWITCHES
 from ckpt2saved.graph.probe import MOVING
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.analyses.averages import Averages, kept_by_fused
 from ckpt2saved.rewrites.analyses.statistics import MEAN, VARIANCE, BatchStatistics
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.rewrite import Rewrite
-from ckpt2saved.tf1 import tf
 
 _PAIRS = (
     ("moving_mean", "moving_variance"),

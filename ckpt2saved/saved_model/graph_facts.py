@@ -10,10 +10,10 @@ from typing import BinaryIO, Dict, List, Optional, Sequence, Tuple
 
 from ckpt2saved.errors.problem import Problem, listed
 from ckpt2saved.files.kinds import begins_as_lfs_pointer
+from ckpt2saved.files.protobuf.wire import Malformed
 from ckpt2saved.files.reading import PathLike, TooLarge, size_of
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import PYTHON
-from ckpt2saved.protobuf.wire import Malformed
 from ckpt2saved.saved_model.loading import Effects, Restored, follow, init_op
 from ckpt2saved.saved_model.reading import GRAPH_FILE, MetaGraph, SavedModelFile
 from ckpt2saved.saved_model.structure import check_structure

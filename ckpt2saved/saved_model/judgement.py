@@ -13,10 +13,10 @@ from typing import BinaryIO, Dict, List, Optional, Sequence, Set, Tuple
 from ckpt2saved.checkpoint.index import RESOURCE, STRING, VARIANT, Damaged, Entry, Index, NotRead, read_index
 from ckpt2saved.errors.problem import Problem, listed
 from ckpt2saved.files.kinds import EMPTY, begins_as_lfs_pointer, kind_of
+from ckpt2saved.files.protobuf import text_format
+from ckpt2saved.files.protobuf.crc32c import crc32c, masked
+from ckpt2saved.files.protobuf.wire import Malformed, varint
 from ckpt2saved.files.reading import PathLike, kind, open_file, size_of
-from ckpt2saved.protobuf import text_format
-from ckpt2saved.protobuf.crc32c import crc32c, masked
-from ckpt2saved.protobuf.wire import Malformed, varint
 from ckpt2saved.saved_model.graph_facts import (
     GraphFacts,
     lfs_problem,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
+from ckpt2saved.files.protobuf.messages import decode
+from ckpt2saved.files.protobuf.tensorflow_messages import NodeDef, Strings
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import (
     ASSIGNS_VALUE,
@@ -18,8 +20,6 @@ from ckpt2saved.graph.ops import (
     TABLES,
     VARIABLES,
 )
-from ckpt2saved.protobuf.messages import decode
-from ckpt2saved.protobuf.tensorflow_messages import NodeDef, Strings
 from ckpt2saved.saved_model.reading import MetaGraph, nodes_behind
 
 INIT_SIGNATURE = "__saved_model_init_op"

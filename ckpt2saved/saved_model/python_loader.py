@@ -9,7 +9,7 @@ from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import NotServable
 from ckpt2saved.files.plain_paths import as_plain_directory
 from ckpt2saved.graph.contrib import register_ops_of
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 
 def load_into(session: tf.Session, directory: Path) -> Any:

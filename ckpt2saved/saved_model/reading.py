@@ -9,12 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, ContextManager, Dict, Iterable, Iterator, List, Mapping, Optional, Set, Tuple
 
 from ckpt2saved.errors import ServingError
-from ckpt2saved.files.reading import PathLike, open_file, size_of
-from ckpt2saved.graph.names import node_name
-from ckpt2saved.graph.traversal import walk
-from ckpt2saved.protobuf.data_types import name_of
-from ckpt2saved.protobuf.messages import decode
-from ckpt2saved.protobuf.tensorflow_messages import (
+from ckpt2saved.files.protobuf.data_types import name_of
+from ckpt2saved.files.protobuf.messages import decode
+from ckpt2saved.files.protobuf.tensorflow_messages import (
     AssetFileDef,
     AttrValue,
     GraphDef,
@@ -23,7 +20,10 @@ from ckpt2saved.protobuf.tensorflow_messages import (
     SavedModel,
     SaverDef,
 )
-from ckpt2saved.protobuf.wire import Malformed, Part
+from ckpt2saved.files.protobuf.wire import Malformed, Part
+from ckpt2saved.files.reading import PathLike, open_file, size_of
+from ckpt2saved.graph.names import node_name
+from ckpt2saved.graph.traversal import walk
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 
 SAVED_MODEL_FILES = GRAPH_FILE, TEXT_GRAPH_FILE = "saved_model.pb", "saved_model.pbtxt"

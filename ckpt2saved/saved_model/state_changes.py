@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Dict, FrozenSet, List, Mapping, Set, Tuple
 
+from ckpt2saved.files.protobuf.tensorflow_messages import NodeDef
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import changes_state
-from ckpt2saved.protobuf.tensorflow_messages import NodeDef
 from ckpt2saved.saved_model.reading import MetaGraph, SavedModelFile, nodes_behind
 
 

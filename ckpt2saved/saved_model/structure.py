@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, BinaryIO, Dict, List, Set, Tuple
 
-from ckpt2saved.protobuf.wire import Malformed, Part, fields, of_file, varint
+from ckpt2saved.files.protobuf.wire import Malformed, Part, fields, of_file, varint
 
 DEEPEST = 100  # messages inside of each other that protobuf reads
 

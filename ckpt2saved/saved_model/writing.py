@@ -14,9 +14,9 @@ from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.write_errors import FULL, writing
 from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import node_name
+from ckpt2saved.graph.tf1 import SavedModel, tf
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.tensors import Signature, TensorSpec
-from ckpt2saved.tf1 import SavedModel, tf
 
 _AT_ONCE = 1 << 29  # bytes of variables that are copied together
 _CHECKED = (tf.float16, tf.bfloat16, tf.float32, tf.float64)  # may be NaN; for others there is no kernel that tells

@@ -8,8 +8,8 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from ckpt2saved.errors import ServingError
 from ckpt2saved.errors.problem import Problem
+from ckpt2saved.files.protobuf import text_format
 from ckpt2saved.files.replacing import read_if_there
-from ckpt2saved.protobuf import text_format
 from ckpt2saved.server_config import kubernetes
 from ckpt2saved.server_config.config_files import MODELS
 from ckpt2saved.server_config.labels import LabelChange, refused_labels, two_steps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, List, Sequence, Tuple
 
-from ckpt2saved.protobuf import text_format
+from ckpt2saved.files.protobuf import text_format
 from ckpt2saved.server_config.batching import Batching
 from ckpt2saved.server_config.models import Model
 from ckpt2saved.server_config.policy import ALL, LATEST, Policy

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Iterable, Optional, Tuple
 
-from ckpt2saved.protobuf import text_format
+from ckpt2saved.files.protobuf import text_format
 
 LATEST, ALL, SPECIFIC = "latest", "all", "specific"
 _POLICY = re.compile(r"(?:latest(?::([0-9]{1,4}))?|(all)|specific:([0-9]{1,18}(?:,[0-9]{1,18})*))\Z")

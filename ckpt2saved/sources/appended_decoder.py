@@ -8,10 +8,10 @@ import numpy as np
 
 from ckpt2saved.errors import SignatureError, UsageError
 from ckpt2saved.errors.problem import Note
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.signature.model import FULL, Decode, ServedModel
 from ckpt2saved.sources.batch_axis import batch_axis
 from ckpt2saved.sources.networks.decoding import decoded
-from ckpt2saved.tf1 import tf, v1_control_flow
 
 _INPUT = "decoder-input"
 _PASSING = ("Identity", "Transpose", "Reshape", "StopGradient", "ExpandDims", "Squeeze")

@@ -9,8 +9,8 @@ import numpy as np
 from ckpt2saved.checkpoint.variables import graph_variables
 from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.ops import RESOURCE_VARIABLES
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.signature.tensors import TensorSpec
-from ckpt2saved.tf1 import tf
 
 _BATCHES = (2, 3)
 _OPEN = 64  # for all other open sizes

@@ -13,6 +13,7 @@ from ckpt2saved.checkpoint.roles import has_slots, with_roles, without_slots
 from ckpt2saved.checkpoint.variables import add_restore, graph_variables
 from ckpt2saved.errors.problem import Note, listed
 from ckpt2saved.graph.graph_def import devices_of, nodes_of, pinned_text
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.saved_model.writing import ServingGraph, bind_signatures, cut_down
 from ckpt2saved.signature.model import ServedModel
@@ -23,7 +24,6 @@ from ckpt2saved.sources.fitting import refuse_loops
 from ckpt2saved.sources.graph_plan import GraphPlan
 from ckpt2saved.sources.loaded import LoadedGraph, imported
 from ckpt2saved.sources.restored import Import, add_imports
-from ckpt2saved.tf1 import tf
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,9 @@ class BuiltinSource(GraphSource):
             )
 
     def load(self, checkpoint: Checkpoint, model: ServedModel) -> LoadedGraph:
+        from ckpt2saved.graph.tf1 import tf
         from ckpt2saved.sources.loaded import loaded_from_builder, refuse_objects
         from ckpt2saved.sources.networks import build_network
-        from ckpt2saved.tf1 import tf
 
         refuse_objects(checkpoint)
         graph = tf.Graph()

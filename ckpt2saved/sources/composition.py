@@ -8,6 +8,7 @@ from typing import Dict, List, Mapping, Tuple
 
 from ckpt2saved.errors import SignatureError
 from ckpt2saved.errors.problem import Note, Problem
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.saved_model.writing import Asset
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.steps import COUNT, IMAGES, PIXELS, STEPS, WIDTHS, Characters, DecodePictures, Steps
@@ -19,7 +20,6 @@ from ckpt2saved.sources.network_run import NetworkRun, Place
 from ckpt2saved.sources.steps.line_crops import Crops, crop_arrays, cropped_lines
 from ckpt2saved.sources.steps.line_groups import by_page, read_in_groups
 from ckpt2saved.sources.steps.pages import cut_padding, each_page
-from ckpt2saved.tf1 import tf, v1_control_flow
 
 
 def network_model(model: ServedModel) -> ServedModel:

@@ -18,11 +18,11 @@ from ckpt2saved.graph.meta_graph import MetaGraph
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.op_table import shipped_table
 from ckpt2saved.graph.ops import ENTERS
+from ckpt2saved.graph.tf1 import op_def, tf
 from ckpt2saved.graph.traversal import walk
 from ckpt2saved.rewrites.to_signatures import Cut
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.tensors import Signature, TensorSpec
-from ckpt2saved.tf1 import op_def, tf
 
 # The node in messages of TensorFlow and of `_import_with_batch`.
 _NODE = re.compile(r"\{\{node ([^}]+)\}\}|for '([^' ]+)' \(op|\A([^ :]+): it makes")

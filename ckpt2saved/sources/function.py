@@ -60,9 +60,9 @@ class FunctionSource(GraphSource):
             yield checkpoint
 
     def load(self, checkpoint: Checkpoint, model: ServedModel) -> LoadedGraph:
+        from ckpt2saved.graph.tf1 import tf, v1_control_flow
         from ckpt2saved.sources.loaded import as_users_inference, loaded_from_builder
         from ckpt2saved.sources.objects import TracedCheckpoint, load_object
-        from ckpt2saved.tf1 import tf, v1_control_flow
 
         if checkpoint.is_object_based:
             return load_object(self, checkpoint, model)

@@ -95,9 +95,9 @@ class JoinedSource(BuiltinSource):
 
     def load(self, checkpoint: Checkpoint, model: ServedModel) -> LoadedGraph:
         from ckpt2saved.checkpoint.joined import JoinedCheckpoint
+        from ckpt2saved.graph.tf1 import tf
         from ckpt2saved.sources.loaded import loaded_from_builder
         from ckpt2saved.sources.networks import build_network
-        from ckpt2saved.tf1 import tf
 
         assert isinstance(checkpoint, JoinedCheckpoint)
         graph = tf.Graph()

@@ -58,7 +58,7 @@ class KerasSource(GraphSource):
 
     @contextlib.contextmanager
     def open(self, files: CheckpointFiles, model: ServedModel) -> Iterator[Checkpoint]:
-        from ckpt2saved.tf1 import tf
+        from ckpt2saved.graph.tf1 import tf
 
         def read() -> Any:
             try:
@@ -111,8 +111,8 @@ def _opened(
 ) -> Iterator[Checkpoint]:
     """A temporary checkpoint with the variables of the Keras model from `read`, with the values of `weights`."""
     from ckpt2saved.checkpoint.contents import open_checkpoint
+    from ckpt2saved.graph.tf1 import tf
     from ckpt2saved.sources.objects import TracedCheckpoint, trace
-    from ckpt2saved.tf1 import tf
 
     if not tf.executing_eagerly():
         raise TensorFlowError(f"{files.prefix}: a Keras file needs TensorFlow 2")

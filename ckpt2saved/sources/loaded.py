@@ -12,6 +12,7 @@ from ckpt2saved.errors.problem import Note
 from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import TABLES
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.analyses.batch_dependence import find_batch_dependence
 from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.rewrites.to_signatures import convert_to_nhwc
@@ -21,7 +22,6 @@ from ckpt2saved.sources.appended_decoder import append_decoder
 from ckpt2saved.sources.fitting import completed
 from ckpt2saved.sources.lookups import add_filling, fillers
 from ckpt2saved.sources.restored import NOTHING, Restored, tables_of_saveables
-from ckpt2saved.tf1 import tf
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from ckpt2saved.errors import NotServable
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import PLACEHOLDERS, TABLES
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.graph.traversal import walk
 from ckpt2saved.saved_model.writing import Asset
-from ckpt2saved.tf1 import tf
 
 _FILLS = (
     "InitializeTable",

@@ -9,6 +9,7 @@ from ckpt2saved.errors import SignatureError
 from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.graph.copying import copied
 from ckpt2saved.graph.graph_def import pruned
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.mask_padding import Masked, PaddedBatch, mask_padding
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.steps import (
@@ -30,7 +31,6 @@ from ckpt2saved.sources.postprocessing import Postprocessing
 from ckpt2saved.sources.steps.batches import normalised, padded
 from ckpt2saved.sources.steps.pages import sizes_of
 from ckpt2saved.sources.steps.pictures import READ, TOO_SMALL, read_pictures
-from ckpt2saved.tf1 import tf
 
 
 class Place(NamedTuple):

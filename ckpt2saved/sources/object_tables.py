@@ -8,7 +8,7 @@ import numpy as np
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.errors.problem import Problem
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 TABLE_KEYS = "/.ATTRIBUTES/table-keys"  # the suffix of a mutable lookup table in an object-based checkpoint
 

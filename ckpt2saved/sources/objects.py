@@ -17,13 +17,13 @@ from ckpt2saved.checkpoint.reading import failure
 from ckpt2saved.checkpoint.savers import Saved
 from ckpt2saved.errors import CheckpointError, NotServable, SignatureError, TensorFlowError, UsageError
 from ckpt2saved.errors.problem import Problem
+from ckpt2saved.graph.tf1 import children_of, inlined, tf
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.tensors import TensorSpec
 from ckpt2saved.sources.function import FunctionSource
 from ckpt2saved.sources.loaded import LoadedGraph, as_users_inference, imported, loaded_from_builder
 from ckpt2saved.sources.object_tables import TABLE_KEYS, is_table, put_tables
 from ckpt2saved.sources.references import Reference, with_references
-from ckpt2saved.tf1 import children_of, inlined, tf
 
 _BLOCK = 1 << 24  # bytes to compare at once
 _MOST_CONSTANT = (1 << 31) - (1 << 24)  # bytes; a GraphDef is a protobuf message, which has at most 2 GB

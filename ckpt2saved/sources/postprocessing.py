@@ -9,6 +9,7 @@ from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.ctc.language_model import LanguageModel
 from ckpt2saved.errors import SignatureError
 from ckpt2saved.errors.problem import Note, Problem
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.signature.detection import HEIGHTS, STRIDE, Anchors
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.steps import (
@@ -29,7 +30,6 @@ from ckpt2saved.sources.steps.pages import check_stride, scaled_back
 from ckpt2saved.sources.steps.proposals import decoded_proposals
 from ckpt2saved.sources.steps.text_lines import text_lines
 from ckpt2saved.sources.steps.texts import check_classes, decoded_logits, joined_characters, replaced
-from ckpt2saved.tf1 import tf
 
 
 class Postprocessing:

@@ -7,8 +7,8 @@ from typing import Any, Dict, Iterator, List, Mapping, Sequence, Set, Tuple
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.errors.problem import Problem
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.graph.traversal import walk
-from ckpt2saved.tf1 import tf
 
 # Ops that pass a variable on without reading it, in loops and conditions.
 _HANDING_ON = ("Identity", "Enter", "Exit", "Switch", "_SwitchN", "Merge", "NextIteration")

@@ -19,8 +19,8 @@ from ckpt2saved.graph.graph_def import constant_texts
 from ckpt2saved.graph.meta_graph import MetaGraph
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import ASSIGNS_VALUE, ENTERS, IDENTITIES, MUTABLE_TABLES, VARIABLES
+from ckpt2saved.graph.tf1 import op_def, tf
 from ckpt2saved.graph.traversal import last, reach, reversed_edges
-from ckpt2saved.tf1 import op_def, tf
 
 _RESTORES = ("RestoreV2", "Restore", "RestoreSlice")
 _IMPORTS = ("LookupTableImport", "LookupTableImportV2")

@@ -13,6 +13,7 @@ from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.graph_def import pruned, trained_variables
 from ckpt2saved.graph.meta_graph import MetaGraph
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.analyses.labels import Labels, find_labels
 from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.rewrites.to_inference import Inference, to_inference, with_values
@@ -23,7 +24,6 @@ from ckpt2saved.sources.fitting import FixedBatch, completed, import_cut, surrou
 from ckpt2saved.sources.loaded import LoadedGraph
 from ckpt2saved.sources.lookups import add_filling, fillers
 from ckpt2saved.sources.restored import Restored, find_restored
-from ckpt2saved.tf1 import tf
 
 UNUSED = "no output depends on it, and TF Serving would demand it of every request"  # of an input
 

@@ -11,8 +11,8 @@ from ckpt2saved.answers.file_asker import open_files
 from ckpt2saved.answers.new_process import loaded_in_new_process
 from ckpt2saved.answers.worker import WorkerEnded, kept_processes, working
 from ckpt2saved.errors import NotServable
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.requests.request import Request
-from ckpt2saved.tf1 import tf
 from tests.support.saved_models import write_version
 
 NUMBERS = Request("one", "numbers", {"x": np.array([[1, 2]], np.float32)})

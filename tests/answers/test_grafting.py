@@ -9,11 +9,11 @@ from ckpt2saved.answers.checkpoint_asker import CheckpointAsker
 from ckpt2saved.answers.grafting import graft
 from ckpt2saved.checkpoint.contents import Weights
 from ckpt2saved.graph.ops import ENTERS
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.requests.request import Request
 from ckpt2saved.rewrites.for_serving import for_serving, rewrite_serving
 from ckpt2saved.saved_model.writing import ServingGraph, cut_down, spec_of
 from ckpt2saved.signature.tensors import Signature
-from ckpt2saved.tf1 import tf, v1_control_flow
 
 
 def images():

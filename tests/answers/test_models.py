@@ -20,7 +20,7 @@ def squares(directory):
 
 
 def lengths(directory):
-    from ckpt2saved.tf1 import tf
+    from ckpt2saved.graph.tf1 import tf
 
     return write_version(directory, lambda x: {"y": tf.strings.length(x)}, "string", (None,))
 
@@ -45,7 +45,7 @@ def test_files_and_servers_answer_the_same(tmp_path, write, x, wanted):
 
 def test_a_request_that_the_graph_refuses(tmp_path):
     """Told from a model that does not load, and from a server that does not answer."""
-    from ckpt2saved.tf1 import tf
+    from ckpt2saved.graph.tf1 import tf
 
     write_version(tmp_path / "m" / "1", lambda x: {"y": tf.io.decode_raw(x, tf.int32)}, "string", (None,))
     wrong = {"x": np.array([b"abc"], object)}  # no multiple of four bytes

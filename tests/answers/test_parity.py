@@ -17,12 +17,12 @@ from ckpt2saved.answers.new_process import loaded_in_new_process
 from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.errors import NotServable, ParityError, SignatureError
 from ckpt2saved.errors.problem import texts
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.requests.parity import default_case, parity_requests
 from ckpt2saved.saved_model.writing import ServingGraph, write_saved_model
 from ckpt2saved.signature.file import load_model, parse_model
 from ckpt2saved.sources.binding import bind
 from ckpt2saved.sources.graph_plan import GraphOptions, plan_graph
-from ckpt2saved.tf1 import tf
 from tests.support.checkpoints import crnn_shapes, filled, write_checkpoint
 
 

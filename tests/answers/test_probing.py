@@ -15,11 +15,11 @@ from ckpt2saved.client.address import parse_address
 from ckpt2saved.client.connection import connect
 from ckpt2saved.client.explanations import explained
 from ckpt2saved.client.server import Output, PredictCall, Refused
-from ckpt2saved.protobuf.data_types import numpy_dtype
+from ckpt2saved.files.protobuf.data_types import numpy_dtype
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.requests.gathering import served_signatures
 from ckpt2saved.requests.warm_up.file import read_warm_up_requests
 from ckpt2saved.saved_model.reading import SavedModelFile
-from ckpt2saved.tf1 import tf
 from tests.support.model_server import serving_grpc, serving_rest
 from tests.support.saved_models import write_version
 

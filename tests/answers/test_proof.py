@@ -18,10 +18,10 @@ from ckpt2saved import ctc
 from ckpt2saved.answers import stock_search, worker
 from ckpt2saved.answers.search_limits import SearchLimits
 from ckpt2saved.answers.stock_search import decode_in_time
-from ckpt2saved.export import pipeline
+from ckpt2saved.exporting import pipeline
 from ckpt2saved.graph.beam_searches import BeamSearch, find_searches, searches_behind
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites import replace_ctc_decoder
-from ckpt2saved.tf1 import tf
 
 ROOT = Path(__file__).resolve().parents[2]
 FEATURES = 6

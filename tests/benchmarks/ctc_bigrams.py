@@ -17,7 +17,7 @@ import numpy as np
 from ckpt2saved.ctc import beam_search
 from ckpt2saved.ctc.bench import Case, make_logits
 from ckpt2saved.ctc.language_model import LanguageModel
-from ckpt2saved.tf1 import tf, v1_control_flow
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 
 LIMITS = {37: 1.5, 3862: 8.0}  # by classes
 CASES = [

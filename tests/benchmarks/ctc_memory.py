@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from ckpt2saved.ctc import beam_search
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 STEPS, BATCH, CLASSES = 128, 128, 3862
 STATUS = Path("/proc/self/status")

@@ -44,8 +44,8 @@ def exported(folder: Path) -> Path:
 
 def measured(version: Path, rounds: int) -> bool:
     """Print the times; whether the limit is exceeded."""
+    from ckpt2saved.graph.tf1 import tf
     from ckpt2saved.signature.detection import HEIGHTS, Anchors
-    from ckpt2saved.tf1 import tf
     from tests.support.detector_answers import random_answers
 
     page = np.random.RandomState(0).uniform(0, 255, (1, HEIGHT, WIDTH, 3)).astype("float32")

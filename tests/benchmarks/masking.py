@@ -14,9 +14,9 @@ import time
 
 import numpy as np
 
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.mask_padding import PaddedBatch, mask_padding
 from ckpt2saved.sources.networks import build_network
-from ckpt2saved.tf1 import tf
 from tests.support import golden_rule
 
 LIMIT = 1.08

@@ -51,7 +51,7 @@ def measured(version: Path, rounds: int) -> bool:
     """Print the table; whether a limit is exceeded."""
     import cv2
 
-    from ckpt2saved.tf1 import tf
+    from ckpt2saved.graph.tf1 import tf
 
     random = np.random.RandomState(0)
     failed = False

@@ -13,7 +13,7 @@ from ckpt2saved.checkpoint.reading import restore
 from ckpt2saved.checkpoint.variables import add_restore, graph_variables
 from ckpt2saved.errors import CheckpointError, UsageError
 from ckpt2saved.errors.problem import texts
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 from tests.support import golden_rule
 from tests.support.checkpoints import write_checkpoint
 

@@ -15,9 +15,9 @@ from ckpt2saved.checkpoint.index import index_of, is_cut_off
 from ckpt2saved.checkpoint.reading import check_unserved, values
 from ckpt2saved.errors import CheckpointError
 from ckpt2saved.errors.problem import texts
-from ckpt2saved.protobuf.crc32c import crc32c, masked
-from ckpt2saved.protobuf.wire import varint
-from ckpt2saved.tf1 import tf
+from ckpt2saved.files.protobuf.crc32c import crc32c, masked
+from ckpt2saved.files.protobuf.wire import varint
+from ckpt2saved.graph.tf1 import tf
 from tests.support.checkpoints import write_checkpoint
 from tests.support.tensors import FLOAT8, opened, save
 

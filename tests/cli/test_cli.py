@@ -24,7 +24,13 @@ COMMANDS = [
     "verify",
 ]
 # Modules of folders that also hold modules with TensorFlow; commands import these before they need it.
-PLAIN_MODULES = ["checkpoint.files", "export.plan", "inspection.subject", "inspection.signature_path", "verify.live"]
+PLAIN_MODULES = [
+    "checkpoint.files",
+    "exporting.plan",
+    "inspection.subject",
+    "inspection.signature_path",
+    "verification.live",
+]
 
 
 @pytest.mark.parametrize(

@@ -287,7 +287,7 @@ def test_pictures_are_sent_in_batches(run, server, pictures):
 @pytest.fixture
 def fragile(tmp_path):
     """A server whose model fails a whole request for one picture that is not four bytes long."""
-    from ckpt2saved.tf1 import tf
+    from ckpt2saved.graph.tf1 import tf
 
     def build(x):
         return {"y": tf.io.decode_raw(x, tf.int32)[:, 0]}
@@ -336,7 +336,7 @@ def test_an_empty_picture_is_not_sent_to_a_model_without_status(run, fragile, tm
 
 def test_outputs_without_a_row_for_each_picture(run, tmp_path, pictures):
     """Pictures are sent one at a time, and all that is answered belongs to the one."""
-    from ckpt2saved.tf1 import tf
+    from ckpt2saved.graph.tf1 import tf
 
     def build(x):
         return {"bytes": tf.io.decode_raw(x[0], tf.uint8), "size": tf.strings.length(x)}

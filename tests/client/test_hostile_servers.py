@@ -17,10 +17,10 @@ from ckpt2saved.client.json_values import from_json
 from ckpt2saved.client.server import NoServing, Output, PredictCall, Refused, ServerUntil, Unreachable
 from ckpt2saved.client.waiting import wait_until_live
 from ckpt2saved.console.foreign_text import one_line, terminal_safe
-from ckpt2saved.protobuf.messages import Budget
-from ckpt2saved.protobuf.tensor_proto import decode_tensor, encode_tensor
-from ckpt2saved.protobuf.wire import Malformed, written
-from ckpt2saved.verify.live import check_live
+from ckpt2saved.files.protobuf.messages import Budget
+from ckpt2saved.files.protobuf.tensor_proto import decode_tensor, encode_tensor
+from ckpt2saved.files.protobuf.wire import Malformed, written
+from ckpt2saved.verification.live import check_live
 from tests.support.hostile_server import OK, answering, body, statuses
 
 OUTPUTS = (Output("ids", np.dtype("int64")), Output("score", np.dtype("float32")))
@@ -396,7 +396,7 @@ def test_requests_share_what_is_left_of_the_timeout(tmp_path, monkeypatch):
     from ckpt2saved.answers import server_asker
     from ckpt2saved.requests.request import Request
     from ckpt2saved.signature.tensors import Signature
-    from ckpt2saved.verify import live
+    from ckpt2saved.verification import live
 
     monkeypatch.setattr(live, "_LEAST_SECONDS", 0.5)
     monkeypatch.setattr(server_asker, "served_signatures", lambda saved_model: {"s": Signature("s", (), ())})

@@ -22,7 +22,7 @@ PICTURES = [b"\x89PNG\x00\xff\x00", b"", b"GIF\x00"]
 
 def sizes(version, name="image_bytes"):
     """A SavedModel that answers the number of bytes of each string and the string itself."""
-    from ckpt2saved.tf1 import tf
+    from ckpt2saved.graph.tf1 import tf
 
     def build(x):
         return {"size": tf.cast(tf.strings.length(x), tf.int32), "copy_bytes": tf.identity(x)}

@@ -22,7 +22,7 @@ from ckpt2saved.client.server import NoServing, PredictCall, Unreachable
 from ckpt2saved.client.spared import held_versions
 from ckpt2saved.client.waiting import wait_until_live
 from ckpt2saved.errors import NotLive, ServerError
-from ckpt2saved.protobuf.tensor_proto import decode_tensor, encode_tensor
+from ckpt2saved.files.protobuf.tensor_proto import decode_tensor, encode_tensor
 from tests.support.command_line import python
 from tests.support.model_server import serving_grpc, serving_rest
 from tests.support.versions import version_of
@@ -394,7 +394,7 @@ ARRAYS += [np.array([[b"\xff\x00"], [b""]], object), np.array(["\u00e4"])]
 @pytest.mark.parametrize("array", ARRAYS, ids=lambda array: f"{array.dtype}{array.shape}")
 def test_tensors_are_those_of_tensorflow(array):
     """What is written here TensorFlow reads; what it writes, whole or one by one, is read here."""
-    from ckpt2saved.tf1 import tf
+    from ckpt2saved.graph.tf1 import tf
 
     proto = tf.make_tensor_proto(0.0)
     proto.ParseFromString(encode_tensor(array))
@@ -426,7 +426,7 @@ def field_by_field(tf, array):
 
 def test_the_last_value_stands_for_those_that_are_missing():
     """TensorFlow leaves out what repeats."""
-    from ckpt2saved.tf1 import tf
+    from ckpt2saved.graph.tf1 import tf
 
     proto = tf.make_tensor_proto(3, tf.int32, [2, 2])
     np.testing.assert_array_equal(decode_tensor(proto.SerializeToString()), [[3, 3], [3, 3]])

@@ -17,7 +17,7 @@ from ckpt2saved.compatibility.image import known_images
 from ckpt2saved.compatibility.installed import find_packages
 from ckpt2saved.compatibility.requirements import is_met, parse_requirement
 from ckpt2saved.errors.problem import texts
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 from tests.support.checkpoints import write_checkpoint
 from tests.support.graph_defs import RUNNING, X, node, write
 from tests.support.packages import install, with_needs

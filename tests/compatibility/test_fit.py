@@ -26,10 +26,10 @@ from ckpt2saved.compatibility.fit import (
 )
 from ckpt2saved.compatibility.image import Image, find_image, known_images
 from ckpt2saved.errors import NotCompatible, NotServable, ServingError, VersionError
+from ckpt2saved.files.protobuf.wire import Malformed
 from ckpt2saved.graph.op_table import LINKED, PATH, OpTable, read_table, write_table
 from ckpt2saved.graph.registry import Attribute, parse_kernel_list, parse_op_list
-from ckpt2saved.protobuf.wire import Malformed
-from ckpt2saved.tf1 import SavedModel, op_def, tf
+from ckpt2saved.graph.tf1 import SavedModel, op_def, tf
 from ckpt2saved.versions import find_version
 from tests.support.graph_defs import RUNNING, X, node, write
 from tools.make_op_table import dump

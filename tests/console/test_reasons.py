@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("tensorflow")
 
 from ckpt2saved.console.reasons import reason_at_node, reason_in, reason_of
-from ckpt2saved.tf1 import tf, v1_control_flow
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from tests.support.checkpoints import write_checkpoint
 from tests.support.command_line import unmeasured_environment
 from tests.support.trainings import weights
@@ -102,7 +102,7 @@ def test_a_file_that_can_not_be_written_is_named_with_the_reason(tmp_path):
     code = (
         "import resource, sys\n"
         "from ckpt2saved.console.reasons import reason_of\n"
-        "from ckpt2saved.tf1 import tf\n"
+        "from ckpt2saved.graph.tf1 import tf\n"
         "import numpy as np\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"
         "with tf.Graph().as_default(), tf.Session() as session:\n"

@@ -13,7 +13,7 @@ from ckpt2saved.ctc import bigram_search
 from ckpt2saved.ctc.beams import BeamSearch
 from ckpt2saved.ctc.language_model import LanguageModel
 from ckpt2saved.ctc.search import beam_search
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 from tests.support.bigram_reference import Search
 
 LONG = bool(os.environ.get("CKPT2SAVED_TEST_LONG"))

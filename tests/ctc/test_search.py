@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("tensorflow")
 
 from ckpt2saved.ctc import beam_search
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 from tests.support import ctc_reference
 
 LONG = bool(os.environ.get("CKPT2SAVED_TEST_LONG"))

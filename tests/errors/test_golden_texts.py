@@ -14,11 +14,11 @@ from ckpt2saved.answers.comparison import nan_problems
 from ckpt2saved.checkpoint.contents import misfits
 from ckpt2saved.errors.codes import CODES
 from ckpt2saved.errors.problem import texts
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.inspection.subject import find_subject
 from ckpt2saved.requests.request import Request
 from ckpt2saved.server_config.models import find_models
 from ckpt2saved.server_config.mounts import Mount, check_mounts
-from ckpt2saved.tf1 import tf
 from ckpt2saved.versions.health import health
 from tests.support.golden_texts import accuracy, answers, checkpoints, environments, graphs, saved_models, signatures
 from tests.support.golden_texts.finding import (

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 
 from ckpt2saved.answers import worker
-from ckpt2saved.export.pipeline import export_checkpoint
-from ckpt2saved.export.plan import ExportOptions, plan_export
+from ckpt2saved.exporting.pipeline import export_checkpoint
+from ckpt2saved.exporting.plan import ExportOptions, plan_export
 from ckpt2saved.files.write_errors import advice, error_in, not_written, writing
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.sources.graph_plan import GraphOptions
-from ckpt2saved.tf1 import tf
 from tests.support.checkpoints import write_checkpoint
 from tests.support.command_line import unmeasured_environment
 

@@ -17,7 +17,7 @@ from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.errors import CheckpointError
 from ckpt2saved.errors.problem import texts
 from ckpt2saved.files.kinds import kind_of
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00ff\nsize 9600\n"
 
@@ -52,7 +52,7 @@ def message(kind, as_text=False):
     """A graph in one of the messages that hold graphs."""
     from google.protobuf import text_format
 
-    from ckpt2saved.tf1 import SavedModel
+    from ckpt2saved.graph.tf1 import SavedModel
 
     if kind == "meta":
         made = tf.train.export_meta_graph(graph_def=graph_def(True), graph=tf.Graph())

@@ -292,7 +292,7 @@ def test_a_line_break_in_a_path_that_a_server_would_see(run, tmp_path, part):
 @pytest.fixture(scope="module")
 def meta(tmp_path_factory):
     """The bytes of a training's .meta with a branch, a loop and a function's library."""
-    from ckpt2saved.tf1 import tf
+    from ckpt2saved.graph.tf1 import tf
 
     prefix = str(tmp_path_factory.mktemp("damage") / "model.ckpt")
     with tf.Graph().as_default(), tf.Session() as session:
@@ -329,7 +329,7 @@ def test_a_meta_graph_whose_bits_have_changed(meta, tmp_path):
 
 def damaged(change):
     """A meta graph of three nodes and a function, after a change."""
-    from ckpt2saved.tf1 import tf
+    from ckpt2saved.graph.tf1 import tf
 
     meta_graph = tf.MetaGraphDef()
     with tf.Graph().as_default() as graph:

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("tensorflow")
 
 from ckpt2saved.graph.graph import Graph
-from ckpt2saved.tf1 import tf, v1_control_flow
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from tests.support.trainings import save, weights
 
 

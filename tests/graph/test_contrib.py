@@ -11,8 +11,8 @@ import pytest
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.graph.contrib import register_ops
+from ckpt2saved.graph.tf1 import SavedModel, contrib_directory, op_def, tf
 from ckpt2saved.rewrites.lint import check_servable
-from ckpt2saved.tf1 import SavedModel, contrib_directory, op_def, tf
 
 WITH_CONTRIB = contrib_directory() is not None
 on_1_x = pytest.mark.skipif(not WITH_CONTRIB, reason="this TensorFlow has no tf.contrib")
@@ -116,7 +116,7 @@ def test_only_what_is_asked_for_is_registered():
     """One library, which tf.contrib then finds loaded; the others, and an op of nobody's, stay unknown."""
     code = """
 from ckpt2saved.graph.contrib import register_ops
-from ckpt2saved.tf1 import has_cpu_kernel, op_def
+from ckpt2saved.graph.tf1 import has_cpu_kernel, op_def
 assert op_def("GatherTree") is None
 register_ops(["GatherTree", "GRUBlockCell", "NoSuchOp", "Conv2D"])
 assert op_def("GatherTree") and op_def("GRUBlockCell") and has_cpu_kernel("GRUBlockCell")

@@ -10,9 +10,9 @@ import pytest
 pytest.importorskip("tensorflow")
 
 from ckpt2saved.graph.meta_graph import read_meta_graph
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.inspection.report import inspect_subject
 from ckpt2saved.inspection.subject import find_subject
-from ckpt2saved.tf1 import tf, v1_control_flow
 from tests.support.trainings import save, weights
 
 

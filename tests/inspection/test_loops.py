@@ -12,7 +12,7 @@ pytest.importorskip("tensorflow")
 
 import tensorflow
 
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 from tests.support.trainings import save
 
 pytestmark = pytest.mark.skipif(

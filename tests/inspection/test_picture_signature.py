@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.signature.file import load_model
 from ckpt2saved.signature.steps import DecodePictures, Feed, Resize
-from ckpt2saved.tf1 import tf, v1_control_flow
 
 
 @pytest.fixture

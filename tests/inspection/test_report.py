@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.signature.file import parse_model
-from ckpt2saved.tf1 import tf, v1_control_flow
 from tests.support.checkpoints import write_checkpoint
 from tests.support.trainings import inputs_of, proposed, save, weights
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 from tests.support.batch_norms import is_train, old_dropout, plain, stock
 from tests.support.networks import check
 

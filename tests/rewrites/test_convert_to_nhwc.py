@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.rewrites.to_signatures import convert_to_nhwc
-from ckpt2saved.tf1 import tf, v1_control_flow
 from tests.support.saved_models import asked
 
 # The rest of the graph has no place on a machine without a GPU.

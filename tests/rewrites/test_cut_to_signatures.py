@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from ckpt2saved.errors import NotServable
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.to_signatures import cut
 from ckpt2saved.signature.arguments import ARGUMENTS
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.tensors import Signature, TensorSpec
-from ckpt2saved.tf1 import tf
 
 
 def model(inputs, outputs):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 from tests.support.networks import RANDOM, refused
 
 

@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.inspection.saved import parse_saved_model
 from ckpt2saved.rewrites import fold_batch_norm
 from ckpt2saved.rewrites.fold_batch_norm import FoldBatchNorm
 from ckpt2saved.rewrites.for_serving import FOR_SERVING
-from ckpt2saved.tf1 import tf
 from tests.support.saved_models import asked
 
 NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "Rsqrt")

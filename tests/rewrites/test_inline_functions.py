@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 from tests.support.batch_norms import is_train, needs_case, norm_variables, stock
 from tests.support.networks import Built, answer, check
 

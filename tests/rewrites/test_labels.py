@@ -13,8 +13,8 @@ from ckpt2saved.graph.graph import Graph, fed_by_data
 from ckpt2saved.graph.meta_graph import read_meta_graph
 from ckpt2saved.graph.op_table import read_table
 from ckpt2saved.graph.ops import is_random
+from ckpt2saved.graph.tf1 import op_def, tf, v1_control_flow
 from ckpt2saved.rewrites.analyses.labels import find_labels
-from ckpt2saved.tf1 import op_def, tf, v1_control_flow
 
 CLASSES, LETTERS = 5, 3
 

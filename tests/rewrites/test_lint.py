@@ -9,9 +9,9 @@ import pytest
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.errors.problem import texts
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.lint import check_servable
 from ckpt2saved.sources.networks import build_network
-from ckpt2saved.tf1 import tf
 from tests.support.checkpoints import crnn_shapes, ctpn_shapes
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.sources.networks import build_network, layers
-from ckpt2saved.tf1 import tf
 from tests.support.checkpoints import crnn_shapes
 from tests.support.padded_batches import CHANNELS, HEIGHT, Network, pictures
 

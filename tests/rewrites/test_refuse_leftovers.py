@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 from tests.support.batch_norms import centred, inference_norm, noise
 from tests.support.networks import BATCH, FAILS, RANDOM, Built, answer, refused, variable
 

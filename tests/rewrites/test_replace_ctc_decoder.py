@@ -9,11 +9,11 @@ from ckpt2saved import ctc
 from ckpt2saved.checkpoint.contents import Weights
 from ckpt2saved.errors import NotServable
 from ckpt2saved.graph.ops import BEAM_SEARCH
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.rewrites.for_serving import ServingRewritten, rewrite_serving, without_searches
 from ckpt2saved.rewrites.replace_ctc_decoder import ReplaceCtcDecoder
 from ckpt2saved.saved_model.writing import ServingGraph, cut_down, spec_of
 from ckpt2saved.signature.tensors import Signature
-from ckpt2saved.tf1 import tf, v1_control_flow
 
 WEIGHTS = Weights("raw", {}, "")
 

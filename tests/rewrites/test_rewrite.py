@@ -11,11 +11,11 @@ import pytest
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.errors.problem import Problem
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites import to_inference
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.rewrite import Rewrite, RewriteError, apply, apply_all
-from ckpt2saved.tf1 import tf
 from tests.support.networks import Built
 
 CONTRIBUTING = Path(__file__).resolve().parent.parent.parent / "CONTRIBUTING.md"

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 from tests.support.batch_norms import centred, is_train, noise, norm_variables, old_dropout, stock, update
 from tests.support.networks import RANDOM, Built, refused
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 from tests.support.networks import RANDOM, SIZES, Built, answer, check, refused, variable
 
 layers = pytest.importorskip("tensorflow.contrib.layers", reason="contrib, of TensorFlow 1.x")

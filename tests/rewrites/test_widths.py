@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.analyses.axes import LINES, Size, broadcast, reshaped
 from ckpt2saved.rewrites.analyses.widths import SAME, VALID, OwnWidth, Window
-from ckpt2saved.tf1 import tf
 
 W, HALF = OwnWidth(), OwnWidth().then(0, 2)
 

@@ -15,13 +15,13 @@ from tensorflow.python.ops import lookup_ops
 from ckpt2saved.checkpoint.index import read_index
 from ckpt2saved.errors import VersionError
 from ckpt2saved.errors.problem import texts
+from ckpt2saved.files.protobuf.crc32c import crc32c, masked
+from ckpt2saved.files.protobuf.wire import MOST_FIELDS, Malformed, varint
 from ckpt2saved.files.reading import MOST_LEVELS
-from ckpt2saved.protobuf.crc32c import crc32c, masked
-from ckpt2saved.protobuf.wire import MOST_FIELDS, Malformed, varint
+from ckpt2saved.graph.tf1 import SavedModel, tf
 from ckpt2saved.saved_model.graph_facts import read_graph_facts
 from ckpt2saved.saved_model.judgement import EVERYTHING, READ, SAMPLED, judge, judge_warmup
 from ckpt2saved.saved_model.structure import check_structure
-from ckpt2saved.tf1 import SavedModel, tf
 from ckpt2saved.versions import bump_version, list_versions
 
 DATA = "variables/variables.data-00000-of-00001"

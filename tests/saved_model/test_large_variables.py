@@ -13,9 +13,9 @@ import pytest
 from ckpt2saved.checkpoint.contents import Weights
 from ckpt2saved.errors import NotServable
 from ckpt2saved.errors.problem import texts
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.saved_model import writing
 from ckpt2saved.saved_model.writing import _write_variables
-from ckpt2saved.tf1 import tf
 from tests.support.checkpoints import write_checkpoint
 from tests.support.tensors import opened, save
 

@@ -15,11 +15,11 @@ from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.errors.problem import texts
 from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import node_name
+from ckpt2saved.graph.tf1 import SavedModel, tf
 from ckpt2saved.saved_model.reading import read_signatures
 from ckpt2saved.saved_model.writing import _write_variables, bind_signatures
 from ckpt2saved.signature.file import load_model, parse_model
 from ckpt2saved.sources.networks import build_network
-from ckpt2saved.tf1 import SavedModel, tf
 from tests.support.checkpoints import crnn_shapes
 
 SPARSE = """

@@ -17,7 +17,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf import text_format as google_text_format
 
 from ckpt2saved.compatibility.image import known_images
-from ckpt2saved.protobuf import text_format
+from ckpt2saved.files.protobuf import text_format
 from ckpt2saved.saved_model.reading import read_signatures
 from ckpt2saved.server_config.devices import parse_gpus
 from ckpt2saved.server_config.mounts import parse_mount

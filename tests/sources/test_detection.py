@@ -7,10 +7,10 @@ import pytest
 
 from ckpt2saved.client.detection import proposals, text_lines
 from ckpt2saved.client.east import east_quads
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.signature.detection import HEIGHTS, Anchors, EastRules, LineRules
 from ckpt2saved.signature.file import signature_folder
 from ckpt2saved.sources.example_pictures import png
-from ckpt2saved.tf1 import tf, v1_control_flow
 from tests.support.saved_models import asking
 
 ANCHORS = Anchors(HEIGHTS[:3])  # of the small CTPN

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 from tests.support.saved_models import asked
 
 HIDDEN = np.random.RandomState(2).randn(4, 4).astype("float32")

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 from tests.support.saved_models import asked
 
 FUNCTION = """

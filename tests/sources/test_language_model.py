@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("tensorflow")
 
 from ckpt2saved.ctc.bigram_table import count_pairs
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.sources.example_pictures import png
-from ckpt2saved.tf1 import tf
 from tests.support.bigram_reference import Search
 
 SYMBOLS = list("abcdefghij") + ["ж", "字"]  # the small CRNN has 13 classes

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ckpt2saved.client.line_crops import cropped_lines
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.signature.steps import CropLines
 from ckpt2saved.sources.steps import line_crops
-from ckpt2saved.tf1 import tf, v1_control_flow
 
 HEIGHT = 16
 

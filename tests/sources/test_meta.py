@@ -11,8 +11,8 @@ import pytest
 from ckpt2saved import ctc
 from ckpt2saved.answers import cc_loader
 from ckpt2saved.errors import NotServable
+from ckpt2saved.graph.tf1 import SavedModel, tf, v1_control_flow
 from ckpt2saved.saved_model.reading import read_signatures
-from ckpt2saved.tf1 import SavedModel, tf, v1_control_flow
 from tests.support.checkpoints import write_checkpoint
 from tests.support.saved_models import asked
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ckpt2saved.errors import CheckpointError, SignatureError, UsageError
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.sources import networks
 from ckpt2saved.sources.registry import find_source
-from ckpt2saved.tf1 import tf
 from tests.support import golden_rule
 from tests.support.checkpoints import crnn_shapes, ctpn_shapes, filled
 

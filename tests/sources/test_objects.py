@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from ckpt2saved.tf1 import SavedModel, tf
+from ckpt2saved.graph.tf1 import SavedModel, tf
 from tests.support.checkpoints import write_checkpoint
 from tests.support.saved_models import asked
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from ckpt2saved.client.line_crops import cropped_lines
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.saved_model.reading import read_signatures
 from ckpt2saved.signature.file import signature_folder
 from ckpt2saved.sources.example_pictures import png
 from ckpt2saved.sources.steps.line_groups import AT_ONCE
-from ckpt2saved.tf1 import tf
 from tests.support.checkpoints import write_checkpoint
 from tests.support.saved_models import asking
 

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
-from ckpt2saved.tf1 import tf, v1_control_flow
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 
 IS_1 = tf.__version__.startswith("1.")
 

@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.sources.example_pictures import png
-from ckpt2saved.tf1 import tf, v1_control_flow
 
 SYMBOLS = "abcdé"
 
@@ -40,7 +40,7 @@ signatures:
 """
 
 FUNCTION = """
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 def build(variables, options):
     images = tf.placeholder(tf.float32, [None, 8, None, 1], name="images")

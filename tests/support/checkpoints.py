@@ -51,7 +51,7 @@ def ctpn_shapes(channels=(2, 3, 4, 5, 6), conv=7, hidden=8, features=9, anchors=
 
 def write_checkpoint(prefix, values):
     """A V2 checkpoint of one data file that holds `values` (name -> array), at the path `prefix`."""
-    from ckpt2saved.tf1 import tf
+    from ckpt2saved.graph.tf1 import tf
 
     names = sorted(values)
     with tf.Graph().as_default(), tf.Session() as session:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 def without_chatter(err):
     """`err` without the one line that TensorFlow 2.20's C++ logs whatever it is told; before and after, none is there."""
-    from ckpt2saved.tf1 import tf
+    from ckpt2saved.graph.tf1 import tf
 
     if not tf.__version__.startswith("2.20."):
         return err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tensorflow.core.framework.function_pb2 import FunctionDef
 
-from ckpt2saved.tf1 import SavedModel, tf
+from ckpt2saved.graph.tf1 import SavedModel, tf
 
 RUNNING = ".".join(tf.__version__.split(".")[:2])
 

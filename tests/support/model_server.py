@@ -91,7 +91,7 @@ class ModelServer:
             info.name: np.array(inputs[key], dtype_of(info)).reshape(np.shape(inputs[key]))
             for key, info in definition.inputs.items()
         }
-        from ckpt2saved.tf1 import tf
+        from ckpt2saved.graph.tf1 import tf
 
         keys = sorted(definition.outputs)
         fetches = [definition.outputs[key].name for key in keys]
@@ -117,7 +117,7 @@ class ModelServer:
             return self.models[version]
 
     def load(self, version):
-        from ckpt2saved.tf1 import tf
+        from ckpt2saved.graph.tf1 import tf
 
         session = tf.Session(graph=tf.Graph())
         with session.graph.as_default():
@@ -219,7 +219,7 @@ def entry(version, state, code="OK", message=""):
 
 
 def dtype_of(info):
-    from ckpt2saved.tf1 import tf
+    from ckpt2saved.graph.tf1 import tf
 
     dtype = tf.as_dtype(info.dtype)
     return object if dtype == tf.string else dtype.as_numpy_dtype
@@ -338,7 +338,7 @@ def serving_grpc(base, name):
     import grpc
     from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
-    from ckpt2saved.tf1 import tf
+    from ckpt2saved.graph.tf1 import tf
 
     model = ModelServer(base, name)
 

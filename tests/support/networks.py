@@ -9,8 +9,8 @@ import pytest
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.errors.problem import texts
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.rewrites.to_inference import to_inference
-from ckpt2saved.tf1 import tf, v1_control_flow
 from tests.support import golden_rule
 
 SIZES = [None, 5, 4, 3]

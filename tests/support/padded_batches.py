@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.rewrites.mask_padding import PaddedBatch, mask_padding
-from ckpt2saved.tf1 import tf, v1_control_flow
 from tests.support import golden_rule
 
 HEIGHT, CHANNELS = 6, 3

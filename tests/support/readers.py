@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 
 def write_reader(directory, texts, name="text", with_status=True):

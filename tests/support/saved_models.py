@@ -8,9 +8,9 @@ import numpy as np
 from google.protobuf import text_format
 
 from ckpt2saved.answers import cc_loader
+from ckpt2saved.graph.tf1 import SavedModel, tf
 from ckpt2saved.requests.warm_up.file import read_warm_up_requests
 from ckpt2saved.saved_model.reading import read_signatures
-from ckpt2saved.tf1 import SavedModel, tf
 
 
 def changed(version, change):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.checkpoint.files import find_checkpoint
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 # A checkpoint of w float32 [2] and w/scale float8_e5m2 [3], which TensorFlow 1 has no dtype for.
 FLOAT8 = {

@@ -9,11 +9,11 @@ from typing import BinaryIO, Dict, Iterable, Iterator, List
 import numpy as np
 
 from ckpt2saved.errors import ServingError
+from ckpt2saved.files.protobuf.messages import Budget, decode, encode
+from ckpt2saved.files.protobuf.serving_messages import ModelSpec, PredictionLog, PredictLog, PredictRequest
+from ckpt2saved.files.protobuf.tensor_proto import decode_tensor, encode_tensor
+from ckpt2saved.files.protobuf.wire import Malformed, Part, of_bytes, of_file
 from ckpt2saved.files.reading import open_file, size_of
-from ckpt2saved.protobuf.messages import Budget, decode, encode
-from ckpt2saved.protobuf.serving_messages import ModelSpec, PredictionLog, PredictLog, PredictRequest
-from ckpt2saved.protobuf.tensor_proto import decode_tensor, encode_tensor
-from ckpt2saved.protobuf.wire import Malformed, Part, of_bytes, of_file
 from ckpt2saved.requests.request import Inputs, Request
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
 from ckpt2saved.signature.tensors import DEFAULT_SIGNATURE

@@ -12,6 +12,7 @@ from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.errors import WarmupError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.pictures import NoPicture, check_pixels, read_picture
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.requests.lengths import measured
 from ckpt2saved.requests.parity import case_inputs
 from ckpt2saved.requests.request import Request, with_bytes
@@ -20,7 +21,6 @@ from ckpt2saved.requests.warm_up.file import warm_up_request
 from ckpt2saved.signature.model import ParityCase
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 from ckpt2saved.sources.binding import BoundGraph
-from ckpt2saved.tf1 import tf
 
 
 def requests_of_pictures(

@@ -10,10 +10,10 @@ import numpy as np
 from ckpt2saved.graph.copying import copied
 from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import full_name, node_name, parsed
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.graph.traversal import reach, reversed_edges
 from ckpt2saved.saved_model.writing import ServingGraph, cut_down, spec_of
 from ckpt2saved.signature.tensors import WARMUP, Signature, TensorSpec
-from ckpt2saved.tf1 import tf
 
 _LARGE = 4096  # values; a larger float input is not stored in the graph, but tiled from _REPEATED values
 _REPEATED = 997  # values; a prime, so that the rows of an image differ

@@ -30,8 +30,8 @@ from ckpt2saved.graph.ops import (
     is_weight,
     parses_examples,
 )
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.graph.traversal import behind, reach, reversed_edges, settle, within
-from ckpt2saved.tf1 import tf
 
 # The inputs of ops that compare: those that hold the answer, and those that hold labels.
 _COMPARE = {

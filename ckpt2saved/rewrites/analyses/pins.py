@@ -10,7 +10,7 @@ from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.graph import Graph, may_be_scalar
 from ckpt2saved.graph.names import Ref
 from ckpt2saved.graph.ops import PLACEHOLDERS, VARIABLES
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref, full_name, parsed
 from ckpt2saved.graph.ops import READS_VARIABLE, REFERENCE_VARIABLES
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.signature.tensors import TensorSpec
-from ckpt2saved.tf1 import tf
 
 _POINTWISE = ("Identity", "Cast", "Sub", "Add", "AddV2", "Mul", "RealDiv", "StopGradient")  # lines stay where they are
 _SPLITS, _SLICES = ("Split", "SplitV", "Unpack"), ("Slice", "StridedSlice")

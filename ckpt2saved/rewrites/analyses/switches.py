@@ -10,8 +10,8 @@ from ckpt2saved.graph.graph import Graph, Node, may_be_scalar
 from ckpt2saved.graph.names import Ref
 from ckpt2saved.graph.ops import MERGES, PASSING, PLACEHOLDERS, SELECTS, SWITCHES, VARIABLES
 from ckpt2saved.graph.probe import ELEMENTWISE
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.graph.traversal import nearest
-from ckpt2saved.tf1 import tf
 
 _COMPARISONS = ("Equal", "NotEqual", "Less", "LessEqual", "Greater", "GreaterEqual")
 _FURTHEST = 200  # nodes between a switch and the branches that it selects

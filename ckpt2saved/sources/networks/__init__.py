@@ -7,9 +7,9 @@ from typing import Any, Dict, List, Mapping
 
 from ckpt2saved.errors import UsageError
 from ckpt2saved.errors.problem import Problem
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.sources.networks import crnn, ctpn
 from ckpt2saved.sources.networks.layout import Shape, require
-from ckpt2saved.tf1 import tf, v1_control_flow
 
 BUILDERS: Mapping[str, Any] = {"crnn": crnn, "ctpn": ctpn}
 

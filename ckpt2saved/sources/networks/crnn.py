@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, Mapping, Tuple
 
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.sources.networks import layers
 from ckpt2saved.sources.networks.decoding import decoded
 from ckpt2saved.sources.networks.layout import Layout, Shape, last, require
-from ckpt2saved.tf1 import tf
 
 HEIGHT = 32  # four poolings and the stride of the last convolution reduce it to the one row that the LSTMs read
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional
 
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.sources.networks import layers
 from ckpt2saved.sources.networks.layout import Layout, Shape, last, require
-from ckpt2saved.tf1 import tf
 
 # Mean red, green and blue of the training images of VGG-16, in 0..255 (Simonyan & Zisserman 2014, arXiv:1409.1556).
 CHANNEL_MEANS = (123.68, 116.78, 103.94)

@@ -6,7 +6,7 @@ from typing import Any, Dict, Optional
 
 from ckpt2saved import ctc
 from ckpt2saved.ctc.language_model import LanguageModel
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 
 def decoded(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Dict, Mapping, Optional, Sequence, Tuple
 
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 
 def variables(shapes: Mapping[str, Sequence[Optional[int]]]) -> Dict[str, tf.Variable]:

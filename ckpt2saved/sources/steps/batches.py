@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Tuple
 
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.signature.steps import Normalise, Pad
-from ckpt2saved.tf1 import tf
 
 
 def normalised(images: tf.Tensor, step: Normalise) -> tf.Tensor:

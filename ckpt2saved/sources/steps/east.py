@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Callable, Dict, List, Tuple
 
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.signature.detection import EastRules
 from ckpt2saved.sources.steps.pages import each_page
-from ckpt2saved.tf1 import tf
 
 _ROUNDS = 8  # of segments that are joined; then all cells are one segment, so that time is bounded
 _ENLARGED = 1e-7  # the part by which a quad is larger when it is compared

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import List, NamedTuple, Tuple
 
-from ckpt2saved.tf1 import tf
+from ckpt2saved.graph.tf1 import tf
 
 EMPTY, UNKNOWN, PNG, PNG_WITH_ALPHA, JPEG, GIF, BMP = range(7)
 

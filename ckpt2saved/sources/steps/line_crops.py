@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Dict, List, NamedTuple, Tuple
 
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.signature.detection import MOST_POINTS, PageArray
 from ckpt2saved.signature.steps import CropLines
-from ckpt2saved.tf1 import tf
 
 
 class Crops(NamedTuple):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Callable, Dict, List, Mapping, Sequence
 
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.sources.steps.line_crops import Crops
-from ckpt2saved.tf1 import tf
 
 AT_ONCE = 32  # lines of a group: its memory is bounded, and short lines are not padded to the longest of all
 

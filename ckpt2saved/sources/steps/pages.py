@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Callable, Dict, List, Mapping, Sequence
 
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.signature.detection import PageArray
 from ckpt2saved.signature.steps import COUNT
 from ckpt2saved.sources.steps.pictures import Pictures
-from ckpt2saved.tf1 import tf, v1_control_flow
 
 
 def each_page(

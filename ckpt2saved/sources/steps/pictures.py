@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from ckpt2saved.graph.tf1 import Defun, tf
 from ckpt2saved.signature.steps import AnyResize, DecodePictures, Resize, ResizePage
 from ckpt2saved.sources.steps import headers
 from ckpt2saved.sources.steps.resizing import new_size, resized
-from ckpt2saved.tf1 import Defun, tf
 
 # Values of `status`.
 READ, NO_BYTES, NO_PICTURE, TOO_LARGE, DAMAGED, TOO_SMALL = range(6)

@@ -6,9 +6,9 @@ from typing import Dict, List, Tuple
 
 import numpy as np
 
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.signature.detection import STRIDE, Anchors, ProposalRules
 from ckpt2saved.sources.steps.pages import each_page
-from ckpt2saved.tf1 import tf
 
 
 def decoded_proposals(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Callable, Tuple
 
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.signature.steps import AnyResize, ResizePage
-from ckpt2saved.tf1 import tf
 
 
 def new_size(height: tf.Tensor, width: tf.Tensor, step: AnyResize) -> Tuple[tf.Tensor, tf.Tensor]:

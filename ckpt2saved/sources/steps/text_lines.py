@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Dict, List, Mapping, NamedTuple, Tuple
 
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.signature.detection import LineRules
 from ckpt2saved.sources.steps.pages import each_page
 from ckpt2saved.sources.steps.proposals import apart, clipped, padded
-from ckpt2saved.tf1 import tf
 
 _DOUBLINGS = 12
 MOST_JOINED = 2**_DOUBLINGS  # proposals of a page that are joined to lines, the best: time grows with the square

@@ -7,9 +7,9 @@ from typing import Any, Dict, Mapping, Optional
 
 from ckpt2saved.ctc.language_model import LanguageModel
 from ckpt2saved.errors import SignatureError
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.signature.steps import Characters, DecodeCtc, Failed
 from ckpt2saved.sources.networks.decoding import decoded
-from ckpt2saved.tf1 import tf
 
 
 def decoded_logits(

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ckpt2saved.client import east as reference
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.signature.detection import EastRules
 from ckpt2saved.sources.steps import east
-from ckpt2saved.tf1 import tf, v1_control_flow
 from tests.support.east_maps import corners_of, rendered, words
 
 RULES = EastRules(most=60)

@@ -10,11 +10,11 @@ import zlib
 import numpy as np
 import pytest
 
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.signature.steps import DecodePictures, Resize, ResizePage
 from ckpt2saved.sources.example_pictures import png
 from ckpt2saved.sources.steps import pictures
 from ckpt2saved.sources.steps.pictures import DAMAGED, NO_BYTES, NO_PICTURE, READ, TOO_LARGE, read_pictures
-from ckpt2saved.tf1 import tf
 
 Image = pytest.importorskip("PIL.Image")
 COLOURS = DecodePictures()

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ckpt2saved.client import detection
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.signature.detection import HEIGHTS, Anchors, ProposalRules
 from ckpt2saved.sources.steps.proposals import decoded_proposals
-from ckpt2saved.tf1 import tf, v1_control_flow
 from tests.support.detector_answers import random_answers
 from tests.support.golden_rule import answers
 

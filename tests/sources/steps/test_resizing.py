@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.signature.steps import Resize, ResizePage
 from ckpt2saved.sources.steps.resizing import new_size, resized
-from ckpt2saved.tf1 import tf
 
 ROOT = Path(__file__).resolve().parents[3]
 PICTURES = ("examples/crnn/images/zurich.png", "examples/ctpn/page.png", "docs/ctc-decoders.png")

@@ -12,10 +12,10 @@ from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.fit import find_misfits
 from ckpt2saved.compatibility.image import known_images
 from ckpt2saved.graph.op_table import shipped_table
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.signature.detection import Anchors, LineRules, ProposalRules
 from ckpt2saved.sources.steps.proposals import decoded_proposals
 from ckpt2saved.sources.steps.text_lines import MOST_JOINED, text_lines
-from ckpt2saved.tf1 import tf, v1_control_flow
 from tests.support.detector_answers import random_answers
 from tests.support.golden_rule import answers
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.signature.steps import Characters, DecodeCtc, Failed
 from ckpt2saved.sources.steps.texts import decoded_logits, joined_characters, replaced
-from ckpt2saved.tf1 import tf
 
 LOGITS = np.random.RandomState(1).uniform(-4, 4, (9, 3, 5)).astype("float32")  # [time, batch, classes]
 

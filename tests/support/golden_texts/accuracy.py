@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ckpt2saved.errors import CheckpointError
-from ckpt2saved.export.selection import Candidate, best_of
-from ckpt2saved.verify.accuracy.figures import Reading, measure
-from ckpt2saved.verify.accuracy.gate import Baseline, Limits, judge
-from ckpt2saved.verify.accuracy.labels import Line, read_labels
+from ckpt2saved.exporting.selection import Candidate, best_of
+from ckpt2saved.verification.accuracy.figures import Reading, measure
+from ckpt2saved.verification.accuracy.gate import Baseline, Limits, judge
+from ckpt2saved.verification.accuracy.labels import Line, read_labels
 from tests.support.golden_texts.finding import raised
 
 

@@ -18,7 +18,7 @@ from ckpt2saved.requests.files import read_given
 from ckpt2saved.requests.made_up_by_shape import make_by_shape
 from ckpt2saved.requests.request import Request
 from ckpt2saved.signature.tensors import Signature, TensorSpec
-from ckpt2saved.verify.comparison import _answerable, run_on_checkpoint
+from ckpt2saved.verification.comparison import _answerable, run_on_checkpoint
 from tests.support.versions import make_version
 
 

@@ -13,6 +13,7 @@ from ckpt2saved.checkpoint.contents import Naming, Variable, Weights, choose_wei
 from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.checkpoint.objects import ModelObjects, Place, SavedObjects, find_model, model_objects
 from ckpt2saved.checkpoint.reading import check_unserved, values
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.inspection.subject import find_subject
 from ckpt2saved.saved_model.writing import _copy_variables
 from ckpt2saved.signature.arguments import model_of_arguments, parse_tensor
@@ -21,7 +22,6 @@ from ckpt2saved.sources.graph_plan import GraphOptions, plan_graph
 from ckpt2saved.sources.joined import JOINED, _refuse_others
 from ckpt2saved.sources.objects import _check_restored, load_traced, trace
 from ckpt2saved.sources.restored import Restored, SavedTable, find_restored
-from ckpt2saved.tf1 import tf
 from tests.support.batch_norms import update
 from tests.support.checkpoints import write_checkpoint
 from tests.support.golden_texts.finding import inspected, loaded, opened, raised, trained

@@ -8,12 +8,12 @@ from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.environment import examine_environment
 from ckpt2saved.compatibility.fit import check_fit
 from ckpt2saved.compatibility.image import find_image
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.server_config.batching import Batching, check_batching
 from ckpt2saved.server_config.configuration import ConfigurationOptions, configure
 from ckpt2saved.server_config.models import find_models
 from ckpt2saved.server_config.mounts import parse_mount
 from ckpt2saved.server_config.policy import SPECIFIC, Label, Policy
-from ckpt2saved.tf1 import tf
 from tests.support.golden_texts.finding import raised
 from tests.support.graph_defs import X, node, write
 from tests.support.packages import install, with_needs

@@ -13,6 +13,7 @@ from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.errors import Ckpt2SavedError
 from ckpt2saved.graph.meta_graph import read_meta_graph
+from ckpt2saved.graph.tf1 import SavedModel, tf
 from ckpt2saved.inspection.report import inspect_subject
 from ckpt2saved.inspection.subject import find_subject
 from ckpt2saved.requests.request import Request
@@ -24,8 +25,7 @@ from ckpt2saved.signature.arguments import model_of_arguments, parse_tensor, wit
 from ckpt2saved.signature.file import parse_model
 from ckpt2saved.signature.model import Surgery
 from ckpt2saved.sources.training_graph import load_training_graph
-from ckpt2saved.tf1 import SavedModel, tf
-from ckpt2saved.verify.servability import check_content, check_name
+from ckpt2saved.verification.servability import check_content, check_name
 from ckpt2saved.versions.health import health
 from tests.support import trainings
 from tests.support.graph_defs import node

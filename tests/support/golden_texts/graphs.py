@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from ckpt2saved.graph.meta_graph import read_meta_graph
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.replace_ctc_decoder import ReplaceCtcDecoder
 from ckpt2saved.rewrites.rewrite import apply_all
@@ -17,8 +18,7 @@ from ckpt2saved.signature.tensors import Signature, TensorSpec
 from ckpt2saved.sources.loaded import loaded_from_builder
 from ckpt2saved.sources.network_run import NetworkRun
 from ckpt2saved.sources.postprocessing import Postprocessing
-from ckpt2saved.tf1 import tf
-from ckpt2saved.verify.servability import batching_notes
+from ckpt2saved.verification.servability import batching_notes
 from tests.support.golden_texts.finding import (
     linted,
     loaded,
@@ -64,7 +64,7 @@ def with_placeholder():
 
 
 def in_a_loop():
-    from ckpt2saved.tf1 import v1_control_flow
+    from ckpt2saved.graph.tf1 import v1_control_flow
 
     with v1_control_flow():
         tf.while_loop(lambda y: tf.reduce_sum(y) < 9, lambda y: tf.add(y, y, name="step"), [image()])

@@ -9,13 +9,13 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.requests.request import Request
 from ckpt2saved.requests.warm_up.file import WARMUP_FILE
 from ckpt2saved.requests.warm_up.maker import _COPY, _TOTAL, WarmUpMaker, _Record
 from ckpt2saved.requests.warm_up.source import WarmUpSource
-from ckpt2saved.tf1 import tf
-from ckpt2saved.verify.servability import check_content
-from ckpt2saved.verify.steps import verify_version
+from ckpt2saved.verification.servability import check_content
+from ckpt2saved.verification.steps import verify_version
 from tests.support.checkpoints import write_checkpoint
 from tests.support.golden_texts.finding import GRAPH, judged, of_meta_graph, verified, with_meta_graph
 from tests.support.versions import make_version

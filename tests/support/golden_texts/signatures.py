@@ -18,7 +18,7 @@ from ckpt2saved.signature.model import ExampleInput, ParityCase
 from ckpt2saved.signature.steps import Bigrams
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 from ckpt2saved.sources.steps.language_models import read_language_model
-from ckpt2saved.verify.accuracy.labels import read_labels
+from ckpt2saved.verification.accuracy.labels import read_labels
 from tests.support.golden_texts.finding import FILE, of_file, raised
 
 X, Y = TensorSpec("x", "x:0", "float32", ("batch", 2)), TensorSpec("y", "y:0", "float32", ("batch",))

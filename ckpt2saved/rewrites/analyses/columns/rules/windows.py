@@ -8,6 +8,7 @@ from typing import Tuple
 import numpy as np
 
 from ckpt2saved.graph.ops import data_format
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.analyses.axes import LINES, has_lines, is_of_batch, widths_in
 from ckpt2saved.rewrites.analyses.columns.registry import rule
 from ckpt2saved.rewrites.analyses.columns.values import (
@@ -21,7 +22,6 @@ from ckpt2saved.rewrites.analyses.columns.values import (
     Value,
 )
 from ckpt2saved.rewrites.analyses.widths import SAME, VALID, Window
-from ckpt2saved.tf1 import tf
 
 _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 _POOLS = ("MaxPool", "MaxPoolV2", "AvgPool")

@@ -1,0 +1,448 @@
+"""The steps of `export`, in order: from a checkpoint to a published version."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import subprocess
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Callable, Collection, Dict, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from ckpt2saved import __version__
+from ckpt2saved.answers.checkpoint_asker import open_checkpoint_asker
+from ckpt2saved.answers.lines import notes_on_lines
+from ckpt2saved.answers.parity import AlsoAnswered, Refused, Report, answer_all, compare_files
+from ckpt2saved.answers.proof import Proof
+from ckpt2saved.answers.worker import kept_processes
+from ckpt2saved.checkpoint.contents import Checkpoint
+from ckpt2saved.checkpoint.files import CheckpointFiles
+from ckpt2saved.checkpoint.joined import JoinedCheckpoint
+from ckpt2saved.checkpoint.reading import check_unserved
+from ckpt2saved.compatibility.demands import read_demands
+from ckpt2saved.compatibility.fit import check_fit
+from ckpt2saved.console.sizes import size_text
+from ckpt2saved.errors import NotServable, SignatureError
+from ckpt2saved.errors.problem import Problem, texts
+from ckpt2saved.exporting.accuracy import Measured
+from ckpt2saved.exporting.choice import Chooser, rewritten_as_planned
+from ckpt2saved.exporting.plan import ExportPlan
+from ckpt2saved.exporting.warm_up import read_staged_requests, write_warm_up
+from ckpt2saved.files.plain_paths import is_pattern
+from ckpt2saved.files.programs import find_program
+from ckpt2saved.graph.ops import BEAM_SEARCH
+from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.requests.lengths import parity_cases
+from ckpt2saved.requests.parity import parity_requests
+from ckpt2saved.requests.request import Request, with_bytes
+from ckpt2saved.requests.splitting import outputs_seen_unsplit
+from ckpt2saved.requests.warm_up.maker import WarmUp, WarmUpMaker
+from ckpt2saved.rewrites.for_serving import (
+    ServingRewritten,
+    without_searches,
+)
+from ckpt2saved.rewrites.lint import check_servable
+from ckpt2saved.saved_model.judgement import WARMUP_FILE
+from ckpt2saved.saved_model.writing import write_graph, write_saved_model
+from ckpt2saved.signature.arguments import ARGUMENTS
+from ckpt2saved.signature.model import ParityCase
+from ckpt2saved.sources.binding import BoundGraph, bind
+from ckpt2saved.sources.example_pictures import example_pictures
+from ckpt2saved.sources.training_graph import UNUSED
+from ckpt2saved.verification.servability import batching_notes, check_content, keys_by_signature
+from ckpt2saved.versions import Stage, staged, write_provenance
+from ckpt2saved.versions.health import content_problems
+
+Say = Callable[[str, str], None]
+
+_PICTURES = 5  # of four widths, and one that cannot be read
+_WEIGHTS = {"ema": "moving averages"}  # for people
+_PATTERN_NOTE = (
+    "TF Serving finds no variables under a path with [ ] * ? or a backslash in it: have the server see this directory "
+    "under another path, as a mount of a container does"
+)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A published version; in a dry run, the version that would have been published."""
+
+    path: Path
+    dry_run: bool
+    provenance: Mapping[str, Any]  # content of assets.extra/ckpt2saved.json
+    asked: Tuple[Request, ...] = ()  # the parity requests
+    measured: Optional[Measured] = None  # None without labelled pictures
+
+
+def export_checkpoint(plan: ExportPlan, say: Say = lambda step, text: None) -> Exported:
+    """Publish a checkpoint as a version whose outputs match those of the checkpoint.
+
+    `say` receives the name and the result of each step. Raises CheckpointError, SignatureError, UsageError,
+    NotServable, ParityError, NotCompatible, NotAccurate or VersionError; after an error nothing is published and no
+    files remain.
+    """
+    with kept_processes(), plan.graph.open() as checkpoint:
+        return _export(plan, checkpoint, say)
+
+
+def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
+    say(plan.graph.source.noun, _described(plan.graph.checkpoint, checkpoint))
+    network = bind(plan.graph, checkpoint)
+    _refuse_unused(plan, network.unused)
+    for note in check_unserved(checkpoint, network.weights):
+        say("note", note.text)
+    for edit in network.edits:
+        say("edited", edit.text)
+    for note in network.notes:
+        say("note", note.text)
+    say(
+        "weights",
+        f"{_WEIGHTS.get(network.weights.kind, network.weights.kind)} ({network.weights.reason})",
+    )
+    if network.devices:
+        say("devices", f"{network.devices}; cleared")
+    say("graph", f"{len(network.serving.graph_def.node)} nodes, {len(network.weights.keys)} variables")
+    check_servable(network.serving.graph_def)
+    rewritten = rewritten_as_planned(plan, network)
+    say("decoder", _decoder_text(plan.graph.ctc_decoder or "fast", rewritten))
+    if rewritten.folded:
+        say("folded", f"{len(rewritten.folded)} of its batch norms, into the convolutions before them")
+    cases, maker, warmup = _requests(plan, checkpoint, network)
+    with _stage(plan, say) as stage:
+        proof = None
+        if plan.checks.parity:
+            with open_checkpoint_asker(network, checkpoint) as asker:
+                chooser = Chooser(plan, network, asker, parity_requests(network.model, cases), say)
+                rewritten, proof = chooser.choose(rewritten)
+        written = _Writer(plan, checkpoint, network, maker, say).write(stage.path, rewritten, proof, warmup)
+        report, warmup = written.report, written.warmup
+        size = _size(stage.path)
+        noun = plan.graph.source.noun
+        has = "have" if noun.endswith("s") else "has"  # several networks have several checkpoints
+        say("written", f"{size_text(size)}; the {noun} {has} {size_text(plan.graph.checkpoint.size)}")
+        seen = _union(report.without_batch if report else {}, written.refused)
+        _lint(stage.path, seen, say)
+        for note in warmup.notes:
+            say("note", note.text)
+        if is_pattern(plan.publication.base):
+            say("note", _PATTERN_NOTE)
+        if plan.checks.for_serving:
+            check_fit(read_demands(stage.path), plan.checks.for_serving)
+            say("fits", f"TF Serving {plan.checks.for_serving.version} has all of its ops and attributes")
+        measured = _accuracy(plan, checkpoint, stage.path, say)
+        provenance = _provenance(plan, checkpoint, network, rewritten, size)
+        provenance["accuracy"] = measured.as_record() if measured else None
+        provenance["parity"] = _parity(report, proof) if report and proof else None
+        provenance["lines"] = _lines(report, network)
+        provenance["warmup"] = warmup.counts
+        provenance["warmup_outputs"] = warmup.filters
+        provenance["without_batch"] = keys_by_signature(stage.path, seen)
+        write_provenance(stage.path, provenance)
+        requests = proof.requests if proof else ()
+        return Exported(stage.publish(), plan.publication.dry_run, provenance, requests, measured=measured)
+
+
+def _accuracy(plan: ExportPlan, checkpoint: Checkpoint, stage: Path, say: Say) -> Optional[Measured]:
+    """Measure the staged files, and compare with the limits, if asked for; raises NotAccurate."""
+    gate = plan.checks.accuracy
+    if gate is None:
+        return None
+    name = plan.graph.checkpoint.name if checkpoint.step is None else f"step {checkpoint.step}"
+    return gate.check(gate.measure(stage, say), name, say)
+
+
+def _refuse_unused(plan: ExportPlan, unused: Sequence[str]) -> None:
+    """Raise NotServable for inputs of the command line that no output depends on.
+
+    A signature file may have such inputs, for clients that send them.
+    """
+    keys = {spec.tensor: spec.key for signature in plan.graph.model.signatures for spec in signature.inputs}
+    if unused and plan.graph.model.source == ARGUMENTS:
+        raise NotServable(
+            f"{ARGUMENTS}: inputs that no output depends on: leave them out; a signature file (--model) can keep"
+            " one for clients that send it",
+            [Problem("unused-input", f"--input {keys[tensor]}={tensor}", UNUSED) for tensor in unused],
+        )
+
+
+def _union(one: Refused, other: Refused) -> Dict[str, FrozenSet[str]]:
+    return {name: one.get(name, frozenset()) | other.get(name, frozenset()) for name in sorted(set(one) | set(other))}
+
+
+def _lint(stage: Path, seen: Mapping[str, Collection[str]], say: Say) -> None:
+    """Check the staged files for problems that show only in files."""
+    findings = check_content(stage, content_problems(stage))
+    for note in findings.notes + batching_notes(stage, seen):
+        say("note", note.text)
+    if findings.problems:
+        raise NotServable("the staged files cannot be served; nothing is published", findings.problems)
+
+
+def _decoder_text(kind: str, rewritten: ServingRewritten) -> str:
+    replaced = [f"{decoder.node} (beam_width {decoder.beam_width})" for decoder in rewritten.replaced]
+    parts = []
+    if replaced:
+        parts.append(f"{kind} in place of {', '.join(replaced)}")
+    elif any(node.op == BEAM_SEARCH for node in rewritten.serving.graph_def.node):
+        parts.append("stock, as requested")
+    parts += texts(rewritten.notes)
+    return "; ".join(parts) or "the graph has no CTC beam search"
+
+
+def _requests(
+    plan: ExportPlan, checkpoint: Checkpoint, network: BoundGraph
+) -> Tuple[Tuple[ParityCase, ...], Optional[WarmUpMaker], WarmUp]:
+    """The parity cases and the warm-up requests, as far as the plan needs them."""
+    if not plan.checks.parity and plan.checks.warmup is None:
+        return (), None, WarmUp()
+    try:
+        cases = parity_cases(network, checkpoint)
+        if plan.checks.warmup is None:
+            return cases, None, WarmUp()
+        maker = WarmUpMaker(plan.checks.warmup, network, cases, checkpoint)
+        return cases, maker, maker.make()
+    except SignatureError as error:
+        if plan.checks.parity or (plan.checks.warmup and plan.checks.warmup.asked):
+            raise
+        return (), None, WarmUp(absence=f"none: {error}")
+
+
+@dataclass(frozen=True)
+class _Written:
+    """The results of writing and running the files."""
+
+    report: Optional[Report]  # None without parity check
+    warmup: WarmUp  # as written into the version
+    refused: Refused  # outputs of tried warm-up requests that batching cannot split
+
+
+class _Writer:
+    """Writes the SavedModel with its warm-up requests, and checks the written files."""
+
+    def __init__(
+        self,
+        plan: ExportPlan,
+        checkpoint: Checkpoint,
+        network: BoundGraph,
+        maker: Optional[WarmUpMaker],
+        say: Say,
+    ) -> None:
+        self._plan = plan
+        self._checkpoint = checkpoint
+        self._network = network
+        self._maker = maker
+        self._say = say
+
+    def write(self, stage: Path, rewritten: ServingRewritten, proof: Optional[Proof], warmup: WarmUp) -> _Written:
+        """Write into `stage`, run the files, and compare with `proof`, which is None without parity check."""
+        report: Optional[Report] = None
+        is_stock = not rewritten.replaced
+        if self._maker:
+            if is_stock and (proof is None or proof.is_partial):  # the beam search is slow, or its speed is not known
+                self._maker.avoid_searches(without_searches(rewritten))
+            warmup = self._maker.make_again(outputs_seen_unsplit(proof.asked, proof.expected) if proof else {})
+        serving = self._maker.extended(rewritten.serving, warmup) if self._maker else rewritten.serving
+        write_saved_model(stage, serving, self._checkpoint, rewritten.weights)
+        also = AlsoAnswered(warm_up=self._staged(stage, warmup), split=warmup.to_split)
+        if proof:
+            # In the files, the stock op would be just as slow for complete requests.
+            also = also if is_stock else replace(also, requests=proof.only_answered)
+            if not any(node.op == BEAM_SEARCH for node in rewritten.serving.graph_def.node):  # else it would be slow
+                also = replace(also, lines=self._of_pictures())
+            report = compare_files(stage, proof.asked, proof.expected, also)
+            refused = report.refused
+            self._say(
+                "parity",
+                f"{report.answers} answers match the {self._plan.graph.source.noun}, largest difference"
+                f" {report.comparison.max_abs:.2g}; loaded by {report.loader}",
+            )
+            if report.lines.differences:
+                self._say(
+                    "lines",
+                    f"each alone and in a batch of several widths: largest difference {report.lines.max_abs:.2g}",
+                )
+            for note in notes_on_lines(report.lines):
+                self._say("note", note.text)
+        else:
+            self._say("parity", "not checked, as requested")
+            refused = answer_all(stage, also) if also.warm_up else {}
+        warmup, refused = self._without_refused(stage, rewritten, warmup, refused)
+        self._say("warm-up", _warmup_text(warmup))
+        return _Written(report, warmup, refused)
+
+    def _of_pictures(self) -> Tuple[Request, ...]:
+        """A request of pictures of several widths for each signature that takes nothing else, and pads them."""
+        pictures = with_bytes(np.array(example_pictures(_PICTURES), object))
+        return tuple(
+            Request("pictures", signature.name, {spec.key: pictures for spec in signature.pictures}, is_made_up=True)
+            for signature in self._network.model.signatures
+            if signature.pictures and signature.pictures == signature.inputs and not signature.takes_pages
+        )
+
+    def _without_refused(
+        self, stage: Path, rewritten: ServingRewritten, warmup: WarmUp, refused: Refused
+    ) -> Tuple[WarmUp, Refused]:
+        """Replace warm-up requests that a server with --enable_batching would fail."""
+        found = refused
+        while refused and self._maker:
+            warmup = self._maker.make_without(refused)
+            write_graph(stage, self._maker.extended(rewritten.serving, warmup))
+            with contextlib.suppress(FileNotFoundError):
+                (stage / WARMUP_FILE).unlink()
+            also = AlsoAnswered(warm_up=self._staged(stage, warmup), split=warmup.to_split)
+            refused = answer_all(stage, also) if also.warm_up else {}
+            found = _union(found, refused)
+        return warmup, found
+
+    def _staged(self, stage: Path, warmup: WarmUp) -> Tuple[Request, ...]:
+        """Write the warm-up file; returns the requests read back from it."""
+        if not warmup.requests:
+            return ()
+        write_warm_up(stage, warmup.requests, self._network.model.name)
+        return tuple(read_staged_requests(stage))
+
+
+def _warmup_text(warmup: WarmUp) -> str:
+    """A text with the number of warm-up requests, their signatures, and their outputs if not all."""
+    if not warmup.counts:
+        return warmup.absence
+    parts = {name: f"signature {name}" for name in warmup.counts}
+    for name, outputs in warmup.filters.items():
+        parts[name] += f", outputs {', '.join(outputs)}"
+    total = sum(warmup.counts.values())
+    listed = "; ".join(parts.values())
+    if len(parts) > 1:
+        listed = "; ".join(f"{warmup.counts[name]} of {part}" for name, part in parts.items())
+    return f"{total} request{'s' if total > 1 else ''} written ({listed})"
+
+
+class _Rehearsal:
+    """Replaces a Stage in a dry run."""
+
+    def __init__(self, path: Path, target: Path) -> None:
+        self.path = path
+        self._target = target
+
+    def publish(self) -> Path:
+        return self._target
+
+
+@contextlib.contextmanager
+def _stage(plan: ExportPlan, say: Say) -> Iterator[Union[Stage, _Rehearsal]]:
+    if not plan.publication.dry_run:
+        with staged(plan.publication.base, plan.publication.requested, say) as stage:
+            yield stage
+        return
+    with tempfile.TemporaryDirectory(prefix="ckpt2saved-") as folder:
+        yield _Rehearsal(Path(folder), plan.publication.base / str(plan.publication.number))
+
+
+def _provenance(
+    plan: ExportPlan,
+    checkpoint: Checkpoint,
+    network: BoundGraph,
+    rewritten: ServingRewritten,
+    size: int,
+) -> Dict[str, Any]:
+    return {
+        "format": 1,
+        "checkpoint": _origin(plan, checkpoint),
+        "weights": network.weights.kind,
+        "model": network.model.name,
+        "graph": {"builder": plan.graph.source.name, "options": dict(plan.graph.source.options)},
+        "steps": _step_options(network),
+        "edits": [{"node": edit.node, "kind": edit.kind, "text": edit.text} for edit in network.edits],
+        "signatures": [signature.name for signature in network.model.signatures],
+        "ctc_decoder": plan.graph.ctc_decoder or "fast" if rewritten.replaced else "stock",
+        "replaced_nodes": [decoder.node for decoder in rewritten.replaced],
+        "folded_nodes": [edit.node for edit in rewritten.folded],
+        "bytes": {"checkpoint": plan.graph.checkpoint.size, "version": size},
+        "parity": None,  # filled in later
+        "lines": None,
+        "warmup": {},
+        "warmup_outputs": {},
+        "for_serving": plan.checks.for_serving and plan.checks.for_serving.version,
+        "ckpt2saved": __version__,
+        "tensorflow": tf.version.VERSION,
+        "git_commit": _git_commit(),
+        "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _origin(plan: ExportPlan, checkpoint: Checkpoint) -> Dict[str, Any]:
+    """The checkpoint of the version; `networks` are those of several networks."""
+    source, files = plan.graph.source, plan.graph.checkpoint
+    found: Dict[str, Any] = {
+        "name": files.name,
+        "step": checkpoint.step,
+        "format": source.format_of(files),
+        "sha256": files.sha256(),
+    }
+    if isinstance(checkpoint, JoinedCheckpoint):
+        found["networks"] = {
+            name: {"name": part.files.name, "step": part.step, "sha256": part.files.sha256()}
+            for name, part in checkpoint.parts.items()
+        }
+    return found
+
+
+def _step_options(network: BoundGraph) -> Dict[str, Any]:
+    """The options of steps: their values, and of files the names in `assets`."""
+    names = {str(asset.file): asset.name for asset in network.serving.assets}
+    options = {name: str(value) for name, value in network.model.step_options.items()}
+    return {
+        "options": {name: network.model.step_options[name] for name, text in options.items() if text not in names},
+        "files": {name: names[text] for name, text in options.items() if text in names},
+    }
+
+
+def _parity(report: Report, proof: Proof) -> Dict[str, Any]:
+    return {
+        "answers": report.answers,
+        "loader": report.loader,
+        "max_abs_difference": report.comparison.by_signature(),
+        "beam_search": [searched.describe() for searched in proof.searched],  # empty: everything was compared
+    }
+
+
+def _lines(report: Optional[Report], network: BoundGraph) -> Dict[str, Any]:
+    """What is known of how the answer for a picture depends on the others of its batch."""
+    return {
+        "max_abs_difference": report.lines.by_signature() if report else None,
+        "not_proven": [note.text for note in network.notes if note.code == "depends-on-batch"],
+    }
+
+
+def _git_commit() -> Optional[str]:
+    """The git commit of the working directory, or None; in CI this identifies the training code."""
+    git = find_program("git")
+    if git is None:
+        return None
+    # The configuration of an untrusted repository can name programs that git runs.
+    command = [git, "--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(
+            command,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode("ascii", "replace").strip() or None if done.returncode == 0 else None
+
+
+def _described(files: CheckpointFiles, checkpoint: Checkpoint) -> str:
+    kind = "V1 " if files.is_v1 else ""
+    parts = [f"{kind}{len(checkpoint.shapes)} tensors"] if checkpoint.shapes else []  # a frozen graph has none
+    parts += [] if checkpoint.step is None else [f"step {checkpoint.step}"]
+    return f"{files.prefix} ({', '.join([*parts, size_text(files.size)])})"
+
+
+def _size(directory: Path) -> int:
+    return sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())

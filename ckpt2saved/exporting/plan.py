@@ -1,0 +1,83 @@
+"""The plan of an export, checked as far as possible without TensorFlow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Tuple
+
+from ckpt2saved.answers.search_limits import DEFAULT_LIMITS, SearchLimits
+from ckpt2saved.compatibility.image import Image, find_image
+from ckpt2saved.exporting.accuracy import AccuracyGate
+from ckpt2saved.requests.warm_up.source import WarmUpSource, warm_up_source
+from ckpt2saved.sources.graph_plan import GraphOptions, GraphPlan, plan_graph
+from ckpt2saved.versions import check_base, next_version
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """The options of `export`."""
+
+    graph: GraphOptions
+    base: Path  # base directory
+    version: Optional[int] = None
+    dry_run: bool = False
+    parity: bool = True
+    search_limits: SearchLimits = DEFAULT_LIMITS
+    warmup: Tuple[str, ...] = ()  # values of --warmup
+    warmup_signatures: Tuple[str, ...] = ()
+    no_warmup: bool = False
+    for_serving: Optional[str] = None  # a release of TF Serving
+    no_fold: bool = False
+    accuracy: Optional[AccuracyGate] = None
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Where a version is published."""
+
+    base: Path
+    requested: Optional[int]  # the value of --version; None: highest + 1 at the time of publishing
+    number: int  # the expected version number; another exporter may take it first
+    dry_run: bool
+
+
+@dataclass(frozen=True)
+class Checks:
+    """The checks before a version is published, and its warm-up requests."""
+
+    parity: bool
+    search_limits: SearchLimits
+    warmup: Optional[WarmUpSource]  # None: no warm-up requests
+    for_serving: Optional[Image]  # TF Serving release that must have all ops and attributes of the graph
+    accuracy: Optional[AccuracyGate] = None  # labelled pictures that the staged files read
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """An export that has passed all checks of `plan_export`."""
+
+    graph: GraphPlan
+    publication: Publication
+    checks: Checks
+    fold: bool  # fold batch norm into the preceding convolution
+
+
+def plan_export(options: ExportOptions) -> ExportPlan:
+    """Run all checks of an export that take milliseconds; returns the plan.
+
+    Raises UsageError, SignatureError, CheckpointError or VersionError.
+    """
+    image = None if options.for_serving is None else find_image(options.for_serving, "--for-serving")
+    check_base(options.base)
+    number = next_version(options.base, options.version)
+    graph = plan_graph(options.graph)
+    if options.accuracy is not None:
+        options.accuracy.check_signatures(graph.model)
+    warmup = warm_up_source(graph.model, options.warmup, options.warmup_signatures, options.no_warmup)
+    return ExportPlan(
+        graph,
+        Publication(options.base, options.version, number, options.dry_run),
+        Checks(options.parity, options.search_limits, warmup, image, accuracy=options.accuracy),
+        fold=not options.no_fold,
+    )

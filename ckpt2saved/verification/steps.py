@@ -1,0 +1,151 @@
+"""The steps of `verify`: check the files, run them, compare with checkpoint and server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Dict, Optional, Sequence, Tuple
+
+from ckpt2saved.answers.file_answers import FileAnswers, as_server_requests, prepare_requests
+from ckpt2saved.answers.server_answers import ServerReport
+from ckpt2saved.answers.server_answers import as_content as server_content
+from ckpt2saved.answers.server_asker import Target
+from ckpt2saved.console.narration import Say
+from ckpt2saved.errors import NotServable, VerificationError
+from ckpt2saved.errors.problem import Note, Problem, details, texts
+from ckpt2saved.verification.comparison import Compared, ComparisonPlan, compare_with, run_on_checkpoint
+from ckpt2saved.verification.live import UNASKED_WARNING, check_live
+from ckpt2saved.verification.servability import Findings, batching_notes, check_version
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The results of all steps; None for steps that did not run."""
+
+    path: Path
+    findings: Findings
+    answered: Optional[FileAnswers]  # None if the files are incomplete
+    compared: Optional[Compared] = None
+    server: Optional[ServerReport] = None
+    load_problems: Tuple[Problem, ...] = ()
+    batching: Tuple[Note, ...] = ()  # signatures that cannot be used with --enable_batching
+
+    @property
+    def notes(self) -> Tuple[Note, ...]:
+        """All notes."""
+        of_files = self.answered.unasked + self.answered.notes if self.answered else ()
+        return self.findings.notes + self.batching + of_files + (self.compared.notes if self.compared else ())
+
+    @property
+    def warnings(self) -> Tuple[str, ...]:
+        """Warnings about checks that could not run."""
+        if self.problems or self.answered is None or self.answered.answers:
+            return ()
+        return (UNASKED_WARNING.format("the version answers requests"),)
+
+    @property
+    def problems(self) -> Tuple[Problem, ...]:
+        """All problems, without duplicates."""
+        found = self.findings.problems + self.load_problems
+        for part in (self.answered, self.compared, self.server):
+            found += part.problems if part else ()
+        return tuple(dict.fromkeys(found))
+
+    def raise_if_wrong(self) -> None:
+        """Raise VerificationError with all problems, if there are any."""
+        if self.problems:
+            raise VerificationError(f"{self.path}: {len(self.problems)} problem(s)", self.problems)
+
+
+def verify_version(
+    directory: Path,
+    *,
+    plan: Optional[ComparisonPlan] = None,
+    inputs: Optional[Path] = None,
+    target: Optional[Target] = None,
+    say: Say = lambda step, text: None,
+) -> Verification:
+    """Check the files of a version, run them, and compare with the checkpoint of `plan` and the server of `target`.
+
+    Problems of the version are returned; raises UsageError, CheckpointError or ServerError if a check could not run.
+    """
+    found = Verification(directory, check_version(directory), None)
+    _say_findings(say, found.findings)
+    if not found.findings.is_complete:
+        return found  # nothing can be loaded
+    reference = run_on_checkpoint(plan, directory, say) if plan else None
+    try:
+        answered = prepare_requests(directory, inputs=inputs, known=reference.requests if reference else ())
+    except NotServable as error:
+        found = replace(
+            found, load_problems=(Problem("not-loadable", "", str(error)),), batching=batching_notes(directory)
+        )
+        _say_all(say, ("note", texts(found.batching)), ("problem", texts(found.load_problems)))
+        return found
+    found = replace(found, answered=answered, batching=batching_notes(directory, answered.without_batch))
+    _say_all(say, ("note", texts(found.batching)))
+    _say_answers(say, answered)
+    if reference:
+        compared = compare_with(reference, directory)
+        found = replace(found, compared=compared)
+        _say_compared(say, compared)
+    if target:
+        # The notes and problems of the files were already printed.
+        to_send = replace(as_server_requests(answered), unasked=(), problems=())
+        found = replace(found, server=check_live(target, lambda: to_send, say=say))
+    _say_all(say, ("warning", found.warnings))
+    return found
+
+
+def as_content(found: Verification) -> Dict[str, Any]:
+    """The content of --json."""
+    answered, compared = found.answered, found.compared
+    return {
+        "path": str(found.path),
+        "problems": texts(found.problems),
+        "problem_details": details(found.problems),
+        "notes": texts(found.notes),
+        "note_details": details(found.notes),
+        "warnings": list(found.warnings),
+        "answers": len(answered.answers) if answered else 0,
+        "loader": answered.loader if answered else None,
+        "checkpoint": {
+            "path": str(compared.checkpoint),
+            "answers": compared.answers,
+            "max_abs_difference": compared.comparison.by_signature(),
+            "beam_search": [searched.describe() for searched in compared.beam_search],
+        }
+        if compared
+        else None,
+        "server": server_content(found.server) if found.server else None,
+    }
+
+
+def _say_all(say: Say, *steps: Tuple[str, Sequence[str]]) -> None:
+    for step, lines in steps:
+        for line in lines:
+            say(step, line)
+
+
+def _say_findings(say: Say, findings: Findings) -> None:
+    if not findings.problems:
+        say("files", "complete, no problems found")
+    _say_all(say, ("problem", texts(findings.problems)), ("note", texts(findings.notes)))
+
+
+def _say_answers(say: Say, answered: FileAnswers) -> None:
+    _say_all(say, ("note", texts(answered.unasked + answered.notes)), ("problem", texts(answered.problems)))
+    if answered.answers and not answered.problems:
+        count = len(answered.answers)
+        text = "1 request, run twice" if count == 1 else f"{count} requests, each run twice"
+        say("answers", f"{text}; loaded by {answered.loader}")
+    elif not answered.answers:
+        say("answers", f"none: no signature could be run; loaded by {answered.loader}")
+
+
+def _say_compared(say: Say, compared: Compared) -> None:
+    _say_all(say, ("note", texts(compared.notes)), ("problem", texts(compared.problems)))
+    if not compared.problems:
+        largest = compared.comparison.max_abs
+        answers = "1 answer matches" if compared.answers == 1 else f"{compared.answers} answers match"
+        say("parity", f"{answers} the {compared.noun}, largest difference {largest:.2g}")
