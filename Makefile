@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint coverage bench clean
+.PHONY: demo test lint coverage bench docs clean
 
 demo: $(VENV)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh build/demo
@@ -23,6 +23,9 @@ lint: $(VENV)/.linters
 bench: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks
 
+docs: $(VENV)/.documenting
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH="$(CURDIR)" $(BIN)/python -m mkdocs build --quiet --strict
+
 clean:
 	rm -rf $(VENV) build .coverage .coverage.*
 
@@ -34,4 +37,8 @@ $(VENV)/.installed: setup.py
 
 $(VENV)/.linters: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[cpu,test,lint]"
+	touch $@
+
+$(VENV)/.documenting: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[cpu,test,docs]"
 	touch $@

@@ -29,6 +29,13 @@ EXTRAS = {
     "evaluate": ["pillow>=8,<14", "rapidfuzz>=3,<4"],
     # Of examples/gateway.
     "gateway": ["flask>=2.2,<4", "grpcio>=1.24,<2", "gunicorn>=20.1,<28", "pillow>=8,<14"],
+    # What `make docs` builds the site with; ruff formats the signatures.
+    "docs": [
+        "mkdocs>=1.6,<2; python_version >= '3.10'",
+        "mkdocs-material>=9.5,<10; python_version >= '3.10'",
+        "mkdocstrings[python]>=0.27,<2; python_version >= '3.10'",
+        "ruff>=0.14,<1",
+    ],
     "test": [
         "check-jsonschema>=0.30,<1; python_version >= '3.9'",
         "flask>=2.2,<4",
