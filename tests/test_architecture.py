@@ -1,4 +1,4 @@
-"""The architecture that CONTRIBUTING describes is the one that the imports have."""
+"""The architecture that the documentation describes is the one that the imports have."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ PACKAGE = ROOT / "ckpt2saved"
 
 
 def rows():
-    """Folder or module -> (its sentence, whether it needs TensorFlow), in the order of CONTRIBUTING's table."""
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    """Folder or module -> (its sentence, whether it needs TensorFlow), in the order of the table of docs/development/architecture.md."""
+    text = (ROOT / "docs" / "development" / "architecture.md").read_text(encoding="utf-8")
     (table,) = re.findall(r"\| folder \| one sentence \| TensorFlow \|\n\|---\|---\|---\|\n((?:\| .*\n)+)", text)
     return {
         name: (sentence, needs) for name, sentence, needs in re.findall(r"\| `(\w+)\S*` \| (.*?) \| (\w+) \|\n", table)

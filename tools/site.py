@@ -19,7 +19,7 @@ import click
 ROOT = Path(__file__).resolve().parent.parent
 LOG = logging.getLogger("mkdocs.hooks.site")  # a warning of it fails a strict build
 HOME = "README.md"
-PAGES = ["CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"]  # beside those that a page links to
+PAGES = ["CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"]  # and what pages link to
 COMMANDS = "reference/commands.md"
 PYTHON = "reference/python.md"
 MODULES = {

@@ -63,8 +63,8 @@ def test_list_needs_no_numpy(exported_crnn):
 
 
 def test_folders_without_tensorflow_import_without_it():
-    """All their modules in one process, as CONTRIBUTING's table says, and what commands import before TensorFlow."""
-    table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    """All their modules in one process, as the table of docs/development/architecture.md says, and what commands import before TensorFlow."""
+    table = (ROOT / "docs" / "development" / "architecture.md").read_text(encoding="utf-8")
     plain = re.findall(r"^\| `(\w+)/` \| .* \| no \|$", table, re.M)
     assert len(plain) > 5
     paths = [path for folder in plain for path in sorted((ROOT / "ckpt2saved" / folder).rglob("*.py"))]

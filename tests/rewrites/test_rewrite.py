@@ -18,7 +18,7 @@ from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.rewrite import Rewrite, RewriteError, apply, apply_all
 from tests.support.networks import Built
 
-CONTRIBUTING = Path(__file__).resolve().parent.parent.parent / "CONTRIBUTING.md"
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "development" / "rewrites.md"
 
 
 def context(build=lambda x: tf.nn.relu(x + 1.0)):
@@ -37,10 +37,9 @@ def rewrite(change):
     return Changed()
 
 
-def test_the_rewrite_of_contributing_works(monkeypatch):
+def test_the_rewrite_of_the_documentation_works(monkeypatch):
     """The example as it stands there, added to the list as it says, with the test that it has there."""
-    page = CONTRIBUTING.read_text(encoding="utf-8").split("## A rewrite\n")[1].split("\n## ")[0]
-    example, test = re.findall("```python\n(.*?)```", page, re.S)
+    example, test = re.findall("```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
     module = types.ModuleType("drop_nan_checks")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(compile(example, "drop_nan_checks.py", "exec"), module.__dict__)
