@@ -9,7 +9,7 @@ from ckpt2saved.answers.disagreement import count_disagreements
 from ckpt2saved.answers.grafting import graft
 from ckpt2saved.answers.proof import Proof, StockSearches, prove
 from ckpt2saved.answers.search_limits import SearchLimits
-from ckpt2saved.console.narration import Say
+from ckpt2saved.console.say import Say
 from ckpt2saved.requests.request import Request
 from ckpt2saved.rewrites.for_serving import with_greedy
 from ckpt2saved.sources.binding import BoundGraph

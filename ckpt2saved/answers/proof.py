@@ -11,7 +11,7 @@ import numpy as np
 from ckpt2saved.answers.checkpoint_asker import CheckpointAsker
 from ckpt2saved.answers.search_limits import SearchLimits
 from ckpt2saved.answers.stock_search import Decoded, decode_in_time
-from ckpt2saved.console.narration import Say, progress_of
+from ckpt2saved.console.say import Say, progress_of
 from ckpt2saved.graph.beam_searches import QUICK, SECONDS_PER_CLASS, BeamSearch, find_searches, searches_behind
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.requests.request import Answers, Request

@@ -40,6 +40,7 @@ def bench_ctc(repeats: int, cases: Sequence[str], plot: Optional[Path], as_json:
     Default: a batch of 128 lines, 50 to 128 steps, 3862 classes, for which TensorFlow's op takes minutes.
     """
     with narration("bench", quiet=quiet) as say:
+        say.begin("starting TensorFlow")
         prepare_tensorflow(gpu=False)
         from ckpt2saved.ctc.bench import CASES, as_content, machine, parse_case, time_decoders
 

@@ -150,6 +150,7 @@ def export(
                 export_options = _with_best(export_options, say, record, more)
             plan = plan_export(export_options)
             asked = probing(names, batched, [s.name for s in plan.graph.model.signatures]) if server else None
+            say.begin("starting TensorFlow")
             prepare_tensorflow(gpu)
             from ckpt2saved.exporting.pipeline import export_checkpoint
 

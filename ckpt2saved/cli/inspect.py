@@ -7,7 +7,7 @@ from typing import Optional
 
 import click
 
-from ckpt2saved.cli.invocation import command, prepare_tensorflow, print_json, rare_collections
+from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json, rare_collections
 from ckpt2saved.cli.options import PathType, json_option, option
 
 
@@ -34,11 +34,13 @@ def inspect(path: Path, write_signature: Optional[Path], force: bool, as_json: b
 
         check_signature_path(write_signature, force)
     subject = find_subject(path)
-    prepare_tensorflow(gpu=False)
-    from ckpt2saved.inspection.content import as_content
-    from ckpt2saved.inspection.report import inspect_subject
+    with narration("inspect", quiet=False) as say, rare_collections():
+        say.begin("starting TensorFlow")
+        prepare_tensorflow(gpu=False)
+        from ckpt2saved.inspection.content import as_content
+        from ckpt2saved.inspection.report import inspect_subject
 
-    with rare_collections():
+        say.begin(f"reading {path}")
         inspection = inspect_subject(subject)
     if write_signature:
         from ckpt2saved.inspection.signature_file import write_signature as write

@@ -112,6 +112,7 @@ class UntilInterrupted:
 
     def __init__(self, say: Narration) -> None:
         self._say = say
+        self.begin = say.begin
         self.progress = say.progress
 
     def __call__(self, step: str, text: str) -> None:

@@ -13,7 +13,7 @@ from ckpt2saved.cli.options import SecondsType, is_on_command_line, option, plac
 if TYPE_CHECKING:  # slow to import
     from ckpt2saved.answers.models import Model
     from ckpt2saved.client.address import ModelAddress
-    from ckpt2saved.console.narration import Say
+    from ckpt2saved.console.say import Say
 
 place_argument = click.argument("place", type=place_type, metavar="VERSION_DIR|BASE|URL")
 

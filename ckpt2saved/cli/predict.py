@@ -91,7 +91,7 @@ def predict(
 
             check_drawable(chosen)
         shown = _Shown(chosen, as_json, is_table=sys.stdout.isatty() and not quiet)
-        say.progress(f"loading {opened.name}")
+        say.begin(f"loading {opened.name}")
         every = itertools.chain([] if first is None else [first], paths)
         try:
             for prediction in _predictions(opened, chosen, every, batch_size):

@@ -91,6 +91,7 @@ def verify(
         target = target_on(connected, model_name, directory, timeout, asked) if connected else None
         planned = _comparison(directory, checkpoints, more)
         with narration("verify", quiet=quiet, on_step=record.add) as say:
+            say.begin("starting TensorFlow")
             prepare_tensorflow(gpu=False)
             from ckpt2saved.verification.steps import as_content, verify_version
 

@@ -20,7 +20,7 @@ from ckpt2saved.client.server import (
     Unreachable,
     VersionStatus,
 )
-from ckpt2saved.console.narration import Say, progress_of
+from ckpt2saved.console.say import Say, progress_of, silent
 from ckpt2saved.errors import ServerError
 
 # A server retries a failed load five times, one minute apart, before it reports the failure.
@@ -64,7 +64,7 @@ def wait_until_live(
     version: int,
     timeout: float = TIMEOUT_SECONDS,
     *,
-    say: Say = lambda step, text: None,
+    say: Say = silent,
     clock: Optional[Clock] = None,
 ) -> Arrival:
     """Poll the state of the version until it is final, for at most `timeout` seconds.

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Callable, Iterator, Optional, Sequence
+import sys
+import time
+from typing import Iterator, Optional, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
+from rich.text import Text
 
 from ckpt2saved.console.foreign_text import terminal_safe
+from ckpt2saved.console.say import Say, silent
 from ckpt2saved.console.tables import print_rows_on
+from ckpt2saved.console.wrapping import is_terminal, wrapped
 
-Say = Callable[[str, str], None]
+_STEP_COLUMNS = 12  # of the names of steps, with a space
+_LEAST_SHOWN = 1.0  # seconds
 
 
 class Narration:
@@ -30,30 +36,60 @@ class Narration:
         if self._status is None:
             self._console.print(f"{step:<11} {text}", markup=False)
         else:
-            self._console.print(f"[bold]{escape(step):<11}[/bold] {escape(text)}")
-            self._status.update(self._doing)
+            shown = _under_each_other(text, len(f"{step:<11} "), self._console.width)
+            self._console.print(f"[bold]{escape(step):<11}[/bold] {escape(shown)}")
+            self._status.update(Running(self._doing))
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table on stderr."""
         print_rows_on(self._console, headings, rows)
 
-    def progress(self, text: str) -> None:
-        """Show the current operation on a terminal; prints nothing in a CI log."""
+    def begin(self, text: str) -> None:
+        """Show on a terminal which step runs from now on, and for how long; prints nothing in a CI log."""
         if self._status is not None:
-            self._status.update(f"{escape(self._doing)}: {escape(terminal_safe(text))}")
+            self._status.update(Running(f"{self._doing}: {terminal_safe(text)}", time.monotonic()))
+
+    def progress(self, text: str) -> None:
+        """Show on a terminal how far the current step is; prints nothing in a CI log."""
+        if self._status is not None:
+            self._status.update(Running(f"{self._doing}: {terminal_safe(text)}"))
 
 
-def progress_of(say: Say) -> Callable[[str], None]:
-    """Return the progress function of `say`; one that prints nothing if `say` is not a Narration."""
-    return getattr(say, "progress", lambda text: None)
+class Running:
+    """The line beside the spinner: what runs, and the seconds since `start` if there is one."""
+
+    def __init__(self, doing: str, start: Optional[float] = None) -> None:
+        self.doing = doing
+        self.start = start
+
+    def __rich__(self) -> Text:
+        """Made anew each time that the spinner turns."""
+        return Text(self.text(time.monotonic()), no_wrap=True, overflow="ellipsis")
+
+    def text(self, now: float) -> str:
+        """Return the line at this time."""
+        if self.start is None or now - self.start < _LEAST_SHOWN:
+            return self.doing
+        return f"{self.doing}  {now - self.start:.0f} s"
 
 
 @contextlib.contextmanager
-def narration(doing: str, *, quiet: bool, on_step: Say = lambda step, text: None) -> Iterator[Narration]:
+def narration(doing: str, *, quiet: bool, on_step: Say = silent) -> Iterator[Narration]:
     """Yield a function that prints a step's name and result; `on_step` is called with the same arguments."""
-    console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
-    if not console.is_terminal or quiet:
+    on_terminal = is_terminal(sys.stderr)
+    console = Console(
+        stderr=True, quiet=quiet, highlight=False, soft_wrap=True, force_terminal=None if on_terminal else False
+    )
+    if not on_terminal or quiet:
         yield Narration(console, doing, None, on_step)
         return
-    with console.status(doing) as status:
+    with console.status(Running(doing)) as status:
         yield Narration(console, doing, status, on_step)
+
+
+def _under_each_other(text: str, first: int, width: int) -> str:
+    """Return the lines of `text`, wrapped, each behind the column of the first."""
+    lines = text.split("\n")
+    shown = [wrapped(lines[0], width, _STEP_COLUMNS, first)]
+    shown += [" " * _STEP_COLUMNS + wrapped(line, width, _STEP_COLUMNS, _STEP_COLUMNS) for line in lines[1:]]
+    return "\n".join(shown)

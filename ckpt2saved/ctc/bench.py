@@ -7,11 +7,12 @@ import re
 import statistics
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence
 
 import numpy as np
 
 from ckpt2saved import ctc
+from ckpt2saved.console.say import Say, begin
 from ckpt2saved.errors import UsageError
 from ckpt2saved.graph.tf1 import tf, v1_control_flow
 
@@ -87,13 +88,14 @@ def machine() -> Dict[str, str]:
     }
 
 
-def time_decoders(cases: Sequence[Case], *, repeats: int, say: Callable[[str, str], None]) -> List[Timing]:
+def time_decoders(cases: Sequence[Case], *, repeats: int, say: Say) -> List[Timing]:
     """Time every decoder on every case in one process, each `repeats` times after a first run.
 
     The logits are variables, so that feeding is not timed; nothing is fetched.
     """
     timings = []
     for case in cases:
+        begin(say, f"timing {case}")
         timing = Timing(case, _time_case(case, repeats))
         say("bench", f"{case}: {', '.join('{} {:.3g} s'.format(*item) for item in timing.seconds.items())}")
         timings.append(timing)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional
 
 from ckpt2saved.answers.models import FileModel
-from ckpt2saved.console.narration import Say, progress_of
+from ckpt2saved.console.say import Say, progress_of
 from ckpt2saved.errors import NotAnswered, UsageError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.requests.pictures import LINE_READER

@@ -9,7 +9,7 @@ from ckpt2saved.answers.comparison import compare
 from ckpt2saved.answers.expected import expected_answers
 from ckpt2saved.answers.grafting import graft
 from ckpt2saved.answers.proof import Proof
-from ckpt2saved.console.narration import Say
+from ckpt2saved.console.say import Say, begin
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.exporting.plan import ExportPlan
@@ -67,6 +67,7 @@ class Chooser:
         return bool(rewritten.replaced) and self._plan.graph.ctc_decoder is None
 
     def _proof(self, rewritten: ServingRewritten) -> Proof:
+        begin(self._say, f"running the {self._plan.graph.source.noun}")
         limits = self._plan.checks.search_limits
         limits = limits if rewritten.replaced else limits.for_stock()
         is_greedy = self._plan.graph.ctc_decoder == "greedy"
@@ -74,6 +75,7 @@ class Chooser:
 
     def _differences(self, rewritten: ServingRewritten, proof: Proof) -> Tuple[Problem, ...]:
         """The outputs in which a rewritten graph differs from the expected ones."""
+        begin(self._say, "trying the rewritten graph")
         other = self._asker.rewritten(graft(self._asker.graph, self._network.serving, rewritten))
         try:
             found = other.answers(proof.asked)

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Collection, Dict, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Collection, Dict, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from ckpt2saved.checkpoint.joined import JoinedCheckpoint
 from ckpt2saved.checkpoint.reading import check_unserved
 from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.fit import check_fit
+from ckpt2saved.console.say import Say, begin, silent
 from ckpt2saved.console.sizes import size_text
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.errors.problem import Problem, texts
@@ -56,8 +57,6 @@ from ckpt2saved.verification.servability import batching_notes, check_content, k
 from ckpt2saved.versions import Stage, staged, write_provenance
 from ckpt2saved.versions.health import content_problems
 
-Say = Callable[[str, str], None]
-
 _PICTURES = 5  # of four widths, and one that cannot be read
 _WEIGHTS = {"ema": "moving averages"}  # for people
 _PATTERN_NOTE = (
@@ -77,19 +76,21 @@ class Exported:
     measured: Optional[Measured] = None  # None without labelled pictures
 
 
-def export_checkpoint(plan: ExportPlan, say: Say = lambda step, text: None) -> Exported:
+def export_checkpoint(plan: ExportPlan, say: Say = silent) -> Exported:
     """Publish a checkpoint as a version whose outputs match those of the checkpoint.
 
     `say` receives the name and the result of each step. Raises CheckpointError, SignatureError, UsageError,
     NotServable, ParityError, NotCompatible, NotAccurate or VersionError; after an error nothing is published and no
     files remain.
     """
+    begin(say, f"opening the {plan.graph.source.noun}")
     with kept_processes(), plan.graph.open() as checkpoint:
         return _export(plan, checkpoint, say)
 
 
 def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
     say(plan.graph.source.noun, _described(plan.graph.checkpoint, checkpoint))
+    begin(say, "reading the graph")
     network = bind(plan.graph, checkpoint)
     _refuse_unused(plan, network.unused)
     for note in check_unserved(checkpoint, network.weights):
@@ -105,15 +106,18 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
     if network.devices:
         say("devices", f"{network.devices}; cleared")
     say("graph", f"{len(network.serving.graph_def.node)} nodes, {len(network.weights.keys)} variables")
+    begin(say, "rewriting the graph for TF Serving")
     check_servable(network.serving.graph_def)
     rewritten = rewritten_as_planned(plan, network)
     say("decoder", _decoder_text(plan.graph.ctc_decoder or "fast", rewritten))
     if rewritten.folded:
         say("folded", f"{len(rewritten.folded)} of its batch norms, into the convolutions before them")
+    begin(say, "making requests")
     cases, maker, warmup = _requests(plan, checkpoint, network)
     with _stage(plan, say) as stage:
         proof = None
         if plan.checks.parity:
+            begin(say, f"loading the {plan.graph.source.noun}")
             with open_checkpoint_asker(network, checkpoint) as asker:
                 chooser = Chooser(plan, network, asker, parity_requests(network.model, cases), say)
                 rewritten, proof = chooser.choose(rewritten)
@@ -124,6 +128,7 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
         has = "have" if noun.endswith("s") else "has"  # several networks have several checkpoints
         say("written", f"{size_text(size)}; the {noun} {has} {size_text(plan.graph.checkpoint.size)}")
         seen = _union(report.without_batch if report else {}, written.refused)
+        begin(say, "checking the files")
         _lint(stage.path, seen, say)
         for note in warmup.notes:
             say("note", note.text)
@@ -142,6 +147,7 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
         provenance["without_batch"] = keys_by_signature(stage.path, seen)
         write_provenance(stage.path, provenance)
         requests = proof.requests if proof else ()
+        begin(say, "publishing")
         return Exported(stage.publish(), plan.publication.dry_run, provenance, requests, measured=measured)
 
 
@@ -238,6 +244,7 @@ class _Writer:
 
     def write(self, stage: Path, rewritten: ServingRewritten, proof: Optional[Proof], warmup: WarmUp) -> _Written:
         """Write into `stage`, run the files, and compare with `proof`, which is None without parity check."""
+        begin(self._say, "writing the SavedModel")
         report: Optional[Report] = None
         is_stock = not rewritten.replaced
         if self._maker:
@@ -252,6 +259,7 @@ class _Writer:
             also = also if is_stock else replace(also, requests=proof.only_answered)
             if not any(node.op == BEAM_SEARCH for node in rewritten.serving.graph_def.node):  # else it would be slow
                 also = replace(also, lines=self._of_pictures())
+            begin(self._say, f"comparing with the {self._plan.graph.source.noun}")
             report = compare_files(stage, proof.asked, proof.expected, also)
             refused = report.refused
             self._say(
@@ -268,6 +276,7 @@ class _Writer:
                 self._say("note", note.text)
         else:
             self._say("parity", "not checked, as requested")
+            begin(self._say, "running the warm-up requests")
             refused = answer_all(stage, also) if also.warm_up else {}
         warmup, refused = self._without_refused(stage, rewritten, warmup, refused)
         self._say("warm-up", _warmup_text(warmup))
@@ -288,6 +297,7 @@ class _Writer:
         """Replace warm-up requests that a server with --enable_batching would fail."""
         found = refused
         while refused and self._maker:
+            begin(self._say, "trying other warm-up requests")
             warmup = self._maker.make_without(refused)
             write_graph(stage, self._maker.extended(rewritten.serving, warmup))
             with contextlib.suppress(FileNotFoundError):

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ckpt2saved.checkpoint.files import prefixes_in
 from ckpt2saved.console.foreign_text import one_line
-from ckpt2saved.console.narration import Say, progress_of
+from ckpt2saved.console.say import Say, begin, progress_of, silent
 from ckpt2saved.errors import (
     CheckpointError,
     Ckpt2SavedError,
@@ -53,7 +53,7 @@ class Candidate:
         return {"checkpoint": str(self.prefix), "step": self.step, "figures": figures, "error": reason}
 
 
-def try_all(options: ExportOptions, say: Say = lambda step, text: None) -> Tuple[Candidate, ...]:
+def try_all(options: ExportOptions, say: Say = silent) -> Tuple[Candidate, ...]:
     """Export every checkpoint of the directory in a dry run, and measure the staged files; oldest names first.
 
     Raises UsageError without a directory or labelled pictures, and the errors of export that do not depend on the
@@ -129,15 +129,19 @@ class _Muted:
     """Shows the steps of an export as progress only."""
 
     def __init__(self, say: Say, name: str) -> None:
-        self._show = progress_of(say)
+        self._say = say
         self._name = name
 
     def __call__(self, step: str, text: str) -> None:
-        self.progress(step)
+        """Results of a candidate are not reported."""
+
+    def begin(self, text: str) -> None:
+        """Report the step that begins."""
+        begin(self._say, f"{self._name}: {text}")
 
     def progress(self, text: str) -> None:
         """Show the current operation on a terminal."""
-        self._show(f"{self._name}: {text}")
+        progress_of(self._say)(f"{self._name}: {text}")
 
 
 def _escaped(name: str) -> str:

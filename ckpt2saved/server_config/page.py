@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict
 
-from ckpt2saved.console.narration import Say
+from ckpt2saved.console.say import Say
 from ckpt2saved.errors.problem import details, texts
 from ckpt2saved.server_config.configuration import Configuration
 

@@ -12,7 +12,7 @@ from ckpt2saved.answers.expected import expected_answers
 from ckpt2saved.answers.file_answers import run_on_files
 from ckpt2saved.answers.proof import Proof, Searched
 from ckpt2saved.answers.search_limits import DEFAULT_LIMITS, SearchLimits
-from ckpt2saved.console.narration import Say
+from ckpt2saved.console.say import Say, silent
 from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import BEAM_SEARCH
@@ -63,7 +63,7 @@ class Compared:
     problems: Tuple[Problem, ...]
 
 
-def run_on_checkpoint(comparison: ComparisonPlan, version_dir: Path, say: Say = lambda step, text: None) -> Reference:
+def run_on_checkpoint(comparison: ComparisonPlan, version_dir: Path, say: Say = silent) -> Reference:
     """Run the parity requests that the version also has on the checkpoint; raises the errors of an export."""
     plan = comparison.graph
     provenance = read_provenance(version_dir) or {}

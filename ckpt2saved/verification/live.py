@@ -10,7 +10,7 @@ from ckpt2saved.answers.server_asker import Target
 from ckpt2saved.answers.server_requests import ServerRequests
 from ckpt2saved.client.clock import Clock
 from ckpt2saved.client.waiting import wait_until_live
-from ckpt2saved.console.narration import Say, progress_of
+from ckpt2saved.console.say import Say, begin, silent
 from ckpt2saved.versions import recorded_without_batch
 
 # The warning at the end of a command if no signature could be run.
@@ -23,7 +23,7 @@ def check_live(
     target: Target,
     prepare: Callable[[], ServerRequests],
     *,
-    say: Say = lambda step, text: None,
+    say: Say = silent,
     clock: Optional[Clock] = None,
 ) -> ServerReport:
     """Wait for the version, then send the requests of `prepare`; raises ServerError if no TF Serving responds.
@@ -35,7 +35,7 @@ def check_live(
     arrival = wait_until_live(target.server, target.model, target.version, target.timeout, say=say, clock=clock)
     answered = None
     if arrival.is_live:
-        progress_of(say)(f"asking {target.model} {target.version}")
+        begin(say, f"asking {target.model} {target.version}")
         left = max(end - clock.now(), _LEAST_SECONDS)
         to_send = prepare()
         to_send = _with_recorded(target, to_send)

@@ -10,7 +10,7 @@ from ckpt2saved.answers.file_answers import FileAnswers, as_server_requests, pre
 from ckpt2saved.answers.server_answers import ServerReport
 from ckpt2saved.answers.server_answers import as_content as server_content
 from ckpt2saved.answers.server_asker import Target
-from ckpt2saved.console.narration import Say
+from ckpt2saved.console.say import Say, begin, silent
 from ckpt2saved.errors import NotServable, VerificationError
 from ckpt2saved.errors.problem import Note, Problem, details, texts
 from ckpt2saved.verification.comparison import Compared, ComparisonPlan, compare_with, run_on_checkpoint
@@ -63,17 +63,21 @@ def verify_version(
     plan: Optional[ComparisonPlan] = None,
     inputs: Optional[Path] = None,
     target: Optional[Target] = None,
-    say: Say = lambda step, text: None,
+    say: Say = silent,
 ) -> Verification:
     """Check the files of a version, run them, and compare with the checkpoint of `plan` and the server of `target`.
 
     Problems of the version are returned; raises UsageError, CheckpointError or ServerError if a check could not run.
     """
+    begin(say, "checking the files")
     found = Verification(directory, check_version(directory), None)
     _say_findings(say, found.findings)
     if not found.findings.is_complete:
         return found  # nothing can be loaded
+    if plan:
+        begin(say, f"running the {plan.graph.source.noun}")
     reference = run_on_checkpoint(plan, directory, say) if plan else None
+    begin(say, "loading the files, and running every signature")
     try:
         answered = prepare_requests(directory, inputs=inputs, known=reference.requests if reference else ())
     except NotServable as error:
@@ -86,6 +90,7 @@ def verify_version(
     _say_all(say, ("note", texts(found.batching)))
     _say_answers(say, answered)
     if reference:
+        begin(say, f"comparing with the {reference.noun}")
         compared = compare_with(reference, directory)
         found = replace(found, compared=compared)
         _say_compared(say, compared)

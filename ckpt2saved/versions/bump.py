@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Tuple, Union
 
+from ckpt2saved.console.say import Say, begin, silent
 from ckpt2saved.errors import VersionError
 from ckpt2saved.files.reading import PathLike
 from ckpt2saved.saved_model.judgement import EVERYTHING, READ
@@ -21,7 +22,6 @@ from ckpt2saved.versions.base import (
 )
 from ckpt2saved.versions.copying import copy_version
 from ckpt2saved.versions.health import content_problems
-from ckpt2saved.versions.lock import Say, silent
 from ckpt2saved.versions.provenance import read_provenance, write_provenance
 from ckpt2saved.versions.stage import staged
 
@@ -83,10 +83,12 @@ def _publish(base: PathLike, directory: Path, options: BumpOptions, say: Say) ->
     origin = os.path.abspath(os.fspath(directory)) if number is None else number
     before = _identity(directory)
     try:
+        begin(say, f"checking {directory}")
         _check_source(base, directory, EVERYTHING if options.deep else READ)
         if options.dry_run:
             next_number = next_version(base, options.requested)
             return Published(next_number, Path(base) / str(next_number), directory, origin)
+        begin(say, f"publishing {directory}")
         provenance = read_provenance(directory)
         with staged(base, options.requested, say) as stage:
             with os_errors_explained(base, f"copy {directory}"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ckpt2saved.console.say import Say, silent
 from ckpt2saved.errors import VersionError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import PathLike
@@ -12,7 +13,6 @@ from ckpt2saved.saved_model.judgement import SAMPLED
 from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES
 from ckpt2saved.versions.base import numbered_children, parse_version, refuse_other_kinds
 from ckpt2saved.versions.health import content_problems
-from ckpt2saved.versions.lock import Say, silent
 
 
 def find_version(path: PathLike) -> Path:

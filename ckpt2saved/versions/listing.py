@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Collection, Dict, FrozenSet, Iterable, Optional, Tuple, Union
 
+from ckpt2saved.console.say import Say, silent
 from ckpt2saved.errors import VersionError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import PathLike, printable
@@ -24,7 +25,7 @@ from ckpt2saved.versions.base import (
     parse_version,
 )
 from ckpt2saved.versions.health import health
-from ckpt2saved.versions.lock import Say, locked, open_directory, silent, try_lock
+from ckpt2saved.versions.lock import locked, open_directory, try_lock
 from ckpt2saved.versions.provenance import read_provenance
 from ckpt2saved.versions.stage import Leftovers, hide, remove_tree
 

@@ -7,21 +7,16 @@ import fcntl
 import os
 import time
 from pathlib import Path
-from typing import Callable, Iterator, Optional
+from typing import Iterator, Optional
 
+from ckpt2saved.console.say import Say, silent
 from ckpt2saved.errors import VersionError
 from ckpt2saved.files.reading import PathLike
-
-Say = Callable[[str, str], None]
 
 LONGEST_WAIT = 120.0  # seconds; a lock is held for a few renames only
 _QUIET = 1.0  # seconds of waiting before the first message
 _PAUSES = (0.005, 0.01, 0.02, 0.05)  # seconds between tries; the last one repeats
 _SHOWN = 60  # characters of a process's command
-
-
-def silent(step: str, text: str) -> None:
-    """Ignore all arguments; the default for `say`."""
 
 
 @contextlib.contextmanager

@@ -13,13 +13,14 @@ import uuid
 from pathlib import Path
 from typing import Iterator, List, Optional, Tuple
 
+from ckpt2saved.console.say import Say, silent
 from ckpt2saved.errors import VersionError
 from ckpt2saved.files.reading import PathLike
 from ckpt2saved.files.write_errors import writing
 from ckpt2saved.saved_model.judgement import SAMPLED
 from ckpt2saved.versions.base import check_base, explained, next_version, os_errors_explained
 from ckpt2saved.versions.health import content_problems
-from ckpt2saved.versions.lock import Say, locked, open_directory, silent, try_lock
+from ckpt2saved.versions.lock import locked, open_directory, try_lock
 from ckpt2saved.versions.rename import rename_new
 
 STAGING = ".staging-"

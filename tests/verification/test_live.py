@@ -302,13 +302,14 @@ def test_a_terminal_has_a_live_line():
         def __init__(self):
             self.texts = []
 
-        def update(self, text):
-            self.texts.append(text)
+        def update(self, running):
+            self.texts.append(running.text((running.start or 0) + 12.4))
 
     status = Status()
     Narration(Console(file=sys.stderr), "wait", status, lambda step, text: None).progress("m 2 is LOADING, 3 s of 600")
     Narration(Console(file=sys.stderr), "wait", None, lambda step, text: None).progress("nothing")
-    assert status.texts == ["wait: m 2 is LOADING, 3 s of 600"]
+    Narration(Console(file=sys.stderr), "wait", status, lambda step, text: None).begin("asking m 2")
+    assert status.texts == ["wait: m 2 is LOADING, 3 s of 600", "wait: asking m 2  12 s"]
 
 
 def test_strings_are_asked_too(run, tmp_path):
