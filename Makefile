@@ -29,7 +29,7 @@ docs: $(VENV)/.documenting
 clean:
 	rm -rf $(VENV) build .coverage .coverage.*
 
-$(VENV)/.installed: setup.py
+$(VENV)/.installed: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[cpu,test]"
 	sh tests/install_serving_api.sh $(BIN)/python

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import hashlib
 import os
 import re
 import shutil
@@ -14,7 +16,10 @@ from pathlib import Path
 
 import pytest
 
+import ckpt2saved
+
 ROOT = Path(__file__).resolve().parent.parent
+APACHE_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"  # of apache.org/licenses/LICENSE-2.0.txt
 FIND = (
     "import ckpt2saved, ckpt2saved.signature.file as s, ckpt2saved.graph.op_table as t; t.read_table();"
     "print(ckpt2saved.__file__); print(s.builtin_models())"
@@ -27,7 +32,7 @@ def sources(tmp_path_factory):
     copy = tmp_path_factory.mktemp("sources")
     for name in ("ckpt2saved", "signatures"):
         shutil.copytree(str(ROOT / name), str(copy / name), ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE", "MANIFEST.in"):
         shutil.copy(str(ROOT / name), str(copy / name))
     return copy
 
@@ -87,15 +92,15 @@ def test_from_an_editable_install(tmp_path, sources):
 
 
 def test_the_license_goes_along(wheel, sources, tmp_path):
-    """Its text in the wheel and in the source distribution, its name in the metadata."""
-    text = (ROOT / "LICENSE").read_bytes()
-    assert b"Apache License" in text and b"Version 2.0, January 2004" in text and len(text) > 11000
+    """Its text and the notice in the wheel and in the source distribution, its name in the metadata."""
+    texts = {name: (ROOT / name).read_bytes() for name in ("LICENSE", "NOTICE")}
+    assert hashlib.sha256(texts["LICENSE"]).hexdigest() == APACHE_2
     with zipfile.ZipFile(str(wheel)) as archive:
-        (name,) = [name for name in archive.namelist() if ".dist-info/" in name and name.endswith("LICENSE")]
-        assert archive.read(name) == text
+        for text_name, text in texts.items():
+            (name,) = [name for name in archive.namelist() if ".dist-info/" in name and name.endswith(text_name)]
+            assert archive.read(name) == text
         metadata = archive.read([name for name in archive.namelist() if name.endswith("METADATA")][0]).decode()
     assert re.search("(?m)^License(-Expression)?: Apache-2.0$", metadata)
-    assert "Classifier: License :: OSI Approved :: Apache Software License" in metadata
     copy = tmp_path / "sources"  # building leaves its files in it
     shutil.copytree(str(sources), str(copy))
     command = [sys.executable, "-W", "ignore", "setup.py", "--quiet", "sdist", "--dist-dir", str(tmp_path)]
@@ -103,19 +108,45 @@ def test_the_license_goes_along(wheel, sources, tmp_path):
     assert done.returncode == 0, done.stdout
     (built,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(str(built)) as archive:
-        (member,) = [
-            member for member in archive.getmembers() if member.name.count("/") == 1 and "LICENSE" in member.name
-        ]
-        assert archive.extractfile(member).read() == text
+        for name, text in texts.items():
+            assert archive.extractfile(f"ckpt2saved-{ckpt2saved.__version__}/{name}").read() == text
+
+
+def test_the_metadata(wheel):
+    """The version is the package's, the newest one of the changelog; the readme is the description."""
+    with zipfile.ZipFile(str(wheel)) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("METADATA")]
+        metadata = email.message_from_bytes(archive.read(name))
+    assert metadata["Name"] == "ckpt2saved" and metadata["Version"] == ckpt2saved.__version__
+    assert metadata["Requires-Python"] == ">=3.7" and metadata["Description-Content-Type"] == "text/markdown"
+    assert metadata.get_payload(decode=True).decode() == (ROOT / "README.md").read_text(encoding="utf-8")
+    released = re.findall(
+        r"(?m)^## \[(\d\S*)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    )
+    assert released[0] == ckpt2saved.__version__
+    for minor in range(7, 14):
+        assert f"Programming Language :: Python :: 3.{minor}" in metadata.get_all("Classifier")
+
+
+def test_older_tools_ask_setup_py():
+    """For the version."""
+    command = [sys.executable, "setup.py", "--version"]
+    done = subprocess.run(command, cwd=str(ROOT), stdout=subprocess.PIPE, text=True)
+    assert done.stdout.splitlines()[-1] == ckpt2saved.__version__
 
 
 def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
-    """Every module of the checkout, both signatures, the table of ops, no tests and no examples."""
+    """Every module and data file of the checkout, no tests and no examples."""
     with zipfile.ZipFile(str(wheel)) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         metadata = [archive.read(name).decode() for name in archive.namelist() if name.endswith("METADATA")][0]
-    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "ckpt2saved").rglob("*.py")}
+    modules = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "ckpt2saved").rglob("*")
+        if path.is_file() and path.parent.name != "__pycache__"
+    }
     signatures = {"ckpt2saved/" + str(path.relative_to(ROOT)) for path in (ROOT / "signatures").glob("*.yaml")}
-    assert names == modules | signatures | {"ckpt2saved/graph/ops.json.gz"}
+    assert {"ckpt2saved/graph/ops.json.gz", "ckpt2saved/py.typed"} <= modules
+    assert names == modules | signatures
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
     assert required and not any("tensorflow" in line for line in required)
