@@ -6,8 +6,8 @@ setuptools 76, the last for Python 3.7 among them, and as text only in later one
 
 import setuptools
 
-if int(setuptools.__version__.split(".")[0]) < 64:
-    raise SystemExit("setuptools 64 or newer is needed to read pyproject.toml: pip install --upgrade setuptools")
+if int(setuptools.__version__.split(".")[0]) < 68:
+    raise SystemExit("setuptools 68 or newer is needed to read pyproject.toml: pip install --upgrade setuptools")
 
 setuptools.setup(
     license="Apache-2.0",

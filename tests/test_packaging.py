@@ -80,9 +80,9 @@ def test_from_a_wheel(tmp_path, wheel):
 
 def test_from_an_editable_install(tmp_path, sources):
     """pip install -e: the package is the checkout's, the signatures beside it."""
-    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
     python = tmp_path / "venv" / "bin" / "python"
-    # The new environment borrows this one's packages: setuptools to build with, and the dependencies.
+    # The new environment borrows this one's packages: pip, setuptools to build with, and the dependencies.
     (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")
     (site / "borrowed.pth").write_text(sysconfig.get_paths()["purelib"])
     pip(python, "install", "--editable", str(sources), "--no-deps", "--no-build-isolation")
