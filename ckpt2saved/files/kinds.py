@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import tarfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Dict, List, Optional
@@ -153,6 +151,8 @@ def _by_signature(path: Path, start: bytes) -> Optional[Kind]:
 
 
 def _kind_of_zip(path: Path) -> Kind:
+    import zipfile
+
     try:
         with zipfile.ZipFile(str(path)) as file:
             names = file.namelist()
@@ -168,6 +168,8 @@ def _kind_of_zip(path: Path) -> Kind:
 
 
 def _kind_of_tar(path: Path) -> Kind:
+    import tarfile
+
     try:
         with tarfile.open(str(path)) as file:
             names = [member.name for member, _ in zip(file, range(1000))]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Mapping, Optional, Sequence, Tuple, Union
 
-from ckpt2saved.signature.steps import Steps
+if TYPE_CHECKING:
+    from ckpt2saved.signature.steps import Steps
 
 DTYPES = (
     "bfloat16 bool complex64 complex128 float16 float32 float64 "

@@ -23,13 +23,15 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PYTHON = sys.executable
 # This process stays small, and what needs TensorFlow runs in others: a child's peak memory counts its parent's.
-# The plain script computes as the exports do: without oneDNN, which they switch off.
+# The plain script computes as the exports do: without oneDNN, which they switch off. Modules are compiled once, as pip
+# compiles those of an installed package.
 ENVIRONMENT = dict(
     os.environ,
     PYTHONPATH=str(ROOT),
     CUDA_VISIBLE_DEVICES="-1",
     TF_CPP_MIN_LOG_LEVEL="3",
     TF_ENABLE_ONEDNN_OPTS="0",
+    PYTHONDONTWRITEBYTECODE="",
 )
 
 

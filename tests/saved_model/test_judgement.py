@@ -422,31 +422,6 @@ def test_too_many_directories_are_named(version, tmp_path):
 # --- checksums ----------------------------------------------------------------------------------------------------
 
 
-def test_checksums_are_those_of_the_standard():
-    """RFC 3720's example, and every way through lanes of several lengths."""
-    assert crc32c(b"123456789") == 0xE3069283
-    assert masked(crc32c(b"")) == 0xA282EAD8
-    content = bytes(np.random.RandomState(2).randint(0, 256, (1 << 20) + 5000).astype("uint8"))
-    for size in (1, 1023, 1024, 1500, 128 * 9 + 3, 1 << 20, len(content)):
-        whole = crc32c(content[:size])
-        assert crc32c(content[size // 3 : size], crc32c(content[: size // 3])) == whole
-    assert crc32c(content[:100000]) == bytewise(content[:100000])
-
-
-def bytewise(content):
-    state = 0xFFFFFFFF
-    table = [crc32c_of_one(byte) for byte in range(256)]
-    for byte in content:
-        state = table[(state ^ byte) & 0xFF] ^ (state >> 8)
-    return state ^ 0xFFFFFFFF
-
-
-def crc32c_of_one(state):
-    for _ in range(8):
-        state = (state >> 1) ^ (0x82F63B78 if state & 1 else 0)
-    return state
-
-
 def test_an_index_is_read_as_tensorflow_reads_it(good):
     """Names, shapes and dtypes of all, and where they lie."""
     reader = tf.train.load_checkpoint(str(good / "variables" / "variables"))

@@ -1,17 +1,26 @@
-"""CRC-32C checksums as TensorFlow stores them, vectorized by NumPy for long data."""
+"""CRC-32C checksums as TensorFlow stores them, computed by exclusive ors of long stretches of the data.
+
+CRC-32C's polynomial divides x^5685 + x^1362 + x^426 + 1 (found by a search of all such polynomials), so that the first
+bits of the data may be removed, if they are added at three places behind: a checksum needs no table for most of the
+data. The polynomial also divides that of each power of two of x, so that the bits may be bytes or words. The method is
+that of Russell, "Chorba: A novel CRC32 implementation", arXiv:2412.16398.
+"""
 
 from __future__ import annotations
 
 import functools
 import sys
-from typing import Any, List, Tuple
+from typing import List
 
 _POLYNOMIAL = 0x82F63B78  # Castagnoli's, reversed
 _MASK_DELTA = 0xA282EAD8  # tensorflow/core/lib/hash/crc32c.h
-_LONG = 1 << 20  # bytes; shorter data gets short lanes
-_LANE, _SHORT_LANE = 4096, 128  # bytes of a lane, powers of two
-_SERIAL = 1024  # shorter data is computed without lanes
-_serial_left = [1 << 18]  # bytes that take as long without lanes as the import of NumPy
+_DEGREE = 5685
+_PLACES = (_DEGREE - 1362, _DEGREE - 426, _DEGREE)  # where a removed bit is added, counted from it
+_SERIAL = 1024  # bytes; shorter data is computed by its bytes
+_PIECE = 1 << 18  # bytes that are one integer of Python
+_WORD = 8  # bytes of one of NumPy's
+_LONG = 1 << 17  # bytes that are faster with NumPy, where it is imported
+_left = [1 << 24]  # bytes that take as long without NumPy as its import
 
 
 def masked(checksum: int) -> int:
@@ -21,70 +30,57 @@ def masked(checksum: int) -> int:
 
 def crc32c(data: bytes, checksum: int = 0) -> int:
     """Return the CRC-32C of data that continues with `data` and has the CRC-32C `checksum` so far."""
-    if len(data) < _SERIAL or _goes_without_numpy(len(data)):
-        return _serial(data, checksum)
-    import numpy as np
-
-    lane = _LANE if len(data) >= _LONG else _SHORT_LANE
-    lanes = len(data) // lane
-    words = np.frombuffer(data, dtype="<u4", count=lanes * lane // 4).reshape(lanes, lane // 4)
-    low, high = _word_tables()
-    states = np.zeros(lanes, np.uint32)
-    states[0] = checksum ^ 0xFFFFFFFF
-    for column in np.ascontiguousarray(words.T):
-        states ^= column
-        states = low[states & 0xFFFF] ^ high[states >> 16]
-    return _serial(data[lanes * lane :], _joined(states, lane) ^ 0xFFFFFFFF)
+    state = checksum ^ 0xFFFFFFFF
+    if len(data) >= _LONG and not _goes_without_numpy(len(data)):
+        data, state = _folded_words(data, state), 0
+    for start in range(0, len(data), _PIECE):
+        piece = data[start : start + _PIECE]
+        if len(piece) >= _SERIAL:
+            piece, state = _folded(piece, state), 0
+        state = _serial(piece, state)
+    return state ^ 0xFFFFFFFF
 
 
 def _goes_without_numpy(count: int) -> bool:
     """Whether NumPy is not imported, and its import would take longer than all data so far and `count` bytes more."""
-    if "numpy" in sys.modules or count > _serial_left[0]:
+    if "numpy" in sys.modules or count > _left[0]:
         return False
-    _serial_left[0] -= count
+    _left[0] -= count
     return True
 
 
-def _joined(states: Any, lane: int) -> int:
-    """Combine the states of consecutive lanes; all but the first started with state zero."""
+def _folded_words(data: bytes, state: int) -> bytes:
+    """Return shorter data which leads from the state zero to the state to which `data` leads from `state`."""
     import numpy as np
 
-    while len(states) > 1:
-        if len(states) % 2:
-            states = np.concatenate([np.zeros(1, np.uint32), states])  # a leading zero state changes nothing
-        states = _after(_zeros(lane), states[0::2]) ^ states[1::2]
-        lane *= 2
-    return int(states[0])
+    count = len(data) // _WORD
+    words = np.frombuffer(data, dtype="<u8", count=count).copy()
+    words[0] ^= np.uint64(state)
+    start = 0
+    while count - start > _DEGREE:
+        size = min(_PLACES[0], count - start - _DEGREE)
+        removed = words[start : start + size]
+        for place in _PLACES:
+            words[start + place : start + place + size] ^= removed
+        start += size
+    left: bytes = words[start:].tobytes() + data[count * _WORD :]
+    return left
 
 
-def _after(tables: Any, states: Any) -> Any:
-    """Return the states after the number of zero bytes that the tables represent."""
-    found = tables[0][states & 0xFF]
-    for place in (1, 2, 3):
-        found = found ^ tables[place][(states >> (8 * place)) & 0xFF]
-    return found
-
-
-@functools.lru_cache(maxsize=None)
-def _zeros(count: int) -> Any:
-    """Return the effect of `count` zero bytes, a power of two, on each byte of a state: uint32 [4, 256]."""
-    if count > 1:
-        half = _zeros(count // 2)
-        return _after(half, half)
-    import numpy as np
-
-    one_byte = np.array(_byte_table(), np.uint32)
-    states = np.arange(256, dtype=np.uint32) << (8 * np.arange(4, dtype=np.uint32))[:, None]
-    return one_byte[states & 0xFF] ^ (states >> 8)
-
-
-@functools.lru_cache(maxsize=None)
-def _word_tables() -> Tuple[Any, Any]:
-    """Return the effect of four zero bytes on the lower and upper half of a state: uint32 [65536] each."""
-    import numpy as np
-
-    halves = np.arange(65536, dtype=np.uint32)
-    return _after(_zeros(4), halves), _after(_zeros(4), halves << np.uint32(16))
+def _folded(data: bytes, state: int) -> bytes:
+    """Return what _folded_words() does, shorter still, by integers of Python: the first bit is their lowest."""
+    bits, left = int.from_bytes(data, "little") ^ state, 8 * len(data)
+    unit = 1 << (left // _DEGREE).bit_length()
+    while unit:
+        while left > _DEGREE * unit + 8:
+            size = min(_PLACES[0] * unit, left - _DEGREE * unit) & ~7
+            removed = bits & ((1 << size) - 1)
+            bits >>= size
+            for place in _PLACES:
+                bits ^= removed << (place * unit - size)
+            left -= size
+        unit >>= 1
+    return bits.to_bytes(left // 8, "little")
 
 
 @functools.lru_cache(maxsize=None)
@@ -97,9 +93,8 @@ def _byte_table() -> List[int]:
     return table
 
 
-def _serial(data: bytes, checksum: int) -> int:
+def _serial(data: bytes, state: int) -> int:
     table = _byte_table()
-    state = checksum ^ 0xFFFFFFFF
     for byte in data:
         state = table[(state ^ byte) & 0xFF] ^ (state >> 8)
-    return state ^ 0xFFFFFFFF
+    return state
