@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from ckpt2saved.answers.worker import kept_processes
 from tests.support import golden_rule
 from tests.support.checkpoints import crnn_shapes, ctpn_shapes, filled, write_checkpoint
+from tests.support.schemas import as_an_editor_reads, misfits
 
 # As ckpt2saved.graph.tf1 has it, for tests that import TensorFlow before that does.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -29,6 +30,23 @@ def _kept_processes():
     """The process that loads the files of one test serves the next one: TensorFlow takes seconds to start."""
     with kept_processes():
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signature_files_fit_their_schema():
+    """Every signature file that a test reads, in this process, without a mistake."""
+    from ckpt2saved.signature.schema import SchemaReader
+
+    read = SchemaReader.model
+
+    def checked(reader, root):
+        model = read(reader, root)
+        assert model is None or misfits("signature", as_an_editor_reads(root)) == []
+        return model
+
+    SchemaReader.model = checked
+    yield
+    SchemaReader.model = read
 
 
 @pytest.fixture

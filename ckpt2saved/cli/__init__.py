@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ckpt2saved import __version__
-from ckpt2saved.cli import bench, doctor, evaluate, export, inspect, predict, serving_config, verify, versions
+from ckpt2saved.cli import bench, doctor, evaluate, export, inspect, predict, schema, serving_config, verify, versions
 from ckpt2saved.cli.invocation import SETTINGS, heed_signals
 from ckpt2saved.cli.streams import Main
 
@@ -29,6 +29,7 @@ for command in (
     export.export,
     inspect.inspect,
     predict.predict,
+    schema.schema,
     serving_config.serving_config,
     verify.verify,
     versions.bump_version,

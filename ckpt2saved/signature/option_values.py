@@ -103,7 +103,7 @@ class OptionReader(NodeReader):
 
     def word(self, node: yaml.Node, where: str, known: Sequence[Any]) -> Any:
         value = self.value(node, where)
-        if value is not None and value not in known:
+        if value is not None and (type(value), value) not in [(type(one), one) for one in known]:
             self.problem("wrong-value", node, where, *unknown_name("value", str(value), [str(one) for one in known]))
         return value
 

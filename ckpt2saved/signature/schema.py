@@ -27,7 +27,7 @@ from ckpt2saved.signature.yaml_nodes import found_text, unknown_name
 FORMAT = 1
 _SURGERY = ("set", "map", "keep_training_ops", "allow_labels", "weights", "decode")  # what is done to a graph
 
-_RESERVED = "__saved_model_"  # of the signatures that say how to initialise a SavedModel
+RESERVED = "__saved_model_"  # of the signatures that say how to initialise a SavedModel
 
 
 class SchemaReader(StepsReader):
@@ -184,8 +184,8 @@ class SchemaReader(StepsReader):
 
     def signature(self, name: str, node: yaml.Node) -> Signature:
         where = "signatures." + name
-        if name.startswith(_RESERVED):
-            self.problem("wrong-value", node, where, f"names that begin with {_RESERVED} are TensorFlow's own")
+        if name.startswith(RESERVED):
+            self.problem("wrong-value", node, where, f"names that begin with {RESERVED} are TensorFlow's own")
         optional = ("preprocess", "feed", "postprocess", "each_line")
         parts = self.mapping(node, where, required=("inputs", "outputs"), optional=optional)
         sides: Dict[str, Tuple[TensorSpec, ...]] = {}

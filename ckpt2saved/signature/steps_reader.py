@@ -96,7 +96,7 @@ class StepsReader(OptionReader):
             if name not in entries or (entries[name].tag.endswith(":null") and not value.is_required):
                 continue
             try:
-                values[name] = value.read(self, entries[name], f"{where}.{name}")
+                values[name] = value.kind.read(self, entries[name], f"{where}.{name}")
             except MissingOption:
                 if value.is_required:
                     raise

@@ -20,12 +20,12 @@ Dimension = Union[int, str, None]
 WARMUP = "warmup"  # the one output of a signature that an export adds for warm-up, with whose name its own begins
 DEFAULT_SIGNATURE = "serving_default"  # of a request that names none
 PREDICT = "tensorflow/serving/predict"  # what TF Serving calls the method of a signature
-_NAME = re.compile(r"[^:^]+(:[0-9]{1,9})?\Z")  # TensorFlow's number of an output is an int32
+TENSOR_NAME = re.compile(r"[^:^]+(:[0-9]{1,9})?\Z")  # TensorFlow's number of an output is an int32
 
 
 def checked_tensor_name(text: str) -> str:
     """Return `text` if it is `node` or `node:output`; raises ValueError otherwise."""
-    if not _NAME.match(text):
+    if not TENSOR_NAME.match(text):
         raise ValueError(f"{text!r} is not a tensor's name, as in logits or logits:0")
     return text
 

@@ -16,7 +16,7 @@ from ckpt2saved.signature.model import Scalar
 _MOST_NODES = 100000
 _MOST_WITH_ALIASES = 1000000  # values, when each alias stands for all of what it names
 MOST_PROBLEMS = 100
-_LONGEST_NAME = 1000
+LONGEST_NAME = 1000
 _LONGEST_NUMBER = 1000  # characters; Python takes the square of their number in time to read one
 _DEEPEST = 50  # mappings and lists inside one another; far below what the YAML reader's recursion can take
 # Tags that may be written out; !!binary for an image's bytes among the parity inputs. The rest are refused unread.
@@ -162,7 +162,7 @@ class NodeReader:
     def problem(self, code: str, node: yaml.Node, where: str, found: str, remedy: str = "") -> None:
         """Add a problem of the value at `where`, such as `graph.options`; "" for the whole file."""
         place = f"line {node.start_mark.line + 1}"
-        where = where if len(where) <= _LONGEST_NAME else where[:_LONGEST_NAME] + "…"
+        where = where if len(where) <= LONGEST_NAME else where[:LONGEST_NAME] + "…"
         self.problems.append(Problem(code, f"{place}: {where}" if where else place, found, remedy))
         if len(self.problems) >= MOST_PROBLEMS:
             raise TooManyProblems
@@ -198,13 +198,13 @@ class NodeReader:
 
     def text(self, node: yaml.Node, where: str) -> str:
         if isinstance(node, yaml.ScalarNode) and node.value and node.tag not in _NO_NAMES:
-            if len(node.value) <= _LONGEST_NAME and is_plain(node.value):
+            if len(node.value) <= LONGEST_NAME and is_plain(node.value):
                 return str(node.value)
             self.problem(
                 "wrong-value",
                 node,
                 where,
-                f"a name of at most {_LONGEST_NAME} characters, none of them a control character, is expected; found"
+                f"a name of at most {LONGEST_NAME} characters, none of them a control character, is expected; found"
                 f" {node.value[:40]!a}",
             )
             return ""

@@ -20,6 +20,7 @@ COMMANDS = [
     "list",
     "predict",
     "prune",
+    "schema",
     "serving-config",
     "verify",
 ]

@@ -13,29 +13,11 @@ from ckpt2saved.signature import file as signature_file
 from ckpt2saved.signature.file import builtin_models, load_model, parse_model, signature_folder
 from ckpt2saved.signature.model import ExampleInput, ParityCase, ServedModel
 from ckpt2saved.signature.tensors import Signature, TensorSpec
+from tests.support.signature_files import GOOD
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "crnn"
 
 SOURCE = Path("runs/mine.yaml")
-GOOD = """\
-format: 1
-graph:
-  builder: mine
-  options: {scope: net, beams: 10, rate: 0.5, merge: false, date: "2024-05-06"}
-signatures:
-  serving_default:
-    inputs:
-      image: {dtype: float32, shape: [batch, 32, width, 3]}
-      lengths: {dtype: int32, shape: [batch]}
-    outputs:
-      ids: {tensor: "decoder/ids:1", dtype: int64, shape: [batch, time]}
-      score: {dtype: float32, shape: []}
-parity:
-  - dims: {batch: 2, width: 100}
-    inputs:
-      image: {uniform: [0, 255]}
-      lengths: {values: [25, 20]}
-"""
 IMAGE = TensorSpec("image", "image", "float32", ("batch", 32, "width", 3))
 LENGTHS = TensorSpec("lengths", "lengths", "int32", ("batch",))
 IDS = TensorSpec("ids", "decoder/ids:1", "int64", ("batch", "time"))

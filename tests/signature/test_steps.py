@@ -25,32 +25,7 @@ from ckpt2saved.signature.steps import (
     ScaleBack,
     Steps,
 )
-
-FILE = """\
-format: 1
-options:
-  charset:
-  order: bgr
-  width: 3
-signatures:
-  serving_default:
-    inputs:
-      picture: {dtype: string, shape: [batch]}
-    preprocess:
-      - decode
-      - resize: {height: 32, width: null}
-      - normalise: {order: $order, mean: [1, 2, 3], scale: 0.5}
-      - pad: {min_width: 4, value: -1}
-    feed:
-      image:0: images
-      length: {from: widths, divide_by: 4}
-    postprocess:
-      - ctc_decode: {logits: logits, sequence_length: length, beam_width: $width}
-      - characters: {file: $charset}
-      - failed: {text: "", score: -.inf}
-    outputs:
-      text: {dtype: string, shape: [batch]}
-"""
+from tests.support.signature_files import DETECTOR, FILE, READER
 
 
 def parsed(folder, text=FILE, **options):
@@ -142,30 +117,6 @@ def test_a_feed_is_needed(tmp_path):
         parsed(tmp_path, text)
 
 
-DETECTOR = """\
-format: 1
-options:
-  heights:
-signatures:
-  serving_default:
-    inputs:
-      page: {dtype: string, shape: [batch]}
-    preprocess:
-      - decode
-      - resize_page: {short_side: 600, max_long_side: 1200}
-    feed:
-      image: images
-      info: sizes
-    postprocess:
-      - ctpn_decode: {probabilities: p, deltas: d, sizes: info, heights: $heights, min_score: 0.1, most: 9}
-      - text_lines: {sizes: info, slanted: true, max_gap: 20}
-      - scale_back: {coordinates: quads}
-    outputs:
-      quads: {dtype: float32, shape: [batch, lines, 8]}
-      status: {dtype: int32, shape: [batch]}
-"""
-
-
 def test_steps_of_a_detector_are_values(tmp_path):
     """Heights of anchors are numbers with commas on the command line, and a list in the file."""
     steps = parsed(tmp_path, DETECTOR, heights="11, 16,23").signatures[0].steps
@@ -205,25 +156,6 @@ def test_each_mistake_of_a_detector_has_its_message(tmp_path, old, new, problem)
     with pytest.raises(SignatureError) as caught:
         parsed(tmp_path, DETECTOR.replace(old, new, 1))
     assert problem in str(caught.value)
-
-
-READER = DETECTOR.replace(
-    "    outputs:\n",
-    """\
-    each_line:
-      preprocess:
-        - crop_lines: {quads: quads, height: 32}
-        - normalise: {order: bgr}
-        - pad: {min_width: 4}
-      feed:
-        line: images
-        counts: steps
-      postprocess:
-        - ctc_decode: {logits: l, sequence_length: counts}
-    outputs:
-      score: {dtype: float32, shape: [batch, lines]}
-""",
-)
 
 
 def test_steps_of_a_second_network_are_values(tmp_path):

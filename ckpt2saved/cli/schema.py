@@ -1,0 +1,34 @@
+"""The command `schema`."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Optional
+
+import click
+
+from ckpt2saved.cli.invocation import command
+
+
+@command("schema")
+@click.argument("name", required=False)
+def schema(name: Optional[str]) -> None:
+    """Print a JSON Schema: of signature files, of provenance, or of what a command prints with --json.
+
+    Without NAME, the names are listed. The schemas are of draft-07. docs/json.md says how to use them in CI, and how an
+    editor checks signature files.
+    """
+    from ckpt2saved.cli.schemas import names, text_of, titles
+
+    if name is None:
+        found = titles()
+        longest = max(map(len, found))
+        for one, title in found.items():
+            click.echo(f"{one:{longest}}  {title}")
+        return
+    known = names()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"expected {', '.join(known)}"
+        raise click.UsageError(f"{name!r} is not the name of a schema; {hint}")
+    click.echo(text_of(name).encode("utf-8"), nl=False)
