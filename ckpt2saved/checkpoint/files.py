@@ -21,6 +21,7 @@ _SHARD = re.compile(r"(?P<prefix>.+)\.data-(?P<number>[0-9]{5})-of-(?P<count>(?!
 # V1 of several files: TensorFlow calls such a checkpoint by a pattern for all of them.
 _V1_SHARD = re.compile(r"(?P<prefix>.+(?<!\.data))-(?P<number>[0-9]{5}|\?{5})-of-(?P<count>(?!00000)[0-9]{5})\Z")
 _RECORDED = re.compile(rb"""^\s*model_checkpoint_path\s*:\s*(["'])((?:\\.|(?!\1)[^\\\n])*)\1""", re.MULTILINE)
+_ALL_RECORDED = re.compile(rb"""^\s*all_model_checkpoint_paths\s*:\s*(["'])((?:\\.|(?!\1)[^\\\n])*)\1""", re.MULTILINE)
 _ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|.)")
 _MOST_OF_STATE = 16 << 20  # bytes; the latest checkpoint stands in the first line
 # The last eight bytes of a table file (little endian), which both a V2 index and a V1 checkpoint are.
@@ -162,6 +163,18 @@ def _recorded_prefix(state: Path) -> Path:
         f"{state}: it names {recorded!r} as the latest checkpoint, and no such files are there or beside it",
         state.parent,
     )
+
+
+def recorded_names(directory: Path) -> Tuple[str, ...]:
+    """The names of all checkpoints in a directory's state file, the latest last; () without a readable one."""
+    try:
+        with (directory / STATE_FILE).open("rb") as file:
+            content = file.read(_MOST_OF_STATE)
+    except OSError:
+        return ()
+    recorded = [*_ALL_RECORDED.finditer(content), *_RECORDED.finditer(content)]
+    names = [re.split(r"[/\\]", _unescaped(match.group(2)))[-1] for match in recorded]
+    return tuple(name for place, name in enumerate(names) if name not in names[place + 1 :])
 
 
 def _no_use(text: str, directory: Path) -> CheckpointError:

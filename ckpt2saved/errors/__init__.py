@@ -53,6 +53,10 @@ class VersionError(Ckpt2SavedError):
     """A version could not be published, found or deleted."""
 
 
+class AlreadyPublished(VersionError):
+    """A version has a checkpoint of the same content, and it was not to be published twice."""
+
+
 class WarmupError(Ckpt2SavedError):
     """The warm-up requests can't be built from the given input."""
 

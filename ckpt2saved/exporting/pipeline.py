@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Collection, Dict, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Collection, Dict, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.fit import check_fit
 from ckpt2saved.console.say import Say, begin, silent
 from ckpt2saved.console.sizes import size_text
-from ckpt2saved.errors import NotServable, SignatureError
+from ckpt2saved.errors import CheckpointError, NotServable, SignatureError
 from ckpt2saved.errors.problem import Problem, texts
 from ckpt2saved.exporting.accuracy import Measured
 from ckpt2saved.exporting.choice import Chooser, rewritten_as_planned
@@ -56,6 +56,7 @@ from ckpt2saved.sources.training_graph import UNUSED
 from ckpt2saved.verification.servability import batching_notes, check_content, keys_by_signature
 from ckpt2saved.versions import Stage, staged, write_provenance
 from ckpt2saved.versions.health import content_problems
+from ckpt2saved.versions.known import content_of, refuse_published
 
 _PICTURES = 5  # of four widths, and one that cannot be read
 _WEIGHTS = {"ema": "moving averages"}  # for people
@@ -90,6 +91,7 @@ def export_checkpoint(plan: ExportPlan, say: Say = silent) -> Exported:
 
 def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
     say(plan.graph.source.noun, _described(plan.graph.checkpoint, checkpoint))
+    origin, checkpoint_size = _origin(plan, checkpoint), plan.graph.checkpoint.size
     begin(say, "reading the graph")
     network = bind(plan.graph, checkpoint)
     _refuse_unused(plan, network.unused)
@@ -126,7 +128,7 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
         size = _size(stage.path)
         noun = plan.graph.source.noun
         has = "have" if noun.endswith("s") else "has"  # several networks have several checkpoints
-        say("written", f"{size_text(size)}; the {noun} {has} {size_text(plan.graph.checkpoint.size)}")
+        say("written", f"{size_text(size)}; the {noun} {has} {size_text(checkpoint_size)}")
         seen = _union(report.without_batch if report else {}, written.refused)
         begin(say, "checking the files")
         _lint(stage.path, seen, say)
@@ -138,7 +140,8 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
             check_fit(read_demands(stage.path), plan.checks.for_serving)
             say("fits", f"TF Serving {plan.checks.for_serving.version} has all of its ops and attributes")
         measured = _accuracy(plan, checkpoint, stage.path, say)
-        provenance = _provenance(plan, checkpoint, network, rewritten, size)
+        provenance = _provenance(plan, origin, network, rewritten)
+        provenance["bytes"] = {"checkpoint": checkpoint_size, "version": size}
         provenance["accuracy"] = measured.as_record() if measured else None
         provenance["parity"] = _parity(report, proof) if report and proof else None
         provenance["lines"] = _lines(report, network)
@@ -148,7 +151,8 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
         write_provenance(stage.path, provenance)
         requests = proof.requests if proof else ()
         begin(say, "publishing")
-        return Exported(stage.publish(), plan.publication.dry_run, provenance, requests, measured=measured)
+        path = stage.publish(lambda: _check_origin(plan, checkpoint, origin))
+        return Exported(path, plan.publication.dry_run, provenance, requests, measured=measured)
 
 
 def _accuracy(plan: ExportPlan, checkpoint: Checkpoint, stage: Path, say: Say) -> Optional[Measured]:
@@ -336,7 +340,8 @@ class _Rehearsal:
         self.path = path
         self._target = target
 
-    def publish(self) -> Path:
+    def publish(self, check: Callable[[], None]) -> Path:
+        check()
         return self._target
 
 
@@ -352,14 +357,13 @@ def _stage(plan: ExportPlan, say: Say) -> Iterator[Union[Stage, _Rehearsal]]:
 
 def _provenance(
     plan: ExportPlan,
-    checkpoint: Checkpoint,
+    origin: Mapping[str, Any],
     network: BoundGraph,
     rewritten: ServingRewritten,
-    size: int,
 ) -> Dict[str, Any]:
     return {
         "format": 1,
-        "checkpoint": _origin(plan, checkpoint),
+        "checkpoint": origin,
         "weights": network.weights.kind,
         "model": network.model.name,
         "graph": {"builder": plan.graph.source.name, "options": dict(plan.graph.source.options)},
@@ -369,8 +373,8 @@ def _provenance(
         "ctc_decoder": plan.graph.ctc_decoder or "fast" if rewritten.replaced else "stock",
         "replaced_nodes": [decoder.node for decoder in rewritten.replaced],
         "folded_nodes": [edit.node for edit in rewritten.folded],
-        "bytes": {"checkpoint": plan.graph.checkpoint.size, "version": size},
-        "parity": None,  # filled in later
+        "bytes": {},  # filled in later
+        "parity": None,
         "lines": None,
         "warmup": {},
         "warmup_outputs": {},
@@ -397,6 +401,22 @@ def _origin(plan: ExportPlan, checkpoint: Checkpoint) -> Dict[str, Any]:
             for name, part in checkpoint.parts.items()
         }
     return found
+
+
+def _check_origin(plan: ExportPlan, checkpoint: Checkpoint, origin: Mapping[str, Any]) -> None:
+    """Raise CheckpointError if a training has replaced the files of the checkpoint since the export began.
+
+    A checkpoint that was deleted meanwhile has been read, and its answers compared. Raises AlreadyPublished if a
+    version has the checkpoint, and the plan is for new ones only.
+    """
+    with contextlib.suppress(OSError):
+        if _origin(plan, checkpoint) != origin:
+            raise CheckpointError(
+                f"{plan.graph.checkpoint.prefix}: its files were replaced while they were exported; nothing is"
+                " published; run again"
+            )
+    if plan.publication.unless_published:
+        refuse_published(plan.publication.base, content_of({"checkpoint": origin}))
 
 
 def _step_options(network: BoundGraph) -> Dict[str, Any]:

@@ -30,6 +30,7 @@ class ExportOptions:
     for_serving: Optional[str] = None  # a release of TF Serving
     no_fold: bool = False
     accuracy: Optional[AccuracyGate] = None
+    unless_published: bool = False  # refuse a checkpoint that a version of the base has
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Publication:
     requested: Optional[int]  # the value of --version; None: highest + 1 at the time of publishing
     number: int  # the expected version number; another exporter may take it first
     dry_run: bool
+    unless_published: bool = False  # refuse a checkpoint that a version of the base has
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,13 @@ def plan_export(options: ExportOptions) -> ExportPlan:
     warmup = warm_up_source(graph.model, options.warmup, options.warmup_signatures, options.no_warmup)
     return ExportPlan(
         graph,
-        Publication(options.base, options.version, number, options.dry_run),
+        Publication(
+            options.base,
+            options.version,
+            number,
+            dry_run=options.dry_run,
+            unless_published=options.unless_published,
+        ),
         Checks(options.parity, options.search_limits, warmup, image, accuracy=options.accuracy),
         fold=not options.no_fold,
     )

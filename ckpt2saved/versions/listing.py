@@ -25,6 +25,7 @@ from ckpt2saved.versions.base import (
     parse_version,
 )
 from ckpt2saved.versions.health import health
+from ckpt2saved.versions.known import record_pruned
 from ckpt2saved.versions.lock import locked, open_directory, try_lock
 from ckpt2saved.versions.provenance import read_provenance
 from ckpt2saved.versions.stage import Leftovers, hide, remove_tree
@@ -133,16 +134,18 @@ def prune_versions(
         with Leftovers(base) as leftovers, locked(base, say):
             leftovers.claim()
         for version in _superseded(base, keep, frozenset(spare)):
-            if _delete(base, version.path, say):
+            if _delete(base, version, say):
                 deleted.append(version)
     return tuple(deleted)
 
 
-def _delete(base: PathLike, path: Path, say: Say) -> bool:
-    """Delete a version; returns False if another process has deleted it."""
+def _delete(base: PathLike, version: Numbered, say: Say) -> bool:
+    """Delete a version, and keep a record of its checkpoint; returns False if another process has deleted it."""
+    path = version.path
     try:
         if path.is_symlink():
             with locked(base, say):
+                record_pruned(base, version.number, read_provenance(path))
                 path.unlink()  # never delete a link's target
             return True
         # Its own lock shows other processes that it is being deleted.
@@ -150,6 +153,7 @@ def _delete(base: PathLike, path: Path, say: Say) -> bool:
         try:
             try_lock(descriptor)
             with locked(base, say):
+                record_pruned(base, version.number, read_provenance(path))
                 hidden = hide(path)
             remove_tree(hidden)
         finally:

@@ -11,7 +11,7 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
-from typing import Iterator, List, Optional, Tuple
+from typing import Callable, Iterator, List, Optional, Tuple
 
 from ckpt2saved.console.say import Say, silent
 from ckpt2saved.errors import VersionError
@@ -70,11 +70,12 @@ class Stage:
         self._created: List[Path] = []
         self._descriptor: Optional[int] = None
 
-    def publish(self) -> Path:
+    def publish(self, check: Callable[[], None] = lambda: None) -> Path:
         """Publish the stage as a complete version, and return the version directory.
 
         By default a number that was taken meanwhile is skipped; a `requested` number that was taken raises
-        VersionError. The stage's files must not be written any more.
+        VersionError. The stage's files must not be written any more. `check` is called under the lock of the base, so
+        that no version can appear between it and this one; nothing is published if it raises an error.
         """
         with os_errors_explained(self._given_base, "publish the version"):
             _settle(self.path)
@@ -85,6 +86,7 @@ class Stage:
                     problems,
                 )
             with locked(self._base, self._say):
+                check()
                 published = self._rename()
         with os_errors_explained(self._given_base, _UNSYNCED.format(published)):
             for directory in [self._base] + [created.parent for created in self._created]:
