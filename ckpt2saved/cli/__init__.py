@@ -23,14 +23,14 @@ def main() -> None:
 
 
 for command in (
+    inspect.inspect,  # the three to begin with, in this order
+    export.export,
+    serving_config.serving_config,
     bench.bench,
     doctor.doctor,
     evaluate.evaluate,
-    export.export,
-    inspect.inspect,
     predict.predict,
     schema.schema,
-    serving_config.serving_config,
     verify.verify,
     versions.bump_version,
     versions.list_,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Optional
 
 import click
 
+from ckpt2saved.cli.help import Topic
 from ckpt2saved.cli.options import PathType, address_type, is_on_command_line, option
 
 if TYPE_CHECKING:  # slow to import
@@ -17,7 +18,10 @@ _EVALUATION = ("allow_empty", "nfc", "batch_size")
 
 _OPTIONS = (
     option(
-        "--allow-empty", is_flag=True, help="Allow lines without text in the labels file: pictures that show no text."
+        "--allow-empty",
+        is_flag=True,
+        help="Allow lines without text in the labels file: pictures that show no text.",
+        topic=Topic.LABELS,
     ),
     option(
         "--nfc/--no-nfc",
@@ -25,18 +29,21 @@ _OPTIONS = (
         default=True,
         show_default=True,
         help="Compare texts in Unicode's composed form, in which é is one character.",
+        topic=Topic.LABELS,
     ),
     option(
         "--batch-size",
         type=click.IntRange(min=1),
         metavar="N",
         help="Pictures of one request. Fewer are sent if a server refuses so many. Default: 32 lines, 8 pages.",
+        topic=Topic.LABELS,
     ),
     option(
         "--max-cer",
         type=click.FloatRange(min=0, max=1),
         metavar="RATE",
         help="Highest character error rate, as a fraction: 0.05 for 5 %. Exit code 3 if it is higher.",
+        topic=Topic.LABELS,
     ),
 )
 _GATE = (
@@ -44,6 +51,7 @@ _GATE = (
         "--lines-signature",
         metavar="NAME",
         help="Signature that reads the pictures of --lines. Default: text, or the only one that reads text.",
+        topic=Topic.LABELS,
     ),
     option(
         "--not-worse-than",
@@ -52,18 +60,21 @@ _GATE = (
             "With --lines: publish only if the character error rate is not higher than that of the newest version, of "
             "the version that a server answers from (--server), or of another version. Exit code 3 if it is higher."
         ),
+        topic=Topic.LABELS,
     ),
     option(
         "--tolerance",
         type=click.FloatRange(min=0, max=1),
         metavar="RATE",
         help="With --not-worse-than: how much higher the rate may be, as a fraction. Default: 0.",
+        topic=Topic.LABELS,
     ),
     option(
         "--server",
         type=address_type,
         metavar="URL",
         help="With --not-worse-than live: the TF Serving to compare with. Default: that of --wait-for.",
+        topic=Topic.LABELS,
     ),
 )
 
@@ -92,6 +103,7 @@ pages_option = option(
         "Labels file of pages, in place of --lines: a JSON list with the picture of each page, and the text and the "
         "corners of its lines."
     ),
+    topic=Topic.LABELS,
 )
 
 
@@ -105,6 +117,7 @@ def lines_option(*, of_export: bool) -> Callable[[Callable[..., None]], Callable
             "Labels file in UTF-8: path<TAB>text for each picture, paths relative to its folder. "
             + ("" if not of_export else "The staged files read the pictures before they are published.")
         ).strip(),
+        topic=Topic.LABELS,
     )
 
 

@@ -7,16 +7,19 @@ from typing import Optional, Sequence
 
 import click
 
+from ckpt2saved.cli.help import HelpfulGroup, Purpose
 from ckpt2saved.cli.invocation import SETTINGS, Command, narration, prepare_tensorflow, print_json
 from ckpt2saved.cli.options import PathType, json_option, option, quiet_option
 
 
-@click.group("bench", context_settings=SETTINGS)
+@click.group("bench", cls=HelpfulGroup, context_settings=SETTINGS, purpose=Purpose.CHECKS)
 def bench() -> None:
     """Measure speed on this machine, with the installed TensorFlow."""
 
 
-@bench.command("ctc", cls=Command, context_settings=SETTINGS)
+@bench.command(
+    "ctc", cls=Command, context_settings=SETTINGS, examples={None: ["--case 32x64x3862:10 --plot decoders.png"]}
+)
 @option(
     "--repeats",
     type=click.IntRange(min=1),

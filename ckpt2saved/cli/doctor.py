@@ -7,11 +7,12 @@ from typing import Optional
 
 import click
 
+from ckpt2saved.cli.help import Purpose
 from ckpt2saved.cli.invocation import command, print_json
 from ckpt2saved.cli.options import PathType, json_option, option
 
 
-@command("doctor")
+@command("doctor", Purpose.CHECKS, {None: ["models/crnn --serving 1.14"]})
 @click.argument("saved_model", required=False, type=PathType())
 @option(
     "--serving", metavar="VERSION", help="TF Serving release to check the SavedModel against. Default: every release."

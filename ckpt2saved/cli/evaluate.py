@@ -14,6 +14,7 @@ from ckpt2saved.cli.accuracy_options import (
     read_evaluation,
     read_page_evaluation,
 )
+from ckpt2saved.cli.help import Purpose, Topic
 from ckpt2saved.cli.invocation import command, narration, print_json, printed, reported
 from ckpt2saved.cli.model_place import place_argument, place_options, read_model
 from ckpt2saved.cli.options import PathType, json_option, option, quiet_option, report_option
@@ -23,7 +24,16 @@ if TYPE_CHECKING:  # slow to import
     from ckpt2saved.verification.accuracy.report import Report
 
 
-@command("evaluate")
+@command(
+    "evaluate",
+    Purpose.CHECKS,
+    {
+        Topic.LABELS: ["models/crnn/3 --lines lines.tsv --max-cer 0.05"],
+        Topic.SERVER: ["http://localhost:8501/v1/models/crnn --lines lines.tsv --timeout 120"],
+        Topic.OUTPUT: ["models/crnn --lines lines.tsv --worst worst.png --worst-count 10"],
+        None: ["models/crnn --lines lines.tsv", "models/ocr --pages pages.json --json"],
+    },
+)
 @place_argument
 @lines_option(of_export=False)
 @pages_option
@@ -31,6 +41,7 @@ if TYPE_CHECKING:  # slow to import
     "--signature",
     metavar="NAME",
     help="Signature that reads the pictures. Default: text (page for --pages), or the only one that does.",
+    topic=Topic.LABELS,
 )
 @accuracy_options
 @option(
@@ -38,6 +49,7 @@ if TYPE_CHECKING:  # slow to import
     type=PathType(),
     metavar="FILE.png",
     help="Draw the lines that are read worst: picture, reference and answer. Needs Pillow.",
+    topic=Topic.OUTPUT,
 )
 @option(
     "--worst-count",
@@ -46,12 +58,14 @@ if TYPE_CHECKING:  # slow to import
     show_default=True,
     metavar="N",
     help="Number of lines for --worst.",
+    topic=Topic.OUTPUT,
 )
 @option(
     "--font",
     type=PathType(),
     metavar="FILE.ttf",
     help="Font for the texts of --worst. Default: DejaVu Sans if matplotlib or the system has it.",
+    topic=Topic.OUTPUT,
 )
 @place_options
 @report_option

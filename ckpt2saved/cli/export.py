@@ -9,6 +9,7 @@ import click
 
 from ckpt2saved.cli.accuracy_options import gate_options, read_gate
 from ckpt2saved.cli.graph_options import graph_options, read_graph_options, read_search_limits, search_options
+from ckpt2saved.cli.help import Purpose, Topic
 from ckpt2saved.cli.invocation import (
     UntilInterrupted,
     command,
@@ -39,7 +40,26 @@ if TYPE_CHECKING:  # slow to import
     from ckpt2saved.client.address import Address
 
 
-@command("export")
+@command(
+    "export",
+    Purpose.FIRST,
+    {
+        Topic.SOURCE: [
+            "--checkpoint runs/crnn/ --graph meta --input images=images --output logits=logits -o models/own"
+        ],
+        Topic.SIGNATURE: ["--model signatures/own.yaml --option charset=charset.txt -c runs/own -o models/own"],
+        Topic.DECODER: ["-c runs/crnn --input images=images --decode logits --beam-width 10 -o models/crnn"],
+        Topic.PROOF: ["--model crnn -c runs/crnn -o models/crnn --parity-seconds 300 --for-serving 1.14"],
+        Topic.LABELS: [
+            "--model crnn --option charset=charset.txt -c runs/crnn -o models/crnn --lines lines.tsv --max-cer 0.05"
+        ],
+        Topic.WARM_UP: ["--model crnn -c runs/crnn -o models/crnn --warmup 3 --warmup-signature dense"],
+        Topic.PUBLISHING: ["--model crnn -c runs/crnn/model.ckpt-300 -o models/crnn --version 100001"],
+        Topic.SERVER: ["--model crnn -c runs/crnn -o models/crnn --wait-for http://localhost:8501"],
+        Topic.OUTPUT: ["--model crnn -c runs/crnn -o models/crnn --quiet --json --report $GITHUB_STEP_SUMMARY"],
+        None: ["--model crnn --checkpoint runs/crnn/ --export-dir models/crnn"],
+    },
+)
 @option(
     "--checkpoint",
     "--checkpoint-path",
@@ -53,6 +73,7 @@ if TYPE_CHECKING:  # slow to import
         "Checkpoint to export: a prefix, one of its files, or the training directory (its newest checkpoint). The model"
         " ocr takes two: detector=PATH and recogniser=PATH."
     ),
+    topic=Topic.SOURCE,
 )
 @option(
     "--export-dir",
@@ -62,6 +83,7 @@ if TYPE_CHECKING:  # slow to import
     required=True,
     type=PathType(),
     help="Base directory of the model, in which the numbered versions are published.",
+    topic=Topic.PUBLISHING,
 )
 @version_option
 @graph_options
@@ -70,6 +92,7 @@ if TYPE_CHECKING:  # slow to import
     default=True,
     show_default=True,
     help="Compare the answers of the staged files with those of the checkpoint before publishing.",
+    topic=Topic.PROOF,
 )
 @search_options
 @option(
@@ -80,6 +103,7 @@ if TYPE_CHECKING:  # slow to import
         "Warm-up requests, which the server answers before it serves the version: N random requests for each "
         "signature, a file of arrays named as the inputs, or an image. May be given several times. Default: 1."
     ),
+    topic=Topic.WARM_UP,
 )
 @option(
     "--warmup-signature",
@@ -91,27 +115,32 @@ if TYPE_CHECKING:  # slow to import
         "fails to load the version if the signature cannot be used with batching. Default: requests that every server "
         "answers."
     ),
+    topic=Topic.WARM_UP,
 )
-@option("--no-warmup", is_flag=True, help="Write no warm-up requests.")
+@option("--no-warmup", is_flag=True, help="Write no warm-up requests.", topic=Topic.WARM_UP)
 @option(
     "--for-serving",
     metavar="VERSION",
     help="Refuse ops and attributes that this TF Serving release does not have, for example 1.14.",
+    topic=Topic.PROOF,
 )
-@option("--no-fold", is_flag=True, help="Do not fold batch norm into the convolution before it.")
-@option("--gpu", is_flag=True, help="Use the GPUs. Default: CPU only, as a training may be using them.")
+@option("--no-fold", is_flag=True, help="Do not fold batch norm into the convolution before it.", topic=Topic.DECODER)
+@option(
+    "--gpu", is_flag=True, help="Use the GPUs. Default: CPU only, as a training may be using them.", topic=Topic.PROOF
+)
 @gate_options
 @option(
     "--select",
     type=click.Choice(["best"]),
     help="Try every checkpoint of the directory --checkpoint with --lines, and publish the best one.",
+    topic=Topic.LABELS,
 )
 @wait_option
 @timeout_option
 @model_name_option
 @probe_signature_option
 @batched_option
-@option("--dry-run", is_flag=True, help="Export and check, but do not publish.")
+@option("--dry-run", is_flag=True, help="Export and check, but do not publish.", topic=Topic.PUBLISHING)
 @report_option
 @json_option
 @quiet_option

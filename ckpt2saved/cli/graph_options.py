@@ -6,6 +6,7 @@ from typing import Any, Callable, Dict, Optional
 
 import click
 
+from ckpt2saved.cli.help import Topic
 from ckpt2saved.cli.options import ParamType, ParsedType, PathType, option
 
 
@@ -56,6 +57,7 @@ _GRAPH = (
         "-m",
         metavar="NAME|FILE.yaml",
         help="A built-in model (crnn, ctpn or ocr) or the path of a signature file.",
+        topic=Topic.SIGNATURE,
     ),
     option(
         "--weights",
@@ -66,6 +68,7 @@ _GRAPH = (
             "Values to serve: raw variables, or their moving averages (ema). auto: ema if the checkpoint has an average"
             " of every trained variable, otherwise raw."
         ),
+        topic=Topic.SOURCE,
     ),
     option(
         "--ctc-decoder",
@@ -75,6 +78,7 @@ _GRAPH = (
             "stock: TensorFlow's op; greedy: best class of each step, answers may differ. Default: fast, or stock if "
             "the parity check finds a difference."
         ),
+        topic=Topic.DECODER,
     ),
     option(
         "--option",
@@ -82,6 +86,7 @@ _GRAPH = (
         type=_OptionType(),
         multiple=True,
         help="Option of the model, for example beam_width=10. May be given several times.",
+        topic=Topic.SIGNATURE,
     ),
     option(
         "--graph",
@@ -90,15 +95,20 @@ _GRAPH = (
             "Where the graph comes from: meta (the .meta file beside the checkpoint), a .meta file, a frozen GraphDef"
             " or a Keras model (neither needs --checkpoint), a built-in network, or a Python function."
         ),
+        topic=Topic.SOURCE,
     ),
     option(
         "--python-path",
         type=PathType(),
         multiple=True,
         help="Directory to import MODULE of --graph from. May be given several times.",
+        topic=Topic.SOURCE,
     ),
     option(
-        "--allow-code", is_flag=True, help="Allow the signature file of --model to name a Python function as builder."
+        "--allow-code",
+        is_flag=True,
+        help="Allow the signature file of --model to name a Python function as builder.",
+        topic=Topic.SOURCE,
     ),
     option(
         "--input",
@@ -106,6 +116,7 @@ _GRAPH = (
         type=_TENSOR,
         multiple=True,
         help="Input of the signature, without --model. May be given several times.",
+        topic=Topic.SIGNATURE,
     ),
     option(
         "--output",
@@ -113,6 +124,7 @@ _GRAPH = (
         type=_TENSOR,
         multiple=True,
         help="Output of the signature, without --model. May be given several times.",
+        topic=Topic.SIGNATURE,
     ),
     option(
         "--set",
@@ -120,6 +132,7 @@ _GRAPH = (
         type=_OptionType(),
         multiple=True,
         help="Pin a training switch to a value, for example is_train=false. May be given several times.",
+        topic=Topic.SOURCE,
     ),
     option(
         "--map",
@@ -127,25 +140,43 @@ _GRAPH = (
         type=_RenameType(),
         multiple=True,
         help="Rename variables: from names of the graph to names of the checkpoint. May be given several times.",
+        topic=Topic.SOURCE,
     ),
-    option("--keep-training-ops", is_flag=True, help="Keep dropout and batch statistics in the served graph."),
     option(
-        "--allow-labels", is_flag=True, help="Allow an --input that holds labels (the loss compares answers with it)."
+        "--keep-training-ops",
+        is_flag=True,
+        help="Keep dropout and batch statistics in the served graph.",
+        topic=Topic.SOURCE,
+    ),
+    option(
+        "--allow-labels",
+        is_flag=True,
+        help="Allow an --input that holds labels (the loss compares answers with it).",
+        topic=Topic.SIGNATURE,
     ),
     option(
         "--decode",
         type=_TENSOR_NAME,
         metavar="LOGITS",
         help="Append a CTC beam search to this tensor of logits [time, batch, classes].",
+        topic=Topic.DECODER,
     ),
-    option("--beam-width", type=click.IntRange(min=1), help="With --decode: beam width. Default: 10."),
-    option("--top-paths", type=click.IntRange(min=1), help="With --decode: decoded paths for each line. Default: 1."),
+    option(
+        "--beam-width", type=click.IntRange(min=1), help="With --decode: beam width. Default: 10.", topic=Topic.DECODER
+    ),
+    option(
+        "--top-paths",
+        type=click.IntRange(min=1),
+        help="With --decode: decoded paths for each line. Default: 1.",
+        topic=Topic.DECODER,
+    ),
     option(
         "--merge-repeated",
         is_flag=True,
         help=(
             "With --decode: merge repeated classes in the decoded output, as merge_repeated of ctc_beam_search_decoder."
         ),
+        topic=Topic.DECODER,
     ),
     option(
         "--sequence-length",
@@ -155,6 +186,7 @@ _GRAPH = (
             "With --decode: input or tensor with the number of valid steps of each line [batch], or full for all steps."
             " Default: full."
         ),
+        topic=Topic.DECODER,
     ),
 )
 _OF_DECODE = ("beam_width", "top_paths", "merge_repeated", "sequence_length")
@@ -170,6 +202,7 @@ _SEARCH = (
         show_default=True,
         metavar="SECONDS",
         help="Time limit of TensorFlow's own beam search in the parity check; lines beyond it are not compared whole.",
+        topic=Topic.PROOF,
     ),
     option(
         "--parity-lines",
@@ -179,6 +212,7 @@ _SEARCH = (
             "Lines of each request that TensorFlow's own beam search decodes in the parity check. Default: as many as "
             "--parity-seconds allows."
         ),
+        topic=Topic.PROOF,
     ),
 )
 

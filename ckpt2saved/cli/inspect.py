@@ -7,11 +7,16 @@ from typing import Optional
 
 import click
 
+from ckpt2saved.cli.help import Purpose
 from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json, rare_collections
 from ckpt2saved.cli.options import PathType, json_option, option
 
 
-@command("inspect")
+@command(
+    "inspect",
+    Purpose.FIRST,
+    {None: ["runs/crnn/", "runs/crnn/model.ckpt-300.meta --write-signature own.yaml"]},
+)
 @click.argument("path", type=PathType())
 @option(
     "--write-signature",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, ContextManager, Dict, Iterator,
 
 import click
 
+from ckpt2saved.cli.help import Examples, HelpfulCommand, Purpose
 from ckpt2saved.console.foreign_text import terminal_safe
 from ckpt2saved.errors import Ckpt2SavedError, OutputError
 
@@ -26,7 +27,7 @@ SETTINGS = {
 }
 
 
-class _Writing(click.Command):
+class _Writing(HelpfulCommand):
     """Converts every OSError of a failed write into a WriteError."""
 
     def invoke(self, context: click.Context) -> Any:
@@ -83,9 +84,11 @@ def failed_content(error: Ckpt2SavedError) -> Dict[str, Any]:
     }
 
 
-def command(name: str) -> Callable[[Callable[..., Any]], Command]:
-    """Decorator that turns a function into a command of ckpt2saved."""
-    return click.command(name, cls=Command, context_settings=SETTINGS)
+def command(
+    name: str, purpose: Purpose = Purpose.MORE, examples: Optional[Examples] = None
+) -> Callable[[Callable[..., Any]], Command]:
+    """Decorator that turns a function into a command of ckpt2saved, with the examples of its --help."""
+    return click.command(name, cls=Command, context_settings=SETTINGS, purpose=purpose, examples=examples)
 
 
 _OBJECTS_BEFORE_COLLECTION = 200000  # about 50 MB; Python's default of 700 costs inspect a fifth of its time

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Union
 
 import click
 
+from ckpt2saved.cli.help import Topic
 from ckpt2saved.cli.invocation import prepare_tensorflow
 from ckpt2saved.cli.options import SecondsType, is_on_command_line, option, place_type
 
@@ -18,7 +19,12 @@ if TYPE_CHECKING:  # slow to import
 place_argument = click.argument("place", type=place_type, metavar="VERSION_DIR|BASE|URL")
 
 _OPTIONS = (
-    option("--model-name", metavar="NAME", help="Name of the model on the server, if URL does not name it."),
+    option(
+        "--model-name",
+        metavar="NAME",
+        help="Name of the model on the server, if URL does not name it.",
+        topic=Topic.SERVER,
+    ),
     option(
         "--timeout",
         type=SecondsType(),
@@ -26,6 +32,7 @@ _OPTIONS = (
         show_default=True,
         metavar="SECONDS",
         help="Time limit of each request to a server, retries included.",
+        topic=Topic.SERVER,
     ),
     option(
         "--retries",
@@ -34,6 +41,7 @@ _OPTIONS = (
         show_default=True,
         metavar="N",
         help="How often a request is sent again if the connection was refused or the server was too busy to begin.",
+        topic=Topic.SERVER,
     ),
 )
 _NAMES = ("model_name", "timeout", "retries")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 import click
 
+from ckpt2saved.cli.help import Option, Topic
+
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]
 else:  # in click 8.1, the last for Python 3.7, the class is not generic
@@ -59,10 +61,12 @@ class SecondsType(click.FloatRange):
         return seconds
 
 
-def option(name: str, *more: str, **keywords: Any) -> Callable[[Decorated], Decorated]:
-    """An option with an environment variable: CKPT2SAVED_EXPORT_DIR for --export-dir."""
+def option(name: str, *more: str, topic: Optional[Topic] = None, **keywords: Any) -> Callable[[Decorated], Decorated]:
+    """An option with an environment variable: CKPT2SAVED_EXPORT_DIR for --export-dir; --help lists it by its topic."""
     variable = "CKPT2SAVED_" + name.split("/", maxsplit=1)[0].lstrip("-").upper().replace("-", "_")
-    return click.option(name, *more, envvar=variable, **keywords)
+    if isinstance(keywords.get("type"), click.IntRange):
+        keywords.setdefault("metavar", "N")  # in place of INTEGER RANGE
+    return click.option(name, *more, cls=Option, topic=topic, envvar=variable, **keywords)
 
 
 def is_on_command_line(name: str) -> bool:
@@ -72,17 +76,21 @@ def is_on_command_line(name: str) -> bool:
 
 
 base_argument = click.argument("base", type=PathType())
-json_option = option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+json_option = option("--json", "as_json", is_flag=True, help="Print JSON instead of text.", topic=Topic.OUTPUT)
 deep_option = option(
-    "--deep", is_flag=True, help="Compare the checksums of all variables. Default: those of small variables."
+    "--deep",
+    is_flag=True,
+    help="Compare the checksums of all variables. Default: those of small variables.",
+    topic=Topic.PUBLISHING,
 )
-quiet_option = option("--quiet", "-q", is_flag=True, help="Print only errors on stderr.")
+quiet_option = option("--quiet", "-q", is_flag=True, help="Print only errors on stderr.", topic=Topic.OUTPUT)
 version_option = option(
     "--version",
     "version",
     type=click.IntRange(min=1),
     metavar="N",
     help="Version number to publish. Must be greater than every existing one. Default: highest + 1.",
+    topic=Topic.PUBLISHING,
 )
 place_type = ParsedType("place", "client.address:parse_model_place")
 address_type = ParsedType("url", "client.address:parse_address")
@@ -94,6 +102,7 @@ wait_option = option(
         "After publishing, wait until this TF Serving reports the version AVAILABLE and compare its answers: "
         "http://host:8501 or grpc://host:8500."
     ),
+    topic=Topic.SERVER,
 )
 timeout_option = option(
     "--timeout",
@@ -102,15 +111,20 @@ timeout_option = option(
     show_default=True,
     metavar="SECONDS",
     help="Time limit for the server to report the version AVAILABLE and to answer.",
+    topic=Topic.SERVER,
 )
 report_option = option(
     "--report",
     type=PathType(),
     metavar="FILE.md",
     help="Append a Markdown summary of the result or the errors to this file, for example $GITHUB_STEP_SUMMARY.",
+    topic=Topic.OUTPUT,
 )
 model_name_option = option(
-    "--model-name", metavar="NAME", help="Name of the model on the server. Default: name of the base directory."
+    "--model-name",
+    metavar="NAME",
+    help="Name of the model on the server. Default: name of the base directory.",
+    topic=Topic.SERVER,
 )
 probe_signature_option = option(
     "--probe-signature",
@@ -121,10 +135,12 @@ probe_signature_option = option(
         "Signature to send requests for. May be given several times. Default: every signature whose requests cannot "
         "make requests of clients fail."
     ),
+    topic=Topic.SERVER,
 )
 batched_option = option(
     "--batched/--unbatched",
     "batched",
     default=None,
     help="Whether the server runs with --enable_batching. Default: detected from its answers.",
+    topic=Topic.SERVER,
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Sequence, Tuple
 
 import click
 
+from ckpt2saved.cli.help import Purpose
 from ckpt2saved.cli.invocation import command, narration, print_json
 from ckpt2saved.cli.model_place import place_argument, place_options, read_model
 from ckpt2saved.cli.options import PathType, json_option, option, quiet_option
@@ -20,7 +21,11 @@ if TYPE_CHECKING:  # slow to import
 _MOST_LISTED = 20  # problems in the message at the end
 
 
-@command("predict")
+@command(
+    "predict",
+    Purpose.CHECKS,
+    {None: ["models/crnn line1.png line2.png", "http://localhost:8501/v1/models/ocr page.png --draw read.png"]},
+)
 @place_argument
 @click.argument("files", nargs=-1, metavar="FILE...")
 @option(

@@ -10,7 +10,7 @@ import click
 from ckpt2saved.cli.invocation import command
 
 
-@command("schema")
+@command("schema", examples={None: ["signature"]})
 @click.argument("name", required=False)
 def schema(name: Optional[str]) -> None:
     """Print a JSON Schema: of signature files, of provenance, or of what a command prints with --json.

@@ -7,13 +7,34 @@ from typing import Any, Dict, Optional, Sequence
 
 import click
 
+from ckpt2saved.cli.help import Purpose, Topic
 from ckpt2saved.cli.invocation import command, narration, print_json, printed
 from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, quiet_option
 
 
-@command("serving-config")
+@command(
+    "serving-config",
+    Purpose.FIRST,
+    {
+        Topic.MODELS: ["models/crnn models/ctpn -o serving --versions crnn=latest:2 --label crnn:stable=3"],
+        Topic.BATCHING: ["models/crnn -o serving --batching --max-batch-size 16 --batched-signature dense"],
+        Topic.START: ["models/crnn -o serving --for compose --for 2.19 --cpus 4"],
+        Topic.OUTPUT: ["models/crnn -o serving --dry-run"],
+        None: [
+            "models/crnn models/ctpn --output-dir serving",
+            "models/crnn -o serving --for kubernetes --volume-claim models",
+        ],
+    },
+)
 @click.argument("models", nargs=-1, required=True, metavar="[NAME=]MODEL_DIR...")
-@option("--output-dir", "-o", required=True, type=PathType(), help="Directory to write the configuration to.")
+@option(
+    "--output-dir",
+    "-o",
+    required=True,
+    type=PathType(),
+    help="Directory to write the configuration to.",
+    topic=Topic.OUTPUT,
+)
 @option(
     "--for",
     "targets",
@@ -24,8 +45,14 @@ from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, qu
         "What starts the server, and its TF Serving release, for example --for compose --for 1.14. May be given several"
         " times. Default: docker."
     ),
+    topic=Topic.START,
 )
-@option("--serving", metavar="VERSION", help="TF Serving release, 1.14 or later; same as --for VERSION. Default: 2.19.")
+@option(
+    "--serving",
+    metavar="VERSION",
+    help="TF Serving release, 1.14 or later; same as --for VERSION. Default: 2.19.",
+    topic=Topic.START,
+)
 @option(
     "--mount",
     "mounts",
@@ -35,6 +62,7 @@ from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, qu
         "Directory on this machine and its path in the server, for example ./models=/models. May be given several "
         "times. Default: one mount for each model."
     ),
+    topic=Topic.MODELS,
 )
 @option(
     "--versions",
@@ -45,6 +73,7 @@ from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, qu
         "Versions that the server loads: latest, latest:2, all or specific:3,4. May be given several times. Default: "
         "latest."
     ),
+    topic=Topic.MODELS,
 )
 @option(
     "--label",
@@ -52,17 +81,20 @@ from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, qu
     type=ParsedType("[model:]label=n", "server_config.policy:parse_label"),
     multiple=True,
     help="Version label, by which clients can name a version. May be given several times.",
+    topic=Topic.MODELS,
 )
-@option("--batching", is_flag=True, help="Enable batching of requests in the server.")
+@option("--batching", is_flag=True, help="Enable batching of requests in the server.", topic=Topic.BATCHING)
 @option(
     "--max-batch-size",
     type=click.IntRange(min=1),
     help="With --batching: largest batch, and largest request; the server refuses larger requests. Default: 32.",
+    topic=Topic.BATCHING,
 )
 @option(
     "--batch-timeout-micros",
     type=click.IntRange(min=0),
     help="With --batching: time that the server waits for a batch to fill. Default: 5000.",
+    topic=Topic.BATCHING,
 )
 @option(
     "--equal-shapes",
@@ -71,6 +103,7 @@ from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, qu
         "With --batching: clients send all requests in the same shape (batch dimension aside), also where a signature "
         "leaves dimensions open."
     ),
+    topic=Topic.BATCHING,
 )
 @option(
     "--pad-inputs",
@@ -79,6 +112,7 @@ from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, qu
         "With --batching: the server pads requests of different shapes with their first element, which can change "
         "answers."
     ),
+    topic=Topic.BATCHING,
 )
 @option(
     "--batched-signature",
@@ -86,40 +120,63 @@ from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, qu
     multiple=True,
     metavar="NAME",
     help="With --batching: signature that clients use. May be given several times. Default: serving_default.",
+    topic=Topic.BATCHING,
 )
 @option(
     "--gpus",
     type=ParsedType("gpus", "server_config.devices:parse_gpus"),
     metavar="all|N|device=0,1",
     help="GPUs of the server, as --gpus of docker run; selects the GPU image.",
+    topic=Topic.START,
 )
-@option("--nvidia-runtime", is_flag=True, help="With --gpus: use the nvidia runtime, for Docker before 19.03.")
+@option(
+    "--nvidia-runtime",
+    is_flag=True,
+    help="With --gpus: use the nvidia runtime, for Docker before 19.03.",
+    topic=Topic.START,
+)
 @option(
     "--cpus",
     type=ParsedType("number", "server_config.server:parse_cpus"),
     help="Number of CPUs that the server may use.",
+    topic=Topic.START,
 )
-@option("--port", type=click.IntRange(1, 65535), default=8500, show_default=True, help="gRPC port.")
-@option("--rest-port", type=click.IntRange(1, 65535), default=8501, show_default=True, help="Port of REST and metrics.")
+@option("--port", type=click.IntRange(1, 65535), default=8500, show_default=True, help="gRPC port.", topic=Topic.START)
+@option(
+    "--rest-port",
+    type=click.IntRange(1, 65535),
+    default=8501,
+    show_default=True,
+    help="Port of REST and metrics.",
+    topic=Topic.START,
+)
 @option(
     "--name",
     type=ParsedType("name", "server_config.server:parse_name"),
     default="tensorflow-serving",
     show_default=True,
     help="Name of the container, service or deployment.",
+    topic=Topic.START,
 )
 @option(
     "--volume-claim",
     type=ParsedType("claim", "server_config.kubernetes:parse_claim"),
     help="With --for kubernetes: PersistentVolumeClaim that holds the models. Default: a directory of the node.",
+    topic=Topic.START,
 )
 @option(
     "--restart",
     is_flag=True,
     help="The server will be restarted with the files: also write changes that a running server refuses.",
+    topic=Topic.START,
 )
-@option("--run", "start", is_flag=True, help="Start the server with docker after writing.")
-@option("--dry-run", is_flag=True, help="Print what would be written and what a running server would do.")
+@option("--run", "start", is_flag=True, help="Start the server with docker after writing.", topic=Topic.START)
+@option(
+    "--dry-run",
+    is_flag=True,
+    help="Print what would be written and what a running server would do.",
+    topic=Topic.OUTPUT,
+)
 @json_option
 @quiet_option
 def serving_config(

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ckpt2saved.cli.help import HelpfulGroup
 from ckpt2saved.errors import OutputError
 
 STDOUT, STDERR = 1, 2
@@ -79,7 +80,7 @@ def _text(replaced: Any, descriptor: int, reason: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(buffer, encoding, errors, line_buffering=descriptor == STDERR or os.isatty(descriptor))
 
 
-class Main(click.Group):
+class Main(HelpfulGroup):
     """The command group as a process: sets up the streams, and a umask that denies write access to others."""
 
     def main(self, *arguments: Any, **keywords: Any) -> Any:

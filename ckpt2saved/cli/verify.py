@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Tuple
 import click
 
 from ckpt2saved.cli.graph_options import graph_options, read_graph_options, read_search_limits, search_options
+from ckpt2saved.cli.help import Purpose, Topic
 from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json, printed, reported
 from ckpt2saved.cli.live import probing, server_at, target_on
 from ckpt2saved.cli.options import (
@@ -28,7 +29,18 @@ if TYPE_CHECKING:  # slow to import
     from ckpt2saved.client.address import Address
 
 
-@command("verify")
+@command(
+    "verify",
+    Purpose.CHECKS,
+    {
+        Topic.SOURCE: ["models/own/3 --checkpoint runs/own --graph meta"],
+        Topic.SIGNATURE: ["models/own/3 --checkpoint runs/own --model signatures/own.yaml"],
+        Topic.DECODER: ["models/crnn/3 --checkpoint runs/crnn --ctc-decoder greedy"],
+        Topic.PROOF: ["models/crnn/3 --inputs requests.npz"],
+        Topic.SERVER: ["models/crnn/3 --server http://localhost:8501 --model-name crnn"],
+        None: ["models/crnn", "models/crnn/3 --checkpoint runs/crnn/ --server grpc://localhost:8500"],
+    },
+)
 @click.argument("version_dir", type=PathType())
 @option(
     "--checkpoint",
@@ -41,12 +53,14 @@ if TYPE_CHECKING:  # slow to import
         "Compare the answers with those of this checkpoint; the model ocr takes two, as export does. Default model: the"
         " one recorded in the version; the options below override it."
     ),
+    topic=Topic.SOURCE,
 )
 @option(
     "--server",
     type=address_type,
     metavar="URL",
     help="Check that this TF Serving serves the version and answers the same: http://host:8501 or grpc://host:8500.",
+    topic=Topic.SERVER,
 )
 @model_name_option
 @probe_signature_option
@@ -58,6 +72,7 @@ if TYPE_CHECKING:  # slow to import
     type=PathType(),
     metavar="FILE.npz",
     help="Requests to send: arrays named as the inputs.",
+    topic=Topic.PROOF,
 )
 @graph_options
 @search_options

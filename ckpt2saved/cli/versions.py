@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
 
 import click
 
+from ckpt2saved.cli.help import Purpose, Topic
 from ckpt2saved.cli.invocation import command, narration, print_json, print_result, printed, reported
 from ckpt2saved.cli.live import await_version, probing, server_at, target_on
 from ckpt2saved.cli.options import (
@@ -30,13 +31,22 @@ if TYPE_CHECKING:  # slow to import
     from ckpt2saved.client.address import Address
 
 
-@command("bump-version")
+@command(
+    "bump-version",
+    Purpose.VERSIONS,
+    {
+        Topic.PUBLISHING: ["models/crnn --from 100000 --dry-run"],
+        Topic.SERVER: ["models/crnn --from 100000 --wait-for http://localhost:8501"],
+        None: ["models/crnn --from 100000", "models/crnn --from /tmp/saved_model_of_another_tool"],
+    },
+)
 @base_argument
 @option(
     "--from",
     "source",
     metavar="N|DIR",
     help="Version number in BASE, or directory of a SavedModel, to publish. Default: newest version.",
+    topic=Topic.PUBLISHING,
 )
 @version_option
 @wait_option
@@ -45,7 +55,7 @@ if TYPE_CHECKING:  # slow to import
 @probe_signature_option
 @batched_option
 @deep_option
-@option("--dry-run", is_flag=True, help="Print the directory that would be published.")
+@option("--dry-run", is_flag=True, help="Print the directory that would be published.", topic=Topic.PUBLISHING)
 @report_option
 @json_option
 @quiet_option
@@ -100,7 +110,7 @@ def _probing(base: Path, source: Optional[str], probe_signatures: Sequence[str],
     return probing(probe_signatures, batched, served_signatures(SavedModelFile(published.source)))
 
 
-@command("list")
+@command("list", Purpose.VERSIONS, {None: ["models/crnn"]})
 @base_argument
 @deep_option
 @json_option
@@ -149,7 +159,7 @@ def _version_content(version: Any) -> Dict[str, Any]:
     }
 
 
-@command("prune")
+@command("prune", Purpose.VERSIONS, {None: ["models/crnn --keep 3 --server http://localhost:8501 --dry-run"]})
 @base_argument
 @option("--keep", type=click.IntRange(min=1), default=5, show_default=True, help="Number of complete versions to keep.")
 @option(
