@@ -6,6 +6,7 @@ In a text, `{folder}` is the folder of the test, and `…` stands for words of T
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -221,3 +222,31 @@ def test_text(tmp_path, code, found, text):
 def test_every_code_has_a_text():
     """Exactly one, so that a reworded message shows in one test."""
     assert sorted(case[0] for case in ALL) == sorted(CODES)
+
+
+def sections():
+    """Title -> the paragraphs below it in the page about errors."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "troubleshooting.md").read_text("utf-8")
+    parts = re.split(r"(?m)^##+ (.+)\n", page)
+    return {title: body.strip().split("\n\n") for title, body in zip(parts[1::2], parts[2::2])}
+
+
+def test_the_documentation_has_a_section_for_each_code():
+    """Under the code as heading, which is the anchor: its meaning, a message that the code makes, and what to do."""
+    messages = {}
+    for code, _, text in ALL:
+        messages.setdefault(code, set()).add(" ".join(text.replace("{folder}", "DIR").split()))
+    found = sections()
+    assert [code for code in CODES if code not in found] == [], "add the code to docs/troubleshooting.md"
+    assert [title for title in found if re.fullmatch(r"[a-z]+(-[a-z]+)+", title) and title not in CODES] == []
+    for code, meaning in CODES.items():
+        said, message, remedy = found[code]
+        assert said == meaning.replace("<", "&lt;")
+        assert message[3:-1] in messages[code], code
+        assert len(remedy) > 8
+
+
+def test_the_documentation_lists_each_code_by_its_message():
+    """Once."""
+    (lines,) = sections()["By message"]
+    assert sorted(re.findall(r"\(#([a-z-]+)\)$", lines, re.M)) == sorted(CODES)

@@ -313,10 +313,10 @@ class Listener(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
 
 @contextlib.contextmanager
-def serving_rest(base, name, tls=None):
+def serving_rest(base, name, tls=None, port=0):
     """A ModelServer behind the REST API, as a proxy with the SSLContext `tls` shows it; its `url` is the address."""
     model = ModelServer(base, name)
-    with Listener(("127.0.0.1", 0), Handler) as server:
+    with Listener(("127.0.0.1", port), Handler) as server:
         server.model = model
         model.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
         if tls:
