@@ -1,3 +1,432 @@
-"""A TensorFlow checkpoint of an OCR network, published as a SavedModel version that TF Serving hot-loads."""
+"""A TensorFlow checkpoint of an OCR network, published as a SavedModel version that TF Serving hot-loads.
 
-__version__ = "1.0.0"
+`export`, `bump_version`, `list_versions`, `prune`, `inspect`, `verify` and `evaluate` do what the commands of the same
+names do, and return data. `Client` asks a running TF Serving; the exceptions are in `errors`. The options have the
+names and defaults of the command line; TensorFlow is imported by the calls that need it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Sequence, Union
+
+if TYPE_CHECKING:  # nothing is imported before it is needed
+    import os
+
+    from ckpt2saved import errors
+    from ckpt2saved.client.address import ModelAddress
+    from ckpt2saved.client.connection import ServerAddress
+    from ckpt2saved.client.model_client import Client
+    from ckpt2saved.client.spared import Pruned
+    from ckpt2saved.exporting.exported import Exported
+    from ckpt2saved.inspection.report import Inspection
+    from ckpt2saved.signature.arguments import Renames, Tensors
+    from ckpt2saved.signature.model import Scalar
+    from ckpt2saved.sources.graph_plan import Checkpoints
+    from ckpt2saved.verification.accuracy.model_evaluation import ModelEvaluation
+    from ckpt2saved.verification.republishing import Republished
+    from ckpt2saved.verification.steps import Verification
+    from ckpt2saved.versions import Listing
+
+    PathLike = Union[str, os.PathLike[str]]
+    Progress = Callable[[str, str], None]
+
+__version__ = "0.1.0"
+__all__ = ["Client", "bump_version", "errors", "evaluate", "export", "inspect", "list_versions", "prune", "verify"]
+
+
+def export(
+    checkpoint: Checkpoints,
+    export_dir: PathLike,
+    *,
+    version: Optional[int] = None,
+    model: Optional[PathLike] = None,
+    weights: str = "auto",
+    ctc_decoder: Optional[str] = None,
+    options: Mapping[str, Scalar] = {},  # never changed
+    graph: Optional[PathLike] = None,
+    python_path: Sequence[PathLike] = (),
+    allow_code: bool = False,
+    inputs: Tensors = (),
+    outputs: Tensors = (),
+    pinned: Mapping[str, Scalar] = {},  # never changed
+    renames: Renames = (),
+    keep_training_ops: bool = False,
+    allow_labels: bool = False,
+    decode: Optional[str] = None,
+    beam_width: Optional[int] = None,
+    top_paths: Optional[int] = None,
+    merge_repeated: bool = False,
+    sequence_length: Optional[str] = None,
+    parity: bool = True,
+    parity_seconds: float = 60.0,
+    parity_lines: Optional[int] = None,
+    warmup: Union[int, PathLike, Sequence[Union[int, PathLike]]] = (),
+    warmup_signatures: Sequence[str] = (),
+    no_warmup: bool = False,
+    for_serving: Optional[str] = None,
+    no_fold: bool = False,
+    gpu: bool = False,
+    lines: Optional[PathLike] = None,
+    allow_empty: bool = False,
+    nfc: bool = True,
+    batch_size: Optional[int] = None,
+    max_cer: Optional[float] = None,
+    lines_signature: Optional[str] = None,
+    not_worse_than: Union[str, int, PathLike, None] = None,
+    tolerance: Optional[float] = None,
+    server: Optional[ServerAddress] = None,
+    select: Optional[str] = None,
+    wait_for: Optional[ServerAddress] = None,
+    timeout: float = 600,
+    model_name: Optional[str] = None,
+    probe_signatures: Sequence[str] = (),
+    batched: Optional[bool] = None,
+    dry_run: bool = False,
+    progress: Optional[Progress] = None,
+) -> Exported:
+    """Publish a checkpoint as the next version of the model in `export_dir`, and return the version.
+
+    The options are those of the command `export`. `checkpoint` is a prefix, a file or a directory; a mapping from
+    network to checkpoint for a model of several networks; None if `graph` holds the weights. `inputs` and `outputs` map
+    the names for clients to names of tensors. `pinned` is `--set`, `renames` is `--map`: regular expression ->
+    replacement. `warmup` is a number of requests, an .npz file or pictures. `progress` is called with the name and the
+    result of each step. In a dry run nothing is published, and no server is waited for.
+
+    Raises errors of `ckpt2saved.errors`. UsageError, SignatureError, CheckpointError, LabelsError, WarmupError,
+    VersionError, WriteError, TensorFlowError, NotServable, NotCompatible, ParityError and NotAccurate: nothing is
+    published.
+    NotLive (the server does not serve the version, or answers otherwise) and ServerError (no TF Serving responds) with
+    `version` set: that version is published.
+    """
+    import os
+    from pathlib import Path
+
+    from ckpt2saved.answers.search_limits import SearchLimits
+    from ckpt2saved.client.connection import address_of
+    from ckpt2saved.console.say import silent
+    from ckpt2saved.exporting.accuracy import GateOptions, read_gate
+    from ckpt2saved.exporting.plan import ExportOptions
+    from ckpt2saved.exporting.publishing import publish_checkpoint
+    from ckpt2saved.sources.graph_plan import graph_options
+    from ckpt2saved.verification.waiting import LiveCheck, ServerOptions
+
+    of_graph = graph_options(
+        checkpoint,
+        model=model,
+        weights=weights,
+        ctc_decoder=ctc_decoder,
+        options=options,
+        graph=graph,
+        python_path=python_path,
+        allow_code=allow_code,
+        inputs=inputs,
+        outputs=outputs,
+        pinned=pinned,
+        renames=renames,
+        keep_training_ops=keep_training_ops,
+        allow_labels=allow_labels,
+        decode=decode,
+        beam_width=beam_width,
+        top_paths=top_paths,
+        merge_repeated=merge_repeated,
+        sequence_length=sequence_length,
+    )
+    gate_options = GateOptions(
+        lines=None if lines is None else Path(lines),
+        allow_empty=allow_empty,
+        nfc=nfc,
+        batch_size=batch_size,
+        max_cer=max_cer,
+        lines_signature=lines_signature,
+        not_worse_than=Path(not_worse_than) if isinstance(not_worse_than, os.PathLike) else not_worse_than,
+        tolerance=tolerance,
+        server=address_of(server, "--server"),
+    )
+    server_options = ServerOptions(
+        address=wait_for,
+        timeout=timeout,
+        model_name=model_name,
+        probe_signatures=tuple(probe_signatures),
+        batched=batched,
+    )
+    check = LiveCheck.of(server_options, "--wait-for", other=server is not None)
+    gate = read_gate(gate_options, Path(export_dir), address_of(wait_for, "--wait-for"), model_name)
+    requests = (warmup,) if isinstance(warmup, (int, str, os.PathLike)) else warmup
+    export_options = ExportOptions(
+        graph=of_graph,
+        base=Path(export_dir),
+        version=version,
+        dry_run=dry_run,
+        parity=parity,
+        search_limits=SearchLimits(parity_seconds, parity_lines),
+        warmup=tuple(one if isinstance(one, int) else Path(one) for one in requests),
+        warmup_signatures=tuple(warmup_signatures),
+        no_warmup=no_warmup,
+        for_serving=for_serving,
+        no_fold=no_fold,
+        accuracy=gate,
+    )
+    return publish_checkpoint(export_options, check, select, progress or silent)
+
+
+def bump_version(
+    base: PathLike,
+    *,
+    source: Union[int, PathLike, None] = None,
+    version: Optional[int] = None,
+    wait_for: Optional[ServerAddress] = None,
+    timeout: float = 600,
+    model_name: Optional[str] = None,
+    probe_signatures: Sequence[str] = (),
+    batched: Optional[bool] = None,
+    deep: bool = False,
+    dry_run: bool = False,
+    progress: Optional[Progress] = None,
+) -> Republished:
+    """Publish an existing SavedModel as the next version of `base`, and return the version.
+
+    The options are those of the command `bump-version`; `source` (--from) is a version number in `base` or the
+    directory of a SavedModel, by default the newest version. TensorFlow is used only with `wait_for`, to compare
+    answers, and only if it is installed.
+
+    Raises UsageError and VersionError: nothing is published. NotLive and ServerError with `version` set: that version
+    is published.
+    """
+    from ckpt2saved.console.say import silent
+    from ckpt2saved.verification.republishing import republish
+    from ckpt2saved.verification.waiting import LiveCheck, ServerOptions
+    from ckpt2saved.versions import BumpOptions
+
+    server_options = ServerOptions(
+        address=wait_for,
+        timeout=timeout,
+        model_name=model_name,
+        probe_signatures=tuple(probe_signatures),
+        batched=batched,
+    )
+    check = LiveCheck.of(server_options, "--wait-for")
+    return republish(base, source, BumpOptions(version, dry_run, deep), check, progress or silent)
+
+
+def list_versions(base: PathLike, *, deep: bool = False) -> Listing:
+    """Return the versions of `base`, newest first, with origin, size and problems.
+
+    With `deep`, checksums of all variables are compared. `ignored` of the result has the directories that TF Serving
+    ignores because of their names. Raises VersionError if `base` is no base directory.
+    """
+    from ckpt2saved.versions import list_base
+
+    return list_base(base, deep=deep)
+
+
+def prune(
+    base: PathLike,
+    keep: int = 5,
+    *,
+    server: Optional[ServerAddress] = None,
+    model_name: Optional[str] = None,
+    dry_run: bool = False,
+    progress: Optional[Progress] = None,
+) -> Pruned:
+    """Delete the oldest versions of `base` but the `keep` newest complete ones, and return what was deleted.
+
+    The options are those of the command `prune`. With `server`, nothing is deleted until it reports the newest version
+    AVAILABLE, and no version that it holds is deleted. Raises UsageError, VersionError, NotLive and ServerError.
+    """
+    from ckpt2saved.client import spared
+    from ckpt2saved.client.connection import server_at
+    from ckpt2saved.console.say import silent
+
+    found = server_at(server, "--server")
+    return spared.prune(base, found, spared.PruneOptions(keep, dry_run, model_name), progress or silent)
+
+
+def inspect(
+    path: PathLike,
+    *,
+    write_signature: Optional[PathLike] = None,
+    force: bool = False,
+    progress: Optional[Progress] = None,
+) -> Inspection:
+    """Return what a checkpoint, meta graph or SavedModel contains, and the command that exports it.
+
+    With `write_signature` a signature file is written, with `force` also over an existing one. Raises UsageError,
+    CheckpointError, SignatureError, ServingError, TensorFlowError and WriteError.
+    """
+    from pathlib import Path
+
+    from ckpt2saved.console.say import begin, silent
+    from ckpt2saved.inspection.signature_path import check_signature_path
+    from ckpt2saved.inspection.subject import find_subject
+
+    file = None if write_signature is None else Path(write_signature)
+    if file is not None:
+        check_signature_path(file, force)
+    say = progress or silent
+    subject = find_subject(Path(path))
+    begin(say, "starting TensorFlow")
+    from ckpt2saved.inspection.report import inspect_subject
+    from ckpt2saved.inspection.signature_file import write_signature as write
+
+    begin(say, f"reading {path}")
+    inspection = inspect_subject(subject)
+    if file is not None:
+        write(inspection, file, force)
+    return inspection
+
+
+def verify(
+    version_dir: PathLike,
+    *,
+    checkpoint: Checkpoints = (),
+    server: Optional[ServerAddress] = None,
+    model_name: Optional[str] = None,
+    probe_signatures: Sequence[str] = (),
+    batched: Optional[bool] = None,
+    timeout: float = 600,
+    request_file: Optional[PathLike] = None,
+    model: Optional[PathLike] = None,
+    weights: str = "auto",
+    ctc_decoder: Optional[str] = None,
+    options: Mapping[str, Scalar] = {},  # never changed
+    graph: Optional[PathLike] = None,
+    python_path: Sequence[PathLike] = (),
+    allow_code: bool = False,
+    inputs: Tensors = (),
+    outputs: Tensors = (),
+    pinned: Mapping[str, Scalar] = {},  # never changed
+    renames: Renames = (),
+    keep_training_ops: bool = False,
+    allow_labels: bool = False,
+    decode: Optional[str] = None,
+    beam_width: Optional[int] = None,
+    top_paths: Optional[int] = None,
+    merge_repeated: bool = False,
+    sequence_length: Optional[str] = None,
+    parity_seconds: float = 60.0,
+    parity_lines: Optional[int] = None,
+    progress: Optional[Progress] = None,
+) -> Verification:
+    """Check that a version can be served, that its answers are right, and that a server answers the same.
+
+    The options are those of the command `verify`; `request_file` is `--inputs`, the others are as of `export`. What is
+    wrong with the version is in `problems` of the result, which is empty if all checks passed.
+
+    Raises errors of `ckpt2saved.errors` if a check could not run: UsageError, VersionError, CheckpointError,
+    SignatureError, ServingError, ServerError and TensorFlowError.
+    """
+    from pathlib import Path
+
+    from ckpt2saved.answers.search_limits import SearchLimits
+    from ckpt2saved.console.say import begin, silent
+    from ckpt2saved.sources.graph_plan import graph_options
+    from ckpt2saved.verification.plan import comparison_plan
+    from ckpt2saved.verification.waiting import LiveCheck, ServerOptions
+    from ckpt2saved.versions import find_version
+
+    say = progress or silent
+    directory = find_version(version_dir)
+    server_options = ServerOptions(
+        address=server,
+        timeout=timeout,
+        model_name=model_name,
+        probe_signatures=tuple(probe_signatures),
+        batched=batched,
+    )
+    check = LiveCheck.of(server_options, "--server")
+    if check is not None and probe_signatures:
+        check.check_signatures_of(directory)
+    target = None if check is None else check.target(directory)
+    of_graph = graph_options(
+        checkpoint,
+        model=model,
+        weights=weights,
+        ctc_decoder=ctc_decoder,
+        options=options,
+        graph=graph,
+        python_path=python_path,
+        allow_code=allow_code,
+        inputs=inputs,
+        outputs=outputs,
+        pinned=pinned,
+        renames=renames,
+        keep_training_ops=keep_training_ops,
+        allow_labels=allow_labels,
+        decode=decode,
+        beam_width=beam_width,
+        top_paths=top_paths,
+        merge_repeated=merge_repeated,
+        sequence_length=sequence_length,
+    )
+    plan = comparison_plan(of_graph, SearchLimits(parity_seconds, parity_lines), directory)
+    begin(say, "starting TensorFlow")
+    from ckpt2saved.verification.steps import verify_version
+
+    requests = None if request_file is None else Path(request_file)
+    return verify_version(directory, plan=plan, inputs=requests, target=target, say=say)
+
+
+def evaluate(
+    place: Union[PathLike, ModelAddress],
+    *,
+    lines: Optional[PathLike] = None,
+    pages: Optional[PathLike] = None,
+    signature: Optional[str] = None,
+    allow_empty: bool = False,
+    nfc: bool = True,
+    batch_size: Optional[int] = None,
+    max_cer: Optional[float] = None,
+    worst: Optional[PathLike] = None,
+    worst_count: int = 20,
+    font: Optional[PathLike] = None,
+    model_name: Optional[str] = None,
+    timeout: float = 60,
+    retries: int = 3,
+    progress: Optional[Progress] = None,
+) -> ModelEvaluation:
+    """Measure how much of the text of labelled pictures a version, or a model on a server, reads.
+
+    The options are those of the command `evaluate`: `lines` or `pages` is the labels file. The result has the
+    character and word error rate (`cer`, `wer`) and all lines (`accuracy`); `problems` says why `max_cer` is not met.
+
+    Raises UsageError, LabelsError, VersionError, ServingError, ServerError, NotServable, TensorFlowError, WriteError.
+    """
+    from pathlib import Path
+
+    from ckpt2saved.answers.models import PlaceOptions, model_at
+    from ckpt2saved.console.say import silent
+    from ckpt2saved.errors import UsageError
+    from ckpt2saved.verification.accuracy.gate import Limits
+    from ckpt2saved.verification.accuracy.labelled import LabelOptions
+    from ckpt2saved.verification.accuracy.model_evaluation import Evaluation
+
+    say = progress or silent
+    drawing = None if worst is None else Path(worst)
+    if drawing is not None:
+        from ckpt2saved.console.drawing import check_picture_file
+
+        if pages is not None:
+            raise UsageError("--worst: it draws pictures of lines; only with --lines")
+        check_picture_file(drawing, "--worst")
+    evaluation = Evaluation(
+        None if lines is None else Path(lines),
+        None if pages is None else Path(pages),
+        LabelOptions(signature, allow_empty, nfc, batch_size),
+    )
+    found = evaluation.of(model_at(place, PlaceOptions(model_name, timeout, retries), say), Limits(max_cer), say)
+    if drawing is not None:
+        from ckpt2saved.verification.accuracy.worst_picture import draw_worst
+
+        draw_worst(found.accuracy.worst[:worst_count], drawing, None if font is None else Path(font))
+    return found
+
+
+def __getattr__(name: str) -> Any:
+    """Import the other public names on first use."""
+    import importlib
+
+    if name == "Client":
+        return importlib.import_module("ckpt2saved.client.model_client").Client
+    if name == "errors":
+        return importlib.import_module("ckpt2saved.errors")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

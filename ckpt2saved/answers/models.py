@@ -4,15 +4,48 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import ContextManager, Dict, Iterator
+from typing import ContextManager, Dict, Iterator, Optional, Union
 
 from ckpt2saved.answers.asker import Asker
 from ckpt2saved.answers.client_asker import ClientAsker
-from ckpt2saved.client.model_client import Client
+from ckpt2saved.client.address import ModelAddress, parse_model_place
+from ckpt2saved.client.model_client import RETRIES, TIMEOUT_SECONDS, Client
+from ckpt2saved.console.say import Say
+from ckpt2saved.errors import StrayOptions, UsageError
+from ckpt2saved.files.reading import PathLike
 from ckpt2saved.requests.gathering import served_signatures
 from ckpt2saved.saved_model.reading import SavedModelFile
 from ckpt2saved.signature.tensors import Signature
+from ckpt2saved.versions import find_complete_version
+
+
+@dataclass(frozen=True)
+class PlaceOptions:
+    """The options about a model on a server."""
+
+    model_name: Optional[str] = None  # None: as in the address
+    timeout: float = TIMEOUT_SECONDS  # of each request, retries included
+    retries: int = RETRIES
+
+
+def model_at(place: Union[PathLike, ModelAddress], options: PlaceOptions, say: Say) -> Model:
+    """The model at a place, whose signatures are read: a version, a base directory, or the address of a model.
+
+    Raises UsageError, VersionError, ServingError, and the errors of a Client.
+    """
+    try:
+        found = parse_model_place(place) if isinstance(place, str) else place
+        if isinstance(found, ModelAddress):
+            client = Client(found, options.model_name or "", timeout=options.timeout, retries=options.retries)
+            return ServedModel(client)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    stray = [one.name for one in fields(options) if getattr(options, one.name) != one.default]
+    if stray:
+        raise StrayOptions(stray[:1], "the address of a server")
+    return FileModel(find_complete_version(found, say))
 
 
 class Model(ABC):

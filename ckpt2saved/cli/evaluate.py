@@ -7,21 +7,14 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 
 import click
 
-from ckpt2saved.cli.accuracy_options import (
-    accuracy_options,
-    lines_option,
-    pages_option,
-    read_evaluation,
-    read_page_evaluation,
-)
+from ckpt2saved.cli.accuracy_options import accuracy_options, lines_option, pages_option
 from ckpt2saved.cli.help import Purpose, Topic
-from ckpt2saved.cli.invocation import command, narration, print_json, printed, reported
-from ckpt2saved.cli.model_place import place_argument, place_options, read_model
-from ckpt2saved.cli.options import PathType, json_option, option, quiet_option, report_option
+from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json, printed, reported
+from ckpt2saved.cli.model_place import place_argument, place_options
+from ckpt2saved.cli.options import PathType, called, json_option, option, quiet_option, report_option
 
 if TYPE_CHECKING:  # slow to import
     from ckpt2saved.client.address import ModelAddress
-    from ckpt2saved.verification.accuracy.report import Report
 
 
 @command(
@@ -72,18 +65,7 @@ if TYPE_CHECKING:  # slow to import
 @json_option
 @quiet_option
 def evaluate(
-    place: Union[Path, ModelAddress],
-    lines: Optional[Path],
-    pages: Optional[Path],
-    signature: Optional[str],
-    max_cer: Optional[float],
-    worst: Optional[Path],
-    worst_count: int,
-    font: Optional[Path],
-    report: Optional[Path],
-    as_json: bool,
-    quiet: bool,
-    **more: Any,
+    place: Union[Path, ModelAddress], report: Optional[Path], as_json: bool, quiet: bool, **options: Any
 ) -> None:
     """Measure how much of the text of labelled pictures a version reads: character and word error rate.
 
@@ -93,57 +75,18 @@ def evaluate(
     server: http://HOST:8501/v1/models/NAME, with /versions/N for one version, or the same with grpc://. No TensorFlow
     is needed for a server.
     """
-    from ckpt2saved.verification.accuracy.gate import Limits, judge
+    import ckpt2saved
 
-    labels = _labels(lines, pages)
+    prepare_tensorflow(gpu=False)
     with reported(report, "evaluate") as record:
-        if worst is not None:
-            from ckpt2saved.console.drawing import check_picture_file
-
-            if pages is not None:
-                raise click.UsageError("--worst: it draws pictures of lines; only with --lines")
-            check_picture_file(worst, "--worst")
-        options = (read_evaluation if pages is None else read_page_evaluation)(labels, signature, more)
         with narration("evaluate", quiet=quiet, on_step=record.add) as say:
-            model = read_model(place, more, say)
-            where = model.name
-            found = (_of_lines if pages is None else _of_pages)(model, options, say.progress)
-            say("evaluated", f"{where}, signature {found.signature}, {labels}")
-        record.add("accuracy", found.summary)
-        record.details = found.as_markdown()
-        verdict = judge(found.text, Limits(max_cer))
-        if worst is not None:
-            from ckpt2saved.verification.accuracy.worst_picture import draw_worst
-
-            draw_worst(found.text.worst[:worst_count], worst, font)
+            found = called(ckpt2saved.evaluate, place, progress=say, **options)
+        record.add("accuracy", found.report.summary)
+        record.details = found.report.as_markdown()
         with printed(""):
             if as_json:
-                file = {"path": str(labels), "sha256": options.labels.sha256}
-                print_json({"model": where, "labels": file, **found.content, **verdict.as_content()})
+                print_json(found.as_content())
             else:
-                found.print()
-        verdict.raise_if_worse(where, "")
-        record.outcome = f"`{where}`: {found.summary}"
-
-
-def _labels(lines: Optional[Path], pages: Optional[Path]) -> Path:
-    """The one labels file; raises UsageError for none, or both."""
-    given = [path for path in (lines, pages) if path is not None]
-    if len(given) != 1:
-        found = "found both" if given else "found neither"
-        raise click.UsageError(f"{found}; expected labelled pictures: --lines FILE.tsv, or --pages FILE.json")
-    return given[0]
-
-
-def _of_lines(model: Any, options: Any, progress: Any) -> Report:
-    from ckpt2saved.verification.accuracy.evaluation import evaluate
-    from ckpt2saved.verification.accuracy.report import report_on
-
-    return report_on(evaluate(model, options, progress))
-
-
-def _of_pages(model: Any, options: Any, progress: Any) -> Report:
-    from ckpt2saved.verification.accuracy.page_evaluation import evaluate_pages
-    from ckpt2saved.verification.accuracy.page_report import report_on_pages
-
-    return report_on_pages(evaluate_pages(model, options, progress))
+                found.report.print()
+        found.raise_if_worse()
+        record.outcome = f"`{found.model}`: {found.report.summary}"

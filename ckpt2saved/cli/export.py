@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Optional
+from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Tuple
 
 import click
 
-from ckpt2saved.cli.accuracy_options import gate_options, read_gate
-from ckpt2saved.cli.graph_options import graph_options, read_graph_options, read_search_limits, search_options
+from ckpt2saved.cli.accuracy_options import gate_options
+from ckpt2saved.cli.graph_options import graph_options, search_options
 from ckpt2saved.cli.help import Purpose, Topic
 from ckpt2saved.cli.invocation import (
-    UntilInterrupted,
     command,
     failed_content,
     narration,
     prepare_tensorflow,
     print_json,
-    print_result,
     rare_collections,
     reported,
 )
-from ckpt2saved.cli.live import await_version, probing, server_at, target_on
+from ckpt2saved.cli.live import Published, publishing
 from ckpt2saved.cli.options import (
+    ParamType,
     PathType,
     batched_option,
+    called,
     json_option,
     model_name_option,
     option,
     probe_signature_option,
     quiet_option,
+    refuse_wait_in_dry_run,
     report_option,
     timeout_option,
     version_option,
@@ -37,7 +38,21 @@ from ckpt2saved.cli.options import (
 )
 
 if TYPE_CHECKING:  # slow to import
-    from ckpt2saved.client.address import Address
+    from ckpt2saved.console.report import Record
+    from ckpt2saved.errors import NotAccurate
+    from ckpt2saved.exporting.accuracy import Measured
+    from ckpt2saved.exporting.selection import Candidate
+
+
+class _WarmUpType(ParamType):
+    """A number of requests, or the path of a file."""
+
+    name = "n|file.npz|image"
+
+    def convert(self, value: Any, param: Optional[click.Parameter], context: Optional[click.Context]) -> Any:
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+            return int(value)
+        return PathType().convert(value, param, context)
 
 
 @command(
@@ -65,7 +80,7 @@ if TYPE_CHECKING:  # slow to import
     "--checkpoint-path",
     "--input-checkpoint",
     "-c",
-    "checkpoints",
+    "checkpoint",
     type=PathType(),
     multiple=True,
     metavar="[NAME=]PATH",
@@ -97,6 +112,7 @@ if TYPE_CHECKING:  # slow to import
 @search_options
 @option(
     "--warmup",
+    type=_WarmUpType(),
     multiple=True,
     metavar="N|FILE.npz|IMAGE",
     help=(
@@ -145,15 +161,11 @@ if TYPE_CHECKING:  # slow to import
 @json_option
 @quiet_option
 def export(
+    checkpoint: Tuple[Path, ...],
     export_dir: Path,
-    gpu: bool,
-    wait_for: Optional[Address],
-    timeout: float,
-    model_name: Optional[str],
     report: Optional[Path],
     as_json: bool,
     quiet: bool,
-    select: Optional[str],
     **options: Any,
 ) -> None:
     """Publish a checkpoint as the next version of a model.
@@ -161,68 +173,43 @@ def export(
     The published directory is printed on stdout, with --wait-for before the wait starts. With --lines the staged files
     read labelled pictures first, and nothing is published if --max-cer or --not-worse-than is not met.
     """
-    from ckpt2saved.answers.worker import kept_processes
+    import ckpt2saved
     from ckpt2saved.errors import NotAccurate
-    from ckpt2saved.exporting.plan import ExportOptions, plan_export
 
+    refuse_wait_in_dry_run()
+    options.update(options=dict(options["options"]), pinned=dict(options["pinned"]))
+    prepare_tensorflow(options["gpu"])
     with reported(report, "export") as record:
-        names, batched = options.pop("probe_signatures"), options.pop("batched")
-        graph = read_graph_options(options, options.pop("checkpoints"))
-        limits = read_search_limits(options)
-        server = server_at(wait_for, options["dry_run"], other=options["server"])
-        gate = read_gate(options, export_dir, wait_for, model_name)
-        more: Dict[str, Any] = {}
-        export_options = ExportOptions(graph=graph, base=export_dir, search_limits=limits, accuracy=gate, **options)
-        with narration("export", quiet=quiet, on_step=record.add) as say, rare_collections(), kept_processes():
-            if select:
-                prepare_tensorflow(gpu)
-                export_options = _with_best(export_options, say, record, more)
-            plan = plan_export(export_options)
-            asked = probing(names, batched, [s.name for s in plan.graph.model.signatures]) if server else None
-            say.begin("starting TensorFlow")
-            prepare_tensorflow(gpu)
-            from ckpt2saved.exporting.pipeline import export_checkpoint
-
-            try:
-                exported = export_checkpoint(plan, UntilInterrupted(say))
-            except NotAccurate as error:
-                _report_measured(error.result, record)
-                if as_json and error.result is not None:
-                    accuracy = error.result.as_content()
-                    failed = {**failed_content(error), "path": None, "dry_run": export_options.dry_run}
-                    print_json({**failed, "accuracy": accuracy, **more})
-                raise
-        record.outcome = ("would publish `{}`" if exported.dry_run else "published `{}`").format(exported.path)
-        record.is_done = not exported.dry_run
-        content = {"path": str(exported.path), "dry_run": exported.dry_run, **exported.provenance, **more}
-        if exported.measured:
-            _report_measured(exported.measured, record)
-            content["accuracy"] = exported.measured.as_content()
-        if server is None:
-            print_result(content, exported.path, as_json)
-        else:
-            target = target_on(server, model_name, exported.path, timeout, asked)
-            await_version(target, content, as_json, quiet, record, known=exported.asked)
+        with narration("export", quiet=quiet, on_step=record.add) as say, rare_collections():
+            progress = Published(say, record, as_json)
+            with publishing(progress, options["wait_for"], as_json):
+                try:
+                    version = called(ckpt2saved.export, checkpoint, export_dir, progress=progress, **options)
+                except NotAccurate as error:
+                    _report_accuracy(record, error.result, error.candidates)
+                    if as_json and error.result is not None:
+                        print_json(_refused_content(error, options["dry_run"]))
+                    raise
+        _report_accuracy(record, version.measured, version.candidates)
+        progress.finish(version)
 
 
-def _with_best(options: Any, say: Any, record: Any, content: Dict[str, Any]) -> Any:
-    """The options for the best checkpoint of the directory; the candidates are added to `content` and the report."""
-    from dataclasses import replace
+def _refused_content(error: NotAccurate, dry_run: bool) -> Dict[str, Any]:
+    """The content of --json for a checkpoint whose text is not good enough."""
+    from ckpt2saved.exporting.exported import selection_content
 
-    from ckpt2saved.console.report import markdown_table
-    from ckpt2saved.exporting.selection import best_of, candidate_table, try_all
-
-    candidates = try_all(options, UntilInterrupted(say))
-    best = best_of(candidates)
-    say.table(*candidate_table(candidates, best))
-    record.details += markdown_table(*candidate_table(candidates, best)) + "\n"
-    say("selected", str(best.prefix))
-    content.update(candidates=[one.as_content() for one in candidates], selected=str(best.prefix))
-    return replace(options, graph=replace(options.graph, checkpoints=(best.prefix,)))
+    accuracy = error.result.as_content()
+    selection = selection_content(error.candidates) if error.candidates else {}
+    return {**failed_content(error), "path": None, "dry_run": dry_run, "accuracy": accuracy, **selection}
 
 
-def _report_measured(measured: Any, record: Any) -> None:
+def _report_accuracy(record: Record, measured: Optional[Measured], candidates: Sequence[Candidate]) -> None:
     """Add the tables of the accuracy to the report."""
+    if candidates:
+        from ckpt2saved.console.report import markdown_table
+        from ckpt2saved.exporting.selection import candidate_table
+
+        record.details += markdown_table(*candidate_table(candidates)) + "\n"
     if measured is not None:
         from ckpt2saved.verification.accuracy.report import as_markdown
 

@@ -1,8 +1,8 @@
-"""The graph options of `export` and `verify`, and their conversion to GraphOptions."""
+"""The graph options of `export` and `verify`."""
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Optional
 
 import click
 
@@ -189,11 +189,6 @@ _GRAPH = (
         topic=Topic.DECODER,
     ),
 )
-_OF_DECODE = ("beam_width", "top_paths", "merge_repeated", "sequence_length")
-_NAMES = (
-    *("model", "weights", "ctc_decoder", "options", "graph", "python_path", "allow_code", "inputs", "outputs"),
-    *("pinned", "renames", "keep_training_ops", "allow_labels", "decode", *_OF_DECODE),
-)
 _SEARCH = (
     option(
         "--parity-seconds",
@@ -218,12 +213,12 @@ _SEARCH = (
 
 
 def graph_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Decorator that adds the graph options, which `read_graph_options` reads."""
+    """Decorator that adds the options about a graph."""
     return _with(_GRAPH, function)
 
 
 def search_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Decorator that adds the options that `read_search_limits` reads."""
+    """Decorator that adds the limits of the beam search in the parity check."""
     return _with(_SEARCH, function)
 
 
@@ -231,34 +226,3 @@ def _with(options: Any, function: Callable[..., None]) -> Callable[..., None]:
     for one in reversed(options):
         function = one(function)
     return function
-
-
-def read_graph_options(values: Dict[str, Any], checkpoints: Any) -> Any:
-    """Remove the graph options from `values`; returns GraphOptions."""
-    from ckpt2saved.sources.graph_plan import GraphOptions
-
-    taken = {name: values.pop(name) for name in _NAMES}
-    details = {name: taken.pop(name) for name in _OF_DECODE}
-    taken["decode"] = _decode(taken["decode"], details)
-    taken.update(options=dict(taken["options"]), pinned=dict(taken["pinned"]))
-    return GraphOptions(checkpoints=checkpoints, **taken)
-
-
-def read_search_limits(values: Dict[str, Any]) -> Any:
-    """Remove the limits of the beam search from `values`; returns SearchLimits."""
-    from ckpt2saved.answers.search_limits import SearchLimits
-
-    return SearchLimits(values.pop("parity_seconds"), values.pop("parity_lines"))
-
-
-def _decode(logits: Optional[str], details: Dict[str, Any]) -> Any:
-    from ckpt2saved.signature.model import Decode
-
-    given = {key: value for key, value in details.items() if value}
-    if logits is None:
-        if given:
-            raise click.UsageError(f"--{min(given).replace('_', '-')}: only with --decode LOGITS")
-        return None
-    if given.get("top_paths", Decode.top_paths) > given.get("beam_width", Decode.beam_width):
-        raise click.UsageError("--top-paths: more than --beam-width")
-    return Decode(logits, **given)

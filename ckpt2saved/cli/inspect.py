@@ -32,26 +32,14 @@ def inspect(path: Path, write_signature: Optional[Path], force: bool, as_json: b
     PATH is a checkpoint (prefix, directory or one of its files), a .meta file, a SavedModel, or a base directory (its
     newest version).
     """
-    from ckpt2saved.inspection.subject import find_subject
+    import ckpt2saved
 
-    if write_signature:
-        from ckpt2saved.inspection.signature_path import check_signature_path
-
-        check_signature_path(write_signature, force)
-    subject = find_subject(path)
+    prepare_tensorflow(gpu=False)
     with narration("inspect", quiet=False) as say, rare_collections():
-        say.begin("starting TensorFlow")
-        prepare_tensorflow(gpu=False)
-        from ckpt2saved.inspection.content import as_content
-        from ckpt2saved.inspection.report import inspect_subject
-
-        say.begin(f"reading {path}")
-        inspection = inspect_subject(subject)
-    if write_signature:
-        from ckpt2saved.inspection.signature_file import write_signature as write
-
-        write(inspection, write_signature, force)
+        inspection = ckpt2saved.inspect(path, write_signature=write_signature, force=force, progress=say)
     if as_json:
+        from ckpt2saved.inspection.content import as_content
+
         print_json(dict(as_content(inspection), signature=str(write_signature) if write_signature else None))
     else:
         from ckpt2saved.inspection.page import print_inspection

@@ -117,6 +117,7 @@ class UntilInterrupted:
         self._say = say
         self.begin = say.begin
         self.progress = say.progress
+        self.table = say.table
 
     def __call__(self, step: str, text: str) -> None:
         if _signals:
@@ -125,7 +126,7 @@ class UntilInterrupted:
 
 
 def prepare_tensorflow(gpu: bool) -> None:
-    """Before TensorFlow is imported: hide the GPUs unless `gpu`, and silence its deprecation warnings."""
+    """Before TensorFlow is imported: hide the GPUs unless `gpu`, and silence what it logs."""
     import logging
 
     if not gpu:
@@ -155,16 +156,7 @@ def reported(path: Optional[Path], command: str) -> ContextManager[Record]:
     """The record for --report."""
     from ckpt2saved.console.report import reported
 
-    return reported(path, command, _warn)
-
-
-def print_result(content: Dict[str, Any], path: Path, as_json: bool) -> None:
-    """Print the published version (in a dry run: the one that would be published)."""
-    with printed("" if content["dry_run"] else f"{path} is published"):
-        if as_json:
-            print_json(content)
-        else:
-            click.echo(str(path))
+    return reported(path, command, warn)
 
 
 def print_json(content: Dict[str, Any]) -> None:
@@ -187,22 +179,9 @@ def printed(done: str) -> Iterator[None]:
     except OutputError as error:
         if not done:
             raise
-        _warn(f"{done}; {error}")
+        warn(f"{done}; {error}")
 
 
-@contextlib.contextmanager
-def after_publishing(path: str) -> Iterator[None]:
-    """Context for the steps after publishing: if they fail, warn that another run would publish twice."""
-    try:
-        yield
-    except BaseException as error:
-        if getattr(error, "exit_code", 1) == 1:
-            _warn(
-                f"{path} is published; running this again would publish it twice; ckpt2saved verify {path} --server"
-                " checks it again"
-            )
-        raise
-
-
-def _warn(text: str) -> None:
+def warn(text: str) -> None:
+    """Print a warning on stderr."""
     click.echo(f"Warning: {terminal_safe(text)}", err=True)

@@ -1,119 +1,74 @@
-"""The server options of the commands, and the wait until a server serves a published version."""
+"""The printing of a published version, and of the answers of the server that it waits for."""
 
 from __future__ import annotations
 
-import os
-import sys
-from pathlib import Path
-from typing import Any, Collection, Dict, Optional, Sequence
+import contextlib
+from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional
 
 import click
 
-from ckpt2saved.cli.invocation import after_publishing, narration, prepare_tensorflow, print_json, printed
-from ckpt2saved.cli.options import is_on_command_line
+from ckpt2saved.cli.invocation import UntilInterrupted, print_json, printed, warn
 from ckpt2saved.errors import Ckpt2SavedError
 
-# Options that need the address of a server.
-_OF_A_SERVER = {
-    "model_name": "--model-name",
-    "probe_signatures": "--probe-signature",
-    "batched": "--batched, --unbatched",
-}
+if TYPE_CHECKING:  # slow to import
+    from ckpt2saved.console.narration import Narration
+    from ckpt2saved.console.report import Record
 
 
-def server_at(address: Any, dry_run: bool = False, other: Any = None) -> Any:
-    """The client for the server to wait for; None without an address or in a dry run.
+class Published(UntilInterrupted):
+    """The narration of a command that publishes a version: it prints the directory once it is published."""
 
-    --model-name may also be meant for the server `other`.
-    """
-    if address is None:
-        for name, text in _OF_A_SERVER.items():
-            if is_on_command_line(name) and not (other and name == "model_name"):
-                raise click.UsageError(f"{text}: only with the address of a server")
-        return None
-    if dry_run:
-        if is_on_command_line("wait_for"):
-            raise click.UsageError("--wait-for: not with --dry-run, which publishes nothing")
-        return None
-    from ckpt2saved.client.connection import connect
+    def __init__(self, say: Narration, record: Record, as_json: bool) -> None:
+        super().__init__(say)
+        self.version: Any = None  # the published one
+        self._narration = say
+        self._record = record
+        self._as_json = as_json
 
-    return connect(address)
+    def published(self, version: Any) -> None:
+        """Print the directory at once, because it is published even if the wait for the server fails."""
+        self._record.outcome = ("would publish `{}`" if version.dry_run else "published `{}`").format(version.path)
+        self._record.is_done = not version.dry_run
+        self.version = version
+        if not self._as_json:
+            with self._narration.paused(), printed("" if version.dry_run else f"{version.path} is published"):
+                click.echo(str(version.path))
 
-
-def probing(signatures: Sequence[str], batched: Optional[bool], known: Collection[str]) -> Any:
-    """The Probing for these options; raises UsageError for a signature that is not in `known`."""
-    from ckpt2saved.answers.probing import Probing
-
-    for name in signatures:
-        if name not in known:
-            raise click.UsageError(
-                f"--probe-signature {name}: there is no such signature; expected one of"
-                f" {', '.join(sorted(known)) or 'none'}"
-            )
-    return Probing(tuple(dict.fromkeys(signatures)), batched)
+    def finish(self, version: Any) -> None:
+        """Report the result of the command."""
+        if version.server is not None:
+            self._record.outcome += f", live on {version.server.address}"
+        if self._as_json:
+            with printed("" if version.dry_run else f"{version.path} is published"):
+                print_json({**version.as_content(), **_server_content(version.server)})
 
 
-def target_on(server: Any, model_name: Optional[str], path: Path, timeout: float, asked: Any) -> Any:
-    """The Target for the version in `path`."""
-    from ckpt2saved.answers.server_asker import Target
-    from ckpt2saved.versions import parse_version
-
-    absolute = Path(os.path.abspath(str(path)))
-    number = parse_version(absolute.name)
-    if number is None:
-        raise click.UsageError(f"{path}: its name is not a version number, so no server can serve it")
-    return Target(
-        server=server,
-        model=model_name or absolute.parent.name,
-        version=number,
-        directory=path,
-        timeout=timeout,
-        probing=asked,
-    )
-
-
-def await_version(
-    target: Any, content: Dict[str, Any], as_json: bool, quiet: bool, record: Any, known: Any = ()
-) -> None:
-    """Print the published version, wait until the server reports it AVAILABLE, and raise NotLive if it does not."""
-    from ckpt2saved.answers.server_answers import as_content
-    from ckpt2saved.answers.server_requests import requests_without_answers
-    from ckpt2saved.verification.live import check_live
-
-    done = f"{content['path']} is published"
-    if not as_json:
-        with printed(done):
-            click.echo(content["path"])  # printed first, because it is published even if the wait fails
-
-    def prepare() -> Any:
-        if not _has_tensorflow():
-            why = "that needs TensorFlow, which is not installed in this Python"
-            return requests_without_answers(target.directory, why)
-        prepare_tensorflow(gpu=False)
-        from ckpt2saved.answers.file_answers import requests_with_answers
-
-        return requests_with_answers(target.directory, known=known)
-
-    with after_publishing(content["path"]):
-        with narration(f"wait for {target.server.address}", quiet=quiet, on_step=record.add) as say:
-            try:
-                report = check_live(target, prepare, say=say)
-            except Ckpt2SavedError as error:
-                if as_json:
-                    server = {"address": str(target.server.address), "problems": [str(error)]}
-                    with printed(done):
-                        print_json(dict(content, server=server))
-                raise
-        if as_json:
+@contextlib.contextmanager
+def publishing(say: Published, address: Any, as_json: bool) -> Iterator[None]:
+    """Context for a command that publishes: an error after that says what was published, and warns to run it again."""
+    try:
+        yield
+    except BaseException as error:
+        version = say.version
+        if version is None or version.dry_run:
+            raise
+        done = f"{version.path} is published"
+        if as_json and isinstance(error, Ckpt2SavedError):
+            server = _server_content(getattr(error.version, "server", None))
+            unasked = {"server": {"address": str(address), "problems": [str(error)]}}
             with printed(done):
-                print_json(dict(content, server=as_content(report)))
-        report.raise_if_not_live()
-    record.outcome += f", live on {target.server.address}"
+                print_json({**version.as_content(), **(server or unasked)})
+        if getattr(error, "exit_code", 1) == 1:
+            warn(
+                f"{done}; running this again would publish it twice; ckpt2saved verify {version.path} --server checks"
+                " it again"
+            )
+        raise
 
 
-def _has_tensorflow() -> bool:
-    """Whether TensorFlow is installed; does not import it."""
-    from importlib.util import find_spec
+def _server_content(report: Optional[Any]) -> Dict[str, Any]:
+    if report is None:
+        return {}
+    from ckpt2saved.answers.server_answers import as_content
 
-    # find_spec fails for TensorFlow 1.14 if it is already imported.
-    return sys.modules.get("tensorflow") is not None or find_spec("tensorflow") is not None
+    return {"server": as_content(report)}

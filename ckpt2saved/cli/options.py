@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 import click
 
 from ckpt2saved.cli.help import Option, Topic
+from ckpt2saved.errors import StrayOptions
 
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]
@@ -18,6 +19,7 @@ else:  # in click 8.1, the last for Python 3.7, the class is not generic
     ParamType = click.ParamType
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+Result = TypeVar("Result")
 
 
 class PathType(ParamType):
@@ -69,10 +71,32 @@ def option(name: str, *more: str, topic: Optional[Topic] = None, **keywords: Any
     return click.option(name, *more, cls=Option, topic=topic, envvar=variable, **keywords)
 
 
+def called(function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
+    """Call a function of the Python API without the options of the environment that have no effect there.
+
+    The environment may be meant for other commands; on the command line such an option is an error.
+    """
+    while True:
+        try:
+            return function(*arguments, **options)
+        except StrayOptions as error:
+            others = [name for name in error.names if not is_on_command_line(name)]
+            if not others:
+                raise
+            for name in others:
+                del options[name]
+
+
 def is_on_command_line(name: str) -> bool:
     """Whether the option was given on the command line; the environment may be meant for other commands."""
     source = click.get_current_context().get_parameter_source(name)
     return source == click.core.ParameterSource.COMMANDLINE
+
+
+def refuse_wait_in_dry_run() -> None:
+    """Raise click.UsageError for --wait-for with --dry-run on the command line."""
+    if click.get_current_context().params["dry_run"] and is_on_command_line("wait_for"):
+        raise click.UsageError("--wait-for: not with --dry-run, which publishes nothing")
 
 
 base_argument = click.argument("base", type=PathType())

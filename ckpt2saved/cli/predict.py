@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Sequence, Tuple
 import click
 
 from ckpt2saved.cli.help import Purpose
-from ckpt2saved.cli.invocation import command, narration, print_json
-from ckpt2saved.cli.model_place import place_argument, place_options, read_model
-from ckpt2saved.cli.options import PathType, json_option, option, quiet_option
+from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json
+from ckpt2saved.cli.model_place import place_argument, place_options
+from ckpt2saved.cli.options import PathType, called, json_option, option, quiet_option
 from ckpt2saved.errors import Ckpt2SavedError, NotAnswered, NotRead
 
 if TYPE_CHECKING:  # slow to import
@@ -78,6 +78,7 @@ def predict(
 
     Exit code 3: the model could not read some of the pictures. Exit code 1: some files got no answer.
     """
+    prepare_tensorflow(gpu=False)
     from ckpt2saved.requests.files import STDIN, choose_signature, given_paths
 
     arguments = list(files) + [STDIN] * from_stdin
@@ -88,7 +89,7 @@ def predict(
     if drawing is not None:
         paths = _only_one(drawing, paths)
     with narration("predict", quiet=quiet) as say:
-        opened = read_model(place, server, say)
+        opened = called(_opened, place, say, **server)
         chosen = choose_signature(opened.signatures, signature, first, opened.name)
         say("model", f"{opened.name}, signature {chosen.name}")
         if drawing is not None:
@@ -109,6 +110,12 @@ def predict(
             shown.error = error
     shown.finish({"model": opened.name, "signature": chosen.name})
     shown.raise_problems()
+
+
+def _opened(place: Union[Path, ModelAddress], say: Any, **server: Any) -> Any:
+    from ckpt2saved.answers.models import PlaceOptions, model_at
+
+    return model_at(place, PlaceOptions(**server), say)
 
 
 def _only_one(drawing: Path, others: Iterator[str]) -> Iterator[str]:

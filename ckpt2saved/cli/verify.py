@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Optional
 
 import click
 
-from ckpt2saved.cli.graph_options import graph_options, read_graph_options, read_search_limits, search_options
+from ckpt2saved.cli.graph_options import graph_options, search_options
 from ckpt2saved.cli.help import Purpose, Topic
 from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json, printed, reported
-from ckpt2saved.cli.live import probing, server_at, target_on
 from ckpt2saved.cli.options import (
     PathType,
     address_type,
     batched_option,
-    is_on_command_line,
+    called,
     json_option,
     model_name_option,
     option,
@@ -24,9 +23,6 @@ from ckpt2saved.cli.options import (
     report_option,
     timeout_option,
 )
-
-if TYPE_CHECKING:  # slow to import
-    from ckpt2saved.client.address import Address
 
 
 @command(
@@ -45,7 +41,7 @@ if TYPE_CHECKING:  # slow to import
 @option(
     "--checkpoint",
     "-c",
-    "checkpoints",
+    "checkpoint",
     type=PathType(),
     multiple=True,
     metavar="[NAME=]PATH",
@@ -79,67 +75,25 @@ if TYPE_CHECKING:  # slow to import
 @report_option
 @json_option
 @quiet_option
-def verify(
-    version_dir: Path,
-    checkpoints: Tuple[Path, ...],
-    server: Optional[Address],
-    model_name: Optional[str],
-    timeout: float,
-    request_file: Optional[Path],
-    report: Optional[Path],
-    as_json: bool,
-    quiet: bool,
-    **more: Any,
-) -> None:
+def verify(version_dir: Path, report: Optional[Path], as_json: bool, quiet: bool, **options: Any) -> None:
     """Check that a version can be served, that its answers are right, and that a server answers the same.
 
     VERSION_DIR is a version, or a base directory (its newest version). The files are checked and loaded with the loader
     that TF Serving uses, and every signature is run twice. The version's directory is printed on stdout.
     """
-    from ckpt2saved.versions import find_version
+    import ckpt2saved
 
+    options.update(options=dict(options["options"]), pinned=dict(options["pinned"]))
+    prepare_tensorflow(gpu=False)
     with reported(report, "verify") as record:
-        directory = find_version(version_dir)
-        connected = server_at(server)
-        names, batched = more.pop("probe_signatures"), more.pop("batched")
-        asked = _probing(directory, names, batched) if connected else None
-        target = target_on(connected, model_name, directory, timeout, asked) if connected else None
-        planned = _comparison(directory, checkpoints, more)
         with narration("verify", quiet=quiet, on_step=record.add) as say:
-            say.begin("starting TensorFlow")
-            prepare_tensorflow(gpu=False)
-            from ckpt2saved.verification.steps import as_content, verify_version
-
-            found = verify_version(directory, plan=planned, inputs=request_file, target=target, say=say)
+            found = called(ckpt2saved.verify, version_dir, progress=say, **options)
         if as_json:
-            with printed(f"{directory} has problems" if found.problems else ""):
+            from ckpt2saved.verification.steps import as_content
+
+            with printed(f"{found.path} has problems" if found.problems else ""):
                 print_json(as_content(found))
         found.raise_if_wrong()
-        record.outcome = f"`{directory}` passed all checks"
+        record.outcome = f"`{found.path}` passed all checks"
         if not as_json:
-            click.echo(str(directory))
-
-
-def _probing(directory: Path, signatures: Sequence[str], batched: Optional[bool]) -> Any:
-    from ckpt2saved.requests.gathering import served_signatures
-    from ckpt2saved.saved_model.reading import SavedModelFile
-
-    return probing(signatures, batched, served_signatures(SavedModelFile(directory)) if signatures else ())
-
-
-def _comparison(directory: Path, checkpoints: Tuple[Path, ...], options: Dict[str, Any]) -> Any:
-    """The ComparisonPlan for the options; None without a checkpoint or weights."""
-    from ckpt2saved.sources.registry import holds_weights
-
-    if not checkpoints and not holds_weights(options["graph"]):
-        stray = [name for name in options if is_on_command_line(name)]
-        if stray:
-            option_of = {parameter.name: parameter.opts[0] for parameter in verify.params}
-            raise click.UsageError(f"{', '.join(option_of[name] for name in stray)}: only with --checkpoint")
-        return None
-    from ckpt2saved.sources.graph_plan import plan_graph
-    from ckpt2saved.verification.comparison import ComparisonPlan
-    from ckpt2saved.verification.recorded import with_recorded
-
-    graph = with_recorded(read_graph_options(options, checkpoints), directory)
-    return ComparisonPlan(plan_graph(graph), read_search_limits(options))
+            click.echo(str(found.path))

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
+from typing import Any, Optional
 
 import click
 
 from ckpt2saved.cli.help import Purpose, Topic
-from ckpt2saved.cli.invocation import command, narration, print_json, print_result, printed, reported
-from ckpt2saved.cli.live import await_version, probing, server_at, target_on
+from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json, printed, reported
+from ckpt2saved.cli.live import Published, publishing
 from ckpt2saved.cli.options import (
     address_type,
     base_argument,
     batched_option,
+    called,
     deep_option,
     json_option,
     model_name_option,
     option,
     probe_signature_option,
     quiet_option,
+    refuse_wait_in_dry_run,
     report_option,
     timeout_option,
     version_option,
     wait_option,
 )
-
-if TYPE_CHECKING:  # slow to import
-    from ckpt2saved.client.address import Address
 
 
 @command(
@@ -59,55 +57,24 @@ if TYPE_CHECKING:  # slow to import
 @report_option
 @json_option
 @quiet_option
-def bump_version(
-    base: Path,
-    source: Optional[str],
-    version: Optional[int],
-    wait_for: Optional[Address],
-    timeout: float,
-    model_name: Optional[str],
-    deep: bool,
-    dry_run: bool,
-    report: Optional[Path],
-    as_json: bool,
-    quiet: bool,
-    **how: Any,
-) -> None:
+def bump_version(base: Path, report: Optional[Path], as_json: bool, quiet: bool, **options: Any) -> None:
     """Publish an existing SavedModel as the next version of BASE.
 
     Use it to roll back, to publish a version again, or to publish a SavedModel that another tool wrote. The published
     directory is printed on stdout, with --wait-for before the wait starts. With --wait-for, answers are compared if
     TensorFlow is installed.
     """
-    from ckpt2saved import versions
+    import ckpt2saved
 
+    refuse_wait_in_dry_run()
+    prepare_tensorflow(gpu=False)
     with reported(report, "bump-version") as record:
-        server = server_at(wait_for, dry_run)
-        asked = _probing(base, source, **how) if server else None
         with narration("bump-version", quiet=quiet, on_step=record.add) as say:
-            bumped = versions.bump_version(base, source, versions.BumpOptions(version, dry_run, deep), say)
-        number, origin = bumped.number, bumped.republished_from
-        content = {"path": str(bumped.path), "version": number, "from": origin, "dry_run": dry_run}
-        record.add("from", str(bumped.source))
-        record.outcome = ("would publish `{}`" if dry_run else "published `{}`").format(bumped.path)
-        record.is_done = not dry_run
-        if server is None:
-            print_result(content, bumped.path, as_json)
-        else:
-            target = target_on(server, model_name, bumped.path, timeout, asked)
-            await_version(target, content, as_json, quiet, record)
-
-
-def _probing(base: Path, source: Optional[str], probe_signatures: Sequence[str], batched: Optional[bool]) -> Any:
-    """The Probing for the options; raises UsageError before anything is published."""
-    if not probe_signatures:
-        return probing((), batched, ())
-    from ckpt2saved import versions
-    from ckpt2saved.requests.gathering import served_signatures
-    from ckpt2saved.saved_model.reading import SavedModelFile
-
-    published = versions.bump_version(base, source, versions.BumpOptions(dry_run=True))
-    return probing(probe_signatures, batched, served_signatures(SavedModelFile(published.source)))
+            progress = Published(say, record, as_json)
+            with publishing(progress, options["wait_for"], as_json):
+                version = called(ckpt2saved.bump_version, base, progress=progress, **options)
+        record.add("from", str(version.source))
+        progress.finish(version)
 
 
 @command("list", Purpose.VERSIONS, {None: ["models/crnn"]})
@@ -119,44 +86,24 @@ def list_(base: Path, deep: bool, as_json: bool) -> None:
 
     Directories that TF Serving ignores because of their names are named on stderr.
     """
-    from ckpt2saved.saved_model.judgement import EVERYTHING, SAMPLED
-    from ckpt2saved.versions import ignored_names, list_versions
+    import ckpt2saved
 
-    versions = list_versions(base, EVERYTHING if deep else SAMPLED)
-    ignored = ignored_names(base)
+    listing = ckpt2saved.list_versions(base, deep=deep)
     if as_json:
-        content = [_version_content(version) for version in versions]
-        print_json({"versions": content, "ignored": [{"path": str(one.path), "reason": one.reason} for one in ignored]})
-    elif not versions:
-        click.echo(f"{base}: no versions yet", err=True)
-    else:
+        print_json(listing.as_content())
+        return
+    if listing:
         from ckpt2saved.versions.table import print_versions
 
-        print_versions(versions)
-    for one in () if as_json else ignored:
+        print_versions(listing)
+    else:
+        click.echo(f"{base}: no versions yet", err=True)
+    for one in listing.ignored:
         click.echo(
             f"{one.path}: TF Serving ignores it, as its name is {one.reason}; publish it with ckpt2saved bump-version"
             f" {base} --from {one.path}",
             err=True,
         )
-
-
-def _version_content(version: Any) -> Dict[str, Any]:
-    from ckpt2saved.errors.problem import details, texts
-
-    origin = version.origin
-    return {
-        "version": version.number,
-        "path": str(version.path),
-        "bytes": version.size,
-        "modified": version.modified.isoformat(timespec="seconds"),
-        "checkpoint": origin and origin.checkpoint,
-        "step": origin and origin.step,
-        "republished_from": origin and origin.republished_from,
-        "problems": texts(version.problems),
-        "problem_details": details(version.problems),
-        "duplicate_of": version.duplicate_of,
-    }
 
 
 @command("prune", Purpose.VERSIONS, {None: ["models/crnn --keep 3 --server http://localhost:8501 --dry-run"]})
@@ -171,41 +118,19 @@ def _version_content(version: Any) -> Dict[str, Any]:
 @model_name_option
 @option("--dry-run", is_flag=True, help="Print the directories that would be deleted.")
 @json_option
-def prune(
-    base: Path, keep: int, server: Optional[Address], model_name: Optional[str], dry_run: bool, as_json: bool
-) -> None:
+def prune(base: Path, as_json: bool, dry_run: bool, **options: Any) -> None:
     """Delete the oldest versions of BASE, never the newest, and print the deleted directories.
 
     With --server, nothing is deleted until the server reports the newest version AVAILABLE, and no version that the
     server still holds is deleted.
     """
-    from ckpt2saved.versions import prune_versions
+    import ckpt2saved
 
     with narration("prune", quiet=False) as say:
-        held = _held(base, server_at(server), model_name)
-        if held:
-            states = ", ".join(f"{number} ({held[number]})" for number in sorted(held, reverse=True))
-            say("server", f"{server} has versions {states}; none of them is deleted")
-        deleted = prune_versions(base, keep=keep, spare=held, dry_run=dry_run, say=say)
-    paths = [str(version.path) for version in deleted]
+        pruned = called(ckpt2saved.prune, base, dry_run=dry_run, progress=say, **options)
+    paths = [str(version.path) for version in pruned.deleted]
     with printed(f"deleted {', '.join(paths)}" if paths and not dry_run else ""):
         if as_json:
-            content = {"deleted": paths, "dry_run": dry_run}
-            if server is not None:
-                content["server"] = {"address": str(server), "versions": {str(n): held[n] for n in sorted(held)}}
-            print_json(content)
+            print_json(pruned.as_content())
         for path in () if as_json else paths:
             click.echo(path)
-
-
-def _held(base: Path, server: Any, model_name: Optional[str]) -> Dict[int, str]:
-    """Version -> state for the versions that the server holds; {} without a server."""
-    if server is None:
-        return {}
-    from ckpt2saved.client.spared import held_versions
-    from ckpt2saved.versions import check_base, numbered_children
-
-    check_base(base, reading=True)
-    children = numbered_children(base)
-    name = model_name or Path(os.path.abspath(str(base))).name
-    return held_versions(server, name, children[-1].number) if children else {}

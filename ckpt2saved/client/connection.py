@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
-from ckpt2saved.client.address import GRPC, Address
+from typing import Optional, Union
+
+from ckpt2saved.client.address import GRPC, Address, parse_address
 from ckpt2saved.client.server import Server
+from ckpt2saved.errors import UsageError
+
+ServerAddress = Union[str, Address]  # http://host:8501 or grpc://host:8500
+
+
+def address_of(given: Optional[ServerAddress], option: str) -> Optional[Address]:
+    """The address that `option` gives; raises UsageError."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return parse_address(given)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from error
+
+
+def server_at(given: Optional[ServerAddress], option: str) -> Optional[Server]:
+    """As connect, for the address that `option` gives; None without one."""
+    address = address_of(given, option)
+    return None if address is None else connect(address)
 
 
 def connect(address: Address) -> Server:

@@ -1,11 +1,65 @@
-"""The versions that a running server holds, which must not be deleted."""
+"""Deletion of old versions but for those that a running server holds."""
 
 from __future__ import annotations
 
-from typing import Dict
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from ckpt2saved.client.server import AVAILABLE, END, Refused, Server, Unknown, Unreachable
-from ckpt2saved.errors import NotLive, ServerError
+from ckpt2saved.console.say import Say
+from ckpt2saved.errors import NotLive, ServerError, StrayOptions
+from ckpt2saved.files.reading import PathLike
+from ckpt2saved.versions import Numbered, check_base, numbered_children, prune_versions
+
+
+@dataclass(frozen=True)
+class PruneOptions:
+    """Options of prune()."""
+
+    keep: int = 5
+    dry_run: bool = False
+    model_name: Optional[str] = None  # on the server; None: name of the base directory
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """The deleted versions, or with `dry_run` those that would be deleted."""
+
+    deleted: Tuple[Numbered, ...]
+    dry_run: bool
+    server: Optional[str] = None  # the address
+    held: Mapping[int, str] = field(default_factory=dict)  # version -> state on the server
+
+    def as_content(self) -> Dict[str, Any]:
+        """The content of --json."""
+        content: Dict[str, Any] = {"deleted": [str(one.path) for one in self.deleted], "dry_run": self.dry_run}
+        if self.server is not None:
+            content["server"] = {"address": self.server, "versions": {str(n): self.held[n] for n in sorted(self.held)}}
+        return content
+
+
+def prune(base: PathLike, server: Optional[Server], options: PruneOptions, say: Say) -> Pruned:
+    """Delete old versions as prune_versions does, but none that the server holds.
+
+    Raises UsageError, VersionError, and the errors of held_versions.
+    """
+    if server is None and options.model_name is not None:
+        raise StrayOptions(["model_name"], "the address of a server")
+    held = {} if server is None else _held(base, server, options.model_name)
+    if server is not None and held:
+        states = ", ".join(f"{number} ({held[number]})" for number in sorted(held, reverse=True))
+        say("server", f"{server.address} has versions {states}; none of them is deleted")
+    deleted = prune_versions(base, keep=options.keep, spare=held, dry_run=options.dry_run, say=say)
+    return Pruned(deleted, options.dry_run, None if server is None else str(server.address), held)
+
+
+def _held(base: PathLike, server: Server, model_name: Optional[str]) -> Dict[int, str]:
+    check_base(base, reading=True)
+    children = numbered_children(base)
+    name = model_name or Path(os.path.abspath(os.fspath(base))).name
+    return held_versions(server, name, children[-1].number) if children else {}
 
 
 def held_versions(server: Server, model: str, newest: int) -> Dict[int, str]:

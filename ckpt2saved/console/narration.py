@@ -44,6 +44,18 @@ class Narration:
         """Print a table on stderr."""
         print_rows_on(self._console, headings, rows)
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Context for printing on stdout, which may be the same terminal."""
+        if self._status is None:
+            yield
+            return
+        self._status.stop()
+        try:
+            yield
+        finally:
+            self._status.start()
+
     def begin(self, text: str) -> None:
         """Show on a terminal which step runs from now on, and for how long; prints nothing in a CI log."""
         if self._status is not None:

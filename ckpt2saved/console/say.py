@@ -5,7 +5,7 @@ A Narration also shows which step runs; of a plain function only the results are
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Any, Callable, Sequence
 
 Say = Callable[[str, str], None]
 
@@ -22,3 +22,13 @@ def begin(say: Say, text: str) -> None:
 def progress_of(say: Say) -> Callable[[str], None]:
     """Return the progress function of `say`; one that prints nothing if `say` is not a Narration."""
     return getattr(say, "progress", lambda text: None)
+
+
+def table_of(say: Say) -> Callable[[Sequence[str], Sequence[Sequence[str]]], None]:
+    """Return the function of `say` that prints a table; one that prints nothing if `say` is not a Narration."""
+    return getattr(say, "table", lambda headings, rows: None)
+
+
+def on_published(say: Say) -> Callable[[Any], None]:
+    """Return the function of `say` that gets a version once it is published; one that does nothing if it has none."""
+    return getattr(say, "published", lambda version: None)

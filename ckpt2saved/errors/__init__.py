@@ -12,10 +12,11 @@ class Ckpt2SavedError(Exception):
     """Base of all errors; the message says where, what was found, what was expected and what to do.
 
     `message` is the text without the problems; `problems` holds every problem that was found. str() has a line for
-    each.
+    each. `version` is the version that was published before the error; None: nothing was published.
     """
 
     exit_code = 1
+    version: Any = None  # Exported or Published
 
     def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
         self.message = message
@@ -28,9 +29,30 @@ class OutputError(Ckpt2SavedError):
 
 
 class UsageError(Ckpt2SavedError):
-    """The command line names something that does not exist, or contradicts itself."""
+    """The options name something that does not exist, or contradict themselves."""
 
     exit_code = 2
+
+
+# The options of the command line whose names are not those of the keywords of the Python API.
+_OPTIONS = {
+    "batched": "--batched, --unbatched",
+    "inputs": "--input",
+    "options": "--option",
+    "outputs": "--output",
+    "pinned": "--set",
+    "probe_signatures": "--probe-signature",
+    "renames": "--map",
+}
+
+
+class StrayOptions(UsageError):
+    """Options have no effect without another one; `names` are those of the keywords."""
+
+    def __init__(self, names: Sequence[str], needed: str) -> None:
+        options = ", ".join(_OPTIONS.get(name, "--" + name.replace("_", "-")) for name in names)
+        super().__init__(f"{options}: only with {needed}")
+        self.names = tuple(names)
 
 
 class SignatureError(Ckpt2SavedError):
@@ -129,3 +151,4 @@ class NotAccurate(Ckpt2SavedError):
     def __init__(self, message: str, problems: Sequence[Problem] = (), result: Any = None) -> None:
         super().__init__(message, problems)
         self.result = result  # what was measured, for --json
+        self.candidates: Sequence[Any] = ()  # with --select, the checkpoints that were tried

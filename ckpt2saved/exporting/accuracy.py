@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Union
 
 from ckpt2saved.answers.models import FileModel
+from ckpt2saved.client.address import Address, ModelAddress
+from ckpt2saved.client.model_client import Client
 from ckpt2saved.console.say import Say, progress_of
-from ckpt2saved.errors import NotAnswered, UsageError
+from ckpt2saved.errors import NotAnswered, StrayOptions, UsageError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.requests.pictures import LINE_READER
 from ckpt2saved.signature.model import ServedModel
-from ckpt2saved.verification.accuracy.baselines import BaselineSource
+from ckpt2saved.verification.accuracy.baselines import LIVE, BaselineSource, live_baseline, version_baseline
 from ckpt2saved.verification.accuracy.evaluation import Evaluated, EvaluationOptions, evaluate
 from ckpt2saved.verification.accuracy.figures import Accuracy
 from ckpt2saved.verification.accuracy.gate import Baseline, Limits, Verdict, baseline_content, judge
+from ckpt2saved.verification.accuracy.labelled import LabelOptions
 from ckpt2saved.verification.accuracy.labels import Labels
 from ckpt2saved.verification.accuracy.report import as_content, baseline_summary, summary
 
@@ -43,6 +47,34 @@ class Measured:
             "max_cer": verdict.limits.max_cer,
             "baseline": baseline_content(verdict.baseline, verdict.limits),
         }
+
+
+@dataclass(frozen=True)
+class GateOptions:
+    """The options about labelled pictures of `export`; none has an effect without `lines`."""
+
+    lines: Optional[Path] = None
+    allow_empty: bool = False
+    nfc: bool = True
+    batch_size: Optional[int] = None
+    max_cer: Optional[float] = None
+    lines_signature: Optional[str] = None
+    not_worse_than: Union[str, int, Path, None] = None
+    tolerance: Optional[float] = None
+    server: Optional[Address] = None
+
+    def refuse_stray(self) -> None:
+        """Raise StrayOptions for options that have no effect."""
+        given = [one.name for one in fields(self) if getattr(self, one.name) != one.default]
+        of_baseline = ["tolerance", "server"]
+        for names, needed in (
+            ([name for name in given if name not in of_baseline] if self.lines is None else [], "--lines"),
+            (["tolerance"] if self.not_worse_than is None else [], "--not-worse-than"),
+            (["server"] if self.not_worse_than != LIVE else [], "--not-worse-than live"),
+        ):
+            stray = [name for name in names if name in given]
+            if stray:
+                raise StrayOptions(stray, needed)
 
 
 class AccuracyGate:
@@ -103,6 +135,37 @@ class AccuracyGate:
             _refuse_unanswered(self._source.name, accuracy)
             self._baseline = Baseline(self._source.name, accuracy)
         return self._baseline
+
+
+def read_gate(
+    options: GateOptions, base: Path, wait_for: Optional[Address], model_name: Optional[str]
+) -> Optional[AccuracyGate]:
+    """The gate for the options, whose labels file and baseline are read; None without labelled pictures.
+
+    The server of the baseline is by default that of `wait_for`. Raises UsageError, LabelsError, VersionError and the
+    errors of a Client.
+    """
+    options.refuse_stray()
+    if options.lines is None:
+        return None
+    labels = LabelOptions(options.lines_signature, options.allow_empty, options.nfc, options.batch_size)
+    evaluation = labels.of_lines(options.lines)
+    source, note = None, ""
+    if options.not_worse_than is not None:
+        source = _baseline(options.not_worse_than, base, options.server or wait_for, model_name)
+        note = "" if source else "--not-worse-than newest: there is no version yet to compare with"
+    return AccuracyGate(evaluation, Limits(options.max_cer, options.tolerance or 0.0), source, note)
+
+
+def _baseline(
+    given: Union[str, int, Path], base: Path, server: Optional[Address], model_name: Optional[str]
+) -> Optional[BaselineSource]:
+    if given != LIVE:
+        return version_baseline(given, base)
+    if server is None:
+        raise UsageError("--not-worse-than live: only with the address of a server: --server URL or --wait-for URL")
+    name = model_name or Path(os.path.abspath(str(base))).name
+    return live_baseline(Client(ModelAddress(server, name)))
 
 
 def _refuse_unanswered(name: str, accuracy: Accuracy) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Collection, Dict, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Collection, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -24,12 +24,13 @@ from ckpt2saved.checkpoint.joined import JoinedCheckpoint
 from ckpt2saved.checkpoint.reading import check_unserved
 from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.fit import check_fit
-from ckpt2saved.console.say import Say, begin, silent
+from ckpt2saved.console.say import Say, begin, progress_of, silent
 from ckpt2saved.console.sizes import size_text
 from ckpt2saved.errors import CheckpointError, NotServable, SignatureError
-from ckpt2saved.errors.problem import Problem, texts
+from ckpt2saved.errors.problem import Note, Problem, texts
 from ckpt2saved.exporting.accuracy import Measured
 from ckpt2saved.exporting.choice import Chooser, rewritten_as_planned
+from ckpt2saved.exporting.exported import Exported
 from ckpt2saved.exporting.plan import ExportPlan
 from ckpt2saved.exporting.warm_up import read_staged_requests, write_warm_up
 from ckpt2saved.files.plain_paths import is_pattern
@@ -66,15 +67,26 @@ _PATTERN_NOTE = (
 )
 
 
-@dataclass(frozen=True)
-class Exported:
-    """A published version; in a dry run, the version that would have been published."""
+class _Narrated:
+    """The progress of an export, which also collects its notes."""
 
-    path: Path
-    dry_run: bool
-    provenance: Mapping[str, Any]  # content of assets.extra/ckpt2saved.json
-    asked: Tuple[Request, ...] = ()  # the parity requests
-    measured: Optional[Measured] = None  # None without labelled pictures
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self.progress = progress_of(say)
+        self.notes: List[Note] = []
+
+    def __call__(self, step: str, text: str) -> None:
+        self._say(step, text)
+
+    def begin(self, text: str) -> None:
+        """Report the step that begins."""
+        begin(self._say, text)
+
+    def note(self, *notes: Note) -> None:
+        """Collect and say the notes."""
+        for note in notes:
+            self.notes.append(note)
+            self._say("note", note.text)
 
 
 def export_checkpoint(plan: ExportPlan, say: Say = silent) -> Exported:
@@ -86,21 +98,19 @@ def export_checkpoint(plan: ExportPlan, say: Say = silent) -> Exported:
     """
     begin(say, f"opening the {plan.graph.source.noun}")
     with kept_processes(), plan.graph.open() as checkpoint:
-        return _export(plan, checkpoint, say)
+        return _export(plan, checkpoint, _Narrated(say))
 
 
-def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
+def _export(plan: ExportPlan, checkpoint: Checkpoint, say: _Narrated) -> Exported:
     say(plan.graph.source.noun, _described(plan.graph.checkpoint, checkpoint))
     origin, checkpoint_size = _origin(plan, checkpoint), plan.graph.checkpoint.size
     begin(say, "reading the graph")
     network = bind(plan.graph, checkpoint)
     _refuse_unused(plan, network.unused)
-    for note in check_unserved(checkpoint, network.weights):
-        say("note", note.text)
+    say.note(*check_unserved(checkpoint, network.weights))
     for edit in network.edits:
         say("edited", edit.text)
-    for note in network.notes:
-        say("note", note.text)
+    say.note(*network.notes)
     say(
         "weights",
         f"{_WEIGHTS.get(network.weights.kind, network.weights.kind)} ({network.weights.reason})",
@@ -132,8 +142,7 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
         seen = _union(report.without_batch if report else {}, written.refused)
         begin(say, "checking the files")
         _lint(stage.path, seen, say)
-        for note in warmup.notes:
-            say("note", note.text)
+        say.note(*warmup.notes)
         if is_pattern(plan.publication.base):
             say("note", _PATTERN_NOTE)
         if plan.checks.for_serving:
@@ -151,8 +160,14 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: Say) -> Exported:
         write_provenance(stage.path, provenance)
         requests = proof.requests if proof else ()
         begin(say, "publishing")
-        path = stage.publish(lambda: _check_origin(plan, checkpoint, origin))
-        return Exported(path, plan.publication.dry_run, provenance, requests, measured=measured)
+        return Exported(
+            path=stage.publish(lambda: _check_origin(plan, checkpoint, origin)),
+            dry_run=plan.publication.dry_run,
+            provenance=provenance,
+            notes=tuple(say.notes),
+            asked=requests,
+            measured=measured,
+        )
 
 
 def _accuracy(plan: ExportPlan, checkpoint: Checkpoint, stage: Path, say: Say) -> Optional[Measured]:
@@ -182,11 +197,10 @@ def _union(one: Refused, other: Refused) -> Dict[str, FrozenSet[str]]:
     return {name: one.get(name, frozenset()) | other.get(name, frozenset()) for name in sorted(set(one) | set(other))}
 
 
-def _lint(stage: Path, seen: Mapping[str, Collection[str]], say: Say) -> None:
+def _lint(stage: Path, seen: Mapping[str, Collection[str]], say: _Narrated) -> None:
     """Check the staged files for problems that show only in files."""
     findings = check_content(stage, content_problems(stage))
-    for note in findings.notes + batching_notes(stage, seen):
-        say("note", note.text)
+    say.note(*findings.notes, *batching_notes(stage, seen))
     if findings.problems:
         raise NotServable("the staged files cannot be served; nothing is published", findings.problems)
 
@@ -238,7 +252,7 @@ class _Writer:
         checkpoint: Checkpoint,
         network: BoundGraph,
         maker: Optional[WarmUpMaker],
-        say: Say,
+        say: _Narrated,
     ) -> None:
         self._plan = plan
         self._checkpoint = checkpoint
@@ -276,8 +290,7 @@ class _Writer:
                     "lines",
                     f"each alone and in a batch of several widths: largest difference {report.lines.max_abs:.2g}",
                 )
-            for note in notes_on_lines(report.lines):
-                self._say("note", note.text)
+            self._say.note(*notes_on_lines(report.lines))
         else:
             self._say("parity", "not checked, as requested")
             begin(self._say, "running the warm-up requests")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Optional, Tuple, Union
 
 from ckpt2saved.answers.search_limits import DEFAULT_LIMITS, SearchLimits
 from ckpt2saved.compatibility.image import Image, find_image
@@ -24,7 +24,7 @@ class ExportOptions:
     dry_run: bool = False
     parity: bool = True
     search_limits: SearchLimits = DEFAULT_LIMITS
-    warmup: Tuple[str, ...] = ()  # values of --warmup
+    warmup: Tuple[Union[int, Path], ...] = ()  # as of warm_up_source
     warmup_signatures: Tuple[str, ...] = ()
     no_warmup: bool = False
     for_serving: Optional[str] = None  # a release of TF Serving

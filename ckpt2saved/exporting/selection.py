@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.checkpoint.files import prefixes_in
 from ckpt2saved.console.foreign_text import one_line
@@ -59,7 +59,8 @@ def try_all(options: ExportOptions, say: Say = silent) -> Tuple[Candidate, ...]:
     Raises UsageError without a directory or labelled pictures, and the errors of export that do not depend on the
     checkpoint.
     """
-    places = options.graph.checkpoints
+    given = options.graph.checkpoints
+    places = list(given.values() if isinstance(given, Mapping) else given)
     directory = places[0] if len(places) == 1 else None
     gate = options.accuracy
     if gate is None:
@@ -104,8 +105,9 @@ def best_of(candidates: Sequence[Candidate]) -> Candidate:
     return max((one for figures, one in measured if figures.edits == lowest), key=lambda one: one.age)
 
 
-def candidate_table(candidates: Sequence[Candidate], best: Candidate) -> Tuple[Sequence[str], List[List[str]]]:
+def candidate_table(candidates: Sequence[Candidate]) -> Tuple[Sequence[str], List[List[str]]]:
     """Headings and rows of a table of all candidates."""
+    best = best_of(candidates)
     return _HEADINGS, [_cells(one, "best" if one is best else "") for one in candidates]
 
 

@@ -5,18 +5,59 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
 
-from ckpt2saved.errors import UsageError
+from ckpt2saved.errors import StrayOptions, UsageError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.signature.model import FULL, META, Decode, ServedModel, Surgery
-from ckpt2saved.signature.tensors import LARGEST_SIZE, Dimension, Signature, TensorSpec
+from ckpt2saved.signature.renaming import check_rule
+from ckpt2saved.signature.tensors import LARGEST_SIZE, Dimension, Signature, TensorSpec, checked_tensor_name
 
 ARGUMENTS = Path("the command line")  # what is named as the source of a model that no file describes
 _TENSOR = re.compile(
     r"(?:(?P<key>[^=:\[\]^]+)=)?(?P<node>[^=:\[\]^]+)(?::(?P<output>[0-9]{1,9}))?(?:\[(?P<shape>[^\]]*)\])?\Z"
 )
 _SPARSE = ("indices", "values", "shape")
+
+Tensors = Union[Mapping[str, str], Sequence[TensorSpec]]  # key -> name in the graph, or more exactly
+Renames = Union[Mapping[str, str], Sequence[Tuple[str, str]]]  # regular expression -> replacement, in order
+
+
+def tensor_specs(given: Tensors) -> Tuple[TensorSpec, ...]:
+    """Return the tensors of a signature; dtypes and shapes that are not given are the graph's."""
+    if not isinstance(given, Mapping):
+        return tuple(given)
+    try:
+        return tuple(TensorSpec(key, checked_tensor_name(tensor), "", None) for key, tensor in given.items())
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def rename_rules(given: Renames) -> Tuple[Tuple[str, str], ...]:
+    """Return the rules for names of variables; raises UsageError for one that is no regular expression."""
+    rules = tuple(given.items()) if isinstance(given, Mapping) else tuple((one, other) for one, other in given)
+    for pattern, replacement in rules:
+        try:
+            check_rule(pattern, replacement)
+        except ValueError as error:
+            raise UsageError(f"--map: {error}") from error
+    return rules
+
+
+def decode_of(logits: Optional[str], details: Mapping[str, Any]) -> Optional[Decode]:
+    """Return the decoder to append to `logits`, with the `details` that are given; None without `logits`."""
+    given = {key: value for key, value in details.items() if value}
+    if logits is None:
+        if given:
+            raise StrayOptions([min(given)], "--decode LOGITS")
+        return None
+    try:
+        checked_tensor_name(logits)
+    except ValueError as error:
+        raise UsageError(f"--decode: {error}") from error
+    if given.get("top_paths", Decode.top_paths) > given.get("beam_width", Decode.beam_width):
+        raise UsageError("--top-paths: more than --beam-width")
+    return Decode(logits, **given)
 
 
 def parse_tensor(text: str) -> TensorSpec:

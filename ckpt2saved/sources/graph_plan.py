@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, ContextManager, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, ContextManager, Mapping, Optional, Sequence, Tuple, Union
 
 from ckpt2saved.checkpoint.files import CheckpointFiles, checkpoints_at
 from ckpt2saved.errors import SignatureError, UsageError
 from ckpt2saved.errors.problem import Problem
-from ckpt2saved.signature.arguments import model_of_arguments, with_changes
+from ckpt2saved.files.reading import PathLike
+from ckpt2saved.signature.arguments import decode_of, model_of_arguments, rename_rules, tensor_specs, with_changes
 from ckpt2saved.signature.file import builtin_models, load_model
 from ckpt2saved.signature.model import Decode, Scalar, ServedModel, Surgery
 from ckpt2saved.signature.tensors import TensorSpec
@@ -22,11 +24,16 @@ if TYPE_CHECKING:
     from ckpt2saved.checkpoint.contents import Checkpoint
 
 
+# One, one for each network by its name, or the values of --checkpoint.
+Checkpoints = Union[PathLike, Mapping[str, PathLike], Sequence[PathLike], None]
+
+
 @dataclass(frozen=True)
 class GraphOptions:
     """The options about a graph; missing ones come from the signature file or are defaults."""
 
-    checkpoints: Tuple[Path, ...] = ()  # anything that find_checkpoint takes, one, or NAME=PATH for each network
+    # Anything that find_checkpoint takes: one, or one for each network by its name, also as NAME=PATH.
+    checkpoints: Union[Tuple[Path, ...], Mapping[str, Path]] = ()
     model: Optional[str] = None  # a built-in model's name or a signature file's path
     graph: Optional[str] = None  # "meta", a .meta file, a built-in network, or package.module:function
     options: Mapping[str, Scalar] = field(default_factory=dict)
@@ -61,6 +68,42 @@ class GraphPlan:
     def open(self) -> ContextManager[Checkpoint]:
         """The checkpoint, inside the context."""
         return self.source.open(self.checkpoint, self.model)
+
+
+def _checkpoint_paths(
+    given: Checkpoints,
+) -> Union[Tuple[Path, ...], Mapping[str, Path]]:
+    """Return the checkpoints of GraphOptions for a path, several, those of networks by their names, or None."""
+    if isinstance(given, Mapping):
+        return {name: Path(path) for name, path in given.items()}
+    if given is None or isinstance(given, (str, os.PathLike)):
+        return () if given is None else (Path(given),)
+    return tuple(map(Path, given))
+
+
+def graph_options(checkpoint: Checkpoints, **given: Any) -> GraphOptions:
+    """Return the options of `export` and `verify` about a graph, in the forms that their keywords may have.
+
+    Raises UsageError for a value that is malformed or has no effect.
+    """
+    details = {name: given.pop(name) for name in ("beam_width", "top_paths", "merge_repeated", "sequence_length")}
+    return GraphOptions(
+        checkpoints=_checkpoint_paths(checkpoint),
+        model=_text(given.pop("model")),
+        graph=_text(given.pop("graph")),
+        options=dict(given.pop("options")),
+        inputs=tensor_specs(given.pop("inputs")),
+        outputs=tensor_specs(given.pop("outputs")),
+        decode=decode_of(given.pop("decode"), details),
+        pinned=dict(given.pop("pinned")),
+        renames=rename_rules(given.pop("renames")),
+        python_path=tuple(map(Path, given.pop("python_path"))),
+        **given,
+    )
+
+
+def _text(value: Optional[PathLike]) -> Optional[str]:
+    return None if value is None else os.fspath(value)
 
 
 def plan_graph(options: GraphOptions) -> GraphPlan:

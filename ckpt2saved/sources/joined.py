@@ -6,7 +6,7 @@ import contextlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ckpt2saved.checkpoint.files import CheckpointFiles, find_checkpoint
 from ckpt2saved.checkpoint.joined_files import JoinedFiles, join_files
@@ -39,15 +39,15 @@ class JoinedSource(BuiltinSource):
         """Name -> built-in network."""
         return JOINED[self.network]
 
-    def find_checkpoints(self, paths: Sequence[Path]) -> CheckpointFiles:
+    def find_checkpoints(self, paths: Union[Sequence[Path], Mapping[str, Path]]) -> CheckpointFiles:
         given: Dict[str, List[str]] = {name: [] for name in self.networks}
         problems = []
-        for path in paths:
-            name, equals, place = str(path).partition("=")
-            if equals and name in given:
+        for name, place in _by_network(paths):
+            if name in given:
                 given[name].append(place)
             else:
-                problems.append(Problem("wrong-value", f"--checkpoint {path}", "it names no network", self._expected))
+                shown = f"{name}={place}" if name else place
+                problems.append(Problem("wrong-value", f"--checkpoint {shown}", "it names no network", self._expected))
         for name, places in given.items():
             if len(places) > 1:
                 found = f"given {len(places)} times: {', '.join(places)}"
@@ -109,6 +109,14 @@ class JoinedSource(BuiltinSource):
                 tensors.update({f"{name}/{key}": tensor for key, tensor in made.items()})
         loaded = loaded_from_builder(model, graph, tensors)
         return replace(loaded, networks=tuple(self.networks), notes=loaded.notes + checkpoint.notes)
+
+
+def _by_network(paths: Union[Sequence[Path], Mapping[str, Path]]) -> List[Tuple[str, str]]:
+    """Network and checkpoint of each value; on a command line it is NAME=PATH, and the network "" without a name."""
+    if isinstance(paths, Mapping):
+        return [(name, str(path)) for name, path in paths.items()]
+    parts = [str(path).partition("=") for path in paths]
+    return [(name, place) if equals else ("", name) for name, equals, place in parts]
 
 
 def _refuse_others(networks: Mapping[str, str], parts: Mapping[str, Checkpoint]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 from ckpt2saved.checkpoint.files import CheckpointFiles, find_checkpoint
 from ckpt2saved.errors import UsageError
@@ -50,8 +50,10 @@ class GraphSource(ABC):
             raise UsageError("Missing option '--checkpoint': the checkpoint that the training wrote")
         return find_checkpoint(path)
 
-    def find_checkpoints(self, paths: Sequence[Path]) -> CheckpointFiles:
+    def find_checkpoints(self, paths: Union[Sequence[Path], Mapping[str, Path]]) -> CheckpointFiles:
         """The files for the values of --checkpoint; raises CheckpointError or UsageError."""
+        if isinstance(paths, Mapping):
+            raise UsageError(f"--checkpoint: {self.name} takes one; found one for each of {', '.join(paths)}")
         if len(paths) > 1:
             raise UsageError(f"--checkpoint: {self.name} takes one; found {len(paths)}: {', '.join(map(str, paths))}")
         return self.find_checkpoint(paths[0] if paths else None)

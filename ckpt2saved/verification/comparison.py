@@ -11,7 +11,6 @@ from ckpt2saved.answers.comparison import Comparison, compare
 from ckpt2saved.answers.expected import expected_answers
 from ckpt2saved.answers.file_answers import run_on_files
 from ckpt2saved.answers.proof import Proof, Searched
-from ckpt2saved.answers.search_limits import DEFAULT_LIMITS, SearchLimits
 from ckpt2saved.console.say import Say, silent
 from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.graph.names import node_name
@@ -25,15 +24,8 @@ from ckpt2saved.saved_model.reading import SavedModelFile
 from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.sources.binding import bind
 from ckpt2saved.sources.graph_plan import GraphPlan
+from ckpt2saved.verification.plan import ComparisonPlan
 from ckpt2saved.versions import read_provenance
-
-
-@dataclass(frozen=True)
-class ComparisonPlan:
-    """The graph and checkpoint to compare with, and the limits of the comparison."""
-
-    graph: GraphPlan
-    search_limits: SearchLimits = DEFAULT_LIMITS
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from ckpt2saved.answers.server_asker import Target
 from ckpt2saved.console.say import Say, begin, silent
 from ckpt2saved.errors import NotServable, VerificationError
 from ckpt2saved.errors.problem import Note, Problem, details, texts
-from ckpt2saved.verification.comparison import Compared, ComparisonPlan, compare_with, run_on_checkpoint
+from ckpt2saved.verification.comparison import Compared, compare_with, run_on_checkpoint
 from ckpt2saved.verification.live import UNASKED_WARNING, check_live
+from ckpt2saved.verification.plan import ComparisonPlan
 from ckpt2saved.verification.servability import Findings, batching_notes, check_version
 
 

@@ -11,7 +11,16 @@ from ckpt2saved.versions.base import (
 from ckpt2saved.versions.bump import BumpOptions, Published, bump_version
 from ckpt2saved.versions.copying import copy_version
 from ckpt2saved.versions.found import find_complete_version, find_version
-from ckpt2saved.versions.listing import Ignored, Origin, Version, ignored_names, list_versions, prune_versions
+from ckpt2saved.versions.listing import (
+    Ignored,
+    Listing,
+    Origin,
+    Version,
+    ignored_names,
+    list_base,
+    list_versions,
+    prune_versions,
+)
 from ckpt2saved.versions.provenance import PROVENANCE, read_provenance, recorded_without_batch, write_provenance
 from ckpt2saved.versions.stage import Stage, staged
 
@@ -19,6 +28,7 @@ __all__ = [
     "LARGEST_VERSION",
     "PROVENANCE",
     "Ignored",
+    "Listing",
     "Numbered",
     "Origin",
     "Published",
@@ -31,6 +41,7 @@ __all__ = [
     "find_complete_version",
     "find_version",
     "ignored_names",
+    "list_base",
     "list_versions",
     "next_version",
     "numbered_children",

@@ -6,7 +6,7 @@ import datetime
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Tuple, Union
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 from ckpt2saved.console.say import Say, begin, silent
 from ckpt2saved.errors import VersionError
@@ -36,6 +36,21 @@ class Published:
     path: Path
     source: Path
     republished_from: Union[int, str]
+    dry_run: bool = False
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Return the record of its origin; {} if there is none, as in a dry run."""
+        return read_provenance(self.path) or {}
+
+    def as_content(self) -> Dict[str, Any]:
+        """Return the content of --json, without the server."""
+        return {
+            "path": str(self.path),
+            "version": self.number,
+            "from": self.republished_from,
+            "dry_run": self.dry_run,
+        }
 
 
 @dataclass(frozen=True)
@@ -87,7 +102,7 @@ def _publish(base: PathLike, directory: Path, options: BumpOptions, say: Say) ->
         _check_source(base, directory, EVERYTHING if options.deep else READ)
         if options.dry_run:
             next_number = next_version(base, options.requested)
-            return Published(next_number, Path(base) / str(next_number), directory, origin)
+            return Published(next_number, Path(base) / str(next_number), directory, origin, dry_run=True)
         begin(say, f"publishing {directory}")
         provenance = read_provenance(directory)
         with staged(base, options.requested, say) as stage:

@@ -8,13 +8,13 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Collection, Dict, FrozenSet, Iterable, Optional, Tuple, Union
+from typing import Any, Collection, Dict, FrozenSet, Iterable, Optional, Sequence, Tuple, Union
 
 from ckpt2saved.console.say import Say, silent
 from ckpt2saved.errors import VersionError
-from ckpt2saved.errors.problem import Problem
+from ckpt2saved.errors.problem import Problem, details, texts
 from ckpt2saved.files.reading import PathLike, printable
-from ckpt2saved.saved_model.judgement import SAMPLED
+from ckpt2saved.saved_model.judgement import EVERYTHING, SAMPLED
 from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES
 from ckpt2saved.versions.base import (
     LARGEST_VERSION,
@@ -66,6 +66,22 @@ class Version:
         """Return whether TF Serving could load the version."""
         return not self.problems
 
+    def as_content(self) -> Dict[str, Any]:
+        """Return the fields for JSON."""
+        origin = self.origin
+        return {
+            "version": self.number,
+            "path": str(self.path),
+            "bytes": self.size,
+            "modified": self.modified.isoformat(timespec="seconds"),
+            "checkpoint": origin and origin.checkpoint,
+            "step": origin and origin.step,
+            "republished_from": origin and origin.republished_from,
+            "problems": texts(self.problems),
+            "problem_details": details(self.problems),
+            "duplicate_of": self.duplicate_of,
+        }
+
 
 @dataclass(frozen=True)
 class Ignored:
@@ -73,6 +89,32 @@ class Ignored:
 
     path: Path
     reason: str
+
+
+@dataclass(frozen=True)
+class Listing(Sequence[Version]):
+    """The versions of a base directory, newest first, and the names in it that TF Serving ignores."""
+
+    versions: Tuple[Version, ...]
+    ignored: Tuple[Ignored, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.versions)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.versions[index]
+
+    def as_content(self) -> Dict[str, Any]:
+        """Return the content of --json."""
+        return {
+            "versions": [version.as_content() for version in self.versions],
+            "ignored": [{"path": str(one.path), "reason": one.reason} for one in self.ignored],
+        }
+
+
+def list_base(base: PathLike, *, deep: bool = False) -> Listing:
+    """Return the versions of `base` and the ignored names; with `deep`, checksums of all variables are compared."""
+    return Listing(list_versions(base, EVERYTHING if deep else SAMPLED), ignored_names(base))
 
 
 def list_versions(

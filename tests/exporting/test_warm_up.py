@@ -66,7 +66,7 @@ def warmup(crnn_checkpoint):
     network = bind(plan, checkpoint)
 
     def make(value, signatures=()):
-        source = warm_up_source(plan.model, [str(value)], signatures)
+        source = warm_up_source(plan.model, [value], signatures)
         return WarmUpMaker(source, network, network.model.parity, checkpoint).make()
 
     return make
@@ -384,8 +384,8 @@ def test_too_many_items_for_a_batching_server_are_noted(warmup, tmp_path):
 def test_no_requests_are_none():
     """--warmup 0 says what --no-warmup does."""
     model = load_model("crnn")
-    assert warm_up_source(model, ["0"]) is None and warm_up_source(model, none=True) is None
-    assert not warm_up_source(model).asked and warm_up_source(model, ["1"]).asked
+    assert warm_up_source(model, [0]) is None and warm_up_source(model, none=True) is None
+    assert not warm_up_source(model).asked and warm_up_source(model, [1]).asked
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,10 @@
-"""The options --warmup, --warmup-signature and --no-warmup, parsed and checked without TensorFlow."""
+"""The options --warmup, --warmup-signature and --no-warmup, checked without TensorFlow."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Sequence, Tuple
+from typing import Optional, Sequence, Tuple, Union
 
 from ckpt2saved.errors import UsageError
 from ckpt2saved.errors.problem import Problem
@@ -28,9 +27,11 @@ class WarmUpSource:
 
 
 def warm_up_source(
-    model: ServedModel, values: Sequence[str] = (), signatures: Sequence[str] = (), none: bool = False
+    model: ServedModel, values: Sequence[Union[int, Path]] = (), signatures: Sequence[str] = (), none: bool = False
 ) -> Optional[WarmUpSource]:
-    """Parse the values of `--warmup`, `--warmup-signature` and `--no-warmup`; None: no requests.
+    """Check the values of `--warmup`, `--warmup-signature` and `--no-warmup`; None: no requests.
+
+    `values` is one number, one file of arrays, or pictures.
 
     Raises UsageError with all problems.
     """
@@ -48,8 +49,8 @@ def warm_up_source(
         for name in signatures
         if name not in names
     ]
-    numbers = [value for value in values if re.match(r"[0-9]{1,9}\Z", value)]
-    paths = [Path(value).expanduser() for value in values if value not in numbers]
+    numbers = [value for value in values if isinstance(value, int)]
+    paths = [value for value in values if not isinstance(value, int)]
     arrays = [path for path in paths if path.suffix == ".npz"]
     pictures = [path for path in paths if path.suffix.lower() in _PICTURES]
     for path in paths:
@@ -60,7 +61,9 @@ def warm_up_source(
             problems.append(Problem("missing-file", "--warmup", f"there is no file {path}"))
     if len(numbers) + len(arrays) + bool(pictures) > 1:
         problems.append(Problem(_CONFLICT, "--warmup", "one number, one .npz file, or pictures are expected"))
-    count = int(numbers[0]) if numbers else 1
+    count = numbers[0] if numbers else 1
+    if count < 0:
+        problems.append(Problem("wrong-value", f"--warmup {count}", "a number from 0 on is expected"))
     most = max(count, len(pictures))
     if most > MOST_RECORDS:
         problems.append(too_many(most))

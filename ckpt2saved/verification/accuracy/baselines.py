@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Union
 
 from ckpt2saved.answers.models import FileModel, Model, ServedModel
 from ckpt2saved.client.model_client import Client
@@ -24,27 +24,27 @@ class BaselineSource:
     model: Model
 
 
-def version_baseline(text: str, base: Path) -> Optional[BaselineSource]:
+def version_baseline(given: Union[str, int, Path], base: Path) -> Optional[BaselineSource]:
     """The baseline for `newest`, a version number in `base`, or the path of a version.
 
     None for `newest` if the base has no version. Raises UsageError if there is no such version, VersionError if there
     are versions but none is complete.
     """
-    if text == NEWEST:
+    if given == NEWEST:
         if not any(child.number >= 0 for child in numbered_children(base)):
             return None
         newest = find_complete_version(base)
         return BaselineSource(f"version {newest.name}", FileModel(newest))
-    number = parse_version(text)
+    number = parse_version(given) if isinstance(given, str) else given if isinstance(given, int) else None
     if number is not None:
         try:
             return BaselineSource(f"version {number}", FileModel(loaded_version(base, number)))
         except VersionError as error:
-            raise UsageError(f"--not-worse-than {text}: {error}") from error
-    if not os.path.isdir(text):
+            raise UsageError(f"--not-worse-than {given}: {error}") from error
+    if not os.path.isdir(str(given)):
         expected = f"expected {NEWEST}, {LIVE}, a version number in {base}, or the directory of a version"
-        raise UsageError(f"--not-worse-than {text}: there is no such directory; {expected}")
-    directory = find_version(Path(text))
+        raise UsageError(f"--not-worse-than {given}: there is no such directory; {expected}")
+    directory = find_version(Path(str(given)))
     return BaselineSource(str(directory), FileModel(directory))
 
 

@@ -105,7 +105,7 @@ CASES = [
         "line 3: signatures.serving_default.inputs.x: it has another dtype or shape in signature other;"
         " give one of the two another key, and name its tensor with 'tensor: …'",
     ),
-    ("conflicting-options", of_warmup("1", none=True), "--no-warmup: not with --warmup or --warmup-signature"),
+    ("conflicting-options", of_warmup(1, none=True), "--no-warmup: not with --warmup or --warmup-signature"),
     ("duplicate-key", of_file("format: 1", "format: 1\nformat: 1"), "line 2: format is given twice"),
     ("example-input", of_example("a"), "parity[0].inputs.x: the values are not float32"),
     (
@@ -131,7 +131,7 @@ CASES = [
     ("signature-left-out", lambda folder: load_model("crnn").notes, "text: left out: it needs --option charset=VALUE"),
     (
         "too-many-warmup-requests",
-        of_warmup("1001"),
+        of_warmup(1001),
         "--warmup: 1001 records, and TF Serving loads no version with more than 1000",
     ),
     ("unknown-input", given(z=np.zeros(1)), "z: the signature has no such input"),

@@ -1,0 +1,105 @@
+"""The functions of `import ckpt2saved`: their options, what importing them does, and what they return."""
+
+from __future__ import annotations
+
+import inspect
+import json
+
+import pytest
+
+import ckpt2saved
+from ckpt2saved.cli import main
+from ckpt2saved.errors import UsageError
+from tests.support.command_line import python
+
+# What a command has for its printed result, and a function for a program.
+OF_COMMANDS = {"as_json", "quiet", "report"}
+OF_FUNCTIONS = {"progress"}
+
+
+def test_importing_it_changes_nothing():
+    """Nothing that is slow is imported, and no state of the process is changed."""
+    done = python(
+        "import json, logging, os, signal, sys, warnings\n"
+        "def state():\n"
+        "    root = logging.getLogger()\n"
+        "    handlers = [str(signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)]\n"
+        "    levels = [root.level, len(root.handlers), logging.getLogger('tensorflow').level]\n"
+        "    return [dict(os.environ), list(sys.path), handlers, levels, list(map(str, warnings.filters))]\n"
+        "before = state()\n"
+        "import ckpt2saved\n"
+        "ckpt2saved.export, ckpt2saved.verify, ckpt2saved.errors.NotLive\n"
+        "slow = {'click', 'numpy', 'rich', 'tensorflow', 'yaml'}\n"
+        "print(json.dumps([before == state(), sorted(slow & set(sys.modules))]))\n"
+    )
+    assert json.loads(done.stdout) == [True, []], done.stdout
+
+
+def test_its_types_can_be_read():
+    """The annotations name things that exist."""
+    for name in ckpt2saved.__all__:
+        assert getattr(ckpt2saved, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'exports'"):
+        ckpt2saved.exports  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["export", "bump-version", "list", "prune", "inspect", "verify", "evaluate"])
+def test_a_function_has_the_options_of_its_command(name):
+    """The same names and defaults, so that what is known of the one holds for the other."""
+    command = main.commands[name]
+    function = getattr(ckpt2saved, {"list": "list_versions"}.get(name, name.replace("-", "_")))
+    parameters = inspect.signature(function).parameters
+    options = {one.name: one for one in command.params}
+    assert set(parameters) - OF_FUNCTIONS == set(options) - OF_COMMANDS
+    given = ["--export-dir", "x"] if name == "export" else ["x"]
+    values = command.make_context(name, given).params
+    for key in set(options) - OF_COMMANDS:
+        default = parameters[key].default
+        if not (options[key].required or default is inspect.Parameter.empty):
+            assert default == values[key] or not (len(default) or values[key]), key
+            assert type(default) is type(values[key]) or not isinstance(default, bool), key
+
+
+def test_the_versions_of_a_model(version, tmp_path):
+    """list_versions, bump_version and prune: data, without anything printed or TensorFlow imported."""
+    base = version.parent
+    steps = []
+    bumped = ckpt2saved.bump_version(base, progress=lambda step, text: steps.append((step, text)))
+    assert (
+        bumped.path == base / "2" and bumped.number == 2 and bumped.source == version and bumped.republished_from == 1
+    )
+    assert bumped.provenance["model"] == "crnn" and bumped.server is None and bumped.problems == ()
+    (base / "v3").mkdir()
+    listing = ckpt2saved.list_versions(str(base))
+    assert [one.number for one in listing] == [2, 1] and len(listing) == 2 and listing[0].is_complete
+    assert [one.path.name for one in listing.ignored] == ["v3"]
+    assert [one.path for one in ckpt2saved.prune(base, keep=1, dry_run=True).deleted] == [base / "1"]
+    assert ckpt2saved.prune(base, keep=1).deleted[0].number == 1
+    assert [one.number for one in ckpt2saved.list_versions(base)] == [2]
+
+
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        (lambda base: ckpt2saved.bump_version(base, model_name="x"), "--model-name: only with the address of a server"),
+        (
+            lambda base: ckpt2saved.bump_version(base, wait_for="nowhere"),
+            "--wait-for: 'nowhere' is not a server address",
+        ),
+        (lambda base: ckpt2saved.prune(base, model_name="x"), "--model-name: only with the address of a server"),
+        (lambda base: ckpt2saved.export("x", base, tolerance=0.1), "--tolerance: only with --not-worse-than"),
+        (lambda base: ckpt2saved.export("x", base, beam_width=3), "--beam-width: only with --decode LOGITS"),
+        (lambda base: ckpt2saved.export("x", base, select="newest"), "--select newest: expected best"),
+        (lambda base: ckpt2saved.export("x", base, renames={"(": ""}), r"--map: '\(' is not a regular expression"),
+        (lambda base: ckpt2saved.export("x", base, inputs={"a": "b:c"}), "'b:c' is not a tensor's name"),
+        (lambda base: ckpt2saved.export({"a": "x"}, base, model="crnn"), "--checkpoint: crnn takes one; found one for"),
+        (lambda base: ckpt2saved.verify(base, pinned={"a": 1}), "--set: only with --checkpoint"),
+        (lambda base: ckpt2saved.evaluate(base), "found neither; expected labelled pictures"),
+        (lambda base: ckpt2saved.evaluate(base, lines="a", pages="b"), "found both; expected labelled pictures"),
+    ],
+)
+def test_what_contradicts_itself(version, call, said):
+    """The same errors as on a command line, with the options as they are named there."""
+    with pytest.raises(UsageError, match=said) as caught:
+        call(version.parent)
+    assert caught.value.exit_code == 2 and caught.value.version is None
