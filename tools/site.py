@@ -80,6 +80,11 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     return outside_of_code(markdown, lambda text: LINK.sub(target_of, without_folders(text, path)))
 
 
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
+    """Mark short code within text, so that no line ends within it."""
+    return re.sub(r"(<(?!pre)\w+[^>]*>|[^>])<code>(?=[^<]{1,28}</code>)", r'\1<code class="whole">', html)
+
+
 def on_post_build(config: Any) -> None:
     """Warn of everything in the built pages that a browser would fetch from elsewhere, and of misformed links."""
     site = Path(config.site_dir)
@@ -164,8 +169,8 @@ def commands_of(command: Any, name: str) -> Iterator[Tuple[str, Any]]:
 
 
 def help_of(name: str, command: Any) -> str:
-    """Return the help as it is on a terminal of 100 columns."""
-    context = click.Context(command, info_name=name, terminal_width=100, max_content_width=100)
+    """Return the help as it is on a terminal of 80 columns."""
+    context = click.Context(command, info_name=name, terminal_width=80, max_content_width=80)
     return str(command.get_help(context))
 
 
