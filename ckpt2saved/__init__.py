@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # nothing is imported before it is needed
     PathLike = Union[str, os.PathLike[str]]
     Progress = Callable[[str, str], None]
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 __all__ = ["Client", "bump_version", "errors", "evaluate", "export", "inspect", "list_versions", "prune", "verify"]
 
 

@@ -30,7 +30,7 @@ FIND = (
 def sources(tmp_path_factory):
     """A copy of what a release is made of, so that building leaves nothing in the checkout."""
     copy = tmp_path_factory.mktemp("sources")
-    for name in ("ckpt2saved", "signatures"):
+    for name in ("ckpt2saved", "docs", "signatures"):
         shutil.copytree(str(ROOT / name), str(copy / name), ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE", "MANIFEST.in"):
         shutil.copy(str(ROOT / name), str(copy / name))
@@ -147,6 +147,6 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
     }
     signatures = {"ckpt2saved/" + str(path.relative_to(ROOT)) for path in (ROOT / "signatures").glob("*.yaml")}
     assert {"ckpt2saved/graph/ops.json.gz", "ckpt2saved/py.typed"} <= modules
-    assert names == modules | signatures
+    assert names == modules | signatures | {"ckpt2saved/docs/troubleshooting.md"}
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
     assert required and not any("tensorflow" in line for line in required)

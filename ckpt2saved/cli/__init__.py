@@ -5,7 +5,19 @@ from __future__ import annotations
 import click
 
 from ckpt2saved import __version__
-from ckpt2saved.cli import bench, doctor, evaluate, export, inspect, predict, schema, serving_config, verify, versions
+from ckpt2saved.cli import (
+    bench,
+    doctor,
+    evaluate,
+    explain,
+    export,
+    inspect,
+    predict,
+    schema,
+    serving_config,
+    verify,
+    versions,
+)
 from ckpt2saved.cli.invocation import SETTINGS, heed_signals
 from ckpt2saved.cli.streams import Main
 
@@ -29,6 +41,7 @@ for command in (
     bench.bench,
     doctor.doctor,
     evaluate.evaluate,
+    explain.explain,
     predict.predict,
     schema.schema,
     verify.verify,

@@ -6,13 +6,15 @@ import contextlib
 import gc
 import os
 import signal
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, ContextManager, Dict, Iterator, List, Optional
+from typing import IO, TYPE_CHECKING, Any, Callable, ContextManager, Dict, Iterator, List, Optional
 
 import click
 
 from ckpt2saved.cli.help import Examples, HelpfulCommand, Purpose
 from ckpt2saved.console.foreign_text import terminal_safe
+from ckpt2saved.console.wrapping import is_terminal, width_of_terminal, wrapped_line
 from ckpt2saved.errors import Ckpt2SavedError, OutputError
 
 if TYPE_CHECKING:  # slow to import
@@ -42,12 +44,27 @@ class _Writing(HelpfulCommand):
             raise failure from error
 
 
+_MOST_CODES = 3  # in the last line of an error
+_ERROR_INDENT = 2  # of the further lines of a message
+
+
 class _Failure(click.ClickException):
     """A Ckpt2SavedError as an exception that click prints, with its exit code."""
 
     def __init__(self, error: Ckpt2SavedError) -> None:
         super().__init__(terminal_safe(str(error)))
         self.exit_code = error.exit_code  # type: ignore[misc]  # click declares it of the class, reads it of this
+        self._codes = list(dict.fromkeys(problem.code for problem in error.problems))
+
+    def show(self, file: Optional[IO[Any]] = None) -> None:
+        """Print the message and how to see more about it, on a terminal with whole words in each line."""
+        lines = f"Error: {self.format_message()}".split("\n")
+        if self._codes:
+            lines.append(f"More: ckpt2saved explain {' '.join(self._codes[:_MOST_CODES])}")
+        if is_terminal(sys.stderr):
+            width = width_of_terminal()
+            lines = [wrapped_line(line, width, _ERROR_INDENT) for line in lines]
+        click.echo("\n".join(lines), file=file, err=file is None)
 
 
 _HAS_PRINTED = "ckpt2saved.has_printed_json"  # key in the context of a command

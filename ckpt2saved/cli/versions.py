@@ -27,6 +27,7 @@ from ckpt2saved.cli.options import (
     version_option,
     wait_option,
 )
+from ckpt2saved.files.shell_words import for_shell
 
 
 @command(
@@ -101,7 +102,7 @@ def list_(base: Path, deep: bool, as_json: bool) -> None:
     for one in listing.ignored:
         click.echo(
             f"{one.path}: TF Serving ignores it, as its name is {one.reason}; publish it with ckpt2saved bump-version"
-            f" {base} --from {one.path}",
+            f" {for_shell(base)} --from {for_shell(one.path)}",
             err=True,
         )
 

@@ -15,7 +15,8 @@ def wrapped(text: str, width: int, indent: int, first: int) -> str:
     """Return `text` broken at spaces into lines of `width` columns, the further ones after `indent` spaces.
 
     The first line begins at the column `first`. A word is never broken: one that is wider than a line with its indent
-    gets a line of its own, with as much indent as leaves room for it.
+    gets a line with as much indent as leaves room for it. One that is wider than the terminal is left to the terminal,
+    which lets people copy it as one.
     """
     if width - indent < _LEAST_COLUMNS:
         indent = _SMALL_INDENT
@@ -24,12 +25,20 @@ def wrapped(text: str, width: int, indent: int, first: int) -> str:
     for word in text.split(" "):
         wide = columns(word)
         needed = wide if is_empty else 1 + wide
-        if used + needed > width and (not is_empty or (first and wide <= width)):
+        if used + needed > width >= wide:
             lines.append(line)
-            used = min(indent, max(0, width - wide))
+            used = min(indent, width - wide)
             line, is_empty, needed = " " * used, True, wide
         line, used, is_empty = line + ("" if is_empty else " ") + word, used + needed, False
+        if wide > width:
+            used %= width  # the terminal breaks it
     return "\n".join([*lines, line])
+
+
+def wrapped_line(line: str, width: int, more: int = 0) -> str:
+    """Return a line broken into lines of `width` columns, the further ones with its indent and `more` spaces."""
+    start = len(line) - len(line.lstrip(" "))
+    return " " * start + wrapped(line[start:], width, start + more, start)
 
 
 def columns(text: str) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Dict, List, Optional
 
 from ckpt2saved.files.protobuf.wire import Malformed, Part, fields, of_file
+from ckpt2saved.files.shell_words import for_shell
 
 _READ = 4096  # bytes that tell all kinds but protobuf messages
 _MOST_NODES = 2000  # of a graph, looked at for variables
@@ -207,7 +208,8 @@ def _by_text(path: Path, start: bytes) -> Optional[Kind]:
     if re.match(rb"(saved_model_schema_version\s*:|meta_graphs\s*[{:])", words):
         return Kind(
             "a SavedModel as text",
-            f"take it in with ckpt2saved bump-version BASE --from {path.parent}, under the name saved_model.pbtxt",
+            f"take it in with ckpt2saved bump-version BASE --from {for_shell(path.parent)}, under the name"
+            " saved_model.pbtxt",
         )
     if re.match(rb"(meta_info_def|graph_def|saver_def|collection_def)\s*[{:]", words):
         return Kind("a training's graph as text " + _META_GRAPH, _AS_GRAPH)
@@ -231,7 +233,8 @@ def _by_message(path: Path, file: BinaryIO, start: bytes, size: int) -> Optional
             elif schema and number == 2:
                 return Kind(
                     "a SavedModel's graph",
-                    f"a SavedModel is a directory: take it in with ckpt2saved bump-version BASE --from {path.parent}",
+                    "a SavedModel is a directory: take it in with ckpt2saved bump-version BASE --from"
+                    f" {for_shell(path.parent)}",
                 )
             elif meta_info and number == 2:
                 return Kind("a training's graph " + _META_GRAPH, _AS_GRAPH)
@@ -255,7 +258,8 @@ def _by_message(path: Path, file: BinaryIO, start: bytes, size: int) -> Optional
         return Kind("a graph (GraphDef), which holds no variables' values", _GRAPH_ALONE)
     return Kind(
         _FROZEN,
-        f"export takes it as --graph, without --checkpoint; 'ckpt2saved inspect {path}' shows its inputs and outputs",
+        f"export takes it as --graph, without --checkpoint; ckpt2saved inspect {for_shell(path)} shows its inputs and"
+        " outputs",
     )
 
 
@@ -290,7 +294,7 @@ def _kind_of_directory(path: Path) -> Optional[Kind]:
     if "saved_model.pb" in names or "saved_model.pbtxt" in names:
         return Kind(
             "a SavedModel",
-            f"take it in with ckpt2saved bump-version BASE --from {path}; its variables alone are the checkpoint"
-            f" {path / 'variables' / 'variables'}",
+            f"take it in with ckpt2saved bump-version BASE --from {for_shell(path)}; its variables alone are the"
+            f" checkpoint {path / 'variables' / 'variables'}",
         )
     return None

@@ -13,6 +13,7 @@ from ckpt2saved.checkpoint import roles
 from ckpt2saved.console.sizes import size_text
 from ckpt2saved.console.tables import print_labelled, stdout
 from ckpt2saved.errors.problem import listed, texts
+from ckpt2saved.files.shell_words import for_shell
 from ckpt2saved.inspection.graph_report import GraphReport
 from ckpt2saved.inspection.proposal import value_text
 from ckpt2saved.inspection.report import Inspection
@@ -191,7 +192,10 @@ def _print_saved_model(console: Console, found: SavedModelReport) -> None:
     base = found.directory.parent if parse_version(found.directory.name) is not None else "BASE"
     console.print()
     console.print(Text("publish it again with", style="bold"))
-    console.print(Text(f"  ckpt2saved bump-version {base} --from {found.directory}"), soft_wrap=True)
+    console.print(
+        Text(f"  ckpt2saved bump-version {for_shell(base)} --from {for_shell(found.directory)}"),
+        soft_wrap=True,
+    )
 
 
 def _origin(checkpoint: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import ServingError, UsageError, VersionError
 from ckpt2saved.errors.problem import Problem, texts
+from ckpt2saved.files.shell_words import for_shell
 from ckpt2saved.saved_model.judgement import READ
 from ckpt2saved.server_config.mounts import Mount, absolute, broken_link, find_mount
 from ckpt2saved.server_config.policy import SPECIFIC, Label, Policy
@@ -126,14 +127,13 @@ def _problems(model: Model, directory: Path, published: Sequence[int]) -> List[P
                     "broken-version",
                     str(version.path),
                     f"broken, and a server loads it: {'; '.join(texts(version.problems))}",
-                    f"publish a complete version above it with ckpt2saved bump-version {directory} --from N",
+                    f"publish a complete version above it with ckpt2saved bump-version {for_shell(directory)} --from N",
                 )
             )
         link = broken_link(absolute(version.path), model.mount)
         if link:
-            problems.append(
-                replace(link, remedy=f"take it in with ckpt2saved bump-version {directory} --from {version.path}")
-            )
+            names = f"{for_shell(directory)} --from {for_shell(version.path)}"
+            problems.append(replace(link, remedy=f"take it in with ckpt2saved bump-version {names}"))
     loaded, numbers = {version.number for version in model.loaded}, set(published)
     for missing in sorted(set(model.policy.numbers) - numbers) if model.policy.kind == SPECIFIC else ():
         found = f"there is no version {missing}"

@@ -11,6 +11,7 @@ from typing import Any, Collection, Dict, List, Mapping, Sequence, Tuple
 from ckpt2saved.compatibility.fit import origin_text
 from ckpt2saved.errors import CheckpointError, ServingError
 from ckpt2saved.errors.problem import Note, Problem, listed
+from ckpt2saved.files.shell_words import for_shell
 from ckpt2saved.graph.contrib import register_ops
 from ckpt2saved.graph.graph_def import nodes_of
 from ckpt2saved.graph.op_table import shipped_table
@@ -60,7 +61,7 @@ def check_name(directory: Path) -> Findings:
     number = parse_version(name)
     if number is None:
         found = "TF Serving ignores a directory with this name"
-        remedy = f"expected a number, as ckpt2saved bump-version BASE --from {directory} gives it"
+        remedy = f"expected a number, as ckpt2saved bump-version BASE --from {for_shell(directory)} gives it"
         return Findings(problems=(Problem("not-a-version-number", name, found, remedy),))
     if number < 0:
         found = "the number is negative, which TF Serving does not load"

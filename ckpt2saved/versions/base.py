@@ -14,6 +14,7 @@ from ckpt2saved.checkpoint.files import checkpoints_at
 from ckpt2saved.errors import VersionError
 from ckpt2saved.files.kinds import EMPTY, kind_of
 from ckpt2saved.files.reading import PathLike, is_url
+from ckpt2saved.files.shell_words import for_shell
 from ckpt2saved.files.write_errors import explanation
 from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES
 
@@ -187,7 +188,7 @@ def _check_not_a_version(base: PathLike) -> None:
     for name in SAVED_MODEL_FILES:
         if (absolute / name).is_file():
             way = (
-                f"take it in with ckpt2saved bump-version BASE --from {base}"
+                f"take it in with ckpt2saved bump-version BASE --from {for_shell(base)}"
                 if parse_version(absolute.name) is None
                 else f"pass its parent, {_parent(base)}"
             )

@@ -14,6 +14,7 @@ COMMANDS = [
     "bench",
     "doctor",
     "evaluate",
+    "explain",
     "export",
     "bump-version",
     "inspect",

@@ -21,9 +21,10 @@ from ckpt2saved.console.wrapping import columns, is_terminal, wrapped
         # A name that fits a line of its own is not broken, and has what indent is left.
         ("a " + "n" * 38, 40, "a\n  " + "n" * 38),
         ("n" * 38 + " a", 40, "\n  " + "n" * 38 + "\n            a"),
-        # A longer one the terminal breaks: it can be copied as one.
-        ("a " + "n" * 50 + " b", 40, "a\n" + "n" * 50 + "\n            b"),
-        ("n" * 50 + " b", 40, "n" * 50 + "\n            b"),
+        # A longer one the terminal breaks, here after 28 columns: it can be copied as one.
+        ("n" * 50 + " b c", 40, "n" * 50 + " b c"),
+        ("a " + "n" * 50 + " " + "b" * 15 + " c", 40, "a " + "n" * 50 + " " + "b" * 15 + "\n            c"),
+        ("a " + "n" * 50 + " " + "b" * 16, 40, "a " + "n" * 50 + "\n            " + "b" * 16),
         # Wide characters take two columns, accents none.
         ("中文中文中文 中文中文中文 e\u0301e\u0301", 40, "中文中文中文 中文中文中文 e\u0301e\u0301"),
         ("中文中文中文 中文中文中文 eee", 40, "中文中文中文 中文中文中文\n            eee"),

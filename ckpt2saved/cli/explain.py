@@ -1,0 +1,39 @@
+"""The command `explain`."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from typing import Sequence
+
+import click
+
+from ckpt2saved.cli.help import Purpose
+from ckpt2saved.cli.invocation import command
+from ckpt2saved.console.wrapping import is_terminal, width_of_terminal, wrapped_line
+
+
+@command("explain", Purpose.MORE, {None: ["missing-variable"]})
+@click.argument("codes", nargs=-1, metavar="[CODE]...")
+def explain(codes: Sequence[str]) -> None:
+    """Say what the codes of problems and notes mean, and what helps.
+
+    An error ends with the codes of its problems, and --json has the code of each problem and note. Without CODE, all
+    codes are listed.
+    """
+    from ckpt2saved.errors.codes import CODES
+    from ckpt2saved.errors.explanation import explanation
+
+    codes = list(dict.fromkeys(code.replace("_", "-") for code in codes))
+    for code in codes:
+        if code not in CODES:
+            near = difflib.get_close_matches(code, CODES, n=1)
+            hint = f"did you mean {near[0]}?" if near else "ckpt2saved explain lists all codes"
+            raise click.UsageError(f"there is no code {code!r}; {hint}")
+    text = (
+        "\n\n".join(map(explanation, codes)) if codes else "\n".join(f"{code}: {CODES[code]}" for code in sorted(CODES))
+    )
+    if is_terminal(sys.stdout):
+        width = width_of_terminal()
+        text = "\n".join(wrapped_line(line, width) for line in text.split("\n"))
+    click.echo(text)
