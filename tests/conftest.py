@@ -6,14 +6,17 @@ import inspect
 import json
 import os
 import shutil
+import sys
 
+import click
 import pytest
 from click.testing import CliRunner
 
+from ckpt2saved import versions
 from ckpt2saved.answers.worker import kept_processes
 from tests.support import golden_rule
 from tests.support.checkpoints import crnn_shapes, ctpn_shapes, filled, write_checkpoint
-from tests.support.schemas import as_an_editor_reads, misfits
+from tests.support.schemas import as_an_editor_reads, misfits, misfits_of_output
 
 # As ckpt2saved.graph.tf1 has it, for tests that import TensorFlow before that does.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -47,6 +50,50 @@ def _signature_files_fit_their_schema():
     SchemaReader.model = checked
     yield
     SchemaReader.model = read
+
+
+_misfits = []  # of what commands printed, and exports recorded, in this test
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _outputs_are_compared_with_their_schemas():
+    """Every output of --json, of every command that is called in this process."""
+    import ckpt2saved.cli
+    from ckpt2saved.cli import invocation
+
+    print_json = invocation.print_json
+
+    def checked(content):
+        context = click.get_current_context()
+        name, parent = context.command.name, context.parent.command.name if context.parent else ""
+        _misfits.extend(misfits_of_output(f"bench {name}" if parent == "bench" else name, dict(content, format=1)))
+        print_json(content)
+
+    modules = [module for name, module in sys.modules.items() if name.startswith(ckpt2saved.cli.__name__ + ".")]
+    holders = [module for module in modules if getattr(module, "print_json", None) is print_json]
+    for module in holders:
+        module.print_json = checked
+    yield
+    for module in holders:
+        module.print_json = print_json
+
+
+def _write_checked_provenance(version_dir, content):
+    _misfits.extend(misfits_of_output("provenance", content))
+    return _write_provenance(version_dir, content)
+
+
+# Before a module of tests imports the pipeline of exports, which takes the function from there.
+_write_provenance = versions.write_provenance
+versions.write_provenance = _write_checked_provenance
+
+
+@pytest.fixture(autouse=True)
+def _outputs_fit_their_schemas():
+    yield
+    found = list(_misfits)
+    _misfits.clear()
+    assert found == [], "see tools/schemas"
 
 
 @pytest.fixture

@@ -6,13 +6,34 @@ import json
 from typing import Dict
 
 from ckpt2saved.cli.schemas import FOLDER
+from tools.schemas.accuracy import lines_schema, pages_schema
+from tools.schemas.exports import bump_version_schema, export_schema, list_schema, provenance_schema, prune_schema
+from tools.schemas.inspections import bench_schema, inspect_schema, predict_schema, verify_schema
+from tools.schemas.messages import failure_schema
 from tools.schemas.parts import Schema
+from tools.schemas.servers import doctor_schema, serving_config_schema
 from tools.schemas.signature import signature_schema
 
 
 def schemas() -> Dict[str, Schema]:
     """Return each schema by its name."""
-    return {"signature": signature_schema()}
+    return {
+        "bench-ctc": bench_schema(),
+        "bump-version": bump_version_schema(),
+        "doctor": doctor_schema(),
+        "error": failure_schema(),
+        "evaluate-lines": lines_schema(),
+        "evaluate-pages": pages_schema(),
+        "export": export_schema(),
+        "inspect": inspect_schema(),
+        "list": list_schema(),
+        "predict": predict_schema(),
+        "provenance": provenance_schema(),
+        "prune": prune_schema(),
+        "serving-config": serving_config_schema(),
+        "signature": signature_schema(),
+        "verify": verify_schema(),
+    }
 
 
 def as_text(schema: Schema) -> str:

@@ -9,6 +9,7 @@ import sys
 
 import yaml
 from jsonschema import Draft7Validator
+from jsonschema.exceptions import best_match
 
 from ckpt2saved.cli.schemas import text_of
 
@@ -49,6 +50,41 @@ def validator(name):
     return Draft7Validator(json.loads(text_of(name)))
 
 
+@functools.lru_cache(maxsize=None)
+def strict_validator(name):
+    """The same for a schema that allows no keys but those that it describes."""
+    return Draft7Validator(_closed(json.loads(text_of(name))))
+
+
+def _closed(schema):
+    if isinstance(schema, list):
+        return [_closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {key: _closed(value) for key, value in schema.items()}
+    if isinstance(schema.get("properties"), dict) and "type" in schema:
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
 def misfits(name, content):
     """What a schema has against a value, with its places."""
-    return [f"{'.'.join(map(str, one.path))}: {one.message}" for one in validator(name).iter_errors(content)]
+    return _texts(validator(name), content)
+
+
+def _texts(checks, content):
+    """The errors, each with its place; where one of several schemas would do, the one that is nearest."""
+    found = [best_match([error]) for error in checks.iter_errors(content)]
+    return [f"{'.'.join(map(str, error.absolute_path))}: {error.message[:500]}" for error in found]
+
+
+def misfits_of_output(command, content):
+    """What the schema of a command has against the content that it prints with --json, undocumented keys included."""
+    name = command.replace(" ", "-")
+    if name == "evaluate":
+        name = "evaluate-pages" if "pages" in content else "evaluate-lines"
+    try:
+        printed = json.loads(json.dumps(content, allow_nan=False))
+    except ValueError as error:
+        return [f"{name}: this is not JSON: {error}"]
+    return [f"{name}: {text}" for text in _texts(strict_validator(name), printed)]

@@ -19,9 +19,9 @@ from ckpt2saved.versions import (
     copy_version,
     read_provenance,
     staged,
-    write_provenance,
 )
 from ckpt2saved.versions.health import health
+from ckpt2saved.versions.provenance import write_provenance
 from tests.support.versions import (
     INDEX,
     NOW,

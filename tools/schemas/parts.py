@@ -51,3 +51,60 @@ def list_of(items: Mapping[str, Any], **more: Any) -> Schema:
 def enumeration(values: Sequence[Any]) -> Schema:
     """Return a schema of some values."""
     return {"enum": list(values)}
+
+
+def text(description: str, **more: Any) -> Schema:
+    """Return a schema of a string."""
+    return {"description": description, "type": "string", **more}
+
+
+def word(description: str, *words: str) -> Schema:
+    """Return a schema of one of some strings."""
+    return {"description": description, "type": "string", "enum": list(words)}
+
+
+def count(description: str, least: int = 0) -> Schema:
+    """Return a schema of a whole number."""
+    return {"description": description, "type": "integer", "minimum": least}
+
+
+def number(description: str, **more: Any) -> Schema:
+    """Return a schema of a number."""
+    return {"description": description, "type": "number", **more}
+
+
+def truth(description: str) -> Schema:
+    """Return a schema of true or false."""
+    return {"description": description, "type": "boolean"}
+
+
+def texts(description: str) -> Schema:
+    """Return a schema of a list of strings."""
+    return {"description": description, "type": "array", "items": {"type": "string"}}
+
+
+def rows(description: str, properties: Mapping[str, Schema], optional: Mapping[str, Schema] = {}) -> Schema:
+    """Return a schema of a list of objects, to which later releases may add keys."""
+    return described(description, list_of(mapping(properties, optional, is_open=True)))
+
+
+def record(description: str, properties: Mapping[str, Schema], optional: Mapping[str, Schema] = {}) -> Schema:
+    """Return a schema of an object, to which later releases may add keys."""
+    return described(description, mapping(properties, optional, is_open=True))
+
+
+def by_name(description: str, values: Mapping[str, Any]) -> Schema:
+    """Return a schema of an object whose keys are names."""
+    return {"description": description, "type": "object", "additionalProperties": dict(values)}
+
+
+def nullable(schema: Mapping[str, Any]) -> Schema:
+    """Return a schema of what fits this one, or null."""
+    if "type" not in schema:
+        outer = {"description": schema["description"]} if "description" in schema else {}
+        return {**outer, **one_of(schema, {"type": "null"})}
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    found: Schema = {**schema, "type": [*kinds, "null"]}
+    if "enum" in schema:
+        found["enum"] = [*schema["enum"], None]
+    return found

@@ -1,0 +1,287 @@
+"""Schemas of provenance, and of what export, bump-version, list and prune print."""
+
+from __future__ import annotations
+
+from typing import Dict
+
+from tools.schemas.accuracy import ACCURACY, ACCURACY_RECORD, FIGURES
+from tools.schemas.messages import FAILURE, FORMAT, PROBLEMS, output
+from tools.schemas.parts import (
+    Schema,
+    by_name,
+    count,
+    described,
+    document,
+    list_of,
+    mapping,
+    nullable,
+    number,
+    one_of,
+    record,
+    reference,
+    rows,
+    text,
+    texts,
+    truth,
+    word,
+)
+from tools.schemas.servers import SERVER
+
+_TIME = text("Time in UTC, ISO 8601, as in 2026-01-31T12:00:00+00:00.", format="date-time")
+_SHA256 = by_name(
+    "SHA-256 of the files that identify the checkpoint, by name: the V2 index, or all V1 files.",
+    {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+)
+_STEP = nullable({"description": "Global step; null where the checkpoint has none.", "type": "integer"})
+_SCALARS = by_name("Values by name.", {"type": ["string", "number", "boolean"]})
+DIFFERENCES = by_name(
+    "Largest absolute difference of each output: signature -> output -> number.",
+    {"type": "object", "additionalProperties": {"type": "number"}},
+)
+_SEARCH_PART = {
+    "classes": count("Classes that were compared, the blank included."),
+    "lines_compared": count("Complete lines that were compared."),
+    "steps_compared": count("Steps that were compared."),
+}
+BEAM_SEARCH = rows(
+    "How much of a slow beam search was compared; empty where all of it was.",
+    {
+        "request": text("Name of the request."),
+        "node": text("Node of the beam search."),
+        "beam_width": count("Width of the search.", 1),
+        "classes": count("Classes, the blank included."),
+        "lines": count("Lines of the request."),
+        "lines_compared": count("Lines that were compared with all classes."),
+        "steps": count("Steps of all lines."),
+        "steps_compared": count("Steps that were compared with all classes."),
+        "seconds": number("Time of the search, in seconds.", minimum=0),
+    },
+    {"with_few_classes": record("What was compared with the likeliest classes alone.", _SEARCH_PART)},
+)
+_NETWORK = {"name": text("Name of the checkpoint."), "step": _STEP, "sha256": _SHA256}
+_CHECKPOINT = record(
+    "The checkpoint that the version was made of.",
+    {**_NETWORK, "format": text("V1, V2, Keras or GraphDef; several of them between commas.")},
+    {"networks": by_name("The checkpoint of each network of a model of several.", mapping(_NETWORK, is_open=True))},
+)
+_REPUBLISHED = record(
+    "How bump-version published the files again.",
+    {
+        "from": {
+            "description": "Version of the same base directory, or the path of another SavedModel.",
+            "type": ["integer", "string"],
+        },
+        "time": _TIME,
+    },
+)
+_PARITY = nullable(
+    record(
+        "The comparison with the checkpoint; null without parity check.",
+        {
+            "answers": count("Answers that were compared."),
+            "loader": text("What loaded the files."),
+            "max_abs_difference": DIFFERENCES,
+            "beam_search": BEAM_SEARCH,
+        },
+    )
+)
+_LINES = nullable(
+    record(
+        "How much the answer for a picture depends on the others of its batch.",
+        {
+            "max_abs_difference": nullable(DIFFERENCES),
+            "not_proven": texts("Where the graph does not show that answers are independent, a line for each."),
+        },
+    )
+)
+
+
+def _by_signature(description: str) -> Schema:
+    return by_name(description, list_of({"type": "string"}))
+
+
+_EXPORT: Dict[str, Schema] = {
+    "format": FORMAT,
+    "checkpoint": _CHECKPOINT,
+    "weights": text("Which values are served: raw, ema for moving averages, mixed for several networks that differ."),
+    "model": text("Name of the model."),
+    "graph": record(
+        "Where the graph came from.", {"builder": text("As --model or --graph names it."), "options": _SCALARS}
+    ),
+    "steps": record(
+        "Options of the steps of signatures.",
+        {
+            "options": _SCALARS,
+            "files": by_name("Name in assets of the file that an option names.", {"type": "string"}),
+        },
+    ),
+    "edits": rows(
+        "What was changed of the graph.",
+        {"node": text("Node that was changed."), "kind": text("Kind of the change."), "text": text("For people.")},
+    ),
+    "signatures": texts("Names of the signatures."),
+    "ctc_decoder": word(
+        "Decoder in place of TensorFlow's beam search; stock where none was replaced.", "fast", "greedy", "stock"
+    ),
+    "replaced_nodes": texts("Nodes of beam searches that were replaced."),
+    "folded_nodes": texts("Nodes of batch norms that were folded into convolutions."),
+    "bytes": record(
+        "Sizes in bytes.",
+        {"checkpoint": count("Of the checkpoint's files."), "version": count("Of the version's files.")},
+    ),
+    "parity": _PARITY,
+    "lines": _LINES,
+    "warmup": by_name("Number of warm-up requests for each signature.", {"type": "integer"}),
+    "warmup_outputs": _by_signature("Outputs that warm-up requests name, for signatures where not all are."),
+    "for_serving": nullable(text("Release of TF Serving that was checked for (--for-serving).")),
+    "ckpt2saved": text("Version of ckpt2saved."),
+    "tensorflow": text("Version of TensorFlow."),
+    "git_commit": nullable(text("Commit of the working directory of the export; null outside of a repository.")),
+    "time": _TIME,
+    "without_batch": _by_signature("Inputs and outputs of signatures that do not have the batch first."),
+}
+
+
+def provenance_schema() -> Schema:
+    """Return the schema of assets.extra/ckpt2saved.json."""
+    exported = mapping({**_EXPORT, "accuracy": ACCURACY_RECORD}, {"republished": _REPUBLISHED}, is_open=True)
+    other = mapping({"format": FORMAT, "republished": _REPUBLISHED}, is_open=True)
+    return document(
+        "Where a version comes from: assets.extra/ckpt2saved.json in each version.",
+        "Written by export, and by bump-version for a SavedModel of another tool, which then has only `republished`.",
+        one_of(reference("exported"), reference("published")),
+        {
+            "exported": described("A version that export made.", exported),
+            "published": described("A SavedModel of another tool that bump-version published.", other),
+        },
+    )
+
+
+_CANDIDATES = {
+    "candidates": rows(
+        "With --select best: the checkpoints of the directory.",
+        {
+            "checkpoint": text("Prefix of the checkpoint."),
+            "step": _STEP,
+            "figures": nullable(record("What it read; null where it was not exported.", FIGURES)),
+            "error": nullable(text("Why it was not exported.")),
+        },
+    ),
+    "selected": text("With --select best: the checkpoint that was exported."),
+}
+_DRY_RUN = truth("Whether nothing was published (--dry-run).")
+_WAIT = {"server": described("With --wait-for: the version on the server.", reference("server"))}
+
+
+def export_schema() -> Schema:
+    """Return the schema of what export prints."""
+    published = mapping(
+        {
+            "path": text("The version's directory; with dry_run the one that would be published."),
+            "dry_run": _DRY_RUN,
+            **_EXPORT,
+            "accuracy": nullable(
+                described("How the files read the labelled pictures; null without --lines.", reference("accuracy"))
+            ),
+        },
+        {**_CANDIDATES, **_WAIT},
+        is_open=True,
+    )
+    refused = mapping(
+        {
+            **FAILURE["properties"],
+            "path": {"description": "Nothing was published.", "type": "null"},
+            "dry_run": _DRY_RUN,
+            "accuracy": reference("accuracy"),
+        },
+        _CANDIDATES,
+        is_open=True,
+    )
+    return output(
+        "export",
+        "What export prints: the published version with its provenance.",
+        one_of(reference("published"), reference("inaccurate")),
+        {
+            "published": described("The version that was published.", published),
+            "inaccurate": described("The text is read worse than is allowed; nothing was published.", refused),
+            "accuracy": ACCURACY,
+            "server": SERVER,
+        },
+    )
+
+
+def bump_version_schema() -> Schema:
+    """Return the schema of what bump-version prints."""
+    return output(
+        "bump-version",
+        "What bump-version prints: the published version.",
+        record(
+            "The version that was published.",
+            {
+                "path": text("The version's directory; with dry_run the one that would be published."),
+                "version": count("Number of the version."),
+                "from": _REPUBLISHED["properties"]["from"],
+                "dry_run": _DRY_RUN,
+                "format": FORMAT,
+            },
+            _WAIT,
+        ),
+        {"server": SERVER},
+    )
+
+
+def list_schema() -> Schema:
+    """Return the schema of what list prints."""
+    return output(
+        "list",
+        "What list prints: the versions of a model, newest first.",
+        record(
+            "The versions of a base directory.",
+            {
+                "versions": rows(
+                    "Versions, newest first.",
+                    {
+                        "version": {"description": "Number of the version.", "type": "integer"},
+                        "path": text("Its directory."),
+                        "bytes": count("Size of its files, in bytes."),
+                        "modified": text("Time of the last change, ISO 8601, with the offset from UTC."),
+                        "checkpoint": nullable(text("Name of the checkpoint; null if it is not recorded.")),
+                        "step": _STEP,
+                        "republished_from": nullable(_REPUBLISHED["properties"]["from"]),
+                        **PROBLEMS,
+                        "duplicate_of": nullable(text("Directory of the same number that TF Serving loads instead.")),
+                    },
+                ),
+                "ignored": rows(
+                    "Directories that TF Serving ignores.",
+                    {"path": text("The directory."), "reason": text("Why its name is no version number.")},
+                ),
+                "format": FORMAT,
+            },
+        ),
+    )
+
+
+def prune_schema() -> Schema:
+    """Return the schema of what prune prints."""
+    return output(
+        "prune",
+        "What prune prints: the deleted versions.",
+        record(
+            "The deleted versions.",
+            {
+                "deleted": texts("Directories that were deleted; with dry_run those that would be."),
+                "dry_run": truth("Whether nothing was deleted (--dry-run)."),
+                "format": FORMAT,
+            },
+            {
+                "server": record(
+                    "With --server: what the server holds, and is kept.",
+                    {
+                        "address": text("Address of the server."),
+                        "versions": by_name("State of each version.", {"type": "string"}),
+                    },
+                )
+            },
+        ),
+    )
