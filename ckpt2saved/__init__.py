@@ -164,6 +164,7 @@ def export(
         no_warmup=no_warmup,
         for_serving=for_serving,
         no_fold=no_fold,
+        gpu=gpu,
         accuracy=gate,
     )
     return publish_checkpoint(export_options, check, select, progress or silent)

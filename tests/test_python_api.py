@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
+import shutil
+from pathlib import Path
 
 import pytest
 
 import ckpt2saved
 from ckpt2saved.cli import main
 from ckpt2saved.errors import UsageError
+from ckpt2saved.graph.tf1 import tf
 from tests.support.command_line import python
 
 # What a command has for its printed result, and a function for a program.
@@ -103,3 +107,55 @@ def test_what_contradicts_itself(version, call, said):
     with pytest.raises(UsageError, match=said) as caught:
         call(version.parent)
     assert caught.value.exit_code == 2 and caught.value.version is None
+
+
+def test_an_export(crnn_checkpoint, tmp_path):
+    """What is published, and what is known of it; a dry run; an error names what was published."""
+    steps = []
+    version = ckpt2saved.export(
+        str(crnn_checkpoint), str(tmp_path / "m"), model="crnn", warmup=2, progress=lambda *step: steps.append(step)
+    )
+    assert version.path == tmp_path / "m" / "1" and version.number == 1 and not version.dry_run
+    assert json.loads((version.path / "assets.extra/ckpt2saved.json").read_text()) == dict(version.provenance)
+    assert version.server is None and version.problems == () and version.measured is None
+    assert [text for step, text in steps if step == "note"] == [note.text for note in version.notes] and version.notes
+    assert {"checkpoint", "weights", "parity", "warm-up"} <= {step for step, _ in steps}
+    found = ckpt2saved.verify(version.path, checkpoint=crnn_checkpoint)
+    assert found.problems == () and found.compared.answers and found.path == version.path
+    planned = ckpt2saved.export(
+        crnn_checkpoint, tmp_path / "m", model="crnn", parity=False, dry_run=True, wait_for="http://h:1"
+    )
+    assert planned.path == tmp_path / "m" / "2" and planned.dry_run and not planned.path.exists()
+    with pytest.raises(ckpt2saved.errors.NotLive, match="connection refused") as caught:
+        ckpt2saved.export(
+            crnn_checkpoint, tmp_path / "m", model="crnn", parity=False, wait_for="http://127.0.0.1:1", timeout=0.1
+        )
+    published = caught.value.version
+    assert published.path == tmp_path / "m" / "2" and published.path.is_dir()
+    assert published.server.arrival.outcome == "timed out" and published.problems == caught.value.problems
+    with pytest.raises(ckpt2saved.errors.CheckpointError) as caught:
+        ckpt2saved.export(tmp_path / "nothing", tmp_path / "m", model="crnn")
+    assert caught.value.version is None
+
+
+def blocks():
+    """The blocks of Python in the guide, with whether they need TensorFlow 2."""
+    text = (Path(__file__).resolve().parent.parent / "docs" / "python-api.md").read_text(encoding="utf-8")
+    found = re.findall(r"(<!-- needs TensorFlow 2 -->\n)?```python\n(.*?)```", text, re.S)
+    return [(code, bool(needs)) for needs, code in found]
+
+
+def test_the_examples_of_the_guide(crnn_checkpoint, tmp_path, monkeypatch, capsys):
+    """They run in the order in which they stand there."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "crnn").mkdir(parents=True)
+    for path in crnn_checkpoint.parent.glob(crnn_checkpoint.name + "*"):
+        shutil.copy(str(path), str(tmp_path / "runs" / "crnn"))
+    (tmp_path / "charset.txt").write_text("".join(f"{letter}\n" for letter in "abcdefghijkl"))
+    for code, needs_2 in blocks():
+        if not needs_2 or tf.executing_eagerly():
+            exec(compile(code, "docs/python-api.md", "exec"), {})
+    said = capsys.readouterr().out
+    assert said.startswith("models/crnn/1 1\n") and "published, but not served: models/crnn/3" in said
+    assert not tf.executing_eagerly() or said.endswith("[1, 2]\n")
+    assert len(blocks()) == 6

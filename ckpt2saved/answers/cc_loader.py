@@ -14,7 +14,7 @@ from ckpt2saved.console.reasons import reason_at_node
 from ckpt2saved.errors import InvalidRequest, NotServable
 from ckpt2saved.files.plain_paths import as_plain_directory
 from ckpt2saved.graph.contrib import register_ops_of
-from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.graph.tf1 import session_config, tf
 from ckpt2saved.signature.tensors import Signature
 
 # The library that exports the C API depends on the build: up to TensorFlow 2.9 the first one, later libtensorflow_cc.
@@ -31,6 +31,7 @@ _TYPES = {
     "TF_DeleteGraph": (None, [ctypes.c_void_p]),
     "TF_NewSessionOptions": (ctypes.c_void_p, []),
     "TF_DeleteSessionOptions": (None, [ctypes.c_void_p]),
+    "TF_SetConfig": (None, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p]),
     "TF_CloseSession": (None, [ctypes.c_void_p, ctypes.c_void_p]),
     "TF_DeleteSession": (None, [ctypes.c_void_p, ctypes.c_void_p]),
     "TF_GraphOperationByName": (ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_char_p]),
@@ -107,6 +108,9 @@ def loaded(library: ctypes.CDLL, directory: Path) -> Iterator[LoadedModel]:
     with contextlib.ExitStack() as stack:
         status = stack.enter_context(_owned(library.TF_NewStatus(), library.TF_DeleteStatus))
         options = stack.enter_context(_owned(library.TF_NewSessionOptions(), library.TF_DeleteSessionOptions))
+        config = session_config().SerializeToString()
+        library.TF_SetConfig(options, config, len(config), status)
+        _check(library, status, "TensorFlow refuses the configuration of a session")
         graph = stack.enter_context(_owned(library.TF_NewGraph(), library.TF_DeleteGraph))
         session = library.TF_LoadSessionFromSavedModel(options, None, path, tag, 1, graph, None, status)
         _check(library, status, f"TF Serving's loader refuses {directory}")

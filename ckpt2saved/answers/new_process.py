@@ -21,6 +21,7 @@ from ckpt2saved.answers.worker import Worker, WorkerEnded, sender, working_again
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import InvalidRequest, NotServable, TensorFlowError
 from ckpt2saved.files.plain_paths import as_plain_directory
+from ckpt2saved.graph.devices import gpus
 from ckpt2saved.requests.request import Answers, Request
 from ckpt2saved.saved_model.reading import signature_of
 from ckpt2saved.signature.tensors import Signature
@@ -80,7 +81,7 @@ def main() -> None:
     """Entry point of the process: load the SavedModels, and run the requests, that are read from stdin."""
     send = sender()
     try:
-        from ckpt2saved.graph.tf1 import tf
+        from ckpt2saved.graph.tf1 import open_session, tf
     except TensorFlowError as error:
         send((_NO_TENSORFLOW, str(error)))
         return
@@ -88,7 +89,7 @@ def main() -> None:
     with contextlib.suppress(EOFError):  # the parent process has ended
         while True:
             directory = Path(pickle.load(sys.stdin.buffer))
-            with tf.Graph().as_default(), tf.Session() as session:
+            with gpus(True), tf.Graph().as_default(), open_session() as session:  # if the environment has them
                 _run(session, directory, send)
 
 

@@ -22,7 +22,8 @@ from ckpt2saved.answers.worker import Worker, WorkerEnded, sender, working
 from ckpt2saved.console.reasons import reason_in
 from ckpt2saved.errors import SignatureError, TensorFlowError
 from ckpt2saved.graph.beam_searches import SECONDS_PER_CLASS, BeamSearch
-from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.graph.devices import gpus
+from ckpt2saved.graph.tf1 import open_session, tf
 
 _STARTED_WITHIN = 300.0  # seconds until the process must have imported TensorFlow
 _LATEST = 60.0  # seconds in addition to 1.5 times the limit, for the first line
@@ -228,8 +229,7 @@ def _messages(job: _Job) -> Iterator[Iterator[Any]]:
     with tempfile.TemporaryDirectory(prefix="ckpt2saved-") as folder:
         path = Path(folder) / "job.pickle"  # read only by our own process, in a private directory
         path.write_bytes(pickle.dumps(job, protocol=4))
-        env = dict(os.environ, CUDA_VISIBLE_DEVICES="-1")  # the op has no kernel for GPUs
-        with working(__name__, str(path), env=env) as worker:
+        with gpus(False), working(__name__, str(path)) as worker:  # the op has no kernel for GPUs
             yield _received(worker, job.search.name)
 
 
@@ -345,7 +345,7 @@ def _decoder(job: _Job, classes: int) -> _Decode:
             merge_repeated=search.merge_repeated,
         )
     fetches = [getattr(path, part) for part in ("indices", "values", "dense_shape") for path in paths] + [scores]
-    session = tf.Session(graph=graph)
+    session = open_session(graph)
     return lambda part, steps: tuple(session.run(fetches, {logits: part, lengths: steps}))
 
 

@@ -9,9 +9,10 @@ import subprocess
 import tempfile
 import threading
 from pathlib import Path
-from typing import IO, Any, Callable, Iterator, List, Mapping, Optional
+from typing import IO, Any, Callable, Iterator, List, Mapping, Optional, Tuple
 
 from ckpt2saved.files.programs import python_command
+from ckpt2saved.graph.devices import uses_gpus
 
 
 class WorkerEnded(Exception):
@@ -62,9 +63,9 @@ class Worker:
 
 
 @contextlib.contextmanager
-def working(module: str, *arguments: str, env: Optional[Mapping[str, str]] = None) -> Iterator[Worker]:
+def working(module: str, *arguments: str) -> Iterator[Worker]:
     """Start a process that runs main() of the module; it is killed at the end of the context."""
-    worker = _started(python_command(module, *arguments), env)
+    worker = _started(python_command(module, *arguments))
     try:
         yield worker
     finally:
@@ -78,13 +79,13 @@ def working_again(module: str) -> Iterator[Worker]:
     main() of the module must be ready for the next call when a context ends without an exception.
     """
     command = python_command(module)
-    worker = _idle.take(command) or _started(command)
+    worker = _idle.take((command, uses_gpus())) or _started(command)
     try:
         yield worker
     except BaseException:
         worker.end()
         raise
-    _idle.put(command, worker)
+    _idle.put((command, uses_gpus()), worker)
 
 
 @contextlib.contextmanager
@@ -106,7 +107,7 @@ class _Idle:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._contexts = 0
-        self._command: List[str] = []
+        self._key: Tuple[List[str], bool] = ([], False)  # the command, and whether it has GPUs
         self._worker: Optional[Worker] = None
 
     def open(self) -> None:
@@ -119,21 +120,21 @@ class _Idle:
             if not self._contexts:
                 self._end()
 
-    def take(self, command: List[str]) -> Optional[Worker]:
-        """The process that was started with this command, if it waits."""
+    def take(self, key: Tuple[List[str], bool]) -> Optional[Worker]:
+        """The process that was started with this key, if it waits."""
         with self._lock:
             worker = self._worker
-            if worker is None or command != self._command or not worker.is_running:
+            if worker is None or key != self._key or not worker.is_running:
                 return None
             self._worker = None
             return worker
 
-    def put(self, command: List[str], worker: Worker) -> None:
+    def put(self, key: Tuple[List[str], bool], worker: Worker) -> None:
         """Let the process wait in place of an earlier one; it is killed if nothing may wait."""
         worker.said()  # of no interest to the next use
         with self._lock:
             self._end()
-            self._command, self._worker = command, worker
+            self._key, self._worker = key, worker
             if not self._contexts:
                 self._end()
 
@@ -146,12 +147,18 @@ class _Idle:
 _idle = _Idle()
 
 
-def _started(command: List[str], env: Optional[Mapping[str, str]] = None) -> Worker:
+def _environment() -> Mapping[str, str]:
+    """The environment of a process, which has no GPUs unless this thread may use them."""
+    return os.environ if uses_gpus() else {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+
+
+def _started(command: List[str]) -> Worker:
     # Its stderr is a file, because a pipe that nobody reads could fill up and block the process.
     with tempfile.TemporaryDirectory(prefix="ckpt2saved-") as folder:
         path = Path(folder) / "stderr"
         with path.open("wb") as written:
-            child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=written, env=env)
+            pipe = subprocess.PIPE
+            child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=written, env=_environment())
             return Worker(child, path.open("rb"))
 
 

@@ -13,7 +13,7 @@ from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.checkpoint.joined_files import JoinedFiles
 from ckpt2saved.checkpoint.reading import check_unserved, failure
 from ckpt2saved.errors.problem import Note
-from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.graph.tf1 import open_session, tf
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def joined(
             notes += tuple(replace(note, where=name) for note in check_unserved(checkpoint, copied))
             copies.append(f"{target}-{number}")
             _copy(checkpoint, needed[name], name, copies[-1])
-        with tf.Graph().as_default(), tf.Session() as session:
+        with tf.Graph().as_default(), open_session() as session:
             session.run(tf.raw_ops.MergeV2Checkpoints(checkpoint_prefixes=copies, destination_prefix=str(target)))
         written = open_checkpoint(find_checkpoint(target))
         of_copy = replace(files, files=written.files.files, copy=target)
@@ -48,7 +48,7 @@ def joined(
 
 
 def _copy(checkpoint: Checkpoint, keys: Sequence[str], network: str, target: str) -> None:
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), open_session() as session:
         tensors = tf.raw_ops.RestoreV2(
             prefix=checkpoint.files.for_tensorflow,
             tensor_names=list(keys),

@@ -14,7 +14,7 @@ from ckpt2saved.console.reasons import reason_in
 from ckpt2saved.errors import CheckpointError, Ckpt2SavedError
 from ckpt2saved.errors.problem import Note, Problem, listed
 from ckpt2saved.files.write_errors import error_in
-from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.graph.tf1 import open_session, session_config, tf
 
 # TensorFlow compares the checksums of these dtypes only while creating objects, of types that may be unknown here.
 _OBJECTS = (tf.variant, tf.resource)
@@ -169,10 +169,10 @@ def _reading(checkpoint: Checkpoint) -> Iterator[Any]:
     It uses RestoreV2, whose error types are equal in all TensorFlow releases, and which makes no second copy of a
     value.
     """
-    config = tf.ConfigProto()
+    config = session_config()
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     operations: Dict[tf.DType, tf.Operation] = {}
-    with tf.Graph().as_default(), tf.Session(config=config) as session:
+    with tf.Graph().as_default(), open_session(config=config) as session:
         name, part = tf.placeholder(tf.string, []), tf.placeholder(tf.string, [])
 
         def read(key: str, stored: str) -> Any:

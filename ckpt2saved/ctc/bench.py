@@ -14,7 +14,7 @@ import numpy as np
 from ckpt2saved import ctc
 from ckpt2saved.console.say import Say, begin
 from ckpt2saved.errors import UsageError
-from ckpt2saved.graph.tf1 import tf, v1_control_flow
+from ckpt2saved.graph.tf1 import open_session, tf, v1_control_flow
 
 DECODERS = ("stock", "fast", "greedy")
 
@@ -104,7 +104,7 @@ def time_decoders(cases: Sequence[Case], *, repeats: int, say: Say) -> List[Timi
 
 def _time_case(case: Case, repeats: int) -> Dict[str, float]:
     values = make_logits(case)
-    with tf.Graph().as_default(), v1_control_flow(), tf.Session() as session:
+    with tf.Graph().as_default(), v1_control_flow(), open_session() as session:
         variable = tf.get_variable("logits", values.shape, trainable=False, use_resource=False)
         arriving = tf.placeholder(tf.float32, values.shape)
         session.run(tf.assign(variable, arriving).op, {arriving: values})

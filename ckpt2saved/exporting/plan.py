@@ -29,6 +29,7 @@ class ExportOptions:
     no_warmup: bool = False
     for_serving: Optional[str] = None  # a release of TF Serving
     no_fold: bool = False
+    gpu: bool = False  # use GPUs
     accuracy: Optional[AccuracyGate] = None
     unless_published: bool = False  # refuse a checkpoint that a version of the base has
 

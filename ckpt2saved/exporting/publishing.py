@@ -11,6 +11,7 @@ from ckpt2saved.errors import Ckpt2SavedError, NotAccurate, UsageError
 from ckpt2saved.exporting.exported import Exported
 from ckpt2saved.exporting.plan import ExportOptions, plan_export
 from ckpt2saved.exporting.selection import Candidate, best_of, candidate_table, try_all
+from ckpt2saved.graph.devices import gpus
 from ckpt2saved.verification.waiting import LiveCheck
 
 BEST = "best"
@@ -24,7 +25,7 @@ def publish_checkpoint(options: ExportOptions, check: Optional[LiveCheck], selec
     """
     if select not in (None, BEST):
         raise UsageError(f"--select {select}: expected {BEST}")
-    with kept_processes():
+    with gpus(options.gpu), kept_processes():
         candidates: Tuple[Candidate, ...] = ()
         if select:
             candidates = try_all(options, say)

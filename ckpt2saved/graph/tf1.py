@@ -5,17 +5,24 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import random
+import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any, Dict, Iterator, Optional
 
 from ckpt2saved.errors import TensorFlowError
+from ckpt2saved.graph.devices import uses_gpus
 
-# Read once, when the shared library is loaded: hides the start-up chatter, keeps errors.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# On processors that it likes, TensorFlow 2.9 and newer compute in oneDNN: with sums in another order, with a line on
-# stderr that no log level hides, and with convolutions that abort the process on an input of the wrong rank.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+if "tensorflow" not in sys.modules:  # otherwise the variables were read already, and are another program's
+    # Read once, when the shared library is loaded: hides the start-up chatter, keeps errors.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # On processors that it likes, TensorFlow 2.9 and newer compute in oneDNN: with sums in another order, with a line
+    # on stderr that no log level hides, and with convolutions that abort the process on an input of the wrong rank.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+import numpy as np
 
 try:
     with warnings.catch_warnings():
@@ -51,7 +58,10 @@ __all__ = [
     "inlined",
     "load_library",
     "op_def",
+    "open_session",
+    "session_config",
     "tf",
+    "undisturbed",
     "v1_control_flow",
 ]
 
@@ -60,17 +70,78 @@ __all__ = [
 def v1_control_flow() -> Iterator[None]:
     """Loops and conditions made inside are Enter/Exit/Switch/Merge nodes, which a 1.x server runs too.
 
-    TensorFlow has only a process-wide switch for this (it decides about TensorArrays as well), so it is put back.
+    TensorFlow has only a process-wide switch for this (it decides about TensorArrays as well), so it is put back when
+    the last thread leaves. A thread that builds another graph meanwhile gets v1 control flow too.
     """
-    # 1.14 has neither the question nor the switch in this namespace: there it is always v1.
-    enabled = hasattr(tf, "control_flow_v2_enabled") and tf.control_flow_v2_enabled()
-    if enabled:
-        tf.disable_control_flow_v2()
+    _v1_switch.enter()
     try:
         yield
     finally:
-        if enabled:
-            tf.enable_control_flow_v2()
+        _v1_switch.leave()
+
+
+class _V1Switch:
+    """The process-wide switch, off while any thread is inside of v1_control_flow."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._was_on = False
+
+    def enter(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                # 1.14 has neither the question nor the switch in this namespace: there it is always v1.
+                self._was_on = hasattr(tf, "control_flow_v2_enabled") and tf.control_flow_v2_enabled()
+                if self._was_on:
+                    tf.disable_control_flow_v2()
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside and self._was_on:
+                tf.enable_control_flow_v2()
+
+
+_v1_switch = _V1Switch()
+
+
+def session_config() -> tf.ConfigProto:
+    """The configuration of a session, without GPUs unless the call may use them."""
+    return tf.ConfigProto() if uses_gpus() else tf.ConfigProto(device_count={"GPU": 0})
+
+
+def open_session(graph: Optional[tf.Graph] = None, config: Optional[tf.ConfigProto] = None) -> tf.Session:
+    """A session of `graph`, or of the default graph, on the devices of session_config."""
+    return tf.Session(graph=graph, config=session_config() if config is None else config)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Context for code that makes variables in eager mode: on the CPU, and without a trace in random states.
+
+    The initial values of variables take numbers from the random states of Python, NumPy and TensorFlow, which a
+    training in this process needs.
+    """
+    from tensorflow.python.eager import context
+
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    # It makes the seeds of eager ops, once tf.random.set_seed was called. Ops with the same seed share their state, so
+    # that those made inside need other ones.
+    eager = context.context()
+    of_tensorflow = getattr(eager, "_rng", None)
+    on_gpus = uses_gpus() or not tf.config.experimental.list_logical_devices("GPU")
+    try:
+        if of_tensorflow is not None:
+            eager._rng = random.Random()
+        with contextlib.nullcontext() if on_gpus else tf.device("/CPU:0"):
+            yield
+    finally:
+        if of_tensorflow is not None:
+            eager._rng = of_tensorflow
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
 
 
 def op_def(name: str) -> Any:

@@ -12,7 +12,7 @@ from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.graph.beam_searches import QUICK, SECONDS_PER_CLASS, find_searches, searches_behind
 from ckpt2saved.graph.ops import CTC_DECODERS
-from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.graph.tf1 import open_session, tf
 from ckpt2saved.graph.traversal import reach
 from ckpt2saved.requests.made_up_by_shape import HIGHEST_PIXEL
 from ckpt2saved.requests.parity import RANDOM_WILL_DO, case_inputs, default_case, default_sizes
@@ -183,7 +183,7 @@ def _likely(spec: TensorSpec, sizes: Mapping[Dimension, int]) -> List[Any]:
 
 def _picture() -> bytes:
     """A PNG image that every image op can decode."""
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), open_session() as session:
         pixels = np.random.RandomState(0).randint(0, 256, (32, 96, 3)).astype(np.uint8)
         encoded: bytes = session.run(tf.image.encode_png(pixels))
         return encoded

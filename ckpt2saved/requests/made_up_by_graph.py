@@ -10,7 +10,7 @@ from typing import List, Mapping
 from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.errors.problem import Note
-from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.graph.tf1 import open_session, tf
 from ckpt2saved.requests.lengths import measured_case
 from ckpt2saved.requests.parity import case_inputs, default_case
 from ckpt2saved.requests.request import MADE_UP, Request, Requests, not_run
@@ -25,7 +25,7 @@ def make_by_graph(version_dir: Path, signatures: Mapping[str, Signature]) -> Req
     unasked: List[Note] = []
     if not signatures:
         return Requests(())
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), open_session() as session:
         try:
             load_into(session, version_dir)
         except NotServable as error:

@@ -14,7 +14,7 @@ from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.write_errors import FULL, writing
 from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import node_name
-from ckpt2saved.graph.tf1 import SavedModel, tf
+from ckpt2saved.graph.tf1 import SavedModel, open_session, tf
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 
@@ -251,7 +251,7 @@ def _write_variables(directory: Path, checkpoint: Checkpoint, weights: Weights) 
         for names, prefix in zip(groups, prefixes):
             problems += _copy_variables(names, prefix, checkpoint, weights)
         if len(groups) > 1:
-            with tf.Graph().as_default(), tf.Session() as session:
+            with tf.Graph().as_default(), open_session() as session:
                 session.run(tf.raw_ops.MergeV2Checkpoints(checkpoint_prefixes=prefixes, destination_prefix=target))
     except tf.errors.OpError as error:
         raise unreadable(checkpoint, weights, error) from error
@@ -310,7 +310,7 @@ def _copy_variables(names: Sequence[str], prefix: str, checkpoint: Checkpoint, w
     """Copy variables into the checkpoint `prefix`; return a problem for each with NaN values."""
     stored = weights.stored
     keys = [stored[name] for name in names]
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), open_session() as session:
         sources = sorted({source for name in names for source in _sources(weights, name)})
         restored = dict(zip(sources, _restored(sources, checkpoint, weights)))
         tensors = [

@@ -79,10 +79,13 @@ def _at_most(seconds: float) -> Iterator[None]:
     def stop(number: int, frame: Any) -> None:
         raise _TooLong
 
-    before = signal.signal(signal.SIGALRM, stop)
+    before, start = signal.signal(signal.SIGALRM, stop), time.monotonic()
+    left = interval = 0.0
     try:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        left, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        if left:  # another program's timer
+            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - start), 1e-6), interval)

@@ -9,7 +9,7 @@ import numpy as np
 from ckpt2saved.checkpoint.variables import graph_variables
 from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.ops import RESOURCE_VARIABLES
-from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.graph.tf1 import open_session, tf
 from ckpt2saved.signature.tensors import TensorSpec
 
 _BATCHES = (2, 3)
@@ -41,7 +41,7 @@ def _shape(
     graph: tf.Graph, inputs: Mapping[str, TensorSpec], tensor: tf.Tensor, dims: Mapping[str, int]
 ) -> Optional[Tuple[int, ...]]:
     graph_def = pruned(graph.as_graph_def(), [tensor.op.name])
-    with tf.Graph().as_default() as part, tf.Session() as session:
+    with tf.Graph().as_default() as part, open_session() as session:
         tf.import_graph_def(graph_def, name="")
         fills = []
         for variable in graph_variables(part):

@@ -13,7 +13,7 @@ from ckpt2saved.checkpoint.roles import has_slots, with_roles, without_slots
 from ckpt2saved.checkpoint.variables import add_restore, graph_variables
 from ckpt2saved.errors.problem import Note, listed
 from ckpt2saved.graph.graph_def import devices_of, nodes_of, pinned_text
-from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.graph.tf1 import open_session, tf
 from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.saved_model.writing import ServingGraph, bind_signatures, cut_down
 from ckpt2saved.signature.model import ServedModel
@@ -55,7 +55,7 @@ class BoundGraph:
     @contextlib.contextmanager
     def session(self, checkpoint: Checkpoint) -> Iterator[tf.Session]:
         """A session of the graph, restored from the checkpoint."""
-        with tf.Session(graph=self.graph) as session:
+        with open_session(self.graph) as session:
             self.fill(checkpoint, session)
             yield session
 

@@ -111,18 +111,19 @@ def _opened(
 ) -> Iterator[Checkpoint]:
     """A temporary checkpoint with the variables of the Keras model from `read`, with the values of `weights`."""
     from ckpt2saved.checkpoint.contents import open_checkpoint
-    from ckpt2saved.graph.tf1 import tf
+    from ckpt2saved.graph.tf1 import tf, undisturbed
     from ckpt2saved.sources.objects import TracedCheckpoint, trace
 
     if not tf.executing_eagerly():
         raise TensorFlowError(f"{files.prefix}: a Keras file needs TensorFlow 2")
-    made = read()
-    traced = trace(made, model)  # also builds a model whose shapes depend on its inputs
-    if weights is not None:
-        try:
-            made.load_weights(str(weights))
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{weights}: Keras can't load these weights into the model: {error}") from error
+    with undisturbed():
+        made = read()
+        traced = trace(made, model)  # also builds a model whose shapes depend on its inputs
+        if weights is not None:
+            try:
+                made.load_weights(str(weights))
+            except (OSError, ValueError, TypeError, KeyError) as error:
+                raise CheckpointError(f"{weights}: Keras can't load these weights into the model: {error}") from error
     variables = {}
     for variable in made.variables:
         held = getattr(variable, "value", variable)  # Keras 3 wraps a tf.Variable

@@ -17,7 +17,7 @@ from ckpt2saved.checkpoint.reading import failure
 from ckpt2saved.checkpoint.savers import Saved
 from ckpt2saved.errors import CheckpointError, NotServable, SignatureError, TensorFlowError, UsageError
 from ckpt2saved.errors.problem import Problem
-from ckpt2saved.graph.tf1 import children_of, inlined, tf
+from ckpt2saved.graph.tf1 import children_of, inlined, tf, undisturbed
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.tensors import TensorSpec
 from ckpt2saved.sources.function import FunctionSource
@@ -67,13 +67,15 @@ def _load_object(
     prefix = checkpoint.files.prefix
     if not tf.executing_eagerly():
         raise TensorFlowError(f"{prefix}: an object-based checkpoint (tf.train.Checkpoint) needs TensorFlow 2")
-    made = function(dict(checkpoint.variables()), dict(source.options))
+    with undisturbed():
+        made = function(dict(checkpoint.variables()), dict(source.options))
     if isinstance(made, Mapping) or not callable(made):
         raise SignatureError(
             f"{prefix}: this checkpoint is object-based: the function returned {type(made).__name__}, expected a"
             " tf.Module or a Keras model"
         )
-    traced = trace(made, model)
+    with undisturbed():
+        traced = trace(made, model)
     objects = model_objects(made)
     place = find_model(objects, read_objects(checkpoint), checkpoint)
     _check_restored(made, objects, place, checkpoint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import struct
 import time
 import zlib
@@ -192,6 +193,22 @@ def test_a_renaming_that_backtracks_for_ever():
     with pytest.raises(UsageError, match=r"--map \(a\*\)\*b\$=c: the names of variables took more than") as caught:
         rename("a" * 50)
     assert caught.value.exit_code == 2 and time.monotonic() - start < 20
+
+
+def test_a_timer_of_the_process_goes_on():
+    """One that was set before a renaming ends as it would have done."""
+    fired = []
+    before = signal.signal(signal.SIGALRM, lambda number, frame: fired.append(time.monotonic()))
+    try:
+        start = time.monotonic()
+        signal.setitimer(signal.ITIMER_REAL, 0.4)
+        assert Renaming([("x", "y")])("x") == "y"
+        while not fired and time.monotonic() - start < 10:
+            time.sleep(0.01)
+        assert 0.3 < fired[0] - start < 5
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_renaming_whose_names_take_long_together():

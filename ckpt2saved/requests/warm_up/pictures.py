@@ -12,7 +12,7 @@ from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.errors import WarmupError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.pictures import NoPicture, check_pixels, read_picture
-from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.graph.tf1 import open_session, tf
 from ckpt2saved.requests.lengths import measured
 from ckpt2saved.requests.parity import case_inputs
 from ckpt2saved.requests.request import Request, with_bytes
@@ -139,7 +139,7 @@ class _PictureDecoder:
         if spec.dtype == "string":
             return with_bytes(np.array([content] * copies, object))
         channels = spec.dimensions[3] if isinstance(spec.dimensions[3], int) else 3
-        with tf.Graph().as_default(), tf.Session() as session:
+        with tf.Graph().as_default(), open_session() as session:
             # decode_png also decodes JPEG.
             pixels = tf.image.decode_png(tf.placeholder(tf.string, [], name="content"), channels=channels)
             try:

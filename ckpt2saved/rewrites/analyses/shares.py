@@ -10,7 +10,7 @@ from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref, full_name, parsed
 from ckpt2saved.graph.ops import READS_VARIABLE, REFERENCE_VARIABLES
-from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.graph.tf1 import open_session, tf
 from ckpt2saved.signature.tensors import TensorSpec
 
 _POINTWISE = ("Identity", "Cast", "Sub", "Add", "AddV2", "Mul", "RealDiv", "StopGradient")  # lines stay where they are
@@ -123,7 +123,7 @@ class _Takers:
         names = [full_name(ref) for ref in node.inputs[1:4]]
         part = self._graph.graph_def(name for name, _ in node.inputs[1:4])
         try:
-            with tf.Graph().as_default() as graph, tf.Session() as session:
+            with tf.Graph().as_default() as graph, open_session() as session:
                 tf.import_graph_def(part, name="")
                 placeholders = [op.outputs[0] for op in graph.get_operations() if op.type == "Placeholder"]
                 feeds = {one: _zeros(one, one.shape.as_list()) for one in placeholders}
