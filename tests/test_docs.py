@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
     sys.version_info < (3, 9), reason="the documentation is made and read on today's Python"
 )
 if sys.version_info >= (3, 9):
-    from tools import record
+    from tools import draw_folders, record
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +84,10 @@ def test_every_page_is_in_the_navigation():
     nav = (ROOT / "mkdocs.yml").read_text("utf-8").partition("\nnav:\n")[2]
     named = set(re.findall(r": (\S+\.md)$", nav, re.M))
     assert {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} <= named
+
+
+def test_the_picture_of_the_folders_is_that_of_the_table():
+    """Of all folders, in layers in which imports point down as in the table."""
+    assert draw_folders.PICTURE.read_text("utf-8") == draw_folders.drawn(), "run tools/draw_folders.py"
+    drawn = " ".join(draw_folders.LAYERS.values()).split()
+    assert [name for name in drawn if name != "hooks"] == [name for name in draw_folders.folders() if name != "hooks"]

@@ -6,6 +6,7 @@ of the file in the site. README.md is the home page. The references of commands 
 
 from __future__ import annotations
 
+import ast
 import logging
 import posixpath
 import re
@@ -152,35 +153,55 @@ def commands_page() -> str:
     from ckpt2saved.cli import main
 
     page = ["# Commands", "", "The help of each command, as `ckpt2saved COMMAND --help` prints it.", ""]
-    for name, command in commands_of(main, "ckpt2saved"):
-        if name != "ckpt2saved":
-            page += [f"## {name.partition(' ')[2]}", ""]
-        page += ["```text", help_of(name, command), "```", ""]
+    for context in contexts_of(main, "ckpt2saved", None):
+        if context.parent:
+            page += [f"## {context.command_path.partition(' ')[2]}", ""]
+        page += ["```text", context.get_help(), "```", ""]
     return "\n".join(page)
 
 
-def commands_of(command: Any, name: str) -> Iterator[Tuple[str, Any]]:
-    """Yield the command and those below it, with their full names."""
-    yield name, command
-    if hasattr(command, "list_commands"):
-        context = click.Context(command, info_name=name)
+def contexts_of(command: click.Command, name: str, parent: Optional[click.Context]) -> Iterator[click.Context]:
+    """Yield the command and those below it, as on a terminal of 80 columns."""
+    settings = {**command.context_settings, "terminal_width": 80, "max_content_width": 80}
+    context = command.context_class(command, parent, name, **settings)
+    yield context
+    if isinstance(command, click.Group):
         for below in command.list_commands(context):
-            yield from commands_of(command.get_command(context, below), f"{name} {below}")
-
-
-def help_of(name: str, command: Any) -> str:
-    """Return the help as it is on a terminal of 80 columns."""
-    context = click.Context(command, info_name=name, terminal_width=80, max_content_width=80)
-    return str(command.get_help(context))
+            found = command.get_command(context, below)
+            if found is not None:
+                yield from contexts_of(found, below, context)
 
 
 def python_page() -> str:
-    """Return the reference of Python: the docstrings of the modules that programs use."""
+    """Return the reference of Python: the docstrings of the modules that programs use, and what functions return."""
     page = ["# Python", "", "From the docstrings of the modules that programs may import.", ""]
     for module, path in MODULES.items():
         if (ROOT / path).exists():
             page += [f"::: {module}", ""]
+    results = returned_classes(ROOT / MODULES["ckpt2saved"])
+    if results:
+        page += ["## What the functions return", ""]
+        for name in results:
+            page += [f"::: {name}", "    options:", "      heading_level: 3", "      show_root_full_path: false"]
+            page += ["      merge_init_into_class: true", ""]
     return "\n".join(page)
+
+
+def returned_classes(path: Path) -> List[str]:
+    """Return the full names of the package's classes that functions of a module return."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imported = {
+        alias.name: f"{node.module}.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ckpt2saved")
+        for alias in node.names
+    }
+    names = [
+        getattr(node.returns, "id", "")
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    ]
+    return [imported[name] for name in dict.fromkeys(names) if name in imported]
 
 
 class Addresses(HTMLParser):
