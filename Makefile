@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint coverage bench docs clean
+.PHONY: demo test lint coverage bench docs release clean
 
 demo: $(VENV)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh build/demo
@@ -26,8 +26,11 @@ bench: $(VENV)/.installed
 docs: $(VENV)/.documenting
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH="$(CURDIR)" $(BIN)/python -m mkdocs build --quiet --strict
 
+release: $(VENV)/.releasing
+	$(BIN)/python tools/release.py
+
 clean:
-	rm -rf $(VENV) build .coverage .coverage.*
+	rm -rf $(VENV) build dist .coverage .coverage.*
 
 $(VENV)/.installed: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -41,4 +44,8 @@ $(VENV)/.linters: $(VENV)/.installed
 
 $(VENV)/.documenting: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[cpu,test,docs]"
+	touch $@
+
+$(VENV)/.releasing: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[cpu,test,release]"
 	touch $@
