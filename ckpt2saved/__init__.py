@@ -104,12 +104,27 @@ def export(
     from ckpt2saved.answers.search_limits import SearchLimits
     from ckpt2saved.client.connection import address_of
     from ckpt2saved.console.say import silent
+    from ckpt2saved.errors.values import check_values
     from ckpt2saved.exporting.accuracy import GateOptions, read_gate
     from ckpt2saved.exporting.plan import ExportOptions
     from ckpt2saved.exporting.publishing import publish_checkpoint
     from ckpt2saved.sources.graph_plan import graph_options
     from ckpt2saved.verification.waiting import LiveCheck, ServerOptions
 
+    check_values(
+        weights=weights,
+        ctc_decoder=ctc_decoder,
+        beam_width=beam_width,
+        top_paths=top_paths,
+        parity_seconds=parity_seconds,
+        parity_lines=parity_lines,
+        timeout=timeout,
+        version=version,
+        batch_size=batch_size,
+        max_cer=max_cer,
+        tolerance=tolerance,
+        select=select,
+    )
     of_graph = graph_options(
         checkpoint,
         model=model,
@@ -167,7 +182,7 @@ def export(
         gpu=gpu,
         accuracy=gate,
     )
-    return publish_checkpoint(export_options, check, select, progress or silent)
+    return publish_checkpoint(export_options, check, select is not None, progress or silent)
 
 
 def bump_version(
@@ -194,10 +209,12 @@ def bump_version(
     is published.
     """
     from ckpt2saved.console.say import silent
+    from ckpt2saved.errors.values import check_values
     from ckpt2saved.verification.republishing import republish
     from ckpt2saved.verification.waiting import LiveCheck, ServerOptions
     from ckpt2saved.versions import BumpOptions
 
+    check_values(version=version, timeout=timeout)
     server_options = ServerOptions(
         address=wait_for,
         timeout=timeout,
@@ -237,7 +254,9 @@ def prune(
     from ckpt2saved.client import spared
     from ckpt2saved.client.connection import server_at
     from ckpt2saved.console.say import silent
+    from ckpt2saved.errors.values import check_values
 
+    check_values(keep=keep)
     found = server_at(server, "--server")
     return spared.prune(base, found, spared.PruneOptions(keep, dry_run, model_name), progress or silent)
 
@@ -320,11 +339,21 @@ def verify(
 
     from ckpt2saved.answers.search_limits import SearchLimits
     from ckpt2saved.console.say import begin, silent
+    from ckpt2saved.errors.values import check_values
     from ckpt2saved.sources.graph_plan import graph_options
     from ckpt2saved.verification.plan import comparison_plan
     from ckpt2saved.verification.waiting import LiveCheck, ServerOptions
     from ckpt2saved.versions import find_version
 
+    check_values(
+        weights=weights,
+        ctc_decoder=ctc_decoder,
+        beam_width=beam_width,
+        top_paths=top_paths,
+        parity_seconds=parity_seconds,
+        parity_lines=parity_lines,
+        timeout=timeout,
+    )
     say = progress or silent
     directory = find_version(version_dir)
     server_options = ServerOptions(
@@ -397,10 +426,12 @@ def evaluate(
     from ckpt2saved.answers.models import PlaceOptions, model_at
     from ckpt2saved.console.say import silent
     from ckpt2saved.errors import UsageError
+    from ckpt2saved.errors.values import check_values
     from ckpt2saved.verification.accuracy.gate import Limits
     from ckpt2saved.verification.accuracy.labelled import LabelOptions
     from ckpt2saved.verification.accuracy.model_evaluation import Evaluation
 
+    check_values(batch_size=batch_size, max_cer=max_cer, worst_count=worst_count, timeout=timeout, retries=retries)
     say = progress or silent
     drawing = None if worst is None else Path(worst)
     if drawing is not None:

@@ -8,6 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
+import click
 import pytest
 
 import ckpt2saved
@@ -15,6 +16,7 @@ from ckpt2saved.cli import main
 from ckpt2saved.errors import UsageError
 from ckpt2saved.graph.tf1 import tf
 from tests.support.command_line import python
+from tests.support.readers import picture_of, write_lines, write_reader
 
 # What a command has for its printed result, and a function for a program.
 OF_COMMANDS = {"as_json", "quiet", "report"}
@@ -62,6 +64,29 @@ def test_a_function_has_the_options_of_its_command(name):
         if not (options[key].required or default is inspect.Parameter.empty):
             assert default == values[key] or not (len(default) or values[key]), key
             assert type(default) is type(values[key]) or not isinstance(default, bool), key
+
+
+def impossible(option):
+    """A value that the command line refuses for an option; None if it takes all."""
+    kind = option.type
+    if isinstance(kind, click.Choice):
+        return "nonsense"
+    return kind.min - 1 if isinstance(kind, (click.IntRange, click.FloatRange)) else None
+
+
+@pytest.mark.parametrize("name", ["export", "bump-version", "prune", "verify", "evaluate"])
+def test_what_a_command_refuses_a_function_refuses(name, version):
+    """Numbers out of range and unknown choices, with the name of the option."""
+    values = {one.name: (one.opts[0], impossible(one)) for one in main.commands[name].params}
+    values = {key: (option, value) for key, (option, value) in values.items() if value is not None}
+    given = [version.parent, version.parent] if name == "export" else [version.parent]
+    assert values
+    for key, (option, value) in values.items():
+        with pytest.raises(UsageError, match=f"{option} {value}: expected "):
+            getattr(ckpt2saved, name.replace("-", "_"))(*given, **{key: value})
+    for value in (float("nan"), float("inf")) if "timeout" in values else ():
+        with pytest.raises(UsageError, match="--timeout"):
+            getattr(ckpt2saved, name.replace("-", "_"))(*given, timeout=value)
 
 
 def test_the_versions_of_a_model(version, tmp_path):
@@ -136,6 +161,28 @@ def test_an_export(crnn_checkpoint, tmp_path):
     with pytest.raises(ckpt2saved.errors.CheckpointError) as caught:
         ckpt2saved.export(tmp_path / "nothing", tmp_path / "m", model="crnn")
     assert caught.value.version is None
+
+
+def test_an_evaluation(tmp_path):
+    """The figures and lines of a version; that they are not good enough is a result, and no error."""
+    reader = write_reader(tmp_path / "ocr" / "1", {picture_of("kitten"): "sitting", picture_of("ab"): "ab"})
+    labels = write_lines(tmp_path, ("kitten", "ab"))
+    found = ckpt2saved.evaluate(tmp_path / "ocr", lines=labels, max_cer=0.1)
+    assert found.model == str(reader) and found.cer == 3 / 8 and found.wer == 1 / 2
+    assert [problem.code for problem in found.problems] == ["cer-over-limit"]
+    assert [(one.reference, one.answer, one.edits) for one in found.accuracy.results] == [
+        ("kitten", "sitting", 3),
+        ("ab", "ab", 0),
+    ]
+    assert ckpt2saved.evaluate(str(reader), lines=str(labels)).problems == ()
+
+
+def test_an_inspection(crnn_checkpoint, tmp_path):
+    """The content of a checkpoint as values."""
+    found = ckpt2saved.inspect(crnn_checkpoint)
+    assert found.checkpoint.step == 7 and found.saved_model is None
+    with pytest.raises(ckpt2saved.errors.CheckpointError):
+        ckpt2saved.inspect(tmp_path)
 
 
 def blocks():

@@ -34,24 +34,13 @@ class UsageError(Ckpt2SavedError):
     exit_code = 2
 
 
-# The options of the command line whose names are not those of the keywords of the Python API.
-_OPTIONS = {
-    "batched": "--batched, --unbatched",
-    "inputs": "--input",
-    "options": "--option",
-    "outputs": "--output",
-    "pinned": "--set",
-    "probe_signatures": "--probe-signature",
-    "renames": "--map",
-}
-
-
 class StrayOptions(UsageError):
     """Options have no effect without another one; `names` are those of the keywords."""
 
     def __init__(self, names: Sequence[str], needed: str) -> None:
-        options = ", ".join(_OPTIONS.get(name, "--" + name.replace("_", "-")) for name in names)
-        super().__init__(f"{options}: only with {needed}")
+        from ckpt2saved.errors.values import option_of
+
+        super().__init__(f"{', '.join(map(option_of, names))}: only with {needed}")
         self.names = tuple(names)
 
 

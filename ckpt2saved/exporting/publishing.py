@@ -7,24 +7,20 @@ from typing import Optional, Tuple
 
 from ckpt2saved.answers.worker import kept_processes
 from ckpt2saved.console.say import Say, begin, on_published, table_of
-from ckpt2saved.errors import Ckpt2SavedError, NotAccurate, UsageError
+from ckpt2saved.errors import Ckpt2SavedError, NotAccurate
 from ckpt2saved.exporting.exported import Exported
 from ckpt2saved.exporting.plan import ExportOptions, plan_export
 from ckpt2saved.exporting.selection import Candidate, best_of, candidate_table, try_all
 from ckpt2saved.graph.devices import gpus
 from ckpt2saved.verification.waiting import LiveCheck
 
-BEST = "best"
 
-
-def publish_checkpoint(options: ExportOptions, check: Optional[LiveCheck], select: Optional[str], say: Say) -> Exported:
+def publish_checkpoint(options: ExportOptions, check: Optional[LiveCheck], select: bool, say: Say) -> Exported:
     """Export the checkpoint, or with `select` the best one of a directory, and wait for the server of `check`.
 
     Raises the errors of plan_export and export_checkpoint; after publishing NotLive or ServerError, whose `version` is
     the published one.
     """
-    if select not in (None, BEST):
-        raise UsageError(f"--select {select}: expected {BEST}")
     with gpus(options.gpu), kept_processes():
         candidates: Tuple[Candidate, ...] = ()
         if select:
