@@ -18,6 +18,7 @@ lint: $(VENV)/.linters
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/vermin --quiet --no-tips -t=3.7- --violations ckpt2saved tools setup.py
 
 bench: $(VENV)/.installed

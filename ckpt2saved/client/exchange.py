@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, List, Optional, Tuple
 
@@ -48,9 +49,10 @@ def exchange(address: Address, method: str, path: str, body: Optional[bytes], li
     connection.sock = wire
     try:
         connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
-        answer = connection.getresponse()
-        wire.received.allow(limits.size)
-        return answer.status, _body(answer, limits.size)
+        # Python 3.13 complains on stderr of a response that is collected without having been closed or read to its end.
+        with closing(connection.getresponse()) as answer:
+            wire.received.allow(limits.size)
+            return answer.status, _body(answer, limits.size)
     finally:
         sock.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -32,6 +33,7 @@ _UNREADABLE = (
     EOFError,
     TypeError,
     SyntaxError,  # a malformed header, on older numpy
+    tokenize.TokenError,  # the same, on newer Pythons
     RuntimeError,  # with NotImplementedError and RecursionError: of a password, of an unknown compression
     LookupError,
     MemoryError,
