@@ -4,8 +4,9 @@ Refuses a working tree with changes, a version that CHANGELOG.md does not have, 
 is there. Builds the source distribution and the wheel into dist/ and checks their metadata and contents. Then, for each
 Python (3.7 and 3.13, where no --python is given), in environments of their own: the source distribution installs; the
 wheel installs with TensorFlow, runs examples/demo.sh, and passes the tests that are about no graph of TensorFlow. The
-demo and the tests lie in the unpacked source distribution, from which the package is taken away. Last, the message of
-the tag is written to dist/tag-message.txt. Nothing is tagged and nothing is uploaded.
+demo and the tests lie in the unpacked source distribution, from which the package is taken away. The steps of
+Dockerfile are run, as plain shell. Last, the message of the tag is written to dist/tag-message.txt. Nothing is tagged
+and nothing is uploaded.
 
 --files-only builds and checks the files, of any working tree.
 """
@@ -216,6 +217,7 @@ def main(pythons: Sequence[Path], files_only: bool) -> None:
     for number, python in enumerate([*pythons, *filter(None, found.values())]):
         try_sdist(python, files.sdist, work / f"sdist-{number}")
         try_wheel(python, files.wheel, sources, work / f"wheel-{number}")
+    _run([sys.executable, "-m", "pytest", "-q", "tests/test_dockerfile.py"], ROOT, {"CKPT2SAVED_TEST_DOCKERFILE": "1"})
     message = output / "tag-message.txt"
     message.write_text(tag_message(version, changes_of(ROOT)[version]), encoding="utf-8")
     click.echo(f"\n{files.sdist}\n{files.wheel}\n{message}\n\nTo tag it:")
