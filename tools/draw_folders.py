@@ -12,7 +12,7 @@ from typing import Dict, List
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "development"
 PICTURE = DOCS / "folders.svg"
-# From above to below, as in the table; what is in no layer is drawn in the last one.
+# From above to below, as in the table. What is in no layer is drawn in the last one.
 LAYERS = {
     "what users call": "cli hooks",
     "whole tasks": "exporting verification inspection server_config",

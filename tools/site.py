@@ -35,6 +35,14 @@ LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
 FENCE = re.compile(r"^( *)(```|~~~).*?^\1\2[ \t]*$", re.M | re.S)
 
 
+def on_config(config: Any) -> Any:
+    """Add the pages of docs/ that mkdocs.yml does not name to the guides."""
+    named = re.findall(r"[\w./-]+\.md", str(config.nav))
+    (guides,) = [entry["Guides"] for entry in config.nav if "Guides" in entry]
+    guides += sorted(path.name for path in (ROOT / "docs").glob("*.md") if path.name not in named)
+    return config
+
+
 def on_files(files: Any, config: Any) -> Any:
     """Add the pages that are made, and the files of the repository that pages link to."""
     from mkdocs.structure.files import File
