@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import shutil
 import sys
 
@@ -59,9 +60,17 @@ _misfits = []  # of what commands printed, and exports recorded, in this test
 def _outputs_are_compared_with_their_schemas():
     """Every output of --json, of every command that is called in this process."""
     import ckpt2saved.cli
-    from ckpt2saved.cli import invocation
 
-    print_json = invocation.print_json
+    modules = [module for name, module in sys.modules.items() if name.startswith(ckpt2saved.cli.__name__ + ".")]
+    with pytest.MonkeyPatch.context() as patch:
+        for module in modules:
+            for name in [name for name in vars(module) if re.match("print_json(_line)?$", name)]:
+                patch.setattr(module, name, _comparing(getattr(module, name)))
+        yield
+
+
+def _comparing(print_json):
+    """The function that prints, and compares what it prints with the schema of the command that runs."""
 
     def checked(content):
         context = click.get_current_context()
@@ -69,13 +78,7 @@ def _outputs_are_compared_with_their_schemas():
         _misfits.extend(misfits_of_output(f"bench {name}" if parent == "bench" else name, dict(content, format=1)))
         print_json(content)
 
-    modules = [module for name, module in sys.modules.items() if name.startswith(ckpt2saved.cli.__name__ + ".")]
-    holders = [module for module in modules if getattr(module, "print_json", None) is print_json]
-    for module in holders:
-        module.print_json = checked
-    yield
-    for module in holders:
-        module.print_json = print_json
+    return checked
 
 
 def _write_checked_provenance(version_dir, content):

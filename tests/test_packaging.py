@@ -146,7 +146,11 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
         if path.is_file() and path.parent.name != "__pycache__"
     }
     signatures = {"ckpt2saved/" + str(path.relative_to(ROOT)) for path in (ROOT / "signatures").glob("*.yaml")}
-    assert {"ckpt2saved/graph/ops.json.gz", "ckpt2saved/py.typed"} <= modules
+    assert {
+        "ckpt2saved/graph/ops.json.gz",
+        "ckpt2saved/py.typed",
+        "ckpt2saved/cli/schemas/signature.schema.json",
+    } <= modules
     assert names == modules | signatures | {"ckpt2saved/docs/troubleshooting.md"}
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
     assert required and not any("tensorflow" in line for line in required)

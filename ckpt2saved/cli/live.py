@@ -56,15 +56,21 @@ def publishing(say: Published, address: Any, as_json: bool) -> Iterator[None]:
         done = f"{version.path} is published"
         if as_json and isinstance(error, Ckpt2SavedError):
             server = _server_content(getattr(error.version, "server", None))
-            unasked = {"server": {"address": str(address), "problems": [str(error)]}}
             with printed(done):
-                print_json({**version.as_content(), **(server or unasked)})
+                print_json({**version.as_content(), **(server or _unasked_content(address, error))})
         if getattr(error, "exit_code", 1) == 1:
             warn(
                 f"{done}; running this again would publish it twice; ckpt2saved verify"
                 f" {for_shell(version.path)} --server checks it again"
             )
         raise
+
+
+def _unasked_content(address: Any, error: Ckpt2SavedError) -> Dict[str, Any]:
+    from ckpt2saved.errors.problem import Problem, details, texts
+
+    problems = [Problem("not-live", "", error.message), *error.problems]
+    return {"server": {"address": str(address), "problems": texts(problems), "problem_details": details(problems)}}
 
 
 def _server_content(report: Optional[Any]) -> Dict[str, Any]:

@@ -142,7 +142,7 @@ def _fit_content(fit: SavedModelFit) -> Dict[str, Any]:
             image.minor: {
                 "version": image.version,
                 "fits": not misfits,
-                "problems": [dict(misfit._asdict(), nodes=list(misfit.nodes)) for misfit in misfits],
+                "misfits": [dict(misfit._asdict(), nodes=list(misfit.nodes)) for misfit in misfits],
             }
             for image, misfits in fit.misfits.items()
         },

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from jsonschema import Draft7Validator
 
 from ckpt2saved.cli.schemas import names, text_of
 from ckpt2saved.errors.codes import CODES
@@ -25,8 +26,11 @@ def test_each_schema_is_listed_with_a_sentence(run):
 
 @pytest.mark.parametrize("name", names())
 def test_a_schema_is_printed(run, name):
-    content = json.loads(run("schema", name).output)
+    text = run("schema", name).output
+    content = json.loads(text)
     assert content["$schema"] == "http://json-schema.org/draft-07/schema#"
+    Draft7Validator.check_schema(content)
+    assert '"enum": []' not in text  # which yaml-language-server refuses, and with it the whole schema
 
 
 def test_the_files_are_those_that_are_made():

@@ -329,7 +329,7 @@ def test_doctor_for_one_release(run, tmp_path):
     assert result.exit_code == 3
     content = json.loads(result.output[: result.output.rindex("}") + 1])["saved_model"]
     assert content["fits"] == [] and list(content["serving"]) == ["2.19"]
-    (problem,) = content["serving"]["2.19"]["problems"]
+    (problem,) = content["serving"]["2.19"]["misfits"]
     assert problem["op"] == "NoSuchOp" and len(problem["nodes"]) == 50
     assert run("doctor", tmp_path / "1").exit_code == 3
     write(tmp_path / "2", [X])

@@ -173,20 +173,19 @@ _DRY_RUN = truth("Whether nothing was published (--dry-run).")
 _WAIT = {"server": described("With --wait-for: the version on the server.", reference("server"))}
 
 
+PUBLISHED: Dict[str, Schema] = {
+    "path": text("The version's directory; with dry_run the one that would be published."),
+    "dry_run": _DRY_RUN,
+    **_EXPORT,
+    "accuracy": nullable(
+        described("How the files read the labelled pictures; null without --lines.", reference("accuracy"))
+    ),
+}
+MORE_PUBLISHED = {**_CANDIDATES, **_WAIT}
+
+
 def export_schema() -> Schema:
     """Return the schema of what export prints."""
-    published = mapping(
-        {
-            "path": text("The version's directory; with dry_run the one that would be published."),
-            "dry_run": _DRY_RUN,
-            **_EXPORT,
-            "accuracy": nullable(
-                described("How the files read the labelled pictures; null without --lines.", reference("accuracy"))
-            ),
-        },
-        {**_CANDIDATES, **_WAIT},
-        is_open=True,
-    )
     refused = mapping(
         {
             **FAILURE["properties"],
@@ -202,7 +201,7 @@ def export_schema() -> Schema:
         "What export prints: the published version with its provenance.",
         one_of(reference("published"), reference("inaccurate")),
         {
-            "published": described("The version that was published.", published),
+            "published": record("The version that was published.", PUBLISHED, MORE_PUBLISHED),
             "inaccurate": described("The text is read worse than is allowed; nothing was published.", refused),
             "accuracy": ACCURACY,
             "server": SERVER,

@@ -54,7 +54,7 @@ _ASKED = record(
         **PROBLEMS,
     },
 )
-_NOT_ASKED = record("The server could not be asked.", {"address": _ADDRESS, "problems": texts("Why, a line for each.")})
+_NOT_ASKED = record("The server could not be asked.", {"address": _ADDRESS, **PROBLEMS})
 SERVER = one_of(_ASKED, _NOT_ASKED)
 
 
@@ -132,7 +132,7 @@ _FIT = nullable(
                     {
                         "version": text("Release of TF Serving."),
                         "fits": truth("Whether it has all ops and attributes."),
-                        "problems": rows("What it lacks.", _MISFIT),
+                        "misfits": rows("What it lacks.", _MISFIT),
                     },
                 ),
             ),

@@ -292,7 +292,8 @@ def _step(kinds: Mapping[str, StepKind]) -> Schema:
     """Return a schema of one step: its name, or a mapping from its name to its options."""
     bare = [name for name, kind in kinds.items() if not _required(kind) and kind.make is not Failed]
     options = {name: described(kind.text, _options(kind)) for name, kind in kinds.items()}
-    return one_of(enumeration(bare), mapping({}, options, minProperties=1, maxProperties=1))
+    one = mapping({}, options, minProperties=1, maxProperties=1)
+    return one_of(enumeration(bare), one) if bare else one
 
 
 def _required(kind: StepKind) -> Mapping[str, OptionValue]:
