@@ -113,7 +113,7 @@ def test_json_of_a_refused_export_has_the_problems(run, tmp_path):
     assert content["format"] == 1 and content["error"]["exit_code"] == 3
     message = content["error"]["message"]
     assert "weights are NaN" in message and "\n" not in message
-    assert said == f"{message}\n  - {content['problems'][0]}\n"
+    assert said == f"{message}\n  - {content['problems'][0]}\nMore: ckpt2saved explain nan-weights\n"
     (detail,) = content["problem_details"]
     assert (detail["code"], detail["where"]) == ("nan-weights", "shadow/conv1/W")
     assert detail["text"] == content["problems"][0]
