@@ -15,7 +15,7 @@ import click
 from ckpt2saved.cli.help import Examples, HelpfulCommand, Purpose
 from ckpt2saved.console.foreign_text import terminal_safe
 from ckpt2saved.console.wrapping import is_terminal, width_of_terminal, wrapped_line
-from ckpt2saved.errors import Ckpt2SavedError, OutputError
+from ckpt2saved.errors import Ckpt2SavedError, OutputError, ReaderGone
 
 if TYPE_CHECKING:  # slow to import
     from ckpt2saved.console.narration import Narration
@@ -54,10 +54,13 @@ class _Failure(click.ClickException):
     def __init__(self, error: Ckpt2SavedError) -> None:
         super().__init__(terminal_safe(str(error)))
         self.exit_code = error.exit_code  # type: ignore[misc]  # click declares it of the class, reads it of this
+        self._is_of_no_interest = isinstance(error, ReaderGone)
         self._codes = list(dict.fromkeys(problem.code for problem in error.problems))
 
     def show(self, file: Optional[IO[Any]] = None) -> None:
         """Print the message and how to see more about it, on a terminal with whole words in each line."""
+        if self._is_of_no_interest:
+            return  # who has closed stdout on purpose needs no message
         lines = f"Error: {self.format_message()}".split("\n")
         if self._codes:
             lines.append(f"More: ckpt2saved explain {' '.join(self._codes[:_MOST_CODES])}")

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ckpt2saved.cli.help import HelpfulGroup
-from ckpt2saved.errors import OutputError
+from ckpt2saved.errors import OutputError, ReaderGone
 
 STDOUT, STDERR = 1, 2
 
@@ -27,6 +27,7 @@ class _Stream(io.FileIO):
         self.descriptor = descriptor
         self.reason = reason  # why writes fail; "" while they work
         self.is_said = descriptor == STDERR
+        self.failure = OutputError
 
     def write(self, content: Any) -> int:
         if not self.reason:
@@ -34,9 +35,10 @@ class _Stream(io.FileIO):
                 return self._written(content)
             except OSError as error:
                 self.reason = error.strerror or str(error)
+                self.failure = ReaderGone if isinstance(error, BrokenPipeError) else OutputError
         if not self.is_said:
             self.is_said = True
-            raise OutputError(f"stdout can't be written: {self.reason}")
+            raise self.failure(f"stdout can't be written: {self.reason}")
         return len(content)
 
     def _written(self, content: Any) -> int:
@@ -89,5 +91,6 @@ class Main(HelpfulGroup):
         try:
             return super().main(*arguments, **keywords)
         except OutputError as error:  # from --help and --version
-            click.echo(f"Error: {error}", err=True)
+            if not isinstance(error, ReaderGone):  # nobody is left who would want to know
+                click.echo(f"Error: {error}", err=True)
             sys.exit(error.exit_code)

@@ -98,13 +98,22 @@ def list_(base: Path, deep: bool, as_json: bool) -> None:
 
         print_versions(listing)
     else:
-        click.echo(f"{base}: no versions yet", err=True)
+        click.echo(f"{base}: no versions yet{_models_in(base)}", err=True)
     for one in listing.ignored:
         click.echo(
             f"{one.path}: TF Serving ignores it, as its name is {one.reason}; publish it with ckpt2saved bump-version"
             f" {for_shell(base)} --from {for_shell(one.path)}",
             err=True,
         )
+
+
+def _models_in(base: Path) -> str:
+    """Name the base directories in `base`, for people who give the directory of all models."""
+    from ckpt2saved.errors.problem import listed
+    from ckpt2saved.versions import numbered_children
+
+    models = [path for path in sorted(base.iterdir()) if path.is_dir() and numbered_children(path)]
+    return f"; it holds models: pass {listed([for_shell(path) for path in models], 3)}" if models else ""
 
 
 @command("prune", Purpose.VERSIONS, {None: ["models/crnn --keep 3 --server http://localhost:8501 --dry-run"]})

@@ -95,7 +95,8 @@ def narration(doing: str, *, quiet: bool, on_step: Say = silent) -> Iterator[Nar
     if not on_terminal or quiet:
         yield Narration(console, doing, None, on_step)
         return
-    with console.status(Running(doing)) as status:
+    spinner = "dots" if (console.encoding or "").lower().startswith("utf") else "line"  # of ASCII alone
+    with console.status(Running(doing), spinner=spinner) as status:
         yield Narration(console, doing, status, on_step)
 
 

@@ -11,8 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ckpt2saved.console.foreign_text import terminal_safe
+from ckpt2saved.console.wrapping import wrapped
 
 _RIGHT = ("version", "size")  # columns of numbers
+_LABEL_COLUMNS = 10
 _MOST_FOLDED = 200  # rows of a table that is folded
 _WIDTH_WITHOUT_TERMINAL = 120  # rich's default of 80 would fold paths in a CI log
 
@@ -34,7 +36,7 @@ def print_rows_on(console: Console, headings: Sequence[str], rows: Sequence[Sequ
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
-        table.add_column(heading, justify="right" if heading in _RIGHT else "left")
+        table.add_column(heading, justify="right" if heading in _RIGHT else "left", overflow="fold")
     for cells, style in zip(rows, styles):
         table.add_row(*[Text(terminal_safe(cell), style=style) for cell in cells])
     return table
@@ -73,11 +75,12 @@ def print_timings(timings: Sequence[Any], machine: Mapping[str, str]) -> None:
 
 def print_labelled(console: Console, label: str, text: str, style: str = "") -> None:
     """Print a paragraph after its label, with its further lines indented."""
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 1, 0, 0))
-    table.add_column(width=10, no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row(Text(label, style="bold"), Text(terminal_safe(text), style=style))
-    console.print(table)
+    shown = Text(f"{label:<{_LABEL_COLUMNS}} ", style="bold")
+    for number, line in enumerate(terminal_safe(text).split("\n")):
+        indent = _LABEL_COLUMNS + 1
+        shown.append(" " * indent if number else "").append(wrapped(line, console.width, indent, indent), style=style)
+        shown.append("\n")
+    console.print(shown, end="", soft_wrap=True)
 
 
 def stdout() -> Console:

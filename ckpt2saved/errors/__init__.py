@@ -28,6 +28,10 @@ class OutputError(Ckpt2SavedError):
     """The output can't be written: stdout is closed or full, or the --report file can't be written."""
 
 
+class ReaderGone(OutputError):
+    """The reader of stdout has closed it, as `head` does when it has seen enough."""
+
+
 class UsageError(Ckpt2SavedError):
     """The options name something that does not exist, or contradict themselves."""
 

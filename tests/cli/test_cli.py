@@ -203,6 +203,15 @@ def test_list_shows_origin_size_and_health(tmp_path):
     assert content["versions"][1]["republished_from"] == 1
 
 
+def test_list_of_the_directory_of_all_models_names_them(tmp_path):
+    """A base directory is expected; it is one level below."""
+    version_of(tmp_path / "models" / "my model", 1)
+    (tmp_path / "models" / "empty").mkdir()
+    said = call("list", "models", cwd=str(tmp_path)).stdout
+    assert said == "models: no versions yet; it holds models: pass 'models/my model'\n"
+    assert call("list", "models/empty", cwd=str(tmp_path)).stdout == "models/empty: no versions yet\n"
+
+
 def test_prune_prints_what_is_gone(tmp_path):
     """The newest stay; --dry-run only says."""
     for number in (1, 2, 3):

@@ -90,6 +90,16 @@ def test_a_broken_pipe(base):
     assert err == f"Warning: {base / '4'} is published; stdout can't be written: Broken pipe\n"
 
 
+@pytest.mark.parametrize("arguments", [("list",), ("--help",), ("export", "--help")], ids=" ".join)
+def test_a_reader_that_has_seen_enough_gets_no_message(base, arguments):
+    """As `ckpt2saved list BASE | head -1`: whoever took the first line wants no error for it."""
+    arguments = [*arguments, str(base)] if arguments == ("list",) else arguments
+    with subprocess.Popen(COMMAND + list(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        err = process.stderr.read().decode()
+    assert (process.returncode, err) == (1, "")
+
+
 @pytest.mark.parametrize("how", ["2>/dev/full", "2>&-", "2>&- <&-"])
 def test_stderr_stops_no_work(base, how):
     """What would be said there is lost, and the result is not."""

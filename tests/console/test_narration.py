@@ -52,6 +52,30 @@ def test_a_log_has_a_line_for_each_step(variables):
     assert done.stdout == f"note        {TEXT}\nparity      [bold]2[/bold] answers\n"
 
 
+def test_a_terminal_without_unicode_has_a_spinner_of_ascii():
+    """Others would be shown as their codes."""
+    terminal = OnTerminal([sys.executable, "-c", STEPS], PYTHONIOENCODING="ascii:backslashreplace")
+    assert terminal.wait() == 0 and "\\u" not in terminal.raw
+    assert "export: comparing with the checkpoint  1 s" in terminal.raw
+
+
+def test_a_labelled_paragraph_is_broken_at_words():
+    """Under its first line, and names of variables stay whole."""
+    name = "stack_bidirectional_rnn/cell_0/bidirectional_rnn/Tensordot/free_and_more"
+    code = (
+        "from ckpt2saved.console.tables import print_labelled, stdout\n"
+        f"print_labelled(stdout(), 'fixed', 'the batch is 2 and cannot be another: {name}, logits')"
+    )
+    terminal = OnTerminal([sys.executable, "-c", code])
+    assert terminal.wait() == 0
+    assert terminal.lines() == [
+        "fixed      the batch is 2 and cannot be another:",
+        " " * (80 - len(name) - 1) + name + ",",
+        "           logits",
+    ]
+    assert python(code).stdout == f"fixed      the batch is 2 and cannot be another:\n           {name}, logits\n"
+
+
 def test_colours_can_be_switched_off():
     """NO_COLOR: words alone, bold ones included."""
     terminal = OnTerminal([sys.executable, "-c", STEPS], NO_COLOR="1")
