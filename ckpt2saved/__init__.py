@@ -1,18 +1,19 @@
 """A TensorFlow checkpoint of an OCR network, published as a SavedModel version that TF Serving hot-loads.
 
-`export`, `bump_version`, `list_versions`, `prune`, `inspect`, `verify` and `evaluate` do what the commands of the same
-names do, and return data. `Client` asks a running TF Serving; the exceptions are in `errors`. The options have the
-names and defaults of the command line; TensorFlow is imported by the calls that need it.
+`export`, `bump_version`, `list_versions`, `prune`, `inspect`, `verify`, `evaluate` and `predict` do what the commands
+of the same names do, and return data. `Client` asks a running TF Serving; the exceptions are in `errors`. The options
+have the names and defaults of the command line; TensorFlow is imported by the calls that need it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional, Sequence, Union
 
 if TYPE_CHECKING:  # nothing is imported before it is needed
     import os
 
     from ckpt2saved import errors
+    from ckpt2saved.answers.predictions import Predictions
     from ckpt2saved.client.address import ModelAddress
     from ckpt2saved.client.connection import ServerAddress
     from ckpt2saved.client.model_client import Client
@@ -31,7 +32,18 @@ if TYPE_CHECKING:  # nothing is imported before it is needed
     Progress = Callable[[str, str], None]
 
 __version__ = "1.0.0"
-__all__ = ["Client", "bump_version", "errors", "evaluate", "export", "inspect", "list_versions", "prune", "verify"]
+__all__ = [
+    "Client",
+    "bump_version",
+    "errors",
+    "evaluate",
+    "export",
+    "inspect",
+    "list_versions",
+    "predict",
+    "prune",
+    "verify",
+]
 
 
 def export(
@@ -451,6 +463,36 @@ def evaluate(
 
         draw_worst(found.accuracy.worst[:worst_count], drawing, None if font is None else Path(font))
     return found
+
+
+def predict(
+    place: Union[PathLike, ModelAddress],
+    files: Iterable[PathLike],
+    *,
+    signature: Optional[str] = None,
+    batch_size: int = 32,
+    model_name: Optional[str] = None,
+    timeout: float = 60,
+    retries: int = 3,
+    progress: Optional[Progress] = None,
+) -> Predictions:
+    """Send pictures, .npy and .npz files to a version, or to a model on a server; iterate the result for the answers.
+
+    The options are those of the command `predict`; a directory stands for the pictures in it. Of each file there is a
+    prediction with `name` and `answers`, by key of the output; or `problem`, why it was not answered; or `unread`, why
+    the model could not read the picture.
+
+    Raises UsageError, VersionError, ServingError, ServerError; while it is iterated NotAnswered (the first files are
+    all refused), NotServable, TensorFlowError and the errors of a Client.
+    """
+    from ckpt2saved.answers.models import PlaceOptions, model_at
+    from ckpt2saved.answers.predictions import Predictions
+    from ckpt2saved.console.say import silent
+    from ckpt2saved.errors.values import check_values
+
+    check_values(batch_size=batch_size, timeout=timeout, retries=retries)
+    model = model_at(place, PlaceOptions(model_name, timeout, retries), progress or silent)
+    return Predictions(model, signature, files, batch_size)
 
 
 def __getattr__(name: str) -> Any:

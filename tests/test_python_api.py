@@ -19,7 +19,7 @@ from tests.support.command_line import python
 from tests.support.readers import picture_of, write_lines, write_reader
 
 # What a command has for its printed result, and a function for a program.
-OF_COMMANDS = {"as_json", "quiet", "report"}
+OF_COMMANDS = {"as_json", "drawing", "from_stdin", "quiet", "report"}
 OF_FUNCTIONS = {"progress"}
 
 
@@ -49,7 +49,9 @@ def test_its_types_can_be_read():
         ckpt2saved.exports  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["export", "bump-version", "list", "prune", "inspect", "verify", "evaluate"])
+@pytest.mark.parametrize(
+    "name", ["export", "bump-version", "list", "prune", "inspect", "verify", "evaluate", "predict"]
+)
 def test_a_function_has_the_options_of_its_command(name):
     """The same names and defaults, so that what is known of the one holds for the other."""
     command = main.commands[name]
@@ -74,12 +76,12 @@ def impossible(option):
     return kind.min - 1 if isinstance(kind, (click.IntRange, click.FloatRange)) else None
 
 
-@pytest.mark.parametrize("name", ["export", "bump-version", "prune", "verify", "evaluate"])
+@pytest.mark.parametrize("name", ["export", "bump-version", "prune", "verify", "evaluate", "predict"])
 def test_what_a_command_refuses_a_function_refuses(name, version):
     """Numbers out of range and unknown choices, with the name of the option."""
     values = {one.name: (one.opts[0], impossible(one)) for one in main.commands[name].params}
     values = {key: (option, value) for key, (option, value) in values.items() if value is not None}
-    given = [version.parent, version.parent] if name == "export" else [version.parent]
+    given = [version.parent, version.parent] if name in ("export", "predict") else [version.parent]
     assert values
     for key, (option, value) in values.items():
         with pytest.raises(UsageError, match=f"{option} {value}: expected "):
@@ -175,6 +177,17 @@ def test_an_evaluation(tmp_path):
         ("ab", "ab", 0),
     ]
     assert ckpt2saved.evaluate(str(reader), lines=str(labels)).problems == ()
+
+
+def test_predictions(tmp_path):
+    """One for each file, of a directory for each picture: answers, or the problem."""
+    reader = write_reader(tmp_path / "ocr" / "1", {picture_of("kitten"): "sitting", picture_of("ab"): "ab"})
+    labels = write_lines(tmp_path / "lines", ("kitten", "lost"))
+    found = ckpt2saved.predict(tmp_path / "ocr", [labels.parent, tmp_path / "nothing.png"])
+    assert found.model == str(reader) and found.signature.name == "text"
+    first, second, third = list(found)
+    assert first.answers["text"].tolist() == b"sitting" and first.problem is None and first.unread is None
+    assert second.unread.code == "unread-picture" and third.problem.code == "unreadable-file"
 
 
 def test_an_inspection(crnn_checkpoint, tmp_path):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Union
 
 from ckpt2saved.answers.asker import Asker
+from ckpt2saved.answers.models import Model
 from ckpt2saved.client.explanations import is_too_long, largest_batch
 from ckpt2saved.client.server import Refused
 from ckpt2saved.errors import InvalidRequest, NotAnswered
 from ckpt2saved.errors.problem import Problem
+from ckpt2saved.files.reading import PathLike
 from ckpt2saved.requests.batching import keys_without_batch
-from ckpt2saved.requests.files import GivenFile
+from ckpt2saved.requests.files import GivenFile, choose_signature, each_file, read_given
 from ckpt2saved.requests.pictures import (
     BYTES_OF_A_REQUEST,
     PICTURES_OF_A_REQUEST,
@@ -41,6 +44,32 @@ class Prediction:
     def unread(self) -> Optional[Problem]:
         """The problem why the model could not read the picture; None if it did."""
         return Problem("unread-picture", self.name, status_text(self.status)) if self.status else None
+
+
+class Predictions(Iterable[Prediction]):
+    """The predictions for files, which are sent while they are iterated, once.
+
+    Iterating raises NotAnswered if the first files are all refused, and the errors of the model other than refusals.
+    """
+
+    def __init__(self, model: Model, signature: Optional[str], files: Iterable[PathLike], most: int) -> None:
+        """`signature` None: the one that takes the first file. Raises UsageError if none does."""
+        paths = each_file(files)
+        first = next(paths, None)
+        self.signature = choose_signature(model.signatures, signature, first, model.name)
+        self.model = model.name
+        self._model = model
+        self._paths = itertools.chain([] if first is None else [first], paths)
+        self._most = most
+
+    def __iter__(self) -> Iterator[Prediction]:
+        files = (read_given(path, self.signature) for path in self._paths)
+        for file in files:
+            if file.problem is None:  # the model is opened for the first file that can be sent
+                with self._model.opened(self.signature) as asker:
+                    yield from predict_files(asker, self.signature, itertools.chain([file], files), self._most)
+                return
+            yield Prediction(file.name, problem=file.problem)
 
 
 def predict_files(

@@ -57,13 +57,11 @@ _MOST_LISTED = 20  # problems in the message at the end
 def predict(
     place: Union[Path, ModelAddress],
     files: Sequence[str],
-    signature: Optional[str],
     from_stdin: bool,
-    batch_size: int,
     drawing: Optional[Path],
     as_json: bool,
     quiet: bool,
-    **server: Any,
+    **options: Any,
 ) -> None:
     """Send pictures or arrays to a version, or to a model on a server, and print what it answers.
 
@@ -79,67 +77,46 @@ def predict(
     Exit code 3: the model could not read some of the pictures. Exit code 1: some files got no answer.
     """
     prepare_tensorflow(gpu=False)
-    from ckpt2saved.requests.files import STDIN, choose_signature, given_paths
+    import ckpt2saved
+    from ckpt2saved.requests.files import STDIN, given_paths
 
     arguments = list(files) + [STDIN] * from_stdin
     if not arguments:
         raise click.UsageError("no files; expected pictures, .npy or .npz files, or - for paths that stdin lists")
     paths = given_paths(arguments, sys.stdin.buffer if STDIN in arguments else ())
-    first = next(paths, None)
-    if drawing is not None:
-        paths = _only_one(drawing, paths)
+    drawn = [] if drawing is None else _only_one(drawing, paths)
     with narration("predict", quiet=quiet) as say:
-        opened = called(_opened, place, say, **server)
-        chosen = choose_signature(opened.signatures, signature, first, opened.name)
-        say("model", f"{opened.name}, signature {chosen.name}")
+        found = called(ckpt2saved.predict, place, drawn or paths, progress=say, **options)
+        chosen = found.signature
+        say("model", f"{found.model}, signature {chosen.name}")
         if drawing is not None:
             from ckpt2saved.answers.drawn_page import check_drawable, draw_page
 
             check_drawable(chosen)
         shown = _Shown(chosen, as_json, is_table=sys.stdout.isatty() and not quiet)
-        say.begin(f"loading {opened.name}")
-        every = itertools.chain([] if first is None else [first], paths)
+        say.begin(f"loading {found.model}")
         try:
-            for prediction in _predictions(opened, chosen, every, batch_size):
+            for prediction in found:
                 shown.add(prediction)
                 if drawing is not None and prediction.answers is not None and not prediction.unread:
-                    count = draw_page(Path(str(first)), prediction.answers, drawing)
+                    count = draw_page(Path(drawn[0]), prediction.answers, drawing)
                     say("drawn", f"{count} on {drawing}")
                 say.progress(f"{shown.count} files")
         except (Ckpt2SavedError, KeyboardInterrupt) as error:
             shown.error = error
-    shown.finish({"model": opened.name, "signature": chosen.name})
+    shown.finish({"model": found.model, "signature": chosen.name})
     shown.raise_problems()
 
 
-def _opened(place: Union[Path, ModelAddress], say: Any, **server: Any) -> Any:
-    from ckpt2saved.answers.models import PlaceOptions, model_at
-
-    return model_at(place, PlaceOptions(**server), say)
-
-
-def _only_one(drawing: Path, others: Iterator[str]) -> Iterator[str]:
-    """No more paths; raises UsageError if there are some, or if the drawing can't be one."""
+def _only_one(drawing: Path, paths: Iterator[str]) -> List[str]:
+    """The one path; raises UsageError if there are more, or if the drawing can't be one."""
     from ckpt2saved.console.drawing import check_picture_file
 
     check_picture_file(drawing, "--draw")
-    if next(others, None) is not None:
+    found = list(itertools.islice(paths, 2))
+    if len(found) > 1:
         raise click.UsageError("--draw: one picture is expected; found several files")
-    return iter(())
-
-
-def _predictions(model: Any, signature: Any, paths: Iterator[str], most: int) -> Iterator[Any]:
-    """The prediction for each file; the model is opened for the first one that can be sent."""
-    from ckpt2saved.answers.predictions import Prediction, predict_files
-    from ckpt2saved.requests.files import read_given
-
-    files = (read_given(path, signature) for path in paths)
-    for file in files:
-        if file.problem is None:
-            with model.opened(signature) as asker:
-                yield from predict_files(asker, signature, itertools.chain([file], files), most)
-            return
-        yield Prediction(file.name, problem=file.problem)
+    return found
 
 
 class _Shown:

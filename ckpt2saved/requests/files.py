@@ -10,7 +10,7 @@ from typing import Dict, Iterable, Iterator, List, Mapping, Optional
 from ckpt2saved.errors import UsageError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.npz import NoArrays, read_array, read_arrays
-from ckpt2saved.files.reading import printable, read_file
+from ckpt2saved.files.reading import PathLike, printable, read_file
 from ckpt2saved.requests.given import fitted
 from ckpt2saved.requests.pictures import STATUS, TEXT, picture_input
 from ckpt2saved.requests.request import Inputs
@@ -36,8 +36,14 @@ class GivenFile:
 def given_paths(arguments: Iterable[str], listed: Iterable[bytes]) -> Iterator[str]:
     """The paths in order: `-` stands for the lines in `listed`, a directory for the pictures in it, sorted by name."""
     for argument in arguments:
-        for path in _lines(listed) if argument == STDIN else (argument,):
-            yield from _pictures_in(path) if os.path.isdir(path) else (path,)
+        yield from each_file(_lines(listed) if argument == STDIN else (argument,))
+
+
+def each_file(paths: Iterable[PathLike]) -> Iterator[str]:
+    """The paths in order; a directory stands for the pictures in it, sorted by name."""
+    for given in paths:
+        path = os.fspath(given)
+        yield from _pictures_in(path) if os.path.isdir(path) else (path,)
 
 
 def _lines(listed: Iterable[bytes]) -> Iterator[str]:
