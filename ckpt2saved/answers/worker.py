@@ -53,6 +53,12 @@ class Worker:
         """Whether the process has not ended."""
         return self._child.poll() is None
 
+    def interrupt(self, seconds: float) -> None:
+        """Let the process clean up and end by SIGTERM; returns when it has ended, or after so many seconds."""
+        self._child.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(seconds)
+
     def end(self) -> None:
         """Kill the process."""
         self._child.kill()

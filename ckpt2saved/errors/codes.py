@@ -135,6 +135,7 @@ CODES: Dict[str, str] = {
     "other-package": "The release of a package is incompatible with TensorFlow.",
     "several-tensorflows": "Several TensorFlow packages are installed.",
     # Labelled pictures.
+    "cer-not-lower": "The character error rate is not lower than that of the version compared with.",
     "cer-over-limit": "The character error rate is higher than the limit.",
     "cer-worse": "The character error rate is higher than that of the version compared with.",
     "duplicate-picture": "A labels file names a picture twice.",

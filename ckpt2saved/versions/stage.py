@@ -215,6 +215,12 @@ class Leftovers:
                 os.close(descriptor)
 
 
+def remove_leftovers(base: PathLike) -> None:
+    """Delete the stages and half-deleted versions of dead processes, as the next export would; errors are ignored."""
+    with contextlib.suppress(OSError, VersionError), Leftovers(base) as leftovers, locked(base):
+        leftovers.claim()
+
+
 def hide(path: Path) -> Path:
     """Rename a directory that is to be deleted, so that an incomplete directory never has its name."""
     if path.name.startswith(PRUNED):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 
 from ckpt2saved.checkpoint.run_directory import RunDirectory
 from tests.support.checkpoints import write_checkpoint
+from tests.support.run_directories import place, write_state
 
 
 @pytest.fixture(scope="module")
@@ -20,19 +19,9 @@ def checkpoint(tmp_path_factory):
     def write(prefix, value, seconds=None):
         if value not in made:
             made[value] = write_checkpoint(folder / f"made-{value}", {"x": np.full(4, value, "float32")})
-        for ending in (".data-00000-of-00001", ".index"):
-            path = prefix.with_name(prefix.name + ending)
-            path.write_bytes(made[value].with_name(made[value].name + ending).read_bytes())
-            if seconds is not None:
-                os.utime(str(path), (seconds, seconds))
-        return prefix
+        return place(prefix, made[value], seconds)
 
     return write
-
-
-def write_state(directory, *names):
-    lines = [f'model_checkpoint_path: "{names[-1]}"'] + [f'all_model_checkpoint_paths: "{name}"' for name in names]
-    (directory / "checkpoint").write_text("\n".join(lines) + "\n")
 
 
 def names(scan):

@@ -23,6 +23,7 @@ class Limits:
 
     max_cer: Optional[float] = None
     tolerance: float = DEFAULT_TOLERANCE  # how much the rate may exceed that of the baseline
+    is_lower: bool = False  # whether it must be lower than that of the baseline
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,9 @@ def judge(accuracy: Accuracy, limits: Limits, baseline: Optional[Baseline] = Non
             more = f" (--tolerance {limits.tolerance:g})" if limits.tolerance else ""
             found = f"{rate_text(figures)}, and {baseline.name} has {rate_text(before)}{more}"
             problems.append(Problem("cer-worse", "character error rate", found))
+        elif limits.is_lower and figures.cer > before.cer - _ROUNDING:
+            found = f"{rate_text(figures)}, as {baseline.name} has; only a lower rate is published"
+            problems.append(Problem("cer-not-lower", "character error rate", found))
     return Verdict(accuracy, limits, baseline, tuple(problems), worse=worse)
 
 

@@ -47,6 +47,11 @@ CASES = [
     ),
     ("other-encoding", labelled(LABELS), "line 5: byte 7 is not UTF-8; save the file as UTF-8"),
     (
+        "cer-not-lower",
+        judged_text("abcd", "abcd", is_lower=True),
+        "character error rate: 0 % (0 errors in 4 characters), as version 3 has; only a lower rate is published",
+    ),
+    (
         "cer-over-limit",
         judged_text("abcd", "abcx", max_cer=0.1),
         "character error rate: 25 % (1 error in 4 characters), and --max-cer allows 10 %",

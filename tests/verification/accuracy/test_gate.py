@@ -46,6 +46,7 @@ def test_not_worse_than_another_within_the_tolerance():
     assert codes(judge(TWO_WRONG, Limits(), baseline)) == ["cer-worse"]
     assert codes(judge(TWO_WRONG, Limits(tolerance=0.05), baseline)) == []
     assert codes(judge(TWO_WRONG, Limits(tolerance=0.0499), baseline)) == ["cer-worse"]
+    assert codes(judge(TWO_WRONG, Limits(is_lower=True), baseline)) == ["cer-worse"]
     assert 0.1 + 0.7 < 0.8
     one, eight = [read_as("X" * count + "abcdefghij"[count:], texts=("abcdefghij",)) for count in (1, 8)]
     assert codes(judge(eight, Limits(tolerance=0.7), Baseline("version 3", one))) == []
