@@ -86,8 +86,10 @@ def export(
     lines_signature: Optional[str] = None,
     not_worse_than: Union[str, int, PathLike, None] = None,
     tolerance: Optional[float] = None,
+    better_than: Union[str, int, PathLike, None] = None,
     server: Optional[ServerAddress] = None,
     select: Optional[str] = None,
+    unless_published: bool = False,
     wait_for: Optional[ServerAddress] = None,
     timeout: float = 600,
     model_name: Optional[str] = None,
@@ -105,96 +107,22 @@ def export(
     result of each step. In a dry run nothing is published, and no server is waited for.
 
     Raises errors of `ckpt2saved.errors`. UsageError, SignatureError, CheckpointError, LabelsError, WarmupError,
-    VersionError, WriteError, TensorFlowError, NotServable, NotCompatible, ParityError and NotAccurate: nothing is
-    published.
+    VersionError (with `unless_published` AlreadyPublished, for a checkpoint that a version has), WriteError,
+    TensorFlowError, NotServable, NotCompatible, ParityError and NotAccurate: nothing is published.
     NotLive (the server does not serve the version, or answers otherwise) and ServerError (no TF Serving responds) with
     `version` set: that version is published.
     """
-    import os
-    from pathlib import Path
-
-    from ckpt2saved.answers.search_limits import SearchLimits
-    from ckpt2saved.client.connection import address_of
+    given = dict(locals())
     from ckpt2saved.console.say import silent
     from ckpt2saved.errors.values import check_values
-    from ckpt2saved.exporting.accuracy import GateOptions, read_gate
-    from ckpt2saved.exporting.plan import ExportOptions
+    from ckpt2saved.exporting.keywords import read_export
     from ckpt2saved.exporting.publishing import publish_checkpoint
-    from ckpt2saved.sources.graph_plan import graph_options
-    from ckpt2saved.verification.waiting import LiveCheck, ServerOptions
 
-    check_values(
-        weights=weights,
-        ctc_decoder=ctc_decoder,
-        beam_width=beam_width,
-        top_paths=top_paths,
-        parity_seconds=parity_seconds,
-        parity_lines=parity_lines,
-        timeout=timeout,
-        version=version,
-        batch_size=batch_size,
-        max_cer=max_cer,
-        tolerance=tolerance,
-        select=select,
-    )
-    of_graph = graph_options(
-        checkpoint,
-        model=model,
-        weights=weights,
-        ctc_decoder=ctc_decoder,
-        options=options,
-        graph=graph,
-        python_path=python_path,
-        allow_code=allow_code,
-        inputs=inputs,
-        outputs=outputs,
-        pinned=pinned,
-        renames=renames,
-        keep_training_ops=keep_training_ops,
-        allow_labels=allow_labels,
-        decode=decode,
-        beam_width=beam_width,
-        top_paths=top_paths,
-        merge_repeated=merge_repeated,
-        sequence_length=sequence_length,
-    )
-    gate_options = GateOptions(
-        lines=None if lines is None else Path(lines),
-        allow_empty=allow_empty,
-        nfc=nfc,
-        batch_size=batch_size,
-        max_cer=max_cer,
-        lines_signature=lines_signature,
-        not_worse_than=Path(not_worse_than) if isinstance(not_worse_than, os.PathLike) else not_worse_than,
-        tolerance=tolerance,
-        server=address_of(server, "--server"),
-    )
-    server_options = ServerOptions(
-        address=wait_for,
-        timeout=timeout,
-        model_name=model_name,
-        probe_signatures=tuple(probe_signatures),
-        batched=batched,
-    )
-    check = LiveCheck.of(server_options, "--wait-for", other=server is not None)
-    gate = read_gate(gate_options, Path(export_dir), address_of(wait_for, "--wait-for"), model_name)
-    requests = (warmup,) if isinstance(warmup, (int, str, os.PathLike)) else warmup
-    export_options = ExportOptions(
-        graph=of_graph,
-        base=Path(export_dir),
-        version=version,
-        dry_run=dry_run,
-        parity=parity,
-        search_limits=SearchLimits(parity_seconds, parity_lines),
-        warmup=tuple(one if isinstance(one, int) else Path(one) for one in requests),
-        warmup_signatures=tuple(warmup_signatures),
-        no_warmup=no_warmup,
-        for_serving=for_serving,
-        no_fold=no_fold,
-        gpu=gpu,
-        accuracy=gate,
-    )
-    return publish_checkpoint(export_options, check, select is not None, progress or silent)
+    check_values(select=select)
+    for name in ("checkpoint", "export_dir", "select", "progress"):
+        del given[name]
+    of_export, check = read_export(checkpoint, export_dir, **given)
+    return publish_checkpoint(of_export, check, select is not None, progress or silent)
 
 
 def bump_version(

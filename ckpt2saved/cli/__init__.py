@@ -17,6 +17,7 @@ from ckpt2saved.cli import (
     serving_config,
     verify,
     versions,
+    watch,
 )
 from ckpt2saved.cli.invocation import SETTINGS, heed_signals
 from ckpt2saved.cli.streams import Main
@@ -48,5 +49,6 @@ for command in (
     versions.bump_version,
     versions.list_,
     versions.prune,
+    watch.watch,
 ):
     main.add_command(command)

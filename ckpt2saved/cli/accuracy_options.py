@@ -63,10 +63,19 @@ _GATE = (
         topic=Topic.LABELS,
     ),
     option(
+        "--better-than",
+        metavar="newest|live|N|VERSION_DIR",
+        help="As --not-worse-than, but the character error rate must be lower.",
+        topic=Topic.LABELS,
+    ),
+    option(
         "--server",
         type=address_type,
         metavar="URL",
-        help="With --not-worse-than live: the TF Serving to compare with. Default: that of --wait-for.",
+        help=(
+            "With --not-worse-than live or --better-than live: the TF Serving to compare with. Default: that of "
+            "--wait-for."
+        ),
         topic=Topic.LABELS,
     ),
 )

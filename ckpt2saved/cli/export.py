@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Tuple
 
 import click
 
-from ckpt2saved.cli.accuracy_options import gate_options
-from ckpt2saved.cli.graph_options import graph_options, search_options
+from ckpt2saved.cli.export_options import export_options
 from ckpt2saved.cli.help import Purpose, Topic
 from ckpt2saved.cli.invocation import (
     command,
@@ -21,20 +20,14 @@ from ckpt2saved.cli.invocation import (
 )
 from ckpt2saved.cli.live import Published, publishing
 from ckpt2saved.cli.options import (
-    ParamType,
     PathType,
-    batched_option,
     called,
     json_option,
-    model_name_option,
     option,
-    probe_signature_option,
     quiet_option,
     refuse_wait_in_dry_run,
     report_option,
-    timeout_option,
     version_option,
-    wait_option,
 )
 
 if TYPE_CHECKING:  # slow to import
@@ -42,17 +35,6 @@ if TYPE_CHECKING:  # slow to import
     from ckpt2saved.errors import NotAccurate
     from ckpt2saved.exporting.accuracy import Measured
     from ckpt2saved.exporting.selection import Candidate
-
-
-class _WarmUpType(ParamType):
-    """A number of requests, or the path of a file."""
-
-    name = "n|file.npz|image"
-
-    def convert(self, value: Any, param: Optional[click.Parameter], context: Optional[click.Context]) -> Any:
-        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
-            return int(value)
-        return PathType().convert(value, param, context)
 
 
 @command(
@@ -90,72 +72,20 @@ class _WarmUpType(ParamType):
     ),
     topic=Topic.SOURCE,
 )
-@option(
-    "--export-dir",
-    "--output-dir",
-    "-o",
-    "export_dir",
-    required=True,
-    type=PathType(),
-    help="Base directory of the model, in which the numbered versions are published.",
-    topic=Topic.PUBLISHING,
-)
+@export_options
 @version_option
-@graph_options
-@option(
-    "--parity/--no-parity",
-    default=True,
-    show_default=True,
-    help="Compare the answers of the staged files with those of the checkpoint before publishing.",
-    topic=Topic.PROOF,
-)
-@search_options
-@option(
-    "--warmup",
-    type=_WarmUpType(),
-    multiple=True,
-    metavar="N|FILE.npz|IMAGE",
-    help=(
-        "Warm-up requests, which the server answers before it serves the version: N random requests for each "
-        "signature, a file of arrays named as the inputs, or an image. May be given several times. Default: 1."
-    ),
-    topic=Topic.WARM_UP,
-)
-@option(
-    "--warmup-signature",
-    "warmup_signatures",
-    multiple=True,
-    metavar="NAME",
-    help=(
-        "Write the warm-up requests for this signature. May be given several times. A server with --enable_batching "
-        "fails to load the version if the signature cannot be used with batching. Default: requests that every server "
-        "answers."
-    ),
-    topic=Topic.WARM_UP,
-)
-@option("--no-warmup", is_flag=True, help="Write no warm-up requests.", topic=Topic.WARM_UP)
-@option(
-    "--for-serving",
-    metavar="VERSION",
-    help="Refuse ops and attributes that this TF Serving release does not have, for example 1.14.",
-    topic=Topic.PROOF,
-)
-@option("--no-fold", is_flag=True, help="Do not fold batch norm into the convolution before it.", topic=Topic.DECODER)
-@option(
-    "--gpu", is_flag=True, help="Use the GPUs. Default: CPU only, as a training may be using them.", topic=Topic.PROOF
-)
-@gate_options
 @option(
     "--select",
     type=click.Choice(["best"]),
     help="Try every checkpoint of the directory --checkpoint with --lines, and publish the best one.",
     topic=Topic.LABELS,
 )
-@wait_option
-@timeout_option
-@model_name_option
-@probe_signature_option
-@batched_option
+@option(
+    "--unless-published",
+    is_flag=True,
+    help="Publish nothing, with exit code 1, if a version of the base directory has or had this checkpoint.",
+    topic=Topic.PUBLISHING,
+)
 @option("--dry-run", is_flag=True, help="Export and check, but do not publish.", topic=Topic.PUBLISHING)
 @report_option
 @json_option

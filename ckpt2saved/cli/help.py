@@ -26,6 +26,7 @@ class Topic(enum.Enum):
     LABELS = "Labelled pictures: how much of their text is read right"
     PROOF = "Proof: checks before publishing"
     WARM_UP = "Warm-up: requests that a server answers before it serves a version"
+    WATCHING = "Watching: which checkpoints, and how long"
     PUBLISHING = "Publishing"
     BATCHING = "Batching"
     SERVER = "Server: a running TF Serving"

@@ -188,6 +188,33 @@ def print_json(content: Dict[str, Any]) -> None:
     click.echo(text.encode("utf-8", "backslashreplace"))  # JSON may hold \udcff, a byte of a file name
 
 
+def print_json_line(content: Dict[str, Any]) -> None:
+    """Print one of several objects of --json on a line of its own, at once."""
+    import json
+
+    text = json.dumps(dict(content, format=1), ensure_ascii=False)
+    click.get_current_context().meta[_HAS_PRINTED] = True
+    click.echo(text.encode("utf-8", "backslashreplace"))
+
+
+@contextlib.contextmanager
+def stop_at_signals(request: Callable[[], None]) -> Iterator[None]:
+    """Context in which SIGINT and SIGTERM call `request`, in place of a KeyboardInterrupt wherever the program is."""
+
+    def handle(number: int, frame: Any) -> None:
+        request()
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as a shell sets SIGINT for a program in the background
+            signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @contextlib.contextmanager
 def printed(done: str) -> Iterator[None]:
     """Context for printing a result: if stdout fails after `done`, warn on stderr and go on.

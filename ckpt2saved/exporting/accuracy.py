@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Dict, Optional, Union
+from typing import Any, Dict, Optional, Tuple, Union
 
 from ckpt2saved.answers.models import FileModel
 from ckpt2saved.client.address import Address, ModelAddress
@@ -61,6 +61,7 @@ class GateOptions:
     lines_signature: Optional[str] = None
     not_worse_than: Union[str, int, Path, None] = None
     tolerance: Optional[float] = None
+    better_than: Union[str, int, Path, None] = None
     server: Optional[Address] = None
 
     def refuse_stray(self) -> None:
@@ -70,11 +71,23 @@ class GateOptions:
         for names, needed in (
             ([name for name in given if name not in of_baseline] if self.lines is None else [], "--lines"),
             (["tolerance"] if self.not_worse_than is None else [], "--not-worse-than"),
-            (["server"] if self.not_worse_than != LIVE else [], "--not-worse-than live"),
+            (
+                ["server"] if LIVE not in (self.not_worse_than, self.better_than) else [],
+                "--not-worse-than live or --better-than live",
+            ),
         ):
             stray = [name for name in names if name in given]
             if stray:
                 raise StrayOptions(stray, needed)
+        if self.not_worse_than is not None and self.better_than is not None:
+            raise UsageError("--not-worse-than and --better-than: pass one of them")
+
+    @property
+    def baseline(self) -> Tuple[str, Union[str, int, Path, None]]:
+        """The option with what to compare with, and its value; None without one."""
+        if self.better_than is not None:
+            return "--better-than", self.better_than
+        return "--not-worse-than", self.not_worse_than
 
 
 class AccuracyGate:
@@ -151,19 +164,22 @@ def read_gate(
     labels = LabelOptions(options.lines_signature, options.allow_empty, options.nfc, options.batch_size)
     evaluation = labels.of_lines(options.lines)
     source, note = None, ""
-    if options.not_worse_than is not None:
-        source = _baseline(options.not_worse_than, base, options.server or wait_for, model_name)
-        note = "" if source else "--not-worse-than newest: there is no version yet to compare with"
-    return AccuracyGate(evaluation, Limits(options.max_cer, options.tolerance or 0.0), source, note)
+    name, given = options.baseline
+    if given is not None:
+        source = _baseline(options, base, options.server or wait_for, model_name)
+        note = "" if source else f"{name} newest: there is no version yet to compare with"
+    limits = Limits(options.max_cer, options.tolerance or 0.0, is_lower=options.better_than is not None)
+    return AccuracyGate(evaluation, limits, source, note)
 
 
 def _baseline(
-    given: Union[str, int, Path], base: Path, server: Optional[Address], model_name: Optional[str]
+    options: GateOptions, base: Path, server: Optional[Address], model_name: Optional[str]
 ) -> Optional[BaselineSource]:
+    option, given = options.baseline
     if given != LIVE:
-        return version_baseline(given, base)
+        return None if given is None else version_baseline(given, base)
     if server is None:
-        raise UsageError("--not-worse-than live: only with the address of a server: --server URL or --wait-for URL")
+        raise UsageError(f"{option} live: only with the address of a server: --server URL or --wait-for URL")
     name = model_name or Path(os.path.abspath(str(base))).name
     return live_baseline(Client(ModelAddress(server, name)))
 

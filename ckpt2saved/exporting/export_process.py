@@ -242,12 +242,15 @@ def _attempt(task: Task, sent: _Sender) -> Attempt:
     except Exception:
         return Attempt(failure=Failure(CRASHED, Ckpt2SavedError(traceback.format_exc()[-_SHOWN:])))
     assert sent.content is not None
+    from ckpt2saved.exporting.selection import best_of
+
     if version.server is not None:
         from ckpt2saved.answers.server_answers import as_content
 
         sent.live(as_content(version.server), None)
     refused = {one.prefix: str(one.error) for one in version.candidates if one.error is not None}
-    return _published(sent.content, selected=version.selected, refused=refused)
+    selected = best_of(version.candidates).prefix if version.candidates else None
+    return _published(sent.content, selected=selected, refused=refused)
 
 
 def _failure(error: Exception) -> Failure:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ckpt2saved.checkpoint.files import prefixes_in
+from ckpt2saved.checkpoint.files import checkpoints_at, prefixes_in
 from ckpt2saved.console.foreign_text import one_line
 from ckpt2saved.console.say import Say, begin, progress_of, silent
 from ckpt2saved.errors import (
@@ -56,29 +56,36 @@ class Candidate:
 def try_all(options: ExportOptions, say: Say = silent) -> Tuple[Candidate, ...]:
     """Export every checkpoint of the directory in a dry run, and measure the staged files; oldest names first.
 
-    Raises UsageError without a directory or labelled pictures, and the errors of export that do not depend on the
-    checkpoint.
+    Several checkpoints may be given in place of the directory. Raises UsageError without labelled pictures, and the
+    errors of export that do not depend on the checkpoint.
     """
     given = options.graph.checkpoints
     places = list(given.values() if isinstance(given, Mapping) else given)
-    directory = places[0] if len(places) == 1 else None
     gate = options.accuracy
     if gate is None:
         raise UsageError("--select best: only with --lines, whose pictures every checkpoint reads")
-    if directory is None or not os.path.isdir(str(directory)):
-        raise UsageError(
-            f"--select best: --checkpoint {', '.join(map(str, places))}: expected a directory with several checkpoints"
-        )
-    prefixes = prefixes_in(directory)
-    if not prefixes:
-        raise NoCheckpoint(f"{directory}: there is no checkpoint in this directory")
+    prefixes = _prefixes(places)
     found = []
     for number, prefix in enumerate(prefixes, start=1):
         graph = replace(options.graph, checkpoints=(prefix,))
-        candidate = replace(options, graph=graph, dry_run=True, accuracy=gate.without_limits())
+        candidate = replace(options, graph=graph, dry_run=True, unless_published=False, accuracy=gate.without_limits())
         found.append(_tried(candidate, prefix, _Muted(say, f"{number} of {len(prefixes)}, {prefix.name}")))
         say("candidate", _line(found[-1]))
     return tuple(found)
+
+
+def _prefixes(places: Sequence[Path]) -> Sequence[Path]:
+    """The checkpoints of a directory, or several ones that are given."""
+    if len(places) > 1 and all(checkpoints_at(place) for place in places):
+        return places
+    if len(places) != 1 or not os.path.isdir(str(places[0])):
+        raise UsageError(
+            f"--select best: --checkpoint {', '.join(map(str, places))}: expected a directory with several checkpoints"
+        )
+    prefixes = prefixes_in(places[0])
+    if not prefixes:
+        raise NoCheckpoint(f"{places[0]}: there is no checkpoint in this directory")
+    return prefixes
 
 
 def _tried(options: ExportOptions, prefix: Path, say: Say) -> Candidate:

@@ -152,7 +152,7 @@ class Watcher:
         except Stopped:
             reason, code = "signal", 0
         except Ckpt2SavedError as error:
-            self._tell("stopped", str(error), reason="error", exit_code=error.exit_code, **error_content(error))
+            self._tell("stopped", _REASONS["error"], reason="error", exit_code=error.exit_code, **error_content(error))
             raise
         self._tell("stopped", _REASONS[reason], reason=reason, exit_code=code)
         return code
@@ -288,6 +288,7 @@ _SELECTED = {
     BEST: "each checkpoint that is read better",
 }
 _REASONS = {
+    "error": "an error that other checkpoints would have too",
     "idle": "no new checkpoint came",
     "once": "what was there is handled",
     "signal": "as a signal asked for",

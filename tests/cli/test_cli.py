@@ -24,11 +24,14 @@ COMMANDS = [
     "schema",
     "serving-config",
     "verify",
+    "watch",
 ]
 # Modules of folders that also hold modules with TensorFlow; commands import these before they need it.
 PLAIN_MODULES = [
     "checkpoint.files",
     "exporting.plan",
+    "exporting.watching",
+    "exporting.export_process",
     "inspection.subject",
     "inspection.signature_path",
     "verification.live",
