@@ -154,8 +154,7 @@ def _checked(run_dir: Path, export_dir: Path, select: str, options: Dict[str, An
         read_export(run_dir, export_dir, **dict(keywords, version=None, dry_run=False, unless_published=True))
         return keywords
 
-    gpu = options.pop("gpu")
-    return dict(called(read, **options), gpu=gpu)
+    return called(read, **options)
 
 
 class _Printer:

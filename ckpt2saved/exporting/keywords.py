@@ -8,6 +8,7 @@ from typing import Any, Dict, Optional, Tuple
 
 from ckpt2saved.answers.search_limits import SearchLimits
 from ckpt2saved.client.connection import address_of
+from ckpt2saved.errors.values import check_values
 from ckpt2saved.exporting.accuracy import GateOptions, read_gate
 from ckpt2saved.exporting.plan import ExportOptions
 from ckpt2saved.files.reading import PathLike
@@ -15,6 +16,10 @@ from ckpt2saved.sources.graph_plan import Checkpoints, graph_options
 from ckpt2saved.verification.waiting import LiveCheck, ServerOptions
 
 _OF_GATE = ("allow_empty", "nfc", "batch_size", "max_cer", "lines_signature", "tolerance")
+_CHECKED = (
+    *("weights", "ctc_decoder", "beam_width", "top_paths", "parity_seconds", "parity_lines", "timeout", "version"),
+    *("batch_size", "max_cer", "tolerance"),
+)
 _OF_EXPORT = ("version", "dry_run", "parity", "no_warmup", "for_serving", "no_fold", "gpu", "unless_published")
 
 
@@ -27,6 +32,7 @@ def read_export(
     baselines are read, and no server is asked. Raises UsageError for a value that is malformed or has no effect
     (StrayOptions), LabelsError, VersionError, and ServerError if a package is missing.
     """
+    check_values(**{name: given[name] for name in _CHECKED})
     base, wait_for, model_name = Path(export_dir), given.pop("wait_for"), given.pop("model_name")
     server = given.pop("server")
     gate_options = GateOptions(

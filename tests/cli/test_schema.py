@@ -68,7 +68,7 @@ def commands_with_json(group, prefix=""):
 def test_each_command_with_json_has_a_schema():
     from ckpt2saved.cli import main
 
-    commands = set(commands_with_json(main)) - {"evaluate"} | {"evaluate-lines", "evaluate-pages"}
+    commands = set(commands_with_json(main)) - {"evaluate", "watch"} | {"evaluate-lines", "evaluate-pages"}
     assert commands | {"error", "provenance", "signature"} == set(names())
 
 
