@@ -46,6 +46,7 @@ from ckpt2saved.exporting.watching import (
     Stopped,
     error_content,
 )
+from ckpt2saved.graph.devices import gpus
 from ckpt2saved.versions.stage import remove_leftovers
 
 _STEP, _BEGIN, _PROGRESS, _TABLE, _PUBLISHED, _LIVE, _NOT_LIVE, _DONE, _ENDED = range(9)  # kinds of messages
@@ -80,7 +81,7 @@ class ExportProcess:
     def __call__(self, checkpoints: Sequence[RunCheckpoint]) -> Attempt:
         """Export the checkpoint, or the best one of several; raises Stopped, after which no files remain."""
         task = Task(tuple(one.prefix for one in checkpoints), self._base, self._keywords)
-        with working(__name__, env=self._environment()) as worker:
+        with gpus(bool(self._keywords.get("gpu"))), working(__name__) as worker:
             worker.send(task)
             try:
                 attempt = self._follow(worker)
@@ -91,11 +92,6 @@ class ExportProcess:
                 worker.end()
                 remove_leftovers(self._base)
         return attempt
-
-    def _environment(self) -> Dict[str, str]:
-        """Of a process that computes on the CPU, as a training may be using the GPUs."""
-        hidden = {} if self._keywords.get("gpu") else {"CUDA_VISIBLE_DEVICES": "-1"}
-        return {**os.environ, **hidden}
 
     def _follow(self, worker: Worker) -> Attempt:
         """Tell what the process does, until it is done."""
