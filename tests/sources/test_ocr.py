@@ -211,7 +211,7 @@ def test_a_checkpoint_of_a_network_that_is_missing_or_given_twice(run, options, 
     code, text = refused(run, options, *both, ctpn_checkpoint)
     assert code == 2 and "it names no network" in text and "detector=PATH and recogniser=PATH" in text
     code, text = refused(run, options)
-    assert code == 2 and text.count("missing") == 2
+    assert code == 2 and text.count("PATH: missing") == 2
     code, text = refused(run, options, "detector=", both[1])
     assert code == 2 and "--checkpoint detector=PATH: missing" in text
 

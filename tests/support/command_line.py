@@ -22,9 +22,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def unmeasured_environment(**variables):
-    """The environment of a process that may not write files: without coverage, whose data file would fail at its end."""
+    """The environment of a process that may not write files: without coverage, whose data file would fail at its end.
+
+    And without compiled modules: Python 3.7 does not notice that it wrote a part of one, which nothing can import then.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS_")}
-    return dict(kept, **variables)
+    return dict(kept, PYTHONDONTWRITEBYTECODE="1", **variables)
 
 
 def python(code, **keywords):
