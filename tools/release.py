@@ -8,7 +8,7 @@ demo and the tests lie in the unpacked source distribution, from which the packa
 Dockerfile are run, as plain shell. Last, the message of the tag is written to dist/tag-message.txt. Nothing is tagged
 and nothing is uploaded.
 
---files-only builds and checks the files, of any working tree.
+--files-only builds and checks the files of the last commit, whatever the working tree has.
 """
 
 from __future__ import annotations
@@ -98,7 +98,14 @@ def tag_message(version: str, changes: Changes) -> str:
     return f"ckpt2saved {version}\n\n" + "\n".join(lines) + "\n"
 
 
-def build(root: Path, output: Path, isolated: bool) -> Files:
+def committed(root: Path, folder: Path) -> Path:
+    """Clone the last commit: nothing else gets into the files, and other builds in `root` do not meet this one."""
+    shutil.rmtree(str(folder), ignore_errors=True)
+    _run(["git", "clone", "--quiet", root, folder], root)
+    return folder
+
+
+def build(sources: Path, output: Path, isolated: bool) -> Files:
     """Build both files into `output`, which then has no others of this package.
 
     `isolated`: with the newest setuptools, in an environment of its own, and not with the one that is installed.
@@ -106,18 +113,19 @@ def build(root: Path, output: Path, isolated: bool) -> Files:
     output.mkdir(parents=True, exist_ok=True)
     for old in [*output.glob("ckpt2saved-*.tar.gz"), *output.glob("ckpt2saved-*.whl")]:
         old.unlink()
-    shutil.rmtree(str(root / "build" / "lib"), ignore_errors=True)  # modules that are no longer there would go along
-    _run([sys.executable, "-m", "build", *([] if isolated else ["--no-isolation"]), "--outdir", output, root], root)
-    (sdist,), (wheel,) = output.glob("*.tar.gz"), output.glob("*.whl")
+    _run(
+        [sys.executable, "-m", "build", *([] if isolated else ["--no-isolation"]), "--outdir", output, sources], sources
+    )
+    (sdist,), (wheel,) = output.glob("ckpt2saved-*.tar.gz"), output.glob("ckpt2saved-*.whl")
     return Files(sdist, wheel)
 
 
-def check(root: Path, files: Files) -> None:
+def check(clone: Path, files: Files) -> None:
     """Check the metadata, what is in the wheel, and that the source distribution has what git has."""
     tools = Path(sys.executable).parent
-    _run([sys.executable, "-m", "twine", "check", "--strict", *files], root)
-    _run([tools / "check-wheel-contents", "--toplevel", "ckpt2saved", files.wheel], root)
-    _run([sys.executable, "-m", "check_sdist", "--no-isolation"], root)
+    _run([sys.executable, "-m", "twine", "check", "--strict", *files], clone)
+    _run([tools / "check-wheel-contents", "--toplevel", "ckpt2saved", files.wheel], clone)
+    _run([sys.executable, "-m", "check_sdist", "--no-isolation"], clone)
 
 
 def unpack(sdist: Path, folder: Path) -> Path:
@@ -209,8 +217,9 @@ def main(pythons: Sequence[Path], files_only: bool) -> None:
     reasons += [f"no Python {minor} on the PATH or among pyenv's; pass --python" for minor in found if not found[minor]]
     if reasons:
         raise click.ClickException("not released:\n" + "\n".join(f"  {reason}" for reason in reasons))
-    files = build(ROOT, output, isolated=not files_only)
-    check(ROOT, files)
+    clone = committed(ROOT, work / "clone")
+    files = build(clone, output, isolated=not files_only)
+    check(clone, files)
     if files_only:
         return
     sources = unpack(files.sdist, work / "sources")
