@@ -151,6 +151,9 @@ def prepare_tensorflow(gpu: bool) -> None:
 
     if not gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    # Keras imports matplotlib, which fails if this names a module of the Python of a notebook that runs the command.
+    if os.environ.get("MPLBACKEND", "").startswith("module://"):
+        del os.environ["MPLBACKEND"]
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 

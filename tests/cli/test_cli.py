@@ -206,6 +206,20 @@ def test_list_shows_origin_size_and_health(tmp_path):
     assert content["versions"][1]["republished_from"] == 1
 
 
+def test_a_command_in_a_notebook_does_not_need_the_modules_of_its_kernel():
+    """`!ckpt2saved` inherits the name of the kernel's backend of matplotlib, which Keras imports."""
+    pytest.importorskip("matplotlib")
+    code = (
+        "import os\n"
+        "os.environ['MPLBACKEND'] = 'module://matplotlib_inline.backend_inline'\n"
+        "from ckpt2saved.cli.invocation import prepare_tensorflow\n"
+        "prepare_tensorflow(gpu=False)\n"
+        "import matplotlib.pyplot\n"
+    )
+    done = python(code)
+    assert done.returncode == 0, done.stdout
+
+
 def test_list_of_the_directory_of_all_models_names_them(tmp_path):
     """A base directory is expected; it is one level below."""
     version_of(tmp_path / "models" / "my model", 1)
