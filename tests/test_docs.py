@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(
     sys.version_info < (3, 9), reason="the documentation is made and read on today's Python"
 )
 if sys.version_info >= (3, 9):
-    from tools import draw_folders, record
+    from tools import draw_folders, record, site
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +82,33 @@ def test_the_picture_of_the_folders_is_that_of_the_table():
     assert draw_folders.PICTURE.read_text("utf-8") == draw_folders.drawn(), "run tools/draw_folders.py"
     drawn = " ".join(draw_folders.LAYERS.values()).split()
     assert drawn == list(draw_folders.folders())
+
+
+@pytest.mark.parametrize(
+    "html, problem",
+    [
+        ('<script src="https://cdn.example.org/a.js"></script>', "fetched from elsewhere"),
+        ('<link rel="stylesheet" href="//fonts.example.org/css">', "fetched from elsewhere"),
+        ('<img srcset="a.png 1x, https://example.org/b.png 2x">', "fetched from elsewhere"),
+        ('<a href="https://example">x</a>', "no host"),
+        ('<a href="htps://example.org">x</a>', "not an address of a page"),
+        ('<a href="https://example.org/a#b">x</a><a href="b.html">y</a><img src="c.png">', ""),
+    ],
+)
+def test_what_a_browser_would_fetch_from_elsewhere_fails_the_build(html, problem):
+    """As does an address that is none."""
+    found = list(site.problems_of(html))
+    assert len(found) == bool(problem) and all(problem in one for one in found)
+
+
+def test_links_out_of_the_pages_lead_to_copies():
+    """Of files; a folder is no page, and code is left alone."""
+    page = "[a](../examples/README.md#x) [b](json.md) [c](../examples) [d](https://example.org)\n```\n[e](../LICENSE)\n```\n"
+
+    class Page:
+        class file:
+            src_uri = "predict.md"
+
+    assert site.on_page_markdown(page, Page, None, None) == (
+        "[a](repository/examples/README.md#x) [b](json.md) c [d](https://example.org)\n```\n[e](../LICENSE)\n```\n"
+    )

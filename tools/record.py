@@ -2,6 +2,8 @@
 
     python tools/record.py   # makes the outputs in README.md and docs/tutorial.md and the pictures of the terminal anew
 
+What differs in numbers alone stays as it is, so that a second run changes nothing.
+
 A block is fenced as `console`; each of its lines that begins with "$ " is a command, which goes on in the next line
 after a backslash. The blocks of all pages run in one folder, in order, and a command that ran before is not run again.
 A line of only an ellipsis stands for any lines. A comment before a block tells what differs:
@@ -311,7 +313,7 @@ def run_blocks(folder: Folder) -> Iterator[Tuple[Block, Command, Optional[List[s
 
 
 def rewrite(page: str, folder: Folder) -> None:
-    """Put what the commands printed into the blocks of a page; outputs with an ellipsis stay as long as they fit."""
+    """Put what the commands printed into the blocks of a page, where it is not what stands there already."""
     path = ROOT / page
     text = path.read_text(encoding="utf-8")
     for block in reversed(blocks_of(page, text)):
@@ -319,12 +321,23 @@ def rewrite(page: str, folder: Folder) -> None:
             lines: List[str] = []
             for command in block.commands:
                 found = plain(folder.run(command.text))
+                is_same = fits(command.output, found)
                 is_cut = any(line.strip() == ELLIPSIS for line in command.output)
-                if is_cut and not fits(command.output, found):
+                if is_cut and not is_same:
                     say(f"{page}: edit the output of {command.text!r} by hand; it is", *found)
-                lines += [f"$ {command.text}", *(command.output if is_cut else found)]
+                lines += [f"$ {command.text}", *(command.output if is_same or is_cut else found)]
             text = text[: block.start] + "\n".join(lines) + "\n" + text[block.end :]
     path.write_text(text, encoding="utf-8")
+
+
+def redraw(name: str, folder: Folder) -> None:
+    """Draw a picture anew, if its style or anything but numbers has changed."""
+    path = ROOT / name
+    drawn = picture(session_of(name, folder))
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    is_same = before.partition("<text")[0] == drawn.partition("<text")[0]
+    if not is_same or normalised(texts_of(before)) != normalised(texts_of(drawn)):
+        path.write_text(drawn, encoding="utf-8")
 
 
 def say(*lines: str) -> None:
@@ -342,7 +355,7 @@ def main() -> None:
         for page in PAGES:
             rewrite(page, folder)
         for name in PICTURES:
-            (ROOT / name).write_text(picture(session_of(name, folder)), encoding="utf-8")
+            redraw(name, folder)
 
 
 if __name__ == "__main__":
