@@ -13,6 +13,7 @@ from tools.schemas.messages import failure_schema
 from tools.schemas.parts import Schema
 from tools.schemas.servers import doctor_schema, serving_config_schema
 from tools.schemas.signature import signature_schema
+from tools.schemas.watching import watch_schema
 
 
 def schemas() -> Dict[str, Schema]:
@@ -33,6 +34,7 @@ def schemas() -> Dict[str, Schema]:
         "serving-config": serving_config_schema(),
         "signature": signature_schema(),
         "verify": verify_schema(),
+        "watch": watch_schema(),
     }
 
 

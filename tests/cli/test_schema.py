@@ -68,7 +68,7 @@ def commands_with_json(group, prefix=""):
 def test_each_command_with_json_has_a_schema():
     from ckpt2saved.cli import main
 
-    commands = set(commands_with_json(main)) - {"evaluate", "watch"} | {"evaluate-lines", "evaluate-pages"}
+    commands = set(commands_with_json(main)) - {"evaluate"} | {"evaluate-lines", "evaluate-pages"}
     assert commands | {"error", "provenance", "signature"} == set(names())
 
 
@@ -95,6 +95,16 @@ def test_every_key_has_a_description(name):
 @pytest.mark.parametrize("name", sorted(set(names()) - {"signature", "provenance"}))
 def test_the_codes_are_those_of_problems(name):
     assert json.loads(text_of(name))["definitions"]["code"]["enum"] == sorted(CODES)
+
+
+EVENT = {"event": "vanished", "checkpoint": "runs/model.ckpt-7", "format": 1}
+
+
+def test_each_event_of_a_watch_has_keys_of_its_own():
+    assert misfits("watch", EVENT) == misfits("watch", {**EVENT, "added": 1}) == misfits("watch", FAILED) == []
+    assert misfits("watch", {**EVENT, "event": "nonsense"}) != []
+    assert misfits("watch", {**EVENT, "event": "skipped"}) != []  # without its reason
+    assert misfits("watch", {**EVENT, "event": "skipped", "reason": "newer"}) == []
 
 
 DELETED = {"deleted": ["models/1"], "dry_run": False, "format": 1}

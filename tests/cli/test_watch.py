@@ -18,6 +18,7 @@ from ckpt2saved.versions import read_provenance
 from tests.support.checkpoints import write_checkpoint
 from tests.support.command_line import ROOT
 from tests.support.run_directories import place
+from tests.support.schemas import misfits_of_output
 
 # A network that reads pictures whose bytes are the letters a to d: a weight for each letter and each class.
 GRAPH = """
@@ -128,7 +129,9 @@ class Watched:
         with ended(self.start(*more)) as process:
             out, err = process.communicate(timeout=300)
         assert "Traceback" not in err, err
-        return process.returncode, [json.loads(line) for line in out.splitlines()]
+        events = [json.loads(line) for line in out.splitlines()]
+        assert [text for event in events for text in misfits_of_output("watch", event)] == []
+        return process.returncode, events
 
     def published(self):
         """The steps of the versions, oldest first; each is complete, and there is nothing else."""

@@ -29,6 +29,7 @@ from ckpt2saved.exporting.watching import (
 from ckpt2saved.versions import bump_version, next_version, prune_versions
 from tests.support.checkpoints import write_checkpoint
 from tests.support.run_directories import delete, place, write_state
+from tests.support.schemas import misfits_of_output
 from tests.support.versions import make_version, names
 
 
@@ -72,7 +73,11 @@ class Run:
     def watch(self, **options):
         options.setdefault("interval", 0.05)
         options = WatchOptions(self.run, self.base, **options)
-        return Watcher(options, self.export, self.prune, self.events.append, self.stop).run()
+        return Watcher(options, self.export, self.prune, self.emit, self.stop).run()
+
+    def emit(self, event):
+        assert misfits_of_output("watch", {"event": event.kind, **event.content, "format": 1}) == []
+        self.events.append(event)
 
     def prune(self, keep):
         return [version.path for version in prune_versions(self.base, keep)]

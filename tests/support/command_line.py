@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.support.schemas import misfits_of_output
 
 
 def without_chatter(err):
@@ -43,9 +46,14 @@ def python(code, **keywords):
 
 
 def call(*arguments, **keywords):
-    """The command in a process that has no TensorFlow, and what it printed."""
+    """The command in a process that has no TensorFlow, and what it printed; JSON fits its schema."""
     code = "import sys; sys.modules['tensorflow'] = None; from ckpt2saved.cli import main; main({!r}, 'ckpt2saved')"
-    return python(code.format([str(argument) for argument in arguments]), **keywords)
+    done = python(code.format([str(argument) for argument in arguments]), **keywords)
+    start = done.stdout.find("{")
+    if "--json" in arguments and start >= 0:
+        content, _ = json.JSONDecoder().raw_decode(done.stdout, start)
+        assert misfits_of_output(arguments[0], content) == []
+    return done
 
 
 def exported(run, base, checkpoint, *options, **keywords):
