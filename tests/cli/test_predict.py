@@ -165,6 +165,7 @@ def test_both_kinds_of_problems_are_listed(run, server, pictures, tmp_path):
         "Error: 1 of 2 files got no answer, 1 of 2 files could not be read by the model\n"
         f"  - {tmp_path / 'absent.png'}: No such file or directory\n"
         f"  - {tmp_path / 'other.png'}: damaged\n"
+        "More: ckpt2saved explain unreadable-file unread-picture\n"
     )
     result = run("predict", server.url, *[tmp_path / "other.png"] * 30, "--quiet")
     assert result.exit_code == 3 and "30 of 30 files could not be read by the model; the first 20:" in result.output
@@ -176,8 +177,9 @@ def test_nothing_is_loaded_for_files_that_are_not_there(tmp_path):
     write_version(tmp_path / "1", lambda x: {"y": x * 2}, shape=(None, 4))
     done = call("predict", tmp_path / "1", tmp_path / "absent.npy", "--quiet")
     assert done.returncode == 1
-    assert (
-        done.stdout == f"Error: 1 of 1 files got no answer\n  - {tmp_path / 'absent.npy'}: No such file or directory\n"
+    assert done.stdout == (
+        f"Error: 1 of 1 files got no answer\n  - {tmp_path / 'absent.npy'}: No such file or directory\n"
+        "More: ckpt2saved explain unreadable-file\n"
     )
 
 
@@ -264,7 +266,7 @@ def test_arrays_are_sent_as_they_are(run, tmp_path):
             f"{paths[1]}\tsum=float32 [1] 1\ty=float32 [1, 4] 2 2 2 2\n"
             f"Error: 1 of 3 files got no answer\n"
             f"  - {paths[2]}: x: the shape [1, 5], expected [?, 4]; serving_default takes x float32 [?, 4]: expected a"
-            " .npy file\n"
+            " .npy file\nMore: ckpt2saved explain other-inputs\n"
         )
         result = run("predict", server.url, paths[0], "--model-name", "m", "--quiet", "--json")
         outputs = json.loads(result.output)["results"][0]["outputs"]
@@ -455,7 +457,7 @@ def test_answers_of_other_servers(run, tmp_path, answer, code, wanted):
 
 
 def test_a_reader_that_stops_reading(server, pictures):
-    """As `head -1` does: an error without a traceback."""
+    """As `head -1` does: the exit code says it, and no message."""
     done = subprocess.Popen(
         command(server.url, *pictures * 20, "--batch", 1, "--quiet"),
         stdout=subprocess.PIPE,
@@ -466,7 +468,7 @@ def test_a_reader_that_stops_reading(server, pictures):
     done.stdout.close()
     err = done.stderr.read().decode()
     done.stderr.close()
-    assert done.wait(60) == 1 and "stdout can't be written: Broken pipe" in err and "Traceback" not in err
+    assert done.wait(60) == 1 and err == ""
 
 
 def test_an_interrupt_ends_it(server, pictures):
