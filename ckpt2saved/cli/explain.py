@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from typing import Sequence
 
@@ -27,6 +26,8 @@ def explain(codes: Sequence[str]) -> None:
     codes = list(dict.fromkeys(code.replace("_", "-") for code in codes))
     for code in codes:
         if code not in CODES:
+            import difflib
+
             near = difflib.get_close_matches(code, CODES, n=1)
             hint = f"did you mean {near[0]}?" if near else "ckpt2saved explain lists all codes"
             raise click.UsageError(f"there is no code {code!r}; {hint}")

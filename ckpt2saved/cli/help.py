@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import enum
-import shlex
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import click
@@ -124,6 +122,8 @@ class HelpfulGroup(click.Group):
         """Find a command; of a misspelt one the error names those that are spelt alike, also in click 8.1."""
         name = args[0].replace("_", "-")
         if not context.resilient_parsing and name not in self.commands and not name.startswith("-"):
+            import difflib  # slow to import
+
             near = difflib.get_close_matches(name, self.commands)
             context.fail(f"No such command {args[0]!r}." + (f" Did you mean {' or '.join(near)}?" if near else ""))
         return super().resolve_command(context, args)
@@ -188,6 +188,8 @@ def _write_command(formatter: click.HelpFormatter, text: str) -> None:
 
 def _parts(text: str) -> List[str]:
     """Divide a command line before its options."""
+    import shlex  # slow to import
+
     parts: List[str] = []
     for word in shlex.split(text, posix=False):
         if not parts or word.startswith("-"):

@@ -9,7 +9,6 @@ import click
 
 from ckpt2saved.cli.invocation import UntilInterrupted, print_json, printed, warn
 from ckpt2saved.errors import Ckpt2SavedError
-from ckpt2saved.files.shell_words import for_shell
 
 if TYPE_CHECKING:  # slow to import
     from ckpt2saved.console.narration import Narration
@@ -59,6 +58,8 @@ def publishing(say: Published, address: Any, as_json: bool) -> Iterator[None]:
             with printed(done):
                 print_json({**version.as_content(), **(server or _unasked_content(address, error))})
         if getattr(error, "exit_code", 1) == 1:
+            from ckpt2saved.files.shell_words import for_shell
+
             warn(
                 f"{done}; running this again would publish it twice; ckpt2saved verify"
                 f" {for_shell(version.path)} --server checks it again"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Optional
 
 import click
@@ -28,6 +27,8 @@ def schema(name: Optional[str]) -> None:
         return
     known = names()
     if name not in known:
+        import difflib
+
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"expected {', '.join(known)}"
         raise click.UsageError(f"{name!r} is not the name of a schema; {hint}")

@@ -27,7 +27,6 @@ from ckpt2saved.cli.options import (
     version_option,
     wait_option,
 )
-from ckpt2saved.files.shell_words import for_shell
 
 
 @command(
@@ -99,6 +98,8 @@ def list_(base: Path, deep: bool, as_json: bool) -> None:
         print_versions(listing)
     else:
         click.echo(f"{base}: no versions yet{_models_in(base)}", err=True)
+    from ckpt2saved.files.shell_words import for_shell
+
     for one in listing.ignored:
         click.echo(
             f"{one.path}: TF Serving ignores it, as its name is {one.reason}; publish it with ckpt2saved bump-version"
@@ -110,6 +111,7 @@ def list_(base: Path, deep: bool, as_json: bool) -> None:
 def _models_in(base: Path) -> str:
     """Name the base directories in `base`, for people who give the directory of all models."""
     from ckpt2saved.errors.problem import listed
+    from ckpt2saved.files.shell_words import for_shell
     from ckpt2saved.versions import numbered_children
 
     models = [path for path in sorted(base.iterdir()) if path.is_dir() and numbered_children(path)]
