@@ -133,12 +133,13 @@ def watch(
 def _checked(run_dir: Path, export_dir: Path, select: str, options: Dict[str, Any]) -> Dict[str, Any]:
     """The keywords of ckpt2saved.export, checked as far as that is possible without a checkpoint.
 
-    Raises UsageError, LabelsError, VersionError, and ServerError if a package is missing.
+    Raises UsageError, SignatureError, LabelsError, VersionError, and ServerError if a package is missing.
     """
-    from ckpt2saved.errors import UsageError
+    from ckpt2saved.errors import CheckpointError, UsageError
     from ckpt2saved.exporting.keywords import read_export
     from ckpt2saved.exporting.watching import BEST
     from ckpt2saved.files.reading import is_url
+    from ckpt2saved.sources.graph_plan import plan_graph
     from ckpt2saved.versions import check_base
 
     if is_url(run_dir) or (run_dir.exists() and not run_dir.is_dir()):
@@ -151,7 +152,11 @@ def _checked(run_dir: Path, export_dir: Path, select: str, options: Dict[str, An
     check_base(export_dir)
 
     def read(**keywords: Any) -> Dict[str, Any]:
-        read_export(run_dir, export_dir, **dict(keywords, version=None, dry_run=False, unless_published=True))
+        of_export, _ = read_export(
+            run_dir, export_dir, **dict(keywords, version=None, dry_run=False, unless_published=True)
+        )
+        with contextlib.suppress(CheckpointError):  # there may be none yet
+            plan_graph(of_export.graph)
         return keywords
 
     return called(read, **options)

@@ -16,7 +16,7 @@ import threading
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.answers.worker import Worker, WorkerEnded, sender, working
 from ckpt2saved.checkpoint.run_directory import RunCheckpoint
@@ -54,6 +54,9 @@ _GRACE = 10.0  # seconds to clean up; Kubernetes gives 30 to all
 _POLL = 0.2  # seconds, in which a request to stop is noticed
 _SHOWN = 2000  # characters of the stderr of a process that crashed
 
+if TYPE_CHECKING:
+    _Messages = queue.Queue[Tuple[int, Any]]
+
 # Causes that pass. VersionError: the base can't be written, or its lock is held.
 _TRANSIENT = (WriteError, ServerError, NotAnswered, VersionError, OSError)
 _FATAL = (UsageError, TensorFlowError, LabelsError)  # of every checkpoint
@@ -81,22 +84,31 @@ class ExportProcess:
     def __call__(self, checkpoints: Sequence[RunCheckpoint]) -> Attempt:
         """Export the checkpoint, or the best one of several; raises Stopped, after which no files remain."""
         task = Task(tuple(one.prefix for one in checkpoints), self._base, self._keywords)
+        messages: _Messages = queue.Queue()
         with gpus(bool(self._keywords.get("gpu"))), working(__name__) as worker:
             worker.send(task)
+            threading.Thread(target=_receive, args=(worker, messages), daemon=True).start()
             try:
-                attempt = self._follow(worker)
+                attempt = self._follow(worker, messages)
             except Stopped:
                 worker.interrupt(_GRACE)
+                self._tell_published(messages)
                 raise
             finally:
                 worker.end()
                 remove_leftovers(self._base)
         return attempt
 
-    def _follow(self, worker: Worker) -> Attempt:
+    def _tell_published(self, messages: _Messages) -> None:
+        """Tell of a version that was published just before the request to stop."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                kind, content = messages.get_nowait()
+                if kind == _PUBLISHED:
+                    self._tell(kind, content, content)
+
+    def _follow(self, worker: Worker, messages: _Messages) -> Attempt:
         """Tell what the process does, until it is done."""
-        messages: queue.Queue[Tuple[int, Any]] = queue.Queue()
-        threading.Thread(target=_receive, args=(worker, messages), daemon=True).start()
         published: Optional[Mapping[str, Any]] = None
         while True:
             self._stop.check()
@@ -138,7 +150,7 @@ class ExportProcess:
         return Attempt(failure=Failure(CRASHED, Ckpt2SavedError(f"{text}:\n{said}" if said else text)))
 
 
-def _receive(worker: Worker, messages: queue.Queue[Tuple[int, Any]]) -> None:
+def _receive(worker: Worker, messages: _Messages) -> None:
     """Pass on the messages of the process until it ends."""
     try:
         while True:
@@ -177,8 +189,9 @@ class _Ending:
 
 def _end_with_parent() -> None:
     """Wait for the end of the parent process, then end this one as a signal does, or at once if it does not end."""
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdin.buffer.read()
+    with contextlib.suppress(OSError):
+        while os.read(0, 1024):  # sys.stdin would be locked when the interpreter ends
+            pass
     os.kill(os.getpid(), signal.SIGTERM)
     threading.Event().wait(_GRACE)
     os.kill(os.getpid(), signal.SIGKILL)

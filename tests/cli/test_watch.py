@@ -17,6 +17,7 @@ import pytest
 from ckpt2saved.versions import read_provenance
 from tests.support.checkpoints import write_checkpoint
 from tests.support.command_line import ROOT
+from tests.support.model_server import serving_rest
 from tests.support.run_directories import place
 from tests.support.schemas import misfits_of_output
 
@@ -225,6 +226,20 @@ def test_the_best_one_is_published_if_it_is_better_than_the_newest_version(watch
     assert refused["problem_details"][0]["code"] == "cer-not-lower" and refused["accuracy"]["cer"] == 0
 
 
+def test_a_server_is_waited_for(watched):
+    """Its state is told for each version, and versions that it holds are not pruned."""
+    watched.write(1)
+    assert watched.finish("--once", *QUICK)[0] == 0
+    watched.write(2)
+    with serving_rest(watched.base, "models") as server:
+        code, events = watched.finish("--once", "--wait-for", server.url, "--keep", "1", *QUICK)
+    assert code == 0 and kinds(events)[:4] == ["watching", "exporting", "published", "live"], events
+    assert events[3]["path"] == str(watched.base / "2") and events[3]["server"]["address"] == server.url
+    watched.write(3)
+    code, events = watched.finish("--once", "--wait-for", server.url, "--timeout", "1", *QUICK)
+    assert code == 0 and kinds(events)[2:4] == ["published", "not-live"] and watched.published()[-1] == 3
+
+
 def test_a_crash_of_the_export_does_not_end_the_watcher(watched):
     """It is tried again."""
     watched.write(1)
@@ -244,6 +259,7 @@ def test_a_command_line_that_no_checkpoint_would_pass(watched, run):
     for more, code, text in (
         (["--select", "best"], 2, "--select best: only with --lines"),
         (["--lines", watched.folder / "nothing.tsv"], 1, "nothing.tsv"),
+        (["--model", "nowhere.yaml"], 2, "nowhere.yaml"),
         (["--tolerance", "0.1"], 2, "--tolerance: only with"),
         (["--wait-for", "http://localhost:1", "--model-name", "x", "--better-than", "newest"], 2, "only with --lines"),
     ):
