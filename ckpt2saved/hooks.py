@@ -13,7 +13,7 @@ import ckpt2saved
 from ckpt2saved.checkpoint.files import STATE_FILE, find_checkpoint
 from ckpt2saved.errors import Ckpt2SavedError, UsageError
 from ckpt2saved.files.kinds import is_keras_file
-from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.graph.tf1 import same_random_numbers, tf
 
 if TYPE_CHECKING:
     from ckpt2saved.exporting.exported import Exported
@@ -83,7 +83,8 @@ class _Publisher:
     def _exported(self, found: _Written) -> Exported:
         options = dict(self._options, graph=found.path) if found.is_model else self._options
         checkpoint = None if found.is_model else found.path
-        version = ckpt2saved.export(checkpoint, self._export_dir, **options)
+        with same_random_numbers():
+            version = ckpt2saved.export(checkpoint, self._export_dir, **options)
         _log.info("%s: published as %s", found.path, version.path)
         return version
 

@@ -59,6 +59,7 @@ __all__ = [
     "load_library",
     "op_def",
     "open_session",
+    "same_random_numbers",
     "session_config",
     "tf",
     "undisturbed",
@@ -118,11 +119,10 @@ def open_session(graph: Optional[tf.Graph] = None, config: Optional[tf.ConfigPro
 
 
 @contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Context for code that makes variables in eager mode: on the CPU, and without a trace in random states.
+def same_random_numbers() -> Iterator[None]:
+    """Context after which the random states of Python, NumPy and TensorFlow's eager mode are those before.
 
-    The initial values of variables take numbers from the random states of Python, NumPy and TensorFlow, which a
-    training in this process needs.
+    The initial values of variables take numbers from them, and so do some modules when they are imported.
     """
     from tensorflow.python.eager import context
 
@@ -131,17 +131,23 @@ def undisturbed() -> Iterator[None]:
     # that those made inside need other ones.
     eager = context.context()
     of_tensorflow = getattr(eager, "_rng", None)
-    on_gpus = uses_gpus() or not tf.config.experimental.list_logical_devices("GPU")
     try:
         if of_tensorflow is not None:
             eager._rng = random.Random()
-        with contextlib.nullcontext() if on_gpus else tf.device("/CPU:0"):
-            yield
+        yield
     finally:
         if of_tensorflow is not None:
             eager._rng = of_tensorflow
         random.setstate(of_python)
         np.random.set_state(of_numpy)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Context for code that makes variables in eager mode: on the CPU, and with same_random_numbers."""
+    on_gpus = uses_gpus() or not tf.config.experimental.list_logical_devices("GPU")
+    with same_random_numbers(), contextlib.nullcontext() if on_gpus else tf.device("/CPU:0"):
+        yield
 
 
 def op_def(name: str) -> Any:
