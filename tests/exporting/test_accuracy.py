@@ -132,6 +132,17 @@ def test_a_dry_run_measures_too(export, tmp_path):
     assert content(tmp_path / "base") == []
 
 
+def test_better_than_the_newest_version(export, tmp_path):
+    """The same rate is not enough."""
+    assert export(D_AS_A, "--better-than", "newest").exit_code == 0
+    result = export(D_AS_A, "--better-than", "newest")
+    assert result.exit_code == 3 and "only a lower rate is published" in result.stderr
+    assert export(GOOD, "--better-than", "1").exit_code == 0
+    result = export(GOOD, "--better-than", "1", "--not-worse-than", "1")
+    assert result.exit_code == 2 and "pass one of them" in result.stderr
+    assert content(tmp_path / "base") == ["1", "2"]
+
+
 def test_not_worse_than_what_a_server_answers_from(export, tmp_path):
     """The version that is live, whatever lies in the base directory."""
     assert export(GOOD, lines=False).exit_code == 0
