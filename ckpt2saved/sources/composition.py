@@ -17,6 +17,7 @@ from ckpt2saved.sources.example_pictures import with_pictures
 from ckpt2saved.sources.loaded import LoadedGraph
 from ckpt2saved.sources.lookups import asset_names
 from ckpt2saved.sources.network_run import NetworkRun, Place
+from ckpt2saved.sources.postprocessing import Decoded
 from ckpt2saved.sources.steps.line_crops import Crops, crop_arrays, cropped_lines
 from ckpt2saved.sources.steps.line_groups import by_page, read_in_groups
 from ckpt2saved.sources.steps.pages import cut_padding, each_page
@@ -48,6 +49,7 @@ def composed(loaded: LoadedGraph, model: ServedModel) -> LoadedGraph:
     assets: List[Asset] = list(loaded.assets)
     notes = model.notes + loaded.notes
     graph_def = loaded.graph.as_graph_def() if any(signature.steps for signature in model.signatures) else None
+    decoded: Decoded = {}
     for number, (signature, of_network) in enumerate(zip(model.signatures, loaded.model.signatures)):
         alike = [s for s in model.signatures[:number] if s.steps and replace(s, name=signature.name) == signature]
         if signature.steps is None:
@@ -63,6 +65,7 @@ def composed(loaded: LoadedGraph, model: ServedModel) -> LoadedGraph:
                 name=signature.name,
                 where="signatures." + signature.name,
                 scope=re.sub(r"[^A-Za-z0-9_.]", "_", signature.name).lstrip("_.") or "signature",
+                decoded=decoded,
             )
             with loaded.graph.as_default(), v1_control_flow():
                 composer = _Composer(place, signature, signature.steps)

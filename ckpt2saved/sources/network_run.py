@@ -27,7 +27,7 @@ from ckpt2saved.signature.steps import (
     Steps,
 )
 from ckpt2saved.sources.loaded import LoadedGraph
-from ckpt2saved.sources.postprocessing import Postprocessing
+from ckpt2saved.sources.postprocessing import Decoded, Postprocessing
 from ckpt2saved.sources.steps.batches import normalised, padded
 from ckpt2saved.sources.steps.pages import sizes_of
 from ckpt2saved.sources.steps.pictures import READ, TOO_SMALL, read_pictures
@@ -42,6 +42,7 @@ class Place(NamedTuple):
     name: str  # of the signature
     where: str  # signatures.NAME or a part of it, in messages
     scope: str  # with which the names of functions begin
+    decoded: Decoded  # by steps of signatures so far
 
     def tensor(self, name: str) -> tf.Tensor:
         """Return the network's tensor that steps and signatures call so."""
@@ -73,7 +74,7 @@ class NetworkRun:
         with tf.name_scope("postprocess"):
             self._find_small()
             after = Postprocessing(self._place.model, self._place.where, self._steps, self._results)
-            after.run()
+            after.run(self._place.decoded)
         self.files, self.notes = after.files, self.notes + after.notes
 
     def read(self, contents: tf.Tensor) -> None:

@@ -31,6 +31,9 @@ from ckpt2saved.sources.steps.proposals import decoded_proposals
 from ckpt2saved.sources.steps.text_lines import text_lines
 from ckpt2saved.sources.steps.texts import check_classes, decoded_logits, joined_characters, replaced
 
+# What detectors' maps were decoded to, by the step and the names of the tensors that it reads: signatures share it.
+Decoded = Dict[Tuple[Any, ...], Mapping[str, tf.Tensor]]
+
 
 class Postprocessing:
     """Adds to `results` what the steps make of it: tensors by the names that steps and outputs use."""
@@ -44,8 +47,9 @@ class Postprocessing:
         self.files: List[Characters] = []
         self.notes: Tuple[Note, ...] = ()
 
-    def run(self) -> None:
-        """Build all steps; raises SignatureError for tensors that a step can't take."""
+    def run(self, decoded: Optional[Decoded] = None) -> None:
+        """Build all steps, without those in `decoded`; raises SignatureError for tensors that a step can't take."""
+        decoded = {} if decoded is None else decoded
         kinds: Mapping[Any, Callable[[Any, str], Mapping[str, tf.Tensor]]] = {
             DecodeCtc: self._decode_ctc,
             DecodeCtpn: self._decode_ctpn,
@@ -56,7 +60,13 @@ class Postprocessing:
             Failed: self._failed,
         }
         for number, step in enumerate(self._steps.postprocess):
-            self._results.update(kinds[type(step)](step, f"{self._where}.postprocess[{number}]"))
+            key: Optional[Tuple[Any, ...]] = None
+            if isinstance(step, (DecodeCtpn, DecodeEast)):
+                key = (step, *[self._results[name].name for name in (*step.takes, *self._steps.feed)])
+            if key is None or key not in decoded:
+                made = kinds[type(step)](step, f"{self._where}.postprocess[{number}]")
+                decoded.update({} if key is None else {key: made})
+            self._results.update(made if key is None else decoded[key])
 
     def _decode_ctc(self, step: DecodeCtc, where: str) -> Mapping[str, tf.Tensor]:
         logits, lengths = self._results[step.logits], self._results[step.sequence_length]

@@ -96,14 +96,14 @@ CASES = [
 @pytest.mark.parametrize("blocks", [False, True], ids=["rows", "blocks"])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
 def test_answers_as_the_definition(dtype, blocks, monkeypatch):
-    """Few classes as one block, and in blocks of four of which first one is looked at."""
+    """Few classes as one block, and in blocks of four of which first one is looked at; with float32 each case once."""
     if blocks:
         monkeypatch.setattr(bigram_search, "_CLASSES", 1)
         monkeypatch.setattr(bigram_search, "_BLOCK", 4)
         monkeypatch.setattr(bigram_search, "_FIRST_BLOCKS", 1)
     rng = np.random.RandomState(7 + blocks)
     ran = close = 0
-    for classes, width, weight, bonus, excluded in CASES:
+    for classes, width, weight, bonus, excluded in CASES if dtype is np.float64 or LONG else CASES[blocks::2]:
         model = LanguageModel(make_table(rng, classes, excluded), weight, bonus)
         counts = compare(model, width, dtype, rng, rounds=6 if LONG else 2, batch=25)
         ran, close = ran + counts[0], close + counts[1]
