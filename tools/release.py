@@ -132,6 +132,8 @@ def unpack(sdist: Path, folder: Path) -> Path:
     """Unpack the source distribution and take the package away, so that only an installed one can be found."""
     shutil.rmtree(str(folder), ignore_errors=True)
     with tarfile.open(str(sdist)) as archive:
+        if hasattr(tarfile, "data_filter"):  # Python 3.12 warns without one
+            archive.extraction_filter = tarfile.data_filter
         archive.extractall(str(folder))
     (sources,) = folder.iterdir()
     for name in ("ckpt2saved", "ckpt2saved.egg-info", "signatures"):
