@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from typing import Iterator, Optional, Sequence
+from typing import TYPE_CHECKING, Iterator, Optional, Sequence
 
 from rich.console import Console
 from rich.markup import escape
-from rich.status import Status
 from rich.text import Text
 
 from ckpt2saved.console.foreign_text import terminal_safe
 from ckpt2saved.console.say import Say, silent
-from ckpt2saved.console.tables import print_rows_on
 from ckpt2saved.console.wrapping import is_terminal, wrapped
+
+if TYPE_CHECKING:  # slow to import
+    from rich.status import Status
 
 _STEP_COLUMNS = 12  # of the names of steps, with a space
 _LEAST_SHOWN = 1.0  # seconds
@@ -42,6 +43,8 @@ class Narration:
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table on stderr."""
+        from ckpt2saved.console.tables import print_rows_on
+
         print_rows_on(self._console, headings, rows)
 
     @contextlib.contextmanager
