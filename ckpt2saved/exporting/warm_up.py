@@ -10,7 +10,7 @@ from ckpt2saved.files.write_errors import error_in
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.requests.request import Request
 from ckpt2saved.requests.warm_up.file import as_prediction_log, read_warm_up_requests
-from ckpt2saved.saved_model.judgement import WARMUP_FILE
+from ckpt2saved.saved_model.judgement import EVERYTHING, WARMUP_FILE, judge_warmup
 
 
 def write_warm_up(directory: Path, requests: Sequence[Request], model: str) -> None:
@@ -29,13 +29,8 @@ def write_warm_up(directory: Path, requests: Sequence[Request], model: str) -> N
 
 
 def read_staged_requests(directory: Path) -> List[Request]:
-    """Read the warm-up file of `directory` and compare its checksums; raises NotServable if they are wrong."""
-    path = directory / WARMUP_FILE
-    try:
-        count = sum(1 for _ in tf.python_io.tf_record_iterator(str(path)))
-    except tf.errors.DataLossError as error:
-        raise NotServable(f"{path}: {error.message}; the disk?") from error
-    requests = read_warm_up_requests(directory)
-    if len(requests) != count:
-        raise NotServable(f"{path}: {len(requests)} records found, {count} expected")
-    return requests
+    """Read the warm-up file of `directory`, and compare its checksums; raises NotServable if it is damaged."""
+    problems = judge_warmup(directory, EVERYTHING)
+    if problems:
+        raise NotServable(f"{directory}: the written warm-up requests are damaged; the disk?", problems)
+    return read_warm_up_requests(directory)

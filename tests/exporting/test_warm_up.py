@@ -13,6 +13,7 @@ import pytest
 from ckpt2saved.answers import cc_loader
 from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.errors import NotServable, ServingError, UsageError, WarmupError
+from ckpt2saved.exporting.warm_up import read_staged_requests, write_warm_up
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.requests.request import Request
 from ckpt2saved.requests.warm_up.file import (
@@ -451,3 +452,16 @@ def test_strings_are_requests_too(exported, tmp_path):
     assert result.exit_code == 3
     assert "warm-up request 1: signature serving_default: " in result.output and "two" in result.output
     assert "Traceback" not in result.output
+
+
+def test_requests_that_the_disk_damages(tmp_path):
+    """What is read back is what was written, or nothing is published."""
+    requests = [Request("r", "s", {"x": np.arange(number, dtype=np.float32)}) for number in (3, 5)]
+    write_warm_up(tmp_path, requests, "m")
+    assert [request.inputs["x"].tolist() for request in read_staged_requests(tmp_path)] == [[0, 1, 2], [0, 1, 2, 3, 4]]
+    path = tmp_path / WARMUP_FILE
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 1  # of the last array
+    path.write_bytes(content)
+    with pytest.raises(NotServable, match="damaged"):
+        read_staged_requests(tmp_path)

@@ -32,7 +32,7 @@ def read_warm_up_requests(version_dir: Path) -> List[Request]:
     """The requests in the warm-up file of a version, in order; [] if there is no file.
 
     Raises ServingError if the file cannot be read, BrokenWarmUpFile if it is truncated or no warm-up file. Checksums
-    are not compared here; TensorFlow does that many times faster.
+    are not compared here: judge_warmup does that.
     """
     path = Path(version_dir) / WARMUP_FILE
     try:

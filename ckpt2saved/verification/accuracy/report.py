@@ -8,7 +8,6 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 from ckpt2saved.console.foreign_text import one_line
 from ckpt2saved.console.report import markdown_table
-from ckpt2saved.console.tables import print_rows
 from ckpt2saved.verification.accuracy.evaluation import Evaluated
 from ckpt2saved.verification.accuracy.figures import Accuracy, LineResult
 from ckpt2saved.verification.accuracy.gate import Baseline, counted, line_content, percent, rate_text
@@ -37,6 +36,8 @@ class Report:
 
     def print(self) -> None:
         """Print the tables one below the other."""
+        from ckpt2saved.console.tables import print_rows  # slow; an export in a training prints nothing
+
         for headings, rows in self.tables:
             print_rows(headings, rows, [""] * len(rows))
 
