@@ -9,7 +9,7 @@ from ckpt2saved.cli.schemas import FOLDER
 from tools.schemas.accuracy import lines_schema, pages_schema
 from tools.schemas.exports import bump_version_schema, export_schema, list_schema, provenance_schema, prune_schema
 from tools.schemas.inspections import bench_schema, inspect_schema, predict_schema, verify_schema
-from tools.schemas.messages import failure_schema
+from tools.schemas.messages import explain_schema, failure_schema, names_schema
 from tools.schemas.parts import Schema
 from tools.schemas.servers import doctor_schema, serving_config_schema
 from tools.schemas.signature import signature_schema
@@ -25,12 +25,14 @@ def schemas() -> Dict[str, Schema]:
         "error": failure_schema(),
         "evaluate-lines": lines_schema(),
         "evaluate-pages": pages_schema(),
+        "explain": explain_schema(),
         "export": export_schema(),
         "inspect": inspect_schema(),
         "list": list_schema(),
         "predict": predict_schema(),
         "provenance": provenance_schema(),
         "prune": prune_schema(),
+        "schema": names_schema(),
         "serving-config": serving_config_schema(),
         "signature": signature_schema(),
         "verify": verify_schema(),

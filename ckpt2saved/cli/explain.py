@@ -8,13 +8,15 @@ from typing import Sequence
 import click
 
 from ckpt2saved.cli.help import Purpose
-from ckpt2saved.cli.invocation import command
+from ckpt2saved.cli.invocation import command, print_json
+from ckpt2saved.cli.options import json_option
 from ckpt2saved.console.wrapping import is_terminal, width_of_terminal, wrapped_line
 
 
 @command("explain", Purpose.MORE, {None: ["missing-variable"]})
 @click.argument("codes", nargs=-1, metavar="[CODE]...")
-def explain(codes: Sequence[str]) -> None:
+@json_option
+def explain(codes: Sequence[str], as_json: bool) -> None:
     """Say what the codes of problems and notes mean, and what helps.
 
     An error ends with the codes of its problems, and --json has the code of each problem and note. Without CODE, all
@@ -31,6 +33,10 @@ def explain(codes: Sequence[str]) -> None:
             near = difflib.get_close_matches(code, CODES, n=1)
             hint = f"did you mean {near[0]}?" if near else "ckpt2saved explain lists all codes"
             raise click.UsageError(f"there is no code {code!r}; {hint}")
+    if as_json:
+        found = [{"code": code, "meaning": CODES[code], "text": explanation(code)} for code in codes or sorted(CODES)]
+        print_json({"codes": found})
+        return
     text = (
         "\n\n".join(map(explanation, codes)) if codes else "\n".join(f"{code}: {CODES[code]}" for code in sorted(CODES))
     )

@@ -6,21 +6,26 @@ from typing import Optional
 
 import click
 
-from ckpt2saved.cli.invocation import command
+from ckpt2saved.cli.invocation import command, print_json
+from ckpt2saved.cli.options import json_option
 
 
 @command("schema", examples={None: ["signature"]})
 @click.argument("name", required=False)
-def schema(name: Optional[str]) -> None:
+@json_option
+def schema(name: Optional[str], as_json: bool) -> None:
     """Print a JSON Schema: of signature files, of provenance, or of what a command prints with --json.
 
-    Without NAME, the names are listed. The schemas are of draft-07. docs/json.md says how to use them in CI, and how an
-    editor checks signature files.
+    Without NAME, the names are listed. With NAME, --json changes nothing. The schemas are of draft-07. docs/json.md
+    says how to use them in CI, and how an editor checks signature files.
     """
     from ckpt2saved.cli.schemas import names, text_of, titles
 
     if name is None:
         found = titles()
+        if as_json:
+            print_json({"schemas": [{"name": one, "title": title} for one, title in found.items()]})
+            return
         longest = max(map(len, found))
         for one, title in found.items():
             click.echo(f"{one:{longest}}  {title}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from ckpt2saved.errors.codes import CODES
 from ckpt2saved.errors.explanation import explanation, parse_sections
 from tests.support.command_line import call
@@ -36,6 +38,13 @@ def test_each_code_is_explained():
         first, *more = explanation(code).split("\n\n")
         assert first == f"{code}: {CODES[code]}" and len(more) >= 2, code  # an example, and what to do
         assert not any("`" in part or "](" in part for part in more), code
+
+
+def test_explanations_for_programs():
+    """The same as for people, of the codes that are asked for, or of all."""
+    (found,) = json.loads(call("explain", "checksum", "--json").stdout)["codes"]
+    assert found == {"code": "checksum", "meaning": CODES["checksum"], "text": explanation("checksum")}
+    assert [one["code"] for one in json.loads(call("explain", "--json").stdout)["codes"]] == sorted(CODES)
 
 
 def test_an_explanation_is_plain_text():

@@ -22,6 +22,8 @@ def test_each_schema_is_listed_with_a_sentence(run):
     lines = run("schema").output.splitlines()
     assert [line.split()[0] for line in lines] == names()
     assert all(line.split(None, 1)[1].endswith(".") for line in lines)
+    listed = json.loads(run("schema", "--json").output)["schemas"]
+    assert [(one["name"], one["title"]) for one in listed] == [tuple(line.split(None, 1)) for line in lines]
 
 
 @pytest.mark.parametrize("name", names())

@@ -15,6 +15,7 @@ from tools.schemas.parts import (
     one_of,
     record,
     reference,
+    rows,
     text,
     texts,
 )
@@ -79,3 +80,27 @@ def output(command: str, title: str, results: Schema, definitions: Mapping[str, 
     schema = one_of(reference("result"), reference("failure"))
     text = f"Printed on stdout by `ckpt2saved {command} --json`, in UTF-8."
     return document(title, text, schema, found)
+
+
+def explain_schema() -> Schema:
+    """Return the schema of what `explain` prints."""
+    codes = rows(
+        "Each code that was asked for; all of them if none was.",
+        {
+            "code": reference("code"),
+            "meaning": text("What it means, in a sentence."),
+            "text": text("The meaning, a message as an example, and what to do; paragraphs of plain text."),
+        },
+    )
+    found = record("The explanations.", {"codes": codes, "format": FORMAT})
+    return output("explain", "What `ckpt2saved explain --json` prints.", found)
+
+
+def names_schema() -> Schema:
+    """Return the schema of the list of schemas."""
+    schemas = rows(
+        "The schemas, by name.",
+        {"name": text("The NAME of `ckpt2saved schema NAME`."), "title": text("What it is the schema of.")},
+    )
+    found = record("The schemas that there are.", {"schemas": schemas, "format": FORMAT})
+    return output("schema", "What `ckpt2saved schema --json` prints without a name.", found)
