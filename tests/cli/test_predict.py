@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.support.command_line import ROOT, call, without_chatter
+from tests.support.command_line import ROOT, call, heed_interrupts, without_chatter
 from tests.support.hostile_server import answering, body
 from tests.support.model_server import serving_grpc, serving_rest
 from tests.support.readers import box, picture_of, write_page_reader, write_reader
@@ -479,8 +479,7 @@ def test_an_interrupt_ends_it(server, pictures):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment(),
-        # A job in the background ignores SIGINT, and so would its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_interrupts,
     )
     done.stdin.write(f"{pictures[3]}\n{pictures[4]}\n".encode())
     done.stdin.flush()

@@ -16,7 +16,7 @@ import pytest
 
 from ckpt2saved.versions import read_provenance
 from tests.support.checkpoints import write_checkpoint
-from tests.support.command_line import ROOT
+from tests.support.command_line import ROOT, heed_interrupts
 from tests.support.model_server import serving_rest
 from tests.support.run_directories import place
 from tests.support.schemas import misfits_of_output
@@ -74,6 +74,7 @@ def started(*command):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
 
 

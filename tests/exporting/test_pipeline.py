@@ -19,7 +19,7 @@ from ckpt2saved.exporting import pipeline
 from ckpt2saved.graph.tf1 import SavedModel, tf
 from ckpt2saved.signature.file import load_model
 from tests.support.checkpoints import crnn_shapes, filled, write_checkpoint
-from tests.support.command_line import exported, unmeasured_environment, without_chatter
+from tests.support.command_line import exported, heed_interrupts, unmeasured_environment, without_chatter
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -305,9 +305,7 @@ def interrupted(number, base, checkpoint, folder):
     command = [sys.executable, "-m", "ckpt2saved", "export", "-q", "-m", str(folder / "long.yaml")]
     command += ["-c", str(checkpoint), "-o", str(base)]
     environment = dict(os.environ, PYTHONPATH=str(ROOT))
-    # A job in the background ignores SIGINT, and so would its children.
-    restore = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, preexec_fn=restore) as process:
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, preexec_fn=heed_interrupts) as process:
         deadline = time.monotonic() + 120
         while not any(name.startswith(".staging-") for name in children(base)):
             assert process.poll() is None and time.monotonic() < deadline

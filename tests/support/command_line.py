@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,11 @@ def unmeasured_environment(**variables):
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS_")}
     return dict(kept, PYTHONDONTWRITEBYTECODE="1", **variables)
+
+
+def heed_interrupts():
+    """For `preexec_fn`: a job in the background of a shell ignores SIGINT, and so would the processes that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def python(code, **keywords):

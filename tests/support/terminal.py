@@ -14,7 +14,7 @@ import sys
 import termios
 import time
 
-from tests.support.command_line import ROOT
+from tests.support.command_line import ROOT, heed_interrupts
 
 COMMAND = [sys.executable, "-c", "from ckpt2saved.cli import main; main(prog_name='ckpt2saved')"]
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -31,7 +31,13 @@ class OnTerminal:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         command = [str(word) for word in command]
         self.process = subprocess.Popen(
-            command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
+            command,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=heed_interrupts,
         )
         os.close(slave)
         self._master = master
