@@ -259,6 +259,7 @@ def test_everything_wrong_with_a_file_is_said_at_once(exported, warmup, tmp_path
         "  - input_data: float64 found, float32 expected\n"
         "  - input_data: the shape [2, 31, 40, 3] found, [batch, 32, width, 3] expected, or that with the number of "
         "records as first dimension\n"
+        "More: ckpt2saved explain unknown-input missing-input array-dtype\n"
     )
     path = arrays(tmp_path, input_data=np.zeros([2, 32, 40, 3], "float32"), input_batch_size=np.ones(3, "int32"))
     with pytest.raises(WarmupError, match="  - input_batch_size: batch is 3, but 2 in input_data$"):
