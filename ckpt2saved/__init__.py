@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # nothing is imported before it is needed
     from ckpt2saved.client.address import ModelAddress
     from ckpt2saved.client.connection import ServerAddress
     from ckpt2saved.client.model_client import Client
-    from ckpt2saved.client.spared import Pruned
+    from ckpt2saved.client.pruning import Pruned
     from ckpt2saved.exporting.exported import Exported
     from ckpt2saved.inspection.report import Inspection
     from ckpt2saved.signature.arguments import Renames, Tensors
@@ -191,14 +191,14 @@ def prune(
     The options are those of the command `prune`. With `server`, nothing is deleted until it reports the newest version
     AVAILABLE, and no version that it holds is deleted. Raises UsageError, VersionError, NotLive and ServerError.
     """
-    from ckpt2saved.client import spared
+    from ckpt2saved.client import pruning
     from ckpt2saved.client.connection import server_at
     from ckpt2saved.console.say import silent
     from ckpt2saved.errors.values import check_values
 
     check_values(keep=keep)
     found = server_at(server, "--server")
-    return spared.prune(base, found, spared.PruneOptions(keep, dry_run, model_name), progress or silent)
+    return pruning.prune(base, found, pruning.PruneOptions(keep, dry_run, model_name), progress or silent)
 
 
 def inspect(

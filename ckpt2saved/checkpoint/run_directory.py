@@ -12,8 +12,6 @@ from ckpt2saved.checkpoint.files import CheckpointFiles, find_checkpoint, prefix
 from ckpt2saved.checkpoint.index import index_of, is_cut_off
 from ckpt2saved.errors import CheckpointError
 
-SETTLED = 2.0  # seconds without a change after which files are taken for complete
-
 _NUMBERS = re.compile(r"([0-9]+)")
 _STEP = re.compile(r"-([0-9]+)\Z")
 

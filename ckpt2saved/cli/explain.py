@@ -24,14 +24,12 @@ def explain(codes: Sequence[str], as_json: bool) -> None:
     """
     from ckpt2saved.errors.codes import CODES
     from ckpt2saved.errors.explanation import explanation
+    from ckpt2saved.errors.nearest import did_you_mean
 
     codes = list(dict.fromkeys(code.replace("_", "-") for code in codes))
     for code in codes:
         if code not in CODES:
-            import difflib
-
-            near = difflib.get_close_matches(code, CODES, n=1)
-            hint = f"did you mean {near[0]}?" if near else "ckpt2saved explain lists all codes"
+            hint = did_you_mean(code, CODES, "ckpt2saved explain lists all codes")
             raise click.UsageError(f"there is no code {code!r}; {hint}")
     if as_json:
         found = [{"code": code, "meaning": CODES[code], "text": explanation(code)} for code in codes or sorted(CODES)]

@@ -32,9 +32,7 @@ def schema(name: Optional[str], as_json: bool) -> None:
         return
     known = names()
     if name not in known:
-        import difflib
+        from ckpt2saved.errors.nearest import did_you_mean
 
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"expected {', '.join(known)}"
-        raise click.UsageError(f"{name!r} is not the name of a schema; {hint}")
+        raise click.UsageError(f"{name!r} is not the name of a schema; {did_you_mean(name, known)}")
     click.echo(text_of(name).encode("utf-8"), nl=False)

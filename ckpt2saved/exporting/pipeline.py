@@ -57,7 +57,7 @@ from ckpt2saved.sources.training_graph import UNUSED
 from ckpt2saved.verification.servability import batching_notes, check_content, keys_by_signature
 from ckpt2saved.versions import Stage, staged, write_provenance
 from ckpt2saved.versions.health import content_problems
-from ckpt2saved.versions.known import content_of, refuse_published
+from ckpt2saved.versions.published_checkpoints import content_of, refuse_published
 
 _PICTURES = 5  # of four widths, and one that cannot be read
 _WEIGHTS = {"ema": "moving averages"}  # for people

@@ -7,7 +7,7 @@ from typing import Optional, Tuple
 
 from ckpt2saved.answers.worker import kept_processes
 from ckpt2saved.console.say import Say, begin, on_published, table_of
-from ckpt2saved.errors import Ckpt2SavedError, NotAccurate
+from ckpt2saved.errors import NotAccurate
 from ckpt2saved.exporting.exported import Exported
 from ckpt2saved.exporting.plan import ExportOptions, plan_export
 from ckpt2saved.exporting.selection import Candidate, best_of, candidate_table, try_all
@@ -36,7 +36,7 @@ def publish_checkpoint(options: ExportOptions, check: Optional[LiveCheck], selec
             raise
     exported = replace(exported, candidates=candidates)
     on_published(say)(exported)
-    return exported if check is None or options.dry_run else _awaited(exported, check, say)
+    return exported if check is None or options.dry_run else check.awaited(exported, say, exported.asked)
 
 
 def _exported(options: ExportOptions, check: Optional[LiveCheck], say: Say) -> Exported:
@@ -47,14 +47,3 @@ def _exported(options: ExportOptions, check: Optional[LiveCheck], say: Say) -> E
     from ckpt2saved.exporting.pipeline import export_checkpoint
 
     return export_checkpoint(plan, say)
-
-
-def _awaited(exported: Exported, check: LiveCheck, say: Say) -> Exported:
-    try:
-        report = check.wait(exported.path, say, exported.asked)
-        exported = replace(exported, server=report)
-        report.raise_if_not_live()
-    except Ckpt2SavedError as error:
-        error.version = exported
-        raise
-    return exported

@@ -17,7 +17,7 @@ from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.checkpoint.run_directory import Fingerprint, RunCheckpoint, RunDirectory, Scan
 from ckpt2saved.errors import Ckpt2SavedError
 from ckpt2saved.errors.problem import details, texts
-from ckpt2saved.versions.known import Known, KnownContent
+from ckpt2saved.versions.published_checkpoints import PublishedCheckpoint, PublishedCheckpoints
 
 LATEST, ALL, BEST = "latest", "all", "best"
 SELECTIONS = (LATEST, ALL, BEST)
@@ -126,7 +126,7 @@ class Watcher:
         self._emit = emit
         self._stop = stop
         self._directory = RunDirectory(options.run_dir)
-        self._known = KnownContent(options.base)
+        self._known = PublishedCheckpoints(options.base)
         self._memory = _Memory()
         self._retry = _Retry(options.interval)
         self._exit_codes: Set[int] = set()
@@ -188,7 +188,7 @@ class Watcher:
             seconds = min(seconds, max(self._active + idle - time.monotonic(), 0.0))
         self._stop.wait(max(seconds, 0.05))
 
-    def _reached(self, scan: Scan, known: Mapping[FrozenSet[str], Known]) -> bool:
+    def _reached(self, scan: Scan, known: Mapping[FrozenSet[str], PublishedCheckpoint]) -> bool:
         """Whether the newest checkpoint was handled, and is as far as `until_step`."""
         if self._options.until_step is None or not scan.checkpoints:
             return False
@@ -308,7 +308,7 @@ class _Memory:
         self._has_news = False
 
     def choose(
-        self, scan: Scan, known: Mapping[FrozenSet[str], Known], select: str
+        self, scan: Scan, known: Mapping[FrozenSet[str], PublishedCheckpoint], select: str
     ) -> Tuple[Sequence[RunCheckpoint], bool]:
         """The checkpoints to export now, and whether no other new one is still being written."""
         self._look_at(scan)

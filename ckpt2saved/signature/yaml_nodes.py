@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import yaml
 
 from ckpt2saved.console.foreign_text import is_plain
+from ckpt2saved.errors.nearest import did_you_mean
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.signature.model import Scalar
 
@@ -251,6 +251,4 @@ def found_text(node: yaml.Node) -> str:
 
 def unknown_name(kind: str, found: str, known: Sequence[str]) -> Tuple[str, str]:
     """Return what was found, an unknown name, and the closest known name or all of them as the remedy."""
-    near = difflib.get_close_matches(found, known, n=1)
-    remedy = f"did you mean {near[0]}?" if near else f"expected {', '.join(known) or 'none'}"
-    return f"{found!r} is not a known {kind}", remedy
+    return f"{found!r} is not a known {kind}", did_you_mean(found, known)

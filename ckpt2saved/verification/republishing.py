@@ -7,7 +7,6 @@ from typing import Optional, Tuple, Union
 
 from ckpt2saved.answers.server_answers import ServerReport
 from ckpt2saved.console.say import Say, on_published
-from ckpt2saved.errors import Ckpt2SavedError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import PathLike
 from ckpt2saved.verification.waiting import LiveCheck
@@ -37,13 +36,4 @@ def republish(
         check.check_signatures_of(bump_version(base, source, replace(options, dry_run=True)).source)
     bumped = Republished(**vars(bump_version(base, source, options, say)))
     on_published(say)(bumped)
-    if check is None or options.dry_run:
-        return bumped
-    try:
-        report = check.wait(bumped.path, say)
-        bumped = replace(bumped, server=report)
-        report.raise_if_not_live()
-    except Ckpt2SavedError as error:
-        error.version = bumped
-        raise
-    return bumped
+    return bumped if check is None or options.dry_run else check.awaited(bumped, say)

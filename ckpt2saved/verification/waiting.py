@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Callable, Collection, Optional, Sequence, Tuple
+from typing import Any, Callable, Collection, Optional, Sequence, Tuple, TypeVar
 
 from ckpt2saved.answers.probing import Probing
-from ckpt2saved.answers.server_answers import ServerReport
 from ckpt2saved.answers.server_asker import Target
 from ckpt2saved.answers.server_requests import ServerRequests, requests_without_answers
 from ckpt2saved.client.connection import ServerAddress, server_at
 from ckpt2saved.client.server import Server
 from ckpt2saved.client.waiting import TIMEOUT_SECONDS
 from ckpt2saved.console.say import Say
-from ckpt2saved.errors import StrayOptions, UsageError
+from ckpt2saved.errors import Ckpt2SavedError, StrayOptions, UsageError
 from ckpt2saved.requests.gathering import served_signatures
 from ckpt2saved.requests.request import Request
 from ckpt2saved.saved_model.reading import SavedModelFile
 from ckpt2saved.verification.live import check_live
 from ckpt2saved.versions import parse_version
+
+VersionT = TypeVar("VersionT", bound=Any)  # Exported or Republished
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,20 @@ class LiveCheck:
             probing=Probing(tuple(dict.fromkeys(self.options.probe_signatures)), self.options.batched),
         )
 
-    def wait(self, directory: Path, say: Say, known: Tuple[Request, ...] = ()) -> ServerReport:
-        """Wait for the version in `directory`, and compare its answers with those of the files if TensorFlow is there.
+    def awaited(self, version: VersionT, say: Say, known: Tuple[Request, ...] = ()) -> VersionT:
+        """Wait for a published version, and compare the answers with those of its files if TensorFlow is installed.
 
-        `known` are requests for which the files are known to answer. Raises ServerError if no TF Serving responds.
+        `known` are requests that the files are known to answer. Returns the version with the report as its `server`.
+        Raises NotLive, or ServerError if no TF Serving responds, with the version as `version`.
         """
-        return check_live(self.target(directory), _requests_of(directory, known), say=say)
+        try:
+            report = check_live(self.target(version.path), _requests_of(version.path, known), say=say)
+            version = replace(version, server=report)
+            report.raise_if_not_live()
+        except Ckpt2SavedError as error:
+            error.version = version
+            raise
+        return version
 
 
 def _requests_of(directory: Path, known: Tuple[Request, ...]) -> Callable[[], ServerRequests]:

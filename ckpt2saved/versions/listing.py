@@ -25,9 +25,9 @@ from ckpt2saved.versions.base import (
     parse_version,
 )
 from ckpt2saved.versions.health import health
-from ckpt2saved.versions.known import record_pruned
 from ckpt2saved.versions.lock import locked, open_directory, try_lock
 from ckpt2saved.versions.provenance import read_provenance
+from ckpt2saved.versions.published_checkpoints import record_pruned
 from ckpt2saved.versions.stage import Leftovers, hide, remove_tree
 
 # Names that people give to versions: v1, 1.0, 2024-05-06, 1_rc2.

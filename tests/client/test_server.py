@@ -18,8 +18,8 @@ from ckpt2saved.client.clock import Clock
 from ckpt2saved.client.connection import connect
 from ckpt2saved.client.explanations import PUBLISH_HIGHER, explained
 from ckpt2saved.client.json_values import from_json, to_json
+from ckpt2saved.client.pruning import held_versions
 from ckpt2saved.client.server import NoServing, PredictCall, Unreachable
-from ckpt2saved.client.spared import held_versions
 from ckpt2saved.client.waiting import wait_until_live
 from ckpt2saved.errors import NotLive, ServerError
 from ckpt2saved.files.protobuf.tensor_proto import decode_tensor, encode_tensor

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, Dict, List, Mapping
 
 from ckpt2saved.errors import UsageError
+from ckpt2saved.errors.nearest import did_you_mean
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.sources.networks import crnn, ctpn
@@ -51,9 +51,7 @@ def _complete(builder: str, defaults: Mapping[str, Any], options: Mapping[str, A
     problems = []
     for name, value in options.items():
         if name not in defaults:
-            near = difflib.get_close_matches(name, list(defaults), n=1)
-            remedy = f"did you mean {near[0]}?" if near else f"expected {', '.join(defaults) or 'none'}"
-            problems.append(Problem("unknown-key", name, "there is no such option", remedy))
+            problems.append(Problem("unknown-key", name, "there is no such option", did_you_mean(name, defaults)))
         elif type(value) is not type(defaults[name]):
             expected = type(defaults[name]).__name__
             problems.append(Problem("wrong-type", name, f"found {value!r}, expected a value of type {expected}"))

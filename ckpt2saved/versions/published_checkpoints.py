@@ -29,25 +29,27 @@ _Entry = Dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Known:
+class PublishedCheckpoint:
     """A version that has, or had, a checkpoint."""
 
     text: str  # for people
     step: Optional[int]
 
 
-class KnownContent:
+class PublishedCheckpoints:
     """The contents of the checkpoints that were published in a base; each provenance is read once."""
 
     def __init__(self, base: PathLike) -> None:
         self._base = Path(base)
         self._read: Dict[Path, Tuple[_Status, _Entry]] = {}
 
-    def versions(self) -> Dict[FrozenSet[str], Known]:
+    def versions(self) -> Dict[FrozenSet[str], PublishedCheckpoint]:
         """SHA-256 of the files that identify a checkpoint -> the version with it."""
-        found: Dict[FrozenSet[str], Known] = {}
+        found: Dict[FrozenSet[str], PublishedCheckpoint] = {}
         for entry in _entries(self._base):
-            found[content_of(entry)] = Known(f"version {entry.get('version')}, which was pruned", _step(entry))
+            found[content_of(entry)] = PublishedCheckpoint(
+                f"version {entry.get('version')}, which was pruned", _step(entry)
+            )
         read: Dict[Path, Tuple[_Status, _Entry]] = {}
         for child in numbered_children(self._base):
             with contextlib.suppress(OSError):  # deleted, or not published by ckpt2saved
@@ -56,7 +58,7 @@ class KnownContent:
                 known = self._read.get(child.path)
                 entry = known[1] if known and known[0] == key else _entry(child.number, read_provenance(child.path))
                 read[child.path] = key, entry
-                found[content_of(entry)] = Known(f"version {child.path.name}", _step(entry))
+                found[content_of(entry)] = PublishedCheckpoint(f"version {child.path.name}", _step(entry))
         self._read = read
         found.pop(frozenset(), None)
         return found
@@ -64,7 +66,7 @@ class KnownContent:
 
 def refuse_published(base: PathLike, content: FrozenSet[str]) -> None:
     """Raise AlreadyPublished if a version of the base has, or had, a checkpoint of this content."""
-    found = KnownContent(base).versions().get(content)
+    found = PublishedCheckpoints(base).versions().get(content)
     if found:
         raise AlreadyPublished(f"{base}: {found.text}, has this checkpoint already; nothing is published")
 

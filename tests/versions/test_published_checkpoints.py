@@ -8,7 +8,7 @@ import pytest
 
 from ckpt2saved.errors import AlreadyPublished
 from ckpt2saved.versions import bump_version, prune_versions, staged
-from ckpt2saved.versions.known import PRUNED_RECORD, KnownContent, refuse_published
+from ckpt2saved.versions.published_checkpoints import PRUNED_RECORD, PublishedCheckpoints, refuse_published
 from tests.support.versions import fill, full_disk, make_version, names
 
 
@@ -22,7 +22,7 @@ def content(letter):
 
 def test_versions_say_which_checkpoint_they_have(base):
     """Those of others say nothing; a republished one has the checkpoint of its source."""
-    known = KnownContent(base)
+    known = PublishedCheckpoints(base)
     assert known.versions() == {}
     make_version(base, "1", provenance=origin("a"))
     make_version(base, "2")
@@ -39,7 +39,7 @@ def test_pruned_versions_stay_known(base):
     prune_versions(base, keep=2)
     prune_versions(base, keep=1)
     assert names(base) == [PRUNED_RECORD, "3"]
-    known = KnownContent(base).versions()
+    known = PublishedCheckpoints(base).versions()
     assert {one: version.step for one, version in known.items()} == {
         content("a"): 10,
         content("b"): 20,
@@ -47,21 +47,21 @@ def test_pruned_versions_stay_known(base):
     }
     assert known[content("a")].text == "version 1, which was pruned"
     (base / PRUNED_RECORD).write_text("[")
-    assert list(KnownContent(base).versions()) == [content("c")]
+    assert list(PublishedCheckpoints(base).versions()) == [content("c")]
 
 
 def test_versions_are_pruned_without_the_record_on_a_full_disk(base, monkeypatch):
     """Deleting is what makes room."""
     for number, letter in enumerate("ab", start=1):
         make_version(base, str(number), provenance=origin(letter))
-    monkeypatch.setattr("ckpt2saved.versions.known.replace_file", full_disk)
+    monkeypatch.setattr("ckpt2saved.versions.published_checkpoints.replace_file", full_disk)
     prune_versions(base, keep=1)
     assert names(base) == ["2"]
 
 
 def test_the_record_does_not_grow_for_ever(base, monkeypatch):
     """The latest ones are kept."""
-    monkeypatch.setattr("ckpt2saved.versions.known._MOST_RECORDED", 3)
+    monkeypatch.setattr("ckpt2saved.versions.published_checkpoints._MOST_RECORDED", 3)
     for number, letter in enumerate("abcdef", start=1):
         make_version(base, str(number), provenance=origin(letter))
     prune_versions(base, keep=1)
