@@ -1,4 +1,7 @@
-"""TF Serving's images: tags, and features of each release."""
+"""TF Serving's images: tags, and features of each release.
+
+Source of the features: tensorflow_serving/model_servers/main.cc of the release's tag in github.com/tensorflow/serving.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +51,31 @@ class Image:
     def loads_in_threads(self) -> bool:
         """Return whether a server has --num_load_threads, so that a failing load does not block others."""
         return self._release >= (2, 5)
+
+    @property
+    def has_onednn(self) -> bool:
+        """Return whether TensorFlow's stock builds for x86 read TF_ENABLE_ONEDNN_OPTS (release notes of 2.5)."""
+        return self._release >= (2, 5)
+
+    @property
+    def has_onednn_on(self) -> bool:
+        """Return whether oneDNN is on unless TF_ENABLE_ONEDNN_OPTS is 0 (release notes of TensorFlow 2.9)."""
+        return self._release >= (2, 9)
+
+    @property
+    def has_batching_per_model(self) -> bool:
+        """Return whether a server has --enable_per_model_batching_parameters (commit 94f2d694, first in 2.11.0)."""
+        return self._release >= (2, 11)
+
+    @property
+    def has_mixed_precision(self) -> bool:
+        """Return whether a server has --mixed_precision (commit 970c6307, first in 2.15.0-rc0)."""
+        return self._release >= (2, 15)
+
+    @property
+    def has_health_service(self) -> bool:
+        """Return whether a server has --enable_grpc_healthcheck_service (commit a9a8e7bf, first in 2.15.1)."""
+        return self._release >= (2, 15, 1)
 
     @property
     def _release(self) -> Tuple[int, ...]:

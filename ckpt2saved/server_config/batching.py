@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Collection, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from dataclasses import asdict, dataclass
+from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.errors.problem import Note, Problem
@@ -36,6 +36,16 @@ class Batching:
     pad_inputs: bool = False
     equal_shapes: bool = False  # all requests have equal shapes except for the batch dimension
     threads: Optional[int] = None  # None: as many as the machine has cores
+    allowed_batch_sizes: Tuple[int, ...] = ()  # a batch is filled up to one of these sizes; the last is max_batch_size
+
+    def as_content(self) -> Dict[str, Any]:
+        """Return the JSON content, from which `from_content` makes the parameters again."""
+        return dict(asdict(self), allowed_batch_sizes=list(self.allowed_batch_sizes))
+
+    @classmethod
+    def from_content(cls, content: Dict[str, Any]) -> Batching:
+        """Return the parameters of a valid JSON content."""
+        return cls(**dict(content, allowed_batch_sizes=tuple(content["allowed_batch_sizes"])))
 
 
 def check_batching(models: Sequence[Model], asked: Sequence[str], batching: Batching) -> Tuple[Note, ...]:

@@ -31,6 +31,7 @@ def batching_config(batching: Batching) -> str:
     message: List[Tuple[str, Any]] = [(name, [("value", value)]) for name, value in parameters]
     if batching.threads is not None:
         message.append(("num_batch_threads", [("value", batching.threads)]))
+    message += [("allowed_batch_sizes", size) for size in batching.allowed_batch_sizes]
     if batching.pad_inputs:
         message.append(("pad_variable_length_inputs", True))
     return text_format.write(message)
