@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import socket
 import ssl
 import threading
 import time
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, List, Optional, Tuple
 
@@ -36,25 +36,80 @@ class Limits:
     size: int  # bytes of the response body
 
 
-def exchange(address: Address, method: str, path: str, body: Optional[bytes], limits: Limits) -> Tuple[int, bytes]:
+class Connections:
+    """Connections to one server that stay open between exchanges; threads may share it."""
+
+    def __init__(self) -> None:
+        self._idle: List[socket.socket] = []
+
+    def take(self) -> Optional[socket.socket]:
+        """An idle connection, which the caller alone has now; None if there is none."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def give(self, sock: socket.socket) -> None:
+        """Take back a connection whose response was read to its end."""
+        self._idle.append(sock)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        while True:
+            sock = self.take()
+            if sock is None:
+                return
+            sock.close()
+
+
+@dataclass(frozen=True)
+class Message:
+    """An HTTP request."""
+
+    method: str
+    path: str
+    body: Optional[bytes] = None
+
+
+def exchange(
+    address: Address, message: Message, limits: Limits, connections: Optional[Connections] = None
+) -> Tuple[int, bytes]:
     """Send a request; returns status code and body. Redirects are not followed, and proxies are not used.
+
+    Without `connections`, the connection is closed after it. An idle one that the server has closed meanwhile is
+    replaced by a new one.
 
     Raises TooLarge, socket.timeout after the deadline, and the errors of socket, ssl and http.client. A ConnectionError
     is one before the header of the response; within its body it is an http.client.HTTPException.
     """
     deadline = _Deadline(min(limits.seconds, _LONGEST_SECONDS))
+    idle = None if connections is None else connections.take()
+    if idle is not None:
+        with contextlib.suppress(ConnectionError):
+            return _exchanged(address, _Wire(idle, deadline), message, limits, connections)
+    return _exchanged(address, _Wire(_connected(address, deadline), deadline), message, limits, connections)
+
+
+def _exchanged(
+    address: Address, wire: _Wire, message: Message, limits: Limits, connections: Optional[Connections]
+) -> Tuple[int, bytes]:
     connection = http.client.HTTPConnection(address.host, address.port)
-    sock = _connected(address, deadline)
-    wire = _Wire(sock, deadline)
     connection.sock = wire
+    stays_open = False
     try:
-        connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+        headers = {"Content-Type": "application/json"} if message.body else {}
+        connection.request(message.method, message.path, message.body, headers)
         # Python 3.13 complains on stderr of a response that is collected without having been closed or read to its end.
-        with closing(connection.getresponse()) as answer:
+        with contextlib.closing(connection.getresponse()) as answer:
             wire.received.allow(limits.size)
-            return answer.status, _body(answer, limits.size)
+            found = answer.status, _body(answer, limits.size)
+            stays_open = connections is not None and not answer.will_close
+            return found
     finally:
-        sock.close()
+        if connections is not None and stays_open:
+            connections.give(wire.sock)
+        else:
+            wire.sock.close()
 
 
 def _body(answer: http.client.HTTPResponse, size: int) -> bytes:

@@ -12,17 +12,18 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 import numpy as np
 
 from ckpt2saved.client.address import Address, model_path
-from ckpt2saved.client.exchange import Limits, TooLarge, exchange
+from ckpt2saved.client.exchange import Connections, Limits, Message, TooLarge, exchange
 from ckpt2saved.client.json_values import from_json, to_json
 from ckpt2saved.client.metadata import metadata_from_json
 from ckpt2saved.client.server import (
     OK,
     STATUS_SECONDS,
+    EncodedCall,
     Metadata,
     NoServing,
     PredictCall,
     Refused,
-    Server,
+    RemoteServer,
     TimedOut,
     Unknown,
     Unreachable,
@@ -43,11 +44,12 @@ _LARGEST_VERSION = 2**63 - 1
 _ENDLESS_NUMBER = re.compile(r"[0-9]{400}")
 
 
-class RestServer(Server):
+class RestServer(RemoteServer):
     """TF Serving at http:// or https://. Proxies of the environment are not used, as the server is not a public one."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, keeps_connections: bool = False) -> None:
         self.address = address
+        self._connections = Connections() if keeps_connections else None
 
     def statuses(
         self, model: str, version: Optional[int] = None, timeout: float = STATUS_SECONDS
@@ -72,15 +74,21 @@ class RestServer(Server):
         check_versions((found.version,), version, self.address)
         return found
 
-    def predict(self, call: PredictCall, timeout: float) -> Dict[str, np.ndarray]:
+    def encode(self, call: PredictCall) -> EncodedCall:
         """POST /v1/models/NAME/versions/N:predict in columnar format, which can hold the parts of a SparseTensor."""
-        path = model_path(call.model, call.version) + ":predict"
         inputs = {key: to_json(value) for key, value in call.inputs.items()}
         body = {"signature_name": call.signature, "inputs": inputs}
-        code, text = self._ask("POST", path, json.dumps(body).encode("ascii"), Limits(timeout, _PREDICT_BYTES))
-        content = self._content(code, text, path)
+        return EncodedCall(_predict_path(call), json.dumps(body).encode("ascii"))
+
+    def send(self, encoded: EncodedCall, timeout: float) -> bytes:
+        code, answer = self._ask("POST", encoded.path, encoded.body, Limits(timeout, _PREDICT_BYTES))
         if code != 200:
-            raise Refused(f"HTTP {code}", content["error"])
+            raise Refused(f"HTTP {code}", self._content(code, _text(answer), encoded.path)["error"])
+        return answer
+
+    def decode(self, answer: bytes, call: PredictCall) -> Dict[str, np.ndarray]:
+        code = 200
+        content = self._content(code, _text(answer), _predict_path(call))
         try:
             answered = content["outputs"]
             # The server omits the key of a single output.
@@ -93,9 +101,14 @@ class RestServer(Server):
         except (TypeError, ValueError) as error:
             raise Refused(f"HTTP {code}", f"the answer can't be read: {error}") from None
 
+    def close(self) -> None:
+        if self._connections is not None:
+            self._connections.close()
+
     def _get(self, path: str, limits: Limits) -> Tuple[int, str, Dict[str, Any]]:
         """Status code, text and content of a successful response; raises Unknown, Refused or Unreachable otherwise."""
-        code, text = self._ask("GET", path, None, limits)
+        code, answer = self._ask("GET", path, None, limits)
+        text = _text(answer)
         content = self._content(code, text, path)
         if code == 404:
             raise Unknown(content["error"])
@@ -105,11 +118,10 @@ class RestServer(Server):
             raise Refused(f"HTTP {code}", content["error"])
         return code, text, content
 
-    def _ask(self, method: str, path: str, body: Optional[bytes], limits: Limits) -> Tuple[int, str]:
+    def _ask(self, method: str, path: str, body: Optional[bytes], limits: Limits) -> Tuple[int, bytes]:
         address = self.address
         try:
-            code, content = exchange(address, method, address.path + path, body, limits)
-            return code, content.decode("utf-8", "replace")
+            return exchange(address, Message(method, address.path + path, body), limits, self._connections)
         except TooLarge as error:
             remedy = "; ask for fewer rows at a time, or over gRPC" if method == "POST" and not error.is_head else ""
             raise NoServing(f"{address}{path}: {error}{remedy}") from error
@@ -150,6 +162,14 @@ class RestServer(Server):
     def _garbage(self, code: int, text: str, path: str) -> NoServing:
         what = f"{code}, and redirects are not followed" if 300 <= code < 400 else code
         return NoServing(f"{self.address}{path}: this is not a response of TF Serving: HTTP {what}, {_shown(text)}")
+
+
+def _predict_path(call: PredictCall) -> str:
+    return model_path(call.model, call.version) + ":predict"
+
+
+def _text(answer: bytes) -> str:
+    return answer.decode("utf-8", "replace")
 
 
 def _parsed(text: str) -> Any:

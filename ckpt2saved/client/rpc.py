@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any, Callable, Dict, Optional, Tuple
 
@@ -19,11 +20,12 @@ from ckpt2saved.client.messages import (
 )
 from ckpt2saved.client.server import (
     STATUS_SECONDS,
+    EncodedCall,
     Metadata,
     NoServing,
     PredictCall,
     Refused,
-    Server,
+    RemoteServer,
     TimedOut,
     Unknown,
     Unreachable,
@@ -63,11 +65,12 @@ _TOO_LARGE = re.compile(r"(?i)received message (is )?larger than max")
 _OTHER_PROTOCOL = re.compile(r"http1\.x server|Failed parsing HTTP/2")
 
 
-class GrpcServer(Server):
+class GrpcServer(RemoteServer):
     """TF Serving at grpc://, without TLS, as the images start it."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, keeps_connections: bool = False) -> None:
         self.address = address
+        self._channel = self._opened() if keeps_connections else None
 
     def statuses(
         self, model: str, version: Optional[int] = None, timeout: float = STATUS_SECONDS
@@ -94,11 +97,16 @@ class GrpcServer(Server):
         check_versions((found.version,), version, self.address)
         return found
 
-    def predict(self, call: PredictCall, timeout: float) -> Dict[str, np.ndarray]:
+    def encode(self, call: PredictCall) -> EncodedCall:
         """PredictionService.Predict."""
-        request = encode_predict_request(call)
+        return EncodedCall(_PREDICT, encode_predict_request(call))
+
+    def send(self, encoded: EncodedCall, timeout: float) -> bytes:
+        return self._answer(encoded.path, encoded.body, timeout)
+
+    def decode(self, answer: bytes, call: PredictCall) -> Dict[str, np.ndarray]:
         keys = [output.key for output in call.outputs]
-        found = self._ask(_PREDICT, request, timeout, lambda message: decode_predict_response(message, keys))
+        found = self._decoded(answer, lambda message: decode_predict_response(message, keys))
         check_versions((found.version,), call.version, self.address)
         answered = found.outputs
         missing = [output.key for output in call.outputs if output.key not in answered]
@@ -106,15 +114,27 @@ class GrpcServer(Server):
             raise Refused("OK", f"the answer has no output {', '.join(map(repr, missing))}")
         return {output.key: answered[output.key] for output in call.outputs}
 
+    def close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+
     def _ask(self, method: str, request: bytes, timeout: float, decode: Callable[[bytes], Any]) -> Any:
+        return self._decoded(self._answer(method, request, timeout), decode)
+
+    def _answer(self, method: str, request: bytes, timeout: float) -> bytes:
         # A new channel for each call: a channel that could not connect waits longer before each further attempt.
-        target = str(self.address).partition("://")[2]
-        with grpc.insecure_channel(target, options=_OPTIONS) as channel:
+        with contextlib.ExitStack() as stack:
+            channel = self._channel or stack.enter_context(self._opened())
             try:
                 call: Callable[..., bytes] = channel.unary_unary(method)
-                answer = call(request, timeout=min(timeout, _LONGEST_SECONDS))
+                return call(request, timeout=min(timeout, _LONGEST_SECONDS))
             except grpc.RpcError as error:
                 raise self._failure(error.code(), one_line(error.details() or ""), timeout) from error
+
+    def _opened(self) -> Any:
+        return grpc.insecure_channel(str(self.address).partition("://")[2], options=_OPTIONS)
+
+    def _decoded(self, answer: bytes, decode: Callable[[bytes], Any]) -> Any:
         try:
             return decode(answer)
         except (wire.Malformed, ValueError) as error:

@@ -133,6 +133,37 @@ class Server(ABC):
         """Run a signature; returns arrays by output key. Raises Refused."""
 
 
+@dataclass(frozen=True)
+class EncodedCall:
+    """A Predict request as it is sent: the path in the REST API, or the method of gRPC, and the body."""
+
+    path: str
+    body: bytes
+
+
+class RemoteServer(Server):
+    """A server at an address, whose requests can be encoded once and sent often."""
+
+    def predict(self, call: PredictCall, timeout: float) -> Dict[str, np.ndarray]:
+        return self.decode(self.send(self.encode(call), timeout), call)
+
+    @abstractmethod
+    def encode(self, call: PredictCall) -> EncodedCall:
+        """The request as it is sent; raises ValueError for a dtype that cannot be sent."""
+
+    @abstractmethod
+    def send(self, encoded: EncodedCall, timeout: float) -> bytes:
+        """Send a request; returns the body of a successful response, not decoded. Raises Refused."""
+
+    @abstractmethod
+    def decode(self, answer: bytes, call: PredictCall) -> Dict[str, np.ndarray]:
+        """The arrays of a response by output key; raises Refused if it has others."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connections that were kept open."""
+
+
 class ServerUntil(Server):
     """A server with one deadline for all calls: the timeout of each call is the remaining time."""
 

@@ -32,6 +32,7 @@ class ModelServer:
         self.busy = 0  # the next predicts that find the queue of batches full
         self.lists = None  # what the model's status is, instead of what lies there
         self.asked = []  # the paths
+        self.connections = []  # sockets of the REST API, as they were accepted
         self.models = {}
         self.loading = threading.Lock()
 
@@ -252,7 +253,14 @@ def each(value, change):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """The REST API of `server.model`."""
+    """The REST API of `server.model`; connections stay open for further requests, as in TF Serving."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # as head and body are sent apart
+
+    def setup(self):
+        self.server.model.connections.append(self.request)
+        super().setup()
 
     def do_GET(self):
         model = self.server.model
