@@ -1,8 +1,8 @@
 """A TensorFlow checkpoint of an OCR network, published as a SavedModel version that TF Serving hot-loads.
 
-`export`, `bump_version`, `list_versions`, `prune`, `inspect`, `verify`, `evaluate` and `predict` do what the commands
-of the same names do, and return data. `Client` asks a running TF Serving; the exceptions are in `errors`. The options
-have the names and defaults of the command line; TensorFlow is imported by the calls that need it.
+`export`, `bump_version`, `list_versions`, `diff`, `prune`, `inspect`, `verify`, `evaluate` and `predict` do what the
+commands of the same names do, and return data. `Client` asks a running TF Serving; the exceptions are in `errors`. The
+options have the names and defaults of the command line; TensorFlow is imported by the calls that need it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # nothing is imported before it is needed
     from ckpt2saved.signature.model import Scalar
     from ckpt2saved.sources.graph_plan import Checkpoints
     from ckpt2saved.verification.accuracy.model_evaluation import ModelEvaluation
+    from ckpt2saved.verification.differences import Differences
     from ckpt2saved.verification.republishing import Republished
     from ckpt2saved.verification.steps import Verification
     from ckpt2saved.versions import Listing
@@ -35,6 +36,7 @@ __version__ = "1.0.0"
 __all__ = [
     "Client",
     "bump_version",
+    "diff",
     "errors",
     "evaluate",
     "export",
@@ -175,6 +177,19 @@ def list_versions(base: PathLike, *, deep: bool = False) -> Listing:
     from ckpt2saved.versions import list_base
 
     return list_base(base, deep=deep)
+
+
+def diff(old: PathLike, new: PathLike) -> Differences:
+    """Compare two versions, or base directories (their newest version), and return how `new` differs from `old`.
+
+    `problems` of the result is what breaks clients of `old`, `notes` are the other differences; `are_none` is true for
+    the same content. TensorFlow is not used. Raises VersionError for a SavedModel that TF Serving could not load, and
+    ServingError for signatures that can't be read.
+    """
+    from ckpt2saved.verification.differences import differences
+    from ckpt2saved.versions import find_version
+
+    return differences(find_version(old), find_version(new))
 
 
 def prune(

@@ -50,7 +50,7 @@ def test_its_types_can_be_read():
 
 
 @pytest.mark.parametrize(
-    "name", ["export", "bump-version", "list", "prune", "inspect", "verify", "evaluate", "predict"]
+    "name", ["export", "bump-version", "diff", "list", "prune", "inspect", "verify", "evaluate", "predict"]
 )
 def test_a_function_has_the_options_of_its_command(name):
     """The same names and defaults, so that what is known of the one holds for the other."""
@@ -59,7 +59,7 @@ def test_a_function_has_the_options_of_its_command(name):
     parameters = inspect.signature(function).parameters
     options = {one.name: one for one in command.params}
     assert set(parameters) - OF_FUNCTIONS == set(options) - OF_COMMANDS
-    given = ["--export-dir", "x"] if name == "export" else ["x"]
+    given = {"export": ["--export-dir", "x"], "diff": ["x", "y"]}.get(name, ["x"])
     values = command.make_context(name, given).params
     for key in set(options) - OF_COMMANDS:
         default = parameters[key].default

@@ -7,7 +7,14 @@ from typing import Dict
 
 from ckpt2saved.cli.schemas import FOLDER
 from tools.schemas.accuracy import lines_schema, pages_schema
-from tools.schemas.exports import bump_version_schema, export_schema, list_schema, provenance_schema, prune_schema
+from tools.schemas.exports import (
+    bump_version_schema,
+    diff_schema,
+    export_schema,
+    list_schema,
+    provenance_schema,
+    prune_schema,
+)
 from tools.schemas.inspections import bench_schema, inspect_schema, predict_schema, verify_schema
 from tools.schemas.messages import explain_schema, failure_schema, names_schema
 from tools.schemas.parts import Schema
@@ -21,6 +28,7 @@ def schemas() -> Dict[str, Schema]:
     return {
         "bench-ctc": bench_schema(),
         "bump-version": bump_version_schema(),
+        "diff": diff_schema(),
         "doctor": doctor_schema(),
         "error": failure_schema(),
         "evaluate-lines": lines_schema(),

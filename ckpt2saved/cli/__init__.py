@@ -7,6 +7,7 @@ import click
 from ckpt2saved import __version__
 from ckpt2saved.cli import (
     bench,
+    diff,
     doctor,
     evaluate,
     explain,
@@ -40,6 +41,7 @@ for command in (
     export.export,
     serving_config.serving_config,
     bench.bench,
+    diff.diff,
     doctor.doctor,
     evaluate.evaluate,
     explain.explain,

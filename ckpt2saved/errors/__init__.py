@@ -120,6 +120,12 @@ class NotCompatible(Ckpt2SavedError):
     exit_code = 3
 
 
+class BreaksClients(Ckpt2SavedError):
+    """Clients of another version could not use this one: a signature, an input or an output is gone or differs."""
+
+    exit_code = 3
+
+
 class InvalidRequest(NotServable):
     """The SavedModel was loaded, but rejects this request because of its values or shapes."""
 

@@ -145,10 +145,12 @@ CODES: Dict[str, str] = {
     "not-exported": "A checkpoint of several cannot be exported.",
     "other-encoding": "A line of a labels file is not UTF-8.",
     # Versions.
+    "breaks-clients": "Clients of one version could not use the other.",
     "broken-version": "A server would load an incomplete version.",
     "duplicate-number": "TF Serving loads another directory with this number.",
     "negative-number": "The version's number is negative.",
     "not-a-version-number": "The directory's name is not a version number.",
+    "other-content": "Two versions differ in this part.",
     "other-spelling": "The directory's name is spelt differently from its number.",
     "sign-in-number": "The directory's name has a sign, which old releases of TF Serving refuse.",
     # Server configurations.

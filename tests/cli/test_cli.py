@@ -12,6 +12,7 @@ from tests.support.versions import version_of
 
 COMMANDS = [
     "bench",
+    "diff",
     "doctor",
     "evaluate",
     "explain",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Dict
 
 from tools.schemas.accuracy import ACCURACY, ACCURACY_RECORD, FIGURES
-from tools.schemas.messages import FAILURE, FORMAT, PROBLEMS, output
+from tools.schemas.messages import FAILURE, FORMAT, PROBLEMS, messages, output
 from tools.schemas.parts import (
     Schema,
     by_name,
@@ -255,6 +255,25 @@ def list_schema() -> Schema:
                     "Directories that TF Serving ignores.",
                     {"path": text("The directory."), "reason": text("Why its name is no version number.")},
                 ),
+                "format": FORMAT,
+            },
+        ),
+    )
+
+
+def diff_schema() -> Schema:
+    """Return the schema of what diff prints."""
+    return output(
+        "diff",
+        "What diff prints: how a SavedModel differs from another one.",
+        record(
+            "The differences.",
+            {
+                "old": text("Directory of the SavedModel that clients know."),
+                "new": text("Directory of the other one."),
+                "same": truth("Whether signatures, graph, variables and files have the same content."),
+                **messages("problem", "What breaks clients of the old one"),
+                **messages("note", "Other differences"),
                 "format": FORMAT,
             },
         ),

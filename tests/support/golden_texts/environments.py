@@ -14,6 +14,7 @@ from ckpt2saved.server_config.configuration import ConfigurationOptions, configu
 from ckpt2saved.server_config.models import find_models
 from ckpt2saved.server_config.mounts import parse_mount
 from ckpt2saved.server_config.policy import SPECIFIC, Label, Policy
+from ckpt2saved.verification.differences import differences
 from tests.support.golden_texts.finding import raised
 from tests.support.graph_defs import X, node, write
 from tests.support.packages import install, with_needs
@@ -100,6 +101,18 @@ def batched(*signatures):
     return raised(call)
 
 
+def compared(side):
+    """What is found where a SavedModel is compared with another one, whose answer is a sum."""
+
+    def call(folder):
+        old = write_version(folder / "1", lambda x: {"y": tf.identity(x, name="y")})
+        return getattr(
+            differences(old, write_version(folder / "2", lambda x: {"y": tf.reduce_sum(x, 1, name="y")})), side
+        )
+
+    return call
+
+
 def of_varying_shape(folder):
     directory = folder / "crnn" / "1"
     write_version(directory, lambda x: {"y": tf.reduce_sum(x, 1)}, shape=(None, None))
@@ -115,6 +128,17 @@ CASES = [
         "{folder}/crnn/1: a symbolic link to {folder}/elsewhere, which is broken in the server, where"
         " only {folder}/crnn is seen; take it in with ckpt2saved bump-version {folder}/crnn --from"
         " {folder}/crnn/1",
+    ),
+    (
+        "breaks-clients",
+        compared("problems"),
+        "signature serving_default, output y: its shape is [?], and was [?, 4]; keep it, or publish under another"
+        " model name for new clients",
+    ),
+    (
+        "other-content",
+        compared("notes"),
+        "graph: 1 node is new (1 Const); 1 node is changed (1 Sum)",
     ),
     (
         "broken-version",
