@@ -15,8 +15,8 @@ PICTURE = DOCS / "folders.svg"
 # From above to below, as in the table. What is in no layer is drawn in the last one.
 LAYERS = {
     "what users call": "cli hooks",
-    "whole tasks": "exporting verification inspection server_config",
-    "requests and answers": "answers client requests",
+    "whole tasks": "exporting verification inspection",
+    "requests and servers": "answers client server_config requests",
     "sources and rewrites": "sources rewrites compatibility",
     "TensorFlow's files": "versions saved_model checkpoint",
     "graphs": "ctc graph",

@@ -27,6 +27,7 @@ class Topic(enum.Enum):
     WATCHING = "Watching: which checkpoints, and how long"
     PUBLISHING = "Publishing"
     BATCHING = "Batching"
+    SPEED = "Speed: threads, oneDNN, and settings by measurements"
     SERVER = "Server: a running TF Serving"
     START = "The server and how it is started"
     OUTPUT = "Output"

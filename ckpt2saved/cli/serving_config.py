@@ -9,7 +9,15 @@ import click
 
 from ckpt2saved.cli.help import Purpose, Topic
 from ckpt2saved.cli.invocation import command, narration, print_json, printed
-from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, quiet_option
+from ckpt2saved.cli.options import (
+    ParsedType,
+    PathType,
+    SecondsType,
+    is_on_command_line,
+    json_option,
+    option,
+    quiet_option,
+)
 
 
 @command(
@@ -18,6 +26,7 @@ from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, qu
     {
         Topic.MODELS: ["models/crnn models/ctpn -o serving --versions crnn=latest:2 --label crnn:stable=3"],
         Topic.BATCHING: ["models/crnn -o serving --batching --max-batch-size 16 --batched-signature dense"],
+        Topic.SPEED: ["models/crnn -o serving --tune served.json --goal latency"],
         Topic.START: ["models/crnn -o serving --for compose --for 2.19 --cpus 4"],
         Topic.OUTPUT: ["models/crnn -o serving --dry-run"],
         None: [
@@ -83,7 +92,13 @@ from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, qu
     help="Version label, by which clients can name a version. May be given several times.",
     topic=Topic.MODELS,
 )
-@option("--batching", is_flag=True, help="Enable batching of requests in the server.", topic=Topic.BATCHING)
+@option(
+    "--batching/--no-batching",
+    "batching",
+    default=None,
+    help="Enable batching of requests in the server. Default: no, unless --tune shows that it is worth it.",
+    topic=Topic.BATCHING,
+)
 @option(
     "--max-batch-size",
     type=click.IntRange(min=1),
@@ -94,6 +109,19 @@ from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, qu
     "--batch-timeout-micros",
     type=click.IntRange(min=0),
     help="With --batching: time that the server waits for a batch to fill. Default: 5000.",
+    topic=Topic.BATCHING,
+)
+@option(
+    "--batch-threads",
+    type=click.IntRange(min=1),
+    help="With --batching: batches that run at the same time. Default: as many as CPUs.",
+    topic=Topic.BATCHING,
+)
+@option(
+    "--allowed-batch-sizes",
+    type=ParsedType("sizes", "server_config.tuning:parse_sizes"),
+    metavar="1,8,32",
+    help="With --batching: sizes that batches are filled up to, the last one the largest batch. Default: any size.",
     topic=Topic.BATCHING,
 )
 @option(
@@ -123,6 +151,39 @@ from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, qu
     topic=Topic.BATCHING,
 )
 @option(
+    "--tune",
+    type=PathType(),
+    metavar="FILE",
+    help=(
+        "Choose threads, oneDNN and batching by the measurements in this file, the output of bench served --json. The "
+        "options below override them."
+    ),
+    topic=Topic.SPEED,
+)
+@option(
+    "--goal",
+    type=click.Choice(["throughput", "latency"]),
+    default="throughput",
+    show_default=True,
+    help="With --tune: the most lines a second, or the lowest p99.",
+    topic=Topic.SPEED,
+)
+@option(
+    "--max-p99",
+    type=SecondsType(),
+    metavar="SECONDS",
+    help="With --tune: count only loads with at most this p99.",
+    topic=Topic.SPEED,
+)
+@option("--intra-op", type=click.IntRange(min=1), help="Threads for one op. Default: --cpus.", topic=Topic.SPEED)
+@option("--inter-op", type=click.IntRange(min=1), help="Ops that run at once. Default: --cpus.", topic=Topic.SPEED)
+@option(
+    "--onednn",
+    type=click.Choice(["on", "off"]),
+    help="Whether TensorFlow computes in oneDNN, for TF Serving 2.5 and later. Default: off.",
+    topic=Topic.SPEED,
+)
+@option(
     "--gpus",
     type=ParsedType("gpus", "server_config.devices:parse_gpus"),
     metavar="all|N|device=0,1",
@@ -138,7 +199,7 @@ from ckpt2saved.cli.options import ParsedType, PathType, json_option, option, qu
 @option(
     "--cpus",
     type=ParsedType("number", "server_config.server:parse_cpus"),
-    help="Number of CPUs that the server may use.",
+    help="Number of CPUs that the server may use. Default: no limit, and threads for the CPUs of this machine.",
     topic=Topic.START,
 )
 @option("--port", type=click.IntRange(1, 65535), default=8500, show_default=True, help="gRPC port.", topic=Topic.START)
@@ -202,9 +263,9 @@ def serving_config(
 
     starters, release = split_targets(targets, serving)
     _check_serving_options(starters, start, options)
-    batching = _batching(options)
+    speed = _speed(options)
     options["restart"] = options["restart"] or start
-    planned = configure(models, ConfigurationOptions(output_dir, starters, release, batching=batching, **options))
+    planned = configure(models, ConfigurationOptions(output_dir, starters, release, speed=speed, **options))
     if start:
         from ckpt2saved.server_config.docker import find_docker
 
@@ -225,6 +286,16 @@ def serving_config(
             click.echo(line)
 
 
+_BATCHING_FIELDS = {  # option -> field of Batching
+    "max_batch_size": "max_batch_size",
+    "batch_timeout_micros": "timeout_micros",
+    "batch_threads": "threads",
+    "allowed_batch_sizes": "allowed_batch_sizes",
+    "pad_inputs": "pad_inputs",
+    "equal_shapes": "equal_shapes",
+}
+
+
 def _check_serving_options(starters: Any, start: bool, options: Dict[str, Any]) -> None:
     if start and "docker" not in starters:
         raise click.UsageError("--run: starts docker; add --for docker")
@@ -236,23 +307,30 @@ def _check_serving_options(starters: Any, start: bool, options: Dict[str, Any]) 
         raise click.UsageError("--rest-port: must differ from --port")
 
 
-def _batching(options: Dict[str, Any]) -> Any:
-    """Remove the batching options from `options`; returns Batching, or None without --batching."""
-    from ckpt2saved.server_config.batching import Batching
+def _speed(options: Dict[str, Any]) -> Any:
+    """Remove the options of speed and batching from `options`; returns SpeedOptions."""
+    from ckpt2saved.server_config.tuning import SpeedOptions
 
-    names = {
-        "max_batch_size": "max_batch_size",
-        "batch_timeout_micros": "timeout_micros",
-        "pad_inputs": "pad_inputs",
-        "equal_shapes": "equal_shapes",
-    }
-    values = {name: options.pop(name) for name in names}
-    given = {name: value for name, value in values.items() if value is not None and value is not False}
+    values = {field: options.pop(name) for name, field in _BATCHING_FIELDS.items()}
     if values["pad_inputs"] and values["equal_shapes"]:
         raise click.UsageError("--equal-shapes: not with --pad-inputs, which is for requests of different sizes")
-    if options.pop("batching"):
-        return Batching(**{names[name]: value for name, value in given.items()})
-    stray = list(given) + (["batched_signature"] if options["batched_signatures"] else [])
-    if stray:
+    given = {field: value for field, value in values.items() if value is not None and value is not False}
+    onednn, tune = options.pop("onednn"), options.pop("tune")
+    stray = [name for name, field in _BATCHING_FIELDS.items() if field in given]
+    stray += ["batched_signature"] if options["batched_signatures"] else []
+    batching = options.pop("batching")
+    if stray and not batching and tune is None:
         raise click.UsageError(f"--{stray[0].replace('_', '-')}: only with --batching")
-    return None
+    for name in ("goal", "max_p99"):
+        if tune is None and is_on_command_line(name):
+            raise click.UsageError(f"--{name.replace('_', '-')}: only with --tune")
+    return SpeedOptions(
+        intra_op=options.pop("intra_op"),
+        inter_op=options.pop("inter_op"),
+        onednn=None if onednn is None else onednn == "on",
+        batching=batching,
+        batching_values=given,
+        tune=tune,
+        goal=options.pop("goal"),
+        max_p99=options.pop("max_p99"),
+    )

@@ -31,10 +31,14 @@ def compose_file(server: Server, nvidia_runtime: bool) -> str:
     }
     if server.cpus:
         service["cpus"] = server.cpus
+    environment = server.environment
     if server.gpus and nvidia_runtime:
-        service.update(runtime="nvidia", environment={"NVIDIA_VISIBLE_DEVICES": server.gpus.visible_devices})
+        service["runtime"] = "nvidia"
+        environment["NVIDIA_VISIBLE_DEVICES"] = server.gpus.visible_devices
     elif server.gpus:
         service["deploy"] = {"resources": {"reservations": {"devices": [server.gpus.compose]}}}
+    if environment:
+        service["environment"] = environment
     return yaml_text([{"name": server.name, "services": {server.name: service}}])
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Dict, Mapping, Optional, Sequence, Tuple
 
-from ckpt2saved.compatibility.image import DEFAULT, find_image
-from ckpt2saved.errors import ServingError, UsageError
-from ckpt2saved.errors.problem import Note, Problem
+from ckpt2saved.compatibility.image import DEFAULT, Image, find_image
+from ckpt2saved.errors import NotServable, ServingError, UsageError
+from ckpt2saved.errors.problem import Note, Problem, texts
 from ckpt2saved.files.replacing import write_files
 from ckpt2saved.server_config import compose, docker, kubernetes
-from ckpt2saved.server_config.batching import Batching, check_batching
+from ckpt2saved.server_config.batching import check_batching
 from ckpt2saved.server_config.change import check_labels, existing_files, what_changes
+from ckpt2saved.server_config.client_advice import client_advice
 from ckpt2saved.server_config.config_files import (
     BATCHING,
     MODELS,
@@ -22,11 +22,14 @@ from ckpt2saved.server_config.config_files import (
     models_config,
     monitoring_config,
 )
+from ckpt2saved.server_config.cpus import available_cpus
 from ckpt2saved.server_config.devices import Gpus
 from ckpt2saved.server_config.models import Model, find_models
 from ckpt2saved.server_config.mounts import Mount, absolute, check_mounts, find_mount
 from ckpt2saved.server_config.policy import Label, Policy
 from ckpt2saved.server_config.server import GRPC_PORT, REST_PORT, Server
+from ckpt2saved.server_config.settings import ServerSettings
+from ckpt2saved.server_config.tuning import Chosen, SpeedOptions, choose_settings
 
 STARTERS = DOCKER, COMPOSE, KUBERNETES = "docker", "compose", "kubernetes"
 _CONFIG_IN_SERVER = "/config"
@@ -45,7 +48,7 @@ class ConfigurationOptions:
     mounts: Tuple[Mount, ...] = ()
     policies: Tuple[Tuple[Optional[str], Policy], ...] = ()
     labels: Tuple[Tuple[Optional[str], Label], ...] = ()
-    batching: Optional[Batching] = None
+    speed: SpeedOptions = SpeedOptions()
     batched_signatures: Tuple[str, ...] = ()
     gpus: Optional[Gpus] = None
     nvidia_runtime: bool = False
@@ -67,6 +70,8 @@ class Configuration:
     docker_command: Tuple[str, ...]
     notes: Tuple[Note, ...]
     changes: Tuple[str, ...]
+    reasons: Tuple[str, ...]  # for the settings
+    advice: Tuple[str, ...]  # for clients
 
     def write(self) -> None:
         """Write the files; models.config is last, so that everything it refers to exists."""
@@ -109,21 +114,23 @@ def configure(directories: Sequence[str], options: ConfigurationOptions) -> Conf
     _check_outside(directory, models)
     # The directory, not its files: a server would never see what replaces a file that is mounted by itself.
     config_mount = find_mount(directory, options.mounts) or Mount(directory, _CONFIG_IN_SERVER)
+    chosen = _chosen(options, image, models)
+    settings = chosen.settings
     server = Server(
         name=options.name,
         image=image,
         models=models,
         directory=directory,
         config_mount=config_mount,
-        batching=options.batching is not None,
+        settings=settings,
         gpus=options.gpus,
         cpus=options.cpus,
         port=options.port,
         rest_port=options.rest_port,
     )
     _check_all_mounts(server, options)
-    notes = check_batching(models, options.batched_signatures, options.batching) if options.batching else ()
-    config_files = _config_files(models, _with_threads(options))
+    notes = check_batching(models, _batched_signatures(options, chosen), settings.batching) if settings.batching else ()
+    config_files = _config_files(models, settings)
     files, start, command = _starters(server, config_files, options)
     files.update(config_files)
     before = existing_files(files, server)
@@ -136,6 +143,8 @@ def configure(directories: Sequence[str], options: ConfigurationOptions) -> Conf
         docker_command=command,
         notes=notes,
         changes=what_changes(before, files, server),
+        reasons=chosen.reasons,
+        advice=client_advice(models, settings, chosen.rows),
     )
 
 
@@ -160,17 +169,35 @@ def _check_all_mounts(server: Server, options: ConfigurationOptions) -> None:
         check_mounts(server.model_mounts + (Mount(server.directory, kubernetes.CONFIG_DIR),))
 
 
-def _with_threads(options: ConfigurationOptions) -> Optional[Batching]:
-    """Set the number of batching threads to the container's CPU limit, which TF Serving does not see."""
-    if options.batching is None or options.cpus is None:
-        return options.batching
-    return replace(options.batching, threads=math.ceil(options.cpus))
+def _chosen(options: ConfigurationOptions, image: Image, models: Sequence[Model]) -> Chosen:
+    """Choose the settings; batching that measurements propose, and that would break answers, is left out."""
+    cpus = options.cpus
+    if cpus is None and KUBERNETES not in options.starters:  # whose nodes are other machines
+        cpus = available_cpus()
+    chosen = choose_settings(options.speed, image, cpus, is_limit=options.cpus is not None)
+    if cpus is None:
+        unknown = "threads: left to the server, which takes all CPUs of its node: give --cpus N"
+        chosen = replace(chosen, reasons=(*chosen.reasons, unknown))
+    if chosen.settings.batching is None or chosen.batching_is_asked:
+        return chosen
+    try:
+        check_batching(models, _batched_signatures(options, chosen), chosen.settings.batching)
+    except NotServable as error:
+        unbatched = replace(chosen.settings, batching=None)
+        why = "; ".join(texts(error.problems[:1]))
+        return replace(chosen, settings=unbatched, reasons=(*chosen.reasons, f"no batching all the same: {why}"))
+    return chosen
 
 
-def _config_files(models: Sequence[Model], batching: Optional[Batching]) -> Dict[str, str]:
+def _batched_signatures(options: ConfigurationOptions, chosen: Chosen) -> Tuple[str, ...]:
+    """Return the signatures that clients ask for: those given, else those measured."""
+    return options.batched_signatures or chosen.signatures
+
+
+def _config_files(models: Sequence[Model], settings: ServerSettings) -> Dict[str, str]:
     files = {MONITORING: monitoring_config()}
-    if batching:
-        files[BATCHING] = batching_config(batching)
+    if settings.batching:
+        files[BATCHING] = batching_config(settings.batching)
     files[MODELS] = models_config(models)
     return files
 

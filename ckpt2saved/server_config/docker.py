@@ -25,6 +25,8 @@ def docker_command(server: Server, nvidia_runtime: bool) -> Tuple[str, ...]:
         command += ["--gpus", server.gpus.docker]
     if server.cpus:
         command += ["--cpus", trimmed(server.cpus)]
+    for name, value in server.environment.items():
+        command += ["--env", f"{name}={value}"]
     command += ["--publish", f"{server.port}:{GRPC_PORT}"]
     command += ["--publish", f"{server.rest_port}:{REST_PORT}"]
     for mount in server.mounts:

@@ -85,6 +85,8 @@ def _pod(server: Server, volume_claim: Optional[str]) -> Dict[str, Any]:
         "readinessProbe": dict(_answering(server), periodSeconds=_PROBE_SECONDS),
         "livenessProbe": dict(listening, periodSeconds=_PROBE_SECONDS, failureThreshold=6),
     }
+    if server.environment:
+        container["env"] = [{"name": name, "value": value} for name, value in server.environment.items()]
     resources = _resources(server)
     if resources:
         container["resources"] = resources

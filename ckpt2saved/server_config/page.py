@@ -18,6 +18,8 @@ def narrate(configuration: Configuration, say: Say, dry_run: bool) -> None:
             "model",
             f"{model.name}: {model.directory} is {model.base_path} in the server, which loads {numbers}",
         )
+    for reason in configuration.reasons:
+        say("settings", reason)
     for note in configuration.notes:
         say("batching", note.text)
     say(
@@ -26,6 +28,8 @@ def narrate(configuration: Configuration, say: Say, dry_run: bool) -> None:
     )
     for change in configuration.changes:
         say("server", change)
+    for advice in configuration.advice:
+        say("clients", advice)
 
 
 def as_content(configuration: Configuration) -> Dict[str, Any]:
@@ -51,4 +55,7 @@ def as_content(configuration: Configuration) -> Dict[str, Any]:
         "remarks": texts(configuration.notes),
         "remark_details": details(configuration.notes),
         "changes": list(configuration.changes),
+        "settings": server.settings.as_content(),
+        "reasons": list(configuration.reasons),
+        "clients": list(configuration.advice),
     }

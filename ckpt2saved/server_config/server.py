@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Dict, Optional, Tuple
 
 from ckpt2saved.compatibility.image import Image
 from ckpt2saved.server_config.config_files import BATCHING, MODELS, MONITORING
 from ckpt2saved.server_config.devices import Gpus
 from ckpt2saved.server_config.models import Model
 from ckpt2saved.server_config.mounts import Mount
+from ckpt2saved.server_config.settings import ServerSettings
 
 GRPC_PORT, REST_PORT = 8500, 8501  # the image's entry point opens them inside the container
 REREADING_SECONDS = 60
@@ -31,7 +32,8 @@ class Server:
     models: Tuple[Model, ...]
     directory: Path  # with the configuration files
     config_mount: Mount  # through which the server sees it
-    batching: bool = False
+    settings: ServerSettings = ServerSettings()
+    batches_per_model: bool = False  # with the parameters that each version has
     gpus: Optional[Gpus] = None
     cpus: Optional[float] = None
     port: int = GRPC_PORT
@@ -63,15 +65,25 @@ class Server:
         if self.image.rereads_configuration:
             flags.append(f"--model_config_file_poll_wait_seconds={REREADING_SECONDS}")
         flags.append(f"--monitoring_config_file={config_dir}/{MONITORING}")
-        if self.batching:
+        if self.settings.batching is not None:
             flags += ["--enable_batching", f"--batching_parameters_file={config_dir}/{BATCHING}"]
+            if self.batches_per_model:
+                flags.append("--enable_per_model_batching_parameters")
+        flags += self.settings.flags(self.image)
         if self.image.loads_in_threads:
             flags.append(f"--num_load_threads={max(_FEWEST_LOAD_THREADS, len(self.models))}")
         if self.image.accepts_first_labels:
             # Labels are assigned before versions are loaded. Without this a server does not start with labels, and one
             # that was started without labels refuses the first one on a version that it is yet to load.
             flags.append(LABELS_FLAG)
+        if self.image.has_health_service:
+            flags.append("--enable_grpc_healthcheck_service")  # clients that balance their load ask for it
         return tuple(flags)
+
+    @property
+    def environment(self) -> Dict[str, str]:
+        """Return the environment variables of the server."""
+        return self.settings.environment(self.image)
 
 
 def parse_name(text: str) -> str:

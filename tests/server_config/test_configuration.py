@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import math
 import os
 import re
 import shlex
@@ -19,16 +20,12 @@ from google.protobuf import text_format as google_text_format
 from ckpt2saved.compatibility.image import known_images
 from ckpt2saved.files.protobuf import text_format
 from ckpt2saved.saved_model.reading import read_signatures
+from ckpt2saved.server_config.cpus import available_cpus
 from ckpt2saved.server_config.devices import parse_gpus
 from ckpt2saved.server_config.mounts import parse_mount
 from ckpt2saved.server_config.policy import Policy, parse_label, parse_policy, read_policy
+from tests.support.published_models import CRNN, DENSE, FIXED_LINES, LINES, publish, saved_model, succeeded
 from tests.support.schemas import against_schema
-
-SPARSE = {"output_indices": ("int64", [-1, 2]), "output_values": ("int64", [-1]), "output_shape": ("int64", [2])}
-DENSE = {"ids": ("int64", [-1, -1]), "lengths": ("int32", [-1]), "score": ("float32", [-1])}
-LINES = {"input_data": ("float32", [-1, 32, -1, 3]), "input_batch_size": ("int32", [-1])}
-FIXED_LINES = {"input_data": ("float32", [-1, 32, 100, 3])}
-CRNN = {"serving_default": (LINES, SPARSE), "dense": (LINES, DENSE)}
 
 # The messages of TF Serving's configuration files, as far as they are written here: name -> number, type, whether repeated.
 MESSAGES = {
@@ -51,6 +48,7 @@ MESSAGES = {
         "batch_timeout_micros": (2, "Int64Value", False),
         "max_enqueued_batches": (3, "Int64Value", False),
         "num_batch_threads": (4, "Int64Value", False),
+        "allowed_batch_sizes": (6, "int64", True),
         "pad_variable_length_inputs": (7, "bool", False),
     },
     "Int64Value": {"value": (1, "int64", False)},
@@ -87,44 +85,6 @@ MISFIT = "model_config_list { config { version_labels: 3 } }"
 SCALARS = ("string", "int64", "uint32", "bool")
 
 
-def saved_model(signatures, tags=("serve",)):
-    """The bytes of a saved_model.pb with these signatures, by TensorFlow's own classes."""
-    from tensorflow.core.framework import types_pb2
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    message = saved_model_pb2.SavedModel(saved_model_schema_version=1)
-    meta_graph = message.meta_graphs.add()
-    meta_graph.meta_info_def.tags.extend(tags)
-    nodes = {key for sides in signatures.values() for side in sides for key in side}
-    for node in sorted(nodes):
-        meta_graph.graph_def.node.add(name=node, op="Placeholder")
-    for name, sides in signatures.items():
-        signature = meta_graph.signature_def[name]
-        signature.method_name = "tensorflow/serving/predict"
-        for target, tensors in zip((signature.inputs, signature.outputs), sides):
-            for key, (dtype, shape) in tensors.items():
-                info = target[key]
-                info.dtype = getattr(types_pb2, {"float32": "DT_FLOAT"}.get(dtype, "DT_" + dtype.upper()))
-                if shape == "sparse":
-                    info.coo_sparse.values_tensor_name = key + ":0"
-                    continue
-                info.name = key + ":0"
-                info.tensor_shape.unknown_rank = shape is None
-                for size in shape or []:
-                    info.tensor_shape.dim.add(size=size)
-    return message.SerializeToString()
-
-
-def publish(base, *numbers, **keywords):
-    """Whole versions of a model; of a CRNN unless `signatures` are given."""
-    content = saved_model(**dict({"signatures": CRNN}, **keywords))
-    for number in numbers:
-        directory = base / str(number)
-        directory.mkdir(parents=True)
-        (directory / "saved_model.pb").write_bytes(content)
-    return base
-
-
 @pytest.fixture
 def crnn(tmp_path):
     """A model with two versions."""
@@ -139,11 +99,6 @@ def configure(run, tmp_path):
         return run("serving-config", "--output-dir", tmp_path / "out", *arguments, **keywords)
 
     return call
-
-
-def succeeded(result):
-    assert result.exit_code == 0, result.output
-    return result
 
 
 def refused(result, code, *messages):
@@ -242,9 +197,13 @@ def test_the_docker_command_is_one_line(configure, tmp_path, crnn):
         "--model_config_file=/config/models.config",
         "--model_config_file_poll_wait_seconds=60",
         "--monitoring_config_file=/config/monitoring.config",
+        "--tensorflow_intra_op_parallelism=2",
+        "--tensorflow_inter_op_parallelism=2",
         "--num_load_threads=2",
         "--allow_version_labels_for_unavailable_models",
+        "--enable_grpc_healthcheck_service",
     ]
+    assert words[words.index("--env") + 1] == "TF_ENABLE_ONEDNN_OPTS=0"
     assert (tmp_path / "out" / "docker-run.sh").read_text() == "#!/bin/sh\nexec " + done.stdout
 
 
@@ -279,6 +238,8 @@ def test_flags_are_those_that_the_release_knows(configure, tmp_path, crnn, image
     assert ("--model_config_file_poll_wait_seconds=60" in line) is (release >= (1, 15))
     assert ("--allow_version_labels_for_unavailable_models" in line) is (release >= (2, 2))
     assert re.findall("--num_load_threads=([0-9]+)", line) == ([str(max(2, count))] if release >= (2, 5) else [])
+    assert ("--enable_grpc_healthcheck_service" in line) is (release >= (2, 15))
+    assert ("--env TF_ENABLE_ONEDNN_OPTS=0" in line) is (release >= (2, 5))
 
 
 def test_one_mount_for_models_and_configuration(configure, tmp_path, crnn):
@@ -325,7 +286,8 @@ def test_compose_for_an_old_docker_and_odd_names(configure, tmp_path):
     odd = publish(tmp_path / "$HOME" / "crnn", 1)
     succeeded(configure(odd, "--for", "compose", "--gpus", "all", "--nvidia-runtime"))
     service = yaml.safe_load((tmp_path / "out" / "compose.yaml").read_text())["services"]["tensorflow-serving"]
-    assert service["runtime"] == "nvidia" and service["environment"] == {"NVIDIA_VISIBLE_DEVICES": "all"}
+    assert service["runtime"] == "nvidia"
+    assert service["environment"] == {"TF_ENABLE_ONEDNN_OPTS": "0", "NVIDIA_VISIBLE_DEVICES": "all"}
     assert "deploy" not in service
     assert service["volumes"][0]["source"] == str(odd).replace("$", "$$")
 
@@ -348,6 +310,9 @@ def test_the_kubernetes_manifests(configure, tmp_path, crnn):
     data = found["ConfigMap"]["data"]
     assert data == {name: (tmp_path / "out" / name).read_text() for name in ("models.config", "monitoring.config")}
     template = found["Deployment"]["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    assert container["env"] == [{"name": "TF_ENABLE_ONEDNN_OPTS", "value": "0"}]
+    assert "--tensorflow_intra_op_parallelism=2" in container["args"]
     assert found["Deployment"]["spec"]["selector"]["matchLabels"] == template["metadata"]["labels"]
     assert found["Service"]["spec"]["selector"] == template["metadata"]["labels"]
     (container,) = template["spec"]["containers"]
@@ -505,7 +470,7 @@ def test_batching_parameters(configure, tmp_path, message_of):
     path = tmp_path / "out" / "batching.config"
     found = message_of("BatchingParameters", path.read_text())
     assert (found.max_batch_size.value, found.batch_timeout_micros.value) == (32, 5000)
-    assert not found.HasField("num_batch_threads") and not found.pad_variable_length_inputs
+    assert found.num_batch_threads.value == math.ceil(available_cpus()) and not found.pad_variable_length_inputs
     options = ["--max-batch-size", "8", "--batch-timeout-micros", "0", "--pad-inputs", "--cpus", "2.5"]
     succeeded(configure(model, "--batching", *options))
     found = message_of("BatchingParameters", path.read_text())
@@ -927,6 +892,13 @@ def test_json(configure, tmp_path, crnn):
     """Everything that was decided."""
     done = succeeded(configure(crnn, "--for", "compose", "--versions", "latest:2", "--json", "--quiet"))
     content = json.loads(done.stdout)
+    settings = content.pop("settings")
+    assert (settings["intra_op"], settings["onednn"], settings["batching"]) == (
+        math.ceil(available_cpus()),
+        False,
+        None,
+    )
+    assert len(content.pop("reasons")) == 2 and len(content.pop("clients")) == 3
     assert content.pop("start") == {"compose": f"docker compose --file {tmp_path / 'out' / 'compose.yaml'} up --detach"}
     assert content == {
         "models": [

@@ -57,6 +57,29 @@ _ASKED = record(
 _NOT_ASKED = record("The server could not be asked.", {"address": _ADDRESS, **PROBLEMS})
 SERVER = one_of(_ASKED, _NOT_ASKED)
 
+SETTINGS = record(
+    "Settings of the server's process; null where the server decides, or where they are not known.",
+    {
+        "intra_op": nullable(count("Threads for one op.")),
+        "inter_op": nullable(count("Ops that run at the same time.")),
+        "onednn": nullable(truth("Whether TensorFlow computes in oneDNN.")),
+        "batching": nullable(
+            record(
+                "Parameters of batching; null without batching.",
+                {
+                    "max_batch_size": count("Largest batch, and largest request."),
+                    "timeout_micros": count("Time that a batch waits to be filled, in microseconds."),
+                    "pad_inputs": truth("Whether requests of different shapes are padded."),
+                    "equal_shapes": truth("Whether clients send all requests in the same shape."),
+                    "threads": nullable(count("Batches that run at the same time.")),
+                    "allowed_batch_sizes": described("Sizes of batches; empty: any.", list_of({"type": "integer"})),
+                },
+            )
+        ),
+        "mixed_precision": nullable(text("Type of numbers of the products, as in bfloat16.")),
+    },
+)
+
 
 def serving_config_schema() -> Schema:
     """Return the schema of what serving-config prints."""
@@ -87,6 +110,9 @@ def serving_config_schema() -> Schema:
                 "start": by_name("Command that starts the server, by what starts it.", {"type": "string"}),
                 **messages("remark", "Remarks on batching"),
                 "changes": texts("What a running server will do, a line for each."),
+                "settings": SETTINGS,
+                "reasons": texts("Why the settings are so, a line for each reason."),
+                "clients": texts("What clients should set, a line for each."),
                 "dry_run": truth("Whether nothing was written (--dry-run)."),
                 "container": nullable(text("With --run: id of the container.")),
                 "format": FORMAT,
