@@ -20,8 +20,8 @@ _NEW_PROCESS = "Python's loader in a new process"
 class FileAsker(Asker):
     """A loaded SavedModel; raises NotServable if a run fails, InvalidRequest if the graph refuses the request.
 
-    Signatures with strings run in a new process with the Python loader, because the C API of TensorFlow represents
-    strings differently in some releases. All signatures do if this build of TensorFlow exports no C++ loader.
+    Signatures with strings run in a new process with the Python loader, where decoding a picture can end no export. All
+    signatures do if this build of TensorFlow exports no C++ loader.
     """
 
     def __init__(

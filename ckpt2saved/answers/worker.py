@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import threading
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, Callable, Iterator, List, Mapping, Optional, Tuple
 
 from ckpt2saved.files.programs import python_command
@@ -69,9 +70,12 @@ class Worker:
 
 
 @contextlib.contextmanager
-def working(module: str, *arguments: str) -> Iterator[Worker]:
-    """Start a process that runs main() of the module; it is killed at the end of the context."""
-    worker = _started(python_command(module, *arguments))
+def working(module: str, *arguments: str, environment: Optional[Mapping[str, str]] = None) -> Iterator[Worker]:
+    """Start a process that runs main() of the module; it is killed at the end of the context.
+
+    `environment` has variables in addition to those of this process.
+    """
+    worker = _started(python_command(module, *arguments), environment or {})
     try:
         yield worker
     finally:
@@ -158,13 +162,14 @@ def _environment() -> Mapping[str, str]:
     return os.environ if uses_gpus() else {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
 
 
-def _started(command: List[str]) -> Worker:
+def _started(command: List[str], more: Mapping[str, str] = MappingProxyType({})) -> Worker:
     # Its stderr is a file, because a pipe that nobody reads could fill up and block the process.
     with tempfile.TemporaryDirectory(prefix="ckpt2saved-") as folder:
         path = Path(folder) / "stderr"
         with path.open("wb") as written:
             pipe = subprocess.PIPE
-            child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=written, env=_environment())
+            environment = {**_environment(), **more}
+            child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=written, env=environment)
             return Worker(child, path.open("rb"))
 
 

@@ -21,7 +21,7 @@ from ckpt2saved.saved_model.reading import signature_of
 
 _SIGNATURES = "signature_def"  # name of the part of a model's metadata
 _STATES = {0: "UNKNOWN", 10: START, 20: LOADING, 30: AVAILABLE, 40: UNLOADING, 50: END}
-_CODES = (
+CODES = (
     OK,
     "CANCELLED",
     "UNKNOWN",
@@ -105,7 +105,7 @@ def _model_spec(model: str, version: Optional[int], signature: str = "") -> serv
 def _version_status(status: serving.ModelVersionStatus) -> VersionStatus:
     error = status.status or serving.StatusProto()
     code = error.error_code
-    name = _CODES[code] if 0 <= code < len(_CODES) else f"code {code}"
+    name = CODES[code] if 0 <= code < len(CODES) else f"code {code}"
     return VersionStatus(
         status.version, _STATES.get(status.state, f"state {status.state}"), name, one_line(error.error_message)
     )

@@ -102,6 +102,18 @@ _LINEAR = re.compile(
     r"(Conv[23]D|DepthwiseConv2dNative|MatMul|BatchMatMul\w*|Einsum|BlockLSTM\w*|LSTMBlockCell|GRUBlockCell|CudnnRNN\w*"
     r"|_?FusedConv2D|Gather\w*|ResourceGather\w*)\Z"
 )
+# Also as a session runs them: its optimizer fuses ops with the next ones, and replaces them by those of oneDNN.
+_CONVOLUTION = re.compile(r"_*\w*(Conv[23]D|DepthwiseConv2dNative)((?!Grad|BackpropFilter)\w)*\Z")
+_PRODUCT = re.compile(r"_*(?!Tridiagonal)\w*(MatMul|Einsum)(?!\w*Grad)\w*\Z")
+_RECURRENT = re.compile(r"(CudnnRNN(V[23])?|BlockLSTM(V2)?|LSTMBlockCell|GRUBlockCell)\Z")
+_ACTIVATION = re.compile(
+    r"(_Mkl(Native)?)?(BiasAdd(V1)?|_?(Fused)?BatchNorm\w*|LRN|(Max|Avg)Pool(3D|V2)?|(Leaky)?Relu6?|Selu|Elu|Softplus"
+    r"|Softsign|Sigmoid|Tanh|Add(V2)?|AddN|Sub|Mul|RealDiv|Maximum|Minimum|Rsqrt|Sqrt|SquaredDifference)\Z"
+)
+
+# Pictures, and what a session adds to pass tensors from device to device, and to and from the request.
+_DECODES_PICTURE = re.compile(r"Decode(AndCrop)?(Bmp|Gif|Image|Jpeg|Png|WebP)\Z")
+_TRANSFER = re.compile(r"_(Host)?(Send|Recv)|_(Device)?(Arg|Retval)\Z")
 
 # Training.
 _UPDATE = re.compile(r"(Resource)?(Sparse)?Apply[A-Z]\w*\Z")
@@ -201,6 +213,42 @@ def is_gradient(op: str) -> bool:
 def is_linear(op: str) -> bool:
     """Whether an op can apply weights: a product, or a look-up in a table of weights."""
     return _LINEAR.match(op) is not None
+
+
+@_by_op
+def is_convolution(op: str) -> bool:
+    """Whether an op is a convolution, or one of those into which a session's optimizer turns it."""
+    return _CONVOLUTION.match(op) is not None
+
+
+@_by_op
+def is_product(op: str) -> bool:
+    """Whether an op is a product of matrices, or one of those into which a session's optimizer turns it."""
+    return _PRODUCT.match(op) is not None
+
+
+@_by_op
+def is_recurrent(op: str) -> bool:
+    """Whether an op is a whole recurrent layer or one step of it."""
+    return _RECURRENT.match(op) is not None
+
+
+@_by_op
+def is_activation(op: str) -> bool:
+    """Whether an op commonly ends a layer: bias, batch norm, activation or pooling, and the arithmetic of these."""
+    return _ACTIVATION.match(op) is not None
+
+
+@_by_op
+def decodes_picture(op: str) -> bool:
+    """Whether an op decodes the bytes of a picture."""
+    return _DECODES_PICTURE.match(op) is not None
+
+
+@_by_op
+def is_transfer(op: str) -> bool:
+    """Whether an op passes a tensor to or from another device or the request."""
+    return _TRANSFER.match(op) is not None
 
 
 @_by_op

@@ -63,6 +63,7 @@ __all__ = [
     "session_config",
     "tf",
     "undisturbed",
+    "uses_onednn",
     "v1_control_flow",
 ]
 
@@ -148,6 +149,19 @@ def undisturbed() -> Iterator[None]:
     on_gpus = uses_gpus() or not tf.config.experimental.list_logical_devices("GPU")
     with same_random_numbers(), contextlib.nullcontext() if on_gpus else tf.device("/CPU:0"):
         yield
+
+
+def uses_onednn() -> Optional[bool]:
+    """Whether this process computes in oneDNN; None where this TensorFlow does not say so."""
+    try:
+        from tensorflow.python.util import _pywrap_util_port
+
+        return bool(_pywrap_util_port.IsMklEnabled())
+    except (ImportError, AttributeError):  # TensorFlow 1.x, and the first ones of 2
+        from tensorflow.python import pywrap_tensorflow
+
+        known = getattr(pywrap_tensorflow, "IsMklEnabled", None)
+        return None if known is None else bool(known())
 
 
 def op_def(name: str) -> Any:
