@@ -90,6 +90,7 @@ def export(
     tolerance: Optional[float] = None,
     better_than: Union[str, int, PathLike, None] = None,
     server: Optional[ServerAddress] = None,
+    compatible_with: Union[str, int, PathLike, None] = None,
     select: Optional[str] = None,
     unless_published: bool = False,
     wait_for: Optional[ServerAddress] = None,
@@ -110,7 +111,7 @@ def export(
 
     Raises errors of `ckpt2saved.errors`. UsageError, SignatureError, CheckpointError, LabelsError, WarmupError,
     VersionError (with `unless_published` AlreadyPublished, for a checkpoint that a version has), WriteError,
-    TensorFlowError, NotServable, NotCompatible, ParityError and NotAccurate: nothing is published.
+    TensorFlowError, NotServable, NotCompatible, ParityError, NotAccurate and BreaksClients: nothing is published.
     NotLive (the server does not serve the version, or answers otherwise) and ServerError (no TF Serving responds) with
     `version` set: that version is published.
     """
@@ -138,6 +139,7 @@ def bump_version(
     probe_signatures: Sequence[str] = (),
     batched: Optional[bool] = None,
     deep: bool = False,
+    compatible_with: Union[str, int, PathLike, None] = None,
     dry_run: bool = False,
     progress: Optional[Progress] = None,
 ) -> Republished:
@@ -147,12 +149,17 @@ def bump_version(
     directory of a SavedModel, by default the newest version. TensorFlow is used only with `wait_for`, to compare
     answers, and only if it is installed.
 
-    Raises UsageError and VersionError: nothing is published. NotLive and ServerError with `version` set: that version
-    is published.
+    Raises UsageError, VersionError and BreaksClients: nothing is published. NotLive and ServerError with `version` set:
+    that version is published.
     """
+    import os
+    from pathlib import Path
+
+    from ckpt2saved.client.connection import address_of
     from ckpt2saved.console.say import silent
     from ckpt2saved.errors.values import check_values
-    from ckpt2saved.verification.republishing import republish
+    from ckpt2saved.verification.known_clients import known_clients
+    from ckpt2saved.verification.republishing import Checks, republish
     from ckpt2saved.verification.waiting import LiveCheck, ServerOptions
     from ckpt2saved.versions import BumpOptions
 
@@ -165,7 +172,9 @@ def bump_version(
         batched=batched,
     )
     check = LiveCheck.of(server_options, "--wait-for")
-    return republish(base, source, BumpOptions(version, dry_run, deep), check, progress or silent)
+    named = Path(compatible_with) if isinstance(compatible_with, os.PathLike) else compatible_with
+    clients = known_clients(named, Path(base), address_of(wait_for, "--wait-for"), model_name)
+    return republish(base, source, BumpOptions(version, dry_run, deep), Checks(check, clients), progress or silent)
 
 
 def list_versions(base: PathLike, *, deep: bool = False) -> Listing:

@@ -73,8 +73,8 @@ _GATE = (
         type=address_type,
         metavar="URL",
         help=(
-            "With --not-worse-than live or --better-than live: the TF Serving to compare with. Default: that of "
-            "--wait-for."
+            "With live as --not-worse-than, --better-than or --compatible-with: the TF Serving to compare with. "
+            "Default: that of --wait-for."
         ),
         topic=Topic.LABELS,
     ),

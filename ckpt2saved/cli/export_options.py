@@ -13,6 +13,7 @@ from ckpt2saved.cli.options import (
     ParamType,
     PathType,
     batched_option,
+    compatible_option,
     model_name_option,
     option,
     probe_signature_option,
@@ -82,6 +83,7 @@ _OPTIONS = (
         help="Refuse ops and attributes that this TF Serving release does not have, for example 1.14.",
         topic=Topic.PROOF,
     ),
+    compatible_option,
     option(
         "--no-fold", is_flag=True, help="Do not fold batch norm into the convolution before it.", topic=Topic.DECODER
     ),

@@ -118,6 +118,15 @@ version_option = option(
 )
 place_type = ParsedType("place", "client.address:parse_model_place")
 address_type = ParsedType("url", "client.address:parse_address")
+compatible_option = option(
+    "--compatible-with",
+    metavar="newest|live|N|VERSION_DIR",
+    help=(
+        "Publish only if clients of this version can use the new one: of the newest version, of the version that a "
+        "server answers from (--wait-for, or of export --server), or of another version. Exit code 3 if they can't."
+    ),
+    topic=Topic.PROOF,
+)
 wait_option = option(
     "--wait-for",
     type=address_type,

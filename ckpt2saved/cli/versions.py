@@ -15,6 +15,7 @@ from ckpt2saved.cli.options import (
     base_argument,
     batched_option,
     called,
+    compatible_option,
     deep_option,
     json_option,
     model_name_option,
@@ -34,6 +35,7 @@ from ckpt2saved.cli.options import (
     Purpose.VERSIONS,
     {
         Topic.PUBLISHING: ["models/crnn --from 100000 --dry-run"],
+        Topic.PROOF: ["models/crnn --from /tmp/new --compatible-with newest"],
         Topic.SERVER: ["models/crnn --from 100000 --wait-for http://localhost:8501"],
         None: ["models/crnn --from 100000", "models/crnn --from /tmp/saved_model_of_another_tool"],
     },
@@ -53,6 +55,7 @@ from ckpt2saved.cli.options import (
 @probe_signature_option
 @batched_option
 @deep_option
+@compatible_option
 @option("--dry-run", is_flag=True, help="Print the directory that would be published.", topic=Topic.PUBLISHING)
 @report_option
 @json_option

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple, Union
 
 from ckpt2saved.answers.models import FileModel
-from ckpt2saved.client.address import Address, ModelAddress
-from ckpt2saved.client.model_client import Client
+from ckpt2saved.client.address import Address
 from ckpt2saved.console.say import Say, progress_of
 from ckpt2saved.errors import NotAnswered, StrayOptions, UsageError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.requests.pictures import LINE_READER
 from ckpt2saved.signature.model import ServedModel
-from ckpt2saved.verification.accuracy.baselines import LIVE, BaselineSource, live_baseline, version_baseline
+from ckpt2saved.verification.accuracy.baselines import BaselineSource, live_baseline, version_baseline
 from ckpt2saved.verification.accuracy.evaluation import Evaluated, EvaluationOptions, evaluate
 from ckpt2saved.verification.accuracy.figures import Accuracy
 from ckpt2saved.verification.accuracy.gate import Baseline, Limits, Verdict, baseline_content, judge
 from ckpt2saved.verification.accuracy.labelled import LabelOptions
 from ckpt2saved.verification.accuracy.labels import Labels
 from ckpt2saved.verification.accuracy.report import as_content, baseline_summary, summary
+from ckpt2saved.verification.named_versions import LIVE, live_client
 
 
 @dataclass(frozen=True)
@@ -63,17 +62,18 @@ class GateOptions:
     tolerance: Optional[float] = None
     better_than: Union[str, int, Path, None] = None
     server: Optional[Address] = None
+    compatible_with: Union[str, int, Path, None] = None  # not about pictures, but about the same server
 
     def refuse_stray(self) -> None:
         """Raise StrayOptions for options that have no effect."""
         given = [one.name for one in fields(self) if getattr(self, one.name) != one.default]
-        of_baseline = ["tolerance", "server"]
+        of_baseline = ["tolerance", "server", "compatible_with"]
         for names, needed in (
             ([name for name in given if name not in of_baseline] if self.lines is None else [], "--lines"),
             (["tolerance"] if self.not_worse_than is None else [], "--not-worse-than"),
             (
-                ["server"] if LIVE not in (self.not_worse_than, self.better_than) else [],
-                "--not-worse-than live or --better-than live",
+                ["server"] if LIVE not in (self.not_worse_than, self.better_than, self.compatible_with) else [],
+                "--not-worse-than live, --better-than live or --compatible-with live",
             ),
         ):
             stray = [name for name in names if name in given]
@@ -177,11 +177,8 @@ def _baseline(
 ) -> Optional[BaselineSource]:
     option, given = options.baseline
     if given != LIVE:
-        return None if given is None else version_baseline(given, base)
-    if server is None:
-        raise UsageError(f"{option} live: only with the address of a server: --server URL or --wait-for URL")
-    name = model_name or Path(os.path.abspath(str(base))).name
-    return live_baseline(Client(ModelAddress(server, name)))
+        return None if given is None else version_baseline(given, base, option)
+    return live_baseline(live_client(base, server, model_name, option))
 
 
 def _refuse_unanswered(name: str, accuracy: Accuracy) -> None:

@@ -13,6 +13,7 @@ from ckpt2saved.exporting.accuracy import GateOptions, read_gate
 from ckpt2saved.exporting.plan import ExportOptions
 from ckpt2saved.files.reading import PathLike
 from ckpt2saved.sources.graph_plan import Checkpoints, graph_options
+from ckpt2saved.verification.known_clients import known_clients
 from ckpt2saved.verification.waiting import LiveCheck, ServerOptions
 
 _OF_GATE = ("allow_empty", "nfc", "batch_size", "max_cer", "lines_signature", "tolerance")
@@ -39,6 +40,7 @@ def read_export(
         lines=_path(given.pop("lines")),
         not_worse_than=_place(given.pop("not_worse_than")),
         better_than=_place(given.pop("better_than")),
+        compatible_with=_place(given.pop("compatible_with")),
         server=address_of(server, "--server"),
         **_taken(given, _OF_GATE),
     )
@@ -51,6 +53,9 @@ def read_export(
     )
     check = LiveCheck.of(server_options, "--wait-for", other=server is not None)
     gate = read_gate(gate_options, base, address_of(wait_for, "--wait-for"), model_name)
+    clients = known_clients(
+        gate_options.compatible_with, base, gate_options.server or address_of(wait_for, "--wait-for"), model_name
+    )
     warmup = given.pop("warmup")
     requests = (warmup,) if isinstance(warmup, (int, str, os.PathLike)) else warmup
     limits = SearchLimits(given.pop("parity_seconds"), given.pop("parity_lines"))
@@ -63,6 +68,7 @@ def read_export(
         warmup=tuple(one if isinstance(one, int) else Path(one) for one in requests),
         warmup_signatures=signatures,
         accuracy=gate,
+        clients=clients,
         **of_export,
     )
     return options, check

@@ -145,6 +145,8 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: _Narrated) -> Exporte
         say.note(*warmup.notes)
         if is_pattern(plan.publication.base):
             say("note", _PATTERN_NOTE)
+        if plan.checks.clients is not None:
+            plan.checks.clients.check(stage.path, plan.graph.checkpoint.name, say)
         if plan.checks.for_serving:
             check_fit(read_demands(stage.path), plan.checks.for_serving)
             say("fits", f"TF Serving {plan.checks.for_serving.version} has all of its ops and attributes")

@@ -11,6 +11,7 @@ from ckpt2saved.compatibility.image import Image, find_image
 from ckpt2saved.exporting.accuracy import AccuracyGate
 from ckpt2saved.requests.warm_up.source import WarmUpSource, warm_up_source
 from ckpt2saved.sources.graph_plan import GraphOptions, GraphPlan, plan_graph
+from ckpt2saved.verification.known_clients import KnownClients
 from ckpt2saved.versions import check_base, next_version
 
 
@@ -31,6 +32,7 @@ class ExportOptions:
     no_fold: bool = False
     gpu: bool = False  # use GPUs
     accuracy: Optional[AccuracyGate] = None
+    clients: Optional[KnownClients] = None  # who must be able to use the version
     unless_published: bool = False  # refuse a checkpoint that a version of the base has
 
 
@@ -54,6 +56,7 @@ class Checks:
     warmup: Optional[WarmUpSource]  # None: no warm-up requests
     for_serving: Optional[Image]  # TF Serving release that must have all ops and attributes of the graph
     accuracy: Optional[AccuracyGate] = None  # labelled pictures that the staged files read
+    clients: Optional[KnownClients] = None  # who must be able to use the version
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ def plan_export(options: ExportOptions) -> ExportPlan:
             dry_run=options.dry_run,
             unless_published=options.unless_published,
         ),
-        Checks(options.parity, options.search_limits, warmup, image, accuracy=options.accuracy),
+        Checks(
+            options.parity, options.search_limits, warmup, image, accuracy=options.accuracy, clients=options.clients
+        ),
         fold=not options.no_fold,
     )

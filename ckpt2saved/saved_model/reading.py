@@ -204,14 +204,20 @@ class MetaGraph:
         """Return the names that several nodes have."""
         return self._read_graph().duplicates
 
-    def every_node(self) -> Iterator[Tuple[str, NodeDef]]:
-        """Return the nodes of the graph and of called functions, each with a name for messages."""
+    def answering_nodes(self) -> Iterator[Tuple[str, NodeDef]]:
+        """Return the nodes that run in a request, those of called functions included; see every_node()."""
+        outputs = [spec.tensor for one in self.signatures.values() for spec in one.outputs]
+        return self.every_node(nodes_behind(self.nodes, outputs))
+
+    def every_node(self, nodes: Optional[Mapping[str, NodeDef]] = None) -> Iterator[Tuple[str, NodeDef]]:
+        """Return the nodes of the graph, or only `nodes`, and of functions that they call, with names for messages."""
 
         def called_by(nodes: Iterable[NodeDef]) -> Iterator[str]:
             return (name for node in nodes for name in self.called(node))
 
-        yield from self.nodes.items()
-        for name in walk(called_by(self.nodes.values()), lambda name: called_by(self.functions[name].nodes.values())):
+        some = self.nodes if nodes is None else nodes
+        yield from some.items()
+        for name in walk(called_by(some.values()), lambda name: called_by(self.functions[name].nodes.values())):
             for node in self.functions[name].nodes.values():
                 yield f"{name}/{node.name}", node
 

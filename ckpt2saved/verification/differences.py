@@ -196,7 +196,7 @@ def _batching_notes(old: Path, new: Path) -> List[Note]:
 
 
 class _Nodes(NamedTuple):
-    """The nodes of a graph and of the functions that it calls: digests of their content, and their ops."""
+    """The nodes that run in requests, those of functions included: digests of their content, and their ops."""
 
     digests: Mapping[str, bytes]
     ops: Mapping[str, str]
@@ -231,7 +231,7 @@ def _nodes(saved_model: SavedModelFile) -> _Nodes:
     ops: Dict[str, str] = {}
     with saved_model.reading("nodes") as meta_graph:
         assert isinstance(meta_graph, MetaGraph)  # checked by content_problems
-        for name, node in meta_graph.every_node():
+        for name, node in meta_graph.answering_nodes():
             digest = hashlib.blake2b(repr((node.op, node.inputs)).encode(), digest_size=16)
             for key, value in sorted(node.attributes(), key=lambda one: one[0]):
                 digest.update(repr(key).encode())

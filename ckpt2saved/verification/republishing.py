@@ -9,6 +9,7 @@ from ckpt2saved.answers.server_answers import ServerReport
 from ckpt2saved.console.say import Say, on_published
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import PathLike
+from ckpt2saved.verification.known_clients import KnownClients
 from ckpt2saved.verification.waiting import LiveCheck
 from ckpt2saved.versions import BumpOptions, Published, bump_version
 
@@ -25,15 +26,34 @@ class Republished(Published):
         return self.server.problems if self.server else ()
 
 
-def republish(
-    base: PathLike, source: Union[int, PathLike, None], options: BumpOptions, check: Optional[LiveCheck], say: Say
-) -> Republished:
-    """Do bump_version, and wait for the server of `check`.
+@dataclass(frozen=True)
+class Checks:
+    """The checks of a SavedModel that is published again; None: not checked."""
 
-    Raises UsageError or VersionError before publishing; NotLive or ServerError, with `version`, after it.
+    live: Optional[LiveCheck]  # after publishing
+    clients: Optional[KnownClients]  # before publishing
+
+
+def republish(
+    base: PathLike,
+    source: Union[int, PathLike, None],
+    options: BumpOptions,
+    checks: Checks,
+    say: Say,
+) -> Republished:
+    """Do bump_version if the clients of `checks` can use it, and wait for its server.
+
+    Raises UsageError, VersionError or BreaksClients before publishing; NotLive or ServerError, with `version`, after
+    it.
     """
-    if check is not None and not options.dry_run and check.options.probe_signatures:
-        check.check_signatures_of(bump_version(base, source, replace(options, dry_run=True)).source)
+    check, clients = checks.live, checks.clients
+    probes = check.options.probe_signatures if check is not None and not options.dry_run else ()
+    if probes or clients is not None:
+        directory = bump_version(base, source, replace(options, dry_run=True)).source
+        if check is not None and probes:
+            check.check_signatures_of(directory)
+        if clients is not None:
+            clients.check(directory, str(directory), say)
     bumped = Republished(**vars(bump_version(base, source, options, say)))
     on_published(say)(bumped)
     return bumped if check is None or options.dry_run else check.awaited(bumped, say)

@@ -251,3 +251,34 @@ def test_a_model_without_text_is_refused_before_it_is_exported(run_apart, tmp_pa
     assert result.exit_code == 2
     assert "no signature reads text from pictures" in result.stderr and "--option charset=" in result.stderr
     assert "checkpoint" not in result.stderr.split()[0] and content(tmp_path / "base") == []
+
+
+def test_clients_of_another_version_must_be_able_to_use_it(export, run_apart, tmp_path):
+    """--compatible-with: by number, newest, on a server and a directory; also for bump-version."""
+    signatures = (tmp_path / "ocr.yaml").read_text()
+    reader = "".join(SIGNATURES.splitlines(True)[4:7]).replace("serving_default", "reader")
+    (tmp_path / "ocr.yaml").write_text(signatures.replace("parity:", reader + "parity:"))
+    result = export(GOOD, "--compatible-with", "newest", lines=False)
+    assert result.exit_code == 0, result.output
+    assert "--compatible-with newest: there is no version yet to compare with" in result.stderr
+    base = tmp_path / "base"
+    result = export(GOOD, "--compatible-with", "1", lines=False)
+    assert f"those of {base / '1'} can use it" in result.stderr
+    (tmp_path / "ocr.yaml").write_text(signatures)
+    result = export(GOOD, "--compatible-with", "newest", lines=False)
+    assert result.exit_code == 3
+    assert f"model.ckpt-7: clients of {base / '2'} could not use it; nothing is published" in result.stderr
+    assert "signature reader: it is gone" in result.stderr
+    with serving_rest(base, "base") as server:
+        result = export(GOOD, "--compatible-with", "live", "--server", server.url, "--json", lines=False)
+        assert [one["code"] for one in json.loads(result.stdout)["problem_details"]] == ["breaks-clients"]
+    assert content(base) == ["1", "2"] and leftovers(base) == []
+    assert export(GOOD, lines=False).exit_code == 0
+    for source, code in (("3", 3), ("2", 0)):
+        result = run_apart("bump-version", base, "--from", source, "--compatible-with", base / "1")
+        assert result.exit_code == code, result.output
+    assert content(base) == ["1", "2", "3", "4"]
+    result = export(GOOD, "--compatible-with", "9", lines=False)
+    assert (result.exit_code, "--compatible-with 9" in result.stderr) == (2, True)
+    result = export(GOOD, "--compatible-with", "live", lines=False)
+    assert (result.exit_code, "--compatible-with live: only with the address of a server" in result.stderr) == (2, True)
