@@ -128,10 +128,12 @@ class BeamSearch(PrefixSearch):
         suspect = tf.logical_and(beaten, tf.logical_and(stays.has_parent, later))
         # It matters only if such a prefix's extension was kept.
         newcomer = tf.logical_and(tf.logical_not(kept.stayed), kept.total > DEAD)
-        matters = tf.logical_and(newcomer, pick(suspect, kept.source + self.beam_row))
+        matters = tf.reduce_any(tf.logical_and(newcomer, pick(suspect, kept.source + self.beam_row)), 1, keepdims=True)
 
         def correct() -> Tuple[tf.Tensor, ...]:
-            forgotten = Forgetting(self, beams, now, stays, tf.where(suspect)).forgotten()
+            # Only in items where it matters: with peaked logits those are few of many that have suspects.
+            places = tf.where(tf.logical_and(suspect, matters))
+            forgotten = Forgetting(self, beams, now, stays, places).forgotten()
             return tuple(self._keep(beams, now, stays, forgotten))
 
         return Kept(*tf.cond(tf.reduce_any(matters), correct, lambda: tuple(tf.identity(part) for part in kept)))

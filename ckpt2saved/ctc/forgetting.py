@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ckpt2saved.ctc.beams import BeamSearch
 
 # Labels per beam that are examined before all of them are.
-_FIRST_LABELS = 8
+_FIRST_LABELS = 32
 
 
 class Forgetting:
