@@ -20,6 +20,7 @@ from tools.schemas.messages import explain_schema, failure_schema, names_schema
 from tools.schemas.parts import Schema
 from tools.schemas.servers import doctor_schema, serving_config_schema
 from tools.schemas.signature import signature_schema
+from tools.schemas.speed import served_schema
 from tools.schemas.watching import watch_schema
 
 
@@ -27,6 +28,7 @@ def schemas() -> Dict[str, Schema]:
     """Return each schema by its name."""
     return {
         "bench-ctc": bench_schema(),
+        "bench-served": served_schema(),
         "bump-version": bump_version_schema(),
         "diff": diff_schema(),
         "doctor": doctor_schema(),

@@ -6,7 +6,7 @@ import click
 
 from ckpt2saved import __version__
 from ckpt2saved.cli import (
-    bench,
+    bench_served,
     diff,
     doctor,
     evaluate,
@@ -40,7 +40,7 @@ for command in (
     inspect.inspect,  # the three to begin with, in this order
     export.export,
     serving_config.serving_config,
-    bench.bench,
+    bench_served.bench,
     diff.diff,
     doctor.doctor,
     evaluate.evaluate,

@@ -14,7 +14,7 @@ from ckpt2saved.cli.options import PathType, json_option, option, quiet_option
 
 @click.group("bench", cls=HelpfulGroup, context_settings=SETTINGS, purpose=Purpose.CHECKS)
 def bench() -> None:
-    """Measure speed on this machine, with the installed TensorFlow."""
+    """Measure speed: of CTC decoders on this machine, and of a version that a server answers from."""
 
 
 @bench.command(

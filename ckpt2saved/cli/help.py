@@ -28,6 +28,8 @@ class Topic(enum.Enum):
     PUBLISHING = "Publishing"
     BATCHING = "Batching"
     SPEED = "Speed: threads, oneDNN, and settings by measurements"
+    REQUESTS = "Requests: what is sent"
+    LOAD = "Load: how much at a time, and how long"
     SERVER = "Server: a running TF Serving"
     START = "The server and how it is started"
     OUTPUT = "Output"

@@ -11,13 +11,14 @@ from ckpt2saved.cli.options import SecondsType, option, place_type
 
 place_argument = click.argument("place", type=place_type, metavar="VERSION_DIR|BASE|URL")
 
+name_option = option(
+    "--model-name",
+    metavar="NAME",
+    help="Name of the model on the server, if URL does not name it.",
+    topic=Topic.SERVER,
+)
 _OPTIONS = (
-    option(
-        "--model-name",
-        metavar="NAME",
-        help="Name of the model on the server, if URL does not name it.",
-        topic=Topic.SERVER,
-    ),
+    name_option,
     option(
         "--timeout",
         type=SecondsType(),

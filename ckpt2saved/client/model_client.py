@@ -79,6 +79,10 @@ class Client:
         """The signatures that the server answers now, by name, with keys, dtypes and shapes."""
         return that_can_be_run(self._read_metadata(self._end(timeout)).signatures)
 
+    def version(self, timeout: Optional[float] = None) -> Optional[int]:
+        """The version that answers now; None if the server does not say."""
+        return self._read_metadata(self._end(timeout)).version
+
     def predict(
         self, signature: str, inputs: Mapping[str, Any], timeout: Optional[float] = None
     ) -> Dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Mapping, Sequence
+from typing import Any, Collection, Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -58,19 +58,33 @@ def _print_lines(rows: Sequence[Sequence[str]], styles: Sequence[str]) -> None:
         console.file.write(text.plain)
 
 
+def print_figures(
+    title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[str] = ()
+) -> None:
+    """Print a table of numbers below its title; the columns in `left` are texts."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=Text(terminal_safe(title), style="italic"))
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in left else "right")
+    for cells in rows:
+        table.add_row(*[Text(terminal_safe(cell)) for cell in cells])
+    _print(table)
+
+
 def print_timings(timings: Sequence[Any], machine: Mapping[str, str]) -> None:
     """Print one line for each case: what was decoded, seconds of each decoder, and the speed-up."""
-    table = Table(
-        box=SIMPLE_HEAD, pad_edge=False, title="seconds, TensorFlow {tensorflow}, {machine}".format(**machine)
-    )
-    for heading in ("batch x steps x classes", "width", "logits", "stock", "fast", "greedy", "stock / fast"):
-        table.add_column(heading, justify="left" if heading in ("batch x steps x classes", "logits") else "right")
+    size = "batch x steps x classes"
+    rows = []
     for timing in timings:
         case = timing.case
         cells = [f"{case.batch} x {case.steps} x {case.classes}", str(case.beam_width), case.logits]
         cells += [f"{timing.seconds[decoder]:.3g}" for decoder in ("stock", "fast", "greedy")]
-        table.add_row(*cells, f"{timing.speedup:.3g}x")
-    _print(table)
+        rows.append([*cells, f"{timing.speedup:.3g}x"])
+    print_figures(
+        "seconds, TensorFlow {tensorflow}, {machine}".format(**machine),
+        (size, "width", "logits", "stock", "fast", "greedy", "stock / fast"),
+        rows,
+        left=(size, "logits"),
+    )
 
 
 def print_labelled(console: Console, label: str, text: str, style: str = "") -> None:

@@ -5,23 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Mapping, Sequence
 
+from ckpt2saved.console.plotting import pyplot, write_figure
 from ckpt2saved.ctc.bench import DECODERS, Timing
-from ckpt2saved.errors import Ckpt2SavedError
-from ckpt2saved.files.write_errors import writing
 
 _COLOURS = {"stock": "#b0b0b0", "fast": "#1f77b4", "greedy": "#ff9f40"}
 
 
 def plot_decoders(timings: Sequence[Timing], machine: Mapping[str, str], file: Path) -> None:
     """Write a bar chart of the decoders' seconds, on a logarithmic axis, to `file` (PNG, SVG or PDF)."""
-    try:
-        import matplotlib
-    except ModuleNotFoundError:
-        raise Ckpt2SavedError("a plot needs matplotlib: pip install 'ckpt2saved[plot]'") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(9, 0.62 * len(timings) + 1.6))
+    figure, axes = pyplot().subplots(figsize=(9, 0.62 * len(timings) + 1.6))
     height = 0.8 / len(DECODERS)
     for offset, decoder in enumerate(DECODERS):
         places = [row + offset * height for row in range(len(timings))]
@@ -37,9 +29,4 @@ def plot_decoders(timings: Sequence[Timing], machine: Mapping[str, str], file: P
     axes.set_xlabel("seconds for a batch (batch x steps x classes)")
     axes.set_title("CTC decoders, TensorFlow {tensorflow}, {machine}".format(**machine), fontsize=10)
     axes.legend(loc="lower right", fontsize=8)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    figure.tight_layout()
-    with writing(file):
-        figure.savefig(str(file), dpi=150)
-    pyplot.close(figure)
+    write_figure(figure, axes, file)

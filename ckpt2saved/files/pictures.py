@@ -32,7 +32,7 @@ def read_picture(path: Path, of_any_format: bool = False) -> bytes:
         raise NoPicture(error.strerror or str(error)) from error
     if len(content) > _MOST_BYTES:
         raise NoPicture(f"more than {_MOST_BYTES >> 20} MB; expected a smaller file")
-    size = _size(content)
+    size = picture_size(content)
     if size is not None and 0 not in size:
         check_pixels(*size)
     elif not of_any_format:
@@ -48,7 +48,7 @@ def check_pixels(width: int, height: int) -> None:
         )
 
 
-def _size(content: bytes) -> Optional[Tuple[int, int]]:
+def picture_size(content: bytes) -> Optional[Tuple[int, int]]:
     """Return width and height in pixels; None if the header is not that of an image."""
     try:
         if content.startswith(b"\x89PNG\r\n\x1a\n") and content[12:16] == b"IHDR":

@@ -26,7 +26,7 @@ def make_by_shape(version_dir: Path, signatures: Mapping[str, Signature]) -> Req
     for name, signature in signatures.items():
         try:
             batch = batch_apart(fixed_sizes(signature) | {MADE_UP_SIZE})
-            inputs = {tensor.key: _made_up(tensor, batch) for tensor in signature.inputs}
+            inputs = {tensor.key: made_up(tensor, batch) for tensor in signature.inputs}
         except ValueError as error:
             unasked.append(not_run(name, str(error)))
         else:
@@ -34,15 +34,18 @@ def make_by_shape(version_dir: Path, signatures: Mapping[str, Signature]) -> Req
     return Requests(tuple(requests), tuple(unasked))
 
 
-def _made_up(tensor: TensorSpec, batch: int) -> np.ndarray:
+def made_up(tensor: TensorSpec, batch: int, size_of_axis: Mapping[int, int] = {}) -> np.ndarray:
+    """Random pixels, or 1 for integers; `size_of_axis` where the signature leaves a size open, MADE_UP_SIZE without.
+
+    Raises ValueError if the values can't be guessed, or would be too many.
+    """
     if tensor.dtype == STRING:
         raise ValueError(f"{tensor.key} takes strings, which can't be guessed")
     if tensor.shape is None:
         raise ValueError(f"{tensor.key} may have any number of dimensions")
     dtype = numpy_dtype(tensor.dtype)
-    shape = [
-        size if isinstance(size, int) else MADE_UP_SIZE if axis else batch for axis, size in enumerate(tensor.shape)
-    ]
+    sizes = {0: batch, **size_of_axis}
+    shape = [size if isinstance(size, int) else sizes.get(axis, MADE_UP_SIZE) for axis, size in enumerate(tensor.shape)]
     if np.prod([float(size) for size in shape]) > MOST_VALUES:
         raise ValueError(f"{tensor.key} has the shape {shape}, more than {MOST_VALUES} values")
     if dtype.kind == "f" or dtype == np.uint8:

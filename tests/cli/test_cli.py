@@ -40,7 +40,9 @@ PLAIN_MODULES = [
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["bench", "ctc", "--help"]] + [[command, "--help"] for command in COMMANDS]
+    "arguments",
+    [["--help"], ["bench", "ctc", "--help"], ["bench", "served", "--help"]]
+    + [[command, "--help"] for command in COMMANDS],
 )
 def test_help_needs_no_tensorflow(arguments):
     """Every --help in a process of its own, and TensorFlow nowhere in it."""

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Optional, Sequence, Type
 
 from ckpt2saved.requests.request import Answers, Request
+from ckpt2saved.server_config.settings import ServerSettings
 from ckpt2saved.signature.tensors import Signature
 
 SERVER, LOADER = "server", "loader"  # drivers
@@ -32,6 +33,7 @@ class Target(ABC):
     model: str
     version: Optional[int]  # None: unknown
     signature: Signature
+    settings: ServerSettings = ServerSettings()  # None where unknown, as all of a server
 
     @abstractmethod
     def prepare(self, requests: Sequence[Request]) -> None:
