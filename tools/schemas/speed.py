@@ -116,7 +116,7 @@ def served_schema() -> Schema:
             "machine": record(
                 "The machine of the client.",
                 {
-                    "cpus": count("CPUs that the client may use.", 1),
+                    "cpus": number("CPUs that the client may use, a fraction in a container with a limit."),
                     "machine": text("Operating system and processor."),
                     "python": text("Version of Python."),
                 },

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from typing import Any, Dict, List, Optional
 
 from ckpt2saved.console.tables import print_figures
+from ckpt2saved.server_config.cpus import available_cpus
 from ckpt2saved.verification.speed.comparison import CONFIDENCE, Comparison, Ratio
 from ckpt2saved.verification.speed.figures import PERCENTILES, Row
 from ckpt2saved.verification.speed.sweep import Measured, Result
@@ -19,21 +19,13 @@ def as_content(result: Result) -> Dict[str, Any]:
     """Return the JSON content."""
     return {
         "machine": {
-            "cpus": cpus(),
+            "cpus": available_cpus(),
             "machine": f"{platform.system()} {platform.machine()}",
             "python": platform.python_version(),
         },
         "targets": [_target_content(one) for one in result.measured],
         "comparison": _comparison_content(result) if result.comparisons else None,
     }
-
-
-def cpus() -> int:
-    """The CPUs that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on Linux
-        return os.cpu_count() or 1
 
 
 def _target_content(measured: Measured) -> Dict[str, Any]:
