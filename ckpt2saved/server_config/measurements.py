@@ -123,6 +123,9 @@ class _Reader:
 
     def _row(self, row: Dict[str, Any], where: str, asked: Load) -> Optional[Row]:
         before = len(self.problems)
+        failures = self._record(row.get("failures"), f"{where}.failures")
+        if failures:  # without percentiles, if no request was answered
+            return None
         concurrency, batch = (self._value(row, key, where, _count) for key in ("concurrency", "batch"))
         rate = self._value(row, "rate", where, _amount_or_null)
         numbers = [
@@ -130,8 +133,7 @@ class _Reader:
             for key in ("p50", "p99", "requests_per_second", "lines_per_second", "bytes_received", "requests")
         ]
         stable = self._value(row, "stable", where, _truth)
-        failures = self._record(row.get("failures"), f"{where}.failures")
-        if len(self.problems) > before or failures or not stable:
+        if len(self.problems) > before or not stable:
             return None
         p50, p99, requests_per_second, lines_per_second, received, requests = numbers
         widths = json.dumps(row.get("widths"), sort_keys=True)
