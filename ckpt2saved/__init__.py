@@ -78,6 +78,7 @@ def export(
     warmup_signatures: Sequence[str] = (),
     no_warmup: bool = False,
     for_serving: Optional[str] = None,
+    for_device: Optional[str] = None,
     no_fold: bool = False,
     gpu: bool = False,
     lines: Optional[PathLike] = None,

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 APACHE_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"  # of apache.org/licenses/LICENSE-2.0.txt
 FIND = (
     "import ckpt2saved, ckpt2saved.signature.file as s, ckpt2saved.graph.op_table as t; t.read_table();"
+    "import ckpt2saved.graph.kernel_table as k; k.read_kernels();"
     "print(ckpt2saved.__file__); print(s.builtin_models())"
 )
 
@@ -148,6 +149,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
     signatures = {"ckpt2saved/" + str(path.relative_to(ROOT)) for path in (ROOT / "signatures").glob("*.yaml")}
     assert {
         "ckpt2saved/graph/ops.json.gz",
+        "ckpt2saved/graph/kernels.json.gz",
         "ckpt2saved/py.typed",
         "ckpt2saved/cli/schemas/signature.schema.json",
     } <= modules

@@ -7,9 +7,7 @@ is already downloaded. A release that is in the table is replaced.
 The Python that pip runs under must be one for which the release has a package: `--python python3.9` for 2.5 to 2.20,
 `python3.8` for 2.2 to 2.4, `python3.7` for 1.13 to 2.1, `python3.6` for 1.12. Releases up to 2.0 have no
 tensorflow-cpu: pass `--package tensorflow`. The table is rebuilt by adding every release.
-
-`--gpu-wheel FILE.whl` reads from a package that is built for GPUs (tensorflow-gpu 1.14.0, tensorflow 2.21.0) which of
-the release's ops have kernels for GPUs only.
+tools/make_kernel_table.py does the same for kernels.
 """
 
 from __future__ import annotations
@@ -21,12 +19,12 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Dict, List, Mapping, NamedTuple, Sequence, Set, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Set, Tuple
 
 import click
 
 from ckpt2saved.graph.op_table import PATH, OpTable, read_table, write_table
-from ckpt2saved.graph.registry import Ops, parse_kernel_list, parse_op_list
+from ckpt2saved.graph.registry import Kernel, Ops, parse_kernel_list, parse_op_list
 
 # In the order in which they must be loaded. The library that exports the C API depends on the release.
 _LIBRARIES = ("libtensorflow_framework.so", "libtensorflow_cc.so", "_pywrap_tensorflow_internal.so")
@@ -70,18 +68,18 @@ class Registered(NamedTuple):
     """The ops and kernels that are registered once some libraries are loaded."""
 
     ops: Ops
-    kernels: Mapping[str, Set[str]]  # op -> devices
+    kernels: Sequence[Kernel]
 
 
 def add_release(table: OpTable, wheel: Path, python: str) -> OpTable:
     """Return the table with the ops of a TensorFlow package; ops of contrib are added to the known ones."""
-    version, release = _version(wheel)
-    base, contrib = _read(wheel, python)
+    version, release = version_of(wheel)
+    base, contrib = read_wheel(wheel, python)
     of_contrib = {op for _, after in contrib for op in after.ops} - set(base.ops)
     libraries: Dict[str, str] = {}
     before: Registered = base
     for library, after in contrib:
-        libraries.update((op, library) for op in set(after.kernels) - set(before.kernels))
+        libraries.update((op, library) for op in _with_kernels(after) - _with_kernels(before))
         before = after
     releases = dict(table.releases, **{release: base.ops})
     ordered = sorted(releases, key=lambda one: [int(part) for part in one.split(".")])
@@ -94,18 +92,12 @@ def add_release(table: OpTable, wheel: Path, python: str) -> OpTable:
     )
 
 
-def add_kernels(table: OpTable, wheel: Path, python: str) -> OpTable:
-    """Return the table with the ops of a release that have kernels for GPUs only, from a package for GPUs."""
-    _, release = _version(wheel)
-    base, _ = _read(wheel, python)
-    if "GPU" not in base.kernels["Conv2D"]:
-        raise click.ClickException(f"{wheel}: it has no kernels for GPUs; expected a package that is built for them")
-    found = {op for op, devices in base.kernels.items() if "GPU" in devices and not devices & {"CPU", "DEFAULT"}}
-    known = frozenset(found & set(table.releases[release]))
-    return table._replace(for_gpu=dict(table.for_gpu, **{release: known}))
+def _with_kernels(registered: Registered) -> Set[str]:
+    return {kernel.op for kernel in registered.kernels}
 
 
-def _version(wheel: Path) -> Tuple[str, str]:
+def version_of(wheel: Path) -> Tuple[str, str]:
+    """Return the version of a package and its release: 2.4.4, and 2.4."""
     match = re.match(r"[A-Za-z_]+-(([0-9]+\.[0-9]+)\.[0-9]+)-", wheel.name)
     if match is None:
         raise click.ClickException(f"{wheel}: expected the package of a TensorFlow release, *.whl")
@@ -113,7 +105,7 @@ def _version(wheel: Path) -> Tuple[str, str]:
     return version, release
 
 
-def _read(wheel: Path, python: str) -> Tuple[Registered, List[Tuple[str, Registered]]]:
+def read_wheel(wheel: Path, python: str) -> Tuple[Registered, List[Tuple[str, Registered]]]:
     """Return what a package registers, and what is registered after each library of contrib, by path in contrib/."""
     with tempfile.TemporaryDirectory(prefix="ckpt2saved-") as folder:
         with zipfile.ZipFile(str(wheel)) as archive:
@@ -147,7 +139,8 @@ def dump(python: str, folder: str, libraries: Sequence[str], plugins: Sequence[s
     return [Registered(parse_op_list(ops), parse_kernel_list(kernels)) for ops, kernels in contents]
 
 
-def _download(python: str, requirement: str, folder: str) -> Path:
+def download(python: str, requirement: str, folder: str) -> Path:
+    """Return the package that pip downloads to a folder for a Python."""
     command = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, requirement]
     # In a folder without files, which could replace modules that pip imports.
     if subprocess.run(command, check=False, cwd=folder).returncode != 0:
@@ -161,18 +154,15 @@ def _download(python: str, requirement: str, folder: str) -> Path:
 @click.option("--python", default=sys.executable, help="Default: this one.")
 @click.option("--package", default="tensorflow-cpu", show_default=True)
 @click.option("--wheel", "wheels", multiple=True, type=click.Path(exists=True), help="May be given several times.")
-@click.option("--gpu-wheel", "gpu_wheels", multiple=True, type=click.Path(exists=True), help="As --wheel, for kernels.")
-def main(versions: Sequence[str], python: str, package: str, wheels: Sequence[str], gpu_wheels: Sequence[str]) -> None:
+def main(versions: Sequence[str], python: str, package: str, wheels: Sequence[str]) -> None:
     """Add releases to the table; the module says how."""
     python = os.path.abspath(python) if os.sep in python else python
-    table = read_table() if PATH.is_file() else OpTable({}, {}, frozenset(), {}, {})
+    table = read_table() if PATH.is_file() else OpTable({}, {}, frozenset(), {})
     for wheel in wheels:
         table = add_release(table, Path(wheel), python)
     for version in versions:
         with tempfile.TemporaryDirectory(prefix="ckpt2saved-") as folder:
-            table = add_release(table, _download(python, f"{package}=={version}", folder), python)
-    for wheel in gpu_wheels:
-        table = add_kernels(table, Path(wheel), python)
+            table = add_release(table, download(python, f"{package}=={version}", folder), python)
     write_table(table)
     for release, ops in table.releases.items():
         click.echo(f"{release:<6} {len(ops)} ops")

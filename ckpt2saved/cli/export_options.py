@@ -14,6 +14,7 @@ from ckpt2saved.cli.options import (
     PathType,
     batched_option,
     compatible_option,
+    for_device_option,
     model_name_option,
     option,
     probe_signature_option,
@@ -80,9 +81,10 @@ _OPTIONS = (
     option(
         "--for-serving",
         metavar="VERSION",
-        help="Refuse ops and attributes that this TF Serving release does not have, for example 1.14.",
+        help="Refuse ops, attributes and kernels that this TF Serving release does not have: 1.14, or 2.19-gpu.",
         topic=Topic.PROOF,
     ),
+    for_device_option,
     compatible_option,
     option(
         "--no-fold", is_flag=True, help="Do not fold batch norm into the convolution before it.", topic=Topic.DECODER

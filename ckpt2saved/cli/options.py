@@ -170,6 +170,12 @@ probe_signature_option = option(
     ),
     topic=Topic.SERVER,
 )
+for_device_option = option(
+    "--for-device",
+    type=click.Choice(["cpu", "gpu"]),
+    help="What the server computes on. Default: cpu, or gpu for a release such as 2.19-gpu.",
+    topic=Topic.PROOF,
+)
 batched_option = option(
     "--batched/--unbatched",
     "batched",

@@ -132,6 +132,11 @@ class _NodeReader:
         return self._known[content]
 
 
+def choices_of_default(value: bytes) -> Tuple[Union[int, str], ...]:
+    """Return the DataTypes or texts in an AttrValue message."""
+    return _choices(decode(AttrValue, of_bytes(value)))
+
+
 def _parsed(entry: Part) -> Tuple[Given, Tuple[str, ...]]:
     """Parse an entry of a node's attribute map; return it with the function names in its value."""
     name, part = entry_of(entry)

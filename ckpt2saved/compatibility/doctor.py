@@ -18,10 +18,11 @@ from ckpt2saved.compatibility.fit import (
     ops_for_gpu,
     releases_text,
 )
-from ckpt2saved.compatibility.image import Image, find_image, known_images
+from ckpt2saved.compatibility.image import Image, ServerKind, find_device, find_server_kind, known_images
 from ckpt2saved.compatibility.requirements import release
 from ckpt2saved.errors import NotCompatible
 from ckpt2saved.errors.problem import details, texts
+from ckpt2saved.graph.kernel_table import Device
 from ckpt2saved.graph.op_table import shipped_table
 from ckpt2saved.versions import find_version
 
@@ -32,7 +33,8 @@ class SavedModelFit:
 
     demands: Demands
     misfits: Mapping[Image, Tuple[Misfit, ...]]  # () where it fits; the oldest release first
-    fitting: Tuple[Image, ...]  # among all known releases
+    device: Device  # of the servers
+    fitting: Mapping[Device, Tuple[Image, ...]]  # among all known releases
     contrib: Mapping[str, str]  # its ops of tf.contrib, and which servers have them
     for_gpu: Tuple[str, ...]  # its ops that need a server with a GPU
 
@@ -43,7 +45,7 @@ class Diagnosis:
 
     environment: Environment
     driver: Driver
-    asked: Optional[Image]  # the release that was asked about
+    asked: Optional[ServerKind]  # the release that was asked about
     images: Tuple[Image, ...]  # that go with the environment, or the one that was asked about
     saved_model: Optional[SavedModelFit]
 
@@ -53,17 +55,21 @@ class Diagnosis:
             return
         path = self.saved_model.demands.directory
         if self.asked is None:
-            raise NotCompatible(f"{path}: it fits no known release of TF Serving")
-        fitting = releases_text([image.minor for image in self.saved_model.fitting])
-        raise NotCompatible(f"{path}: it does not fit TF Serving {self.asked.version}; it fits {fitting or 'none'}")
+            raise NotCompatible(f"{path}: it fits no known release of TF Serving on the {self.saved_model.device}")
+        fitting = releases_text([image.minor for image in self.saved_model.fitting[self.asked.device]])
+        found = f"it does not fit TF Serving {self.asked.image.version}"
+        raise NotCompatible(f"{path}: {found}; it fits {fitting or 'none'}")
 
 
-def diagnose(saved_model: Optional[Path] = None, serving: Optional[str] = None) -> Diagnosis:
+def diagnose(
+    saved_model: Optional[Path] = None, serving: Optional[str] = None, for_device: Optional[str] = None
+) -> Diagnosis:
     """Examine this environment, and a SavedModel against one release of TF Serving or, by default, all."""
-    asked = None if serving is None else find_image(serving)
-    fit = None if saved_model is None else _fit(read_demands(find_version(saved_model)), asked)
+    asked = None if serving is None else find_server_kind(serving, for_device)
+    device = find_device(for_device) if asked is None else asked.device
+    fit = None if saved_model is None else _fit(read_demands(find_version(saved_model)), asked, device)
     environment = examine_environment()
-    images = (asked,) if asked else _matching(environment)
+    images = (asked.image,) if asked else _matching(environment)
     return Diagnosis(environment=environment, driver=find_driver(), asked=asked, images=images, saved_model=fit)
 
 
@@ -97,15 +103,17 @@ def as_content(diagnosis: Diagnosis) -> Dict[str, Any]:
     }
 
 
-def _fit(demands: Demands, asked: Optional[Image]) -> SavedModelFit:
+def _fit(demands: Demands, asked: Optional[ServerKind], device: Device) -> SavedModelFit:
     table = shipped_table()
-    misfits = find_misfits(demands, known_images(), table)
-    fitting = fitting_images(misfits)
-    if asked:
-        misfits = find_misfits(demands, [asked], table)
-    contrib = {op: linked_text(op, table) for op in contrib_ops(demands, table)}
+    misfits = {one: find_misfits(demands, known_images(), table, one) for one in Device}
+    of_images = misfits[device] if asked is None else find_misfits(demands, [asked.image], table, device)
     return SavedModelFit(
-        demands=demands, misfits=misfits, fitting=fitting, contrib=contrib, for_gpu=ops_for_gpu(demands, table)
+        demands=demands,
+        misfits=of_images,
+        device=device,
+        fitting={one: fitting_images(found) for one, found in misfits.items()},
+        contrib={op: linked_text(op, table) for op in contrib_ops(demands, table)},
+        for_gpu=ops_for_gpu(demands),
     )
 
 
@@ -137,7 +145,9 @@ def _fit_content(fit: SavedModelFit) -> Dict[str, Any]:
         "nodes": fit.demands.nodes,
         "contrib_ops": list(fit.contrib),
         "gpu_ops": list(fit.for_gpu),
-        "fits": [image.minor for image in fit.fitting],
+        "device": fit.device.value,
+        "fits": [image.minor for image in fit.fitting[fit.device]],
+        "fits_on": {device.value: [image.minor for image in fit.fitting[device]] for device in Device},
         "serving": {
             image.minor: {
                 "version": image.version,

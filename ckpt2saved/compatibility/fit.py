@@ -1,36 +1,45 @@
-"""The ops and attributes of a SavedModel that a release of TF Serving lacks."""
+"""The ops, attributes and kernels for a SavedModel that a release of TF Serving lacks."""
 
 from __future__ import annotations
 
 from typing import Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 
 from ckpt2saved.compatibility.demands import Demands, Given, Use
-from ckpt2saved.compatibility.image import Image, known_images
+from ckpt2saved.compatibility.image import Image, ServerKind, known_images
+from ckpt2saved.compatibility.kernels import NoKernel, find_missing
 from ckpt2saved.compatibility.requirements import release
 from ckpt2saved.errors import NotCompatible
 from ckpt2saved.errors.problem import Problem, listed
 from ckpt2saved.files.protobuf.data_types import name_of
+from ckpt2saved.graph.kernel_table import Device, shipped_kernels
 from ckpt2saved.graph.op_table import OpTable, allows, shipped_table
 from ckpt2saved.graph.ops import PYTHON
 
 # tensorflow/core/framework/node_def_util.cc: "Unknown attributes will be ignored". Up to 2.4 a node of the graph with
 # one keeps the graph from loading, and one of a function fails the request that runs it.
 _IGNORES_ATTRIBUTES = (2, 5)
+_CODES = {"kernel": "kernel-not-in-serving"}  # of problems, by the kind of misfit
 _MEANINGLESS = ("debug_name",)  # for messages to people
 
 
 class Misfit(NamedTuple):
-    """An op, attribute or value that a server lacks, and the nodes that use it."""
+    """An op, attribute, value or kernel that a server lacks, and the nodes that use it."""
 
-    kind: str  # op, attribute, value, or missing attribute
+    kind: str  # op, attribute, value, missing attribute, or kernel
     op: str
     attribute: str  # "" where it is the op
     value: str  # "" unless it is the attribute's value
     reason: str
     nodes: Tuple[str, ...]
+    remedy: str = ""  # of this misfit alone; see `advice` for what helps with all
 
     def __str__(self) -> str:
-        return f"{self.subject}: {self.reason} ({nodes_text(self.nodes)})"
+        return f"{self.subject}: {self.found}"
+
+    @property
+    def found(self) -> str:
+        """Return the reason, and the first nodes."""
+        return f"{self.reason} ({nodes_text(self.nodes)})"
 
     @property
     def subject(self) -> str:
@@ -38,10 +47,17 @@ class Misfit(NamedTuple):
         return self.op + (self.attribute and "." + self.attribute) + (self.value and "=" + self.value)
 
 
-def find_misfits(demands: Demands, images: Sequence[Image], table: OpTable) -> Dict[Image, Tuple[Misfit, ...]]:
-    """Return what servers of each release lack: first what prevents loading, then what prevents answering."""
+def find_misfits(
+    demands: Demands, images: Sequence[Image], table: OpTable, device: Device = Device.CPU
+) -> Dict[Image, Tuple[Misfit, ...]]:
+    """Return what servers of each release lack on a device: first what prevents loading, then answering."""
     uses = _condensed(demands, table)
-    return {image: _misfits(uses, demands.idle, image, table) for image in images}
+    servers = {image: ServerKind(image, device) for image in images}
+    missing = find_missing(demands, list(servers.values()), table, shipped_kernels())
+    return {
+        image: _misfits(uses, demands.idle, image, table) + _of_kernels(missing[server])
+        for image, server in servers.items()
+    }
 
 
 def fitting_images(misfits: Mapping[Image, Sequence[Misfit]]) -> Tuple[Image, ...]:
@@ -54,9 +70,9 @@ def contrib_ops(demands: Demands, table: OpTable) -> Tuple[str, ...]:
     return tuple(sorted(op for op in {use.op for use in demands.uses} if _is_contrib(op, table)))
 
 
-def ops_for_gpu(demands: Demands, table: OpTable) -> Tuple[str, ...]:
-    """Return the used ops that have a kernel on GPUs only."""
-    return tuple(sorted(op for op in {use.op for use in demands.uses} if table.is_for_gpu(op)))
+def ops_for_gpu(demands: Demands) -> Tuple[str, ...]:
+    """Return the used ops that have kernels for GPUs only, in whatever release has them."""
+    return tuple(sorted(op for op in {use.op for use in demands.uses} if shipped_kernels().is_for_gpu(op)))
 
 
 def linked_text(op: str, table: OpTable) -> str:
@@ -98,27 +114,31 @@ def _is_contrib(op: str, table: OpTable) -> bool:
     return op in table.contrib and not table.releases_with(op)
 
 
-def check_fit(demands: Demands, image: Image) -> None:
-    """Raise NotCompatible with everything that this release of TF Serving lacks, and the remedy."""
-    table = shipped_table()
-    misfits = find_misfits(demands, [image], table)[image]
+def check_fit(demands: Demands, server: ServerKind) -> None:
+    """Raise NotCompatible with everything that this release of TF Serving lacks on its device, and the remedy."""
+    table, (image, device) = shipped_table(), server
+    misfits = find_misfits(demands, [image], table, device)[image]
     if misfits:
-        fitting = fitting_images(find_misfits(demands, known_images(), table))
+        fitting = {one: fitting_images(find_misfits(demands, known_images(), table, one)) for one in Device}
         raise NotCompatible(
-            f"the SavedModel asks for what TF Serving {image.version} does not have; {advice(image, fitting)}",
+            f"the SavedModel asks for what TF Serving {image.version} does not have; {advice(server, fitting)}",
             [
-                Problem("op-not-in-serving", misfit.subject, f"{misfit.reason} ({nodes_text(misfit.nodes)})")
+                Problem(_CODES.get(misfit.kind, "op-not-in-serving"), misfit.subject, misfit.found, misfit.remedy)
                 for misfit in misfits
             ],
         )
 
 
-def advice(image: Image, fitting: Sequence[Image]) -> str:
-    """Return the remedy if a release does not fit."""
-    if not fitting:
+def advice(server: ServerKind, fitting: Mapping[Device, Sequence[Image]]) -> str:
+    """Return the remedy if a server does not fit; `fitting` are the releases that do, by device."""
+    image, device = server
+    if device is Device.CPU and not fitting[device] and fitting[Device.GPU]:
+        minors = [one.minor for one in fitting[Device.GPU]]
+        return f"no release has everything for CPUs; on a GPU serve it with {releases_text(minors)}"
+    if not fitting[device]:
         return "no known release has everything: build the graph without these ops and attributes"
     build = f"build the graph without these ops and attributes, for which one way is TensorFlow {image.minor}"
-    return f"serve it with {releases_text([one.minor for one in fitting])}, or {build}"
+    return f"serve it with {releases_text([one.minor for one in fitting[device]])}, or {build}"
 
 
 def releases_text(minors: Sequence[str]) -> str:
@@ -167,6 +187,13 @@ def _misfits(
     order = {"op": 0, "missing attribute": 1, "attribute": 2, "value": 3}
     keys = sorted(found, key=lambda key: (order[key[0]], key))
     return tuple(Misfit(*key, nodes=tuple(found[key])) for key in keys)
+
+
+def _of_kernels(missing: Mapping[NoKernel, Sequence[str]]) -> Tuple[Misfit, ...]:
+    return tuple(
+        Misfit("kernel", one.op, one.attribute, one.value, one.reason, tuple(missing[one]), one.remedy)
+        for one in sorted(missing)
+    )
 
 
 def _problems(use: Use, image: Image, table: OpTable) -> Iterator[Tuple[str, str, str, str, str]]:

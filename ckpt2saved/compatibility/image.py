@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Tuple
+from typing import NamedTuple, Optional, Tuple
 
 from ckpt2saved.errors import UsageError
+from ckpt2saved.errors.values import check_values
+from ckpt2saved.graph.kernel_table import Device
 
 REPOSITORY = "tensorflow/serving"
 DEFAULT = "2.19"
@@ -98,3 +100,24 @@ def find_image(serving: str, option: str = "--serving") -> Image:
             f" (its last patch release), or all three numbers, as in {_RELEASES[-2]}"
         )
     return Image(known[minor] if match.group(3) is None else serving)
+
+
+class ServerKind(NamedTuple):
+    """A release of TF Serving on a device."""
+
+    image: Image
+    device: Device
+
+
+def find_server_kind(serving: str, for_device: Optional[str] = None, option: str = "--serving") -> ServerKind:
+    """Return the image for 2.19 or 2.19-gpu, and its device; by default the one for which the image is built."""
+    release, gpu, rest = serving.partition("-gpu")
+    return ServerKind(find_image(serving if rest else release, option), find_device(for_device, gpu=bool(gpu)))
+
+
+def find_device(for_device: Optional[str], gpu: bool = False) -> Device:
+    """Return the device of --for-device; by default the CPU, or a GPU for an image that is built for it."""
+    if for_device is None:
+        return Device.GPU if gpu else Device.CPU
+    check_values(for_device=for_device)
+    return Device(for_device)

@@ -14,9 +14,10 @@ from ckpt2saved.compatibility.cuda import cuda_versions_of, in_image, oldest_dri
 from ckpt2saved.compatibility.doctor import Diagnosis, SavedModelFit
 from ckpt2saved.compatibility.environment import TensorFlow, client_command
 from ckpt2saved.compatibility.fit import Misfit, advice, nodes_text, releases_text
-from ckpt2saved.compatibility.image import REPOSITORY, Image, known_images
+from ckpt2saved.compatibility.image import REPOSITORY, Image, ServerKind, known_images
 from ckpt2saved.compatibility.requirements import release
 from ckpt2saved.console.tables import print_labelled, stdout
+from ckpt2saved.graph.kernel_table import Device
 
 _MOST = 3  # problems that are named for each release, where all of them are shown
 
@@ -88,9 +89,9 @@ def _print_images(console: Console, diagnosis: Diagnosis) -> None:
         )
     console.print(table)
     console.print()
-    if here and diagnosis.asked and release(here.minor) > release(diagnosis.asked.minor):
-        text = f"TF Serving {diagnosis.asked.version} is older than TensorFlow {here.version}: "
-        print_labelled(console, "note", text + _ask(diagnosis, diagnosis.asked), "yellow")
+    if here and diagnosis.asked and release(here.minor) > release(diagnosis.asked.image.minor):
+        text = f"TF Serving {diagnosis.asked.image.version} is older than TensorFlow {here.version}: "
+        print_labelled(console, "note", text + _ask(diagnosis, diagnosis.asked.image), "yellow")
     elif here and release(here.minor) > release(newest.minor):
         text = f"no TF Serving {here.minor} is known here yet; {newest.version} is the newest, and "
         print_labelled(console, "note", text + _ask(diagnosis, newest), "yellow")
@@ -129,13 +130,18 @@ def _print_fit(console: Console, fit: SavedModelFit, diagnosis: Diagnosis) -> No
     by = f", written by TensorFlow {demands.tensorflow}" if demands.tensorflow else ""
     console.print()
     print_labelled(console, "SavedModel", f"{demands.directory} ({demands.nodes} nodes, {ops} ops{by})")
-    fitting = releases_text([image.minor for image in fit.fitting])
-    print_labelled(console, "fits", "TF Serving " + fitting if fitting else "none", "green" if fitting else "red")
+    for device in Device:
+        if device is fit.device or fit.fitting[device] != fit.fitting[fit.device]:
+            fitting = releases_text([image.minor for image in fit.fitting[device]])
+            text = f"TF Serving {fitting}" if fitting else "none"
+            label = "fits" if device is Device.CPU else "with a GPU"
+            print_labelled(console, label, text, "green" if fitting else "red")
     for op, servers in fit.contrib.items():
         print_labelled(console, "note", f"{op}: {servers}", "yellow")
     if fit.for_gpu:
         text = "{}: TensorFlow has kernels of it for GPUs only, so that the server needs a GPU and the image {}"
-        image = (diagnosis.asked or (fit.fitting or known_images())[-1]).tag(gpu=True)
+        newest = (fit.fitting[Device.GPU] or known_images())[-1]
+        image = (diagnosis.asked.image if diagnosis.asked else newest).tag(gpu=True)
         print_labelled(console, "note", text.format(", ".join(fit.for_gpu), image), "yellow")
     if diagnosis.asked:
         _print_misfits(console, fit, diagnosis.asked)
@@ -143,14 +149,15 @@ def _print_fit(console: Console, fit: SavedModelFit, diagnosis: Diagnosis) -> No
         _print_releases(console, fit)
 
 
-def _print_misfits(console: Console, fit: SavedModelFit, asked: Image) -> None:
-    misfits = fit.misfits[asked]
+def _print_misfits(console: Console, fit: SavedModelFit, asked: ServerKind) -> None:
+    misfits = fit.misfits[asked.image]
     if not misfits:
         return
     console.print()
-    table = _table((f"TF Serving {asked.version} lacks", "why", "asked for by"))
+    table = _table((f"TF Serving {asked.image.version} lacks", "why", "asked for by"))
     for misfit in misfits:
-        table.add_row(Text(misfit.subject), Text(misfit.reason), Text(nodes_text(misfit.nodes, most=1)))
+        why = misfit.reason + (misfit.remedy and f"; {misfit.remedy}")
+        table.add_row(Text(misfit.subject), Text(why), Text(nodes_text(misfit.nodes, most=1)))
     console.print(table)
     console.print()
     print_labelled(console, "advice", advice(asked, fit.fitting))

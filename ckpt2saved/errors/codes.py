@@ -128,6 +128,7 @@ CODES: Dict[str, str] = {
     "unwritten-warmup": "The requests of --warmup do not work with batching and are not written.",
     "warmup-signature": "A signature was added for warm-up requests only.",
     # The Python environment.
+    "kernel-not-in-serving": "The server's device has no kernel for an op.",
     "missing-package": "A package that TensorFlow needs is missing.",
     "mixed-tensorflows": "Several TensorFlow packages are installed over each other.",
     "op-not-in-serving": "TF Serving lacks an op or an attribute.",

@@ -27,6 +27,7 @@ _RANGES: Dict[str, Tuple[float, float]] = {
 }
 _CHOICES: Dict[str, Sequence[str]] = {
     "ctc_decoder": ("fast", "stock", "greedy"),
+    "for_device": ("cpu", "gpu"),
     "select": ("best",),
     "weights": ("auto", "raw", "ema"),
 }

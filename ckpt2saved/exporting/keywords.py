@@ -19,9 +19,12 @@ from ckpt2saved.verification.waiting import LiveCheck, ServerOptions
 _OF_GATE = ("allow_empty", "nfc", "batch_size", "max_cer", "lines_signature", "tolerance")
 _CHECKED = (
     *("weights", "ctc_decoder", "beam_width", "top_paths", "parity_seconds", "parity_lines", "timeout", "version"),
-    *("batch_size", "max_cer", "tolerance"),
+    *("batch_size", "max_cer", "tolerance", "for_device"),
 )
-_OF_EXPORT = ("version", "dry_run", "parity", "no_warmup", "for_serving", "no_fold", "gpu", "unless_published")
+_OF_EXPORT = (
+    *("version", "dry_run", "parity", "no_warmup", "for_serving", "for_device", "no_fold", "gpu"),
+    "unless_published",
+)
 
 
 def read_export(

@@ -149,7 +149,8 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: _Narrated) -> Exporte
             plan.checks.clients.check(stage.path, plan.graph.checkpoint.name, say)
         if plan.checks.for_serving:
             check_fit(read_demands(stage.path), plan.checks.for_serving)
-            say("fits", f"TF Serving {plan.checks.for_serving.version} has all of its ops and attributes")
+            release, device = plan.checks.for_serving
+            say("fits", f"TF Serving {release.version} has all of its ops and attributes, and kernels for the {device}")
         measured = _accuracy(plan, checkpoint, stage.path, say)
         provenance = _provenance(plan, origin, network, rewritten)
         provenance["bytes"] = {"checkpoint": checkpoint_size, "version": size}
@@ -393,7 +394,8 @@ def _provenance(
         "lines": None,
         "warmup": {},
         "warmup_outputs": {},
-        "for_serving": plan.checks.for_serving and plan.checks.for_serving.version,
+        "for_serving": plan.checks.for_serving and plan.checks.for_serving.image.version,
+        "for_device": plan.device.value,
         "ckpt2saved": __version__,
         "tensorflow": tf.version.VERSION,
         "git_commit": _git_commit(),

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Optional, Tuple, Union
 
 from ckpt2saved.answers.search_limits import DEFAULT_LIMITS, SearchLimits
-from ckpt2saved.compatibility.image import Image, find_image
+from ckpt2saved.compatibility.image import ServerKind, find_device, find_server_kind
 from ckpt2saved.exporting.accuracy import AccuracyGate
+from ckpt2saved.graph.kernel_table import Device
 from ckpt2saved.requests.warm_up.source import WarmUpSource, warm_up_source
 from ckpt2saved.sources.graph_plan import GraphOptions, GraphPlan, plan_graph
 from ckpt2saved.verification.known_clients import KnownClients
@@ -29,6 +30,7 @@ class ExportOptions:
     warmup_signatures: Tuple[str, ...] = ()
     no_warmup: bool = False
     for_serving: Optional[str] = None  # a release of TF Serving
+    for_device: Optional[str] = None  # what its servers compute on: cpu or gpu
     no_fold: bool = False
     gpu: bool = False  # use GPUs
     accuracy: Optional[AccuracyGate] = None
@@ -54,7 +56,7 @@ class Checks:
     parity: bool
     search_limits: SearchLimits
     warmup: Optional[WarmUpSource]  # None: no warm-up requests
-    for_serving: Optional[Image]  # TF Serving release that must have all ops and attributes of the graph
+    for_serving: Optional[ServerKind]  # TF Serving release that must have all ops, attributes and kernels
     accuracy: Optional[AccuracyGate] = None  # labelled pictures that the staged files read
     clients: Optional[KnownClients] = None  # who must be able to use the version
 
@@ -67,6 +69,7 @@ class ExportPlan:
     publication: Publication
     checks: Checks
     fold: bool  # fold batch norm into the preceding convolution
+    device: Device  # what the servers compute on
 
 
 def plan_export(options: ExportOptions) -> ExportPlan:
@@ -74,7 +77,10 @@ def plan_export(options: ExportOptions) -> ExportPlan:
 
     Raises UsageError, SignatureError, CheckpointError or VersionError.
     """
-    image = None if options.for_serving is None else find_image(options.for_serving, "--for-serving")
+    device, server = find_device(options.for_device), None
+    if options.for_serving is not None:
+        server = find_server_kind(options.for_serving, options.for_device, "--for-serving")
+        device = server.device
     check_base(options.base)
     number = next_version(options.base, options.version)
     graph = plan_graph(options.graph)
@@ -91,7 +97,8 @@ def plan_export(options: ExportOptions) -> ExportPlan:
             unless_published=options.unless_published,
         ),
         Checks(
-            options.parity, options.search_limits, warmup, image, accuracy=options.accuracy, clients=options.clients
+            options.parity, options.search_limits, warmup, server, accuracy=options.accuracy, clients=options.clients
         ),
         fold=not options.no_fold,
+        device=device,
     )

@@ -10,16 +10,15 @@ CustomAggregator, and in 1.15 for a few ops of tensor lists and datasets.
 from __future__ import annotations
 
 import functools
-import gzip
-import json
 from pathlib import Path
-from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, NamedTuple, Tuple
 
+from ckpt2saved.graph.packed import index_in, ordered, read_packed, runs, write_packed
 from ckpt2saved.graph.registry import Attribute, Ops
 
 PATH = Path(__file__).resolve().parent / "ops.json.gz"
 
-_FORMAT = 2
+_FORMAT = 3
 
 # What TF Serving 1.14 and 1.15 link of tf.contrib (SUPPORTED_TENSORFLOW_OPS in their tensorflow_serving/model_servers/
 # BUILD): the libraries that are both in contrib_kernels and in contrib_ops_op_lib of TensorFlow's contrib/BUILD. The
@@ -47,7 +46,6 @@ class OpTable(NamedTuple):
     packages: Mapping[str, str]  # "1.14" -> the release whose package was read, 1.14.0
     contrib: FrozenSet[str]
     libraries: Mapping[str, Mapping[str, str]]  # "1.14" -> op -> the library below contrib/ with its kernels
-    for_gpu: Mapping[str, FrozenSet[str]]  # "2.21" -> the ops with kernels for GPUs and none for the CPU, where known
 
     def linking(self, op: str) -> Tuple[str, ...]:
         """The releases of TF Serving whose images have an op of tf.contrib, the oldest first."""
@@ -57,11 +55,6 @@ class OpTable(NamedTuple):
         """The library below tensorflow/contrib with the kernels of an op; "" where there is none."""
         found = [ops[op] for ops in self.libraries.values() if op in ops]
         return found[-1] if found else ""
-
-    def is_for_gpu(self, op: str) -> bool:
-        """Whether an op has kernels for GPUs only, in every release whose kernels are known."""
-        known = [op in ops for release, ops in self.for_gpu.items() if op in self.releases[release]]
-        return bool(known) and all(known)
 
     def releases_with(self, op: str) -> Tuple[str, ...]:
         """The releases that have an op, the oldest first."""
@@ -93,8 +86,7 @@ def shipped_table() -> OpTable:
 
 def read_table(path: Path = PATH) -> OpTable:
     """The table that ships with the package."""
-    with gzip.open(str(path), "rb") as file:
-        content = json.loads(file.read().decode("utf-8"))
+    content = read_packed(path)
     releases = list(content["tensorflow"])
     found: Dict[str, Ops] = {release: {} for release in releases}
     values = [None if value is None else tuple(value) for value in content["allowed"]]
@@ -112,13 +104,11 @@ def read_table(path: Path = PATH) -> OpTable:
         release: {op: library for library, ops in by_library.items() for op in ops}
         for release, by_library in content["contrib_libraries"].items()
     }
-    for_gpu = {release: frozenset(ops) for release, ops in content["for_gpu"].items()}
     return OpTable(
         releases=found,
         packages=content["tensorflow"],
         contrib=frozenset(content["contrib"]),
         libraries=libraries,
-        for_gpu=for_gpu,
     )
 
 
@@ -133,32 +123,28 @@ def write_table(table: OpTable, path: Path = PATH) -> None:
         names = sorted({name for attributes in columns if attributes for name in attributes})
         attributes = {
             name: [
-                [first, last, _index(defaults, value.default and value.default.hex()), _index(allowed, value.allowed)]
-                for first, last, value in _runs([(column or {}).get(name) for column in columns])
+                [
+                    first,
+                    last,
+                    index_in(defaults, value.default and value.default.hex()),
+                    index_in(allowed, value.allowed),
+                ]
+                for first, last, value in runs([(column or {}).get(name) for column in columns])
             ]
             for name in names
         }
-        present = _runs([None if column is None else True for column in columns])
+        present = runs([None if column is None else True for column in columns])
         ops[op] = [[[first, last] for first, last, _ in present], attributes]
     content = {
         "format": _FORMAT,
         "tensorflow": {release: table.packages[release] for release in releases},
         "contrib": sorted(table.contrib),
-        "contrib_libraries": {release: _by_library(table.libraries[release]) for release in _ordered(table.libraries)},
-        "for_gpu": {release: sorted(table.for_gpu[release]) for release in _ordered(table.for_gpu)},
+        "contrib_libraries": {release: _by_library(table.libraries[release]) for release in ordered(table.libraries)},
         "allowed": allowed,
         "defaults": defaults,
         "ops": ops,
     }
-    text = json.dumps(content, separators=(",", ":"))
-    with path.open("wb") as raw:
-        # Without name and time, so that the same content gives the same bytes.
-        with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=9, mtime=0) as file:
-            file.write(text.encode("utf-8"))
-
-
-def _ordered(releases: Iterable[str]) -> List[str]:
-    return sorted(releases, key=lambda release: [int(part) for part in release.split(".")])
+    write_packed(content, path)
 
 
 def _by_library(libraries: Mapping[str, str]) -> Dict[str, List[str]]:
@@ -166,20 +152,3 @@ def _by_library(libraries: Mapping[str, str]) -> Dict[str, List[str]]:
         library: sorted(op for op in libraries if libraries[op] == library)
         for library in sorted(set(libraries.values()))
     }
-
-
-def _runs(column: Sequence[Any]) -> List[Tuple[int, int, Any]]:
-    """First and last index of every stretch of one value, without those of None."""
-    runs: List[Tuple[int, int, Any]] = []
-    for index, value in enumerate(column):
-        if runs and runs[-1][1] == index - 1 and runs[-1][2] == value:
-            runs[-1] = (runs[-1][0], index, value)
-        elif value is not None:
-            runs.append((index, index, value))
-    return runs
-
-
-def _index(values: List[Any], value: Any) -> int:
-    if value not in values:
-        values.append(value)
-    return values.index(value)

@@ -336,6 +336,36 @@ def test_doctor_for_one_release(run, tmp_path):
     assert run("doctor", tmp_path / "2", "--serving", "1.14").exit_code == 0
 
 
+def test_doctor_looks_for_kernels_on_the_device(run, tmp_path):
+    """By default on the CPU; a release for GPUs is asked about with a GPU, unless --for-device says otherwise."""
+    write(tmp_path / "1", [X, node("CudnnRNNV3", "rnn", T=tf.float32), node("StringJoin", "join", N=1)])
+
+    def asked(*options):
+        result = run("doctor", tmp_path, *options, "--json")
+        content = json.loads(result.output[: result.output.rindex("}") + 1])["saved_model"]
+        return result.exit_code, content
+
+    for options, device in (
+        (["--serving", "2.19"], "cpu"),
+        (["--serving", "2.19.1-gpu"], "gpu"),
+        (["--serving", "2.19-gpu", "--for-device", "cpu"], "cpu"),
+        (["--serving", "1.14", "--for-device", "gpu"], "gpu"),
+        (["--for-device", "gpu"], "gpu"),
+        ([], "cpu"),
+    ):
+        exit_code, content = asked(*options)
+        assert (exit_code, content["device"]) == (3 if device == "cpu" else 0, device), options
+        assert content["fits_on"]["cpu"] == [] and content["fits_on"]["gpu"] == list(asked()[1]["serving"])
+        assert content["fits"] == content["fits_on"][device]
+    (misfit,) = asked("--serving", "2.19")[1]["serving"]["2.19"]["misfits"]
+    assert (misfit["kind"], misfit["op"], misfit["nodes"]) == ("kernel", "CudnnRNNV3", ["rnn"])
+    assert misfit["remedy"] == "serve it with tensorflow/serving:2.19.1-gpu on a GPU"
+    words = " ".join(run("doctor", tmp_path, "--serving", "2.19").output.split())
+    assert "fits none with a GPU TF Serving 1.14 or newer" in words
+    assert "no release has everything for CPUs; on a GPU serve it with 1.14 or newer" in words
+    assert run("doctor", tmp_path, "--serving", "2.19-gpus").exit_code == 2
+
+
 def test_doctor_says_what_needs_a_gpu(run, tmp_path):
     """Ops are registered on every server; their kernels are not, and a CPU server fails to load the graph."""
     write(tmp_path / "gpu", [X, node("CudnnRNNV3", "rnn"), node("CudnnRNNParamsSize", "size")])

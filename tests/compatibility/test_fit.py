@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import re
 import sys
@@ -24,9 +25,10 @@ from ckpt2saved.compatibility.fit import (
     nodes_text,
     releases_text,
 )
-from ckpt2saved.compatibility.image import Image, find_image, known_images
+from ckpt2saved.compatibility.image import Image, find_image, find_server_kind, known_images
 from ckpt2saved.errors import NotCompatible, NotServable, ServingError, VersionError
 from ckpt2saved.files.protobuf.wire import Malformed
+from ckpt2saved.graph.kernel_table import Device, read_kernels
 from ckpt2saved.graph.op_table import LINKED, PATH, OpTable, read_table, write_table
 from ckpt2saved.graph.registry import Attribute, parse_kernel_list, parse_op_list
 from ckpt2saved.graph.tf1 import SavedModel, op_def, tf
@@ -49,6 +51,11 @@ def registered(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ops")
     dump(sys.executable, str(folder), libraries)
     return {name: (folder / (name + ".0")).read_bytes() for name in ("ops", "kernels")}
+
+
+@pytest.fixture(scope="module")
+def kernels_here(registered):
+    return parse_kernel_list(registered["kernels"])
 
 
 def test_the_table_is_the_registry_of_the_running_tensorflow(table, registered):
@@ -77,22 +84,56 @@ def test_the_script_reads_what_the_libraries_say(table, registered):
     assert parse_op_list(registered["ops"]) == table.releases[RUNNING]
 
 
-def test_kernels_are_read_as_tensorflow_has_them(registered):
-    """Op and device, by TensorFlow's own message."""
-    expected = {}
-    for kernel in KernelList.FromString(registered["kernels"]).kernel:
-        expected.setdefault(kernel.op, set()).add(kernel.device_type)
-    assert parse_kernel_list(registered["kernels"]) == expected and "CPU" in expected["Conv2D"]
+def test_kernels_are_read_as_tensorflow_has_them(registered, kernels_here):
+    """By TensorFlow's own message."""
+    expected = [
+        (kernel.op, kernel.device_type, kernel.label, frozenset((one.name, values(one)) for one in kernel.constraint))
+        for kernel in KernelList.FromString(registered["kernels"]).kernel
+    ]
+    assert kernels_here == expected
+    assert ("Conv2D", "CPU", "", frozenset([("T", frozenset([1]))])) in expected
 
 
-def test_what_is_said_to_need_a_gpu_has_no_kernel_here(table, registered):
+def values(constraint):
+    allowed = constraint.allowed_values.list
+    return frozenset(allowed.type) | frozenset(text.decode() for text in allowed.s)
+
+
+def test_the_table_of_kernels_is_the_registry_of_the_running_tensorflow(kernels_here):
+    """For each op and every combination of values, among them one that no kernel has."""
+    table, kernels = read_kernels(), {}
+    for kernel in kernels_here:
+        if kernel.device in ("CPU", "DEFAULT") and not kernel.label:
+            kernels.setdefault(kernel.op, set()).add(frozenset(one for one in kernel.constraints if one[1]))
+        elif kernel.device == "GPU" and not kernel.label:  # those that compute in host memory
+            node_values = {name: sorted(allowed)[:1] for name, allowed in kernel.constraints}
+            assert table.has_kernel(RUNNING, kernel.op, node_values, Device.GPU), kernel
+    assert len(kernels) > 1000
+    assert {op for op in table.ops[Device.CPU] if table.kernels(RUNNING, op, Device.CPU)} - table_of_contrib() == set(
+        kernels
+    ), "run tools/make_kernel_table.py for this TensorFlow"
+    for op, ones in kernels.items():
+        names = sorted({name for one in ones for name, _ in one})
+        choices = [{value for one in ones for value in dict(one).get(name, ())} | {0} for name in names]
+        for combination in itertools.product(*choices):
+            node_values = {name: (value,) for name, value in zip(names, combination)}
+            expected = any(all(node_values[name][0] in allowed for name, allowed in one) for one in ones)
+            assert table.has_kernel(RUNNING, op, node_values, Device.CPU) == expected, (op, node_values)
+
+
+def table_of_contrib():
+    """The ops whose kernels are in libraries of tf.contrib, which the images of this release link."""
+    libraries = read_table().libraries.get(RUNNING, {})
+    return {op for op, library in libraries.items() if library.startswith(LINKED)}
+
+
+def test_what_is_said_to_need_a_gpu_has_no_kernel_here(table, kernels_here):
     """And what any CPU runs is not said to; nor what this release does not have."""
-    devices = parse_kernel_list(registered["kernels"])
-    for op in table.releases[RUNNING]:
-        if table.is_for_gpu(op):
-            assert not devices.get(op, set()) & {"CPU", "DEFAULT"}, op
-    assert all(table.is_for_gpu(op) for op in ("CudnnRNN", "CudnnRNNV2", "CudnnRNNV3", "CTCLossV2"))
-    assert not any(table.is_for_gpu(op) for op in ("Conv2D", "CTCBeamSearchDecoder", "AccumulateNV2", "NoSuchOp"))
+    here = {one.op for one in kernels_here if one.device in ("CPU", "DEFAULT")}
+    kernels = read_kernels()
+    assert not [op for op in table.releases[RUNNING] if kernels.is_for_gpu(op) and op in here]
+    assert all(map(kernels.is_for_gpu, ("CudnnRNN", "CudnnRNNV2", "CudnnRNNV3", "CTCLossV2")))
+    assert not any(map(kernels.is_for_gpu, ("Conv2D", "CTCBeamSearchDecoder", "AccumulateNV2", "NoSuchOp")))
 
 
 def test_what_is_no_list_of_ops_is_not_taken_for_one():
@@ -120,9 +161,8 @@ def test_what_comes_goes_and_comes_again(tmp_path):
     with_t, without = {"T": Attribute(b"0\x01", (1, 2))}, {}
     ops = {"1.15": {"Op": with_t}, "2.0": {"Op": without}, "2.1": {"Op": {"T": Attribute(None, None)}}, "2.2": {}}
     libraries = {"1.14": {"Old": "rnn/a.so", "Other": "rnn/a.so"}, "1.15": {"Old": "image/b.so"}}
-    for_gpu = {"2.1": frozenset(["Op"]), "1.15": frozenset(["Op"])}
     packages = {release: release + ".0" for release in ops}
-    written = OpTable(ops, packages, frozenset(["Old"]), libraries, for_gpu)
+    written = OpTable(ops, packages, frozenset(["Old"]), libraries)
     write_table(written, tmp_path / "table")
     read = read_table(tmp_path / "table")
     assert read == written
@@ -157,6 +197,17 @@ NEW = function("g", node("Neg", "inner", "x", T=tf.float32, new=3))
 UNKNOWN = function("f", node("NoSuchOp", "inner", "x", T=tf.float32))
 CALL = {"Tin": [tf.float32], "Tout": [tf.float32], "f": UNKNOWN}
 POOL = {"T": tf.float32, "ksize": [1, 1, 1, 1], "strides": [1, 1, 1, 1]}
+
+S = node("Placeholder", "s", dtype=tf.complex64)
+ZERO = node("Const", "zero", dtype=tf.int32)
+ZERO.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(0))
+FFT = function(
+    "fft",
+    node("Real", "out", "inner:output:0", T=tf.complex64, Tout=tf.float32),
+    node("BatchFFT", "inner", "cast:y:0"),
+    node("Cast", "cast", "x", SrcT=tf.float32, DstT=tf.complex64),
+)
+FFT.ret["y"] = "out:output:0"
 
 # Up to 2.4 and from 2.5 on.
 REFUSED = "NodeDef mentions attr 'new' not in Op" if [int(n) for n in RUNNING.split(".")] < [2, 5] else None
@@ -228,6 +279,30 @@ LOADED = {
         [],
         "is not in the list of allowed values",
         ["MaxPool.padding=ROUND: a value that {} does not allow"],
+    ),
+    "a kernel": (
+        [S, Y, X, node("BatchFFT", "idle", "s")],
+        [],
+        "No OpKernel was registered to support Op 'BatchFFT'",
+        ["BatchFFT: no kernel for CPUs in {}, only for GPUs (node idle)"],
+    ),
+    "a kernel for a type": (
+        [X, Y, node("Cumsum", "idle", "b", "zero", T=tf.qint8), ZERO, node("Placeholder", "b", dtype=tf.qint8)],
+        [],
+        "No OpKernel was registered to support Op 'Cumsum'",
+        ["Cumsum.T=qint8: no kernel for CPUs in {} with this value, but with float32, "],
+    ),
+    "a kernel in a function": (
+        [X, node("PartitionedCall", "y", "x", **dict(CALL, f=FFT))],
+        [FFT],
+        "No OpKernel was registered to support Op 'BatchFFT'",
+        ["BatchFFT: no kernel for CPUs in {}, only for GPUs (node fft/inner)"],
+    ),
+    "a kernel in a function that nobody asks for": (
+        [X, Y, node("PartitionedCall", "idle", "x", **dict(CALL, f=FFT))],
+        [FFT],
+        None,
+        [],
     ),
     "an attribute left out": (
         [X, node("Neg", "y", "x")],
@@ -390,13 +465,35 @@ def test_an_error_says_everything_and_what_to_do(tmp_path):
     """For export: all problems, and where they are none."""
     demands = read_demands(write(tmp_path / "1", [X, node("DisableCopyOnRead", "r", "x"), node("NoSuchOp", "n")]))
     with pytest.raises(NotCompatible) as refused:
-        check_fit(demands, find_image("1.14"))
+        check_fit(demands, find_server_kind("1.14"))
     assert refused.value.exit_code == 3 and len(refused.value.problems) == 2
     assert "no known release has everything" in str(refused.value)
     demands = read_demands(write(tmp_path / "2", [X, node("DisableCopyOnRead", "r", "x")]))
     with pytest.raises(NotCompatible, match="serve it with 2.10 or newer, or build the graph without"):
-        check_fit(demands, find_image("1.14"))
-    check_fit(demands, find_image("2.19"))
+        check_fit(demands, find_server_kind("1.14"))
+    check_fit(demands, find_server_kind("2.19"))
+
+
+@pytest.mark.parametrize(
+    "wrong, expected, remedy",
+    [
+        ({"op": "LRN", "T": tf.bfloat16}, "LRN.T=bfloat16: no kernel for CPUs", "compute it in float32"),
+        ({"op": "AddN", "T": tf.qint8, "N": 1}, "AddN.T=qint8: no kernel for CPUs in 2.19 with this value, but", ""),
+        (
+            {"op": "DepthToSpace", "T": tf.float32, "data_format": "NCHW", "block_size": 2},
+            "DepthToSpace.data_format=NCHW: no kernel for CPUs in 2.19 with this value, but with NHWC, and for GPUs with",
+            "serve it with tensorflow/serving:2.19.1-gpu on a GPU",
+        ),
+    ],
+)
+def test_no_kernel_for_a_value(tmp_path, wrong, expected, remedy):
+    """Each with the types that have one, and what to do."""
+    directory = write(tmp_path / "1", [X, node(name="n", **wrong)])
+    with pytest.raises(NotCompatible) as refused:
+        check_fit(read_demands(directory), find_server_kind("2.19"))
+    (problem,) = refused.value.problems
+    assert problem.text.startswith(expected) and problem.code == "kernel-not-in-serving", problem.text
+    assert problem.remedy == remedy
 
 
 def test_large_nodes_and_odd_bytes_are_no_obstacle(tmp_path, table):

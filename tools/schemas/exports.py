@@ -134,6 +134,7 @@ _EXPORT: Dict[str, Schema] = {
     "warmup": by_name("Number of warm-up requests for each signature.", {"type": "integer"}),
     "warmup_outputs": _by_signature("Outputs that warm-up requests name, for signatures where not all are."),
     "for_serving": nullable(text("Release of TF Serving that was checked for (--for-serving).")),
+    "for_device": word("What its servers compute on (--for-device).", "cpu", "gpu"),
     "ckpt2saved": text("Version of ckpt2saved."),
     "tensorflow": text("Version of TensorFlow."),
     "git_commit": nullable(text("Commit of the working directory of the export; null outside of a repository.")),

@@ -134,12 +134,13 @@ _IMAGE = {
     },
 }
 _MISFIT = {
-    "kind": word("What the server lacks.", "op", "attribute", "value", "missing attribute"),
+    "kind": word("What the server lacks.", "op", "attribute", "value", "missing attribute", "kernel"),
     "op": text("Type of the op."),
-    "attribute": text("Attribute of the op; empty where it is the op."),
+    "attribute": text("Attribute of the op; empty where it is the op, or several attributes."),
     "value": text("Value of the attribute; empty unless it is the value."),
     "reason": text("For people."),
     "nodes": texts("Nodes that use it."),
+    "remedy": text("What helps, for people; empty where only another release does."),
 }
 _FIT = nullable(
     record(
@@ -150,14 +151,18 @@ _FIT = nullable(
             "nodes": count("Nodes of the graph."),
             "contrib_ops": texts("Ops of tf.contrib."),
             "gpu_ops": texts("Ops that need a server with a GPU."),
-            "fits": texts("Releases of TF Serving that have all of its ops and attributes, as in 2.11."),
+            "device": word("What the servers compute on (--for-device).", "cpu", "gpu"),
+            "fits": texts("Releases of TF Serving that have all of its ops, attributes and kernels, as in 2.11."),
+            "fits_on": record(
+                "The same for each device.", {"cpu": texts("Releases for CPUs."), "gpu": texts("Releases for GPUs.")}
+            ),
             "serving": by_name(
                 "What each release lacks, by release.",
                 record(
                     "A release of TF Serving.",
                     {
                         "version": text("Release of TF Serving."),
-                        "fits": truth("Whether it has all ops and attributes."),
+                        "fits": truth("Whether it has all ops, attributes and kernels."),
                         "misfits": rows("What it lacks.", _MISFIT),
                     },
                 ),

@@ -167,11 +167,21 @@ class OpList:
 
 
 @dataclass
+class AttrConstraint:
+    """KernelDef.AttrConstraint: the values of an attribute that a kernel computes."""
+
+    name: str = text(1)
+    allowed_values: Optional[AttrValue] = nested(2, AttrValue)
+
+
+@dataclass
 class KernelDef:
     """A kernel of an op for a device."""
 
     op: str = text(1)
     device_type: str = text(2)
+    constraint: List[AttrConstraint] = each_nested(3, AttrConstraint)
+    label: str = text(5)
 
 
 @dataclass

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.environment import examine_environment
 from ckpt2saved.compatibility.fit import check_fit
-from ckpt2saved.compatibility.image import find_image
+from ckpt2saved.compatibility.image import find_server_kind
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.server_config.batching import Batching, check_batching
 from ckpt2saved.server_config.configuration import ConfigurationOptions, configure
@@ -46,7 +46,11 @@ def in_two_directories(folder):
 
 
 def without_op(folder):
-    check_fit(read_demands(write(folder / "1", [X, node("DisableCopyOnRead", "read", "x")])), find_image("1.14"))
+    check_fit(read_demands(write(folder / "1", [X, node("DisableCopyOnRead", "read", "x")])), find_server_kind("1.14"))
+
+
+def without_kernel(folder):
+    check_fit(read_demands(write(folder / "1", [X, node("CudnnRNNV3", "rnn", T=tf.float32)])), find_server_kind("2.19"))
 
 
 def models(folder, **options):
@@ -164,6 +168,12 @@ CASES = [
         "tensorflow 1.15.5 and tensorflow-gpu 1.14.0 are installed over each other in {folder}: the"
         " imported package is a mixture; pip uninstall tensorflow tensorflow-gpu, then install one of"
         " them again",
+    ),
+    (
+        "kernel-not-in-serving",
+        raised(without_kernel),
+        "CudnnRNNV3: no kernel for CPUs in 2.19, only for GPUs (node rnn); serve it with tensorflow/serving:2.19.1-gpu"
+        " on a GPU",
     ),
     (
         "op-not-in-serving",
