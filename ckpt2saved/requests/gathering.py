@@ -12,6 +12,7 @@ from ckpt2saved.requests.given import read_inputs
 from ckpt2saved.requests.request import MADE_UP, Inputs, Request, Requests
 from ckpt2saved.requests.splitting import batch_apart, batch_of, with_lines
 from ckpt2saved.requests.warm_up.file import read_warm_up_requests
+from ckpt2saved.requests.warm_up.marks import is_marked, without_mark
 from ckpt2saved.saved_model.reading import SavedModelFile
 from ckpt2saved.signature.tensors import Signature
 
@@ -42,10 +43,15 @@ def gather_requests(
     """Requests for each signature, from the file `inputs`, else the warm-up file, else `known`, else `make`."""
     signatures = served_signatures(SavedModelFile(version_dir))
     chosen = list(read_inputs(inputs, signatures)) if inputs else []
-    for source in (recorded_requests(version_dir), known):
+    recorded = recorded_requests(version_dir)
+    unmarked = [request for request in recorded if not is_marked(request.inputs)]
+    for source in (unmarked, known):
         unasked = _without(signatures, chosen)
         chosen += [request for request in source if request.signature in unasked]
     chosen += _borrowed(signatures, chosen)
+    # The answer to a mark is not what clients get.
+    unasked = _without(signatures, chosen)
+    chosen += [_unmarked(unasked[r.signature], r) for r in recorded if r.signature in unasked]
     made = make(version_dir, _without(signatures, chosen))
     return Requests(tuple(chosen) + made.requests, made.unasked)
 
@@ -61,6 +67,11 @@ def _borrowed(signatures: Mapping[str, Signature], chosen: Sequence[Request]) ->
                 made.append(Request(MADE_UP, name, inputs, is_made_up=True, is_of_known_size=known))
                 break
     return made
+
+
+def _unmarked(signature: Signature, request: Request) -> Request:
+    """The warm-up request as a client may send it."""
+    return replace(request, inputs=_with_batch_apart(signature, without_mark(request.inputs)))
 
 
 def _with_batch_apart(signature: Signature, inputs: Inputs) -> Inputs:

@@ -85,7 +85,7 @@ def test_no_request_of_a_client_fails_for_a_probe(run, version, serving):
     if serving is serving_grpc:
         pytest.importorskip("grpc")
         pytest.importorskip("tensorflow_serving.apis.predict_pb2")
-    (recorded,) = read_warm_up_requests(version)
+    recorded, _ = read_warm_up_requests(version)
     with serving(version.parent, "crnn") as server:
         server.batching = True
         with clients(server, version, "dense", recorded.inputs, count=2) as errors:
@@ -105,7 +105,7 @@ def test_no_request_of_a_client_fails_for_a_probe(run, version, serving):
 
 def test_requests_of_another_size_do_fail_those_of_clients(version, rest):
     """What the stand-in has to show, if the test above is to mean anything."""
-    (recorded,) = read_warm_up_requests(version)
+    recorded, _ = read_warm_up_requests(version)
     wider = dict(recorded.inputs, input_data=np.zeros([2, 32, 120, 3], "float32"))
     with clients(rest, version, "dense", recorded.inputs) as errors, clients(rest, version, "dense", wider):
         pass
@@ -114,7 +114,7 @@ def test_requests_of_another_size_do_fail_those_of_clients(version, rest):
 
 def test_the_server_says_what_it_takes(rest):
     """The messages of TF Serving's batching."""
-    (request,) = read_warm_up_requests(rest.base / "1")
+    request, _ = read_warm_up_requests(rest.base / "1")
     lines = {key: np.resize(value, (33,) + value.shape[1:]) for key, value in request.inputs.items()}
     assert rest.predict(1, "dense", lines)[1] == "Task size 33 is larger than maximum input batch size 32"
     assert "equal 0th-dimension size" in rest.predict(1, "dense", dict(lines, input_batch_size=np.ones(2, "int32")))[1]

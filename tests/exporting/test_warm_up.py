@@ -22,6 +22,7 @@ from ckpt2saved.requests.warm_up.file import (
     requests_by_signature,
 )
 from ckpt2saved.requests.warm_up.maker import WarmUpMaker
+from ckpt2saved.requests.warm_up.marks import is_marked
 from ckpt2saved.requests.warm_up.source import warm_up_source
 from ckpt2saved.saved_model.judgement import WARMUP_FILE
 from ckpt2saved.saved_model.reading import read_signatures
@@ -78,7 +79,7 @@ def test_tf_serving_reads_what_was_meant(version):
     pytest.importorskip("tensorflow_serving")
     from tensorflow_serving.apis import prediction_log_pb2
 
-    (record,) = tf.python_io.tf_record_iterator(str(version / WARMUP_FILE))
+    record, _ = tf.python_io.tf_record_iterator(str(version / WARMUP_FILE))
     log = prediction_log_pb2.PredictionLog.FromString(record)
     assert log.WhichOneof("log_type") == "predict_log"
     request = log.predict_log.request
@@ -87,8 +88,8 @@ def test_tf_serving_reads_what_was_meant(version):
     assert sorted(inputs) == ["input_batch_size", "input_data"]
     assert inputs["input_batch_size"].tolist() == [25, 20]
     assert inputs["input_data"].dtype == np.float32 and inputs["input_data"].shape == (2, 32, 100, 3)
-    (own,) = read_warm_up_requests(version)
-    assert own.signature == "dense"
+    own, of_default = read_warm_up_requests(version)
+    assert (own.signature, of_default.signature) == ("dense", "serving_default")
     for key, value in inputs.items():
         np.testing.assert_array_equal(own.inputs[key], value)
 
@@ -168,7 +169,7 @@ def test_the_records_make_a_version_without_values_fail(tmp_path, version):
     broken = bump_version(base, str(version)).path
     assert (broken / WARMUP_FILE).read_bytes() == (version / WARMUP_FILE).read_bytes()
     library, signatures = cc_loader.find_library(), read_signatures(version)
-    (request,) = read_warm_up_requests(broken)
+    request, _ = read_warm_up_requests(broken)
     feeds, fetches = request.feeds_and_fetches(signatures)
     with cc_loader.loaded(library, broken) as loaded:
         ids = loaded.run([fetches["ids"]], feeds)[0]
@@ -181,13 +182,13 @@ def test_the_records_make_a_version_without_values_fail(tmp_path, version):
 @pytest.mark.parametrize(
     "options, counts",
     [
-        ([], {"dense": 1}),
-        (["--warmup", "3"], {"dense": 3}),
+        ([], {"dense": 1, "serving_default": 1}),
+        (["--warmup", "3"], {"dense": 3, "serving_default": 1}),
         (["--warmup-signature", "serving_default", "--warmup-signature", "dense"], {"serving_default": 1, "dense": 1}),
         (["--no-warmup"], {}),
     ],
 )
-def test_the_signatures_that_batching_leaves_whole_are_asked(exported, options, counts):
+def test_every_signature_is_asked(exported, options, counts):
     """Unless others are chosen, whose price is told; how many there are stands in the provenance."""
     result, path = exported(*options)
     assert result.exit_code == 0, result.output
@@ -205,13 +206,13 @@ def test_the_signatures_that_batching_leaves_whole_are_asked(exported, options, 
         said = f"{sum(counts.values())} requests written ({listed})"
     assert f"\nwarm-up     {said}\n" in result.output
     price = "note        serving_default: with its warm-up requests, a server with --enable_batching never loads"
-    assert (price in result.output) == ("serving_default" in counts)
+    assert (price in result.output) == ("serving_default" in options)
     assert (path / WARMUP_FILE).exists() == bool(counts)
 
 
 def test_of_many_requests_no_two_are_alike(warmup):
     """The parity cases in turn, then other batches and widths; steps that count are never more than there are."""
-    requests = warmup(8).requests
+    requests = warmup(8).requests[:8]
     shapes = [request.inputs["input_data"].shape for request in requests]
     assert shapes == [
         (2, 32, 100, 3),
@@ -225,7 +226,7 @@ def test_of_many_requests_no_two_are_alike(warmup):
     ]
     assert requests[6].inputs["input_batch_size"].tolist() == [25, 20, 25, 20]
     assert len({zlib.crc32(request.inputs["input_data"].tobytes()) for request in requests}) == 8
-    again = warmup(8).requests
+    again = warmup(8).requests[:8]
     assert [as_prediction_log(r, "m") for r in again] == [as_prediction_log(r, "m") for r in requests]
 
 
@@ -236,8 +237,10 @@ def test_the_arrays_of_a_file_become_records(exported, tmp_path):
     result, path = exported("--warmup", tmp_path / "two.npz")
     assert result.exit_code == 0, result.output
     requests = read_warm_up_requests(path)
-    assert [request.signature for request in requests] == ["dense"] * 2
-    for request, wanted in zip(requests, data):
+    assert [request.signature for request in requests] == ["dense"] * 2 + ["serving_default"]
+    assert is_marked(requests[2].inputs)
+    requests[2].inputs["input_data"][0, 0, 0, 0] = data[0, 0, 0, 0, 0]  # in place of the mark
+    for request, wanted in zip(requests, [*data, data[0]]):
         np.testing.assert_array_equal(request.inputs["input_data"], wanted)
         assert request.inputs["input_batch_size"].tolist() == [10]
 
@@ -291,8 +294,10 @@ def test_pictures_become_requests(exported):
     options = ["--warmup", pictures[0], "--warmup", pictures[1]]
     result, path = exported(*options, checkpoint=EXAMPLE / "checkpoint", model="crnn")
     assert result.exit_code == 0, result.output
-    requests = read_warm_up_requests(path)
+    *requests, last = read_warm_up_requests(path)
     assert [request.signature for request in requests] == ["dense"] * 2
+    assert last.signature == "serving_default" and is_marked(last.inputs)
+    assert last.inputs["input_data"].shape == requests[0].inputs["input_data"].shape
     sys.path.insert(0, str(EXAMPLE))
     from texts import text_of
 
@@ -321,7 +326,7 @@ def test_pictures_are_brought_to_the_size_of_the_input(exported, tmp_path, ctpn_
     """The crnn's lines are 32 high and keep their proportions; the ctpn takes any size, and its im_info as in parity."""
     result, path = exported("--warmup", picture(tmp_path / "line.jpg", 64, 200))
     assert result.exit_code == 0, result.output
-    (request,) = read_warm_up_requests(path)
+    request, _ = read_warm_up_requests(path)
     image = request.inputs["input_data"]
     assert image.shape == (1, 32, 100, 3) and request.inputs["input_batch_size"].tolist() == [25]
     assert np.abs(image - [255, 128, 0]).max() < 4
@@ -415,7 +420,7 @@ def test_a_wrong_command_line(exported, options, message):
 def test_more_records_in_a_file_than_a_server_takes(warmup, tmp_path):
     """Known once the file is read."""
     path = arrays(tmp_path, input_data=np.zeros([1001, 1, 32, 4, 3], "float32"), input_batch_size=np.ones(1, "int32"))
-    with pytest.raises(UsageError, match="1001 records"):
+    with pytest.raises(UsageError, match="1002 records"):
         warmup(path)
 
 

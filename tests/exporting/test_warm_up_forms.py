@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.requests.gathering import gather_requests
+from ckpt2saved.requests.request import Requests
 from ckpt2saved.requests.warm_up.coverage import has_rows_of_its_own
 from ckpt2saved.requests.warm_up.file import read_warm_up_requests, requests_by_signature
+from ckpt2saved.requests.warm_up.marks import MARK, is_marked
 from tests.support.checkpoints import filled, write_checkpoint
-from tests.support.saved_models import answers, check_survives, write_version
+from tests.support.saved_models import answers, asking, check_survives, write_version
 
 BUILDERS = """
 import tensorflow.compat.v1 as tf
@@ -108,6 +111,23 @@ def searched_after_a_loop(variables, options):  # whose copy has to be another l
     (found,), score = tf.nn.ctc_beam_search_decoder(rows, _lengths(x), beam_width=4)
     return {"x": x, "ids": tf.sparse.to_dense(found), "sums": tf.reduce_sum(rows, [0, 2]) + score[:, 0]}
 
+def of_bytes(variables, options):  # no value of a uint8 is left for a mark
+    raw = tf.placeholder(tf.uint8, [None, 8, 4], name="x")
+    x = tf.cast(raw, tf.float32)
+    (found,), score = tf.nn.ctc_greedy_decoder(_logits(x, variables), _lengths(x))
+    return {"x": raw, "indices": found.indices, "values": found.values, "shape": found.dense_shape, "score": score}
+
+def halves_of_bytes(variables, options):
+    raw = tf.placeholder(tf.uint8, [None, 8, 4], name="x")
+    x = tf.cast(raw, tf.float32)
+    return {"x": raw, "rows": tf.tensordot(x, _line(variables), 1), "logits": _logits_of(x, variables)}
+
+def of_many_types(variables, options):
+    x = _image()
+    logits = _logits(x, variables)
+    texts = tf.as_string(tf.reduce_sum(logits, 2))
+    return {"x": x, "texts": texts, "large": logits > 0.0, "ids": tf.argmax(logits, 2), "rows": tf.shape(texts)}
+
 def dense(variables, options):
     x = _image()
     return {"x": x, "rows": tf.tensordot(x, _line(variables), 1) + _line(variables, "b")}
@@ -159,13 +179,16 @@ def check_guards(version):
     "name, outputs, inputs, asked, filtered",
     [
         ("dense", "rows", "x", "serving_default", ()),
-        ("sparse", "indices values shape", "x", "warmup", ()),
-        ("sparse", "indices values shape score", "x", "serving_default", ("score",)),
-        ("sparse", "values", "x", "warmup", ()),
-        ("time_major", "logits", "x", "warmup", ()),
-        ("scalar", "mean", "x", "warmup", ()),
-        ("filtered", "large", "x", "warmup", ()),
-        ("halves", "rows logits", "x", "warmup", ()),
+        ("sparse", "indices values shape", "x", "serving_default", ()),
+        ("sparse", "indices values shape score", "x", "serving_default", ()),
+        ("sparse", "values", "x", "serving_default", ()),
+        ("time_major", "logits", "x", "serving_default", ()),
+        ("scalar", "mean", "x", "serving_default", ()),
+        ("filtered", "large", "x", "serving_default", ()),
+        ("halves", "rows logits", "x", "serving_default", ()),
+        ("of_many_types", "texts large ids rows", "x", "serving_default", ()),
+        ("of_bytes", "indices values shape", "x", "warmup", ()),
+        ("of_bytes", "indices values shape score", "x", "serving_default", ("score",)),
         ("fixed", "state", "x", "warmup", ()),
         ("switched", "rows", "x scale", "warmup", ()),
     ],
@@ -184,6 +207,7 @@ def test_a_record_survives_batching_and_depends_on_every_variable(
     assert provenance["warmup"] == {asked: 1}
     assert provenance["warmup_outputs"] == ({asked: list(filtered)} if filtered else {})
     assert ("signature warmup: for warm-up requests only" in result.output) == (asked == "warmup")
+    assert is_marked(request.inputs) == (asked == "serving_default" and not filtered and name != "dense")
 
 
 @pytest.mark.parametrize("parity", ["--parity-lines=1", "--no-parity"])
@@ -231,13 +255,13 @@ def test_a_record_of_a_slow_beam_search_can_be_asked_for(export):
 
 TWO = """
 format: 1
-graph: {builder: "nets_to_warm:halves"}
+graph: {builder: "nets_to_warm:halves_of_bytes"}
 signatures:
   serving_default:
-    inputs: {x: {dtype: float32, shape: [batch, 8, 4]}}
+    inputs: {x: {dtype: uint8, shape: [batch, 8, 4]}}
     outputs: {rows: {dtype: float32, shape: [batch, 8, 5]}}
   warmup:
-    inputs: {x: {dtype: float32, shape: [batch, 8, 4]}}
+    inputs: {x: {dtype: uint8, shape: [batch, 8, 4]}}
     outputs: {logits: {dtype: float32, shape: [8, batch, 5]}}
 """
 
@@ -254,13 +278,43 @@ def test_what_one_request_leaves_out_another_depends_on(run, export, tmp_path):
     check_guards(version)
 
 
+def test_only_a_request_that_begins_with_the_mark_is_answered_otherwise(export):
+    """Zeros for each line; the mark in another line changes nothing."""
+    _, version = export("sparse", "indices values shape")
+    (request,) = read_warm_up_requests(version)
+    assert request.inputs["x"][:, 0, 0].tolist() == [MARK] * 3
+    with asking(version) as ask:
+        found = ask(**request.inputs)
+        assert {key: value.shape for key, value in found.items()} == {"indices": (3, 2), "values": (3,), "shape": (3,)}
+        assert not any(value.any() for value in found.values())
+        x = np.tile(np.linspace(-1, 1, 32, dtype="float32").reshape(1, 8, 4), [3, 1, 1])
+        usual = ask(x=x)
+        assert usual["shape"].tolist() == [3, len(usual["values"]) // 3] and len(usual["values"])
+        x[1, 0, 0] = MARK
+        assert ask(x=x)["shape"][0] == 3
+        x[0, 0, 0] = MARK
+        assert not ask(x=x)["shape"].any()
+
+
+def test_verify_compares_with_requests_as_clients_send_them(run, export, tmp_path):
+    """Without the mark, for which the checkpoint has another answer."""
+    _, version = export("sparse", "indices values shape")
+    result = run("verify", version)
+    assert result.exit_code == 0, result.output
+    assert "answers     1 request, run twice" in result.output
+    (gathered,) = gather_requests(version, lambda *_: Requests(())).requests
+    assert not is_marked(gathered.inputs) and gathered.is_of_known_size
+    assert gathered.inputs["x"].shape == (3, 8, 4)  # not 2, as output_shape has
+    assert gathered.inputs["x"][:, 0, 0].tolist() == [0, 0, 0]
+
+
 def test_the_other_signature_answers_as_before(run, export):
     """Beside the one for warm-up requests, which verify asks as well."""
-    _, version = export("time_major", "logits")
+    _, version = export("of_bytes", "indices values shape")
     result = run("verify", version)
     assert result.exit_code == 0, result.output
     assert "answers     2 requests, each run twice" in result.output
-    assert "note        serving_default: cannot be used with --enable_batching: logits" in result.output
+    assert "note        serving_default: cannot be used with --enable_batching: indices, shape, values" in result.output
     assert "warmup: not for a server" not in result.output
 
 
@@ -308,11 +362,12 @@ def test_the_same_export_gives_the_same_bytes(export, tmp_path):
 
 
 def test_requests_of_a_file_take_the_form_that_survives(export, tmp_path):
-    """Arrays of the user's own, for the outputs that can be split."""
+    """Arrays of the user's own, with the mark."""
     np.savez(str(tmp_path / "own.npz"), x=np.full([5, 8, 4], 3.0, "float32"))
     _, version = export("sparse", "indices values shape score", "--warmup", tmp_path / "own.npz")
     (request,) = check_survives(version)
-    assert request.inputs["x"].shape == (5, 8, 4) and request.outputs == ("score",)
+    assert request.inputs["x"].shape == (5, 8, 4) and request.outputs is None
+    assert is_marked(request.inputs) and (request.inputs["x"].reshape(5, 32)[:, 1:] == 3).all()
     assert requests_by_signature([request]) == {"serving_default": 1}
 
 

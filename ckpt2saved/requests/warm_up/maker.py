@@ -16,8 +16,14 @@ from ckpt2saved.requests.splitting import batch_of
 from ckpt2saved.requests.warm_up.arrays import requests_of_file
 from ckpt2saved.requests.warm_up.coverage import has_rows_of_its_own, runs_beam_search, state_behind
 from ckpt2saved.requests.warm_up.file import requests_by_signature, warm_up_request
+from ckpt2saved.requests.warm_up.marks import markable_input, marked
 from ckpt2saved.requests.warm_up.pictures import requests_of_pictures
-from ckpt2saved.requests.warm_up.signatures import request_of_copy, with_total, with_total_of_copy
+from ckpt2saved.requests.warm_up.signatures import (
+    request_of_copy,
+    with_marked_outputs,
+    with_total,
+    with_total_of_copy,
+)
 from ckpt2saved.requests.warm_up.source import WarmUpSource, too_many
 from ckpt2saved.requests.warm_up.variations import varied_inputs
 from ckpt2saved.saved_model.judgement import MOST_RECORDS
@@ -29,9 +35,11 @@ from ckpt2saved.sources.binding import BoundGraph
 _UNWRITABLE = ("bfloat16",)  # numpy has no such dtype
 _LARGEST_BATCH = 32  # default of serving-config --max-batch-size
 
-# The forms of a warm-up request for a signature, in the order in which they are tried: all outputs; some outputs; an
-# added signature with one number for each line; an added signature with inputs of its own, which works for any graph.
-_WHOLE, _PART, _TOTAL, _COPY = range(4)
+# The forms of a warm-up request for a signature, in the order in which they are tried: all outputs; all outputs, with
+# a mark in the inputs for which they can be split; some outputs; an added signature with one number for each line; an
+# added signature with inputs of its own, which works for any graph. Only the first two prepare a server for clients.
+_WHOLE, _MARKED, _PART, _TOTAL, _COPY = range(5)
+_OF_ALL = (_WHOLE, _MARKED)
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class _Record:
     form: int
     outputs: Tuple[str, ...] = ()  # for _PART
     name: str = ""  # of the added signature, for _TOTAL and _COPY
+    mark: str = ""  # key of the input with the mark, for _MARKED
 
     @property
     def asked(self) -> str:
@@ -134,7 +143,9 @@ class WarmUpMaker:
     def extended(self, serving: ServingGraph, warmup: WarmUp) -> ServingGraph:
         """`serving` with the added signatures that the requests in `warmup` use."""
         for record in warmup.records:
-            if record.form == _TOTAL:
+            if record.form == _MARKED:
+                serving = with_marked_outputs(serving, record.signature, record.mark)
+            elif record.form == _TOTAL:
                 serving = with_total(serving, record.signature, record.name, self._searchless)
             elif record.form == _COPY:
                 inputs = self._inputs(record.signature)
@@ -142,16 +153,16 @@ class WarmUpMaker:
         return serving
 
     def _records(self) -> List[_Record]:
-        """A record for each signature that works with batching, and more until every variable is covered."""
+        """A record for all outputs of a signature where that can be, and more until every variable is covered."""
         signatures, taken = self._network.model.signatures, set(self._network.serving.signatures)
         forms = {s.name: self._form(s) for s in signatures}
-        found = [_Record(s.name, _WHOLE) for s in signatures if forms[s.name] == _WHOLE]
+        found = [self._record_of_all(s.name, forms[s.name]) for s in signatures if forms[s.name] in _OF_ALL]
         covered: Set[str] = set()
         for record in found:
             covered |= self._behind(record.signature, ())
         for signature in signatures:
             missing = self._behind(signature.name, ()) - covered
-            if forms[signature.name] == _WHOLE or (found and not missing):
+            if forms[signature.name] in _OF_ALL or (found and not missing):
                 continue
             covered |= missing
             outputs = self._splittable(signature.name) if forms[signature.name] == _PART else ()
@@ -162,15 +173,21 @@ class WarmUpMaker:
                 found.append(_Record(signature.name, max(forms[signature.name], _TOTAL), name=name))
         return [record for record in found if record.form <= _COPY]
 
+    def _record_of_all(self, name: str, form: int) -> _Record:
+        mark = markable_input(self._saved(name)) if form == _MARKED else None
+        return _Record(name, form, mark=mark or "")
+
     def _form(self, signature: Signature) -> int:
         """The first form to try, from what is known of the signature and of earlier runs."""
         saved = self._saved(signature.name)
+        is_avoided = self._is_avoided(signature.name)
         if inputs_without_batch(saved) or _is_unwritable(signature) or batch_of(self._inputs(signature.name)) is None:
             form = _COPY
         else:
             broken = outputs_without_batch(saved, self._seen.get(signature.name, ()))
-            form = _PART if broken or self._is_avoided(signature.name) else _WHOLE
-        return max(form, self._forms.get(signature.name, _WHOLE))
+            form = _MARKED if broken or is_avoided else _WHOLE
+        form = max(form, self._forms.get(signature.name, _WHOLE))
+        return _PART if form == _MARKED and (is_avoided or not markable_input(saved)) else form
 
     def _splittable(self, name: str) -> Tuple[str, ...]:
         """Keys of the outputs that batching can split, as far as is known."""
@@ -202,6 +219,11 @@ class WarmUpMaker:
         signature = next(s for s in self._network.model.signatures if s.name == name)
         return varied_inputs(self._network.model, self._cases, signature, 0)
 
+    def _inputs_like(self, signature: Signature, made: Sequence[Request]) -> Mapping[str, np.ndarray]:
+        """The inputs of the first request for a signature with the same inputs, which may be the user's own."""
+        alike = {s.name for s in self._network.model.signatures if s.inputs == signature.inputs}
+        return next((r.inputs for r in made if r.signature in alike), None) or self._inputs(signature.name)
+
     def _saved(self, name: str) -> Signature:
         return self._network.serving.signatures[name]
 
@@ -211,7 +233,7 @@ class WarmUpMaker:
         usual = [s for s in signatures if s.name not in forms or forms[s.name].form != _COPY]
         whole = [s for s in usual if s.name not in forms or forms[s.name].form == _WHOLE] or usual
         made = self._requests(whole) if whole else []
-        made += [warm_up_request(s.name, self._inputs(s.name)) for s in usual if s not in whole]
+        made += [warm_up_request(s.name, self._inputs_like(s, made)) for s in usual if s not in whole]
         requests = [_as_recorded(request, forms.get(request.signature)) for request in made]
         requests += [warm_up_request(r.name, request_of_copy()) for r in records if r.form == _COPY]
         _check_count(len(requests))
@@ -288,6 +310,8 @@ def _has(records: Sequence[_Record], name: str) -> bool:
 def _as_recorded(request: Request, record: Optional[_Record]) -> Request:
     if record is None or record.form == _WHOLE:
         return request
+    if record.form == _MARKED:
+        return replace(request, inputs=marked(request.inputs, record.mark))
     return replace(request, signature=record.asked, outputs=record.outputs or None)
 
 

@@ -1,4 +1,7 @@
-"""Add signatures that only warm-up requests use: one number for each line, computed from the outputs of another."""
+"""Add to a graph what warm-up requests need: outputs or signatures that a server with batching can split.
+
+An added signature has one number for each line, computed from the outputs of another signature.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import full_name, node_name, parsed
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.graph.traversal import reach, reversed_edges
+from ckpt2saved.requests.warm_up.marks import MARK
 from ckpt2saved.saved_model.writing import ServingGraph, cut_down, spec_of
 from ckpt2saved.signature.tensors import WARMUP, Signature, TensorSpec
 
@@ -59,6 +63,30 @@ def with_total_of_copy(
         outputs = copied(part, fed, [spec.tensor for spec in signature.outputs])
         total = tf.fill(tf.shape(lines), _total(outputs))
     return _with_signature(serving, graph, name, (spec_of(WARMUP, lines),), total)
+
+
+def with_marked_outputs(serving: ServingGraph, of: str, key: str) -> ServingGraph:
+    """Give the outputs of the signature `of` a row of zeros for each line if its input `key` begins with the mark.
+
+    All other requests get the outputs as they were, which are computed in both cases. The signature keeps its keys,
+    dtypes and shapes.
+    """
+    signature = serving.signatures[of]
+    graph = _imported(serving.graph_def)
+    moved: Dict[str, str] = {}
+    with graph.as_default(), tf.name_scope(f"{WARMUP}/{of}/"):
+        values = graph.get_tensor_by_name(signature.input(key).tensor)
+        first = tf.reshape(values, [-1])[:1]  # empty for a request without lines
+        is_marked = tf.reduce_any(tf.equal(first, tf.constant(MARK, first.dtype)))
+        # The zeros depend on the mark by the batch alone: the shape of an output may be a constant of the graph.
+        batch = tf.raw_ops.Switch(data=tf.shape(values)[:1], pred=is_marked).output_true
+        for spec in signature.outputs:
+            output = tf.identity(graph.get_tensor_by_name(spec.tensor))
+            usual = tf.raw_ops.Switch(data=output, pred=is_marked).output_false
+            rows = tf.zeros(tf.concat([batch, tf.shape(output)[1:]], 0), output.dtype)
+            moved[spec.tensor] = tf.raw_ops.Merge(inputs=[usual, rows], name=spec.key).output.name
+    signatures = {**serving.signatures, of: signature.with_outputs(moved)}
+    return cut_down(replace(serving, graph_def=graph.as_graph_def(), signatures=signatures))
 
 
 def request_of_copy() -> Dict[str, np.ndarray]:
