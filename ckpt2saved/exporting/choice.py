@@ -1,4 +1,4 @@
-"""Choose CTC decoder and folding by the answers to the parity requests, before a file is written."""
+"""Choose the rewrites of the written graph by the answers to the parity requests, before a file is written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ckpt2saved.sources.binding import BoundGraph
 
 
 def rewritten_as_planned(plan: ExportPlan, network: BoundGraph) -> ServingRewritten:
-    """The graph of `network` with the CTC decoder and the folding that the plan asks for."""
+    """The graph of `network` with the CTC decoder and the other rewrites that the plan asks for."""
     return rewrite_serving(network.serving, network.weights, for_serving(plan.graph.ctc_decoder or "fast", plan.fold))
 
 
@@ -39,18 +39,22 @@ class Chooser:
     def choose(self, rewritten: ServingRewritten) -> Tuple[ServingRewritten, Proof]:
         """The graph to write, and the requests and expected outputs that its files are compared with.
 
-        It is the first that answers as the checkpoint of: `rewritten`, the same without folding, the original graph. A
-        CTC decoder that the plan asks for stays. `say` reports what was dropped and why. Raises the errors of
-        `expected_answers`, and NotServable if a rewritten graph cannot run a request.
+        It is the first that answers as the checkpoint of: `rewritten`, the same without folding, without hoisting, the
+        original graph. A CTC decoder that the plan asks for stays. `say` reports what was dropped and why. Raises
+        the errors of `expected_answers`, and NotServable if a rewritten graph cannot run a request.
         """
         proof = self._proof(rewritten)
-        while rewritten.folded or self._may_be_stock(rewritten):
+        while rewritten.folded or rewritten.hoisted or self._may_be_stock(rewritten):
             problems = self._differences(rewritten, proof)
             if not problems:
                 break
+            kind, hoist = self._plan.graph.ctc_decoder or "fast", bool(rewritten.folded and rewritten.hoisted)
             if rewritten.folded:
                 self._say("folded", "no batch norm: with folding, some answers differ by more than rounding")
-                kind = self._plan.graph.ctc_decoder or "fast"
+            elif rewritten.hoisted:
+                self._say(
+                    "recurrent", "loops stay as they are: without them, some answers differ by more than rounding"
+                )
             else:
                 # docs/ctc-decoder.md: the fast decoder may choose otherwise among texts that float32 can't tell apart.
                 self._say("decoder", "stock: fast decodes some of the compared lines differently")
@@ -58,7 +62,7 @@ class Chooser:
             for problem in problems:
                 self._say("differs", problem.text)
             network = self._network
-            rewritten = rewrite_serving(network.serving, network.weights, for_serving(kind, fold=False))
+            rewritten = rewrite_serving(network.serving, network.weights, for_serving(kind, fold=False, hoist=hoist))
             if proof.searched and not rewritten.replaced:
                 proof = self._proof(rewritten)  # within the limits of the op
         return rewritten, proof

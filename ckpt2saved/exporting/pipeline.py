@@ -124,6 +124,8 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: _Narrated) -> Exporte
     say("decoder", _decoder_text(plan.graph.ctc_decoder or "fast", rewritten))
     if rewritten.folded:
         say("folded", f"{len(rewritten.folded)} of its batch norms, into the convolutions before them")
+    if rewritten.hoisted:
+        say("recurrent", f"{len(rewritten.hoisted)} loops; products with their inputs are computed before them")
     begin(say, "making requests")
     cases, maker, warmup = _requests(plan, checkpoint, network)
     with _stage(plan, say) as stage:
@@ -389,6 +391,7 @@ def _provenance(
         "ctc_decoder": plan.graph.ctc_decoder or "fast" if rewritten.replaced else "stock",
         "replaced_nodes": [decoder.node for decoder in rewritten.replaced],
         "folded_nodes": [edit.node for edit in rewritten.folded],
+        "hoisted_loops": [edit.node for edit in rewritten.hoisted],
         "bytes": {},  # filled in later
         "parity": None,
         "lines": None,

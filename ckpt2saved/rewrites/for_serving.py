@@ -13,18 +13,23 @@ from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.fold_batch_norm import BatchNormFolded, FoldBatchNorm
 from ckpt2saved.rewrites.found import Edit
+from ckpt2saved.rewrites.hoist_products import HoistProducts, ProductsHoisted
 from ckpt2saved.rewrites.replace_ctc_decoder import STAND_IN, DecoderReplaced, ReplaceCtcDecoder
 from ckpt2saved.rewrites.rewrite import Rewrite, apply
 from ckpt2saved.saved_model.writing import ServingGraph, cut_down
 
-FOR_SERVING: Tuple[Rewrite, ...] = (ReplaceCtcDecoder("fast"), FoldBatchNorm())
+FOR_SERVING: Tuple[Rewrite, ...] = (ReplaceCtcDecoder("fast"), FoldBatchNorm(), HoistProducts())
 
 
-def for_serving(ctc_decoder: str = "fast", fold: bool = True) -> List[Rewrite]:
-    """FOR_SERVING with another decoder ("greedy", or "stock": the graph's own stays), or without the folding."""
+def for_serving(ctc_decoder: str = "fast", fold: bool = True, hoist: bool = True) -> List[Rewrite]:
+    """FOR_SERVING with another decoder ("greedy", or "stock": the graph's own stays), or without other rewrites.
+
+    Without `fold` batch norm stays as it is, and without `hoist` the loops of recurrent layers do.
+    """
     rewrites: List[Rewrite] = [] if ctc_decoder == "stock" else [ReplaceCtcDecoder(ctc_decoder)]
     rewrites += [rewrite for rewrite in FOR_SERVING if not isinstance(rewrite, ReplaceCtcDecoder)]
-    return [rewrite for rewrite in rewrites if fold or not isinstance(rewrite, FoldBatchNorm)]
+    left_out = (() if fold else (FoldBatchNorm,)) + (() if hoist else (HoistProducts,))
+    return [rewrite for rewrite in rewrites if not isinstance(rewrite, left_out)]
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,11 @@ class ServingRewritten:
     def folded(self) -> Tuple[BatchNormFolded, ...]:
         """The batch norms that were folded."""
         return tuple(edit for edit in self.edits if isinstance(edit, BatchNormFolded))
+
+    @property
+    def hoisted(self) -> Tuple[ProductsHoisted, ...]:
+        """The loops out of which products were taken."""
+        return tuple(edit for edit in self.edits if isinstance(edit, ProductsHoisted))
 
 
 def rewrite_serving(serving: ServingGraph, weights: Weights, rewrites: Sequence[Rewrite]) -> ServingRewritten:

@@ -125,6 +125,7 @@ _EXPORT: Dict[str, Schema] = {
     ),
     "replaced_nodes": texts("Nodes of beam searches that were replaced."),
     "folded_nodes": texts("Nodes of batch norms that were folded into convolutions."),
+    "hoisted_loops": texts("Loops of recurrent layers whose products with the inputs are computed before them."),
     "bytes": record(
         "Sizes in bytes.",
         {"checkpoint": count("Of the checkpoint's files."), "version": count("Of the version's files.")},

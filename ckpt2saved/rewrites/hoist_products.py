@@ -1,0 +1,216 @@
+"""Products of a recurrent layer's inputs are computed for all steps at once, before the loop.
+
+Appleyard et al., "Optimizing Performance of Recurrent Neural Networks on GPUs" (2016), section 3.1.3: the inputs of a
+layer are known before its loop begins, so that the product with them needs no loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Sequence
+
+from ckpt2saved.graph.graph import Graph, Node
+from ckpt2saved.graph.names import Ref
+from ckpt2saved.graph.ops import IDENTITIES, READS_VARIABLE
+from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.rewrites.analyses.loops import Step, entered, step_of, unchanged
+from ckpt2saved.rewrites.context import Context
+from ckpt2saved.rewrites.found import Edit, Found
+from ckpt2saved.rewrites.insertion import insert
+from ckpt2saved.rewrites.rewrite import Rewrite
+
+# Ops that take parts of weights; a loop of Keras takes them at every step.
+_PARTS = ("Split", "SplitV", "StridedSlice", "Slice", "Reshape", "Transpose", "ConcatV2", "ExpandDims", "Squeeze")
+_FIXED = (*_PARTS, *IDENTITIES, READS_VARIABLE, "Const")
+_FLOAT = tf.float32.as_datatype_enum
+
+
+@dataclass(frozen=True)
+class ProductsHoisted(Edit):
+    """A loop out of which products were taken."""
+
+
+@dataclass(frozen=True)
+class _Product:
+    """A product of weights with a step of a sequence, or with that and a state that are joined as columns."""
+
+    node: Node  # the MatMul
+    step: Step
+    state: Optional[Ref]  # inside; None where the step alone is multiplied
+    weights: Ref  # outside
+
+
+class HoistProducts(Rewrite):
+    """Takes the products with the inputs of recurrent layers out of their loops.
+
+    It covers the cells that multiply the input, or the concatenation of input and state, by a kernel: those of
+    tf.nn.dynamic_rnn and of Keras. A batch of one line then reads half of the weights or less at each step.
+    """
+
+    name = "hoist products"
+
+    def __call__(self, graph: Graph, context: Context) -> Found:
+        within, hoist = graph.between(context.outputs, context.inputs), _Hoist(graph)
+        loops = dict(graph.control.in_loops)
+        frames: List[str] = []
+        for name, around in loops.items():
+            node = graph[name]
+            if name not in within or node.op != "MatMul" or len(around) != 1 or node.attr["T"].type != _FLOAT:
+                continue
+            if hoist.is_edited(node):
+                frames += around
+        return Found(tuple(_edit(frame, frames.count(frame)) for frame in dict.fromkeys(frames)))
+
+
+def _edit(frame: str, count: int) -> Edit:
+    return ProductsHoisted(frame, "recurrent", f"{frame}: {count} products before the loop", is_shown=False)
+
+
+class _Hoist:
+    """Edits the products of one graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.copies: Dict[str, str] = {}  # node in a loop -> its copy outside
+        self.enters: Dict[Any, Ref] = {}  # (tensor outside, frame) -> the same inside
+
+    def is_edited(self, node: Node) -> bool:
+        """Whether a MatMul in a loop, or a part of it, was computed outside."""
+        product = self.product(node)
+        if product is not None and product.state is not None:
+            self.split(product, product.state)
+        elif product is not None:
+            self.take_out(product)
+        else:
+            return self.is_fixed_once(node)
+        return True
+
+    def product(self, node: Node) -> Optional[_Product]:
+        """A MatMul that has a step of a sequence in its first input."""
+        graph = self.graph
+        if node.attr["transpose_a"].b or node.attr["transpose_b"].b:
+            return None
+        left, state = unchanged(graph, node.inputs[0]), None
+        joined = graph[left[0]]
+        if joined.op == "ConcatV2" and len(joined.inputs) == 3:
+            axis = graph.constant(joined.inputs[2])
+            if axis is None or int(axis) not in (1, -1):
+                return None
+            left, state = joined.inputs[0], joined.inputs[1]
+        step = step_of(graph, left)
+        weights = self.outside(node.inputs[1]) if step else None
+        if step is None or weights is None or (state is not None and step_of(graph, state)):
+            return None
+        return _Product(node, step, state, weights)
+
+    def split(self, product: _Product, state: Ref) -> None:
+        """Multiply only the state in the loop, and add the product with the step.
+
+        A bias that follows stays, as TensorFlow computes it and the product with one kernel.
+        """
+        graph, node = self.graph, product.node
+        (ahead, kernel) = self.before(product, _split, {"weights": (product.weights, tf.float32, [None, None])})
+        node.inputs = [state, self.inside(kernel, product.step.enter, _FLOAT)]
+        graph.changed()
+        users = graph.consumers(node.name)
+        end = users[0] if len(users) == 1 and users[0].op == "BiasAdd" else node
+        total = graph.add(end.name + "/with_inputs", "Add", [(end.name, 0), self.step(product, ahead)], T=_FLOAT)
+        graph.redirect({(end.name, 0): (total.name, 0)})
+
+    def take_out(self, product: _Product) -> None:
+        """Compute a product, and the addition of a bias, outside."""
+        graph, end = self.graph, product.node
+        sources = {"weights": (product.weights, tf.float32, [None, None])}
+        users = graph.consumers(end.name)
+        bias = self.outside(users[0].inputs[1]) if len(users) == 1 and users[0].op == "BiasAdd" else None
+        if bias is not None:
+            end = users[0]
+            sources["bias"] = (bias, tf.float32, [None])
+        (ahead,) = self.before(product, _product, sources)
+        graph.redirect({(end.name, 0): self.step(product, ahead)})
+
+    def is_fixed_once(self, node: Node) -> bool:
+        """Whether a MatMul took parts of weights that a loop took anew at every step, and now takes them outside."""
+        weights = node.inputs[1]
+        if self.graph[unchanged(self.graph, weights)[0]].op not in _PARTS:
+            return False
+        enter = next((e for e in map(self.enter_of, node.inputs[::-1]) if e is not None), None)
+        outside = self.outside(weights)
+        if enter is None or outside is None:
+            return False
+        node.inputs[1] = self.inside(outside, enter, _FLOAT)
+        self.graph.changed()
+        return True
+
+    def enter_of(self, ref: Ref) -> Optional[Node]:
+        """An Enter that a tensor in a loop is computed from, along its first inputs that come from outside."""
+        for _ in range(20):
+            node = self.graph[ref[0]]
+            enter = entered(self.graph, ref)
+            if enter is not None:
+                return enter
+            sources = [source for source in node.inputs if self.graph[source[0]].op != "Const"]
+            if node.op not in _FIXED or not sources:
+                return None
+            ref = sources[0]
+        return None
+
+    def outside(self, ref: Ref) -> Optional[Ref]:
+        """A tensor outside of the loop with the value that one inside has at every step."""
+        enter = entered(self.graph, ref)
+        if enter is not None:
+            return enter.inputs[0]
+        node = self.graph[ref[0]]
+        if node.op not in _FIXED:
+            return None
+        if node.name not in self.copies:
+            inputs = [self.outside(source) for source in node.inputs]
+            sources = [source for source in inputs if source is not None]
+            if len(sources) < len(inputs):
+                return None
+            definition = tf.NodeDef()
+            definition.CopyFrom(node.definition)
+            definition.name = self.graph.free_name(node.name + "/once")
+            self.copies[node.name] = self.graph.adopt(definition, sources, ()).name
+        return self.copies[node.name], ref[1]
+
+    def before(self, product: _Product, build: Any, sources: Dict[str, Any]) -> List[Ref]:
+        """What `build` makes outside of the sequence and `sources`."""
+        given = {"sequence": (product.step.sequence, tf.float32, [None, None, None]), **sources}
+        return insert(self.graph, product.node.name + "/before_the_loop", given, build)
+
+    def inside(self, ref: Ref, like: Node, dtype: int) -> Ref:
+        """The tensor in the loop that `like` leads into which always is one from outside."""
+        key = (ref, like.frame)
+        if key not in self.enters:
+            enter = self.graph.add(ref[0] + "/enter", "Enter", [ref], T=dtype)
+            enter.attr["frame_name"].s = like.attr["frame_name"].s
+            enter.attr["is_constant"].b = True
+            enter.attr["parallel_iterations"].i = like.attr["parallel_iterations"].i or 10
+            self.enters[key] = enter.name, 0
+        return self.enters[key]
+
+    def step(self, product: _Product, ahead: Ref) -> Ref:
+        """The step of a product, whose first axis are the steps."""
+        graph, integer = self.graph, tf.int32.as_datatype_enum
+        index, name = product.step.index, product.node.name
+        axis = graph.add(name + "/first_axis", "Const", (), [index[0]])
+        axis.become_constant(0, integer)
+        inputs = [self.inside(ahead, product.step.enter, _FLOAT), index, (axis.name, 0)]
+        return graph.add(name + "/step", "GatherV2", inputs, Tparams=_FLOAT, Tindices=integer, Taxis=integer).name, 0
+
+
+def _split(sequence: tf.Tensor, weights: tf.Tensor) -> Sequence[tf.Tensor]:
+    """The product with the rows of the weights that belong to the inputs, and the other rows."""
+    depth = tf.shape(sequence)[2]
+    return [*_product(sequence, weights[:depth]), tf.identity(weights[depth:])]
+
+
+def _product(sequence: tf.Tensor, weights: tf.Tensor, bias: Optional[tf.Tensor] = None) -> Sequence[tf.Tensor]:
+    """The product of a sequence [steps, batch, depth] and weights [depth, width], plus a bias [width]."""
+    steps, batch, depth = tf.unstack(tf.shape(sequence))
+    # Of matrices, not of a sequence: TensorFlow would multiply step by step.
+    flat = tf.matmul(tf.reshape(sequence, tf.stack([steps * batch, depth])), weights)
+    if bias is not None:
+        flat = tf.nn.bias_add(flat, bias)
+    return [tf.reshape(flat, tf.stack([steps, batch, tf.shape(weights)[1]]))]

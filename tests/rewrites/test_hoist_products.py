@@ -1,0 +1,259 @@
+"""Products of recurrent layers with their inputs are computed before the loop, and the answers stay."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from ckpt2saved.graph.names import parsed
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
+from ckpt2saved.rewrites import hoist_products
+from ckpt2saved.rewrites.context import Context
+from ckpt2saved.rewrites.for_serving import FOR_SERVING
+from ckpt2saved.rewrites.hoist_products import HoistProducts
+from ckpt2saved.rewrites.rewrite import apply
+
+OLD = pytest.mark.skipif(not tf.VERSION.startswith("1."), reason="today's TensorFlow refuses the cells")
+DEPTH, HIDDEN = 6, 5
+
+
+def weights(name, *shape):
+    """A variable that is not what initializers make."""
+    values = np.random.RandomState(sum(map(ord, name))).uniform(-1, 1, shape).astype("float32")
+    return tf.get_variable(name, initializer=values)
+
+
+def loop(x, step, indices=None, hidden=HIDDEN):
+    """The outputs [time, batch, hidden] of `step`(x, output) over `x` [time, batch, depth], as dynamic_rnn makes them."""
+    steps, batch = tf.shape(x)[0], tf.shape(x)[1]
+    arriving = tf.TensorArray(tf.float32, steps)
+    arriving = arriving.unstack(x) if indices is None else arriving.scatter(indices(steps), x)
+
+    def body(time, output, outputs):
+        output = step(arriving.read(time), output)
+        return time + 1, output, outputs.write(time, output)
+
+    start = [0, tf.zeros([batch, hidden]), tf.TensorArray(tf.float32, steps)]
+    with v1_control_flow():
+        made = tf.while_loop(lambda time, *_: time < steps, body, start)
+    return made[-1].stack()
+
+
+def simple(x, join=lambda x, output: [x, output], indices=None):
+    """A cell of one gate."""
+    kernel, bias = weights("kernel", DEPTH + HIDDEN, HIDDEN), weights("bias", HIDDEN)
+    return loop(x, lambda x, h: tf.tanh(tf.nn.bias_add(tf.matmul(tf.concat(join(x, h), 1), kernel), bias)), indices)
+
+
+def without_bias(x):
+    kernel = weights("kernel", DEPTH + HIDDEN, HIDDEN)
+    return loop(x, lambda x, h: tf.tanh(tf.matmul(tf.concat([x, h], 1), kernel)))
+
+
+def gated(x):
+    """A GRU: two products at each step."""
+    gates, kernel = weights("gates", DEPTH + HIDDEN, 2 * HIDDEN), weights("kernel", DEPTH + HIDDEN, HIDDEN)
+    bias = weights("bias", HIDDEN)
+
+    def step(x, h):
+        r, u = tf.split(tf.sigmoid(tf.matmul(tf.concat([x, h], 1), gates)), 2, 1)
+        return u * h + (1 - u) * tf.tanh(tf.matmul(tf.concat([x, r * h], 1), kernel) + bias)
+
+    return loop(x, step)
+
+
+def as_keras(x):
+    """Parts of the kernels are taken at every step; a product for each gate."""
+    kernel, recurrent = weights("kernel", DEPTH, 2 * HIDDEN), weights("recurrent", HIDDEN, 2 * HIDDEN)
+    bias = weights("bias", 2 * HIDDEN)
+
+    def step(x, h):
+        parts = zip(tf.split(kernel, 2, 1), tf.split(bias, 2), (recurrent[:, :HIDDEN], recurrent[:, HIDDEN:]))
+        one, two = [tf.nn.bias_add(tf.matmul(x, k), b) + tf.matmul(h, r) for k, b, r in parts]
+        return tf.sigmoid(one) * tf.tanh(two)
+
+    return loop(x, step)
+
+
+def two_layers_in_a_loop(x):
+    """The inputs of the second are the outputs of the first at the same step: only one product can leave."""
+    first, second = weights("first", DEPTH + HIDDEN, HIDDEN), weights("second", HIDDEN, HIDDEN)
+    return loop(x, lambda x, h: tf.tanh(tf.matmul(tf.tanh(tf.matmul(tf.concat([x, h], 1), first)), second)))
+
+
+def cells(name):
+    return {
+        "basic": tf.nn.rnn_cell.BasicLSTMCell,
+        "lstm": tf.nn.rnn_cell.LSTMCell,
+        "gru": tf.nn.rnn_cell.GRUCell,
+        "peepholes": lambda size: tf.nn.rnn_cell.LSTMCell(size, use_peepholes=True),
+        "projection": lambda size: tf.nn.rnn_cell.LSTMCell(size, num_proj=3),
+    }[name](HIDDEN)
+
+
+def dynamic(name, lengths=False):
+    def build(x):
+        count = tf.fill([tf.shape(x)[1]], tf.shape(x)[0] - 1) if lengths else None
+        pair = cells(name), cells(name)
+        made, _ = tf.nn.bidirectional_dynamic_rnn(*pair, x, count, dtype=tf.float32, time_major=True)
+        return tf.concat(made, 2)
+
+    return build
+
+
+def keras(name, **how):
+    def build(x):
+        layer = getattr(tf.keras.layers, name)(HIDDEN, return_sequences=True, **how)
+        return tf.keras.layers.Bidirectional(layer)(tf.transpose(x, [1, 0, 2]))
+
+    return build
+
+
+def compared(build):
+    """The edits, and the rewritten GraphDef; the answers are the same to 1e-6."""
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        tf.set_random_seed(1)
+        x = tf.placeholder(tf.float32, [None, None, DEPTH], name="x")
+        with tf.variable_scope("net", use_resource=False):
+            y = build(x)
+        y = tf.identity(y, name="y")
+        session.run(tf.global_variables_initializer())
+        made = apply([HoistProducts()], Context.of(graph.as_graph_def(), ["y:0"], ["x:0"]), "refused")
+        found = made.graph_def()
+        shared = {f"{node.name}:0": graph.get_tensor_by_name(f"{node.name}:0") for node in found.node if shares(node)}
+        (other,) = tf.import_graph_def(found, {**shared, "x:0": x}, ["y:0"], name="other")
+        for batch in (1, 3):
+            given = np.random.RandomState(batch).uniform(-1, 1, (7, batch, DEPTH)).astype("float32")
+            # Not in one run: the loops of both have the same names.
+            wanted, answers = [session.run(tensor, {x: given}) for tensor in (y, other)]
+            assert np.abs(wanted).max() > 0.01
+            np.testing.assert_allclose(answers, wanted, rtol=0, atol=1e-6)
+    return made, found
+
+
+def shares(node):
+    return node.op in ("VariableV2", "VarHandleOp")
+
+
+def multiplied(graph_def):
+    """The op that makes the first input of each product."""
+    ops = {node.name: node.op for node in graph_def.node}
+    return [ops[parsed(node.input[0])[0]] for node in graph_def.node if node.op == "MatMul"]
+
+
+BUILDS = {
+    "a concatenation": (simple, 1),
+    "without a bias": (without_bias, 1),
+    "two gates": (gated, 2),
+    "parts of kernels": (as_keras, 4),
+    "two layers": (two_layers_in_a_loop, 1),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(BUILDS))
+def test_products_with_the_inputs_leave_the_loop(kind):
+    """The answers stay; nothing concatenates inputs and states any more."""
+    build, count = BUILDS[kind]
+    made, found = compared(build)
+    assert [edit.kind for edit in made.edits] == ["recurrent"] and f": {count} products" in made.edits[0].text
+    assert not {"ConcatV2", "TensorArrayReadV3"} & {node.op for node in found.node}
+    assert "Reshape" in multiplied(found)  # all steps of the inputs
+
+
+def backwards(x):
+    return simple(x, indices=lambda steps: tf.range(steps - 1, -1, -1))
+
+
+def state_first(x):
+    return simple(x, join=lambda x, h: [h, x])
+
+
+def step_twice(x):
+    kernel = weights("kernel", 2 * DEPTH, HIDDEN)
+    return loop(x, lambda x, h: tf.tanh(tf.matmul(tf.concat([x, x], 1), kernel) + h))
+
+
+def kernel_that_changes(x):
+    kernel = weights("kernel", DEPTH, HIDDEN)
+    return loop(x, lambda x, h: tf.tanh(tf.matmul(x, kernel * tf.reduce_mean(h)) + h + 1))
+
+
+def computed_input(x):
+    kernel = weights("kernel", DEPTH + HIDDEN, HIDDEN)
+    return loop(x, lambda x, h: tf.tanh(tf.matmul(tf.concat([x * tf.reduce_sum(h + 1), h], 1), kernel)))
+
+
+@pytest.mark.parametrize("build", [backwards, state_first, step_twice, kernel_that_changes, computed_input])
+def test_other_products_stay(build):
+    """Those of which it is not known that they can be computed before the loop."""
+    made, _ = compared(build)
+    assert made.edits == ()
+
+
+@OLD
+@pytest.mark.parametrize("lengths", [False, True])
+@pytest.mark.parametrize("name, count", [("basic", 1), ("lstm", 1), ("gru", 2), ("peepholes", 1), ("projection", 1)])
+def test_cells_of_tensorflow_1(name, count, lengths):
+    """In bidirectional_dynamic_rnn, with sequence lengths or without."""
+    made, _ = compared(dynamic(name, lengths))
+    assert [f": {count} products" in edit.text for edit in made.edits] == [True, True]
+
+
+@OLD
+@pytest.mark.parametrize(
+    "name, how", [("LSTM", {}), ("LSTM", {"implementation": 2}), ("GRU", {}), ("GRU", {"reset_after": True})]
+)
+def test_layers_of_keras(name, how):
+    made, found = compared(keras(name, **how))
+    assert len(made.edits) == 2
+    inside = [node.name for node in found.node if "/while/" in node.name and node.op == "TensorArrayReadV3"]
+    assert not inside
+
+
+# Exports.
+
+
+def trained(folder):
+    """A checkpoint with its graph."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.placeholder(tf.float32, [None, None, DEPTH], name="x")
+        with tf.variable_scope("net", use_resource=False):
+            y = gated(x)
+        tf.identity(y, name="y")
+        session.run(tf.global_variables_initializer())
+        return tf.train.Saver().save(session, str(folder / "run" / "model.ckpt"))
+
+
+def exported(run, folder):
+    prefix = trained(folder)
+    result = run("export", "-c", prefix, "--input=x", "--output=y", "-o", folder / "m", "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.output[result.output.index("{\n") :]), result.output
+
+
+def test_an_export_says_what_left_the_loops(run, tmp_path):
+    """The variables keep their names and values."""
+    made, output = exported(run, tmp_path)
+    assert "\nrecurrent   1 loops; products with their inputs are computed before them\n" in output
+    assert len(made["hoisted_loops"]) == 1 and made["parity"]["answers"]
+    reader = tf.train.NewCheckpointReader(str(tmp_path / "m/1/variables/variables"))
+    assert reader.get_variable_to_shape_map() == {
+        "net/gates": [DEPTH + HIDDEN, 2 * HIDDEN],
+        "net/kernel": [DEPTH + HIDDEN, HIDDEN],
+        "net/bias": [HIDDEN],
+    }
+
+
+def test_wrong_products_are_found_out(run, tmp_path, monkeypatch):
+    """By the comparison with the graph before; then the loops stay, and people are told."""
+    right = hoist_products._product
+    monkeypatch.setattr(hoist_products, "_product", lambda *given: [right(*given)[0] * 1.01])
+    made, output = exported(run, tmp_path)
+    assert made["hoisted_loops"] == [] and made["parity"]["answers"], output
+    assert "\nrecurrent   loops stay as they are: " in output and "\ndiffers     " in output
+
+
+def test_it_is_on_by_default():
+    assert any(isinstance(rewrite, HoistProducts) for rewrite in FOR_SERVING)
