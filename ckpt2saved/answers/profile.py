@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
 
+from ckpt2saved.graph.groups import GROUPS
+
 IDLE = "no op runs"  # TensorFlow passes tensors from op to op, and waits
 _MOST_OPS = 10  # of a profile
 
@@ -66,7 +68,7 @@ def profiled(metadata: Sequence[Any], seconds: Sequence[float], traced: Sequence
 
     `traced` are the seconds of these runs, and `seconds` those of runs without statistics.
     """
-    from ckpt2saved.graph.node_groups import GROUPS, joined, node_groups  # TensorFlow
+    from ckpt2saved.graph.node_groups import joined, node_groups  # TensorFlow
 
     graph = joined(metadata[0].partition_graphs)
     groups = node_groups(graph)

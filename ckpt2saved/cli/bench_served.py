@@ -34,6 +34,7 @@ __all__ = ["bench"]
     examples={
         Topic.REQUESTS: ["http://localhost:8501/v1/models/crnn --requests lines/"],
         Topic.LOAD: ["grpc://localhost:8500/v1/models/crnn --rate 5,10,20 --batch 4"],
+        Topic.LOADER: ["models/crnn/3 --profile --onednn both"],
         Topic.OUTPUT: ["http://localhost:8501/v1/models/crnn --plot crnn.png --json > served.json"],
         None: [
             "http://localhost:8501/v1/models/crnn --widths 40-400 --concurrency 1,8",
@@ -41,7 +42,7 @@ __all__ = ["bench"]
         ],
     },
 )
-@click.argument("places", nargs=-1, required=True, type=place_type, metavar="URL|VERSION_DIR...")
+@click.argument("places", nargs=-1, required=True, type=place_type, metavar="URL|VERSION_DIR|BASE...")
 @option(
     "--signature",
     metavar="NAME",
@@ -131,6 +132,41 @@ __all__ = ["bench"]
     help="Windows of a load at most; after them its row is not stable.",
     topic=Topic.LOAD,
 )
+@option(
+    "--profile",
+    is_flag=True,
+    help=(
+        "Also tell where the time of one request at a time goes: convolutions, recurrent layers, decoder and so on, by "
+        "TensorFlow's step statistics. Default of --concurrency: 1."
+    ),
+    topic=Topic.LOADER,
+)
+@option(
+    "--intra-op",
+    type=ParsedType("counts", "verification.speed.lists:parse_counts"),
+    metavar="N,N,...",
+    help="Threads for one op. Each combination with --inter-op and --onednn is measured. Default: the CPUs.",
+    topic=Topic.LOADER,
+)
+@option(
+    "--inter-op",
+    type=ParsedType("counts", "verification.speed.lists:parse_counts"),
+    metavar="N,N,...",
+    help="Ops that run at once. Default: the CPUs.",
+    topic=Topic.LOADER,
+)
+@option(
+    "--onednn",
+    type=click.Choice(["on", "off", "both"]),
+    help="Whether TensorFlow computes in oneDNN. Default: as it decides itself, as in a server's image.",
+    topic=Topic.LOADER,
+)
+@option(
+    "--mixed-precision",
+    type=click.Choice(["bfloat16"]),
+    help="Compute in bfloat16, as --mixed_precision of a server. Needs oneDNN.",
+    topic=Topic.LOADER,
+)
 @name_option
 @option(
     "--timeout",
@@ -153,16 +189,17 @@ __all__ = ["bench"]
 def bench_served(
     places: Sequence[Union[Path, ModelAddress]], plot: Optional[Path], as_json: bool, quiet: bool, **options: Any
 ) -> None:
-    """Measure a version under load: latency and throughput of a model on a server.
+    """Measure a version under load: latency and throughput of a model on a server, or of the files of a version.
 
     URL is the address of a model: http://HOST:8501/v1/models/NAME, with /versions/N for one version, or the same with
-    grpc://. No TensorFlow is needed for it. Two are compared: they are measured in turns, in one run, and the ratios
-    have confidence intervals.
+    grpc://. No TensorFlow is needed for it. Without a server, the files are loaded by the C++ loader that TF Serving
+    uses, in a process with a server's threads; nothing is encoded or sent there, and nothing is batched. Two are
+    compared: they are measured in turns, in one run, and the ratios have confidence intervals.
 
     Do not run it against a server that clients use: it loads the server as much as it can.
     """
     prepare_tensorflow(gpu=False)
-    from ckpt2saved.verification.speed.opening import Opening
+    from ckpt2saved.verification.speed.opening import Opening, settings_of
     from ckpt2saved.verification.speed.report import as_content, print_result
     from ckpt2saved.verification.speed.run import Plan, measure_places
     from ckpt2saved.verification.speed.sweep import Windows, sweep_points
@@ -172,11 +209,14 @@ def bench_served(
         from ckpt2saved.console.plotting import check_plot_file
 
         check_plot_file(plot, "--plot")
+    settings = settings_of(options["intra_op"], options["inter_op"], options["onednn"], options["mixed_precision"])
+    concurrencies = options["concurrencies"] or ((1,) if options["profile"] and not options["rates"] else None)
     plan = Plan(
-        opening=Opening(options["signature"], options["model_name"], options["timeout"]),
+        opening=Opening(options["signature"], options["model_name"], options["timeout"], settings),
         given=Given(tuple(options["files"]), options["widths"], options["height"]),
-        points=sweep_points(options["concurrencies"], options["batches"], options["rates"]),
+        points=sweep_points(concurrencies, options["batches"], options["rates"]),
         windows=Windows(options["window"], most=options["most_windows"], tolerance=options["tolerance"]),
+        has_profile=options["profile"],
     )
     with narration("bench", quiet=quiet) as say:
         result = measure_places(places, plan, say)

@@ -30,6 +30,7 @@ class Topic(enum.Enum):
     SPEED = "Speed: threads, oneDNN, and settings by measurements"
     REQUESTS = "Requests: what is sent"
     LOAD = "Load: how much at a time, and how long"
+    LOADER = "Files of a version, without a server: the process that loads them"
     SERVER = "Server: a running TF Serving"
     START = "The server and how it is started"
     OUTPUT = "Output"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, Iterable, Mapping, Set
 
 from ckpt2saved.graph.graph import Graph, Node
+from ckpt2saved.graph.groups import CONVOLUTIONS, DECODER, DENSE, OTHER, PICTURES, RECURRENT, TRANSFERS
 from ckpt2saved.graph.ops import (
     CTC_DECODERS,
     LOOPS,
@@ -17,15 +18,6 @@ from ckpt2saved.graph.ops import (
     is_transfer,
 )
 from ckpt2saved.graph.tf1 import tf
-
-CONVOLUTIONS = "convolutions"
-RECURRENT = "recurrent layers"
-DENSE = "dense layers"
-DECODER = "decoder"
-PICTURES = "pictures"
-TRANSFERS = "transfers"
-OTHER = "other"
-GROUPS = (PICTURES, CONVOLUTIONS, RECURRENT, DENSE, DECODER, TRANSFERS, OTHER)
 
 
 def joined(partitions: Iterable[Any]) -> Graph:

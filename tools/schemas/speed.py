@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Dict
 
+from ckpt2saved.graph.groups import GROUPS
 from ckpt2saved.verification.speed.target import LOADER, SERVER
 from tools.schemas.messages import FORMAT, output
 from tools.schemas.parts import (
@@ -74,6 +75,36 @@ _SETTINGS = record(
 )
 
 
+_PROFILE: Dict[str, Schema] = {
+    "batch": count("Items of the request.", 1),
+    "runs": count("Runs of the request with step statistics.", 1),
+    "seconds": number("Median of as many runs without them.", minimum=0),
+    "traced_seconds": number("Median of the runs with step statistics, which take time.", minimum=0),
+    "idle_seconds": number("Seconds of a run with them in which no op runs.", minimum=0),
+    "groups": rows(
+        "The time of groups of nodes in one run: the sum over their ops, of which some run at the same time.",
+        {
+            "group": word("The group.", *GROUPS),
+            "seconds": number("Seconds of one run.", minimum=0),
+            "share": number("Share of the time of all ops.", minimum=0, maximum=1),
+            "nodes": count("Nodes that ran.", 1),
+            "runs": number(
+                "Runs of these nodes in one run of the request: those of a loop run at each step.", minimum=0
+            ),
+        },
+    ),
+    "ops": rows(
+        "The ops that take the most time.",
+        {
+            "op": text("The op, as TensorFlow's optimizer has it."),
+            "group": word("The group.", *GROUPS),
+            "seconds": number("Seconds of one run.", minimum=0),
+            "runs": number("Runs of its nodes.", minimum=0),
+        },
+    ),
+}
+
+
 def _ratio(what: str) -> Schema:
     return record(
         f"{what} of the second target divided by that of the first.",
@@ -110,6 +141,7 @@ def served_schema() -> Schema:
         "settings": _SETTINGS,
         "rows": rows("Each load.", _ROW),
     }
+    profile = {"profile": rows("Where the time of one request at a time goes, with --profile.", _PROFILE)}
     result = record(
         "Latency and throughput.",
         {
@@ -121,7 +153,7 @@ def served_schema() -> Schema:
                     "python": text("Version of Python."),
                 },
             ),
-            "targets": rows("What was measured.", target),
+            "targets": rows("What was measured.", target, profile),
             "comparison": nullable(comparison),
             "format": FORMAT,
         },

@@ -9,7 +9,8 @@ from ckpt2saved.console.tables import print_figures
 from ckpt2saved.server_config.cpus import available_cpus
 from ckpt2saved.verification.speed.comparison import CONFIDENCE, Comparison, Ratio
 from ckpt2saved.verification.speed.figures import PERCENTILES, Row
-from ckpt2saved.verification.speed.sweep import Measured, Result
+from ckpt2saved.verification.speed.profiles import print_profile
+from ckpt2saved.verification.speed.sweep import Result
 from ckpt2saved.verification.speed.target import SERVER, Target
 
 _TEXTS = ("widths", "failures", "stable")  # columns that are not numbers
@@ -23,14 +24,15 @@ def as_content(result: Result) -> Dict[str, Any]:
             "machine": f"{platform.system()} {platform.machine()}",
             "python": platform.python_version(),
         },
-        "targets": [_target_content(one) for one in result.measured],
+        "targets": [_target_content(result, number) for number in range(len(result.measured))],
         "comparison": _comparison_content(result) if result.comparisons else None,
     }
 
 
-def _target_content(measured: Measured) -> Dict[str, Any]:
+def _target_content(result: Result, number: int) -> Dict[str, Any]:
+    measured = result.measured[number]
     target = measured.target
-    return {
+    content = {
         "name": target.name,
         "driver": target.driver,
         "model": target.model,
@@ -39,6 +41,9 @@ def _target_content(measured: Measured) -> Dict[str, Any]:
         "settings": target.settings.as_content(),
         "rows": [row.as_content() for row in measured.rows],
     }
+    if result.profiles:
+        content["profile"] = [one.as_content() for one in result.profiles[number]]
+    return content
 
 
 def _comparison_content(result: Result) -> Dict[str, Any]:
@@ -49,7 +54,7 @@ def _comparison_content(result: Result) -> Dict[str, Any]:
 
 def print_result(result: Result) -> None:
     """Print a table for each target, and one that compares two."""
-    for measured in result.measured:
+    for number, measured in enumerate(result.measured):
         rows = measured.rows
         is_fixed_rate = any(row.point.rate is not None for row in rows)
         cells = [_cells(row) for row in rows]
@@ -57,6 +62,8 @@ def print_result(result: Result) -> None:
         headings += [f"p{percent} ms" for percent in PERCENTILES]
         headings += ["req/s", "lines/s", "kB/s", "client", "stable", "failures"]
         print_figures(title_of(measured.target), headings, cells, left=_TEXTS)
+        for profile in result.profiles[number] if result.profiles else ():
+            print_profile(profile)
     if result.comparisons:
         _print_comparisons(result)
 

@@ -10,6 +10,7 @@ from ckpt2saved.requests.request import Request
 from ckpt2saved.verification.speed.comparison import Comparison, compare
 from ckpt2saved.verification.speed.figures import STABLE_WINDOWS, Point, Row, are_stable, row_of
 from ckpt2saved.verification.speed.load import Load, Window
+from ckpt2saved.verification.speed.profiles import BatchProfile
 from ckpt2saved.verification.speed.target import Target
 from ckpt2saved.verification.speed.workload import Workload
 
@@ -45,6 +46,7 @@ class Result:
 
     measured: Tuple[Measured, ...]
     comparisons: Tuple[Comparison, ...] = ()
+    profiles: Tuple[Tuple[BatchProfile, ...], ...] = ()  # of each target; () if none were asked for
 
 
 def sweep_points(

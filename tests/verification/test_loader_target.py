@@ -1,0 +1,59 @@
+"""The command bench served on the files of a version, without a server."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ckpt2saved.graph.tf1 import tf
+from tests.support.saved_models import write_version
+
+QUICK = ["--window", "0.1", "--most-windows", "3"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A model whose newest version has a convolution, a product, and something behind them. Not to be written to."""
+
+    def build(images):
+        hidden = tf.nn.relu(tf.nn.conv2d(images, tf.Variable(tf.ones([3, 3, 1, 2])), strides=1, padding="SAME"))
+        logits = tf.tensordot(tf.reduce_mean(hidden, [1, 2]), tf.Variable(tf.ones([2, 5])), 1)
+        return {"y": tf.nn.softmax(logits)}
+
+    base = tmp_path_factory.mktemp("models") / "net"
+    base.mkdir()
+    write_version(base / "7", build, shape=(None, 8, None, 1), restores=True)
+    return base
+
+
+def test_settings_are_measured_with_a_profile(base, run_apart):
+    """The newest version below a base; both settings of oneDNN are told apart, and compared."""
+    result = run_apart(
+        "bench", "served", base, "--widths", "40", "--batch", "2", "--intra-op", "1", "--inter-op", "1,2", "--onednn",
+        "off", "--profile", "--json", *QUICK,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    content = json.loads(result.stdout)
+    assert "the C++ loader in a process of its own" in result.stderr
+    for number, target in enumerate(content["targets"]):
+        assert (target["driver"], target["model"], target["version"]) == ("loader", "net", 7)
+        settings = target["settings"]
+        assert (settings["intra_op"], settings["inter_op"], settings["onednn"]) == (1, number + 1, False)
+        (row,) = target["rows"]
+        assert (
+            row["concurrency"] == 1 and row["failures"] == {} and row["bytes_sent"] >= row["requests"] * 2 * 8 * 40 * 4
+        )
+        (profile,) = target["profile"]
+        groups = {one["group"] for one in profile["groups"]}
+        assert {"convolutions", "dense layers", "decoder", "transfers"} <= groups
+    assert len(content["targets"]) == 2 and content["comparison"]["rows"]
+
+
+def test_what_only_a_version_or_a_server_has(base, run_apart, tmp_path):
+    result = run_apart("bench", "served", base, "--model-name", "m")
+    assert result.exit_code == 2 and "--model-name: only with the address of a server" in result.stderr
+    result = run_apart("bench", "served", base, "--mixed-precision", "bfloat16", "--onednn", "off")
+    assert result.exit_code == 2 and "leave --onednn out" in result.stderr
+    result = run_apart("bench", "served", tmp_path)
+    assert result.exit_code == 1
