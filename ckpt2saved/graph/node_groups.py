@@ -9,6 +9,7 @@ from ckpt2saved.graph.groups import CONVOLUTIONS, DECODER, DENSE, OTHER, PICTURE
 from ckpt2saved.graph.ops import (
     CTC_DECODERS,
     LOOPS,
+    PLACEHOLDERS,
     VARIABLES,
     decodes_picture,
     is_activation,
@@ -126,7 +127,9 @@ class _Grouping:
         while waiting:
             name = waiting.pop()
             node = self._graph[name]
-            if name in found | self._loops or self.groups[name] not in (OTHER, RECURRENT) or node.op in VARIABLES:
+            if node.op in VARIABLES + PLACEHOLDERS or self.groups[name] not in (OTHER, RECURRENT):
+                continue
+            if name in found or name in self._loops:
                 continue
             found.add(name)
             waiting += node.sources if goes_on(node) else []

@@ -95,3 +95,15 @@ def test_a_node_that_receives_a_tensor_follows_its_sender():
         "r": "transfers",
         "p": "decoder",
     }
+
+
+def test_what_is_fed_is_in_no_layer():
+    """Lengths that lead to a loop, without the session that makes arguments of them."""
+    with v1_control_flow(), tf.Graph().as_default() as made:
+        steps = tf.placeholder(tf.int32, [], name="steps")
+        matrix = weights(3, 3)
+        tf.while_loop(
+            lambda step, _: step < steps, lambda step, state: (step + 1, tf.matmul(state, matrix)), (0, matrix)
+        )
+    groups = node_groups(Graph(made.as_graph_def()))
+    assert groups["steps"] == "other" and "recurrent layers" in groups.values()
