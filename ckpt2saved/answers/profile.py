@@ -63,14 +63,16 @@ class _Interval:
     end: int
 
 
-def profiled(metadata: Sequence[Any], seconds: Sequence[float], traced: Sequence[float]) -> Profile:
-    """The profile of runs with their RunMetadata, in which step statistics and partition graphs were asked for.
+def profiled(
+    partitions: Sequence[Any], step_stats: Sequence[Any], seconds: Sequence[float], traced: Sequence[float]
+) -> Profile:
+    """The profile of runs with their StepStats, and with the GraphDefs that the session runs on its devices.
 
     `traced` are the seconds of these runs, and `seconds` those of runs without statistics.
     """
     from ckpt2saved.graph.node_groups import joined, node_groups  # TensorFlow
 
-    graph = joined(metadata[0].partition_graphs)
+    graph = joined(partitions)
     groups = node_groups(graph)
     of_group: Dict[str, int] = Counter()
     of_op: Dict[Tuple[str, str], int] = Counter()
@@ -78,9 +80,9 @@ def profiled(metadata: Sequence[Any], seconds: Sequence[float], traced: Sequence
     runs_of_op: Dict[Tuple[str, str], int] = Counter()
     nodes: Dict[str, Set[str]] = {group: set() for group in GROUPS}
     idle = 0.0
-    for run, wall in zip(metadata, traced):
+    for stats, wall in zip(step_stats, traced):
         # Nodes of functions are not in the graph; their time is that of the node that calls the function.
-        intervals = [one for one in _intervals(run.step_stats) if one.node in groups]
+        intervals = [one for one in _intervals(stats) if one.node in groups]
         idle += max(0.0, wall - _covered(intervals) / 1e9)
         for one in intervals:
             group, nanoseconds = groups[one.node], one.end - one.start
@@ -90,7 +92,7 @@ def profiled(metadata: Sequence[Any], seconds: Sequence[float], traced: Sequence
             runs_of_group[group] += 1
             runs_of_op[key] += 1
             nodes[group].add(one.node)
-    count = len(metadata)
+    count = len(step_stats)
     total = sum(of_group.values()) or 1
     most = sorted(of_op, key=lambda key: -of_op[key])[:_MOST_OPS]
     return Profile(
