@@ -41,7 +41,7 @@ class Profile:
     runs: int
     seconds: float  # median of as many runs without statistics
     traced_seconds: float  # median with them, which take time
-    idle_seconds: float  # of the runs with statistics, in which no op runs
+    idle_seconds: float  # of a run without them, in which no op runs, if ops take as long as with them
     groups: Tuple[GroupTime, ...]
     ops: Tuple[OpTime, ...]  # those that take the most time
 
@@ -79,11 +79,11 @@ def profiled(
     runs_of_group: Dict[str, int] = Counter()
     runs_of_op: Dict[Tuple[str, str], int] = Counter()
     nodes: Dict[str, Set[str]] = {group: set() for group in GROUPS}
-    idle = 0.0
-    for stats, wall in zip(step_stats, traced):
+    covered = 0
+    for stats in step_stats:
         # Nodes of functions are not in the graph; their time is that of the node that calls the function.
         intervals = [one for one in _intervals(stats) if one.node in groups]
-        idle += max(0.0, wall - _covered(intervals) / 1e9)
+        covered += _covered(intervals)
         for one in intervals:
             group, nanoseconds = groups[one.node], one.end - one.start
             key = graph[one.node].op, group
@@ -93,13 +93,14 @@ def profiled(
             runs_of_op[key] += 1
             nodes[group].add(one.node)
     count = len(step_stats)
+    plain = statistics.median(seconds)
     total = sum(of_group.values()) or 1
     most = sorted(of_op, key=lambda key: -of_op[key])[:_MOST_OPS]
     return Profile(
         runs=count,
-        seconds=statistics.median(seconds),
+        seconds=plain,
         traced_seconds=statistics.median(traced),
-        idle_seconds=idle / count,
+        idle_seconds=max(0.0, plain - covered / count / 1e9),
         groups=tuple(
             GroupTime(
                 group=group,

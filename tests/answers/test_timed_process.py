@@ -86,7 +86,7 @@ def test_a_profile_counts_the_steps_of_a_loop_and_leaves_no_time_out(process):
     assert 5 * STEPS < times["recurrent layers"].runs < 50 * STEPS
     assert sum(time.share for time in profile.groups) == pytest.approx(1)
     total = sum(time.seconds for time in profile.groups) + profile.idle_seconds
-    assert 0.5 < total / profile.traced_seconds < 2
+    assert 0.9 * profile.seconds < total < 3 * profile.traced_seconds
     assert profile.share_of("decoder") == times["decoder"].share and profile.seconds_of("pictures") == 0
 
 

@@ -80,7 +80,7 @@ _PROFILE: Dict[str, Schema] = {
     "runs": count("Runs of the request with step statistics.", 1),
     "seconds": number("Median of as many runs without them.", minimum=0),
     "traced_seconds": number("Median of the runs with step statistics, which take time.", minimum=0),
-    "idle_seconds": number("Seconds of a run with them in which no op runs.", minimum=0),
+    "idle_seconds": number("Seconds of a run without them in which no op runs.", minimum=0),
     "groups": rows(
         "The time of groups of nodes in one run: the sum over their ops, of which some run at the same time.",
         {
