@@ -270,6 +270,7 @@ def verify(
     batched: Optional[bool] = None,
     timeout: float = 600,
     request_file: Optional[PathLike] = None,
+    with_onednn: bool = True,
     model: Optional[PathLike] = None,
     weights: str = "auto",
     ctc_decoder: Optional[str] = None,
@@ -358,7 +359,7 @@ def verify(
     from ckpt2saved.verification.steps import verify_version
 
     requests = None if request_file is None else Path(request_file)
-    return verify_version(directory, plan=plan, inputs=requests, target=target, say=say)
+    return verify_version(directory, plan=plan, inputs=requests, target=target, with_onednn=with_onednn, say=say)
 
 
 def evaluate(

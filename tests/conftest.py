@@ -21,6 +21,8 @@ from tests.support.schemas import as_an_editor_reads, misfits, misfits_of_output
 
 # As ckpt2saved.graph.tf1 has it, for tests that import TensorFlow before that does.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+# The process takes seconds. Tests of it turn it on.
+os.environ["CKPT2SAVED_WITH_ONEDNN"] = "0"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -110,6 +110,12 @@ class TimedProcess:
         """Run the request so often without step statistics, and as often with them."""
         return self._checked(self._call(_PROFILE, (self.prepare(request), runs)))  # type: ignore[no-any-return]
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process has ended."""
+        with self._lock:
+            return self._has_ended
+
     def _call(self, what: int, content: Any) -> Tuple[int, Any]:
         future: Future[Any] = Future()
         with self._lock:

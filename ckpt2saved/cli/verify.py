@@ -70,6 +70,15 @@ from ckpt2saved.cli.options import (
     help="Requests to send: arrays named as the inputs.",
     topic=Topic.PROOF,
 )
+@option(
+    "--with-onednn/--without-onednn",
+    default=True,
+    help=(
+        "Also run the requests with oneDNN on, as stock images of TF Serving from 2.9 on do, in a process of its own. "
+        "Default: yes, where TensorFlow has it."
+    ),
+    topic=Topic.PROOF,
+)
 @graph_options
 @search_options
 @report_option

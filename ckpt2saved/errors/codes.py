@@ -174,6 +174,8 @@ CODES: Dict[str, str] = {
     "not-compared": "An output is not compared with the checkpoint.",
     "not-live": "The server does not serve the version.",
     "not-run": "A signature is not run, or not with all requests.",
+    "onednn-differs": "With oneDNN on, a request is answered differently.",
+    "onednn-ends-server": "With oneDNN on, a request ends the process of the server.",
     "other-checkpoint": "The version was exported from another checkpoint.",
     "other-inputs": "A file does not fit the inputs of the signature.",
     "other-keys": "A signature has other keys in the version than in the model.",

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Tuple
 
 from ckpt2saved.answers.file_answers import FileAnswers, as_server_requests, prepare_requests
+from ckpt2saved.answers.onednn import WithOnednn, compare_with_onednn
 from ckpt2saved.answers.server_answers import ServerReport
 from ckpt2saved.answers.server_answers import as_content as server_content
 from ckpt2saved.answers.server_asker import Target
 from ckpt2saved.console.say import Say, begin, silent
 from ckpt2saved.errors import NotServable, VerificationError
 from ckpt2saved.errors.problem import Note, Problem, details, texts
+from ckpt2saved.requests.request import Answers, Request
 from ckpt2saved.verification.comparison import Compared, compare_with, run_on_checkpoint
 from ckpt2saved.verification.live import UNASKED_WARNING, check_live
 from ckpt2saved.verification.plan import ComparisonPlan
@@ -27,6 +29,7 @@ class Verification:
     findings: Findings
     answered: Optional[FileAnswers]  # None if the files are incomplete
     compared: Optional[Compared] = None
+    onednn: Optional[WithOnednn] = None
     server: Optional[ServerReport] = None
     load_problems: Tuple[Problem, ...] = ()
     batching: Tuple[Note, ...] = ()  # signatures that cannot be used with --enable_batching
@@ -35,7 +38,8 @@ class Verification:
     def notes(self) -> Tuple[Note, ...]:
         """All notes."""
         of_files = self.answered.unasked + self.answered.notes if self.answered else ()
-        return self.findings.notes + self.batching + of_files + (self.compared.notes if self.compared else ())
+        of_comparisons = (self.compared.notes if self.compared else ()) + (self.onednn.notes if self.onednn else ())
+        return self.findings.notes + self.batching + of_files + of_comparisons
 
     @property
     def warnings(self) -> Tuple[str, ...]:
@@ -64,9 +68,12 @@ def verify_version(
     plan: Optional[ComparisonPlan] = None,
     inputs: Optional[Path] = None,
     target: Optional[Target] = None,
+    with_onednn: bool = False,
     say: Say = silent,
 ) -> Verification:
     """Check the files of a version, run them, and compare with the checkpoint of `plan` and the server of `target`.
+
+    With `with_onednn` the requests are also run with oneDNN on, in a process of its own.
 
     Problems of the version are returned; raises UsageError, CheckpointError or ServerError if a check could not run.
     """
@@ -95,6 +102,12 @@ def verify_version(
         compared = compare_with(reference, directory)
         found = replace(found, compared=compared)
         _say_compared(say, compared)
+    if with_onednn and answered.answers:
+        begin(say, "running every signature with oneDNN on")
+        # Signatures that change state answer differently in any case.
+        with_it = compare_with_onednn(directory, *_lasting(answered))
+        found = replace(found, onednn=with_it)
+        say_onednn(say, with_it)
     if target:
         # The notes and problems of the files were already printed.
         to_send = replace(as_server_requests(answered), unasked=(), problems=())
@@ -123,6 +136,7 @@ def as_content(found: Verification) -> Dict[str, Any]:
         }
         if compared
         else None,
+        "onednn": found.onednn.as_content() if found.onednn else None,
         "server": server_content(found.server) if found.server else None,
     }
 
@@ -147,6 +161,26 @@ def _say_answers(say: Say, answered: FileAnswers) -> None:
         say("answers", f"{text}; loaded by {answered.loader}")
     elif not answered.answers:
         say("answers", f"none: no signature could be run; loaded by {answered.loader}")
+
+
+def _lasting(answered: FileAnswers) -> Tuple[Tuple[Request, ...], Tuple[Answers, ...]]:
+    """The requests whose answers are the same each time, and these answers."""
+    changing = {note.where for note in answered.notes if note.code == "state-change"}
+    pairs = [pair for pair in zip(answered.requests, answered.answers) if pair[0].signature not in changing]
+    return tuple(request for request, _ in pairs), tuple(answers for _, answers in pairs)
+
+
+def say_onednn(say: Say, found: WithOnednn) -> None:
+    """Say how answers with oneDNN differ."""
+    if found.skipped:
+        say("oneDNN", f"not run: {found.skipped}")
+        return
+    say(
+        "oneDNN",
+        f"{found.answers} {'answer' if found.answers == 1 else 'answers'} with it on, largest difference"
+        f" {found.comparison.max_abs:.2g} from those with it off",
+    )
+    _say_all(say, ("note", texts(found.notes)))
 
 
 def _say_compared(say: Say, compared: Compared) -> None:

@@ -231,6 +231,18 @@ def inspect_schema() -> Schema:
     )
 
 
+ONEDNN = record(
+    "The requests with oneDNN on, in a process of its own.",
+    {
+        "skipped": nullable(text("Why nothing was run.")),
+        "answers": count("Requests that were run."),
+        "max_abs_difference": DIFFERENCES,
+        "ended": texts("Requests that ended the process."),
+        "seconds": number("Time that it took, in seconds.", minimum=0),
+    },
+)
+
+
 def verify_schema() -> Schema:
     """Return the schema of what verify prints."""
     return output(
@@ -256,6 +268,7 @@ def verify_schema() -> Schema:
                         },
                     )
                 ),
+                "onednn": nullable(ONEDNN),
                 "server": nullable(described("The version on --server.", reference("server"))),
                 "format": FORMAT,
             },

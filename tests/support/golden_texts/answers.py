@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from ckpt2saved.answers.onednn import _Found
 from ckpt2saved.answers.predictions import Prediction
 from ckpt2saved.answers.proof import Proof
 from ckpt2saved.answers.server_answers import ServerReport, run_on_server
@@ -14,6 +15,7 @@ from ckpt2saved.answers.server_requests import ServerRequests
 from ckpt2saved.client.clock import Clock
 from ckpt2saved.client.server import Refused, Unreachable
 from ckpt2saved.client.waiting import TIMED_OUT, Arrival
+from ckpt2saved.errors import NotServable
 from ckpt2saved.requests.files import read_given
 from ckpt2saved.requests.made_up_by_shape import make_by_shape
 from ckpt2saved.requests.request import Request
@@ -72,6 +74,30 @@ def with_checkpoint(*signatures, sha256="0"):
     return found
 
 
+class WithOnednn:
+    """A process that answers so, and ends at a tensor of rank 3."""
+
+    has_ended = False
+
+    def __init__(self, answers):
+        self._answers = answers
+
+    def answers(self, request):
+        if request.inputs["x"].ndim == 3:
+            self.has_ended = True
+            raise NotServable("the process has ended")
+        return self._answers
+
+
+def with_onednn(answers):
+    """The notes on a process that answers so, where 1 and 2 are expected."""
+    found = _Found(WithOnednn(answers))
+    request = Request("parity[0]", "default", {"x": np.zeros([1, 32, 100, 3])})
+    found.ask([request], [{"ids": np.array([1, 2])}])
+    found.ask_wrongly([request])
+    return found.result().notes
+
+
 def too_slow(folder):
     request = Request("parity[0]", "dense", {}, outputs=("score",), inner_feeds={"logits:0": np.zeros(1)})
     return _answerable(Proof((request,), ({},), (request,)), ["x"])[1]
@@ -91,6 +117,20 @@ CASES = [
         "no-answer",
         asked(Unreachable("the server closed the connection")),
         "in.npz: serving_default: no answer: the server closed the connection",
+    ),
+    (
+        "onednn-differs",
+        lambda folder: with_onednn({"ids": np.array([1, 3])}),
+        "parity[0]: default.ids: with oneDNN on it answers differently: 1 of 2 values differ; set"
+        " TF_ENABLE_ONEDNN_OPTS=0 in the server's environment, as serving-config does",
+    ),
+    (
+        "onednn-ends-server",
+        lambda folder: with_onednn({"ids": np.array([1, 2])}),
+        "signature default: with oneDNN on, a request of the wrong rank (x [32, 100, 3]) ends the process: a server of"
+        " 2.9 or later, whose default is oneDNN on, ends with it, and with all the models that it serves; with"
+        " TF_ENABLE_ONEDNN_OPTS=0, and before 2.9, it answers INVALID_ARGUMENT; set TF_ENABLE_ONEDNN_OPTS=0 in the"
+        " server's environment, as serving-config does, or let no client reach the server that can send such a request",
     ),
     (
         "not-compared",
