@@ -141,6 +141,7 @@ def bump_version(
     batched: Optional[bool] = None,
     deep: bool = False,
     compatible_with: Union[str, int, PathLike, None] = None,
+    batching_params: Optional[PathLike] = None,
     dry_run: bool = False,
     progress: Optional[Progress] = None,
 ) -> Republished:
@@ -159,6 +160,7 @@ def bump_version(
     from ckpt2saved.client.connection import address_of
     from ckpt2saved.console.say import silent
     from ckpt2saved.errors.values import check_values
+    from ckpt2saved.server_config.version_batching import read_parameters
     from ckpt2saved.verification.known_clients import known_clients
     from ckpt2saved.verification.republishing import Checks, republish
     from ckpt2saved.verification.waiting import LiveCheck, ServerOptions
@@ -175,7 +177,9 @@ def bump_version(
     check = LiveCheck.of(server_options, "--wait-for")
     named = Path(compatible_with) if isinstance(compatible_with, os.PathLike) else compatible_with
     clients = known_clients(named, Path(base), address_of(wait_for, "--wait-for"), model_name)
-    return republish(base, source, BumpOptions(version, dry_run, deep), Checks(check, clients), progress or silent)
+    batching = None if batching_params is None else read_parameters(batching_params)
+    bump = BumpOptions(version, dry_run, deep, batching)
+    return republish(base, source, bump, Checks(check, clients), progress or silent)
 
 
 def list_versions(base: PathLike, *, deep: bool = False) -> Listing:

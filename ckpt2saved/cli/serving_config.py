@@ -125,6 +125,15 @@ from ckpt2saved.cli.options import (
     topic=Topic.BATCHING,
 )
 @option(
+    "--batching-per-model",
+    is_flag=True,
+    help=(
+        "With --batching, for TF Serving 2.11 and later: batch only versions with parameters of their own, which "
+        "bump-version --batching-params writes."
+    ),
+    topic=Topic.BATCHING,
+)
+@option(
     "--equal-shapes",
     is_flag=True,
     help=(
@@ -318,7 +327,8 @@ def _speed(options: Dict[str, Any]) -> Any:
     onednn, tune = options.pop("onednn"), options.pop("tune")
     stray = [name for name, field in _BATCHING_FIELDS.items() if field in given]
     stray += ["batched_signature"] if options["batched_signatures"] else []
-    batching = options.pop("batching")
+    batching, per_model = options.pop("batching"), options.pop("batching_per_model")
+    stray += ["batching_per_model"] if per_model else []
     if stray and not batching and tune is None:
         raise click.UsageError(f"--{stray[0].replace('_', '-')}: only with --batching")
     for name in ("goal", "max_p99"):
@@ -329,6 +339,7 @@ def _speed(options: Dict[str, Any]) -> Any:
         inter_op=options.pop("inter_op"),
         onednn=None if onednn is None else onednn == "on",
         batching=batching,
+        batching_per_model=per_model,
         batching_values=given,
         tune=tune,
         goal=options.pop("goal"),

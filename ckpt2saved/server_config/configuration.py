@@ -30,6 +30,7 @@ from ckpt2saved.server_config.policy import Label, Policy
 from ckpt2saved.server_config.server import GRPC_PORT, REST_PORT, Server
 from ckpt2saved.server_config.settings import ServerSettings
 from ckpt2saved.server_config.tuning import Chosen, SpeedOptions, choose_settings
+from ckpt2saved.server_config.version_batching import with_parameters, without_parameters
 
 STARTERS = DOCKER, COMPOSE, KUBERNETES = "docker", "compose", "kubernetes"
 _CONFIG_IN_SERVER = "/config"
@@ -123,13 +124,14 @@ def configure(directories: Sequence[str], options: ConfigurationOptions) -> Conf
         directory=directory,
         config_mount=config_mount,
         settings=settings,
+        batches_per_model=options.speed.batching_per_model,
         gpus=options.gpus,
         cpus=options.cpus,
         port=options.port,
         rest_port=options.rest_port,
     )
     _check_all_mounts(server, options)
-    notes = check_batching(models, _batched_signatures(options, chosen), settings.batching) if settings.batching else ()
+    notes = _check_batching(models, options, chosen)
     config_files = _config_files(models, settings)
     files, start, command = _starters(server, config_files, options)
     files.update(config_files)
@@ -143,7 +145,7 @@ def configure(directories: Sequence[str], options: ConfigurationOptions) -> Conf
         docker_command=command,
         notes=notes,
         changes=what_changes(before, files, server),
-        reasons=chosen.reasons,
+        reasons=chosen.reasons + tuple(without_parameters(models) if options.speed.batching_per_model else ()),
         advice=client_advice(models, settings, chosen.rows),
     )
 
@@ -181,12 +183,20 @@ def _chosen(options: ConfigurationOptions, image: Image, models: Sequence[Model]
     if chosen.settings.batching is None or chosen.batching_is_asked:
         return chosen
     try:
-        check_batching(models, _batched_signatures(options, chosen), chosen.settings.batching)
+        _check_batching(models, options, chosen)
     except NotServable as error:
         unbatched = replace(chosen.settings, batching=None)
         why = "; ".join(texts(error.problems[:1]))
         return replace(chosen, settings=unbatched, reasons=(*chosen.reasons, f"no batching all the same: {why}"))
     return chosen
+
+
+def _check_batching(models: Sequence[Model], options: ConfigurationOptions, chosen: Chosen) -> Tuple[Note, ...]:
+    """Check the models that are batched; raises NotServable."""
+    if chosen.settings.batching is None:
+        return ()
+    batched = [one for one in models if not options.speed.batching_per_model or with_parameters(one)]
+    return check_batching(batched, _batched_signatures(options, chosen), chosen.settings.batching) if batched else ()
 
 
 def _batched_signatures(options: ConfigurationOptions, chosen: Chosen) -> Tuple[str, ...]:

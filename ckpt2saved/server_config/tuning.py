@@ -35,6 +35,7 @@ class SpeedOptions:
     onednn: Optional[bool] = None
     mixed_precision: Optional[str] = None
     batching: Optional[bool] = None  # None: if measurements say that it is worth it
+    batching_per_model: bool = False  # by the parameters in each version
     batching_values: Mapping[str, Any] = field(default_factory=dict)  # of Batching, in place of those chosen
     tune: Optional[Path] = None  # what `bench served --json` has printed
     goal: str = THROUGHPUT
@@ -99,6 +100,11 @@ def _check(options: SpeedOptions, image: Image) -> None:
         raise UsageError(
             f"--onednn: TF Serving {image.version} does not read {ONEDNN_VARIABLE}; expected 2.5 or later, or leave it"
             " out"
+        )
+    if options.batching_per_model and not image.has_batching_per_model:
+        raise UsageError(
+            f"--batching-per-model: TF Serving {image.version} has no --enable_per_model_batching_parameters; expected"
+            " 2.11 or later, or leave it out"
         )
     if options.mixed_precision is not None and not image.has_mixed_precision:
         raise UsageError(

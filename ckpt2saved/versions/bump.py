@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from ckpt2saved.versions.health import content_problems
 from ckpt2saved.versions.provenance import read_provenance, write_provenance
 from ckpt2saved.versions.stage import staged
 
+BATCHING_FILE = "batching_params.pbtxt"  # in a version, read with --enable_per_model_batching_parameters
 _ATTEMPTS = 100  # to republish the newest version during concurrent prunes
 
 
@@ -60,6 +62,7 @@ class BumpOptions:
     requested: Optional[int] = None  # the number; None: the next one
     dry_run: bool = False
     deep: bool = False  # compare checksums of all data first
+    batching: Optional[str] = None  # the content of the version's BATCHING_FILE; None: as in the source
     now: Optional[datetime.datetime] = None  # None: the time at which it is published
 
 
@@ -108,6 +111,10 @@ def _publish(base: PathLike, directory: Path, options: BumpOptions, say: Say) ->
         with staged(base, options.requested, say) as stage:
             with os_errors_explained(base, f"copy {directory}"):
                 copy_version(directory, stage.path, link=number is not None and provenance is not None)
+                if options.batching is not None:  # the file of the source may be hard-linked, and must stay as it is
+                    with contextlib.suppress(FileNotFoundError):
+                        (stage.path / BATCHING_FILE).unlink()
+                    (stage.path / BATCHING_FILE).write_text(options.batching, encoding="utf-8")
                 time = (options.now or datetime.datetime.now(datetime.timezone.utc)).astimezone(datetime.timezone.utc)
                 republished = {"from": origin, "time": time.isoformat(timespec="seconds")}
                 write_provenance(stage.path, {**(provenance or {"format": 1}), "republished": republished})
