@@ -115,6 +115,8 @@ _ACTIVATION = re.compile(
 _DECODES_PICTURE = re.compile(r"Decode(AndCrop)?(Bmp|Gif|Image|Jpeg|Png|WebP)\Z")
 _TRANSFER = re.compile(r"_(Host)?(Send|Recv)|_(Device)?(Arg|Retval)\Z")
 
+_OF_CUDNN = re.compile(r"CudnnRNN\w*\Z")
+
 # Training.
 _UPDATE = re.compile(r"(Resource)?(Sparse)?Apply[A-Z]\w*\Z")
 _GRADIENT = re.compile(r"\w*(Grad|GradV[0-9]|Backprop\w*|BackpropV[0-9])\Z")
@@ -249,6 +251,12 @@ def decodes_picture(op: str) -> bool:
 def is_transfer(op: str) -> bool:
     """Whether an op passes a tensor to or from another device or the request."""
     return _TRANSFER.match(op) is not None
+
+
+@_by_op
+def is_of_cudnn(op: str) -> bool:
+    """Whether an op is one of cuDNN's recurrent networks, or works on their parameters."""
+    return _OF_CUDNN.match(op) is not None
 
 
 @_by_op

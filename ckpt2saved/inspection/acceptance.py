@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Optional, Tuple
+from typing import Any, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.errors.problem import Problem
@@ -24,13 +24,16 @@ class Acceptance:
     problems: Tuple[Problem, ...] = ()
 
 
-def find_acceptance(proposal: Proposal, graph_def: Any) -> Acceptance:
-    """Try a proposal on the inference graph; training switches without a value become inputs."""
+def find_acceptance(proposal: Proposal, graph_def: Any, variables: Mapping[str, Sequence[int]] = {}) -> Acceptance:
+    """Try a proposal on the inference graph; training switches without a value become inputs.
+
+    `variables` are the checkpoint's (name -> shape).
+    """
     if graph_def is None or any(spec.sizes is None for spec in proposal.inputs):
         return Acceptance()
     model = _model(proposal)
     try:
-        part = cut(graph_def, model)
+        part = cut(graph_def, model, variables=variables)
         check_shapes(part, model)
     except FixedBatch as error:
         return Acceptance(error.batch, error.node)

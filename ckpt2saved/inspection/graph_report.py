@@ -121,7 +121,7 @@ def report_graph(meta_graph: MetaGraph, training: TrainingGraph, fit: Fit) -> Gr
     refused: Tuple[Problem, ...] = ()
     if chosen and inputs and not steering.labels:
         proposed = functools.partial(propose, training, inputs, chosen, switches, choices)
-        proposal, refused = _accepted(proposed, steering)
+        proposal, refused = _accepted(proposed, steering, fit)
     ranked = sorted(ranked, key=lambda o: o.tensor not in [c.tensor for c in chosen])
     return GraphReport(
         tensorflow=meta_graph.tensorflow,
@@ -162,13 +162,13 @@ def _inputs_and_steering(training: TrainingGraph, outputs: Sequence[Ref], fit: F
     return [one for one in brought if one.tensor not in steering.unused], steering
 
 
-def _accepted(proposed: Callable[..., Proposal], steering: Steering) -> Tuple[Proposal, Tuple[Problem, ...]]:
+def _accepted(proposed: Callable[..., Proposal], steering: Steering, fit: Fit) -> Tuple[Proposal, Tuple[Problem, ...]]:
     """The proposal with the batch size that `export` accepts, and the problems that it would still report."""
     proposal = proposed()
-    found = find_acceptance(proposal, steering.graph_def)
+    found = find_acceptance(proposal, steering.graph_def, fit.shapes)
     if found.batch is not None:
         proposal = proposed(held=(found.batch, found.node))
-        found = find_acceptance(proposal, steering.graph_def)
+        found = find_acceptance(proposal, steering.graph_def, fit.shapes)
     return proposal, () if steering.problems else found.problems
 
 

@@ -10,7 +10,7 @@ from ckpt2saved.graph.backward import is_backward
 from ckpt2saved.graph.graph_def import pinned_text
 from ckpt2saved.graph.meta_graph import MetaGraph
 from ckpt2saved.graph.names import Ref
-from ckpt2saved.graph.ops import FUSED_BATCH_NORMS, PLACEHOLDERS, is_random
+from ckpt2saved.graph.ops import CUDNN_RNNS, FUSED_BATCH_NORMS, PLACEHOLDERS, is_random
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.inspection.forcing import forced_answers
 from ckpt2saved.inspection.inputs import Input
@@ -85,15 +85,17 @@ def serving_problems(
     graph_def = tf.GraphDef()
     for node in (graph[name] for name in graph.nodes if name in reached and name not in given):
         for one in [node.definition, *called_nodes(training, node)]:
-            if not is_random(one.op) and one.op not in FUSED_BATCH_NORMS:  # reported by find_training_ops
+            # Reported by find_training_ops, or converted by export.
+            if not is_random(one.op) and one.op not in FUSED_BATCH_NORMS and one.op not in CUDNN_RNNS:
                 graph_def.node.add().CopyFrom(one)
+    buffers = {graph.variable(graph[name].inputs[3]) for name in reached if graph[name].op in CUDNN_RNNS}
     found: List[Problem] = []
     try:
         check_servable(graph_def)
     except NotServable as error:
         found += error.problems
     try:
-        fillers(meta_graph.graph_def, reached - set(find_restored(meta_graph, reached).tables))
+        fillers(meta_graph.graph_def, reached - set(find_restored(meta_graph, reached - buffers).tables))
     except NotServable as error:
         found += error.problems
     found += [Problem("unknown-attribute", name, why) for name, why in meta_graph.unknown.items() if name in reached]

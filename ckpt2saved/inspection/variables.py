@@ -15,6 +15,7 @@ from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.names import parsed
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.inspection.training_graph import TrainingGraph
+from ckpt2saved.rewrites.convert_cudnn_rnn import parts_in
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,11 @@ class Fit:
         if checkpoint is None or training is None:
             return
         keys = {name: _key(name, checkpoint.shapes, saved) for name in training.variables}
+        parts = parts_in(training.graph, checkpoint.shapes)
         for name, key in keys.items():
             node = training.variables[name]
+            if name in parts and key not in checkpoint.shapes:
+                continue
             declared = tf.TensorShape(node.attr["shape"].shape)
             if key not in checkpoint.shapes:
                 self.missing.append(name)
@@ -65,7 +69,7 @@ class Fit:
                 found = f"{declared} in the graph, {list(checkpoint.shapes[key])} in the checkpoint"
                 self.misshapen.append(Problem("misshapen-variable", name, found))
                 self.foreign.append(name)
-        used = set(keys.values()) | in_tables
+        used = set(keys.values()).union(in_tables, *parts.values())
         self.unused = [
             name
             for name in sorted(checkpoint.shapes)

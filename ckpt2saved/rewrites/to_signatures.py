@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Mapping, Sequence, Tuple
 
 from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.graph_def import pruned
+from ckpt2saved.graph.ops import CUDNN_RNNS, is_of_cudnn
 from ckpt2saved.rewrites.context import Context
+from ckpt2saved.rewrites.convert_cudnn_rnn import ConvertCudnnRnn, CudnnConverted
 from ckpt2saved.rewrites.convert_to_nhwc import ConvertToNhwc, is_nchw
 from ckpt2saved.rewrites.cut_to_signatures import CutToSignatures, InputCut
 from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.rewrites.rewrite import Rewrite, apply
 from ckpt2saved.signature.model import ServedModel
 
-TO_SIGNATURES: Tuple[Rewrite, ...] = (CutToSignatures(), ConvertToNhwc())
+TO_CPU_OPS: Tuple[Rewrite, ...] = (ConvertToNhwc(), ConvertCudnnRnn())
+TO_SIGNATURES: Tuple[Rewrite, ...] = (CutToSignatures(), *TO_CPU_OPS)
 
 
 @dataclass(frozen=True)
@@ -25,17 +28,25 @@ class Cut:
     places: Mapping[str, str]  # an input tensor -> the tensor of its placeholder
     unused: Tuple[str, ...]  # the input tensors that no output depends on
     edits: Tuple[Edit, ...] = ()
+    replacing: Mapping[str, str] = field(default_factory=dict)  # new variable -> the one that it replaces
 
 
-def cut(graph_def: Any, model: ServedModel, more: Sequence[str] = (), training: Any = None) -> Cut:
+def cut(
+    graph_def: Any,
+    model: ServedModel,
+    more: Sequence[str] = (),
+    training: Any = None,
+    variables: Mapping[str, Sequence[int]] = {},
+) -> Cut:
     """Cut a model's inputs and outputs, and the tensors in `more`, out of a graph; raises NotServable.
 
-    `training` is the GraphDef that the graph was made from: it has the towers that the graph lacks.
+    `training` is the GraphDef that the graph was made from: it has the towers that the graph lacks. `variables` are the
+    checkpoint's (name -> shape).
     """
     signatures = model.signatures
     outputs = [spec.tensor for signature in signatures for spec in signature.outputs if ":" in spec.tensor]
     inputs = [spec.tensor for signature in signatures for spec in signature.inputs if ":" in spec.tensor]
-    context = Context.of(graph_def, [*outputs, *more], inputs, model=model, training=training)
+    context = Context.of(graph_def, [*outputs, *more], inputs, model=model, training=training, variables=variables)
     found = apply(TO_SIGNATURES, context, f"{model.source}: the outputs can't be computed from the inputs")
     part = found.graph_def()
     cuts = found.edits_of(InputCut)
@@ -44,13 +55,24 @@ def cut(graph_def: Any, model: ServedModel, more: Sequence[str] = (), training: 
         {edit.tensor: edit.placeholder for edit in cuts},
         tuple(edit.tensor for edit in cuts if not edit.is_used),
         found.shown,
+        replacing={name: edit.replaced for edit in found.edits_of(CudnnConverted) for name in edit.variables},
     )
 
 
-def convert_to_nhwc(graph_def: Any) -> Tuple[Any, Tuple[Edit, ...]]:
-    """The whole graph in ops that CPUs can compute, and the edits; `graph_def` itself where nothing has to change."""
-    if not any(is_nchw(node) for node in graph_def.node):
+def in_cpu_ops(graph_def: Any, variables: Mapping[str, Sequence[int]] = {}) -> Tuple[Any, Tuple[Edit, ...]]:
+    """The whole graph in ops that CPUs can compute, and the edits; `graph_def` itself where nothing has to change.
+
+    `variables` are the checkpoint's (name -> shape). What the ops of cuDNN compute to fill their buffers is dropped.
+    """
+    has_cudnn = any(node.op in CUDNN_RNNS for node in graph_def.node)
+    if not has_cudnn and not any(is_nchw(node) for node in graph_def.node):
         return graph_def, ()  # it may be as large as its weights: not copied
-    context = Context(Graph(graph_def, is_copied=False), tuple((node.name, 0) for node in graph_def.node), set())
-    found = apply((ConvertToNhwc(),), context, "the graph can't be converted to NHWC")
-    return found.graph.graph_def(found.graph.nodes), found.shown
+    names = tuple((node.name, 0) for node in graph_def.node)
+    context = Context(Graph(graph_def, is_copied=False), names, set(), variables=variables)
+    found = apply(TO_CPU_OPS, context, "the graph can't be computed on CPUs")
+    graph = found.graph
+    if has_cudnn:
+        gone = {node.name for node in graph.nodes.values() if is_of_cudnn(node.op)}
+        gone |= graph.behind(gone)
+        return graph.part(graph.nodes.keys() - gone), found.shown
+    return graph.graph_def(graph.nodes), found.shown

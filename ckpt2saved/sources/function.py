@@ -71,7 +71,8 @@ class FunctionSource(GraphSource):
         graph = tf.Graph()
         with graph.as_default(), self.imported() as function, v1_control_flow():
             tensors = _checked_tensors(self.function, function(dict(checkpoint.variables()), dict(self.options)))
-        return as_users_inference(loaded_from_builder(model, graph, tensors), self.name)
+        loaded = loaded_from_builder(model, graph, tensors)
+        return as_users_inference(loaded, self.name, checkpoint.variables())
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from ckpt2saved.graph.ops import TABLES
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.analyses.batch_dependence import find_batch_dependence
 from ckpt2saved.rewrites.found import Edit
-from ckpt2saved.rewrites.to_signatures import convert_to_nhwc
+from ckpt2saved.rewrites.to_signatures import in_cpu_ops
 from ckpt2saved.saved_model.writing import Asset
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.sources.appended_decoder import append_decoder
@@ -59,16 +59,19 @@ def loaded_from_builder(model: ServedModel, graph: tf.Graph, tensors: Mapping[st
     return _with_tables(_with_decoder(model, graph, tensors), tables_of_saveables(graph))
 
 
-def as_users_inference(loaded: LoadedGraph, builder: str) -> LoadedGraph:
-    """A graph of the user's code, converted to NHWC; raises NotServable if it normalises over the batch."""
-    loaded = _with_nhwc(loaded)
+def as_users_inference(loaded: LoadedGraph, builder: str, variables: Mapping[str, Sequence[int]] = {}) -> LoadedGraph:
+    """A graph of the user's code, in ops of CPUs; raises NotServable if it normalises over the batch.
+
+    `variables` are the checkpoint's (name -> shape).
+    """
+    loaded = _in_cpu_ops(loaded, variables)
     if not loaded.model.surgery.keep_training_ops:
         _refuse_batch_dependence(builder, loaded)
     return loaded
 
 
-def _with_nhwc(loaded: LoadedGraph) -> LoadedGraph:
-    graph_def, edits = convert_to_nhwc(loaded.graph.as_graph_def())
+def _in_cpu_ops(loaded: LoadedGraph, variables: Mapping[str, Sequence[int]]) -> LoadedGraph:
+    graph_def, edits = in_cpu_ops(loaded.graph.as_graph_def(), variables)
     if not edits:
         return loaded
     graph = imported(graph_def)

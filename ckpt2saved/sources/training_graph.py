@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.checkpoint.reading import is_as_initialised
@@ -37,7 +37,7 @@ def load_training_graph(source: MetaGraph, checkpoint: Checkpoint, asked: Served
     if not surgery.allow_labels:
         _refuse_labels(model, labels)
     inference = _inference(source, model, ends, checkpoint, labels)
-    found, edits = _cut(inference, model, ends, source.graph_def)
+    found, edits = _cut(inference, model, ends, source, checkpoint)
     part = found.graph_def
     _refuse_unknown(source, part)
     restored = find_restored(source, {node.name for node in part.node})
@@ -50,7 +50,7 @@ def load_training_graph(source: MetaGraph, checkpoint: Checkpoint, asked: Served
             raise
         # The user gave no shapes, so the batch size that the graph accepts is the right one.
         model = with_batch(model, error.batch)
-        found, edits = _cut(inference, model, ends, source.graph_def)
+        found, edits = _cut(inference, model, ends, source, checkpoint)
         part = found.graph_def
         part.node.extend(_filling_nodes(source.graph_def, part, filling))
         graph = import_cut(found, model)
@@ -76,15 +76,23 @@ def load_training_graph(source: MetaGraph, checkpoint: Checkpoint, asked: Served
         restored=restored,
         unused=found.unused,
         is_training=True,
-        trained=trained_variables(source.graph_def),
+        trained=_trained(source.graph_def, found),
         averages=inference.averages,
     )
 
 
-def _cut(inference: Inference, model: ServedModel, ends: Sequence[str], training: Any) -> Tuple[Cut, Tuple[Edit, ...]]:
+def _cut(
+    inference: Inference, model: ServedModel, ends: Sequence[str], source: MetaGraph, checkpoint: Checkpoint
+) -> Tuple[Cut, Tuple[Edit, ...]]:
     """Cut the graph to the signatures; returns it with all edits so far."""
-    found = cut(inference.graph_def, model, ends, training)
+    found = cut(inference.graph_def, model, ends, source.graph_def, checkpoint.variables())
     return found, inference.edits + found.edits
+
+
+def _trained(graph_def: Any, found: Cut) -> FrozenSet[str]:
+    """The variables that the optimizers of a training update, with those that replace such a variable."""
+    trained = trained_variables(graph_def)
+    return trained | {name for name, replaced in found.replacing.items() if replaced in trained}
 
 
 def _with_own_outputs(

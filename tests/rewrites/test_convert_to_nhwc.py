@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ckpt2saved.graph.tf1 import tf, v1_control_flow
-from ckpt2saved.rewrites.to_signatures import convert_to_nhwc
+from ckpt2saved.rewrites.to_signatures import in_cpu_ops
 from tests.support.saved_models import asked
 
 # The rest of the graph has no place on a machine without a GPU.
@@ -181,12 +181,12 @@ def test_between_two_ops_there_is_no_transpose():
         for name, channels in (("a", 3), ("bb", 4)):
             x = layers.convolved(x, name, channels, 4)
     given = graph.as_graph_def()
-    turned, (edit,) = convert_to_nhwc(given)
+    turned, (edit,) = in_cpu_ops(given)
     nodes = {node.name: node for node in turned.node}
     assert edit.node == "Conv2D" and given == graph.as_graph_def()
     assert nodes["Conv2D_1/channels_last"].input[0] == "Conv2D/channels_last"
     assert [name for name in nodes if nodes[name].op == "Transpose"] == ["Conv2D", "Conv2D_1", "Conv2D/input"]
-    assert convert_to_nhwc(turned) == (turned, ())
+    assert in_cpu_ops(turned) == (turned, ())
 
 
 def test_where_nothing_says_the_order_nothing_is_written():
@@ -196,4 +196,4 @@ def test_where_nothing_says_the_order_nothing_is_written():
     given = graph.as_graph_def()
     (node,) = [node for node in given.node if node.op == "Conv2D"]
     del node.attr["data_format"]
-    assert convert_to_nhwc(given) == (given, ()) and "data_format" not in node.attr
+    assert in_cpu_ops(given) == (given, ()) and "data_format" not in node.attr

@@ -1,0 +1,181 @@
+"""Recurrent networks of cuDNN become loops that answer as Keras' layers do on a CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ckpt2saved.errors import NotServable
+from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.rewrites.to_signatures import in_cpu_ops
+from tests.support.checkpoints import write_checkpoint
+from tests.support.recurrent import layers
+from tests.support.saved_models import asked
+
+INPUTS = np.random.RandomState(5).uniform(-1, 1, [6, 3, 4]).astype("float32")  # [time, batch, size]
+LENGTHS = [6, 2, 4]
+
+
+def network(op, made, states, params=None, lengths=None, dtype=tf.float32, **attributes):
+    """The GraphDef of a network that takes `x`, with its outputs called output_0 and so on."""
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(dtype, [None, None, INPUTS.shape[2]], name="x")
+        how = {
+            "input": x,
+            "input_h": tf.constant(states[0], dtype),
+            "input_c": tf.constant(states[1] if made.mode == "lstm" else 0, dtype),
+            "params": tf.constant(made.buffer(), dtype) if params is None else params(),
+            "rnn_mode": made.mode,
+            "direction": "bidirectional" if made.directions > 1 else "unidirectional",
+            "name": "rnn",
+        }
+        if op == "CudnnRNNV3":
+            how["sequence_lengths"] = tf.constant(lengths)
+        found = getattr(tf.raw_ops, op)(**dict(how, **attributes))
+        for number, output in enumerate(found[: 1 + len(states)]):
+            tf.identity(output, name=f"output_{number}")
+        return graph.as_graph_def()
+
+
+def computed(graph_def, count, inputs=INPUTS, variables=()):
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        tf.import_graph_def(graph_def, name="")
+        for name, value in dict(variables).items():
+            tensor = graph.get_tensor_by_name(f"{name}:0")
+            session.run(tf.raw_ops.Assign(ref=tensor, value=value))
+        return session.run([f"output_{number}:0" for number in range(count)], {"x:0": inputs})
+
+
+def close(found, expected):
+    for one, other in zip(found, expected):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "op, mode, count, directions",
+    [
+        ("CudnnRNN", "lstm", 1, 1),
+        ("CudnnRNN", "gru", 2, 2),
+        ("CudnnRNNV2", "gru", 1, 1),
+        ("CudnnRNNV2", "lstm", 2, 1),
+        ("CudnnRNNV3", "lstm", 2, 2),
+        ("CudnnRNNV3", "gru", 1, 2),
+    ],
+)
+def test_the_loops_answer_as_keras_does(op, mode, count, directions):
+    made = layers(mode, 4, 5, count, directions)
+    states = made.states(3)
+    lengths = LENGTHS if op == "CudnnRNNV3" else None
+    graph_def, (edit,) = in_cpu_ops(network(op, made, states, lengths=lengths))
+    assert not any("Cudnn" in node.op for node in graph_def.node)
+    assert edit.node == "rnn" and op in edit.text and "compared with these loops" in edit.text
+    close(computed(graph_def, 1 + len(states)), made.answers(INPUTS, states, lengths))
+
+
+def test_a_network_with_the_batch_first():
+    made = layers("lstm", 4, 5, 1, 2)
+    states = made.states(3)
+    turned = [np.swapaxes(state, 0, 1) for state in states]
+    graph_def, _ = in_cpu_ops(network("CudnnRNNV3", made, turned, lengths=LENGTHS, time_major=False))
+    found = computed(graph_def, 3, np.swapaxes(INPUTS, 0, 1))
+    close([np.swapaxes(one, 0, 1) for one in found], made.answers(INPUTS, states, LENGTHS))
+
+
+def test_the_product_of_the_inputs_is_outside_of_the_loop():
+    made = layers("lstm", 4, 5)
+    graph_def, _ = in_cpu_ops(network("CudnnRNN", made, made.states(3)))
+    products = [node.name for node in graph_def.node if node.op == "MatMul"]
+    assert len(products) == 2
+    assert sum("/while/" in name for name in products) == 1
+
+
+def variable(name, shape=None):
+    """A variable; without `shape`, as tf.contrib makes that of the buffer."""
+    return lambda: tf.raw_ops.VariableV2(shape=tf.TensorShape(shape), dtype=tf.float32, name=name)
+
+
+@pytest.mark.parametrize("mode, directions", [("lstm", 1), ("gru", 2)])
+def test_parameters_under_the_names_of_contrib(mode, directions):
+    made = layers(mode, 4, 5, 2, directions)
+    states, saved = made.states(3), made.contrib("net/")
+    given = network("CudnnRNN", made, states, variable("net/cudnn_lstm/opaque_kernel"))
+    graph_def, _ = in_cpu_ops(given, {name: value.shape for name, value in saved.items()})
+    names = {node.name for node in graph_def.node if node.op == "VariableV2"}
+    assert names == set(saved) | {"net/cudnn_lstm/opaque_kernel"}
+    close(computed(graph_def, 1 + len(states), variables=saved), made.answers(INPUTS, states))
+
+
+def build(variables, options):
+    """As the function of a user: a training's variable of the buffer, which has no shape."""
+    x = tf.placeholder(tf.float32, [None, None, 4], name="x")
+    how = {"rnn_mode": "gru", "input_h": tf.zeros([2, tf.shape(x)[0], 5]), "input_c": 0.0}
+    params = variable("cudnn_gru/opaque_kernel")()
+    tf.raw_ops.CudnnRNNParamsToCanonical(
+        num_layers=2, num_units=5, input_size=4, params=params, num_params=12, rnn_mode="gru"
+    )
+    y = tf.raw_ops.CudnnRNN(input=tf.transpose(x, [1, 0, 2]), params=params, **how)[0]
+    return {"x": x, "y": tf.transpose(y, [1, 0, 2])}
+
+
+def test_a_buffer_in_the_checkpoint(run, tmp_path):
+    """With a function of one's own; the part of its graph that needs a GPU is gone."""
+    made = layers("gru", 4, 5, 2)
+    write_checkpoint(tmp_path / "model", {"cudnn_gru/opaque_kernel": made.buffer()})
+    graph = ["--graph", f"{__name__}:build", "--checkpoint", tmp_path / "model"]
+    result = run("export", *graph, "--input", "x", "--output", "y", "-o", tmp_path / "base")
+    assert result.exit_code == 0, result.output
+    assert "CudnnRNN (GRU, 2 layers of 5 units) converted to loops" in result.output
+    states = [np.zeros_like(state) for state in made.states(3)]
+    found = asked(tmp_path / "base" / "1", x=np.swapaxes(INPUTS, 0, 1))["y"]
+    close([np.swapaxes(found, 0, 1)], made.answers(INPUTS, states)[:1])
+
+
+LSTM = layers("lstm", 4, 5)
+
+
+def refused(made=LSTM, variables=(), num_proj=0, **how):
+    with pytest.raises(NotServable) as caught:
+        given = network("CudnnRNNV3", made, made.states(3), lengths=LENGTHS, **how)
+        if num_proj:  # an attribute that 1.14 lacks
+            next(node for node in given.node if node.name == "rnn").attr["num_proj"].i = num_proj
+        in_cpu_ops(given, dict(variables))
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.where, problem.op) == ("no-kernel", "rnn", "CudnnRNNV3")
+    return problem.found.partition("can't be converted to a loop: ")[2]
+
+
+@pytest.mark.parametrize(
+    "how, reason",
+    [
+        ({"rnn_mode": "rnn_tanh"}, "rnn_mode rnn_tanh; lstm and gru can be"),
+        ({"input_mode": "skip_input"}, "input_mode skip_input; linear_input can be"),
+        ({"num_proj": 3}, "num_proj 3, a projection"),
+        ({"dropout": 0.5}, "its dropout is on: build the graph for inference (is_training=False)"),
+        ({"dtype": tf.float16}, "float16; float32 and float64 can be"),
+        ({"params": lambda: tf.ones([7])}, "its buffer of 7 numbers is not that of LSTM, 1 layer of 5 units"),
+        (
+            {"params": variable("a/opaque_kernel")},
+            "the checkpoint lacks a/opaque_kernel, and its parts, such as"
+            " a/rnn/multi_rnn_cell/cell_0/cudnn_compatible_lstm_cell/kernel",
+        ),
+    ],
+)
+def test_what_cannot_be_converted_is_refused(how, reason):
+    assert refused(**how) == reason
+
+
+def test_misshapen_parameters_are_refused():
+    shapes = {name: value.shape for name, value in layers("lstm", 4, 6).contrib().items()}
+    found = refused(params=variable("opaque_kernel"), variables=shapes)
+    assert found.endswith("cudnn_compatible_lstm_cell/kernel has shape [10, 24], expected [10, 20]")
+
+
+def test_one_network_of_the_checkpoint_is_not_taken_for_two():
+    shapes = {name: value.shape for name, value in LSTM.contrib().items()}
+    with tf.Graph().as_default() as graph:
+        for name in ("a", "b"):
+            given = network("CudnnRNN", LSTM, LSTM.states(3), variable("opaque_kernel"))
+            tf.import_graph_def(given, name=name)
+    with pytest.raises(NotServable) as caught:
+        in_cpu_ops(graph.as_graph_def(), shapes)
+    assert "once, for a/opaque_kernel and for b/opaque_kernel" in caught.value.problems[0].found

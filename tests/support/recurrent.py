@@ -1,0 +1,132 @@
+"""Recurrent layers with made-up weights: in Keras on the CPU, and as the parameters of cuDNN."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ckpt2saved.graph.tf1 import tf
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The weights of recurrent layers as Keras has them: (kernel, recurrent kernel, bias) of each direction."""
+
+    mode: str  # "lstm" or "gru"
+    units: int
+    weights: Sequence[Sequence[Tuple[Any, Any, Any]]]  # layer -> direction
+
+    @property
+    def directions(self) -> int:
+        return len(self.weights[0])
+
+    def states(self, batch: int) -> List[Any]:
+        """First states [layers * directions, batch, units]; of an LSTM h and c."""
+        shape = [len(self.weights) * self.directions, batch, self.units]
+        return [_random(f"state{number}", shape) for number in range(2 if self.mode == "lstm" else 1)]
+
+    def buffer(self) -> Any:
+        """The parameters as cuDNN lays them out."""
+        parts = [part for layer in self.weights for part in layer]
+        matrices = [gate.T.ravel() for part in parts for matrix in part[:2] for gate in self._gates(matrix)]
+        biases = [gate for part in parts for bias in self._biases(part[2]) for gate in self._gates(bias)]
+        return np.concatenate(matrices + biases)
+
+    def _biases(self, bias: Any) -> Sequence[Any]:
+        return bias if bias.ndim == 2 else (bias, np.zeros_like(bias))
+
+    def _gates(self, values: Any) -> Sequence[Any]:
+        """In cuDNN's order: of an LSTM Keras' own, i f c o; of a GRU r z n, where Keras has z r h."""
+        gates = np.split(values, 4 if self.mode == "lstm" else 3, axis=-1)
+        return gates if self.mode == "lstm" else [gates[1], gates[0], gates[2]]
+
+    def contrib(self, scope: str = "") -> Any:
+        """The tensors that a Saver writes for tf.contrib.cudnn_rnn's layers, by name."""
+        found = {}
+        for layer, directions in enumerate(self.weights):
+            for number, (kernel, recurrent, bias) in enumerate(directions):
+                prefix = f"{scope}rnn/multi_rnn_cell/cell_{layer}"
+                if len(directions) == 2:
+                    way = ("fw", "bw")[number]
+                    prefix = f"{scope}stack_bidirectional_rnn/cell_{layer}/bidirectional_rnn/{way}"
+                both = [self._gates(np.concatenate([kernel, recurrent]))]
+                one, two = [self._gates(part) for part in self._biases(bias)]
+                if self.mode == "lstm":
+                    icfo = [0, 2, 1, 3]
+                    prefix += "/cudnn_compatible_lstm_cell"
+                    found[f"{prefix}/kernel"] = np.concatenate([both[0][g] for g in icfo], 1)
+                    found[f"{prefix}/bias"] = np.concatenate([one[g] + two[g] for g in icfo])
+                else:
+                    prefix += "/cudnn_compatible_gru_cell"
+                    found[f"{prefix}/gates/kernel"] = np.concatenate(both[0][:2], 1)
+                    found[f"{prefix}/gates/bias"] = np.concatenate([one[0] + two[0], one[1] + two[1]])
+                    found[f"{prefix}/candidate/input_projection/kernel"] = self._gates(kernel)[2]
+                    found[f"{prefix}/candidate/hidden_projection/kernel"] = self._gates(recurrent)[2]
+                    found[f"{prefix}/candidate/input_projection/bias"] = one[2]
+                    found[f"{prefix}/candidate/hidden_projection/bias"] = two[2]
+        return found
+
+    def answers(self, inputs: Any, states: Sequence[Any], lengths: Optional[Sequence[int]] = None) -> List[Any]:
+        """What Keras computes on the CPU of inputs [time, batch, size]: output and last states, in cuDNN's shapes."""
+        steps, last, number = inputs, [], 0
+        mask = np.arange(inputs.shape[0])[:, None] < (lengths or [inputs.shape[0]] * inputs.shape[1])
+        for layer in self.weights:
+            outputs = []
+            for direction, weights in enumerate(layer):
+                first = [state[number] for state in states]
+                output, *ends = self._keras(weights, direction > 0, steps, first, mask)
+                outputs.append(output * mask[:, :, None])
+                last.append(ends)
+                number += 1
+            steps = np.concatenate(outputs, axis=2)
+        return [steps, *(np.stack(ends) for ends in zip(*last))]
+
+    def _keras(self, weights: Any, backward: bool, steps: Any, first: Sequence[Any], mask: Any) -> List[Any]:
+        how = {"return_sequences": True, "return_state": True, "go_backwards": backward, "dtype": steps.dtype.name}
+        how["recurrent_activation"] = "sigmoid"
+
+        def layer() -> Any:
+            if self.mode == "lstm":
+                return tf.keras.layers.LSTM(self.units, **how)
+            return tf.keras.layers.GRU(self.units, reset_after=True, **how)
+
+        given = [np.swapaxes(steps, 0, 1), np.swapaxes(mask, 0, 1)]
+        if tf.executing_eagerly():
+            made = layer()
+            made.build(given[0].shape)
+            made.set_weights(weights)
+            found = made(tf.constant(given[0]), mask=tf.constant(given[1]), initial_state=list(map(tf.constant, first)))
+            found = [one.numpy() for one in found]
+        else:
+            with tf.Graph().as_default(), tf.Session() as session:
+                made = layer()
+                state = list(map(tf.constant, first))
+                tensors = made(tf.constant(given[0]), mask=tf.constant(given[1]), initial_state=state)
+                for variable, value in zip(made.weights, weights):
+                    variable.load(value, session)
+                found = session.run(tensors)
+        output = np.swapaxes(found[0], 0, 1)
+        return [output[::-1] if backward else output, *found[1:]]
+
+
+def layers(mode: str, inputs: int, units: int, count: int = 1, directions: int = 1, dtype: str = "float32") -> Layers:
+    """Layers with made-up weights."""
+    gates = 4 if mode == "lstm" else 3
+    found = []
+    for number in range(count):
+        size = units * directions if number else inputs
+        bias = [gates * units] if mode == "lstm" else [2, gates * units]
+        shapes = [[size, gates * units], [units, gates * units], bias]
+        found.append(
+            [
+                tuple(_random(f"{number}{way}{shape}", shape).astype(dtype) for shape in shapes)
+                for way in range(directions)
+            ]
+        )
+    return Layers(mode, units, found)
+
+
+def _random(name: str, shape: Sequence[int]) -> Any:
+    return np.random.RandomState(sum(map(ord, name))).uniform(-1, 1, shape).astype("float32")
