@@ -91,7 +91,7 @@ def test_each_client_sends_its_next_request_when_the_last_is_answered():
         window = load.window(0.4, 1)
     assert target.most == 4
     row = row_of(Point(4, 1), "", [window], is_stable=True)
-    assert 100 < row.requests_per_second <= 4 / 0.02
+    assert 60 < row.requests_per_second <= 4 / 0.02
     assert {len(one.inputs["image_bytes"]) for one in target.asked} == {1, 2}  # the requests in turns
     assert 1.4 < row.lines / row.requests < 1.6
 
@@ -112,8 +112,8 @@ def test_planned_requests_are_sent_at_the_rate():
     with Load(target, [request()], 8, 100.0) as load:
         load.window(0.1, 1)
         window = load.window(0.5, 1)
-    assert 40 <= len(window.answers) <= 56
-    assert row_of(Point(8, 1, 100.0), "", [window], is_stable=True).percentiles[0] < 0.02
+    assert 70 <= len(window.answers) / window.seconds <= 130
+    assert row_of(Point(8, 1, 100.0), "", [window], is_stable=True).percentiles[0] < 0.1
 
 
 def test_a_window_waits_for_some_answers():
@@ -170,7 +170,7 @@ def test_two_targets_are_measured_in_turns():
     points = sweep_points([2], [1], None)
     result = measure([fast, slow], workloads, points, Windows(0.1, least=4, most=5, tolerance=0))
     ratios = result.comparisons[0].ratios
-    assert ratios["p50"].differs and 1.2 < ratios["p50"].value < 1.7
+    assert ratios["p50"].differs and 1.1 < ratios["p50"].value < 2
     assert ratios["requests_per_second"].high < 1
     assert [measured.rows[0].point for measured in result.measured] == list(points) * 2
 
