@@ -193,8 +193,10 @@ def test_other_products_stay(build):
 
 
 @OLD
-@pytest.mark.parametrize("lengths", [False, True])
-@pytest.mark.parametrize("name, count", [("basic", 1), ("lstm", 1), ("gru", 2), ("peepholes", 1), ("projection", 1)])
+@pytest.mark.parametrize(
+    "name, count, lengths",
+    [("basic", 1, True), ("lstm", 1, False), ("gru", 2, False), ("peepholes", 1, False), ("projection", 1, False)],
+)
 def test_cells_of_tensorflow_1(name, count, lengths):
     """In bidirectional_dynamic_rnn, with sequence lengths or without."""
     made, _ = compared(dynamic(name, lengths))
@@ -202,9 +204,7 @@ def test_cells_of_tensorflow_1(name, count, lengths):
 
 
 @OLD
-@pytest.mark.parametrize(
-    "name, how", [("LSTM", {}), ("LSTM", {"implementation": 2}), ("GRU", {}), ("GRU", {"reset_after": True})]
-)
+@pytest.mark.parametrize("name, how", [("LSTM", {}), ("LSTM", {"implementation": 2}), ("GRU", {"reset_after": True})])
 def test_layers_of_keras(name, how):
     made, found = compared(keras(name, **how))
     assert len(made.edits) == 2

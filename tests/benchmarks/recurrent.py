@@ -1,0 +1,163 @@
+"""Measures recurrent layers whose products with their inputs are computed before the loop, beside the same layers as they were.
+
+python -m tests.benchmarks.recurrent [--rounds N] [--threads N]
+
+Each network is run in turns in one process: a line of ratios of time, before / after, for each batch; ends with 1 where one
+is below its limit. TF_ENABLE_ONEDNN_OPTS=0 or 1 in the environment chooses the kernels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+
+import numpy as np
+
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
+from ckpt2saved.rewrites.context import Context
+from ckpt2saved.rewrites.hoist_products import HoistProducts
+from ckpt2saved.rewrites.rewrite import apply
+
+DEPTH, HIDDEN, STEPS = 512, 256, 64
+LIMITS = {1: 1.5, 16: 0.98}  # of the layers alone, by batch
+NEVER_BELOW = 0.98
+FILTERS = ((64, (2, 2)), (128, (2, 2)), (256, None), (256, (2, 1)), (512, None), (512, (2, 1)), (512, (2, 1)))
+
+
+def main() -> None:
+    """Measure, print, and say by the exit code whether the limits hold."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9, help="how often each batch is measured (9)")
+    parser.add_argument("--threads", type=int, default=0, help="intra-op and inter-op threads (TensorFlow's default)")
+    arguments = parser.parse_args()
+    print(f"TensorFlow {tf.VERSION}, TF_ENABLE_ONEDNN_OPTS={os.environ.get('TF_ENABLE_ONEDNN_OPTS', '')}")
+    print("two bidirectional layers | part | batch | before, ms | after, ms | before / after (at least)")
+    failed = False
+    for name, layer in LAYERS.items():
+        for part, given, shape in (("layers", "features", [STEPS, DEPTH]), ("whole network", "x", [32, 256, 3])):
+            before, after = sessions(layer, arguments.threads)
+            for batch, least in LIMITS.items():
+                value = np.random.RandomState(batch).uniform(-1, 1, [batch, *shape]).astype("float32")
+                calls = [session.make_callable("y:0", [given + ":0"]) for session in (before, after)]
+                rounds = arguments.rounds * (8 if batch == 1 else 1)  # short runs vary more
+                times = [[seconds(call, value) for call in calls] for _ in range(rounds + 1)][1:]
+                ratio = statistics.median(first / second for first, second in times)
+                limit = least if part == "layers" else NEVER_BELOW
+                columns = [f"{1e3 * statistics.median(column):.1f}" for column in zip(*times)]
+                print(name, part, batch, *columns, f"{ratio:.2f} ({limit})", sep=" | ", flush=True)
+                failed |= ratio < limit
+    sys.exit(1 if failed else 0)
+
+
+def seconds(call, value):
+    """How long a call takes."""
+    start = time.perf_counter()
+    call(value)
+    return time.perf_counter() - start
+
+
+def sessions(layer, threads):
+    """Sessions of a network as it is, and after the rewrite, with the same variables."""
+    with tf.Graph().as_default() as graph, v1_control_flow():
+        with tf.variable_scope(tf.get_variable_scope(), use_resource=False):
+            x = tf.placeholder(tf.float32, [None, 32, None, 3], name="x")
+            sequence = features(x)
+            for number in range(2):
+                with tf.variable_scope(f"layer{number}"):
+                    sequence = layer(sequence)
+            y = tf.matmul(tf.reshape(sequence, [-1, 2 * HIDDEN]), weights("logits", 2 * HIDDEN, 37))
+            tf.reshape(y, [tf.shape(sequence)[0], -1, 37], name="y")
+        tf.variables_initializer(tf.global_variables(), name="init")
+    context = Context.of(graph.as_graph_def(), ["y:0", "init:0"], ["x:0"])
+    found = apply([HoistProducts()], context, "refused")
+    assert len(found.edits) == 4, found.edits
+    made = []
+    config = tf.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
+    for graph_def in (graph.as_graph_def(), found.graph_def()):
+        with tf.Graph().as_default() as graph:
+            tf.import_graph_def(graph_def, name="")
+            made.append(tf.Session(graph=graph, config=config))
+            made[-1].run("init")
+    return made
+
+
+def weights(name, *shape):
+    """A variable."""
+    return tf.get_variable(name, shape, initializer=tf.random_uniform_initializer(-0.05, 0.05, seed=len(name)))
+
+
+def features(x):
+    """The convolutions of a CRNN: [batch, 32, width, 3] to [batch, width / 4, 512]."""
+    for number, (depth, pool) in enumerate(FILTERS):
+        kernel = weights(f"convolution{number}", 3, 3, x.shape[-1], depth)
+        x = tf.nn.relu(tf.nn.conv2d(x, kernel, [1] * 4, "SAME"))
+        if pool:
+            x = tf.nn.max_pool(x, [1, *pool, 1], [1, *pool, 1], "SAME")
+    x = tf.squeeze(x, [1], name="features")
+    x.set_shape([None, None, DEPTH])
+    return x
+
+
+def dynamic_rnn(step, states):
+    """A bidirectional layer in the form that tf.nn.bidirectional_dynamic_rnn makes of a cell."""
+
+    def direction(sequence, name):
+        with tf.variable_scope(name):
+            cell = step()
+        steps, batch = tf.shape(sequence)[0], tf.shape(sequence)[1]
+        arriving = tf.TensorArray(tf.float32, steps).unstack(sequence)
+
+        def body(time, outputs, *state):
+            state = cell(arriving.read(time), *state)
+            return (time + 1, outputs.write(time, state[0]), *state)
+
+        start = [0, tf.TensorArray(tf.float32, steps), *[tf.zeros([batch, HIDDEN])] * states]
+        made = tf.while_loop(lambda time, *_: time < steps, body, start)[1].stack()
+        made.set_shape([None, None, HIDDEN])
+        return made
+
+    def layer(x):
+        x = tf.transpose(x, [1, 0, 2])
+        both = [direction(x, "fw"), tf.reverse(direction(tf.reverse(x, [0]), "bw"), [0])]
+        return tf.transpose(tf.concat(both, 2), [1, 0, 2])
+
+    return layer
+
+
+def basic_lstm():
+    """BasicLSTMCell."""
+    kernel, bias = weights("kernel", DEPTH + HIDDEN, 4 * HIDDEN), weights("bias", 4 * HIDDEN)
+
+    def cell(x, h, c):
+        i, j, f, o = tf.split(tf.nn.bias_add(tf.matmul(tf.concat([x, h], 1), kernel), bias), 4, 1)
+        c = c * tf.sigmoid(f + 1.0) + tf.sigmoid(i) * tf.tanh(j)
+        return tf.tanh(c) * tf.sigmoid(o), c
+
+    return cell
+
+
+def gru():
+    """GRUCell."""
+    gates, bias = weights("gates", DEPTH + HIDDEN, 2 * HIDDEN), weights("gates_bias", 2 * HIDDEN)
+    kernel, other = weights("kernel", DEPTH + HIDDEN, HIDDEN), weights("bias", HIDDEN)
+
+    def cell(x, h):
+        r, u = tf.split(tf.sigmoid(tf.nn.bias_add(tf.matmul(tf.concat([x, h], 1), gates), bias)), 2, 1)
+        candidate = tf.tanh(tf.nn.bias_add(tf.matmul(tf.concat([x, r * h], 1), kernel), other))
+        return (u * h + (1 - u) * candidate,)
+
+    return cell
+
+
+LAYERS = {"BasicLSTMCell": dynamic_rnn(basic_lstm, 2), "GRUCell": dynamic_rnn(gru, 1)}
+if tf.VERSION.startswith("1."):  # today's Keras makes no graphs by itself
+    LAYERS["Keras LSTM"] = lambda x: tf.keras.layers.Bidirectional(tf.keras.layers.LSTM(HIDDEN, return_sequences=True))(
+        x
+    )
+
+
+if __name__ == "__main__":
+    main()
