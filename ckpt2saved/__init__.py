@@ -235,15 +235,18 @@ def inspect(
     *,
     write_signature: Optional[PathLike] = None,
     force: bool = False,
+    for_device: Optional[str] = None,
     progress: Optional[Progress] = None,
 ) -> Inspection:
     """Return what a checkpoint, meta graph or SavedModel contains, and the command that exports it.
 
-    With `write_signature` a signature file is written, with `force` also over an existing one. Raises UsageError,
+    With `write_signature` a signature file is written, with `force` also over an existing one. `for_device` is what the
+    servers of a SavedModel compute on. Raises UsageError,
     CheckpointError, SignatureError, ServingError, TensorFlowError and WriteError.
     """
     from pathlib import Path
 
+    from ckpt2saved.compatibility.image import find_device
     from ckpt2saved.console.say import begin, silent
     from ckpt2saved.inspection.signature_path import check_signature_path
     from ckpt2saved.inspection.subject import find_subject
@@ -251,6 +254,7 @@ def inspect(
     file = None if write_signature is None else Path(write_signature)
     if file is not None:
         check_signature_path(file, force)
+    device = None if for_device is None else find_device(for_device)
     say = progress or silent
     subject = find_subject(Path(path))
     begin(say, "starting TensorFlow")
@@ -258,7 +262,7 @@ def inspect(
     from ckpt2saved.inspection.signature_file import write_signature as write
 
     begin(say, f"reading {path}")
-    inspection = inspect_subject(subject)
+    inspection = inspect_subject(subject, device)
     if file is not None:
         write(inspection, file, force)
     return inspection
@@ -295,6 +299,7 @@ def verify(
     sequence_length: Optional[str] = None,
     parity_seconds: float = 60.0,
     parity_lines: Optional[int] = None,
+    for_device: Optional[str] = None,
     progress: Optional[Progress] = None,
 ) -> Verification:
     """Check that a version can be served, that its answers are right, and that a server answers the same.
@@ -308,6 +313,7 @@ def verify(
     from pathlib import Path
 
     from ckpt2saved.answers.search_limits import SearchLimits
+    from ckpt2saved.compatibility.image import find_device
     from ckpt2saved.console.say import begin, silent
     from ckpt2saved.errors.values import check_values
     from ckpt2saved.sources.graph_plan import graph_options
@@ -323,7 +329,9 @@ def verify(
         parity_seconds=parity_seconds,
         parity_lines=parity_lines,
         timeout=timeout,
+        for_device=for_device,
     )
+    device = None if for_device is None else find_device(for_device)
     say = progress or silent
     directory = find_version(version_dir)
     server_options = ServerOptions(
@@ -360,10 +368,11 @@ def verify(
     )
     plan = comparison_plan(of_graph, SearchLimits(parity_seconds, parity_lines), directory)
     begin(say, "starting TensorFlow")
-    from ckpt2saved.verification.steps import verify_version
+    from ckpt2saved.verification.steps import Servers, verify_version
 
     requests = None if request_file is None else Path(request_file)
-    return verify_version(directory, plan=plan, inputs=requests, target=target, with_onednn=with_onednn, say=say)
+    servers = Servers(device, with_onednn)
+    return verify_version(directory, plan=plan, inputs=requests, target=target, servers=servers, say=say)
 
 
 def evaluate(

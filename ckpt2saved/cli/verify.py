@@ -15,6 +15,7 @@ from ckpt2saved.cli.options import (
     address_type,
     batched_option,
     called,
+    for_device_option,
     json_option,
     model_name_option,
     option,
@@ -81,6 +82,7 @@ from ckpt2saved.cli.options import (
 )
 @graph_options
 @search_options
+@for_device_option
 @report_option
 @json_option
 @quiet_option

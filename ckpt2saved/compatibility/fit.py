@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
+from pathlib import Path
+from typing import Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ckpt2saved.compatibility.demands import Demands, Given, Use
+from ckpt2saved.compatibility.demands import Demands, Given, Use, read_demands
 from ckpt2saved.compatibility.image import Image, ServerKind, known_images
 from ckpt2saved.compatibility.kernels import NoKernel, find_missing
-from ckpt2saved.compatibility.requirements import release
-from ckpt2saved.errors import NotCompatible
+from ckpt2saved.compatibility.requirements import minor, release
+from ckpt2saved.errors import NotCompatible, NotServable, ServingError
 from ckpt2saved.errors.problem import Problem, listed
 from ckpt2saved.files.protobuf.data_types import name_of
 from ckpt2saved.graph.kernel_table import Device, shipped_kernels
 from ckpt2saved.graph.op_table import OpTable, allows, shipped_table
 from ckpt2saved.graph.ops import PYTHON
+from ckpt2saved.versions import read_provenance
 
 # tensorflow/core/framework/node_def_util.cc: "Unknown attributes will be ignored". Up to 2.4 a node of the graph with
 # one keeps the graph from loading, and one of a function fails the request that runs it.
@@ -40,6 +42,10 @@ class Misfit(NamedTuple):
     def found(self) -> str:
         """Return the reason, and the first nodes."""
         return f"{self.reason} ({nodes_text(self.nodes)})"
+
+    def as_problem(self) -> Problem:
+        """Return a problem of a version for a server that lacks this."""
+        return Problem(_CODES.get(self.kind, "op-not-in-serving"), self.subject, self.found, self.remedy)
 
     @property
     def subject(self) -> str:
@@ -122,11 +128,44 @@ def check_fit(demands: Demands, server: ServerKind) -> None:
         fitting = {one: fitting_images(find_misfits(demands, known_images(), table, one)) for one in Device}
         raise NotCompatible(
             f"the SavedModel asks for what TF Serving {image.version} does not have; {advice(server, fitting)}",
-            [
-                Problem(_CODES.get(misfit.kind, "op-not-in-serving"), misfit.subject, misfit.found, misfit.remedy)
-                for misfit in misfits
-            ],
+            [misfit.as_problem() for misfit in misfits],
         )
+
+
+def kernel_problems(version_dir: Path, tensorflow: str, device: Optional[Device] = None) -> Tuple[Problem, ...]:
+    """Return a problem for each op of a version for which a server has no kernel; none if the ops can't be read.
+
+    The server is the one that the version was exported for (`export --for-serving`), or else has the release of
+    `tensorflow`, or is the newest. By default its device is the recorded one, or the CPU.
+    """
+    return tuple(
+        misfit.as_problem() for misfit in _without_kernel(version_dir, _server_of(version_dir, tensorflow, device))
+    )
+
+
+def ops_for_its_gpu(version_dir: Path, tensorflow: str, device: Optional[Device] = None) -> Tuple[str, ...]:
+    """Return what the CPU has no kernel for, in a version for servers with a GPU; () for others. As kernel_problems."""
+    server = _server_of(version_dir, tensorflow, device)
+    if server.device is Device.CPU:
+        return ()
+    return tuple(misfit.subject for misfit in _without_kernel(version_dir, server._replace(device=Device.CPU)))
+
+
+def _without_kernel(version_dir: Path, server: ServerKind) -> Tuple[Misfit, ...]:
+    try:
+        demands = read_demands(version_dir)
+    except (ServingError, NotServable):
+        return ()
+    missing = find_missing(demands, [server], shipped_table(), shipped_kernels())[server]
+    return _of_kernels(missing)
+
+
+def _server_of(version_dir: Path, tensorflow: str, device: Optional[Device]) -> ServerKind:
+    recorded = read_provenance(version_dir) or {}
+    known = {image.minor: image for image in known_images()}
+    minors = [minor(str(recorded.get("for_serving"))), minor(tensorflow)]
+    image = next((known[one] for one in minors if one in known), known_images()[-1])
+    return ServerKind(image, device or (Device.GPU if recorded.get("for_device") == Device.GPU.value else Device.CPU))
 
 
 def advice(server: ServerKind, fitting: Mapping[Device, Sequence[Image]]) -> str:

@@ -119,7 +119,7 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: _Narrated) -> Exporte
         say("devices", f"{network.devices}; cleared")
     say("graph", f"{len(network.serving.graph_def.node)} nodes, {len(network.weights.keys)} variables")
     begin(say, "rewriting the graph for TF Serving")
-    check_servable(network.serving.graph_def)
+    check_servable(network.serving.graph_def, plan.device)
     rewritten = rewritten_as_planned(plan, network)
     say("decoder", _decoder_text(plan.graph.ctc_decoder or "fast", rewritten))
     if rewritten.folded:
@@ -143,7 +143,7 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: _Narrated) -> Exporte
         say("written", f"{size_text(size)}; the {noun} {has} {size_text(checkpoint_size)}")
         seen = _union(report.without_batch if report else {}, written.refused)
         begin(say, "checking the files")
-        _lint(stage.path, seen, say)
+        _lint(plan, stage.path, seen, say)
         say.note(*warmup.notes)
         if is_pattern(plan.publication.base):
             say("note", _PATTERN_NOTE)
@@ -202,9 +202,9 @@ def _union(one: Refused, other: Refused) -> Dict[str, FrozenSet[str]]:
     return {name: one.get(name, frozenset()) | other.get(name, frozenset()) for name in sorted(set(one) | set(other))}
 
 
-def _lint(stage: Path, seen: Mapping[str, Collection[str]], say: _Narrated) -> None:
+def _lint(plan: ExportPlan, stage: Path, seen: Mapping[str, Collection[str]], say: _Narrated) -> None:
     """Check the staged files for problems that show only in files."""
-    findings = check_content(stage, content_problems(stage))
+    findings = check_content(stage, content_problems(stage), plan.device)
     say.note(*findings.notes, *batching_notes(stage, seen))
     if findings.problems:
         raise NotServable("the staged files cannot be served; nothing is published", findings.problems)

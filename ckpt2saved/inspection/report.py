@@ -12,6 +12,7 @@ from ckpt2saved.checkpoint.savers import saved_as
 from ckpt2saved.errors import CheckpointError
 from ckpt2saved.errors.problem import Note
 from ckpt2saved.graph.graph import Graph, Node
+from ckpt2saved.graph.kernel_table import Device
 from ckpt2saved.graph.meta_graph import read_meta_graph
 from ckpt2saved.graph.shapes import foreign_nodes, with_shapes
 from ckpt2saved.graph.tf1 import tf
@@ -72,14 +73,17 @@ class Inspection:
         return ""
 
 
-def inspect_subject(subject: Subject) -> Inspection:
-    """Inspect everything that `subject` has; a part that cannot be read becomes a remark if another can."""
+def inspect_subject(subject: Subject, device: Optional[Device] = None) -> Inspection:
+    """Inspect everything that `subject` has; a part that cannot be read becomes a remark if another can.
+
+    `device` is what the servers of a SavedModel compute on, as of `report_on`.
+    """
     if subject.saved_model:
         return Inspection(
             subject=subject,
             graph=None,
             checkpoint=None,
-            saved_model=read_saved_model(subject.saved_model),
+            saved_model=read_saved_model(subject.saved_model, device),
             remarks=subject.remarks,
         )
     remarks = list(subject.remarks)

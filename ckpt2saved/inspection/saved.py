@@ -12,10 +12,12 @@ from google.protobuf.message import DecodeError
 from ckpt2saved.checkpoint import roles
 from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.checkpoint.files import find_checkpoint
+from ckpt2saved.compatibility.fit import kernel_problems
 from ckpt2saved.errors import CheckpointError, NotServable
 from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.files.reading import open_file, read_file
 from ckpt2saved.graph.graph_def import called_functions, devices_of, nodes_of, pinned_text, pruned
+from ckpt2saved.graph.kernel_table import Device
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import CTC_DECODERS, TABLES
 from ckpt2saved.graph.tf1 import SavedModel, tf
@@ -45,13 +47,18 @@ class SavedModelReport:
     notes: Tuple[Note, ...]
 
 
-def read_saved_model(directory: Path) -> SavedModelReport:
+def read_saved_model(directory: Path, device: Optional[Device] = None) -> SavedModelReport:
     """Read the meta graph that TF Serving would load; raises CheckpointError for a file that is no SavedModel."""
-    return report_on(directory, parse_saved_model(directory), content_problems(directory))
+    return report_on(directory, parse_saved_model(directory), content_problems(directory), device)
 
 
-def report_on(directory: Path, saved_model: Any, of_files: Sequence[Problem]) -> SavedModelReport:
-    """Report on the SavedModel message of a directory; `of_files` are problems that were found in its files."""
+def report_on(
+    directory: Path, saved_model: Any, of_files: Sequence[Problem], device: Optional[Device] = None
+) -> SavedModelReport:
+    """Report on the SavedModel message of a directory; `of_files` are problems that were found in its files.
+
+    `device` is what its servers compute on, by default what the version records, or the CPU.
+    """
     tagged = [m for m in saved_model.meta_graphs if tf.saved_model.SERVING in m.meta_info_def.tags]
     meta_graph = (tagged or list(saved_model.meta_graphs))[0]
     dangling = _dangling(meta_graph.graph_def)
@@ -77,7 +84,9 @@ def report_on(directory: Path, saved_model: Any, of_files: Sequence[Problem]) ->
     try:
         check_servable(tf.GraphDef(node=nodes))
     except NotServable as error:
-        problems += error.problems
+        # The table of kernels knows more of a file that it can read: types, devices and nodes that no signature runs.
+        problems += [problem for problem in error.problems if is_text or problem.code != "no-kernel"]
+    problems += kernel_problems(directory, tf.version.VERSION, device)
     return SavedModelReport(
         directory=directory,
         tags=tuple(meta_graph.meta_info_def.tags),

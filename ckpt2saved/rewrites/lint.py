@@ -8,6 +8,7 @@ from ckpt2saved.compatibility.fit import check_linked
 from ckpt2saved.errors import NotServable
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.contrib import register_ops
+from ckpt2saved.graph.kernel_table import Device, shipped_kernels
 from ckpt2saved.graph.op_table import shipped_table
 from ckpt2saved.graph.ops import PYTHON, is_of_pipeline, is_random, is_training
 from ckpt2saved.graph.tf1 import contrib_directory, has_cpu_kernel, op_def
@@ -17,14 +18,20 @@ _FILES = ("ReadFile", "MatchingFiles", "WriteFile", "ImmutableConst", "LoadAndRe
 _BUILD = "build the graph for inference"
 
 
-def check_servable(graph_def: Any) -> None:
-    """Raise NotServable with a problem for every node that can't be served, in functions too."""
+def check_servable(graph_def: Any, device: Device = Device.CPU) -> None:
+    """Raise NotServable with a problem for every node that can't be served, in functions too.
+
+    For a GPU the CPU need not have kernels of what only GPUs compute.
+    """
     problems: List[Problem] = []
     nodes = [(node.name, node) for node in graph_def.node]
     for function in graph_def.library.function:
         nodes += [(f"{n.name} in the function {function.signature.name}", n) for n in function.node_def]
     register_ops(node.op for _, node in nodes)
-    runs = {op: op_def(op) is None or has_cpu_kernel(op) for op in {node.op for _, node in nodes}}
+    runs = {
+        op: op_def(op) is None or has_cpu_kernel(op) or (device is Device.GPU and shipped_kernels().is_for_gpu(op))
+        for op in {node.op for _, node in nodes}
+    }
     for name, node in nodes:
         unservable = _unservable(name, node.op)
         if unservable:

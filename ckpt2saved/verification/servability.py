@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Collection, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.compatibility.fit import origin_text
 from ckpt2saved.errors import CheckpointError, ServingError
@@ -14,6 +14,7 @@ from ckpt2saved.errors.problem import Note, Problem, listed
 from ckpt2saved.files.shell_words import for_shell
 from ckpt2saved.graph.contrib import register_ops
 from ckpt2saved.graph.graph_def import nodes_of
+from ckpt2saved.graph.kernel_table import Device
 from ckpt2saved.graph.op_table import shipped_table
 from ckpt2saved.graph.tf1 import op_def, tf
 from ckpt2saved.inspection.saved import parse_saved_model, report_on
@@ -38,13 +39,13 @@ class Findings:
     is_complete: bool = True  # False: the files are missing or damaged, so that the version cannot be loaded
 
 
-def check_version(directory: Path) -> Findings:
-    """Check name, files and content of a version."""
+def check_version(directory: Path, device: Optional[Device] = None) -> Findings:
+    """Check name, files and content of a version; `device` is what its servers compute on, as of `report_on`."""
     name = check_name(directory)
     of_saved_model = content_problems(directory, warmup=False)
     broken = of_saved_model + judge_warmup(directory)
     try:
-        content = check_content(directory, broken)
+        content = check_content(directory, broken, device)
     except CheckpointError:
         if not broken:
             raise
@@ -78,12 +79,12 @@ def check_name(directory: Path) -> Findings:
     return Findings()
 
 
-def check_content(directory: Path, of_files: Sequence[Problem]) -> Findings:
+def check_content(directory: Path, of_files: Sequence[Problem], device: Optional[Device] = None) -> Findings:
     """Check the content of a SavedModel; `of_files` are known problems. Raises CheckpointError if parsing fails."""
     problems: List[Problem] = []
     notes: List[Note] = []
     saved_model = parse_saved_model(directory)
-    report = report_on(directory, saved_model, of_files)
+    report = report_on(directory, saved_model, of_files, device)
     problems += report.problems
     if not any(problem.where == WARMUP_FILE for problem in problems):
         _check_warmup(directory, problems, notes)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from ckpt2saved.answers.file_answers import FileAnswers, as_server_requests, prepare_requests
 from ckpt2saved.answers.onednn import WithOnednn, compare_with_onednn
 from ckpt2saved.answers.server_answers import ServerReport
 from ckpt2saved.answers.server_answers import as_content as server_content
 from ckpt2saved.answers.server_asker import Target
+from ckpt2saved.compatibility.fit import ops_for_its_gpu
 from ckpt2saved.console.say import Say, begin, silent
 from ckpt2saved.errors import NotServable, VerificationError
-from ckpt2saved.errors.problem import Note, Problem, details, texts
+from ckpt2saved.errors.problem import Note, Problem, details, listed, texts
+from ckpt2saved.graph.kernel_table import Device
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.requests.request import Answers, Request
 from ckpt2saved.verification.comparison import Compared, compare_with, run_on_checkpoint
 from ckpt2saved.verification.live import UNASKED_WARNING, check_live
@@ -33,18 +36,20 @@ class Verification:
     server: Optional[ServerReport] = None
     load_problems: Tuple[Problem, ...] = ()
     batching: Tuple[Note, ...] = ()  # signatures that cannot be used with --enable_batching
+    unloaded: Tuple[Note, ...] = ()  # why the files were not loaded on this machine, where a server can
 
     @property
     def notes(self) -> Tuple[Note, ...]:
         """All notes."""
         of_files = self.answered.unasked + self.answered.notes if self.answered else ()
         of_comparisons = (self.compared.notes if self.compared else ()) + (self.onednn.notes if self.onednn else ())
-        return self.findings.notes + self.batching + of_files + of_comparisons
+        return self.findings.notes + self.batching + self.unloaded + of_files + of_comparisons
 
     @property
     def warnings(self) -> Tuple[str, ...]:
         """Warnings about checks that could not run."""
-        if self.problems or self.answered is None or self.answered.answers:
+        is_asked = self.answered is None or self.answered.answers
+        if self.problems or (is_asked and not self.unloaded):
             return ()
         return (UNASKED_WARNING.format("the version answers requests"),)
 
@@ -62,23 +67,34 @@ class Verification:
             raise VerificationError(f"{self.path}: {len(self.problems)} problem(s)", self.problems)
 
 
+class Servers(NamedTuple):
+    """The servers for which a version is verified."""
+
+    device: Optional[Device] = None  # None: the one that the version records, or the CPU
+    with_onednn: bool = False  # also with oneDNN on, as in images since 2.9
+
+
+_ANY_SERVER = Servers()
+
+
 def verify_version(
     directory: Path,
     *,
     plan: Optional[ComparisonPlan] = None,
     inputs: Optional[Path] = None,
     target: Optional[Target] = None,
-    with_onednn: bool = False,
+    servers: Servers = _ANY_SERVER,
     say: Say = silent,
 ) -> Verification:
     """Check the files of a version, run them, and compare with the checkpoint of `plan` and the server of `target`.
 
-    With `with_onednn` the requests are also run with oneDNN on, in a process of its own.
+    For `servers` with oneDNN the requests are also run with it on, in a process of its own. The files are run on the
+    CPU; where that has no kernel for a version for GPUs, they are not run.
 
     Problems of the version are returned; raises UsageError, CheckpointError or ServerError if a check could not run.
     """
     begin(say, "checking the files")
-    found = Verification(directory, check_version(directory), None)
+    found = Verification(directory, check_version(directory, servers.device), None)
     _say_findings(say, found.findings)
     if not found.findings.is_complete:
         return found  # nothing can be loaded
@@ -89,6 +105,12 @@ def verify_version(
     try:
         answered = prepare_requests(directory, inputs=inputs, known=reference.requests if reference else ())
     except NotServable as error:
+        for_gpu = ops_for_its_gpu(directory, tf.version.VERSION, servers.device)
+        if for_gpu and not found.findings.problems:
+            text = f"not run: the CPU, which verify uses, has no kernel for {listed(for_gpu)}; a server with a GPU has"
+            found = replace(found, unloaded=(Note("not-run", "", text),), batching=batching_notes(directory))
+            _say_all(say, ("note", texts(found.batching + found.unloaded)), ("warning", found.warnings))
+            return found
         found = replace(
             found, load_problems=(Problem("not-loadable", "", str(error)),), batching=batching_notes(directory)
         )
@@ -102,7 +124,7 @@ def verify_version(
         compared = compare_with(reference, directory)
         found = replace(found, compared=compared)
         _say_compared(say, compared)
-    if with_onednn and answered.answers:
+    if servers.with_onednn and answered.answers:
         begin(say, "running every signature with oneDNN on")
         # Signatures that change state answer differently in any case.
         with_it = compare_with_onednn(directory, *_lasting(answered))

@@ -291,7 +291,7 @@ def test_a_disk_that_takes_no_more_is_said(tmp_path, crnn_checkpoint):
 
 def test_a_bug_keeps_its_traceback(run, tmp_path, monkeypatch, crnn_checkpoint):
     """Only what a user can cause is told in a line."""
-    monkeypatch.setattr(pipeline, "check_servable", lambda graph_def: 1 / 0)
+    monkeypatch.setattr(pipeline, "check_servable", lambda graph_def, device: 1 / 0)
     result = exported(run, tmp_path / "m", crnn_checkpoint, "-q")
     assert isinstance(result.exception, ZeroDivisionError)
     assert not (tmp_path / "m").exists()
