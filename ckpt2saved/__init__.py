@@ -94,6 +94,7 @@ def export(
     compatible_with: Union[str, int, PathLike, None] = None,
     select: Optional[str] = None,
     unless_published: bool = False,
+    skip_unchanged: bool = False,
     wait_for: Optional[ServerAddress] = None,
     timeout: float = 600,
     model_name: Optional[str] = None,

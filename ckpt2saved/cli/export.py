@@ -86,6 +86,12 @@ if TYPE_CHECKING:  # slow to import
     help="Publish nothing, with exit code 1, if a version of the base directory has or had this checkpoint.",
     topic=Topic.PUBLISHING,
 )
+@option(
+    "--skip-unchanged",
+    is_flag=True,
+    help="Publish nothing, with exit code 0, if the newest version has the same files; its directory is printed.",
+    topic=Topic.PUBLISHING,
+)
 @option("--dry-run", is_flag=True, help="Export and check, but do not publish.", topic=Topic.PUBLISHING)
 @report_option
 @json_option

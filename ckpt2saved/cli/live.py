@@ -27,11 +27,13 @@ class Published(UntilInterrupted):
 
     def published(self, version: Any) -> None:
         """Print the directory at once, because it is published even if the wait for the server fails."""
-        self._record.outcome = ("would publish `{}`" if version.dry_run else "published `{}`").format(version.path)
+        is_old = getattr(version, "is_unchanged", False)
+        outcome = "`{}` has the same files" if is_old else "would publish `{}`" if version.dry_run else "published `{}`"
+        self._record.outcome = outcome.format(version.path)
         self._record.is_done = not version.dry_run
-        self.version = version
+        self.version = None if is_old else version
         if not self._as_json:
-            with self._narration.paused(), printed("" if version.dry_run else f"{version.path} is published"):
+            with self._narration.paused(), printed("" if version.dry_run or is_old else f"{version.path} is published"):
                 click.echo(str(version.path))
 
     def finish(self, version: Any) -> None:

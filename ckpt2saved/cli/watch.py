@@ -153,7 +153,9 @@ def _checked(run_dir: Path, export_dir: Path, select: str, options: Dict[str, An
 
     def read(**keywords: Any) -> Dict[str, Any]:
         of_export, _ = read_export(
-            run_dir, export_dir, **dict(keywords, version=None, dry_run=False, unless_published=True)
+            run_dir,
+            export_dir,
+            **dict(keywords, version=None, dry_run=False, unless_published=True, skip_unchanged=False),
         )
         with contextlib.suppress(CheckpointError):  # there may be none yet
             plan_graph(of_export.graph)

@@ -146,6 +146,7 @@ CODES: Dict[str, str] = {
     "not-exported": "A checkpoint of several cannot be exported.",
     "other-encoding": "A line of a labels file is not UTF-8.",
     # Versions.
+    "altered-files": "The files of a version are not those that were published.",
     "breaks-clients": "Clients of one version could not use the other.",
     "broken-version": "A server would load an incomplete version.",
     "duplicate-number": "TF Serving loads another directory with this number.",

@@ -20,13 +20,14 @@ class Exported:
     """A published version; in a dry run, the version that would have been published."""
 
     path: Path  # the version directory
-    dry_run: bool
+    dry_run: bool  # with is_unchanged: nothing would be published
     provenance: Mapping[str, Any]  # content of assets.extra/ckpt2saved.json
     notes: Tuple[Note, ...] = ()
     asked: Tuple[Request, ...] = ()  # the parity requests
     measured: Optional[Measured] = None  # None without labelled pictures
     candidates: Tuple[Candidate, ...] = ()  # with --select, the checkpoints that were tried
     server: Optional[ServerReport] = None  # the result of the wait; None without
+    is_unchanged: bool = False  # `path` is the newest version, which has the same files; nothing was published
 
     @property
     def number(self) -> int:
@@ -40,7 +41,7 @@ class Exported:
 
     def as_content(self) -> Dict[str, Any]:
         """The content of --json, without the server."""
-        content = {"path": str(self.path), "dry_run": self.dry_run, **self.provenance}
+        content = {"path": str(self.path), "dry_run": self.dry_run, "unchanged": self.is_unchanged, **self.provenance}
         if self.candidates:
             content.update(selection_content(self.candidates))
         if self.measured is not None:

@@ -23,7 +23,7 @@ _CHECKED = (
 )
 _OF_EXPORT = (
     *("version", "dry_run", "parity", "no_warmup", "for_serving", "for_device", "no_fold", "gpu"),
-    "unless_published",
+    *("unless_published", "skip_unchanged"),
 )
 
 

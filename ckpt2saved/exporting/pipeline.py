@@ -55,7 +55,8 @@ from ckpt2saved.sources.binding import BoundGraph, bind
 from ckpt2saved.sources.example_pictures import example_pictures
 from ckpt2saved.sources.training_graph import UNUSED
 from ckpt2saved.verification.servability import batching_notes, check_content, keys_by_signature
-from ckpt2saved.versions import Stage, staged, write_provenance
+from ckpt2saved.versions import Stage, read_provenance, staged, write_provenance
+from ckpt2saved.versions.content import Unchanged, content_sha256, refuse_unchanged
 from ckpt2saved.versions.health import content_problems
 from ckpt2saved.versions.published_checkpoints import content_of, refuse_published
 
@@ -162,17 +163,29 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: _Narrated) -> Exporte
         provenance["warmup"] = warmup.counts
         provenance["warmup_outputs"] = warmup.filters
         provenance["without_batch"] = keys_by_signature(stage.path, seen)
-        write_provenance(stage.path, provenance)
-        requests = proof.requests if proof else ()
         begin(say, "publishing")
-        return Exported(
-            path=stage.publish(lambda: _check_origin(plan, checkpoint, origin)),
+        provenance["content_sha256"] = content = content_sha256(stage.path)
+        write_provenance(stage.path, provenance)
+
+        def check() -> None:
+            _check_origin(plan, checkpoint, origin)
+            if plan.publication.skip_unchanged:
+                refuse_unchanged(plan.publication.base, content)
+
+        exported = Exported(
+            path=Path(),
             dry_run=plan.publication.dry_run,
             provenance=provenance,
             notes=tuple(say.notes),
-            asked=requests,
+            asked=proof.requests if proof else (),
             measured=measured,
         )
+        try:
+            return replace(exported, path=stage.publish(check))
+        except Unchanged as error:
+            say("unchanged", str(error))
+            recorded = read_provenance(error.version) or {}
+            return replace(exported, path=error.version, provenance=recorded, is_unchanged=True)
 
 
 def _accuracy(plan: ExportPlan, checkpoint: Checkpoint, stage: Path, say: Say) -> Optional[Measured]:

@@ -36,6 +36,7 @@ class ExportOptions:
     accuracy: Optional[AccuracyGate] = None
     clients: Optional[KnownClients] = None  # who must be able to use the version
     unless_published: bool = False  # refuse a checkpoint that a version of the base has
+    skip_unchanged: bool = False  # publish nothing if the newest version has the same files
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Publication:
     number: int  # the expected version number; another exporter may take it first
     dry_run: bool
     unless_published: bool = False  # refuse a checkpoint that a version of the base has
+    skip_unchanged: bool = False  # publish nothing if the newest version has the same files
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def plan_export(options: ExportOptions) -> ExportPlan:
             number,
             dry_run=options.dry_run,
             unless_published=options.unless_published,
+            skip_unchanged=options.skip_unchanged,
         ),
         Checks(
             options.parity, options.search_limits, warmup, server, accuracy=options.accuracy, clients=options.clients

@@ -68,7 +68,14 @@ def try_all(options: ExportOptions, say: Say = silent) -> Tuple[Candidate, ...]:
     found = []
     for number, prefix in enumerate(prefixes, start=1):
         graph = replace(options.graph, checkpoints=(prefix,))
-        candidate = replace(options, graph=graph, dry_run=True, unless_published=False, accuracy=gate.without_limits())
+        candidate = replace(
+            options,
+            graph=graph,
+            dry_run=True,
+            unless_published=False,
+            skip_unchanged=False,
+            accuracy=gate.without_limits(),
+        )
         found.append(_tried(candidate, prefix, _Muted(say, f"{number} of {len(prefixes)}, {prefix.name}")))
         say("candidate", _line(found[-1]))
     return tuple(found)

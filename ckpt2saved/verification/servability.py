@@ -23,7 +23,8 @@ from ckpt2saved.requests.warm_up.file import BrokenWarmUpFile, read_warm_up_requ
 from ckpt2saved.saved_model.judgement import MOST_RECORDS, WARMUP_FILE, judge_warmup
 from ckpt2saved.saved_model.reading import GRAPH_FILE, read_signatures
 from ckpt2saved.signature.tensors import DEFAULT_SIGNATURE
-from ckpt2saved.versions import numbered_children, parse_version, recorded_without_batch
+from ckpt2saved.versions import numbered_children, parse_version, read_provenance, recorded_without_batch
+from ckpt2saved.versions.content import content_sha256
 from ckpt2saved.versions.health import access_problems, content_problems
 
 _METHODS = tuple("tensorflow/serving/" + method for method in ("predict", "classify", "regress"))
@@ -50,9 +51,20 @@ def check_version(directory: Path, device: Optional[Device] = None) -> Findings:
         if not broken:
             raise
         content = Findings()  # the content cannot be parsed, which `broken` already reports
-    closed = tuple(problem.as_note() for problem in access_problems(directory))
+    closed = tuple(problem.as_note() for problem in access_problems(directory)) + _altered(directory)
     problems = tuple(dict.fromkeys(name.problems + broken + content.problems))
     return Findings(problems, name.notes + closed + content.notes, is_complete=not of_saved_model)
+
+
+def _altered(directory: Path) -> Tuple[Note, ...]:
+    recorded = (read_provenance(directory) or {}).get("content_sha256")
+    try:
+        altered = recorded is not None and content_sha256(directory) != recorded
+    except OSError:
+        return ()  # content_problems says so
+    found = "its files are not those that were published"
+    remedy = "publish changed files as a version of their own, with ckpt2saved bump-version BASE --from DIR"
+    return (Note("altered-files", directory.name, found, remedy),) if altered else ()
 
 
 def check_name(directory: Path) -> Findings:

@@ -149,7 +149,7 @@ def test_the_provenance_of_bump_version_fits(exported_crnn, tmp_path, origin):
     published = bump_version(base, origin if origin == 1 else tmp_path / origin)
     content = read_provenance(published.path)
     assert misfits_of_output("provenance", content) == []
-    assert len(content) == 2 if origin != 1 else content["checkpoint"]["step"] == 7
+    assert len(content) == 3 if origin != 1 else content["checkpoint"]["step"] == 7
 
 
 def test_a_schema_can_be_used_by_check_jsonschema(run, exported_crnn, tmp_path):

@@ -282,3 +282,21 @@ def test_clients_of_another_version_must_be_able_to_use_it(export, run_apart, tm
     assert (result.exit_code, "--compatible-with 9" in result.stderr) == (2, True)
     result = export(GOOD, "--compatible-with", "live", lines=False)
     assert (result.exit_code, "--compatible-with live: only with the address of a server" in result.stderr) == (2, True)
+
+
+def test_what_did_not_change_is_not_published_again(export, run_apart, tmp_path):
+    """--skip-unchanged: the newest version with the same files is the result; its directory is printed."""
+    base = tmp_path / "base"
+    assert export(GOOD, "--skip-unchanged", lines=False).exit_code == 0
+    result = export(GOOD, "--skip-unchanged", "--report", tmp_path / "report.md", lines=False)
+    assert (result.exit_code, result.stdout) == (0, f"{base / '1'}\n"), result.output
+    assert f"{base / '1'}: it has the same files; nothing is published" in result.stderr
+    assert f"`{base / '1'}` has the same files" in (tmp_path / "report.md").read_text()
+    found = json.loads(export(GOOD, "--skip-unchanged", "--json", lines=False).stdout)
+    assert (found["path"], found["unchanged"]) == (str(base / "1"), True)
+    assert content(base) == ["1"] and leftovers(base) == []
+    assert export(D_AS_A, "--skip-unchanged", lines=False).exit_code == 0
+    assert export(GOOD, "--skip-unchanged", lines=False).exit_code == 0  # only the newest counts
+    (base / "3" / "assets.extra" / "more.txt").write_text("altered")
+    assert export(GOOD, "--skip-unchanged", lines=False).exit_code == 0
+    assert content(base) == ["1", "2", "3", "4"]

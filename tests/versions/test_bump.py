@@ -20,6 +20,7 @@ from ckpt2saved.versions import (
     read_provenance,
     staged,
 )
+from ckpt2saved.versions.content import content_sha256
 from ckpt2saved.versions.health import health
 from ckpt2saved.versions.provenance import write_provenance
 from tests.support.versions import (
@@ -130,6 +131,7 @@ def test_a_foreign_saved_model_is_copied(base, tmp_path):
     assert shared(foreign, result.path) == []
     assert json.loads((result.path / PROVENANCE).read_text(encoding="utf-8")) == {
         "format": 1,
+        "content_sha256": content_sha256(foreign),
         "republished": {"from": str(foreign), "time": "2024-05-06T07:08:09+00:00"},
     }
     assert health(result.path).problems == ()
@@ -157,7 +159,11 @@ def test_a_version_that_somebody_else_put_there_is_copied(base, provenance):
     new = bump_version(base, 1, options=BumpOptions(now=NOW)).path
 
     assert shared(old, new) == []
-    assert sorted(json.loads((new / PROVENANCE).read_text(encoding="utf-8"))) == ["format", "republished"]
+    assert sorted(json.loads((new / PROVENANCE).read_text(encoding="utf-8"))) == [
+        "content_sha256",
+        "format",
+        "republished",
+    ]
 
 
 def test_a_linked_version_is_copied(base, tmp_path):

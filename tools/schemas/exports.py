@@ -32,6 +32,10 @@ _SHA256 = by_name(
     "SHA-256 of the files that identify the checkpoint, by name: the V2 index, or all V1 files.",
     {"type": "string", "pattern": "^[0-9a-f]{64}$"},
 )
+_CONTENT = text(
+    "SHA-256 of a line for each file but this one, sorted by name: SHA-256 of the file, two spaces, name.",
+    pattern="^[0-9a-f]{64}$",
+)
 _STEP = nullable({"description": "Global step; null where the checkpoint has none.", "type": "integer"})
 _SCALARS = by_name("Values by name.", {"type": ["string", "number", "boolean"]})
 DIFFERENCES = by_name(
@@ -146,8 +150,12 @@ _EXPORT: Dict[str, Schema] = {
 
 def provenance_schema() -> Schema:
     """Return the schema of assets.extra/ckpt2saved.json."""
-    exported = mapping({**_EXPORT, "accuracy": ACCURACY_RECORD}, {"republished": _REPUBLISHED}, is_open=True)
-    other = mapping({"format": FORMAT, "republished": _REPUBLISHED}, is_open=True)
+    exported = mapping(
+        {**_EXPORT, "accuracy": ACCURACY_RECORD},
+        {"content_sha256": _CONTENT, "republished": _REPUBLISHED},
+        is_open=True,
+    )
+    other = mapping({"format": FORMAT, "republished": _REPUBLISHED}, {"content_sha256": _CONTENT}, is_open=True)
     return document(
         "Where a version comes from: assets.extra/ckpt2saved.json in each version.",
         "Written by export, and by bump-version for a SavedModel of another tool, which then has only `republished`.",
@@ -178,12 +186,13 @@ _WAIT = {"server": described("With --wait-for: the version on the server.", refe
 PUBLISHED: Dict[str, Schema] = {
     "path": text("The version's directory; with dry_run the one that would be published."),
     "dry_run": _DRY_RUN,
+    "unchanged": truth("Whether path is the newest version, which has the same files (--skip-unchanged)."),
     **_EXPORT,
     "accuracy": nullable(
         described("How the files read the labelled pictures; null without --lines.", reference("accuracy"))
     ),
 }
-MORE_PUBLISHED = {**_CANDIDATES, **_WAIT}
+MORE_PUBLISHED = {**_CANDIDATES, **_WAIT, "content_sha256": _CONTENT, "republished": _REPUBLISHED}
 
 
 def export_schema() -> Schema:

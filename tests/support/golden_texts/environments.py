@@ -15,6 +15,8 @@ from ckpt2saved.server_config.models import find_models
 from ckpt2saved.server_config.mounts import parse_mount
 from ckpt2saved.server_config.policy import SPECIFIC, Label, Policy
 from ckpt2saved.verification.differences import differences
+from ckpt2saved.verification.servability import check_version
+from ckpt2saved.versions import bump_version
 from tests.support.golden_texts.finding import raised
 from tests.support.graph_defs import X, node, write
 from tests.support.packages import install, with_needs
@@ -117,6 +119,12 @@ def compared(side):
     return call
 
 
+def altered(folder):
+    version = bump_version(folder / "crnn", write_version(folder / "own", lambda x: {"y": tf.identity(x)})).path
+    (version / "assets.extra" / "more.txt").write_text("more")
+    return check_version(version).notes
+
+
 def of_varying_shape(folder):
     directory = folder / "crnn" / "1"
     write_version(directory, lambda x: {"y": tf.reduce_sum(x, 1)}, shape=(None, None))
@@ -126,6 +134,12 @@ def of_varying_shape(folder):
 PROTOBUF = "protobuf>=3.6.1"
 
 CASES = [
+    (
+        "altered-files",
+        altered,
+        "1: its files are not those that were published; publish changed files as a version of their own, with"
+        " ckpt2saved bump-version BASE --from DIR",
+    ),
     (
         "broken-link",
         of_models(linked),

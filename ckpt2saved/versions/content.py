@@ -1,0 +1,54 @@
+"""The identity of a version's files, by which an equal version is recognised."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import stat
+
+from ckpt2saved.errors import VersionError
+from ckpt2saved.files.reading import PathLike, open_file, walk
+from ckpt2saved.versions.base import numbered_children
+from ckpt2saved.versions.provenance import PROVENANCE, read_provenance
+
+_PIECE = 1 << 20
+
+
+class Unchanged(VersionError):
+    """The newest version has the same files, and nothing was to be published then; `version` is its directory."""
+
+
+def content_sha256(version_dir: PathLike) -> str:
+    """Return the SHA-256 of all files but the provenance, whatever the directory is called.
+
+    It is that of a line `SHA-256 of the file, two spaces, name` for each file, sorted by the bytes of the names, as
+    `sha256sum` prints them. Symbolic links count as the files that they lead to.
+    """
+    lines = []
+    for entry in walk(version_dir):
+        if stat.S_ISREG(entry.status.st_mode) and entry.name != os.fspath(PROVENANCE):
+            name = os.fsencode(entry.name.replace(os.sep, "/"))
+            lines.append((name, b"%s  %s\n" % (_sha256(entry.path).encode(), name)))
+    return hashlib.sha256(b"".join(line for _, line in sorted(lines))).hexdigest()
+
+
+def refuse_unchanged(base: PathLike, content: str) -> None:
+    """Raise Unchanged if the newest version of the base has files of this content_sha256()."""
+    children = [child for child in numbered_children(base) if child.number >= 0]
+    if not children:
+        return
+    newest = children[-1].path
+    recorded = (read_provenance(newest) or {}).get("content_sha256")
+    if recorded == content and content_sha256(newest) == content:  # recorded first: reading all files takes time
+        error = Unchanged(f"{newest}: it has the same files; nothing is published")
+        error.version = newest
+        raise error
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open_file(path) as file:
+        for piece in iter(functools.partial(file.read, _PIECE), b""):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,59 @@
+"""The SHA-256 of a version's files."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from ckpt2saved.errors import VersionError
+from ckpt2saved.versions import PROVENANCE, bump_version, read_provenance
+from ckpt2saved.versions.content import content_sha256
+from tests.support.versions import make_version
+
+
+def test_it_is_that_of_sha256sum(tmp_path):
+    """So that it can be checked without ckpt2saved."""
+    version = make_version(tmp_path, "1")
+    (version / "assets").mkdir()
+    (version / "assets" / "a b.txt").write_text("x")
+    (version / "saved_model-2").write_text("y")  # sorts before `saved_model.pb`
+    command = (
+        "find . -type f ! -path ./assets.extra/ckpt2saved.json -printf '%P\\0' | LC_ALL=C sort -z | xargs -0 sha256sum"
+        " | sha256sum"
+    )
+    done = subprocess.run(command, shell=True, cwd=str(version), stdout=subprocess.PIPE, text=True)
+    assert content_sha256(version) == done.stdout.split()[0]
+
+
+def test_it_depends_on_names_and_bytes_alone(tmp_path):
+    version = make_version(tmp_path / "a", "1")
+    same = make_version(tmp_path / "b", "2")
+    assert content_sha256(version) == content_sha256(same)
+    before = content_sha256(version)
+    (version / "variables" / "more").write_text("x")
+    assert content_sha256(version) != before
+
+
+def test_each_version_has_it(tmp_path):
+    """Also one that another tool wrote; a version that is published again keeps it."""
+    foreign = make_version(tmp_path / "elsewhere", "7")
+    first = bump_version(tmp_path / "base", foreign).path
+    again = bump_version(tmp_path / "base").path
+    expected = content_sha256(foreign)
+    for version in (first, again):
+        assert read_provenance(version)["content_sha256"] == expected == content_sha256(version)
+
+
+def test_a_copy_with_other_files_is_not_republished(tmp_path):
+    """As one that was copied incompletely; in the same base its files are linked, and known."""
+    first = bump_version(tmp_path / "base", make_version(tmp_path / "elsewhere", "7")).path
+    (first / "assets").mkdir()
+    (first / "assets" / "more.txt").write_text("x")
+    with pytest.raises(
+        VersionError, match="its files are not those that were published: they were copied incompletely"
+    ):
+        bump_version(tmp_path / "other", first)
+    assert not (tmp_path / "other").exists()
+    (first / PROVENANCE).unlink()
+    assert bump_version(tmp_path / "other", first).number == 1
