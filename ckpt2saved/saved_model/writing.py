@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
@@ -18,7 +21,8 @@ from ckpt2saved.graph.tf1 import SavedModel, open_session, tf
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 
-_AT_ONCE = 1 << 29  # bytes of variables that are copied together
+_AT_ONCE = 1 << 28  # bytes of variables that are copied together
+_THREADS = 2  # copy at the same time: one reads while the other writes
 _CHECKED = (tf.float16, tf.bfloat16, tf.float32, tf.float64)  # may be NaN; for others there is no kernel that tells
 
 
@@ -240,7 +244,7 @@ def _copy_assets(directory: Path, assets: Iterable[Asset]) -> None:
 def _write_variables(directory: Path, checkpoint: Checkpoint, weights: Weights) -> None:
     """Copy the tensors of variables and tables from the checkpoint, under their own names.
 
-    At most _AT_ONCE bytes, or one tensor, are in memory; larger models get several data files.
+    Each thread has at most _AT_ONCE bytes, or one tensor, in memory; larger models get several data files.
     """
     directory.mkdir()
     groups = _groups(checkpoint, weights)
@@ -248,8 +252,14 @@ def _write_variables(directory: Path, checkpoint: Checkpoint, weights: Weights) 
     prefixes = [target] if len(groups) == 1 else [f"{target}-{n:05d}" for n in range(len(groups))]
     problems: List[Problem] = []
     try:
-        for names, prefix in zip(groups, prefixes):
-            problems += _copy_variables(names, prefix, checkpoint, weights)
+        with ThreadPoolExecutor(_THREADS) as threads:
+            copied = [threads.submit(_copy, names, at, checkpoint, weights) for names, at in zip(groups, prefixes)]
+            try:
+                for done in copied:
+                    problems += done.result()
+            finally:
+                for waiting in copied:
+                    waiting.cancel()
         if len(groups) > 1:
             with tf.Graph().as_default(), open_session() as session:
                 session.run(tf.raw_ops.MergeV2Checkpoints(checkpoint_prefixes=prefixes, destination_prefix=target))
@@ -304,6 +314,19 @@ def _restored(names: Sequence[str], checkpoint: Checkpoint, weights: Weights) ->
         dtypes=[checkpoint.dtypes[key] for key in keys],
     )
     return tensors
+
+
+def _copy(names: Sequence[str], prefix: str, checkpoint: Checkpoint, weights: Weights) -> List[Problem]:
+    """Copy variables as _copy_variables does, and wait until they are on the disk, while others are copied."""
+    problems = _copy_variables(names, prefix, checkpoint, weights)
+    for file in Path(prefix).parent.glob(Path(prefix).name + ".data-*"):
+        with contextlib.suppress(OSError):  # publishing does it again, and tells
+            descriptor = os.open(str(file), os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    return problems
 
 
 def _copy_variables(names: Sequence[str], prefix: str, checkpoint: Checkpoint, weights: Weights) -> List[Problem]:

@@ -8,7 +8,7 @@ import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, Optional, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 from ckpt2saved.checkpoint.files import checkpoints_at
 from ckpt2saved.errors import VersionError
@@ -48,19 +48,26 @@ def numbered_children(base: PathLike) -> Tuple[Numbered, ...]:
     Empty if the base does not exist. Among children with one number (`01`, `1`), the last is the one that TF Serving
     loads.
     """
+    folder = Path(base)
+    return tuple(Numbered(number, folder / name) for number, name in sorted(_numbered_names(base)))
+
+
+def newest_child(base: PathLike) -> Optional[Numbered]:
+    """Return the last of numbered_children, without the cost of all the others; None if there are none."""
+    number, name = max(_numbered_names(base), default=(0, ""))
+    return Numbered(number, Path(base) / name) if name else None
+
+
+def _numbered_names(base: PathLike) -> List[Tuple[int, str]]:
     try:
         with os_errors_explained(base, "list the versions"):
             names = os.listdir(os.fspath(base))
     except VersionError as error:
         if isinstance(error.__cause__, FileNotFoundError):
-            return ()
+            return []
         raise
-    children = []
-    for name in sorted(names):
-        number = parse_version(name)
-        if number is not None:
-            children.append(Numbered(number, Path(base) / name))
-    return tuple(sorted(children, key=lambda child: child.number))
+    numbers = ((parse_version(name), name) for name in names)
+    return [(number, name) for number, name in numbers if number is not None]
 
 
 def next_version(base: PathLike, requested: Optional[int] = None) -> int:
@@ -71,10 +78,9 @@ def next_version(base: PathLike, requested: Optional[int] = None) -> int:
     """
     if requested is not None and not 1 <= requested <= LARGEST_VERSION:
         raise VersionError(f"{base}: {requested} can't be a version number; expected 1 to {LARGEST_VERSION}")
-    children = numbered_children(base)
-    if not children:
+    newest = newest_child(base)
+    if newest is None:
         return 1 if requested is None else requested
-    newest = children[-1]
     if newest.number == LARGEST_VERSION:
         raise VersionError(
             f"{newest.path}: its number is the largest that TF Serving reads, so that no version can follow it; "

@@ -17,8 +17,8 @@ from ckpt2saved.saved_model.judgement import EVERYTHING, READ
 from ckpt2saved.versions.base import (
     check_base,
     loaded_version,
+    newest_child,
     next_version,
-    numbered_children,
     os_errors_explained,
     parse_version,
 )
@@ -156,10 +156,10 @@ def _identity(directory: Path) -> Optional[Tuple[int, int]]:
 
 def _source_directory(base: PathLike, source: Union[int, PathLike, None]) -> Path:
     if source is None:
-        children = numbered_children(base)
-        if not children:
+        newest = newest_child(base)
+        if newest is None:
             raise VersionError(f"{base}: there is no version to republish; name a SavedModel directory")
-        return children[-1].path
+        return newest.path
     if isinstance(source, int):
         return loaded_version(base, source)
     number = parse_version(source) if isinstance(source, str) else None

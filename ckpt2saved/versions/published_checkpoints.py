@@ -66,9 +66,21 @@ class PublishedCheckpoints:
 
 def refuse_published(base: PathLike, content: FrozenSet[str]) -> None:
     """Raise AlreadyPublished if a version of the base has, or had, a checkpoint of this content."""
-    found = PublishedCheckpoints(base).versions().get(content)
+    found = _version_with(Path(base), content) if content else None
     if found:
-        raise AlreadyPublished(f"{base}: {found.text}, has this checkpoint already; nothing is published")
+        raise AlreadyPublished(f"{base}: {found}, has this checkpoint already; nothing is published")
+
+
+def _version_with(base: Path, content: FrozenSet[str]) -> Optional[str]:
+    """The newest version with a checkpoint of this content, for people; of others only the bytes are looked at."""
+    needed = [digest.encode() for digest in content]
+    for child in reversed(numbered_children(base)):
+        with contextlib.suppress(OSError):  # deleted, or not published by ckpt2saved
+            text = read_file(os.path.join(os.fspath(child.path), os.fspath(PROVENANCE)), _MOST_BYTES)
+            if all(digest in text for digest in needed) and content_of(read_provenance(child.path)) == content:
+                return f"version {child.path.name}"
+    pruned = [entry for entry in _entries(base) if content_of(entry) == content]
+    return f"version {pruned[-1].get('version')}, which was pruned" if pruned else None
 
 
 def content_of(provenance: Optional[Dict[str, Any]]) -> FrozenSet[str]:
