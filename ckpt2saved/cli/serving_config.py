@@ -193,6 +193,19 @@ from ckpt2saved.cli.options import (
     topic=Topic.SPEED,
 )
 @option(
+    "--mixed-precision",
+    type=click.Choice(["bfloat16"]),
+    help="Compute products in bfloat16, for TF Serving 2.15 and later on CPUs that have it. Needs --accuracy.",
+    topic=Topic.SPEED,
+)
+@option(
+    "--accuracy",
+    type=PathType(),
+    metavar="FILE",
+    help="With --mixed-precision: output of evaluate URL --not-worse-than MODEL_DIR --json, of a server with it.",
+    topic=Topic.SPEED,
+)
+@option(
     "--gpus",
     type=ParsedType("gpus", "server_config.devices:parse_gpus"),
     metavar="all|N|device=0,1",
@@ -331,6 +344,8 @@ def _speed(options: Dict[str, Any]) -> Any:
     stray += ["batching_per_model"] if per_model else []
     if stray and not batching and tune is None:
         raise click.UsageError(f"--{stray[0].replace('_', '-')}: only with --batching")
+    if options["accuracy"] is not None and options["mixed_precision"] is None and is_on_command_line("accuracy"):
+        raise click.UsageError("--accuracy: only with --mixed-precision")
     for name in ("goal", "max_p99"):
         if tune is None and is_on_command_line(name):
             raise click.UsageError(f"--{name.replace('_', '-')}: only with --tune")
@@ -338,6 +353,8 @@ def _speed(options: Dict[str, Any]) -> Any:
         intra_op=options.pop("intra_op"),
         inter_op=options.pop("inter_op"),
         onednn=None if onednn is None else onednn == "on",
+        mixed_precision=options.pop("mixed_precision"),
+        accuracy=options.pop("accuracy"),
         batching=batching,
         batching_per_model=per_model,
         batching_values=given,

@@ -11,6 +11,7 @@ from ckpt2saved.errors import NotServable, ServingError, UsageError
 from ckpt2saved.errors.problem import Note, Problem, texts
 from ckpt2saved.files.replacing import write_files
 from ckpt2saved.server_config import compose, docker, kubernetes
+from ckpt2saved.server_config.accuracy_proof import check_proof
 from ckpt2saved.server_config.batching import check_batching
 from ckpt2saved.server_config.change import check_labels, existing_files, what_changes
 from ckpt2saved.server_config.client_advice import client_advice
@@ -131,6 +132,11 @@ def configure(directories: Sequence[str], options: ConfigurationOptions) -> Conf
         rest_port=options.rest_port,
     )
     _check_all_mounts(server, options)
+    reasons = chosen.reasons
+    if settings.mixed_precision is not None:
+        trial = replace(server, name=f"{server.name}-trial", port=server.port + 10, rest_port=server.rest_port + 10)
+        trial = replace(trial, settings=replace(settings, batching=None), batches_per_model=False)
+        reasons += (check_proof(options.speed.accuracy, docker.trial_command(trial)),)
     notes = _check_batching(models, options, chosen)
     config_files = _config_files(models, settings)
     files, start, command = _starters(server, config_files, options)
@@ -145,7 +151,7 @@ def configure(directories: Sequence[str], options: ConfigurationOptions) -> Conf
         docker_command=command,
         notes=notes,
         changes=what_changes(before, files, server),
-        reasons=chosen.reasons + tuple(without_parameters(models) if options.speed.batching_per_model else ()),
+        reasons=reasons + tuple(without_parameters(models) if options.speed.batching_per_model else ()),
         advice=client_advice(models, settings, chosen.rows),
     )
 

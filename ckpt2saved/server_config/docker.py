@@ -34,6 +34,17 @@ def docker_command(server: Server, nvidia_runtime: bool) -> Tuple[str, ...]:
     return tuple(command) + (server.tag,) + server.flags(server.config_dir)
 
 
+def trial_command(server: Server) -> Tuple[str, ...]:
+    """Return the words of a command that serves the first model for a trial, without configuration files."""
+    model = server.models[0]
+    command = ["docker", "run", "--rm", "--detach", "--name", server.name]
+    for name, value in server.environment.items():
+        command += ["--env", f"{name}={value}"]
+    command += ["--env", f"MODEL_NAME={model.name}", "--publish", f"{server.rest_port}:{REST_PORT}"]
+    command += ["--mount", _bind(Mount(model.directory, f"/models/{model.name}")), server.tag]
+    return (*command, *server.settings.flags(server.image))
+
+
 def as_line(command: Sequence[str]) -> str:
     """Return the command quoted for a shell."""
     return " ".join(shlex.quote(word) for word in command)

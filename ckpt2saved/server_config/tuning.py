@@ -34,6 +34,7 @@ class SpeedOptions:
     inter_op: Optional[int] = None
     onednn: Optional[bool] = None
     mixed_precision: Optional[str] = None
+    accuracy: Optional[Path] = None  # what `evaluate --json` has printed of a server with mixed precision
     batching: Optional[bool] = None  # None: if measurements say that it is worth it
     batching_per_model: bool = False  # by the parameters in each version
     batching_values: Mapping[str, Any] = field(default_factory=dict)  # of Batching, in place of those chosen
