@@ -72,6 +72,7 @@ def export(
     merge_repeated: bool = False,
     sequence_length: Optional[str] = None,
     parity: bool = True,
+    with_onednn: bool = False,
     parity_seconds: float = 60.0,
     parity_lines: Optional[int] = None,
     warmup: Union[int, PathLike, Sequence[Union[int, PathLike]]] = (),

@@ -20,7 +20,7 @@ from ckpt2saved.answers.timed_process import TimedProcess, timed_process
 from ckpt2saved.errors import NotServable, TensorFlowError
 from ckpt2saved.errors.problem import Note
 from ckpt2saved.graph.tf1 import tf, uses_onednn
-from ckpt2saved.requests.request import Answers, Request
+from ckpt2saved.requests.request import Answers, Request, with_bytes
 from ckpt2saved.server_config.settings import ServerSettings
 
 _OFF = "set TF_ENABLE_ONEDNN_OPTS=0 in the server's environment, as serving-config does"
@@ -41,6 +41,14 @@ class WithOnednn:
     ended: Tuple[str, ...] = ()  # requests and signatures that ended the process, as code in messages
     seconds: float = 0.0
     notes: Tuple[Note, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        if self.skipped:
+            return f"not run: {self.skipped}"
+        count = "1 answer" if self.answers == 1 else f"{self.answers} answers"
+        return f"{count} with it on, largest difference {self.comparison.max_abs:.2g} from those with it off"
 
     def as_content(self) -> Dict[str, Any]:
         """The JSON content."""
@@ -68,8 +76,12 @@ def compare_with_onednn(directory: Path, requests: Sequence[Request], answers: S
             if not process.loaded.onednn:
                 return WithOnednn("TensorFlow does not use it on this processor")
             found = _Found(process)
-            found.ask(requests, answers)
-            found.ask_wrongly(requests)
+            asked = [
+                replace(request, inputs={key: with_bytes(value) for key, value in request.inputs.items()})
+                for request in requests
+            ]
+            found.ask(asked, answers)
+            found.ask_wrongly(asked)
     except TensorFlowError as error:  # no C++ loader
         return WithOnednn(str(error))
     except NotServable as error:

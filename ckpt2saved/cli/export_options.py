@@ -53,6 +53,15 @@ _OPTIONS = (
         help="Compare the answers of the staged files with those of the checkpoint before publishing.",
         topic=Topic.PROOF,
     ),
+    option(
+        "--with-onednn",
+        is_flag=True,
+        help=(
+            "With --parity: also run the requests with oneDNN on, as stock images of TF Serving from 2.9 on do. verify "
+            "does so by default."
+        ),
+        topic=Topic.PROOF,
+    ),
     search_options,
     option(
         "--warmup",

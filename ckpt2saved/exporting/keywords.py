@@ -22,7 +22,7 @@ _CHECKED = (
     *("batch_size", "max_cer", "tolerance", "for_device"),
 )
 _OF_EXPORT = (
-    *("version", "dry_run", "parity", "no_warmup", "for_serving", "for_device", "no_fold", "gpu"),
+    *("version", "dry_run", "parity", "with_onednn", "no_warmup", "for_serving", "for_device", "no_fold", "gpu"),
     *("unless_published", "skip_unchanged"),
 )
 

@@ -15,6 +15,7 @@ import numpy as np
 from ckpt2saved import __version__
 from ckpt2saved.answers.checkpoint_asker import open_checkpoint_asker
 from ckpt2saved.answers.lines import notes_on_lines
+from ckpt2saved.answers.onednn import WithOnednn, compare_with_onednn
 from ckpt2saved.answers.parity import AlsoAnswered, Refused, Report, answer_all, compare_files
 from ckpt2saved.answers.proof import Proof
 from ckpt2saved.answers.worker import kept_processes
@@ -159,6 +160,7 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: _Narrated) -> Exporte
         provenance["bytes"] = {"checkpoint": checkpoint_size, "version": size}
         provenance["accuracy"] = measured.as_record() if measured else None
         provenance["parity"] = _parity(report, proof) if report and proof else None
+        provenance["onednn"] = written.onednn.as_content() if written.onednn else None
         provenance["lines"] = _lines(report, network)
         provenance["warmup"] = warmup.counts
         provenance["warmup_outputs"] = warmup.filters
@@ -257,6 +259,7 @@ class _Written:
     """The results of writing and running the files."""
 
     report: Optional[Report]  # None without parity check
+    onednn: Optional[WithOnednn]  # None without --with-onednn
     warmup: WarmUp  # as written into the version
     refused: Refused  # outputs of tried warm-up requests that batching cannot split
 
@@ -282,6 +285,7 @@ class _Writer:
         """Write into `stage`, run the files, and compare with `proof`, which is None without parity check."""
         begin(self._say, "writing the SavedModel")
         report: Optional[Report] = None
+        onednn: Optional[WithOnednn] = None
         is_stock = not rewritten.replaced
         if self._maker:
             if is_stock and (proof is None or proof.is_partial):  # the beam search is slow, or its speed is not known
@@ -309,13 +313,18 @@ class _Writer:
                     f"each alone and in a batch of several widths: largest difference {report.lines.max_abs:.2g}",
                 )
             self._say.note(*notes_on_lines(report.lines))
+            if self._plan.checks.with_onednn:
+                begin(self._say, "running the requests with oneDNN on")
+                onednn = compare_with_onednn(stage, proof.asked, proof.expected)
+                self._say("oneDNN", onednn.text)
+                self._say.note(*onednn.notes)
         else:
             self._say("parity", "not checked, as requested")
             begin(self._say, "running the warm-up requests")
             refused = answer_all(stage, also) if also.warm_up else {}
         warmup, refused = self._without_refused(stage, rewritten, warmup, refused)
         self._say("warm-up", _warmup_text(warmup))
-        return _Written(report, warmup, refused)
+        return _Written(report, onednn, warmup, refused)
 
     def _of_pictures(self) -> Tuple[Request, ...]:
         """A request of pictures of several widths for each signature that takes nothing else, and pads them."""
@@ -407,6 +416,7 @@ def _provenance(
         "hoisted_loops": [edit.node for edit in rewritten.hoisted],
         "bytes": {},  # filled in later
         "parity": None,
+        "onednn": None,
         "lines": None,
         "warmup": {},
         "warmup_outputs": {},

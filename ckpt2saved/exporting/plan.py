@@ -25,6 +25,7 @@ class ExportOptions:
     version: Optional[int] = None
     dry_run: bool = False
     parity: bool = True
+    with_onednn: bool = False  # with parity: also with oneDNN on
     search_limits: SearchLimits = DEFAULT_LIMITS
     warmup: Tuple[Union[int, Path], ...] = ()  # as of warm_up_source
     warmup_signatures: Tuple[str, ...] = ()
@@ -61,6 +62,7 @@ class Checks:
     for_serving: Optional[ServerKind]  # TF Serving release that must have all ops, attributes and kernels
     accuracy: Optional[AccuracyGate] = None  # labelled pictures that the staged files read
     clients: Optional[KnownClients] = None  # who must be able to use the version
+    with_onednn: bool = False  # whether the requests are also run with oneDNN on
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,13 @@ def plan_export(options: ExportOptions) -> ExportPlan:
             skip_unchanged=options.skip_unchanged,
         ),
         Checks(
-            options.parity, options.search_limits, warmup, server, accuracy=options.accuracy, clients=options.clients
+            options.parity,
+            options.search_limits,
+            warmup,
+            server,
+            accuracy=options.accuracy,
+            clients=options.clients,
+            with_onednn=options.parity and options.with_onednn,
         ),
         fold=not options.no_fold,
         device=device,

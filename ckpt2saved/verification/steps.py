@@ -194,14 +194,7 @@ def _lasting(answered: FileAnswers) -> Tuple[Tuple[Request, ...], Tuple[Answers,
 
 def say_onednn(say: Say, found: WithOnednn) -> None:
     """Say how answers with oneDNN differ."""
-    if found.skipped:
-        say("oneDNN", f"not run: {found.skipped}")
-        return
-    say(
-        "oneDNN",
-        f"{found.answers} {'answer' if found.answers == 1 else 'answers'} with it on, largest difference"
-        f" {found.comparison.max_abs:.2g} from those with it off",
-    )
+    say("oneDNN", found.text)
     _say_all(say, ("note", texts(found.notes)))
 
 

@@ -13,6 +13,7 @@ from ckpt2saved.answers.file_answers import run_on_files
 from ckpt2saved.answers.onednn import compare_with_onednn
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.requests.request import Request
+from tests.support import letters
 from tests.support.saved_models import write_version
 
 HAS_ONEDNN = onednn.has_onednn()
@@ -131,3 +132,23 @@ def test_verify_reports_it(run, version, monkeypatch):
     assert content["answers"] >= 1 and content["ended"] and content["max_abs_difference"]["serving_default"]["y"] < 1e-3
     assert "oneDNN" in done.output and "largest difference" in done.output
     assert json.loads(run("verify", version, "--json", "--without-onednn").stdout)["onednn"] is None
+
+
+@needs_onednn
+def test_an_export_records_it_on_demand(run, tmp_path):
+    """Of a network that has no convolution: nothing differs, and nothing ends."""
+    (tmp_path / "letters.py").write_text(letters.GRAPH)
+    (tmp_path / "letters.yaml").write_text(letters.SIGNATURES)
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.get_variable("weights", initializer=np.eye(4, dtype="float32"))
+        session.run(tf.global_variables_initializer())
+        checkpoint = tf.train.Saver().save(session, str(tmp_path / "run" / "model.ckpt"), 1)
+    command = ["export", "-m", tmp_path / "letters.yaml", "-c", checkpoint, "--python-path", tmp_path, "--allow-code"]
+    done = run(*command, "-o", tmp_path / "m", "--with-onednn")
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "m" / "1" / "assets.extra" / "ckpt2saved.json").read_text())["onednn"]
+    if record["skipped"]:
+        pytest.skip(record["skipped"])
+    assert record["answers"] == 1 and record["ended"] == [], done.output
+    assert record["max_abs_difference"] == {"serving_default": {"text": 0.0}}
+    assert "1 answer with it on, largest difference 0 from those with it off" in done.output

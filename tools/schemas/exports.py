@@ -89,6 +89,16 @@ _PARITY = nullable(
         },
     )
 )
+ONEDNN = record(
+    "The requests with oneDNN on, in a process of its own.",
+    {
+        "skipped": nullable(text("Why nothing was run.")),
+        "answers": count("Requests that were run."),
+        "max_abs_difference": DIFFERENCES,
+        "ended": texts("Requests that ended the process."),
+        "seconds": number("Time that it took, in seconds.", minimum=0),
+    },
+)
 _LINES = nullable(
     record(
         "How much the answer for a picture depends on the others of its batch.",
@@ -135,6 +145,7 @@ _EXPORT: Dict[str, Schema] = {
         {"checkpoint": count("Of the checkpoint's files."), "version": count("Of the version's files.")},
     ),
     "parity": _PARITY,
+    "onednn": nullable(ONEDNN),
     "lines": _LINES,
     "warmup": by_name("Number of warm-up requests for each signature.", {"type": "integer"}),
     "warmup_outputs": _by_signature("Outputs that warm-up requests name, for signatures where not all are."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Dict
 
 from ckpt2saved.checkpoint.roles import ROLES
-from tools.schemas.exports import BEAM_SEARCH, DIFFERENCES
+from tools.schemas.exports import BEAM_SEARCH, DIFFERENCES, ONEDNN
 from tools.schemas.messages import FORMAT, NOTES, PROBLEMS, details, messages, output
 from tools.schemas.parts import (
     Schema,
@@ -229,18 +229,6 @@ def inspect_schema() -> Schema:
         ),
         {"graph": _GRAPH, "served": _SAVED_MODEL},
     )
-
-
-ONEDNN = record(
-    "The requests with oneDNN on, in a process of its own.",
-    {
-        "skipped": nullable(text("Why nothing was run.")),
-        "answers": count("Requests that were run."),
-        "max_abs_difference": DIFFERENCES,
-        "ended": texts("Requests that ended the process."),
-        "seconds": number("Time that it took, in seconds.", minimum=0),
-    },
-)
 
 
 def verify_schema() -> Schema:
