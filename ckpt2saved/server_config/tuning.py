@@ -227,7 +227,7 @@ def _best(candidates: Sequence[_Candidate], options: SpeedOptions, reasons: List
             f"--tune {options.tune}: the settings were measured at no load in common, so they cannot be compared"
         )
     if len(allowed) == 1:
-        reasons.append(f"{_named(allowed[0].settings)}: the only setting measured")
+        reasons.append(f"{_named(allowed[0].settings)}: the only setting with rows that count")
         return allowed[0]
     costs = {one.settings: _cost(one, loads, options) for one in allowed}
     lowest = min(costs.values())
