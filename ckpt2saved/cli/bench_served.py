@@ -38,7 +38,7 @@ __all__ = ["bench"]
         Topic.OUTPUT: ["http://localhost:8501/v1/models/crnn --plot crnn.png --json > served.json"],
         None: [
             "http://localhost:8501/v1/models/crnn --widths 40-400 --concurrency 1,8",
-            "http://localhost:8501/v1/models/crnn/versions/3 http://localhost:8501/v1/models/crnn/versions/4",
+            "models/crnn/3 models/crnn/4",
         ],
     },
 )
