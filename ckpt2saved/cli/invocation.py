@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import os
@@ -146,8 +147,13 @@ class UntilInterrupted:
 
 
 def prepare_tensorflow(gpu: bool) -> None:
-    """Before TensorFlow is imported: hide the GPUs unless `gpu`, and silence what it logs."""
+    """Before TensorFlow is imported: hide the GPUs unless `gpu`, silence what it logs, and let the process end fast."""
     import logging
+
+    # Python's last collection visits all objects of TensorFlow's modules, 0.7 s, and frees nothing that outlives the
+    # process. It passes over frozen objects. After TensorFlow's own functions at exit, which are registered later.
+    atexit.unregister(gc.freeze)
+    atexit.register(gc.freeze)
 
     if not gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
