@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ckpt2saved.graph.tf1 import tf
 
 ENDED = "the process has ended"
-_MOST_THREADS = 256  # that run the session at the same time
+MOST_THREADS = 1000  # that run the session at the same time
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 _FIRST_RUNS = 3  # of a profile, which are not counted: they make kernels and choose executors
 
@@ -80,6 +80,7 @@ class TimedProcess:
         self._count = 0
         self._prepared: Dict[int, Tuple[Request, int]] = {}  # by identity; it keeps the request, and so its identity
         self._has_ended = False
+        self._last_words = ""  # stderr, read once the process has ended
         worker.send((os.path.abspath(as_plain_directory(directory)), settings))
         self.loaded: LoadedProcess = self._checked(_received(worker))
         worker.said()  # what it said while it loaded would hide the reason for a failure
@@ -116,6 +117,12 @@ class TimedProcess:
         with self._lock:
             return self._has_ended
 
+    def end_error(self) -> NotServable:
+        """The error for a process that has ended, with what it wrote to stderr."""
+        with self._lock:
+            self._last_words += self._worker.said()
+            return NotServable(f"{self._directory}: {(self._last_words + ENDED).strip()}")
+
     def _call(self, what: int, content: Any) -> Tuple[int, Any]:
         future: Future[Any] = Future()
         with self._lock:
@@ -146,9 +153,10 @@ class TimedProcess:
             return content
         if kind == _NO_TENSORFLOW:
             raise TensorFlowError(content)
-        said = self._worker.said() if content == ENDED else ""
+        if content == ENDED:
+            raise self.end_error()
         error = InvalidRequest if kind == _INVALID else NotServable
-        raise error(f"{self._directory}: {(said + content).strip()}")
+        raise error(f"{self._directory}: {content.strip()}")
 
 
 _PREPARE, _RUN, _ANSWERS, _PROFILE = range(4)  # what to do
@@ -204,7 +212,7 @@ def main() -> None:
             send((_FAILED, str(error)))
             return
         send((_DONE, LoadedProcess(tf.__version__, uses_onednn())))
-        with ThreadPoolExecutor(_MOST_THREADS) as pool, contextlib.suppress(EOFError):  # the parent has ended
+        with ThreadPoolExecutor(MOST_THREADS) as pool, contextlib.suppress(EOFError):  # the parent has ended
             while True:
                 number, what, content = pickle.load(sys.stdin.buffer)
                 pool.submit(_do, work, (number, what, content), locked_send)

@@ -42,6 +42,10 @@ def bench_ctc(repeats: int, cases: Sequence[str], plot: Optional[Path], as_json:
 
     Default: a batch of 128 lines, 50 to 128 steps, 3862 classes, for which TensorFlow's op takes minutes.
     """
+    if plot:
+        from ckpt2saved.console.plotting import check_plot_file
+
+        check_plot_file(plot, "--plot")
     with narration("bench", quiet=quiet) as say:
         say.begin("starting TensorFlow")
         prepare_tensorflow(gpu=False)
@@ -49,13 +53,13 @@ def bench_ctc(repeats: int, cases: Sequence[str], plot: Optional[Path], as_json:
 
         chosen = [case for text in cases for case in parse_case(text)] or CASES
         timings = time_decoders(chosen, repeats=repeats, say=say)
-    if plot:
-        from ckpt2saved.ctc.plots import plot_decoders
-
-        plot_decoders(timings, machine(), plot)
     if as_json:
         print_json(as_content(timings))
     else:
         from ckpt2saved.console.tables import print_timings
 
         print_timings(timings, machine())
+    if plot:
+        from ckpt2saved.ctc.plots import plot_decoders
+
+        plot_decoders(timings, machine(), plot)

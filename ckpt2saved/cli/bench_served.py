@@ -220,11 +220,11 @@ def bench_served(
     )
     with narration("bench", quiet=quiet) as say:
         result = measure_places(places, plan, say)
-    if plot is not None:
-        from ckpt2saved.verification.speed.plots import plot_result
-
-        plot_result(result, plot)
     if as_json:
         print_json(as_content(result))
     else:
         print_result(result)
+    if plot is not None:
+        from ckpt2saved.verification.speed.plots import plot_result
+
+        plot_result(result, plot)

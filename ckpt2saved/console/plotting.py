@@ -14,9 +14,11 @@ _DOTS_PER_INCH = 150
 
 
 def check_plot_file(path: Path, option: str) -> None:
-    """Raise UsageError if the name is not that of a picture, Ckpt2SavedError if matplotlib is not installed."""
+    """Raise UsageError if no plot can be written to this path, Ckpt2SavedError if matplotlib is not installed."""
     if path.suffix.lower() not in _ENDINGS:
         raise UsageError(f"{option} {path}: expected the name of a file that ends in {', '.join(_ENDINGS)}")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{option} {path}: there is no directory {path.parent}; create it, or write elsewhere")
     if importlib.util.find_spec("matplotlib") is None:
         raise Ckpt2SavedError("a plot needs matplotlib: pip install 'ckpt2saved[plot]'")
 

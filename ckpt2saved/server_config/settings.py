@@ -42,6 +42,22 @@ class ServerSettings:
             return {}
         return {ONEDNN_VARIABLE: str(int(self.onednn))}
 
+    @property
+    def text(self) -> str:
+        """The settings that are known, for tables and messages; "" without any."""
+        texts = [
+            f"{name} {value}"
+            for name, value in (("intra-op", self.intra_op), ("inter-op", self.inter_op))
+            if value is not None
+        ]
+        if self.onednn is not None:
+            texts.append(f"oneDNN {'on' if self.onednn else 'off'}")
+        if self.mixed_precision is not None:
+            texts.append(self.mixed_precision)
+        if self.batching is not None:
+            texts.append(f"batching up to {self.batching.max_batch_size}")
+        return ", ".join(texts)
+
     def as_content(self) -> Dict[str, Any]:
         """Return the JSON content, from which `from_content` makes the settings again."""
         return {

@@ -6,7 +6,11 @@ import json
 
 import pytest
 
+from ckpt2saved.errors import NotServable
 from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.verification.speed.load import Load
+from ckpt2saved.verification.speed.opening import Opening, open_target
+from ckpt2saved.verification.speed.workload import Given, workload_for
 from tests.support.saved_models import write_version
 
 QUICK = ["--window", "0.1", "--most-windows", "3"]
@@ -36,6 +40,7 @@ def test_settings_are_measured_with_a_profile(base, run_apart):
     assert result.exit_code == 0, result.stderr
     content = json.loads(result.stdout)
     assert "the C++ loader in a process of its own" in result.stderr
+    assert f"{base / '7'} (intra-op 1, inter-op 2, oneDNN off): concurrency 1, batch 2: p50" in result.stderr
     for number, target in enumerate(content["targets"]):
         assert (target["driver"], target["model"], target["version"]) == ("loader", "net", 7)
         settings = target["settings"]
@@ -55,5 +60,21 @@ def test_what_only_a_version_or_a_server_has(base, run_apart, tmp_path):
     assert result.exit_code == 2 and "--model-name: only with the address of a server" in result.stderr
     result = run_apart("bench", "served", base, "--mixed-precision", "bfloat16", "--onednn", "off")
     assert result.exit_code == 2 and "leave --onednn out" in result.stderr
+    result = run_apart("bench", "served", "http://localhost:1/v1/models/m", "--onednn", "off")
+    assert result.exit_code == 2 and "--onednn: only with the directory of a version" in result.stderr
+    result = run_apart("bench", "served", base, "--plot", tmp_path / "none" / "m.png")
+    assert result.exit_code == 2 and "m.png: there is no directory" in result.stderr
     result = run_apart("bench", "served", tmp_path)
     assert result.exit_code == 1
+
+
+def test_a_process_that_ends_ends_the_measurement(base):
+    """It would be measured as failing hundreds of thousands of times a second."""
+    target = open_target(base, Opening())
+    with target, pytest.raises(NotServable, match="7: .*the process has ended"):
+        request = workload_for(target, Given()).requests(1)[0]
+        assert target.predict(request).failure is None
+        with Load(target, [request], 2, None) as load:
+            load.window(0.05, 1)
+            target._process._worker.interrupt(10)
+            load.window(5, 1)

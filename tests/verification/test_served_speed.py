@@ -11,13 +11,14 @@ import pytest
 from ckpt2saved.errors import UsageError
 from ckpt2saved.files.pictures import picture_size
 from ckpt2saved.requests.request import Request
+from ckpt2saved.server_config.settings import ServerSettings
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 from ckpt2saved.verification.speed.comparison import compare
 from ckpt2saved.verification.speed.figures import Point, are_stable, row_of
 from ckpt2saved.verification.speed.lists import parse_counts, parse_rates
 from ckpt2saved.verification.speed.load import Load, Window
 from ckpt2saved.verification.speed.sweep import Windows, measure, sweep_points
-from ckpt2saved.verification.speed.target import SERVER, Answered, Target, lines_of
+from ckpt2saved.verification.speed.target import SERVER, Answered, Target, labels_of, lines_of
 from ckpt2saved.verification.speed.widths import parse_widths
 from ckpt2saved.verification.speed.workload import Given, workload_for
 
@@ -260,7 +261,58 @@ def test_lists_of_numbers():
             parse_rates(text)
 
 
+def test_a_dead_server_is_not_measured_to_the_last_window():
+    """Three windows without an answer are enough."""
+    target = Sleeping(0.005, fails=lambda number: "unreachable")
+    windows = Windows(0.05, least=2, most=9)
+    (measured,) = measure([target], [workload_for(target, Given())], [Point(1, 1)], windows).measured
+    assert not measured.rows[0].is_stable and measured.rows[0].answered == 0
+    assert len(target.asked) < 6 * 0.05 / 0.005  # of nine windows 90
+
+
+def test_requests_are_encoded_once_for_all_loads_of_a_size():
+    class Counting(Sleeping):
+        prepared = []
+
+        def prepare(self, requests):
+            self.prepared = [*self.prepared, *map(id, requests)]
+
+    target = Counting()
+    windows = Windows(0.01, least=1, most=3)
+    measure([target], [workload_for(target, Given())], sweep_points([1, 2], [1], None), windows)
+    assert len(target.prepared) == 2 * len(set(target.prepared))
+
+
+def test_threads_that_the_system_does_not_start(monkeypatch):
+    """Those that were started end."""
+    started = []
+    start = threading.Thread.start
+
+    def limited(thread):
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+        started.append(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with pytest.raises(UsageError, match="--concurrency 5: the system starts only 2 threads"):
+        with Load(Sleeping(0.001), [request()], 5, None):
+            pass
+    for thread in started:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def test_targets_of_one_name_are_told_apart():
+    off, on, other = Sleeping(), Sleeping(), Sleeping()
+    off.settings, on.settings = ServerSettings(onednn=False), ServerSettings(intra_op=2, onednn=True)
+    other.name = "other"
+    assert labels_of([off, on, other]) == ["here (oneDNN off)", "here (intra-op 2, oneDNN on)", "other"]
+
+
 def test_points_of_a_sweep():
+    with pytest.raises(UsageError, match="--concurrency 1001: expected at most 1000"):
+        sweep_points([1, 1001], [1], None)
     assert sweep_points([1, 8], [1, 4], None) == (Point(1, 1), Point(8, 1), Point(1, 4), Point(8, 4))
     assert sweep_points(None, [2], [5.0, 9.0]) == (Point(64, 2, 5.0), Point(64, 2, 9.0))
     assert len(sweep_points(None, [1], None)) == 4

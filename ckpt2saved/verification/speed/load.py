@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Callable, List, Optional, Sequence, Type
 
+from ckpt2saved.errors import UsageError
 from ckpt2saved.requests.request import Request
 from ckpt2saved.verification.speed.target import Answered, Target
 
@@ -55,8 +56,15 @@ class Load:
 
     def __enter__(self) -> Load:
         self._start = time.perf_counter()
-        for thread in self._threads:
-            thread.start()
+        for number, thread in enumerate(self._threads):
+            try:
+                thread.start()
+            except RuntimeError as error:  # a limit on threads
+                self._ended.set()
+                raise UsageError(
+                    f"--concurrency {len(self._threads)}: the system starts only {number} threads ({error}); expected"
+                    " fewer requests at a time"
+                ) from error
         return self
 
     def __exit__(
@@ -90,7 +98,7 @@ class Load:
         try:
             work()
         except BaseException as error:  # raised again in window()
-            self._error = error
+            self._error = self._error or error
 
     def _closed_loop(self) -> None:
         while not self._ended.is_set():

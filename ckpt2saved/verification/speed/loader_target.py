@@ -51,6 +51,8 @@ class LoaderTarget(Target):
 
     def predict(self, request: Request) -> Answered:
         timed = self._process.run(request)
+        if self._process.has_ended:
+            raise self._process.end_error()
         return Answered(
             seconds=timed.seconds,
             lines=lines_of(request),

@@ -103,7 +103,8 @@ def open_targets(place: Union[PathLike, ModelAddress], options: Opening, say: Sa
 def _served(address: ModelAddress, options: Opening) -> Target:
     """The target on a server."""
     if options.settings:
-        raise StrayOptions(["intra_op"], "the directory of a version: a server has its own settings")
+        given = [name for name, value in options.settings[0].as_content().items() if value is not None]
+        raise StrayOptions(given, "the directory of a version: a server has its own settings")
     client = Client(address, options.model_name or "", timeout=options.timeout)
     version = client.version()
     signature = chosen_signature(client.signatures(), options.signature, str(client.address))

@@ -7,7 +7,6 @@ from typing import Any, List, Tuple
 
 from ckpt2saved.console.plotting import pyplot, write_figure
 from ckpt2saved.verification.speed.figures import Row
-from ckpt2saved.verification.speed.report import settings_text
 from ckpt2saved.verification.speed.sweep import Measured, Result
 
 _COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b", "#17becf")
@@ -64,7 +63,7 @@ def _name(result: Result, measured: Measured, batch: int) -> str:
     """The name of a curve: what differs between the curves."""
     target = measured.target
     parts = [target.name] if len(result.measured) > 1 else []
-    settings = settings_text(target)
+    settings = target.settings.text
     return ", ".join([*parts, f"batch {batch}", *([settings] if settings else [])])
 
 

@@ -11,7 +11,7 @@ from ckpt2saved.verification.speed.comparison import CONFIDENCE, Comparison, Rat
 from ckpt2saved.verification.speed.figures import PERCENTILES, Row
 from ckpt2saved.verification.speed.profiles import print_profile
 from ckpt2saved.verification.speed.sweep import Result
-from ckpt2saved.verification.speed.target import SERVER, Target
+from ckpt2saved.verification.speed.target import SERVER, Target, labels_of
 
 _TEXTS = ("widths", "failures", "stable")  # columns that are not numbers
 
@@ -72,27 +72,10 @@ def title_of(target: Target) -> str:
     """What was measured, in one line."""
     version = "" if target.version is None else f" {target.version}"
     how = "a server" if target.driver == SERVER else "no server: the C++ loader in a process of its own"
-    settings = settings_text(target)
+    settings = target.settings.text
     return f"{target.name}: signature {target.signature.name} of {target.model}{version}, {how}" + (
         f" ({settings})" if settings else ""
     )
-
-
-def settings_text(target: Target) -> str:
-    """The settings that are known."""
-    settings = target.settings
-    texts = [
-        f"{name} {value}"
-        for name, value in (("intra-op", settings.intra_op), ("inter-op", settings.inter_op))
-        if value is not None
-    ]
-    if settings.onednn is not None:
-        texts.append(f"oneDNN {'on' if settings.onednn else 'off'}")
-    if settings.mixed_precision is not None:
-        texts.append(settings.mixed_precision)
-    if settings.batching is not None:
-        texts.append(f"batching up to {settings.batching.max_batch_size}")
-    return ", ".join(texts)
 
 
 def _cells(row: Row) -> List[str]:
@@ -115,7 +98,7 @@ def _cells(row: Row) -> List[str]:
 
 
 def _print_comparisons(result: Result) -> None:
-    first, second = (one.target.name for one in result.measured)
+    first, second = labels_of([one.target for one in result.measured])
     headings = ["load", "p50", "p99", "requests/s"]
     rows = [[str(one.point), *_ratio_cells(one)] for one in result.comparisons]
     title = f"{second} / {first}: ratios, {CONFIDENCE * 100:.0f} % confidence"

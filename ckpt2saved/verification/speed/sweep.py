@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
+from ckpt2saved.answers.timed_process import MOST_THREADS
 from ckpt2saved.console.say import Say, begin, progress_of, silent
+from ckpt2saved.errors import UsageError
 from ckpt2saved.requests.request import Request
 from ckpt2saved.verification.speed.comparison import Comparison, compare
-from ckpt2saved.verification.speed.figures import STABLE_WINDOWS, Point, Row, are_stable, row_of
+from ckpt2saved.verification.speed.figures import STABLE_WINDOWS, Point, Row, are_stable, latencies, row_of
 from ckpt2saved.verification.speed.load import Load, Window
 from ckpt2saved.verification.speed.profiles import BatchProfile
-from ckpt2saved.verification.speed.target import Target
+from ckpt2saved.verification.speed.target import Target, labels_of
 from ckpt2saved.verification.speed.workload import Workload
 
 CONCURRENCIES = (1, 2, 4, 8)
@@ -52,7 +54,11 @@ class Result:
 def sweep_points(
     concurrencies: Optional[Sequence[int]], batches: Sequence[int], rates: Optional[Sequence[float]]
 ) -> Tuple[Point, ...]:
-    """All combinations; with rates, the highest concurrency is the most requests at a time."""
+    """All combinations; with rates, the highest concurrency is the most requests at a time. Raises UsageError."""
+    if max(concurrencies or (1,)) > MOST_THREADS:
+        raise UsageError(
+            f"--concurrency {max(concurrencies or ())}: expected at most {MOST_THREADS} requests at a time"
+        )
     if rates:
         most = max(concurrencies or (MOST_AT_A_TIME,))
         return tuple(Point(most, batch, rate) for batch in batches for rate in rates)
@@ -66,24 +72,28 @@ def measure(
     windows: Windows,
     say: Say = silent,
 ) -> Result:
-    """Measure each load on all targets; raises UsageError if a target answers no request before it is measured."""
+    """Measure each load on all targets; raises NotServable if the process of a version ends."""
     rows: List[List[Row]] = [[] for _ in targets]
+    labels = labels_of(targets)
     comparisons: List[Comparison] = []
+    by_batch: Dict[int, List[List[Request]]] = {}  # of each target; they are encoded once, for all loads of this size
     for point in points:
         begin(say, f"measuring {point}")
-        requests = [workload.requests(point.batch) for workload in workloads]
+        if point.batch not in by_batch:
+            by_batch[point.batch] = [workload.requests(point.batch) for workload in workloads]
+        requests = by_batch[point.batch]
         for target, sent in zip(targets, requests):
             target.prepare(sent)
         if len(targets) == 1:
             found = [_alone(targets[0], requests[0], point, windows, say)]
         else:
             found = _in_turns(targets, requests, point, windows, say)
-        for number, (target, measured) in enumerate(zip(targets, found)):
+        for number, measured in enumerate(found):
             chosen = measured if len(targets) > 1 else measured[-STABLE_WINDOWS:]
             is_stable = are_stable(measured, windows.tolerance)
             row = row_of(point, workloads[number].widths, chosen, is_stable=is_stable)
             rows[number].append(row)
-            _tell(say, target.name if len(targets) > 1 else "", row)
+            _tell(say, labels[number] if len(targets) > 1 else "", row)
         if len(targets) == 2:
             comparisons.append(compare(point, found[0], found[1]))
     return Result(tuple(Measured(target, tuple(one)) for target, one in zip(targets, rows)), tuple(comparisons))
@@ -95,11 +105,13 @@ def try_out(target: Target, workload: Workload) -> None:
 
 
 def _alone(target: Target, requests: Sequence[Request], point: Point, windows: Windows, say: Say) -> List[Window]:
-    """Windows of one load that does not pause, until three agree or there are the most."""
+    """Windows of one load that does not pause, until three agree or have no answers, or there are the most."""
     found: List[Window] = []
     with Load(target, requests, point.concurrency, point.rate) as load:
         _settle(load, point, windows)
         while len(found) < windows.most and not are_stable(found, windows.tolerance):
+            if len(found) >= STABLE_WINDOWS and not len(latencies(found[-STABLE_WINDOWS:])):
+                break  # the server has ended, or refuses these requests
             found.append(load.window(windows.seconds, windows.least))
             progress_of(say)(f"{point}: window {len(found)}")
     return found

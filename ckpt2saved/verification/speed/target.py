@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Optional, Sequence, Type
+from typing import List, Optional, Sequence, Type
 
 from ckpt2saved.requests.request import Answers, Request
 from ckpt2saved.server_config.settings import ServerSettings
@@ -41,7 +41,10 @@ class Target(ABC):
 
     @abstractmethod
     def predict(self, request: Request) -> Answered:
-        """Run a request and measure it; a failure of the model or the server is returned, not raised."""
+        """Run a request and measure it; a failure of the model or the server is returned, not raised.
+
+        Raises NotServable if the process of a version has ended, which no later request can change.
+        """
 
     @abstractmethod
     def answers(self, request: Request) -> Answers:
@@ -61,6 +64,14 @@ class Target(ABC):
         trace: Optional[TracebackType],
     ) -> None:
         self.close()
+
+
+def labels_of(targets: Sequence[Target]) -> List[str]:
+    """The names of targets, with the settings where several have the same name."""
+    names = [target.name for target in targets]
+    return [
+        name if names.count(name) == 1 else f"{name} ({target.settings.text})" for name, target in zip(names, targets)
+    ]
 
 
 def lines_of(request: Request) -> int:
