@@ -94,6 +94,10 @@ def _packages(version: str) -> Dict[Device, str]:
 def main(versions: Sequence[str], python: str, wheels: Sequence[str]) -> None:
     """Add releases to the table; the module says how."""
     python = os.path.abspath(python) if os.sep in python else python
+    if len(wheels) % 2:
+        raise click.UsageError(
+            "--wheel: expected two packages of each release, the one for the CPU and the one for GPUs"
+        )
     table = read_kernels() if PATH.is_file() else KernelTable({}, {device: {} for device in Device})
     for pair in zip(wheels[::2], wheels[1::2]):
         table = add_release(table, dict(zip(Device, map(Path, pair))), python)

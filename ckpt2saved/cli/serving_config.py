@@ -342,7 +342,7 @@ def _speed(options: Dict[str, Any]) -> Any:
     stray += ["batched_signature"] if options["batched_signatures"] else []
     batching, per_model = options.pop("batching"), options.pop("batching_per_model")
     stray += ["batching_per_model"] if per_model else []
-    if stray and not batching and tune is None:
+    if stray and (batching is False or not (batching or tune)):
         raise click.UsageError(f"--{stray[0].replace('_', '-')}: only with --batching")
     if options["accuracy"] is not None and options["mixed_precision"] is None and is_on_command_line("accuracy"):
         raise click.UsageError("--accuracy: only with --mixed-precision")

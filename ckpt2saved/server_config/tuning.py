@@ -189,9 +189,10 @@ def _by_measurements(measurements: Measurements, options: SpeedOptions, cpus: Op
     candidates = _candidates(measurements.targets, options)
     if not candidates:
         dropped = sum(target.dropped for target in measurements.targets)
+        others = sum(len(target.rows) for target in measurements.targets)
         raise UsageError(
-            f"--tune {options.tune}: no row can be used ({dropped} had failed requests or were not stable); measure"
-            " again"
+            f"--tune {options.tune}: no row can be used: {dropped} had failed requests or were not stable, and"
+            f" {others} were measured with another --mixed-precision; measure again"
         )
     reasons: List[str] = []
     dropped = sum(target.dropped for target in measurements.targets)
@@ -226,15 +227,14 @@ def _best(candidates: Sequence[_Candidate], options: SpeedOptions, reasons: List
         raise UsageError(
             f"--tune {options.tune}: the settings were measured at no load in common, so they cannot be compared"
         )
-    if len(allowed) == 1:
-        reasons.append(f"{_named(allowed[0].settings)}: the only setting with rows that count")
-        return allowed[0]
     costs = {one.settings: _cost(one, loads, options) for one in allowed}
     lowest = min(costs.values())
     if math.isinf(lowest):
-        raise UsageError(
-            f"--tune {options.tune}: no setting answers within --max-p99 {options.max_p99:g} s at any load"
-        )
+        limit = "answers" if options.max_p99 is None else f"answers within --max-p99 {options.max_p99:g} s"
+        raise UsageError(f"--tune {options.tune}: no setting {limit} at any load")
+    if len(allowed) == 1:
+        reasons.append(f"{_named(allowed[0].settings)}: the only setting with rows that count")
+        return allowed[0]
     good = [one for one in allowed if costs[one.settings] <= lowest * (1 + _EQUAL)]
     best = min(good, key=lambda one: _size(one.settings))
     others = sorted((one for one in allowed if one is not best), key=lambda one: costs[one.settings])

@@ -149,6 +149,10 @@ def test_a_limit_of_the_latency(choose):
     assert choose(content, max_p99=0.015).settings.intra_op == 4
     with pytest.raises(UsageError, match="no setting answers within --max-p99 0.001 s"):
         choose(content, max_p99=0.001)
+    with pytest.raises(UsageError, match="no setting answers within --max-p99 0.001 s"):
+        choose(served(target(ONE, 1, 4, False)), max_p99=0.001)  # the only setting
+    with pytest.raises(UsageError, match="no setting answers at any load"):
+        choose(served(target([row(1, 1, 0)], 1, 4, False)))
 
 
 def test_equal_settings_keep_onednn_off(choose):
@@ -181,6 +185,9 @@ def test_bfloat16_only_on_demand(choose):
     assert choose(content).settings.mixed_precision is None
     found = choose(content, mixed_precision="bfloat16").settings
     assert (found.mixed_precision, found.onednn) == ("bfloat16", True)
+    del content["targets"][1]
+    with pytest.raises(UsageError, match="0 had failed requests or were not stable, and 1 were measured with another"):
+        choose(content)
 
 
 def test_threads_of_a_server_with_other_cpus(choose):
@@ -307,7 +314,15 @@ def test_batching_that_would_break_answers_is_not_chosen(configure, tmp_path):
     assert "--enable_batching" not in done.stdout and "no batching all the same" in done.output
 
 
-@pytest.mark.parametrize("options", [["--goal", "latency"], ["--max-p99", "1"], ["--batch-threads", "2"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--goal", "latency"],
+        ["--max-p99", "1"],
+        ["--batch-threads", "2"],
+        ["--batch-threads", "2", "--no-batching", "--tune", "x"],
+    ],
+)
 def test_options_without_what_they_belong_to(configure, tmp_path, options):
     done = configure(publish(tmp_path / "m", 1), *options)
     assert done.exit_code == 2 and f"{options[0]}: only with" in done.output
