@@ -128,6 +128,7 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: _Narrated) -> Exporte
         say("folded", f"{len(rewritten.folded)} of its batch norms, into the convolutions before them")
     if rewritten.hoisted:
         say("recurrent", f"{len(rewritten.hoisted)} loops; products with their inputs are computed before them")
+    say.note(*rewritten.loop_notes)
     begin(say, "making requests")
     cases, maker, warmup = _requests(plan, checkpoint, network)
     with _stage(plan, say) as stage:
@@ -232,7 +233,7 @@ def _decoder_text(kind: str, rewritten: ServingRewritten) -> str:
         parts.append(f"{kind} in place of {', '.join(replaced)}")
     elif any(node.op == BEAM_SEARCH for node in rewritten.serving.graph_def.node):
         parts.append("stock, as requested")
-    parts += texts(rewritten.notes)
+    parts += texts(rewritten.decoder_notes)
     return "; ".join(parts) or "the graph has no CTC beam search"
 
 

@@ -13,7 +13,7 @@ from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.fold_batch_norm import BatchNormFolded, FoldBatchNorm
 from ckpt2saved.rewrites.found import Edit
-from ckpt2saved.rewrites.hoist_products import HoistProducts, ProductsHoisted
+from ckpt2saved.rewrites.hoist_products import PRODUCTS_IN_LOOP, HoistProducts, ProductsHoisted
 from ckpt2saved.rewrites.replace_ctc_decoder import STAND_IN, DecoderReplaced, ReplaceCtcDecoder
 from ckpt2saved.rewrites.rewrite import Rewrite, apply
 from ckpt2saved.saved_model.writing import ServingGraph, cut_down
@@ -55,6 +55,16 @@ class ServingRewritten:
     def hoisted(self) -> Tuple[ProductsHoisted, ...]:
         """The loops out of which products were taken."""
         return tuple(edit for edit in self.edits if isinstance(edit, ProductsHoisted))
+
+    @property
+    def loop_notes(self) -> Tuple[Note, ...]:
+        """The notes on recurrent layers that stay as they are."""
+        return tuple(note for note in self.notes if note.code == PRODUCTS_IN_LOOP)
+
+    @property
+    def decoder_notes(self) -> Tuple[Note, ...]:
+        """The notes on CTC decoders."""
+        return tuple(note for note in self.notes if note.code != PRODUCTS_IN_LOOP)
 
 
 def rewrite_serving(serving: ServingGraph, weights: Weights, rewrites: Sequence[Rewrite]) -> ServingRewritten:

@@ -9,11 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence
 
+from ckpt2saved.errors.problem import Note, listed
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref
 from ckpt2saved.graph.ops import IDENTITIES, READS_VARIABLE
 from ckpt2saved.graph.tf1 import tf
-from ckpt2saved.rewrites.analyses.loops import Step, entered, step_of, unchanged
+from ckpt2saved.rewrites.analyses.loops import (
+    Step,
+    entered,
+    is_of_recurrent_layer,
+    is_read,
+    step_of,
+    takes_inputs,
+    unchanged,
+)
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.insertion import insert
@@ -23,6 +32,7 @@ from ckpt2saved.rewrites.rewrite import Rewrite
 _PARTS = ("Split", "SplitV", "StridedSlice", "Slice", "Reshape", "Transpose", "ConcatV2", "ExpandDims", "Squeeze")
 _FIXED = (*_PARTS, *IDENTITIES, READS_VARIABLE, "Const")
 _FLOAT = tf.float32.as_datatype_enum
+PRODUCTS_IN_LOOP = "products-in-loop"
 
 
 @dataclass(frozen=True)
@@ -40,11 +50,16 @@ class _Product:
     weights: Ref  # outside
 
 
+class _Stays(Exception):
+    """Why a product stays in its loop."""
+
+
 class HoistProducts(Rewrite):
     """Takes the products with the inputs of recurrent layers out of their loops.
 
     It covers the cells that multiply the input, or the concatenation of input and state, by a kernel: those of
-    tf.nn.dynamic_rnn and of Keras. A batch of one line then reads half of the weights or less at each step.
+    tf.nn.dynamic_rnn and of Keras. A batch of one line then reads half of the weights or less at each step. A note
+    says why a recurrent layer stays as it is.
     """
 
     name = "hoist products"
@@ -52,18 +67,33 @@ class HoistProducts(Rewrite):
     def __call__(self, graph: Graph, context: Context) -> Found:
         within, hoist = graph.between(context.outputs, context.inputs), _Hoist(graph)
         loops = dict(graph.control.in_loops)
+        products = [graph[name] for name in loops if name in within and graph[name].op == "MatMul"]
         frames: List[str] = []
-        for name, around in loops.items():
-            node = graph[name]
-            if name not in within or node.op != "MatMul" or len(around) != 1 or node.attr["T"].type != _FLOAT:
+        left: Dict[str, List[Node]] = {}
+        for node in products:
+            if len(loops[node.name]) != 1:
                 continue
-            if hoist.is_edited(node):
-                frames += around
-        return Found(tuple(_edit(frame, frames.count(frame)) for frame in dict.fromkeys(frames)))
+            if node.attr["T"].type == _FLOAT and hoist.is_edited(node):
+                frames += loops[node.name]
+            elif node.name in context.original:  # not of a decoder that was added
+                left.setdefault(loops[node.name][0], []).append(node)
+        reasons: Dict[str, List[str]] = {}
+        for frame, nodes in left.items():
+            if frame not in frames and is_of_recurrent_layer(graph, nodes):
+                why = next((hoist.why_left(node) for node in nodes if takes_inputs(graph, node)), None)
+                if why is not None:  # otherwise its products were computed before the loop already
+                    reasons.setdefault(why, []).append(frame)
+        edits = [_edit(frame, frames.count(frame)) for frame in dict.fromkeys(frames)]
+        return Found(tuple(edits), notes=tuple(_note(names, why) for why, names in reasons.items()))
 
 
 def _edit(frame: str, count: int) -> Edit:
     return ProductsHoisted(frame, "recurrent", f"{frame}: {count} products before the loop", is_shown=False)
+
+
+def _note(frames: Sequence[str], why: str) -> Note:
+    found = "the products of a recurrent layer with its inputs are computed in its loop, as in the training"
+    return Note(PRODUCTS_IN_LOOP, listed(frames, 3), found, reason=why)
 
 
 class _Hoist:
@@ -76,31 +106,52 @@ class _Hoist:
 
     def is_edited(self, node: Node) -> bool:
         """Whether a MatMul in a loop, or a part of it, was computed outside."""
-        product = self.product(node)
-        if product is not None and product.state is not None:
-            self.split(product, product.state)
-        elif product is not None:
-            self.take_out(product)
-        else:
+        try:
+            product = self.product(node)
+        except _Stays:
             return self.is_fixed_once(node)
+        if product.state is not None:
+            self.split(product, product.state)
+        else:
+            self.take_out(product)
         return True
 
-    def product(self, node: Node) -> Optional[_Product]:
-        """A MatMul that has a step of a sequence in its first input."""
+    def why_left(self, node: Node) -> str:
+        """Why a MatMul that was not edited stays in its loop."""
+        if node.attr["T"].type != _FLOAT:
+            return f"they are of {tf.as_dtype(node.attr['T'].type).name}, and only those of float32 are taken out"
+        try:
+            self.product(node)
+        except _Stays as stays:
+            return str(stays)
+        return "of another form"
+
+    def product(self, node: Node) -> _Product:
+        """A MatMul that has a step of a sequence in its first input; raises _Stays for others."""
         graph = self.graph
         if node.attr["transpose_a"].b or node.attr["transpose_b"].b:
-            return None
+            raise _Stays("the product transposes a matrix")
         left, state = unchanged(graph, node.inputs[0]), None
         joined = graph[left[0]]
-        if joined.op == "ConcatV2" and len(joined.inputs) == 3:
+        if joined.op == "ConcatV2":
+            if len(joined.inputs) != 3:
+                raise _Stays(f"{len(joined.inputs) - 1} tensors are joined before the product, not input and state")
             axis = graph.constant(joined.inputs[2])
             if axis is None or int(axis) not in (1, -1):
-                return None
+                raise _Stays("input and state are not joined as columns")
             left, state = joined.inputs[0], joined.inputs[1]
         step = step_of(graph, left)
-        weights = self.outside(node.inputs[1]) if step else None
-        if step is None or weights is None or (state is not None and step_of(graph, state)):
-            return None
+        if step is None and state is not None and step_of(graph, state):
+            raise _Stays("the state stands before the input, not after it")
+        if step is None and is_read(graph[unchanged(graph, left)[0]]):
+            raise _Stays("the loop reads its inputs in another order than from first to last")
+        if step is None:
+            raise _Stays("the loop changes its inputs before the product")
+        if state is not None and step_of(graph, state):
+            raise _Stays("two inputs are joined, not input and state")
+        weights = self.outside(node.inputs[1])
+        if weights is None:
+            raise _Stays("the kernel changes inside the loop")
         return _Product(node, step, state, weights)
 
     def split(self, product: _Product, state: Ref) -> None:

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+import ckpt2saved
 from ckpt2saved.graph.names import parsed
 from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.rewrites import hoist_products
@@ -185,11 +186,55 @@ def computed_input(x):
     return loop(x, lambda x, h: tf.tanh(tf.matmul(tf.concat([x * tf.reduce_sum(h + 1), h], 1), kernel)))
 
 
-@pytest.mark.parametrize("build", [backwards, state_first, step_twice, kernel_that_changes, computed_input])
-def test_other_products_stay(build):
-    """Those of which it is not known that they can be computed before the loop."""
+def three_joined(x):
+    return simple(x, join=lambda x, h: [x[:, :2], x[:, 2:], h])
+
+
+def transposed_kernel(x):
+    kernel = weights("kernel", HIDDEN, DEPTH + HIDDEN)
+    return loop(x, lambda x, h: tf.tanh(tf.matmul(tf.concat([x, h], 1), kernel, transpose_b=True)))
+
+
+def mapped(x):
+    """As of tf.map_fn: no state."""
+    kernel = weights("kernel", DEPTH, HIDDEN)
+    return loop(x, lambda x, h: tf.tanh(tf.matmul(x * 2, kernel)))
+
+
+def already_outside(x):
+    """The products with the inputs are."""
+    kernel, recurrent = weights("kernel", DEPTH, HIDDEN), weights("recurrent", HIDDEN, HIDDEN)
+    product = tf.reshape(tf.matmul(tf.reshape(x, [-1, DEPTH]), kernel), [tf.shape(x)[0], -1, HIDDEN])
+    return loop(product, lambda x, h: tf.matmul(tf.tanh(x + tf.matmul(h, recurrent)), recurrent))
+
+
+def decoding(x):
+    """A decoder of a sequence, which reads no inputs but its own states."""
+    recurrent = weights("recurrent", HIDDEN, HIDDEN)
+    return loop(x, lambda x, h: tf.tanh(tf.matmul(h + 1, recurrent)))
+
+
+LEFT = [
+    (backwards, "the loop reads its inputs in another order than from first to last"),
+    (state_first, "the state stands before the input, not after it"),
+    (kernel_that_changes, "the kernel changes inside the loop"),
+    (computed_input, "the loop changes its inputs before the product"),
+    (three_joined, "3 tensors are joined before the product, not input and state"),
+    (transposed_kernel, "the product transposes a matrix"),
+    (step_twice, ""),
+    (mapped, ""),
+    (already_outside, ""),
+    (decoding, ""),
+]
+
+
+@pytest.mark.parametrize("build, why", LEFT, ids=lambda value: getattr(value, "__name__", ""))
+def test_other_products_stay(build, why):
+    """Those of which it is not known that they can be computed before the loop; a note says why of recurrent layers."""
     made, _ = compared(build)
     assert made.edits == ()
+    assert [(note.code, note.reason) for note in made.notes] == ([("products-in-loop", why)] if why else [])
+    assert all("/while" in note.where for note in made.notes)
 
 
 @OLD
@@ -215,19 +260,19 @@ def test_layers_of_keras(name, how):
 # Exports.
 
 
-def trained(folder):
+def trained(folder, build):
     """A checkpoint with its graph."""
     with tf.Graph().as_default(), tf.Session() as session:
         x = tf.placeholder(tf.float32, [None, None, DEPTH], name="x")
         with tf.variable_scope("net", use_resource=False):
-            y = gated(x)
+            y = build(x)
         tf.identity(y, name="y")
         session.run(tf.global_variables_initializer())
         return tf.train.Saver().save(session, str(folder / "run" / "model.ckpt"))
 
 
 def exported(run, folder):
-    prefix = trained(folder)
+    prefix = trained(folder, gated)
     result = run("export", "-c", prefix, "--input=x", "--output=y", "-o", folder / "m", "--json")
     assert result.exit_code == 0, result.output
     return json.loads(result.output[result.output.index("{\n") :]), result.output
@@ -244,6 +289,24 @@ def test_an_export_says_what_left_the_loops(run, tmp_path):
         "net/kernel": [DEPTH + HIDDEN, HIDDEN],
         "net/bias": [HIDDEN],
     }
+
+
+def test_an_export_notes_which_loops_stay(tmp_path):
+    """After the line about decoders, and among the notes of the version."""
+    said = []
+    version = ckpt2saved.export(
+        trained(tmp_path, kernel_that_changes),
+        tmp_path / "m",
+        inputs={"x": "x"},
+        outputs={"y": "y"},
+        no_warmup=True,
+        progress=lambda *line: said.append(line),
+    )
+    (note,) = [note for note in version.notes if note.code == "products-in-loop"]
+    assert note.reason == "the kernel changes inside the loop"
+    assert said.count(("note", note.text)) == 1
+    assert ("decoder", "the graph has no CTC beam search") in said and "recurrent" not in dict(said)
+    assert version.provenance["hoisted_loops"] == []
 
 
 def test_wrong_products_are_found_out(run, tmp_path, monkeypatch):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Set
+from typing import Iterator, List, Optional, Sequence, Set
 
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref
 from ckpt2saved.graph.ops import ENTERS, IDENTITIES, ITERATIONS, MERGES, SWITCHES
+from ckpt2saved.graph.tf1 import tf
+
+_READS = ("TensorArrayReadV3", "TensorListGetItem")
+_ADDS = ("Add", "AddV2", "BiasAdd")
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,18 @@ def _passed_on(graph: Graph, ref: Ref) -> Ref:
     return ref
 
 
+def is_read(node: Node) -> bool:
+    """Whether a node reads an entry of an array, as a loop does at each step."""
+    return node.op in _READS
+
+
 def step_of(graph: Graph, ref: Ref) -> Optional[Step]:
     """The step of a sequence that a tensor inside of a loop is; None where it is none.
 
     The sequence is in a TensorArray, or in a TensorList as in loops of TensorFlow 2, that was filled before the loop.
     """
     node = graph[unchanged(graph, ref)[0]]
-    if node.op not in ("TensorArrayReadV3", "TensorListGetItem"):
+    if not is_read(node):
         return None
     enter = entered(graph, node.inputs[0 if node.op == "TensorListGetItem" else 2])
     if enter is None:
@@ -79,3 +88,41 @@ def unchanged(graph: Graph, ref: Ref) -> Ref:
     while graph[ref[0]].op in IDENTITIES:
         ref = graph[ref[0]].inputs[0]
     return ref
+
+
+def is_of_recurrent_layer(graph: Graph, products: Sequence[Node]) -> bool:
+    """Whether a loop with these MatMuls is a recurrent layer: one makes the next state from the state before."""
+    for product in products:
+        for node in _within_step(graph, product, ()):
+            state = _next_of_state(graph, node)
+            if state is not None and product in _within_step(graph, state, ()):
+                return True
+    return False
+
+
+def takes_inputs(graph: Graph, product: Node) -> bool:
+    """Whether a MatMul in a loop multiplies what the loop reads at this step, and no sum or other product with it."""
+    stops = ("MatMul", *_ADDS)
+    return any(is_read(node) and node is not product for node in _within_step(graph, product, stops))
+
+
+def _within_step(graph: Graph, start: Node, stops: Sequence[str]) -> Iterator[Node]:
+    """The nodes that `start` depends on in the same step of its loop; those of `stops` and states are not passed."""
+
+    def following(node: Node) -> List[Node]:
+        if node.op in ENTERS or (node is not start and node.op in stops) or _is_of_iterations(graph, node):
+            return []
+        return [graph[name] for name, _ in node.inputs]
+
+    return graph.walk(start.name, following)
+
+
+def _is_of_iterations(graph: Graph, node: Node) -> bool:
+    return node.op in MERGES and any(graph[name].op in ITERATIONS for name, _ in node.inputs)
+
+
+def _next_of_state(graph: Graph, node: Node) -> Optional[Node]:
+    """What makes the next value of a state that `node` begins a step with; None for other nodes."""
+    if not _is_of_iterations(graph, node) or not tf.as_dtype(node.attr["T"].type).is_floating:
+        return None
+    return next(graph[name] for name, _ in node.inputs if graph[name].op in ITERATIONS)

@@ -6,8 +6,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from ckpt2saved.graph.meta_graph import read_meta_graph
-from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.rewrites.context import Context
+from ckpt2saved.rewrites.hoist_products import HoistProducts
 from ckpt2saved.rewrites.replace_ctc_decoder import ReplaceCtcDecoder
 from ckpt2saved.rewrites.rewrite import apply_all
 from ckpt2saved.saved_model.writing import bind_signatures
@@ -148,6 +149,22 @@ def searches(top_paths=1, in_function=False):
         (found,) = [one for one in graph_def.node if one.op == "CTCBeamSearchDecoder"]
         function.node_def.add().CopyFrom(found)
     return graph_def
+
+
+def in_its_loop(folder):
+    """The notes on a recurrent layer whose kernel depends on the state."""
+    with tf.Graph().as_default() as graph, v1_control_flow():
+        x = tf.placeholder(tf.float32, [4, None, 2], name="x")
+        array = tf.TensorArray(tf.float32, 4).unstack(x)
+
+        def step(time, h):
+            return time + 1, tf.matmul(array.read(time), tf.ones([2, 2]) * tf.reduce_mean(h))
+
+        start = [0, tf.ones_like(x[0])]
+        made = tf.while_loop(lambda time, _: time < 4, step, start, shape_invariants=[tf.TensorShape([]), x.shape[1:]])
+        tf.identity(made[1], name="y")
+        context = Context.of(graph.as_graph_def(), ["y:0"], ["x:0"])
+    return apply_all([HoistProducts()], context).notes
 
 
 def replaced(kind, **graph):
@@ -294,6 +311,12 @@ CASES = [
         verified(lambda meta_graph: setattr(meta_graph.graph_def.node[0], "device", "/device:GPU:0")),
         "x (/device:GPU:0): tied to a device, and a server without it does not load the graph; export"
         " with clear_devices",
+    ),
+    (
+        "products-in-loop",
+        in_its_loop,
+        "while/while_context: the products of a recurrent layer with its inputs are computed in its loop, as in the"
+        " training: the kernel changes inside the loop",
     ),
     (
         "state-change",
