@@ -47,6 +47,7 @@ def test_without_it_the_steps_are_said(configure, tmp_path):
     ("proof", "message"),
     [
         (dict(PROOF, is_good_enough=False), "the text is read worse"),
+        (dict(PROOF, is_good_enough=None), "the text is read worse"),
         (dict(PROOF, baseline=None), "measured without --not-worse-than"),
         ({"format": 1}, "not what ckpt2saved evaluate --json prints"),
         ([], "not what ckpt2saved evaluate --json prints"),

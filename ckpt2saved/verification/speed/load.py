@@ -50,6 +50,7 @@ class Load:
         self._samples: List[Sample] = []
         self._ended = threading.Event()
         self._error: Optional[BaseException] = None
+        self._has_error = threading.Event()
         self._start = 0.0
         work: Callable[[], None] = self._closed_loop if rate is None else self._planned
         self._threads = [threading.Thread(target=self._guarded, args=(work,), daemon=True) for _ in range(concurrency)]
@@ -89,7 +90,7 @@ class Load:
             left = begin + seconds - time.perf_counter()
             if left <= 0 and len(self._samples) - first >= least:
                 break
-            time.sleep(left if left > 0 else _LOOK_SECONDS)
+            self._has_error.wait(left if left > 0 else _LOOK_SECONDS)
         end, cpu = time.perf_counter(), time.process_time() - cpu
         ended = [sample.answered for sample in self._samples[first:] if sample.end <= end]
         return Window(end - begin, cpu, ended)
@@ -99,6 +100,7 @@ class Load:
             work()
         except BaseException as error:  # raised again in window()
             self._error = self._error or error
+            self._has_error.set()
 
     def _closed_loop(self) -> None:
         while not self._ended.is_set():
