@@ -7,6 +7,7 @@ import pytest
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.inspection.saved import parse_saved_model
 from ckpt2saved.rewrites.to_signatures import in_cpu_ops
 from tests.support.checkpoints import write_checkpoint
 from tests.support.recurrent import layers
@@ -128,6 +129,19 @@ def test_a_buffer_in_the_checkpoint(run, tmp_path):
     states = [np.zeros_like(state) for state in made.states(3)]
     found = asked(tmp_path / "base" / "1", x=np.swapaxes(INPUTS, 0, 1))["y"]
     close([np.swapaxes(found, 0, 1)], made.answers(INPUTS, states)[:1])
+    assert "servers with a GPU" not in result.output
+
+
+def test_servers_with_a_gpu_get_the_loops_too(run, tmp_path):
+    """And the export says so: it cannot run the op, and so not compare a version that holds it."""
+    write_checkpoint(tmp_path / "model", {"cudnn_gru/opaque_kernel": layers("gru", 4, 5, 2).buffer()})
+    graph = ["--graph", f"{__name__}:build", "--checkpoint", tmp_path / "model", "--for-device", "gpu"]
+    checks = ["--no-parity", "--no-warmup"]
+    result = run("export", *graph, "--input", "x", "--output", "y", "-o", tmp_path / "base", *checks)
+    assert result.exit_code == 0, result.output
+    assert "edited      servers with a GPU also get these loops" in result.output
+    (meta_graph,) = parse_saved_model(tmp_path / "base" / "1").meta_graphs
+    assert not any(node.op.startswith("Cudnn") for node in meta_graph.graph_def.node)
 
 
 LSTM = layers("lstm", 4, 5)
