@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from ckpt2saved.errors import CheckpointError, NoCheckpoint
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.kinds import EMPTY, POINTER, is_lfs_pointer, kind_of
 from ckpt2saved.files.plain_paths import as_plain_prefix
-from ckpt2saved.files.reading import is_url
+from ckpt2saved.files.reading import is_url, sha256_of
 
 STATE_FILE = "checkpoint"
 _SHARD = re.compile(r"(?P<prefix>.+)\.data-(?P<number>[0-9]{5})-of-(?P<count>(?!00000)[0-9]{5})\Z")
@@ -59,15 +58,7 @@ class CheckpointFiles:
 
         A V2 index contains a checksum of every tensor.
         """
-        return {file.name: _sha256(file) for file in (self.files if self.is_v1 else self.files[:1])}
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+        return {file.name: sha256_of(file) for file in (self.files if self.is_v1 else self.files[:1])}
 
 
 def find_checkpoint(path: Path) -> CheckpointFiles:

@@ -52,9 +52,8 @@ class Chooser:
             if rewritten.folded:
                 self._say("folded", "no batch norm: with folding, some answers differ by more than rounding")
             elif rewritten.hoisted:
-                self._say(
-                    "recurrent", "loops stay as they are: without them, some answers differ by more than rounding"
-                )
+                found = "with products computed before them, some answers differ by more than rounding"
+                self._say("recurrent", f"loops stay as they are: {found}")
             else:
                 # docs/ctc-decoder.md: the fast decoder may choose otherwise among texts that float32 can't tell apart.
                 self._say("decoder", "stock: fast decodes some of the compared lines differently")

@@ -132,7 +132,8 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: _Narrated) -> Exporte
     if rewritten.folded:
         say("folded", f"{len(rewritten.folded)} of its batch norms, into the convolutions before them")
     if rewritten.hoisted:
-        say("recurrent", f"{len(rewritten.hoisted)} loops; products with their inputs are computed before them")
+        loops = f"{len(rewritten.hoisted)} loops" if len(rewritten.hoisted) > 1 else "1 loop"
+        say("recurrent", f"{loops}: products with the inputs are computed before the steps")
     say.note(*rewritten.loop_notes)
     begin(say, "making requests")
     cases, maker, warmup = _requests(plan, checkpoint, network)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import functools
+import hashlib
 import os
 import re
 import stat
@@ -15,6 +17,8 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # Path("s3://bucket") has alrea
 
 MOST_LEVELS = 64  # nested directories in one SavedModel; TensorFlow writes two
 MOST_ENTRIES = 100000  # files and directories in one SavedModel
+
+_PIECE = 1 << 20  # bytes that are read together
 
 OPENED = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
@@ -54,6 +58,15 @@ def read_file(path: PathLike, most: int) -> bytes:
     """Return the content of a regular file of at most `most` bytes; raises OSError like open_file."""
     with open_file(path, most) as file:
         return file.read(most + 1)[:most]
+
+
+def sha256_of(path: PathLike) -> str:
+    """Return the SHA-256 of a regular file; raises OSError like open_file."""
+    digest = hashlib.sha256()
+    with open_file(path) as file:
+        for piece in iter(functools.partial(file.read, _PIECE), b""):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def size_of(file: BinaryIO) -> int:

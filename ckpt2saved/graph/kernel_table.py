@@ -166,7 +166,7 @@ def with_release(
             for op in names
         }
         ops[device] = {
-            op: tuple(_Stretch(*run) for run in runs([kernels or None for kernels in column]))
+            op: tuple(_Stretch(*run) for run in runs([found or None for found in column]))
             for op, column in columns.items()
             if any(column)
         }

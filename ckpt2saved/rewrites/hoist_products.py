@@ -73,7 +73,7 @@ class HoistProducts(Rewrite):
         for node in products:
             if len(loops[node.name]) != 1:
                 continue
-            if node.attr["T"].type == _FLOAT and hoist.is_edited(node):
+            if node.attr["T"].type == _FLOAT and hoist.hoist(node):
                 frames += loops[node.name]
             elif node.name in context.original:  # not of a decoder that was added
                 left.setdefault(loops[node.name][0], []).append(node)
@@ -104,12 +104,12 @@ class _Hoist:
         self.copies: Dict[str, str] = {}  # node in a loop -> its copy outside
         self.enters: Dict[Any, Ref] = {}  # (tensor outside, frame) -> the same inside
 
-    def is_edited(self, node: Node) -> bool:
-        """Whether a MatMul in a loop, or a part of it, was computed outside."""
+    def hoist(self, node: Node) -> bool:
+        """Compute a MatMul in a loop, or a part of it, outside; returns False if the graph stays as it is."""
         try:
             product = self.product(node)
         except _Stays:
-            return self.is_fixed_once(node)
+            return self.take_out_weights(node)
         if product.state is not None:
             self.split(product, product.state)
         else:
@@ -180,8 +180,8 @@ class _Hoist:
         (ahead,) = self.before(product, _product, sources)
         graph.redirect({(end.name, 0): self.step(product, ahead)})
 
-    def is_fixed_once(self, node: Node) -> bool:
-        """Whether a MatMul took parts of weights that a loop took anew at every step, and now takes them outside."""
+    def take_out_weights(self, node: Node) -> bool:
+        """Compute the part of weights that a MatMul multiplies outside, once; returns False if it can't be."""
         weights = node.inputs[1]
         if self.graph[unchanged(self.graph, weights)[0]].op not in _PARTS:
             return False
@@ -226,12 +226,12 @@ class _Hoist:
         return self.copies[node.name], ref[1]
 
     def before(self, product: _Product, build: Any, sources: Dict[str, Any]) -> List[Ref]:
-        """What `build` makes outside of the sequence and `sources`."""
+        """The tensors that `build` makes, outside of the loop, of the sequence and `sources`."""
         given = {"sequence": (product.step.sequence, tf.float32, [None, None, None]), **sources}
         return insert(self.graph, product.node.name + "/before_the_loop", given, build)
 
     def inside(self, ref: Ref, like: Node, dtype: int) -> Ref:
-        """The tensor in the loop that `like` leads into which always is one from outside."""
+        """The tensor in the loop that equals `ref`, from outside, at every step; `like` is an Enter of the loop."""
         key = (ref, like.frame)
         if key not in self.enters:
             enter = self.graph.add(ref[0] + "/enter", "Enter", [ref], T=dtype)
@@ -242,7 +242,7 @@ class _Hoist:
         return self.enters[key]
 
     def step(self, product: _Product, ahead: Ref) -> Ref:
-        """The step of a product, whose first axis are the steps."""
+        """The product of one step, taken in the loop from `ahead`, whose first axis are the steps."""
         graph, integer = self.graph, tf.int32.as_datatype_enum
         index, name = product.step.index, product.node.name
         axis = graph.add(name + "/first_axis", "Const", (), [index[0]])

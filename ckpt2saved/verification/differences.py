@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 from collections import Counter
@@ -14,16 +13,15 @@ from ckpt2saved.checkpoint.index import Damaged, Entry, NotRead, read_index
 from ckpt2saved.errors import BreaksClients, VersionError
 from ckpt2saved.errors.problem import Note, Problem, details, listed, texts
 from ckpt2saved.files.protobuf.data_types import name_of
-from ckpt2saved.files.reading import open_file, printable, walk
+from ckpt2saved.files.reading import printable, sha256_of, walk
 from ckpt2saved.saved_model.reading import GRAPH_FILE, MetaGraph, SavedModelFile
 from ckpt2saved.signature.tensors import Dimension, Signature, TensorSpec, shape_text
 from ckpt2saved.versions.health import content_problems
 from ckpt2saved.versions.provenance import PROVENANCE, read_provenance, recorded_without_batch
 
 _BREAKS, _DIFFERS = "breaks-clients", "other-content"
+_AS_BEFORE = "keep it as it was"
 _INDEX = Path("variables") / "variables.index"
-_PIECE = 1 << 20
-_KEEP = "keep it, or publish under another model name for new clients"
 
 Shape = Optional[Sequence[Dimension]]
 
@@ -85,7 +83,7 @@ def compare_signatures(old: Mapping[str, Signature], new: Mapping[str, Signature
             continue
         if old[name].method != new[name].method:
             found = f"its method is {new[name].method!r}, and was {old[name].method!r}"
-            problems.append(_breaks(f"signature {name}", found))
+            problems.append(_breaks(f"signature {name}", found, _AS_BEFORE))
         for side in (_Inputs, _Outputs):
             side(name, old[name], new[name]).compare(problems, notes)
     added = sorted(name for name, one in new.items() if name not in old and not one.is_for_warmup)
@@ -93,8 +91,8 @@ def compare_signatures(old: Mapping[str, Signature], new: Mapping[str, Signature
     return problems, notes
 
 
-def _breaks(where: str, found: str) -> Problem:
-    return Problem(_BREAKS, where, found, _KEEP)
+def _breaks(where: str, found: str, remedy: str = "keep it") -> Problem:
+    return Problem(_BREAKS, where, found, f"{remedy}, or publish under another model name for new clients")
 
 
 def _differs(where: str, found: str, remedy: str = "") -> Note:
@@ -119,13 +117,13 @@ class _Side:
                 continue
             old, new = self._old[key], self._new[key]
             if old.dtype != new.dtype:
-                problems.append(_breaks(where, f"its dtype is {new.dtype}, and was {old.dtype}"))
+                problems.append(_breaks(where, f"its dtype is {new.dtype}, and was {old.dtype}", _AS_BEFORE))
             if old.shape != new.shape:
                 found = f"its shape is {shape_text(new.shape)}, and was {shape_text(old.shape)}"
                 if self.fits(old.shape, new.shape):
                     notes.append(_differs(where, found))
                 else:
-                    problems.append(_breaks(where, found))
+                    problems.append(_breaks(where, found, _AS_BEFORE))
         for key in sorted(self._new.keys() - self._old.keys()):
             self.add_new(self._where(key), problems, notes)
 
@@ -162,7 +160,7 @@ class _Inputs(_Side):
 
     @staticmethod
     def add_new(where: str, problems: List[Problem], notes: List[Note]) -> None:
-        problems.append(_breaks(where, "it is new, and requests without it fail"))
+        problems.append(_breaks(where, "it is new, and requests without it fail", "remove it"))
 
 
 class _Outputs(_Side):
@@ -297,7 +295,7 @@ def _file_notes(old: Path, new: Path) -> List[Note]:
     notes = [_differs(name, "the file is new") for name in sorted(after.keys() - before.keys())]
     notes += [_differs(name, "the file is gone") for name in sorted(before.keys() - after.keys())]
     for name in sorted(before.keys() & after.keys()):
-        if _digest(before[name]) != _digest(after[name]):
+        if sha256_of(before[name]) != sha256_of(after[name]):
             notes.append(_differs(name, "the file has other content"))
     return notes
 
@@ -306,11 +304,3 @@ def _files(directory: Path) -> Dict[str, Path]:
     compared = (GRAPH_FILE, "fingerprint.pb", PROVENANCE.as_posix())
     names = (printable(entry.name) for entry in walk(os.fspath(directory)) if os.path.isfile(entry.path))
     return {name: directory / name for name in names if name not in compared and not name.startswith("variables/")}
-
-
-def _digest(path: Path) -> bytes:
-    digest = hashlib.blake2b()
-    with open_file(path, 1 << 62) as file:
-        for piece in iter(functools.partial(file.read, _PIECE), b""):
-            digest.update(piece)
-    return digest.digest()

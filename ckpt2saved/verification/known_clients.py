@@ -38,8 +38,7 @@ def known_clients(
 ) -> Optional[KnownClients]:
     """The clients of the version that is given as in named_version(), or `live` on the server.
 
-    None if nothing is given. Raises UsageError, VersionError, ServingError and
-    the errors of Client.
+    None if nothing is given. Raises UsageError, VersionError, ServingError and the errors of Client.
     """
     if given is None:
         return None

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import stat
 
 from ckpt2saved.errors import VersionError
-from ckpt2saved.files.reading import PathLike, open_file, walk
-from ckpt2saved.versions.base import numbered_children
+from ckpt2saved.files.reading import PathLike, sha256_of, walk
+from ckpt2saved.versions.base import newest_child
 from ckpt2saved.versions.provenance import PROVENANCE, read_provenance
-
-_PIECE = 1 << 20
 
 
 class Unchanged(VersionError):
@@ -29,26 +26,18 @@ def content_sha256(version_dir: PathLike) -> str:
     for entry in walk(version_dir):
         if stat.S_ISREG(entry.status.st_mode) and entry.name != os.fspath(PROVENANCE):
             name = os.fsencode(entry.name.replace(os.sep, "/"))
-            lines.append((name, b"%s  %s\n" % (_sha256(entry.path).encode(), name)))
+            lines.append((name, b"%s  %s\n" % (sha256_of(entry.path).encode(), name)))
     return hashlib.sha256(b"".join(line for _, line in sorted(lines))).hexdigest()
 
 
 def refuse_unchanged(base: PathLike, content: str) -> None:
     """Raise Unchanged if the newest version of the base has files of this content_sha256()."""
-    children = [child for child in numbered_children(base) if child.number >= 0]
-    if not children:
+    child = newest_child(base)
+    if child is None or child.number < 0:
         return
-    newest = children[-1].path
+    newest = child.path
     recorded = (read_provenance(newest) or {}).get("content_sha256")
     if recorded == content and content_sha256(newest) == content:  # recorded first: reading all files takes time
         error = Unchanged(f"{newest}: it has the same files; nothing is published")
         error.version = newest
         raise error
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with open_file(path) as file:
-        for piece in iter(functools.partial(file.read, _PIECE), b""):
-            digest.update(piece)
-    return digest.hexdigest()

@@ -19,6 +19,8 @@ def test_each_line_begins_with_the_mark_and_nothing_else_changes():
     again = without_mark(found)
     assert again["x"][:, 0, 0].tolist() == [0, 0] and (again["x"][:, 1:] == inputs["x"][:, 1:]).all()
     assert marked({"x": np.ones(2)}, "x")["x"].tolist() == [MARK, MARK]
+    for shape in ([0, 3], [2, 0, 3], [0]):  # the user's own requests may be without values
+        assert marked({"x": np.zeros(shape)}, "x")["x"].shape == tuple(shape)
     assert not is_marked({"x": np.zeros([0, 3], "float32"), "s": np.array([b"a"], object)})
 
 

@@ -29,14 +29,14 @@ def weights(name, *shape):
 def loop(x, step, indices=None, hidden=HIDDEN):
     """The outputs [time, batch, hidden] of `step`(x, output) over `x` [time, batch, depth], as dynamic_rnn makes them."""
     steps, batch = tf.shape(x)[0], tf.shape(x)[1]
-    arriving = tf.TensorArray(tf.float32, steps)
+    arriving = tf.TensorArray(x.dtype, steps)
     arriving = arriving.unstack(x) if indices is None else arriving.scatter(indices(steps), x)
 
     def body(time, output, outputs):
         output = step(arriving.read(time), output)
         return time + 1, output, outputs.write(time, output)
 
-    start = [0, tf.zeros([batch, hidden]), tf.TensorArray(tf.float32, steps)]
+    start = [0, tf.zeros([batch, hidden], x.dtype), tf.TensorArray(x.dtype, steps)]
     with v1_control_flow():
         made = tf.while_loop(lambda time, *_: time < steps, body, start)
     return made[-1].stack()
@@ -76,6 +76,27 @@ def as_keras(x):
         return tf.sigmoid(one) * tf.tanh(two)
 
     return loop(x, step)
+
+
+def on_a_branch(x):
+    """A product beside a condition, and one on a branch, whose step comes through a Switch."""
+    kernel = weights("kernel", DEPTH + HIDDEN, HIDDEN)
+
+    def step(x, h):
+        made = tf.matmul(tf.concat([x, h], 1), kernel)
+        return tf.cond(tf.reduce_sum(h) > 0, lambda: made, lambda: tf.tanh(tf.matmul(x, kernel[:DEPTH])))
+
+    return loop(x, step)
+
+
+def two_loops(x):
+    """Both ways with the same kernel."""
+    kernel = weights("kernel", DEPTH + HIDDEN, HIDDEN)
+
+    def step(x, h):
+        return tf.tanh(tf.matmul(tf.concat([x, h], 1), kernel))
+
+    return loop(x, step) + loop(tf.reverse(x, [0]), step)
 
 
 def two_layers_in_a_loop(x):
@@ -163,6 +184,17 @@ def test_products_with_the_inputs_leave_the_loop(kind):
     assert "Reshape" in multiplied(found)  # all steps of the inputs
 
 
+def test_loops_with_the_same_kernel():
+    made, _ = compared(two_loops)
+    assert [": 1 products" in edit.text for edit in made.edits] == [True, True]
+
+
+def test_a_condition_in_a_loop():
+    """The product on a branch stays there, and takes its part of the kernel from outside."""
+    made, found = compared(on_a_branch)
+    assert [": 2 products" in edit.text for edit in made.edits] == [True] and "Switch" in multiplied(found)
+
+
 def backwards(x):
     return simple(x, indices=lambda steps: tf.range(steps - 1, -1, -1))
 
@@ -214,6 +246,35 @@ def decoding(x):
     return loop(x, lambda x, h: tf.tanh(tf.matmul(h + 1, recurrent)))
 
 
+def kernel_of_the_loop(x):
+    """The loop passes the kernel on, and changes it."""
+    kernel, steps = weights("kernel", DEPTH, HIDDEN), tf.shape(x)[0]
+    arriving = tf.TensorArray(tf.float32, steps).unstack(x)
+
+    def body(time, kernel, outputs):
+        return time + 1, kernel * 0.9, outputs.write(time, tf.matmul(arriving.read(time), kernel))
+
+    with v1_control_flow():
+        start = [0, tf.identity(kernel), tf.TensorArray(tf.float32, steps)]
+        return tf.while_loop(lambda time, *_: time < steps, body, start)[-1].stack()
+
+
+def double(x):
+    kernel = tf.cast(weights("kernel", DEPTH, HIDDEN), tf.float64)
+    return tf.cast(loop(tf.cast(x, tf.float64), lambda x, h: tf.tanh(tf.matmul(x, kernel) + h)), tf.float32)
+
+
+def loop_in_a_loop(x):
+    """Each step of the outer loop gives the inner one another sequence."""
+    kernel = weights("kernel", DEPTH, DEPTH)
+
+    def body(number, y):
+        return number + 1, loop(y, lambda x, h: tf.tanh(tf.matmul(x, kernel) + h), hidden=DEPTH)
+
+    with v1_control_flow():
+        return tf.while_loop(lambda number, _: number < 2, body, [0, x])[1]
+
+
 LEFT = [
     (backwards, "the loop reads its inputs in another order than from first to last"),
     (state_first, "the state stands before the input, not after it"),
@@ -221,10 +282,13 @@ LEFT = [
     (computed_input, "the loop changes its inputs before the product"),
     (three_joined, "3 tensors are joined before the product, not input and state"),
     (transposed_kernel, "the product transposes a matrix"),
+    (double, ""),
     (step_twice, ""),
     (mapped, ""),
     (already_outside, ""),
     (decoding, ""),
+    (kernel_of_the_loop, ""),
+    (loop_in_a_loop, ""),
 ]
 
 
@@ -281,7 +345,7 @@ def exported(run, folder):
 def test_an_export_says_what_left_the_loops(run, tmp_path):
     """The variables keep their names and values."""
     made, output = exported(run, tmp_path)
-    assert "\nrecurrent   1 loops; products with their inputs are computed before them\n" in output
+    assert "\nrecurrent   1 loop: products with the inputs are computed before the steps\n" in output
     assert len(made["hoisted_loops"]) == 1 and made["parity"]["answers"]
     reader = tf.train.NewCheckpointReader(str(tmp_path / "m/1/variables/variables"))
     assert reader.get_variable_to_shape_map() == {

@@ -35,7 +35,7 @@ class Layers:
         return np.concatenate(matrices + biases)
 
     def _biases(self, bias: Any) -> Sequence[Any]:
-        return bias if bias.ndim == 2 else (bias, np.zeros_like(bias))
+        return bias if bias.ndim == 2 else (bias * 0.25, bias * 0.75)
 
     def _gates(self, values: Any) -> Sequence[Any]:
         """In cuDNN's order: of an LSTM Keras' own, i f c o; of a GRU r z n, where Keras has z r h."""

@@ -30,10 +30,13 @@ def changed(inputs=(("image", "float32", (None, 32, None, 3)),), outputs=(("ids"
 @pytest.mark.parametrize(
     "new, expected",
     [
-        ({}, "signature serving_default: it is gone"),
+        ({}, "signature serving_default: it is gone; keep it, or publish under another model name"),
         (changed(method="tensorflow/serving/classify"), "its method is 'tensorflow/serving/classify', and was"),
         (changed(inputs=[]), "input image: it is gone"),
-        (changed(inputs=[("image", "uint8", (None, 32, None, 3))]), "its dtype is uint8, and was float32"),
+        (
+            changed(inputs=[("image", "uint8", (None, 32, None, 3))]),
+            "its dtype is uint8, and was float32; keep it as it was, or publish",
+        ),
         (
             changed(inputs=[("image", "float32", (None, 32, 100, 3))]),
             "its shape is [?, 32, 100, 3], and was [?, 32, ?, 3]",
@@ -42,7 +45,7 @@ def changed(inputs=(("image", "float32", (None, 32, None, 3)),), outputs=(("ids"
         (changed(inputs=[("image", "float32", (32, None, 3))]), "its shape is [32, ?, 3], and was"),
         (
             changed(inputs=[("image", "float32", (None, 32, None, 3)), ("widths", "int32", (None,))]),
-            "input widths: it is new, and requests without it fail",
+            "input widths: it is new, and requests without it fail; remove it, or publish",
         ),
         (changed(outputs=[("text", "string", (None,))]), "output ids: it is gone"),
         (changed(outputs=[("ids", "int64", (None, None))]), "output ids: its dtype is int64, and was int32"),

@@ -8,7 +8,7 @@ import pytest
 
 from ckpt2saved.errors import VersionError
 from ckpt2saved.versions import PROVENANCE, bump_version, read_provenance
-from ckpt2saved.versions.content import content_sha256
+from ckpt2saved.versions.content import Unchanged, content_sha256, refuse_unchanged
 from tests.support.versions import make_version
 
 
@@ -57,3 +57,19 @@ def test_a_copy_with_other_files_is_not_republished(tmp_path):
     assert not (tmp_path / "other").exists()
     (first / PROVENANCE).unlink()
     assert bump_version(tmp_path / "other", first).number == 1
+
+
+def test_what_counts_as_unchanged(tmp_path):
+    """The newest version, if its files still are those that it records; a negative number is none of a server."""
+    base = tmp_path / "base"
+    content = content_sha256(make_version(tmp_path, "1"))
+    refuse_unchanged(base, content)  # there is none yet
+    make_version(base, "-1", provenance={"format": 1, "content_sha256": content})
+    refuse_unchanged(base, content)
+    first = bump_version(base, tmp_path / "1").path
+    with pytest.raises(Unchanged, match=f"{first}: it has the same files; nothing is published") as raised:
+        refuse_unchanged(base, content)
+    assert raised.value.version == first
+    refuse_unchanged(base, "0" * 64)
+    (first / "variables" / "more").write_text("x")
+    refuse_unchanged(base, content)

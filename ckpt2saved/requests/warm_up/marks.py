@@ -49,5 +49,6 @@ def _begins_with_mark(value: np.ndarray) -> bool:
 
 def _with_first(value: np.ndarray, first: float) -> np.ndarray:
     found = np.array(value)
-    found.reshape(len(found), -1)[:, 0] = first
+    if found.size:
+        found.reshape(len(found), -1)[:, 0] = first
     return found

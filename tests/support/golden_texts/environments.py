@@ -150,8 +150,8 @@ CASES = [
     (
         "breaks-clients",
         compared("problems"),
-        "signature serving_default, output y: its shape is [?], and was [?, 4]; keep it, or publish under another"
-        " model name for new clients",
+        "signature serving_default, output y: its shape is [?], and was [?, 4]; keep it as it was, or publish under"
+        " another model name for new clients",
     ),
     (
         "other-content",
