@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +24,11 @@ from ckpt2saved.saved_model.reading import read_signatures
 from ckpt2saved.saved_model.writing import _write_variables, bind_signatures
 from ckpt2saved.signature.file import load_model, parse_model
 from ckpt2saved.sources.networks import build_network
+from ckpt2saved.versions import read_provenance
+from ckpt2saved.versions.content import content_sha256
 from tests.support.checkpoints import crnn_shapes
+
+ROOT = Path(__file__).resolve().parents[2]
 
 SPARSE = """
 format: 1
@@ -138,6 +146,17 @@ def test_the_same_checkpoint_gives_the_same_bytes(tmp_path, version, crnn_checkp
     ]
     for file in files[1:]:
         assert (version / file).read_bytes() == (again / file).read_bytes(), file
+
+
+def test_they_do_not_depend_on_the_process_nor_on_directories(version, tmp_path, crnn_checkpoint):
+    """Another order of hashes, another working directory, another path of the checkpoint."""
+    checkpoint = tmp_path / "copy"
+    shutil.copytree(str(crnn_checkpoint.parent), str(checkpoint))
+    command = [sys.executable, "-m", "ckpt2saved", "export", "--model", "crnn", "-c", str(checkpoint), "-o", "base"]
+    environment = dict(os.environ, PYTHONHASHSEED="7", PYTHONPATH=str(ROOT))
+    subprocess.run(command, cwd=str(tmp_path), env=environment, check=True, stdout=subprocess.DEVNULL)
+    for one in (version, tmp_path / "base" / "1"):
+        assert read_provenance(one)["content_sha256"] == content_sha256(version)
 
 
 def test_pythons_loader_reads_it_too(version):

@@ -31,7 +31,7 @@ NAMES = {
     "Tensor": "TensorProto",
     "TensorShape": "TensorShapeProto",
 }
-ELSEWHERE = ("BundleHeader", "Extent", "KernelDef", "KernelList", "TensorSlice")
+ELSEWHERE = ("AttrConstraint", "BundleHeader", "Extent", "KernelDef", "KernelList", "TensorSlice")
 
 
 def declared():
