@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,7 @@ def _differs(where: str, found: str, remedy: str = "") -> Note:
     return Note(_DIFFERS, where, found, remedy)
 
 
-class _Side:
+class _Side(ABC):
     """The inputs or outputs of a signature in two SavedModels."""
 
     noun = ""
@@ -131,17 +132,19 @@ class _Side:
         return f"signature {self._signature}, {self.noun} {key}"
 
     @staticmethod
+    @abstractmethod
     def specs(signature: Signature) -> Tuple[TensorSpec, ...]:
-        raise NotImplementedError
+        """Return the inputs, or the outputs."""
 
     @staticmethod
+    @abstractmethod
     def fits(old: Shape, new: Shape) -> bool:
         """Return whether clients that know the old shape can use the new one."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def add_new(where: str, problems: List[Problem], notes: List[Note]) -> None:
-        raise NotImplementedError
+        """Add the problem or note for a key that only the new SavedModel has."""
 
 
 class _Inputs(_Side):
