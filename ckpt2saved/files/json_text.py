@@ -5,9 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from pathlib import Path
 from typing import Any
 
+from ckpt2saved.errors import UsageError
+
 MOST_LEVELS = 100  # nested lists and objects
+_MOST_BYTES = 256 << 20
 
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NO_BRACKETS = re.compile(r"[^\[\]{}]+")
@@ -25,3 +29,18 @@ def read_json(text: str) -> Any:
         if max(levels, default=0) > MOST_LEVELS:
             raise ValueError(f"lists and objects are nested more than {MOST_LEVELS} deep")
     return json.loads(text)
+
+
+def read_json_file(path: Path, where: str, remedy: str) -> Any:
+    """Read the JSON file that an option names; raises UsageError, with `where` as subject, for one that can't be read.
+
+    `remedy` says what was expected, or what to do.
+    """
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise UsageError(f"{where}: the file is larger than {_MOST_BYTES >> 20} MB; {remedy}")
+        return read_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{where}: it cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UsageError(f"{where}: it is no JSON: {error}; {remedy}") from error

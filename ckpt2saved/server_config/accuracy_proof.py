@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any, Optional, Sequence
 
 from ckpt2saved.errors import UsageError
-from ckpt2saved.files.json_text import read_json
+from ckpt2saved.files.json_text import read_json_file
 from ckpt2saved.files.shell_words import for_shell
-
-_MOST_BYTES = 256 << 20
 
 
 def check_proof(path: Optional[Path], trial: Sequence[str]) -> str:
@@ -25,14 +23,7 @@ def check_proof(path: Optional[Path], trial: Sequence[str]) -> str:
     if path is None:
         raise UsageError(f"--mixed-precision: its accuracy is not proven; {steps}")
     where = f"--accuracy {path}"
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise UsageError(f"{where}: larger than {_MOST_BYTES >> 20} MB; {steps}")
-        content = read_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{where}: it cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UsageError(f"{where}: it is no JSON: {error}; {steps}") from error
+    content = read_json_file(path, where, steps)
     if not isinstance(content, dict) or content.get("format") != 1 or "is_good_enough" not in content:
         raise UsageError(f"{where}: not what ckpt2saved evaluate --json prints; {steps}")
     baseline = content.get("baseline")

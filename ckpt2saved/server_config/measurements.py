@@ -10,11 +10,10 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ckpt2saved.errors import UsageError
 from ckpt2saved.errors.problem import Problem
-from ckpt2saved.files.json_text import read_json
+from ckpt2saved.files.json_text import read_json_file
 from ckpt2saved.server_config.settings import ServerSettings
 
 _OPTION = "--tune"
-_MOST_BYTES = 64 << 20
 _MOST_PROBLEMS = 10
 _EXPECTED = "expected what ckpt2saved bench served --json prints"
 
@@ -64,14 +63,7 @@ class Measurements:
 
 def read_measurements(path: Path) -> Measurements:
     """Read the file; raises UsageError with everything that is wrong in it."""
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise UsageError(f"{_OPTION} {path}: the file is larger than {_MOST_BYTES >> 20} MB; {_EXPECTED}")
-        content = read_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{_OPTION} {path}: it cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UsageError(f"{_OPTION} {path}: it is no JSON: {error}; {_EXPECTED}") from error
+    content = read_json_file(path, f"{_OPTION} {path}", _EXPECTED)
     reader = _Reader()
     found = reader.measurements(content)
     if reader.problems:
