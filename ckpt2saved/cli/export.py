@@ -11,7 +11,6 @@ from ckpt2saved.cli.export_options import export_options
 from ckpt2saved.cli.help import Purpose, Topic
 from ckpt2saved.cli.invocation import (
     command,
-    failed_content,
     narration,
     prepare_tensorflow,
     print_json,
@@ -132,11 +131,12 @@ def export(
 
 def _refused_content(error: NotAccurate, dry_run: bool) -> Dict[str, Any]:
     """The content of --json for a checkpoint whose text is not good enough."""
+    from ckpt2saved.errors.problem import error_content
     from ckpt2saved.exporting.exported import selection_content
 
     accuracy = error.result.as_content()
     selection = selection_content(error.candidates) if error.candidates else {}
-    return {**failed_content(error), "path": None, "dry_run": dry_run, "accuracy": accuracy, **selection}
+    return {**error_content(error), "path": None, "dry_run": dry_run, "accuracy": accuracy, **selection}
 
 
 def _report_accuracy(record: Record, measured: Optional[Measured], candidates: Sequence[Candidate]) -> None:

@@ -85,24 +85,15 @@ class Command(_Writing):
             return super().invoke(context)
         except Ckpt2SavedError as error:
             if context.params.get("as_json") and not context.meta.get(_HAS_PRINTED):
+                from ckpt2saved.errors.problem import error_content
+
                 with contextlib.suppress(OutputError):  # the error is printed on stderr in any case
-                    print_json(failed_content(error))
+                    print_json(error_content(error))
             raise _Failure(error) from error
         except SystemError as error:  # as Python names the interrupt of a function that is written in C
             if _signals and isinstance(error.__cause__, KeyboardInterrupt):
                 raise KeyboardInterrupt from error
             raise
-
-
-def failed_content(error: Ckpt2SavedError) -> Dict[str, Any]:
-    """The content of --json for an error."""
-    from ckpt2saved.errors.problem import details, texts
-
-    return {
-        "error": {"message": error.message, "exit_code": error.exit_code},
-        "problems": texts(error.problems),
-        "problem_details": details(error.problems),
-    }
 
 
 def command(

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence
 
 import click
 
+from ckpt2saved.cli.events import EventKinds, EventPrinter
 from ckpt2saved.cli.export_options import export_options
 from ckpt2saved.cli.help import Purpose, Topic
-from ckpt2saved.cli.invocation import command, narration, print_json_line, stop_at_signals
+from ckpt2saved.cli.invocation import command, narration, stop_at_signals
 from ckpt2saved.cli.options import PathType, SecondsType, called, json_option, option, quiet_option
-from ckpt2saved.console.foreign_text import terminal_safe
 
-if TYPE_CHECKING:  # slow to import
-    from ckpt2saved.console.narration import Narration
-    from ckpt2saved.exporting.watching import Event
-
-_OF_FAILURES = ("failed", "incomplete", "not-live", "refused")  # events that --quiet prints too
+_KINDS = EventKinds(
+    failures=("failed", "incomplete", "not-live", "refused"),
+    then=dict.fromkeys(("watching", "published", "live", "refused", "skipped", "vanished"), "waiting for a checkpoint"),
+)
 
 
 @command(
@@ -102,8 +101,9 @@ def watch(
     event is a line.
     """
     import ckpt2saved
+    from ckpt2saved.console.loops import Stop
     from ckpt2saved.exporting.export_process import ExportProcess
-    from ckpt2saved.exporting.watching import Stop, Watcher, WatchOptions
+    from ckpt2saved.exporting.watching import Watcher, WatchOptions
 
     options.update(options=dict(options["options"]), pinned=dict(options["pinned"]))
     keywords = _checked(run_dir, export_dir, select, options)
@@ -124,7 +124,7 @@ def watch(
     )
     stop = Stop()
     with stop_at_signals(stop.request), narration("watch", quiet=quiet) as say:
-        emit = _Printer(say, as_json, quiet)
+        emit = EventPrinter(say, _KINDS, as_json, quiet)
         export = ExportProcess(export_dir, keywords, emit, say, stop)
         code = Watcher(watch_options, export, prune, emit, stop).run()
     click.get_current_context().exit(code)
@@ -162,28 +162,3 @@ def _checked(run_dir: Path, export_dir: Path, select: str, options: Dict[str, An
         return keywords
 
     return called(read, **options)
-
-
-class _Printer:
-    """Prints the events: published directories, or with --json everything, on stdout; texts on stderr."""
-
-    def __init__(self, say: Narration, as_json: bool, quiet: bool) -> None:
-        self._say = say
-        self._as_json = as_json
-        self._quiet = quiet
-
-    def __call__(self, event: Event) -> None:
-        with self._say.paused():
-            if self._as_json:
-                print_json_line({"event": event.kind, **event.content})
-            elif event.kind == "published":
-                click.echo(event.text)
-        if self._quiet and event.kind in _OF_FAILURES:
-            click.echo(f"{event.kind}: {terminal_safe(event.text)}", err=True)
-        if event.kind != "published" or self._as_json:
-            self._say(event.kind, event.text)
-        with contextlib.suppress(KeyError):
-            self._say.begin(_THEN[event.kind])
-
-
-_THEN = dict.fromkeys(("watching", "published", "live", "refused", "skipped", "vanished"), "waiting for a checkpoint")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Dict, Iterable, List, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, List, Sequence, Tuple, Union
 
+from ckpt2saved.errors import Ckpt2SavedError
 from ckpt2saved.errors.codes import CODES
 
 
@@ -95,3 +96,12 @@ def choice_details(choices: Iterable[Choice]) -> List[Dict[str, object]]:
         {"option": choice.option, "values": list(choice.values), "reason": choice.reason, "text": choice.text}
         for choice in choices
     ]
+
+
+def error_content(error: Ckpt2SavedError) -> Dict[str, Any]:
+    """Return the fields of --json for an error."""
+    return {
+        "error": {"message": error.message, "exit_code": error.exit_code},
+        "problems": texts(error.problems),
+        "problem_details": details(error.problems),
+    }

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Sequen
 
 from ckpt2saved.answers.worker import Worker, WorkerEnded, sender, working
 from ckpt2saved.checkpoint.run_directory import RunCheckpoint
+from ckpt2saved.console.loops import Emit, Event, Stop, Stopped
 from ckpt2saved.console.say import Say, begin, progress_of, table_of
 from ckpt2saved.errors import (
     AlreadyPublished,
@@ -32,6 +33,7 @@ from ckpt2saved.errors import (
     VersionError,
     WriteError,
 )
+from ckpt2saved.errors.problem import error_content
 from ckpt2saved.exporting.watching import (
     CRASHED,
     FATAL,
@@ -39,12 +41,7 @@ from ckpt2saved.exporting.watching import (
     REFUSED,
     TRANSIENT,
     Attempt,
-    Emit,
-    Event,
     Failure,
-    Stop,
-    Stopped,
-    error_content,
 )
 from ckpt2saved.graph.devices import gpus
 from ckpt2saved.versions.stage import remove_leftovers

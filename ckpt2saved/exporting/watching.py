@@ -15,8 +15,9 @@ from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Sequ
 
 from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.checkpoint.run_directory import Fingerprint, RunCheckpoint, RunDirectory, Scan
+from ckpt2saved.console.loops import Emit, Event, Retry, Stop, Stopped
 from ckpt2saved.errors import Ckpt2SavedError
-from ckpt2saved.errors.problem import details, texts
+from ckpt2saved.errors.problem import error_content
 from ckpt2saved.versions.published_checkpoints import PublishedCheckpoint, PublishedCheckpoints
 
 LATEST, ALL, BEST = "latest", "all", "best"
@@ -26,10 +27,8 @@ REFUSED, TRANSIENT, CRASHED, FATAL, KNOWN = "refused", "transient", "crashed", "
 
 _SETTLED = 2.0  # seconds since the last change of a file; a .meta is written after the files of the variables
 _SEEN = 1.0  # seconds for which a file has not changed, where clocks differ
-_LONGEST_PAUSE = 600.0  # seconds between tries
 _CRASHES = 3  # of the process of an export, before its checkpoint is refused
 _INCOMPLETE = 60.0  # seconds for which a checkpoint is incomplete before that is said
-_SLICE = 0.2  # seconds, in which a signal is noticed
 
 _Key = Tuple[Path, Fingerprint]
 
@@ -46,15 +45,6 @@ class WatchOptions:
     exit_after_idle: Optional[float] = None  # seconds
     until_step: Optional[int] = None
     keep: Optional[int] = None  # complete versions
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened: for programs its kind and content, for people a text."""
-
-    kind: str
-    text: str
-    content: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -77,37 +67,6 @@ class Attempt:
     refused: Mapping[Path, str] = field(default_factory=dict)  # prefix -> why it can't be the best
 
 
-class Stopped(Exception):
-    """The watcher was asked to stop."""
-
-
-class Stop:
-    """A request to stop, as a signal handler makes it."""
-
-    def __init__(self) -> None:
-        self.is_requested = False
-
-    def request(self) -> None:
-        """Ask to stop."""
-        self.is_requested = True
-
-    def check(self) -> None:
-        """Raise Stopped if it was requested."""
-        if self.is_requested:
-            raise Stopped
-
-    def wait(self, seconds: float) -> None:
-        """Sleep; raises Stopped soon after the request."""
-        until = time.monotonic() + seconds
-        while True:
-            self.check()
-            rest = until - time.monotonic()
-            if rest <= 0:
-                return
-            time.sleep(min(rest, _SLICE))
-
-
-Emit = Callable[[Event], None]
 Export = Callable[[Sequence[RunCheckpoint]], Attempt]
 Prune = Callable[[int], Sequence[Path]]
 
@@ -128,7 +87,7 @@ class Watcher:
         self._directory = RunDirectory(options.run_dir)
         self._known = PublishedCheckpoints(options.base)
         self._memory = _Memory()
-        self._retry = _Retry(options.interval)
+        self._retry = Retry(options.interval)
         self._exit_codes: Set[int] = set()
         self._active = time.monotonic()  # when something new was seen or done
         self._is_done = False  # the step of `until_step` is reached
@@ -372,41 +331,3 @@ class _Memory:
 
 def _key(one: RunCheckpoint) -> _Key:
     return one.prefix, one.fingerprint
-
-
-class _Retry:
-    """The pause after failures that have another cause than the checkpoint; twice as long after each."""
-
-    def __init__(self, first: float) -> None:
-        self._first = first
-        self._failures = 0
-        self._until = 0.0
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether the pause is not over."""
-        return self.seconds > 0
-
-    @property
-    def seconds(self) -> float:
-        """The rest of the pause."""
-        return max(self._until - time.monotonic(), 0.0)
-
-    def failed(self) -> None:
-        """Begin a pause."""
-        longest = max(_LONGEST_PAUSE, self._first)
-        self._until = time.monotonic() + min(self._first * 2**self._failures, longest)
-        self._failures = min(self._failures + 1, 30)
-
-    def clear(self) -> None:
-        """End the pause; the next one is short again."""
-        self._failures, self._until = 0, 0.0
-
-
-def error_content(error: Ckpt2SavedError) -> Dict[str, Any]:
-    """The fields of --json for an error."""
-    return {
-        "error": {"message": error.message, "exit_code": error.exit_code},
-        "problems": texts(error.problems),
-        "problem_details": details(error.problems),
-    }

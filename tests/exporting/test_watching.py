@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ckpt2saved.checkpoint.files import find_checkpoint
+from ckpt2saved.console.loops import Stop
 from ckpt2saved.errors import CheckpointError, NoCheckpoint, NotAccurate, UsageError, VersionError, WriteError
 from ckpt2saved.exporting import watching
 from ckpt2saved.exporting.watching import (
@@ -22,7 +23,6 @@ from ckpt2saved.exporting.watching import (
     TRANSIENT,
     Attempt,
     Failure,
-    Stop,
     Watcher,
     WatchOptions,
 )
