@@ -54,6 +54,7 @@ __all__ = [
     "TrackableObjectGraph",
     "children_of",
     "contrib_directory",
+    "fingerprint_of",
     "has_cpu_kernel",
     "inlined",
     "load_library",
@@ -202,6 +203,23 @@ def load_library(path: Path) -> None:
         tf.load_op_library(str(path))
     except (tf.errors.OpError, RuntimeError) as error:
         raise TensorFlowError(f"{path}: this library of TensorFlow can't be loaded: {error}") from error
+
+
+def fingerprint_of(directory: Path) -> Optional[Any]:
+    """The FingerprintDef of a SavedModel's files; None where this TensorFlow reads none (before 2.12), or can't."""
+    if not hasattr(tf.compat.v2.saved_model.experimental, "read_fingerprint"):
+        return None
+    from tensorflow.core.protobuf.fingerprint_pb2 import FingerprintDef
+    from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
+
+    try:
+        made = fingerprinting.CreateFingerprintDef(str(directory))
+    except TypeError:  # TensorFlow 2.12 takes the content of saved_model.pb too
+        content = (directory / tf.saved_model.SAVED_MODEL_FILENAME_PB).read_bytes()
+        made = fingerprinting.CreateFingerprintDef(content, str(directory))
+    except fingerprinting.FingerprintException:
+        return None
+    return FingerprintDef.FromString(made)
 
 
 def has_cpu_kernel(name: str) -> bool:

@@ -18,6 +18,7 @@ from ckpt2saved.files.write_errors import FULL, writing
 from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.tf1 import SavedModel, open_session, tf
+from ckpt2saved.saved_model.fingerprint import write_fingerprint
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 
@@ -184,7 +185,7 @@ def cut_down(serving: ServingGraph) -> ServingGraph:
 
 
 def write_saved_model(directory: Path, serving: ServingGraph, checkpoint: Checkpoint, weights: Weights) -> None:
-    """Write saved_model.pb and variables/ into the empty `directory`; the same input gives the same bytes."""
+    """Write a SavedModel into the empty `directory`; the same input gives the same bytes with the same TensorFlow."""
     if weights.stored:
         _write_variables(directory / "variables", checkpoint, weights)
     if serving.assets:
@@ -193,7 +194,7 @@ def write_saved_model(directory: Path, serving: ServingGraph, checkpoint: Checkp
 
 
 def write_graph(directory: Path, serving: ServingGraph) -> None:
-    """Write only saved_model.pb; may replace one with the same variables."""
+    """Write only saved_model.pb and its fingerprint; may replace those of a graph with the same variables."""
     meta_graph = tf.train.export_meta_graph(
         graph_def=serving.graph_def,
         graph=tf.Graph(),
@@ -215,6 +216,7 @@ def write_graph(directory: Path, serving: ServingGraph) -> None:
     path = directory / tf.saved_model.SAVED_MODEL_FILENAME_PB
     with writing(path):
         path.write_bytes(saved_model.SerializeToString(deterministic=True))
+    write_fingerprint(directory)
 
 
 def _define(signature: Signature, definition: Any) -> None:

@@ -15,7 +15,7 @@ from ckpt2saved.errors import BreaksClients, VersionError
 from ckpt2saved.errors.problem import Note, Problem, details, listed, texts
 from ckpt2saved.files.protobuf.data_types import name_of
 from ckpt2saved.files.reading import printable, sha256_of, walk
-from ckpt2saved.saved_model.reading import GRAPH_FILE, MetaGraph, SavedModelFile
+from ckpt2saved.saved_model.reading import FINGERPRINT_FILE, GRAPH_FILE, MetaGraph, SavedModelFile
 from ckpt2saved.signature.tensors import Dimension, Signature, TensorSpec, shape_text
 from ckpt2saved.versions.health import content_problems
 from ckpt2saved.versions.provenance import PROVENANCE, read_provenance, recorded_without_batch
@@ -304,6 +304,6 @@ def _file_notes(old: Path, new: Path) -> List[Note]:
 
 
 def _files(directory: Path) -> Dict[str, Path]:
-    compared = (GRAPH_FILE, "fingerprint.pb", PROVENANCE.as_posix())
+    compared = (GRAPH_FILE, FINGERPRINT_FILE, PROVENANCE.as_posix())
     names = (printable(entry.name) for entry in walk(os.fspath(directory)) if os.path.isfile(entry.path))
     return {name: directory / name for name in names if name not in compared and not name.startswith("variables/")}

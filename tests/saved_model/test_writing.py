@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,9 +27,10 @@ from ckpt2saved.signature.file import load_model, parse_model
 from ckpt2saved.sources.networks import build_network
 from ckpt2saved.versions import read_provenance
 from ckpt2saved.versions.content import content_sha256
-from tests.support.checkpoints import crnn_shapes
+from tests.support.checkpoints import crnn_shapes, filled, write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
+READS_FINGERPRINTS = hasattr(tf.compat.v2.saved_model.experimental, "read_fingerprint")
 
 SPARSE = """
 format: 1
@@ -140,12 +142,32 @@ def test_the_same_checkpoint_gives_the_same_bytes(tmp_path, version, crnn_checkp
     assert [str(file) for file in files] == [
         "assets.extra/ckpt2saved.json",
         "assets.extra/tf_serving_warmup_requests",
+        *(["fingerprint.pb"] if READS_FINGERPRINTS else []),
         "saved_model.pb",
         "variables/variables.data-00000-of-00001",
         "variables/variables.index",
     ]
     for file in files[1:]:
         assert (version / file).read_bytes() == (again / file).read_bytes(), file
+
+
+@pytest.mark.skipif(not READS_FINGERPRINTS, reason="fingerprints are of TensorFlow 2.12 and newer")
+def test_the_fingerprint_is_that_of_tensorflow(tmp_path, version):
+    """TensorFlow reads it, computes the same for the files that were published, and another one for another graph."""
+    from tensorflow.python.saved_model.fingerprinting_utils import write_fingerprint
+
+    read = tf.compat.v2.saved_model.experimental.read_fingerprint
+    copy = tmp_path / "copy"
+    shutil.copytree(str(version), str(copy))
+    (copy / "fingerprint.pb").unlink()
+    write_fingerprint(str(copy))
+    assert read(str(copy)) == read(str(version)) and read(str(version)).checkpoint_hash
+    assert (copy / "fingerprint.pb").read_bytes() != (version / "fingerprint.pb").read_bytes()  # a random UUID
+    (tmp_path / "other").mkdir()
+    other = export(tmp_path, write_checkpoint(tmp_path / "other" / "model", filled(crnn_shapes(classes=14))))
+    assert read(str(other)) != read(str(version))
+    ids = [re.findall(rb"[0-9]{30,}", (one / "fingerprint.pb").read_bytes()) for one in (other, version)]
+    assert len(ids[0]) == len(ids[1]) == 1 and ids[0] != ids[1]
 
 
 def test_they_do_not_depend_on_the_process_nor_on_directories(version, tmp_path, crnn_checkpoint):
