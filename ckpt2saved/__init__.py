@@ -1,13 +1,13 @@
 """A TensorFlow checkpoint of an OCR network, published as a SavedModel version that TF Serving hot-loads.
 
-`export`, `bump_version`, `list_versions`, `diff`, `prune`, `inspect`, `verify`, `evaluate` and `predict` do what the
-commands of the same names do, and return data. `Client` asks a running TF Serving; the exceptions are in `errors`. The
-options have the names and defaults of the command line; TensorFlow is imported by the calls that need it.
+`export`, `bump_version`, `list_versions`, `diff`, `prune`, `sync`, `inspect`, `verify`, `evaluate` and `predict` do
+what the commands of the same names do, and return data. `Client` asks a running TF Serving; the exceptions are in
+`errors`. The options have the names and defaults of the command line; TensorFlow is imported by the calls that need it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional, Sequence, Tuple, Union
 
 if TYPE_CHECKING:  # nothing is imported before it is needed
     import os
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # nothing is imported before it is needed
     from ckpt2saved.verification.republishing import Republished
     from ckpt2saved.verification.steps import Verification
     from ckpt2saved.versions import Listing
+    from ckpt2saved.versions.syncing.loop import Synced
 
     PathLike = Union[str, os.PathLike[str]]
     Progress = Callable[[str, str], None]
@@ -44,6 +45,7 @@ __all__ = [
     "list_versions",
     "predict",
     "prune",
+    "sync",
     "verify",
 ]
 
@@ -230,6 +232,37 @@ def prune(
     check_values(keep=keep)
     found = server_at(server, "--server")
     return pruning.prune(base, found, pruning.PruneOptions(keep, dry_run, model_name), progress or silent)
+
+
+def sync(
+    urls: Sequence[PathLike],
+    local_base: PathLike,
+    *,
+    versions: int = 1,
+    keep: int = 5,
+    progress: Optional[Progress] = None,
+) -> Tuple[Synced, ...]:
+    """Pull the new versions of models at `urls` into base directories of this machine, once.
+
+    The options are those of the command `sync`. What could not be pulled is told to `progress`; `is_current` of a
+    result says whether the model has its newest version. Raises UsageError and VersionError.
+    """
+    from ckpt2saved.console.loops import Event, Stop
+    from ckpt2saved.console.say import silent
+    from ckpt2saved.errors.values import check_values
+    from ckpt2saved.versions.syncing.loop import Syncer, synced_models
+    from ckpt2saved.versions.syncing.model import Surroundings, SyncOptions
+
+    check_values(versions=versions, keep=keep)
+    say = progress or silent
+
+    def emit(event: Event) -> None:
+        say(event.kind, event.text)
+
+    around = Surroundings(SyncOptions(versions=versions, keep=keep, once=True), emit, say, Stop())
+    syncer = Syncer(synced_models(urls, local_base, around), around)
+    syncer.run()
+    return syncer.results()
 
 
 def inspect(

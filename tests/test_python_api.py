@@ -18,8 +18,8 @@ from ckpt2saved.graph.tf1 import tf
 from tests.support.command_line import python
 from tests.support.readers import picture_of, write_lines, write_reader
 
-# What a command has for its printed result, and a function for a program.
-OF_COMMANDS = {"as_json", "drawing", "from_stdin", "quiet", "report"}
+# What a command has for its printed result and its loop, and a function for a program.
+OF_COMMANDS = {"as_json", "drawing", "from_stdin", "interval", "listen", "once", "quiet", "report"}
 OF_FUNCTIONS = {"progress"}
 
 
@@ -50,7 +50,7 @@ def test_its_types_can_be_read():
 
 
 @pytest.mark.parametrize(
-    "name", ["export", "bump-version", "diff", "list", "prune", "inspect", "verify", "evaluate", "predict"]
+    "name", ["export", "bump-version", "diff", "list", "prune", "sync", "inspect", "verify", "evaluate", "predict"]
 )
 def test_a_function_has_the_options_of_its_command(name, monkeypatch):
     """The same names and defaults, so that what is known of the one holds for the other."""
@@ -60,7 +60,7 @@ def test_a_function_has_the_options_of_its_command(name, monkeypatch):
     parameters = inspect.signature(function).parameters
     options = {one.name: one for one in command.params}
     assert set(parameters) - OF_FUNCTIONS == set(options) - OF_COMMANDS
-    given = {"export": ["--export-dir", "x"], "diff": ["x", "y"]}.get(name, ["x"])
+    given = {"export": ["--export-dir", "x"], "diff": ["x", "y"], "sync": ["x", "y"]}.get(name, ["x"])
     values = command.make_context(name, given).params
     for key in set(options) - OF_COMMANDS:
         default = parameters[key].default

@@ -21,6 +21,7 @@ from tools.schemas.parts import Schema
 from tools.schemas.servers import doctor_schema, serving_config_schema
 from tools.schemas.signature import signature_schema
 from tools.schemas.speed import served_schema
+from tools.schemas.syncing import sync_schema
 from tools.schemas.watching import watch_schema
 
 
@@ -45,6 +46,7 @@ def schemas() -> Dict[str, Schema]:
         "schema": names_schema(),
         "serving-config": serving_config_schema(),
         "signature": signature_schema(),
+        "sync": sync_schema(),
         "verify": verify_schema(),
         "watch": watch_schema(),
     }

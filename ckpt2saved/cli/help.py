@@ -25,6 +25,7 @@ class Topic(enum.Enum):
     PROOF = "Proof: checks before publishing"
     WARM_UP = "Warm-up: requests that a server answers before it serves a version"
     WATCHING = "Watching: which checkpoints, and how long"
+    SYNC = "Synchronization: which versions, and how long"
     PUBLISHING = "Publishing"
     BATCHING = "Batching"
     SPEED = "Speed: threads, oneDNN, and settings by measurements"

@@ -152,6 +152,7 @@ CODES: Dict[str, str] = {
     "broken-version": "A server would load an incomplete version.",
     "duplicate-number": "TF Serving loads another directory with this number.",
     "negative-number": "The version's number is negative.",
+    "newer-than-source": "A base directory has a newer version than the source that it is synced with.",
     "not-a-version-number": "The directory's name is not a version number.",
     "other-content": "Two versions differ in this part.",
     "other-spelling": "The directory's name is spelt differently from its number.",

@@ -19,7 +19,17 @@ _OPTIONS = {
 }
 _RANGES: Dict[str, Tuple[float, float]] = {
     **dict.fromkeys(
-        ("batch_size", "beam_width", "keep", "parity_lines", "parity_seconds", "top_paths", "version", "worst_count"),
+        (
+            "batch_size",
+            "beam_width",
+            "keep",
+            "parity_lines",
+            "parity_seconds",
+            "top_paths",
+            "version",
+            "versions",
+            "worst_count",
+        ),
         (1, math.inf),
     ),
     **dict.fromkeys(("retries", "timeout"), (0, math.inf)),

@@ -11,7 +11,6 @@ from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 from ckpt2saved.console.say import Say, begin, silent
 from ckpt2saved.errors import VersionError
-from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import PathLike
 from ckpt2saved.saved_model.judgement import EVERYTHING, READ
 from ckpt2saved.versions.base import (
@@ -22,13 +21,14 @@ from ckpt2saved.versions.base import (
     os_errors_explained,
     parse_version,
 )
-from ckpt2saved.versions.content import content_sha256
+from ckpt2saved.versions.content import check_copy, content_sha256
 from ckpt2saved.versions.copying import copy_version
 from ckpt2saved.versions.health import content_problems
 from ckpt2saved.versions.provenance import PROVENANCE, read_provenance, write_provenance
 from ckpt2saved.versions.stage import staged
 
 BATCHING_FILE = "batching_params.pbtxt"  # in a version, read with --enable_per_model_batching_parameters
+_ALTERED = f"copy the version again, or delete {PROVENANCE} from it to publish what is there"
 _ATTEMPTS = 100  # to republish the newest version during concurrent prunes
 
 
@@ -114,7 +114,11 @@ def _publish(base: PathLike, directory: Path, options: BumpOptions, say: Say) ->
             with os_errors_explained(base, f"copy {directory}"):
                 is_linked = number is not None and provenance is not None
                 copy_version(directory, stage.path, link=is_linked)
-                content = {} if is_linked else {"content_sha256": _content_of_copy(stage.path, directory)}
+                content = (
+                    {}
+                    if is_linked
+                    else {"content_sha256": check_copy(stage.path, directory, "not republished", _ALTERED)}
+                )
                 if options.batching is not None:  # the file of the source may be hard-linked, and must stay as it is
                     with contextlib.suppress(FileNotFoundError):
                         (stage.path / BATCHING_FILE).unlink()
@@ -133,17 +137,6 @@ def _publish(base: PathLike, directory: Path, options: BumpOptions, say: Say) ->
             raise _Vanished from None
         raise
     return Published(int(path.name), path, directory, origin)
-
-
-def _content_of_copy(copy: Path, directory: Path) -> str:
-    """Return the SHA-256 of the copied files; raises VersionError if they are not those that were published."""
-    content = content_sha256(copy)
-    recorded = (read_provenance(copy) or {}).get("content_sha256")
-    if recorded is not None and recorded != content:
-        found = "its files are not those that were published: they were copied incompletely, or changed"
-        remedy = f"copy the version again, or delete {PROVENANCE} from it to publish what is there"
-        raise VersionError(f"{directory}: not republished", [Problem("altered-files", directory.name, found, remedy)])
-    return content
 
 
 def _identity(directory: Path) -> Optional[Tuple[int, int]]:

@@ -7,6 +7,7 @@ import os
 import stat
 
 from ckpt2saved.errors import VersionError
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import PathLike, sha256_of, walk
 from ckpt2saved.versions.base import newest_child
 from ckpt2saved.versions.provenance import PROVENANCE, read_provenance
@@ -28,6 +29,17 @@ def content_sha256(version_dir: PathLike) -> str:
             name = os.fsencode(entry.name.replace(os.sep, "/"))
             lines.append((name, b"%s  %s\n" % (sha256_of(entry.path).encode(), name)))
     return hashlib.sha256(b"".join(line for _, line in sorted(lines))).hexdigest()
+
+
+def check_copy(copy: PathLike, source: PathLike, refused: str, remedy: str) -> str:
+    """Return the SHA-256 of the files of a copied version; raises VersionError if it is not the recorded one."""
+    content = content_sha256(copy)
+    recorded = (read_provenance(copy) or {}).get("content_sha256")
+    if recorded is not None and recorded != content:
+        found = "its files are not those that were published: they were copied incompletely, or changed"
+        name = os.path.basename(os.fspath(source))
+        raise VersionError(f"{source}: {refused}", [Problem("altered-files", name, found, remedy)])
+    return content
 
 
 def refuse_unchanged(base: PathLike, content: str) -> None:

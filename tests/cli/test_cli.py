@@ -24,6 +24,7 @@ COMMANDS = [
     "prune",
     "schema",
     "serving-config",
+    "sync",
     "verify",
     "watch",
 ]

@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 
 from ckpt2saved.versions import PROVENANCE, staged
+from ckpt2saved.versions.content import content_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,6 +63,15 @@ def open_to_all(directory):
 def publish(base, requested=None, *, provenance=None):
     with staged(base, requested) as staging:
         fill(staging.path, provenance={"format": 1} if provenance is None else provenance)
+        return staging.publish()
+
+
+def publish_recorded(base, requested=None, *, more=0):
+    """A version with its content_sha256, as an export records it; `more` bytes make its content another one."""
+    with staged(base, requested) as staging:
+        fill(staging.path, more=more, provenance={})
+        record = {"format": 1, "content_sha256": content_sha256(staging.path)}
+        (staging.path / PROVENANCE).write_text(json.dumps(record), encoding="utf-8")
         return staging.publish()
 
 

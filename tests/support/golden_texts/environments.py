@@ -8,6 +8,7 @@ from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.environment import examine_environment
 from ckpt2saved.compatibility.fit import check_fit
 from ckpt2saved.compatibility.image import find_server_kind
+from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.server_config.batching import Batching, check_batching
 from ckpt2saved.server_config.configuration import ConfigurationOptions, configure
@@ -21,6 +22,7 @@ from tests.support.golden_texts.finding import raised
 from tests.support.graph_defs import X, node, write
 from tests.support.packages import install, with_needs
 from tests.support.saved_models import write_version
+from tests.support.syncs import Sync
 from tests.support.versions import make_broken, make_version
 
 
@@ -131,6 +133,14 @@ def of_varying_shape(folder):
     check_batching(models(folder), (), Batching())
 
 
+def newer_than_source(folder):
+    for base, number in (("elsewhere", "1"), ("crnn", "2")):
+        make_version(folder / base, number)
+    sync = Sync(folder / "crnn", folder / "elsewhere")
+    sync.round()
+    return [Problem(one["code"], "", one["text"]) for told in sync.told("ahead") for one in told["problem_details"]]
+
+
 PROTOBUF = "protobuf>=3.6.1"
 
 CASES = [
@@ -152,6 +162,12 @@ CASES = [
         compared("problems"),
         "signature serving_default, output y: its shape is [?], and was [?, 4]; keep it as it was, or publish under"
         " another model name for new clients",
+    ),
+    (
+        "newer-than-source",
+        newer_than_source,
+        "{folder}/crnn: version 2 is newer than what {folder}/elsewhere has, where 1 is the newest version; nothing is"
+        " deleted; publish there under a higher number, as with ckpt2saved bump-version --version 3",
     ),
     (
         "other-content",

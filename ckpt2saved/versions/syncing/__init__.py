@@ -1,0 +1,1 @@
+"""Synchronization of local base directories with the versions of a source, as the side-car of a TF Serving does it."""

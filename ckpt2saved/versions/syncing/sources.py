@@ -1,0 +1,107 @@
+"""Where `sync` takes versions from: a base directory, as on a mounted file system."""
+
+from __future__ import annotations
+
+import os
+import stat
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Hashable, Tuple
+from urllib.parse import unquote
+
+from ckpt2saved.console.say import Say
+from ckpt2saved.errors import UsageError
+from ckpt2saved.files.reading import Entry, is_url, walk
+from ckpt2saved.files.write_errors import FULL
+from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES
+from ckpt2saved.versions.base import check_base, explained, numbered_children, os_errors_explained
+from ckpt2saved.versions.content import check_copy
+from ckpt2saved.versions.copying import copy_version
+
+_FILE = "file://"
+_ALTERED = "it is tried again; if this persists, publish the version anew with ckpt2saved bump-version"
+
+
+class SourceVersion(ABC):
+    """A version of a source; what is asked of it is as it was when the source was listed."""
+
+    def __init__(self, number: int, url: str) -> None:
+        self.number = number
+        self.url = url
+
+    @property
+    @abstractmethod
+    def is_complete(self) -> bool:
+        """Whether its saved_model.pb is there, which publishers write last."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> Hashable:
+        """What differs after a change of its files."""
+
+    @abstractmethod
+    def download(self, directory: Path, say: Say) -> None:
+        """Fill an empty directory; raises VersionError, with problems if the files are not those of the version."""
+
+
+class Source(ABC):
+    """The versions of one model."""
+
+    url: str
+
+    @abstractmethod
+    def versions(self) -> Tuple[SourceVersion, ...]:
+        """Return the versions, oldest first; raises VersionError."""
+
+
+class LocalSource(Source):
+    """A base directory of this machine, such as one of a mounted file system."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.url = str(base)
+
+    def versions(self) -> Tuple[SourceVersion, ...]:
+        check_base(self.base, reading=True)
+        # Of `1` and `01`, the last one is the one that TF Serving loads.
+        loaded = {child.number: child.path for child in numbered_children(self.base) if child.number >= 0}
+        return tuple(_LocalVersion(number, path) for number, path in loaded.items())
+
+
+class _LocalVersion(SourceVersion):
+    def __init__(self, number: int, path: Path) -> None:
+        super().__init__(number, str(path))
+        self._path = path
+
+    @property
+    def is_complete(self) -> bool:
+        return any(os.path.isfile(os.fspath(self._path / name)) for name in SAVED_MODEL_FILES)
+
+    @property
+    def identity(self) -> Hashable:
+        with os_errors_explained(self._path, "list the files"):
+            return tuple(_file(entry) for entry in walk(self._path) if stat.S_ISREG(entry.status.st_mode))
+
+    def download(self, directory: Path, say: Say) -> None:
+        try:
+            copy_version(self._path, directory, link=False)
+        except OSError as error:
+            if error.errno in FULL:
+                raise  # of the local disk, which the stage explains
+            raise explained(error, self._path, "copy the version") from error
+        check_copy(directory, self._path, "not published", _ALTERED)
+
+
+def _file(entry: Entry) -> Tuple[str, int, int]:
+    return entry.name, entry.status.st_size, entry.status.st_mtime_ns
+
+
+def source_at(text: str) -> Source:
+    """Return the source at a path or URL; raises UsageError and VersionError."""
+    if not text:
+        raise UsageError("URL: an empty path; expected a base directory")
+    if text.startswith(_FILE):
+        return LocalSource(Path(unquote(text[len(_FILE) :])))
+    if is_url(text):
+        raise UsageError(f"{text}: not a local directory")
+    return LocalSource(Path(os.path.expanduser(text)))
