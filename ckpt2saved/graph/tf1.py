@@ -207,11 +207,12 @@ def load_library(path: Path) -> None:
 
 def fingerprint_of(directory: Path) -> Optional[Any]:
     """The FingerprintDef of a SavedModel's files; None where this TensorFlow reads none (before 2.12), or can't."""
-    if not hasattr(tf.compat.v2.saved_model.experimental, "read_fingerprint"):
+    try:
+        from tensorflow.core.protobuf.fingerprint_pb2 import FingerprintDef
+        from tensorflow.python.saved_model.fingerprinting import read_fingerprint  # noqa: F401
+        from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
+    except ImportError:
         return None
-    from tensorflow.core.protobuf.fingerprint_pb2 import FingerprintDef
-    from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
-
     try:
         made = fingerprinting.CreateFingerprintDef(str(directory))
     except TypeError:  # TensorFlow 2.12 takes the content of saved_model.pb too

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -30,7 +31,7 @@ from ckpt2saved.versions.content import content_sha256
 from tests.support.checkpoints import crnn_shapes, filled, write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
-READS_FINGERPRINTS = hasattr(tf.compat.v2.saved_model.experimental, "read_fingerprint")
+READS_FINGERPRINTS = importlib.util.find_spec("tensorflow.python.saved_model.fingerprinting") is not None
 
 SPARSE = """
 format: 1
