@@ -37,7 +37,7 @@ def write_files(directory: Path, files: Mapping[str, str]) -> None:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Replace a file by one rename; on failure raises an OSError with its name and keeps the old file."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=os.fspath(path.parent))
+    handle, temporary = tempfile.mkstemp(prefix=unfinished_prefix(path.name), dir=os.fspath(path.parent))
     try:
         with writing(path), os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -49,6 +49,11 @@ def replace_file(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def unfinished_prefix(name: str) -> str:
+    """Return how the names of the files begin that replace_file writes for a file of this name, and then renames."""
+    return f".{name}-"
 
 
 @contextlib.contextmanager

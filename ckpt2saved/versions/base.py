@@ -114,6 +114,11 @@ def loaded_version(base: PathLike, number: int) -> Path:
 def check_base(base: PathLike, reading: bool = False) -> None:
     """Raise VersionError if no version can be published in a base; for `reading` it must exist."""
     _check_not_remote(base)
+    with os_errors_explained(base, "look at the base directory"):
+        _check_base(base, reading)
+
+
+def _check_base(base: PathLike, reading: bool) -> None:
     if _is_other_than_directory(base):
         _refuse_graph_file(base)
         refuse_other_kinds(base, _A_BASE)

@@ -25,7 +25,7 @@ from ckpt2saved.versions.content import check_copy, content_sha256
 from ckpt2saved.versions.copying import copy_version
 from ckpt2saved.versions.health import content_problems
 from ckpt2saved.versions.provenance import PROVENANCE, read_provenance, write_provenance
-from ckpt2saved.versions.stage import staged
+from ckpt2saved.versions.stage import Stage, staged
 
 BATCHING_FILE = "batching_params.pbtxt"  # in a version, read with --enable_per_model_batching_parameters
 _ALTERED = f"copy the version again, or delete {PROVENANCE} from it to publish what is there"
@@ -102,6 +102,7 @@ def _publish(base: PathLike, directory: Path, options: BumpOptions, say: Say) ->
     number = _number_in(base, directory)
     origin = os.path.abspath(os.fspath(directory)) if number is None else number
     before = _identity(directory)
+    stage: Optional[Stage] = None
     try:
         begin(say, f"checking {directory}")
         _check_source(base, directory, EVERYTHING if options.deep else READ)
@@ -132,6 +133,8 @@ def _publish(base: PathLike, directory: Path, options: BumpOptions, say: Say) ->
                 raise _Vanished  # some of its files may have been deleted before they were copied
             path = stage.publish()
     except VersionError:
+        if stage is not None and stage.published is not None:
+            raise  # to try again would publish it twice
         # The problems come from the deletion in progress.
         if _identity(directory) != before or (number is not None and not os.path.lexists(os.fspath(directory))):
             raise _Vanished from None

@@ -28,7 +28,7 @@ from ckpt2saved.versions.health import health
 from ckpt2saved.versions.lock import locked, open_directory, try_lock
 from ckpt2saved.versions.provenance import read_provenance
 from ckpt2saved.versions.published_checkpoints import record_pruned
-from ckpt2saved.versions.stage import Leftovers, hide, remove_tree
+from ckpt2saved.versions.stage import Leftovers, hide, remove_tree, sync
 
 # Names that people give to versions: v1, 1.0, 2024-05-06, 1_rc2.
 _LIKE_A_VERSION = re.compile(r"[vV]?[0-9]")
@@ -197,6 +197,8 @@ def _delete(base: PathLike, version: Numbered, say: Say) -> bool:
             with locked(base, say):
                 record_pruned(base, version.number, read_provenance(path))
                 hidden = hide(path)
+            # If the machine stops, its number must not come back with some of its files gone.
+            sync(Path(base))
             remove_tree(hidden)
         finally:
             os.close(descriptor)
@@ -262,7 +264,8 @@ def _is_version(path: Path) -> bool:
 
     Other directories, such as `2019` with photographs, must not be deleted.
     """
-    if not path.is_dir():
+    try:
+        names = set(os.listdir(os.fspath(path)))
+    except (FileNotFoundError, NotADirectoryError):  # a file, a dangling link, or deleted meanwhile by another prune
         return False
-    names = set(os.listdir(os.fspath(path)))
     return not names or bool(names & {*SAVED_MODEL_FILES, "variables", "assets", "assets.extra"})

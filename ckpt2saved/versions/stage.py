@@ -16,11 +16,13 @@ from typing import Callable, Iterator, List, Optional, Tuple
 from ckpt2saved.console.say import Say, silent
 from ckpt2saved.errors import VersionError
 from ckpt2saved.files.reading import PathLike
+from ckpt2saved.files.replacing import unfinished_prefix
 from ckpt2saved.files.write_errors import writing
 from ckpt2saved.saved_model.judgement import SAMPLED
 from ckpt2saved.versions.base import check_base, explained, next_version, os_errors_explained
 from ckpt2saved.versions.health import content_problems
 from ckpt2saved.versions.lock import locked, open_directory, try_lock
+from ckpt2saved.versions.published_checkpoints import PRUNED_RECORD
 from ckpt2saved.versions.rename import rename_new
 
 STAGING = ".staging-"
@@ -32,7 +34,8 @@ _ABANDONED_AFTER = 24 * 60 * 60  # seconds; only where no lock tells
 _UNSYNCED = "write to disk that {} is published (a server sees it already; to run this again would publish it twice)"
 _ATTEMPTS = 100  # failing exporters may remove the base concurrently
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EFBIG)
+# What no disk and no network file system reports of a file in a stage. ENOENT is of a stage that was deleted.
+_BUGS = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.EINVAL, errno.EBADF)
 
 
 @contextlib.contextmanager
@@ -90,7 +93,7 @@ class Stage:
                 published = self._rename()
         with os_errors_explained(self._given_base, _UNSYNCED.format(published)):
             for directory in [self._base] + [created.parent for created in self._created]:
-                _sync(directory)
+                sync(directory)
         return published
 
     def open(self) -> None:
@@ -171,7 +174,9 @@ class Stage:
 
 
 class Leftovers:
-    """Stages and half-deleted versions of dead processes: claimed under the base's lock, deleted without it.
+    """Stages, half-deleted versions and half-written records of dead processes.
+
+    Claimed under the base's lock, deleted without it.
 
     A context manager; enter it before taking the lock, so that no process waits for the deletion.
     """
@@ -184,35 +189,64 @@ class Leftovers:
         return self
 
     def __exit__(self, *error: object) -> None:
+        is_hidden = self._claimed and _is_synced(self._base)
         for path, descriptor in self._claimed:
             try:
-                with contextlib.suppress(OSError, VersionError):  # another user's stage must not prevent publishing
-                    remove_tree(path)
+                if is_hidden:
+                    with contextlib.suppress(OSError, VersionError):  # another user's stage must not prevent publishing
+                        remove_tree(path)
             finally:
                 os.close(descriptor)
 
     def claim(self) -> None:
         """Claim the leftovers; the caller holds the lock of the base."""
+        found, records = [], []
         with os.scandir(os.fspath(self._base)) as entries:
-            found = [
-                Path(entry.path)
-                for entry in entries
-                if entry.name.startswith((STAGING, PRUNED)) and entry.is_dir(follow_symlinks=False)
-            ]
+            for entry in entries:
+                if entry.name.startswith((STAGING, PRUNED)) and entry.is_dir(follow_symlinks=False):
+                    found.append(Path(entry.path))
+                elif entry.name.startswith(unfinished_prefix(PRUNED_RECORD)) and entry.is_file(follow_symlinks=False):
+                    records.append(Path(entry.path))
         for path in found:
             with contextlib.suppress(OSError):  # another user's, or already deleted
                 self._claim(path)
+        for path in records:
+            with contextlib.suppress(OSError):
+                _remove_record(path)
 
     def _claim(self, path: Path) -> None:
         descriptor = open_directory(path)
         try:
-            is_free = try_lock(descriptor)
-            if is_free or (is_free is None and time.time() - _last_change(path) > _ABANDONED_AFTER):
+            if _is_abandoned(path, descriptor):
                 self._claimed.append((hide(path), descriptor))
                 descriptor = -1
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
+
+
+def _is_synced(base: PathLike) -> bool:
+    """Write the renames in the base to disk: a killed prune may have hidden a version, and not have got this far."""
+    try:
+        sync(Path(base))
+    except OSError:
+        return False
+    return True
+
+
+def _is_abandoned(path: Path, descriptor: int) -> bool:
+    is_free = try_lock(descriptor)
+    return bool(is_free) or (is_free is None and time.time() - _last_change(path) > _ABANDONED_AFTER)
+
+
+def _remove_record(path: Path) -> None:
+    """Delete an unfinished record of pruned versions; who writes one holds the lock of the base, not of the file."""
+    descriptor = os.open(os.fspath(path), os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        if _is_abandoned(path, descriptor):
+            os.unlink(os.fspath(path))
+    finally:
+        os.close(descriptor)
 
 
 def remove_leftovers(base: PathLike) -> None:
@@ -248,10 +282,10 @@ def remove_tree(path: Path) -> None:
         ) from None
 
 
-def _last_change(directory: Path) -> float:
-    """Return the latest modification or status change in the directory, in seconds."""
-    paths = [os.path.join(parent, name) for parent, _, names in os.walk(os.fspath(directory)) for name in names + ["."]]
-    return max(os.lstat(path).st_ctime for path in paths)
+def _last_change(path: Path) -> float:
+    """Return the latest modification or status change of the file, or in the directory, in seconds."""
+    paths = [os.path.join(parent, name) for parent, _, names in os.walk(os.fspath(path)) for name in names + ["."]]
+    return max(os.lstat(one).st_ctime for one in [os.fspath(path), *paths])
 
 
 def _concerns_stage(error: OSError, stage: Stage) -> bool:
@@ -260,7 +294,7 @@ def _concerns_stage(error: OSError, stage: Stage) -> bool:
     A full disk often names no file.
     """
     in_stage = isinstance(error.filename, str) and error.filename.startswith(os.fspath(stage.path) + os.sep)
-    return error.errno in _FULL or (in_stage and error.errno in _REFUSED)
+    return error.errno in _FULL or (in_stage and error.errno not in _BUGS)
 
 
 def _settle(directory: Path) -> None:
@@ -272,13 +306,13 @@ def _settle(directory: Path) -> None:
                 _settle(Path(entry.path))
             elif entry.is_file(follow_symlinks=False):
                 _set_mode(Path(entry.path), _FILE_MODE)
-                _sync(Path(entry.path))
+                sync(Path(entry.path))
             else:
                 raise VersionError(
                     f"{entry.path}: neither a file nor a directory, and a version must hold all that it needs; "
                     "write the file itself there"
                 )
-    _sync(directory)
+    sync(directory)
 
 
 def _set_mode(path: Path, mode: int) -> None:
@@ -287,7 +321,8 @@ def _set_mode(path: Path, mode: int) -> None:
         os.chmod(os.fspath(path), mode)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Write a file or the entries of a directory to disk."""
     descriptor = os.open(os.fspath(path), os.O_RDONLY)
     try:
         with writing(path):

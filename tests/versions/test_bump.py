@@ -15,9 +15,11 @@ from ckpt2saved.errors import VersionError
 from ckpt2saved.versions import (
     PROVENANCE,
     BumpOptions,
+    bump,
     bump_version,
     copy_version,
     read_provenance,
+    stage,
     staged,
 )
 from ckpt2saved.versions.content import content_sha256
@@ -300,6 +302,23 @@ def test_a_disk_that_fills_up_while_copying_leaves_nothing(base, tmp_path, monke
     assert str(error.value).startswith(f"{base}: could not copy {foreign}: No space left on device (")
     assert str(error.value).endswith("/saved_model.pb); free some space there and run again")
     assert not base.exists()
+
+
+def test_a_version_that_is_published_is_not_published_twice(base, monkeypatch):
+    """The disk fails once it is visible, and the source can't be looked at any more: that is no reason to try again."""
+    publish(base, provenance=PUBLISHED)
+    identities = [bump._identity(base / "1")] * 2
+
+    def fail(path):
+        if path == base:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(stage, "sync", fail)
+    monkeypatch.setattr(bump, "_identity", lambda directory: identities.pop() if identities else None)
+    with pytest.raises(VersionError, match=f"{base / '2'} is published"):
+        bump_version(base)
+
+    assert names(base) == ["1", "2"]
 
 
 def test_a_directory_that_is_being_written_is_not_published(base, tmp_path, monkeypatch):

@@ -208,6 +208,25 @@ def test_a_prune_that_was_killed_is_finished(base):
         assert names(base) == ["1"]
 
 
+def test_the_unfinished_record_of_a_prune_that_was_killed_is_deleted(base, monkeypatch):
+    """By the next export as by the next prune; without locks once it is a day old."""
+    unfinished = "..ckpt2saved-pruned.json-x1"
+    for finish in (publish, lambda base: prune_versions(base)):
+        base.mkdir(exist_ok=True)
+        (base / unfinished).write_bytes(b"{")
+        finish(base)
+        assert names(base) == ["1"]
+
+    (base / unfinished).write_bytes(b"{")
+    monkeypatch.setattr(stage, "try_lock", lambda descriptor: None)
+    stage.remove_leftovers(base)
+    assert names(base) == [unfinished, "1"]
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 25 * 3600)
+    stage.remove_leftovers(base)
+    assert names(base) == ["1"]
+
+
 def test_only_directories_of_our_own_are_cleaned_away(base):
     """Not a file, a link or anybody else's hidden directory."""
     make_version(base, ".staging")

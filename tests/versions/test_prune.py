@@ -15,6 +15,7 @@ import pytest
 from ckpt2saved.errors import VersionError
 from ckpt2saved.versions import (
     bump_version,
+    listing,
     prune_versions,
     stage,
 )
@@ -166,6 +167,49 @@ def test_a_version_is_never_half_deleted_under_its_number(base, monkeypatch):
     monkeypatch.setattr(shutil, "rmtree", real)
     assert publish(base) == base / "3"
     assert names(base) == ["2", "3"]
+
+
+def test_a_deletion_is_on_disk_before_the_first_file_goes(base, monkeypatch):
+    """A machine that stops must not bring back the number of a version whose files are half deleted."""
+    for name in "12":
+        make_version(base, name)
+    steps, remove = [], listing.remove_tree
+    monkeypatch.setattr(listing, "sync", lambda path: steps.append((path.name, names(base)[1:])))
+    monkeypatch.setattr(listing, "remove_tree", lambda path: steps.append("removed") or remove(path))
+    prune_versions(base, 1)
+
+    assert steps == [(base.name, ["2"]), "removed"]
+
+
+def test_what_a_killed_prune_hid_is_on_disk_before_its_first_file_goes(base, monkeypatch):
+    """It may have been killed before it could write that to disk; where that fails nothing is deleted yet."""
+    make_version(base, "1")
+    make_version(base, ".pruned-0123")
+
+    def fail(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "sync", fail)
+        stage.remove_leftovers(base)
+    assert names(base) == [".pruned-0123", "1"]
+    stage.remove_leftovers(base)
+    assert names(base) == ["1"]
+
+
+def test_another_prune_may_delete_a_version_while_this_one_looks_at_it(base, monkeypatch):
+    """Nothing is left to delete then, and that is no error."""
+    for name in "123":
+        make_version(base, name)
+    real = os.listdir
+
+    def listdir(path):
+        if os.path.basename(path) == "2":
+            shutil.rmtree(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    assert [version.number for version in prune_versions(base, 1)] == [1]
 
 
 def test_a_shared_file_survives_the_version_that_it_was_published_with(base):

@@ -389,6 +389,17 @@ def test_an_error_about_the_callers_own_file_stays_as_it_is(base):
         raise PermissionError(errno.EACCES, "ours", str(staging.path / "saved_model.pb"))
 
 
+@pytest.mark.parametrize("code", [errno.ESTALE, errno.ENOENT, errno.EIO, errno.ETIMEDOUT])
+def test_a_failing_file_system_is_no_bug(base, code):
+    """That of a network loses files; somebody else deletes the stage. A bug in what fills the stage stays one."""
+    with pytest.raises(VersionError, match="could not write the version, so that nothing was published"):
+        with staged(base) as staging:
+            raise OSError(code, os.strerror(code), str(staging.path / "saved_model.pb"))
+
+    with pytest.raises(IsADirectoryError), staged(base) as staging:
+        staging.path.read_bytes()
+
+
 def test_a_base_that_may_not_be_written_is_left_as_it_was(nobodys):
     """For every command that writes."""
     base = nobodys / "crnn"

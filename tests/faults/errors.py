@@ -1,0 +1,62 @@
+"""Failing system calls at every stage."""
+
+from __future__ import annotations
+
+import errno
+from typing import Iterator, NamedTuple, Tuple
+
+from tests.faults.figures import Figures
+from tests.faults.interposer import ALL, CHANGES, Fault, Kind
+from tests.faults.judging import numbers_in
+from tests.faults.kills import number_of_calls
+from tests.faults.operations import OPERATIONS, Lab, Operation, leftovers
+
+
+class Failure(NamedTuple):
+    """An errno, the calls that it happens to, and whether it lasts."""
+
+    code: int
+    kinds: Kind
+    persists: bool
+
+    @property
+    def name(self) -> str:
+        return errno.errorcode[self.code] + (" that lasts" if self.persists else "")
+
+
+FAILURES: Tuple[Failure, ...] = (
+    Failure(errno.ENOSPC, Kind.DIRECTORY | Kind.WRITE | Kind.SYNC, True),
+    Failure(errno.ENOSPC, Kind.DIRECTORY | Kind.WRITE | Kind.SYNC, False),
+    Failure(errno.EROFS, CHANGES & ~Kind.SYNC, True),
+    Failure(errno.EIO, ALL, False),
+    Failure(errno.EIO, ALL, True),
+    Failure(errno.EACCES, ALL & ~Kind.SYNC, False),
+    Failure(errno.EACCES, Kind.DIRECTORY | Kind.MODE, True),
+    Failure(errno.ESTALE, ALL, False),
+)
+
+
+def fail_at_every_call(lab: Lab, step: int = 1) -> Iterator[Figures]:
+    """Each operation with each failure, at each call, or at every `step`th of those that only read."""
+    for operation in OPERATIONS:
+        figures = Figures(f"fail at every call: {operation.name}")
+        for failure in FAILURES:
+            calls = number_of_calls(lab, operation, failure.kinds)
+            stride = step if failure.kinds & Kind.READ else 1
+            for at in range(1, calls + 1, stride):
+                _fail(lab, operation, failure, at, figures)
+        yield figures.finished()
+
+
+def _fail(lab: Lab, operation: Operation, failure: Failure, at: int, figures: Figures) -> None:
+    base = lab.fresh(operation.versions)
+    fault = Fault(str(base.parent), failure.kinds, at, failure.code, failure.persists)
+    ended = lab.launcher.run(operation.argv(base, lab.source), fault=fault)
+    figures.ended(ended)
+    figures.errors += 1
+    problems = lab.problems(operation, base, ended)
+    versions = len(numbers_in(base))
+    if leftovers(base):
+        problems += lab.problems_after_next_run(base)
+    figures.found(f"{operation.name}, {failure.name} at call {at}", problems, versions)
+    lab.drop(base)
