@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tests.faults import errors, places
 
 _STEP = 29  # of the calls that only read; the long form takes all
+
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 9), reason="takes time, and shows the same on a newer Python")
 
 
 def test_a_failure_of_every_call(lab_of_calls):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tests.faults import races
+
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 9), reason="takes time, and shows the same on a newer Python")
 
 
 def test_32_writers_at_once(lab):
