@@ -24,8 +24,8 @@ _KINDS = EventKinds(
     Purpose.VERSIONS,
     {
         None: [
-            "/mnt/models/crnn models/crnn",
-            "/mnt/models/crnn /mnt/models/ctpn models --listen :9090",
+            "s3://bucket/models/crnn models/crnn",
+            "s3://bucket/models/crnn s3://bucket/models/ctpn models --listen :9090",
             "/mnt/models/crnn models/crnn --once",
         ]
     },
@@ -85,10 +85,10 @@ def sync(
 ) -> None:
     """Pull the new versions of models at URLs into base directories of this machine, for its TF Serving.
 
-    A URL is a base directory, as of a mounted file system. With one URL, LOCAL_BASE is the base directory of that
-    model; with several, each model has a directory in it, named as the last part of the URL. A version keeps its
-    number. It is published if its files are those that were exported. Published directories are printed on stdout.
-    SIGINT and SIGTERM stop it with exit code 0.
+    A URL is that of a base directory in an object store (s3://, gs://, az://), or the path of one, as of a mounted
+    file system. With one URL, LOCAL_BASE is the base directory of that model; with several, each model has a directory
+    in it, named as the last part of the URL. A version keeps its number. It is published if its files are those that
+    were exported. Published directories are printed on stdout. SIGINT and SIGTERM stop it with exit code 0.
     """
     from ckpt2saved.console.loops import Stop
     from ckpt2saved.versions.syncing.loop import Syncer, synced_models

@@ -8,6 +8,7 @@ import os
 import random
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from ckpt2saved.errors import UsageError
 from ckpt2saved.versions import list_versions, numbered_children, read_provenance
 from ckpt2saved.versions.content import content_sha256
 from tests.support.command_line import ROOT, heed_interrupts
+from tests.support.object_stores import s3_server, s3_url, upload_directory
 from tests.support.schemas import misfits_of_output
 from tests.support.versions import names, publish_recorded
 
@@ -188,3 +190,42 @@ def test_from_python(source, base):
     assert not found.is_current and found.local == 2 and found.published == ()
     with pytest.raises(UsageError, match="--keep 0: expected 1 or more"):
         ckpt2saved.sync([source], base, keep=0)
+
+
+@pytest.fixture(scope="module")
+def s3():
+    with s3_server() as endpoint:
+        yield endpoint
+
+
+def test_kill_9_while_a_store_is_read(s3, base, tmp_path):
+    """A local version is always whole, and the next sync goes on."""
+    moments, url = random.Random(8), s3_url()
+    for number in range(1, 5):
+        upload_directory(url, publish_recorded(tmp_path / "own", number, more=24 * MEGABYTES + number), str(number))
+        with started(url, base, "--interval", "0.01") as process:
+            time.sleep(moments.uniform(0.5, 1.5))
+            process.kill()
+            process.communicate()
+        for child in numbered_children(base) if base.exists() else ():
+            assert content_sha256(child.path) == read_provenance(child.path)["content_sha256"]
+    assert finished(url, base, "--once")[0] == 0
+    assert [name for name in os.listdir(str(base)) if name.startswith(".staging")] == []
+    assert [one.number for one in list_versions(base)][0] == 4 and list_versions(base)[0].is_complete
+
+
+def test_a_signal_while_a_store_does_not_answer(s3, base):
+    """The sync ends at once, with 0."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(5)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+            with ended(started("s3://models/crnn", base, "--json")) as process:
+                assert '"syncing"' in process.stdout.readline()
+                connection, _ = silent.accept()
+                with connection:
+                    process.terminate()
+                    out, err = process.communicate(timeout=20)
+    assert (process.returncode, err.count("\n")) == (0, 2), err
+    assert events(out.splitlines())[-1]["reason"] == "signal"

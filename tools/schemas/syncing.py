@@ -42,7 +42,7 @@ _EVENTS = (
     event("pruned", "Old versions were deleted (--keep).", {**_MODEL, "deleted": texts("Their directories.")}),
     event("ahead", "The base directory has a newer version than the source.", {**_MODEL, **PROBLEMS}),
     event("empty", "The source has no version.", {**_MODEL, **PROBLEMS}),
-    event("incomplete", "A version of the source lacks its saved_model.pb.", {**_MODEL, **PROBLEMS}),
+    event("incomplete", "A version of the source lacks files.", {**_MODEL, **PROBLEMS}),
     event(
         "failed",
         "Something could not be done.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -148,4 +150,4 @@ def _check_space(version: StoredVersion, directory: Path, shown: str) -> None:
         raise VersionError(
             f"{directory}: {size_text(free)} are free, and {shown} has {size_text(version.size)}; free some space"
             " there and run again"
-        )
+        ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

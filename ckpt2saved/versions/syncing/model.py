@@ -12,7 +12,7 @@ from typing import Any, Dict, Hashable, Iterator, List, Optional, Sequence, Tupl
 from ckpt2saved.console.loops import Emit, Event, Retry, Stop
 from ckpt2saved.console.say import Say, begin
 from ckpt2saved.errors import VersionError
-from ckpt2saved.errors.problem import Problem, details, error_content, texts
+from ckpt2saved.errors.problem import Problem, details, error_content, listed, texts
 from ckpt2saved.files.reading import printable
 from ckpt2saved.files.write_errors import FULL
 from ckpt2saved.saved_model.judgement import SAMPLED
@@ -117,19 +117,19 @@ class SyncedModel:
     def _round(self, overall: SyncState) -> bool:
         overall.step()
         begin(self._say, f"listing {self.source.url}")
-        with _failing(SOURCE):
-            listed = self.source.versions()
+        with _failing(SOURCE), self._stop.interrupting():
+            versions = self.source.versions()
         with _failing(LOCAL):
             self._look()
         before = self.state.local
-        newer = [version for version in listed if before is None or version.number > before]
+        newer = [version for version in versions if before is None or version.number > before]
         with _failing(SOURCE):
-            complete = [version for version in newer if version.is_complete]
-            older = (version for version in reversed(listed) if version not in newer and version.is_complete)
+            complete = [version for version in newer if not version.missing]
+            older = (version for version in reversed(versions) if version not in newer and not version.missing)
             newest = complete[-1] if complete else next(older, None)
         overall.step()
         self.state.remote = None if newest is None else newest.number
-        self._tell_of_problems(bool(listed), [version for version in newer if version not in complete])
+        self._tell_of_problems(bool(versions), [version for version in newer if version not in complete])
         for version in self._wanted(complete):
             if self.state.local is None or version.number > self.state.local:
                 self._try(version, overall)
@@ -226,9 +226,8 @@ class SyncedModel:
         if local is not None and remote is not None and local > remote:
             found["ahead"] = "ahead", _ahead(self.base, local, self.source.url, remote)
         for version in incomplete:
-            problem = Problem(
-                "missing-file", printable(version.url), "saved_model.pb is missing, which is written last"
-            )
+            found_missing = f"{listed(version.missing)} is missing or empty; a complete version is waited for"
+            problem = Problem("missing-file", printable(version.url), found_missing)
             found[version.url] = "incomplete", problem
         for key, (event, problem) in found.items():
             if self._told.get(key) != problem.text:

@@ -1,4 +1,4 @@
-"""Where `sync` takes versions from: a base directory, as on a mounted file system."""
+"""Where `sync` takes versions from: an object store, or a base directory, as on a mounted file system."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import stat
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Hashable, Tuple
-from urllib.parse import unquote
 
 from ckpt2saved.console.say import Say
 from ckpt2saved.errors import UsageError
-from ckpt2saved.files.reading import Entry, is_url, walk
+from ckpt2saved.files.reading import Entry, walk
 from ckpt2saved.files.write_errors import FULL
 from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES
 from ckpt2saved.versions.base import check_base, explained, numbered_children, os_errors_explained
 from ckpt2saved.versions.content import check_copy
 from ckpt2saved.versions.copying import copy_version
+from ckpt2saved.versions.object_stores.store import ObjectStore, open_store
+from ckpt2saved.versions.object_stores.url import is_store_url, local_path
+from ckpt2saved.versions.object_stores.versions_in_store import StoredVersion, download_version, stored_versions
 
-_FILE = "file://"
 _ALTERED = "it is tried again; if this persists, publish the version anew with ckpt2saved bump-version"
 
 
@@ -31,8 +32,8 @@ class SourceVersion(ABC):
 
     @property
     @abstractmethod
-    def is_complete(self) -> bool:
-        """Whether its saved_model.pb is there, which publishers write last."""
+    def missing(self) -> Tuple[str, ...]:
+        """The files that it lacks, of those that the source can tell; saved_model.pb, which is written last, is one."""
 
     @property
     @abstractmethod
@@ -74,8 +75,9 @@ class _LocalVersion(SourceVersion):
         self._path = path
 
     @property
-    def is_complete(self) -> bool:
-        return any(os.path.isfile(os.fspath(self._path / name)) for name in SAVED_MODEL_FILES)
+    def missing(self) -> Tuple[str, ...]:
+        has_graph = any(os.path.isfile(os.fspath(self._path / name)) for name in SAVED_MODEL_FILES)
+        return () if has_graph else SAVED_MODEL_FILES[:1]
 
     @property
     def identity(self) -> Hashable:
@@ -96,12 +98,40 @@ def _file(entry: Entry) -> Tuple[str, int, int]:
     return entry.name, entry.status.st_size, entry.status.st_mtime_ns
 
 
+class StoreSource(Source):
+    """A base URL in an object store."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self.url = store.url
+
+    def versions(self) -> Tuple[SourceVersion, ...]:
+        loaded = {version.number: version for version in stored_versions(self._store) if version.number >= 0}
+        return tuple(_VersionInStore(self._store, version) for version in loaded.values())
+
+
+class _VersionInStore(SourceVersion):
+    def __init__(self, store: ObjectStore, version: StoredVersion) -> None:
+        super().__init__(version.number, f"{store.url}/{version.name}")
+        self._store = store
+        self._version = version
+
+    @property
+    def missing(self) -> Tuple[str, ...]:
+        return self._version.missing
+
+    @property
+    def identity(self) -> Hashable:
+        return self._version.objects
+
+    def download(self, directory: Path, say: Say) -> None:
+        download_version(self._store, self._version, directory, say)
+
+
 def source_at(text: str) -> Source:
     """Return the source at a path or URL; raises UsageError and VersionError."""
+    if is_store_url(text):
+        return StoreSource(open_store(text))
     if not text:
-        raise UsageError("URL: an empty path; expected a base directory")
-    if text.startswith(_FILE):
-        return LocalSource(Path(unquote(text[len(_FILE) :])))
-    if is_url(text):
-        raise UsageError(f"{text}: not a local directory")
-    return LocalSource(Path(os.path.expanduser(text)))
+        raise UsageError("URL: an empty path; expected a base directory, or a URL such as s3://BUCKET/models/crnn")
+    return LocalSource(local_path(os.path.expanduser(text)))
