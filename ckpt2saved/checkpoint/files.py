@@ -13,7 +13,7 @@ from ckpt2saved.errors import CheckpointError, NoCheckpoint
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.kinds import EMPTY, POINTER, is_lfs_pointer, kind_of
 from ckpt2saved.files.plain_paths import as_plain_prefix
-from ckpt2saved.files.reading import is_url, sha256_of
+from ckpt2saved.files.reading import is_url, open_file, sha256_of
 
 STATE_FILE = "checkpoint"
 _SHARD = re.compile(r"(?P<prefix>.+)\.data-(?P<number>[0-9]{5})-of-(?P<count>(?!00000)[0-9]{5})\Z")
@@ -159,7 +159,7 @@ def _recorded_prefix(state: Path) -> Path:
 def recorded_names(directory: Path) -> Tuple[str, ...]:
     """The names of all checkpoints in a directory's state file, the latest last; () without a readable one."""
     try:
-        with (directory / STATE_FILE).open("rb") as file:
+        with open_file(directory / STATE_FILE) as file:  # a pipe is not waited for
             content = file.read(_MOST_OF_STATE)
     except OSError:
         return ()

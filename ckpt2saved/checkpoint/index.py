@@ -18,6 +18,9 @@ from ckpt2saved.files.reading import PathLike, open_file, size_of
 # The format is LevelDB's: tensorflow/core/lib/io/format.cc and table_builder.cc.
 _TRAILER_SIZE = 5  # of a block: how it is compressed, and the checksum of both
 _MOST_BYTES = 1 << 30  # of an index; a tensor takes some 50
+# Bytes of all names. A name repeats the beginning of the one before it by a number, so that 100 KB may stand for 10 GB.
+_MOST_OF_NAMES = 1 << 28
+_MOST_AXES = 254  # of TensorFlow
 _SMALL = 1 << 18  # bytes of an index that is remembered
 
 # Fields of BundleEntryProto.
@@ -120,8 +123,17 @@ def _pairs(content: bytes) -> Iterator[Tuple[bytes, bytes]]:
     footer = content[-TABLE_FOOTER:]
     _, at = _handle(footer, 0)  # of the meta index, which TensorFlow does not write
     index, _ = _handle(footer, at)
+    written, names = 0, 0
     for _, where in _block(content, index):
-        yield from _block(content, _handle(where, 0)[0])
+        span, _ = _handle(where, 0)
+        if span[0] < written:
+            raise Malformed  # blocks follow each other; of many that are one and the same, reading would not end
+        written = span[1]
+        for key, value in _block(content, span):
+            names += len(key)
+            if names > _MOST_OF_NAMES:
+                raise NotRead(f"its names take more than {_MOST_OF_NAMES >> 20} MB")
+            yield key, value
 
 
 def _handle(data: bytes, at: int) -> Tuple[Tuple[int, int], int]:
@@ -130,7 +142,7 @@ def _handle(data: bytes, at: int) -> Tuple[Tuple[int, int], int]:
     return (offset, offset + size), at
 
 
-def _block(content: bytes, span: Tuple[int, int]) -> List[Tuple[bytes, bytes]]:
+def _block(content: bytes, span: Tuple[int, int]) -> Iterator[Tuple[bytes, bytes]]:
     start, end = span
     if end + _TRAILER_SIZE > len(content) - TABLE_FOOTER:
         raise Malformed
@@ -144,7 +156,7 @@ def _block(content: bytes, span: Tuple[int, int]) -> List[Tuple[bytes, bytes]]:
     limit = len(block) - 4 * (restarts + 1)
     if limit < 0:
         raise Malformed
-    found, key, at = [], b"", 0
+    key, at = b"", 0
     while at < limit:
         shared, at = varint(block, at)
         unshared, at = varint(block, at)
@@ -153,9 +165,8 @@ def _block(content: bytes, span: Tuple[int, int]) -> List[Tuple[bytes, bytes]]:
             raise Malformed
         key = key[:shared] + block[at : at + unshared]
         at += unshared
-        found.append((key, block[at : at + length]))
+        yield key, block[at : at + length]
         at += length
-    return found
 
 
 def _header(value: bytes) -> Tuple[int, bool]:
@@ -192,6 +203,8 @@ def _entry(value: bytes) -> Entry:
     if at > len(value) or max(shard, offset, size) >= 1 << 63:
         raise Malformed
     shape = _shape(shape_proto)
+    if shape is not None and len(shape) > _MOST_AXES:
+        raise Malformed
     specs = tuple(_slice_spec(shape or (), one) for one in slices)
     return Entry(numbers[_DTYPE] % 100, shape, shard, offset, size, checksum, specs)
 

@@ -113,7 +113,8 @@ def is_sound(quads: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return for each of `quads` [n, 4, 2] whether it turns right at every corner, near the page; False for NaN."""
     sides = np.roll(quads, -1, axis=1) - quads
     following = np.roll(sides, -1, axis=1)
-    turns = sides[..., 0] * following[..., 1] - sides[..., 1] * following[..., 0]
+    with np.errstate(over="ignore", invalid="ignore"):  # of corners that are far beyond a page
+        turns = sides[..., 0] * following[..., 1] - sides[..., 1] * following[..., 0]
     made: np.ndarray[Any, Any] = (turns > 0).all(axis=1) & (np.abs(quads) < _FAR).all(axis=(1, 2))
     return made
 

@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import tokenize
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -59,7 +60,9 @@ def read_array(path: Path) -> np.ndarray:
 
 def _read(path: Path, read: Callable[[BinaryIO], Any], expected: str) -> Any:
     try:
-        with open_file(path) as file:
+        # numpy's advice on headers, and Python's on the numbers in them, is for whoever wrote the file.
+        with open_file(path) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             return read(file)
     except OSError as error:
         raise NoArrays(error.strerror or str(error)) from error

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import struct
 from pathlib import Path
 from typing import Optional, Tuple
+
+from ckpt2saved.files.reading import open_file
 
 MOST_PIXELS = 100000000  # an A3 page at 600 dpi has 70 million
 _MOST_BYTES = 256 << 20
@@ -24,9 +24,7 @@ def read_picture(path: Path, of_any_format: bool = False) -> bytes:
     With `of_any_format`, files of other formats are accepted; their pixel count is not checked.
     """
     try:
-        with path.open("rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise NoPicture("a device or a pipe; expected a file")
+        with open_file(path) as file:
             content = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise NoPicture(error.strerror or str(error)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import re
 import stat
@@ -101,7 +102,7 @@ def _text_graph_problems(path: str) -> List[Problem]:
     try:
         meta_graphs = text_format.values(text_format.read(content.decode("utf-8")), "meta_graphs")
         infos = [text_format.values(one, "meta_info_def") for one in meta_graphs]
-        tags = [[tag for info in one for tag in text_format.values(info, "tags")] for one in infos]
+        tags = [[str(tag) for info in one for tag in text_format.values(info, "tags")] for one in infos]
         served = [one for one, present in zip(meta_graphs, tags) if set(present) == SERVED]
         if not served:
             return [wrong_tags(name, tags)]
@@ -155,11 +156,15 @@ def _missing_shards(present: Set[Tuple[int, int]], count: int = 0) -> List[Probl
     if not present:
         return [Problem("missing-shard", "variables/variables.data-*", f"missing, though {_INDEX} is there")]
     counts = {count} if count else {number for _, number in present}
-    missing = {count: [number for number in range(count) if (number, count) not in present] for count in counts}
+    # A damaged index may name billions of files.
+    missing = {
+        count: list(itertools.islice((number for number in range(count) if (number, count) not in present), 100))
+        for count in counts
+    }
     if not all(missing.values()):
         return []  # one complete set; another beside it is not read
     count = max(missing)
-    names = [_SHARD_NAME.format(number, count) for number in missing[count][:100]]
+    names = [_SHARD_NAME.format(number, count) for number in missing[count]]
     shown = names[:5] + ([listed(names)] if names[5:] else [])
     return [Problem("missing-shard", name, "missing") for name in shown]
 

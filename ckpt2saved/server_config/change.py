@@ -185,9 +185,14 @@ def _entries(text: str) -> Dict[str, _Entry]:
             entries[str(_only(config, "name"))] = _Entry(
                 base_path=str(_only(config, "base_path")),
                 policy=read_policy(_only(config, "model_version_policy")),
-                labels={str(_only(label, "key")): _only(label, "value") for label in labels},
+                labels={str(_only(label, "key")): _number(_only(label, "value")) for label in labels},
             )
     return entries
+
+
+def _number(value: Any) -> Any:
+    """Return a version's number, None without one; whatever else stands there as text."""
+    return value if value is None or isinstance(value, int) else str(value)
 
 
 def _only(message: Any, name: str) -> Optional[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -111,7 +110,7 @@ class _Reader:
             batching = {key: record.get(key) for key in _BATCHING}
         if len(self.problems) > before:
             return ServerSettings()
-        return ServerSettings.from_content(dict({key: found[key] for key in _SETTINGS}, batching=batching))
+        return ServerSettings.from_content(dict({key: found.get(key) for key in _SETTINGS}, batching=batching))
 
     def _row(self, row: Dict[str, Any], where: str, asked: Load) -> Optional[Row]:
         before = len(self.problems)
@@ -166,8 +165,11 @@ class _Reader:
         self.problems.append(Problem("wrong-value", where, f"{shown} where {expected} is expected"))
 
 
+_LARGEST = 1e15  # of any measurement; far below what is no float any more
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def _amount(value: Any) -> str:

@@ -7,13 +7,12 @@ file cannot be parsed does not load, and fields of threads are ignored.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, List, Sequence
 
 from ckpt2saved.errors import UsageError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.protobuf import text_format
-from ckpt2saved.files.reading import PathLike
+from ckpt2saved.files.reading import PathLike, TooLarge, read_file
 from ckpt2saved.server_config.models import Model
 from ckpt2saved.versions.bump import BATCHING_FILE
 
@@ -30,10 +29,10 @@ def read_parameters(path: PathLike) -> str:
     """Return the text of a file with a tensorflow.serving.BatchingParameters; raises UsageError if it is none."""
     where = f"--batching-params {path}"
     try:
-        if Path(path).stat().st_size > _MOST_BYTES:
-            raise UsageError(f"{where}: larger than {_MOST_BYTES >> 10} kB; expected batching parameters")
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_file(path, _MOST_BYTES).decode("utf-8")
         problems = _problems(text_format.read(text))
+    except TooLarge as error:
+        raise UsageError(f"{where}: larger than {_MOST_BYTES >> 10} kB; expected batching parameters") from error
     except OSError as error:
         raise UsageError(f"{where}: it cannot be read: {error.strerror or error}") from error
     except ValueError as error:

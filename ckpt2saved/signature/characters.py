@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Dict, List, Tuple
 
+from ckpt2saved.files.reading import open_file
+
 _MOST_BYTES = 16 << 20
 _MOST_LISTED = 5
 
@@ -20,7 +22,7 @@ def read_characters(path: Path) -> Tuple[str, ...]:
     NoCharacters.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             content = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise NoCharacters(f"can't be read: {error.strerror}") from error

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import yaml
 
-from ckpt2saved.console.foreign_text import is_plain
+from ckpt2saved.console.foreign_text import is_plain, one_line
 from ckpt2saved.errors.nearest import did_you_mean
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.signature.model import Scalar
@@ -18,6 +18,7 @@ _MOST_WITH_ALIASES = 1000000  # values, when each alias stands for all of what i
 MOST_PROBLEMS = 100
 LONGEST_NAME = 1000
 _LONGEST_NUMBER = 1000  # characters; Python takes the square of their number in time to read one
+_LONGEST_FOUND = 200  # characters of what a message quotes: tags and anchors can be as long as the file
 _DEEPEST = 50  # mappings and lists inside one another; far below what the YAML reader's recursion can take
 # Tags that may be written out; !!binary for an image's bytes among the parity inputs. The rest are refused unread.
 _TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:binary")
@@ -46,10 +47,12 @@ def compose(text: str) -> Tuple[Optional[yaml.Node], List[Problem]]:
 
 
 def check_aliases(root: yaml.Node) -> None:
-    """Raise ValueError if the document is too large with all aliases expanded."""
-    size = _size_with_aliases(root, {})
+    """Raise ValueError if the document is too large or too deep with all aliases expanded."""
+    size, depth = _extent(root, {})
     if size > _MOST_WITH_ALIASES:
         raise ValueError(f"with what its aliases stand for it has {size} values; at most {_MOST_WITH_ALIASES} are read")
+    if depth > _DEEPEST:
+        raise ValueError(f"with what its aliases stand for it is nested {depth} deep; at most {_DEEPEST} are read")
 
 
 def parse_scalar(text: str) -> Scalar:
@@ -87,13 +90,18 @@ def _constructed(node: yaml.ScalarNode) -> Any:
         loader.dispose()
 
 
-def _size_with_aliases(node: yaml.Node, known: Dict[int, int]) -> int:
-    """Return the number of nodes with aliases expanded; nodes are at most _DEEPEST deep."""
+def _extent(node: yaml.Node, known: Dict[int, Tuple[int, int]]) -> Tuple[int, int]:
+    """Return the number of nodes with aliases expanded, and how deep lists and mappings are inside of each other.
+
+    What an alias stands for is written before it, and so known: the recursion is no deeper than the text.
+    """
     if id(node) not in known:
-        parts = [] if isinstance(node, yaml.ScalarNode) else node.value
-        if isinstance(node, yaml.MappingNode):
-            parts = [part for pair in parts for part in pair]
-        known[id(node)] = 1 + sum(_size_with_aliases(part, known) for part in parts)
+        if isinstance(node, yaml.ScalarNode):
+            return 1, 0
+        parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
+        extents = [_extent(part, known) for part in parts]
+        depth = 1 + max((depth for _, depth in extents), default=0)
+        known[id(node)] = 1 + sum(size for size, _ in extents), depth
     return known[id(node)]
 
 
@@ -134,11 +142,17 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def refuse(self, event: Any, found: str, remedy: str) -> None:
-        self.refused.append(Problem("yaml-construct", f"line {event.start_mark.line + 1}", found, remedy))
+        place = f"line {event.start_mark.line + 1}"
+        self.refused.append(Problem("yaml-construct", place, one_line(found, _LONGEST_FOUND), remedy))
 
 
 def _not_yaml(error: Exception, text: str) -> Tuple[str, str]:
     """Return the line, if known, and the error, without the parser's excerpt."""
+    line, problem = _line_and_problem(error, text)
+    return line, one_line(problem, _LONGEST_FOUND)
+
+
+def _line_and_problem(error: Exception, text: str) -> Tuple[str, str]:
     if isinstance(error, yaml.reader.ReaderError):
         line = text.count("\n", 0, error.position) + 1
         return f":{line}", f"unacceptable character U+{error.character:04X}"

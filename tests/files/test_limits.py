@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import signal
 import struct
@@ -12,12 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ckpt2saved.errors import CheckpointError, SignatureError, UsageError
+from ckpt2saved.checkpoint.files import recorded_names
+from ckpt2saved.errors import CheckpointError, Ckpt2SavedError, SignatureError, UsageError
+from ckpt2saved.files.json_text import read_json_file
 from ckpt2saved.files.pictures import NoPicture, read_picture
+from ckpt2saved.server_config.version_batching import read_parameters
 from ckpt2saved.signature import file as signature_file
+from ckpt2saved.signature.characters import NoCharacters, read_characters
 from ckpt2saved.signature.file import load_model
 from ckpt2saved.signature.renaming import Renaming, check_rule
 from ckpt2saved.signature.yaml_nodes import parse_scalar
+from ckpt2saved.verification.accuracy.labels import read_labels
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "crnn"
 
@@ -81,6 +88,33 @@ def test_aliases_that_stand_for_few_values_are_read(tmp_path):
     assert load_model(str(tmp_path / "mine.yaml")).parity[0].inputs["count"].values == [0, 255]
 
 
+def test_aliases_inside_of_aliases_are_deep(tmp_path):
+    """Each alias stands for a list with the one before; the text itself is three deep."""
+    chain = ", ".join(["&a0 [1]"] + [f"&a{n} [*a{n - 1}]" for n in range(1, 1300)])
+    message = refused(tmp_path, TEXT.replace("[1, 2]", f"[{chain}]"))
+    assert "with what its aliases stand for it is nested 1306 deep; at most 50 are read" in message
+
+
+TEN_MB = 10 << 20
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("x: " + "a" * TEN_MB, "'x' is not a known key"),
+        ("[" * TEN_MB, "nested more than 50 deep"),
+        ("- " * (TEN_MB // 2), "nested more than 50 deep"),
+        ("x: !<" + "a" * (TEN_MB // 8) + "> x", "characters left out"),
+        ("x: *" + "a" * (TEN_MB // 8), "found undefined alias"),
+        ("%TAG !a! x\n" * (TEN_MB // 11), "duplicate tag handle"),
+    ],
+    ids=["scalar", "flow", "sequences", "tag", "alias", "directives"],
+)
+def test_megabytes_of_one_construct(tmp_path, text, message):
+    """Seconds, and a message that is no megabytes long."""
+    assert message in refused(tmp_path, text if text[0] in "[-%" else TEXT + text)
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
@@ -110,8 +144,6 @@ def test_what_a_signature_file_may_not_have(tmp_path, text, message):
 
 def test_devices_are_no_signature_files(tmp_path):
     """One that never ends, and one that nobody writes to."""
-    import os
-
     (tmp_path / "zero.yaml").symlink_to("/dev/zero")
     os.mkfifo(str(tmp_path / "pipe.yaml"))
     for name in ("zero.yaml", "pipe.yaml"):
@@ -285,8 +317,49 @@ def test_pictures_that_are_read(tmp_path):
         assert read_picture(tmp_path / "a.png") == content
     (tmp_path / "a.png").write_bytes(b"RIFF....WEBP")
     assert read_picture(tmp_path / "a.png", of_any_format=True) == b"RIFF....WEBP"
-    with pytest.raises(NoPicture, match="a device or a pipe"):
+    with pytest.raises(NoPicture, match="a device, not a file"):
         read_picture(Path("/dev/zero"))
+
+
+def read_json_of(path):
+    return read_json_file(path, "--file", "remedy")
+
+
+@pytest.mark.parametrize("read", [read_picture, read_characters, read_json_of, read_parameters, read_labels])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_readers_wait_for_no_pipe_and_end_on_a_device(tmp_path, read, kind):
+    """Nobody writes to the pipe, and the device never ends."""
+    path = tmp_path / "given"
+    if kind == "pipe":
+        os.mkfifo(str(path))
+    else:
+        path.symlink_to("/dev/zero")
+    found = "a named pipe, not a file" if kind == "pipe" else "a device, not a file"
+    with ended_after(20), pytest.raises((NoPicture, NoCharacters, Ckpt2SavedError), match=found):
+        read(path)
+
+
+def test_a_state_file_that_is_a_pipe_has_no_names(tmp_path):
+    """As one that is not there."""
+    os.mkfifo(str(tmp_path / "checkpoint"))
+    with ended_after(20):
+        assert recorded_names(tmp_path) == ()
+
+
+@contextlib.contextmanager
+def ended_after(seconds):
+    """What waits longer in the block fails."""
+
+    def fail(number, frame):
+        raise AssertionError(f"it has waited {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("part", ["model", "output", "mount"])

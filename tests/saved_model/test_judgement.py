@@ -16,13 +16,14 @@ from ckpt2saved.checkpoint.index import read_index
 from ckpt2saved.errors import VersionError
 from ckpt2saved.errors.problem import texts
 from ckpt2saved.files.protobuf.crc32c import crc32c, masked
-from ckpt2saved.files.protobuf.wire import MOST_FIELDS, Malformed, varint
+from ckpt2saved.files.protobuf.wire import MOST_FIELDS, Malformed, varint, written
 from ckpt2saved.files.reading import MOST_LEVELS
 from ckpt2saved.graph.tf1 import SavedModel, tf
 from ckpt2saved.saved_model.graph_facts import read_graph_facts
 from ckpt2saved.saved_model.judgement import EVERYTHING, READ, SAMPLED, judge, judge_warmup
 from ckpt2saved.saved_model.structure import check_structure
 from ckpt2saved.versions import bump_version, list_versions
+from tests.support.index_tables import entry, index_table
 
 DATA = "variables/variables.data-00000-of-00001"
 INDEX = "variables/variables.index"
@@ -475,3 +476,17 @@ def test_a_graph_as_text(good, tmp_path):
     message.meta_graphs[0].meta_info_def.tags.append("tpu")
     path.write_text(text_format.MessageToString(message), encoding="utf-8")
     assert "the tags are: serve, tpu" in judge(directory)[0].text
+
+
+def test_an_index_of_billions_of_data_files(version):
+    """The first that are missing are named, and no list of all is made."""
+    name = b"v"
+    (version / INDEX).write_bytes(index_table(entry(b"", written(1, 2**31 - 1)) + entry(name, written(1, 1))))
+    found = texts(judge(version))
+    assert "variables/variables.data-00000-of-2147483647: missing" in found[0] and len(found) < 10
+
+
+def test_tags_that_are_no_texts(tmp_path):
+    """In a graph as text: a message, and a number."""
+    (tmp_path / "saved_model.pbtxt").write_text("meta_graphs { meta_info_def { tags {} tags: 1 } }")
+    assert "no meta graph is tagged 'serve'" in texts(judge(tmp_path))[0]

@@ -259,6 +259,8 @@ def changed(path, value):
             "targets[0].settings.batching.max_batch_size: null where",
         ),
         (changed(["targets", 0, "rows", 1, "p99"], -1), "targets[0].rows[1].p99: -1 where a number from 0 on"),
+        (changed(["targets", 0, "rows", 1, "p99"], 10**390), "targets[0].rows[1].p99: 1000"),
+        (changed(["targets", 0, "rows", 1, "p99"], float("nan")), "targets[0].rows[1].p99: NaN where a number"),
         (changed(["targets", 0, "rows", 1, "concurrency"], True), "targets[0].rows[1].concurrency: true where a whole"),
         (changed(["targets", 0, "rows", 1, "stable"], "yes"), 'targets[0].rows[1].stable: "yes" where true or false'),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Iterator, List, Match, Sequence, Tuple
+from typing import Any, Iterator, List, Match, Sequence, Tuple, Union
 
 Message = Sequence[Tuple[str, Any]]  # fields in their order; a value that is a list is a message
 
@@ -11,8 +11,11 @@ _BETWEEN = re.compile(r"(?:\s+|#[^\n]*)*")
 _TOKEN = re.compile(
     r"""(?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*') | (?P<word>[\w.+-]+) | (?P<mark>[{}<>:,;/\[\]])""", re.VERBOSE
 )
-_ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|(.))")
-_LETTERS = {"n": "\n", "t": "\t", "r": "\r"}
+_ESCAPE = re.compile(
+    rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))|(.))", re.DOTALL
+)
+_LETTERS = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
+_WHOLE = re.compile(r"(-?)(?:(0[xX][0-9a-fA-F]{1,16})|0([0-7]{0,22})|([1-9][0-9]{0,19}))\Z", re.ASCII)
 
 
 class NotTextProto(ValueError):
@@ -32,7 +35,7 @@ def write(message: Message, depth: int = 0) -> str:
 
 
 def read(text: str) -> Message:
-    """Parse a message; numbers and identifiers stay text, strings are unquoted."""
+    """Parse a message; whole numbers are integers, other words stay text, strings are unquoted."""
     tokens = list(_tokens(text))
     try:
         position, message = _message(tokens, 0, "")
@@ -115,11 +118,12 @@ def _value(tokens: List[Tuple[str, str]], position: int) -> Tuple[int, Any]:
     if kind == "text":
         pieces = []
         while position < len(tokens) and tokens[position][0] == "text":  # adjacent strings are concatenated
-            pieces.append(_ESCAPE.sub(_unescaped, tokens[position][1][1:-1]))
+            pieces.append(tokens[position][1][1:-1].encode("utf-8", "surrogatepass"))
             position += 1
-        return position, "".join(pieces)
+        content = b"".join(_ESCAPE.sub(_unescaped, piece) for piece in pieces)
+        return position, content.decode("utf-8", "backslashreplace")  # bytes of a tensor are no UTF-8
     if kind == "word":
-        return position + 1, int(token) if re.match(r"-?[0-9]+\Z", token) else token
+        return position + 1, _number(token)
     if token in "{<":
         closing = "}" if token == "{" else ">"
         position, message = _message(tokens, position + 1, closing)
@@ -138,8 +142,24 @@ def _skip(tokens: List[Tuple[str, str]], position: int, marks: str) -> int:
     return position + 1 if position < len(tokens) and tokens[position][1] in tuple(marks) else position
 
 
-def _unescaped(match: Match[str]) -> str:
-    octal, hexadecimal, letter = match.groups()
-    if letter:
-        return _LETTERS.get(letter, str(letter))
-    return chr(int(octal, 8) if octal else int(hexadecimal, 16))
+def _number(word: str) -> Union[int, str]:
+    """Return a whole number of at most 64 bits as an integer, everything else as it is."""
+    match = _WHOLE.match(word)
+    if match is None:
+        return word
+    sign, hexadecimal, octal, decimal = match.groups()
+    number = int(hexadecimal, 16) if hexadecimal else int(octal or "0", 8) if decimal is None else int(decimal)
+    return -number if sign else number
+
+
+def _unescaped(match: Match[bytes]) -> bytes:
+    """Return the bytes of an escape; those of several make one character in UTF-8."""
+    octal, hexadecimal, short, long, letter = match.groups()
+    if letter is not None:
+        return _LETTERS.get(letter, letter)
+    if octal or hexadecimal:
+        return bytes([(int(octal, 8) if octal else int(hexadecimal, 16)) & 0xFF])
+    number = int(short or long, 16)
+    if number > 0x10FFFF:
+        raise NotTextProto(f"U+{number:X} is no character")
+    return chr(number).encode("utf-8", "surrogatepass")

@@ -11,6 +11,7 @@ KEY, VALUE = 1, 2  # the fields of a map's entry
 
 _IN_MEMORY = 1 << 16  # bytes of a message that is read at once; a longer one is walked in pieces of so many
 _LONGEST_KEY = 20  # bytes of a field's number and length
+_MOST_BITS = (1 << 64) - 1
 MOST_FIELDS = 4000000  # of one message; more than a protobuf of TensorFlow's has
 
 
@@ -181,7 +182,10 @@ def _encoded(value: int) -> bytes:
 
 
 def _varint_in(data: bytes, at: int) -> Tuple[int, int]:
-    """Return the varint at an offset, and the offset after it; IndexError if the data ends before."""
+    """Return the varint at an offset, and the offset after it; IndexError if the data ends before.
+
+    As in protobuf, the bits above the 64th are dropped.
+    """
     byte = data[at]
     if byte < 0x80:
         return byte, at + 1
@@ -191,7 +195,7 @@ def _varint_in(data: bytes, at: int) -> Tuple[int, int]:
         byte = data[at]
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, at + 1
+            return value & _MOST_BITS, at + 1
     raise Malformed
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 from ckpt2saved.client.east import is_sound
 from ckpt2saved.errors import LabelsError
 from ckpt2saved.errors.problem import Problem
+from ckpt2saved.files.json_text import read_json
 from ckpt2saved.files.reading import read_file
 from ckpt2saved.verification.accuracy.labels import MOST_BYTES, first_problems, missing_file, quoted_name
 
@@ -65,10 +65,10 @@ def read_page_labels(path: Path, allow_empty: bool = False) -> PageLabels:
     except OSError as error:
         raise LabelsError(f"{path}: can't be read: {error.strerror or error}; expected {_EXPECTED}") from error
     try:
-        entries = json.loads(content.decode("utf-8-sig"))
+        entries = read_json(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise LabelsError(f"{path}: byte {error.start + 1} is not UTF-8; save the file as UTF-8") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise LabelsError(f"{path}: no JSON: {error}; expected {_EXPECTED}") from error
     if not isinstance(entries, list):
         raise LabelsError(f"{path}: found {_kind(entries)} instead of a list of pages; expected {_EXPECTED}")
