@@ -101,7 +101,7 @@ def _outputs_fit_their_schemas():
     assert found == [], "see tools/schemas"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run():
     """Call the command line in this process."""
     from ckpt2saved.cli import main
@@ -112,7 +112,7 @@ def run():
     return call
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_apart():
     """Call the command line in this process, with stdout and stderr apart in every release of click."""
     from ckpt2saved.cli import main
@@ -168,7 +168,7 @@ def version(tmp_path, exported_crnn):
     return target
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def inspected(run):
     """The inspection of a path, as JSON gives it."""
 

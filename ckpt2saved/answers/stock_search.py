@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 import numpy as np
 
 from ckpt2saved.answers.search_limits import SearchLimits
-from ckpt2saved.answers.worker import Worker, WorkerEnded, sender, working
+from ckpt2saved.answers.worker import Worker, WorkerEnded, sender, working_again
 from ckpt2saved.console.reasons import reason_in
 from ckpt2saved.errors import SignatureError, TensorFlowError
 from ckpt2saved.graph.beam_searches import SECONDS_PER_CLASS, BeamSearch
@@ -229,13 +229,21 @@ def _messages(job: _Job) -> Iterator[Iterator[Any]]:
     with tempfile.TemporaryDirectory(prefix="ckpt2saved-") as folder:
         path = Path(folder) / "job.pickle"  # read only by our own process, in a private directory
         path.write_bytes(pickle.dumps(job, protocol=4))
-        with gpus(False), working(__name__, str(path)) as worker:  # the op has no kernel for GPUs
-            yield _received(worker, job.search.name)
+        with contextlib.suppress(_Busy), gpus(False), working_again(__name__) as worker:  # no kernel for GPUs
+            received: queue.Queue[Tuple[str, Any]] = queue.Queue()
+            done = threading.Event()
+            worker.send(str(path))
+            threading.Thread(target=_forward, args=(worker, received, done), daemon=True).start()
+            yield _received(worker, job.search.name, received)
+            if not done.is_set():
+                raise _Busy
 
 
-def _received(worker: Worker, name: str) -> Iterator[Any]:
-    received: queue.Queue[Tuple[str, Any]] = queue.Queue()
-    threading.Thread(target=_forward, args=(worker, received), daemon=True).start()
+class _Busy(Exception):
+    """The process still decodes, so that it is of no use to the next job."""
+
+
+def _received(worker: Worker, name: str, received: queue.Queue[Tuple[str, Any]]) -> Iterator[Any]:
     end = time.monotonic() + _STARTED_WITHIN
     started = False
     while started or time.monotonic() < end:
@@ -258,34 +266,47 @@ def _received(worker: Worker, name: str) -> Iterator[Any]:
         yield content
 
 
-def _forward(worker: Worker, received: queue.Queue[Tuple[str, Any]]) -> None:
+def _forward(worker: Worker, received: queue.Queue[Tuple[str, Any]], done: threading.Event) -> None:
+    """Put the messages of one job into the queue; `done` is set when the process is ready for the next job."""
     while True:
         try:
             message = worker.receive()
         except WorkerEnded as error:
             message = "lost", error.exit_code
+        if message[0] != "result":
+            done.set()
         received.put(message)
         if message[0] != "result":
             return
 
 
 def main() -> None:
-    """Entry point of the process: read the job from the file sys.argv[1] and send the results."""
+    """Entry point of the process: read paths of jobs from stdin, and send the results of each job."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python would wait for the op
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    paths: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_read_paths, args=(paths,), daemon=True).start()
     send = sender()
-    job = pickle.loads(Path(sys.argv[1]).read_bytes())
+    while True:
+        _run(Path(paths.get()), send)
+
+
+def _read_paths(paths: queue.Queue[str]) -> None:
+    """End the process with the parent process, also while the op runs."""
+    with contextlib.suppress(EOFError):
+        while True:
+            paths.put(pickle.load(sys.stdin.buffer))
+    os._exit(1)
+
+
+def _run(path: Path, send: Callable[[Any], None]) -> None:
+    job = pickle.loads(path.read_bytes())
     try:
         for result in _results(job):
             send(("result", result))
-        send(("end", None))
     except tf.errors.OpError as error:
         send(("refused", reason_in(error.message)))
-
-
-def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
-    os._exit(1)
+    else:
+        send(("end", None))
 
 
 def _results(job: _Job) -> Iterator[Tuple[int, int, _Read]]:

@@ -10,7 +10,7 @@ import tempfile
 import threading
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any, Callable, Iterator, List, Mapping, Optional, Tuple
+from typing import IO, Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ckpt2saved.files.programs import python_command
 from ckpt2saved.graph.devices import uses_gpus
@@ -89,18 +89,19 @@ def working_again(module: str) -> Iterator[Worker]:
     main() of the module must be ready for the next call when a context ends without an exception.
     """
     command = python_command(module)
-    worker = _idle.take((command, uses_gpus())) or _started(command)
+    key = (command, uses_gpus())
+    worker = _idle.take(module, key) or _started(command)
     try:
         yield worker
     except BaseException:
         worker.end()
         raise
-    _idle.put((command, uses_gpus()), worker)
+    _idle.put(module, key, worker)
 
 
 @contextlib.contextmanager
 def kept_processes() -> Iterator[None]:
-    """Keep the last process of `working_again` for the next call, until the outermost of these contexts ends.
+    """Keep the last process of each module for the next `working_again`, until the outermost of these contexts ends.
 
     Starting a process that imports TensorFlow takes seconds. A process that waits keeps its memory, on GPUs too.
     """
@@ -111,14 +112,16 @@ def kept_processes() -> Iterator[None]:
         _idle.close()
 
 
+_Key = Tuple[List[str], bool]  # the command of a process, and whether it has GPUs
+
+
 class _Idle:
-    """At most one process that waits for its next use; none outside of `kept_processes`."""
+    """Processes that wait for their next use, at most one of each module; none outside of `kept_processes`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._contexts = 0
-        self._key: Tuple[List[str], bool] = ([], False)  # the command, and whether it has GPUs
-        self._worker: Optional[Worker] = None
+        self._waiting: Dict[str, Tuple[_Key, Worker]] = {}
 
     def open(self) -> None:
         with self._lock:
@@ -128,30 +131,30 @@ class _Idle:
         with self._lock:
             self._contexts -= 1
             if not self._contexts:
-                self._end()
+                for module in list(self._waiting):
+                    self._end(module)
 
-    def take(self, key: Tuple[List[str], bool]) -> Optional[Worker]:
-        """The process that was started with this key, if it waits."""
+    def take(self, module: str, key: _Key) -> Optional[Worker]:
+        """The process of the module that was started with this key, if it waits."""
         with self._lock:
-            worker = self._worker
-            if worker is None or key != self._key or not worker.is_running:
+            kept, worker = self._waiting.get(module, (None, None))
+            if worker is None or key != kept or not worker.is_running:
                 return None
-            self._worker = None
+            del self._waiting[module]
             return worker
 
-    def put(self, key: Tuple[List[str], bool], worker: Worker) -> None:
+    def put(self, module: str, key: _Key, worker: Worker) -> None:
         """Let the process wait in place of an earlier one; it is killed if nothing may wait."""
         worker.said()  # of no interest to the next use
         with self._lock:
-            self._end()
-            self._key, self._worker = key, worker
+            self._end(module)
+            self._waiting[module] = (key, worker)
             if not self._contexts:
-                self._end()
+                self._end(module)
 
-    def _end(self) -> None:
-        if self._worker is not None:
-            self._worker.end()
-            self._worker = None
+    def _end(self, module: str) -> None:
+        if module in self._waiting:
+            self._waiting.pop(module)[1].end()
 
 
 _idle = _Idle()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ckpt2saved.answers import cc_loader, worker
+from ckpt2saved.answers import cc_loader
 from ckpt2saved.answers.comparison import compare, nan_problems
 from ckpt2saved.answers.file_asker import open_files
 from ckpt2saved.answers.new_process import loaded_in_new_process
@@ -87,21 +87,6 @@ def test_a_worker_that_ends_is_told_from_one_that_answers():
     """A module whose main() returns at once sends nothing."""
     with working("tests.support.tensors") as worker, pytest.raises(WorkerEnded, match="exit code 1"):
         worker.receive()
-
-
-@pytest.fixture
-def processes(monkeypatch):
-    """The processes that are started, none of which other tests have used."""
-    started = []
-    start = worker._started
-
-    def recorded(*arguments):
-        started.append(start(*arguments))
-        return started[-1]
-
-    monkeypatch.setattr(worker, "_idle", worker._Idle())
-    monkeypatch.setattr(worker, "_started", recorded)
-    return started
 
 
 def test_a_process_is_used_again_until_the_context_ends(version, tmp_path, processes):
