@@ -23,9 +23,7 @@ def test_a_reader_survives(target):
     assert figures.inputs == INPUTS
 
 
-def run(read, monkeypatch, seconds=2):
-    monkeypatch.setattr(fuzzer, "CPU_SECONDS", seconds)
-    monkeypatch.setattr(fuzzer, "WALL_SECONDS", seconds)
+def run(read):
     return fuzz([Target("mine", [b"seed"], read)], seed=1, inputs=3)[1]
 
 
@@ -36,25 +34,25 @@ def raising(error):
     return read
 
 
-def test_an_error_of_the_reader_is_a_crash(monkeypatch):
+def test_an_error_of_the_reader_is_a_crash():
     """One for each place, and none for an error that tells what is wrong."""
-    (finding,) = run(raising(ValueError("x")), monkeypatch)
+    (finding,) = run(raising(ValueError("x")))
     assert finding.kind == "crash" and finding.what.startswith("ValueError in ") and finding.content
-    assert run(raising(Ckpt2SavedError("x")), monkeypatch) == []
+    assert run(raising(Ckpt2SavedError("x"))) == []
 
 
-def test_a_warning_is_a_crash(monkeypatch):
+def test_a_warning_is_a_crash():
     def read(content, folder):
         import warnings
 
         warnings.warn("of somebody else's code", UserWarning, stacklevel=1)
 
-    assert run(read, monkeypatch)[0].what.startswith("UserWarning in ")
+    assert run(read)[0].what.startswith("UserWarning in ")
 
 
-def test_a_process_that_dies_is_a_crash_and_the_next_inputs_are_read(monkeypatch):
+def test_a_process_that_dies_is_a_crash_and_the_next_inputs_are_read():
     """Of each of the three inputs."""
-    found = run(lambda content, folder: os.kill(os.getpid(), signal.SIGKILL), monkeypatch)
+    found = run(lambda content, folder: os.kill(os.getpid(), signal.SIGKILL))
     assert [finding.kind for finding in found] == ["crash"] and "status 9" in found[0].what
 
 
@@ -67,12 +65,13 @@ def waiting(content, folder):
     os.read(os.pipe()[0], 1)
 
 
-@pytest.mark.parametrize("read", [endless, waiting])
-def test_an_input_that_does_not_end_is_a_hang(monkeypatch, read):
+@pytest.mark.parametrize("read, limit", [(endless, "CPU_SECONDS"), (waiting, "WALL_SECONDS")])
+def test_an_input_that_does_not_end_is_a_hang(monkeypatch, read, limit):
     """Whether the reader computes or waits."""
-    assert [finding.kind for finding in run(read, monkeypatch, 0.2)] == ["hang"]
+    monkeypatch.setattr(fuzzer, limit, 0.2)
+    assert [finding.kind for finding in run(read)] == ["hang"]
 
 
-def test_an_input_that_takes_the_memory_is_found(monkeypatch):
-    found = run(lambda content, folder: bytearray(fuzzer.MEMORY + (1 << 20)), monkeypatch)
+def test_an_input_that_takes_the_memory_is_found():
+    found = run(lambda content, folder: bytearray(fuzzer.MEMORY + (1 << 20)))
     assert [finding.kind for finding in found] == ["memory"]
