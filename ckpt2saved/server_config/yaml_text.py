@@ -27,7 +27,7 @@ _Dumper.add_representer(str, _block_for_lines)
 # Texts that readers of YAML 1.2 take for numbers (1e3, 0o17), and those in Go, as kubectl, for truth values (y, N).
 _Dumper.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z|0o?[0-7]+\Z"),
+    re.compile(r"[-+]?[0-9._]*([eE][-+]?[0-9_]*)?\Z|[-+]?0[oO][0-7_]*\Z"),
     list("-+.0123456789"),
 )
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"[yYnN]\Z"), list("yYnN"))

@@ -160,6 +160,8 @@ VALUES = st.recursive(
 @example("y")
 @example("0o17")
 @example("1e3")
+@example("-_")
+@example("._")
 @example(["a\nb", " \n", "\n"])
 def test_yaml_is_read_as_it_was_written(value):
     """By a reader of YAML 1.1 and by one of 1.2; what is no text to a reader in Go is in quotes."""
