@@ -80,12 +80,17 @@ class Weights:
     reason: str  # why this kind was chosen
     slices: Mapping[str, str] = field(default_factory=dict)  # variable -> which part of that tensor it is, if not all
     tables: Mapping[str, SavedTable] = field(default_factory=dict)
-    derived: Mapping[str, Derived] = field(default_factory=dict)  # variable -> what is stored for it instead
+    derived: Mapping[str, Derived] = field(default_factory=dict)  # variable, or a new one -> what is stored for it
     unstored: FrozenSet[str] = frozenset()  # variables needed only to derive others
 
     @property
+    def added(self) -> List[str]:
+        """Return the variables that the checkpoint does not have: derived ones with names of their own."""
+        return sorted(self.derived.keys() - self.keys.keys())
+
+    @property
     def stored(self) -> Dict[str, str]:
-        """Return name in the SavedModel -> name in the checkpoint."""
+        """Return name in the SavedModel -> name in the checkpoint, without added variables."""
         found = {name: key for name, key in self.keys.items() if name not in self.unstored}
         for table, saved in self.tables.items():
             found.update(zip(served_as(table).names, saved.names))

@@ -16,6 +16,13 @@ class Derived:
     tensor: str  # the result
     variables: Mapping[str, str]  # placeholder in there -> the variable whose value it gets
 
+    @property
+    def size(self) -> int:
+        """Return the size of the value in bytes."""
+        with tf.Graph().as_default():
+            (tensor,) = tf.import_graph_def(self.graph_def, return_elements=[self.tensor])
+        return int(tensor.shape.num_elements() * tensor.dtype.size)
+
     def computed(self, values: Mapping[str, Any]) -> Any:
         """Add the computation to the default graph; `values` are tensors by variable name."""
         feeds = {f"{name}:0": values[variable] for name, variable in self.variables.items()}

@@ -96,7 +96,10 @@ _OPTIONS = (
     for_device_option,
     compatible_option,
     option(
-        "--no-fold", is_flag=True, help="Do not fold batch norm into the convolution before it.", topic=Topic.DECODER
+        "--no-fold",
+        is_flag=True,
+        help="Store the checkpoint's values: fold no batch norm, compute nothing at export.",
+        topic=Topic.DECODER,
     ),
     option(
         "--gpu",

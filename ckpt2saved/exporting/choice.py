@@ -39,18 +39,21 @@ class Chooser:
     def choose(self, rewritten: ServingRewritten) -> Tuple[ServingRewritten, Proof]:
         """The graph to write, and the requests and expected outputs that its files are compared with.
 
-        It is the first that answers as the checkpoint of: `rewritten`, the same without folding, without hoisting, the
-        original graph. A CTC decoder that the plan asks for stays. `say` reports what was dropped and why. Raises
-        the errors of `expected_answers`, and NotServable if a rewritten graph cannot run a request.
+        It is the first that answers as the checkpoint of: `rewritten`, the same with the checkpoint's values, without
+        hoisting, the original graph. A CTC decoder that the plan asks for stays. `say` reports what was dropped and
+        why. Raises the errors of `expected_answers`, and NotServable if a rewritten graph cannot run a request.
         """
         proof = self._proof(rewritten)
-        while rewritten.folded or rewritten.hoisted or self._may_be_stock(rewritten):
+        while rewritten.stores_values or rewritten.hoisted or self._may_be_stock(rewritten):
             problems = self._differences(rewritten, proof)
             if not problems:
                 break
-            kind, hoist = self._plan.graph.ctc_decoder or "fast", bool(rewritten.folded and rewritten.hoisted)
+            kind, hoist = self._plan.graph.ctc_decoder or "fast", bool(rewritten.stores_values and rewritten.hoisted)
             if rewritten.folded:
                 self._say("folded", "no batch norm: with folding, some answers differ by more than rounding")
+            elif rewritten.computed_once:
+                found = "with values that are computed at export, some answers differ by more than rounding"
+                self._say("computed", f"for each request: {found}")
             elif rewritten.hoisted:
                 found = "with products computed before them, some answers differ by more than rounding"
                 self._say("recurrent", f"loops stay as they are: {found}")

@@ -131,6 +131,9 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: _Narrated) -> Exporte
     say("decoder", _decoder_text(plan.graph.ctc_decoder or "fast", rewritten))
     if rewritten.folded:
         say("folded", f"{len(rewritten.folded)} of its batch norms, into the convolutions before them")
+    if rewritten.computed_once:
+        count = sum(len(edit.values) for edit in rewritten.computed_once)
+        say("computed", f"{count} tensors, from variables alone: once, and not for each request")
     if rewritten.hoisted:
         loops = f"{len(rewritten.hoisted)} loops" if len(rewritten.hoisted) > 1 else "1 loop"
         say("recurrent", f"{loops}: products with the inputs are computed before the steps")
@@ -420,6 +423,7 @@ def _provenance(
         "ctc_decoder": plan.graph.ctc_decoder or "fast" if rewritten.replaced else "stock",
         "replaced_nodes": [decoder.node for decoder in rewritten.replaced],
         "folded_nodes": [edit.node for edit in rewritten.folded],
+        "computed_once": sorted(name for edit in rewritten.computed_once for name in edit.values),
         "hoisted_loops": [edit.node for edit in rewritten.hoisted],
         "bytes": {},  # filled in later
         "parity": None,

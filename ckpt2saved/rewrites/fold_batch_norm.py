@@ -6,45 +6,37 @@ section 3.2: conv(x, w) * scale + shift = conv(x, w * scale) + shift.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set
+from dataclasses import dataclass
+from typing import Any, List, Optional, Sequence, Set
 
 from ckpt2saved.checkpoint.derived import Derived
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref, full_name
-from ckpt2saved.graph.ops import (
-    ASSIGNS_VALUE,
-    FUSED_BATCH_NORMS,
-    IDENTITIES,
-    READS_VARIABLE,
-    REFERENCE_VARIABLES,
-    VARIABLES,
-    data_format,
-    is_training,
-)
+from ckpt2saved.graph.ops import FUSED_BATCH_NORMS, VARIABLES, data_format, is_training
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.graph.traversal import behind
 from ckpt2saved.rewrites.context import Context
-from ckpt2saved.rewrites.found import Edit, Found
+from ckpt2saved.rewrites.fixed_values import (
+    READS,
+    STORING,
+    ValuesStored,
+    behind_all,
+    is_fixed,
+    only_stored,
+    variable_shape,
+    with_placeholders,
+)
+from ckpt2saved.rewrites.found import Found
 from ckpt2saved.rewrites.rewrite import Rewrite
 
 _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 _DEPTHWISE = "DepthwiseConv2dNative"
 _ADDS = ("Add", "AddV2")
-# Ops of which scale and shift may consist, so that they are the same for every request.
-_READS = (*IDENTITIES, READS_VARIABLE)
-_FIXED = (
-    *(*_READS, *VARIABLES, "Const", "Reshape", "Squeeze", "ExpandDims", "Cast", "Fill", "Pack"),
-    *(*_ADDS, "Sub", "Mul", "RealDiv", "Neg", "Rsqrt", "Sqrt", "Square", "Reciprocal", "Maximum"),
-)
-_STORING = (*ASSIGNS_VALUE, "SaveV2")  # how a SavedModel is restored and saved
 
 
 @dataclass(frozen=True)
-class BatchNormFolded(Edit):
-    """A batch norm that was folded, and the new stored values of variables."""
-
-    values: Mapping[str, Derived] = field(default_factory=dict)
+class BatchNormFolded(ValuesStored):
+    """A batch norm that was folded."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +90,7 @@ def _norm(graph: Graph, node: Node) -> Optional[_Norm]:
     if convolution.op not in _CONVOLUTIONS or data_format(convolution) != layout:
         return None
     parts = [*parts, *([bias] if bias else [])]
-    if not all(_is_fixed(graph, ref) for ref in parts):
+    if not all(is_fixed(graph, ref) for ref in parts):
         return None
     return _Norm(
         node=node,
@@ -114,7 +106,7 @@ def _adds_bias(graph: Graph, node: Node, layout: str) -> bool:
     """Whether a node may add a bias; Keras adds it by an Add of a tensor that has all axes."""
     if node.op == "BiasAdd":
         return data_format(node) == layout
-    return node.op in _ADDS and layout == "NHWC" and _is_fixed(graph, node.inputs[1])
+    return node.op in _ADDS and layout == "NHWC" and is_fixed(graph, node.inputs[1])
 
 
 def _folded(graph: Graph, norm: _Norm, outputs: Set[Ref]) -> Optional[BatchNormFolded]:
@@ -127,13 +119,13 @@ def _folded(graph: Graph, norm: _Norm, outputs: Set[Ref]) -> Optional[BatchNormF
     if any((node.name, index) in outputs or graph.users((node.name, index)) for index in range(1, 6)):
         return None
     kernel = graph.variable(convolution.inputs[1])
-    reads = _behind(graph, [convolution.inputs[1]])
-    if kernel is None or not all(graph[name].op in (*_READS, *VARIABLES) for name in reads):
+    reads = behind_all(graph, [convolution.inputs[1]])
+    if kernel is None or not all(graph[name].op in (*READS, *VARIABLES) for name in reads):
         return None
     if not _feeds_only(graph, kernel, reads, convolution.name):
         return None
     formula = _Formula(graph, norm, kernel)
-    inner = _behind(graph, norm.parts) | set(norm.between)
+    inner = behind_all(graph, norm.parts) | set(norm.between)
     holders = [name for name in formula.vectors if _feeds_only(graph, name, inner, node.name)]
     if not formula.is_sound or not holders:
         return None
@@ -148,36 +140,21 @@ def _folded(graph: Graph, norm: _Norm, outputs: Set[Ref]) -> Optional[BatchNormF
     return BatchNormFolded(node.name, "fold", text, is_shown=False, values=values)
 
 
-def _behind(graph: Graph, refs: Iterable[Ref]) -> Set[str]:
-    return graph.between(refs, set())
-
-
-def _is_fixed(graph: Graph, ref: Ref) -> bool:
-    """Whether a tensor is computed from variables and constants alone."""
-    return all(graph[name].op in _FIXED for name in _behind(graph, [ref]))
-
-
 def _feeds_only(graph: Graph, variable: str, inner: Set[str], end: str) -> bool:
     """Whether all nodes that read a variable, except to save it, are in `inner` or are the node `end`."""
 
     def following(name: str) -> List[str]:
-        return [user.name for user in graph.consumers(name) if user.name != end and user.op not in _STORING]
+        return [user.name for user in graph.consumers(name) if user.name != end and user.op not in STORING]
 
     readers = behind([variable], following)
-    return all(name in inner or _only_stored(graph, graph[name]) for name in readers)
-
-
-def _only_stored(graph: Graph, node: Node) -> bool:
-    """Whether a node reads a variable only to save it."""
-    users = graph.consumers(node.name)
-    return node.op in _READS and bool(users) and all(user.op in _STORING for user in users)
+    return all(name in inner or only_stored(graph, name) for name in readers)
 
 
 class _Formula:
     """The folded kernel and bias, computed by TensorFlow ops from the values of variables."""
 
     def __init__(self, graph: Graph, norm: _Norm, kernel: str) -> None:
-        part, self.variables = _with_placeholders(graph, [*norm.parts, norm.convolution.inputs[1]])
+        part, self.variables = with_placeholders(graph, [*norm.parts, norm.convolution.inputs[1]])
         with tf.Graph().as_default() as built:
             tf.import_graph_def(part, name="")
             tensors = [built.get_tensor_by_name(full_name(ref)) for ref in norm.parts]
@@ -198,7 +175,9 @@ class _Formula:
                 preferred = [graph.variable(ref) for ref in (norm.parts[1], *norm.parts)]
                 names = [*filter(None, preferred), *self.variables.values()]
                 self.vectors = [
-                    name for name in dict.fromkeys(names) if _shape(graph[name]) == [channels] and name != kernel
+                    name
+                    for name in dict.fromkeys(names)
+                    if variable_shape(graph, name) == [channels] and name != kernel
                 ]
             self.graph_def = built.as_graph_def()
 
@@ -228,22 +207,3 @@ def _is_per_channel(tensor: Any, channels: int) -> bool:
         return False
     sizes = tensor.shape.as_list()
     return bool(sizes) and sizes[-1] == channels and all(size == 1 for size in sizes[:-1])
-
-
-def _shape(node: Node) -> List[int]:
-    return [dim.size for dim in node.attr["shape"].shape.dim]
-
-
-def _with_placeholders(graph: Graph, refs: Sequence[Ref]) -> Any:
-    """The GraphDef of some tensors with a placeholder for each reading of a variable, and the variable of each."""
-    part = Graph(graph.graph_def([name for name, _ in refs]))
-    variables: Dict[str, str] = {}
-    for node in list(part.nodes.values()):
-        variable = part.variable((node.name, 0)) if node.op == READS_VARIABLE else node.name
-        if node.op in (READS_VARIABLE, *REFERENCE_VARIABLES):
-            assert variable is not None
-            shape, dtype = graph[variable].attr["shape"].shape, graph[variable].attr["dtype"].type
-            variables[node.name] = variable
-            node.become("Placeholder", (), dtype=dtype)
-            node.attr["shape"].shape.CopyFrom(shape)
-    return part.graph_def([name for name, _ in refs]), variables

@@ -10,7 +10,9 @@ from ckpt2saved.checkpoint.derived import Derived
 from ckpt2saved.checkpoint.variables import add_restore
 from ckpt2saved.errors.problem import Note
 from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.rewrites.compute_once import ComputedOnce, ComputeOnce
 from ckpt2saved.rewrites.context import Context
+from ckpt2saved.rewrites.fixed_values import ValuesStored
 from ckpt2saved.rewrites.fold_batch_norm import BatchNormFolded, FoldBatchNorm
 from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.rewrites.hoist_products import PRODUCTS_IN_LOOP, HoistProducts, ProductsHoisted
@@ -18,17 +20,18 @@ from ckpt2saved.rewrites.replace_ctc_decoder import STAND_IN, DecoderReplaced, R
 from ckpt2saved.rewrites.rewrite import Rewrite, apply
 from ckpt2saved.saved_model.writing import ServingGraph, cut_down
 
-FOR_SERVING: Tuple[Rewrite, ...] = (ReplaceCtcDecoder("fast"), FoldBatchNorm(), HoistProducts())
+FOR_SERVING: Tuple[Rewrite, ...] = (ReplaceCtcDecoder("fast"), FoldBatchNorm(), HoistProducts(), ComputeOnce())
 
 
 def for_serving(ctc_decoder: str = "fast", fold: bool = True, hoist: bool = True) -> List[Rewrite]:
     """FOR_SERVING with another decoder ("greedy", or "stock": the graph's own stays), or without other rewrites.
 
-    Without `fold` batch norm stays as it is, and without `hoist` the loops of recurrent layers do.
+    Without `fold` variables have the checkpoint's values: batch norm stays as it is, and what is computed from them is
+    computed for each request. Without `hoist` the loops of recurrent layers stay as they are.
     """
     rewrites: List[Rewrite] = [] if ctc_decoder == "stock" else [ReplaceCtcDecoder(ctc_decoder)]
     rewrites += [rewrite for rewrite in FOR_SERVING if not isinstance(rewrite, ReplaceCtcDecoder)]
-    left_out = (() if fold else (FoldBatchNorm,)) + (() if hoist else (HoistProducts,))
+    left_out = (() if fold else (FoldBatchNorm, ComputeOnce)) + (() if hoist else (HoistProducts,))
     return [rewrite for rewrite in rewrites if not isinstance(rewrite, left_out)]
 
 
@@ -50,6 +53,16 @@ class ServingRewritten:
     def folded(self) -> Tuple[BatchNormFolded, ...]:
         """The batch norms that were folded."""
         return tuple(edit for edit in self.edits if isinstance(edit, BatchNormFolded))
+
+    @property
+    def computed_once(self) -> Tuple[ComputedOnce, ...]:
+        """The computations on variables whose results are stored."""
+        return tuple(edit for edit in self.edits if isinstance(edit, ComputedOnce))
+
+    @property
+    def stores_values(self) -> bool:
+        """Whether other values than the checkpoint's are stored."""
+        return bool(self.folded or self.computed_once)
 
     @property
     def hoisted(self) -> Tuple[ProductsHoisted, ...]:
@@ -77,7 +90,7 @@ def rewrite_serving(serving: ServingGraph, weights: Weights, rewrites: Sequence[
         return ServingRewritten(serving, weights, (), found.notes)
     signatures = {name: signature.with_outputs(found.moved) for name, signature in serving.signatures.items()}
     rewritten = cut_down(replace(serving, graph_def=found.graph_def(), signatures=signatures))
-    values = {name: value for edit in found.edits_of(BatchNormFolded) for name, value in edit.values.items()}
+    values = {name: value for edit in found.edits_of(ValuesStored) for name, value in edit.values.items()}
     if values:
         rewritten, weights = _with_values(rewritten, weights, values)
     return ServingRewritten(rewritten, weights, found.edits, found.notes)
@@ -106,6 +119,6 @@ def _with_values(
     weights = replace(weights, derived=values, unstored=frozenset(sources - have))
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(bare.graph_def, name="")
-        own_names = {name: name for name in weights.keys if name not in weights.unstored}
+        own_names = {name: name for name in [*weights.keys, *weights.added] if name not in weights.unstored}
         saver_def = add_restore(graph, own_names, tables={name: served_as(name) for name in weights.tables})
     return cut_down(replace(bare, graph_def=graph.as_graph_def(), saver_def=saver_def)), weights

@@ -186,7 +186,7 @@ def cut_down(serving: ServingGraph) -> ServingGraph:
 
 def write_saved_model(directory: Path, serving: ServingGraph, checkpoint: Checkpoint, weights: Weights) -> None:
     """Write a SavedModel into the empty `directory`; the same input gives the same bytes with the same TensorFlow."""
-    if weights.stored:
+    if weights.stored or weights.added:
         _write_variables(directory / "variables", checkpoint, weights)
     if serving.assets:
         _copy_assets(directory / tf.saved_model.ASSETS_DIRECTORY, serving.assets)
@@ -278,9 +278,10 @@ def _groups(checkpoint: Checkpoint, weights: Weights) -> List[List[str]]:
     """Split the stored names, in order, into groups of at most _AT_ONCE bytes, or one name."""
     groups: List[List[str]] = []
     room = 0
-    for name, key in sorted(weights.stored.items()):
-        part = weights.slices.get(name, "")
-        size = _count(checkpoint.shapes[key], part) * (checkpoint.dtypes[key].size or 1)
+    sizes = {name: weights.derived[name].size for name in weights.added}
+    for name, key in weights.stored.items():
+        sizes[name] = _count(checkpoint.shapes[key], weights.slices.get(name, "")) * (checkpoint.dtypes[key].size or 1)
+    for name, size in sorted(sizes.items()):
         if not groups or size > max(room, 0):
             groups.append([])
             room = _AT_ONCE
@@ -334,7 +335,7 @@ def _copy(names: Sequence[str], prefix: str, checkpoint: Checkpoint, weights: We
 def _copy_variables(names: Sequence[str], prefix: str, checkpoint: Checkpoint, weights: Weights) -> List[Problem]:
     """Copy variables into the checkpoint `prefix`; return a problem for each with NaN values."""
     stored = weights.stored
-    keys = [stored[name] for name in names]
+    keys = [stored.get(name, name) for name in names]
     with tf.Graph().as_default(), open_session() as session:
         sources = sorted({source for name in names for source in _sources(weights, name)})
         restored = dict(zip(sources, _restored(sources, checkpoint, weights)))

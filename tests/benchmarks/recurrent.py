@@ -1,5 +1,7 @@
 """Measures recurrent layers whose products with their inputs are computed before the loop, beside the same layers as they were.
 
+The last rows are loops that a layer of cuDNN became, whose weights are cut out of its buffer before or for each request.
+
 python -m tests.benchmarks.recurrent [--rounds N] [--threads N]
 
 Each network is run in turns in one process: a line of ratios of time, before / after, for each batch; ends with 1 where one
@@ -17,9 +19,11 @@ import time
 import numpy as np
 
 from ckpt2saved.graph.tf1 import tf, v1_control_flow
+from ckpt2saved.rewrites.compute_once import ComputedOnce, ComputeOnce
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.hoist_products import HoistProducts
 from ckpt2saved.rewrites.rewrite import apply
+from ckpt2saved.rewrites.to_signatures import in_cpu_ops
 
 DEPTH, HIDDEN, STEPS = 512, 256, 64
 LIMITS = {1: 1.5, 16: 0.98}  # of the layers alone, by batch
@@ -36,16 +40,17 @@ def main() -> None:
     print(f"TensorFlow {tf.VERSION}, TF_ENABLE_ONEDNN_OPTS={os.environ.get('TF_ENABLE_ONEDNN_OPTS', '')}")
     print("two bidirectional layers | part | batch | before, ms | after, ms | before / after (at least)")
     failed = False
-    for name, layer in LAYERS.items():
-        for part, given, shape in (("layers", "features", [STEPS, DEPTH]), ("whole network", "x", [32, 256, 3])):
-            before, after = sessions(layer, arguments.threads)
+    layers, network = ("layers", "features", [STEPS, DEPTH]), ("whole network", "x", [32, 256, 3])
+    for name, layer in [*LAYERS.items(), ("cuDNN's buffer, 1 layer", None)]:
+        for part, given, shape in (layers, network) if layer else (layers,):
+            before, after = sessions(layer, arguments.threads) if layer else sessions_of_cudnn(arguments.threads)
             for batch, least in LIMITS.items():
                 value = np.random.RandomState(batch).uniform(-1, 1, [batch, *shape]).astype("float32")
                 calls = [session.make_callable("y:0", [given + ":0"]) for session in (before, after)]
                 rounds = arguments.rounds * (8 if batch == 1 else 1)  # short runs vary more
                 times = [[seconds(call, value) for call in calls] for _ in range(rounds + 1)][1:]
                 ratio = statistics.median(first / second for first, second in times)
-                limit = least if part == "layers" else NEVER_BELOW
+                limit = least if layer and part == "layers" else NEVER_BELOW
                 columns = [f"{1e3 * statistics.median(column):.1f}" for column in zip(*times)]
                 print(name, part, batch, *columns, f"{ratio:.2f} ({limit})", sep=" | ", flush=True)
                 failed |= ratio < limit
@@ -81,6 +86,34 @@ def sessions(layer, threads):
             tf.import_graph_def(graph_def, name="")
             made.append(tf.Session(graph=graph, config=config))
             made[-1].run("init")
+    return made
+
+
+def sessions_of_cudnn(threads):
+    """Sessions of a bidirectional layer of cuDNN as loops, with the weights in its buffer, and computed once."""
+    size = 2 * 4 * HIDDEN * (DEPTH + HIDDEN + 2)
+    with tf.Graph().as_default() as graph, v1_control_flow():
+        x = tf.placeholder(tf.float32, [None, None, DEPTH], name="features")
+        buffer = tf.get_variable("buffer", [size], use_resource=False)
+        state = tf.zeros([2, tf.shape(x)[0], HIDDEN])
+        given = {"input": tf.transpose(x, [1, 0, 2]), "input_h": state, "input_c": state, "params": buffer}
+        made = tf.raw_ops.CudnnRNN(**given, rnn_mode="lstm", direction="bidirectional", is_training=False)
+        tf.transpose(made[0], [1, 0, 2], name="y")
+    loops, _ = in_cpu_ops(graph.as_graph_def())
+    found = apply([ComputeOnce()], Context.of(loops, ["y:0"], ["features:0"]), "refused")
+    (edit,) = found.edits_of(ComputedOnce)
+    value = np.random.RandomState(3).uniform(-0.05, 0.05, size).astype("float32")
+    made = []
+    config = tf.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
+    for graph_def, names in ((loops, ["buffer"]), (found.graph_def(), sorted(edit.values))):
+        with tf.Graph().as_default() as graph:
+            computed = {name: derived.computed({"buffer": tf.constant(value)}) for name, derived in edit.values.items()}
+            computed["buffer"] = tf.constant(value)
+            tf.import_graph_def(graph_def, name="")
+            variables = [graph.get_tensor_by_name(name + ":0") for name in names]
+            filled = [tf.raw_ops.Assign(ref=ref, value=computed[name]) for ref, name in zip(variables, names)]
+            made.append(tf.Session(graph=graph, config=config))
+            made[-1].run([one.op for one in filled])
     return made
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
 from ckpt2saved.graph.tf1 import tf
-from ckpt2saved.inspection.saved import parse_saved_model
 from ckpt2saved.rewrites import fold_batch_norm
 from ckpt2saved.rewrites.fold_batch_norm import FoldBatchNorm
 from ckpt2saved.rewrites.for_serving import FOR_SERVING
+from tests.support.rewritten_exports import exported, ops, question, stored, trained
 from tests.support.saved_models import asked
 
 NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "Rsqrt")
@@ -128,37 +126,6 @@ FOLDED = {
     "a residual network": (resnet, 6),
 }
 KEPT = [shared_kernel, read_twice, after_relu, kernel_that_is_computed, scaled_by_the_request, one_scale_for_all]
-
-
-def trained(folder, build, resources=False):
-    """A checkpoint with its graph."""
-    with tf.Graph().as_default(), tf.Session() as session:
-        with tf.variable_scope(tf.get_variable_scope(), use_resource=resources):
-            x = tf.placeholder(tf.float32, [None, 8, 6, 3], name="x")
-            tf.identity(build(x), name="y")
-        session.run(tf.global_variables_initializer())
-        return tf.train.Saver().save(session, str(folder / "run" / "model.ckpt"), global_step=7)
-
-
-def exported(run, folder, prefix, *options):
-    result = run("export", "-c", prefix, "--input=x", "--output=y", "-o", folder, "--json", *options)
-    assert result.exit_code == 0, result.output
-    return json.loads(result.output[result.output.index("{\n") :]), result.output
-
-
-def question():
-    return np.random.RandomState(0).uniform(-2, 2, (2, 8, 6, 3)).astype("float32")
-
-
-def ops(version):
-    (meta_graph,) = parse_saved_model(version).meta_graphs
-    return [node.op for node in meta_graph.graph_def.node]
-
-
-def stored(version):
-    """The variables of a version by name."""
-    reader = tf.train.NewCheckpointReader(str(version / "variables" / "variables"))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
 @pytest.mark.parametrize("kind, resources", [(kind, False) for kind in sorted(FOLDED)] + [("with a bias", True)])
