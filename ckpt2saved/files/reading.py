@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import hashlib
@@ -56,17 +57,28 @@ def open_file(path: PathLike, most: int = 0) -> BinaryIO:
 
 def read_file(path: PathLike, most: int) -> bytes:
     """Return the content of a regular file of at most `most` bytes; raises OSError like open_file."""
-    with open_file(path, most) as file:
+    with open_file(path, most) as file, _named(path):
         return file.read(most + 1)[:most]
 
 
 def sha256_of(path: PathLike) -> str:
     """Return the SHA-256 of a regular file; raises OSError like open_file."""
     digest = hashlib.sha256()
-    with open_file(path) as file:
+    with open_file(path) as file, _named(path):
         for piece in iter(functools.partial(file.read, _PIECE), b""):
             digest.update(piece)
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _named(path: PathLike) -> Iterator[None]:
+    """Add the file name to an OSError raised in the block, since read errors carry none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 def size_of(file: BinaryIO) -> int:

@@ -10,15 +10,16 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Callable, Dict, Iterable, List
+from typing import Callable, Dict, Iterable, Iterator, List
 
 from tests.faults import errors, kills, places, races, trace
 from tests.faults.figures import Figures, table
 from tests.faults.interposer import CHANGES, compiled
 from tests.faults.launcher import Launcher
-from tests.faults.operations import Lab
+from tests.faults.operations import EXPORT, Lab
 
 _SHORT_KILLS, _LONG_KILLS = 100, 1000
+_EXPORTS = "export"
 Part = Callable[[Lab, argparse.Namespace], Iterable[Figures]]
 
 # The first ones need the library of interposer.c.
@@ -26,7 +27,7 @@ PARTS: Dict[str, Part] = {
     "trace": lambda lab, how: [trace.check_order(lab)],
     "kill-at-calls": lambda lab, how: kills.kill_at_every_call(lab, **({"kinds": CHANGES} if how.long else {})),
     "kill-cleanups": lambda lab, how: [kills.kill_cleanups(lab)],
-    "fail-at-calls": lambda lab, how: errors.fail_at_every_call(lab, 1 if how.long else 7),
+    "fail-at-calls": lambda lab, how: errors.fail_at_every_call(lab, sys.maxsize if how.long else 25),
     "clocks": lambda lab, how: [places.clocks(lab)],
     "kill-at-random": lambda lab, how: kills.kill_at_random(lab, how.kills),
     "writers": lambda lab, how: [races.writers(lab, each=10 if how.long else 3)],
@@ -43,10 +44,20 @@ PARTS: Dict[str, Part] = {
 _NEED_LIBRARY = list(PARTS)[:5]
 
 
+def _exports(lab: Lab, how: argparse.Namespace) -> Iterator[Figures]:
+    """Yield the figures of the command that loads TensorFlow, in a launcher that has loaded it."""
+    yield trace.check_order(lab, [EXPORT])
+    yield from kills.kill_at_every_call(lab, CHANGES, [EXPORT], 1 if how.long else 5)
+    yield from errors.fail_at_every_call(lab, 100 if how.long else 4, [EXPORT])
+    yield from kills.kill_at_random(lab, how.kills // 4, [EXPORT])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--long", action="store_true", help="all of it, in about 20 minutes")
-    parser.add_argument("--only", action="append", choices=sorted(PARTS), help="one part; may be given several times")
+    parser.add_argument(
+        "--only", action="append", choices=[*PARTS, _EXPORTS], help="one part; may be given several times"
+    )
     parser.add_argument("--kills", type=int, help=f"at random moments ({_SHORT_KILLS}, with --long {_LONG_KILLS})")
     parser.add_argument("--directory", help="where the bases lie, such as /dev/shm")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to a file")
@@ -63,9 +74,13 @@ def main() -> None:
             lab = Lab(directory, launcher)
             for name, part in PARTS.items():
                 if (not how.only or name in how.only) and (library or name not in _NEED_LIBRARY):
-                    for figures in part(lab, how):
-                        print(f"{figures.name}: {figures.seconds:.0f} s", file=sys.stderr, flush=True)
-                        found.append(figures)
+                    found += _told(part(lab, how))
+        if library and (not how.only or _EXPORTS in how.only):
+            (directory / _EXPORTS).mkdir()
+            with Launcher(library, tensorflow=True) as launcher:
+                lab = Lab(directory / _EXPORTS, launcher)
+                lab.know_export()
+                found += _told(_exports(lab, how))
     print(table(found))
     for figures in found:
         for problem in figures.problems:
@@ -74,6 +89,12 @@ def main() -> None:
         content = {"long": how.long, "library": library is not None, "parts": [one.as_content() for one in found]}
         how.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     sys.exit(any(figures.problems for figures in found))
+
+
+def _told(all_figures: Iterable[Figures]) -> Iterator[Figures]:
+    for figures in all_figures:
+        print(f"{figures.name}: {figures.seconds:.0f} s", file=sys.stderr, flush=True)
+        yield figures
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from typing import Iterator, NamedTuple, Tuple
+import sys
+from typing import Iterator, NamedTuple, Sequence, Tuple
 
 from tests.faults.figures import Figures
 from tests.faults.interposer import ALL, CHANGES, Fault, Kind
@@ -36,22 +37,24 @@ FAILURES: Tuple[Failure, ...] = (
 )
 
 
-def fail_at_every_call(lab: Lab, step: int = 1) -> Iterator[Figures]:
-    """Each operation with each failure, at each call, or at every `step`th of those that only read."""
-    for operation in OPERATIONS:
+def fail_at_every_call(
+    lab: Lab, most: int = sys.maxsize, operations: Sequence[Operation] = OPERATIONS
+) -> Iterator[Figures]:
+    """Each operation with each failure, at each call, or evenly at `most` of them."""
+    for operation in operations:
         figures = Figures(f"fail at every call: {operation.name}")
         for failure in FAILURES:
             calls = number_of_calls(lab, operation, failure.kinds)
-            stride = step if failure.kinds & Kind.READ else 1
-            for at in range(1, calls + 1, stride):
+            for at in range(1, calls + 1, -(-calls // most)):
                 _fail(lab, operation, failure, at, figures)
         yield figures.finished()
 
 
 def _fail(lab: Lab, operation: Operation, failure: Failure, at: int, figures: Figures) -> None:
     base = lab.fresh(operation.versions)
-    fault = Fault(str(base.parent), failure.kinds, at, failure.code, failure.persists)
-    ended = lab.launcher.run(operation.argv(base, lab.source), fault=fault)
+    below = operation.failing_below(base, lab, failure.kinds)
+    fault = Fault(below, failure.kinds, at, failure.code, failure.persists)
+    ended = lab.launcher.run(operation.argv(base, lab), fault=fault)
     figures.ended(ended)
     figures.errors += 1
     problems = lab.problems(operation, base, ended)

@@ -5,27 +5,27 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from typing import Iterator
+from typing import Iterator, Sequence
 
 from tests.faults.figures import Figures
 from tests.faults.interposer import CHANGES, Fault, Kind
 from tests.faults.judging import numbers_in
 from tests.faults.launcher import PUBLISH
-from tests.faults.operations import KEEP, OPERATIONS, Lab, Operation
+from tests.faults.operations import OPERATIONS, PRUNE, Lab, Operation
 from tests.faults.watcher import watching
 
 _KILLS_OF_A_BASE = 50
 
 
-def kill_at_every_call(lab: Lab, kinds: Kind = Kind.DIRECTORY) -> Iterator[Figures]:
+def kill_at_every_call(
+    lab: Lab, kinds: Kind = Kind.DIRECTORY, operations: Sequence[Operation] = OPERATIONS, step: int = 1
+) -> Iterator[Figures]:
     """Each operation, killed before each of its calls of these kinds; then a run that removes what it left."""
-    for operation in OPERATIONS:
+    for operation in operations:
         figures = Figures(f"kill at every call: {operation.name}")
-        for at in range(1, number_of_calls(lab, operation, kinds) + 1):
+        for at in range(1, number_of_calls(lab, operation, kinds) + 1, step):
             base = lab.fresh(operation.versions)
-            ended = lab.launcher.run(
-                operation.argv(base, lab.source), fault=Fault(str(base.parent), kinds=kinds, at=at)
-            )
+            ended = lab.launcher.run(operation.argv(base, lab), fault=Fault(str(base.parent), kinds=kinds, at=at))
             figures.ended(ended)
             problems = lab.problems(operation, base, ended)
             if not ended.was_killed:
@@ -41,7 +41,6 @@ def kill_at_every_call(lab: Lab, kinds: Kind = Kind.DIRECTORY) -> Iterator[Figur
 def kill_cleanups(lab: Lab) -> Figures:
     """A run is killed, then the one that cleans up after it is killed at each of its calls; the third cleans up."""
     figures = Figures("kill the run after a kill")
-    prune = OPERATIONS[-1]
     for operation in OPERATIONS:
         base = lab.fresh(operation.versions)
         calls = number_of_calls(lab, operation, Kind.DIRECTORY)
@@ -51,15 +50,13 @@ def kill_cleanups(lab: Lab) -> Figures:
         while True:
             at += 1
             base = lab.fresh(operation.versions)
-            killed = lab.launcher.run(operation.argv(base, lab.source), fault=_below(first, str(base.parent)))
+            killed = lab.launcher.run(operation.argv(base, lab), fault=_below(first, str(base.parent)))
             figures.ended(killed)
             if not base.is_dir():
                 base.mkdir()
-            again = lab.launcher.run(
-                prune.argv(base, lab.source), fault=Fault(str(base.parent), kinds=Kind.DIRECTORY, at=at)
-            )
+            again = lab.launcher.run(PRUNE.argv(base, lab), fault=Fault(str(base.parent), kinds=Kind.DIRECTORY, at=at))
             figures.ended(again)
-            problems = lab.problems(operation if operation.publishes else prune, base, killed)
+            problems = lab.problems(operation, base, killed)
             if operation.publishes:  # the prune deletes others
                 problems = [problem for problem in problems if not problem.startswith("lost")]
             versions = len(numbers_in(base))
@@ -71,10 +68,12 @@ def kill_cleanups(lab: Lab) -> Figures:
     return figures.finished()
 
 
-def kill_at_random(lab: Lab, kills: int, seed: int = 1) -> Iterator[Figures]:
+def kill_at_random(
+    lab: Lab, kills: int, operations: Sequence[Operation] = OPERATIONS, seed: int = 1
+) -> Iterator[Figures]:
     """Each operation, killed at a random moment, so often in all, with a watcher; many times in the same base."""
-    for operation in OPERATIONS:
-        yield _kill_at_random(lab, operation, kills // len(OPERATIONS), random.Random(seed))
+    for operation in operations:
+        yield _kill_at_random(lab, operation, kills // len(operations), random.Random(seed))
 
 
 def _kill_at_random(lab: Lab, operation: Operation, kills: int, chance: random.Random) -> Figures:
@@ -85,14 +84,11 @@ def _kill_at_random(lab: Lab, operation: Operation, kills: int, chance: random.R
         base.mkdir(exist_ok=True)  # for the watcher
         with watching(base, lab.contents, operation.keep) as watched:
             runs = 0
-            while figures.kills < kills and runs < _KILLS_OF_A_BASE:
+            while figures.kills < kills and runs < (_KILLS_OF_A_BASE if operation.repeats else 1):
                 runs += 1
                 if not operation.publishes:
                     lab.launcher.run((PUBLISH, base, lab.source, "2"))
-                if not operation.versions and not numbers_in(base) and base.is_dir():
-                    for path in () if list(base.iterdir()) else (base,):
-                        path.rmdir()
-                running = lab.launcher.start(operation.argv(base, lab.source))
+                running = lab.launcher.start(operation.argv(base, lab))
                 time.sleep(chance.uniform(0, 1.2 * duration))
                 running.kill()
                 ended = running.wait()
@@ -110,10 +106,11 @@ def _kill_at_random(lab: Lab, operation: Operation, kills: int, chance: random.R
 def number_of_calls(lab: Lab, operation: Operation, kinds: Kind = CHANGES) -> int:
     """Return how many calls of these kinds an undisturbed run makes."""
     base = lab.fresh(operation.versions)
-    ended = lab.launcher.run(operation.argv(base, lab.source), fault=Fault(str(base.parent), kinds=kinds))
+    below = operation.failing_below(base, lab, kinds)
+    ended = lab.launcher.run(operation.argv(base, lab), fault=Fault(below, kinds=kinds))
     assert ended.exit_code == 0, ended
-    assert numbers_in(base)[-1] == operation.versions + operation.publishes
-    assert operation.publishes or len(numbers_in(base)) == KEEP
+    assert not operation.new or numbers_in(base)[-1] == operation.new[-1]
+    assert not operation.keep or len(numbers_in(base)) == operation.keep
     lab.drop(base)
     return ended.calls
 
@@ -121,7 +118,7 @@ def number_of_calls(lab: Lab, operation: Operation, kinds: Kind = CHANGES) -> in
 def _duration(lab: Lab, operation: Operation) -> float:
     base = lab.fresh(operation.versions)
     begin = time.monotonic()
-    lab.launcher.run(operation.argv(base, lab.source))
+    lab.launcher.run(operation.argv(base, lab))
     seconds = time.monotonic() - begin
     lab.drop(base)
     return seconds

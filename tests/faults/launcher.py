@@ -25,7 +25,7 @@ from tests.faults import interposer
 from tests.faults.interposer import Fault
 
 ROOT = Path(__file__).resolve().parents[2]
-Argv = Sequence[str]
+Argv = Sequence[object]
 # Not a command: publishes copies of a directory as an export does, without TensorFlow.
 PUBLISH = "publish"
 
@@ -71,7 +71,7 @@ class Launcher:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, universal_newlines=True
         )
-        self.has_library = library is not None
+        self.library = library
 
     def __enter__(self) -> Launcher:
         return self

@@ -47,7 +47,7 @@ def _on_full_disk(lab: Lab, operation: Operation, free: Optional[int], figures: 
         if free is not None:
             status = os.statvfs(str(disk))
             ballast.write_bytes(b"b" * max(0, status.f_bavail * status.f_bsize - free))
-        ended = lab.launcher.run(operation.argv(there, lab.source))
+        ended = lab.launcher.run(operation.argv(there, lab))
         figures.ended(ended)
         figures.errors += ended.exit_code == 1
         problems = lab.problems(operation, there, ended)
@@ -99,7 +99,7 @@ def without_rights(lab: Lab) -> Iterator[Figures]:
 
 
 def _refused(lab: Lab, operation: Operation, base: Path, text: str, figures: Figures, user: int = 0) -> None:
-    ended = lab.launcher.run(operation.argv(base, lab.source), user=user)
+    ended = lab.launcher.run(operation.argv(base, lab), user=user)
     figures.ended(ended)
     figures.errors += 1
     problems = crashes(ended) + problems_in(base, lab.contents)
@@ -221,7 +221,7 @@ def clocks(lab: Lab) -> Figures:
                 base.mkdir(exist_ok=True)
                 (base / ".staging-left").mkdir()
                 fault = Fault(str(base), clock=years * _YEARS, lockless=lockless)
-                ended = lab.launcher.run(operation.argv(base, lab.source), fault=fault)
+                ended = lab.launcher.run(operation.argv(base, lab), fault=fault)
                 figures.ended(ended)
                 problems = lab.problems(operation, base, ended) + _unless_done(ended)
                 if lockless and years < 0 and ".staging-left" not in leftovers(base):

@@ -8,16 +8,16 @@ import pytest
 
 from tests.faults import errors, places
 
-_STEP = 29  # of the calls that only read; the long form takes all
+_MOST = 9  # calls of a kind; the long form takes all
 
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 9), reason="takes time, and shows the same on a newer Python")
 
 
 def test_a_failure_of_every_call(lab_of_calls):
     """ENOSPC, EROFS, EIO, EACCES and ESTALE, once and for good: a message, nothing incomplete, nothing left."""
-    for figures in errors.fail_at_every_call(lab_of_calls, _STEP):
+    for figures in errors.fail_at_every_call(lab_of_calls, _MOST):
         assert figures.problems == []
-        assert figures.errors == figures.cases > 50
+        assert figures.errors == figures.cases > 25
 
 
 def test_full_disks(lab):

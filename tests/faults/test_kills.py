@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from tests.faults import kills
+from tests.faults import kills, trace
+from tests.faults.interposer import CHANGES
 from tests.faults.judging import content_of
+from tests.faults.launcher import Launcher
+from tests.faults.operations import EXPORT, Lab
 from tests.faults.watcher import watching
 from tests.support.versions import fill, make_version
 
@@ -26,9 +31,33 @@ def test_a_kill_of_the_run_that_cleans_up_after_a_kill(lab_of_calls):
 
 def test_kills_at_random_moments(lab):
     """With a watcher that lists the base in a tight loop."""
-    for figures in kills.kill_at_random(lab, 50):
+    for figures in kills.kill_at_random(lab, 70):
         assert figures.problems == []
         assert figures.kills == 10
+
+
+@pytest.fixture(scope="module")
+def lab_of_exports(lab_of_calls):
+    """Its commands are forked from a process that has loaded TensorFlow."""
+    pytest.importorskip("tensorflow")
+    directory = lab_of_calls.directory / "exports"
+    directory.mkdir()
+    with Launcher(lab_of_calls.launcher.library, tensorflow=True) as launcher:
+        lab = Lab(directory, launcher)
+        lab.know_export()
+        yield lab
+
+
+@pytest.mark.skipif(sys.version_info < (3, 9), reason="takes time, and shows the same on a newer Python")
+def test_kills_of_exports(lab_of_exports):
+    """At some of the calls, and at random moments: of the real command, with TensorFlow."""
+    assert trace.check_order(lab_of_exports, [EXPORT]).problems == []
+    for figures in (
+        *kills.kill_at_every_call(lab_of_exports, CHANGES, [EXPORT], 7),
+        *kills.kill_at_random(lab_of_exports, 5, [EXPORT]),
+    ):
+        assert figures.problems == []
+        assert figures.kills > 4
 
 
 def test_the_watcher_sees_what_must_not_be(tmp_path):

@@ -16,7 +16,7 @@ def test_the_order_of_writes_fsyncs_and_renames(lab_of_calls):
     """Of publishing, of bump-version and of prune."""
     figures = trace.check_order(lab_of_calls)
     assert figures.problems == []
-    assert figures.cases == 5
+    assert figures.cases == 7
 
 
 def _publication():

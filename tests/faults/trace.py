@@ -9,19 +9,19 @@ from typing import Dict, List, Sequence, Set
 from tests.faults.figures import Figures
 from tests.faults.interposer import CHANGES, Call, Fault, Kind, read_trace
 from tests.faults.judging import numbers_in
-from tests.faults.operations import OPERATIONS, Lab
+from tests.faults.operations import OPERATIONS, Lab, Operation
 
 _PRUNED = ".pruned-"
 
 
-def check_order(lab: Lab) -> Figures:
+def check_order(lab: Lab, operations: Sequence[Operation] = OPERATIONS) -> Figures:
     """Trace each operation, and compare the order of its calls with the rules."""
     figures = Figures("order of write, fsync and rename")
-    for operation in OPERATIONS:
+    for operation in operations:
         base = lab.fresh(operation.versions)
         trace = base.parent.parent / f"{base.parent.name}.trace"
         ended = lab.launcher.run(
-            operation.argv(base, lab.source), fault=Fault(str(base.parent), kinds=CHANGES, trace=str(trace))
+            operation.argv(base, lab), fault=Fault(str(base.parent), kinds=CHANGES, trace=str(trace))
         )
         figures.ended(ended)
         calls = read_trace(trace)
@@ -56,6 +56,8 @@ def problems_of_order(calls: Sequence[Call], base: Path) -> List[str]:
                 published.add(call.other)
             elif os.path.basename(call.path).isdigit():
                 away.add(call.other)
+            for path in [path for path in unsynced if (path + os.sep).startswith(call.path + os.sep)]:
+                unsynced[call.other + path[len(call.path) :]] = unsynced.pop(path)
             unsynced[os.path.dirname(call.other)] = unsynced[parent] = f"{call.name} {call.path} {call.other}"
         else:
             changed = call.other if call.name == "link" else call.path

@@ -20,6 +20,8 @@ import pytest
 from ckpt2saved.answers import worker
 from ckpt2saved.exporting.pipeline import export_checkpoint
 from ckpt2saved.exporting.plan import ExportOptions, plan_export
+from ckpt2saved.files import reading
+from ckpt2saved.files.reading import read_file, sha256_of
 from ckpt2saved.files.write_errors import advice, error_in, not_written, writing
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.sources.graph_plan import GraphOptions
@@ -260,3 +262,23 @@ def test_an_error_that_names_its_file_keeps_it():
         raise OSError(errno.ENOSPC, "full", "/source", None, "/target")
     assert caught.value.filename == "/target" and "/target: could not write it: full" in str(not_written(caught.value))
     assert not_written(OSError(errno.ENOSPC, "full")) is None
+
+
+@pytest.mark.parametrize("read", [sha256_of, lambda path: read_file(path, 10)], ids=["sha256_of", "read_file"])
+def test_an_error_of_reading_names_the_file(tmp_path, monkeypatch, read):
+    """As Python does not: a disk that fails is told with the file, in a stage as that of publishing."""
+
+    class Failing:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def read(self, size):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(reading, "open_file", lambda path, most=0: Failing())
+    with pytest.raises(OSError, match="Input/output error") as error:
+        read(tmp_path / "data")
+    assert error.value.filename == str(tmp_path / "data")
