@@ -35,7 +35,9 @@ def s3_server():
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         import s3fs
 
-        s3fs.S3FileSystem(client_kwargs={"endpoint_url": endpoint}, skip_instance_cache=True).makedirs("models", exist_ok=True)
+        s3fs.S3FileSystem(client_kwargs={"endpoint_url": endpoint}, skip_instance_cache=True).makedirs(
+            "models", exist_ok=True
+        )
         try:
             yield endpoint
         finally:
