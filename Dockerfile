@@ -7,6 +7,21 @@ COPY . /source
 WORKDIR /source
 RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
+# The side-car of a server, without TensorFlow: docker build --target sync --tag ckpt2saved:sync .
+FROM python:${PYTHON}-slim AS sync
+COPY --from=build /wheels /wheels
+RUN python -m pip install --no-cache-dir "$(echo /wheels/*.whl)[s3,gcs,azure]" \
+    && ckpt2saved --version
+# An empty volume that is mounted at /models gets this owner.
+RUN useradd --create-home --uid 1000 ckpt2saved \
+    && mkdir /models \
+    && chown 1000 /models
+LABEL org.opencontainers.image.title="ckpt2saved sync" org.opencontainers.image.licenses="Apache-2.0"
+USER 1000
+WORKDIR /models
+ENTRYPOINT ["ckpt2saved"]
+CMD ["--help"]
+
 FROM python:${PYTHON}-slim
 ARG TENSORFLOW=2.21.0
 COPY --from=build /wheels /wheels

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from ckpt2saved.server_config.pulling import SYNC_IMAGE
+
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = ("/source", "/wheels")  # of the image, which are folders of the test's
 
@@ -136,6 +138,16 @@ def test_who_runs_and_what():
     text = (ROOT / "docs" / "docker.md").read_text(encoding="utf-8")
     for name, value in given.items():
         assert f"| `{name}` | {value} |" in text
+
+
+def test_the_side_car_has_no_tensorflow():
+    """It runs as a user without rights, who owns the directory of the models; its name is the default of serving-config."""
+    side_car = stages()[1]
+    text = " ".join(text for _, text in side_car)
+    assert "tensorflow" not in text and "[s3,gcs,azure]" in text
+    last = dict(side_car)
+    assert last["USER"] == "1000" and "chown 1000 /models" in text and last["ENTRYPOINT"] == '["ckpt2saved"]'
+    assert f"--target sync --tag {SYNC_IMAGE}" in (ROOT / "docs" / "docker.md").read_text(encoding="utf-8")
 
 
 def test_hadolint():

@@ -19,7 +19,7 @@ from tests.support.command_line import python
 from tests.support.readers import picture_of, write_lines, write_reader
 
 # What a command has for its printed result and its loop, and a function for a program.
-OF_COMMANDS = {"as_json", "drawing", "from_stdin", "interval", "listen", "once", "quiet", "report"}
+OF_COMMANDS = {"as_json", "drawing", "from_stdin", "interval", "listen", "once", "quiet", "report", "until_ready"}
 OF_FUNCTIONS = {"progress"}
 
 

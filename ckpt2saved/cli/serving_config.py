@@ -32,10 +32,30 @@ from ckpt2saved.cli.options import (
         None: [
             "models/crnn models/ctpn --output-dir serving",
             "models/crnn -o serving --for kubernetes --volume-claim models",
+            "--from s3://bucket/models/crnn -o serving --for kubernetes",
         ],
     },
 )
-@click.argument("models", nargs=-1, required=True, metavar="[NAME=]MODEL_DIR...")
+@click.argument("models", nargs=-1, metavar="[NAME=]MODEL_DIR...")
+@option(
+    "--from",
+    "sources",
+    type=ParsedType("[name=]url", "server_config.pulling:parse_source"),
+    multiple=True,
+    help=(
+        "In place of MODEL_DIR: object store from which a side-car (ckpt2saved sync) pulls the versions of a model, "
+        "for example s3://bucket/models/crnn. May be given several times."
+    ),
+    topic=Topic.MODELS,
+)
+@option(
+    "--sync-image",
+    default="ckpt2saved:sync",
+    show_default=True,
+    metavar="IMAGE",
+    help="With --from: image of ckpt2saved for the side-car.",
+    topic=Topic.START,
+)
 @option(
     "--output-dir",
     "-o",
@@ -47,9 +67,9 @@ from ckpt2saved.cli.options import (
 @option(
     "--for",
     "targets",
-    type=ParsedType("docker|compose|kubernetes|version", "server_config.configuration:parse_target"),
+    type=ParsedType("docker|compose|kubernetes|kserve|version", "server_config.configuration:parse_target"),
     multiple=True,
-    metavar="docker|compose|kubernetes|VERSION",
+    metavar="docker|compose|kubernetes|kserve|VERSION",
     help=(
         "What starts the server, and its TF Serving release, for example --for compose --for 1.14. May be given several"
         " times. Default: docker."
@@ -278,6 +298,11 @@ def serving_config(
     What a running server will do with the change is printed on stderr. A model without a complete version is refused,
     and so is batching that would break answers.
     """
+    if bool(models) == bool(options["sources"]):
+        found = "both" if models else "neither"
+        raise click.UsageError(
+            f"Missing argument '[NAME=]MODEL_DIR...' or option '--from': expected one; found {found}"
+        )
     if start and dry_run:
         raise click.UsageError("--run: not with --dry-run")
     from ckpt2saved.server_config.configuration import ConfigurationOptions, configure, split_targets
@@ -319,6 +344,10 @@ _BATCHING_FIELDS = {  # option -> field of Batching
 
 
 def _check_serving_options(starters: Any, start: bool, options: Dict[str, Any]) -> None:
+    if options["sources"] and options["volume_claim"]:
+        raise click.UsageError("--volume-claim: not with --from, whose versions lie in a directory of the pod")
+    if not options["sources"] and is_on_command_line("sync_image"):
+        raise click.UsageError("--sync-image: only with --from")
     if start and "docker" not in starters:
         raise click.UsageError("--run: starts docker; add --for docker")
     if options["nvidia_runtime"] and not options["gpus"]:

@@ -64,6 +64,12 @@ _KINDS = EventKinds(
     topic=Topic.SYNC,
 )
 @option(
+    "--until-ready",
+    is_flag=True,
+    help="Exit with 0 as soon as LOCAL_BASE has a complete version of each model, for an init container.",
+    topic=Topic.SYNC,
+)
+@option(
     "--listen",
     type=ParsedType("host:port", "versions.syncing.endpoint:parse_listen"),
     metavar="HOST:PORT",
@@ -79,6 +85,7 @@ def sync(
     keep: int,
     interval: float,
     once: bool,
+    until_ready: bool,
     listen: Optional[Tuple[str, int]],
     as_json: bool,
     quiet: bool,
@@ -95,7 +102,9 @@ def sync(
     from ckpt2saved.versions.syncing.model import Surroundings, SyncOptions
 
     stop = Stop()
-    options = SyncOptions(versions=versions, keep=keep, interval=interval, once=once)
+    if once and until_ready:
+        raise click.UsageError("--until-ready: not with --once, which looks once")
+    options = SyncOptions(versions, keep, interval, once=once, until_ready=until_ready)
     with stop_at_signals(stop.request), narration("sync", quiet=quiet) as say:
         emit = EventPrinter(say, _KINDS, as_json, quiet)
         around = Surroundings(options, emit, say, stop)

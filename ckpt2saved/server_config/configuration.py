@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Dict, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Iterator, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.compatibility.image import DEFAULT, Image, find_image
 from ckpt2saved.errors import NotServable, ServingError, UsageError
 from ckpt2saved.errors.problem import Note, Problem, texts
 from ckpt2saved.files.replacing import write_files
-from ckpt2saved.server_config import compose, docker, kubernetes
+from ckpt2saved.server_config import compose, docker, kserve, kubernetes
 from ckpt2saved.server_config.accuracy_proof import check_proof
 from ckpt2saved.server_config.batching import check_batching
 from ckpt2saved.server_config.change import check_labels, existing_files, what_changes
@@ -25,15 +25,16 @@ from ckpt2saved.server_config.config_files import (
 )
 from ckpt2saved.server_config.cpus import available_cpus
 from ckpt2saved.server_config.devices import Gpus
-from ckpt2saved.server_config.models import Model, find_models
+from ckpt2saved.server_config.models import MODELS_IN_SERVER, Model, find_models
 from ckpt2saved.server_config.mounts import Mount, absolute, check_mounts, find_mount
-from ckpt2saved.server_config.policy import Label, Policy
+from ckpt2saved.server_config.policy import LATEST, Label, Policy
+from ckpt2saved.server_config.pulling import SYNC_IMAGE, VOLUME, NamedUrl, Pulling, checked_sources, last_name, pulled
 from ckpt2saved.server_config.server import GRPC_PORT, REST_PORT, Server
 from ckpt2saved.server_config.settings import ServerSettings
 from ckpt2saved.server_config.tuning import Chosen, SpeedOptions, choose_settings
 from ckpt2saved.server_config.version_batching import with_parameters, without_parameters
 
-STARTERS = DOCKER, COMPOSE, KUBERNETES = "docker", "compose", "kubernetes"
+STARTERS = DOCKER, COMPOSE, KUBERNETES, KSERVE = "docker", "compose", "kubernetes", "kserve"
 _CONFIG_IN_SERVER = "/config"
 
 
@@ -59,6 +60,8 @@ class ConfigurationOptions:
     rest_port: int = REST_PORT
     name: str = "tensorflow-serving"
     volume_claim: Optional[str] = None
+    sources: Tuple[NamedUrl, ...] = ()  # in place of directories
+    sync_image: str = SYNC_IMAGE
     restart: bool = False  # the server will be restarted with the files
 
 
@@ -68,7 +71,7 @@ class Configuration:
 
     server: Server
     files: Mapping[str, str]  # in the order in which they are written
-    start: Mapping[str, str]  # docker, compose or kubernetes -> the line for a shell
+    start: Mapping[str, str]  # docker, compose, kubernetes or kserve -> the line for a shell
     docker_command: Tuple[str, ...]
     notes: Tuple[Note, ...]
     changes: Tuple[str, ...]
@@ -81,7 +84,7 @@ class Configuration:
 
 
 def parse_target(text: str) -> str:
-    """Parse a value of `--for`: docker, compose, kubernetes, or a release of TF Serving."""
+    """Parse a value of `--for`: docker, compose, kubernetes, kserve, or a release of TF Serving."""
     if text not in STARTERS:
         try:
             find_image(text)
@@ -105,6 +108,36 @@ def split_targets(targets: Sequence[str], serving: Optional[str] = None) -> Tupl
 def configure(directories: Sequence[str], options: ConfigurationOptions) -> Configuration:
     """Check everything and return the contents of the files, without writing them."""
     image = find_image(options.serving)
+    if not options.sources:
+        if KSERVE in options.starters:
+            raise UsageError("--for kserve: only with --from URL, which KServe copies")
+        return _configured(image, directories, options, None)
+    if DOCKER in options.starters:
+        raise UsageError("--from: only with --for compose, --for kubernetes or --for kserve, which start a side-car")
+    if options.labels:
+        raise UsageError(
+            "--label: not with --from: a new pod has the newest versions alone, and a server refuses all of"
+            " models.config for a label of another one"
+        )
+    versions = _pulled_versions(options.policies)
+    sources = checked_sources(options.sources)
+    with pulled(sources, versions) as folder:
+        names = [f"{source.name}={folder / last_name(source.url)}" for source in sources]
+        mounted = replace(options, mounts=(*options.mounts, Mount(folder, MODELS_IN_SERVER, VOLUME)))
+        pulling = Pulling(tuple(source.url for source in sources), versions, options.sync_image)
+        return _configured(image, names, mounted, pulling)
+
+
+def _pulled_versions(policies: Sequence[Tuple[Optional[str], Policy]]) -> int:
+    """Return the number of versions that the side-car pulls into an empty directory."""
+    if any(policy.kind != LATEST for _, policy in policies):
+        raise UsageError("--versions: with --from only latest or latest:2, since the newest versions are pulled")
+    return max([policy.count for _, policy in policies], default=1)
+
+
+def _configured(
+    image: Image, directories: Sequence[str], options: ConfigurationOptions, pulling: Optional[Pulling]
+) -> Configuration:
     if options.labels and not image.accepts_first_labels:
         raise UsageError(
             f"--label: TF Serving {image.version} does not start on a configuration with labels; leave them out, or"
@@ -112,6 +145,9 @@ def configure(directories: Sequence[str], options: ConfigurationOptions) -> Conf
         )
     check_mounts(options.mounts)
     models = find_models(directories, options.mounts, options.policies, options.labels)
+    if pulling is not None:
+        urls = {last_name(url): url for url in pulling.urls}
+        models = tuple(replace(model, url=urls[model.directory.name]) for model in models)
     directory = absolute(options.output_dir)
     _check_outside(directory, models)
     # The directory, not its files: a server would never see what replaces a file that is mounted by itself.
@@ -130,6 +166,7 @@ def configure(directories: Sequence[str], options: ConfigurationOptions) -> Conf
         cpus=options.cpus,
         port=options.port,
         rest_port=options.rest_port,
+        pulling=pulling,
     )
     _check_all_mounts(server, options)
     reasons = chosen.reasons
@@ -138,11 +175,11 @@ def configure(directories: Sequence[str], options: ConfigurationOptions) -> Conf
         trial = replace(trial, settings=replace(settings, batching=None), batches_per_model=False)
         reasons += (check_proof(options.speed.accuracy, docker.trial_command(trial)),)
     notes = _check_batching(models, options, chosen)
-    config_files = _config_files(models, settings)
+    config_files = {} if options.starters == (KSERVE,) else _config_files(models, settings)
     files, start, command = _starters(server, config_files, options)
     files.update(config_files)
     before = existing_files(files, server)
-    if not options.restart:
+    if config_files and not options.restart:
         check_labels(before, files, server)
     return Configuration(
         server=server,
@@ -150,10 +187,17 @@ def configure(directories: Sequence[str], options: ConfigurationOptions) -> Conf
         start=start,
         docker_command=command,
         notes=notes,
-        changes=what_changes(before, files, server),
-        reasons=reasons + tuple(without_parameters(models) if options.speed.batching_per_model else ()),
+        changes=what_changes(before, files, server) if config_files else (),
+        reasons=(*reasons, *_further_reasons(server, options)),
         advice=client_advice(models, settings, chosen.rows),
     )
+
+
+def _further_reasons(server: Server, options: ConfigurationOptions) -> Iterator[str]:
+    if options.speed.batching_per_model:
+        yield from without_parameters(server.models)
+    if KSERVE in options.starters:
+        yield kserve.REASON
 
 
 def _check_outside(directory: Path, models: Sequence[Model]) -> None:
@@ -180,7 +224,7 @@ def _check_all_mounts(server: Server, options: ConfigurationOptions) -> None:
 def _chosen(options: ConfigurationOptions, image: Image, models: Sequence[Model]) -> Chosen:
     """Choose the settings; batching that measurements propose, and that would break answers, is left out."""
     cpus = options.cpus
-    if cpus is None and KUBERNETES not in options.starters:  # whose nodes are other machines
+    if cpus is None and not {KUBERNETES, KSERVE} & set(options.starters):  # whose nodes are other machines
         cpus = available_cpus()
     chosen = choose_settings(options.speed, image, cpus, is_limit=options.cpus is not None)
     if cpus is None:
@@ -220,7 +264,7 @@ def _config_files(models: Sequence[Model], settings: ServerSettings) -> Dict[str
 
 def _starters(server: Server, config_files: Mapping[str, str], options: ConfigurationOptions) -> _Starters:
     """Return the files that start the server, the shell commands, and the words of the docker command."""
-    command = docker.docker_command(server, options.nvidia_runtime)
+    command = () if server.pulling else docker.docker_command(server, options.nvidia_runtime)
     files: Dict[str, str] = {}
     start: Dict[str, str] = {}
     if DOCKER in options.starters:
@@ -234,4 +278,8 @@ def _starters(server: Server, config_files: Mapping[str, str], options: Configur
         files[kubernetes.FILE] = kubernetes.manifests(server, config_files, options.volume_claim)
         path = str(server.directory / kubernetes.FILE)
         start[KUBERNETES] = docker.as_line(["kubectl", "apply", "--filename", path])
+    if KSERVE in options.starters:
+        files[kserve.FILE] = kserve.inference_services(server)
+        path = str(server.directory / kserve.FILE)
+        start[KSERVE] = docker.as_line(["kubectl", "apply", "--filename", path])
     return files, start, command

@@ -8,12 +8,16 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ckpt2saved.errors import UsageError
 from ckpt2saved.server_config.config_files import METRICS_PATH, MODELS
+from ckpt2saved.server_config.models import MODELS_IN_SERVER
 from ckpt2saved.server_config.mounts import Mount
+from ckpt2saved.server_config.pulling import SYNC_PORT, VOLUME
 from ckpt2saved.server_config.server import GRPC_PORT, REST_PORT, Server, trimmed
 from ckpt2saved.server_config.yaml_text import yaml_text
 
 FILE = "kubernetes.yaml"
 CONFIG_DIR = "/config"
+
+_SYNC = "sync"
 
 # A first load is tried six times, a minute apart, before the server gives up by itself.
 _PROBE_SECONDS = 10
@@ -31,13 +35,15 @@ def manifests(server: Server, config_files: Mapping[str, str], volume_claim: Opt
     """Return a ConfigMap with the configuration files, a Deployment and a Service."""
     labels = {"app.kubernetes.io/name": server.name}
     config_map = _object("v1", "ConfigMap", server.name, labels, data=dict(config_files))
-    service = {
+    service: Dict[str, Any] = {
         "selector": labels,
         "ports": [
             {"name": "grpc", "port": server.port, "targetPort": "grpc"},
             {"name": "rest", "port": server.rest_port, "targetPort": "rest"},
         ],
     }
+    if server.pulling:
+        service["ports"] += [{"name": "sync-metrics", "port": SYNC_PORT, "targetPort": _SYNC}]
     deployment = {
         "replicas": 1,
         "selector": {"matchLabels": labels},
@@ -87,12 +93,34 @@ def _pod(server: Server, volume_claim: Optional[str]) -> Dict[str, Any]:
     }
     if server.environment:
         container["env"] = [{"name": name, "value": value} for name, value in server.environment.items()]
-    resources = _resources(server)
-    if resources:
-        container["resources"] = resources
+    limits = resources(server)
+    if limits:
+        container["resources"] = limits
     config = {"name": "config", "mountPath": CONFIG_DIR, "readOnly": True}
     container["volumeMounts"] = mounts + [config]
-    return {"containers": [container], "volumes": volumes + [{"name": "config", "configMap": {"name": server.name}}]}
+    volumes.append({"name": "config", "configMap": {"name": server.name}})
+    if not server.pulling:
+        return {"containers": [container], "volumes": volumes}
+    first = _sync_container(f"{_SYNC}-first", server, "--until-ready")
+    side_car = dict(
+        _sync_container(_SYNC, server, "--listen", f":{SYNC_PORT}"),
+        ports=[{"name": _SYNC, "containerPort": SYNC_PORT}],
+        readinessProbe={"httpGet": {"path": "/readyz", "port": _SYNC}, "periodSeconds": _PROBE_SECONDS},
+        livenessProbe={"httpGet": {"path": "/healthz", "port": _SYNC}, "periodSeconds": _PROBE_SECONDS},
+    )
+    return {"initContainers": [first], "containers": [container, side_car], "volumes": volumes}
+
+
+def _sync_container(name: str, server: Server, *options: str) -> Dict[str, Any]:
+    assert server.pulling is not None
+    return {
+        "name": name,
+        "image": server.pulling.image,
+        "args": server.pulling.arguments(*options),
+        # Not there where the pods have an identity that the store knows.
+        "envFrom": [{"secretRef": {"name": f"{server.name}-store", "optional": True}}],
+        "volumeMounts": [{"name": VOLUME, "mountPath": MODELS_IN_SERVER}],
+    }
 
 
 def _answering(server: Server) -> Dict[str, Any]:
@@ -105,7 +133,8 @@ def _answering(server: Server) -> Dict[str, Any]:
     return {"httpGet": {"path": f"/v1/models/{server.models[0].name}/metadata", "port": "rest"}}
 
 
-def _resources(server: Server) -> Dict[str, Any]:
+def resources(server: Server) -> Dict[str, Any]:
+    """Return the CPUs and GPUs of the server's container."""
     requests: Dict[str, Any] = {}
     limits: Dict[str, Any] = {}
     if server.cpus:
@@ -131,6 +160,8 @@ def _model_volumes(server: Server, volume_claim: Optional[str]) -> Tuple[List[An
 
 
 def _volume(mount: Mount, volume_claim: Optional[str]) -> Dict[str, Any]:
+    if mount.volume:
+        return {"emptyDir": {}}
     if volume_claim is not None:
         return {"persistentVolumeClaim": {"claimName": volume_claim, "readOnly": True}}
     return {"hostPath": {"path": str(mount.host), "type": "Directory"}}

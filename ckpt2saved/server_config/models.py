@@ -16,8 +16,8 @@ from ckpt2saved.server_config.mounts import Mount, absolute, broken_link, find_m
 from ckpt2saved.server_config.policy import SPECIFIC, Label, Policy
 from ckpt2saved.versions import Version, check_base, list_versions, numbered_children
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
-_MODELS_IN_SERVER = "/models"
+MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
+MODELS_IN_SERVER = "/models"
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,12 @@ class Model:
     policy: Policy
     labels: Tuple[Label, ...]
     loaded: Tuple[Version, ...]  # versions that the policy selects, newest first
+    url: Optional[str] = None  # from which the versions are pulled; `directory` is temporary then
+
+    @property
+    def place(self) -> str:
+        """Return where the versions come from: the URL, or the directory."""
+        return self.url or str(self.directory)
 
     @property
     def base_path(self) -> str:
@@ -52,7 +58,7 @@ def find_models(
     problems: List[Problem] = []
     for name, directory in sorted(named.items()):
         mount = find_mount(absolute(directory), mounts)
-        mount = mount or Mount(absolute(directory), f"{_MODELS_IN_SERVER}/{name}")
+        mount = mount or Mount(absolute(directory), f"{MODELS_IN_SERVER}/{name}")
         own_labels = {label.name: label for owner, label in labels if owner in (None, name)}
         policy = policy_of[name]
         try:
@@ -87,7 +93,7 @@ def _named(directories: Sequence[str]) -> Dict[str, Path]:
         name = name or absolute(directory).name
         if not path:
             problems.append(Problem("model-name", repr(given), "an empty path"))
-        elif not _NAME.match(name):
+        elif not MODEL_NAME.match(name):
             found = f"{name!r} can't be a model's name, which is part of a URL"
             remedy = f"expected letters, digits, '_', '.' and '-'; name the model with NAME={path}"
             problems.append(Problem("model-name", given, found, remedy))

@@ -25,6 +25,7 @@ class Mount:
 
     host: Path  # absolute
     server: str
+    volume: str = ""  # a volume of the containers with this name, which `host` stands for while files are checked
 
     def __post_init__(self) -> None:
         if not is_plain(str(self.host)):

@@ -16,7 +16,7 @@ def narrate(configuration: Configuration, say: Say, dry_run: bool) -> None:
         numbers = ", ".join(str(version.number) for version in model.loaded)
         say(
             "model",
-            f"{model.name}: {model.directory} is {model.base_path} in the server, which loads {numbers}",
+            f"{model.name}: {model.place} is {model.base_path} in the server, which loads {numbers}",
         )
     for reason in configuration.reasons:
         say("settings", reason)
@@ -39,7 +39,7 @@ def as_content(configuration: Configuration) -> Dict[str, Any]:
         "models": [
             {
                 "name": model.name,
-                "path": str(model.directory),
+                "path": model.place,
                 "base_path": model.base_path,
                 "policy": str(model.policy),
                 "versions": [version.number for version in model.loaded],
@@ -47,7 +47,7 @@ def as_content(configuration: Configuration) -> Dict[str, Any]:
             }
             for model in server.models
         ],
-        "mounts": [{"host": str(mount.host), "server": mount.server} for mount in server.mounts],
+        "mounts": [{"host": str(mount.host), "server": mount.server} for mount in server.mounts if not mount.volume],
         "image": server.tag,
         "directory": str(server.directory),
         "files": sorted(configuration.files),

@@ -12,6 +12,7 @@ from ckpt2saved.server_config.config_files import BATCHING, MODELS, MONITORING
 from ckpt2saved.server_config.devices import Gpus
 from ckpt2saved.server_config.models import Model
 from ckpt2saved.server_config.mounts import Mount
+from ckpt2saved.server_config.pulling import Pulling
 from ckpt2saved.server_config.settings import ServerSettings
 
 GRPC_PORT, REST_PORT = 8500, 8501  # the image's entry point opens them inside the container
@@ -38,6 +39,7 @@ class Server:
     cpus: Optional[float] = None
     port: int = GRPC_PORT
     rest_port: int = REST_PORT
+    pulling: Optional[Pulling] = None  # of the versions, by a side-car
 
     @property
     def tag(self) -> str:

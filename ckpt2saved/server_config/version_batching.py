@@ -84,7 +84,7 @@ def without_parameters(models: Sequence[Model]) -> List[str]:
     """Return a sentence for each loaded version without parameters of its own."""
     return [
         f"{model.name} {version.number} has no {BATCHING_FILE} and is not batched: ckpt2saved bump-version"
-        f" {model.directory} --from {version.number} --batching-params FILE"
+        f" {model.place} --from {version.number} --batching-params FILE"
         for model in models
         for version in model.loaded
         if not (version.path / BATCHING_FILE).is_file()

@@ -229,3 +229,19 @@ def test_a_signal_while_a_store_does_not_answer(s3, base):
                     out, err = process.communicate(timeout=20)
     assert (process.returncode, err.count("\n")) == (0, 2), err
     assert events(out.splitlines())[-1]["reason"] == "signal"
+
+
+def test_until_a_server_has_a_version(source, base):
+    """As an init container: a source that comes later is waited for, and an older version is enough."""
+    gone = source.rename(source.with_name("gone"))
+    path = gone / "2" / "variables" / "variables.data-00000-of-00001"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with ended(started(source, base, "--interval", "0.1", "--until-ready", "--json")) as process:
+        lines = [process.stdout.readline() for _ in range(2)]
+        gone.rename(source)
+        out, err = process.communicate(timeout=60)
+    found = events([*lines, *out.splitlines()])
+    assert process.returncode == 0 and names(base) == ["1"], err
+    assert found[1]["kind"] == "source" and found[-1]["reason"] == "ready"
+    assert finished(source, base, "--until-ready")[0] == 0  # at once
+    assert finished(source, base, "--until-ready", "--once")[0] == 2

@@ -93,7 +93,7 @@ def serving_config_schema() -> Schema:
                     "The served models.",
                     {
                         "name": text("Name for clients."),
-                        "path": text("Base directory on this machine."),
+                        "path": text("Base directory on this machine, or the URL from which versions are pulled."),
                         "base_path": text("Base directory in the server."),
                         "policy": text("Versions that are loaded: latest:1, all, specific:3,4, ..."),
                         "versions": described("Numbers of the loaded versions.", list_of({"type": "integer"})),

@@ -64,7 +64,10 @@ _EVENTS = (
     event(
         "stopped",
         "The sync ends.",
-        {"reason": word("Why.", "behind", "error", "once", "signal"), "exit_code": count("Exit code of the command.")},
+        {
+            "reason": word("Why.", "behind", "error", "once", "ready", "signal"),
+            "exit_code": count("Exit code of the command."),
+        },
         ERROR,
     ),
 )

@@ -41,7 +41,7 @@ class Syncer:
         self._current: Dict[str, bool] = {}
 
     def run(self, endpoint: Optional[str] = None) -> int:
-        """Sync until it is stopped, or with `once` for one round; returns the exit code.
+        """Sync until it is stopped or, with some options, done; returns the exit code.
 
         `endpoint` is the URL of the health endpoint, to be told.
         """
@@ -87,6 +87,8 @@ class Syncer:
                 if due[model] <= time.monotonic():
                     self._current[model.state.name] = model.round(self.state)
                     due[model] = time.monotonic() + model.pause
+            if self._around.options.until_ready and self.state.is_ready:
+                return "ready", 0
             if self._around.options.once:
                 return ("once", 0) if all(self._current.values()) else ("behind", 1)
             self.state.step()
@@ -99,6 +101,7 @@ class Syncer:
 _REASONS = {
     "error": "an error that the next round would have too",
     "behind": "not every model has its newest version",
+    "ready": "a server has a version of each model",
     "once": "each model has its newest version",
     "signal": "as a signal asked for",
 }

@@ -32,6 +32,7 @@ class SyncOptions:
     keep: int = 5  # complete versions
     interval: float = 30.0  # seconds
     once: bool = False
+    until_ready: bool = False
 
 
 @dataclass(frozen=True)
