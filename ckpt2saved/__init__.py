@@ -98,6 +98,7 @@ def export(
     select: Optional[str] = None,
     unless_published: bool = False,
     skip_unchanged: bool = False,
+    single_writer: bool = False,
     wait_for: Optional[ServerAddress] = None,
     timeout: float = 600,
     model_name: Optional[str] = None,
@@ -107,6 +108,8 @@ def export(
     progress: Optional[Progress] = None,
 ) -> Exported:
     """Publish a checkpoint as the next version of the model in `export_dir`, and return the version.
+
+    `export_dir` may be the URL of an object store, as a string: s3://BUCKET/models/crnn.
 
     The options are those of the command `export`. `checkpoint` is a prefix, a file or a directory; a mapping from
     network to checkpoint for a model of several networks; None if `graph` holds the weights. `inputs` and `outputs` map
@@ -146,6 +149,7 @@ def bump_version(
     deep: bool = False,
     compatible_with: Union[str, int, PathLike, None] = None,
     batching_params: Optional[PathLike] = None,
+    single_writer: bool = False,
     dry_run: bool = False,
     progress: Optional[Progress] = None,
 ) -> Republished:
@@ -169,6 +173,7 @@ def bump_version(
     from ckpt2saved.verification.republishing import Checks, republish
     from ckpt2saved.verification.waiting import LiveCheck, ServerOptions
     from ckpt2saved.versions import BumpOptions
+    from ckpt2saved.versions.bases import base_at
 
     check_values(version=version, timeout=timeout)
     server_options = ServerOptions(
@@ -180,10 +185,11 @@ def bump_version(
     )
     check = LiveCheck.of(server_options, "--wait-for")
     named = Path(compatible_with) if isinstance(compatible_with, os.PathLike) else compatible_with
-    clients = known_clients(named, Path(base), address_of(wait_for, "--wait-for"), model_name)
+    place = base_at(base, single_writer=single_writer)
+    clients = known_clients(named, place, address_of(wait_for, "--wait-for"), model_name)
     batching = None if batching_params is None else read_parameters(batching_params)
     bump = BumpOptions(version, dry_run, deep, batching)
-    return republish(base, source, bump, Checks(check, clients), progress or silent)
+    return republish(place, source, bump, Checks(check, clients), progress or silent)
 
 
 def list_versions(base: PathLike, *, deep: bool = False) -> Listing:
@@ -192,9 +198,9 @@ def list_versions(base: PathLike, *, deep: bool = False) -> Listing:
     With `deep`, checksums of all variables are compared. `ignored` of the result has the directories that TF Serving
     ignores because of their names. Raises VersionError if `base` is no base directory.
     """
-    from ckpt2saved.versions import list_base
+    from ckpt2saved.versions.bases import base_at
 
-    return list_base(base, deep=deep)
+    return base_at(base).listing(deep=deep)
 
 
 def diff(old: PathLike, new: PathLike) -> Differences:
@@ -228,10 +234,11 @@ def prune(
     from ckpt2saved.client.connection import server_at
     from ckpt2saved.console.say import silent
     from ckpt2saved.errors.values import check_values
+    from ckpt2saved.versions.bases import base_at
 
     check_values(keep=keep)
     found = server_at(server, "--server")
-    return pruning.prune(base, found, pruning.PruneOptions(keep, dry_run, model_name), progress or silent)
+    return pruning.prune(base_at(base), found, pruning.PruneOptions(keep, dry_run, model_name), progress or silent)
 
 
 def sync(
@@ -345,6 +352,7 @@ def verify(
     Raises errors of `ckpt2saved.errors` if a check could not run: UsageError, VersionError, CheckpointError,
     SignatureError, ServingError, ServerError and TensorFlowError.
     """
+    from dataclasses import replace
     from pathlib import Path
 
     from ckpt2saved.answers.search_limits import SearchLimits
@@ -354,7 +362,9 @@ def verify(
     from ckpt2saved.sources.graph_plan import graph_options
     from ckpt2saved.verification.plan import comparison_plan
     from ckpt2saved.verification.waiting import LiveCheck, ServerOptions
-    from ckpt2saved.versions import find_version
+    from ckpt2saved.versions.bases import local_version
+    from ckpt2saved.versions.object_stores.downloads import version_url
+    from ckpt2saved.versions.object_stores.url import VersionUrl, is_store_url
 
     check_values(
         weights=weights,
@@ -368,46 +378,48 @@ def verify(
     )
     device = None if for_device is None else find_device(for_device)
     say = progress or silent
-    directory = find_version(version_dir)
-    server_options = ServerOptions(
-        address=server,
-        timeout=timeout,
-        model_name=model_name,
-        probe_signatures=tuple(probe_signatures),
-        batched=batched,
-    )
-    check = LiveCheck.of(server_options, "--server")
-    if check is not None and probe_signatures:
-        check.check_signatures_of(directory)
-    target = None if check is None else check.target(directory)
-    of_graph = graph_options(
-        checkpoint,
-        model=model,
-        weights=weights,
-        ctc_decoder=ctc_decoder,
-        options=options,
-        graph=graph,
-        python_path=python_path,
-        allow_code=allow_code,
-        inputs=inputs,
-        outputs=outputs,
-        pinned=pinned,
-        renames=renames,
-        keep_training_ops=keep_training_ops,
-        allow_labels=allow_labels,
-        decode=decode,
-        beam_width=beam_width,
-        top_paths=top_paths,
-        merge_repeated=merge_repeated,
-        sequence_length=sequence_length,
-    )
-    plan = comparison_plan(of_graph, SearchLimits(parity_seconds, parity_lines), directory)
-    begin(say, "starting TensorFlow")
-    from ckpt2saved.verification.steps import Servers, verify_version
+    place = version_url(str(version_dir)) if is_store_url(version_dir) else version_dir
+    with local_version(place, say) as directory:
+        server_options = ServerOptions(
+            address=server,
+            timeout=timeout,
+            model_name=model_name,
+            probe_signatures=tuple(probe_signatures),
+            batched=batched,
+        )
+        check = LiveCheck.of(server_options, "--server")
+        if check is not None and probe_signatures:
+            check.check_signatures_of(directory)
+        target = None if check is None else check.target(directory)
+        of_graph = graph_options(
+            checkpoint,
+            model=model,
+            weights=weights,
+            ctc_decoder=ctc_decoder,
+            options=options,
+            graph=graph,
+            python_path=python_path,
+            allow_code=allow_code,
+            inputs=inputs,
+            outputs=outputs,
+            pinned=pinned,
+            renames=renames,
+            keep_training_ops=keep_training_ops,
+            allow_labels=allow_labels,
+            decode=decode,
+            beam_width=beam_width,
+            top_paths=top_paths,
+            merge_repeated=merge_repeated,
+            sequence_length=sequence_length,
+        )
+        plan = comparison_plan(of_graph, SearchLimits(parity_seconds, parity_lines), directory)
+        begin(say, "starting TensorFlow")
+        from ckpt2saved.verification.steps import Servers, verify_version
 
-    requests = None if request_file is None else Path(request_file)
-    servers = Servers(device, with_onednn)
-    return verify_version(directory, plan=plan, inputs=requests, target=target, servers=servers, say=say)
+        requests = None if request_file is None else Path(request_file)
+        servers = Servers(device, with_onednn)
+        found = verify_version(directory, plan=plan, inputs=requests, target=target, servers=servers, say=say)
+        return replace(found, path=place) if isinstance(place, VersionUrl) else found
 
 
 def evaluate(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Tuple, Union
 
 import click
 
@@ -26,6 +26,7 @@ from ckpt2saved.cli.options import (
     quiet_option,
     refuse_wait_in_dry_run,
     report_option,
+    single_writer_option,
     version_option,
 )
 
@@ -91,13 +92,14 @@ if TYPE_CHECKING:  # slow to import
     help="Publish nothing, with exit code 0, if the newest version has the same files; its directory is printed.",
     topic=Topic.PUBLISHING,
 )
+@single_writer_option
 @option("--dry-run", is_flag=True, help="Export and check, but do not publish.", topic=Topic.PUBLISHING)
 @report_option
 @json_option
 @quiet_option
 def export(
     checkpoint: Tuple[Path, ...],
-    export_dir: Path,
+    export_dir: Union[Path, str],
     report: Optional[Path],
     as_json: bool,
     quiet: bool,

@@ -12,6 +12,7 @@ from ckpt2saved.cli.help import Topic
 from ckpt2saved.cli.options import (
     ParamType,
     PathType,
+    PlaceType,
     batched_option,
     compatible_option,
     for_device_option,
@@ -41,8 +42,11 @@ _OPTIONS = (
         "-o",
         "export_dir",
         required=True,
-        type=PathType(),
-        help="Base directory of the model, in which the numbered versions are published.",
+        type=PlaceType(),
+        help=(
+            "Base directory of the model, in which the numbered versions are published; also s3://, gs:// or az://"
+            " BUCKET/DIRECTORY."
+        ),
         topic=Topic.PUBLISHING,
     ),
     graph_options,

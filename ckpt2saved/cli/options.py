@@ -33,6 +33,15 @@ class PathType(ParamType):
         return Path(os.path.expanduser(str(value)))
 
 
+class PlaceType(PathType):
+    """A path, or the URL of an object store, which stays a string."""
+
+    def convert(self, value: Any, param: Optional[click.Parameter], context: Optional[click.Context]) -> Any:
+        from ckpt2saved.versions.object_stores.url import is_store_url
+
+        return value if is_store_url(value) else super().convert(value, param, context)
+
+
 class ParsedType(ParamType):
     """A value that a function parses; its ValueError becomes the error message."""
 
@@ -99,7 +108,7 @@ def refuse_wait_in_dry_run() -> None:
         raise click.UsageError("--wait-for: not with --dry-run, which publishes nothing")
 
 
-base_argument = click.argument("base", type=PathType())
+base_argument = click.argument("base", type=PlaceType())
 json_option = option("--json", "as_json", is_flag=True, help="Print JSON instead of text.", topic=Topic.OUTPUT)
 deep_option = option(
     "--deep",
@@ -114,6 +123,12 @@ version_option = option(
     type=click.IntRange(min=1),
     metavar="N",
     help="Version number to publish. Must be greater than every existing one. Default: highest + 1.",
+    topic=Topic.PUBLISHING,
+)
+single_writer_option = option(
+    "--single-writer",
+    is_flag=True,
+    help="Publish also into an object store without create-if-absent: nothing else publishes there at the same time.",
     topic=Topic.PUBLISHING,
 )
 place_type = ParsedType("place", "client.address:parse_model_place")

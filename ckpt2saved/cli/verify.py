@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import click
 
@@ -12,6 +12,7 @@ from ckpt2saved.cli.help import Purpose, Topic
 from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json, printed, reported
 from ckpt2saved.cli.options import (
     PathType,
+    PlaceType,
     address_type,
     batched_option,
     called,
@@ -38,7 +39,7 @@ from ckpt2saved.cli.options import (
         None: ["models/crnn", "models/crnn/3 --checkpoint runs/crnn/ --server grpc://localhost:8500"],
     },
 )
-@click.argument("version_dir", type=PathType())
+@click.argument("version_dir", type=PlaceType())
 @option(
     "--checkpoint",
     "-c",
@@ -86,7 +87,7 @@ from ckpt2saved.cli.options import (
 @report_option
 @json_option
 @quiet_option
-def verify(version_dir: Path, report: Optional[Path], as_json: bool, quiet: bool, **options: Any) -> None:
+def verify(version_dir: Union[Path, str], report: Optional[Path], as_json: bool, quiet: bool, **options: Any) -> None:
     """Check that a version can be served, that its answers are right, and that a server answers the same.
 
     VERSION_DIR is a version, or a base directory (its newest version). The files are checked and loaded with the loader

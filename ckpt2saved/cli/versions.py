@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import click
 
@@ -25,6 +25,7 @@ from ckpt2saved.cli.options import (
     quiet_option,
     refuse_wait_in_dry_run,
     report_option,
+    single_writer_option,
     timeout_option,
     version_option,
     wait_option,
@@ -67,11 +68,12 @@ from ckpt2saved.cli.options import (
     ),
     topic=Topic.PUBLISHING,
 )
+@single_writer_option
 @option("--dry-run", is_flag=True, help="Print the directory that would be published.", topic=Topic.PUBLISHING)
 @report_option
 @json_option
 @quiet_option
-def bump_version(base: Path, report: Optional[Path], as_json: bool, quiet: bool, **options: Any) -> None:
+def bump_version(base: Union[Path, str], report: Optional[Path], as_json: bool, quiet: bool, **options: Any) -> None:
     """Publish an existing SavedModel as the next version of BASE.
 
     Use it to roll back, to publish a version again, or to publish a SavedModel that another tool wrote. The published
@@ -95,7 +97,7 @@ def bump_version(base: Path, report: Optional[Path], as_json: bool, quiet: bool,
 @base_argument
 @deep_option
 @json_option
-def list_(base: Path, deep: bool, as_json: bool) -> None:
+def list_(base: Union[Path, str], deep: bool, as_json: bool) -> None:
     """List the versions of BASE with origin, size and problems, newest first.
 
     Directories that TF Serving ignores because of their names are named on stderr.
@@ -122,12 +124,14 @@ def list_(base: Path, deep: bool, as_json: bool) -> None:
         )
 
 
-def _models_in(base: Path) -> str:
+def _models_in(base: Union[Path, str]) -> str:
     """Name the base directories in `base`, for people who give the directory of all models."""
     from ckpt2saved.errors.problem import listed
     from ckpt2saved.files.shell_words import for_shell
     from ckpt2saved.versions import numbered_children
 
+    if isinstance(base, str):
+        return ""
     models = [path for path in sorted(base.iterdir()) if path.is_dir() and numbered_children(path)]
     return f"; it holds models: pass {listed([for_shell(path) for path in models], 3)}" if models else ""
 
@@ -144,7 +148,7 @@ def _models_in(base: Path) -> str:
 @model_name_option
 @option("--dry-run", is_flag=True, help="Print the directories that would be deleted.")
 @json_option
-def prune(base: Path, as_json: bool, dry_run: bool, **options: Any) -> None:
+def prune(base: Union[Path, str], as_json: bool, dry_run: bool, **options: Any) -> None:
     """Delete the oldest versions of BASE, never the newest, and print the deleted directories.
 
     With --server, nothing is deleted until the server reports the newest version AVAILABLE, and no version that the

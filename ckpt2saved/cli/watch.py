@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence, Union
 
 import click
 
@@ -83,7 +83,7 @@ _KINDS = EventKinds(
 @quiet_option
 def watch(
     run_dir: Path,
-    export_dir: Path,
+    export_dir: Union[Path, str],
     select: str,
     interval: float,
     once: bool,
@@ -106,15 +106,16 @@ def watch(
     from ckpt2saved.exporting.watching import Watcher, WatchOptions
 
     options.update(options=dict(options["options"]), pinned=dict(options["pinned"]))
-    keywords = _checked(run_dir, export_dir, select, options)
+    base = _local(export_dir)
+    keywords = _checked(run_dir, base, select, options)
 
     def prune(count: int) -> Sequence[Path]:
         where = {"server": keywords["wait_for"], "model_name": keywords["model_name"]} if keywords["wait_for"] else {}
-        return [version.path for version in ckpt2saved.prune(export_dir, count, **where).deleted]
+        return [Path(str(one.path)) for one in ckpt2saved.prune(base, count, **where).deleted]
 
     watch_options = WatchOptions(
         run_dir=run_dir,
-        base=export_dir,
+        base=base,
         select=select,
         interval=interval,
         once=once,
@@ -125,9 +126,21 @@ def watch(
     stop = Stop()
     with stop_at_signals(stop.request), narration("watch", quiet=quiet) as say:
         emit = EventPrinter(say, _KINDS, as_json, quiet)
-        export = ExportProcess(export_dir, keywords, emit, say, stop)
+        export = ExportProcess(base, keywords, emit, say, stop)
         code = Watcher(watch_options, export, prune, emit, stop).run()
     click.get_current_context().exit(code)
+
+
+def _local(export_dir: Union[Path, str]) -> Path:
+    """Return the base directory; raises UsageError if it is in an object store."""
+    from ckpt2saved.errors import UsageError
+
+    if isinstance(export_dir, str):
+        raise UsageError(
+            f"--export-dir {export_dir}: watch publishes into a directory of this machine only; call export for each"
+            " checkpoint, with --unless-published"
+        )
+    return export_dir
 
 
 def _checked(run_dir: Path, export_dir: Path, select: str, options: Dict[str, Any]) -> Dict[str, Any]:
@@ -155,7 +168,9 @@ def _checked(run_dir: Path, export_dir: Path, select: str, options: Dict[str, An
         of_export, _ = read_export(
             run_dir,
             export_dir,
-            **dict(keywords, version=None, dry_run=False, unless_published=True, skip_unchanged=False),
+            **dict(
+                keywords, version=None, dry_run=False, unless_published=True, skip_unchanged=False, single_writer=False
+            ),
         )
         with contextlib.suppress(CheckpointError):  # there may be none yet
             plan_graph(of_export.graph)

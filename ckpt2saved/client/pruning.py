@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from ckpt2saved.client.server import AVAILABLE, END, Refused, Server, Unknown, Unreachable
 from ckpt2saved.console.say import Say
 from ckpt2saved.errors import NotLive, ServerError, StrayOptions
-from ckpt2saved.files.reading import PathLike
-from ckpt2saved.versions import Numbered, check_base, numbered_children, prune_versions
+from ckpt2saved.versions.base import NumberedPlace
+from ckpt2saved.versions.bases import Base
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class PruneOptions:
 class Pruned:
     """The deleted versions, or with `dry_run` those that would be deleted."""
 
-    deleted: Tuple[Numbered, ...]
+    deleted: Tuple[NumberedPlace, ...]
     dry_run: bool
     server: Optional[str] = None  # the address
     held: Mapping[int, str] = field(default_factory=dict)  # version -> state on the server
@@ -40,8 +38,8 @@ class Pruned:
         return content
 
 
-def prune(base: PathLike, server: Optional[Server], options: PruneOptions, say: Say) -> Pruned:
-    """Delete old versions as prune_versions does, but none that the server holds.
+def prune(base: Base, server: Optional[Server], options: PruneOptions, say: Say) -> Pruned:
+    """Delete old versions as Base.prune() does, but none that the server holds.
 
     Raises UsageError, VersionError, and the errors of held_versions.
     """
@@ -51,15 +49,14 @@ def prune(base: PathLike, server: Optional[Server], options: PruneOptions, say: 
     if server is not None and held:
         states = ", ".join(f"{number} ({held[number]})" for number in sorted(held, reverse=True))
         say("server", f"{server.address} has versions {states}; none of them is deleted")
-    deleted = prune_versions(base, keep=options.keep, spare=held, dry_run=options.dry_run, say=say)
+    deleted = base.prune(options.keep, spare=held, dry_run=options.dry_run, say=say)
     return Pruned(deleted, options.dry_run, None if server is None else str(server.address), held)
 
 
-def _held(base: PathLike, server: Server, model_name: Optional[str]) -> Dict[int, str]:
-    check_base(base, reading=True)
-    children = numbered_children(base)
-    name = model_name or Path(os.path.abspath(os.fspath(base))).name
-    return held_versions(server, name, children[-1].number) if children else {}
+def _held(base: Base, server: Server, model_name: Optional[str]) -> Dict[int, str]:
+    base.check(reading=True)
+    newest = base.newest_number()
+    return {} if newest is None else held_versions(server, model_name or base.name, newest)
 
 
 def held_versions(server: Server, model: str, newest: int) -> Dict[int, str]:

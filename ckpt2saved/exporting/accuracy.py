@@ -21,6 +21,7 @@ from ckpt2saved.verification.accuracy.labelled import LabelOptions
 from ckpt2saved.verification.accuracy.labels import Labels
 from ckpt2saved.verification.accuracy.report import as_content, baseline_summary, summary
 from ckpt2saved.verification.named_versions import LIVE, live_client
+from ckpt2saved.versions.bases import Base
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class AccuracyGate:
 
 
 def read_gate(
-    options: GateOptions, base: Path, wait_for: Optional[Address], model_name: Optional[str]
+    options: GateOptions, base: Base, wait_for: Optional[Address], model_name: Optional[str]
 ) -> Optional[AccuracyGate]:
     """The gate for the options, whose labels file and baseline are read; None without labelled pictures.
 
@@ -173,7 +174,7 @@ def read_gate(
 
 
 def _baseline(
-    options: GateOptions, base: Path, server: Optional[Address], model_name: Optional[str]
+    options: GateOptions, base: Base, server: Optional[Address], model_name: Optional[str]
 ) -> Optional[BaselineSource]:
     option, given = options.baseline
     if given != LIVE:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.errors.problem import Note, Problem
+from ckpt2saved.versions.object_stores.url import VersionPlace
 
 if TYPE_CHECKING:  # slow to import
     from ckpt2saved.answers.server_answers import ServerReport
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # slow to import
 class Exported:
     """A published version; in a dry run, the version that would have been published."""
 
-    path: Path  # the version directory
+    path: VersionPlace  # the version directory, or its URL in an object store
     dry_run: bool  # with is_unchanged: nothing would be published
     provenance: Mapping[str, Any]  # content of assets.extra/ckpt2saved.json
     notes: Tuple[Note, ...] = ()

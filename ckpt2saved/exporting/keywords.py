@@ -15,6 +15,7 @@ from ckpt2saved.files.reading import PathLike
 from ckpt2saved.sources.graph_plan import Checkpoints, graph_options
 from ckpt2saved.verification.known_clients import known_clients
 from ckpt2saved.verification.waiting import LiveCheck, ServerOptions
+from ckpt2saved.versions.bases import base_at
 
 _OF_GATE = ("allow_empty", "nfc", "batch_size", "max_cer", "lines_signature", "tolerance")
 _CHECKED = (
@@ -23,7 +24,7 @@ _CHECKED = (
 )
 _OF_EXPORT = (
     *("version", "dry_run", "parity", "with_onednn", "no_warmup", "for_serving", "for_device", "no_fold", "gpu"),
-    *("unless_published", "skip_unchanged"),
+    *("unless_published", "skip_unchanged", "single_writer"),
 )
 
 
@@ -37,7 +38,8 @@ def read_export(
     (StrayOptions), LabelsError, VersionError, and ServerError if a package is missing.
     """
     check_values(**{name: given[name] for name in _CHECKED})
-    base, wait_for, model_name = Path(export_dir), given.pop("wait_for"), given.pop("model_name")
+    wait_for, model_name = given.pop("wait_for"), given.pop("model_name")
+    base = base_at(export_dir, single_writer=given["single_writer"])
     server = given.pop("server")
     gate_options = GateOptions(
         lines=_path(given.pop("lines")),
@@ -66,7 +68,7 @@ def read_export(
     of_export = _taken(given, _OF_EXPORT)
     options = ExportOptions(
         graph=graph_options(checkpoint, **given),
-        base=base,
+        base=export_dir,
         search_limits=limits,
         warmup=tuple(one if isinstance(one, int) else Path(one) for one in requests),
         warmup_signatures=signatures,

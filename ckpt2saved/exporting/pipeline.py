@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Collection, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Collection, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -58,10 +58,13 @@ from ckpt2saved.sources.binding import BoundGraph, bind
 from ckpt2saved.sources.example_pictures import example_pictures
 from ckpt2saved.sources.training_graph import UNUSED
 from ckpt2saved.verification.servability import batching_notes, check_content, keys_by_signature
-from ckpt2saved.versions import Stage, read_provenance, staged, write_provenance
-from ckpt2saved.versions.content import Unchanged, content_sha256, refuse_unchanged
+from ckpt2saved.versions import write_provenance
+from ckpt2saved.versions.bases import LocalBase
+from ckpt2saved.versions.content import Unchanged, content_sha256
 from ckpt2saved.versions.health import content_problems
-from ckpt2saved.versions.published_checkpoints import content_of, refuse_published
+from ckpt2saved.versions.object_stores.url import VersionPlace
+from ckpt2saved.versions.published_checkpoints import content_of
+from ckpt2saved.versions.stage import AnyStage
 
 _PICTURES = 5  # of four widths, and one that cannot be read
 _WEIGHTS = {"ema": "moving averages"}  # for people
@@ -157,7 +160,7 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: _Narrated) -> Exporte
         begin(say, "checking the files")
         _lint(plan, stage.path, seen, say)
         say.note(*warmup.notes)
-        if is_pattern(plan.publication.base):
+        if isinstance(plan.publication.base, LocalBase) and is_pattern(plan.publication.base.path):
             say("note", _PATTERN_NOTE)
         if plan.checks.clients is not None:
             plan.checks.clients.check(stage.path, plan.graph.checkpoint.name, say)
@@ -182,7 +185,7 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: _Narrated) -> Exporte
         def check() -> None:
             _check_origin(plan, checkpoint, origin)
             if plan.publication.skip_unchanged:
-                refuse_unchanged(plan.publication.base, content)
+                plan.publication.base.refuse_unchanged(content)
 
         exported = Exported(
             path=Path(),
@@ -196,8 +199,7 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: _Narrated) -> Exporte
             return replace(exported, path=stage.publish(check))
         except Unchanged as error:
             say("unchanged", str(error))
-            recorded = read_provenance(error.version) or {}
-            return replace(exported, path=error.version, provenance=recorded, is_unchanged=True)
+            return replace(exported, path=error.version, provenance=error.provenance, is_unchanged=True)
 
 
 def _accuracy(plan: ExportPlan, checkpoint: Checkpoint, stage: Path, say: Say) -> Optional[Measured]:
@@ -383,26 +385,26 @@ def _warmup_text(warmup: WarmUp) -> str:
     return f"{total} request{'s' if total > 1 else ''} written ({listed})"
 
 
-class _Rehearsal:
+class _Rehearsal(AnyStage):
     """Replaces a Stage in a dry run."""
 
-    def __init__(self, path: Path, target: Path) -> None:
+    def __init__(self, path: Path, target: VersionPlace) -> None:
         self.path = path
         self._target = target
 
-    def publish(self, check: Callable[[], None]) -> Path:
+    def publish(self, check: Callable[[], None] = lambda: None) -> VersionPlace:
         check()
         return self._target
 
 
 @contextlib.contextmanager
-def _stage(plan: ExportPlan, say: Say) -> Iterator[Union[Stage, _Rehearsal]]:
+def _stage(plan: ExportPlan, say: Say) -> Iterator[AnyStage]:
     if not plan.publication.dry_run:
-        with staged(plan.publication.base, plan.publication.requested, say) as stage:
+        with plan.publication.base.staged(plan.publication.requested, say) as stage:
             yield stage
         return
     with tempfile.TemporaryDirectory(prefix="ckpt2saved-") as folder:
-        yield _Rehearsal(Path(folder), plan.publication.base / str(plan.publication.number))
+        yield _Rehearsal(Path(folder), plan.publication.base.at(plan.publication.number))
 
 
 def _provenance(
@@ -470,7 +472,7 @@ def _check_origin(plan: ExportPlan, checkpoint: Checkpoint, origin: Mapping[str,
                 " published; run again"
             )
     if plan.publication.unless_published:
-        refuse_published(plan.publication.base, content_of({"checkpoint": origin}))
+        plan.publication.base.refuse_published(content_of({"checkpoint": origin}))
 
 
 def _step_options(network: BoundGraph) -> Dict[str, Any]:

@@ -9,11 +9,12 @@ from typing import Optional, Tuple, Union
 from ckpt2saved.answers.search_limits import DEFAULT_LIMITS, SearchLimits
 from ckpt2saved.compatibility.image import ServerKind, find_device, find_server_kind
 from ckpt2saved.exporting.accuracy import AccuracyGate
+from ckpt2saved.files.reading import PathLike
 from ckpt2saved.graph.kernel_table import Device
 from ckpt2saved.requests.warm_up.source import WarmUpSource, warm_up_source
 from ckpt2saved.sources.graph_plan import GraphOptions, GraphPlan, plan_graph
 from ckpt2saved.verification.known_clients import KnownClients
-from ckpt2saved.versions import check_base, next_version
+from ckpt2saved.versions.bases import Base, base_at
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class ExportOptions:
     """The options of `export`."""
 
     graph: GraphOptions
-    base: Path  # base directory
+    base: PathLike  # base directory: a path, or the URL of an object store
     version: Optional[int] = None
     dry_run: bool = False
     parity: bool = True
@@ -38,13 +39,14 @@ class ExportOptions:
     clients: Optional[KnownClients] = None  # who must be able to use the version
     unless_published: bool = False  # refuse a checkpoint that a version of the base has
     skip_unchanged: bool = False  # publish nothing if the newest version has the same files
+    single_writer: bool = False  # nothing else publishes into this object store
 
 
 @dataclass(frozen=True)
 class Publication:
     """Where a version is published."""
 
-    base: Path
+    base: Base
     requested: Optional[int]  # the value of --version; None: highest + 1 at the time of publishing
     number: int  # the expected version number; another exporter may take it first
     dry_run: bool
@@ -85,8 +87,9 @@ def plan_export(options: ExportOptions) -> ExportPlan:
     if options.for_serving is not None:
         server = find_server_kind(options.for_serving, options.for_device, "--for-serving")
         device = server.device
-    check_base(options.base)
-    number = next_version(options.base, options.version)
+    base = base_at(options.base, single_writer=options.single_writer)
+    base.check()
+    number = base.next_number(options.version)
     graph = plan_graph(options.graph)
     if options.accuracy is not None:
         options.accuracy.check_signatures(graph.model)
@@ -94,7 +97,7 @@ def plan_export(options: ExportOptions) -> ExportPlan:
     return ExportPlan(
         graph,
         Publication(
-            options.base,
+            base,
             options.version,
             number,
             dry_run=options.dry_run,

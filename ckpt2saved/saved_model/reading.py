@@ -27,6 +27,7 @@ from ckpt2saved.graph.traversal import walk
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 
 SAVED_MODEL_FILES = GRAPH_FILE, TEXT_GRAPH_FILE = "saved_model.pb", "saved_model.pbtxt"
+SAVED_MODEL_NAMES = frozenset((*SAVED_MODEL_FILES, "variables", "assets", "assets.extra"))  # in its directory
 FINGERPRINT_FILE = "fingerprint.pb"  # written by TensorFlow 2.11 and newer
 LARGEST_PROTOBUF = (1 << 31) - 1  # bytes; protobuf reads no longer message
 SERVED = frozenset(["serve"])  # TF Serving takes the meta graph with this tag and no other

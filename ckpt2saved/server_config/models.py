@@ -14,7 +14,7 @@ from ckpt2saved.files.shell_words import for_shell
 from ckpt2saved.saved_model.judgement import READ
 from ckpt2saved.server_config.mounts import Mount, absolute, broken_link, find_mount
 from ckpt2saved.server_config.policy import SPECIFIC, Label, Policy
-from ckpt2saved.versions import Version, check_base, list_versions, numbered_children
+from ckpt2saved.versions import LocalVersion, check_base, list_versions, numbered_children
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 MODELS_IN_SERVER = "/models"
@@ -29,7 +29,7 @@ class Model:
     mount: Mount
     policy: Policy
     labels: Tuple[Label, ...]
-    loaded: Tuple[Version, ...]  # versions that the policy selects, newest first
+    loaded: Tuple[LocalVersion, ...]  # versions that the policy selects, newest first
     url: Optional[str] = None  # from which the versions are pulled; `directory` is temporary then
 
     @property

@@ -13,6 +13,7 @@ from ckpt2saved.saved_model.reading import read_signatures
 from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.verification.differences import compare_signatures
 from ckpt2saved.verification.named_versions import LIVE, NEWEST, Named, live_client, named_version
+from ckpt2saved.versions.bases import Base, local_version
 
 OPTION = "--compatible-with"
 
@@ -34,7 +35,7 @@ class KnownClients:
 
 
 def known_clients(
-    given: Optional[Named], base: Path, server: Optional[Address], model_name: Optional[str]
+    given: Optional[Named], base: Base, server: Optional[Address], model_name: Optional[str]
 ) -> Optional[KnownClients]:
     """The clients of the version that is given as in named_version(), or `live` on the server.
 
@@ -45,5 +46,8 @@ def known_clients(
     if given == LIVE:
         client = live_client(base, server, model_name, OPTION)
         return KnownClients(str(client.address), client.signatures())
-    directory = named_version(given, base, OPTION)
-    return KnownClients() if directory is None else KnownClients(str(directory), read_signatures(directory))
+    version = named_version(given, base, OPTION)
+    if version is None:
+        return KnownClients()
+    with local_version(version) as directory:
+        return KnownClients(str(version), read_signatures(directory))

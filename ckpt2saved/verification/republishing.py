@@ -11,7 +11,8 @@ from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import PathLike
 from ckpt2saved.verification.known_clients import KnownClients
 from ckpt2saved.verification.waiting import LiveCheck
-from ckpt2saved.versions import BumpOptions, Published, bump_version
+from ckpt2saved.versions import BumpOptions, Published
+from ckpt2saved.versions.bases import Base, local_version
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,13 @@ class Checks:
 
 
 def republish(
-    base: PathLike,
+    base: Base,
     source: Union[int, PathLike, None],
     options: BumpOptions,
     checks: Checks,
     say: Say,
 ) -> Republished:
-    """Do bump_version if the clients of `checks` can use it, and wait for its server.
+    """Do Base.bump() if the clients of `checks` can use it, and wait for its server.
 
     Raises UsageError, VersionError or BreaksClients before publishing; NotLive or ServerError, with `version`, after
     it.
@@ -49,11 +50,12 @@ def republish(
     check, clients = checks.live, checks.clients
     probes = check.options.probe_signatures if check is not None and not options.dry_run else ()
     if probes or clients is not None:
-        directory = bump_version(base, source, replace(options, dry_run=True)).source
-        if check is not None and probes:
-            check.check_signatures_of(directory)
-        if clients is not None:
-            clients.check(directory, str(directory), say)
-    bumped = Republished(**vars(bump_version(base, source, options, say)))
+        place = base.bump(source, replace(options, dry_run=True)).source
+        with local_version(place, say) as directory:
+            if check is not None and probes:
+                check.check_signatures_of(directory)
+            if clients is not None:
+                clients.check(directory, str(place), say)
+    bumped = Republished(**vars(base.bump(source, options, say)))
     on_published(say)(bumped)
     return bumped if check is None or options.dry_run else check.awaited(bumped, say)

@@ -22,13 +22,14 @@ from ckpt2saved.verification.comparison import Compared, compare_with, run_on_ch
 from ckpt2saved.verification.live import UNASKED_WARNING, check_live
 from ckpt2saved.verification.plan import ComparisonPlan
 from ckpt2saved.verification.servability import Findings, batching_notes, check_version
+from ckpt2saved.versions.object_stores.url import VersionPlace
 
 
 @dataclass(frozen=True)
 class Verification:
     """The results of all steps; None for steps that did not run."""
 
-    path: Path
+    path: VersionPlace
     findings: Findings
     answered: Optional[FileAnswers]  # None if the files are incomplete
     compared: Optional[Compared] = None

@@ -21,6 +21,7 @@ from ckpt2saved.requests.request import Request
 from ckpt2saved.saved_model.reading import SavedModelFile
 from ckpt2saved.verification.live import check_live
 from ckpt2saved.versions import parse_version
+from ckpt2saved.versions.bases import local_version
 
 VersionT = TypeVar("VersionT", bound=Any)  # Exported or Republished
 
@@ -94,7 +95,8 @@ class LiveCheck:
         Raises NotLive, or ServerError if no TF Serving responds, with the version as `version`.
         """
         try:
-            report = check_live(self.target(version.path), _requests_of(version.path, known), say=say)
+            with local_version(version.path, say) as directory:
+                report = check_live(self.target(directory), _requests_of(directory, known), say=say)
             version = replace(version, server=report)
             report.raise_if_not_live()
         except Ckpt2SavedError as error:

@@ -14,6 +14,7 @@ from ckpt2saved.versions.found import find_complete_version, find_version
 from ckpt2saved.versions.listing import (
     Ignored,
     Listing,
+    LocalVersion,
     Origin,
     Version,
     ignored_names,
@@ -29,6 +30,7 @@ __all__ = [
     "PROVENANCE",
     "Ignored",
     "Listing",
+    "LocalVersion",
     "Numbered",
     "Origin",
     "Published",

@@ -17,6 +17,7 @@ from ckpt2saved.files.reading import PathLike, is_url
 from ckpt2saved.files.shell_words import for_shell
 from ckpt2saved.files.write_errors import explanation
 from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES
+from ckpt2saved.versions.object_stores.url import VersionPlace
 
 LARGEST_VERSION = 2**63 - 1
 
@@ -26,7 +27,15 @@ _A_BASE = "the base directory of a model"
 
 
 @dataclass(frozen=True)
-class Numbered:
+class NumberedPlace:
+    """The number of a version, and where it is."""
+
+    number: int
+    path: VersionPlace
+
+
+@dataclass(frozen=True)
+class Numbered(NumberedPlace):
     """A child of the base directory whose name TF Serving reads as a number, even if it is no directory."""
 
     number: int
@@ -76,25 +85,38 @@ def next_version(base: PathLike, requested: Optional[int] = None) -> int:
     Skipped and deleted numbers are never used: with its default policy TF Serving does not load a number below the
     highest.
     """
-    if requested is not None and not 1 <= requested <= LARGEST_VERSION:
-        raise VersionError(f"{base}: {requested} can't be a version number; expected 1 to {LARGEST_VERSION}")
+    _check_number(base, requested)
     newest = newest_child(base)
+    return number_after(base, requested, None if newest is None else newest.number, newest.path if newest else "")
+
+
+def number_after(base: object, requested: Optional[int], newest: Optional[int], where: object) -> int:
+    """Return the number of the version that follows `newest`, or `requested` if it is larger; `where` has `newest`.
+
+    Raises VersionError if there is no such number.
+    """
+    _check_number(base, requested)
     if newest is None:
         return 1 if requested is None else requested
-    if newest.number == LARGEST_VERSION:
+    if newest == LARGEST_VERSION:
         raise VersionError(
-            f"{newest.path}: its number is the largest that TF Serving reads, so that no version can follow it; "
+            f"{where}: its number is the largest that TF Serving reads, so that no version can follow it; "
             "publish under another base directory"
         )
-    smallest_free = max(newest.number + 1, 1)
+    smallest_free = max(newest + 1, 1)
     if requested is None:
         return smallest_free
     if requested < smallest_free:
         raise VersionError(
-            f"{base}: version {requested} can't be published, as {newest.path} is there already and numbers only grow; "
+            f"{base}: version {requested} can't be published, as {where} is there already and numbers only grow; "
             f"ask for {smallest_free} or more, or for no number at all"
         )
     return requested
+
+
+def _check_number(base: object, requested: Optional[int]) -> None:
+    if requested is not None and not 1 <= requested <= LARGEST_VERSION:
+        raise VersionError(f"{base}: {requested} can't be a version number; expected 1 to {LARGEST_VERSION}")
 
 
 def loaded_version(base: PathLike, number: int) -> Path:

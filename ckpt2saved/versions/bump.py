@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
@@ -24,6 +24,7 @@ from ckpt2saved.versions.base import (
 from ckpt2saved.versions.content import check_copy, content_sha256
 from ckpt2saved.versions.copying import copy_version
 from ckpt2saved.versions.health import content_problems
+from ckpt2saved.versions.object_stores.url import VersionPlace
 from ckpt2saved.versions.provenance import PROVENANCE, read_provenance, write_provenance
 from ckpt2saved.versions.stage import Stage, staged
 
@@ -37,15 +38,11 @@ class Published:
     """A published version, or with `dry_run` a planned one, and its source directory."""
 
     number: int
-    path: Path
-    source: Path
+    path: VersionPlace
+    source: VersionPlace
     republished_from: Union[int, str]
     dry_run: bool = False
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """Return the record of its origin; {} if there is none, as in a dry run."""
-        return read_provenance(self.path) or {}
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # the record of its origin; {} in a dry run
 
     def as_content(self) -> Dict[str, Any]:
         """Return the content of --json, without the server."""
@@ -114,21 +111,7 @@ def _publish(base: PathLike, directory: Path, options: BumpOptions, say: Say) ->
         with staged(base, options.requested, say) as stage:
             with os_errors_explained(base, f"copy {directory}"):
                 is_linked = number is not None and provenance is not None
-                copy_version(directory, stage.path, link=is_linked)
-                content = (
-                    {}
-                    if is_linked
-                    else {"content_sha256": check_copy(stage.path, directory, "not republished", _ALTERED)}
-                )
-                if options.batching is not None:  # the file of the source may be hard-linked, and must stay as it is
-                    with contextlib.suppress(FileNotFoundError):
-                        (stage.path / BATCHING_FILE).unlink()
-                    (stage.path / BATCHING_FILE).write_text(options.batching, encoding="utf-8")
-                    content = {"content_sha256": content_sha256(stage.path)}
-                time = (options.now or datetime.datetime.now(datetime.timezone.utc)).astimezone(datetime.timezone.utc)
-                republished = {"from": origin, "time": time.isoformat(timespec="seconds")}
-                known = provenance or {"format": 1}
-                write_provenance(stage.path, {**known, **content, "republished": republished})
+                recorded = fill_with_copy(stage.path, directory, origin, options, link=is_linked)
             if _identity(directory) != before:
                 raise _Vanished  # some of its files may have been deleted before they were copied
             path = stage.publish()
@@ -139,7 +122,26 @@ def _publish(base: PathLike, directory: Path, options: BumpOptions, say: Say) ->
         if _identity(directory) != before or (number is not None and not os.path.lexists(os.fspath(directory))):
             raise _Vanished from None
         raise
-    return Published(int(path.name), path, directory, origin)
+    return Published(int(path.name), path, directory, origin, provenance=recorded)
+
+
+def fill_with_copy(
+    stage: Path, directory: Path, origin: Union[int, str], options: BumpOptions, *, link: bool = False
+) -> Dict[str, Any]:
+    """Copy a SavedModel into a stage, and return the provenance that is written there; `link` as in copy_version()."""
+    provenance = read_provenance(directory) or {"format": 1}
+    copy_version(directory, stage, link=link)
+    content = {} if link else {"content_sha256": check_copy(stage, directory, "not republished", _ALTERED)}
+    if options.batching is not None:  # the file of the source may be hard-linked, and must stay as it is
+        with contextlib.suppress(FileNotFoundError):
+            (stage / BATCHING_FILE).unlink()
+        (stage / BATCHING_FILE).write_text(options.batching, encoding="utf-8")
+        content = {"content_sha256": content_sha256(stage)}
+    time = (options.now or datetime.datetime.now(datetime.timezone.utc)).astimezone(datetime.timezone.utc)
+    republished = {"from": origin, "time": time.isoformat(timespec="seconds")}
+    recorded = {**provenance, **content, "republished": republished}
+    write_provenance(stage, recorded)
+    return recorded
 
 
 def _identity(directory: Path) -> Optional[Tuple[int, int]]:

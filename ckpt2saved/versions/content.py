@@ -5,16 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from typing import Any, Mapping
 
 from ckpt2saved.errors import VersionError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import PathLike, sha256_of, walk
 from ckpt2saved.versions.base import newest_child
+from ckpt2saved.versions.object_stores.url import VersionPlace
 from ckpt2saved.versions.provenance import PROVENANCE, read_provenance
 
 
 class Unchanged(VersionError):
     """The newest version has the same files, and nothing was to be published then; `version` is its directory."""
+
+    def __init__(self, version: VersionPlace, provenance: Mapping[str, Any]) -> None:
+        super().__init__(f"{version}: it has the same files; nothing is published")
+        self.version = version
+        self.provenance = provenance
 
 
 def content_sha256(version_dir: PathLike) -> str:
@@ -48,8 +55,7 @@ def refuse_unchanged(base: PathLike, content: str) -> None:
     if child is None or child.number < 0:
         return
     newest = child.path
-    recorded = (read_provenance(newest) or {}).get("content_sha256")
+    provenance = read_provenance(newest) or {}
+    recorded = provenance.get("content_sha256")
     if recorded == content and content_sha256(newest) == content:  # recorded first: reading all files takes time
-        error = Unchanged(f"{newest}: it has the same files; nothing is published")
-        error.version = newest
-        raise error
+        raise Unchanged(newest, provenance)

@@ -15,7 +15,7 @@ from ckpt2saved.errors import VersionError
 from ckpt2saved.errors.problem import Problem, details, texts
 from ckpt2saved.files.reading import PathLike, printable
 from ckpt2saved.saved_model.judgement import EVERYTHING, SAMPLED
-from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES
+from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES, SAVED_MODEL_NAMES
 from ckpt2saved.versions.base import (
     LARGEST_VERSION,
     Numbered,
@@ -26,13 +26,14 @@ from ckpt2saved.versions.base import (
 )
 from ckpt2saved.versions.health import health
 from ckpt2saved.versions.lock import locked, open_directory, try_lock
+from ckpt2saved.versions.object_stores.url import VersionPlace
 from ckpt2saved.versions.provenance import read_provenance
 from ckpt2saved.versions.published_checkpoints import record_pruned
 from ckpt2saved.versions.stage import Leftovers, hide, remove_tree, sync
 
 # Names that people give to versions: v1, 1.0, 2024-05-06, 1_rc2.
 _LIKE_A_VERSION = re.compile(r"[vV]?[0-9]")
-_NEGATIVE = "the number is negative, which TF Serving does not load"
+NEGATIVE = "the number is negative, which TF Serving does not load"
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class Version:
-    """A child of the base directory that TF Serving reads as a version."""
+    """A child of a base directory that TF Serving reads as a version."""
 
     number: int
-    path: Path
+    path: VersionPlace
     size: int  # bytes; files shared with another version count in both
     modified: datetime.datetime  # UTC
     origin: Optional[Origin]  # None if ckpt2saved did not publish it
@@ -84,10 +85,17 @@ class Version:
 
 
 @dataclass(frozen=True)
+class LocalVersion(Version):
+    """A version in a local directory."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
 class Ignored:
     """A child of the base directory that looks like a version, but whose name TF Serving ignores."""
 
-    path: Path
+    path: VersionPlace
     reason: str
 
 
@@ -119,7 +127,7 @@ def list_base(base: PathLike, *, deep: bool = False) -> Listing:
 
 def list_versions(
     base: PathLike, data: int = SAMPLED, numbers: Optional[Collection[int]] = None
-) -> Tuple[Version, ...]:
+) -> Tuple[LocalVersion, ...]:
     """Return the versions of `base`, or those with these numbers, newest first, with broken ones.
 
     `data` is as in judge().
@@ -148,11 +156,17 @@ def ignored_names(base: PathLike) -> Tuple[Ignored, ...]:
             if entry.name.startswith(".") or parse_version(entry.name) is not None or not entry.is_dir():
                 continue
             holds = any(os.path.lexists(os.path.join(entry.path, name)) for name in SAVED_MODEL_FILES)
-            if holds or _LIKE_A_VERSION.match(entry.name):
-                is_number = entry.name.strip().lstrip("+-").isdigit()
-                reason = f"larger than {LARGEST_VERSION}" if is_number else "not an integer"
+            reason = ignored_reason(entry.name, holds)
+            if reason is not None:
                 found.append(Ignored(Path(entry.path), reason))
     return tuple(found)
+
+
+def ignored_reason(name: str, holds_saved_model: bool) -> Optional[str]:
+    """Return why TF Serving ignores a name that is no version; None if it does not look like one either."""
+    if not holds_saved_model and not _LIKE_A_VERSION.match(name):
+        return None
+    return f"larger than {LARGEST_VERSION}" if name.strip().lstrip("+-").isdigit() else "not an integer"
 
 
 def prune_versions(
@@ -207,24 +221,25 @@ def _delete(base: PathLike, version: Numbered, say: Say) -> bool:
     return True
 
 
-def _describe(child: Numbered, loaded_name: str, data: int) -> Version:
+def _describe(child: Numbered, loaded_name: str, data: int) -> LocalVersion:
     found = health(child.path, data)
     problems = found.problems
     if child.number < 0:
-        problems = (Problem("negative-number", "", _NEGATIVE), *problems)
+        problems = (Problem("negative-number", "", NEGATIVE), *problems)
     status = os.stat(os.fspath(child.path)) if child.path.exists() else os.lstat(os.fspath(child.path))
-    return Version(
+    return LocalVersion(
         number=child.number,
         path=child.path,
         size=found.size,
         modified=datetime.datetime.fromtimestamp(status.st_mtime, datetime.timezone.utc),
-        origin=_origin(read_provenance(child.path)),
+        origin=origin_of(read_provenance(child.path)),
         problems=problems,
         duplicate_of=None if child.path.name == loaded_name else loaded_name,
     )
 
 
-def _origin(provenance: Optional[Dict[str, Any]]) -> Optional[Origin]:
+def origin_of(provenance: Optional[Dict[str, Any]]) -> Optional[Origin]:
+    """Return the origin that a provenance records; None without any."""
     if provenance is None:
         return None
     checkpoint, republished = _section(provenance, "checkpoint"), _section(provenance, "republished")
@@ -268,4 +283,4 @@ def _is_version(path: Path) -> bool:
         names = set(os.listdir(os.fspath(path)))
     except (FileNotFoundError, NotADirectoryError):  # a file, a dangling link, or deleted meanwhile by another prune
         return False
-    return not names or bool(names & {*SAVED_MODEL_FILES, "variables", "assets", "assets.extra"})
+    return not names or bool(names & SAVED_MODEL_NAMES)

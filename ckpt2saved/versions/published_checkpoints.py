@@ -56,7 +56,9 @@ class PublishedCheckpoints:
                 status = os.stat(os.fspath(child.path / PROVENANCE))
                 key = status.st_ino, status.st_mtime_ns, status.st_size
                 known = self._read.get(child.path)
-                entry = known[1] if known and known[0] == key else _entry(child.number, read_provenance(child.path))
+                entry = (
+                    known[1] if known and known[0] == key else recorded_entry(child.number, read_provenance(child.path))
+                )
                 read[child.path] = key, entry
                 found[content_of(entry)] = PublishedCheckpoint(f"version {child.path.name}", _step(entry))
         self._read = read
@@ -93,7 +95,7 @@ def content_of(provenance: Optional[Dict[str, Any]]) -> FrozenSet[str]:
 
 def record_pruned(base: PathLike, number: int, provenance: Optional[Dict[str, Any]]) -> None:
     """Record the checkpoint of a version that is to be deleted; the caller holds the lock of the base."""
-    entry = _entry(number, provenance)
+    entry = recorded_entry(number, provenance)
     if not content_of(entry):
         return
     entries = [one for one in _entries(Path(base)) if one.get("version") != number]
@@ -103,8 +105,8 @@ def record_pruned(base: PathLike, number: int, provenance: Optional[Dict[str, An
         replace_file(Path(base) / PRUNED_RECORD, text.encode("utf-8", "backslashreplace"))
 
 
-def _entry(number: int, provenance: Optional[Dict[str, Any]]) -> _Entry:
-    """What is kept of a version's provenance."""
+def recorded_entry(number: int, provenance: Optional[Dict[str, Any]]) -> _Entry:
+    """Return what is kept of a deleted version's provenance."""
     checkpoint = (provenance or {}).get("checkpoint")
     fields = checkpoint if isinstance(checkpoint, dict) else {}
     return {"version": number, "checkpoint": {key: fields.get(key) for key in ("name", "step", "sha256")}}

@@ -10,6 +10,7 @@ import stat
 import tempfile
 import time
 import uuid
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Callable, Iterator, List, Optional, Tuple
 
@@ -22,6 +23,7 @@ from ckpt2saved.saved_model.judgement import SAMPLED
 from ckpt2saved.versions.base import check_base, explained, next_version, os_errors_explained
 from ckpt2saved.versions.health import content_problems
 from ckpt2saved.versions.lock import locked, open_directory, try_lock
+from ckpt2saved.versions.object_stores.url import VersionPlace
 from ckpt2saved.versions.published_checkpoints import PRUNED_RECORD
 from ckpt2saved.versions.rename import rename_new
 
@@ -59,7 +61,17 @@ def staged(base: PathLike, requested: Optional[int] = None, say: Say = silent) -
         stage.close()
 
 
-class Stage:
+class AnyStage(ABC):
+    """A local directory `path` to be filled, which publish() makes the next version."""
+
+    path: Path
+
+    @abstractmethod
+    def publish(self, check: Callable[[], None] = lambda: None) -> VersionPlace:
+        """Publish the directory as a complete version, and return where that is."""
+
+
+class Stage(AnyStage):
     """A directory `path` to be filled; publish() makes it the next version of `base`. Create it with staged()."""
 
     def __init__(self, base: PathLike, requested: Optional[int] = None, say: Say = silent) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ContextManager, Dict, Iterable, Iterator, Optional, Tuple
+from typing import Any, ContextManager, Dict, Generator, Iterable, Iterator, Optional, Tuple
 
 from ckpt2saved.errors import VersionError
 from ckpt2saved.files.reading import printable
@@ -81,17 +83,32 @@ class ObjectStore:
 
     def download(self, key: str, path: Path) -> None:
         """Write the content of an object into a new file; an error of that file is an OSError with its name."""
+        with contextlib.closing(self._pieces(key)) as pieces:
+            first = next(pieces, b"")  # before the file is created
+            with path.open("xb") as copy:
+                for piece in itertools.chain((first,), pieces):
+                    with writing(path):
+                        copy.write(piece)
+
+    def sha256(self, key: str) -> str:
+        """Return the SHA-256 of the content of an object, which is read for that."""
+        digest = hashlib.sha256()
+        with contextlib.closing(self._pieces(key)) as pieces:
+            for piece in pieces:
+                digest.update(piece)
+        return digest.hexdigest()
+
+    def _pieces(self, key: str) -> Generator[bytes, None, None]:
+        doing = f"read {key}"
         with contextlib.ExitStack() as opened:
-            with self._failures(f"read {key}"):
+            with self._failures(doing):
                 file = opened.enter_context(self._opened(key))
-            copy = opened.enter_context(path.open("xb"))
             while True:
-                with self._failures(f"read {key}"):
-                    piece = file.read(_PIECE)
+                with self._failures(doing):
+                    piece: bytes = file.read(_PIECE)
                 if not piece:
                     return
-                with writing(path):
-                    copy.write(piece)
+                yield piece
 
     def upload(self, path: Path, key: str) -> None:
         """Write the content of a file into an object."""

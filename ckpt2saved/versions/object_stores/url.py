@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Union
 from urllib.parse import unquote
 
 from ckpt2saved.errors import VersionError
@@ -15,6 +17,24 @@ _LOCAL = re.compile(r"(?i)file:(//)?(?=/)")
 _PASSWORD = re.compile(r"(?<=://)[^/@]*:[^/@]*@")
 _NOT_WRITABLE = ("ftp", "github", "http", "https")  # no listing, no exclusive creation, or read-only
 _EXAMPLE = "s3://BUCKET/models/crnn"
+
+
+@dataclass(frozen=True)
+class VersionUrl:
+    """The URL of a version: what a path is for a version in a local directory."""
+
+    base: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.base}/{self.name}"
+
+    def __fspath__(self) -> str:
+        """Return the text, for messages and shell words; no file of this machine has this name."""
+        return str(self)
+
+
+VersionPlace = Union[Path, VersionUrl]  # where a version is
 
 
 def is_store_url(text: object) -> bool:

@@ -15,7 +15,7 @@ from ckpt2saved.console.sizes import size_text
 from ckpt2saved.errors import VersionError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import MOST_ENTRIES, MOST_LEVELS, printable
-from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES
+from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES, SAVED_MODEL_NAMES
 from ckpt2saved.versions.base import os_errors_explained, parse_version
 from ckpt2saved.versions.content import content_sha256
 from ckpt2saved.versions.object_stores.store import ObjectStore, StoredObject
@@ -40,6 +40,16 @@ class StoredVersion:
         saved_model.pb comes last and goes first, so that a version without it is being written, or is being deleted.
         """
         return not self.missing
+
+    @property
+    def has_graph(self) -> bool:
+        """Return whether the listing has saved_model.pb, whatever its size."""
+        return any(self.name_of(one) in SAVED_MODEL_FILES for one in self.objects)
+
+    @property
+    def is_saved_model(self) -> bool:
+        """Return whether it is a SavedModel or the remains of one; `2019` may have photographs."""
+        return any(self.name_of(one).partition("/")[0] in SAVED_MODEL_NAMES for one in self.objects)
 
     @property
     def missing(self) -> Tuple[str, ...]:

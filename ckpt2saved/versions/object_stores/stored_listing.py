@@ -1,0 +1,171 @@
+"""The list of the versions in an object store with origin, size and health, and the deletion of old ones."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import tempfile
+from pathlib import Path
+from typing import Any, Dict, FrozenSet, List, Optional, Sequence, Tuple
+
+from ckpt2saved.errors import VersionError
+from ckpt2saved.errors.problem import Problem
+from ckpt2saved.files.json_text import read_json
+from ckpt2saved.files.reading import printable
+from ckpt2saved.saved_model.judgement import EVERYTHING
+from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES
+from ckpt2saved.versions.base import NumberedPlace, parse_version
+from ckpt2saved.versions.health import content_problems
+from ckpt2saved.versions.listing import (
+    NEGATIVE,
+    Ignored,
+    Listing,
+    Version,
+    ignored_reason,
+    origin_of,
+)
+from ckpt2saved.versions.object_stores.claims import OWN, old_claims
+from ckpt2saved.versions.object_stores.store import ObjectStore, StoredObject
+from ckpt2saved.versions.object_stores.url import VersionUrl
+from ckpt2saved.versions.object_stores.versions_in_store import (
+    StoredVersion,
+    check_names,
+    download_version,
+    versions_among,
+)
+from ckpt2saved.versions.provenance import PROVENANCE
+from ckpt2saved.versions.published_checkpoints import content_of, recorded_entry
+
+_MOST_BYTES = 1 << 22  # of a provenance
+_PRUNED = OWN + "pruned/"
+_EPOCH = datetime.datetime.fromtimestamp(0, datetime.timezone.utc)
+
+
+def list_stored(store: ObjectStore, *, deep: bool = False) -> Listing:
+    """Return the versions, newest first, judged by their listing; with `deep` each is downloaded and judged."""
+    objects = store.objects()
+    versions = versions_among(objects)
+    loaded = {version.number: version.name for version in versions}  # the last of a number wins, as in TF Serving
+    described = [_described(store, version, loaded[version.number], deep) for version in reversed(versions)]
+    return Listing(tuple(described), _ignored(store, objects))
+
+
+def provenance_in(store: ObjectStore, version: StoredVersion) -> Optional[Dict[str, Any]]:
+    """Return the recorded origin of a version; None if there is no readable record."""
+    key = f"{version.name}/{PROVENANCE.as_posix()}"
+    if all(one.key != key for one in version.objects):
+        return None
+    return _json_at(store, key)
+
+
+def prune_stored(
+    store: ObjectStore, keep: int, spare: FrozenSet[int], *, dry_run: bool = False
+) -> Tuple[NumberedPlace, ...]:
+    """Delete the versions older than the `keep` newest complete ones; return what was (would be) deleted.
+
+    The health of a version is that of its listing. saved_model.pb goes first, so that an interrupted deletion leaves no
+    version that a server would load.
+    """
+    if keep < 1:
+        raise VersionError(f"{store.url}: can't keep {keep} versions; expected 1 or more")
+    objects = store.objects()
+    versions = versions_among(objects)
+    superseded = _superseded(versions, keep, spare)
+    deleted = []
+    for version in () if dry_run else superseded:
+        _record_pruned(store, version)
+        keys = [one.key for one in version.objects]
+        store.delete(sorted(keys, key=lambda key: key.partition("/")[2] not in SAVED_MODEL_FILES))
+        deleted.append(version)
+    if not dry_run:
+        store.delete(old_claims(objects, [version for version in versions if version not in deleted]))
+    return tuple(NumberedPlace(one.number, VersionUrl(store.url, one.name)) for one in superseded)
+
+
+def published_with(store: ObjectStore, content: FrozenSet[str]) -> Optional[str]:
+    """Return the newest version that has, or had, a checkpoint of this content, for people."""
+    objects = store.objects()
+    for version in reversed(versions_among(objects)):
+        if version.is_complete and content_of(provenance_in(store, version)) == content:
+            return f"version {version.name}"
+    for one in reversed(objects):
+        if one.key.startswith(_PRUNED) and content_of(_json_at(store, one.key)) == content:
+            return f"version {one.key[len(_PRUNED) :]}, which was pruned"
+    return None
+
+
+def _described(store: ObjectStore, version: StoredVersion, loaded_name: str, deep: bool) -> Version:
+    provenance = provenance_in(store, version)
+    times = [one.modified for one in version.objects if one.modified is not None]
+    return Version(
+        number=version.number,
+        path=VersionUrl(store.url, version.name),
+        size=version.size,
+        modified=max(times, default=_EPOCH),
+        origin=origin_of(provenance),
+        problems=_problems(store, version, deep),
+        duplicate_of=None if version.name == loaded_name else loaded_name,
+    )
+
+
+def _problems(store: ObjectStore, version: StoredVersion, deep: bool) -> Tuple[Problem, ...]:
+    problems = [Problem("negative-number", "", NEGATIVE)] if version.number < 0 else []
+    problems += [Problem("missing-file", name, "missing or empty in the store") for name in version.missing]
+    try:
+        check_names(store, version)
+        if deep and not problems:
+            problems += _deep_problems(store, version)
+    except VersionError as error:
+        found = error.problems or (Problem("broken-version", version.name, error.message),)
+        problems += found
+    return tuple(problems)
+
+
+def _deep_problems(store: ObjectStore, version: StoredVersion) -> List[Problem]:
+    with tempfile.TemporaryDirectory(prefix="ckpt2saved-") as directory:
+        download_version(store, version, Path(directory))
+        return list(content_problems(directory, EVERYTHING))
+
+
+def _ignored(store: ObjectStore, objects: Sequence[StoredObject]) -> Tuple[Ignored, ...]:
+    """Return the names of the first level that look like a version, and that TF Serving ignores."""
+    names: Dict[str, bool] = {}  # -> whether it holds a SavedModel
+    for one in objects:
+        name, _, rest = one.key.partition("/")
+        if rest and not name.startswith(".") and parse_version(name) is None:
+            names[name] = names.get(name, False) or rest in SAVED_MODEL_FILES
+    reasons = {name: ignored_reason(name, holds) for name, holds in sorted(names.items())}
+    return tuple(
+        Ignored(VersionUrl(store.url, printable(name)), reason)
+        for name, reason in reasons.items()
+        if reason is not None
+    )
+
+
+def _superseded(versions: Sequence[StoredVersion], keep: int, spare: FrozenSet[int]) -> Tuple[StoredVersion, ...]:
+    """Return the versions that can be deleted, newest first."""
+    loaded = {version.number: version for version in versions}
+    complete = [number for number in sorted(loaded, reverse=True) if number >= 0 and loaded[number].is_complete]
+    oldest_kept = complete[:keep][-1] if complete else -1
+    return tuple(
+        version
+        for version in reversed(versions)
+        if 0 <= version.number < oldest_kept and version.number not in spare and version.is_saved_model
+    )
+
+
+def _record_pruned(store: ObjectStore, version: StoredVersion) -> None:
+    """Keep the checkpoint of a version that is to be deleted."""
+    entry = recorded_entry(version.number, provenance_in(store, version))
+    if content_of(entry):
+        with contextlib.suppress(FileExistsError):  # of an interrupted deletion
+            store.create(f"{_PRUNED}{version.number}", json.dumps(entry).encode("utf-8"))
+
+
+def _json_at(store: ObjectStore, key: str) -> Optional[Dict[str, Any]]:
+    try:
+        content = read_json(store.read(key, _MOST_BYTES).decode("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
