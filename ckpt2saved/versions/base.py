@@ -199,8 +199,8 @@ def _is_other_than_directory(path: PathLike) -> bool:
 def _check_not_remote(base: PathLike) -> None:
     if is_url(base) and not os.path.isdir(os.fspath(base)):
         raise VersionError(
-            f"{base}: not a local directory, and a version can't appear in one step anywhere else; publish under a"
-            " local directory, then copy the version to its place with saved_model.pb last"
+            f"{base}: not a local directory; expected a path, or the URL of an object store as text, with two slashes:"
+            " s3://BUCKET/models/crnn"
         )
 
 

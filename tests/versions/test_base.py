@@ -244,13 +244,13 @@ def test_the_current_directory_is_judged_by_its_name(base, monkeypatch):
 @pytest.mark.parametrize("kind", [str, Path], ids=["text", "path"])
 @pytest.mark.parametrize("url", ["s3://bucket/crnn", "gs://bucket/crnn", "hdfs://host:9000/crnn", "file:///crnn"])
 def test_an_address_is_no_base(url, kind):
-    """Nothing there is renamed in one step."""
+    """Commands look for an object store first; a Path has lost a slash of its URL."""
     with pytest.raises(VersionError) as error:
         check_base(kind(url))
 
     assert str(error.value) == (
-        f"{kind(url)}: not a local directory, and a version can't appear in one step anywhere else; publish under a local "
-        "directory, then copy the version to its place with saved_model.pb last"
+        f"{kind(url)}: not a local directory; expected a path, or the URL of an object store as text, with two slashes: "
+        "s3://BUCKET/models/crnn"
     )
 
 
