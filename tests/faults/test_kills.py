@@ -67,8 +67,9 @@ def test_the_watcher_sees_what_must_not_be(tmp_path):
     fill(source)
     base = tmp_path / "base"
     make_version(base, "7")
+    late = make_version(tmp_path, "late")
     with watching(base, [content_of(source)]) as watched:
-        make_version(base, "5")
+        late.rename(base / "5")
         (base / "8").mkdir()
     assert len(watched.seen.shrunk) == 1 and len(watched.seen.partial) == 1 and watched.seen.lost == []
 
