@@ -15,7 +15,7 @@ from typing import Callable, Dict, Iterable, Iterator, List
 from tests.faults import errors, kills, places, races, trace
 from tests.faults.figures import Figures, table
 from tests.faults.interposer import CHANGES, compiled
-from tests.faults.launcher import Launcher
+from tests.faults.launcher import TENSORFLOW, Launcher
 from tests.faults.operations import EXPORT, Lab
 
 _SHORT_KILLS, _LONG_KILLS = 100, 1000
@@ -77,7 +77,7 @@ def main() -> None:
                     found += _told(part(lab, how))
         if library and (not how.only or _EXPORTS in how.only):
             (directory / _EXPORTS).mkdir()
-            with Launcher(library, tensorflow=True) as launcher:
+            with Launcher(library, TENSORFLOW) as launcher:
                 lab = Lab(directory / _EXPORTS, launcher)
                 lab.know_export()
                 found += _told(_exports(lab, how))

@@ -1,6 +1,7 @@
 """Commands of ckpt2saved in processes that are forked from one that has imported everything: a start takes 5 ms.
 
-As a program: the process that forks. It reads requests from stdin, a JSON object a line, and answers on stdout.
+As a program: the process that forks, with further modules to import as arguments. It reads requests from stdin, a JSON
+object a line, and answers on stdout.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from tests.faults.interposer import Fault
 
 ROOT = Path(__file__).resolve().parents[2]
 Argv = Sequence[object]
+TENSORFLOW = ("ckpt2saved.exporting.pipeline",)
 # Not a command: publishes copies of a directory as an export does, without TensorFlow.
 PUBLISH = "publish"
 
@@ -63,13 +65,19 @@ class Running:
 class Launcher:
     """The process that forks, as a context manager."""
 
-    def __init__(self, library: Optional[Path] = None, *, tensorflow: bool = False) -> None:
-        environment = dict(os.environ, PYTHONPATH=str(ROOT), CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
+    def __init__(
+        self, library: Optional[Path] = None, imports: Sequence[str] = (), environment: Optional[Dict[str, str]] = None
+    ) -> None:
+        variables = dict(os.environ, PYTHONPATH=str(ROOT), CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
+        variables.update(environment or {})
         if library is not None:
-            environment["LD_PRELOAD"] = str(library)
-        command = [sys.executable, "-m", "tests.faults.launcher"] + ["--tensorflow"] * tensorflow
+            variables["LD_PRELOAD"] = str(library)
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, universal_newlines=True
+            [sys.executable, "-m", "tests.faults.launcher", *imports],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=variables,
+            universal_newlines=True,
         )
         self.library = library
 
@@ -107,7 +115,7 @@ class Launcher:
 
 def main() -> None:
     """Serve requests until stdin ends."""
-    _import_everything("--tensorflow" in sys.argv)
+    _import_everything(sys.argv[1:])
     requests, answers = os.fdopen(os.dup(0), "r"), os.fdopen(os.dup(1), "w")
     outputs: Dict[int, Tuple[str, str, str]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -206,14 +214,14 @@ def _publish(base: str, source: str, count: str = "1") -> None:
             raise SystemExit(error.exit_code) from None
 
 
-def _import_everything(tensorflow: bool) -> None:
+def _import_everything(others: Sequence[str]) -> None:
     """Import what commands import in their bodies."""
     for name in ("versions", "console", "cli", "errors", "files"):
         package = importlib.import_module(f"ckpt2saved.{name}")
         for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
             importlib.import_module(module.name)
-    if tensorflow:
-        importlib.import_module("ckpt2saved.exporting.pipeline")
+    for name in others:
+        importlib.import_module(name)
     with tempfile.TemporaryDirectory() as folder:  # what is imported by other packages, in their bodies
         source = str(ROOT / "tests" / "saved_models" / "frozen")
         for command in (

@@ -9,7 +9,7 @@ import pytest
 from tests.faults import kills, trace
 from tests.faults.interposer import CHANGES
 from tests.faults.judging import content_of
-from tests.faults.launcher import Launcher
+from tests.faults.launcher import TENSORFLOW, Launcher
 from tests.faults.operations import EXPORT, Lab
 from tests.faults.watcher import watching
 from tests.support.versions import fill, make_version
@@ -42,7 +42,7 @@ def lab_of_exports(lab_of_calls):
     pytest.importorskip("tensorflow")
     directory = lab_of_calls.directory / "exports"
     directory.mkdir()
-    with Launcher(lab_of_calls.launcher.library, tensorflow=True) as launcher:
+    with Launcher(lab_of_calls.launcher.library, TENSORFLOW) as launcher:
         lab = Lab(directory, launcher)
         lab.know_export()
         yield lab
