@@ -6,13 +6,14 @@ python -m tests.faults [--long] [--only NAME]... [--kills N] [--directory DIR] [
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
 from pathlib import Path
 from typing import Callable, Dict, Iterable, Iterator, List
 
-from tests.faults import errors, kills, places, races, trace
+from tests.faults import errors, kills, places, races, stores, trace
 from tests.faults.figures import Figures, table
 from tests.faults.interposer import CHANGES, compiled
 from tests.faults.launcher import TENSORFLOW, Launcher
@@ -40,6 +41,7 @@ PARTS: Dict[str, Part] = {
     "bases": lambda lab, how: [places.odd_bases(lab)],
     "names": lambda lab, how: [places.odd_names(lab)],
     "file-systems": lambda lab, how: places.other_file_systems(lab),
+    "stores": lambda lab, how: _stores(lab, how),
 }
 _NEED_LIBRARY = list(PARTS)[:5]
 
@@ -89,6 +91,25 @@ def main() -> None:
         content = {"long": how.long, "library": library is not None, "parts": [one.as_content() for one in found]}
         how.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     sys.exit(any(figures.problems for figures in found))
+
+
+def _stores(lab: Lab, how: argparse.Namespace) -> Iterator[Figures]:
+    """Yield the figures of object stores; nothing where their packages are missing."""
+    try:
+        import s3fs  # noqa: F401
+
+        from tests.support.object_stores import s3_server
+    except ImportError:
+        return
+    with stores.store_lab(lab, lambda directory: s3_server()) as store:
+        yield stores.fail_syncs(store, 9 if how.long else 2, (False, True) if how.long else (False,))
+        yield stores.kill_syncs(store, how.kills // 10)
+        yield from stores.disturb_publishers(store, 10 if how.long else 2, (False,))
+        yield stores.many_writers(store, 32 if how.long else 8)
+        yield stores.stale_listings(store)
+    with contextlib.suppress(FileNotFoundError):
+        with stores.store_lab(lab, stores.rclone_server) as store:
+            yield stores.refused_without_conditions(store)
 
 
 def _told(all_figures: Iterable[Figures]) -> Iterator[Figures]:

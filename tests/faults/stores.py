@@ -171,6 +171,12 @@ def rclone_server(directory: Path) -> Iterator[str]:
         process.communicate()
 
 
+def evenly(count: int, most: int) -> range:
+    """Return at most so many of the numbers from 1 to `count`."""
+    step = -(-count // most)
+    return range((step + 1) // 2, count + 1, step)
+
+
 def number_of_requests(store: StoreLab, argv: Argv) -> int:
     ended = store.run(argv)
     assert ended.exit_code == 0, ended
@@ -186,7 +192,7 @@ def fail_syncs(store: StoreLab, most: int = sys.maxsize, lasts: Sequence[bool] =
     store.lab.drop(base)
     for kind in KINDS:
         for persists in lasts:
-            for at in range(1, requests + 1, -(-requests // most)):
+            for at in evenly(requests, most):
                 base = store.lab.fresh(0)
                 plan = Plan(kind, at, persists, seconds=0.2)
                 ended = store.run(("sync", url, base, "--once"), plan)
@@ -233,50 +239,41 @@ def kill_syncs(store: StoreLab, kills: int, seed: int = 1) -> Figures:
 
 
 def disturb_publishers(
-    store: StoreLab, most: int = sys.maxsize, lasts: Sequence[bool] = (False, True), options: Argv = ()
+    store: StoreLab, most: int = sys.maxsize, lasts: Sequence[bool] = (False, True), kinds: Sequence[str] = KINDS
 ) -> Iterator[Figures]:
     """Publish and prune while each request, or evenly `most` of them, fails or is the last that the process makes."""
     for operation in (_PUBLISH, _PRUNE):
         figures = Figures(f"store: {operation.name} while requests fail")
-        requests = _requests(store, operation, options)
-        for kind in KINDS:
+        prefix, url = store.fresh(operation.versions)
+        requests = number_of_requests(store, operation.argv(store, url))
+        for kind in kinds:
             for persists in lasts:
-                for at in range(1, requests + 1, -(-requests // most)):
+                for at in evenly(requests, most):
                     plan = Plan(kind, at, persists, seconds=0.2)
-                    _disturb(store, operation, plan, figures, options)
+                    _disturb(store, operation, plan, figures)
         yield figures.finished()
         figures = Figures(f"store: {operation.name} killed at every request")
         for kind in ("", "lost"):
-            for at in range(1, requests + 1, -(-requests // most)):
-                _disturb(store, operation, Plan(kind, at), figures, options, kills=True)
+            for at in evenly(requests, most):
+                _disturb(store, operation, Plan(kind, at), figures, kills=True)
         yield figures.finished()
 
 
 class _Operation(NamedTuple):
     name: str
-    command: str
-    arguments: Callable[[StoreLab], Argv]
+    argv: Callable[[StoreLab, str], Argv]  # of the URL
     versions: int
     keep: int = 0
 
 
-_PUBLISH = _Operation("bump-version", "bump-version", lambda store: ("--from", store.lab.source), 1)
-_PRUNE = _Operation("prune", "prune", lambda store: ("--keep", KEEP), 4, KEEP)
+_PUBLISH = _Operation("bump-version", lambda store, url: ("bump-version", url, "--from", store.lab.source), 1)
+_PRUNE = _Operation("prune", lambda store, url: ("prune", url, "--keep", KEEP), 4, KEEP)
 
 
-def _requests(store: StoreLab, operation: _Operation, options: Argv) -> int:
-    prefix, url = store.fresh(operation.versions)
-    extra = options if operation is _PUBLISH else ()
-    return number_of_requests(store, (operation.command, url, *operation.arguments(store), *extra))
-
-
-def _disturb(
-    store: StoreLab, operation: _Operation, plan: Plan, figures: Figures, options: Argv, *, kills: bool = False
-) -> None:
+def _disturb(store: StoreLab, operation: _Operation, plan: Plan, figures: Figures, *, kills: bool = False) -> None:
     before = list(range(1, operation.versions + 1))
     prefix, url = store.fresh(operation.versions)
-    extra = options if operation is _PUBLISH else ()
-    argv = (operation.command, url, *operation.arguments(store), *extra)
+    argv = operation.argv(store, url)
     with Watch(store.bucket, prefix, store.lab.contents) as watch:
         ended = _killed(store, argv, plan) if kills else store.run(argv, plan)
     figures.ended(ended)
@@ -293,7 +290,7 @@ def _disturb(
     if operation is _PUBLISH and not ended.was_killed and bool(new) != (ended.exit_code == 0):
         if not new or "not known whether it is published" not in ended.err:
             problems.append(f"exit code {ended.exit_code}, published {new}: {ended.err}")
-    again = store.run((_PUBLISH.command, url, *_PUBLISH.arguments(store), *options))
+    again = store.run(_PUBLISH.argv(store, url))
     highest = max(complete, default=0)
     if again.exit_code != 0 or not [number for number in store.bucket.complete(prefix) if number > highest]:
         problems.append(f"the next run failed: {again}")
@@ -321,7 +318,7 @@ def many_writers(store: StoreLab, count: int = 8, each: int = 2) -> Figures:
     figures = Figures(f"store: {count} writers at once")
     prefix, url = store.fresh()
     store.proxy.reset()
-    argv = ("bump-version", url, "--from", store.lab.source)
+    argv = _PUBLISH.argv(store, url)
     with Watch(store.bucket, prefix, store.lab.contents) as watch:
         after = time.monotonic() + 0.5
         running = [store.launcher.start(*[argv] * each, after=after) for _ in range(count)]
@@ -343,7 +340,7 @@ def stale_listings(store: StoreLab) -> Figures:
     """A publisher and a prune that see listings from before others published: no number twice, nothing lost."""
     figures = Figures("store: stale listings")
     prefix, url = store.fresh(1)
-    argv = ("bump-version", url, "--from", store.lab.source)
+    argv = _PUBLISH.argv(store, url)
     for command in (argv, ("prune", url, "--keep", "1", "--dry-run")):
         assert store.run(command).exit_code == 0
     for late in (argv, argv, ("prune", url, "--keep", "1"), argv):
@@ -368,7 +365,7 @@ def refused_without_conditions(store: StoreLab) -> Figures:
     """A server that ignores If-None-Match is found out; with --single-writer it is published there."""
     figures = Figures("store: rclone, which ignores If-None-Match")
     prefix, url = store.fresh(1)
-    argv = ("bump-version", url, "--from", store.lab.source)
+    argv = _PUBLISH.argv(store, url)
     refused = store.run(argv)
     problems = crashes(refused)
     if refused.exit_code != 1 or "--single-writer" not in refused.err or store.bucket.complete(prefix) != [1]:
