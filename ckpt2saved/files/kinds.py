@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Dict, List, Optional
 
 from ckpt2saved.files.protobuf.wire import Malformed, Part, fields, of_file
+from ckpt2saved.files.reading import open_file
 from ckpt2saved.files.shell_words import for_shell
 
 _READ = 4096  # bytes that tell all kinds but protobuf messages
@@ -75,7 +76,7 @@ def kind_of(path: Path) -> Optional[Kind]:
 def is_lfs_pointer(path: Path) -> bool:
     """Return whether a file is a Git LFS pointer."""
     try:
-        with open(str(path), "rb") as file:
+        with open_file(path) as file:  # a pipe is not waited for
             return begins_as_lfs_pointer(file)
     except OSError:
         return False

@@ -13,6 +13,7 @@ from ckpt2saved.checkpoint import roles
 from ckpt2saved.console.sizes import size_text
 from ckpt2saved.console.tables import print_labelled, stdout
 from ckpt2saved.errors.problem import listed, texts
+from ckpt2saved.files.reading import printable
 from ckpt2saved.files.shell_words import for_shell
 from ckpt2saved.inspection.graph_report import GraphReport
 from ckpt2saved.inspection.proposal import value_text
@@ -203,7 +204,7 @@ def _origin(checkpoint: Any) -> str:
     if not isinstance(checkpoint, dict) or "name" not in checkpoint:
         return ""
     step = checkpoint.get("step")
-    return f", from {checkpoint['name']}{('' if step is None else f', step {step}')}"
+    return printable(f", from {checkpoint['name']}{('' if step is None else f', step {step}')}")
 
 
 def _print_roles(console: Console, variables: Sequence[roles.Variable]) -> None:

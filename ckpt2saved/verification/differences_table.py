@@ -36,6 +36,6 @@ def _described(directory: Path) -> str:
     checkpoint = (read_provenance(directory) or {}).get("checkpoint")
     if isinstance(checkpoint, dict):
         name, step = checkpoint.get("name"), checkpoint.get("step")
-        parts += [str(name)] if name else []
-        parts += [f"step {step}"] if step is not None else []
+        parts += [printable(str(name))] if name else []
+        parts += [printable(f"step {step}")] if step is not None else []
     return f"{printable(str(directory))} ({', '.join([*parts, size_text(health(directory).size)])})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Mapping, Tuple
+from typing import Any, Dict, Mapping, Tuple
 
 from ckpt2saved.errors import UsageError
 from ckpt2saved.signature.file import builtin_models
@@ -33,8 +33,18 @@ def _recorded_steps(version_dir: Path, provenance: Mapping[str, Any]) -> Mapping
     if not isinstance(steps, dict):
         return {}
     assets = version_dir / "assets"
-    files = {name: str(assets / Path(file).name) for name, file in (steps.get("files") or {}).items()}
-    return {**(steps.get("options") or {}), **files}
+    files = {name: str(assets / Path(file).name) for name, file in _texts(steps.get("files")).items()}
+    return {**_scalars(steps.get("options")), **files}
+
+
+def _scalars(recorded: Any) -> Dict[str, Scalar]:
+    """The recorded values of options, without those that no option has, as in a damaged record."""
+    values = recorded if isinstance(recorded, dict) else {}
+    return {name: value for name, value in values.items() if isinstance(value, (str, int, float, bool))}
+
+
+def _texts(recorded: Any) -> Dict[str, str]:
+    return {name: value for name, value in _scalars(recorded).items() if isinstance(value, str)}
 
 
 def _recorded_model(version_dir: Path, provenance: Mapping[str, Any]) -> Tuple[str, Mapping[str, Scalar]]:
@@ -44,7 +54,7 @@ def _recorded_model(version_dir: Path, provenance: Mapping[str, Any]) -> Tuple[s
         graph = {}
     name, builder = provenance.get("model"), graph.get("builder")
     if name == builder and name in builtin_models():
-        return name, graph.get("options") or {}
+        return name, _scalars(graph.get("options"))
     origin = f"it was exported from {builder or 'elsewhere'}" if provenance else "ckpt2saved did not export it"
     raise UsageError(
         f"{version_dir}: {origin}, and a version records all options for the comparison with a checkpoint only for a"

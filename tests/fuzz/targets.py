@@ -43,9 +43,11 @@ from ckpt2saved.server_config.measurements import read_measurements
 from ckpt2saved.server_config.version_batching import read_parameters
 from ckpt2saved.signature.characters import NoCharacters, read_characters
 from ckpt2saved.signature.file import parse_model
+from ckpt2saved.sources.graph_plan import GraphOptions
 from ckpt2saved.verification.accuracy.labels import read_labels
 from ckpt2saved.verification.accuracy.page_labels import read_page_labels
 from ckpt2saved.verification.differences import differences
+from ckpt2saved.verification.recorded import with_recorded
 from ckpt2saved.versions import PROVENANCE
 from tests.fuzz.mutations import mutated, mutated_json
 from tests.support.index_tables import index_table
@@ -140,12 +142,13 @@ def as_records(record: bytes) -> bytes:
 
 def _provenance(content: bytes, folder: Path) -> None:
     version = _version(folder, PROVENANCE.as_posix(), content)
-    for more in ([], ["--json"]):
-        result = CliRunner().invoke(command_line, ["list", str(version.parent), *more])
+    base = str(version.parent)
+    for arguments in (["list", base], ["list", base, "--json"], ["diff", str(_FROZEN), str(version)]):
+        result = CliRunner().invoke(command_line, arguments)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
-        if result.exit_code == 0 and more:
-            json.loads(result.output)
+        assert all(letter.isprintable() or letter == "\n" for letter in result.output)
+    with_recorded(GraphOptions(), version)
 
 
 def _kind(content: bytes, folder: Path) -> None:
@@ -303,6 +306,12 @@ _ORIGIN = {
     "content_sha256": "11" * 32,
     "republished": {"from": 1, "time": "2024-05-06T07:08:09+00:00"},
     "without_batch": {"serving_default": ["x"]},
+    "model": "crnn",
+    "graph": {"builder": "crnn", "options": {"classes": 3}},
+    "steps": {"options": {"charset": "a.txt"}, "files": {"charset": "a.txt"}},
+    "weights": "raw",
+    "ctc_decoder": "greedy",
+    "signatures": ["serving_default"],
 }
 _ROW = {
     "concurrency": 1, "batch": 1, "rate": None, "p50": 1.0, "p99": 2.0, "requests_per_second": 10.0, "widths": [100],
