@@ -73,5 +73,6 @@ def test_an_input_that_does_not_end_is_a_hang(monkeypatch, read, limit):
 
 
 def test_an_input_that_takes_the_memory_is_found():
-    found = run(lambda content, folder: bytearray(fuzzer.MEMORY + (1 << 20)))
+    """Some systems do not count what is reserved and not used, so that the limit is higher where TensorFlow is loaded."""
+    found = run(lambda content, folder: bytearray(64 * fuzzer.MEMORY))
     assert [finding.kind for finding in found] == ["memory"]
