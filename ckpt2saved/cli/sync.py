@@ -95,7 +95,8 @@ def sync(
     A URL is that of a base directory in an object store (s3://, gs://, az://), or the path of one, as of a mounted
     file system. With one URL, LOCAL_BASE is the base directory of that model; with several, each model has a directory
     in it, named as the last part of the URL. A version keeps its number. It is published if its files are those that
-    were exported. Published directories are printed on stdout. SIGINT and SIGTERM stop it with exit code 0.
+    were exported. Published directories are printed on stdout. SIGINT and SIGTERM stop it with exit code 0,
+    with --once and --until-ready with 1.
     """
     from ckpt2saved.console.loops import Stop
     from ckpt2saved.versions.syncing.loop import Syncer, synced_models

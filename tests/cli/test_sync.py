@@ -214,20 +214,21 @@ def test_kill_9_while_a_store_is_read(s3, base, tmp_path):
     assert [one.number for one in list_versions(base)][0] == 4 and list_versions(base)[0].is_complete
 
 
-def test_a_signal_while_a_store_does_not_answer(s3, base):
-    """The sync ends at once, with 0."""
+@pytest.mark.parametrize("option, code", [("--json", 0), ("--once", 1), ("--until-ready", 1)])
+def test_a_signal_while_a_store_does_not_answer(s3, base, option, code):
+    """The sync ends at once, with 0; with 1 where something waits for what it pulls."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen(5)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
-            with ended(started("s3://models/crnn", base, "--json")) as process:
+            with ended(started("s3://models/crnn", base, option, "--json")) as process:
                 assert '"syncing"' in process.stdout.readline()
                 connection, _ = silent.accept()
                 with connection:
                     process.terminate()
                     out, err = process.communicate(timeout=20)
-    assert (process.returncode, err.count("\n")) == (0, 2), err
+    assert (process.returncode, err.count("\n")) == (code, 2), err
     assert events(out.splitlines())[-1]["reason"] == "signal"
 
 

@@ -411,7 +411,9 @@ def test_a_release_may_be_given_where_it_belongs(configure, tmp_path, crnn):
     assert "image: tensorflow/serving:1.14.0" in (tmp_path / "out" / "compose.yaml").read_text()
     assert "tensorflow/serving:2.20.0" in succeeded(configure(crnn, "--for", "2.20", "--serving", "2.20")).output
     refused(configure(crnn, "--for", "1.14", "--for", "2.20"), 2, "one release of TF Serving is expected")
-    refused(configure(crnn, "--for", "podman"), 2, "'podman' is none of docker, compose, kubernetes, kserve, nor a release")
+    refused(
+        configure(crnn, "--for", "podman"), 2, "'podman' is none of docker, compose, kubernetes, kserve, nor a release"
+    )
 
 
 # batching

@@ -54,7 +54,9 @@ class Syncer:
         try:
             reason, code = self._run()
         except Stopped:
-            reason, code = "signal", 0
+            options = self._around.options
+            # What comes after it, such as a server, would do without what was not pulled.
+            reason, code = "signal", 1 if options.once or options.until_ready else 0
         except Ckpt2SavedError as error:
             self._tell("stopped", _REASONS["error"], reason="error", exit_code=error.exit_code, **error_content(error))
             raise
