@@ -234,7 +234,8 @@ def test_a_signal_while_a_store_does_not_answer(s3, base, option, code):
 
 def test_until_a_server_has_a_version(source, base):
     """As an init container: a source that comes later is waited for, and an older version is enough."""
-    gone = source.rename(source.with_name("gone"))
+    gone = source.with_name("gone")
+    source.rename(gone)
     path = gone / "2" / "variables" / "variables.data-00000-of-00001"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with ended(started(source, base, "--interval", "0.1", "--until-ready", "--json")) as process:

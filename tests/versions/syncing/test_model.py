@@ -296,5 +296,6 @@ def test_places_that_cannot_be(base, urls, options, said):
 
 def test_a_local_directory_as_url(source, base):
     """With characters that a URL quotes."""
-    odd = source.rename(source.with_name("c r%nn"))
+    odd = source.with_name("c r%nn")
+    source.rename(odd)
     assert Sync(base, f"file://{odd.parent}/c%20r%25nn").round()[0]
