@@ -116,7 +116,8 @@ def _sync_container(name: str, server: Server, *options: str) -> Dict[str, Any]:
     return {
         "name": name,
         "image": server.pulling.image,
-        "args": server.pulling.arguments(*options),
+        # Kubernetes replaces $(NAME) by a variable of the container, such as the key of the store, and $$ by $.
+        "args": [word.replace("$", "$$") for word in server.pulling.arguments(*options)],
         # Not there where the pods have an identity that the store knows.
         "envFrom": [{"secretRef": {"name": f"{server.name}-store", "optional": True}}],
         "volumeMounts": [{"name": VOLUME, "mountPath": MODELS_IN_SERVER}],

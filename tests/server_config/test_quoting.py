@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from ckpt2saved.server_config.kubernetes import parse_claim
 from ckpt2saved.server_config.models import Model
 from ckpt2saved.server_config.mounts import Mount
 from ckpt2saved.server_config.policy import Label, Policy
+from ckpt2saved.server_config.pulling import Pulling
 from ckpt2saved.server_config.server import Server, parse_name
 from ckpt2saved.server_config.yaml_text import yaml_text
 from tests.support.properties import assume, example, given, st
@@ -115,6 +117,28 @@ def test_the_compose_file(path, name):
 def interpolated(text):
     """As Compose replaces variables: two dollar signs are one, and one alone would be a variable."""
     assert "$" not in text.replace("$$", "")
+    return text.replace("$$", "$")
+
+
+@given(PATHS)
+@examples
+@example("/$(AWS_SECRET_ACCESS_KEY)/$$(x)/$")
+def test_the_url_that_a_side_car_pulls_from(path):
+    """In a compose file and in the manifests."""
+    pulling = Pulling((f"s3://bucket{usable(path)}/m",), versions=1)
+    mine = replace(server("/m"), pulling=pulling)
+    (content,) = ruamel(compose.compose_file(mine, nvidia_runtime=False))
+    words = content["services"]["tensorflow-serving-sync"]["command"]
+    listening = pulling.arguments("--listen", ":9090")
+    assert [interpolated(word) for word in words] == listening
+    pod = ruamel(kubernetes.manifests(mine, {}, None))[1]["spec"]["template"]["spec"]
+    assert [expanded(word) for word in pod["initContainers"][0]["args"]] == pulling.arguments("--until-ready")
+    assert [expanded(word) for word in pod["containers"][1]["args"]] == listening
+
+
+def expanded(text):
+    """As Kubernetes expands arguments (third_party/forked/golang/expansion): $$ is $, and $(NAME) would be a variable."""
+    assert not re.search(r"(?<!\$)(\$\$)*\$\(", text)
     return text.replace("$$", "$")
 
 
