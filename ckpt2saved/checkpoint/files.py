@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 import re
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ _MOST_OF_STATE = 16 << 20  # bytes; the latest checkpoint stands in the first li
 TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
 TABLE_FOOTER = 48  # bytes, with the magic
 _CANDIDATE = "candidate-checkpoint"
+_MOST_MISSING = 100  # data files of one set that are named
 _MOST_LOOKED_AT, _MOST_SHOWN = 100, 5  # files of a directory without a checkpoint
 
 
@@ -349,13 +351,16 @@ def _complete_set(prefix: Path, shards: Sequence[Path]) -> Tuple[List[Path], Lis
     missing: List[Problem] = []
     counts = {match.group("count") for match in (_SHARD.match(shard.name) for shard in shards) if match}
     for count in sorted(counts):
-        names = [f"{prefix.name}.data-{number:05d}-of-{count}" for number in range(int(count))]
-        files = [prefix.with_name(name) for name in names]
-        lacking = [file.name for file in files if not _is_file(file)]
+        numbers = range(int(count))
+        every = (prefix.with_name(f"{prefix.name}.data-{number:05d}-of-{count}") for number in numbers)
+        # The names of a directory may be anything: thousands of files could be one each of 99,999.
+        lacking = list(itertools.islice((file.name for file in every if not _is_file(file)), _MOST_MISSING))
         if not lacking:
+            names = [f"{prefix.name}.data-{number:05d}-of-{count}" for number in numbers]
+            files = [prefix.with_name(name) for name in names]
             empty = all(file.stat().st_size == 0 for file in files)
             return files, [Problem("empty-file", name, "0 bytes") for name in names] if empty else []
-        missing += [Problem("missing-shard", name, "missing") for name in lacking]
+        missing += [Problem("missing-shard", name, "missing") for name in lacking[: _MOST_MISSING - len(missing)]]
     return [], missing
 
 

@@ -53,6 +53,18 @@ def refusal(path, directory):
     return lines
 
 
+def test_data_files_of_many_sets(tmp_path):
+    """Each the first of a set of its own: a hundred missing ones are named, and no others looked for."""
+    write_v2(tmp_path, shards=1)
+    for count in range(90000, 90300):
+        (tmp_path / f"model.ckpt-100.data-00000-of-{count}").write_bytes(b"x")
+    (tmp_path / SHARD.format(0, 1)).unlink()
+    with pytest.raises(CheckpointError) as caught:
+        find_checkpoint(tmp_path / "model.ckpt-100")
+    assert len(caught.value.problems) == 100
+    assert texts(caught.value.problems)[0] == "model.ckpt-100.data-00001-of-90000: missing"
+
+
 # Any path that means a checkpoint.
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import re
 import shutil
@@ -23,6 +24,7 @@ from ckpt2saved.versions.provenance import read_provenance
 
 _SHARD = re.compile(r"variables/variables\.data-[0-9]{5}-of-([0-9]{5})\Z")
 _INDEX = "variables/variables.index"
+_MOST_MISSING = 100  # names of missing files
 
 
 @dataclass(frozen=True)
@@ -58,16 +60,18 @@ class StoredVersion:
         missing = [] if files & set(SAVED_MODEL_FILES) else [SAVED_MODEL_FILES[0]]
         shards = [(name, int(match.group(1))) for name in files for match in [_SHARD.match(name)] if match]
         present = {name for name, _ in shards}
-        wanted = {
-            f"variables/variables.data-{number:05d}-of-{count:05d}"
-            for count in {count for _, count in shards}
-            for number in range(count)
-        }
+        lacking: List[str] = []
+        for count in sorted({count for _, count in shards}):
+            names = (f"variables/variables.data-{number:05d}-of-{count:05d}" for number in range(count))
+            # Names in a store may be anything: 100,000 of them could be one file each of billions.
+            lacking += itertools.islice((name for name in names if name not in present), _MOST_MISSING - len(lacking))
+            if len(lacking) == _MOST_MISSING:
+                break
         if _INDEX in files and not shards:
-            wanted.add("variables/variables.data-00000-of-00001")
+            lacking.append("variables/variables.data-00000-of-00001")
         if shards and _INDEX not in files:
-            wanted.add(_INDEX)
-        return (*missing, *sorted(wanted - present))
+            lacking.append(_INDEX)
+        return (*missing, *sorted(lacking))
 
     @property
     def size(self) -> int:

@@ -65,6 +65,13 @@ def test_what_the_listing_lacks(files, missing):
     assert version(*files).is_complete is not bool(missing)
 
 
+def test_names_that_stand_for_billions_of_files():
+    """Ten thousand data files, each one of a set of its own: a hundred missing ones are named, and no others made."""
+    shards = [(f"variables/variables.data-00000-of-{count:05d}", 1) for count in range(80000, 90000)]
+    found = version(("saved_model.pb", 1), ("variables/variables.index", 1), *shards).missing
+    assert len(found) == 100 and found[0] == "variables/variables.data-00001-of-80000"
+
+
 def test_a_version_is_downloaded(url, tmp_path):
     source = make_version(tmp_path, "7")
     write_provenance(source, {"format": 1, "content_sha256": content_sha256(source)})
