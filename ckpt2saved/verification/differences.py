@@ -17,6 +17,7 @@ from ckpt2saved.files.protobuf.data_types import name_of
 from ckpt2saved.files.reading import printable, sha256_of, walk
 from ckpt2saved.saved_model.reading import FINGERPRINT_FILE, GRAPH_FILE, MetaGraph, SavedModelFile
 from ckpt2saved.signature.tensors import Dimension, Signature, TensorSpec, shape_text
+from ckpt2saved.versions.base import os_errors_explained
 from ckpt2saved.versions.health import content_problems
 from ckpt2saved.versions.provenance import PROVENANCE, read_provenance, recorded_without_batch
 
@@ -65,12 +66,13 @@ def differences(old: Path, new: Path) -> Differences:
         problems = content_problems(directory, warmup=False)
         if problems:
             raise VersionError(f"{directory}: can't be compared, since TF Serving could not load it", problems)
-    before, after = SavedModelFile(old), SavedModelFile(new)
-    breaking, notes = compare_signatures(before.signatures, after.signatures)
-    notes += _batching_notes(old, new)
-    notes += _graph_notes(before, after)
-    notes += _variable_notes(old, new)
-    notes += _file_notes(old, new)
+    with os_errors_explained(new, f"compare it with {old}"):  # a failing disk, or a prune meanwhile
+        before, after = SavedModelFile(old), SavedModelFile(new)
+        breaking, notes = compare_signatures(before.signatures, after.signatures)
+        notes += _batching_notes(old, new)
+        notes += _graph_notes(before, after)
+        notes += _variable_notes(old, new)
+        notes += _file_notes(old, new)
     return Differences(old, new, tuple(breaking), tuple(notes))
 
 

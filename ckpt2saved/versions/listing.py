@@ -183,7 +183,8 @@ def prune_versions(
         raise VersionError(f"{base}: can't keep {keep} versions; expected 1 or more")
     check_base(base, reading=True)
     if dry_run:
-        return _superseded(base, keep, frozenset(spare))
+        with os_errors_explained(base, "look for old versions"):
+            return _superseded(base, keep, frozenset(spare))
     check_base(base)
     deleted = []
     with os_errors_explained(base, "delete old versions"):

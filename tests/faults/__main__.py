@@ -29,6 +29,7 @@ PARTS: Dict[str, Part] = {
     "kill-at-calls": lambda lab, how: kills.kill_at_every_call(lab, **({"kinds": CHANGES} if how.long else {})),
     "kill-cleanups": lambda lab, how: [kills.kill_cleanups(lab)],
     "fail-at-calls": lambda lab, how: errors.fail_at_every_call(lab, sys.maxsize if how.long else 25),
+    "fail-readers": lambda lab, how: [errors.fail_readers(lab, sys.maxsize if how.long else 25)],
     "clocks": lambda lab, how: [places.clocks(lab)],
     "kill-at-random": lambda lab, how: kills.kill_at_random(lab, how.kills),
     "writers": lambda lab, how: [races.writers(lab, each=10 if how.long else 3)],
@@ -43,7 +44,7 @@ PARTS: Dict[str, Part] = {
     "file-systems": lambda lab, how: places.other_file_systems(lab),
     "stores": lambda lab, how: _stores(lab, how),
 }
-_NEED_LIBRARY = list(PARTS)[:5]
+_NEED_LIBRARY = list(PARTS)[:6]
 
 
 def _exports(lab: Lab, how: argparse.Namespace) -> Iterator[Figures]:

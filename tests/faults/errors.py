@@ -10,7 +10,7 @@ from tests.faults.figures import Figures
 from tests.faults.interposer import ALL, CHANGES, Fault, Kind
 from tests.faults.judging import numbers_in
 from tests.faults.kills import number_of_calls
-from tests.faults.operations import OPERATIONS, Lab, Operation, leftovers
+from tests.faults.operations import OPERATIONS, VERSIONS, Lab, Operation, crashes, leftovers
 
 
 class Failure(NamedTuple):
@@ -48,6 +48,32 @@ def fail_at_every_call(
             for at in range(1, calls + 1, -(-calls // most)):
                 _fail(lab, operation, failure, at, figures)
         yield figures.finished()
+
+
+def fail_readers(lab: Lab, most: int = sys.maxsize) -> Figures:
+    """Commands that only read, with each failure: messages, no tracebacks, and nothing is changed."""
+    figures = Figures("fail at every call: list, diff, dry runs")
+    base = lab.fresh()
+    for argv in (
+        ("list", base),
+        ("list", base, "--deep", "--json"),
+        ("diff", base / "1", base / "2"),
+        ("bump-version", base, "--dry-run"),
+        ("prune", base, "--keep", "1", "--dry-run"),
+    ):
+        calls = lab.launcher.run(argv, fault=Fault(str(base))).calls
+        for code in (errno.EIO, errno.EACCES, errno.ESTALE):
+            for persists in (False, True):
+                for at in range(1, calls + 1, -(-calls // most)):
+                    ended = lab.launcher.run(argv, fault=Fault(str(base), ALL, at, code, persists))
+                    figures.ended(ended)
+                    figures.errors += 1
+                    figures.found(f"{argv[0]}, {errno.errorcode[code]} at call {at}", crashes(ended), 0)
+    left = sorted(path.name for path in base.iterdir())
+    if left != [str(number) for number in range(1, VERSIONS + 1)]:
+        figures.problems.append(f"changed: {left}")
+    lab.drop(base)
+    return figures.finished()
 
 
 def _fail(lab: Lab, operation: Operation, failure: Failure, at: int, figures: Figures) -> None:

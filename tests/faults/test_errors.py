@@ -20,6 +20,13 @@ def test_a_failure_of_every_call(lab_of_calls):
         assert figures.errors == figures.cases > 25
 
 
+def test_a_failure_of_every_call_of_commands_that_read(lab_of_calls):
+    """Such as list, diff and dry runs."""
+    figures = errors.fail_readers(lab_of_calls, _MOST)
+    assert figures.problems == []
+    assert figures.errors > 100
+
+
 def test_full_disks(lab):
     """A version is published, or the message says that the disk is full; prune makes room."""
     found = list(places.full_disks(lab, 4))

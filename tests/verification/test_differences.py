@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
 
+from ckpt2saved.errors import VersionError
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.signature.tensors import Signature, TensorSpec
+from ckpt2saved.verification import differences as module
 from ckpt2saved.verification.differences import compare_signatures, differences
 from tests.support.saved_models import write_version
+from tests.support.versions import version_of
 
 
 def signature(name="serving_default", inputs=(), outputs=(), method="tensorflow/serving/predict"):
@@ -152,3 +158,16 @@ def test_what_cannot_be_loaded_is_not_compared(run_apart, old, tmp_path):
     done = run_apart("diff", old, new)
     assert done.exit_code == 1
     assert f"{new}: can't be compared, since TF Serving could not load it" in done.stderr
+
+
+def test_a_version_that_is_deleted_meanwhile_is_said_so(tmp_path, monkeypatch):
+    """As by a prune; or its disk fails."""
+    old, new = version_of(tmp_path, 1), version_of(tmp_path, 2)
+
+    def walk(directory):
+        shutil.rmtree(str(new))
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(new))
+
+    monkeypatch.setattr(module, "walk", walk)
+    with pytest.raises(VersionError, match=f"{new}: could not compare it with {old}: No such file or directory"):
+        differences(old, new)

@@ -212,6 +212,25 @@ def test_another_prune_may_delete_a_version_while_this_one_looks_at_it(base, mon
     assert [version.number for version in prune_versions(base, 1)] == [1]
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_version_that_cannot_be_looked_at_is_said_so(base, monkeypatch, dry_run):
+    """A failing disk, or a directory of another user's."""
+    for name in "12":
+        make_version(base, name)
+    real = os.listdir
+
+    def listdir(path):
+        if os.path.basename(path) == "1":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    with pytest.raises(VersionError, match="Input/output error"):
+        prune_versions(base, 1, dry_run=dry_run)
+    monkeypatch.undo()
+    assert names(base) == ["1", "2"]
+
+
 def test_a_shared_file_survives_the_version_that_it_was_published_with(base):
     """Pruning what was rolled back to leaves the roll-back whole."""
     publish(base, provenance=PUBLISHED)
