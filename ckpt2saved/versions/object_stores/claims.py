@@ -59,13 +59,13 @@ def prove_exclusive(store: ObjectStore) -> None:
         found = "its driver can't create an object only if it is absent"
     else:
         probe = f"{_PROBES}{uuid.uuid4().hex}"
-        store.create(probe, b"")
+        store.create(probe, b"probe")
         try:
-            store.create(probe, b"")
+            store.create(probe, b"probe")
         except FileExistsError:
             pass
         else:
-            found = "it has created an object that was there already, though it was told not to (If-None-Match)"
+            found = "it has created an object that was there already, though the request forbade that"
         finally:
             store.delete([probe])
     if found:

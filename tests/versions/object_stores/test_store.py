@@ -149,6 +149,48 @@ def test_a_store_of_another_kind_creates_after_a_look():
     assert files.written == {"a": b"1"}
 
 
+class _Refused(Exception):
+    """An answer of a store, as drivers raise it."""
+
+    def __init__(self, code):
+        super().__init__(f"status {code}")
+        self.code = code
+
+
+class _Cloud:
+    """A file system of Google or Azure that answers a status."""
+
+    _location = "https://storage"
+
+    def __init__(self, code):
+        self.requests = []
+        self._code = code
+
+    def call(self, *arguments, **keywords):
+        self.requests.append((arguments, keywords))
+        if self._code != 200:
+            raise _Refused(self._code)
+
+    pipe_file = call
+
+
+@pytest.mark.parametrize(
+    ("scheme", "condition"), [("gs", ("ifGenerationMatch", "0")), ("az", ("overwrite", False))], ids=["google", "azure"]
+)
+def test_other_clouds_are_asked_to_create_once(scheme, condition):
+    """What Azurite and fake-gcs-server understood; 412 and 409 are of an object that is there."""
+    files = _Cloud(200)
+    driver_of(scheme).create(files, "bucket/base/claims/1", b"content")
+    ((arguments, keywords),) = files.requests
+    assert condition in keywords.items()
+    assert "bucket/base/claims/1" in arguments or arguments == ("POST", "https://storage/upload/storage/v1/b/bucket/o")
+    for code in (409, 412):
+        with pytest.raises(FileExistsError):
+            driver_of(scheme).create(_Cloud(code), "bucket/base/claims/1", b"content")
+    with pytest.raises(_Refused):
+        driver_of(scheme).create(_Cloud(403), "bucket/base/claims/1", b"content")
+
+
 class _Files:
     """A file system of fsspec with one kind of file."""
 
