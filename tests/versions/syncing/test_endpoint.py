@@ -156,6 +156,16 @@ def test_slow_requests_are_cut_off(url, monkeypatch):
     assert got(url + "/healthz")[0] == 200
 
 
+def test_a_request_that_comes_byte_by_byte_is_cut_off(url, monkeypatch):
+    """However often a byte comes: the time for all of it is limited."""
+    monkeypatch.setattr(endpoint, "_MOST_SECONDS", 0.2)
+    host, _, port = url[len("http://") :].rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection, pytest.raises(ConnectionError):
+        for _ in range(200):
+            connection.sendall(b"a")
+            time.sleep(0.02)
+
+
 def test_an_address_that_is_taken(url):
     port = int(url.rpartition(":")[2])
     for address in (("127.0.0.1", port), ("nowhere.invalid", 0), ("256.1.1.1", 0)):
