@@ -11,7 +11,7 @@ from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import PathLike
 from ckpt2saved.saved_model.judgement import SAMPLED
 from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES
-from ckpt2saved.versions.base import numbered_children, parse_version, refuse_other_kinds
+from ckpt2saved.versions.base import numbered_children, os_errors_explained, parse_version, refuse_other_kinds
 from ckpt2saved.versions.health import content_problems
 
 
@@ -20,6 +20,11 @@ def find_version(path: PathLike) -> Path:
 
     Raises VersionError if there is none.
     """
+    with os_errors_explained(path, "look for a version"):
+        return _found(path)
+
+
+def _found(path: PathLike) -> Path:
     given = Path(path)
     given = given.parent if given.name in SAVED_MODEL_FILES and given.is_file() else given
     if not os.path.isdir(os.fspath(given)):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
 from ckpt2saved.errors import VersionError
-from ckpt2saved.versions import find_complete_version
+from ckpt2saved.versions import find_complete_version, find_version
 from tests.support.versions import make_broken, make_version
 
 
@@ -33,3 +37,14 @@ def test_no_complete_version(tmp_path):
     assert [problem.where for problem in caught.value.problems] == [str(tmp_path / "2"), str(tmp_path / "1")]
     with pytest.raises(VersionError, match="there is no such directory"):
         find_complete_version(tmp_path / "nowhere")
+
+
+def test_a_directory_that_cannot_be_looked_at_is_said_so(tmp_path, monkeypatch):
+    """That of another user, or of a disk that fails."""
+
+    def fail(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "is_file", fail)
+    with pytest.raises(VersionError, match=f"{tmp_path}: could not look for a version: Permission denied"):
+        find_version(tmp_path)
