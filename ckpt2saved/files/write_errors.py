@@ -23,7 +23,9 @@ _ADVICE = {
 _NO_RIGHTS = "run as a user with the required rights, or grant them to this user"
 
 # "FILE; No space left on device" is how TensorFlow says it, on a line of its own in a longer text.
-_REASONS = {os.strerror(code): code for code in FULL + (errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)}
+_REASONS = {
+    os.strerror(code): code for code in FULL + (errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.ESTALE)
+}
 _BY_TENSORFLOW = re.compile(rf"(?m)^(?P<file>.*); (?P<reason>{'|'.join(map(re.escape, _REASONS))})")
 _NO_TEMPORARY = "No usable temporary directory"
 _UNFINISHED = re.compile(r"\.tempstate[0-9]+\Z")  # the end of a file's name while SaveV2 writes it

@@ -305,7 +305,7 @@ def _concerns_stage(error: OSError, stage: Stage) -> bool:
 
     A full disk often names no file.
     """
-    in_stage = isinstance(error.filename, str) and error.filename.startswith(os.fspath(stage.path) + os.sep)
+    in_stage = isinstance(error.filename, str) and (error.filename + os.sep).startswith(os.fspath(stage.path) + os.sep)
     return error.errno in _FULL or (in_stage and error.errno not in _BUGS)
 
 

@@ -395,9 +395,11 @@ def test_a_failing_file_system_is_no_bug(base, code):
     with pytest.raises(VersionError, match="could not write the version, so that nothing was published"):
         with staged(base) as staging:
             raise OSError(code, os.strerror(code), str(staging.path / "saved_model.pb"))
+    with pytest.raises(VersionError, match="could not write the version"), staged(base) as staging:
+        raise OSError(code, os.strerror(code), str(staging.path))
 
     with pytest.raises(IsADirectoryError), staged(base) as staging:
-        staging.path.read_bytes()
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(staging.path / "variables"))
 
 
 def test_a_base_that_may_not_be_written_is_left_as_it_was(nobodys):
