@@ -38,7 +38,7 @@ def test_a_schema_is_printed(run, name):
 def test_the_files_are_those_that_are_made():
     assert sorted(schemas()) == names()
     different = [name for name, schema in schemas().items() if as_text(schema) != text_of(name)]
-    assert different == [], "run python tools/make_schemas.py"
+    assert different == [], "run python -m tools.make_schemas"
 
 
 def test_another_name_is_refused(run):

@@ -98,7 +98,7 @@ def mutations(content):
 
 
 def test_the_file_is_made_of_the_tables_of_the_reader(schema):
-    assert as_text(signature_schema()) == text_of("signature"), "run python tools/make_schemas.py"
+    assert as_text(signature_schema()) == text_of("signature"), "run python -m tools.make_schemas"
     Draft7Validator.check_schema(schema)
 
 
