@@ -130,7 +130,8 @@ class SyncedModel:
             newest = complete[-1] if complete else next(older, None)
         overall.step()
         self.state.remote = None if newest is None else newest.number
-        self._tell_of_problems(bool(versions), [version for version in newer if version not in complete])
+        with _failing(SOURCE):
+            self._tell_of_problems(bool(versions), [version for version in newer if version not in complete])
         for version in self._wanted(complete):
             if self.state.local is None or version.number > self.state.local:
                 self._try(version, overall)

@@ -69,6 +69,14 @@ class LocalSource(Source):
         return tuple(_LocalVersion(number, path) for number, path in loaded.items())
 
 
+def _is_file(path: Path) -> bool:
+    """Return whether there is such a file; raises OSError if the disk does not say, unlike os.path.isfile."""
+    try:
+        return stat.S_ISREG(os.stat(os.fspath(path)).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 class _LocalVersion(SourceVersion):
     def __init__(self, number: int, path: Path) -> None:
         super().__init__(number, str(path))
@@ -76,7 +84,8 @@ class _LocalVersion(SourceVersion):
 
     @property
     def missing(self) -> Tuple[str, ...]:
-        has_graph = any(os.path.isfile(os.fspath(self._path / name)) for name in SAVED_MODEL_FILES)
+        with os_errors_explained(self._path, "look for the graph"):
+            has_graph = any(_is_file(self._path / name) for name in SAVED_MODEL_FILES)
         return () if has_graph else SAVED_MODEL_FILES[:1]
 
     @property
