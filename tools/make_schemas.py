@@ -1,4 +1,4 @@
-"""Writes the JSON Schemas that `ckpt2saved schema` shows: `python tools/make_schemas.py`."""
+"""Writes the JSON Schemas that `ckpt2saved schema` shows: `python -m tools.make_schemas`."""
 
 from __future__ import annotations
 
