@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from pathlib import Path
 
@@ -21,6 +22,9 @@ def write_fingerprint(directory: Path) -> None:
     fingerprint = fingerprint_of(directory)
     if fingerprint is None:
         return
+    index = directory / "variables" / "variables.index"
+    if index.exists() and not fingerprint.checkpoint_hash:  # TensorFlow says nothing where it cannot read the file
+        raise OSError(errno.EIO, "TensorFlow could not read it for the fingerprint", str(index))
     if hasattr(fingerprint, "uuid"):  # since TensorFlow 2.15
         fingerprint.uuid = ""
         digest = hashlib.sha256(fingerprint.SerializeToString(deterministic=True)).digest()

@@ -22,6 +22,7 @@ from ckpt2saved.errors.problem import texts
 from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.tf1 import SavedModel, tf
+from ckpt2saved.saved_model.fingerprint import write_fingerprint
 from ckpt2saved.saved_model.reading import read_signatures
 from ckpt2saved.saved_model.writing import _write_variables, bind_signatures
 from ckpt2saved.signature.file import load_model, parse_model
@@ -155,13 +156,13 @@ def test_the_same_checkpoint_gives_the_same_bytes(tmp_path, version, crnn_checkp
 @pytest.mark.skipif(not READS_FINGERPRINTS, reason="fingerprints are of TensorFlow 2.12 and newer")
 def test_the_fingerprint_is_that_of_tensorflow(tmp_path, version):
     """TensorFlow reads it, computes the same for the files that were published, and another one for another graph."""
-    from tensorflow.python.saved_model.fingerprinting_utils import write_fingerprint
+    from tensorflow.python.saved_model import fingerprinting_utils
 
     read = tf.compat.v2.saved_model.experimental.read_fingerprint
     copy = tmp_path / "copy"
     shutil.copytree(str(version), str(copy))
     (copy / "fingerprint.pb").unlink()
-    write_fingerprint(str(copy))
+    fingerprinting_utils.write_fingerprint(str(copy))
     assert read(str(copy)) == read(str(version)) and read(str(version)).checkpoint_hash
     assert (copy / "fingerprint.pb").read_bytes() != (version / "fingerprint.pb").read_bytes()  # a random UUID
     (tmp_path / "other").mkdir()
@@ -169,6 +170,19 @@ def test_the_fingerprint_is_that_of_tensorflow(tmp_path, version):
     assert read(str(other)) != read(str(version))
     ids = [re.findall(rb"[0-9]{30,}", (one / "fingerprint.pb").read_bytes()) for one in (other, version)]
     assert len(ids[0]) == len(ids[1]) == 1 and ids[0] != ids[1]
+
+
+@pytest.mark.skipif(not READS_FINGERPRINTS, reason="fingerprints are of TensorFlow 2.12 and newer")
+def test_a_fingerprint_without_the_variables_is_not_written(tmp_path, version):
+    """TensorFlow leaves the hash of the variables out, without an error, where it cannot read their index."""
+    copy = tmp_path / "copy"
+    shutil.copytree(str(version), str(copy))
+    (copy / "fingerprint.pb").unlink()
+    (copy / "variables" / "variables.index").unlink()
+    (copy / "variables" / "variables.index").mkdir()
+    with pytest.raises(OSError, match="could not read it for the fingerprint.*variables.index"):
+        write_fingerprint(copy)
+    assert not (copy / "fingerprint.pb").exists()
 
 
 def test_they_do_not_depend_on_the_process_nor_on_directories(version, tmp_path, crnn_checkpoint):
