@@ -25,6 +25,7 @@ from ckpt2saved.versions.object_stores.url import VersionUrl
 from ckpt2saved.versions.stage import STAGING, AnyStage
 
 _ROUNDS = 3  # of deletions: a request that was interrupted may still be carried out
+_MOST_CLAIMS = 1000  # of one publisher
 
 
 @contextlib.contextmanager
@@ -123,7 +124,7 @@ class StoredStage(AnyStage):
 
     def _claimed_number(self) -> int:
         number = 0
-        while True:
+        for _ in range(_MOST_CLAIMS):
             number = max(next_number(self._store, self._store.objects(), self._requested), number)
             if claim(self._store, number, self._name) and not self._store.objects(str(number)):
                 return number
@@ -134,6 +135,11 @@ class StoredStage(AnyStage):
                     " publishing it, and a version is never replaced; ask for a higher number, or for none"
                 )
             number += 1
+        raise VersionError(
+            f"{self._store.url}: {_MOST_CLAIMS} numbers in a row were taken, the last one {number - 1}: the store"
+            " refuses every claim, or a program creates them; nothing was published; look at the objects below"
+            " .ckpt2saved/claims"
+        )
 
     def _copy(self, files: Dict[str, Path], number: int) -> None:
         """Copy the files of the stage to the number, saved_model.pb last."""

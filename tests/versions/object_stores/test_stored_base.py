@@ -142,6 +142,22 @@ def test_a_claim_whose_answer_was_lost(memory, monkeypatch):
     assert publish(memory).name == "1"
 
 
+def test_a_store_that_refuses_every_claim(memory, monkeypatch):
+    """It is given up; nothing stays."""
+    create = ObjectStore.create
+
+    def refuse(store, key, data):
+        if "claims" in key:
+            raise FileExistsError(key)
+        create(store, key, data)
+
+    monkeypatch.setattr(ObjectStore, "create", refuse)
+    monkeypatch.setattr(stored_stage, "_MOST_CLAIMS", 5)
+    with pytest.raises(VersionError, match=r"5 numbers in a row were taken, the last one 5: the store refuses every"):
+        publish(memory)
+    assert keys(memory) == []
+
+
 def test_a_store_that_ignores_the_condition(memory, monkeypatch):
     def overwrite(driver, files, path, data):
         files.pipe_file(path, data)
