@@ -14,7 +14,7 @@ from ckpt2saved.files.reading import TooLarge, read_file
 MOST_LEVELS = 100  # nested lists and objects
 _MOST_BYTES = 256 << 20
 
-_MOST_DIGITS = 400  # of one number; Python 3.7.13 and older take hours to read one of millions
+_MOST_DIGITS = 1000  # of one number; Python 3.7.13 and older take hours to read one of millions
 
 _ENDLESS_NUMBER = re.compile(f"[0-9]{{{_MOST_DIGITS + 1}}}")
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)

@@ -28,7 +28,8 @@ from ckpt2saved.rewrites.rewrite import Rewrite
 # Fewer numbers are computed in microseconds: scale and shift of a batch norm, for example.
 _FEWEST = 4096
 _SLACK = 1 << 16  # bytes by which the stored values may grow
-_WITHOUT_COST = (*READS, *VARIABLES, *VIEWS, "Const")
+# A part of a variable along its first axis shares its memory; such parts alone are no reason to store other variables.
+_WITHOUT_COST = (*READS, *VARIABLES, *VIEWS, "Const", "Slice", "StridedSlice", "Split", "SplitV")
 
 
 @dataclass(frozen=True)
