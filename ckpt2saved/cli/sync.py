@@ -54,7 +54,7 @@ _KINDS = EventKinds(
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="Time between two looks at the URLs; after failures longer, up to ten minutes.",
+    help="Time between two listings of the URLs; longer after failures, up to ten minutes.",
     topic=Topic.SYNC,
 )
 @option(

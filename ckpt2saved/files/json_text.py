@@ -16,13 +16,13 @@ _MOST_BYTES = 256 << 20
 
 _MOST_DIGITS = 1000  # of one number; Python 3.7.13 and older take hours to read one of millions
 
-_ENDLESS_NUMBER = re.compile(f"[0-9]{{{_MOST_DIGITS + 1}}}")
+_LONG_NUMBER = re.compile(f"[0-9]{{{_MOST_DIGITS + 1}}}")
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NO_BRACKETS = re.compile(r"[^\[\]{}]+")
 
 
 def read_json(text: str) -> Any:
-    """Parse a JSON text; raises ValueError if it is malformed, more than MOST_LEVELS deep, or has an endless number.
+    """Parse a JSON text; raises ValueError if it is malformed, more than MOST_LEVELS deep, or has too long a number.
 
     The depth is checked beforehand: up to Python 3.8 the parser may end the process with "Cannot recover from stack
     overflow" instead of raising RecursionError.
@@ -32,7 +32,7 @@ def read_json(text: str) -> Any:
         levels = itertools.accumulate(1 if bracket in "[{" else -1 for bracket in brackets)
         if max(levels, default=0) > MOST_LEVELS:
             raise ValueError(f"lists and objects are nested more than {MOST_LEVELS} deep")
-    if _ENDLESS_NUMBER.search(text) and _ENDLESS_NUMBER.search(_STRING.sub("", text)):
+    if _LONG_NUMBER.search(text) and _LONG_NUMBER.search(_STRING.sub("", text)):
         raise ValueError(f"a number of more than {_MOST_DIGITS} digits")
     return json.loads(text)
 

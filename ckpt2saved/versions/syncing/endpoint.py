@@ -146,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def version_string(self) -> str:
-        """Return what is told of the program."""
+        """Return the value of the header Server."""
         return "ckpt2saved"
 
     def log_message(self, format: str, *args: Any) -> None:
