@@ -164,7 +164,7 @@ def try_wheel(python: Path, wheel: Path, sources: Path, folder: Path) -> None:
     """Install the wheel with TensorFlow in a new environment; run the demo and the plain tests with it."""
     environment = _environment(python, folder)
     interpreter = environment / "bin" / "python"
-    _run([interpreter, "-m", "pip", "install", *_QUIET, f"{wheel}[cpu,test]"], folder)
+    _run([interpreter, "-m", "pip", "install", *_QUIET, "-c", "tests/constraints.txt", f"{wheel}[cpu,test]"], sources)
     _run(["sh", "tests/install_serving_api.sh", interpreter], sources)
     variables = {"PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}"}
     where = [interpreter, "-c", "import ckpt2saved; print(ckpt2saved.__file__)"]
