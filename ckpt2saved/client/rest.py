@@ -32,13 +32,14 @@ from ckpt2saved.client.server import (
     of_version,
 )
 from ckpt2saved.console.foreign_text import one_line
-from ckpt2saved.files.json_text import read_json
+from ckpt2saved.files.json_text import TooMuchMemory, read_json
 
+_PREDICT = ":predict"
 _SHOWN = 200  # characters to quote of an unexpected response
-# Limits of a response in bytes: about 50,000 version states; numbers, which take several times the memory once parsed.
+# Limits of a response in bytes: about 50,000 version states; five million numbers of float32.
 _STATUS_BYTES = 8 << 20
 _PREDICT_BYTES = 64 << 20
-_MOST_LISTS = 4 << 20  # in a response; each takes at least 64 bytes of memory for 2 bytes of JSON
+_MOST_MEMORY = 512 << 20  # of a response once it is parsed; such numbers take 300 MB
 _LARGEST_VERSION = 2**63 - 1
 
 
@@ -121,8 +122,7 @@ class RestServer(RemoteServer):
         try:
             return exchange(address, Message(method, address.path + path, body), limits, self._connections)
         except TooLarge as error:
-            remedy = "; ask for fewer rows at a time, or over gRPC" if method == "POST" and not error.is_head else ""
-            raise NoServing(f"{address}{path}: {error}{remedy}") from error
+            raise NoServing(f"{address}{path}: {error}{'' if error.is_head else _remedy(path)}") from error
         except ssl.SSLError as error:
             raise NoServing(
                 f"{address}: no TLS there, or no certificate to trust ({error}); one of your own: SSL_CERT_FILE=ca.pem"
@@ -148,7 +148,10 @@ class RestServer(RemoteServer):
 
     def _content(self, code: int, text: str, path: str) -> Dict[str, Any]:
         """The JSON object of a response; for an error, an object with the text `error`."""
-        content = _parsed(text)
+        try:
+            content = _parsed(text)
+        except TooMuchMemory as error:
+            raise NoServing(f"{self.address}{path}: the answer can't be read: {error}{_remedy(path)}") from error
         if code >= 500 and not (isinstance(content, dict) and isinstance(content.get("error"), str)):
             raise Unreachable(
                 f"HTTP {code}, as from a proxy whose server is down: {_shown(text)}", may_repeat=code == 503
@@ -163,7 +166,12 @@ class RestServer(RemoteServer):
 
 
 def _predict_path(call: PredictCall) -> str:
-    return model_path(call.model, call.version) + ":predict"
+    return model_path(call.model, call.version) + _PREDICT
+
+
+def _remedy(path: str) -> str:
+    """Return what to do about an answer that is too large, after what was found."""
+    return "; ask for fewer rows at a time, or over gRPC" if path.endswith(_PREDICT) else ""
 
 
 def _text(answer: bytes) -> str:
@@ -171,11 +179,11 @@ def _text(answer: bytes) -> str:
 
 
 def _parsed(text: str) -> Any:
-    """Parse JSON; None if it is invalid or would take much more memory than the text."""
-    if text.count("[") + text.count("{") > _MOST_LISTS:
-        return None
+    """Parse JSON; None if it is invalid. Raises TooMuchMemory."""
     try:
-        return read_json(text)
+        return read_json(text, _MOST_MEMORY)
+    except TooMuchMemory:
+        raise
     except ValueError:
         return None
 

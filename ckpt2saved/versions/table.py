@@ -38,5 +38,5 @@ def _origin(version: Version) -> str:
 def _health(version: Version) -> List[str]:
     lines = texts(version.problems)
     if version.duplicate_of:
-        lines.append(f"the same number as {version.duplicate_of}, which TF Serving loads instead")
+        lines.append(f"the same number as {printable(version.duplicate_of)}, which TF Serving loads instead")
     return lines

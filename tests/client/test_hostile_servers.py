@@ -116,7 +116,6 @@ def test_the_states_of_a_model_are_no_100_mb():
     "content",
     [
         b"[" * 100000 + b"]" * 100000,
-        b'{"outputs": ' + b"[" * 5000000,
         statuses(float("inf")),
         statuses(float("nan")),
         b'{"model_version_status": [{"version": 1e400, "state": "AVAILABLE"}]}',
@@ -145,6 +144,24 @@ def test_states_that_are_none_are_no_answer_of_tf_servings(content):
         with pytest.raises(NoServing, match="this is not a response of TF Serving") as caught:
             connect(parse_address(address)).statuses("m", 1)
     assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("values", [b"1.5,", b'"ab",'])
+def test_values_that_would_fill_the_memory_are_not_read(values):
+    """Of 64 MB of such an answer Python made objects of up to 1.8 GB."""
+    content = b'{"outputs": [' + values * ((63 << 20) // len(values)) + b"0]}"
+    with answering(body(content)) as address:
+        with pytest.raises(
+            NoServing, match="values would take more than 512 MB of memory; ask for fewer rows at a time"
+        ):
+            predicted(address, timeout=60)
+
+
+def test_states_that_would_fill_the_memory_are_not_read():
+    content = b'{"model_version_status": [' + b"{}," * 2600000 + b"0]}"
+    with answering(body(content)) as address:
+        with pytest.raises(NoServing, match="values would take more than 512 MB of memory; its REST port"):
+            connect(parse_address(address)).statuses("m", 1)
 
 
 def test_another_version_than_the_one_asked_for_is_not_taken_for_it():

@@ -49,7 +49,9 @@ from ckpt2saved.verification.accuracy.page_labels import read_page_labels
 from ckpt2saved.verification.differences import differences
 from ckpt2saved.verification.recorded import with_recorded
 from ckpt2saved.versions import PROVENANCE
+from tests.fuzz.endpoint import ask_endpoint, endpoint_seeds
 from tests.fuzz.mutations import mutated, mutated_json
+from tests.fuzz.stores import read_store, store_seeds
 from tests.support.index_tables import index_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -412,6 +414,8 @@ def targets() -> List[Target]:
         ),
         Target("HTTP response", [http + _json(_STATUS), chunked + _json(_STATUS) + b"\r\n0\r\n\r\n"], _http),
         Target("gRPC messages", _grpc_seeds(), _grpc),
+        Target("object store", store_seeds(_SAVED), read_store, is_json=True),
+        Target("endpoint", endpoint_seeds(), ask_endpoint),
         Target(
             ".npz",
             [_npz()],

@@ -14,7 +14,7 @@ from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import VersionError
 from ckpt2saved.files.json_text import read_json
-from ckpt2saved.files.reading import printable
+from ckpt2saved.files.reading import TooLarge, printable
 from ckpt2saved.versions.base import number_after, parse_version
 from ckpt2saved.versions.object_stores.store import ObjectStore, StoredObject
 from ckpt2saved.versions.object_stores.versions_in_store import StoredVersion, versions_among
@@ -94,7 +94,7 @@ def holds(store: ObjectStore, number: int, stage: str) -> bool:
     """Return whether the claim of a number is that of this stage."""
     try:
         content = read_json(store.read(claim_key(number), _MOST_BYTES).decode("utf-8"))
-    except (FileNotFoundError, ValueError, VersionError):
+    except (FileNotFoundError, TooLarge, ValueError, VersionError):
         return False
     return isinstance(content, dict) and content.get("stage") == stage
 

@@ -9,6 +9,7 @@ from typing import Iterator, Union
 
 from ckpt2saved.console.say import Say, silent
 from ckpt2saved.errors import VersionError
+from ckpt2saved.files.reading import printable
 from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES
 from ckpt2saved.versions.base import parse_version
 from ckpt2saved.versions.object_stores.store import ObjectStore, open_store
@@ -53,6 +54,6 @@ def version_called(store: ObjectStore, name: str) -> StoredVersion:
     for version in versions:
         if version.name == name:
             return version
-    names = ", ".join(version.name for version in versions)
+    names = ", ".join(printable(version.name) for version in versions)
     expected = f"expected one of {names}" if names else "there are no versions below this URL"
-    raise VersionError(f"{store.url}: there is no version {name}; {expected}")
+    raise VersionError(f"{store.url}: there is no version {printable(name)}; {expected}")

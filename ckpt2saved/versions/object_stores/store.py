@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import hashlib
 import itertools
 from dataclasses import dataclass
@@ -11,13 +12,14 @@ from pathlib import Path
 from typing import Any, ContextManager, Dict, Generator, Iterable, Iterator, Optional, Tuple
 
 from ckpt2saved.errors import VersionError
-from ckpt2saved.files.reading import printable
+from ckpt2saved.files.reading import TooLarge, printable
 from ckpt2saved.files.write_errors import writing
 from ckpt2saved.versions.object_stores.drivers import Driver, driver_of
 from ckpt2saved.versions.object_stores.failures import code_of, explained_failure, store_failures
 from ckpt2saved.versions.object_stores.url import checked_url, scheme_of
 
 _PIECE = 8 << 20  # bytes of one request
+_LARGEST = 2**63 - 1  # bytes of an object
 _NO_BUCKET = ("NoSuchBucket",)
 _MAKE_BUCKET = "create the bucket, or correct its name"
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")  # keys of the drivers
@@ -74,40 +76,46 @@ class ObjectStore:
         return tuple(sorted({key.partition("/")[0] for key in keys if key}))
 
     def read(self, key: str, most: int) -> bytes:
-        """Return the content of an object; raises VersionError above `most` bytes."""
+        """Return the content of an object; raises TooLarge above `most` bytes."""
         with self._failures(f"read {key}"), self._opened(key) as file:
             data: bytes = file.read(most + 1)
         if len(data) > most:
-            raise VersionError(f"{self.url}/{key}: more than {most} bytes; expected a small file of ckpt2saved")
+            raise TooLarge(errno.EFBIG, f"more than {most} bytes", f"{self.url}/{printable(key)}")
         return data
 
-    def download(self, key: str, path: Path) -> None:
-        """Write the content of an object into a new file; an error of that file is an OSError with its name."""
-        with contextlib.closing(self._pieces(key)) as pieces:
+    def download(self, key: str, path: Path, most: int) -> None:
+        """Write the content of an object into a new file; an error of that file is an OSError with its name.
+
+        Of a larger object than `most` bytes a little more is written, however much the store sends.
+        """
+        with contextlib.closing(self._pieces(key, most)) as pieces:
             first = next(pieces, b"")  # before the file is created
             with path.open("xb") as copy:
                 for piece in itertools.chain((first,), pieces):
                     with writing(path):
                         copy.write(piece)
 
-    def sha256(self, key: str) -> str:
-        """Return the SHA-256 of the content of an object, which is read for that."""
+    def sha256(self, key: str, most: int) -> str:
+        """Return the SHA-256 of the content of an object, which is read for that: little more than `most` bytes."""
         digest = hashlib.sha256()
-        with contextlib.closing(self._pieces(key)) as pieces:
+        with contextlib.closing(self._pieces(key, most)) as pieces:
             for piece in pieces:
                 digest.update(piece)
         return digest.hexdigest()
 
-    def _pieces(self, key: str) -> Generator[bytes, None, None]:
+    def _pieces(self, key: str, most: int) -> Generator[bytes, None, None]:
+        """Yield the content of an object, up to the first byte that is too many."""
         doing = f"read {key}"
+        left = most + 1
         with contextlib.ExitStack() as opened:
             with self._failures(doing):
                 file = opened.enter_context(self._opened(key))
-            while True:
+            while left > 0:
                 with self._failures(doing):
-                    piece: bytes = file.read(_PIECE)
+                    piece: bytes = file.read(min(_PIECE, left))
                 if not piece:
                     return
+                left -= len(piece)
                 yield piece
 
     def upload(self, path: Path, key: str) -> None:
@@ -165,7 +173,19 @@ class ObjectStore:
         key = self._key(path)
         if not key or details.get("type") == "directory":
             return None
-        return StoredObject(key, int(details.get("size") or 0), _time(details))
+        return StoredObject(key, self._size(key, details), _time(details))
+
+    def _size(self, key: str, details: Dict[str, Any]) -> int:
+        try:
+            size = int(details.get("size") or 0)
+            if 0 <= size <= _LARGEST:
+                return size
+        except (TypeError, ValueError, OverflowError):
+            pass
+        raise VersionError(
+            f"{self.url}/{printable(key)}: the store lists it with a size that no object has; look at it with the"
+            " store's own tools"
+        )
 
 
 def open_store(url: str) -> ObjectStore:
@@ -197,8 +217,9 @@ def _time(details: Dict[str, Any]) -> Optional[datetime.datetime]:
             value = datetime.datetime.strptime(value[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=datetime.timezone.utc)
         elif isinstance(value, (int, float)):
             value = datetime.datetime.fromtimestamp(value, datetime.timezone.utc)
+        if not isinstance(value, datetime.datetime):
+            return None
+        utc = datetime.timezone.utc
+        return value.astimezone(utc) if value.tzinfo else value.replace(tzinfo=utc)
     except (ValueError, OverflowError, OSError):
         return None
-    if not isinstance(value, datetime.datetime):
-        return None
-    return value.astimezone(datetime.timezone.utc) if value.tzinfo else value.replace(tzinfo=datetime.timezone.utc)

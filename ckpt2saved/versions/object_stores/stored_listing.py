@@ -12,7 +12,7 @@ from typing import Any, Dict, FrozenSet, List, Optional, Sequence, Tuple
 from ckpt2saved.errors import VersionError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.json_text import read_json
-from ckpt2saved.files.reading import printable
+from ckpt2saved.files.reading import TooLarge, printable
 from ckpt2saved.saved_model.judgement import EVERYTHING
 from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES
 from ckpt2saved.versions.base import NumberedPlace, parse_version
@@ -79,7 +79,8 @@ def prune_stored(
         store.delete(sorted(keys, key=lambda key: key.partition("/")[2] not in SAVED_MODEL_FILES))
         deleted.append(version)
     if not dry_run:
-        store.delete(old_claims(objects, [version for version in versions if version not in deleted]))
+        names = {version.name for version in deleted}
+        store.delete(old_claims(objects, [version for version in versions if version.name not in names]))
     return tuple(NumberedPlace(one.number, VersionUrl(store.url, one.name)) for one in superseded)
 
 
@@ -88,10 +89,10 @@ def published_with(store: ObjectStore, content: FrozenSet[str]) -> Optional[str]
     objects = store.objects()
     for version in reversed(versions_among(objects)):
         if version.is_complete and content_of(provenance_in(store, version)) == content:
-            return f"version {version.name}"
+            return f"version {printable(version.name)}"
     for one in reversed(objects):
         if one.key.startswith(_PRUNED) and content_of(_json_at(store, one.key)) == content:
-            return f"version {one.key[len(_PRUNED) :]}, which was pruned"
+            return f"version {printable(one.key[len(_PRUNED) :])}, which was pruned"
     return None
 
 
@@ -117,7 +118,7 @@ def _problems(store: ObjectStore, version: StoredVersion, deep: bool) -> Tuple[P
         if deep and not problems:
             problems += _deep_problems(store, version)
     except VersionError as error:
-        found = error.problems or (Problem("broken-version", version.name, error.message),)
+        found = error.problems or (Problem("broken-version", printable(version.name), error.message),)
         problems += found
     return tuple(problems)
 
@@ -166,6 +167,6 @@ def _record_pruned(store: ObjectStore, version: StoredVersion) -> None:
 def _json_at(store: ObjectStore, key: str) -> Optional[Dict[str, Any]]:
     try:
         content = read_json(store.read(key, _MOST_BYTES).decode("utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, TooLarge, ValueError):
         return None
     return content if isinstance(content, dict) else None

@@ -113,7 +113,7 @@ class StoredStage(AnyStage):
         for name, path in files.items():
             key = f"{self._name}/{name}"
             try:
-                is_same = self._store.sha256(key) == sha256_of(path)
+                is_same = self._store.sha256(key, path.stat().st_size) == sha256_of(path)
             except FileNotFoundError:
                 is_same = False
             if not is_same:

@@ -27,7 +27,7 @@ class VersionUrl:
     name: str
 
     def __str__(self) -> str:
-        return f"{self.base}/{self.name}"
+        return f"{self.base}/{printable(self.name)}"
 
     def __fspath__(self) -> str:
         """Return the text, for messages and shell words; no file of this machine has this name."""

@@ -20,6 +20,7 @@ from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES, SAVED_MODEL_NAMES
 from ckpt2saved.versions.base import os_errors_explained, parse_version
 from ckpt2saved.versions.content import content_sha256
 from ckpt2saved.versions.object_stores.store import ObjectStore, StoredObject
+from ckpt2saved.versions.object_stores.url import VersionUrl
 from ckpt2saved.versions.provenance import read_provenance
 
 _SHARD = re.compile(r"variables/variables\.data-[0-9]{5}-of-([0-9]{5})\Z")
@@ -105,7 +106,7 @@ def download_version(store: ObjectStore, version: StoredVersion, directory: Path
     Raises VersionError for a version that is not complete, whose names lead out of the directory, or whose files are
     not those that ckpt2saved published.
     """
-    shown = f"{store.url}/{version.name}"
+    shown = str(VersionUrl(store.url, version.name))
     check_names(store, version)
     if version.missing:
         raise VersionError(
@@ -119,7 +120,7 @@ def download_version(store: ObjectStore, version: StoredVersion, directory: Path
             target = directory / version.name_of(one)
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                store.download(one.key, target)
+                store.download(one.key, target, one.size)
             except FileNotFoundError:
                 raise VersionError(
                     f"{store.url}/{printable(one.key)}: deleted while the version was downloaded, as by a prune; run"
@@ -127,31 +128,33 @@ def download_version(store: ObjectStore, version: StoredVersion, directory: Path
                 ) from None
             size = target.stat().st_size
             if size != one.size:
+                found_size = f"{size} bytes" if size < one.size else "more bytes"
                 raise VersionError(
-                    f"{store.url}/{printable(one.key)}: {size} bytes, and {one.size} when it was listed: replaced"
+                    f"{store.url}/{printable(one.key)}: {found_size}, and {one.size} when it was listed: replaced"
                     " while it was downloaded; run again"
                 )
         recorded = (read_provenance(directory) or {}).get("content_sha256")
         if recorded is not None and content_sha256(directory) != recorded:
             found = "its files are not those that were published: they were copied incompletely, or changed"
             remedy = "publish the version again"
-            raise VersionError(f"{shown}: not usable", [Problem("altered-files", version.name, found, remedy)])
+            raise VersionError(
+                f"{shown}: not usable", [Problem("altered-files", printable(version.name), found, remedy)]
+            )
 
 
 def check_names(store: ObjectStore, version: StoredVersion) -> None:
     """Raise VersionError if the objects of a version can't be the files of a directory."""
-    shown = f"{store.url}/{version.name}"
+    shown = str(VersionUrl(store.url, version.name))
     if len(version.objects) > MOST_ENTRIES:
         raise VersionError(f"{shown}: more than {MOST_ENTRIES} objects; expected one SavedModel")
     names = {version.name_of(one) for one in version.objects}
     for name in names:
         parts = name.split("/")
-        above = {str(parent) for parent in PurePosixPath(name).parents}
         if (
-            any(part in ("", ".", "..") for part in parts)
+            len(parts) > MOST_LEVELS  # first: a name may have any number of parts
+            or any(part in ("", ".", "..") for part in parts)
             or not name.isprintable()
-            or len(parts) > MOST_LEVELS
-            or above & names
+            or any(str(parent) in names for parent in PurePosixPath(name).parents)
         ):
             raise VersionError(
                 f"{shown}: the object {printable(name)} can't be a file of a directory; delete it from the store"

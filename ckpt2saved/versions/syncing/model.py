@@ -125,13 +125,15 @@ class SyncedModel:
         before = self.state.local
         newer = [version for version in versions if before is None or version.number > before]
         with _failing(SOURCE):
-            complete = [version for version in newer if not version.missing]
-            older = (version for version in reversed(versions) if version not in newer and not version.missing)
+            incomplete = [version for version in newer if version.missing]
+            waited_for = {version.number for version in incomplete}
+            complete = [version for version in newer if version.number not in waited_for]
+            older = (version for version in reversed(versions[: len(versions) - len(newer)]) if not version.missing)
             newest = complete[-1] if complete else next(older, None)
         overall.step()
         self.state.remote = None if newest is None else newest.number
         with _failing(SOURCE):
-            self._tell_of_problems(bool(versions), [version for version in newer if version not in complete])
+            self._tell_of_problems(bool(versions), incomplete)
         for version in self._wanted(complete):
             if self.state.local is None or version.number > self.state.local:
                 self._try(version, overall)

@@ -17,7 +17,7 @@ from ckpt2saved.versions.base import check_base, explained, numbered_children, o
 from ckpt2saved.versions.content import check_copy
 from ckpt2saved.versions.copying import copy_version
 from ckpt2saved.versions.object_stores.store import ObjectStore, open_store
-from ckpt2saved.versions.object_stores.url import is_store_url, local_path
+from ckpt2saved.versions.object_stores.url import VersionUrl, is_store_url, local_path
 from ckpt2saved.versions.object_stores.versions_in_store import StoredVersion, download_version, stored_versions
 
 _ALTERED = "it is tried again; if this persists, publish the version anew with ckpt2saved bump-version"
@@ -121,7 +121,7 @@ class StoreSource(Source):
 
 class _VersionInStore(SourceVersion):
     def __init__(self, store: ObjectStore, version: StoredVersion) -> None:
-        super().__init__(version.number, f"{store.url}/{version.name}")
+        super().__init__(version.number, str(VersionUrl(store.url, version.name)))
         self._store = store
         self._version = version
 

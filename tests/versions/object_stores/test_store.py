@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from ckpt2saved.errors import VersionError
+from ckpt2saved.files.reading import TooLarge
 from ckpt2saved.versions.object_stores.drivers import driver_of
 from ckpt2saved.versions.object_stores.store import open_store
 from ckpt2saved.versions.object_stores.url import checked_url, is_store_url, local_path
@@ -92,15 +94,45 @@ def test_objects_are_read_copied_and_downloaded(url, tmp_path):
     store.upload(tmp_path / "a", "a")
     store.upload(tmp_path / "empty", "empty")
     store.copy("a", "7/b")
-    store.download("7/b", tmp_path / "b")
+    store.download("7/b", tmp_path / "b", len(content))
     assert (tmp_path / "b").read_bytes() == content
     assert store.read("7/b", len(content)) == content and store.read("empty", 10) == b""
-    with pytest.raises(VersionError, match="more than 10 bytes"):
+    with pytest.raises(TooLarge, match="more than 10 bytes"):
         store.read("a", 10)
+    store.download("a", tmp_path / "cut off", 10)
+    assert (tmp_path / "cut off").stat().st_size == 11  # by which it is seen to be another object
+    assert store.sha256("a", len(content)) == hashlib.sha256(content).hexdigest()
+    assert store.sha256("a", len(content) - 2) != hashlib.sha256(content).hexdigest()
     with pytest.raises(FileNotFoundError):
         store.read("c", 10)
     with pytest.raises(FileNotFoundError):
-        store.download("c", tmp_path / "c")
+        store.download("c", tmp_path / "c", 10)
+
+
+def listing(monkeypatch, **details):
+    """A store that lists one object with these details."""
+    store = open_store(memory_url())
+    monkeypatch.setattr(
+        type(store._files), "find", lambda files, path, detail: {f"{path}/7/a": dict(details, type="file")}
+    )
+    return store
+
+
+@pytest.mark.parametrize("size", [-1, 2**63, 10**400, float("nan"), float("inf"), "x", "9" * 5000, [1]])
+def test_a_size_that_no_object_has(monkeypatch, size):
+    """As a server or a driver may say it."""
+    with pytest.raises(VersionError, match="crnn/7/a: the store lists it with a size that no object has; look at it"):
+        listing(monkeypatch, size=size).objects()
+
+
+def test_times_that_are_none(monkeypatch):
+    """The object has no time then: nothing is deleted because of its age."""
+    zone = datetime.timezone(datetime.timedelta(hours=14))
+    first = datetime.datetime(1, 1, 1, tzinfo=zone)
+    for value in (first, 1e300, float("nan"), -(10**400), "yesterday", "0000-00-00T00:00:00", [2024], {}):
+        assert listing(monkeypatch, LastModified=value).objects()[0].modified is None
+    (found,) = listing(monkeypatch, mtime=first.replace(year=2024)).objects()
+    assert found.modified.isoformat() == "2023-12-31T10:00:00+00:00"
 
 
 def test_a_wildcard_in_a_name_is_no_pattern(url, tmp_path):
@@ -258,4 +290,4 @@ def test_a_local_error_of_a_download_names_the_file(tmp_path):
     store = open_store(memory_url())
     store.upload(tmp_path / "a", "a")
     with pytest.raises(FileExistsError, match="tmp"):
-        store.download("a", tmp_path / "a")
+        store.download("a", tmp_path / "a", 10)

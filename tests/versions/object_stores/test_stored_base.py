@@ -12,11 +12,12 @@ from ckpt2saved.errors import AlreadyPublished, StrayOptions, VersionError
 from ckpt2saved.versions import BumpOptions
 from ckpt2saved.versions.bases import base_at, local_version
 from ckpt2saved.versions.content import Unchanged, content_sha256
-from ckpt2saved.versions.object_stores import claims, stored_stage
+from ckpt2saved.versions.object_stores import claims, stored_listing, stored_stage
 from ckpt2saved.versions.object_stores.drivers import Driver
-from ckpt2saved.versions.object_stores.store import ObjectStore, open_store
+from ckpt2saved.versions.object_stores.store import ObjectStore, StoredObject, open_store
 from ckpt2saved.versions.object_stores.url import VersionUrl
 from ckpt2saved.versions.provenance import write_provenance
+from tests.fuzz.fuzzer import CPU_SECONDS, WALL_SECONDS, forked, with_timers
 from tests.support.object_stores import is_exclusive_moto, memory_url, upload_directory
 from tests.support.versions import fill, make_version
 
@@ -185,7 +186,7 @@ def test_single_writer_is_for_object_stores(tmp_path):
 
 
 def test_what_reads_back_otherwise_is_not_published(memory, monkeypatch):
-    monkeypatch.setattr(ObjectStore, "sha256", lambda store, key: "0" * 64)
+    monkeypatch.setattr(ObjectStore, "sha256", lambda store, key, most: "0" * 64)
     with pytest.raises(VersionError, match="reads back otherwise than it was uploaded; nothing was published"):
         publish(memory)
     assert keys(memory) == []
@@ -314,6 +315,46 @@ def test_the_list_of_versions(url, tmp_path):
     assert (listing[1].origin.checkpoint, listing[1].origin.step) == ("crnn-7", 7) and listing[2].origin is None
     assert listing[1].size == sum(one.stat().st_size for one in (tmp_path / "7").rglob("*") if one.is_file())
     assert [(str(one.path), one.reason) for one in listing.ignored] == [(f"{url}/v8", "not an integer")]
+
+
+def test_a_record_that_is_too_large_is_none(memory, tmp_path, monkeypatch):
+    """It is its version's alone: the others are listed, pruned and published as before."""
+    monkeypatch.setattr(stored_listing, "_MOST_BYTES", 100)
+    for name in ("6", "7"):
+        upload_directory(memory, make_version(tmp_path, name, provenance={"format": 1, "x": name * 100}), name)
+    base = base_at(memory)
+    assert [(one.name, one.origin, one.is_complete) for one in base.listing()] == [("7", None, True), ("6", None, True)]
+    base.refuse_published(frozenset(("a" * 64,)))
+    assert [one.number for one in base.prune(1)] == [6]
+
+
+def test_control_characters_in_names_are_shown_as_text(memory, tmp_path):
+    """TF Serving reads a number with white space around it as a version too."""
+    record = {"format": 1, "checkpoint": {"name": "crnn-7", "step": 7, "sha256": {"index": "a" * 64}}}
+    upload_directory(memory, make_version(tmp_path, "7", provenance=record), "\n7\v")
+    base = base_at(memory)
+    (version,) = base.listing(deep=True)
+    assert version.is_complete and str(version.path) == f"{memory}/\\n7\\x0b"
+    with pytest.raises(AlreadyPublished, match=r"crnn: version \\n7\\x0b, has this checkpoint already"):
+        base.refuse_published(frozenset(("a" * 64,)))
+    with pytest.raises(VersionError, match=r"there is no version 8; expected one of \\n7\\x0b$"):
+        base.version(8)
+    with local_version(version.path) as directory:
+        assert (directory / "saved_model.pb").is_file()
+
+
+def test_a_hundred_thousand_objects(memory, monkeypatch):
+    """Took quadratic time when old versions were pruned."""
+    objects = tuple(StoredObject(f"{number}/saved_model.pb", 1, None) for number in range(100000))
+    monkeypatch.setattr(ObjectStore, "objects", lambda store: objects)
+    monkeypatch.setattr(ObjectStore, "delete", lambda store, keys: None)
+
+    def prune():
+        with_timers(3 * CPU_SECONDS, 3 * WALL_SECONDS)
+        base = base_at(memory)
+        return len(base.prune(1)), base.next_number(), len(base.listing())
+
+    assert forked(prune)[0] == (99999, 100000, 100000)
 
 
 def test_a_deep_list_finds_damage(memory, tmp_path):

@@ -17,6 +17,7 @@ from ckpt2saved.versions.object_stores.versions_in_store import (
     stored_versions,
 )
 from ckpt2saved.versions.provenance import write_provenance
+from tests.fuzz.fuzzer import CPU_SECONDS, WALL_SECONDS, forked, with_timers
 from tests.support.object_stores import memory_url, upload_directory
 from tests.support.versions import make_version, names
 
@@ -90,7 +91,7 @@ def test_saved_model_pb_comes_last(tmp_path, monkeypatch):
     store = open_store(url)
     (tmp_path / "copy").mkdir()
     keys, download = [], store.download
-    monkeypatch.setattr(store, "download", lambda key, path: (keys.append(key), download(key, path)))
+    monkeypatch.setattr(store, "download", lambda key, *more: (keys.append(key), download(key, *more)))
     download_version(store, stored_versions(store)[0], tmp_path / "copy")
     assert keys[-1] == "7/saved_model.pb" and len(keys) == 3
 
@@ -129,6 +130,30 @@ def test_names_that_lead_elsewhere_are_refused(name, tmp_path):
         download_version(store, found, tmp_path)
     assert "\n" not in str(error.value) and os.listdir(str(tmp_path)) == []
     check_names(store, version(("saved_model.pb", 1), ("assets/..x", 1)))
+
+
+def test_a_name_of_any_number_of_parts():
+    """Took quadratic time: a store may list names of any length."""
+    found = version(("saved_model.pb", 1), ("a/" * 100000 + "b", 1))
+
+    def check():
+        with_timers(CPU_SECONDS, WALL_SECONDS)
+        with pytest.raises(VersionError, match="can't be a file of a directory"):
+            check_names(open_store(memory_url()), found)
+        return True
+
+    assert forked(check)[0]
+
+
+def test_an_object_that_has_become_larger(tmp_path):
+    """However large it is: no more is written than was listed, and a byte."""
+    store, found = open_store(memory_url()), version(("saved_model.pb", 100))
+    (tmp_path / "a").write_bytes(bytes(1 << 20))
+    store.upload(tmp_path / "a", "7/saved_model.pb")
+    (tmp_path / "copy").mkdir()
+    with pytest.raises(VersionError, match="7/saved_model.pb: more bytes, and 100 when it was listed"):
+        download_version(store, found, tmp_path / "copy")
+    assert (tmp_path / "copy" / "saved_model.pb").stat().st_size == 101
 
 
 def test_a_version_larger_than_the_disk(tmp_path):

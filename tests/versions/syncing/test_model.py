@@ -13,7 +13,9 @@ import pytest
 from ckpt2saved.console.loops import Stopped
 from ckpt2saved.errors import UsageError, VersionError
 from ckpt2saved.versions import list_versions
+from ckpt2saved.versions.copying import copy_version
 from ckpt2saved.versions.syncing import sources
+from tests.fuzz.fuzzer import CPU_SECONDS, WALL_SECONDS, forked, with_timers
 from tests.support.syncs import Sync
 from tests.support.versions import full_disk, make_broken, make_version, publish_recorded
 
@@ -197,6 +199,41 @@ def test_the_last_of_two_spellings_is_the_version(sync, source):
     make_broken(source, "007")
     make_version(source, "-8")
     assert sync.round()[0] and sync.local() == ["7"]
+
+
+class ManyVersions(sources.Source):
+    """A source with as many complete versions as a hostile store may list."""
+
+    url = "s3://bucket/crnn"
+
+    def __init__(self, files):
+        self._versions = tuple(ManyVersion(number, files) for number in range(50000))
+
+    def versions(self):
+        return self._versions
+
+
+class ManyVersion(sources.SourceVersion):
+    missing, identity = (), None
+
+    def __init__(self, number, files):
+        super().__init__(number, f"s3://bucket/crnn/{number}")
+        self._files = files
+
+    def download(self, directory, say):
+        copy_version(self._files, directory, link=False)
+
+
+def test_a_source_of_many_versions(source, base):
+    """Took quadratic time before a single one was pulled."""
+
+    def pulled():
+        with_timers(CPU_SECONDS, WALL_SECONDS)
+        sync = Sync(base, source)
+        sync.models[0].source = ManyVersions(source / "7")
+        return sync.round(), sync.local()
+
+    assert forked(pulled)[0] == ((True, ["pulling", "published"]), ["49999"])
 
 
 def test_another_sync_is_faster(sync, source, base, monkeypatch):
