@@ -13,7 +13,9 @@ import ckpt2saved
 from ckpt2saved.checkpoint.files import STATE_FILE, find_checkpoint
 from ckpt2saved.errors import Ckpt2SavedError, UsageError
 from ckpt2saved.files.kinds import is_keras_file
+from ckpt2saved.files.reading import is_url
 from ckpt2saved.graph.tf1 import same_random_numbers, tf
+from ckpt2saved.versions.bases import base_at
 
 if TYPE_CHECKING:
     from ckpt2saved.exporting.exported import Exported
@@ -42,7 +44,9 @@ class _Publisher:
         if on_error not in (LOG, RAISE):
             raise UsageError(f"on_error={on_error!r}: expected {LOG!r} or {RAISE!r}")
         self.versions: List[Exported] = []
-        self._export_dir = Path(export_dir)
+        if is_url(export_dir):  # a wrong one is told before the training; nothing is asked of the store
+            base_at(export_dir, single_writer=bool(options.get("single_writer"))).check()
+        self._export_dir = export_dir
         self._every = every
         self._raises = on_error == RAISE
         self._options = dict(options)
@@ -93,9 +97,10 @@ class ExportHook(tf.train.SessionRunHook):  # type: ignore[misc]  # TensorFlow h
     """Publishes the checkpoints that a tf.estimator or MonitoredTrainingSession writes.
 
     `checkpoint` is the directory of the training (model_dir, checkpoint_dir), whose newest checkpoint is exported once
-    the training has written it; `every` N: only every Nth one. The last one is exported in any case. What was there
-    before the first step is not exported. `options` are those of `ckpt2saved.export`, such as graph="meta", inputs and
-    outputs. An export takes place between two steps, in a graph and sessions of its own, and without GPUs by default.
+    the training has written it; `export_dir` is the base directory of the model, or its URL in an object store.
+    `every` N: only every Nth one. The last one is exported in any case. What was there before the first step is not
+    exported. `options` are those of `ckpt2saved.export`, such as graph="meta", inputs and outputs. An export takes
+    place between two steps, in a graph and sessions of its own, and without GPUs by default.
 
     A failing export is logged with the logger `ckpt2saved`, and the training goes on; with on_error="raise" the
     exception is raised. `versions` has the published versions. Of a training on several machines give it to the chief
@@ -105,7 +110,7 @@ class ExportHook(tf.train.SessionRunHook):  # type: ignore[misc]  # TensorFlow h
     def __init__(
         self, checkpoint: PathLike, export_dir: PathLike, *, every: int = 1, on_error: str = LOG, **options: Any
     ) -> None:
-        """Raises UsageError for wrong values of `every` and `on_error`."""
+        """Raises UsageError for wrong values of `every` and `on_error`, and VersionError for a URL that can be none."""
         self._directory = Path(checkpoint)
         self._publisher = _Publisher(export_dir, every, on_error, options)
         self._has_begun = False
@@ -151,9 +156,9 @@ class ExportCallback:
 
     `checkpoint` is what writes or names it: the ModelCheckpoint or the tf.train.CheckpointManager of the training, or a
     path, which may have {epoch} and names of logs as that of ModelCheckpoint has; list this callback after the
-    ModelCheckpoint. A file with a model (.keras, .h5) needs no graph; weights and object-based checkpoints need
-    graph="module:function". `every` N: only every Nth checkpoint, and the last one. `options` are those of
-    `ckpt2saved.export`.
+    ModelCheckpoint. `export_dir` is the base directory of the model, or its URL in an object store. A file with a model
+    (.keras, .h5) needs no graph; weights and object-based checkpoints need graph="module:function". `every` N: only
+    every Nth checkpoint, and the last one. `options` are those of `ckpt2saved.export`.
 
     A failing export is logged with the logger `ckpt2saved`, and the training goes on; with on_error="raise" the
     exception is raised. `versions` has the published versions. It is a Callback of the Keras that the training uses.
@@ -167,7 +172,7 @@ class ExportCallback:
     def __init__(
         self, checkpoint: Any, export_dir: PathLike, *, every: int = 1, on_error: str = LOG, **options: Any
     ) -> None:
-        """Raises UsageError for wrong values of `every` and `on_error`."""
+        """Raises UsageError for wrong values of `every` and `on_error`, and VersionError for a URL that can be none."""
         super().__init__()
         self._checkpoint = checkpoint
         self._publisher = _Publisher(export_dir, every, on_error, options)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import ckpt2saved
-from ckpt2saved.errors import UsageError
+from ckpt2saved.errors import UsageError, VersionError
 from ckpt2saved.graph.tf1 import tf
-from ckpt2saved.hooks import ExportHook
+from ckpt2saved.hooks import ExportCallback, ExportHook
+from ckpt2saved.versions.bases import local_version
+from tests.support.object_stores import memory_url
 from tests.support.saved_models import asked
 
 IMAGES = np.random.RandomState(0).rand(8, 4).astype("float32")
@@ -122,6 +125,28 @@ def test_wrong_values(tmp_path, options):
     """Are told before the training begins."""
     with pytest.raises(UsageError, match="expected"):
         ExportHook(tmp_path, tmp_path / "models", **options)
+
+
+def test_a_base_in_an_object_store(tmp_path):
+    """Versions are published there as by export."""
+    url = memory_url()
+    hook = ExportHook(tmp_path / "runs", url, every=2, **OPTIONS)
+    train(tmp_path / "runs", [hook], steps=4)
+    assert [str(version.path) for version in hook.versions] == [f"{url}/1"]
+    with local_version(hook.versions[0].path) as directory:
+        assert asked(directory, images=IMAGES)["scores"].shape == (8, 3)
+
+
+@pytest.mark.parametrize("kind", [ExportHook, ExportCallback])
+def test_a_url_that_can_be_none(tmp_path, kind):
+    """Is told before the training begins, also one that has lost a slash as a Path."""
+    for url, said in (
+        (Path("s3://bucket/models/crnn"), "s3:/bucket/models/crnn: not a local directory"),
+        ("http://host/crnn", "not a URL of an object store"),
+        ("memory://bucket/crnn/7", "its name is a version number"),
+    ):
+        with pytest.raises(VersionError, match=said):
+            kind(tmp_path / "runs", url, **OPTIONS)
 
 
 @pytest.mark.skipif(not hasattr(tf, "estimator"), reason="TensorFlow 2.16 and newer have no estimator")

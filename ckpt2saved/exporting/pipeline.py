@@ -27,7 +27,7 @@ from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.fit import check_fit
 from ckpt2saved.console.say import Say, begin, progress_of, silent
 from ckpt2saved.console.sizes import size_text
-from ckpt2saved.errors import CheckpointError, NotServable, SignatureError
+from ckpt2saved.errors import CheckpointError, NotServable, SignatureError, VersionError
 from ckpt2saved.errors.problem import Note, Problem, texts
 from ckpt2saved.exporting.accuracy import Measured
 from ckpt2saved.exporting.choice import Chooser, rewritten_as_planned
@@ -231,7 +231,11 @@ def _union(one: Refused, other: Refused) -> Dict[str, FrozenSet[str]]:
 
 def _lint(plan: ExportPlan, stage: Path, seen: Mapping[str, Collection[str]], say: _Narrated) -> None:
     """Check the staged files for problems that show only in files."""
-    findings = check_content(stage, content_problems(stage), plan.device)
+    problems = content_problems(stage)
+    unread = [problem for problem in problems if problem.code == "unreadable-file"]
+    if unread:  # a fault of the disk, as this process has just written them; it says nothing of the graph
+        raise VersionError(f"{plan.publication.base}: the staged files can't be read; nothing is published", unread)
+    findings = check_content(stage, problems, plan.device)
     say.note(*findings.notes, *batching_notes(stage, seen))
     if findings.problems:
         raise NotServable("the staged files cannot be served; nothing is published", findings.problems)

@@ -13,6 +13,7 @@ from ckpt2saved.errors import WriteError
 from ckpt2saved.files.reading import PathLike
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_RIGHTS = (errno.EACCES, errno.EPERM)
 
 _ADVICE = {
     errno.ENOSPC: "free some space there and run again",
@@ -20,7 +21,7 @@ _ADVICE = {
     errno.EFBIG: "a limit on the size of files is reached (ulimit -f, or the file system's); raise it and run again",
     errno.EROFS: "the file system is mounted read-only; write elsewhere, or remount it for writing",
 }
-_NO_RIGHTS = "run as a user with the required rights, or grant them to this user"
+_GRANT_RIGHTS = "run as a user with the required rights, or grant them to this user"
 
 # "FILE; No space left on device" is how TensorFlow says it, on a line of its own in a longer text.
 _REASONS = {
@@ -56,8 +57,8 @@ def error_in(message: str) -> Optional[OSError]:
 
 def advice(error: OSError) -> str:
     """Return the remedy for a file system error."""
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return _NO_RIGHTS
+    if error.errno in NO_RIGHTS:
+        return _GRANT_RIGHTS
     return _ADVICE.get(error.errno or 0, "fix this and run again")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -13,9 +14,9 @@ from typing import Iterator, List, Optional, Tuple
 from ckpt2saved.checkpoint.files import checkpoints_at
 from ckpt2saved.errors import VersionError
 from ckpt2saved.files.kinds import EMPTY, kind_of
-from ckpt2saved.files.reading import PathLike, is_url
+from ckpt2saved.files.reading import OPENED, PathLike, is_url
 from ckpt2saved.files.shell_words import for_shell
-from ckpt2saved.files.write_errors import explanation
+from ckpt2saved.files.write_errors import NO_RIGHTS, explanation
 from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES
 from ckpt2saved.versions.object_stores.url import VersionPlace
 
@@ -169,8 +170,23 @@ def refuse_other_kinds(path: PathLike, expected: str) -> None:
         )
 
 
-def may_access(path: PathLike, rights: int) -> bool:
-    """Return whether the effective user of this process has these rights (os.R_OK, os.W_OK, os.X_OK)."""
+def why_no_access(path: PathLike, rights: int) -> Optional[OSError]:
+    """Return the error of an access with these rights (os.R_OK, os.W_OK, os.X_OK); None if this user has them."""
+    if _may_access(path, rights):
+        return None
+    # Missing rights are not the only reason; os.access gives none, and a failing disk may answer the second time.
+    try:
+        os.close(os.open(os.fspath(path), OPENED))
+        os.stat(os.path.join(os.fspath(path), ".") if rights & os.X_OK else os.fspath(path))
+    except OSError as error:
+        return error
+    if not rights & os.W_OK or _may_access(path, rights):
+        return None
+    return PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _may_access(path: PathLike, rights: int) -> bool:
+    """Return whether the effective user of this process has these rights."""
     return os.access(os.fspath(path), rights, effective_ids=os.access in os.supports_effective_ids)
 
 
@@ -253,10 +269,13 @@ def _check_writable(base: PathLike) -> None:
             f"{base}: the file system of {existing} is mounted read-only; publish elsewhere, or have it mounted for"
             " writing"
         )
-    if not may_access(existing, os.R_OK | os.W_OK | os.X_OK):
+    refused = why_no_access(existing, os.R_OK | os.W_OK | os.X_OK)
+    if refused is not None:
         if not os.path.lexists(os.fspath(existing)):
             _check_writable(base)  # a failing exporter has removed it
             return
+        if refused.errno not in NO_RIGHTS:
+            raise refused  # os_errors_explained says it
         directory = "the directory" if existing == _absolute(base) else existing
         raise VersionError(
             f"{base}: this user may not write to {directory}; run as one who may, have it opened for this one, "

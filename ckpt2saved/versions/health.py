@@ -9,8 +9,9 @@ from typing import Iterator, List, NamedTuple, Sequence, Tuple
 
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import Entry, PathLike, TooLarge, printable, walk
+from ckpt2saved.files.write_errors import NO_RIGHTS
 from ckpt2saved.saved_model.judgement import READ, instead_of_directory, judge, judge_warmup
-from ckpt2saved.versions.base import may_access
+from ckpt2saved.versions.base import why_no_access
 
 
 class Health(NamedTuple):
@@ -77,11 +78,14 @@ def _entries(directory: Path) -> Iterator[Entry]:
 
 
 def _unreadable(entries: Sequence[Entry]) -> Tuple[Problem, ...]:
-    return tuple(
-        Problem("unreadable-file", printable(entry.name), "this user may not read it")
-        for entry in entries
-        if not may_access(entry.path, os.R_OK | os.X_OK if stat.S_ISDIR(entry.status.st_mode) else os.R_OK)
-    )
+    problems = []
+    for entry in entries:
+        is_directory = stat.S_ISDIR(entry.status.st_mode)
+        error = why_no_access(entry.path, os.R_OK | os.X_OK if is_directory else os.R_OK)
+        if error is not None:
+            found = "this user may not read it" if error.errno in NO_RIGHTS else str(error.strerror)
+            problems.append(Problem("unreadable-file", printable(entry.name), found))
+    return tuple(problems)
 
 
 def _closed(entries: Sequence[Entry]) -> List[Problem]:

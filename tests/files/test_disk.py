@@ -25,6 +25,7 @@ from ckpt2saved.files.reading import read_file, sha256_of
 from ckpt2saved.files.write_errors import advice, error_in, not_written, writing
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.sources.graph_plan import GraphOptions
+from ckpt2saved.versions import health
 from tests.support.checkpoints import write_checkpoint
 from tests.support.command_line import unmeasured_environment
 
@@ -117,6 +118,22 @@ def test_a_file_that_does_not_reach_the_disk_is_named(base, crnn_checkpoint, mon
         Exception, match=r"could not publish the version: No space left on device \(.*/saved_model.pb\)"
     ):
         export_checkpoint(plan)
+    assert not base.exists()
+
+
+def test_a_staged_file_that_cannot_be_read(run, base, crnn_checkpoint, monkeypatch):
+    """A fault of the disk is told as such, and not as a version that cannot be served."""
+    find = health.why_no_access
+
+    def failing(path, rights):
+        name = os.path.basename(os.fspath(path))
+        return OSError(errno.EIO, os.strerror(errno.EIO), path) if name == "saved_model.pb" else find(path, rights)
+
+    monkeypatch.setattr(health, "why_no_access", failing)
+    result = run("export", "-m", "crnn", "-c", crnn_checkpoint, "-o", base, "-q", "--no-parity")
+    refused(
+        result, f"{base}: the staged files can't be read; nothing is published", "saved_model.pb: Input/output error"
+    )
     assert not base.exists()
 
 

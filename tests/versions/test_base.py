@@ -270,6 +270,22 @@ def test_a_base_that_may_not_be_written_is_refused_at_once(nobodys):
     assert str(absent.value) == f"{nobodys}/new/model: this user may not write to {nobodys}; {advice}"
 
 
+def test_a_failing_disk_is_no_missing_right(base, monkeypatch):
+    """The error is told in place of a right that this user has."""
+    base.mkdir()
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    opened = os.open
+
+    def stale(path, *arguments, **options):
+        if os.fspath(path) == str(base):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), os.fspath(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", stale)
+    with pytest.raises(VersionError, match="could not look at the base directory: Stale file handle"):
+        check_base(base)
+
+
 def test_a_base_that_cannot_be_looked_at_is_said_so(tmp_path, monkeypatch):
     """A disk or a server of files that fails: where, why, and no traceback."""
 

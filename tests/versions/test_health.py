@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 
 import pytest
@@ -185,6 +187,27 @@ def test_modes_that_keep_a_server_out_are_found(base):
     )
 
 
+def test_a_failing_disk_is_no_missing_right(base, monkeypatch):
+    """os.access says no, and not why: the error itself is told; one that does not come again is none."""
+    directory = make_version(base, "1")
+    access, opened, failing = os.access, os.open, []
+
+    def fails(path):
+        return os.fspath(path).endswith("saved_model.pb")
+
+    def open_file(path, *arguments, **options):
+        if failing and fails(path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), os.fspath(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "access", lambda path, *rights, **how: not fails(path) and access(path, *rights, **how))
+    monkeypatch.setattr(os, "supports_effective_ids", {os.access})
+    monkeypatch.setattr(os, "open", open_file)
+    assert health(directory).problems == ()
+    failing.append(True)
+    assert texts(health(directory).problems) == ["saved_model.pb: Input/output error"]
+
+
 def test_what_this_user_may_not_read_is_found(nobodys, monkeypatch):
     """A directory that is closed hides the rest, and is no traceback."""
     directory = make_version(nobodys, "1")
@@ -195,7 +218,7 @@ def test_what_this_user_may_not_read_is_found(nobodys, monkeypatch):
         problems, closed_problems = tuple(texts(health(directory).problems)), tuple(texts(health(closed).problems))
 
         monkeypatch.setattr(
-            "ckpt2saved.versions.health.may_access", lambda path, rights: True
+            "ckpt2saved.versions.health.why_no_access", lambda path, rights: None
         )  # as a file server may say
         refused = health(directory).problems
 
