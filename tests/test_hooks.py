@@ -13,7 +13,7 @@ import pytest
 import ckpt2saved
 from ckpt2saved.errors import UsageError, VersionError
 from ckpt2saved.graph.tf1 import tf
-from ckpt2saved.hooks import ExportCallback, ExportHook
+from ckpt2saved.hooks import ExportHook
 from ckpt2saved.versions.bases import local_version
 from tests.support.object_stores import memory_url
 from tests.support.saved_models import asked
@@ -137,8 +137,7 @@ def test_a_base_in_an_object_store(tmp_path):
         assert asked(directory, images=IMAGES)["scores"].shape == (8, 3)
 
 
-@pytest.mark.parametrize("kind", [ExportHook, ExportCallback])
-def test_a_url_that_can_be_none(tmp_path, kind):
+def test_a_url_that_can_be_none(tmp_path):
     """Is told before the training begins, also one that has lost a slash as a Path."""
     for url, said in (
         (Path("s3://bucket/models/crnn"), "s3:/bucket/models/crnn: not a local directory"),
@@ -146,7 +145,7 @@ def test_a_url_that_can_be_none(tmp_path, kind):
         ("memory://bucket/crnn/7", "its name is a version number"),
     ):
         with pytest.raises(VersionError, match=said):
-            kind(tmp_path / "runs", url, **OPTIONS)
+            ExportHook(tmp_path / "runs", url, **OPTIONS)
 
 
 @pytest.mark.skipif(not hasattr(tf, "estimator"), reason="TensorFlow 2.16 and newer have no estimator")

@@ -13,6 +13,7 @@ from typing import Any, Collection, Dict, FrozenSet, Iterable, Optional, Sequenc
 from ckpt2saved.console.say import Say, silent
 from ckpt2saved.errors import VersionError
 from ckpt2saved.errors.problem import Problem, details, texts
+from ckpt2saved.files.locks import try_lock
 from ckpt2saved.files.reading import PathLike, printable
 from ckpt2saved.saved_model.judgement import EVERYTHING, SAMPLED
 from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES, SAVED_MODEL_NAMES
@@ -25,7 +26,7 @@ from ckpt2saved.versions.base import (
     parse_version,
 )
 from ckpt2saved.versions.health import health
-from ckpt2saved.versions.lock import locked, open_directory, try_lock
+from ckpt2saved.versions.lock import locked, open_directory
 from ckpt2saved.versions.object_stores.url import VersionPlace
 from ckpt2saved.versions.provenance import read_provenance
 from ckpt2saved.versions.published_checkpoints import record_pruned

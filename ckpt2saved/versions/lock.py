@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import Iterator
 
 from ckpt2saved.console.say import Say, silent
 from ckpt2saved.errors import VersionError
+from ckpt2saved.files.locks import try_lock
 from ckpt2saved.files.reading import PathLike
 
 LONGEST_WAIT = 120.0  # seconds; a lock is held for a few renames only
@@ -31,17 +31,6 @@ def locked(directory: PathLike, say: Say = silent) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def try_lock(descriptor: int) -> Optional[bool]:
-    """Return whether the open directory was locked, until it is closed or the process ends; None without flock."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # ENOLCK, ENOTSUP, ENOSYS or EBADF, depending on the file system
-        return None
-    return True
 
 
 def open_directory(path: PathLike) -> int:

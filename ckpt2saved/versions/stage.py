@@ -16,13 +16,14 @@ from typing import Callable, Iterator, List, Optional, Tuple
 
 from ckpt2saved.console.say import Say, silent
 from ckpt2saved.errors import VersionError
+from ckpt2saved.files.locks import ABANDONED_AFTER, try_lock
 from ckpt2saved.files.reading import PathLike
-from ckpt2saved.files.replacing import unfinished_prefix
+from ckpt2saved.files.replacing import remove_unfinished
 from ckpt2saved.files.write_errors import writing
 from ckpt2saved.saved_model.judgement import SAMPLED
 from ckpt2saved.versions.base import check_base, explained, next_version, os_errors_explained
 from ckpt2saved.versions.health import content_problems
-from ckpt2saved.versions.lock import locked, open_directory, try_lock
+from ckpt2saved.versions.lock import locked, open_directory
 from ckpt2saved.versions.object_stores.url import VersionPlace
 from ckpt2saved.versions.published_checkpoints import PRUNED_RECORD
 from ckpt2saved.versions.rename import rename_new
@@ -32,7 +33,6 @@ PRUNED = ".pruned-"
 
 _DIRECTORY_MODE = 0o755
 _FILE_MODE = 0o644
-_ABANDONED_AFTER = 24 * 60 * 60  # seconds; only where no lock tells
 _UNSYNCED = "write to disk that {} is published (a server sees it already; to run this again would publish it twice)"
 _ATTEMPTS = 100  # failing exporters may remove the base concurrently
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -212,19 +212,16 @@ class Leftovers:
 
     def claim(self) -> None:
         """Claim the leftovers; the caller holds the lock of the base."""
-        found, records = [], []
+        found = []
         with os.scandir(os.fspath(self._base)) as entries:
             for entry in entries:
                 if entry.name.startswith((STAGING, PRUNED)) and entry.is_dir(follow_symlinks=False):
                     found.append(Path(entry.path))
-                elif entry.name.startswith(unfinished_prefix(PRUNED_RECORD)) and entry.is_file(follow_symlinks=False):
-                    records.append(Path(entry.path))
         for path in found:
             with contextlib.suppress(OSError):  # another user's, or already deleted
                 self._claim(path)
-        for path in records:
-            with contextlib.suppress(OSError):
-                _remove_record(path)
+        with contextlib.suppress(OSError):
+            remove_unfinished(Path(self._base) / PRUNED_RECORD)
 
     def _claim(self, path: Path) -> None:
         descriptor = open_directory(path)
@@ -248,17 +245,7 @@ def _is_synced(base: PathLike) -> bool:
 
 def _is_abandoned(path: Path, descriptor: int) -> bool:
     is_free = try_lock(descriptor)
-    return bool(is_free) or (is_free is None and time.time() - _last_change(path) > _ABANDONED_AFTER)
-
-
-def _remove_record(path: Path) -> None:
-    """Delete an unfinished record of pruned versions; who writes one holds the lock of the base, not of the file."""
-    descriptor = os.open(os.fspath(path), os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        if _is_abandoned(path, descriptor):
-            os.unlink(os.fspath(path))
-    finally:
-        os.close(descriptor)
+    return bool(is_free) or (is_free is None and time.time() - _last_change(path) > ABANDONED_AFTER)
 
 
 def remove_leftovers(base: PathLike) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+from ckpt2saved.files import replacing
 from ckpt2saved.versions import (
     numbered_children,
     prune_versions,
@@ -210,7 +211,7 @@ def test_a_prune_that_was_killed_is_finished(base):
 
 def test_the_unfinished_record_of_a_prune_that_was_killed_is_deleted(base, monkeypatch):
     """By the next export as by the next prune; without locks once it is a day old."""
-    unfinished = "..ckpt2saved-pruned.json-x1"
+    unfinished = "..ckpt2saved-pruned.json-0123456789abcdef"
     for finish in (publish, lambda base: prune_versions(base)):
         base.mkdir(exist_ok=True)
         (base / unfinished).write_bytes(b"{")
@@ -218,7 +219,7 @@ def test_the_unfinished_record_of_a_prune_that_was_killed_is_deleted(base, monke
         assert names(base) == ["1"]
 
     (base / unfinished).write_bytes(b"{")
-    monkeypatch.setattr(stage, "try_lock", lambda descriptor: None)
+    monkeypatch.setattr(replacing, "try_lock", lambda descriptor: None)
     stage.remove_leftovers(base)
     assert names(base) == [unfinished, "1"]
     now = time.time()
