@@ -79,7 +79,7 @@ CODES: Dict[str, str] = {
     "output-without-value": "An output has no value in inference.",
     "part-of-the-batch": "The outputs cover only a part of each batch.",
     "pinned-device": "Nodes are pinned to a device.",
-    "products-in-loop": "The products of a recurrent layer with its inputs stay in its loop.",
+    "products-in-loop": "The products of a recurrent layer with its inputs stay in its loop, or in its steps.",
     "py-func": "An op calls Python, which cannot be served.",
     "random-op": "An output depends on random numbers other than dropout.",
     "reads-files": "An op reads a file that is missing on a server.",

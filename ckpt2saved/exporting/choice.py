@@ -55,8 +55,8 @@ class Chooser:
                 found = "with values that are computed at export, some answers differ by more than rounding"
                 self._say("computed", f"for each request: {found}")
             elif rewritten.hoisted:
-                found = "with products computed before them, some answers differ by more than rounding"
-                self._say("recurrent", f"loops stay as they are: {found}")
+                found = "with products computed before the steps, some answers differ by more than rounding"
+                self._say("recurrent", f"layers stay as they are: {found}")
             else:
                 # docs/ctc-decoder.md: the fast decoder may choose otherwise among texts that float32 can't tell apart.
                 self._say("decoder", "stock: fast decodes some of the compared lines differently")

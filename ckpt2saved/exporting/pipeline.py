@@ -138,8 +138,7 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: _Narrated) -> Exporte
         count = sum(len(edit.values) for edit in rewritten.computed_once)
         say("computed", f"{count} tensors, from variables alone: once, and not for each request")
     if rewritten.hoisted:
-        loops = f"{len(rewritten.hoisted)} loops" if len(rewritten.hoisted) > 1 else "1 loop"
-        say("recurrent", f"{loops}: products with the inputs are computed before the steps")
+        say("recurrent", f"{_recurrent_text(rewritten)}: products with the inputs are computed before the steps")
     say.note(*rewritten.loop_notes)
     begin(say, "making requests")
     cases, maker, warmup = _requests(plan, checkpoint, network)
@@ -250,6 +249,15 @@ def _decoder_text(kind: str, rewritten: ServingRewritten) -> str:
         parts.append("stock, as requested")
     parts += texts(rewritten.decoder_notes)
     return "; ".join(parts) or "the graph has no CTC beam search"
+
+
+def _recurrent_text(rewritten: ServingRewritten) -> str:
+    kernels = sum(edit.is_unrolled for edit in rewritten.hoisted)
+    loops = len(rewritten.hoisted) - kernels
+    parts = [f"{loops} loops" if loops > 1 else "1 loop"] if loops else []
+    if kernels:
+        parts.append(f"{kernels} kernels of unrolled layers" if kernels > 1 else "1 kernel of an unrolled layer")
+    return ", ".join(parts)
 
 
 def _requests(

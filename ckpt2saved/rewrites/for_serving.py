@@ -16,23 +16,25 @@ from ckpt2saved.rewrites.fixed_values import ValuesStored
 from ckpt2saved.rewrites.fold_batch_norm import BatchNormFolded, FoldBatchNorm
 from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.rewrites.hoist_products import PRODUCTS_IN_LOOP, HoistProducts, ProductsHoisted
+from ckpt2saved.rewrites.hoist_unrolled import HoistUnrolled
 from ckpt2saved.rewrites.replace_ctc_decoder import STAND_IN, DecoderReplaced, ReplaceCtcDecoder
 from ckpt2saved.rewrites.rewrite import Rewrite, apply
 from ckpt2saved.saved_model.writing import ServingGraph, cut_down
 
-FOR_SERVING: Tuple[Rewrite, ...] = (ReplaceCtcDecoder("fast"), FoldBatchNorm(), HoistProducts(), ComputeOnce())
+_HOISTS = (HoistProducts(), HoistUnrolled())
+FOR_SERVING: Tuple[Rewrite, ...] = (ReplaceCtcDecoder("fast"), FoldBatchNorm(), *_HOISTS, ComputeOnce())
 
 
 def for_serving(ctc_decoder: str = "fast", fold: bool = True, hoist: bool = True) -> List[Rewrite]:
     """FOR_SERVING with another decoder ("greedy", or "stock": the graph's own stays), or without other rewrites.
 
     Without `fold` variables have the checkpoint's values: batch norm stays as it is, and what is computed from them is
-    computed for each request. Without `hoist` the loops of recurrent layers stay as they are.
+    computed for each request. Without `hoist` recurrent layers stay as they are.
     """
     rewrites: List[Rewrite] = [] if ctc_decoder == "stock" else [ReplaceCtcDecoder(ctc_decoder)]
     rewrites += [rewrite for rewrite in FOR_SERVING if not isinstance(rewrite, ReplaceCtcDecoder)]
-    left_out = (() if fold else (FoldBatchNorm, ComputeOnce)) + (() if hoist else (HoistProducts,))
-    return [rewrite for rewrite in rewrites if not isinstance(rewrite, left_out)]
+    left_out = (() if fold else (FoldBatchNorm, ComputeOnce)) + (() if hoist else (HoistProducts, HoistUnrolled))
+    return [rewrite for rewrite in rewrites if type(rewrite) not in left_out]
 
 
 @dataclass(frozen=True)

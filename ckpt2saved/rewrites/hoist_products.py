@@ -7,7 +7,7 @@ layer are known before its loop begins, so that the product with them needs no l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ckpt2saved.errors.problem import Note, listed
 from ckpt2saved.graph.graph import Graph, Node
@@ -23,21 +23,22 @@ from ckpt2saved.rewrites.analyses.loops import (
     takes_inputs,
     unchanged,
 )
+from ckpt2saved.rewrites.analyses.unrolled import PARTS
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.insertion import insert
 from ckpt2saved.rewrites.rewrite import Rewrite
 
-# Ops that take parts of weights; a loop of Keras takes them at every step.
-_PARTS = ("Split", "SplitV", "StridedSlice", "Slice", "Reshape", "Transpose", "ConcatV2", "ExpandDims", "Squeeze")
-_FIXED = (*_PARTS, *IDENTITIES, READS_VARIABLE, "Const")
-_FLOAT = tf.float32.as_datatype_enum
+_FIXED = (*PARTS, *IDENTITIES, READS_VARIABLE, "Const")
+FLOAT = tf.float32.as_datatype_enum
 PRODUCTS_IN_LOOP = "products-in-loop"
 
 
 @dataclass(frozen=True)
 class ProductsHoisted(Edit):
-    """A loop out of which products were taken."""
+    """A loop out of which products were taken, or the kernel of an unrolled layer whose steps lost them."""
+
+    is_unrolled: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,32 @@ class _Product:
     weights: Ref  # outside
 
 
-class _Stays(Exception):
-    """Why a product stays in its loop."""
+class Stays(Exception):
+    """Why a product stays in its loop, or in its step."""
+
+
+def parts_of(graph: Graph, node: Node) -> Tuple[Ref, Optional[Ref]]:
+    """The first and the second of the tensors that a MatMul multiplies, joined as columns; raises Stays for others.
+
+    The second is None where the MatMul multiplies a single tensor.
+    """
+    if node.attr["transpose_a"].b or node.attr["transpose_b"].b:
+        raise Stays("the product transposes a matrix")
+    left = unchanged(graph, node.inputs[0])
+    joined = graph[left[0]]
+    if joined.op != "ConcatV2":
+        return left, None
+    if len(joined.inputs) != 3:
+        raise Stays(f"{len(joined.inputs) - 1} tensors are joined before the product, not input and state")
+    axis = graph.constant(joined.inputs[2])
+    if axis is None or int(axis) not in (1, -1):
+        raise Stays("input and state are not joined as columns")
+    return joined.inputs[0], joined.inputs[1]
+
+
+def of_other_type(node: Node) -> str:
+    """Why a MatMul that is not of float32 stays."""
+    return f"they are of {tf.as_dtype(node.attr['T'].type).name}, and only those of float32 are taken out"
 
 
 class HoistProducts(Rewrite):
@@ -73,7 +98,7 @@ class HoistProducts(Rewrite):
         for node in products:
             if len(loops[node.name]) != 1:
                 continue
-            if node.attr["T"].type == _FLOAT and hoist.hoist(node):
+            if node.attr["T"].type == FLOAT and hoist.hoist(node):
                 frames += loops[node.name]
             elif node.name in context.original:  # not of a decoder that was added
                 left.setdefault(loops[node.name][0], []).append(node)
@@ -92,8 +117,13 @@ def _edit(frame: str, count: int) -> Edit:
 
 
 def _note(frames: Sequence[str], why: str) -> Note:
-    found = "the products of a recurrent layer with its inputs are computed in its loop, as in the training"
-    return Note(PRODUCTS_IN_LOOP, listed(frames, 3), found, reason=why)
+    return note_on_products(frames, "in its loop", why)
+
+
+def note_on_products(where: Sequence[str], place: str, why: str) -> Note:
+    """The note on recurrent layers that stay as they are; `place` says where their products are computed."""
+    found = f"the products of a recurrent layer with its inputs are computed {place}, as in the training"
+    return Note(PRODUCTS_IN_LOOP, listed(where, 3), found, reason=why)
 
 
 class _Hoist:
@@ -108,7 +138,7 @@ class _Hoist:
         """Compute a MatMul in a loop, or a part of it, outside; returns False if the graph stays as it is."""
         try:
             product = self.product(node)
-        except _Stays:
+        except Stays:
             return self.take_out_weights(node)
         if product.state is not None:
             self.split(product, product.state)
@@ -118,78 +148,60 @@ class _Hoist:
 
     def why_left(self, node: Node) -> str:
         """Why a MatMul that was not edited stays in its loop."""
-        if node.attr["T"].type != _FLOAT:
-            return f"they are of {tf.as_dtype(node.attr['T'].type).name}, and only those of float32 are taken out"
+        if node.attr["T"].type != FLOAT:
+            return of_other_type(node)
         try:
             self.product(node)
-        except _Stays as stays:
+        except Stays as stays:
             return str(stays)
         return "of another form"
 
     def product(self, node: Node) -> _Product:
-        """A MatMul that has a step of a sequence in its first input; raises _Stays for others."""
+        """A MatMul that has a step of a sequence in its first input; raises Stays for others."""
         graph = self.graph
-        if node.attr["transpose_a"].b or node.attr["transpose_b"].b:
-            raise _Stays("the product transposes a matrix")
-        left, state = unchanged(graph, node.inputs[0]), None
-        joined = graph[left[0]]
-        if joined.op == "ConcatV2":
-            if len(joined.inputs) != 3:
-                raise _Stays(f"{len(joined.inputs) - 1} tensors are joined before the product, not input and state")
-            axis = graph.constant(joined.inputs[2])
-            if axis is None or int(axis) not in (1, -1):
-                raise _Stays("input and state are not joined as columns")
-            left, state = joined.inputs[0], joined.inputs[1]
+        left, state = parts_of(graph, node)
         step = step_of(graph, left)
         if step is None and state is not None and step_of(graph, state):
-            raise _Stays("the state stands before the input, not after it")
+            raise Stays("the state stands before the input, not after it")
         if step is None and is_read(graph[unchanged(graph, left)[0]]):
-            raise _Stays("the loop reads its inputs in another order than from first to last")
+            raise Stays("the loop reads its inputs in another order than from first to last")
         if step is None:
-            raise _Stays("the loop changes its inputs before the product")
+            raise Stays("the loop changes its inputs before the product")
         if state is not None and step_of(graph, state):
-            raise _Stays("two inputs are joined, not input and state")
+            raise Stays("two inputs are joined, not input and state")
         weights = self.outside(node.inputs[1])
         if weights is None:
-            raise _Stays("the kernel changes inside the loop")
+            raise Stays("the kernel changes inside the loop")
         return _Product(node, step, state, weights)
 
     def split(self, product: _Product, state: Ref) -> None:
-        """Multiply only the state in the loop, and add the product with the step.
-
-        A bias that follows stays, as TensorFlow computes it and the product with one kernel.
-        """
-        graph, node = self.graph, product.node
-        (ahead, kernel) = self.before(product, _split, {"weights": (product.weights, tf.float32, [None, None])})
-        node.inputs = [state, self.inside(kernel, product.step.enter, _FLOAT)]
-        graph.changed()
-        users = graph.consumers(node.name)
-        end = users[0] if len(users) == 1 and users[0].op == "BiasAdd" else node
-        total = graph.add(end.name + "/with_inputs", "Add", [(end.name, 0), self.step(product, ahead)], T=_FLOAT)
-        graph.redirect({(end.name, 0): (total.name, 0)})
+        """Multiply only the state in the loop, and add the product with the step."""
+        (ahead, kernel) = self.before(product, split_kernel, {"weights": (product.weights, tf.float32, [None, None])})
+        factors = state, self.inside(kernel, product.step.enter, FLOAT)
+        multiply_state(self.graph, product.node, factors, self.step(product, ahead))
 
     def take_out(self, product: _Product) -> None:
         """Compute a product, and the addition of a bias, outside."""
-        graph, end = self.graph, product.node
+        graph, end = self.graph, biased(self.graph, product.node)
         sources = {"weights": (product.weights, tf.float32, [None, None])}
-        users = graph.consumers(end.name)
-        bias = self.outside(users[0].inputs[1]) if len(users) == 1 and users[0].op == "BiasAdd" else None
-        if bias is not None:
-            end = users[0]
+        bias = self.outside(end.inputs[1]) if end is not product.node else None
+        if bias is None:
+            end = product.node
+        else:
             sources["bias"] = (bias, tf.float32, [None])
-        (ahead,) = self.before(product, _product, sources)
+        (ahead,) = self.before(product, product_of_steps, sources)
         graph.redirect({(end.name, 0): self.step(product, ahead)})
 
     def take_out_weights(self, node: Node) -> bool:
         """Compute the part of weights that a MatMul multiplies outside, once; returns False if it can't be."""
         weights = node.inputs[1]
-        if self.graph[unchanged(self.graph, weights)[0]].op not in _PARTS:
+        if self.graph[unchanged(self.graph, weights)[0]].op not in PARTS:
             return False
         enter = next((e for e in map(self.enter_of, node.inputs[::-1]) if e is not None), None)
         outside = self.outside(weights)
         if enter is None or outside is None:
             return False
-        node.inputs[1] = self.inside(outside, enter, _FLOAT)
+        node.inputs[1] = self.inside(outside, enter, FLOAT)
         self.graph.changed()
         return True
 
@@ -247,17 +259,37 @@ class _Hoist:
         index, name = product.step.index, product.node.name
         axis = graph.add(name + "/first_axis", "Const", (), [index[0]])
         axis.become_constant(0, integer)
-        inputs = [self.inside(ahead, product.step.enter, _FLOAT), index, (axis.name, 0)]
-        return graph.add(name + "/step", "GatherV2", inputs, Tparams=_FLOAT, Tindices=integer, Taxis=integer).name, 0
+        inputs = [self.inside(ahead, product.step.enter, FLOAT), index, (axis.name, 0)]
+        return graph.add(name + "/step", "GatherV2", inputs, Tparams=FLOAT, Tindices=integer, Taxis=integer).name, 0
 
 
-def _split(sequence: tf.Tensor, weights: tf.Tensor) -> Sequence[tf.Tensor]:
+def multiply_state(graph: Graph, node: Node, factors: Tuple[Ref, Ref], ahead: Ref) -> None:
+    """Let a MatMul multiply the `factors` alone, a state and its kernel, and add the product with the inputs.
+
+    A bias that follows stays, as TensorFlow computes it and the product with one kernel.
+    """
+    end = biased(graph, node)
+    node.inputs = list(factors)
+    before = tf.NodeDef()
+    before.CopyFrom(end.definition)
+    before.name = graph.free_name(end.name + "/of_state")
+    product = graph.adopt(before, end.inputs, end.controls)
+    end.become("Add", [(product.name, 0), ahead], T=FLOAT)
+
+
+def biased(graph: Graph, node: Node) -> Node:
+    """The BiasAdd behind a MatMul; the MatMul itself where something else takes its product."""
+    users = graph.consumers(node.name)
+    return users[0] if len(users) == 1 and users[0].op == "BiasAdd" else node
+
+
+def split_kernel(sequence: tf.Tensor, weights: tf.Tensor) -> Sequence[tf.Tensor]:
     """The product with the rows of the weights that belong to the inputs, and the other rows."""
     depth = tf.shape(sequence)[2]
-    return [*_product(sequence, weights[:depth]), tf.identity(weights[depth:])]
+    return [*product_of_steps(sequence, weights[:depth]), tf.identity(weights[depth:])]
 
 
-def _product(sequence: tf.Tensor, weights: tf.Tensor, bias: Optional[tf.Tensor] = None) -> Sequence[tf.Tensor]:
+def product_of_steps(sequence: tf.Tensor, weights: tf.Tensor, bias: Optional[tf.Tensor] = None) -> Sequence[tf.Tensor]:
     """The product of a sequence [steps, batch, depth] and weights [depth, width], plus a bias [width]."""
     steps, batch, depth = tf.unstack(tf.shape(sequence))
     # Of matrices, not of a sequence: TensorFlow would multiply step by step.

@@ -1,8 +1,9 @@
 """Measures recurrent layers whose products with their inputs are computed before the loop, beside the same layers as they were.
 
+Unrolled layers have 64 steps; their products are computed before the first one.
 The last rows are loops that a layer of cuDNN became, whose weights are cut out of its buffer before or for each request.
 
-python -m tests.benchmarks.recurrent [--rounds N] [--threads N]
+python -m tests.benchmarks.recurrent [--rounds N] [--threads N] [--only TEXT]
 
 Each network is run in turns in one process: a line of ratios of time, before / after, for each batch; ends with 1 where one
 is below its limit. TF_ENABLE_ONEDNN_OPTS=0 or 1 in the environment chooses the kernels.
@@ -21,7 +22,8 @@ import numpy as np
 from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.rewrites.compute_once import ComputedOnce, ComputeOnce
 from ckpt2saved.rewrites.context import Context
-from ckpt2saved.rewrites.hoist_products import HoistProducts
+from ckpt2saved.rewrites.hoist_products import HoistProducts, ProductsHoisted
+from ckpt2saved.rewrites.hoist_unrolled import HoistUnrolled
 from ckpt2saved.rewrites.rewrite import apply
 from ckpt2saved.rewrites.to_signatures import in_cpu_ops
 
@@ -36,12 +38,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9, help="how often each batch is measured (9)")
     parser.add_argument("--threads", type=int, default=0, help="intra-op and inter-op threads (TensorFlow's default)")
+    parser.add_argument("--only", default="", help="measure only the layers with this in their name")
     arguments = parser.parse_args()
     print(f"TensorFlow {tf.VERSION}, TF_ENABLE_ONEDNN_OPTS={os.environ.get('TF_ENABLE_ONEDNN_OPTS', '')}")
     print("two bidirectional layers | part | batch | before, ms | after, ms | before / after (at least)")
     failed = False
     layers, network = ("layers", "features", [STEPS, DEPTH]), ("whole network", "x", [32, 256, 3])
-    for name, layer in [*LAYERS.items(), ("cuDNN's buffer, 1 layer", None)]:
+    rows = [*LAYERS.items(), ("cuDNN's buffer, 1 layer", None)]
+    for name, layer in [row for row in rows if arguments.only in row[0]]:
         for part, given, shape in (layers, network) if layer else (layers,):
             before, after = sessions(layer, arguments.threads) if layer else sessions_of_cudnn(arguments.threads)
             for batch, least in LIMITS.items():
@@ -77,8 +81,8 @@ def sessions(layer, threads):
             tf.reshape(y, [tf.shape(sequence)[0], -1, 37], name="y")
         tf.variables_initializer(tf.global_variables(), name="init")
     context = Context.of(graph.as_graph_def(), ["y:0", "init:0"], ["x:0"])
-    found = apply([HoistProducts()], context, "refused")
-    assert len(found.edits) == 4, found.edits
+    found = apply([HoistProducts(), HoistUnrolled()], context, "refused")
+    assert len(found.edits_of(ProductsHoisted)) in (4, 8), found.edits  # loops, or kernels of unrolled layers
     made = []
     config = tf.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
     for graph_def in (graph.as_graph_def(), found.graph_def()):
@@ -160,6 +164,26 @@ def dynamic_rnn(step, states):
     return layer
 
 
+def static_rnn(step, states):
+    """A bidirectional layer in the form that tf.nn.static_bidirectional_rnn makes of a cell."""
+
+    def direction(entries, name):
+        with tf.variable_scope(name):
+            cell = step()
+        state, outputs = [tf.zeros([tf.shape(entries[0])[0], HIDDEN])] * states, []
+        for x in entries:
+            state = cell(x, *state)
+            outputs.append(state[0])
+        return outputs
+
+    def layer(x):
+        entries = tf.unstack(x, STEPS, 1)
+        both = zip(direction(entries, "fw"), direction(entries[::-1], "bw")[::-1])
+        return tf.stack([tf.concat(pair, 1) for pair in both], 1)
+
+    return layer
+
+
 def basic_lstm():
     """BasicLSTMCell."""
     kernel, bias = weights("kernel", DEPTH + HIDDEN, 4 * HIDDEN), weights("bias", 4 * HIDDEN)
@@ -185,7 +209,12 @@ def gru():
     return cell
 
 
-LAYERS = {"BasicLSTMCell": dynamic_rnn(basic_lstm, 2), "GRUCell": dynamic_rnn(gru, 1)}
+LAYERS = {
+    "BasicLSTMCell": dynamic_rnn(basic_lstm, 2),
+    "GRUCell": dynamic_rnn(gru, 1),
+    "BasicLSTMCell, unrolled": static_rnn(basic_lstm, 2),
+    "GRUCell, unrolled": static_rnn(gru, 1),
+}
 if tf.VERSION.startswith("1."):  # today's Keras makes no graphs by itself
     LAYERS["Keras LSTM"] = lambda x: tf.keras.layers.Bidirectional(tf.keras.layers.LSTM(HIDDEN, return_sequences=True))(
         x

@@ -375,11 +375,11 @@ def test_an_export_notes_which_loops_stay(tmp_path):
 
 def test_wrong_products_are_found_out(run, tmp_path, monkeypatch):
     """By the comparison with the graph before; then the loops stay, and people are told."""
-    right = hoist_products._product
-    monkeypatch.setattr(hoist_products, "_product", lambda *given: [right(*given)[0] * 1.01])
+    right = hoist_products.product_of_steps
+    monkeypatch.setattr(hoist_products, "product_of_steps", lambda *given: [right(*given)[0] * 1.01])
     made, output = exported(run, tmp_path)
     assert made["hoisted_loops"] == [] and made["parity"]["answers"], output
-    assert "\nrecurrent   loops stay as they are: " in output and "\ndiffers     " in output
+    assert "\nrecurrent   layers stay as they are: " in output and "\ndiffers     " in output
 
 
 def test_it_is_on_by_default():

@@ -140,7 +140,9 @@ _EXPORT: Dict[str, Schema] = {
     "replaced_nodes": texts("Nodes of beam searches that were replaced."),
     "folded_nodes": texts("Nodes of batch norms that were folded into convolutions."),
     "computed_once": texts("Variables that hold what was computed from the checkpoint's variables."),
-    "hoisted_loops": texts("Loops of recurrent layers whose products with the inputs are computed before them."),
+    "hoisted_loops": texts(
+        "Loops of recurrent layers, and kernels of unrolled ones, whose products with the inputs are computed before."
+    ),
     "bytes": record(
         "Sizes in bytes.",
         {"checkpoint": count("Of the checkpoint's files."), "version": count("Of the version's files.")},
