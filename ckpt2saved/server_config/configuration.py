@@ -226,7 +226,8 @@ def _chosen(options: ConfigurationOptions, image: Image, models: Sequence[Model]
     cpus = options.cpus
     if cpus is None and not {KUBERNETES, KSERVE} & set(options.starters):  # whose nodes are other machines
         cpus = available_cpus()
-    chosen = choose_settings(options.speed, image, cpus, is_limit=options.cpus is not None)
+    has_gpu = options.gpus is not None
+    chosen = choose_settings(options.speed, image, cpus, is_limit=options.cpus is not None, has_gpu=has_gpu)
     if cpus is None:
         unknown = "threads: left to the server, which takes all CPUs of its node: give --cpus N"
         chosen = replace(chosen, reasons=(*chosen.reasons, unknown))

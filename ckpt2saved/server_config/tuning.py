@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.compatibility.image import Image
 from ckpt2saved.errors import UsageError
+from ckpt2saved.server_config.batch_sizes import allowed_sizes
 from ckpt2saved.server_config.batching import Batching
 from ckpt2saved.server_config.measurements import Load, Measured, Measurements, Row, read_measurements
 from ckpt2saved.server_config.settings import BFLOAT16, ONEDNN_VARIABLE, ServerSettings
@@ -65,7 +66,9 @@ def parse_sizes(text: str) -> Tuple[int, ...]:
     return sizes
 
 
-def choose_settings(options: SpeedOptions, image: Image, cpus: Optional[float], *, is_limit: bool) -> Chosen:
+def choose_settings(
+    options: SpeedOptions, image: Image, cpus: Optional[float], *, is_limit: bool, has_gpu: bool = False
+) -> Chosen:
     """Choose the settings of a server with so many CPUs, None if that is not known.
 
     With `is_limit` the server's container is limited to them. Raises UsageError for measurements that cannot be used,
@@ -88,6 +91,10 @@ def choose_settings(options: SpeedOptions, image: Image, cpus: Optional[float], 
         batching = Batching()
     if batching is not None:
         batching = _completed(batching, options, cpus)
+    if batching is not None and chosen.rows and "allowed_batch_sizes" not in options.batching_values:
+        sizes, reason = allowed_sizes(chosen.rows, batching.max_batch_size, has_gpu=has_gpu)
+        batching = replace(batching, allowed_batch_sizes=sizes)
+        reasons += [reason] if reason else []
     return replace(
         chosen,
         settings=replace(settings, batching=batching),
@@ -163,15 +170,12 @@ def _completed(batching: Batching, options: SpeedOptions, cpus: Optional[float])
     sizes = batching.allowed_batch_sizes
     if not sizes or sizes[-1] == batching.max_batch_size:
         return batching
-    if "max_batch_size" in options.batching_values and "allowed_batch_sizes" in options.batching_values:
+    if "max_batch_size" in options.batching_values:
         raise UsageError(
             f"--allowed-batch-sizes: the last one must be --max-batch-size, {batching.max_batch_size}, not {sizes[-1]};"
             " a server does not load a model otherwise"
         )
-    if "allowed_batch_sizes" in options.batching_values:
-        return replace(batching, max_batch_size=sizes[-1])
-    smaller = tuple(size for size in sizes if size < batching.max_batch_size)
-    return replace(batching, allowed_batch_sizes=smaller + (batching.max_batch_size,))
+    return replace(batching, max_batch_size=sizes[-1])
 
 
 # Measurements

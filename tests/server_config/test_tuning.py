@@ -63,7 +63,8 @@ def choose(tmp_path):
         if content is not None:
             path = tmp_path / "served.json"
             path.write_text(json.dumps(content))
-        return choose_settings(SpeedOptions(tune=path, **options), image, cpus, is_limit=False)
+        has_gpu = options.pop("has_gpu", False)
+        return choose_settings(SpeedOptions(tune=path, **options), image, cpus, is_limit=False, has_gpu=has_gpu)
 
     return call
 
@@ -227,6 +228,57 @@ def test_batching_that_brings_nothing(choose, rows, text):
     found = choose(served(target(rows, 1, 4, False)))
     assert found.settings.batching is None and any(text in reason for reason in found.reasons)
     assert choose(served(target(rows, 1, 4, False)), batching=True).settings.batching.max_batch_size == 32
+
+
+# Sizes that batches are filled up to
+
+
+def test_batches_are_not_filled_up_where_that_costs_time(choose):
+    """Rows that fill up a batch are computed too."""
+    found = choose(served(target(BATCHES, 1, 4, False)))
+    assert found.settings.batching.allowed_batch_sizes == ()
+    assert any("no allowed_batch_sizes" in text and "2.7 times as long" in text for text in found.reasons)
+
+
+# A request of 3 takes 50 ms, one of 4 takes 40 ms, and one of 8 80 ms; at another load 3 and 4 are measured as well.
+SLOW_3 = [row(1, 1, 50), row(1, 2, 67), row(1, 3, 60), row(1, 4, 100), row(1, 8, 120), row(2, 3, 70), row(2, 4, 110)]
+
+
+def test_sizes_that_take_longer_than_a_larger_one_are_filled_up(choose):
+    found = choose(served(target(SLOW_3, 1, 4, False)))
+    assert found.settings.batching.max_batch_size == 8
+    assert found.settings.batching.allowed_batch_sizes == (1, 2, 4, 5, 6, 7, 8)
+    assert any("allowed_batch_sizes without 3: a request of 3 takes longer than one of 4" in t for t in found.reasons)
+    # What is asked for holds, and the list ends with the largest batch.
+    larger = choose(served(target(SLOW_3, 1, 4, False)), batching_values={"max_batch_size": 10}).settings.batching
+    assert larger.allowed_batch_sizes == (1, 2, 4, 5, 6, 7, 8, 9, 10)
+    # A batch is not filled up beyond the largest, or the server would not load a model.
+    smaller = choose(served(target(SLOW_3, 1, 4, False)), batching_values={"max_batch_size": 3}).settings.batching
+    assert smaller.allowed_batch_sizes == ()
+    asked = {"allowed_batch_sizes": (1, 3)}
+    assert choose(served(target(SLOW_3, 1, 4, False)), batching_values=asked).settings.batching.max_batch_size == 3
+    # Only where each load shows it.
+    other = [*SLOW_3[:-1], row(2, 4, 80)]
+    assert choose(served(target(other, 1, 4, False))).settings.batching.allowed_batch_sizes == ()
+
+
+def test_sizes_between_two_measured_ones_are_filled_up_with_the_smaller(choose):
+    rows = [row(1, 1, 50), row(1, 4, 100), row(1, 8, 100), row(1, 16, 300)]  # 20, 40, 80 and 53 ms
+    found = choose(served(target(rows, 1, 4, False)))
+    assert found.settings.batching.allowed_batch_sizes == (1, 2, 3, 4, 5, 6, 7, 16)
+    assert any("without 8 to 15:" in reason for reason in found.reasons)
+
+
+def test_a_server_with_a_gpu_gets_few_sizes(choose):
+    batching = choose(served(target(BATCHES, 1, 4, False)), has_gpu=True).settings.batching
+    assert (batching.max_batch_size, batching.allowed_batch_sizes) == (8, (1, 2, 4, 8))
+    values = {"max_batch_size": 12}
+    batching = choose(served(target(BATCHES, 1, 4, False)), has_gpu=True, batching_values=values).settings.batching
+    assert batching.allowed_batch_sizes == (1, 2, 4, 8, 12)
+    rows = [row(1, 1, 50), row(1, 4, 50), row(1, 6, 150), row(1, 8, 150)]  # 20, 80, 40 and 53 ms
+    found = choose(served(target(rows, 1, 4, False)), has_gpu=True, batching_values={"max_batch_size": 8})
+    assert found.settings.batching.allowed_batch_sizes == (1, 2, 6, 8)
+    assert any("on a GPU once more" in reason for reason in found.reasons)
 
 
 # The file
