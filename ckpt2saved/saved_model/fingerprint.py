@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ckpt2saved.files.write_errors import writing
 from ckpt2saved.graph.tf1 import fingerprint_of
-from ckpt2saved.saved_model.reading import FINGERPRINT_FILE
+from ckpt2saved.saved_model.reading import FINGERPRINT_FILE, GRAPH_FILE
 
 
 def write_fingerprint(directory: Path) -> None:
@@ -17,14 +17,19 @@ def write_fingerprint(directory: Path) -> None:
     The fields are those that `tf.saved_model.save` writes. The UUID, which TensorFlow draws at random, is made of the
     other fields, so that the same files get the same fingerprint.
     https://www.tensorflow.org/api_docs/python/tf/saved_model/experimental/Fingerprint
+
+    Raises OSError where a file can't be read or written.
     """
     path = directory / FINGERPRINT_FILE
     fingerprint = fingerprint_of(directory)
     if fingerprint is None:
         return
     index = directory / "variables" / "variables.index"
-    if index.exists() and not fingerprint.checkpoint_hash:  # TensorFlow says nothing where it cannot read the file
-        raise OSError(errno.EIO, "TensorFlow could not read it for the fingerprint", str(index))
+    hashes = [(directory / GRAPH_FILE, fingerprint.saved_model_checksum)]
+    hashes += [(index, fingerprint.checkpoint_hash)] if index.exists() else []
+    for file, value in hashes:
+        if not value:  # TensorFlow says nothing where it does not find a file, or cannot read this one
+            raise OSError(errno.EIO, "TensorFlow could not read it for the fingerprint", str(file))
     if hasattr(fingerprint, "uuid"):  # since TensorFlow 2.15
         fingerprint.uuid = ""
         digest = hashlib.sha256(fingerprint.SerializeToString(deterministic=True)).digest()

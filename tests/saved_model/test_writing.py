@@ -173,14 +173,22 @@ def test_the_fingerprint_is_that_of_tensorflow(tmp_path, version):
 
 
 @pytest.mark.skipif(not READS_FINGERPRINTS, reason="fingerprints are of TensorFlow 2.12 and newer")
-def test_a_fingerprint_without_the_variables_is_not_written(tmp_path, version):
-    """TensorFlow leaves the hash of the variables out, without an error, where it cannot read their index."""
+@pytest.mark.parametrize(
+    "name, change",
+    [
+        ("saved_model.pb", lambda path: path.write_bytes(b"abc")),
+        ("saved_model.pb", lambda path: path.unlink()),
+        ("variables/variables.index", lambda path: (path.unlink(), path.mkdir())),
+    ],
+    ids=["graph", "no graph", "variables"],
+)
+def test_a_fingerprint_of_files_that_cannot_be_read_is_not_written(tmp_path, version, name, change):
+    """TensorFlow leaves a hash out, without an error, of a file that it does not find or, of the index, cannot read."""
     copy = tmp_path / "copy"
     shutil.copytree(str(version), str(copy))
     (copy / "fingerprint.pb").unlink()
-    (copy / "variables" / "variables.index").unlink()
-    (copy / "variables" / "variables.index").mkdir()
-    with pytest.raises(OSError, match="could not read it for the fingerprint.*variables.index"):
+    change(copy / name)
+    with pytest.raises(OSError, match=f"could not read it for the fingerprint.*{name}"):
         write_fingerprint(copy)
     assert not (copy / "fingerprint.pb").exists()
 
