@@ -57,7 +57,7 @@ def _exports(lab: Lab, how: argparse.Namespace) -> Iterator[Figures]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--long", action="store_true", help="all of it, in about 20 minutes")
+    parser.add_argument("--long", action="store_true", help="all of it, in about half an hour")
     parser.add_argument(
         "--only", action="append", choices=[*PARTS, _EXPORTS], help="one part; may be given several times"
     )
