@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint tests/constraints.txt --editable
 
 .PHONY: demo test lint coverage bench docs release clean
 
@@ -35,18 +36,18 @@ clean:
 
 $(VENV)/.installed: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint tests/constraints.txt --editable ".[cpu,test]"
+	$(INSTALL) ".[cpu,test]"
 	sh tests/install_serving_api.sh $(BIN)/python
 	touch $@
 
 $(VENV)/.linters: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint tests/constraints.txt --editable ".[cpu,test,lint]"
+	$(INSTALL) ".[cpu,test,lint]"
 	touch $@
 
 $(VENV)/.documenting: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint tests/constraints.txt --editable ".[cpu,test,docs]"
+	$(INSTALL) ".[cpu,test,docs]"
 	touch $@
 
 $(VENV)/.releasing: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint tests/constraints.txt --editable ".[cpu,test,release]"
+	$(INSTALL) ".[cpu,test,release]"
 	touch $@

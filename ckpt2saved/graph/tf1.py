@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import os
 import random
@@ -209,7 +208,7 @@ def load_library(path: Path) -> None:
 def fingerprint_of(directory: Path) -> Optional[Any]:
     """The FingerprintDef of a SavedModel's files; None where this TensorFlow reads none (before 2.12).
 
-    Raises OSError where TensorFlow can't read saved_model.pb; of the index of the variables it says nothing.
+    The hash of a file that TensorFlow can't read is 0.
     """
     try:
         from tensorflow.core.protobuf.fingerprint_pb2 import FingerprintDef
@@ -217,15 +216,14 @@ def fingerprint_of(directory: Path) -> Optional[Any]:
         from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
     except ImportError:
         return None
-    path = directory / tf.saved_model.SAVED_MODEL_FILENAME_PB
     try:
         try:
             made = fingerprinting.CreateFingerprintDef(str(directory))
         except TypeError:  # TensorFlow 2.12 takes the content of saved_model.pb too
-            content = path.read_bytes()
+            content = (directory / tf.saved_model.SAVED_MODEL_FILENAME_PB).read_bytes()
             made = fingerprinting.CreateFingerprintDef(content, str(directory))
-    except fingerprinting.FingerprintException as error:
-        raise OSError(errno.EIO, "TensorFlow could not read it for the fingerprint", str(path)) from error
+    except fingerprinting.FingerprintException:
+        return FingerprintDef()
     return FingerprintDef.FromString(made)
 
 

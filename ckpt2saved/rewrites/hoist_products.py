@@ -36,7 +36,7 @@ PRODUCTS_IN_LOOP = "products-in-loop"
 
 @dataclass(frozen=True)
 class ProductsHoisted(Edit):
-    """A loop out of which products were taken, or the kernel of an unrolled layer whose steps lost them."""
+    """A loop, or the kernel of an unrolled layer, whose products are computed before the steps."""
 
     is_unrolled: bool = False
 

@@ -28,7 +28,7 @@ def write_fingerprint(directory: Path) -> None:
     hashes = [(directory / GRAPH_FILE, fingerprint.saved_model_checksum)]
     hashes += [(index, fingerprint.checkpoint_hash)] if index.exists() else []
     for file, value in hashes:
-        if not value:  # TensorFlow says nothing where it does not find a file, or cannot read this one
+        if not value:
             raise OSError(errno.EIO, "TensorFlow could not read it for the fingerprint", str(file))
     if hasattr(fingerprint, "uuid"):  # since TensorFlow 2.15
         fingerprint.uuid = ""

@@ -15,15 +15,10 @@ from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.for_serving import FOR_SERVING
 from ckpt2saved.rewrites.hoist_products import HoistProducts
 from ckpt2saved.rewrites.rewrite import apply
+from tests.support.recurrent import gru_step, keras_step, weights
 
 OLD = pytest.mark.skipif(not tf.VERSION.startswith("1."), reason="today's TensorFlow refuses the cells")
 DEPTH, HIDDEN = 6, 5
-
-
-def weights(name, *shape):
-    """A variable that is not what initializers make."""
-    values = np.random.RandomState(sum(map(ord, name))).uniform(-1, 1, shape).astype("float32")
-    return tf.get_variable(name, initializer=values)
 
 
 def loop(x, step, indices=None, hidden=HIDDEN):
@@ -55,27 +50,12 @@ def without_bias(x):
 
 def gated(x):
     """A GRU: two products at each step."""
-    gates, kernel = weights("gates", DEPTH + HIDDEN, 2 * HIDDEN), weights("kernel", DEPTH + HIDDEN, HIDDEN)
-    bias = weights("bias", HIDDEN)
-
-    def step(x, h):
-        r, u = tf.split(tf.sigmoid(tf.matmul(tf.concat([x, h], 1), gates)), 2, 1)
-        return u * h + (1 - u) * tf.tanh(tf.matmul(tf.concat([x, r * h], 1), kernel) + bias)
-
-    return loop(x, step)
+    return loop(x, gru_step(DEPTH, HIDDEN))
 
 
 def as_keras(x):
     """Parts of the kernels are taken at every step; a product for each gate."""
-    kernel, recurrent = weights("kernel", DEPTH, 2 * HIDDEN), weights("recurrent", HIDDEN, 2 * HIDDEN)
-    bias = weights("bias", 2 * HIDDEN)
-
-    def step(x, h):
-        parts = zip(tf.split(kernel, 2, 1), tf.split(bias, 2), (recurrent[:, :HIDDEN], recurrent[:, HIDDEN:]))
-        one, two = [tf.nn.bias_add(tf.matmul(x, k), b) + tf.matmul(h, r) for k, b, r in parts]
-        return tf.sigmoid(one) * tf.tanh(two)
-
-    return loop(x, step)
+    return loop(x, keras_step(DEPTH, HIDDEN))
 
 
 def on_a_branch(x):

@@ -14,15 +14,10 @@ from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.for_serving import FOR_SERVING
 from ckpt2saved.rewrites.hoist_unrolled import HoistUnrolled
 from ckpt2saved.rewrites.rewrite import apply
+from tests.support.recurrent import gru_step, keras_step, weights
 
 OLD = pytest.mark.skipif(not tf.VERSION.startswith("1."), reason="today's TensorFlow refuses the cells")
 STEPS, DEPTH, HIDDEN = 4, 6, 5
-
-
-def weights(name, *shape):
-    """A variable that is not what initializers make."""
-    values = np.random.RandomState(sum(map(ord, name))).uniform(-1, 1, shape).astype("float32")
-    return tf.get_variable(name, initializer=values)
 
 
 def unrolled(entries, step, hidden=HIDDEN):
@@ -54,27 +49,12 @@ def output_is_a_product(entries):
 
 def gated(entries):
     """A GRU: two products at each step."""
-    gates, kernel = weights("gates", DEPTH + HIDDEN, 2 * HIDDEN), weights("kernel", DEPTH + HIDDEN, HIDDEN)
-    bias = weights("bias", HIDDEN)
-
-    def step(x, h):
-        r, u = tf.split(tf.sigmoid(tf.matmul(tf.concat([x, h], 1), gates)), 2, 1)
-        return u * h + (1 - u) * tf.tanh(tf.matmul(tf.concat([x, r * h], 1), kernel) + bias)
-
-    return unrolled(entries, step)
+    return unrolled(entries, gru_step(DEPTH, HIDDEN))
 
 
 def as_keras(entries):
     """Parts of the kernels are taken at every step; a product for each gate."""
-    kernel, recurrent = weights("kernel", DEPTH, 2 * HIDDEN), weights("recurrent", HIDDEN, 2 * HIDDEN)
-    bias = weights("bias", 2 * HIDDEN)
-
-    def step(x, h):
-        parts = zip(tf.split(kernel, 2, 1), tf.split(bias, 2), (recurrent[:, :HIDDEN], recurrent[:, HIDDEN:]))
-        one, two = [tf.nn.bias_add(tf.matmul(x, k), b) + tf.matmul(h, r) for k, b, r in parts]
-        return tf.sigmoid(one) * tf.tanh(two)
-
-    return unrolled(entries, step)
+    return unrolled(entries, keras_step(DEPTH, HIDDEN))
 
 
 def backwards(entries):

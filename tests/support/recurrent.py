@@ -130,3 +130,34 @@ def layers(mode: str, inputs: int, units: int, count: int = 1, directions: int =
 
 def _random(name: str, shape: Sequence[int]) -> Any:
     return np.random.RandomState(sum(map(ord, name))).uniform(-1, 1, shape).astype("float32")
+
+
+def weights(name, *shape):
+    """A variable that is not what initializers make."""
+    values = np.random.RandomState(sum(map(ord, name))).uniform(-1, 1, shape).astype("float32")
+    return tf.get_variable(name, initializer=values)
+
+
+def gru_step(depth, hidden):
+    """A step of a GRU, from its input and its last output: two products."""
+    gates, kernel = weights("gates", depth + hidden, 2 * hidden), weights("kernel", depth + hidden, hidden)
+    bias = weights("bias", hidden)
+
+    def step(x, h):
+        r, u = tf.split(tf.sigmoid(tf.matmul(tf.concat([x, h], 1), gates)), 2, 1)
+        return u * h + (1 - u) * tf.tanh(tf.matmul(tf.concat([x, r * h], 1), kernel) + bias)
+
+    return step
+
+
+def keras_step(depth, hidden):
+    """A step that takes parts of its kernels, as those of Keras do: a product for each gate."""
+    kernel, recurrent = weights("kernel", depth, 2 * hidden), weights("recurrent", hidden, 2 * hidden)
+    bias = weights("bias", 2 * hidden)
+
+    def step(x, h):
+        parts = zip(tf.split(kernel, 2, 1), tf.split(bias, 2), (recurrent[:, :hidden], recurrent[:, hidden:]))
+        one, two = [tf.nn.bias_add(tf.matmul(x, k), b) + tf.matmul(h, r) for k, b, r in parts]
+        return tf.sigmoid(one) * tf.tanh(two)
+
+    return step
