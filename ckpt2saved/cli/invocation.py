@@ -9,12 +9,13 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Callable, ContextManager, Dict, Iterator, List, Optional
+from typing import IO, TYPE_CHECKING, Any, Callable, ContextManager, Dict, Iterator, Optional
 
 import click
 
 from ckpt2saved.cli.help import Examples, HelpfulCommand, Purpose
 from ckpt2saved.console.foreign_text import terminal_safe
+from ckpt2saved.console.interrupts import Interrupts, interrupt
 from ckpt2saved.console.wrapping import is_terminal, width_of_terminal, wrapped_line
 from ckpt2saved.errors import Ckpt2SavedError, OutputError, ReaderGone
 
@@ -91,7 +92,7 @@ class Command(_Writing):
                     print_json(error_content(error))
             raise _Failure(error) from error
         except SystemError as error:  # as Python names the interrupt of a function that is written in C
-            if _signals and isinstance(error.__cause__, KeyboardInterrupt):
+            if _interrupts.is_asked_for and isinstance(error.__cause__, KeyboardInterrupt):
                 raise KeyboardInterrupt from error
             raise
 
@@ -105,25 +106,20 @@ def command(
 
 _OBJECTS_BEFORE_COLLECTION = 200000  # about 50 MB; Python's default of 700 costs inspect a fifth of its time
 
-_signals: List[int] = []
+_interrupts = Interrupts(interrupt)
 
 
 def heed_signals() -> None:
     """Install the signal handlers, and forget signals of an earlier command in this process."""
-    _signals.clear()
+    _interrupts.is_asked_for = False
     # Clean up as for ctrl-C when a CI job is cancelled.
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupts)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupt)
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    _signals.append(number)
-    raise KeyboardInterrupt
+        signal.signal(signal.SIGINT, _interrupts)
 
 
 class UntilInterrupted:
-    """A narration that raises KeyboardInterrupt again if the one of a signal was lost, for example in a destructor."""
+    """A narration that raises KeyboardInterrupt again if the one of a signal was lost, as in a callback of weakref."""
 
     def __init__(self, say: Narration) -> None:
         self._say = say
@@ -132,7 +128,7 @@ class UntilInterrupted:
         self.table = say.table
 
     def __call__(self, step: str, text: str) -> None:
-        if _signals:
+        if _interrupts.is_asked_for:
             raise KeyboardInterrupt
         self._say(step, text)
 
@@ -200,19 +196,16 @@ def print_json_line(content: Dict[str, Any]) -> None:
 @contextlib.contextmanager
 def stop_at_signals(request: Callable[[], None]) -> Iterator[None]:
     """Context in which SIGINT and SIGTERM call `request`, in place of a KeyboardInterrupt wherever the program is."""
-
-    def handle(number: int, frame: Any) -> None:
-        request()
-
+    handler = Interrupts(request)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # as a shell sets SIGINT for a program in the background
-            signal.signal(number, handle)
+    for number, earlier in before.items():
+        if earlier is not signal.SIG_IGN:  # as a shell sets SIGINT for a program in the background
+            signal.signal(number, handler)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Sequen
 
 from ckpt2saved.answers.worker import Worker, WorkerEnded, sender, working
 from ckpt2saved.checkpoint.run_directory import RunCheckpoint
+from ckpt2saved.console.interrupts import Interrupts, interrupt
 from ckpt2saved.console.loops import Emit, Event, Stop, Stopped
 from ckpt2saved.console.say import Say, begin, progress_of, table_of
 from ckpt2saved.errors import (
@@ -163,25 +164,13 @@ def _published(content: Mapping[str, Any], **more: Any) -> Attempt:
 def main() -> None:
     """Entry point of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, which the watcher gets too
-    ending = _Ending()
-    signal.signal(signal.SIGTERM, ending.interrupt)
+    interrupts = Interrupts(interrupt)  # which removes the files of the export
+    signal.signal(signal.SIGTERM, interrupts)
     send = sender()
     with contextlib.suppress(KeyboardInterrupt):
         task = pickle.load(sys.stdin.buffer)
         threading.Thread(target=_end_with_parent, daemon=True).start()
-        send((_DONE, _attempt(task, _Sender(send, ending))))
-
-
-class _Ending:
-    """Ends the process by a KeyboardInterrupt, so that its files are removed."""
-
-    def __init__(self) -> None:
-        self.is_asked_for = False
-
-    def interrupt(self, number: int, frame: Any) -> None:
-        """The signal handler."""
-        self.is_asked_for = True
-        raise KeyboardInterrupt
+        send((_DONE, _attempt(task, _Sender(send, interrupts))))
 
 
 def _end_with_parent() -> None:
@@ -195,11 +184,11 @@ def _end_with_parent() -> None:
 
 
 class _Sender:
-    """Sends the steps of an export; raises KeyboardInterrupt again if that of the signal was lost in a destructor."""
+    """Sends the steps of an export; raises KeyboardInterrupt again if that of the signal was lost."""
 
-    def __init__(self, send: Callable[[Any], None], ending: _Ending) -> None:
+    def __init__(self, send: Callable[[Any], None], interrupts: Interrupts) -> None:
         self._send = send
-        self._ending = ending
+        self._interrupts = interrupts
         self.content: Optional[Dict[str, Any]] = None  # of the published version
 
     def __call__(self, step: str, text: str) -> None:
@@ -227,7 +216,7 @@ class _Sender:
         self._send((_LIVE, server) if error is None else (_NOT_LIVE, error))
 
     def _message(self, kind: int, content: Any) -> None:
-        if self._ending.is_asked_for:
+        if self._interrupts.is_asked_for:
             raise KeyboardInterrupt
         self._send((kind, content))
 

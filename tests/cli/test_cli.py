@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from ckpt2saved.console.interrupts import Interrupts, interrupt
 from tests.support.command_line import ROOT, call, python
 from tests.support.versions import version_of
 
@@ -271,18 +272,18 @@ def test_prune_prints_what_is_gone(tmp_path):
 
 
 def test_a_signal_whose_exception_was_lost_still_ends_the_work(monkeypatch):
-    """Python drops what is raised in a destructor: the next thing that is said notices."""
+    """Python drops what is raised in a callback of weakref: the next thing that is said notices."""
     from rich.console import Console
 
     from ckpt2saved.cli import invocation
     from ckpt2saved.console.narration import Narration
 
     said = []
-    monkeypatch.setattr(invocation, "_signals", [])
+    monkeypatch.setattr(invocation, "_interrupts", Interrupts(interrupt))
     say = invocation.UntilInterrupted(Narration(Console(quiet=True), "", None, lambda step, text: said.append(step)))
     say("graph", "")
     with pytest.raises(KeyboardInterrupt):
-        invocation._interrupt(2, None)
+        invocation._interrupts(2, None)
     with pytest.raises(KeyboardInterrupt):
         say("written", "")
     assert said == ["graph"]
@@ -295,13 +296,13 @@ def test_a_signal_during_a_function_of_c(monkeypatch, is_interrupted):
 
     from ckpt2saved.cli import invocation
 
-    monkeypatch.setattr(invocation, "_signals", [])
+    monkeypatch.setattr(invocation, "_interrupts", Interrupts(interrupt))
 
     @invocation.command("work")
     def work():
         try:
             if is_interrupted:
-                invocation._interrupt(2, None)
+                invocation._interrupts(2, None)
             raise KeyError
         except (KeyboardInterrupt, KeyError) as error:
             raise SystemError("<built-in function IsSequence> returned a result with an error set") from error
