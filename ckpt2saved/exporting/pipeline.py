@@ -36,7 +36,6 @@ from ckpt2saved.exporting.plan import ExportPlan
 from ckpt2saved.exporting.warm_up import read_staged_requests, write_warm_up
 from ckpt2saved.files.plain_paths import is_pattern
 from ckpt2saved.files.programs import find_program
-from ckpt2saved.graph.kernel_table import Device
 from ckpt2saved.graph.ops import BEAM_SEARCH
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.requests.lengths import parity_cases
@@ -44,7 +43,6 @@ from ckpt2saved.requests.parity import parity_requests
 from ckpt2saved.requests.request import Request, with_bytes
 from ckpt2saved.requests.splitting import outputs_seen_unsplit
 from ckpt2saved.requests.warm_up.maker import WarmUp, WarmUpMaker
-from ckpt2saved.rewrites.convert_cudnn_rnn import CudnnConverted
 from ckpt2saved.rewrites.for_serving import (
     ServingRewritten,
     without_searches,
@@ -68,7 +66,6 @@ from ckpt2saved.versions.stage import AnyStage
 
 _PICTURES = 5  # of four widths, and one that cannot be read
 _WEIGHTS = {"ema": "moving averages"}  # for people
-_LOOPS_FOR_GPU = "servers with a GPU also get these loops: answers of cuDNN's ops can't be compared where no GPU is"
 _PATTERN_NOTE = (
     "TF Serving finds no variables under a path with [ ] * ? or a backslash in it: have the server see this directory "
     "under another path, as a mount of a container does"
@@ -118,8 +115,6 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: _Narrated) -> Exporte
     say.note(*check_unserved(checkpoint, network.weights))
     for edit in network.edits:
         say("edited", edit.text)
-    if plan.device is Device.GPU and any(isinstance(edit, CudnnConverted) for edit in network.edits):
-        say("edited", _LOOPS_FOR_GPU)
     say.note(*network.notes)
     say(
         "weights",

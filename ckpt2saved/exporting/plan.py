@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional, Tuple, Union
 
@@ -90,7 +90,7 @@ def plan_export(options: ExportOptions) -> ExportPlan:
     base = base_at(options.base, single_writer=options.single_writer)
     base.check()
     number = base.next_number(options.version)
-    graph = plan_graph(options.graph)
+    graph = plan_graph(replace(options.graph, keeps_cudnn=device is Device.GPU))
     if options.accuracy is not None:
         options.accuracy.check_signatures(graph.model)
     warmup = warm_up_source(graph.model, options.warmup, options.warmup_signatures, options.no_warmup)

@@ -223,6 +223,11 @@ class Graph:
         self.changed()
         return node
 
+    def add_functions(self, definitions: Iterable[Any]) -> None:
+        """Add FunctionDefs, with names that no function of the graph has."""
+        self.library.function.extend(definitions)
+        self._functions = None
+
     def add_read(self, name: str, variable: str) -> Ref:
         """A new tensor with the value of a variable's node, made by a node called `name` or something like it."""
         node = self.nodes[variable]

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Set
 
 from ckpt2saved.graph.names import node_name
-from ckpt2saved.graph.ops import IDENTITIES, READS_VARIABLE, VARIABLES, is_update
+from ckpt2saved.graph.ops import IDENTITIES, IMPLEMENTS, READS_VARIABLE, VARIABLES, is_update
 from ckpt2saved.graph.tf1 import op_def, tf
 from ckpt2saved.graph.traversal import reach, walk
 
@@ -53,15 +53,23 @@ def pruned(graph_def: Any, names: Iterable[str]) -> Any:
 
 
 def take_functions(library: Any, graph_def: Any) -> None:
-    """Copy into `graph_def` the functions of `library` that its nodes call, directly or through other functions."""
+    """Copy into `graph_def` the functions of `library` that its nodes call, directly or through other functions.
+
+    Also those that TensorFlow may call in their place, as they implement the same on another device.
+    """
     functions = {function.signature.name: function for function in library.function}
     gradients = {gradient.function_name: gradient for gradient in library.gradient}
     if not functions:
         return
+    implementing: Dict[bytes, List[str]] = {}
+    for name, definition in functions.items():
+        if _implemented(definition):
+            implementing.setdefault(_implemented(definition), []).append(name)
 
     def following(name: str) -> Iterator[str]:
         for node in functions[name].node_def:
             yield from (one for one in functions_of(node) if one in functions)
+        yield from implementing.get(_implemented(functions[name]), ())
         if name in gradients:
             yield gradients[name].gradient_func
 
@@ -74,6 +82,11 @@ def take_functions(library: Any, graph_def: Any) -> None:
                 node.device = ""
             if name in gradients:
                 graph_def.library.gradient.add().CopyFrom(gradients[name])
+
+
+def _implemented(function: Any) -> bytes:
+    """What a FunctionDef implements, as others do for other devices; b"" where it stands alone."""
+    return bytes(function.attr[IMPLEMENTS].s) if IMPLEMENTS in function.attr else b""
 
 
 def functions_of(node: Any) -> Set[str]:

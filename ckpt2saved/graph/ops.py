@@ -92,6 +92,11 @@ SIZES = ("Shape", "ShapeN", "Size", "Rank")
 # Depend on shapes and not on values.
 OF_SIZES = SIZES + ("ZerosLike", "OnesLike")
 
+# Attributes of functions. TensorFlow replaces a call of a function that implements something by one of the function
+# that implements the same and prefers the device of the call: core/grappler/optimizers/implementation_selector.cc.
+IMPLEMENTS = "api_implements"
+PREFERS = "api_preferred_device"
+
 # Layers.
 FUSED_BATCH_NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "_FusedBatchNormEx")
 CUDNN_RNNS = ("CudnnRNN", "CudnnRNNV2", "CudnnRNNV3")

@@ -14,6 +14,7 @@ from typing import Any, Dict, Iterator, Optional
 
 from ckpt2saved.errors import TensorFlowError
 from ckpt2saved.graph.devices import uses_gpus
+from ckpt2saved.graph.ops import IMPLEMENTS
 
 if "tensorflow" not in sys.modules:  # otherwise the variables were read already, and are another program's
     # Read once, when the shared library is loaded: hides the start-up chatter, keeps errors.
@@ -262,7 +263,7 @@ def inlined(concrete: Any) -> Any:
 
 def _let_inline(attributes: Any) -> None:
     """Take away what keeps a function from being inlined: a second one for GPUs, as Keras has of its LSTM; XLA."""
-    for name in ("api_implements", "_XlaMustCompile", "_noinline"):
+    for name in (IMPLEMENTS, "_XlaMustCompile", "_noinline"):
         attributes.pop(name, None)
 
 

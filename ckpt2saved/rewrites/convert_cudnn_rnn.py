@@ -1,5 +1,8 @@
 """Recurrent networks of cuDNN, which run on GPUs only, become loops of ops that CPUs have.
 
+For servers with a GPU they become a call of one of two functions, as Keras' LSTM and GRU layers do: the op for GPUs and
+the loops for other devices. TensorFlow chooses by the device of the call.
+
 The layout of cuDNN's buffer of parameters: the matrices of every layer and direction, each [units, inputs] (of an LSTM
 for i, f, c, o; of a GRU for r, z, n; those of the inputs before those of h), and then all bias vectors in that order.
 The names and the form in which tf.contrib.cudnn_rnn saves it are those of CudnnOpaqueParamsSaveable.
@@ -7,14 +10,15 @@ The names and the form in which tf.contrib.cudnn_rnn saves it are those of Cudnn
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Collection, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref, full_name
-from ckpt2saved.graph.ops import CUDNN_RNNS
-from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.graph.ops import CUDNN_RNNS, IMPLEMENTS, PREFERS
+from ckpt2saved.graph.tf1 import Defun, tf
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.insertion import insert
@@ -37,7 +41,7 @@ _FLOATS = (tf.float32, tf.float64)
 
 @dataclass(frozen=True)
 class CudnnConverted(Edit):
-    """A recurrent network of cuDNN that became a loop."""
+    """A recurrent network of cuDNN that became a loop, or a call that GPUs run as before."""
 
     replaced: str = ""  # the variable that `variables` replace; "" if it stays
     variables: Tuple[str, ...] = ()
@@ -47,10 +51,14 @@ class ConvertCudnnRnn(Rewrite):
     """Replaces CudnnRNN, CudnnRNNV2 and CudnnRNNV3 by a loop for each layer and direction.
 
     The parameters are slices of the buffer, which the graph may compute. Where the checkpoint has them under the names
-    of tf.contrib.cudnn_rnn instead, variables of these names replace that of the buffer.
+    of tf.contrib.cudnn_rnn instead, variables of these names replace that of the buffer. With `keeps_op` GPUs run the
+    op as before.
     """
 
     name = "convert cuDNN's recurrent networks"
+
+    def __init__(self, keeps_op: bool = False) -> None:
+        self._keeps_op = keeps_op
 
     def __call__(self, graph: Graph, context: Context) -> Found:
         edits: List[Edit] = []
@@ -67,11 +75,14 @@ class ConvertCudnnRnn(Rewrite):
                 found = f"it has kernels for GPUs only, and it can't be converted to a loop: {refused}"
                 problems.append(Problem("no-kernel", node.name, found, op=node.op))
                 continue
-            text = (
-                f"{node.name}: {node.op} ({network}) converted to loops, which CPUs run; answers are compared with"
-                " these loops, as the op runs on GPUs only"
-            )
-            output, *states = _inserted(graph, network, weights)
+            if self._keeps_op:
+                text = f"{node.name}: {node.op} ({network}) kept for GPUs; CPUs run it as loops, with which answers are"
+                text += " compared where there is no GPU"
+                output, *states = _called(graph, network, weights, context)
+            else:
+                text = f"{node.name}: {node.op} ({network}) converted to loops, which CPUs run; answers are compared"
+                text += " with these loops, as the op runs on GPUs only; --for-device gpu keeps it for GPUs"
+                output, *states = _inserted(graph, network, weights)
             node.become("Identity", [output], T=network.dtype.as_datatype_enum)
             now = {(node.name, 1 + number): ref for number, ref in enumerate(states)}
             graph.redirect(now)
@@ -300,6 +311,68 @@ def _inserted(graph: Graph, network: _Network, weights: _Weights) -> List[Ref]:
     return insert(graph, f"{node.name}/loop", sources, build)
 
 
+def _called(graph: Graph, network: _Network, weights: _Weights, context: Context) -> List[Ref]:
+    """Add a call of a network, with a function for GPUs and one for CPUs; returns its output and the last states."""
+    node, dtype = network.node, network.dtype
+    keys = ["inputs", "h", "c", "params", "lengths"][: len(node.inputs)]
+    types = [tf.int32 if key == "lengths" else dtype for key in keys]
+    sources = {key: (ref, of, None) for key, ref, of in zip(keys, node.inputs, types)}
+    if weights.names:
+        sources["params"] = (_packed(graph, network, weights), dtype, None)
+    count = 3 if network.mode == "lstm" else 2
+    shapes = [_shape(context, (node.name, number)) or None for number in range(count)]
+    known = {"inputs": [None, None, weights.inputs], "h": [None, None, network.units], "c": [None, None, network.units]}
+    known["params"] = [network.size(weights.inputs)]
+
+    def on_cpu(*tensors: Any) -> Sequence[Any]:
+        given = dict(zip(keys, tensors))
+        if network.mode == "gru":
+            del given["c"]
+        for key in [key for key in given if key in known]:
+            given[key].set_shape(known[key])
+        return _built(network, _from_buffer(network, weights, given.pop("params")), given)
+
+    def on_gpu(*tensors: Any) -> Sequence[Any]:
+        attributes = {key: value for key, value in node.attr.items() if not key.startswith("_")}
+        attributes["is_training"] = tf.AttrValue(b=False)  # which computes the same, and keeps nothing for a gradient
+        made = tf.get_default_graph().create_op(
+            node.op, list(tensors), [output.dtype for output in outputs], attrs=attributes
+        )
+        return list(made.outputs[:count])
+
+    outputs = context.imported.get_operation_by_name(node.name).outputs
+    common, number = re.sub(r"\W", "_", node.name), 0
+    while any(name.startswith(f"{common}_{number}_on_") for name in graph.functions):
+        number += 1
+    functions = {
+        device: Defun(*types, func_name=f"{common}_{number}_on_{device.lower()}")(body)
+        for device, body in (("CPU", on_cpu), ("GPU", on_gpu))
+    }
+
+    def build(**given: Any) -> Sequence[Any]:
+        functions["GPU"].add_to_graph(tf.get_default_graph())
+        arguments = [given[key] for key in keys]
+        made = tf.raw_ops.StatefulPartitionedCall(args=arguments, Tout=[dtype] * count, f=functions["CPU"], name="call")
+        return [tf.ensure_shape(one, shape) for one, shape in zip(made, shapes)]
+
+    found = insert(graph, node.name, sources, build)
+    for device, function in functions.items():
+        definition = graph.functions[function.name]
+        definition.attr[IMPLEMENTS].s = f"{common}_{number}".encode()
+        definition.attr[PREFERS].s = device.encode()
+    return found
+
+
+def _packed(graph: Graph, network: _Network, weights: _Weights) -> Ref:
+    """Add what lays the tensors of tf.contrib.cudnn_rnn out as cuDNN's buffer."""
+    sources = {f"weights_{number}": (ref, network.dtype, shape) for number, (ref, shape) in enumerate(weights.tensors)}
+
+    def build(**given: Any) -> Sequence[Any]:
+        return [_to_buffer(network, _from_saved(network, weights, list(given.values())))]
+
+    return insert(graph, f"{network.node.name}/params", sources, build)[0]
+
+
 def _from_saved(network: _Network, weights: _Weights, tensors: Sequence[Any]) -> Dict[Tuple[int, int], LayerWeights]:
     """The weights of each layer, from the tensors of tf.contrib.cudnn_rnn."""
     found = {}
@@ -343,6 +416,27 @@ def _from_buffer(network: _Network, weights: _Weights, buffer: Any) -> Dict[Tupl
             bias = bias + tf.concat([two, tf.zeros_like(last)], 0)
             found[part] = LayerWeights(kernel, recurrent, bias, recurrent_bias=last)
     return found
+
+
+def _to_buffer(network: _Network, layers: Mapping[Tuple[int, int], LayerWeights]) -> Any:
+    """The weights of each layer as cuDNN's buffer."""
+    matrices, biases = [], []
+    for weights in (layers[part] for part in network.parts):
+        given = (weights.kernel, weights.recurrent, weights.bias)
+        if network.mode == "lstm":
+            given = tuple(_reordered(one, weights.gates, "ifco") for one in given)
+            second = tf.zeros_like(given[2])
+        else:
+            second = tf.concat([tf.zeros([2 * network.units], network.dtype), weights.recurrent_bias], 0)
+        matrices += [tf.reshape(tf.transpose(one), [-1]) for one in given[:2]]
+        biases += [given[2], second]
+    return tf.concat(matrices + biases, 0)
+
+
+def _reordered(values: Any, gates: str, order: str) -> Any:
+    """The gates along the last axis in another order."""
+    parts = dict(zip(gates, tf.split(values, len(gates), axis=-1)))
+    return tf.concat([parts[gate] for gate in order], -1)
 
 
 def _built(network: _Network, weights: Mapping[Tuple[int, int], LayerWeights], given: Mapping[str, Any]) -> List[Any]:

@@ -26,7 +26,9 @@ def insert(
     first = next(iter(places.values()))[0]
     # A node without inputs is outside of every loop, and nothing inside of one may read it.
     anchors = [first] if first in graph.control.in_loops else []
-    for definition in built.as_graph_def().node:
+    graph_def = built.as_graph_def()
+    graph.add_functions(graph_def.library.function)
+    for definition in graph_def.node:
         if definition.name not in places:
             inputs = [_source(name, places) for name in definition.input if not name.startswith("^")]
             controls = [_source(name[1:], places)[0] for name in definition.input if name.startswith("^")]

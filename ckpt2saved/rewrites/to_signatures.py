@@ -16,8 +16,10 @@ from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.rewrites.rewrite import Rewrite, apply
 from ckpt2saved.signature.model import ServedModel
 
-TO_CPU_OPS: Tuple[Rewrite, ...] = (ConvertToNhwc(), ConvertCudnnRnn())
-TO_SIGNATURES: Tuple[Rewrite, ...] = (CutToSignatures(), *TO_CPU_OPS)
+
+def to_cpu_ops(keeps_cudnn: bool) -> Tuple[Rewrite, ...]:
+    """Rewrites after which a CPU can compute a graph; with `keeps_cudnn` a GPU computes cuDNN's ops as before."""
+    return ConvertToNhwc(), ConvertCudnnRnn(keeps_cudnn)
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ def cut(
     outputs = [spec.tensor for signature in signatures for spec in signature.outputs if ":" in spec.tensor]
     inputs = [spec.tensor for signature in signatures for spec in signature.inputs if ":" in spec.tensor]
     context = Context.of(graph_def, [*outputs, *more], inputs, model=model, training=training, variables=variables)
-    found = apply(TO_SIGNATURES, context, f"{model.source}: the outputs can't be computed from the inputs")
+    rewrites = (CutToSignatures(), *to_cpu_ops(model.surgery.keeps_cudnn))
+    found = apply(rewrites, context, f"{model.source}: the outputs can't be computed from the inputs")
     part = found.graph_def()
     cuts = found.edits_of(InputCut)
     return Cut(
@@ -59,17 +62,20 @@ def cut(
     )
 
 
-def in_cpu_ops(graph_def: Any, variables: Mapping[str, Sequence[int]] = {}) -> Tuple[Any, Tuple[Edit, ...]]:
+def in_cpu_ops(
+    graph_def: Any, variables: Mapping[str, Sequence[int]] = {}, keeps_cudnn: bool = False
+) -> Tuple[Any, Tuple[Edit, ...]]:
     """The whole graph in ops that CPUs can compute, and the edits; `graph_def` itself where nothing has to change.
 
     `variables` are the checkpoint's (name -> shape). What the ops of cuDNN compute to fill their buffers is dropped.
+    With `keeps_cudnn` GPUs run the recurrent networks of cuDNN.
     """
     has_cudnn = any(node.op in CUDNN_RNNS for node in graph_def.node)
     if not has_cudnn and not any(is_nchw(node) for node in graph_def.node):
         return graph_def, ()  # it may be as large as its weights: not copied
     names = tuple((node.name, 0) for node in graph_def.node)
     context = Context(Graph(graph_def, is_copied=False), names, set(), variables=variables)
-    found = apply(TO_CPU_OPS, context, "the graph can't be computed on CPUs")
+    found = apply(to_cpu_ops(keeps_cudnn), context, "the graph can't be computed on CPUs")
     graph = found.graph
     if has_cudnn:
         gone = {node.name for node in graph.nodes.values() if is_of_cudnn(node.op)}

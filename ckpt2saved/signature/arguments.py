@@ -159,6 +159,7 @@ def with_changes(model: ServedModel, changes: Surgery, has_nodes: bool) -> Serve
         weights=model.surgery.weights,
         decode=decode,
         allow_labels=changes.allow_labels or model.surgery.allow_labels,
+        keeps_cudnn=changes.keeps_cudnn,
     )
     signatures = _with_outputs(model.signatures, decode) if has_nodes else model.signatures
     return replace(model, surgery=surgery, signatures=signatures)

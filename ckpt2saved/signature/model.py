@@ -47,7 +47,7 @@ class Decode:
 
 @dataclass(frozen=True)
 class Surgery:
-    """Edits of a graph besides pruning; `pinned` and the following fields apply to training graphs only."""
+    """Edits of a graph besides pruning; `pinned` to `allow_labels` apply to training graphs only."""
 
     pinned: Mapping[str, Scalar] = field(default_factory=dict)  # training switch -> pinned value
     renames: Tuple[Tuple[str, str], ...] = ()  # regular expression -> replacement: variables to the checkpoint's names
@@ -55,6 +55,7 @@ class Surgery:
     weights: Optional[str] = None  # raw or ema, if the graph does not show it
     decode: Optional[Decode] = None
     allow_labels: bool = False  # whether labels may be inputs
+    keeps_cudnn: bool = False  # whether servers with a GPU run cuDNN's recurrent networks, and only others the loops
 
 
 @dataclass(frozen=True)

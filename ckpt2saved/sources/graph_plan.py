@@ -44,6 +44,7 @@ class GraphOptions:
     renames: Tuple[Tuple[str, str], ...] = ()
     keep_training_ops: bool = False
     allow_labels: bool = False
+    keeps_cudnn: bool = False  # whether servers with a GPU run cuDNN's recurrent networks, and only others the loops
     python_path: Tuple[Path, ...] = ()
     allow_code: bool = False  # run the function that only the signature file names
     weights: str = "auto"
@@ -135,6 +136,7 @@ def plan_graph(options: GraphOptions) -> GraphPlan:
         keep_training_ops=options.keep_training_ops,
         decode=options.decode,
         allow_labels=options.allow_labels,
+        keeps_cudnn=options.keeps_cudnn,
     )
     source.check_changes(changes)
     files = source.find_checkpoints(options.checkpoints)

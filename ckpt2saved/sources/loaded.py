@@ -71,7 +71,7 @@ def as_users_inference(loaded: LoadedGraph, builder: str, variables: Mapping[str
 
 
 def _in_cpu_ops(loaded: LoadedGraph, variables: Mapping[str, Sequence[int]]) -> LoadedGraph:
-    graph_def, edits = in_cpu_ops(loaded.graph.as_graph_def(), variables)
+    graph_def, edits = in_cpu_ops(loaded.graph.as_graph_def(), variables, loaded.model.surgery.keeps_cudnn)
     if not edits:
         return loaded
     graph = imported(graph_def)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tensorflow.core.protobuf.config_pb2 import ConfigProto
+from tensorflow.core.protobuf.device_properties_pb2 import DeviceProperties, NamedDevice
+from tensorflow.python.grappler import tf_optimizer
+from tensorflow.python.grappler.cluster import Cluster
 
 from ckpt2saved.errors import NotServable
+from ckpt2saved.graph.graph_def import called_functions
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.inspection.saved import parse_saved_model
 from ckpt2saved.rewrites.to_signatures import in_cpu_ops
@@ -15,6 +20,7 @@ from tests.support.saved_models import asked
 
 INPUTS = np.random.RandomState(5).uniform(-1, 1, [6, 3, 4]).astype("float32")  # [time, batch, size]
 LENGTHS = [6, 2, 4]
+LSTM = layers("lstm", 4, 5)
 
 
 def network(op, made, states, params=None, lengths=None, dtype=tf.float32, **attributes):
@@ -45,6 +51,16 @@ def computed(graph_def, count, inputs=INPUTS, variables=()):
             tensor = graph.get_tensor_by_name(f"{name}:0")
             session.run(tf.raw_ops.Assign(ref=tensor, value=value))
         return session.run([f"output_{number}:0" for number in range(count)], {"x:0": inputs})
+
+
+def computed_with_buffer(graph_def, count, variables):
+    """The buffer that the op would get, and the outputs."""
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        tf.import_graph_def(graph_def, name="")
+        (call,) = [one for one in graph.get_operations() if one.type == "StatefulPartitionedCall"]
+        fetches = [call.inputs[3], *(f"output_{number}:0" for number in range(count))]
+        feeds = {f"{name}/read:0": value for name, value in variables.items()}
+        return session.run(fetches, dict(feeds, **{"x:0": INPUTS}))
 
 
 def close(found, expected):
@@ -106,6 +122,93 @@ def test_parameters_under_the_names_of_contrib(mode, directions):
     close(computed(graph_def, 1 + len(states), variables=saved), made.answers(INPUTS, states))
 
 
+def chosen(graph_def, device):
+    """The ops that a session on a device would run, by TensorFlow's own optimizer; no such device is needed."""
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+        meta_graph = tf.train.export_meta_graph(graph=graph)
+    meta_graph.collection_def["train_op"].node_list.value.append("output_0")
+    for node in meta_graph.graph_def.node:
+        node.device = f"/job:localhost/replica:0/task:0/device:{device}:0"
+    devices = []
+    for kind in ("CPU", "GPU"):
+        properties = DeviceProperties(type=kind, num_cores=4, frequency=1000, memory_size=1 << 30)
+        properties.environment["architecture"] = "8"
+        devices.append(NamedDevice(name=f"/job:localhost/replica:0/task:0/device:{kind}:0", properties=properties))
+    config = ConfigProto()
+    config.graph_options.rewrite_options.min_graph_nodes = -1
+    optimized = tf_optimizer.OptimizeGraph(config, meta_graph, cluster=Cluster(devices=devices))
+    functions = {function.signature.name: function for function in optimized.library.function}
+    called = called_functions(optimized.node, functions)
+    return {node.op for name in called for node in functions[name].node_def}
+
+
+@pytest.mark.parametrize(
+    "op, mode, count, directions",
+    [
+        ("CudnnRNN", "lstm", 2, 2),
+        ("CudnnRNNV2", "gru", 1, 1),
+        ("CudnnRNNV3", "lstm", 1, 1),
+        ("CudnnRNNV3", "gru", 2, 2),
+    ],
+)
+def test_an_op_that_is_kept_for_gpus(op, mode, count, directions):
+    """CPUs run the loops, and GPUs the op; TensorFlow chooses."""
+    made = layers(mode, 4, 5, count, directions)
+    states = made.states(3)
+    lengths = LENGTHS if op == "CudnnRNNV3" else None
+    graph_def, (edit,) = in_cpu_ops(network(op, made, states, lengths=lengths), keeps_cudnn=True)
+    assert "kept for GPUs" in edit.text
+    close(computed(graph_def, 1 + len(states)), made.answers(INPUTS, states, lengths))
+    on_cpu, on_gpu = chosen(graph_def, "CPU"), chosen(graph_def, "GPU")
+    assert "Enter" in on_cpu and op not in on_cpu
+    assert op in on_gpu and "Enter" not in on_gpu
+
+
+def test_two_ops_are_kept():
+    """Their functions have names of their own, where the names of the nodes differ in a slash alone."""
+    with tf.Graph().as_default() as graph:
+        for number, name in enumerate(("a/b", "a_b")):
+            made = layers("lstm", 4, 5 + number)
+            given = network("CudnnRNN", made, made.states(3))
+            found = tf.import_graph_def(given, name=name, return_elements=["rnn:0"])
+            tf.identity(found[0], name=f"output_{number}")
+    graph_def, edits = in_cpu_ops(graph.as_graph_def(), keeps_cudnn=True)
+    assert len(edits) == 2 and len({f.signature.name for f in graph_def.library.function}) == 4
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.import_graph_def(graph_def, name="")
+        found = session.run(["output_0:0", "output_1:0"], {"a/b/x:0": INPUTS, "a_b/x:0": INPUTS})
+    for number, one in enumerate(found):
+        made = layers("lstm", 4, 5 + number)
+        close([one], made.answers(INPUTS, made.states(3))[:1])
+
+
+def test_an_op_that_is_kept_computes_no_gradient():
+    """Keras' CuDNNLSTM has is_training=True in inference too."""
+    graph_def, _ = in_cpu_ops(network("CudnnRNN", LSTM, LSTM.states(3), is_training=True), keeps_cudnn=True)
+    (node,) = [node for f in graph_def.library.function for node in f.node_def if node.op == "CudnnRNN"]
+    assert not node.attr["is_training"].b and node.attr["rnn_mode"].s == b"lstm"
+
+
+@pytest.mark.parametrize("mode, directions", [("lstm", 2), ("gru", 1), ("gru", 2)])
+def test_parameters_of_contrib_are_laid_out_for_gpus(mode, directions):
+    """As cuDNN lays them out, but with the sum of two biases where cuDNN adds them anyway."""
+    made = layers(mode, 4, 5, 2, directions)
+    states, saved = made.states(3), made.contrib("net/")
+    given = network("CudnnRNN", made, states, variable("net/cudnn/opaque_kernel"))
+    graph_def, _ = in_cpu_ops(given, {name: value.shape for name, value in saved.items()}, keeps_cudnn=True)
+    found, *answers = computed_with_buffer(graph_def, 1 + len(states), saved)
+    close(answers, made.answers(INPUTS, states))
+    expected, gates = made.buffer(), 4 if mode == "lstm" else 3
+    assert found.shape == expected.shape
+    start = found.size - 2 * directions * 2 * gates * 5
+    np.testing.assert_array_equal(found[:start], expected[:start])
+    biases = [values[start:].reshape(2 * directions, 2, gates, 5) for values in (found, expected)]
+    np.testing.assert_allclose(*[one.sum(1) for one in biases], rtol=0, atol=1e-6)
+    if mode == "gru":
+        np.testing.assert_array_equal(*[one[:, :, 2] for one in biases])
+
+
 def build(variables, options):
     """As the function of a user: a training's variable of the buffer, which has no shape."""
     x = tf.placeholder(tf.float32, [None, None, 4], name="x")
@@ -132,19 +235,28 @@ def test_a_buffer_in_the_checkpoint(run, tmp_path):
     assert "servers with a GPU" not in result.output
 
 
-def test_servers_with_a_gpu_get_the_loops_too(run, tmp_path):
-    """And the export says so: it cannot run the op, and so not compare a version that holds it."""
-    write_checkpoint(tmp_path / "model", {"cudnn_gru/opaque_kernel": layers("gru", 4, 5, 2).buffer()})
+def test_a_version_for_servers_with_a_gpu(run, tmp_path):
+    """It answers on a CPU as well, and holds the op for GPUs."""
+    made = layers("gru", 4, 5, 2)
+    write_checkpoint(tmp_path / "model", {"cudnn_gru/opaque_kernel": made.buffer()})
     graph = ["--graph", f"{__name__}:build", "--checkpoint", tmp_path / "model", "--for-device", "gpu"]
-    checks = ["--no-parity", "--no-warmup"]
-    result = run("export", *graph, "--input", "x", "--output", "y", "-o", tmp_path / "base", *checks)
+    result = run("export", *graph, "--input", "x", "--output", "y", "-o", tmp_path / "base")
     assert result.exit_code == 0, result.output
-    assert "edited      servers with a GPU also get these loops" in result.output
-    (meta_graph,) = parse_saved_model(tmp_path / "base" / "1").meta_graphs
-    assert not any(node.op.startswith("Cudnn") for node in meta_graph.graph_def.node)
-
-
-LSTM = layers("lstm", 4, 5)
+    assert "CudnnRNN (GRU, 2 layers of 5 units) kept for GPUs; CPUs run it as loops" in result.output
+    version = tmp_path / "base" / "1"
+    states = [np.zeros_like(state) for state in made.states(3)]
+    found = asked(version, x=np.swapaxes(INPUTS, 0, 1))["y"]
+    close([np.swapaxes(found, 0, 1)], made.answers(INPUTS, states)[:1])
+    (meta_graph,) = parse_saved_model(version).meta_graphs
+    functions = {function.signature.name: function for function in meta_graph.graph_def.library.function}
+    assert {name: any(node.op == "CudnnRNN" for node in one.node_def) for name, one in functions.items()} == {
+        "CudnnRNN_0_on_cpu": False,
+        "CudnnRNN_0_on_gpu": True,
+    }
+    for device in ("cpu", "gpu"):
+        assert run("verify", version, "--for-device", device).exit_code == 0
+        checked = run("doctor", version, "--serving", "2.19", "--for-device", device)
+        assert checked.exit_code == 0, checked.output
 
 
 def refused(made=LSTM, variables=(), num_proj=0, **how):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -26,6 +26,10 @@ class Layers:
         """First states [layers * directions, batch, units]; of an LSTM h and c."""
         shape = [len(self.weights) * self.directions, batch, self.units]
         return [_random(f"state{number}", shape) for number in range(2 if self.mode == "lstm" else 1)]
+
+    def scaled(self, factor: float) -> Layers:
+        """The same layers with their weights multiplied."""
+        return replace(self, weights=[[tuple(one * factor for one in way) for way in layer] for layer in self.weights])
 
     def buffer(self) -> Any:
         """The parameters as cuDNN lays them out."""

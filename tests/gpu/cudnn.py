@@ -1,0 +1,133 @@
+"""Compare the loops that stand for cuDNN's recurrent networks, and the buffers made for it, with cuDNN itself.
+
+python -m tests.gpu.cudnn write CASES.npz    on any machine, with TensorFlow
+python -m tests.gpu.cudnn check CASES.npz    on a machine with a GPU, with PyTorch; prints a line for each network
+
+PyTorch passes a buffer of parameters to cuDNN as TensorFlow's op does, and installs on more machines with GPUs. `check`
+also has cuDNN lay out parameters that are all different, and compares the order.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
+
+import numpy as np
+
+_TOLERANCE = 1e-5
+_SIZES = ((6, 3, 4, 5), (40, 4, 64, 96))  # steps, lines, inputs, units
+_MODES = {4: 2, 3: 3}  # gates -> cudnnRNNMode_t: CUDNN_LSTM, CUDNN_GRU
+
+
+def write(path: str) -> None:
+    """Write networks with their inputs, buffers and the answers of the loops."""
+    from ckpt2saved.rewrites.to_signatures import in_cpu_ops
+    from tests.rewrites import test_convert_cudnn_rnn as networks
+    from tests.support.recurrent import layers
+
+    cases: Dict[str, Any] = {}
+    for (steps, lines, inputs, units), mode, count, directions, form in itertools.product(
+        _SIZES, ("lstm", "gru"), (1, 2), (1, 2), ("buffer", "contrib", "lengths")
+    ):
+        networks.INPUTS = np.random.RandomState(1).uniform(-1, 1, [steps, lines, inputs]).astype("float32")
+        # With larger weights a network is chaotic: it amplifies the difference of two roundings.
+        made = layers(mode, inputs, units, count, directions).scaled(1 if units < 10 else 0.1)
+        states, saved, lengths = made.states(lines), {}, None
+        if form == "contrib":
+            saved = made.contrib("net/")
+            given = networks.network("CudnnRNN", made, states, networks.variable("net/cudnn/opaque_kernel"))
+        elif form == "lengths":
+            lengths = sorted([steps, steps // 2] + [steps - 1] * (lines - 2), reverse=True)
+            given = networks.network("CudnnRNNV3", made, states, lengths=lengths)
+        else:
+            given = networks.network("CudnnRNN", made, states)
+        shapes = {name: value.shape for name, value in saved.items()}
+        graph_def, _ = in_cpu_ops(given, shapes, keeps_cudnn=True)
+        params, *answers = networks.computed_with_buffer(graph_def, 1 + len(states), saved)
+        sizes = [4 if mode == "lstm" else 3, units, inputs, count, directions]
+        case = {"inputs": networks.INPUTS, "params": params, "sizes": sizes}
+        case.update({f"state_{number}": state for number, state in enumerate(states)})
+        case.update({f"answer_{number}": answer for number, answer in enumerate(answers)})
+        if lengths:
+            case["lengths"] = lengths
+        cases.update({f"{mode} {count}x{units} {directions} {form}/{key}": value for key, value in case.items()})
+    np.savez_compressed(path, **cases)
+
+
+def check(path: str) -> bool:
+    """Compare with cuDNN; returns whether all is as expected."""
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = False
+    print(f"cuDNN {torch.backends.cudnn.version()}, {torch.cuda.get_device_name()}")
+    with np.load(path) as cases:
+        names = list(dict.fromkeys(key.split("/")[0] for key in cases.files))
+        found = [_difference({key: cases[key] for key in cases.files if key.startswith(name + "/")}) for name in names]
+    for name, difference in zip(names, found):
+        print(f"{name:24} {difference:.2g}")
+    ordered = [_is_in_order(gates, *sizes) for gates in _MODES for sizes in ((5, 4, 2, 2), (96, 64, 1, 1))]
+    print(f"{len(found)} networks, largest difference {max(found):.2g}; order of the parameters: {ordered}")
+    return all(ordered) and max(found) <= _TOLERANCE
+
+
+def _difference(case: Dict[str, Any]) -> float:
+    """The largest difference between the answers of cuDNN and those of the loops."""
+    import torch
+    from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+    given = {key.split("/")[1]: value for key, value in case.items()}
+    gates, units, _, count, directions = sizes = tuple(map(int, given["sizes"]))
+    inputs, params, *states = (
+        torch.tensor(given[key]).cuda() for key in ("inputs", "params", "state_0", "state_1") if key in given
+    )
+    weights = [torch.zeros(shape).cuda() for shape in _shapes(*sizes)]  # of which cuDNN is told the shapes alone
+    packed, steps, lines = None, inputs, []
+    if "lengths" in given:
+        packed = pack_padded_sequence(inputs, torch.tensor(given["lengths"]))
+        steps, lines = packed.data, packed.batch_sizes.tolist()
+    state, memory = states[0], states[1] if gates == 4 else None
+    how = (_MODES[gates], units, 0, count, False, 0.0, False, directions == 2, lines, None)
+    output, *last = torch._cudnn_rnn(steps, weights, 4, params, state, memory, *how)[: 1 + len(states)]
+    if packed is not None:
+        output, _ = pad_packed_sequence(PackedSequence(output, packed.batch_sizes), total_length=inputs.shape[0])
+    answers = [given[f"answer_{number}"] for number in range(1 + len(states))]
+    return max(float(np.abs(one.cpu().numpy() - other).max()) for one, other in zip([output, *last], answers))
+
+
+def _is_in_order(gates: int, units: int, inputs: int, count: int, directions: int) -> bool:
+    """Whether cuDNN lays out parameters as convert_cudnn_rnn says: all matrices, then all bias vectors."""
+    import torch
+
+    shapes, numbers = _shapes(gates, units, inputs, count, directions), itertools.count()
+    weights = [np.array([next(numbers) for _ in range(int(np.prod(shape)))], "float32") for shape in shapes]
+    tensors = [torch.tensor(one.reshape(shape)).cuda() for one, shape in zip(weights, shapes)]
+    how = (4, inputs, _MODES[gates], units, 0, count, False, directions == 2)
+    found = torch._cudnn_rnn_flatten_weight(tensors, *how).cpu().numpy()
+    expected = [one for rank in (2, 1) for one, shape in zip(weights, shapes) if len(shape) == rank]
+    return bool(np.array_equal(found, np.concatenate(expected)))
+
+
+def _shapes(gates: int, units: int, inputs: int, count: int, directions: int) -> List[Sequence[int]]:
+    """The shapes of the parameters of each layer and direction, two matrices and two bias vectors each."""
+    return [
+        shape for size in _widths(units, inputs, count, directions) for shape in _of_part(gates * units, size, units)
+    ]
+
+
+def _widths(units: int, inputs: int, count: int, directions: int) -> Iterator[int]:
+    for layer, _ in itertools.product(range(count), range(directions)):
+        yield units * directions if layer else inputs
+
+
+def _of_part(rows: int, width: int, units: int) -> Tuple[Sequence[int], ...]:
+    return (rows, width), (rows, units), (rows,), (rows,)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3 or sys.argv[1] not in ("write", "check"):
+        sys.exit(__doc__)
+    if sys.argv[1] == "write":
+        write(sys.argv[2])
+    else:
+        sys.exit(not check(sys.argv[2]))
