@@ -23,30 +23,30 @@ _MODES = {4: 2, 3: 3}  # gates -> cudnnRNNMode_t: CUDNN_LSTM, CUDNN_GRU
 def write(path: str) -> None:
     """Write networks with their inputs, buffers and the answers of the loops."""
     from ckpt2saved.rewrites.to_signatures import in_cpu_ops
-    from tests.rewrites import test_convert_cudnn_rnn as networks
+    from tests.support.cudnn import computed_with_buffer, network, variable
     from tests.support.recurrent import layers
 
     cases: Dict[str, Any] = {}
     for (steps, lines, inputs, units), mode, count, directions, form in itertools.product(
         _SIZES, ("lstm", "gru"), (1, 2), (1, 2), ("buffer", "contrib", "lengths")
     ):
-        networks.INPUTS = np.random.RandomState(1).uniform(-1, 1, [steps, lines, inputs]).astype("float32")
+        values = np.random.RandomState(1).uniform(-1, 1, [steps, lines, inputs]).astype("float32")
         # With larger weights a network is chaotic: it amplifies the difference of two roundings.
         made = layers(mode, inputs, units, count, directions).scaled(1 if units < 10 else 0.1)
         states, saved, lengths = made.states(lines), {}, None
         if form == "contrib":
             saved = made.contrib("net/")
-            given = networks.network("CudnnRNN", made, states, networks.variable("net/cudnn/opaque_kernel"))
+            given = network("CudnnRNN", made, states, variable("net/cudnn/opaque_kernel"))
         elif form == "lengths":
             lengths = sorted([steps, steps // 2] + [steps - 1] * (lines - 2), reverse=True)
-            given = networks.network("CudnnRNNV3", made, states, lengths=lengths)
+            given = network("CudnnRNNV3", made, states, lengths=lengths)
         else:
-            given = networks.network("CudnnRNN", made, states)
+            given = network("CudnnRNN", made, states)
         shapes = {name: value.shape for name, value in saved.items()}
         graph_def, _ = in_cpu_ops(given, shapes, keeps_cudnn=True)
-        params, *answers = networks.computed_with_buffer(graph_def, 1 + len(states), saved)
+        params, *answers = computed_with_buffer(graph_def, 1 + len(states), values, saved)
         sizes = [4 if mode == "lstm" else 3, units, inputs, count, directions]
-        case = {"inputs": networks.INPUTS, "params": params, "sizes": sizes}
+        case = {"inputs": values, "params": params, "sizes": sizes}
         case.update({f"state_{number}": state for number, state in enumerate(states)})
         case.update({f"answer_{number}": answer for number, answer in enumerate(answers)})
         if lengths:

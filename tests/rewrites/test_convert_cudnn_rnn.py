@@ -15,52 +15,13 @@ from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.inspection.saved import parse_saved_model
 from ckpt2saved.rewrites.to_signatures import in_cpu_ops
 from tests.support.checkpoints import write_checkpoint
+from tests.support.cudnn import computed, computed_with_buffer, network, variable
 from tests.support.recurrent import layers
 from tests.support.saved_models import asked
 
 INPUTS = np.random.RandomState(5).uniform(-1, 1, [6, 3, 4]).astype("float32")  # [time, batch, size]
 LENGTHS = [6, 2, 4]
 LSTM = layers("lstm", 4, 5)
-
-
-def network(op, made, states, params=None, lengths=None, dtype=tf.float32, **attributes):
-    """The GraphDef of a network that takes `x`, with its outputs called output_0 and so on."""
-    with tf.Graph().as_default() as graph:
-        x = tf.placeholder(dtype, [None, None, INPUTS.shape[2]], name="x")
-        how = {
-            "input": x,
-            "input_h": tf.constant(states[0], dtype),
-            "input_c": tf.constant(states[1] if made.mode == "lstm" else 0, dtype),
-            "params": tf.constant(made.buffer(), dtype) if params is None else params(),
-            "rnn_mode": made.mode,
-            "direction": "bidirectional" if made.directions > 1 else "unidirectional",
-            "name": "rnn",
-        }
-        if op == "CudnnRNNV3":
-            how["sequence_lengths"] = tf.constant(lengths)
-        found = getattr(tf.raw_ops, op)(**dict(how, **attributes))
-        for number, output in enumerate(found[: 1 + len(states)]):
-            tf.identity(output, name=f"output_{number}")
-        return graph.as_graph_def()
-
-
-def computed(graph_def, count, inputs=INPUTS, variables=()):
-    with tf.Graph().as_default() as graph, tf.Session() as session:
-        tf.import_graph_def(graph_def, name="")
-        for name, value in dict(variables).items():
-            tensor = graph.get_tensor_by_name(f"{name}:0")
-            session.run(tf.raw_ops.Assign(ref=tensor, value=value))
-        return session.run([f"output_{number}:0" for number in range(count)], {"x:0": inputs})
-
-
-def computed_with_buffer(graph_def, count, variables):
-    """The buffer that the op would get, and the outputs."""
-    with tf.Graph().as_default() as graph, tf.Session() as session:
-        tf.import_graph_def(graph_def, name="")
-        (call,) = [one for one in graph.get_operations() if one.type == "StatefulPartitionedCall"]
-        fetches = [call.inputs[3], *(f"output_{number}:0" for number in range(count))]
-        feeds = {f"{name}/read:0": value for name, value in variables.items()}
-        return session.run(fetches, dict(feeds, **{"x:0": INPUTS}))
 
 
 def close(found, expected):
@@ -86,7 +47,7 @@ def test_the_loops_answer_as_keras_does(op, mode, count, directions):
     graph_def, (edit,) = in_cpu_ops(network(op, made, states, lengths=lengths))
     assert not any("Cudnn" in node.op for node in graph_def.node)
     assert edit.node == "rnn" and op in edit.text and "compared with these loops" in edit.text
-    close(computed(graph_def, 1 + len(states)), made.answers(INPUTS, states, lengths))
+    close(computed(graph_def, 1 + len(states), INPUTS), made.answers(INPUTS, states, lengths))
 
 
 def test_a_network_with_the_batch_first():
@@ -106,11 +67,6 @@ def test_the_product_of_the_inputs_is_outside_of_the_loop():
     assert sum("/while/" in name for name in products) == 1
 
 
-def variable(name, shape=None):
-    """A variable; without `shape`, as tf.contrib makes that of the buffer."""
-    return lambda: tf.raw_ops.VariableV2(shape=tf.TensorShape(shape), dtype=tf.float32, name=name)
-
-
 @pytest.mark.parametrize("mode, directions", [("lstm", 1), ("gru", 2)])
 def test_parameters_under_the_names_of_contrib(mode, directions):
     made = layers(mode, 4, 5, 2, directions)
@@ -119,7 +75,7 @@ def test_parameters_under_the_names_of_contrib(mode, directions):
     graph_def, _ = in_cpu_ops(given, {name: value.shape for name, value in saved.items()})
     names = {node.name for node in graph_def.node if node.op == "VariableV2"}
     assert names == set(saved) | {"net/cudnn_lstm/opaque_kernel"}
-    close(computed(graph_def, 1 + len(states), variables=saved), made.answers(INPUTS, states))
+    close(computed(graph_def, 1 + len(states), INPUTS, variables=saved), made.answers(INPUTS, states))
 
 
 def chosen(graph_def, device):
@@ -159,7 +115,7 @@ def test_an_op_that_is_kept_for_gpus(op, mode, count, directions):
     lengths = LENGTHS if op == "CudnnRNNV3" else None
     graph_def, (edit,) = in_cpu_ops(network(op, made, states, lengths=lengths), keeps_cudnn=True)
     assert "kept for GPUs" in edit.text
-    close(computed(graph_def, 1 + len(states)), made.answers(INPUTS, states, lengths))
+    close(computed(graph_def, 1 + len(states), INPUTS), made.answers(INPUTS, states, lengths))
     on_cpu, on_gpu = chosen(graph_def, "CPU"), chosen(graph_def, "GPU")
     assert "Enter" in on_cpu and op not in on_cpu
     assert op in on_gpu and "Enter" not in on_gpu
@@ -197,7 +153,7 @@ def test_parameters_of_contrib_are_laid_out_for_gpus(mode, directions):
     states, saved = made.states(3), made.contrib("net/")
     given = network("CudnnRNN", made, states, variable("net/cudnn/opaque_kernel"))
     graph_def, _ = in_cpu_ops(given, {name: value.shape for name, value in saved.items()}, keeps_cudnn=True)
-    found, *answers = computed_with_buffer(graph_def, 1 + len(states), saved)
+    found, *answers = computed_with_buffer(graph_def, 1 + len(states), INPUTS, saved)
     close(answers, made.answers(INPUTS, states))
     expected, gates = made.buffer(), 4 if mode == "lstm" else 3
     assert found.shape == expected.shape

@@ -1,0 +1,49 @@
+"""Networks of cuDNN's ops."""
+
+from ckpt2saved.graph.tf1 import tf
+
+
+def network(op, made, states, params=None, lengths=None, dtype=tf.float32, **attributes):
+    """The GraphDef of a network that takes `x`, with its outputs called output_0 and so on."""
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(dtype, [None, None, len(made.weights[0][0][0])], name="x")
+        how = {
+            "input": x,
+            "input_h": tf.constant(states[0], dtype),
+            "input_c": tf.constant(states[1] if made.mode == "lstm" else 0, dtype),
+            "params": tf.constant(made.buffer(), dtype) if params is None else params(),
+            "rnn_mode": made.mode,
+            "direction": "bidirectional" if made.directions > 1 else "unidirectional",
+            "name": "rnn",
+        }
+        if op == "CudnnRNNV3":
+            how["sequence_lengths"] = tf.constant(lengths)
+        found = getattr(tf.raw_ops, op)(**dict(how, **attributes))
+        for number, output in enumerate(found[: 1 + len(states)]):
+            tf.identity(output, name=f"output_{number}")
+        return graph.as_graph_def()
+
+
+def computed(graph_def, count, inputs, variables=()):
+    """The outputs of a network."""
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        tf.import_graph_def(graph_def, name="")
+        for name, value in dict(variables).items():
+            tensor = graph.get_tensor_by_name(f"{name}:0")
+            session.run(tf.raw_ops.Assign(ref=tensor, value=value))
+        return session.run([f"output_{number}:0" for number in range(count)], {"x:0": inputs})
+
+
+def computed_with_buffer(graph_def, count, inputs, variables):
+    """The buffer that the op would get, and the outputs."""
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        tf.import_graph_def(graph_def, name="")
+        (call,) = [one for one in graph.get_operations() if one.type == "StatefulPartitionedCall"]
+        fetches = [call.inputs[3], *(f"output_{number}:0" for number in range(count))]
+        feeds = {f"{name}/read:0": value for name, value in variables.items()}
+        return session.run(fetches, dict(feeds, **{"x:0": inputs}))
+
+
+def variable(name, shape=None):
+    """A variable; without `shape`, as tf.contrib makes that of the buffer."""
+    return lambda: tf.raw_ops.VariableV2(shape=tf.TensorShape(shape), dtype=tf.float32, name=name)
