@@ -82,6 +82,7 @@ def export(
     no_warmup: bool = False,
     for_serving: Optional[str] = None,
     for_device: Optional[str] = None,
+    batching_params: Optional[PathLike] = None,
     no_fold: bool = False,
     gpu: bool = False,
     lines: Optional[PathLike] = None,
@@ -187,7 +188,7 @@ def bump_version(
     named = Path(compatible_with) if isinstance(compatible_with, os.PathLike) else compatible_with
     place = base_at(base, single_writer=single_writer)
     clients = known_clients(named, place, address_of(wait_for, "--wait-for"), model_name)
-    batching = None if batching_params is None else read_parameters(batching_params)
+    batching = None if batching_params is None else read_parameters(batching_params).text
     bump = BumpOptions(version, dry_run, deep, batching)
     return republish(place, source, bump, Checks(check, clients), progress or silent)
 

@@ -14,6 +14,7 @@ from ckpt2saved.cli.options import (
     PathType,
     PlaceType,
     batched_option,
+    batching_params_option,
     compatible_option,
     for_device_option,
     model_name_option,
@@ -98,6 +99,7 @@ _OPTIONS = (
         topic=Topic.PROOF,
     ),
     for_device_option,
+    batching_params_option,
     compatible_option,
     option(
         "--no-fold",

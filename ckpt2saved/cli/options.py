@@ -125,6 +125,16 @@ version_option = option(
     help="Version number to publish. Must be greater than every existing one. Default: highest + 1.",
     topic=Topic.PUBLISHING,
 )
+batching_params_option = option(
+    "--batching-params",
+    type=PathType(),
+    metavar="FILE",
+    help=(
+        "Batching parameters of the version, for servers with --enable_per_model_batching_parameters, as in the "
+        "batching.config of serving-config. Default: bump-version keeps those of the source, export writes none."
+    ),
+    topic=Topic.PUBLISHING,
+)
 single_writer_option = option(
     "--single-writer",
     is_flag=True,

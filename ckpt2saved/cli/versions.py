@@ -11,10 +11,10 @@ from ckpt2saved.cli.help import Purpose, Topic
 from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json, printed, reported
 from ckpt2saved.cli.live import Published, publishing
 from ckpt2saved.cli.options import (
-    PathType,
     address_type,
     base_argument,
     batched_option,
+    batching_params_option,
     called,
     compatible_option,
     deep_option,
@@ -58,16 +58,7 @@ from ckpt2saved.cli.options import (
 @batched_option
 @deep_option
 @compatible_option
-@option(
-    "--batching-params",
-    type=PathType(),
-    metavar="FILE",
-    help=(
-        "Batching parameters of the version, for servers with --enable_per_model_batching_parameters, as in the "
-        "batching.config of serving-config. Default: those of the source."
-    ),
-    topic=Topic.PUBLISHING,
-)
+@batching_params_option
 @single_writer_option
 @option("--dry-run", is_flag=True, help="Print the directory that would be published.", topic=Topic.PUBLISHING)
 @report_option

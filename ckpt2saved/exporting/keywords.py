@@ -12,6 +12,7 @@ from ckpt2saved.errors.values import check_values
 from ckpt2saved.exporting.accuracy import GateOptions, read_gate
 from ckpt2saved.exporting.plan import ExportOptions
 from ckpt2saved.files.reading import PathLike
+from ckpt2saved.server_config.version_batching import read_parameters
 from ckpt2saved.sources.graph_plan import Checkpoints, graph_options
 from ckpt2saved.verification.known_clients import known_clients
 from ckpt2saved.verification.waiting import LiveCheck, ServerOptions
@@ -65,6 +66,7 @@ def read_export(
     requests = (warmup,) if isinstance(warmup, (int, str, os.PathLike)) else warmup
     limits = SearchLimits(given.pop("parity_seconds"), given.pop("parity_lines"))
     signatures = tuple(given.pop("warmup_signatures"))
+    batching = given.pop("batching_params")
     of_export = _taken(given, _OF_EXPORT)
     options = ExportOptions(
         graph=graph_options(checkpoint, **given),
@@ -72,6 +74,7 @@ def read_export(
         search_limits=limits,
         warmup=tuple(one if isinstance(one, int) else Path(one) for one in requests),
         warmup_signatures=signatures,
+        batching=None if batching is None else read_parameters(batching),
         accuracy=gate,
         clients=clients,
         **of_export,

@@ -30,6 +30,7 @@ from ckpt2saved.console.sizes import size_text
 from ckpt2saved.errors import CheckpointError, NotServable, SignatureError, VersionError
 from ckpt2saved.errors.problem import Note, Problem, texts
 from ckpt2saved.exporting.accuracy import Measured
+from ckpt2saved.exporting.batching import write_batching
 from ckpt2saved.exporting.choice import Chooser, rewritten_as_planned
 from ckpt2saved.exporting.exported import Exported
 from ckpt2saved.exporting.plan import ExportPlan
@@ -146,11 +147,13 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: _Narrated) -> Exporte
                 rewritten, proof = chooser.choose(rewritten)
         written = _Writer(plan, checkpoint, network, maker, say).write(stage.path, rewritten, proof, warmup)
         report, warmup = written.report, written.warmup
+        seen = _union(report.without_batch if report else {}, written.refused)
+        if plan.batching is not None:
+            write_batching(stage.path, plan.batching, warmup.requests, keys_by_signature(stage.path, seen))
         size = _size(stage.path)
         noun = plan.graph.source.noun
         has = "have" if noun.endswith("s") else "has"  # several networks have several checkpoints
         say("written", f"{size_text(size)}; the {noun} {has} {size_text(checkpoint_size)}")
-        seen = _union(report.without_batch if report else {}, written.refused)
         begin(say, "checking the files")
         _lint(plan, stage.path, seen, say)
         say.note(*warmup.notes)

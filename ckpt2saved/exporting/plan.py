@@ -12,6 +12,7 @@ from ckpt2saved.exporting.accuracy import AccuracyGate
 from ckpt2saved.files.reading import PathLike
 from ckpt2saved.graph.kernel_table import Device
 from ckpt2saved.requests.warm_up.source import WarmUpSource, warm_up_source
+from ckpt2saved.server_config.version_batching import VersionBatching, check_release
 from ckpt2saved.sources.graph_plan import GraphOptions, GraphPlan, plan_graph
 from ckpt2saved.verification.known_clients import KnownClients
 from ckpt2saved.versions.bases import Base, base_at
@@ -34,6 +35,7 @@ class ExportOptions:
     for_serving: Optional[str] = None  # a release of TF Serving
     for_device: Optional[str] = None  # what its servers compute on: cpu or gpu
     no_fold: bool = False
+    batching: Optional[VersionBatching] = None  # of servers with parameters of each model
     gpu: bool = False  # use GPUs
     accuracy: Optional[AccuracyGate] = None
     clients: Optional[KnownClients] = None  # who must be able to use the version
@@ -76,6 +78,7 @@ class ExportPlan:
     checks: Checks
     fold: bool  # fold batch norm into the preceding convolution
     device: Device  # what the servers compute on
+    batching: Optional[VersionBatching] = None  # written into the version
 
 
 def plan_export(options: ExportOptions) -> ExportPlan:
@@ -87,6 +90,8 @@ def plan_export(options: ExportOptions) -> ExportPlan:
     if options.for_serving is not None:
         server = find_server_kind(options.for_serving, options.for_device, "--for-serving")
         device = server.device
+        if options.batching is not None:
+            check_release(server.image, f"--batching-params {options.batching.path}")
     base = base_at(options.base, single_writer=options.single_writer)
     base.check()
     number = base.next_number(options.version)
@@ -115,4 +120,5 @@ def plan_export(options: ExportOptions) -> ExportPlan:
         ),
         fold=not options.no_fold,
         device=device,
+        batching=options.batching,
     )

@@ -14,6 +14,7 @@ from ckpt2saved.server_config.batch_sizes import allowed_sizes
 from ckpt2saved.server_config.batching import Batching
 from ckpt2saved.server_config.measurements import Load, Measured, Measurements, Row, read_measurements
 from ckpt2saved.server_config.settings import BFLOAT16, ONEDNN_VARIABLE, ServerSettings
+from ckpt2saved.server_config.version_batching import check_release
 
 LATENCY, THROUGHPUT = "latency", "throughput"
 
@@ -109,11 +110,8 @@ def _check(options: SpeedOptions, image: Image) -> None:
             f"--onednn: TF Serving {image.version} does not read {ONEDNN_VARIABLE}; expected 2.5 or later, or leave it"
             " out"
         )
-    if options.batching_per_model and not image.has_batching_per_model:
-        raise UsageError(
-            f"--batching-per-model: TF Serving {image.version} has no --enable_per_model_batching_parameters; expected"
-            " 2.11 or later, or leave it out"
-        )
+    if options.batching_per_model:
+        check_release(image, "--batching-per-model")
     if options.mixed_precision is not None and not image.has_mixed_precision:
         raise UsageError(
             f"--mixed-precision: TF Serving {image.version} has no --mixed_precision; expected 2.15 or later, or leave"

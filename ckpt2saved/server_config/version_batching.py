@@ -7,8 +7,11 @@ file cannot be parsed does not load, and fields of threads are ignored.
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from typing import Any, List, Sequence
 
+from ckpt2saved.compatibility.image import Image
 from ckpt2saved.errors import UsageError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.protobuf import text_format
@@ -25,12 +28,22 @@ _WRAPPED = (
 _FIELDS = frozenset([*_WRAPPED, "thread_pool_name", "allowed_batch_sizes", "pad_variable_length_inputs"])
 
 
-def read_parameters(path: PathLike) -> str:
-    """Return the text of a file with a tensorflow.serving.BatchingParameters; raises UsageError if it is none."""
+@dataclass(frozen=True)
+class VersionBatching:
+    """A tensorflow.serving.BatchingParameters for a version."""
+
+    path: str  # of the file that it was read from
+    text: str
+    max_batch_size: int
+
+
+def read_parameters(path: PathLike) -> VersionBatching:
+    """Read a file with a tensorflow.serving.BatchingParameters; raises UsageError if it is none."""
     where = f"--batching-params {path}"
     try:
         text = read_file(path, _MOST_BYTES).decode("utf-8")
-        problems = _problems(text_format.read(text))
+        message = text_format.read(text)
+        problems = _problems(message)
     except TooLarge as error:
         raise UsageError(f"{where}: larger than {_MOST_BYTES >> 10} kB; expected batching parameters") from error
     except OSError as error:
@@ -39,7 +52,16 @@ def read_parameters(path: PathLike) -> str:
         raise UsageError(f"{where}: {error}; expected batching parameters, as serving-config writes them") from error
     if problems:
         raise UsageError(f"{where}: a server would not load a version with it", problems)
-    return text
+    return VersionBatching(os.fspath(path), text, _only(message, "max_batch_size"))
+
+
+def check_release(image: Image, option: str) -> None:
+    """Raise UsageError for a release whose servers read no parameters of a version."""
+    if not image.has_batching_per_model:
+        raise UsageError(
+            f"{option}: TF Serving {image.version} has no --enable_per_model_batching_parameters; expected 2.11 or"
+            " later, or leave it out"
+        )
 
 
 def _problems(message: Any) -> List[Problem]:
