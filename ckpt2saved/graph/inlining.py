@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref, node_name
-from ckpt2saved.graph.ops import ASSIGNMENTS, CALLS, CASES, CONDITIONALS, FUNCTIONAL, LOOPS
+from ckpt2saved.graph.ops import ASSIGNMENTS, CALLS, CASES, CONDITIONALS, ENTERS, FUNCTIONAL, LOOPS
 from ckpt2saved.graph.tf1 import op_def, tf
 from ckpt2saved.graph.traversal import last, walk
 
@@ -278,8 +278,7 @@ class _Inliner:
             inputs = [found(name) for name in node.input if not name.startswith("^")]
             waits = [names[name[1:]] for name in node.input if name.startswith("^") and name[1:] in names]
             waits += list(controls) if not inputs else []
-            copy = self.graph.adopt(_renamed(node, names[node.name]), inputs, waits)
-            copy.definition.device = ""
+            copy = self.graph.adopt(_moved(node, scope), inputs, waits)
             if pivot is not None:
                 self.inside.add(copy.name)
         outputs = []
@@ -326,8 +325,13 @@ def _as_node_name(function: str) -> str:
     return re.sub(r"[^0-9A-Za-z_.-]", "_", function)
 
 
-def _renamed(definition: Any, name: str) -> Any:
+def _moved(definition: Any, scope: str) -> Any:
+    """A copy of a node of a function for a scope of the graph; a loop there is another one than in the next scope."""
     copy = tf.NodeDef()
     copy.CopyFrom(definition)
-    copy.name = name
+    copy.name = f"{scope}/{definition.name}"
+    copy.device = ""
+    copy.attr.pop("_class", None)  # colocation, by the names inside of the function
+    if copy.op in ENTERS:
+        copy.attr["frame_name"].s = tf.compat.as_bytes(scope + "/") + definition.attr["frame_name"].s
     return copy

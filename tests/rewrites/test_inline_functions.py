@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.graph.graph import Graph
+from ckpt2saved.graph.inlining import inline_functions
+from ckpt2saved.graph.tf1 import Defun, tf, v1_control_flow
 from tests.support.batch_norms import is_train, needs_case, norm_variables, stock
 from tests.support.networks import Built, answer, check
 
@@ -99,3 +101,24 @@ def test_batch_norm_inside_of_functions():
         return block(x) + 1
 
     check(lambda x: network(x, True), lambda x: network(x, False), resources=True, v2_control_flow=True)
+
+
+def test_a_loop_of_a_function_that_is_called_twice():
+    """Loops of TensorFlow 1: their frames have names, and their nodes are colocated by names."""
+
+    def powers(x):
+        steps = tf.TensorArray(tf.float32, 5).unstack(tf.reshape(x, [5, 1]))
+        return tf.while_loop(lambda n, _: n < 5, lambda n, y: (n + 1, y * steps.read(n)), [0, tf.ones([1])])[1]
+
+    with tf.Graph().as_default() as graph, v1_control_flow():
+        x = tf.placeholder(tf.float32, [5], name="x")
+        calls = [
+            tf.raw_ops.PartitionedCall(args=[one], Tout=[tf.float32], f=Defun(tf.float32, func_name="powers")(powers))
+            for one in (x, x + 1)
+        ]
+        tf.concat([call[0] for call in calls], 0, name="y")
+    inlined = Graph(graph.as_graph_def())
+    assert len(inline_functions(inlined, [("y", 0)], {("x", 0)})) == 2
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.import_graph_def(inlined.graph_def(["y"]), name="")
+        assert session.run("y:0", {"x:0": [1, 2, 1, 3, 1]}).tolist() == [6, 2 * 3 * 2 * 4 * 2]

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.rewrites.to_signatures import in_cpu_ops
 from ckpt2saved.sources.networks import build_network, layers
+from tests.support import recurrent
 from tests.support.checkpoints import crnn_shapes
 from tests.support.padded_batches import CHANNELS, HEIGHT, Network, pictures
 
@@ -230,6 +232,20 @@ def check_sequences(network):
     made = pictures(np.random.RandomState(1), [9, 60, 31, 2, 45])
     assert network.difference(made, line_axis=1, time_axis=0) < SAME_ENOUGH
     assert network.difference(made, line_axis=1, time_axis=0, masked=False) > 0.001
+
+
+@pytest.mark.parametrize("keeps_cudnn", [False, True])
+def test_layers_of_cudnn(keeps_cudnn):
+    """The loops in the place of the op; also where GPUs run the op elsewhere in the version, which can't be masked."""
+    made = recurrent.layers("lstm", 12, 5, 2, directions=2)
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, HEIGHT, None, CHANNELS], name="x")
+        steps = columns(x)
+        first = tf.zeros([4, tf.shape(steps)[1], 5])
+        how = {"input_h": first, "input_c": first, "params": tf.constant(made.buffer()), "direction": "bidirectional"}
+        tf.identity(tf.raw_ops.CudnnRNN(input=steps, **how)[0], name="y")
+    graph_def, _ = in_cpu_ops(graph.as_graph_def(), keeps_cudnn=keeps_cudnn)
+    check_sequences(Network(graph_def))
 
 
 def dynamic_rnn(x, lengths=None):
