@@ -29,7 +29,11 @@ def exported(run, tmp_path, values):
     edits = json.loads((tmp_path / "base" / "1" / "assets.extra" / "ckpt2saved.json").read_text())["edits"]
     assert [edit["kind"] for edit in edits][-1] == "cudnn"
     assert "no optimizer slots" not in result.output
-    return asked(tmp_path / "base" / "1", x=INPUTS)["y"]
+    answer = asked(tmp_path / "base" / "1", x=INPUTS)["y"]
+    result = run("export", "--graph", "meta", "--checkpoint", tmp_path, *options, "--for-device", "gpu")
+    assert result.exit_code == 0 and "kept for GPUs" in result.output, result.output
+    np.testing.assert_allclose(asked(tmp_path / "base" / "2", x=INPUTS)["y"], answer, rtol=0, atol=1e-6)
+    return answer
 
 
 def train(output, path):
