@@ -132,7 +132,8 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: _Narrated) -> Exporte
         say("folded", f"{len(rewritten.folded)} of its batch norms, into the convolutions before them")
     if rewritten.computed_once:
         count = sum(len(edit.values) for edit in rewritten.computed_once)
-        say("computed", f"{count} tensor{'s' if count > 1 else ''}, from variables alone: once, and not for each request")
+        tensors = f"{count} tensors" if count > 1 else "1 tensor"
+        say("computed", f"{tensors}, from variables alone: once, and not for each request")
     if rewritten.hoisted:
         say("recurrent", f"{_recurrent_text(rewritten)}: products with the inputs are computed before the steps")
     say.note(*rewritten.loop_notes)

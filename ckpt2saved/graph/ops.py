@@ -92,6 +92,9 @@ SIZES = ("Shape", "ShapeN", "Size", "Rank")
 # Depend on shapes and not on values.
 OF_SIZES = SIZES + ("ZerosLike", "OnesLike")
 
+# Ops that take parts of weights; layers of Keras take them at every step.
+PARTS = ("Split", "SplitV", "StridedSlice", "Slice", "Reshape", "Transpose", "ConcatV2", "ExpandDims", "Squeeze")
+
 # Attributes of functions. TensorFlow replaces a call of a function that implements something by one of the function
 # that implements the same and prefers the device of the call: core/grappler/optimizers/implementation_selector.cc.
 IMPLEMENTS = "api_implements"

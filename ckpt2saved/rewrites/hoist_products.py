@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from ckpt2saved.errors.problem import Note, listed
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref
-from ckpt2saved.graph.ops import IDENTITIES, READS_VARIABLE
+from ckpt2saved.graph.ops import IDENTITIES, PARTS, READS_VARIABLE
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.analyses.loops import (
     Step,
@@ -23,7 +23,6 @@ from ckpt2saved.rewrites.analyses.loops import (
     takes_inputs,
     unchanged,
 )
-from ckpt2saved.rewrites.analyses.unrolled import PARTS
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.insertion import insert

@@ -9,10 +9,10 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref, full_name
-from ckpt2saved.graph.ops import SWITCHES
+from ckpt2saved.graph.ops import PARTS, SWITCHES
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.analyses.loops import unchanged
-from ckpt2saved.rewrites.analyses.unrolled import PARTS, Kernels, StepProduct, depends_on, is_chain, unrolled
+from ckpt2saved.rewrites.analyses.unrolled import Kernels, StepProduct, depends_on, is_chain, unrolled
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Found
 from ckpt2saved.rewrites.hoist_products import (

@@ -194,7 +194,7 @@ def _configured(
 
 
 def _further_reasons(server: Server, options: ConfigurationOptions) -> Iterator[str]:
-    if options.speed.batching_per_model:
+    if options.speed.batching_per_model and server.settings.batching is not None:
         yield from without_parameters(server.models)
     if KSERVE in options.starters:
         yield kserve.REASON

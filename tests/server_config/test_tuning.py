@@ -368,6 +368,14 @@ def test_batching_that_would_break_answers_is_not_chosen(configure, tmp_path):
     assert "--enable_batching" not in done.stdout and "no batching all the same" in done.output
 
 
+def test_no_parameters_are_asked_for_without_batching(configure, tmp_path):
+    """With --batching-per-model, where the measurements speak against batching."""
+    model = publish(tmp_path / "models" / "crnn", 1, signatures={"text": TEXT})
+    (tmp_path / "served.json").write_text(json.dumps(served(target([row(1, 1, 100.0), row(2, 1, 120.0)]))))
+    done = succeeded(configure(model, "--tune", tmp_path / "served.json", "--batching-per-model"))
+    assert "--enable_batching" not in done.stdout and "batching_params.pbtxt" not in done.output
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -7,10 +7,8 @@ from typing import Any, Collection, Dict, List, Optional, Sequence, Set
 
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref
-from ckpt2saved.graph.ops import IDENTITIES
+from ckpt2saved.graph.ops import IDENTITIES, PARTS
 
-# Ops that take parts of weights; layers of Keras take them at every step.
-PARTS = ("Split", "SplitV", "StridedSlice", "Slice", "Reshape", "Transpose", "ConcatV2", "ExpandDims", "Squeeze")
 _DEEPEST = 10  # ops between a variable and the kernel of a product
 _LARGEST = 1000  # bytes of a constant that is compared by its value
 
