@@ -22,6 +22,9 @@ def plot_result(result: Result, file: Path) -> None:
             _draw(axes, rows, _name(result, measured, batch), _COLOURS[number % len(_COLOURS)])
             number += 1
     axes.set_yscale("log")
+    lowest, highest = axes.get_ylim()
+    if highest > 10 * lowest:  # the labels of 600 to 1000 would cover each other
+        axes.set_yscale("log", subs=(2, 3, 5))
     axes.set_xlim(left=0)
     axes.set_xlabel("lines per second")
     axes.set_ylabel("latency in milliseconds")
