@@ -320,7 +320,8 @@ def _called(graph: Graph, network: _Network, weights: _Weights, context: Context
     if weights.names:
         sources["params"] = (_packed(graph, network, weights), dtype, None)
     count = 3 if network.mode == "lstm" else 2
-    shapes = [_shape(context, (node.name, number)) or None for number in range(count)]
+    # Not the sizes of the graph's own batch: a signature may have others.
+    shapes = [[None, None, network.units * network.directions]] + [[None, None, network.units]] * (count - 1)
     known = {"inputs": [None, None, weights.inputs], "h": [None, None, network.units], "c": [None, None, network.units]}
     known["params"] = [network.size(weights.inputs)]
 

@@ -121,6 +121,19 @@ def test_an_op_that_is_kept_for_gpus(op, mode, count, directions):
     assert op in on_gpu and "Enter" not in on_gpu
 
 
+def test_an_op_that_is_kept_takes_batches_of_other_sizes_than_in_the_training():
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [6, 2, 4], name="x")
+        first = tf.fill(tf.stack([1, tf.raw_ops.Shape(input=x)[1], 5]), 0.0)
+        how = {"input_h": first, "input_c": first, "params": tf.constant(LSTM.buffer())}
+        tf.identity(tf.raw_ops.CudnnRNN(input=x, **how)[0], name="output_0")
+    graph_def, _ = in_cpu_ops(graph.as_graph_def(), keeps_cudnn=True)
+    (placeholder,) = [node for node in graph_def.node if node.op == "Placeholder"]
+    placeholder.attr["shape"].shape.CopyFrom(tf.TensorShape([None, None, 4]).as_proto())
+    states = [np.zeros_like(state) for state in LSTM.states(3)]
+    close(computed(graph_def, 1, INPUTS), LSTM.answers(INPUTS, states)[:1])
+
+
 def test_two_ops_are_kept():
     """Their functions have names of their own, where the names of the nodes differ in a slash alone."""
     with tf.Graph().as_default() as graph:
