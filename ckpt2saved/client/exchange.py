@@ -122,6 +122,8 @@ def _body(answer: http.client.HTTPResponse, size: int) -> bytes:
         except ConnectionError as error:
             received = f"{content.tell()} bytes of the body"
             raise http.client.HTTPException(f"{error.strerror or error} after {received}") from error
+        except ValueError as error:  # http.client takes -5 for the size of a chunk, and fails to read so many bytes
+            raise http.client.HTTPException(f"a chunk of the body has a size that none can have ({error})") from error
         if not piece:
             break
         content.write(piece)

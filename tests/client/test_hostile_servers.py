@@ -89,6 +89,15 @@ def test_a_chunk_of_any_size_takes_no_memory():
             predicted(address, timeout=20)
 
 
+@pytest.mark.parametrize("size", [b"-5", b"-0d9", b"-1"])
+def test_a_chunk_of_less_than_nothing(size):
+    """http.client takes any integer for its size."""
+    content = b"[0.5]"
+    with answering(OK + b"Transfer-Encoding: chunked\r\n\r\n" + size + b"\r\n" + content + b"\r\n0\r\n\r\n") as address:
+        with pytest.raises((NoServing, Unreachable)):
+            predicted(address, timeout=20)
+
+
 @pytest.mark.parametrize(
     "pieces, message",
     [
