@@ -319,49 +319,59 @@ def _called(graph: Graph, network: _Network, weights: _Weights, context: Context
     sources = {key: (ref, of, None) for key, ref, of in zip(keys, node.inputs, types)}
     if weights.names:
         sources["params"] = (_packed(graph, network, weights), dtype, None)
-    count = 3 if network.mode == "lstm" else 2
     # Not the sizes of the graph's own batch: a signature may have others.
-    shapes = [[None, None, network.units * network.directions]] + [[None, None, network.units]] * (count - 1)
-    known = {"inputs": [None, None, weights.inputs], "h": [None, None, network.units], "c": [None, None, network.units]}
-    known["params"] = [network.size(weights.inputs)]
-
-    def on_cpu(*tensors: Any) -> Sequence[Any]:
-        given = dict(zip(keys, tensors))
-        if network.mode == "gru":
-            del given["c"]
-        for key in [key for key in given if key in known]:
-            given[key].set_shape(known[key])
-        return _built(network, _from_buffer(network, weights, given.pop("params")), given)
-
-    def on_gpu(*tensors: Any) -> Sequence[Any]:
-        attributes = {key: value for key, value in node.attr.items() if not key.startswith("_")}
-        attributes["is_training"] = tf.AttrValue(b=False)  # which computes the same, and keeps nothing for a gradient
-        made = tf.get_default_graph().create_op(
-            node.op, list(tensors), [output.dtype for output in outputs], attrs=attributes
-        )
-        return list(made.outputs[:count])
-
-    outputs = context.imported.get_operation_by_name(node.name).outputs
-    common, number = re.sub(r"\W", "_", node.name), 0
-    while any(name.startswith(f"{common}_{number}_on_") for name in graph.functions):
-        number += 1
+    shapes = [[None, None, network.units * network.directions]]
+    shapes += [[None, None, network.units]] * (2 if network.mode == "lstm" else 1)
+    types_of_op = [output.dtype for output in context.imported.get_operation_by_name(node.name).outputs]
+    name = _free_name(graph, node)
     functions = {
-        device: Defun(*types, func_name=f"{common}_{number}_on_{device.lower()}")(body)
-        for device, body in (("CPU", on_cpu), ("GPU", on_gpu))
+        device: Defun(*types, func_name=f"{name}_on_{device.lower()}")(body)
+        for device, body in (
+            ("CPU", lambda *given: _loops_of(network, weights, dict(zip(keys, given)))),
+            ("GPU", lambda *given: _op_of(node, given, types_of_op)[: len(shapes)]),
+        )
     }
 
     def build(**given: Any) -> Sequence[Any]:
         functions["GPU"].add_to_graph(tf.get_default_graph())
-        arguments = [given[key] for key in keys]
-        made = tf.raw_ops.StatefulPartitionedCall(args=arguments, Tout=[dtype] * count, f=functions["CPU"], name="call")
-        return [tf.ensure_shape(one, shape) for one, shape in zip(made, shapes)]
+        how = {"args": [given[key] for key in keys], "Tout": [dtype] * len(shapes), "f": functions["CPU"]}
+        return [
+            tf.ensure_shape(one, shape)
+            for one, shape in zip(tf.raw_ops.StatefulPartitionedCall(**how, name="call"), shapes)
+        ]
 
     found = insert(graph, node.name, sources, build)
     for device, function in functions.items():
         definition = graph.functions[function.name]
-        definition.attr[IMPLEMENTS].s = f"{common}_{number}".encode()
+        definition.attr[IMPLEMENTS].s = name.encode()
         definition.attr[PREFERS].s = device.encode()
     return found
+
+
+def _free_name(graph: Graph, node: Node) -> str:
+    """A name for the functions of a node, with the first number with which no other function has it."""
+    name, number = re.sub(r"\W", "_", node.name), 0
+    while any(other.startswith(f"{name}_{number}_on_") for other in graph.functions):
+        number += 1
+    return f"{name}_{number}"
+
+
+def _loops_of(network: _Network, weights: _Weights, given: Dict[str, Any]) -> Sequence[Any]:
+    """The body of the function for CPUs; `given` are its arguments, whose shapes functions do not have."""
+    if network.mode == "gru":
+        del given["c"]
+    shapes = {key: [None, None, network.units] for key in ("h", "c")}
+    shapes.update(inputs=[None, None, weights.inputs], params=[network.size(weights.inputs)])
+    for key in shapes.keys() & given.keys():
+        given[key].set_shape(shapes[key])
+    return _built(network, _from_buffer(network, weights, given.pop("params")), given)
+
+
+def _op_of(node: Node, given: Sequence[Any], types: Sequence[Any]) -> List[Any]:
+    """The body of the function for GPUs: the op itself; `types` are those of its outputs."""
+    attributes = {key: value for key, value in node.attr.items() if not key.startswith("_")}
+    attributes["is_training"] = tf.AttrValue(b=False)  # which computes the same, and keeps nothing for a gradient
+    return list(tf.get_default_graph().create_op(node.op, list(given), types, attrs=attributes).outputs)
 
 
 def _packed(graph: Graph, network: _Network, weights: _Weights) -> Ref:

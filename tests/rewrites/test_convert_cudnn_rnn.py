@@ -24,6 +24,15 @@ LENGTHS = [6, 2, 4]
 LSTM = layers("lstm", 4, 5)
 
 
+def converted(op, mode, count, directions, **how):
+    """A network of cuDNN after the rewrite, the edit, and what Keras answers on a CPU."""
+    made = layers(mode, 4, 5, count, directions)
+    states = made.states(3)
+    lengths = LENGTHS if op == "CudnnRNNV3" else None
+    graph_def, (edit,) = in_cpu_ops(network(op, made, states, lengths=lengths), **how)
+    return graph_def, edit, made.answers(INPUTS, states, lengths)
+
+
 def close(found, expected):
     for one, other in zip(found, expected):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
@@ -41,13 +50,10 @@ def close(found, expected):
     ],
 )
 def test_the_loops_answer_as_keras_does(op, mode, count, directions):
-    made = layers(mode, 4, 5, count, directions)
-    states = made.states(3)
-    lengths = LENGTHS if op == "CudnnRNNV3" else None
-    graph_def, (edit,) = in_cpu_ops(network(op, made, states, lengths=lengths))
+    graph_def, edit, answers = converted(op, mode, count, directions)
     assert not any("Cudnn" in node.op for node in graph_def.node)
     assert edit.node == "rnn" and op in edit.text and "compared with these loops" in edit.text
-    close(computed(graph_def, 1 + len(states), INPUTS), made.answers(INPUTS, states, lengths))
+    close(computed(graph_def, len(answers), INPUTS), answers)
 
 
 def test_a_network_with_the_batch_first():
@@ -110,12 +116,9 @@ def chosen(graph_def, device):
 )
 def test_an_op_that_is_kept_for_gpus(op, mode, count, directions):
     """CPUs run the loops, and GPUs the op; TensorFlow chooses."""
-    made = layers(mode, 4, 5, count, directions)
-    states = made.states(3)
-    lengths = LENGTHS if op == "CudnnRNNV3" else None
-    graph_def, (edit,) = in_cpu_ops(network(op, made, states, lengths=lengths), keeps_cudnn=True)
+    graph_def, edit, answers = converted(op, mode, count, directions, keeps_cudnn=True)
     assert "kept for GPUs" in edit.text
-    close(computed(graph_def, 1 + len(states), INPUTS), made.answers(INPUTS, states, lengths))
+    close(computed(graph_def, len(answers), INPUTS), answers)
     on_cpu, on_gpu = chosen(graph_def, "CPU"), chosen(graph_def, "GPU")
     assert "Enter" in on_cpu and op not in on_cpu
     assert op in on_gpu and "Enter" not in on_gpu
