@@ -229,7 +229,8 @@ def prune(
     """Delete the oldest versions of `base` but the `keep` newest complete ones, and return what was deleted.
 
     The options are those of the command `prune`. With `server`, nothing is deleted until it reports the newest version
-    AVAILABLE, and no version that it holds is deleted. Raises UsageError, VersionError, NotLive and ServerError.
+    AVAILABLE, and no version that it holds is deleted. Raises UsageError, VersionError (NotDeleted, with the `deleted`
+    directories, if some could not be), NotLive and ServerError.
     """
     from ckpt2saved.client import pruning
     from ckpt2saved.client.connection import server_at

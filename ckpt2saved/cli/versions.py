@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Dict, Optional, Sequence, Union
 
 import click
 
@@ -143,15 +143,29 @@ def prune(base: Union[Path, str], as_json: bool, dry_run: bool, **options: Any) 
     """Delete the oldest versions of BASE, never the newest, and print the deleted directories.
 
     With --server, nothing is deleted until the server reports the newest version AVAILABLE, and no version that the
-    server still holds is deleted.
+    server still holds is deleted. A version that can't be deleted does not keep the others: they are, and the command
+    fails.
     """
     import ckpt2saved
+    from ckpt2saved.errors import NotDeleted
 
-    with narration("prune", quiet=False) as say:
-        pruned = called(ckpt2saved.prune, base, dry_run=dry_run, progress=say, **options)
+    try:
+        with narration("prune", quiet=False) as say:
+            pruned = called(ckpt2saved.prune, base, dry_run=dry_run, progress=say, **options)
+    except NotDeleted as error:
+        from ckpt2saved.errors.problem import error_content
+
+        paths = [str(path) for path in error.deleted]
+        _print_deleted(paths, {**error_content(error), "deleted": paths} if as_json else None, dry_run)
+        raise
     paths = [str(version.path) for version in pruned.deleted]
+    _print_deleted(paths, pruned.as_content() if as_json else None, dry_run)
+
+
+def _print_deleted(paths: Sequence[str], content: Optional[Dict[str, Any]], dry_run: bool) -> None:
+    """Print the deleted directories, or the content of --json."""
     with printed(f"deleted {', '.join(paths)}" if paths and not dry_run else ""):
-        if as_json:
-            print_json(pruned.as_content())
-        for path in () if as_json else paths:
+        if content is not None:
+            print_json(content)
+        for path in () if content is not None else paths:
             click.echo(path)

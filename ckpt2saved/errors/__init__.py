@@ -72,6 +72,14 @@ class AlreadyPublished(VersionError):
     """A version has a checkpoint of the same content, and it was not to be published twice."""
 
 
+class NotDeleted(VersionError):
+    """Some old versions could not be deleted; `deleted` are the directories, or URLs, of those that were."""
+
+    def __init__(self, message: str, problems: Sequence[Problem] = (), deleted: Sequence[Any] = ()) -> None:
+        super().__init__(message, problems)
+        self.deleted = tuple(deleted)
+
+
 class WarmupError(Ckpt2SavedError):
     """The warm-up requests can't be built from the given input."""
 

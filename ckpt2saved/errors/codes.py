@@ -154,6 +154,7 @@ CODES: Dict[str, str] = {
     "negative-number": "The version's number is negative.",
     "newer-than-source": "A base directory has a newer version than the source that it is synced with.",
     "not-a-version-number": "The directory's name is not a version number.",
+    "not-deleted": "An old version could not be deleted.",
     "other-content": "Two versions differ in this part.",
     "other-spelling": "The directory's name is spelt differently from its number.",
     "sign-in-number": "The directory's name has a sign, which old releases of TF Serving refuse.",

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Sequ
 from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.checkpoint.run_directory import Fingerprint, RunCheckpoint, RunDirectory, Scan
 from ckpt2saved.console.loops import Emit, Event, Retry, Stop, Stopped
-from ckpt2saved.errors import Ckpt2SavedError
+from ckpt2saved.errors import Ckpt2SavedError, NotDeleted
 from ckpt2saved.errors.problem import error_content
 from ckpt2saved.versions.published_checkpoints import PublishedCheckpoint, PublishedCheckpoints
 
@@ -196,13 +196,16 @@ class Watcher:
             self._prune_to(self._options.keep)
 
     def _prune_to(self, keep: int) -> None:
+        failure: Optional[Ckpt2SavedError] = None
         try:
             deleted = self._prune(keep)
         except Ckpt2SavedError as error:  # the next version brings the next try
-            self._tell("failed", f"prune: {error}", checkpoint=None, retry_in=None, **error_content(error))
-            return
+            deleted = error.deleted if isinstance(error, NotDeleted) else ()
+            failure = error
         if deleted:
             self._tell("pruned", ", ".join(map(str, deleted)), deleted=[str(path) for path in deleted])
+        if failure is not None:
+            self._tell("failed", f"prune: {failure}", checkpoint=None, retry_in=None, **error_content(failure))
 
     def _failed(self, targets: Sequence[RunCheckpoint], failure: Failure) -> None:
         error, names = failure.error, ", ".join(one.files.name for one in targets)

@@ -10,6 +10,7 @@ from ckpt2saved.versions.base import (
 )
 from ckpt2saved.versions.bump import BumpOptions, Published, bump_version
 from ckpt2saved.versions.copying import copy_version
+from ckpt2saved.versions.deletion import prune_versions
 from ckpt2saved.versions.found import find_complete_version, find_version
 from ckpt2saved.versions.listing import (
     Ignored,
@@ -20,7 +21,6 @@ from ckpt2saved.versions.listing import (
     ignored_names,
     list_base,
     list_versions,
-    prune_versions,
 )
 from ckpt2saved.versions.provenance import PROVENANCE, read_provenance, recorded_without_batch, write_provenance
 from ckpt2saved.versions.stage import Stage, staged

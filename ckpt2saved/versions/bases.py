@@ -21,8 +21,9 @@ from ckpt2saved.versions.base import (
 )
 from ckpt2saved.versions.bump import BumpOptions, Published, bump_version
 from ckpt2saved.versions.content import refuse_unchanged
+from ckpt2saved.versions.deletion import prune_versions
 from ckpt2saved.versions.found import find_complete_version, find_version
-from ckpt2saved.versions.listing import Listing, list_base, prune_versions
+from ckpt2saved.versions.listing import Listing, list_base
 from ckpt2saved.versions.object_stores.url import VersionPlace, VersionUrl, is_store_url, local_path
 from ckpt2saved.versions.published_checkpoints import refuse_published
 from ckpt2saved.versions.stage import AnyStage, staged

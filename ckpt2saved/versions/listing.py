@@ -1,4 +1,4 @@
-"""The versions of a model with origin, size and health, and the deletion of old ones."""
+"""The versions of a model with origin, size and health."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Collection, Dict, FrozenSet, Iterable, Optional, Sequence, Tuple, Union
+from typing import Any, Collection, Dict, Optional, Sequence, Tuple, Union
 
-from ckpt2saved.console.say import Say, silent
-from ckpt2saved.errors import VersionError
 from ckpt2saved.errors.problem import Problem, details, texts
-from ckpt2saved.files.locks import try_lock
 from ckpt2saved.files.reading import PathLike, printable
 from ckpt2saved.saved_model.judgement import EVERYTHING, SAMPLED
-from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES, SAVED_MODEL_NAMES
+from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES
 from ckpt2saved.versions.base import (
     LARGEST_VERSION,
     Numbered,
@@ -26,11 +23,8 @@ from ckpt2saved.versions.base import (
     parse_version,
 )
 from ckpt2saved.versions.health import health
-from ckpt2saved.versions.lock import locked, open_directory
 from ckpt2saved.versions.object_stores.url import VersionPlace
 from ckpt2saved.versions.provenance import read_provenance
-from ckpt2saved.versions.published_checkpoints import record_pruned
-from ckpt2saved.versions.stage import Leftovers, hide, remove_tree, sync
 
 # Names that people give to versions: v1, 1.0, 2024-05-06, 1_rc2.
 _LIKE_A_VERSION = re.compile(r"[vV]?[0-9]")
@@ -170,59 +164,6 @@ def ignored_reason(name: str, holds_saved_model: bool) -> Optional[str]:
     return f"larger than {LARGEST_VERSION}" if name.strip().lstrip("+-").isdigit() else "not an integer"
 
 
-def prune_versions(
-    base: PathLike, keep: int = 5, *, spare: Iterable[int] = (), dry_run: bool = False, say: Say = silent
-) -> Tuple[Numbered, ...]:
-    """Delete the versions older than the `keep` newest complete ones; return what was (would be) deleted.
-
-    A broken version is not counted, since the server answers from an older one; so the newest complete version is never
-    deleted, and nothing is deleted if none is complete. Numbers in `spare`, files, negative numbers, and directories
-    that never were a SavedModel are kept. The base is locked during each deletion only; `say` is called during a long
-    wait for the lock.
-    """
-    if keep < 1:
-        raise VersionError(f"{base}: can't keep {keep} versions; expected 1 or more")
-    check_base(base, reading=True)
-    if dry_run:
-        with os_errors_explained(base, "look for old versions"):
-            return _superseded(base, keep, frozenset(spare))
-    check_base(base)
-    deleted = []
-    with os_errors_explained(base, "delete old versions"):
-        with Leftovers(base) as leftovers, locked(base, say):
-            leftovers.claim()
-        for version in _superseded(base, keep, frozenset(spare)):
-            if _delete(base, version, say):
-                deleted.append(version)
-    return tuple(deleted)
-
-
-def _delete(base: PathLike, version: Numbered, say: Say) -> bool:
-    """Delete a version, and keep a record of its checkpoint; returns False if another process has deleted it."""
-    path = version.path
-    try:
-        if path.is_symlink():
-            with locked(base, say):
-                record_pruned(base, version.number, read_provenance(path))
-                path.unlink()  # never delete a link's target
-            return True
-        # Its own lock shows other processes that it is being deleted.
-        descriptor = open_directory(path)
-        try:
-            try_lock(descriptor)
-            with locked(base, say):
-                record_pruned(base, version.number, read_provenance(path))
-                hidden = hide(path)
-            # If the machine stops, its number must not come back with some of its files gone.
-            sync(Path(base))
-            remove_tree(hidden)
-        finally:
-            os.close(descriptor)
-    except FileNotFoundError:
-        return False
-    return True
-
-
 def _describe(child: Numbered, loaded_name: str, data: int) -> LocalVersion:
     found = health(child.path, data)
     problems = found.problems
@@ -256,33 +197,3 @@ def origin_of(provenance: Optional[Dict[str, Any]]) -> Optional[Origin]:
 def _section(provenance: Dict[str, Any], key: str) -> Dict[str, Any]:
     section = provenance.get(key)
     return section if isinstance(section, dict) else {}
-
-
-def _superseded(base: PathLike, keep: int, spare: FrozenSet[int]) -> Tuple[Numbered, ...]:
-    """Return the versions that can be deleted, newest first; judges only as many as needed."""
-    children = numbered_children(base)
-    # Of `1` and `01` only the one that TF Serving loads decides whether version 1 is complete.
-    loaded = {child.number: child for child in children}
-    oldest_kept, complete = -1, 0
-    for number in sorted(loaded, reverse=True):
-        if complete == keep or number < 0:
-            break
-        if not health(loaded[number].path, SAMPLED).problems:
-            oldest_kept, complete = number, complete + 1
-    return tuple(
-        child
-        for child in reversed(children)
-        if 0 <= child.number < oldest_kept and child.number not in spare and _is_version(child.path)
-    )
-
-
-def _is_version(path: Path) -> bool:
-    """Return whether the directory is a SavedModel or the remains of one.
-
-    Other directories, such as `2019` with photographs, must not be deleted.
-    """
-    try:
-        names = set(os.listdir(os.fspath(path)))
-    except (FileNotFoundError, NotADirectoryError):  # a file, a dangling link, or deleted meanwhile by another prune
-        return False
-    return not names or bool(names & SAVED_MODEL_NAMES)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 
 import pytest
 
+from ckpt2saved.cli import main
 from ckpt2saved.console.interrupts import Interrupts, interrupt
+from ckpt2saved.versions import deletion
 from tests.support.command_line import ROOT, call, python
 from tests.support.versions import version_of
 
@@ -269,6 +273,36 @@ def test_prune_prints_what_is_gone(tmp_path):
     done = call("prune", tmp_path, "--keep", "2", "--json")
     assert json.loads(done.stdout) == {"deleted": [str(tmp_path / "1")], "dry_run": False, "format": 1}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3"]
+
+
+def test_what_prune_could_delete_is_printed_before_the_failure(tmp_path, monkeypatch, capsys):
+    """On stdout, with all problems on stderr; --json has both."""
+    for number in (1, 2, 3, 4):
+        version_of(tmp_path, number)
+    real = deletion.open_directory
+
+    def refused(path):
+        if path.name == "2":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path)
+
+    monkeypatch.setattr(deletion, "open_directory", refused)
+    with pytest.raises(SystemExit) as ended:
+        main(["prune", str(tmp_path), "--keep", "2"])
+    out, err = capsys.readouterr()
+    found = (
+        f"2: Permission denied ({tmp_path / '2'}); run as a user with the required rights, or grant them to this user"
+    )
+    assert (ended.value.code, out) == (1, f"{tmp_path / '1'}\n")
+    assert err == (
+        f"Error: {tmp_path}: an old version could not be deleted, 1 could\n  - {found}\n"
+        "More: ckpt2saved explain not-deleted\n"
+    )
+    with pytest.raises(SystemExit) as ended:
+        main(["prune", str(tmp_path), "--keep", "1", "--json"])
+    content = json.loads(capsys.readouterr().out)
+    assert content["deleted"] == [str(tmp_path / "3")] and content["problems"] == [found]
+    assert ended.value.code == content["error"]["exit_code"] == 1
 
 
 def test_a_signal_whose_exception_was_lost_still_ends_the_work(monkeypatch):

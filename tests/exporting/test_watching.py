@@ -10,7 +10,15 @@ import pytest
 
 from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.console.loops import Stop
-from ckpt2saved.errors import CheckpointError, NoCheckpoint, NotAccurate, UsageError, VersionError, WriteError
+from ckpt2saved.errors import (
+    CheckpointError,
+    NoCheckpoint,
+    NotAccurate,
+    NotDeleted,
+    UsageError,
+    VersionError,
+    WriteError,
+)
 from ckpt2saved.exporting import watching
 from ckpt2saved.exporting.watching import (
     ALL,
@@ -27,6 +35,7 @@ from ckpt2saved.exporting.watching import (
     WatchOptions,
 )
 from ckpt2saved.versions import bump_version, next_version, prune_versions
+from ckpt2saved.versions.deletion import not_deleted
 from tests.support.checkpoints import write_checkpoint
 from tests.support.run_directories import delete, place, write_state
 from tests.support.schemas import misfits_of_output
@@ -319,6 +328,20 @@ def test_a_failed_prune_does_not_end_it(run):
     assert Watcher(options, run.export, prune, run.events.append, run.stop).run() == 0
     (event,) = run.told("failed")
     assert event.text == "prune: can't keep 3"
+
+
+def test_what_was_deleted_is_told_before_what_could_not_be(run):
+    """A version of another user does not keep the others."""
+    run.write(1)
+
+    def prune(keep):
+        raise NotDeleted("no", [not_deleted("1", "no")], [run.base / "2"])
+
+    options = WatchOptions(run.run, run.base, once=True, keep=3)
+    assert Watcher(options, run.export, prune, run.events.append, run.stop).run() == 0
+    pruned, failed = run.events[-3:-1]
+    assert (pruned.kind, pruned.content["deleted"]) == ("pruned", [str(run.base / "2")])
+    assert (failed.kind, failed.content["problem_details"][0]["code"]) == ("failed", "not-deleted")
 
 
 def test_memory_does_not_grow(run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -12,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from ckpt2saved.errors import VersionError
+from ckpt2saved.errors import NotDeleted, VersionError
 from ckpt2saved.versions import (
     bump_version,
-    listing,
+    deletion,
+    lock,
     prune_versions,
     stage,
 )
@@ -23,6 +25,7 @@ from ckpt2saved.versions.health import health
 from tests.support.versions import (
     PUBLISHED,
     ROOT,
+    as_nobody,
     is_locked,
     make_broken,
     make_version,
@@ -160,8 +163,12 @@ def test_a_version_is_never_half_deleted_under_its_number(base, monkeypatch):
 
     real = shutil.rmtree
     monkeypatch.setattr(shutil, "rmtree", rmtree)
-    with pytest.raises(VersionError, match=f"{base}: could not delete old versions: Input/output error"):
+    with pytest.raises(NotDeleted, match="an old version could not be deleted") as error:
         prune_versions(base, 1)
+    (hidden,) = (base / name for name in names(base) if name != "2")
+    assert [(one.where, one.found) for one in error.value.problems] == [
+        ("1", f"no version any more, but files are left in {hidden}: Input/output error ({hidden})")
+    ]
     assert seen == [(".pruned-", ["2"], ["saved_model.pb", "variables"])]
 
     monkeypatch.setattr(shutil, "rmtree", real)
@@ -173,9 +180,9 @@ def test_a_deletion_is_on_disk_before_the_first_file_goes(base, monkeypatch):
     """A machine that stops must not bring back the number of a version whose files are half deleted."""
     for name in "12":
         make_version(base, name)
-    steps, remove = [], listing.remove_tree
-    monkeypatch.setattr(listing, "sync", lambda path: steps.append((path.name, names(base)[1:])))
-    monkeypatch.setattr(listing, "remove_tree", lambda path: steps.append("removed") or remove(path))
+    steps, remove = [], deletion.remove_tree
+    monkeypatch.setattr(deletion, "sync", lambda path: steps.append((path.name, names(base)[1:])))
+    monkeypatch.setattr(deletion, "remove_tree", lambda path: steps.append("removed") or remove(path))
     prune_versions(base, 1)
 
     assert steps == [(base.name, ["2"]), "removed"]
@@ -214,8 +221,8 @@ def test_another_prune_may_delete_a_version_while_this_one_looks_at_it(base, mon
 
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_a_version_that_cannot_be_looked_at_is_said_so(base, monkeypatch, dry_run):
-    """A failing disk, or a directory of another user's."""
-    for name in "12":
+    """A failing disk, or a directory of another user's; others are deleted."""
+    for name in "012":
         make_version(base, name)
     real = os.listdir
 
@@ -225,10 +232,81 @@ def test_a_version_that_cannot_be_looked_at_is_said_so(base, monkeypatch, dry_ru
         return real(path)
 
     monkeypatch.setattr(os, "listdir", listdir)
-    with pytest.raises(VersionError, match="Input/output error"):
+    with pytest.raises(NotDeleted, match="1: could not look at it: Input/output error") as error:
         prune_versions(base, 1, dry_run=dry_run)
     monkeypatch.undo()
-    assert names(base) == ["1", "2"]
+    assert error.value.deleted == (base / "0",)
+    assert names(base) == (["0", "1", "2"] if dry_run else ["1", "2"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs two users")
+@pytest.mark.parametrize("closed", ["4", "4/variables"])
+def test_versions_of_another_user_do_not_keep_the_others(tmp_path, closed):
+    """They stay as they are, and all of them are told of at once."""
+    base = tmp_path / "crnn"
+    for name in "123456":
+        make_version(base, name)
+    for path in (base, *base.rglob("*")):
+        os.chown(str(path), 65534, 65534)
+    for path in (base / closed, base / "2"):
+        os.chown(str(path), 0, 0)
+    for parent in (base, *list(base.parents)[:-2]):
+        parent.chmod(0o755)
+    with as_nobody(), pytest.raises(NotDeleted) as error:
+        prune_versions(base, 1)
+
+    assert error.value.deleted == (base / "5", base / "3", base / "1")
+    assert error.value.message == f"{base}: 2 old versions could not be deleted, 3 could"
+    assert [(one.code, one.where, one.found) for one in error.value.problems] == [
+        ("not-deleted", "4", f"Permission denied ({base / closed})"),
+        ("not-deleted", "2", f"Permission denied ({base / '2'})"),
+    ]
+    assert names(base) == ["2", "4", "6"]
+    assert health(base / "2").problems == health(base / "4").problems == ()
+
+
+def test_the_lock_is_not_waited_for_again_for_each_version(base, monkeypatch):
+    """What was deleted until then is told."""
+    for name in "1234":
+        make_version(base, name)
+    tries = []
+
+    @contextlib.contextmanager
+    def locked(directory, say):
+        tries.append(directory)
+        if len(tries) > 2:
+            raise VersionError(f"{directory}: held")
+        with lock.locked(directory, say):
+            yield
+
+    monkeypatch.setattr(deletion, "locked", locked)  # the first time for what killed processes have left
+    with pytest.raises(NotDeleted, match="\n  - 2: .*: held") as error:
+        prune_versions(base, 1)
+    assert error.value.deleted == (base / "3",)
+    assert names(base) == ["1", "2", "4"] and len(tries) == 3
+
+
+def test_a_deletion_that_fails_does_not_end_the_others(base, monkeypatch):
+    """Whatever the disk, or the tree of the version, has."""
+    for name in "1234":
+        make_version(base, name)
+    failures = [VersionError("nested too deeply"), OSError(errno.EIO, os.strerror(errno.EIO))]
+    real = deletion.remove_tree
+
+    def remove_tree(path):
+        if failures:
+            raise failures.pop()
+        real(path)
+
+    monkeypatch.setattr(deletion, "remove_tree", remove_tree)
+    with pytest.raises(NotDeleted) as error:
+        prune_versions(base, 1)
+    assert error.value.deleted == (base / "1",)
+    assert [one.found.rpartition(": ")[2] for one in error.value.problems] == [
+        "Input/output error",
+        "nested too deeply",
+    ]
+    assert names(base)[-1:] == ["4"]
 
 
 def test_a_shared_file_survives_the_version_that_it_was_published_with(base):

@@ -307,13 +307,14 @@ def diff_schema() -> Schema:
 
 def prune_schema() -> Schema:
     """Return the schema of what prune prints."""
+    deleted = texts("Directories that were deleted; with dry_run those that would be.")
     return output(
         "prune",
         "What prune prints: the deleted versions.",
         record(
             "The deleted versions.",
             {
-                "deleted": texts("Directories that were deleted; with dry_run those that would be."),
+                "deleted": deleted,
                 "dry_run": truth("Whether nothing was deleted (--dry-run)."),
                 "format": FORMAT,
             },
@@ -327,4 +328,5 @@ def prune_schema() -> Schema:
                 )
             },
         ),
+        more_of_failure={"deleted": deleted},
     )

@@ -62,10 +62,8 @@ def details(what: str) -> Schema:
 
 PROBLEMS = messages("problem", "Problems")
 NOTES = messages("note", "Notes")
-FAILURE = record(
-    "What a command prints that fails.",
-    {"error": reference("error"), **PROBLEMS, "format": FORMAT},
-)
+_FAILURE = {"error": reference("error"), **PROBLEMS, "format": FORMAT}
+FAILURE = record("What a command prints that fails.", _FAILURE)
 
 
 def failure_schema() -> Schema:
@@ -74,9 +72,16 @@ def failure_schema() -> Schema:
     return document(title, "The exit code is that of the command without --json.", FAILURE, DEFINITIONS)
 
 
-def output(command: str, title: str, results: Schema, definitions: Mapping[str, Schema] = {}) -> Schema:
-    """Return the schema of what a command prints: one of its results, or its failure."""
-    found = {**DEFINITIONS, **definitions, "failure": FAILURE, "result": results}
+def output(
+    command: str,
+    title: str,
+    results: Schema,
+    definitions: Mapping[str, Schema] = {},
+    more_of_failure: Mapping[str, Schema] = {},
+) -> Schema:
+    """Return the schema of what a command prints: one of its results, or its failure, which may have more keys."""
+    failure = record("What a command prints that fails.", _FAILURE, more_of_failure)
+    found = {**DEFINITIONS, **definitions, "failure": failure, "result": results}
     schema = one_of(reference("result"), reference("failure"))
     text = f"Printed on stdout by `ckpt2saved {command} --json`, in UTF-8."
     return document(title, text, schema, found)

@@ -44,6 +44,11 @@ def status_of(error: BaseException) -> Optional[int]:
     return None
 
 
+def is_answered(error: BaseException) -> bool:
+    """Return whether the store has refused or failed the request, so that it may answer others better."""
+    return status_of(error) is not None or any(isinstance(one, PermissionError) for one in _causes(error))
+
+
 def code_of(error: BaseException) -> str:
     """Return the code of S3 for an error, such as NoSuchBucket; empty if there is none."""
     for one in _causes(error):

@@ -7,7 +7,7 @@ import datetime
 import json
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, FrozenSet, List, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, List, Optional, Sequence, Tuple
 
 from ckpt2saved.errors import VersionError
 from ckpt2saved.errors.problem import Problem
@@ -16,6 +16,7 @@ from ckpt2saved.files.reading import TooLarge, printable
 from ckpt2saved.saved_model.judgement import EVERYTHING
 from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES
 from ckpt2saved.versions.base import NumberedPlace, parse_version
+from ckpt2saved.versions.deletion import not_deleted, refuse_undeleted
 from ckpt2saved.versions.health import content_problems
 from ckpt2saved.versions.listing import (
     NEGATIVE,
@@ -26,6 +27,7 @@ from ckpt2saved.versions.listing import (
     origin_of,
 )
 from ckpt2saved.versions.object_stores.claims import OWN, old_claims
+from ckpt2saved.versions.object_stores.failures import is_answered
 from ckpt2saved.versions.object_stores.store import ObjectStore, StoredObject
 from ckpt2saved.versions.object_stores.url import VersionUrl
 from ckpt2saved.versions.object_stores.versions_in_store import (
@@ -65,23 +67,40 @@ def prune_stored(
     """Delete the versions older than the `keep` newest complete ones; return what was (would be) deleted.
 
     The health of a version is that of its listing. saved_model.pb goes first, so that an interrupted deletion leaves no
-    version that a server would load.
+    version that a server would load. Raises NotDeleted if some could not be deleted, after it has deleted the others.
     """
     if keep < 1:
         raise VersionError(f"{store.url}: can't keep {keep} versions; expected 1 or more")
     objects = store.objects()
     versions = versions_among(objects)
     superseded = _superseded(versions, keep, spare)
-    deleted = []
-    for version in () if dry_run else superseded:
-        _record_pruned(store, version)
-        keys = [one.key for one in version.objects]
-        store.delete(sorted(keys, key=lambda key: key.partition("/")[2] not in SAVED_MODEL_FILES))
-        deleted.append(version)
-    if not dry_run:
+    problems: List[Problem] = []
+    deleted = superseded if dry_run else _delete_all(store, superseded, problems)
+    if not dry_run and not problems:
         names = {version.name for version in deleted}
         store.delete(old_claims(objects, [version for version in versions if version.name not in names]))
-    return tuple(NumberedPlace(one.number, VersionUrl(store.url, one.name)) for one in superseded)
+    places = tuple(NumberedPlace(one.number, VersionUrl(store.url, one.name)) for one in deleted)
+    refuse_undeleted(store.url, places, problems)
+    return places
+
+
+def _delete_all(
+    store: ObjectStore, versions: Iterable[StoredVersion], problems: List[Problem]
+) -> Sequence[StoredVersion]:
+    """Delete versions, and return those that were; adds to `problems` why the others were not."""
+    deleted = []
+    for version in versions:
+        keys = [one.key for one in version.objects]
+        try:
+            _record_pruned(store, version)
+            store.delete(sorted(keys, key=lambda key: key.partition("/")[2] not in SAVED_MODEL_FILES))
+        except VersionError as error:
+            problems.append(not_deleted(version.name, error.message))
+            if not is_answered(error):
+                break  # as without a network, whose time limits are not to be waited for once more for each version
+        else:
+            deleted.append(version)
+    return deleted
 
 
 def published_with(store: ObjectStore, content: FrozenSet[str]) -> Optional[str]:

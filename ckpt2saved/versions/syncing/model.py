@@ -11,14 +11,14 @@ from typing import Any, Dict, Hashable, Iterator, List, Optional, Sequence, Tupl
 
 from ckpt2saved.console.loops import Emit, Event, Retry, Stop
 from ckpt2saved.console.say import Say, begin
-from ckpt2saved.errors import VersionError
+from ckpt2saved.errors import NotDeleted, VersionError
 from ckpt2saved.errors.problem import Problem, details, error_content, listed, texts
 from ckpt2saved.files.reading import printable
 from ckpt2saved.files.write_errors import FULL
 from ckpt2saved.saved_model.judgement import SAMPLED
 from ckpt2saved.versions.base import check_base, newest_child, numbered_children
+from ckpt2saved.versions.deletion import prune_versions
 from ckpt2saved.versions.health import content_problems
-from ckpt2saved.versions.listing import prune_versions
 from ckpt2saved.versions.stage import remove_leftovers, staged
 from ckpt2saved.versions.syncing.sources import Source, SourceVersion
 from ckpt2saved.versions.syncing.state import DAMAGED, LOCAL, PRUNE, SOURCE, ModelState, SyncState, size_of_files
@@ -50,7 +50,7 @@ class _Failed(Exception):
 
     def __init__(self, kind: str, error: VersionError) -> None:
         super().__init__(str(error))
-        self.kind = LOCAL if _is_of_full_disk(error) else DAMAGED if error.problems else kind
+        self.kind = LOCAL if _is_of_full_disk(error) else DAMAGED if error.problems and kind != PRUNE else kind
         self.error = error
 
 
@@ -202,16 +202,17 @@ class SyncedModel:
         if self.state.local is None:
             return
         try:
-            with _failing(PRUNE):
-                deleted = prune_versions(self.base, self._options.keep, say=self._say)
-        except _Failed as failure:
+            deleted = [one.path for one in prune_versions(self.base, self._options.keep, say=self._say)]
+            failure = None
+        except VersionError as error:
+            deleted = list(error.deleted) if isinstance(error, NotDeleted) else []
+            failure = _Failed(PRUNE, error)
+        if deleted:
+            self.deleted += deleted
+            self._tell("pruned", ", ".join(map(str, deleted)), deleted=[str(path) for path in deleted])
+        if failure is not None:
             self._prunes = True
             self._tell_failure(failure, None, None)
-            return
-        if deleted:
-            paths = [version.path for version in deleted]
-            self.deleted += paths
-            self._tell("pruned", ", ".join(map(str, paths)), deleted=[str(path) for path in paths])
 
     def _look(self) -> None:
         """Find the newest local version, and whether a server could load one."""

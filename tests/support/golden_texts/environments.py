@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
+from unittest import mock
 
 from ckpt2saved.compatibility.demands import read_demands
 from ckpt2saved.compatibility.environment import examine_environment
@@ -17,7 +20,7 @@ from ckpt2saved.server_config.mounts import parse_mount
 from ckpt2saved.server_config.policy import SPECIFIC, Label, Policy
 from ckpt2saved.verification.differences import differences
 from ckpt2saved.verification.servability import check_version
-from ckpt2saved.versions import bump_version
+from ckpt2saved.versions import bump_version, prune_versions
 from tests.support.golden_texts.finding import raised
 from tests.support.graph_defs import X, node, write
 from tests.support.packages import install, with_needs
@@ -141,9 +144,22 @@ def newer_than_source(folder):
     return [Problem(one["code"], "", one["text"]) for told in sync.told("ahead") for one in told["problem_details"]]
 
 
+def of_another_user(folder):
+    for number in ("1", "2"):
+        make_version(folder / "crnn", number)
+    refusal = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder / "crnn" / "1"))
+    with mock.patch("ckpt2saved.versions.deletion.open_directory", side_effect=refusal):
+        prune_versions(folder / "crnn", 1)
+
+
 PROTOBUF = "protobuf>=3.6.1"
 
 CASES = [
+    (
+        "not-deleted",
+        raised(of_another_user),
+        "1: Permission denied ({folder}/crnn/1); run as a user with the required rights, or grant them to this user",
+    ),
     (
         "altered-files",
         altered,

@@ -7,8 +7,9 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
-from ckpt2saved.errors import AlreadyPublished, StrayOptions, VersionError
+from ckpt2saved.errors import AlreadyPublished, NotDeleted, StrayOptions, VersionError
 from ckpt2saved.versions import BumpOptions
 from ckpt2saved.versions.bases import base_at, local_version
 from ckpt2saved.versions.content import Unchanged, content_sha256
@@ -398,6 +399,40 @@ def test_a_pruned_version_loses_saved_model_pb_first(memory, tmp_path, monkeypat
     monkeypatch.setattr(ObjectStore, "delete", lambda store, found: deleted.extend(found))
     base_at(memory).prune(1)
     assert deleted[0] == "1/saved_model.pb" and len(deleted) == 3
+
+
+def test_what_a_store_does_not_delete_does_not_keep_the_others(memory, monkeypatch):
+    """As objects with a retention; without any answer the others are not tried."""
+    for _ in range(5):
+        publish(memory)
+    monkeypatch.setattr(claims, "_ABANDONED_AFTER", -DAY)
+    base, remove = base_at(memory), MemoryFileSystem.rm_file
+
+    def kept(files, path):
+        if "/3/" in path:
+            raise PermissionError("retained")
+        remove(files, path)
+
+    with monkeypatch.context() as patch, pytest.raises(NotDeleted) as error:
+        patch.setattr(MemoryFileSystem, "rm_file", kept)
+        base.prune(2)
+    assert [str(one) for one in error.value.deleted] == [f"{memory}/2", f"{memory}/1"]
+    (problem,) = error.value.problems
+    assert problem.where == "3" and "could not delete 3/saved_model.pb: retained" in problem.found
+    assert [one.number for one in base.listing()] == [5, 4, 3]
+    assert ".ckpt2saved/claims/1" in keys(memory)  # the next prune deletes it
+
+    tried = []
+
+    def unreachable(files, path):
+        tried.append(path)
+        raise ConnectionError("no network")
+
+    with monkeypatch.context() as patch, pytest.raises(NotDeleted, match="an old version could not") as error:
+        patch.setattr(MemoryFileSystem, "rm_file", unreachable)
+        base.prune(1)
+    assert error.value.deleted == () and len(tried) == 1
+    assert [one.number for one in base.prune(1)] == [4, 3]
 
 
 def test_claims_of_long_deleted_versions_go(memory, tmp_path, monkeypatch):

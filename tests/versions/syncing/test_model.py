@@ -11,9 +11,10 @@ import stat
 import pytest
 
 from ckpt2saved.console.loops import Stopped
-from ckpt2saved.errors import UsageError, VersionError
+from ckpt2saved.errors import NotDeleted, UsageError, VersionError
 from ckpt2saved.versions import list_versions
 from ckpt2saved.versions.copying import copy_version
+from ckpt2saved.versions.deletion import not_deleted
 from ckpt2saved.versions.syncing import sources
 from tests.fuzz.fuzzer import CPU_SECONDS, WALL_SECONDS, forked, with_timers
 from tests.support.syncs import Sync
@@ -270,17 +271,23 @@ def test_an_unreadable_file_of_the_source_is_no_failure_of_the_disk(sync, source
     assert {one["kind"] for one in sync.told("failed")} == {"source"}
 
 
-def test_old_versions_that_cannot_be_deleted(sync, source, monkeypatch):
+def test_old_versions_that_cannot_be_deleted(sync, source, base, monkeypatch):
     """Are a failure of their own, and are tried again."""
     with monkeypatch.context() as patch:
 
         def refused(*_, **__):
             raise VersionError("no")
 
+        def refused_in_part(*_, **__):
+            raise NotDeleted("no", [not_deleted("1", "no")], [base / "2"])
+
         patch.setattr("ckpt2saved.versions.syncing.model.prune_versions", refused)
         assert sync.round() == (True, ["pulling", "published", "failed"])
-        assert sync.told("failed")[0]["kind"] == "prune"
         assert sync.round() == (True, ["failed"])
+        patch.setattr("ckpt2saved.versions.syncing.model.prune_versions", refused_in_part)
+        assert sync.round() == (True, ["pruned", "failed"])
+        assert {one["kind"] for one in sync.told("failed")} == {"prune"}
+        assert sync.told("pruned")[0]["deleted"] == [str(base / "2")]
     assert sync.round() == (True, [])
 
 
