@@ -17,7 +17,7 @@ import pytest
 
 from ckpt2saved.errors import VersionError
 from ckpt2saved.files.reading import MOST_LEVELS
-from ckpt2saved.versions import bump, bump_version, copy_version, ignored_names, listing, lock, prune_versions
+from ckpt2saved.versions import bump, bump_version, copy_version, deletion, ignored_names, lock, prune_versions
 from tests.support.command_line import call
 from tests.support.versions import SAVED, make_version, names
 
@@ -263,13 +263,13 @@ def test_prune_holds_the_lock_for_a_rename_at_a_time(base, monkeypatch):
     """Others publish while it deletes."""
     for number in range(1, 5):
         make_version(base, str(number))
-    real, published = listing.remove_tree, []
+    real, published = deletion.remove_tree, []
 
     def remove_tree(path):
         published.append(bump_version(base).number)
         real(path)
 
-    monkeypatch.setattr(listing, "remove_tree", remove_tree)
+    monkeypatch.setattr(deletion, "remove_tree", remove_tree)
     assert [version.number for version in prune_versions(base, 1)] == [3, 2, 1]
     assert published == [5, 6, 7]
     assert names(base) == ["4", "5", "6", "7"]
@@ -331,13 +331,13 @@ def test_prune_judges_no_more_versions_than_it_keeps(base, monkeypatch):
     """However many are older."""
     for number in range(1, 9):
         make_version(base, str(number))
-    real, judged = listing.health, []
+    real, judged = deletion.health, []
 
     def health(path, data):
         judged.append(path.name)
         return real(path, data)
 
-    monkeypatch.setattr(listing, "health", health)
+    monkeypatch.setattr(deletion, "health", health)
     assert [version.number for version in prune_versions(base, 2, dry_run=True)] == [6, 5, 4, 3, 2, 1]
     assert judged == ["8", "7"]
 
