@@ -13,8 +13,9 @@ from ckpt2saved.console.say import Say, begin
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.exporting.plan import ExportPlan
-from ckpt2saved.requests.request import Request
+from ckpt2saved.requests.parity import parity_requests
 from ckpt2saved.rewrites.for_serving import ServingRewritten, for_serving, rewrite_serving
+from ckpt2saved.signature.model import ParityCase
 from ckpt2saved.sources.binding import BoundGraph
 
 
@@ -27,13 +28,13 @@ class Chooser:
     """Tries rewritten graphs in the session of the original graph, with the same variables."""
 
     def __init__(
-        self, plan: ExportPlan, network: BoundGraph, asker: CheckpointAsker, asked: Sequence[Request], say: Say
+        self, plan: ExportPlan, network: BoundGraph, asker: CheckpointAsker, cases: Sequence[ParityCase], say: Say
     ) -> None:
-        """`asker` runs the original graph, `asked` are the parity requests."""
+        """`asker` runs the original graph."""
         self._plan = plan
         self._network = network
         self._asker = asker
-        self._asked = asked
+        self._asked = parity_requests(network.model, cases)
         self._say = say
 
     def choose(self, rewritten: ServingRewritten) -> Tuple[ServingRewritten, Proof]:

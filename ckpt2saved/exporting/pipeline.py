@@ -40,7 +40,6 @@ from ckpt2saved.files.programs import find_program
 from ckpt2saved.graph.ops import BEAM_SEARCH
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.requests.lengths import parity_cases
-from ckpt2saved.requests.parity import parity_requests
 from ckpt2saved.requests.request import Request, with_bytes
 from ckpt2saved.requests.splitting import outputs_seen_unsplit
 from ckpt2saved.requests.warm_up.maker import WarmUp, WarmUpMaker
@@ -144,7 +143,7 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: _Narrated) -> Exporte
         if plan.checks.parity:
             begin(say, f"loading the {plan.graph.source.noun}")
             with open_checkpoint_asker(network, checkpoint) as asker:
-                chooser = Chooser(plan, network, asker, parity_requests(network.model, cases), say)
+                chooser = Chooser(plan, network, asker, cases, say)
                 rewritten, proof = chooser.choose(rewritten)
         written = _Writer(plan, checkpoint, network, maker, say).write(stage.path, rewritten, proof, warmup)
         report, warmup = written.report, written.warmup

@@ -26,6 +26,7 @@ _OP = re.compile(r"[A-Z_][A-Za-z0-9_.>]*\Z")
 _VARIABLES = ("Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable")
 
 _GET_CHECKPOINT = "pass the checkpoint that the training wrote (the files PREFIX.index and PREFIX.data-?????-of-?????)"
+TRAINING_GRAPH = "a training's graph"  # what a meta graph is expected to be, in messages
 _META_GRAPH = "(MetaGraphDef)"
 _FROZEN = "a frozen graph (GraphDef with constants for variables)"
 _HDF5 = "an HDF5 file, as Keras saves models and weights"
@@ -92,6 +93,12 @@ def is_meta_graph(path: Path) -> bool:
     """Return whether a file is a MetaGraphDef with a graph, whatever its name."""
     kind = kind_of(path)
     return kind is not None and kind.what.endswith(_META_GRAPH)
+
+
+def other_than_meta_graph(path: Path) -> Optional[Kind]:
+    """Return the kind of a file that is known to be something else than a MetaGraphDef; None for others."""
+    kind = kind_of(path)
+    return None if kind is None or kind.what.endswith(_META_GRAPH) else kind
 
 
 def is_frozen_graph(path: Path) -> bool:

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from ckpt2saved.errors import CheckpointError
 from ckpt2saved.errors.problem import Problem
-from ckpt2saved.files.kinds import is_frozen_graph, is_meta_graph, kind_of
+from ckpt2saved.files.kinds import TRAINING_GRAPH, is_frozen_graph, other_than_meta_graph
 from ckpt2saved.graph.contrib import register_ops
 from ckpt2saved.graph.graph_def import devices_of, nodes_of
 from ckpt2saved.graph.tf1 import op_def, tf
@@ -104,20 +104,21 @@ def _parsed(path: Path) -> Any:
     if len(content) > _MOST_OF_FILE:
         raise CheckpointError(f"{path}: larger than 2 GB, the limit of protobuf")
     meta_graph = tf.MetaGraphDef()
+    found = "the meta graph has no nodes"
     try:
         (meta_graph.graph_def if is_frozen_graph(path) else meta_graph).ParseFromString(content)
     except DecodeError as error:
         try:
             text_format.Merge(content.decode("utf-8"), meta_graph)
         except (UnicodeDecodeError, text_format.ParseError):
-            _refuse_other_kind(path)
-            raise CheckpointError(
-                f"{path}: this is not a meta graph, or it is damaged ({error}); expected the file that tf.train.Saver"
-                " writes beside a checkpoint"
-            ) from error
+            meta_graph.Clear()
+            found = (
+                f"this is not a meta graph, or it is damaged ({error}); expected the file that tf.train.Saver writes"
+                " beside a checkpoint"
+            )
     if not meta_graph.graph_def.node:
-        _refuse_other_kind(path)
-        raise CheckpointError(f"{path}: the meta graph has no nodes")
+        other = other_than_meta_graph(path)
+        raise CheckpointError(f"{path}: {other.instead_of(TRAINING_GRAPH) if other else found}")
     problems = _Damage().found_in(meta_graph.graph_def)
     if problems:
         more = ", of which these are the first" if len(problems) > _SHOWN else ""
@@ -127,14 +128,6 @@ def _parsed(path: Path) -> Any:
             problems[:_SHOWN],
         )
     return meta_graph
-
-
-def _refuse_other_kind(path: Path) -> None:
-    """Raise CheckpointError where a file is known to be something other than a meta graph."""
-    kind = kind_of(path)
-    if kind and not is_meta_graph(path):
-        instead = kind.instead_of("a training's graph")
-        raise CheckpointError(f"{path}: {instead}")
 
 
 class _Damage:

@@ -62,7 +62,7 @@ def settled_nodes(training: TrainingGraph, variables: Mapping[str, Sequence[int]
     if not answers:
         return set()
     try:
-        steering = find_steering(training.graph.forward_def, answers, data, variables, training.comparisons)
+        steering = find_steering(training.graph.forward_def, answers, data, variables, training.whole)
     except NotServable:
         return set()
     if steering.labels or not steering.decided:

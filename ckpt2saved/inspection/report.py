@@ -11,7 +11,7 @@ from ckpt2saved.checkpoint.objects import read_objects
 from ckpt2saved.checkpoint.savers import saved_as
 from ckpt2saved.errors import CheckpointError
 from ckpt2saved.errors.problem import Note
-from ckpt2saved.graph.graph import Graph, Node
+from ckpt2saved.graph.graph import Node
 from ckpt2saved.graph.kernel_table import Device
 from ckpt2saved.graph.meta_graph import read_meta_graph
 from ckpt2saved.graph.shapes import foreign_nodes, with_shapes
@@ -23,7 +23,7 @@ from ckpt2saved.inspection.saved import SavedModelReport, read_saved_model
 from ckpt2saved.inspection.subject import FROZEN, Subject
 from ckpt2saved.inspection.training_graph import TrainingGraph
 from ckpt2saved.inspection.variables import Fit, VariableReport, report_variables
-from ckpt2saved.rewrites.analyses.labels import find_labels
+from ckpt2saved.rewrites.analyses.whole_training import WholeTraining
 from ckpt2saved.sources.restored import saved_tables
 
 
@@ -92,12 +92,12 @@ def inspect_subject(subject: Subject, device: Optional[Device] = None) -> Inspec
     if subject.meta:
         try:
             meta_graph = read_meta_graph(subject.meta)
-            whole = Graph(meta_graph.graph_def, is_copied=False)
-            labels, foreign = find_labels(whole, meta_graph.shapes), foreign_nodes(whole)
-            training = TrainingGraph(with_shapes(whole, meta_graph), labels, foreign)
+            whole = WholeTraining(meta_graph.graph_def, meta_graph.shapes)
+            foreign = foreign_nodes(whole.graph)
+            training = TrainingGraph(with_shapes(whole.graph, meta_graph), whole, foreign)
             shapes = checkpoint.variables() if checkpoint else {}
-            settled = settled_nodes(training, shapes) if labels.forced else ()
-            training = TrainingGraph(training.graph, labels, foreign, settled) if settled else training
+            settled = settled_nodes(training, shapes) if whole.labels.forced else ()
+            training = TrainingGraph(training.graph, whole, foreign, settled) if settled else training
             remarks += _foreign(foreign)
         except CheckpointError as error:
             if checkpoint is None:

@@ -57,7 +57,7 @@ def steer(
     """The values that `export` gives to training switches; `variables` are the shapes in the checkpoint."""
     try:
         ends = sorted(map(full_name, set(outputs) - set(inputs))), sorted(map(full_name, set(inputs)))
-        return find_steering(training.graph.forward_def, *ends, variables, training.comparisons)
+        return find_steering(training.graph.forward_def, *ends, variables, training.whole)
     except NotServable as error:
         return Steering({}, dict.fromkeys(training.switches_makers, str(error)), (), ())
 

@@ -27,7 +27,7 @@ from ckpt2saved.graph.ops import (
     is_weight,
 )
 from ckpt2saved.graph.traversal import last, reach, walk, within
-from ckpt2saved.rewrites.analyses.labels import NO_LABELS, Labels
+from ckpt2saved.rewrites.analyses.whole_training import WholeTraining
 
 _STEPS = IDENTITIES + SWITCHES + ENTERS
 # Ops between the probability of a dropout and its random numbers, and ops that combine the two.
@@ -52,14 +52,15 @@ class TrainingGraph:
     def __init__(
         self,
         graph: Graph,
-        labels: Labels = NO_LABELS,
+        whole: WholeTraining,
         foreign: Sequence[Node] = (),
         settled: Collection[str] = (),
     ) -> None:
-        """`foreign` are the nodes that the graph lacks because this TensorFlow does not have their ops."""
+        """`graph` has the static shapes, and lacks the nodes `foreign`, whose ops this TensorFlow does not have."""
         self.graph = graph
         self.foreign = foreign
-        self.comparisons = labels
+        self.whole = whole
+        self.comparisons = labels = whole.labels
         self.settled = settled
         self._control: Optional[ControlFlow] = None
         self._exits: Optional[Dict[str, List[Node]]] = None

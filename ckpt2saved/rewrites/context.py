@@ -15,6 +15,7 @@ from ckpt2saved.rewrites.analyses.labels import NO_LABELS, Labels
 from ckpt2saved.rewrites.analyses.pins import Pins, find_pins
 from ckpt2saved.rewrites.analyses.statistics import BatchStatistics, find_statistics
 from ckpt2saved.rewrites.analyses.switches import Switches
+from ckpt2saved.rewrites.analyses.whole_training import WholeTraining
 from ckpt2saved.signature.model import ServedModel
 
 _T = TypeVar("_T")
@@ -42,9 +43,8 @@ class Context:
     inputs: Set[Ref]  # the tensors that requests feed
     variables: Mapping[str, Sequence[int]] = field(default_factory=dict)  # the checkpoint's shapes by name
     pinned: Mapping[str, Any] = field(default_factory=dict)  # the user's values ("is_train", "is_train:0" -> False)
-    labels: Labels = NO_LABELS  # the labels that losses compare answers with
     model: Optional[ServedModel] = None  # the signatures that are served
-    training: Any = None  # the GraphDef that the original was made from, with all of its towers
+    training: Optional[WholeTraining] = None  # what the original was made from
     problems: List[Problem] = field(default_factory=list)  # those that earlier rewrites reported
 
     @staticmethod
@@ -57,6 +57,11 @@ class Context:
         """The same context, with some inputs or outputs replaced by other tensors."""
         outputs = tuple(moved.get(ref, ref) for ref in self.outputs)
         return replace(self, outputs=outputs, inputs={moved.get(ref, ref) for ref in self.inputs})
+
+    @property
+    def labels(self) -> Labels:
+        """The labels that the training's losses compare answers with."""
+        return self.training.labels if self.training else NO_LABELS
 
     # Analyses of the original graph.
 

@@ -37,7 +37,8 @@ class CutToSignatures(Rewrite):
 
     def __call__(self, graph: Graph, context: Context) -> Found:
         places: Dict[Ref, Ref] = {}
-        for tensor, spec in _specs(context).items():
+        fed = context.model.fed if context.model else {}
+        for tensor, spec in fed.items():
             places[parsed(tensor)] = _place(graph, parsed(tensor), spec), 0
         graph.redirect(places)
         outputs = [places.get(ref, ref) for ref in context.outputs]
@@ -55,13 +56,9 @@ class CutToSignatures(Rewrite):
             for ref, (name, _) in places.items()
         )
         problems = _problems_of_ends(graph, reached, edits)
-        problems += problems_of_shares(graph, outputs, places, _specs(context), context.training)
+        whole = context.training.graph if context.training else None
+        problems += problems_of_shares(graph, outputs, places, fed, whole)
         return Found(edits, tuple(problems), moved={ref: place for ref, place in places.items() if ref != place})
-
-
-def _specs(context: Context) -> Dict[str, TensorSpec]:
-    signatures = context.model.signatures if context.model else ()
-    return {spec.tensor: spec for signature in signatures for spec in signature.inputs if ":" in spec.tensor}
 
 
 def _place(graph: Graph, ref: Ref, spec: TensorSpec) -> str:

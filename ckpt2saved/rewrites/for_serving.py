@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import List, Mapping, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
-from ckpt2saved.checkpoint.contents import Weights, served_as
-from ckpt2saved.checkpoint.derived import Derived
-from ckpt2saved.checkpoint.variables import add_restore
+from ckpt2saved.checkpoint.contents import Weights
 from ckpt2saved.errors.problem import Note
-from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.compute_once import ComputedOnce, ComputeOnce
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.fixed_values import ValuesStored
@@ -19,7 +16,7 @@ from ckpt2saved.rewrites.hoist_products import PRODUCTS_IN_LOOP, HoistProducts, 
 from ckpt2saved.rewrites.hoist_unrolled import HoistUnrolled
 from ckpt2saved.rewrites.replace_ctc_decoder import STAND_IN, DecoderReplaced, ReplaceCtcDecoder
 from ckpt2saved.rewrites.rewrite import Rewrite, apply
-from ckpt2saved.saved_model.writing import ServingGraph, cut_down
+from ckpt2saved.saved_model.writing import ServingGraph, cut_down, with_values
 
 _HOISTS = (HoistProducts(), HoistUnrolled())
 FOR_SERVING: Tuple[Rewrite, ...] = (ReplaceCtcDecoder("fast"), FoldBatchNorm(), *_HOISTS, ComputeOnce())
@@ -94,7 +91,7 @@ def rewrite_serving(serving: ServingGraph, weights: Weights, rewrites: Sequence[
     rewritten = cut_down(replace(serving, graph_def=found.graph_def(), signatures=signatures))
     values = {name: value for edit in found.edits_of(ValuesStored) for name, value in edit.values.items()}
     if values:
-        rewritten, weights = _with_values(rewritten, weights, values)
+        rewritten, weights = with_values(rewritten, weights, values)
     return ServingRewritten(rewritten, weights, found.edits, found.notes)
 
 
@@ -109,18 +106,3 @@ def without_searches(rewritten: ServingRewritten) -> ServingGraph:
     Each output keeps its dtype and rank; the paths of a decoder for several are all the same.
     """
     return rewrite_serving(rewritten.serving, rewritten.weights, [ReplaceCtcDecoder(STAND_IN)]).serving
-
-
-def _with_values(
-    serving: ServingGraph, weights: Weights, values: Mapping[str, Derived]
-) -> Tuple[ServingGraph, Weights]:
-    """Store other values for some variables, and none for variables that are no longer read."""
-    bare = cut_down(replace(serving, saver_def=tf.train.SaverDef()))
-    have = {node.name for node in bare.graph_def.node}
-    sources = {name for value in values.values() for name in value.variables.values()}
-    weights = replace(weights, derived=values, unstored=frozenset(sources - have))
-    with tf.Graph().as_default() as graph:
-        tf.import_graph_def(bare.graph_def, name="")
-        own_names = {name: name for name in [*weights.keys, *weights.added] if name not in weights.unstored}
-        saver_def = add_restore(graph, own_names, tables={name: served_as(name) for name in weights.tables})
-    return cut_down(replace(bare, graph_def=graph.as_graph_def(), saver_def=saver_def)), weights

@@ -1,13 +1,17 @@
-"""Outputs that are computed from labels which no request feeds are refused."""
+"""Labels are refused: as inputs that requests feed, and where outputs are computed from them."""
 
 from __future__ import annotations
 
+from ckpt2saved.errors import NotServable
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.names import parsed
+from ckpt2saved.rewrites.analyses.labels import Labels
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Found
 from ckpt2saved.rewrites.rewrite import Rewrite
+from ckpt2saved.signature.model import ServedModel
+from ckpt2saved.signature.tensors import fields_of
 
 TEACHER_FORCING = "teacher-forcing"
 
@@ -35,3 +39,18 @@ class RefuseLabels(Rewrite):
                     )
                 )
         return Found(problems=tuple(problems))
+
+
+def refuse_fed_labels(model: ServedModel, labels: Labels) -> None:
+    """Raise NotServable for inputs of a model that are labels: clients do not have them."""
+    problems = [
+        Problem("label-input", where, f"{spec.tensor}: {labels.refusal(spec.tensor)}")
+        for where, spec in fields_of(model.signatures)
+        if ".inputs." in where and ":" in spec.tensor and labels.refusal(spec.tensor)
+    ]
+    if problems:
+        raise NotServable(
+            f"{model.source}: inputs are labels: take outputs that do not depend on them, or build the graph for"
+            " inference; where clients really send them, pass --allow-labels",
+            problems,
+        )

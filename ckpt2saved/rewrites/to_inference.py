@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Collection, Iterable, Mapping, Sequence, Tuple
+from typing import Any, Collection, Iterable, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.names import Ref, full_name
-from ckpt2saved.rewrites.analyses.labels import NO_LABELS, Labels
+from ckpt2saved.rewrites.analyses.whole_training import WholeTraining
 from ckpt2saved.rewrites.bypass_dropout import BypassDropout
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.drop_side_effects import DropSideEffects
@@ -15,10 +15,11 @@ from ckpt2saved.rewrites.drop_unfed_checks import DropUnfedChecks
 from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.rewrites.inline_functions import InlineFunctions
 from ckpt2saved.rewrites.pin_switches import NO_VALUE, PinSwitches, SetValues
-from ckpt2saved.rewrites.refuse_labels import TEACHER_FORCING, RefuseLabels
+from ckpt2saved.rewrites.refuse_labels import TEACHER_FORCING, RefuseLabels, refuse_fed_labels
 from ckpt2saved.rewrites.refuse_leftovers import UNDECIDED, RefuseLeftovers
 from ckpt2saved.rewrites.rewrite import Applied, Rewrite, apply, apply_all
 from ckpt2saved.rewrites.use_moving_averages import AveragesUsed, UseMovingAverages
+from ckpt2saved.signature.model import ServedModel
 
 TO_INFERENCE: Tuple[Rewrite, ...] = (
     InlineFunctions(),
@@ -44,31 +45,26 @@ class Inference:
 
 
 def to_inference(
-    graph_def: Any,
-    outputs: Iterable[str],
-    inputs: Iterable[str],
-    variables: Mapping[str, Sequence[int]],
-    pinned: Mapping[str, Any],
-    *,
-    labels: Labels = NO_LABELS,
+    training: WholeTraining, model: ServedModel, more: Sequence[str], variables: Mapping[str, Sequence[int]]
 ) -> Inference:
-    """The inference graph of a training graph `graph_def`, which is not changed, for tensors that are served.
+    """The inference graph of a training for the tensors of a model's signatures, and for the outputs `more`.
 
-    `inputs` are the tensors that requests feed, `variables` are the checkpoint's (name -> shape), `pinned` are
-    the user's for switches ("is_train" or "is_train:0" -> False), `labels` the graph's. Raises NotServable with
-    every problem of a graph that can't be turned into inference without guessing.
+    `variables` are the checkpoint's (name -> shape). The model's surgery says which switches the user pins, and whether
+    training ops are kept, so that nothing else is changed. Raises NotServable with every problem of a graph that can't
+    be turned into inference without guessing, or whose inputs are labels.
     """
-    context = Context.of(graph_def, outputs, inputs, variables=variables, pinned=pinned, labels=labels)
-    return _inference(apply(TO_INFERENCE, context, "this training's graph can't be turned into its inference safely"))
-
-
-def with_values(graph_def: Any, outputs: Iterable[str], inputs: Iterable[str], pinned: Mapping[str, Any]) -> Inference:
-    """The training graph with the switches that the user sets pinned, otherwise unchanged; raises NotServable."""
-    context = Context.of(graph_def, outputs, inputs, pinned=pinned)
-    return _inference(apply(SET_VALUES, context, "these values can't be set"))
-
-
-def _inference(found: Applied) -> Inference:
+    surgery = model.surgery
+    if not surgery.allow_labels:
+        refuse_fed_labels(model, training.labels)
+    if surgery.keep_training_ops and not surgery.pinned:
+        return Inference(training.graph_def, ())
+    outputs, inputs = sorted({*model.fetched, *more} - model.fed.keys()), sorted(model.fed)
+    known = {"variables": variables, "pinned": surgery.pinned, "model": model, "training": training}
+    context = Context.of(training.graph_def, outputs, inputs, **known)
+    if surgery.keep_training_ops:
+        found = apply(SET_VALUES, context, "these values can't be set")
+    else:
+        found = apply(TO_INFERENCE, context, "this training's graph can't be turned into its inference safely")
     used = found.edits_of(AveragesUsed)
     averages = tuple(name for edit in used for name in (edit.mean, edit.variance))
     return Inference(found.graph_def(), found.shown, averages, tuple(edit.idle for edit in used if edit.idle))
@@ -93,13 +89,13 @@ def find_steering(
     outputs: Iterable[str],
     inputs: Iterable[str],
     variables: Mapping[str, Sequence[int]],
-    labels: Labels = NO_LABELS,
+    training: Optional[WholeTraining] = None,
 ) -> Steering:
     """What `to_inference` would decide about the switches if the user set none, and what else it would refuse.
 
-    Raises NotServable where the graph lacks an output or an input.
+    `graph_def` is the training's forward pass. Raises NotServable where the graph lacks an output or an input.
     """
-    context = Context.of(graph_def, outputs, inputs, variables=variables, labels=labels)
+    context = Context.of(graph_def, outputs, inputs, variables=variables, training=training)
     found = apply_all(TO_INFERENCE, context)
     switches = found.context.switches
     return Steering(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Sequence, Tuple
+from typing import Any, Mapping, Optional, Sequence, Tuple
 
 from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.ops import CUDNN_RNNS, is_of_cudnn
+from ckpt2saved.rewrites.analyses.whole_training import WholeTraining
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.convert_cudnn_rnn import ConvertCudnnRnn, CudnnConverted
 from ckpt2saved.rewrites.convert_to_nhwc import ConvertToNhwc, is_nchw
@@ -37,18 +38,16 @@ def cut(
     graph_def: Any,
     model: ServedModel,
     more: Sequence[str] = (),
-    training: Any = None,
+    training: Optional[WholeTraining] = None,
     variables: Mapping[str, Sequence[int]] = {},
 ) -> Cut:
     """Cut a model's inputs and outputs, and the tensors in `more`, out of a graph; raises NotServable.
 
-    `training` is the GraphDef that the graph was made from: it has the towers that the graph lacks. `variables` are the
-    checkpoint's (name -> shape).
+    `training` is what the graph was made from: it has the towers that the graph lacks. `variables` are the checkpoint's
+    (name -> shape).
     """
-    signatures = model.signatures
-    outputs = [spec.tensor for signature in signatures for spec in signature.outputs if ":" in spec.tensor]
-    inputs = [spec.tensor for signature in signatures for spec in signature.inputs if ":" in spec.tensor]
-    context = Context.of(graph_def, [*outputs, *more], inputs, model=model, training=training, variables=variables)
+    known = {"model": model, "training": training, "variables": variables}
+    context = Context.of(graph_def, [*model.fetched, *more], model.fed, **known)
     rewrites = (CutToSignatures(), *to_cpu_ops(model.surgery.keeps_cudnn))
     found = apply(rewrites, context, f"{model.source}: the outputs can't be computed from the inputs")
     part = found.graph_def()

@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from ckpt2saved.checkpoint.contents import Checkpoint, Weights
+from ckpt2saved.checkpoint.contents import Checkpoint, Weights, served_as
+from ckpt2saved.checkpoint.derived import Derived
 from ckpt2saved.checkpoint.reading import unreadable
+from ckpt2saved.checkpoint.variables import add_restore
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.write_errors import FULL, writing
@@ -182,6 +184,22 @@ def cut_down(serving: ServingGraph) -> ServingGraph:
         names += [spec.tensor for spec in signature.inputs + signature.outputs]
     graph_def = pruned(serving.graph_def, {node_name(name) for name in names})
     return replace(serving, graph_def=graph_def)
+
+
+def with_values(serving: ServingGraph, weights: Weights, values: Mapping[str, Derived]) -> Tuple[ServingGraph, Weights]:
+    """Store other values for some variables, and none for variables that are no longer read.
+
+    `values` are by the names under which they are stored. The result has restore ops for what is stored now.
+    """
+    bare = cut_down(replace(serving, saver_def=tf.train.SaverDef()))
+    have = {node.name for node in bare.graph_def.node}
+    sources = {name for value in values.values() for name in value.variables.values()}
+    weights = replace(weights, derived=values, unstored=frozenset(sources - have))
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(bare.graph_def, name="")
+        own_names = {name: name for name in [*weights.keys, *weights.added] if name not in weights.unstored}
+        saver_def = add_restore(graph, own_names, tables={name: served_as(name) for name in weights.tables})
+    return cut_down(replace(bare, graph_def=graph.as_graph_def(), saver_def=saver_def)), weights
 
 
 def write_saved_model(directory: Path, serving: ServingGraph, checkpoint: Checkpoint, weights: Weights) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 from ckpt2saved.errors.problem import Note
-from ckpt2saved.signature.tensors import Signature
+from ckpt2saved.signature.tensors import Signature, TensorSpec
 
 META = "meta"  # the builder that stands for the training's graph beside the checkpoint
 FULL = "full"  # all steps of the logits are used
@@ -72,3 +72,13 @@ class ServedModel:
     step_options: Mapping[str, Scalar] = field(default_factory=dict)  # that steps of signatures use, with their values
     declared: Tuple[str, ...] = ()  # names of the options that the file declares for steps
     notes: Tuple[Note, ...] = ()  # signatures of the file that are left out
+
+    @property
+    def fed(self) -> Dict[str, TensorSpec]:
+        """The inputs that name a tensor of the graph, as in images:0 -> its spec; others are keys of a builder."""
+        return {spec.tensor: spec for one in self.signatures for spec in one.inputs if ":" in spec.tensor}
+
+    @property
+    def fetched(self) -> Dict[str, TensorSpec]:
+        """The outputs that name a tensor of the graph, as in logits:0 -> its spec."""
+        return {spec.tensor: spec for one in self.signatures for spec in one.outputs if ":" in spec.tensor}

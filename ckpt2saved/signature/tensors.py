@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 if TYPE_CHECKING:
     from ckpt2saved.signature.steps import Steps
@@ -131,3 +131,13 @@ class Signature:
     def is_for_warmup(self) -> bool:
         """Return whether an export added the signature for warm-up, so that a request reads all variables."""
         return self.name.startswith(WARMUP) and [spec.key for spec in self.outputs] == [WARMUP]
+
+
+def fields_of(signatures: Iterable[Signature]) -> List[Tuple[str, TensorSpec]]:
+    """Return each input and output with its field in a signature file, as in signatures.NAME.inputs.KEY."""
+    return [
+        (f"signatures.{signature.name}.{side}.{spec.key}", spec)
+        for signature in signatures
+        for side, specs in (("inputs", signature.inputs), ("outputs", signature.outputs))
+        for spec in specs
+    ]

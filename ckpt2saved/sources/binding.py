@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from dataclasses import dataclass, replace
-from typing import Any, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Iterator, Sequence, Tuple
 
 from ckpt2saved.checkpoint.contents import AVERAGE, Checkpoint, Naming, Variable, Weights, choose_weights, served_as
 from ckpt2saved.checkpoint.reading import restore
@@ -18,7 +18,7 @@ from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.saved_model.writing import ServingGraph, bind_signatures, cut_down
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.renaming import Renaming
-from ckpt2saved.signature.tensors import Signature
+from ckpt2saved.signature.tensors import fields_of
 from ckpt2saved.sources.composition import composed, network_model
 from ckpt2saved.sources.fitting import refuse_loops
 from ckpt2saved.sources.graph_plan import GraphPlan
@@ -80,7 +80,8 @@ def bind(plan: GraphPlan, checkpoint: Checkpoint) -> BoundGraph:
     weights = replace(weights, tables=tables)
     signatures = bind_signatures(loaded.model, loaded.tensors, loaded.graph)
     if not loaded.is_training:
-        refuse_loops(plan.model.source, loaded.graph.as_graph_def(), _ends(signatures))
+        named = [(where, spec.tensor) for where, spec in fields_of(signatures.values())]
+        refuse_loops(plan.model.source, loaded.graph.as_graph_def(), named)
     # Two ways to restore: the served one uses the names of variables, the other the names in the checkpoint.
     own_names = {name: name for name in weights.keys}
     served = add_restore(loaded.graph, own_names, tables={name: served_as(name) for name in tables})
@@ -128,16 +129,6 @@ def _weights_of_each(
         {name: key for weights in found.values() for name, key in weights.keys.items()},
         "; ".join(f"{network}: {weights.kind}, {weights.reason}" for network, weights in found.items()),
     )
-
-
-def _ends(signatures: Mapping[str, Signature]) -> List[Tuple[str, str]]:
-    """The field in the signature file and the name of each tensor of the signatures."""
-    return [
-        (f"signatures.{name}.{side}.{spec.key}", spec.tensor)
-        for name, signature in signatures.items()
-        for side, specs in (("inputs", signature.inputs), ("outputs", signature.outputs))
-        for spec in specs
-    ]
 
 
 def _unpinned(graph_def: Any) -> tf.Graph:

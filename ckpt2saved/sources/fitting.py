@@ -22,7 +22,7 @@ from ckpt2saved.graph.tf1 import op_def, tf
 from ckpt2saved.graph.traversal import walk
 from ckpt2saved.rewrites.to_signatures import Cut
 from ckpt2saved.signature.model import ServedModel
-from ckpt2saved.signature.tensors import Signature, TensorSpec
+from ckpt2saved.signature.tensors import Signature, TensorSpec, fields_of
 
 # The node in messages of TensorFlow and of `_import_with_batch`.
 _NODE = re.compile(r"\{\{node ([^}]+)\}\}|for '([^' ]+)' \(op|\A([^ :]+): it makes")
@@ -35,17 +35,19 @@ def surroundings(source: MetaGraph, model: ServedModel, more: Sequence[str] = ()
     Raises SignatureError with every tensor that does not exist, NotServable with every op that this TensorFlow lacks.
     """
     nodes = {node.name for node in source.graph_def.node}
+    named = [("graph.decode", name) for name in more]
+    named += [(where, spec.tensor) for where, spec in fields_of(model.signatures) if ":" in spec.tensor]
     problems = []
-    for where, name in _tensors(model, more):
+    for where, name in named:
         if node_name(name) not in nodes:
             near = difflib.get_close_matches(node_name(name), nodes, n=3)
             hint = f"did you mean {' or '.join(near)}?" if near else ""
             problems.append(Problem("unknown-tensor", where, f"the graph has no node {node_name(name)!r}", hint))
     if problems:
         raise SignatureError(f"{model.source}: it does not fit the graph; ckpt2saved inspect shows the graph", problems)
-    part = pruned(source.graph_def, {node_name(name) for _, name in _tensors(model, more)})
+    part = pruned(source.graph_def, {node_name(name) for _, name in named})
     if any(node.op in ENTERS for node in part.node):  # Exit nodes may be missing in the part
-        refuse_loops(model.source, source.graph_def, _tensors(model, more))
+        refuse_loops(model.source, source.graph_def, named)
     _refuse_strange_ops(part)
     graph = tf.Graph()
     with graph.as_default():
@@ -56,7 +58,7 @@ def surroundings(source: MetaGraph, model: ServedModel, more: Sequence[str] = ()
                 f"{source.path}: this TensorFlow cannot import the graph; it is damaged or from another TensorFlow:"
                 f" {reason_of(error)}"
             ) from error
-    for where, name in _tensors(model, more):
+    for where, name in named:
         try:
             tensor = graph.get_tensor_by_name(name)
             known = source.shapes.get(tensor.op.name, ())[tensor.value_index :]
@@ -69,16 +71,6 @@ def surroundings(source: MetaGraph, model: ServedModel, more: Sequence[str] = ()
     if problems:
         raise SignatureError(f"{model.source}: it does not fit the graph", problems)
     return graph
-
-
-def _tensors(model: ServedModel, more: Sequence[str]) -> List[Tuple[str, str]]:
-    found = [("graph.decode", name) for name in more]
-    for signature in model.signatures:
-        for side, specs in (("inputs", signature.inputs), ("outputs", signature.outputs)):
-            for spec in specs:
-                if ":" in spec.tensor:
-                    found.append((f"signatures.{signature.name}.{side}.{spec.key}", spec.tensor))
-    return found
 
 
 def refuse_loops(source: Path, graph_def: Any, ends: Sequence[Tuple[str, str]]) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Collection, Dict, Iterable, List, Mapping, Set, Tuple
 
 from ckpt2saved.errors import NotServable
 from ckpt2saved.errors.problem import Problem
+from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import PLACEHOLDERS, TABLES
 from ckpt2saved.graph.tf1 import tf
@@ -61,6 +62,17 @@ def fillers(graph_def: Any, needed: Collection[str]) -> List[str]:
     if problems:
         raise NotServable("the graph has lookup tables that would be empty, or lack entries", problems)
     return found
+
+
+def take_fillers(graph_def: Any, part: Any, restored: Collection[str]) -> List[str]:
+    """Copy into `part` the nodes of `graph_def` that fill the lookup tables of the part; returns their names.
+
+    The tables `restored` are filled from the checkpoint.
+    """
+    have = {node.name for node in part.node}
+    filling = fillers(graph_def, have - set(restored))
+    part.node.extend(node for node in pruned(graph_def, filling).node if node.name not in have)
+    return filling
 
 
 def _is_constant(nodes: Mapping[str, Any], name: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Mapping, Optional, Tuple
 
 from ckpt2saved.checkpoint.files import CheckpointFiles, checkpoints_at
 from ckpt2saved.errors import CheckpointError
-from ckpt2saved.files.kinds import is_meta_graph, kind_of
+from ckpt2saved.files.kinds import TRAINING_GRAPH, is_meta_graph, other_than_meta_graph
 from ckpt2saved.signature.model import META, Scalar, ServedModel, Surgery
 from ckpt2saved.sources.source import GraphSource
 
@@ -32,10 +32,10 @@ class MetaSource(GraphSource):
         if text == META:
             return cls(None)
         path = Path(text)
-        kind = kind_of(path)
-        if kind and not is_meta_graph(path):
-            raise CheckpointError("--graph {}: {}".format(text, kind.instead_of("a training's graph")))
-        if kind or path.suffix == ".meta":
+        other = other_than_meta_graph(path)
+        if other:
+            raise CheckpointError(f"--graph {text}: {other.instead_of(TRAINING_GRAPH)}")
+        if is_meta_graph(path) or path.suffix == ".meta":
             return cls(path)
         for prefix in checkpoints_at(path):
             meta = Path(str(prefix) + ".meta")

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, FrozenSet, List, Mapping, Optional, Sequence, Tuple
+from dataclasses import dataclass, replace
+from typing import Any, FrozenSet, List, Mapping, Optional, Tuple
 
 from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.checkpoint.reading import is_as_initialised
 from ckpt2saved.checkpoint.savers import saved_as
 from ckpt2saved.errors import NotServable
 from ckpt2saved.errors.problem import Note, Problem
-from ckpt2saved.graph.graph import Graph
-from ckpt2saved.graph.graph_def import pruned, trained_variables
+from ckpt2saved.graph.graph_def import trained_variables
 from ckpt2saved.graph.meta_graph import MetaGraph
 from ckpt2saved.graph.tf1 import tf
-from ckpt2saved.rewrites.analyses.labels import Labels, find_labels
-from ckpt2saved.rewrites.found import Edit
-from ckpt2saved.rewrites.to_inference import Inference, to_inference, with_values
+from ckpt2saved.rewrites.analyses.whole_training import WholeTraining
+from ckpt2saved.rewrites.to_inference import Inference, to_inference
 from ckpt2saved.rewrites.to_signatures import Cut, cut
 from ckpt2saved.signature.model import FULL, Decode, ServedModel
 from ckpt2saved.sources.appended_decoder import append_decoder
 from ckpt2saved.sources.fitting import FixedBatch, completed, import_cut, surroundings, with_batch
 from ckpt2saved.sources.loaded import LoadedGraph
-from ckpt2saved.sources.lookups import add_filling, fillers
+from ckpt2saved.sources.lookups import add_filling, take_fillers
 from ckpt2saved.sources.restored import Restored, find_restored
 
 UNUSED = "no output depends on it, and TF Serving would demand it of every request"  # of an input
@@ -30,63 +28,66 @@ UNUSED = "no output depends on it, and TF Serving would demand it of every reque
 
 def load_training_graph(source: MetaGraph, checkpoint: Checkpoint, asked: ServedModel) -> LoadedGraph:
     """Load a training's graph for serving; raises SignatureError or NotServable with all problems."""
-    surgery = asked.surgery
+    surgery, variables = asked.surgery, checkpoint.variables()
     ends = _decoder_ends(surgery.decode)
     model = completed(asked, surroundings(source, asked, ends))
-    labels = find_labels(Graph(source.graph_def, is_copied=False), source.shapes)
-    if not surgery.allow_labels:
-        _refuse_labels(model, labels)
-    inference = _inference(source, model, ends, checkpoint, labels)
-    found, edits = _cut(inference, model, ends, source, checkpoint)
-    part = found.graph_def
-    _refuse_unknown(source, part)
-    restored = find_restored(source, {node.name for node in part.node})
-    filling = _take_fillers(source.graph_def, part, restored)
-    notes = tuple(Note("unused-input", tensor, UNUSED) for tensor in found.unused)
+    training = WholeTraining(source.graph_def, source.shapes)
+    inference = to_inference(training, model, ends, variables)
+    _refuse_initial(checkpoint, inference)
+    has_shapes = any(spec.shape is not None for signature in asked.signatures for spec in signature.inputs)
+
+    def part_for(model: ServedModel) -> _Part:
+        found = cut(inference.graph_def, model, ends, training, variables)
+        _refuse_unknown(source, found.graph_def)
+        restored = find_restored(source, {node.name for node in found.graph_def.node})
+        filling = take_fillers(source.graph_def, found.graph_def, restored.tables)
+        return _Part(found, import_cut(found, model), restored, filling)
+
+    notes: Tuple[Note, ...] = ()
     try:
-        graph = import_cut(found, model)
+        part = part_for(model)
     except FixedBatch as error:
-        if any(spec.shape is not None for signature in asked.signatures for spec in signature.inputs):
+        if has_shapes:
             raise
         # The user gave no shapes, so the batch size that the graph accepts is the right one.
         model = with_batch(model, error.batch)
-        found, edits = _cut(inference, model, ends, source, checkpoint)
-        part = found.graph_def
-        part.node.extend(_filling_nodes(source.graph_def, part, filling))
-        graph = import_cut(found, model)
-        notes += (Note("fixed-batch", "", f"the batch is {error.batch} and can't be another: {error.problems[0]}"),)
-    tensors = {tensor: graph.get_tensor_by_name(place) for tensor, place in found.places.items()}
-    if any(spec.shape is not None for signature in asked.signatures for spec in signature.inputs):
-        model = _with_own_outputs(asked, model, graph, tensors)
+        part = part_for(model)
+        notes = (Note("fixed-batch", "", f"the batch is {error.batch} and can't be another: {error.problems[0]}"),)
+    notes = tuple(Note("unused-input", tensor, UNUSED) for tensor in part.cut.unused) + notes
+    tensors = {tensor: part.graph.get_tensor_by_name(place) for tensor, place in part.cut.places.items()}
+    if has_shapes:
+        model = _with_own_outputs(asked, model, part.graph, tensors)
     if surgery.decode:
-        decoded, more = append_decoder(graph, surgery.decode, model, tensors)
+        decoded, more = append_decoder(part.graph, surgery.decode, model, tensors)
         tensors.update(decoded)
         notes += more
-    init_op, assets = add_filling(graph, filling)
+    init_op, assets = add_filling(part.graph, part.filling)
     return LoadedGraph(
-        graph=graph,
+        graph=part.graph,
         model=model,
         tensors=tensors,
-        edits=edits,
+        edits=inference.edits + part.cut.edits,
         notes=notes,
         init_op=init_op,
         assets=assets,
         devices=source.devices,
         saved=saved_as(source.graph_def),
-        restored=restored,
-        unused=found.unused,
+        restored=part.restored,
+        unused=part.cut.unused,
         is_training=True,
-        trained=_trained(source.graph_def, found),
+        trained=_trained(source.graph_def, part.cut),
         averages=inference.averages,
     )
 
 
-def _cut(
-    inference: Inference, model: ServedModel, ends: Sequence[str], source: MetaGraph, checkpoint: Checkpoint
-) -> Tuple[Cut, Tuple[Edit, ...]]:
-    """Cut the graph to the signatures; returns it with all edits so far."""
-    found = cut(inference.graph_def, model, ends, source.graph_def, checkpoint.variables())
-    return found, inference.edits + found.edits
+@dataclass(frozen=True)
+class _Part:
+    """The part of a training's graph that is served, imported."""
+
+    cut: Cut
+    graph: tf.Graph
+    restored: Restored  # the lookup tables that the checkpoint fills
+    filling: List[str]  # the nodes that fill the others
 
 
 def _trained(graph_def: Any, found: Cut) -> FrozenSet[str]:
@@ -103,40 +104,8 @@ def _with_own_outputs(
     return completed(replace(model, signatures=tuple(signatures)), graph, tensors)
 
 
-def _refuse_labels(model: ServedModel, labels: Labels) -> None:
-    """Raise NotServable for inputs that are labels: clients do not have them."""
-    problems = [
-        Problem(
-            "label-input",
-            f"signatures.{signature.name}.inputs.{spec.key}",
-            f"{spec.tensor}: {labels.refusal(spec.tensor)}",
-        )
-        for signature in model.signatures
-        for spec in signature.inputs
-        if ":" in spec.tensor and labels.refusal(spec.tensor)
-    ]
-    if problems:
-        raise NotServable(
-            f"{model.source}: inputs are labels: take outputs that do not depend on them, or build the graph for"
-            " inference; where clients really send them, pass --allow-labels",
-            problems,
-        )
-
-
-def _inference(
-    source: MetaGraph, model: ServedModel, more: Sequence[str], checkpoint: Checkpoint, labels: Labels
-) -> Inference:
-    surgery = model.surgery
-    if surgery.keep_training_ops and not surgery.pinned:
-        return Inference(source.graph_def, (), ())
-    outputs = [spec.tensor for signature in model.signatures for spec in signature.outputs if ":" in spec.tensor]
-    inputs = [spec.tensor for signature in model.signatures for spec in signature.inputs if ":" in spec.tensor]
-    unique = sorted((set(outputs) | set(more)) - set(inputs))
-    ends = unique, sorted(set(inputs))
-    if surgery.keep_training_ops:
-        inference = with_values(source.graph_def, *ends, surgery.pinned)
-    else:
-        inference = to_inference(source.graph_def, *ends, checkpoint.variables(), surgery.pinned, labels=labels)
+def _refuse_initial(checkpoint: Checkpoint, inference: Inference) -> None:
+    """Raise NotServable for moving averages that nothing updates and that have their initial values."""
     never = [names for names in inference.idle if is_as_initialised(checkpoint, *names)]
     if never:
         raise NotServable(
@@ -147,19 +116,6 @@ def _inference(
                 for mean, variance in never
             ],
         )
-    return inference
-
-
-def _take_fillers(graph_def: Any, part: Any, restored: Restored) -> List[str]:
-    """Add to `part` the nodes that fill the tables which the checkpoint does not fill; returns their names."""
-    filling = fillers(graph_def, {node.name for node in part.node} - set(restored.tables))
-    part.node.extend(_filling_nodes(graph_def, part, filling))
-    return filling
-
-
-def _filling_nodes(graph_def: Any, part: Any, filling: Sequence[str]) -> List[Any]:
-    have = {node.name for node in part.node}
-    return [node for node in pruned(graph_def, filling).node if node.name not in have]
 
 
 def _refuse_unknown(source: MetaGraph, part: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ import pytest
 from ckpt2saved.errors import NotServable
 from ckpt2saved.errors.problem import texts
 from ckpt2saved.graph.tf1 import tf, v1_control_flow
+from ckpt2saved.rewrites.analyses.whole_training import WholeTraining
 from ckpt2saved.rewrites.to_inference import to_inference
+from ckpt2saved.signature.model import ServedModel, Surgery
+from ckpt2saved.signature.tensors import Signature, TensorSpec
 from tests.support import golden_rule
 
 SIZES = [None, 5, 4, 3]
@@ -33,13 +37,19 @@ class Built:
     def inference(self, pinned=None, without=(), inputs=("x:0",)):
         variables = {name: shape for name, shape in self.variables.items() if name not in without}
         before = self.graph_def.SerializeToString(deterministic=True)
-        made = to_inference(self.graph_def, ["y:0"], inputs, variables, pinned or {})
+        signature = Signature("s", tuple(_spec(name) for name in inputs), (_spec("y:0"),))
+        model = ServedModel("m", Path("m.yaml"), (signature,), surgery=Surgery(pinned=pinned or {}))
+        made = to_inference(WholeTraining(self.graph_def), model, (), variables)
         assert self.graph_def.SerializeToString(deterministic=True) == before
         return made
 
     def question(self):
         sizes = [4 if size is None else size for size in self.sizes]
         return np.random.RandomState(3).uniform(-2, 3, sizes).astype("float32")
+
+
+def _spec(tensor):
+    return TensorSpec(tensor.replace(":", "_"), tensor, "float32", None)
 
 
 def _control_flow(v2):

@@ -22,13 +22,17 @@ _Bounds = Tuple[Optional[int], Optional[int], Optional[int]]  # begin, end and s
 
 
 def problems_of_shares(
-    graph: Graph, outputs: Iterable[Ref], places: Mapping[Ref, Ref], specs: Mapping[str, TensorSpec], training: Any
+    graph: Graph,
+    outputs: Iterable[Ref],
+    places: Mapping[Ref, Ref],
+    specs: Mapping[str, TensorSpec],
+    training: Optional[Graph],
 ) -> List[Problem]:
     """A problem for each node that gives the outputs a part of an input's batch, while other towers get the rest.
 
     `places` are the tensors of `graph` that replace inputs, `specs` the inputs by tensor name. The other slices of a
-    batch are only in `training`, the GraphDef of the training, or None. Slices along another dimension are views of the
-    same lines.
+    batch are only in `training`, the whole graph of the training. Slices along another dimension are views of the same
+    lines.
     """
     batches = {name: spec for name, spec in specs.items() if _has_batch_first(spec, specs.values())}
     reached = graph.between(outputs, set())
@@ -42,7 +46,7 @@ def problems_of_shares(
         if tensor is not None:
             slices.setdefault(tensor, []).append(node.name)
     if slices and training is not None:
-        whole = _Takers(Graph(training, is_copied=False), {parsed(name): name for name in batches})
+        whole = _Takers(training, {parsed(name): name for name in batches})
         for tensor, names in slices.items():
             problems += whole.unused_slices(names, tensor, batches[tensor])
     return problems
