@@ -39,7 +39,7 @@ from ckpt2saved.files.plain_paths import is_pattern
 from ckpt2saved.files.programs import find_program
 from ckpt2saved.graph.ops import BEAM_SEARCH
 from ckpt2saved.graph.tf1 import tf
-from ckpt2saved.requests.lengths import parity_cases
+from ckpt2saved.requests.parity import parity_cases
 from ckpt2saved.requests.request import Request, with_bytes
 from ckpt2saved.requests.splitting import outputs_seen_unsplit
 from ckpt2saved.requests.warm_up.maker import WarmUp, WarmUpMaker

@@ -1,24 +1,12 @@
-"""Find valid values for inputs that cannot be random, such as sequence lengths and encoded images."""
+"""Sequence lengths of a graph: which tensor limits them, and lengths for a request."""
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import replace
-from typing import Any, Callable, ContextManager, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, Optional, Tuple, Union
 
-import numpy as np
-
-from ckpt2saved.checkpoint.contents import Checkpoint
-from ckpt2saved.console.reasons import reason_of
-from ckpt2saved.graph.beam_searches import QUICK, SECONDS_PER_CLASS, find_searches, searches_behind
 from ckpt2saved.graph.ops import CTC_DECODERS
-from ckpt2saved.graph.tf1 import open_session, tf
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.graph.traversal import reach
-from ckpt2saved.requests.made_up_by_shape import HIGHEST_PIXEL
-from ckpt2saved.requests.parity import RANDOM_WILL_DO, case_inputs, default_case, default_sizes
-from ckpt2saved.signature.model import ExampleInput, ParityCase, ServedModel
-from ckpt2saved.signature.tensors import Dimension, Signature, TensorSpec
-from ckpt2saved.sources.binding import BoundGraph
 
 # Ops that take lengths -> index of the lengths input, index of the data input, and axis of it that the lengths limit
 # (or the attribute with that axis).
@@ -27,169 +15,9 @@ _TAKERS: Dict[str, Tuple[int, int, Union[int, str]]] = {
     "ReverseSequence": (1, 0, "seq_dim"),
 }
 _PASSING = ("Identity", "Cast", "Reshape", "StopGradient", "PlaceholderWithDefault", "ToInt32")
-_MOST_TRIALS = 60
 
 
-def parity_cases(network: BoundGraph, checkpoint: Checkpoint) -> Tuple[ParityCase, ...]:
-    """The cases of the signature file's parity part, or one that the graph can run.
-
-    Sequence lengths follow from the graph. Values of other inputs (integers, strings, images) are found by running the
-    graph with candidates; raises SignatureError if none works.
-    """
-    signatures = network.serving.signatures
-    return network.model.parity or (
-        measured_case(network.model, network.graph, signatures, lambda: network.session(checkpoint), tries=True),
-    )
-
-
-def measured_case(
-    model: ServedModel,
-    graph: tf.Graph,
-    signatures: Mapping[str, Signature],
-    filled: Callable[[], ContextManager[tf.Session]],
-    tries: bool = False,
-) -> ParityCase:
-    """A case that the graph can run: random pixels, and sequence lengths that follow from the graph.
-
-    `filled` opens a session of `graph` with restored variables. With `tries`, values of other inputs are found by
-    running the graph with candidates. Raises SignatureError if an input cannot be made.
-    """
-    steps_of: Dict[str, Tuple[str, int]] = {}
-    known: Dict[str, ExampleInput] = {}
-    unknown: Dict[str, TensorSpec] = {}
-    for signature in model.signatures:
-        for spec in signature.inputs:
-            tensor = graph.get_tensor_by_name(signatures[signature.name].input(spec.key).tensor)
-            found = measured(tensor) if tensor.dtype.is_integer and len(spec.dimensions) == 1 else None
-            if found:
-                steps_of[spec.key] = found
-            if (found or not tensor.consumers()) and spec.dtype != "string":
-                known[spec.key] = ExampleInput(None, 1)
-            elif not spec.dtype.startswith(RANDOM_WILL_DO):
-                unknown[spec.key] = spec
-    small = _small_floats(model, known)
-    if not known and not (tries and (unknown or small)):
-        return default_case(model)
-    with filled() as session:
-        trial = _Trial(model, session, signatures)
-        if tries:
-            known.update(trial.found(known, list(unknown.values()), small))
-        case = default_case(model, known, trial.refusal)
-        inputs = dict(case.inputs)
-        for key, (tensor, axis) in steps_of.items():
-            signature = next(s for s in model.signatures if key in {spec.key for spec in s.inputs})
-            made = case_inputs(model, case)
-            feeds = {signatures[signature.name].input(spec.key).tensor: made[spec.key] for spec in signature.inputs}
-            steps = np.asarray(session.run(tensor, feeds)).shape[axis]
-            inputs[key] = ExampleInput(None, _lengths(made[key].shape[0], steps))
-    return replace(case, inputs=inputs)
-
-
-class _Trial:
-    """Runs a graph with candidate inputs."""
-
-    def __init__(self, model: ServedModel, session: tf.Session, signatures: Mapping[str, Signature]) -> None:
-        self._model = model
-        self._session = session
-        self._signatures = signatures
-        self.refusal = ""  # of the candidates that came first: what the graph failed with
-
-    def found(
-        self, known: Mapping[str, ExampleInput], specs: Sequence[TensorSpec], small: Sequence[str]
-    ) -> Dict[str, ExampleInput]:
-        """Example inputs for `specs` and the float inputs `small` that the graph can run; {} if there are none."""
-        if not specs and not small:
-            return {}
-        sizes = default_sizes(self._model)
-        likely = [_likely(spec, sizes) for spec in specs]
-        highest = (HIGHEST_PIXEL, 1.0) if small else (HIGHEST_PIXEL,)
-        for high, *values in itertools.islice(itertools.product(highest, *likely), _MOST_TRIALS * len(highest)):
-            found = {spec.key: ExampleInput(None, value) for spec, value in zip(specs, values)}
-            found.update({key: ExampleInput((0.0, high), None) for key in small})
-            if self.answers(dict(known, **found)):
-                return self.shortened(known, found, specs, sizes)
-        return {}
-
-    def shortened(
-        self,
-        known: Mapping[str, ExampleInput],
-        found: Dict[str, ExampleInput],
-        specs: Sequence[TensorSpec],
-        sizes: Mapping[Dimension, int],
-    ) -> Dict[str, ExampleInput]:
-        """The examples with smaller values for some lines, for inputs with one value for each line (maybe a length)."""
-        for spec in specs:
-            value = found[spec.key].values
-            if len(spec.dimensions) == 1 and isinstance(value, int) and value > 1:
-                lines = sizes[spec.dimensions[0]]
-                shorter = dict(found, **{spec.key: ExampleInput(None, _lengths(lines, value))})
-                if self.answers(dict(known, **shorter)):
-                    found = shorter
-        return found
-
-    def answers(self, inputs: Mapping[str, ExampleInput]) -> bool:
-        """Whether every signature runs with these inputs and returns no NaN."""
-        made = case_inputs(self._model, default_case(self._model, inputs))
-        for signature in self._model.signatures:
-            served = self._signatures[signature.name]
-            feeds = {served.input(spec.key).tensor: made[spec.key] for spec in signature.inputs}
-            try:
-                tensors = self.in_time([spec.tensor for spec in served.outputs], feeds)
-                values = self._session.run(tensors, feeds)
-            except (tf.errors.OpError, ValueError) as error:  # ValueError: also for an error message with image bytes
-                self.refusal = self.refusal or reason_of(error)
-                return False
-            if any(value.dtype.kind == "f" and np.isnan(value).any() for value in map(np.asarray, values)):
-                return False
-        return True
-
-    def in_time(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> List[str]:
-        """The outputs; outputs of a slow CTC beam search are replaced by its inputs.
-
-        Raises ValueError if the beam search would refuse its sequence lengths.
-        """
-        graph = self._session.graph
-        searches = find_searches(graph, outputs)
-        read = [[search.logits, search.lengths] for search in searches]
-        seconds = 0.0
-        for search, (logits, lengths) in zip(searches, self._session.run(read, feeds)):
-            if len(lengths) != logits.shape[1] or (lengths > len(logits)).any():
-                raise ValueError(f"{search.lengths}: there are more steps than logits, or other lines")
-            seconds += SECONDS_PER_CLASS * search.work(logits.shape[2], lengths)
-        if seconds <= QUICK:
-            return list(outputs)
-        others = [output for output in outputs if not searches_behind(graph, output, searches)]
-        return others + [tensor for tensors in read for tensor in tensors]
-
-
-def _small_floats(model: ServedModel, known: Mapping[str, ExampleInput]) -> Tuple[str, ...]:
-    """Keys of the float inputs other than the image; they may be regions, whose first number is an image index."""
-    specs = {spec.key: spec for signature in model.signatures for spec in signature.inputs}
-    floats = [spec for spec in specs.values() if spec.dtype.startswith("float")]
-    image = max(floats, key=lambda spec: len(spec.dimensions), default=None)
-    return tuple(sorted(spec.key for spec in floats if spec is not image and spec.key not in known))
-
-
-def _likely(spec: TensorSpec, sizes: Mapping[Dimension, int]) -> List[Any]:
-    """Candidate values of an input: a width or length, the batch size, an id, an image."""
-    if spec.dtype == "string":
-        return [_picture(), b"", b"0"]
-    if spec.dtype == "bool":
-        return [False, True]
-    widest = max([size for key, size in sizes.items()] or [1])
-    numbers = [widest >> shift for shift in range(7) if widest >> shift > 0] + [1, 0]
-    return list(dict.fromkeys(numbers if spec.dimensions else [sizes.get("batch", 1)] + numbers))
-
-
-def _picture() -> bytes:
-    """A PNG image that every image op can decode."""
-    with tf.Graph().as_default(), open_session() as session:
-        pixels = np.random.RandomState(0).randint(0, 256, (32, 96, 3)).astype(np.uint8)
-        encoded: bytes = session.run(tf.image.encode_png(pixels))
-        return encoded
-
-
-def _lengths(batch: int, steps: int) -> Any:
+def lengths(batch: int, steps: int) -> Any:
     """Sequence lengths [batch]: `steps` and some shorter ones."""
     return [max(steps - steps * (line % 4) // 4, 1) for line in range(batch)]
 

@@ -11,8 +11,7 @@ from ckpt2saved.console.reasons import reason_of
 from ckpt2saved.errors import NotServable, SignatureError
 from ckpt2saved.errors.problem import Note
 from ckpt2saved.graph.tf1 import open_session, tf
-from ckpt2saved.requests.lengths import measured_case
-from ckpt2saved.requests.parity import case_inputs, default_case
+from ckpt2saved.requests.parity import case_inputs, default_case, measured_case
 from ckpt2saved.requests.request import MADE_UP, Request, Requests, not_run
 from ckpt2saved.saved_model.python_loader import load_into
 from ckpt2saved.signature.model import ExampleInput, ParityCase, ServedModel
