@@ -57,7 +57,8 @@ __all__ = ["bench"]
     metavar="FILE|DIR",
     help=(
         "Pictures to send, a directory of them, or arrays in .npz or .npy files. If the signature takes pixels, the "
-        "widths of the pictures are used. May be given several times. Default: made-up requests."
+        "widths of the pictures are used. May be given several times. Default: made-up pictures; for "
+        "other inputs the warm-up requests of the version, or made-up arrays."
     ),
     topic=Topic.REQUESTS,
 )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from ckpt2saved.errors import NotServable
+from ckpt2saved.exporting.warm_up import write_warm_up
 from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.requests.warm_up.file import warm_up_request
 from ckpt2saved.verification.speed.load import Load
 from ckpt2saved.verification.speed.opening import Opening, open_target
 from ckpt2saved.verification.speed.workload import Given, workload_for
@@ -78,3 +81,16 @@ def test_a_process_that_ends_ends_the_measurement(base):
             load.window(0.05, 1)
             target._process._worker.interrupt(10)
             load.window(5, 1)
+
+
+def test_warm_up_requests_are_the_load_where_pictures_are_not_taken(tmp_path, run_apart):
+    """Made-up ids would all fail: the table has five rows, of ids from 7 on."""
+    version = tmp_path / "ids" / "1"
+    version.parent.mkdir()
+    write_version(version, lambda ids: {"y": tf.gather(tf.ones([5, 2]), ids - 7)}, "int32", (None, 3), key="ids")
+    given = [warm_up_request("serving_default", {"ids": np.array([ids], np.int32)}) for ids in ([7, 8, 9], [11, 10, 7])]
+    write_warm_up(version, given, "ids")
+    result = run_apart("bench", "served", version, "--batch", "2", "--json", *QUICK)
+    assert result.exit_code == 0, result.stderr
+    for row in json.loads(result.stdout)["targets"][0]["rows"]:
+        assert row["failures"] == {} and row["lines"] == 2 * row["requests"]

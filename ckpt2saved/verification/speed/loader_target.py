@@ -11,7 +11,9 @@ from typing import Sequence
 
 from ckpt2saved.answers.profile import Profile
 from ckpt2saved.answers.timed_process import SessionSettings, timed_process
+from ckpt2saved.requests.gathering import recorded_requests
 from ckpt2saved.requests.request import Answers, Request
+from ckpt2saved.requests.warm_up.marks import is_marked
 from ckpt2saved.server_config.cpus import available_cpus
 from ckpt2saved.server_config.settings import BFLOAT16, ServerSettings
 from ckpt2saved.signature.tensors import Signature
@@ -38,6 +40,8 @@ class LoaderTarget(Target):
         self.model = absolute.parent.name
         self.version = parse_version(absolute.name)
         self.signature = signature
+        recorded = (one for one in recorded_requests(directory) if one.signature == signature.name)
+        self.recorded = tuple(one for one in recorded if not is_marked(one.inputs))
         self._stack = contextlib.ExitStack()
         session = SessionSettings(settings.intra_op, settings.inter_op, settings.mixed_precision == BFLOAT16)
         self._process = self._stack.enter_context(timed_process(directory, session, settings.environment()))

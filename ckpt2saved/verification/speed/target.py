@@ -34,6 +34,7 @@ class Target(ABC):
     version: Optional[int]  # None: unknown
     signature: Signature
     settings: ServerSettings = ServerSettings()  # None where unknown, as all of a server
+    recorded: Sequence[Request] = ()  # the warm-up requests of the version for this signature
 
     @abstractmethod
     def prepare(self, requests: Sequence[Request]) -> None:

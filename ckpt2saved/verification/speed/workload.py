@@ -33,7 +33,7 @@ _DEFAULT_WIDTH = Widths((256,))  # of arrays, of which a request has one width
 
 @dataclass(frozen=True)
 class Given:
-    """What the requests are made of; without files and widths `recorded` ones, or made-up ones."""
+    """What the requests are made of; without files made-up ones, or `recorded` ones for inputs other than pictures."""
 
     files: Tuple[PathLike, ...] = ()
     widths: Optional[Widths] = None
@@ -111,9 +111,6 @@ def workload_for(target: Target, given: Given) -> Workload:
         assert image is not None
         widths = [max(round(width * maker.height(image) / max(height, 1)), 1) for width, height in sizes]
         return ArrayWorkload(signature, maker.of_widths(image, widths[:PICTURES]), _range_text(widths[:PICTURES]))
-    recorded = [request.inputs for request in given.recorded if request.signature == signature.name]
-    if recorded and given.widths is None:
-        return ArrayWorkload(signature, recorded)
     if picture is not None:
         drawn = (given.widths or _DEFAULT_WIDTHS).drawn(PICTURES, random)
         made = [as_png(line_of_strokes(width, given.height, random)) for width in drawn]
@@ -126,7 +123,8 @@ def workload_for(target: Target, given: Given) -> Workload:
             f"--widths: signature {signature.name} of {target.name} has no input for pictures: expected bytes of"
             " pictures, strings [batch] under a name that ends in _bytes, or pixels [batch, height, width, channels]"
         )
-    return ArrayWorkload(signature, [maker.inputs({})])
+    recorded = [request.inputs for request in given.recorded if request.signature == signature.name]
+    return ArrayWorkload(signature, recorded or [maker.inputs({})])
 
 
 def _read(paths: Sequence[PathLike], signature: Signature, takes_pictures: bool) -> List[GivenFile]:
