@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -209,10 +210,15 @@ def _rest(ask: Callable[[RestServer, bytes], Any]) -> Callable[[bytes, Path], An
     return read
 
 
+_CONNECTIONS = itertools.count()
+_OF_ONE_ADDRESS = 10_000  # connections; a closed one keeps its port for a minute, and an address has 28,000 of them
+
+
 def _http(content: bytes, folder: Path) -> None:
     """The bytes as a whole response, head included."""
+    host = f"127.0.0.{1 + next(_CONNECTIONS) // _OF_ONE_ADDRESS % 254}"
     with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
+        listening.bind((host, 0))
         listening.listen(1)
 
         def answer() -> None:
@@ -227,7 +233,7 @@ def _http(content: bytes, folder: Path) -> None:
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
         try:
-            RestServer(parse_address(f"http://127.0.0.1:{listening.getsockname()[1]}")).statuses("m", timeout=10)
+            RestServer(parse_address(f"http://{host}:{listening.getsockname()[1]}")).statuses("m", timeout=10)
         finally:
             thread.join(10)
 
