@@ -23,8 +23,8 @@ from ckpt2saved.requests.warm_up.file import BrokenWarmUpFile, read_warm_up_requ
 from ckpt2saved.saved_model.judgement import MOST_RECORDS, WARMUP_FILE, judge_warmup
 from ckpt2saved.saved_model.reading import GRAPH_FILE, read_signatures
 from ckpt2saved.signature.tensors import DEFAULT_SIGNATURE
-from ckpt2saved.versions import numbered_children, parse_version, read_provenance, recorded_without_batch
-from ckpt2saved.versions.content import content_sha256
+from ckpt2saved.versions import numbered_children, parse_version, recorded_without_batch
+from ckpt2saved.versions.content import is_altered
 from ckpt2saved.versions.health import access_problems, content_problems
 
 _METHODS = tuple("tensorflow/serving/" + method for method in ("predict", "classify", "regress"))
@@ -57,9 +57,8 @@ def check_version(directory: Path, device: Optional[Device] = None) -> Findings:
 
 
 def _altered(directory: Path) -> Tuple[Note, ...]:
-    recorded = (read_provenance(directory) or {}).get("content_sha256")
     try:
-        altered = recorded is not None and content_sha256(directory) != recorded
+        altered = is_altered(directory)
     except OSError:
         return ()  # content_problems says so
     found = "its files are not those that were published"

@@ -21,7 +21,7 @@ from ckpt2saved.versions.base import (
     os_errors_explained,
     parse_version,
 )
-from ckpt2saved.versions.content import check_copy, content_sha256
+from ckpt2saved.versions.content import check_copy, content_sha256, recorded_content
 from ckpt2saved.versions.copying import copy_version
 from ckpt2saved.versions.health import content_problems
 from ckpt2saved.versions.object_stores.url import VersionPlace
@@ -29,7 +29,8 @@ from ckpt2saved.versions.provenance import PROVENANCE, read_provenance, write_pr
 from ckpt2saved.versions.stage import Stage, staged
 
 BATCHING_FILE = "batching_params.pbtxt"  # in a version, read with --enable_per_model_batching_parameters
-_ALTERED = f"copy the version again, or delete {PROVENANCE} from it to publish what is there"
+_REFUSED = "not republished"
+_ALTERED = f"copy the version again, name another one, or delete {PROVENANCE} from this one to publish what is there"
 _ATTEMPTS = 100  # to republish the newest version during concurrent prunes
 
 
@@ -104,6 +105,9 @@ def _publish(base: PathLike, directory: Path, options: BumpOptions, say: Say) ->
         begin(say, f"checking {directory}")
         _check_source(base, directory, EVERYTHING if options.deep else READ)
         if options.dry_run:
+            if recorded_content(directory) is not None:
+                with os_errors_explained(base, f"read {directory}"):
+                    check_copy(directory, directory, _REFUSED, _ALTERED)
             next_number = next_version(base, options.requested)
             return Published(next_number, Path(base) / str(next_number), directory, origin, dry_run=True)
         begin(say, f"publishing {directory}")
@@ -131,7 +135,9 @@ def fill_with_copy(
     """Copy a SavedModel into a stage, and return the provenance that is written there; `link` as in copy_version()."""
     provenance = read_provenance(directory) or {"format": 1}
     copy_version(directory, stage, link=link)
-    content = {} if link else {"content_sha256": check_copy(stage, directory, "not republished", _ALTERED)}
+    content: Dict[str, Any] = {}
+    if not link or recorded_content(directory) is not None:  # what an old export has not recorded is not read
+        content = {"content_sha256": check_copy(stage, directory, _REFUSED, _ALTERED)}
     if options.batching is not None:  # the file of the source may be hard-linked, and must stay as it is
         with contextlib.suppress(FileNotFoundError):
             (stage / BATCHING_FILE).unlink()

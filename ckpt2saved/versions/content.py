@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from typing import Any, Mapping
+from typing import Any, Mapping, Optional
 
 from ckpt2saved.errors import VersionError
 from ckpt2saved.errors.problem import Problem
@@ -38,10 +38,22 @@ def content_sha256(version_dir: PathLike) -> str:
     return hashlib.sha256(b"".join(line for _, line in sorted(lines))).hexdigest()
 
 
+def recorded_content(version_dir: PathLike) -> Optional[str]:
+    """Return the content_sha256() that a version had when it was published; None if it is not recorded."""
+    recorded = (read_provenance(version_dir) or {}).get("content_sha256")
+    return recorded if isinstance(recorded, str) else None
+
+
+def is_altered(version_dir: PathLike) -> bool:
+    """Return whether the files of a version are not those that were published, as far as that is recorded."""
+    recorded = recorded_content(version_dir)
+    return recorded is not None and content_sha256(version_dir) != recorded
+
+
 def check_copy(copy: PathLike, source: PathLike, refused: str, remedy: str) -> str:
     """Return the SHA-256 of the files of a copied version; raises VersionError if it is not the recorded one."""
     content = content_sha256(copy)
-    recorded = (read_provenance(copy) or {}).get("content_sha256")
+    recorded = recorded_content(copy)
     if recorded is not None and recorded != content:
         found = "its files are not those that were published: they were copied incompletely, or changed"
         name = os.path.basename(os.fspath(source))

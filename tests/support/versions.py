@@ -79,6 +79,14 @@ def names(directory):
     return sorted(os.listdir(str(directory)))
 
 
+def record_content(version):
+    """Let a version record the files that it has now, as if they had been published."""
+    path = version / PROVENANCE
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["content_sha256"] = content_sha256(version)
+    path.write_text(json.dumps(record), encoding="utf-8")
+
+
 WHOLE_SIZE = len(GRAPH + INDEX + VALUES)
 
 

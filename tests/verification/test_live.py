@@ -20,6 +20,7 @@ from ckpt2saved.verification import live
 from tests.support.command_line import python
 from tests.support.model_server import serving_grpc, serving_rest
 from tests.support.saved_models import changed, write_version
+from tests.support.versions import record_content
 
 
 @pytest.fixture(autouse=True)
@@ -233,6 +234,7 @@ def test_files_of_another_tensorflow_are_asked_on_the_server_alone(run, version)
         server.loaded(1)
         server.models[2] = server.models[1]
         changed(version, lambda meta_graph: meta_graph.graph_def.node.add(name="stray", op="NoSuchOp"))
+        record_content(version)
         result = run("bump-version", version.parent, "--wait-for", server.url)
     assert result.exit_code == 0, result.output
     assert "answers     2, not compared with the files: they do not load here: TF Serving's loader refuses" in (

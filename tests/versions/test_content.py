@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from ckpt2saved.errors import VersionError
-from ckpt2saved.versions import PROVENANCE, bump_version, read_provenance
+from ckpt2saved.versions import PROVENANCE, BumpOptions, bump_version, read_provenance
 from ckpt2saved.versions.content import Unchanged, content_sha256, refuse_unchanged
 from tests.support.versions import make_version
 
@@ -46,7 +46,7 @@ def test_each_version_has_it(tmp_path):
 
 
 def test_a_copy_with_other_files_is_not_republished(tmp_path):
-    """As one that was copied incompletely; in the same base its files are linked, and known."""
+    """As one that was copied incompletely."""
     first = bump_version(tmp_path / "base", make_version(tmp_path / "elsewhere", "7")).path
     (first / "assets").mkdir()
     (first / "assets" / "more.txt").write_text("x")
@@ -57,6 +57,27 @@ def test_a_copy_with_other_files_is_not_republished(tmp_path):
     assert not (tmp_path / "other").exists()
     (first / PROVENANCE).unlink()
     assert bump_version(tmp_path / "other", first).number == 1
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_damaged_version_is_not_republished(tmp_path, dry_run):
+    """Its files would be linked, so that servers would load the damage as a good version again; an older one is good."""
+    base = tmp_path / "base"
+    foreign = make_version(tmp_path / "elsewhere", "7")
+    (foreign / "assets").mkdir()
+    (foreign / "assets" / "charset.txt").write_text("abc")
+    for _ in range(2):
+        bump_version(base, foreign)
+    (base / "2" / "assets" / "charset.txt").write_text("abd")
+    for source in (None, 2):
+        with pytest.raises(VersionError) as error:
+            bump_version(base, source, BumpOptions(dry_run=dry_run))
+        assert error.value.message == f"{base / '2'}: not republished"
+        (problem,) = error.value.problems
+        assert (problem.code, problem.where) == ("altered-files", "2") and "name another one" in problem.remedy
+    assert bump_version(base, 1, BumpOptions(dry_run=dry_run)).number == 3
+    (base / "2" / PROVENANCE).unlink()
+    assert bump_version(base, 2, BumpOptions(dry_run=dry_run)).number == (3 if dry_run else 4)
 
 
 def test_what_counts_as_unchanged(tmp_path):

@@ -18,10 +18,9 @@ from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import MOST_ENTRIES, MOST_LEVELS, printable
 from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES, SAVED_MODEL_NAMES
 from ckpt2saved.versions.base import os_errors_explained, parse_version
-from ckpt2saved.versions.content import content_sha256
+from ckpt2saved.versions.content import is_altered
 from ckpt2saved.versions.object_stores.store import ObjectStore, StoredObject
 from ckpt2saved.versions.object_stores.url import VersionUrl
-from ckpt2saved.versions.provenance import read_provenance
 
 _SHARD = re.compile(r"variables/variables\.data-[0-9]{5}-of-([0-9]{5})\Z")
 _INDEX = "variables/variables.index"
@@ -133,8 +132,7 @@ def download_version(store: ObjectStore, version: StoredVersion, directory: Path
                     f"{store.url}/{printable(one.key)}: {found_size}, and {one.size} when it was listed: replaced"
                     " while it was downloaded; run again"
                 )
-        recorded = (read_provenance(directory) or {}).get("content_sha256")
-        if recorded is not None and content_sha256(directory) != recorded:
+        if is_altered(directory):
             found = "its files are not those that were published: they were copied incompletely, or changed"
             remedy = "publish the version again"
             raise VersionError(
