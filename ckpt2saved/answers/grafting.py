@@ -38,11 +38,11 @@ def graft(graph: tf.Graph, serving: ServingGraph, rewritten: ServingRewritten) -
     variable with a derived value is replaced by the computation of this value from the variables of `graph`, so that a
     session needs no second copy of it.
     """
-    found = Graph(rewritten.serving.graph_def)
+    found, before = Graph(rewritten.serving.graph_def), Graph(serving.graph_def)
     ends = [spec.tensor for signature in rewritten.serving.signatures.values() for spec in signature.outputs]
     needed = found.between([parsed(tensor) for tensor in ends], ())
     derived = _derived_reads(found, needed, rewritten.weights.derived)
-    changed = _changed(found, needed, Graph(serving.graph_def), derived)
+    changed = _changed(found, needed, before, derived)
     for name in changed:
         found[name].controls = [control for control in found[name].controls if control in changed]
     with graph.as_default(), tf.name_scope("rewritten") as scope:

@@ -203,6 +203,22 @@ def choose_weights(
     return Weights(kind, keys, reason, {name: part.slice for name, part in parts.items()})
 
 
+def choose_weights_of_each(
+    networks: Sequence[str], checkpoint: Checkpoint, variables: Sequence[Variable], kind: str, naming: Naming
+) -> Weights:
+    """The tensors for the variables of several networks; of each, raw weights or averages are chosen alone."""
+    found = {}
+    for network in networks:
+        own = [variable for variable in variables if variable.name.startswith(network + "/")]
+        found[network] = choose_weights(checkpoint, own, kind, naming)
+    kinds = {weights.kind for weights in found.values()}
+    return Weights(
+        kinds.pop() if len(kinds) == 1 else "mixed",
+        {name: key for weights in found.values() for name, key in weights.keys.items()},
+        "; ".join(f"{network}: {weights.kind}, {weights.reason}" for network, weights in found.items()),
+    )
+
+
 def source_of(
     name: str, shapes: Mapping[str, Shape], rename: Callable[[str], str], saved: Mapping[str, Sequence[Saved]]
 ) -> Saved:

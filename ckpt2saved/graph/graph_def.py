@@ -29,6 +29,13 @@ def pinned_text(devices: Mapping[str, str], names: Iterable[str]) -> str:
     )
 
 
+def without_devices(graph_def: Any) -> Any:
+    """The same GraphDef, whose nodes are no longer pinned, in functions neither."""
+    for node in nodes_of(graph_def):
+        node.device = ""
+    return graph_def
+
+
 def nodes_of(graph_def: Any) -> Iterator[Any]:
     """Every NodeDef of a graph, those inside its functions too."""
     yield from graph_def.node

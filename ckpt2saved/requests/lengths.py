@@ -1,8 +1,8 @@
-"""Sequence lengths of a graph: which tensor limits them, and lengths for a request."""
+"""Sequence lengths of a graph: which tensor limits them."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, Optional, Tuple, Union
+from typing import Dict, Iterator, Optional, Tuple, Union
 
 from ckpt2saved.graph.ops import CTC_DECODERS
 from ckpt2saved.graph.tf1 import tf
@@ -15,11 +15,6 @@ _TAKERS: Dict[str, Tuple[int, int, Union[int, str]]] = {
     "ReverseSequence": (1, 0, "seq_dim"),
 }
 _PASSING = ("Identity", "Cast", "Reshape", "StopGradient", "PlaceholderWithDefault", "ToInt32")
-
-
-def lengths(batch: int, steps: int) -> Any:
-    """Sequence lengths [batch]: `steps` and some shorter ones."""
-    return [max(steps - steps * (line % 4) // 4, 1) for line in range(batch)]
 
 
 def measured(tensor: tf.Tensor) -> Optional[Tuple[str, int]]:

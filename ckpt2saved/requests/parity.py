@@ -17,7 +17,7 @@ from ckpt2saved.errors import SignatureError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.graph.beam_searches import QUICK, SECONDS_PER_CLASS, find_searches, searches_behind
 from ckpt2saved.graph.tf1 import open_session, tf
-from ckpt2saved.requests.lengths import lengths, measured
+from ckpt2saved.requests.lengths import measured
 from ckpt2saved.requests.made_up_by_shape import HIGHEST_PIXEL, MADE_UP_SIZE, MOST_VALUES
 from ckpt2saved.requests.request import Request
 from ckpt2saved.requests.splitting import batch_apart
@@ -95,7 +95,7 @@ def measured_case(
             made = case_inputs(model, case)
             feeds = {signatures[signature.name].input(spec.key).tensor: made[spec.key] for spec in signature.inputs}
             steps = np.asarray(session.run(tensor, feeds)).shape[axis]
-            inputs[key] = ExampleInput(None, lengths(made[key].shape[0], steps))
+            inputs[key] = ExampleInput(None, _lengths(made[key].shape[0], steps))
     return replace(case, inputs=inputs)
 
 
@@ -209,7 +209,7 @@ class _Trial:
             value = found[spec.key].values
             if len(spec.dimensions) == 1 and isinstance(value, int) and value > 1:
                 lines = sizes[spec.dimensions[0]]
-                shorter = dict(found, **{spec.key: ExampleInput(None, lengths(lines, value))})
+                shorter = dict(found, **{spec.key: ExampleInput(None, _lengths(lines, value))})
                 if self.answers(dict(known, **shorter)):
                     found = shorter
         return found
@@ -274,3 +274,8 @@ def _picture() -> bytes:
         pixels = np.random.RandomState(0).randint(0, 256, (32, 96, 3)).astype(np.uint8)
         encoded: bytes = session.run(tf.image.encode_png(pixels))
         return encoded
+
+
+def _lengths(batch: int, steps: int) -> Any:
+    """Sequence lengths [batch]: `steps` and some shorter ones."""
+    return [max(steps - steps * (line % 4) // 4, 1) for line in range(batch)]

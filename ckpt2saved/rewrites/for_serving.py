@@ -87,9 +87,9 @@ def rewrite_serving(serving: ServingGraph, weights: Weights, rewrites: Sequence[
     found = apply(rewrites, context, "the graph can't be rewritten")
     if not found.edits:
         return ServingRewritten(serving, weights, (), found.notes)
+    values = {name: value for edit in found.edits_of(ValuesStored) for name, value in edit.values.items()}
     signatures = {name: signature.with_outputs(found.moved) for name, signature in serving.signatures.items()}
     rewritten = cut_down(replace(serving, graph_def=found.graph_def(), signatures=signatures))
-    values = {name: value for edit in found.edits_of(ValuesStored) for name, value in edit.values.items()}
     if values:
         rewritten, weights = with_values(rewritten, weights, values)
     return ServingRewritten(rewritten, weights, found.edits, found.notes)

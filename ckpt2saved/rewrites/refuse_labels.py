@@ -11,7 +11,6 @@ from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Found
 from ckpt2saved.rewrites.rewrite import Rewrite
 from ckpt2saved.signature.model import ServedModel
-from ckpt2saved.signature.tensors import fields_of
 
 TEACHER_FORCING = "teacher-forcing"
 
@@ -44,9 +43,14 @@ class RefuseLabels(Rewrite):
 def refuse_fed_labels(model: ServedModel, labels: Labels) -> None:
     """Raise NotServable for inputs of a model that are labels: clients do not have them."""
     problems = [
-        Problem("label-input", where, f"{spec.tensor}: {labels.refusal(spec.tensor)}")
-        for where, spec in fields_of(model.signatures)
-        if ".inputs." in where and ":" in spec.tensor and labels.refusal(spec.tensor)
+        Problem(
+            "label-input",
+            f"signatures.{signature.name}.inputs.{spec.key}",
+            f"{spec.tensor}: {labels.refusal(spec.tensor)}",
+        )
+        for signature in model.signatures
+        for spec in signature.inputs
+        if ":" in spec.tensor and labels.refusal(spec.tensor)
     ]
     if problems:
         raise NotServable(

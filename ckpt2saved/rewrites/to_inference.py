@@ -32,6 +32,8 @@ TO_INFERENCE: Tuple[Rewrite, ...] = (
     RefuseLeftovers(),
 )
 SET_VALUES: Tuple[Rewrite, ...] = (SetValues(),)
+_NOT_SAFE = "this training's graph can't be turned into its inference safely"
+_NOT_SET = "these values can't be set"
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,8 @@ def to_inference(
     outputs, inputs = sorted({*model.fetched, *more} - model.fed.keys()), sorted(model.fed)
     known = {"variables": variables, "pinned": surgery.pinned, "model": model, "training": training}
     context = Context.of(training.graph_def, outputs, inputs, **known)
-    if surgery.keep_training_ops:
-        found = apply(SET_VALUES, context, "these values can't be set")
-    else:
-        found = apply(TO_INFERENCE, context, "this training's graph can't be turned into its inference safely")
+    rewrites, failure = (SET_VALUES, _NOT_SET) if surgery.keep_training_ops else (TO_INFERENCE, _NOT_SAFE)
+    found = apply(rewrites, context, failure)
     used = found.edits_of(AveragesUsed)
     averages = tuple(name for edit in used for name in (edit.mean, edit.variance))
     return Inference(found.graph_def(), found.shown, averages, tuple(edit.idle for edit in used if edit.idle))

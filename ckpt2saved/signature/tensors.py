@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, List, Mapping, Optional, Sequence, Tuple, Union
 
 if TYPE_CHECKING:
     from ckpt2saved.signature.steps import Steps
@@ -84,6 +84,15 @@ class Signature:
     method: str = PREDICT
     steps: Optional[Steps] = None  # before and after the network, of which it then runs an instance of its own
 
+    @property
+    def fields(self) -> List[Tuple[str, TensorSpec]]:
+        """Return each input and output with its field in a signature file, as in signatures.NAME.inputs.KEY."""
+        return [
+            (f"signatures.{self.name}.{side}.{spec.key}", spec)
+            for side, specs in (("inputs", self.inputs), ("outputs", self.outputs))
+            for spec in specs
+        ]
+
     def input(self, key: str) -> TensorSpec:
         """Return the input with that key."""
         return next(spec for spec in self.inputs if spec.key == key)
@@ -131,13 +140,3 @@ class Signature:
     def is_for_warmup(self) -> bool:
         """Return whether an export added the signature for warm-up, so that a request reads all variables."""
         return self.name.startswith(WARMUP) and [spec.key for spec in self.outputs] == [WARMUP]
-
-
-def fields_of(signatures: Iterable[Signature]) -> List[Tuple[str, TensorSpec]]:
-    """Return each input and output with its field in a signature file, as in signatures.NAME.inputs.KEY."""
-    return [
-        (f"signatures.{signature.name}.{side}.{spec.key}", spec)
-        for signature in signatures
-        for side, specs in (("inputs", signature.inputs), ("outputs", signature.outputs))
-        for spec in specs
-    ]

@@ -5,25 +5,32 @@ from __future__ import annotations
 import contextlib
 import re
 from dataclasses import dataclass, replace
-from typing import Any, Iterator, Sequence, Tuple
+from typing import Any, Iterator, Tuple
 
-from ckpt2saved.checkpoint.contents import AVERAGE, Checkpoint, Naming, Variable, Weights, choose_weights, served_as
+from ckpt2saved.checkpoint.contents import (
+    AVERAGE,
+    Checkpoint,
+    Naming,
+    Weights,
+    choose_weights,
+    choose_weights_of_each,
+    served_as,
+)
 from ckpt2saved.checkpoint.reading import restore
 from ckpt2saved.checkpoint.roles import has_slots, with_roles, without_slots
 from ckpt2saved.checkpoint.variables import add_restore, graph_variables
 from ckpt2saved.errors.problem import Note, listed
-from ckpt2saved.graph.graph_def import devices_of, nodes_of, pinned_text
+from ckpt2saved.graph.graph_def import devices_of, nodes_of, pinned_text, without_devices
 from ckpt2saved.graph.tf1 import open_session, tf
 from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.saved_model.writing import ServingGraph, bind_signatures, cut_down
 from ckpt2saved.signature.model import ServedModel
 from ckpt2saved.signature.renaming import Renaming
-from ckpt2saved.signature.tensors import fields_of
 from ckpt2saved.sources.composition import composed, network_model
 from ckpt2saved.sources.fitting import refuse_loops
 from ckpt2saved.sources.graph_plan import GraphPlan
 from ckpt2saved.sources.loaded import LoadedGraph, imported
-from ckpt2saved.sources.restored import Import, add_imports
+from ckpt2saved.sources.restored import Import
 
 
 @dataclass(frozen=True)
@@ -73,20 +80,20 @@ def bind(plan: GraphPlan, checkpoint: Checkpoint) -> BoundGraph:
         untrained=frozenset({v.name for v in variables} - loaded.trained if loaded.trained else ()),
     )
     if loaded.networks:
-        weights = _weights_of_each(loaded.networks, checkpoint, variables, kind, naming)
+        weights = choose_weights_of_each(loaded.networks, checkpoint, variables, kind, naming)
     else:
         weights = choose_weights(checkpoint, variables, kind, naming, must_choose=loaded.is_training)
-    tables, as_saved = loaded.restored.checked(checkpoint, loaded.graph, rename)
+    tables, imports = loaded.restored.bound(checkpoint, loaded.graph, rename)
     weights = replace(weights, tables=tables)
     signatures = bind_signatures(loaded.model, loaded.tensors, loaded.graph)
     if not loaded.is_training:
-        named = [(where, spec.tensor) for where, spec in fields_of(signatures.values())]
+        named = [(where, spec.tensor) for one in signatures.values() for where, spec in one.fields]
         refuse_loops(plan.model.source, loaded.graph.as_graph_def(), named)
     # Two ways to restore: the served one uses the names of variables, the other the names in the checkpoint.
     own_names = {name: name for name in weights.keys}
-    served = add_restore(loaded.graph, own_names, tables={name: served_as(name) for name in tables})
+    own_tables = {name: served_as(name) for name in tables}
+    served = add_restore(loaded.graph, own_names, tables=own_tables)
     restore_def = add_restore(loaded.graph, weights.keys, weights.slices)
-    imports = add_imports(loaded.graph, as_saved)
     graph_def = loaded.graph.as_graph_def()
     serving = cut_down(
         ServingGraph(
@@ -100,7 +107,8 @@ def bind(plan: GraphPlan, checkpoint: Checkpoint) -> BoundGraph:
     devices, graph = loaded.devices, loaded.graph
     if devices is None:  # a graph from a builder: without devices it also runs on this machine
         devices = devices_of(graph_def)
-        graph = _unpinned(graph_def) if devices else graph
+        graph = imported(without_devices(graph_def)) if devices else graph
+    pinned = pinned_text(devices, [node.name for node in nodes_of(serving.graph_def)])
     return BoundGraph(
         graph=graph,
         model=loaded.model,
@@ -109,32 +117,10 @@ def bind(plan: GraphPlan, checkpoint: Checkpoint) -> BoundGraph:
         restore_def=restore_def,
         edits=loaded.edits,
         notes=loaded.notes + _untrained(checkpoint, weights, loaded),
-        devices=pinned_text(devices, [node.name for node in nodes_of(serving.graph_def)]),
+        devices=pinned,
         imports=imports,
         unused=loaded.unused,
     )
-
-
-def _weights_of_each(
-    networks: Sequence[str], checkpoint: Checkpoint, variables: Sequence[Variable], kind: str, naming: Naming
-) -> Weights:
-    """The tensors for the variables of several networks; of each, raw weights or averages are chosen alone."""
-    found = {}
-    for network in networks:
-        own = [variable for variable in variables if variable.name.startswith(network + "/")]
-        found[network] = choose_weights(checkpoint, own, kind, naming)
-    kinds = {weights.kind for weights in found.values()}
-    return Weights(
-        kinds.pop() if len(kinds) == 1 else "mixed",
-        {name: key for weights in found.values() for name, key in weights.keys.items()},
-        "; ".join(f"{network}: {weights.kind}, {weights.reason}" for network, weights in found.items()),
-    )
-
-
-def _unpinned(graph_def: Any) -> tf.Graph:
-    for node in nodes_of(graph_def):
-        node.device = ""
-    return imported(graph_def)
 
 
 def _untrained(checkpoint: Checkpoint, weights: Weights, loaded: LoadedGraph) -> Tuple[Note, ...]:

@@ -22,7 +22,7 @@ from ckpt2saved.graph.tf1 import op_def, tf
 from ckpt2saved.graph.traversal import walk
 from ckpt2saved.rewrites.to_signatures import Cut
 from ckpt2saved.signature.model import ServedModel
-from ckpt2saved.signature.tensors import Signature, TensorSpec, fields_of
+from ckpt2saved.signature.tensors import Signature, TensorSpec
 
 # The node in messages of TensorFlow and of `_import_with_batch`.
 _NODE = re.compile(r"\{\{node ([^}]+)\}\}|for '([^' ]+)' \(op|\A([^ :]+): it makes")
@@ -36,7 +36,7 @@ def surroundings(source: MetaGraph, model: ServedModel, more: Sequence[str] = ()
     """
     nodes = {node.name for node in source.graph_def.node}
     named = [("graph.decode", name) for name in more]
-    named += [(where, spec.tensor) for where, spec in fields_of(model.signatures) if ":" in spec.tensor]
+    named += [(where, spec.tensor) for one in model.signatures for where, spec in one.fields if ":" in spec.tensor]
     problems = []
     for where, name in named:
         if node_name(name) not in nodes:
@@ -148,6 +148,14 @@ def with_batch(model: ServedModel, batch: int) -> ServedModel:
 
     signatures = [replace(s, inputs=tuple(map(fixed, s.inputs))) for s in model.signatures]
     return replace(model, signatures=tuple(signatures))
+
+
+def with_own_outputs(
+    asked: ServedModel, model: ServedModel, graph: tf.Graph, tensors: Mapping[str, Any]
+) -> ServedModel:
+    """`model` with the output shapes of the cut graph, because input shapes may differ from those in training."""
+    signatures = [replace(new, outputs=old.outputs) for old, new in zip(asked.signatures, model.signatures)]
+    return completed(replace(model, signatures=tuple(signatures)), graph, tensors)
 
 
 class FixedBatch(SignatureError):

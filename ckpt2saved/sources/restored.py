@@ -36,13 +36,16 @@ class Restored:
     tables: Mapping[str, SavedTable]
     as_saved: Mapping[str, SavedTable]
 
-    def checked(
+    def bound(
         self, checkpoint: Checkpoint, graph: tf.Graph, rename: Callable[[str], str]
-    ) -> Tuple[Dict[str, SavedTable], Dict[str, SavedTable]]:
-        """Both with the names in the checkpoint; raises CheckpointError with all missing or wrong tensors."""
+    ) -> Tuple[Dict[str, SavedTable], Tuple[Import, ...]]:
+        """The tables with their names in the checkpoint, and the nodes, added to `graph`, that fill them as saved.
+
+        Raises CheckpointError with all missing or wrong tensors.
+        """
         tables = _checked(checkpoint, graph, self.tables, rename)
         known = {name: saved for name, saved in self.as_saved.items() if set(saved.names) <= set(checkpoint.shapes)}
-        return tables, dict(tables, **_checked(checkpoint, graph, known, rename))
+        return tables, _add_imports(graph, dict(tables, **_checked(checkpoint, graph, known, rename)))
 
 
 NOTHING = Restored({}, {})
@@ -226,7 +229,7 @@ class Import:
         session.run(self.done, feeds)
 
 
-def add_imports(graph: tf.Graph, tables: Mapping[str, SavedTable]) -> Tuple[Import, ...]:
+def _add_imports(graph: tf.Graph, tables: Mapping[str, SavedTable]) -> Tuple[Import, ...]:
     """Add nodes to `graph` that fill its lookup tables from tensors of a checkpoint."""
     found = []
     with graph.as_default():

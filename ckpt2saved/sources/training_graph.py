@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, FrozenSet, List, Mapping, Optional, Tuple
+from dataclasses import dataclass
+from typing import Any, List, Optional, Tuple
 
 from ckpt2saved.checkpoint.contents import Checkpoint
 from ckpt2saved.checkpoint.reading import is_as_initialised
@@ -18,7 +18,7 @@ from ckpt2saved.rewrites.to_inference import Inference, to_inference
 from ckpt2saved.rewrites.to_signatures import Cut, cut
 from ckpt2saved.signature.model import FULL, Decode, ServedModel
 from ckpt2saved.sources.appended_decoder import append_decoder
-from ckpt2saved.sources.fitting import FixedBatch, completed, import_cut, surroundings, with_batch
+from ckpt2saved.sources.fitting import FixedBatch, completed, import_cut, surroundings, with_batch, with_own_outputs
 from ckpt2saved.sources.loaded import LoadedGraph
 from ckpt2saved.sources.lookups import add_filling, take_fillers
 from ckpt2saved.sources.restored import Restored, find_restored
@@ -56,12 +56,13 @@ def load_training_graph(source: MetaGraph, checkpoint: Checkpoint, asked: Served
     notes = tuple(Note("unused-input", tensor, UNUSED) for tensor in part.cut.unused) + notes
     tensors = {tensor: part.graph.get_tensor_by_name(place) for tensor, place in part.cut.places.items()}
     if has_shapes:
-        model = _with_own_outputs(asked, model, part.graph, tensors)
+        model = with_own_outputs(asked, model, part.graph, tensors)
     if surgery.decode:
         decoded, more = append_decoder(part.graph, surgery.decode, model, tensors)
         tensors.update(decoded)
         notes += more
     init_op, assets = add_filling(part.graph, part.filling)
+    trained = trained_variables(source.graph_def)
     return LoadedGraph(
         graph=part.graph,
         model=model,
@@ -75,7 +76,7 @@ def load_training_graph(source: MetaGraph, checkpoint: Checkpoint, asked: Served
         restored=part.restored,
         unused=part.cut.unused,
         is_training=True,
-        trained=_trained(source.graph_def, part.cut),
+        trained=trained | {new for new, replaced in part.cut.replacing.items() if replaced in trained},
         averages=inference.averages,
     )
 
@@ -88,20 +89,6 @@ class _Part:
     graph: tf.Graph
     restored: Restored  # the lookup tables that the checkpoint fills
     filling: List[str]  # the nodes that fill the others
-
-
-def _trained(graph_def: Any, found: Cut) -> FrozenSet[str]:
-    """The variables that the optimizers of a training update, with those that replace such a variable."""
-    trained = trained_variables(graph_def)
-    return trained | {name for name, replaced in found.replacing.items() if replaced in trained}
-
-
-def _with_own_outputs(
-    asked: ServedModel, model: ServedModel, graph: tf.Graph, tensors: Mapping[str, Any]
-) -> ServedModel:
-    """`model` with the output shapes of the cut graph, because input shapes may differ from those in training."""
-    signatures = [replace(new, outputs=old.outputs) for old, new in zip(asked.signatures, model.signatures)]
-    return completed(replace(model, signatures=tuple(signatures)), graph, tensors)
 
 
 def _refuse_initial(checkpoint: Checkpoint, inference: Inference) -> None:

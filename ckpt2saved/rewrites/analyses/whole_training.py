@@ -14,9 +14,16 @@ class WholeTraining:
     def __init__(self, graph_def: Any, shapes: Mapping[str, Any] = {}) -> None:
         """`shapes` are the TensorShapeProtos of nodes' outputs, as far as they are known."""
         self.graph_def = graph_def
-        self.graph = Graph(graph_def, is_copied=False)
         self._shapes = shapes
+        self._graph: Optional[Graph] = None
         self._labels: Optional[Labels] = None
+
+    @property
+    def graph(self) -> Graph:
+        """The graph with its searches."""
+        if self._graph is None:
+            self._graph = Graph(self.graph_def, is_copied=False)
+        return self._graph
 
     @property
     def labels(self) -> Labels:

@@ -146,7 +146,7 @@ def table_missing(folder):
     with tf.Graph().as_default() as graph:
         tf.raw_ops.MutableHashTableV2(key_dtype=tf.int64, value_dtype=tf.float32, name="vocab")
     tables = {"vocab": SavedTable("vocab-keys", "vocab-values")}
-    Restored(tables, tables).checked(checkpoint, graph, lambda name: name)
+    Restored(tables, tables).bound(checkpoint, graph, lambda name: name)
 
 
 def network():
