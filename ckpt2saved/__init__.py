@@ -160,8 +160,8 @@ def bump_version(
     directory of a SavedModel, by default the newest version. TensorFlow is used only with `wait_for`, to compare
     answers, and only if it is installed.
 
-    Raises UsageError, VersionError and BreaksClients: nothing is published. NotLive and ServerError with `version` set:
-    that version is published.
+    Raises UsageError, VersionError, WarmupError and BreaksClients: nothing is published. NotLive and ServerError with
+    `version` set: that version is published.
     """
     import os
     from pathlib import Path
@@ -188,9 +188,9 @@ def bump_version(
     named = Path(compatible_with) if isinstance(compatible_with, os.PathLike) else compatible_with
     place = base_at(base, single_writer=single_writer)
     clients = known_clients(named, place, address_of(wait_for, "--wait-for"), model_name)
-    batching = None if batching_params is None else read_parameters(batching_params).text
-    bump = BumpOptions(version, dry_run, deep, batching)
-    return republish(place, source, bump, Checks(check, clients), progress or silent)
+    batching = None if batching_params is None else read_parameters(batching_params)
+    bump = BumpOptions(version, dry_run, deep, batching.text if batching else None)
+    return republish(place, source, bump, Checks(check, clients, batching), progress or silent)
 
 
 def list_versions(base: PathLike, *, deep: bool = False) -> Listing:

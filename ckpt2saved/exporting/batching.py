@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Mapping, Sequence
 
-from ckpt2saved.errors import NotServable, WarmupError
+from ckpt2saved.errors import NotServable
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.requests.batching import without_batch_text
 from ckpt2saved.requests.request import Request
 from ckpt2saved.saved_model.reading import read_signatures
-from ckpt2saved.server_config.version_batching import VersionBatching
+from ckpt2saved.server_config.version_batching import VersionBatching, check_warm_up
 from ckpt2saved.versions.bump import BATCHING_FILE
 
 
@@ -22,15 +22,7 @@ def write_batching(
     `without_batch`: signature -> inputs and outputs that batching breaks. Raises WarmupError for a request that is too
     large, with which a server would not load the version, and NotServable if no signature can be batched.
     """
-    most = batching.max_batch_size
-    sizes = [max([value.shape[0] for value in one.inputs.values() if value.ndim], default=0) for one in requests]
-    for request, size in zip(requests, sizes):
-        if size > most:
-            raise WarmupError(
-                f"{request.where}: {size} items, and max_batch_size of --batching-params {batching.path} is {most}: a"
-                " server would not load the version; expected smaller requests (--warmup, --no-warmup), or a larger"
-                " max_batch_size"
-            )
+    check_warm_up(batching, requests)
     signatures = [one for one in read_signatures(stage).values() if not one.is_for_warmup]
     if all(one.name in without_batch for one in signatures if not one.name.startswith("__")):
         raise NotServable(

@@ -9,17 +9,23 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, List, Sequence
+from pathlib import Path
+from typing import Any, Iterable, Iterator, List, Sequence, Tuple
 
 from ckpt2saved.compatibility.image import Image
-from ckpt2saved.errors import UsageError
+from ckpt2saved.errors import ServingError, UsageError, WarmupError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.protobuf import text_format
 from ckpt2saved.files.reading import PathLike, TooLarge, read_file
+from ckpt2saved.requests.request import Request
+from ckpt2saved.requests.warm_up.file import read_warm_up_requests
+from ckpt2saved.saved_model.judgement import WARMUP_FILE
 from ckpt2saved.server_config.models import Model
 from ckpt2saved.versions.bump import BATCHING_FILE
 
 _MOST_BYTES = 1 << 16
+_DOES_NOT_LOAD = "a server with --enable_per_model_batching_parameters does not load the version"
+_AGAIN = "publish it again, with ckpt2saved bump-version BASE --batching-params FILE"
 _DEFAULT_SIZE = 1000  # max_batch_size where a file has none: shared_batch_scheduler.h of TensorFlow
 _WRAPPED = (
     "max_batch_size batch_timeout_micros max_enqueued_batches num_batch_threads enable_large_batch_splitting "
@@ -39,20 +45,78 @@ class VersionBatching:
 
 def read_parameters(path: PathLike) -> VersionBatching:
     """Read a file with a tensorflow.serving.BatchingParameters; raises UsageError if it is none."""
-    where = f"--batching-params {path}"
+    try:
+        return _read(path)
+    except _NotLoaded as error:
+        raise UsageError(f"--batching-params {path}: {error}", error.problems) from error
+
+
+class _NotLoaded(Exception):
+    """The file is none that a server would load a version with."""
+
+    def __init__(self, text: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(text)
+        self.problems = problems
+
+
+def _read(path: PathLike) -> VersionBatching:
     try:
         text = read_file(path, _MOST_BYTES).decode("utf-8")
         message = text_format.read(text)
         problems = _problems(message)
     except TooLarge as error:
-        raise UsageError(f"{where}: larger than {_MOST_BYTES >> 10} kB; expected batching parameters") from error
+        raise _NotLoaded(f"larger than {_MOST_BYTES >> 10} kB; expected batching parameters") from error
     except OSError as error:
-        raise UsageError(f"{where}: it cannot be read: {error.strerror or error}") from error
+        raise _NotLoaded(f"it cannot be read: {error.strerror or error}") from error
     except ValueError as error:
-        raise UsageError(f"{where}: {error}; expected batching parameters, as serving-config writes them") from error
+        raise _NotLoaded(f"{error}; expected batching parameters, as serving-config writes them") from error
     if problems:
-        raise UsageError(f"{where}: a server would not load a version with it", problems)
+        raise _NotLoaded("a server would not load a version with it", problems)
     return VersionBatching(os.fspath(path), text, _only(message, "max_batch_size"))
+
+
+def check_warm_up(batching: VersionBatching, requests: Iterable[Request]) -> None:
+    """Raise WarmupError for the first warm-up request of a version that is larger than its parameters allow."""
+    for request, size in _too_large(batching.max_batch_size, requests):
+        raise WarmupError(
+            f"{request.where}: {size} items, and max_batch_size of --batching-params {batching.path} is"
+            f" {batching.max_batch_size}: a server would not load the version; expected smaller requests (--warmup,"
+            " --no-warmup), or a larger max_batch_size"
+        )
+
+
+def _too_large(most: int, requests: Iterable[Request]) -> Iterator[Tuple[Request, int]]:
+    for request in requests:
+        size = max([value.shape[0] for value in request.inputs.values() if value.ndim], default=0)
+        if size > most:
+            yield request, size
+
+
+def batching_problems(version_dir: PathLike) -> Tuple[Problem, ...]:
+    """Return why a server that reads the parameters of versions would not load this one; () for one without."""
+    path = os.path.join(os.fspath(version_dir), BATCHING_FILE)
+    if not os.path.lexists(path):
+        return ()
+    try:
+        most = _read(path).max_batch_size
+    except _NotLoaded as error:
+        more = [f"{problem.where}: {problem.found}" for problem in error.problems]
+        found = f"{'; '.join([str(error), *more])}: {_DOES_NOT_LOAD}"
+        return (Problem("damaged-file", BATCHING_FILE, found, _AGAIN),)
+    try:
+        requests = read_warm_up_requests(Path(version_dir))
+    except ServingError:
+        return ()  # reported as a problem of that file
+    return tuple(
+        Problem(
+            "batch-limit",
+            WARMUP_FILE,
+            f"signature {request.signature}: {size} items, and max_batch_size in {BATCHING_FILE} is {most}:"
+            f" {_DOES_NOT_LOAD}",
+            _AGAIN,
+        )
+        for request, size in _too_large(most, requests)
+    )[:1]
 
 
 def check_release(image: Image, option: str) -> None:

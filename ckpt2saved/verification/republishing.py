@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from typing import Optional, Tuple, Union
 
 from ckpt2saved.answers.server_answers import ServerReport
 from ckpt2saved.console.say import Say, on_published
+from ckpt2saved.errors import ServingError
 from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.reading import PathLike
+from ckpt2saved.requests.warm_up.file import read_warm_up_requests
+from ckpt2saved.server_config.version_batching import VersionBatching, check_warm_up
 from ckpt2saved.verification.known_clients import KnownClients
 from ckpt2saved.verification.waiting import LiveCheck
 from ckpt2saved.versions import BumpOptions, Published
@@ -33,6 +37,7 @@ class Checks:
 
     live: Optional[LiveCheck]  # after publishing
     clients: Optional[KnownClients]  # before publishing
+    batching: Optional[VersionBatching] = None  # what the version gets: its warm-up requests are compared with it
 
 
 def republish(
@@ -44,18 +49,21 @@ def republish(
 ) -> Republished:
     """Do Base.bump() if the clients of `checks` can use it, and wait for its server.
 
-    Raises UsageError, VersionError or BreaksClients before publishing; NotLive or ServerError, with `version`, after
-    it.
+    Raises UsageError, VersionError, WarmupError or BreaksClients before publishing; NotLive or ServerError, with
+    `version`, after it.
     """
     check, clients = checks.live, checks.clients
     probes = check.options.probe_signatures if check is not None and not options.dry_run else ()
-    if probes or clients is not None:
+    if probes or clients is not None or checks.batching is not None:
         place = base.bump(source, replace(options, dry_run=True)).source
         with local_version(place, say) as directory:
             if check is not None and probes:
                 check.check_signatures_of(directory)
             if clients is not None:
                 clients.check(directory, str(place), say)
+            if checks.batching is not None:
+                with contextlib.suppress(ServingError):  # bump() refuses a damaged file
+                    check_warm_up(checks.batching, read_warm_up_requests(directory))
     bumped = Republished(**vars(base.bump(source, options, say)))
     on_published(say)(bumped)
     return bumped if check is None or options.dry_run else check.awaited(bumped, say)

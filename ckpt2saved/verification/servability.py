@@ -22,6 +22,7 @@ from ckpt2saved.requests.batching import keys_without_batch, without_batch_text
 from ckpt2saved.requests.warm_up.file import BrokenWarmUpFile, read_warm_up_requests
 from ckpt2saved.saved_model.judgement import MOST_RECORDS, WARMUP_FILE, judge_warmup
 from ckpt2saved.saved_model.reading import GRAPH_FILE, read_signatures
+from ckpt2saved.server_config.version_batching import batching_problems
 from ckpt2saved.signature.tensors import DEFAULT_SIGNATURE
 from ckpt2saved.versions import numbered_children, parse_version, recorded_without_batch
 from ckpt2saved.versions.content import is_altered
@@ -52,7 +53,7 @@ def check_version(directory: Path, device: Optional[Device] = None) -> Findings:
             raise
         content = Findings()  # the content cannot be parsed, which `broken` already reports
     closed = tuple(problem.as_note() for problem in access_problems(directory)) + _altered(directory)
-    problems = tuple(dict.fromkeys(name.problems + broken + content.problems))
+    problems = tuple(dict.fromkeys(name.problems + broken + content.problems + batching_problems(directory)))
     return Findings(problems, name.notes + closed + content.notes, is_complete=not of_saved_model)
 
 

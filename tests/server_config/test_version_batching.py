@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
 
+from ckpt2saved.exporting.warm_up import write_warm_up
+from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.requests.warm_up.file import warm_up_request
 from tests.support.published_models import CRNN, FIXED_LINES, publish, succeeded
+from tests.support.saved_models import write_version
 
 SCORES = {"score": ("float32", [-1])}
 GOOD = "max_batch_size { value: 8 }\nallowed_batch_sizes: 2\nallowed_batch_sizes: 8\n"
@@ -67,3 +72,37 @@ def test_the_server_reads_them_and_the_others_are_named(run, tmp_path, model):
     done = run(*arguments, "--batching-per-model", "--serving", "2.10")
     assert done.exit_code == 2 and "expected 2.11 or later" in " ".join(done.output.split())
     assert "--batching-per-model: only with --batching" in run(*arguments[:-1], "--batching-per-model").output
+
+
+def test_a_warm_up_request_that_they_do_not_allow(run, tmp_path):
+    """A server that reads the parameters would not load the version."""
+    base = tmp_path / "m"
+    base.mkdir()
+    version = write_version(base / "1", lambda x: {"y": tf.reduce_sum(x, 1)})
+    write_warm_up(version, [warm_up_request("serving_default", {"x": np.zeros([9, 4], "float32")})], "m")
+    path = tmp_path / "batching.config"
+    path.write_text(GOOD)
+    done = run("bump-version", base, "--batching-params", path)
+    assert done.exit_code == 1 and "signature serving_default: 9 items, and max_batch_size of" in done.output
+    assert sorted(os.listdir(base)) == ["1"]
+    path.write_text("max_batch_size { value: 9 }\n")
+    succeeded(run("bump-version", base, "--batching-params", path))
+    assert run("verify", base).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("max_batch_size { value: 8", "batching_params.pbtxt: "),
+        ("max_batch_size { value: 4 }\n", "signature serving_default: 9 items, and max_batch_size in batching_params"),
+    ],
+)
+def test_verify_reads_the_parameters_of_a_version(run, tmp_path, text, message):
+    version = write_version(tmp_path / "1", lambda x: {"y": tf.reduce_sum(x, 1)})
+    write_warm_up(version, [warm_up_request("serving_default", {"x": np.zeros([9, 4], "float32")})], "m")
+    (version / "batching_params.pbtxt").write_text(text)
+    done = run("verify", version)
+    assert done.exit_code == 3 and message in " ".join(done.output.split())
+    assert "--enable_per_model_batching_parameters does not load the version" in " ".join(done.output.split())
+    (version / "batching_params.pbtxt").write_text("max_batch_size { value: 9 }\n")
+    assert run("verify", version).exit_code == 0
