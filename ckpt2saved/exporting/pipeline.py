@@ -61,7 +61,7 @@ from ckpt2saved.versions.bases import LocalBase
 from ckpt2saved.versions.content import Unchanged, content_sha256
 from ckpt2saved.versions.health import content_problems
 from ckpt2saved.versions.object_stores.url import VersionPlace
-from ckpt2saved.versions.published_checkpoints import content_of
+from ckpt2saved.versions.provenance import content_of
 from ckpt2saved.versions.stage import AnyStage
 
 _PICTURES = 5  # of four widths, and one that cannot be read
@@ -482,7 +482,8 @@ def _check_origin(plan: ExportPlan, checkpoint: Checkpoint, origin: Mapping[str,
                 " published; run again"
             )
     if plan.publication.unless_published:
-        plan.publication.base.refuse_published(content_of({"checkpoint": origin}))
+        content = content_of({"checkpoint": origin})
+        plan.publication.base.refuse_published(content, dry_run=plan.publication.dry_run)
 
 
 def _step_options(network: BoundGraph) -> Dict[str, Any]:

@@ -47,7 +47,7 @@ def replace_file(path: Path, content: bytes) -> None:
     process takes it for left.
     """
     with contextlib.suppress(OSError):
-        remove_unfinished(path)
+        remove_unfinished(path.parent, path.name)
     is_written = False
     while not is_written:
         temporary = path.with_name(f"{_unfinished_prefix(path.name)}{uuid.uuid4().hex[:16]}")
@@ -71,15 +71,15 @@ def replace_file(path: Path, content: bytes) -> None:
                 os.close(descriptor)
 
 
-def remove_unfinished(path: Path) -> None:
-    """Delete the files that killed processes have left when they replaced a file; raises OSError."""
-    prefix = _unfinished_prefix(path.name)
-    with os.scandir(os.fspath(path.parent)) as entries:
+def remove_unfinished(directory: Path, *names: str) -> None:
+    """Delete the files that killed processes have left when they replaced files of these names; raises OSError."""
+    prefixes = tuple(_unfinished_prefix(name) for name in names)
+    with os.scandir(os.fspath(directory)) as entries:
         found = [
             entry.path
             for entry in entries
-            if entry.name.startswith(prefix)
-            and _RANDOM.match(entry.name[len(prefix) :])
+            if entry.name.startswith(prefixes)
+            and any(entry.name.startswith(one) and _RANDOM.match(entry.name[len(one) :]) for one in prefixes)
             and entry.is_file(follow_symlinks=False)
         ]
     for name in found:

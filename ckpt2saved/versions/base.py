@@ -59,16 +59,17 @@ def numbered_children(base: PathLike) -> Tuple[Numbered, ...]:
     loads.
     """
     folder = Path(base)
-    return tuple(Numbered(number, folder / name) for number, name in sorted(_numbered_names(base)))
+    return tuple(Numbered(number, folder / name) for number, name in sorted(numbered_names(base)))
 
 
 def newest_child(base: PathLike) -> Optional[Numbered]:
     """Return the last of numbered_children, without the cost of all the others; None if there are none."""
-    number, name = max(_numbered_names(base), default=(0, ""))
+    number, name = max(numbered_names(base), default=(0, ""))
     return Numbered(number, Path(base) / name) if name else None
 
 
-def _numbered_names(base: PathLike) -> List[Tuple[int, str]]:
+def numbered_names(base: PathLike) -> List[Tuple[int, str]]:
+    """Return number and name of numbered_children, in any order and without the cost of their paths."""
     try:
         with os_errors_explained(base, "list the versions"):
             names = os.listdir(os.fspath(base))

@@ -73,8 +73,11 @@ class Base(ABC):
         """Raise Unchanged if the newest version has files of this content_sha256()."""
 
     @abstractmethod
-    def refuse_published(self, content: FrozenSet[str]) -> None:
-        """Raise AlreadyPublished if a version has, or had, a checkpoint of this content."""
+    def refuse_published(self, content: FrozenSet[str], *, dry_run: bool = False) -> None:
+        """Raise AlreadyPublished if a version has, or had, a checkpoint of this content.
+
+        With `dry_run` nothing is written; otherwise it is a check of the stage that is published.
+        """
 
     @abstractmethod
     def bump(self, source: Union[int, PathLike, None], options: BumpOptions, say: Say = silent) -> Published:
@@ -128,8 +131,8 @@ class LocalBase(Base):
     def refuse_unchanged(self, content: str) -> None:
         refuse_unchanged(self.path, content)
 
-    def refuse_published(self, content: FrozenSet[str]) -> None:
-        refuse_published(self.path, content)
+    def refuse_published(self, content: FrozenSet[str], *, dry_run: bool = False) -> None:
+        refuse_published(self.path, content, dry_run=dry_run)
 
     def bump(self, source: Union[int, PathLike, None], options: BumpOptions, say: Say = silent) -> Published:
         return bump_version(self.path, source, options, say)

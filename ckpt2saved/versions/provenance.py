@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional
 
 from ckpt2saved.files.json_text import read_json
 from ckpt2saved.files.reading import PathLike, read_file
@@ -23,6 +23,14 @@ def read_provenance(version_dir: PathLike) -> Optional[Dict[str, Any]]:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def content_of(provenance: Optional[Dict[str, Any]]) -> FrozenSet[str]:
+    """Return the SHA-256 of the checkpoint's files that a provenance records; empty without any."""
+    checkpoint = (provenance or {}).get("checkpoint")
+    hashes = checkpoint.get("sha256") if isinstance(checkpoint, dict) else None
+    values = hashes.values() if isinstance(hashes, dict) else ()
+    return frozenset(value for value in values if isinstance(value, str))
 
 
 def recorded_without_batch(version_dir: PathLike) -> Dict[str, List[str]]:

@@ -17,8 +17,9 @@ from ckpt2saved.errors import AlreadyPublished
 from ckpt2saved.files.json_text import read_json
 from ckpt2saved.files.reading import PathLike, read_file
 from ckpt2saved.files.replacing import replace_file
-from ckpt2saved.versions.base import numbered_children
-from ckpt2saved.versions.provenance import PROVENANCE, read_provenance
+from ckpt2saved.versions.base import numbered_children, numbered_names
+from ckpt2saved.versions.provenance import PROVENANCE, content_of, read_provenance
+from ckpt2saved.versions.published_record import PublishedRecord
 
 PRUNED_RECORD = ".ckpt2saved-pruned.json"
 
@@ -66,31 +67,29 @@ class PublishedCheckpoints:
         return found
 
 
-def refuse_published(base: PathLike, content: FrozenSet[str]) -> None:
-    """Raise AlreadyPublished if a version of the base has, or had, a checkpoint of this content."""
-    found = _version_with(Path(base), content) if content else None
+def refuse_published(base: PathLike, content: FrozenSet[str], *, dry_run: bool = False) -> None:
+    """Raise AlreadyPublished if a version of the base has, or had, a checkpoint of this content.
+
+    The caller holds the lock of the base, or with `dry_run` nothing is written.
+    """
+    found = _version_with(Path(base), content, dry_run) if content else None
     if found:
         raise AlreadyPublished(f"{base}: {found}, has this checkpoint already; nothing is published")
 
 
-def _version_with(base: Path, content: FrozenSet[str]) -> Optional[str]:
-    """The newest version with a checkpoint of this content, for people; of others only the bytes are looked at."""
-    needed = [digest.encode() for digest in content]
-    for child in reversed(numbered_children(base)):
-        with contextlib.suppress(OSError):  # deleted, or not published by ckpt2saved
-            text = read_file(os.path.join(os.fspath(child.path), os.fspath(PROVENANCE)), _MOST_BYTES)
-            if all(digest in text for digest in needed) and content_of(read_provenance(child.path)) == content:
-                return f"version {child.path.name}"
+def _version_with(base: Path, content: FrozenSet[str], dry_run: bool) -> Optional[str]:
+    """The newest version with a checkpoint of this content, for people."""
+    names = [name for _, name in sorted(numbered_names(base))]
+    record = PublishedRecord(base)
+    for name in reversed(names):
+        with contextlib.suppress(OSError):  # deleted
+            # Read in any case: to publish changed files again, people delete the provenance alone.
+            if record.may_have(name, content) and content_of(read_provenance(base / name)) == content:
+                return f"version {name}"
+    if not dry_run:
+        record.save(names)
     pruned = [entry for entry in _entries(base) if content_of(entry) == content]
     return f"version {pruned[-1].get('version')}, which was pruned" if pruned else None
-
-
-def content_of(provenance: Optional[Dict[str, Any]]) -> FrozenSet[str]:
-    """The SHA-256 of the checkpoint's files that a provenance records; empty without any."""
-    checkpoint = (provenance or {}).get("checkpoint")
-    hashes = checkpoint.get("sha256") if isinstance(checkpoint, dict) else None
-    values = hashes.values() if isinstance(hashes, dict) else ()
-    return frozenset(value for value in values if isinstance(value, str))
 
 
 def record_pruned(base: PathLike, number: int, provenance: Optional[Dict[str, Any]]) -> None:

@@ -26,6 +26,7 @@ from ckpt2saved.versions.health import content_problems
 from ckpt2saved.versions.lock import locked, open_directory
 from ckpt2saved.versions.object_stores.url import VersionPlace
 from ckpt2saved.versions.published_checkpoints import PRUNED_RECORD
+from ckpt2saved.versions.published_record import PUBLISHED_RECORD
 from ckpt2saved.versions.rename import rename_new
 
 STAGING = ".staging-"
@@ -221,7 +222,7 @@ class Leftovers:
             with contextlib.suppress(OSError):  # another user's, or already deleted
                 self._claim(path)
         with contextlib.suppress(OSError):
-            remove_unfinished(Path(self._base) / PRUNED_RECORD)
+            remove_unfinished(Path(self._base), PRUNED_RECORD, PUBLISHED_RECORD)
 
     def _claim(self, path: Path) -> None:
         descriptor = open_directory(path)

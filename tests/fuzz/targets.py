@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import itertools
 import json
@@ -50,6 +51,8 @@ from ckpt2saved.verification.accuracy.page_labels import read_page_labels
 from ckpt2saved.verification.differences import differences
 from ckpt2saved.verification.recorded import with_recorded
 from ckpt2saved.versions import PROVENANCE
+from ckpt2saved.versions.published_checkpoints import refuse_published
+from ckpt2saved.versions.published_record import PUBLISHED_RECORD
 from tests.fuzz.endpoint import ask_endpoint, endpoint_seeds
 from tests.fuzz.mutations import mutated, mutated_json
 from tests.fuzz.stores import read_store, store_seeds
@@ -141,6 +144,19 @@ def as_records(record: bytes) -> bytes:
     length = struct.pack("<Q", len(record))
     checksums = [struct.pack("<I", masked(crc32c(part))) for part in (length, record)]
     return length + checksums[0] + record + checksums[1]
+
+
+_LINE = b"1 1 1700000000000000000 1700000000000000000 " + b"a" * 64 + b"," + b"b" * 64 + b"\n"
+
+
+def _with_digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode() + b"\n" + data
+
+
+def _published(content: bytes, folder: Path) -> None:
+    version = _version(folder, PROVENANCE.as_posix(), _json(_ORIGIN))
+    (version.parent / PUBLISHED_RECORD).write_bytes(content)
+    refuse_published(version.parent, frozenset(["a" * 64, "b" * 64]))
 
 
 def _provenance(content: bytes, folder: Path) -> None:
@@ -405,6 +421,7 @@ def targets() -> List[Target]:
         Target("warm-up file", [as_records(record)], _warm_up),
         Target("warm-up request", [record], _warm_up, wrap=as_records),
         Target("provenance", [_json(_ORIGIN)], _provenance, is_json=True),
+        Target("published versions", [_LINE * 3], _published, wrap=_with_digest),
         Target("state file", [state], _state),
         Target("kinds of files", [*graphs, *_archives(), _npz(), _npy(np.ones(3)), _json(_ORIGIN), b"ustar"], _kind),
         Target("signature file", signatures, _signature),

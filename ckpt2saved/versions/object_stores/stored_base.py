@@ -85,7 +85,7 @@ class StoredBase(Base):
             with downloaded(url):  # compares the files with the record
                 raise Unchanged(url, provenance)
 
-    def refuse_published(self, content: FrozenSet[str]) -> None:
+    def refuse_published(self, content: FrozenSet[str], *, dry_run: bool = False) -> None:
         found = published_with(self._store, content) if content else None
         if found:
             raise AlreadyPublished(f"{self}: {found}, has this checkpoint already; nothing is published")

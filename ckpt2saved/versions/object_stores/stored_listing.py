@@ -36,8 +36,8 @@ from ckpt2saved.versions.object_stores.versions_in_store import (
     download_version,
     versions_among,
 )
-from ckpt2saved.versions.provenance import PROVENANCE
-from ckpt2saved.versions.published_checkpoints import content_of, recorded_entry
+from ckpt2saved.versions.provenance import PROVENANCE, content_of
+from ckpt2saved.versions.published_checkpoints import recorded_entry
 
 _MOST_BYTES = 1 << 22  # of a provenance
 _PRUNED = OWN + "pruned/"
