@@ -112,7 +112,7 @@ def _fit(demands: Demands, asked: Optional[ServerKind], device: Device) -> Saved
         misfits=of_images,
         device=device,
         fitting={one: fitting_images(found) for one, found in misfits.items()},
-        contrib={op: linked_text(op, table) for op in contrib_ops(demands, table)},
+        contrib={op: linked_text(table.linking(op)) for op in contrib_ops(demands, table)},
         for_gpu=ops_for_gpu(demands),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ckpt2saved.compatibility.demands import Demands, Given, Use, read_demands
 from ckpt2saved.compatibility.image import Image, ServerKind, known_images
@@ -81,9 +81,9 @@ def ops_for_gpu(demands: Demands) -> Tuple[str, ...]:
     return tuple(sorted(op for op in {use.op for use in demands.uses} if shipped_kernels().is_for_gpu(op)))
 
 
-def linked_text(op: str, table: OpTable) -> str:
-    """Return which servers have an op of tf.contrib: those whose image links its library."""
-    linking = [release for release in table.linking(op) if release in {image.minor for image in known_images()}]
+def linked_text(releases: Iterable[str]) -> str:
+    """Return which servers have an op of tf.contrib: those whose image links its library, as `releases` do."""
+    linking = [release for release in releases if release in {image.minor for image in known_images()}]
     if not linking:
         return "an op of tf.contrib, and no image of TF Serving links it"
     return f"an op of tf.contrib, which TF Serving has in {releases_text(linking)} only"
@@ -93,11 +93,11 @@ def origin_text(op: str, table: OpTable) -> str:
     """Return where an op that the TensorFlow or server at hand lacks is available."""
     if op in PYTHON:
         return "it calls Python, which a server does not have"
-    having = table.releases_with(op)
+    having, linking = table.releases_with(op), table.linking(op)
     if having:
         return _since(having, table)
     if op in table.contrib:
-        return linked_text(op, table)
+        return linked_text(linking)
     # The image's additions are not in the table, and none of them belongs to the reading of text in pictures.
     return (
         f"no op of any TensorFlow from {list(table.releases)[0]} to {list(table.releases)[-1]}: an add-on's or your"
@@ -110,7 +110,7 @@ def check_linked(ops: Mapping[str, str], table: OpTable) -> List[Problem]:
     """Return a problem for each node with an op of tf.contrib that no server has."""
     remedy = "build the graph without it, or cut it before this node"
     return [
-        Problem("contrib-op", node, linked_text(op, table), remedy, op=op)
+        Problem("contrib-op", node, linked_text(()), remedy, op=op)
         for node, op in ops.items()
         if _is_contrib(op, table) and not table.linking(op)
     ]
