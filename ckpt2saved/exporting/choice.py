@@ -40,23 +40,27 @@ class Chooser:
     def choose(self, rewritten: ServingRewritten) -> Tuple[ServingRewritten, Proof]:
         """The graph to write, and the requests and expected outputs that its files are compared with.
 
-        It is the first that answers as the checkpoint of: `rewritten`, the same with the checkpoint's values, without
-        hoisting, the original graph. A CTC decoder that the plan asks for stays. `say` reports what was dropped and
-        why. Raises the errors of `expected_answers`, and NotServable if a rewritten graph cannot run a request.
+        It is the first that answers as the checkpoint of: `rewritten`, the same with the checkpoint's values, with
+        recurrent layers as they were, the original graph. A CTC decoder that the plan asks for stays. `say` reports
+        what was dropped and why. Raises the errors of `expected_answers`, and NotServable if a rewritten graph cannot
+        run a request.
         """
         proof = self._proof(rewritten)
-        while rewritten.stores_values or rewritten.hoisted or self._may_be_stock(rewritten):
+        while rewritten.stores_values or rewritten.has_other_layers or self._may_be_stock(rewritten):
             problems = self._differences(rewritten, proof)
             if not problems:
                 break
-            kind, hoist = self._plan.graph.ctc_decoder or "fast", bool(rewritten.stores_values and rewritten.hoisted)
+            kind = self._plan.graph.ctc_decoder or "fast"
+            recurrent = rewritten.stores_values and rewritten.has_other_layers
             if rewritten.folded:
                 self._say("folded", "no batch norm: with folding, some answers differ by more than rounding")
             elif rewritten.computed_once:
                 found = "with values that are computed at export, some answers differ by more than rounding"
                 self._say("computed", f"for each request: {found}")
-            elif rewritten.hoisted:
-                found = "with products computed before the steps, some answers differ by more than rounding"
+            elif rewritten.has_other_layers:
+                found = (
+                    "with products before the steps and masks behind them, some answers differ by more than rounding"
+                )
                 self._say("recurrent", f"layers stay as they are: {found}")
             else:
                 # docs/ctc-decoder.md: the fast decoder may choose otherwise among texts that float32 can't tell apart.
@@ -65,7 +69,9 @@ class Chooser:
             for problem in problems:
                 self._say("differs", problem.text)
             network = self._network
-            rewritten = rewrite_serving(network.serving, network.weights, for_serving(kind, fold=False, hoist=hoist))
+            rewritten = rewrite_serving(
+                network.serving, network.weights, for_serving(kind, fold=False, recurrent=recurrent)
+            )
             if proof.searched and not rewritten.replaced:
                 proof = self._proof(rewritten)  # within the limits of the op
         return rewritten, proof

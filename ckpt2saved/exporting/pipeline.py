@@ -437,6 +437,7 @@ def _provenance(
         "folded_nodes": [edit.node for edit in rewritten.folded],
         "computed_once": sorted(name for edit in rewritten.computed_once for name in edit.values),
         "hoisted_loops": [edit.node for edit in rewritten.hoisted],
+        "trimmed_loops": [edit.node for edit in rewritten.trimmed],
         "bytes": {},  # filled in later
         "parity": None,
         "onednn": None,

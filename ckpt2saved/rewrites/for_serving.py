@@ -16,22 +16,24 @@ from ckpt2saved.rewrites.hoist_products import PRODUCTS_IN_LOOP, HoistProducts, 
 from ckpt2saved.rewrites.hoist_unrolled import HoistUnrolled
 from ckpt2saved.rewrites.replace_ctc_decoder import STAND_IN, DecoderReplaced, ReplaceCtcDecoder
 from ckpt2saved.rewrites.rewrite import Rewrite, apply
+from ckpt2saved.rewrites.trim_loops import LoopTrimmed, TrimLoops
 from ckpt2saved.saved_model.writing import ServingGraph, cut_down, with_values
 
-_HOISTS = (HoistProducts(), HoistUnrolled())
-FOR_SERVING: Tuple[Rewrite, ...] = (ReplaceCtcDecoder("fast"), FoldBatchNorm(), *_HOISTS, ComputeOnce())
+_OF_RECURRENT_LAYERS = (HoistProducts(), HoistUnrolled(), TrimLoops())
+FOR_SERVING: Tuple[Rewrite, ...] = (ReplaceCtcDecoder("fast"), FoldBatchNorm(), *_OF_RECURRENT_LAYERS, ComputeOnce())
 
 
-def for_serving(ctc_decoder: str = "fast", fold: bool = True, hoist: bool = True) -> List[Rewrite]:
+def for_serving(ctc_decoder: str = "fast", fold: bool = True, recurrent: bool = True) -> List[Rewrite]:
     """FOR_SERVING with another decoder ("greedy", or "stock": the graph's own stays), or without other rewrites.
 
     Without `fold` variables have the checkpoint's values: batch norm stays as it is, and what is computed from them is
-    computed for each request. Without `hoist` recurrent layers stay as they are.
+    computed for each request. Without `recurrent` recurrent layers stay as they are.
     """
     rewrites: List[Rewrite] = [] if ctc_decoder == "stock" else [ReplaceCtcDecoder(ctc_decoder)]
     rewrites += [rewrite for rewrite in FOR_SERVING if not isinstance(rewrite, ReplaceCtcDecoder)]
-    left_out = (() if fold else (FoldBatchNorm, ComputeOnce)) + (() if hoist else (HoistProducts, HoistUnrolled))
-    return [rewrite for rewrite in rewrites if type(rewrite) not in left_out]
+    left_out = () if fold else (FoldBatchNorm, ComputeOnce)
+    kept = [rewrite for rewrite in rewrites if type(rewrite) not in left_out]
+    return [rewrite for rewrite in kept if recurrent or rewrite not in _OF_RECURRENT_LAYERS]
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,16 @@ class ServingRewritten:
     def hoisted(self) -> Tuple[ProductsHoisted, ...]:
         """The loops out of which products were taken."""
         return tuple(edit for edit in self.edits if isinstance(edit, ProductsHoisted))
+
+    @property
+    def trimmed(self) -> Tuple[LoopTrimmed, ...]:
+        """The loops of recurrent layers that do less at each step."""
+        return tuple(edit for edit in self.edits if isinstance(edit, LoopTrimmed))
+
+    @property
+    def has_other_layers(self) -> bool:
+        """Whether recurrent layers are not as they were."""
+        return bool(self.hoisted or self.trimmed)
 
     @property
     def loop_notes(self) -> Tuple[Note, ...]:

@@ -1,4 +1,4 @@
-"""Measures recurrent layers whose products with their inputs are computed before the loop, beside the same layers as they were.
+"""Measures recurrent layers with products before the loop and masks behind it, beside the same layers as they were.
 
 Unrolled layers have 64 steps; their products are computed before the first one.
 The last rows are loops that a layer of cuDNN became, whose weights are cut out of its buffer before or for each request.
@@ -19,6 +19,7 @@ import time
 
 import numpy as np
 
+from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.tf1 import tf, v1_control_flow
 from ckpt2saved.rewrites.compute_once import ComputedOnce, ComputeOnce
 from ckpt2saved.rewrites.context import Context
@@ -26,6 +27,7 @@ from ckpt2saved.rewrites.hoist_products import HoistProducts, ProductsHoisted
 from ckpt2saved.rewrites.hoist_unrolled import HoistUnrolled
 from ckpt2saved.rewrites.rewrite import apply
 from ckpt2saved.rewrites.to_signatures import in_cpu_ops
+from ckpt2saved.rewrites.trim_loops import TrimLoops
 
 DEPTH, HIDDEN, STEPS = 512, 256, 64
 LIMITS = {1: 1.5, 16: 0.98}  # of the layers alone, by batch
@@ -80,12 +82,13 @@ def sessions(layer, threads):
             y = tf.matmul(tf.reshape(sequence, [-1, 2 * HIDDEN]), weights("logits", 2 * HIDDEN, 37))
             tf.reshape(y, [tf.shape(sequence)[0], -1, 37], name="y")
         tf.variables_initializer(tf.global_variables(), name="init")
-    context = Context.of(graph.as_graph_def(), ["y:0", "init:0"], ["x:0"])
-    found = apply([HoistProducts(), HoistUnrolled()], context, "refused")
+    original = pruned(graph.as_graph_def(), ["y", "init"])
+    context = Context.of(original, ["y:0", "init:0"], ["x:0"])
+    found = apply([HoistProducts(), HoistUnrolled(), TrimLoops()], context, "refused")
     assert len(found.edits_of(ProductsHoisted)) in (4, 8), found.edits  # loops, or kernels of unrolled layers
     made = []
     config = tf.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
-    for graph_def in (graph.as_graph_def(), found.graph_def()):
+    for graph_def in (original, found.graph_def()):
         with tf.Graph().as_default() as graph:
             tf.import_graph_def(graph_def, name="")
             made.append(tf.Session(graph=graph, config=config))
@@ -138,7 +141,7 @@ def features(x):
     return x
 
 
-def dynamic_rnn(step, states):
+def dynamic_rnn(step, states, with_lengths=False):
     """A bidirectional layer in the form that tf.nn.bidirectional_dynamic_rnn makes of a cell."""
 
     def direction(sequence, name):
@@ -147,12 +150,19 @@ def dynamic_rnn(step, states):
         steps, batch = tf.shape(sequence)[0], tf.shape(sequence)[1]
         arriving = tf.TensorArray(tf.float32, steps).unstack(sequence)
 
-        def body(time, outputs, *state):
-            state = cell(arriving.read(time), *state)
-            return (time + 1, outputs.write(time, state[0]), *state)
+        nothing, lengths = tf.zeros([batch, HIDDEN]), tf.fill([batch], steps)
 
-        start = [0, tf.TensorArray(tf.float32, steps), *[tf.zeros([batch, HIDDEN])] * states]
-        made = tf.while_loop(lambda time, *_: time < steps, body, start)[1].stack()
+        def body(time, outputs, *state):
+            new = cell(arriving.read(time), *state)
+            output = new[0]
+            if with_lengths:
+                ended = time >= lengths
+                output = select(ended, nothing, output)
+                new = [select(ended, old, one) for old, one in zip(state, new)]
+            return (time + 1, outputs.write(time, output), *new)
+
+        start = (0, tf.TensorArray(tf.float32, steps), *[tf.zeros([batch, HIDDEN])] * states)
+        made = tf.while_loop(lambda time, *_: time < steps, body, start, maximum_iterations=steps)[1].stack()
         made.set_shape([None, None, HIDDEN])
         return made
 
@@ -162,6 +172,11 @@ def dynamic_rnn(step, states):
         return tf.transpose(tf.concat(both, 2), [1, 0, 2])
 
     return layer
+
+
+def select(condition, x, y):
+    """Rows of one or the other tensor."""
+    return tf.raw_ops.Select(condition=condition, x=x, y=y)
 
 
 def static_rnn(step, states):
@@ -211,7 +226,9 @@ def gru():
 
 LAYERS = {
     "BasicLSTMCell": dynamic_rnn(basic_lstm, 2),
+    "BasicLSTMCell, lengths": dynamic_rnn(basic_lstm, 2, with_lengths=True),
     "GRUCell": dynamic_rnn(gru, 1),
+    "GRUCell, lengths": dynamic_rnn(gru, 1, with_lengths=True),
     "BasicLSTMCell, unrolled": static_rnn(basic_lstm, 2),
     "GRUCell, unrolled": static_rnn(gru, 1),
 }

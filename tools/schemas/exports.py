@@ -143,6 +143,7 @@ _EXPORT: Dict[str, Schema] = {
     "hoisted_loops": texts(
         "Loops of recurrent layers, and kernels of unrolled ones, whose products with the inputs are computed before."
     ),
+    "trimmed_loops": texts("Loops of recurrent layers without a second counter, or with masks behind them."),
     "bytes": record(
         "Sizes in bytes.",
         {"checkpoint": count("Of the checkpoint's files."), "version": count("Of the version's files.")},

@@ -69,12 +69,12 @@ def step_of(graph: Graph, ref: Ref) -> Optional[Step]:
     filled = graph[unchanged(graph, enter.inputs[0])[0]]
     if filled.op == "TensorListFromTensor":
         return Step(filled.inputs[0], node.inputs[1], enter)
-    if filled.op == "TensorArrayScatterV3" and _counts_from_0(graph, filled.inputs[1]):
+    if filled.op == "TensorArrayScatterV3" and counts_from_0(graph, filled.inputs[1]):
         return Step(filled.inputs[2], node.inputs[1], enter)
     return None
 
 
-def _counts_from_0(graph: Graph, ref: Ref) -> bool:
+def counts_from_0(graph: Graph, ref: Ref) -> bool:
     """Whether a tensor is 0, 1, 2, and so on."""
     node = graph[ref[0]]
     if node.op != "Range":
