@@ -98,6 +98,7 @@ def store_seeds(version: Path) -> List[bytes]:
     pruned = {"version": 5, "checkpoint": {"name": "a", "step": 1, "sha256": {"a": "00" * 32}}}
     own = [
         *texts(".ckpt2saved/claims/7", ".ckpt2saved/claims/8", ".staging-1/saved_model.pb", ".ckpt2saved/probe-1"),
+        *texts(f".ckpt2saved/published/7-{'a' * 64}"),
         {"name": "bucket/m/.ckpt2saved/pruned/5", "content": json.dumps(pruned), "size": 80},
         {
             "name": f"bucket/m/7/{PROVENANCE.as_posix()}",

@@ -28,6 +28,7 @@ from ckpt2saved.versions.listing import (
 )
 from ckpt2saved.versions.object_stores.claims import OWN, old_claims
 from ckpt2saved.versions.object_stores.failures import is_answered
+from ckpt2saved.versions.object_stores.published import RecordedCheckpoints, record_published
 from ckpt2saved.versions.object_stores.store import ObjectStore, StoredObject
 from ckpt2saved.versions.object_stores.url import VersionUrl
 from ckpt2saved.versions.object_stores.versions_in_store import (
@@ -55,10 +56,14 @@ def list_stored(store: ObjectStore, *, deep: bool = False) -> Listing:
 
 def provenance_in(store: ObjectStore, version: StoredVersion) -> Optional[Dict[str, Any]]:
     """Return the recorded origin of a version; None if there is no readable record."""
+    provenance = _provenance_of(version)
+    return None if provenance is None else _json_at(store, provenance.key)
+
+
+def _provenance_of(version: StoredVersion) -> Optional[StoredObject]:
+    """Return the object with the provenance of a version; None if the listing has none."""
     key = f"{version.name}/{PROVENANCE.as_posix()}"
-    if all(one.key != key for one in version.objects):
-        return None
-    return _json_at(store, key)
+    return next((one for one in version.objects if one.key == key), None)
 
 
 def prune_stored(
@@ -75,7 +80,7 @@ def prune_stored(
     versions = versions_among(objects)
     superseded = _superseded(versions, keep, spare)
     problems: List[Problem] = []
-    deleted = superseded if dry_run else _delete_all(store, superseded, problems)
+    deleted = superseded if dry_run else _delete_all(store, superseded, RecordedCheckpoints(objects), problems)
     if not dry_run and not problems:
         names = {version.name for version in deleted}
         store.delete(old_claims(objects, [version for version in versions if version.name not in names]))
@@ -85,14 +90,14 @@ def prune_stored(
 
 
 def _delete_all(
-    store: ObjectStore, versions: Iterable[StoredVersion], problems: List[Problem]
+    store: ObjectStore, versions: Iterable[StoredVersion], recorded: RecordedCheckpoints, problems: List[Problem]
 ) -> Sequence[StoredVersion]:
     """Delete versions, and return those that were; adds to `problems` why the others were not."""
     deleted = []
     for version in versions:
         keys = [one.key for one in version.objects]
         try:
-            _record_pruned(store, version)
+            _record_pruned(store, version, recorded)
             store.delete(sorted(keys, key=lambda key: key.partition("/")[2] not in SAVED_MODEL_FILES))
         except VersionError as error:
             problems.append(not_deleted(version.name, error.message))
@@ -106,12 +111,19 @@ def _delete_all(
 def published_with(store: ObjectStore, content: FrozenSet[str]) -> Optional[str]:
     """Return the newest version that has, or had, a checkpoint of this content, for people."""
     objects = store.objects()
+    recorded = RecordedCheckpoints(objects)
     for version in reversed(versions_among(objects)):
-        if version.is_complete and content_of(provenance_in(store, version)) == content:
+        provenance = _provenance_of(version)
+        if not version.is_complete or provenance is None or recorded.rule_out(version.name, content, provenance):
+            continue
+        if content_of(provenance_in(store, version)) == content:
             return f"version {printable(version.name)}"
     for one in reversed(objects):
-        if one.key.startswith(_PRUNED) and content_of(_json_at(store, one.key)) == content:
-            return f"version {printable(one.key[len(_PRUNED) :])}, which was pruned"
+        name = one.key[len(_PRUNED) :]
+        if not one.key.startswith(_PRUNED) or recorded.rule_out(name, content):
+            continue
+        if content_of(_json_at(store, one.key)) == content:
+            return f"version {printable(name)}, which was pruned"
     return None
 
 
@@ -175,12 +187,15 @@ def _superseded(versions: Sequence[StoredVersion], keep: int, spare: FrozenSet[i
     )
 
 
-def _record_pruned(store: ObjectStore, version: StoredVersion) -> None:
+def _record_pruned(store: ObjectStore, version: StoredVersion, recorded: RecordedCheckpoints) -> None:
     """Keep the checkpoint of a version that is to be deleted."""
     entry = recorded_entry(version.number, provenance_in(store, version))
-    if content_of(entry):
+    name, content = str(version.number), content_of(entry)
+    if content:
+        if not recorded.has(name, content):
+            record_published(store, name, content)
         with contextlib.suppress(FileExistsError):  # of an interrupted deletion
-            store.create(f"{_PRUNED}{version.number}", json.dumps(entry).encode("utf-8"))
+            store.create(f"{_PRUNED}{name}", json.dumps(entry).encode("utf-8"))
 
 
 def _json_at(store: ObjectStore, key: str) -> Optional[Dict[str, Any]]:

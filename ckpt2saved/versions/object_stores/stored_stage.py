@@ -20,8 +20,10 @@ from ckpt2saved.saved_model.reading import SAVED_MODEL_FILES
 from ckpt2saved.versions.base import os_errors_explained
 from ckpt2saved.versions.health import content_problems
 from ckpt2saved.versions.object_stores.claims import claim, holds, next_number, prove_exclusive, remove_abandoned
+from ckpt2saved.versions.object_stores.published import record_published
 from ckpt2saved.versions.object_stores.store import ObjectStore
 from ckpt2saved.versions.object_stores.url import VersionUrl
+from ckpt2saved.versions.provenance import content_of, read_provenance
 from ckpt2saved.versions.stage import STAGING, AnyStage
 
 _ROUNDS = 3  # of deletions: a request that was interrupted may still be carried out
@@ -84,6 +86,7 @@ class StoredStage(AnyStage):
         number = self._claimed_number()
         begin(self._say, f"copying the files to {self._store.url}/{number}")
         self._copy(files, number)
+        record_published(self._store, str(number), content_of(read_provenance(self.path)))
         return VersionUrl(self._store.url, str(number))
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
@@ -13,8 +14,9 @@ from ckpt2saved.errors import AlreadyPublished, NotDeleted, StrayOptions, Versio
 from ckpt2saved.versions import BumpOptions
 from ckpt2saved.versions.bases import base_at, local_version
 from ckpt2saved.versions.content import Unchanged, content_sha256
-from ckpt2saved.versions.object_stores import claims, stored_listing, stored_stage
+from ckpt2saved.versions.object_stores import claims, published, stored_listing, stored_stage
 from ckpt2saved.versions.object_stores.drivers import Driver
+from ckpt2saved.versions.object_stores.published import RecordedCheckpoints
 from ckpt2saved.versions.object_stores.store import ObjectStore, StoredObject, open_store
 from ckpt2saved.versions.object_stores.url import VersionUrl
 from ckpt2saved.versions.provenance import write_provenance
@@ -296,6 +298,96 @@ def test_unchanged_and_published_checkpoints(memory):
     assert [str(one.path) for one in base.prune(1)] == [f"{memory}/1"]
     with pytest.raises(AlreadyPublished, match="version 1, which was pruned, has this checkpoint already"):
         base.refuse_published(frozenset(("a" * 64,)))
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """The keys of the objects that were read."""
+    found, real = [], ObjectStore.read
+
+    def reading(store, key, most):
+        found.append(key)
+        return real(store, key, most)
+
+    monkeypatch.setattr(ObjectStore, "read", reading)
+    return found
+
+
+def of_checkpoint(letter):
+    return {"format": 1, "checkpoint": {"name": "crnn", "step": 7, "sha256": {"index": letter * 64}}}
+
+
+def is_published(base, letter):
+    try:
+        base.refuse_published(frozenset([letter * 64]))
+    except AlreadyPublished as error:
+        return str(error).partition(": ")[2].partition(", has")[0]
+    return None
+
+
+def test_the_listing_says_which_checkpoints_are_published(url, read):
+    """So that the provenance of thousands of versions need not be read, which would take a request each."""
+    for letter in "abcd":
+        publish(url, provenance=of_checkpoint(letter), single_writer=True)
+    base = base_at(url)
+    base.prune(2)
+    del read[:]
+    assert is_published(base, "f") is None and read == []
+    assert is_published(base, "c") == "version 3" and read == ["3/assets.extra/ckpt2saved.json"]
+    assert is_published(base, "a") == "version 1, which was pruned" and read[1:] == [".ckpt2saved/pruned/1"]
+
+
+def test_versions_that_the_listing_does_not_say_it_of_are_read(memory, tmp_path, read, monkeypatch):
+    """Those that were copied there, that an older release published, or whose publisher could not say it."""
+    upload_directory(memory, make_version(tmp_path, "1", provenance=of_checkpoint("a")), "1")
+
+    def refused(store, key, data):
+        raise VersionError("no rights")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stored_stage, "record_published", lambda *_: None)
+        publish(memory, provenance=of_checkpoint("b"))
+    publish(memory, provenance=of_checkpoint("c"))
+    base = base_at(memory)
+    for letter, number in zip("abc", "123"):
+        assert is_published(base, letter) == f"version {number}"
+    base.prune(1)
+    del read[:]
+    assert is_published(base, "f") is None and read == []  # the prune has recorded them
+    assert is_published(base, "a") == "version 1, which was pruned"
+    monkeypatch.setattr(ObjectStore, "create", refused)
+    published.record_published(open_store(memory), "4", frozenset(["d" * 64]))  # no reason to fail
+
+
+def test_a_version_that_was_replaced_by_hand_is_read(memory, tmp_path):
+    """Its provenance is newer than the object that says what was published, and its prune adds a second one."""
+    for letter in "ab":
+        publish(memory, provenance=of_checkpoint(letter))
+    store, base = open_store(memory), base_at(memory)
+    store.delete([one.key for one in store.objects("1")])
+    assert is_published(base, "a") is None
+    upload_directory(memory, make_version(tmp_path, "1", provenance=of_checkpoint("c")), "1")
+    assert is_published(base, "c") == "version 1" and is_published(base, "a") is None
+    base.prune(1)
+    assert is_published(base, "c") == "version 1, which was pruned" and is_published(base, "a") is None
+    hashes = [frozenset([letter * 64]) for letter in "abc"]
+    for recorded in (RecordedCheckpoints(store.objects()), RecordedCheckpoints(store.objects()[::-1])):
+        assert [recorded.has("1", one) for one in hashes] == [True, False, True]
+        assert not recorded.rule_out("1", hashes[0]) and not recorded.rule_out("1", hashes[2])
+
+
+def test_without_times_versions_are_read(memory):
+    """As of a store that lists none."""
+    content = frozenset(["a" * 64])
+    store = open_store(memory)
+    published.record_published(store, "1", content)
+    (recorded,) = [replace(one, modified=None) for one in store.objects()]
+    now = datetime.datetime.now(datetime.timezone.utc)
+    for time in (now, None):
+        of_version = StoredObject("1/assets.extra/ckpt2saved.json", 1, time)
+        assert not RecordedCheckpoints([recorded]).rule_out("1", frozenset(["b" * 64]), of_version)
+    of_version = StoredObject("1/assets.extra/ckpt2saved.json", 1, now)
+    assert RecordedCheckpoints([replace(recorded, modified=now)]).rule_out("1", frozenset(["b" * 64]), of_version)
 
 
 def test_the_list_of_versions(url, tmp_path):
