@@ -25,6 +25,7 @@ from ckpt2saved.rewrites.compute_once import ComputedOnce, ComputeOnce
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.hoist_products import HoistProducts, ProductsHoisted
 from ckpt2saved.rewrites.hoist_unrolled import HoistUnrolled
+from ckpt2saved.rewrites.move_biases import MoveBiases
 from ckpt2saved.rewrites.rewrite import apply
 from ckpt2saved.rewrites.to_signatures import in_cpu_ops
 from ckpt2saved.rewrites.trim_loops import TrimLoops
@@ -84,7 +85,7 @@ def sessions(layer, threads):
         tf.variables_initializer(tf.global_variables(), name="init")
     original = pruned(graph.as_graph_def(), ["y", "init"])
     context = Context.of(original, ["y:0", "init:0"], ["x:0"])
-    found = apply([HoistProducts(), HoistUnrolled(), TrimLoops()], context, "refused")
+    found = apply([HoistProducts(), HoistUnrolled(), MoveBiases(), TrimLoops()], context, "refused")
     assert len(found.edits_of(ProductsHoisted)) in (4, 8), found.edits  # loops, or kernels of unrolled layers
     made = []
     config = tf.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
@@ -211,6 +212,19 @@ def basic_lstm():
     return cell
 
 
+def keras_lstm():
+    """The LSTM of Keras on TensorFlow 2, which adds the bias to the sum of two products."""
+    kernel, recurrent = weights("kernel", DEPTH, 4 * HIDDEN), weights("recurrent", HIDDEN, 4 * HIDDEN)
+    bias = weights("bias", 4 * HIDDEN)
+
+    def cell(x, h, c):
+        i, f, j, o = tf.split(tf.nn.bias_add(tf.matmul(x, kernel) + tf.matmul(h, recurrent), bias), 4, 1)
+        c = c * tf.sigmoid(f) + tf.sigmoid(i) * tf.tanh(j)
+        return tf.tanh(c) * tf.sigmoid(o), c
+
+    return cell
+
+
 def gru():
     """GRUCell."""
     gates, bias = weights("gates", DEPTH + HIDDEN, 2 * HIDDEN), weights("gates_bias", 2 * HIDDEN)
@@ -229,6 +243,7 @@ LAYERS = {
     "BasicLSTMCell, lengths": dynamic_rnn(basic_lstm, 2, with_lengths=True),
     "GRUCell": dynamic_rnn(gru, 1),
     "GRUCell, lengths": dynamic_rnn(gru, 1, with_lengths=True),
+    "Keras's LSTM": dynamic_rnn(keras_lstm, 2),
     "BasicLSTMCell, unrolled": static_rnn(basic_lstm, 2),
     "GRUCell, unrolled": static_rnn(gru, 1),
 }

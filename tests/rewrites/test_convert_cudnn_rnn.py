@@ -73,6 +73,15 @@ def test_the_product_of_the_inputs_is_outside_of_the_loop():
     assert sum("/while/" in name for name in products) == 1
 
 
+@pytest.mark.parametrize("mode", ["lstm", "gru"])
+def test_a_bias_follows_the_product_in_the_loop(mode):
+    """TensorFlow makes one op of both, whose kernel multiplies a single row faster than MatMul."""
+    made = layers(mode, 4, 5)
+    graph_def, _ = in_cpu_ops(network("CudnnRNN", made, made.states(3)))
+    (product,) = [node.name for node in graph_def.node if node.op == "MatMul" and "/while/" in node.name]
+    assert [node.op for node in graph_def.node if product in node.input] == ["BiasAdd"]
+
+
 @pytest.mark.parametrize("mode, directions", [("lstm", 1), ("gru", 2)])
 def test_parameters_under_the_names_of_contrib(mode, directions):
     made = layers(mode, 4, 5, 2, directions)
