@@ -14,9 +14,11 @@ from ckpt2saved.console.say import Say, begin
 from ckpt2saved.errors import NotDeleted, VersionError
 from ckpt2saved.errors.problem import Problem, details, error_content, listed, texts
 from ckpt2saved.files.reading import printable
+from ckpt2saved.files.shell_words import for_shell
 from ckpt2saved.files.write_errors import FULL
 from ckpt2saved.saved_model.judgement import SAMPLED
-from ckpt2saved.versions.base import check_base, newest_child, numbered_children
+from ckpt2saved.versions.base import Numbered, check_base, newest_child, numbered_children, os_errors_explained
+from ckpt2saved.versions.content import is_altered
 from ckpt2saved.versions.deletion import prune_versions
 from ckpt2saved.versions.health import content_problems
 from ckpt2saved.versions.stage import remove_leftovers, staged
@@ -85,6 +87,7 @@ class SyncedModel:
         self._refused: Dict[int, Tuple[Hashable, Retry]] = {}  # versions that were not published, as they were then
         self._told: Dict[str, str] = {}  # problems of the source, so that each is told once
         self._prunes = True  # as another --keep may have been given
+        self._is_compared = False  # the newest version of an earlier sync with its record
 
     @property
     def pause(self) -> float:
@@ -139,6 +142,8 @@ class SyncedModel:
                 self._try(version, overall)
         if self._prunes:
             self._prune()
+        if not self._is_compared:
+            self._compare(overall)
         local = self.state.local
         return newest is not None and local is not None and local >= newest.number
 
@@ -214,6 +219,24 @@ class SyncedModel:
             self._prunes = True
             self._tell_failure(failure, None, None)
 
+    def _compare(self, overall: SyncState) -> None:
+        """Tell if the files of the newest version, which an earlier sync has published, have changed since then."""
+        self._is_compared = True
+        newest = newest_child(self.base)
+        if newest is None or newest.number < 0 or newest.path in self.published:
+            return
+        begin(self._say, f"comparing {newest.path} with its record")
+        try:
+            with _failing(LOCAL), os_errors_explained(self.base, f"read {newest.path}"), self._stop.interrupting():
+                if is_altered(newest.path):
+                    problem = _altered(newest, self.source.url)
+                    raise VersionError(
+                        f"{newest.path}: a server that starts would load what was not published", [problem]
+                    )
+        except _Failed as failure:
+            self._tell_failure(failure, newest.number, None)
+        overall.step()
+
     def _look(self) -> None:
         """Find the newest local version, and whether a server could load one."""
         newest = newest_child(self.base)
@@ -248,6 +271,13 @@ class SyncedModel:
 
     def _tell(self, event: str, text: str, **content: Any) -> None:
         self._emit(Event(event, text, {"model": self.state.name, **content}))
+
+
+def _altered(version: Numbered, url: str) -> Problem:
+    found = "its files are not those that were published"
+    command = f"ckpt2saved bump-version {for_shell(url)} --from {version.number}"
+    remedy = f"publish it in the source again under a higher number, as with {command}"
+    return Problem("altered-files", version.path.name, found, remedy)
 
 
 def _ahead(base: Path, local: int, url: str, remote: int) -> Problem:

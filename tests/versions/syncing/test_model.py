@@ -54,6 +54,42 @@ def test_an_empty_base_gets_the_newest_version(sync, source, base):
     assert sync.round() == (True, [])
 
 
+def test_a_local_version_that_was_damaged_is_told_when_a_sync_starts(sync, source, base):
+    """It can't be pulled again under its number; a version above it is pulled as before, and is all that is compared."""
+    sync.round()
+    damage(base / "7")
+    assert sync.round() == (True, [])  # files are not read in each round
+    restarted = Sync(base, source)
+    assert restarted.round() == (True, ["failed"])
+    (told,) = restarted.told("failed")
+    assert (told["kind"], told["version"], told["retry_in"]) == ("damaged", 7, None)
+    assert told["error"]["message"] == f"{base / '7'}: a server that starts would load what was not published"
+    assert told["problems"] == [
+        "7: its files are not those that were published; publish it in the source again under a higher number, as"
+        f" with ckpt2saved bump-version {source} --from 7"
+    ]
+    assert restarted.state.failures["damaged"] == 1
+    assert restarted.round() == (True, [])
+
+    publish_recorded(source, 8, more=8)
+    assert Sync(base, source).round() == (True, ["pulling", "published"])
+    assert Sync(base, source).round() == (True, [])
+
+
+def test_a_local_version_that_cannot_be_read_is_told(sync, source, base, monkeypatch):
+    """As on a failing disk; the sync goes on."""
+    sync.round()
+
+    def failing(directory):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    restarted = Sync(base, source)
+    monkeypatch.setattr("ckpt2saved.versions.syncing.model.is_altered", failing)
+    assert restarted.round() == (True, ["failed"])
+    assert restarted.told("failed")[0]["kind"] == "local"
+    assert restarted.round() == (True, [])
+
+
 def test_an_empty_base_gets_as_many_as_are_asked_for(source, base):
     """Oldest first, since numbers only grow."""
     sync = Sync(base, source, versions=2)
