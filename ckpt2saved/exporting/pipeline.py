@@ -109,6 +109,7 @@ def export_checkpoint(plan: ExportPlan, say: Say = silent) -> Exported:
 def _export(plan: ExportPlan, checkpoint: Checkpoint, say: _Narrated) -> Exported:
     say(plan.graph.source.noun, _described(plan.graph.checkpoint, checkpoint))
     origin, checkpoint_size = _origin(plan, checkpoint), plan.graph.checkpoint.size
+    _refuse_published(plan, origin, dry_run=True)  # and again under the lock of the base, after work of minutes
     begin(say, "reading the graph")
     network = bind(plan.graph, checkpoint)
     _refuse_unused(plan, network.unused)
@@ -482,9 +483,13 @@ def _check_origin(plan: ExportPlan, checkpoint: Checkpoint, origin: Mapping[str,
                 f"{plan.graph.checkpoint.prefix}: its files were replaced while they were exported; nothing is"
                 " published; run again"
             )
+    _refuse_published(plan, origin, dry_run=plan.publication.dry_run)
+
+
+def _refuse_published(plan: ExportPlan, origin: Mapping[str, Any], *, dry_run: bool) -> None:
+    """Raise AlreadyPublished if a version has the checkpoint, and the plan is for new ones only."""
     if plan.publication.unless_published:
-        content = content_of({"checkpoint": origin})
-        plan.publication.base.refuse_published(content, dry_run=plan.publication.dry_run)
+        plan.publication.base.refuse_published(content_of({"checkpoint": origin}), dry_run=dry_run)
 
 
 def _step_options(network: BoundGraph) -> Dict[str, Any]:

@@ -49,8 +49,21 @@ def test_a_published_checkpoint_is_refused_if_asked(tmp_path, crnn_checkpoint):
     base = tmp_path / "models"
     export(crnn_checkpoint, base, parity=False)
     copy = place(tmp_path / "run" / "other-name", crnn_checkpoint)
+    begun = []
+
+    def progress(step, text):
+        begun.append(step)
+
     with pytest.raises(AlreadyPublished, match="version 1, has this checkpoint already"):
-        export(copy, base, parity=False, unless_published=True)
-    assert names(base) == ["1"]
+        ckpt2saved.export(copy, base, model="crnn", unless_published=True, progress=progress)
+    assert names(base) == ["1"] and "graph" not in begun  # before it takes time
     export(copy, base, parity=False)
     assert names(base) == ["1", "2"]
+
+
+def test_a_checkpoint_that_is_published_meanwhile_is_refused(tmp_path, crnn_checkpoint):
+    """By another exporter of it; that is seen under the lock of the base."""
+    base = tmp_path / "models"
+    with pytest.raises(AlreadyPublished, match="version 1, has this checkpoint already"):
+        export(crnn_checkpoint, base, lambda: export(crnn_checkpoint, base, parity=False), unless_published=True)
+    assert names(base) == ["1"]
