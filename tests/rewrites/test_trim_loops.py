@@ -55,10 +55,21 @@ def select(condition, x, y):
     return tf.raw_ops.Select(condition=condition, x=x, y=y)
 
 
-def layer(cell=gru, ends=False, change=None, hold=False, read=lambda array: array.stack(), start=0, by=1, fill=0.0):
+def layer(
+    cell=gru,
+    ends=False,
+    change=None,
+    hold=False,
+    read=lambda array: array.stack(),
+    start=0,
+    by=1,
+    fill=0.0,
+    sized=False,
+):
     """A layer as tf.nn.dynamic_rnn makes it, with lengths.
 
-    `ends`: and its last states; `hold`: lines that have ended repeat their last output.
+    `ends`: and its last states; `hold`: lines that have ended repeat their last output; `sized`: each step takes the size
+    of the array with the outputs.
     """
 
     def build(x, lengths):
@@ -69,7 +80,11 @@ def layer(cell=gru, ends=False, change=None, hold=False, read=lambda array: arra
         nothing = tf.fill([batch, HIDDEN], fill)
 
         def body(time, outputs, *state):
-            new = step(arriving.read(time - start if start else time), *state)
+            arrived = arriving.read(time - start if start else time)
+            if sized:
+                size = tf.raw_ops.TensorArraySizeV3(handle=outputs.handle, flow_in=outputs.flow)
+                arrived *= tf.cast(size, tf.float32)
+            new = step(arrived, *state)
             ended = time >= lengths
             output = select(ended, state[0] if hold else nothing, new[0])
             output = change(output) if change else output
@@ -137,6 +152,7 @@ LEFT = {
     "lines are mixed": (layer(mixing_lines), [COUNTER]),
     "lines are multiplied": (layer(transposing_lines), [COUNTER]),
     "an output is read by itself": (layer(read=read_once), [COUNTER, STATES]),
+    "a step reads the outputs": (layer(sized=True), [COUNTER, STATES]),
     "some outputs are read": (layer(read=not_from_0), [COUNTER, STATES]),
     "masked outputs are changed": (layer(change=lambda output: output + 1.0), [COUNTER, STATES]),
     "masked outputs are not 0": (layer(fill=0.5), [COUNTER, STATES]),
