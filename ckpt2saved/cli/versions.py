@@ -143,7 +143,7 @@ def prune(base: Union[Path, str], as_json: bool, dry_run: bool, **options: Any) 
     """Delete the oldest versions of BASE, never the newest, and print the deleted directories.
 
     With --server, nothing is deleted until the server reports the newest version AVAILABLE, and no version that the
-    server still holds is deleted. A version that can't be deleted does not keep the others: they are, and the command
+    server still holds is deleted. If a version can't be deleted, the others are deleted nevertheless, and the command
     fails.
     """
     import ckpt2saved

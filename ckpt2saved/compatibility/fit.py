@@ -81,11 +81,14 @@ def ops_for_gpu(demands: Demands) -> Tuple[str, ...]:
     return tuple(sorted(op for op in {use.op for use in demands.uses} if shipped_kernels().is_for_gpu(op)))
 
 
+_NOT_LINKED = "an op of tf.contrib, and no image of TF Serving links it"
+
+
 def linked_text(releases: Iterable[str]) -> str:
-    """Return which servers have an op of tf.contrib: those whose image links its library, as `releases` do."""
+    """Return which servers have an op of tf.contrib, whose library the images of `releases` link."""
     linking = [release for release in releases if release in {image.minor for image in known_images()}]
     if not linking:
-        return "an op of tf.contrib, and no image of TF Serving links it"
+        return _NOT_LINKED
     return f"an op of tf.contrib, which TF Serving has in {releases_text(linking)} only"
 
 
@@ -110,7 +113,7 @@ def check_linked(ops: Mapping[str, str], table: OpTable) -> List[Problem]:
     """Return a problem for each node with an op of tf.contrib that no server has."""
     remedy = "build the graph without it, or cut it before this node"
     return [
-        Problem("contrib-op", node, linked_text(()), remedy, op=op)
+        Problem("contrib-op", node, _NOT_LINKED, remedy, op=op)
         for node, op in ops.items()
         if _is_contrib(op, table) and not table.linking(op)
     ]

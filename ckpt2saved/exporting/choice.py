@@ -46,18 +46,18 @@ class Chooser:
         run a request.
         """
         proof = self._proof(rewritten)
-        while rewritten.stores_values or rewritten.has_other_layers or self._may_be_stock(rewritten):
+        while rewritten.stores_values or rewritten.has_changed_layers or self._may_be_stock(rewritten):
             problems = self._differences(rewritten, proof)
             if not problems:
                 break
             kind = self._plan.graph.ctc_decoder or "fast"
-            recurrent = rewritten.stores_values and rewritten.has_other_layers
+            recurrent = rewritten.stores_values and rewritten.has_changed_layers
             if rewritten.folded:
                 self._say("folded", "no batch norm: with folding, some answers differ by more than rounding")
             elif rewritten.computed_once:
                 found = "with values that are computed at export, some answers differ by more than rounding"
                 self._say("computed", f"for each request: {found}")
-            elif rewritten.has_other_layers:
+            elif rewritten.has_changed_layers:
                 found = (
                     "with products before the steps and masks behind them, some answers differ by more than rounding"
                 )

@@ -28,7 +28,7 @@ from ckpt2saved.compatibility.fit import check_fit
 from ckpt2saved.console.say import Say, begin, progress_of, silent
 from ckpt2saved.console.sizes import size_text
 from ckpt2saved.errors import CheckpointError, NotServable, SignatureError, VersionError
-from ckpt2saved.errors.problem import Note, Problem
+from ckpt2saved.errors.problem import Note, Problem, texts
 from ckpt2saved.exporting.accuracy import Measured
 from ckpt2saved.exporting.batching import write_batching
 from ckpt2saved.exporting.choice import Chooser, rewritten_as_planned
@@ -246,7 +246,7 @@ def _decoder_text(kind: str, rewritten: ServingRewritten) -> str:
         parts.append(f"{kind} in place of {', '.join(replaced)}")
     elif any(node.op == BEAM_SEARCH for node in rewritten.serving.graph_def.node):
         parts.append("stock, as requested")
-    parts += [note.text for note in rewritten.decoder_notes]
+    parts += texts(rewritten.decoder_notes)
     return "; ".join(parts) or "the graph has no CTC beam search"
 
 

@@ -29,11 +29,10 @@ def pinned_text(devices: Mapping[str, str], names: Iterable[str]) -> str:
     )
 
 
-def without_devices(graph_def: Any) -> Any:
-    """The same GraphDef, whose nodes are no longer pinned, in functions neither."""
+def clear_devices(graph_def: Any) -> None:
+    """Clear the device of each node, in functions too."""
     for node in nodes_of(graph_def):
         node.device = ""
-    return graph_def
 
 
 def nodes_of(graph_def: Any) -> Iterator[Any]:

@@ -37,7 +37,7 @@ class CutToSignatures(Rewrite):
 
     def __call__(self, graph: Graph, context: Context) -> Found:
         places: Dict[Ref, Ref] = {}
-        fed = context.model.fed if context.model else {}
+        fed = context.model.inputs_by_tensor if context.model else {}
         for tensor, spec in fed.items():
             places[parsed(tensor)] = _place(graph, parsed(tensor), spec), 0
         graph.redirect(places)

@@ -77,8 +77,8 @@ class ServingRewritten:
         return tuple(edit for edit in self.edits if isinstance(edit, LoopTrimmed))
 
     @property
-    def has_other_layers(self) -> bool:
-        """Whether recurrent layers are not as they were."""
+    def has_changed_layers(self) -> bool:
+        """Whether recurrent layers were changed."""
         return any(edit.kind == "recurrent" for edit in self.edits)
 
     @property

@@ -60,9 +60,17 @@ def to_inference(
         refuse_fed_labels(model, training.labels)
     if surgery.keep_training_ops and not surgery.pinned:
         return Inference(training.graph_def, ())
-    outputs, inputs = sorted({*model.fetched, *more} - model.fed.keys()), sorted(model.fed)
-    known = {"variables": variables, "pinned": surgery.pinned, "model": model, "training": training}
-    context = Context.of(training.graph_def, outputs, inputs, **known)
+    inputs = sorted(model.inputs_by_tensor)
+    outputs = sorted({*model.outputs_by_tensor, *more}.difference(inputs))
+    context = Context.of(
+        training.graph_def,
+        outputs,
+        inputs,
+        variables=variables,
+        pinned=surgery.pinned,
+        model=model,
+        training=training,
+    )
     rewrites, failure = (SET_VALUES, _NOT_SET) if surgery.keep_training_ops else (TO_INFERENCE, _NOT_SAFE)
     found = apply(rewrites, context, failure)
     used = found.edits_of(AveragesUsed)

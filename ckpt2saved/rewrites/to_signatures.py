@@ -46,8 +46,8 @@ def cut(
     `training` is what the graph was made from: it has the towers that the graph lacks. `variables` are the checkpoint's
     (name -> shape).
     """
-    known = {"model": model, "training": training, "variables": variables}
-    context = Context.of(graph_def, [*model.fetched, *more], model.fed, **known)
+    outputs, inputs = [*model.outputs_by_tensor, *more], model.inputs_by_tensor
+    context = Context.of(graph_def, outputs, inputs, model=model, training=training, variables=variables)
     rewrites = (CutToSignatures(), *to_cpu_ops(model.surgery.keeps_cudnn))
     found = apply(rewrites, context, f"{model.source}: the outputs can't be computed from the inputs")
     part = found.graph_def()

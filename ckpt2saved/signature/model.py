@@ -74,11 +74,11 @@ class ServedModel:
     notes: Tuple[Note, ...] = ()  # signatures of the file that are left out
 
     @property
-    def fed(self) -> Dict[str, TensorSpec]:
+    def inputs_by_tensor(self) -> Dict[str, TensorSpec]:
         """The inputs that name a tensor of the graph, as in images:0 -> its spec; others are keys of a builder."""
         return {spec.tensor: spec for one in self.signatures for spec in one.inputs if ":" in spec.tensor}
 
     @property
-    def fetched(self) -> Dict[str, TensorSpec]:
+    def outputs_by_tensor(self) -> Dict[str, TensorSpec]:
         """The outputs that name a tensor of the graph, as in logits:0 -> its spec."""
         return {spec.tensor: spec for one in self.signatures for spec in one.outputs if ":" in spec.tensor}

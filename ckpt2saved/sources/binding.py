@@ -20,7 +20,7 @@ from ckpt2saved.checkpoint.reading import restore
 from ckpt2saved.checkpoint.roles import has_slots, with_roles, without_slots
 from ckpt2saved.checkpoint.variables import add_restore, graph_variables
 from ckpt2saved.errors.problem import Note, listed
-from ckpt2saved.graph.graph_def import devices_of, nodes_of, pinned_text, without_devices
+from ckpt2saved.graph.graph_def import clear_devices, devices_of, nodes_of, pinned_text
 from ckpt2saved.graph.tf1 import open_session, tf
 from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.saved_model.writing import ServingGraph, bind_signatures, cut_down
@@ -107,7 +107,9 @@ def bind(plan: GraphPlan, checkpoint: Checkpoint) -> BoundGraph:
     devices, graph = loaded.devices, loaded.graph
     if devices is None:  # a graph from a builder: without devices it also runs on this machine
         devices = devices_of(graph_def)
-        graph = imported(without_devices(graph_def)) if devices else graph
+        if devices:
+            clear_devices(graph_def)
+            graph = imported(graph_def)
     pinned = pinned_text(devices, [node.name for node in nodes_of(serving.graph_def)])
     return BoundGraph(
         graph=graph,

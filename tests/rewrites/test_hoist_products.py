@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
-import numpy as np
 import pytest
 
 import ckpt2saved
@@ -15,7 +12,7 @@ from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.for_serving import FOR_SERVING
 from ckpt2saved.rewrites.hoist_products import HoistProducts
 from ckpt2saved.rewrites.rewrite import apply
-from tests.support.recurrent import gru_step, keras_step, weights
+from tests.support.recurrent import check_answers, exported, gru_step, keras_step, weights
 
 OLD = pytest.mark.skipif(not tf.VERSION.startswith("1."), reason="today's TensorFlow refuses the cells")
 DEPTH, HIDDEN = 6, 5
@@ -124,19 +121,8 @@ def compared(build):
         session.run(tf.global_variables_initializer())
         made = apply([HoistProducts()], Context.of(graph.as_graph_def(), ["y:0"], ["x:0"]), "refused")
         found = made.graph_def()
-        shared = {f"{node.name}:0": graph.get_tensor_by_name(f"{node.name}:0") for node in found.node if shares(node)}
-        (other,) = tf.import_graph_def(found, {**shared, "x:0": x}, ["y:0"], name="other")
-        for batch in (1, 3):
-            given = np.random.RandomState(batch).uniform(-1, 1, (7, batch, DEPTH)).astype("float32")
-            # Not in one run: the loops of both have the same names.
-            wanted, answers = [session.run(tensor, {x: given}) for tensor in (y, other)]
-            assert np.abs(wanted).max() > 0.01
-            np.testing.assert_allclose(answers, wanted, rtol=0, atol=1e-6)
+        check_answers(session, found, DEPTH)
     return made, found
-
-
-def shares(node):
-    return node.op in ("VariableV2", "VarHandleOp")
 
 
 def multiplied(graph_def):
@@ -315,16 +301,9 @@ def trained(folder, build):
         return tf.train.Saver().save(session, str(folder / "run" / "model.ckpt"))
 
 
-def exported(run, folder):
-    prefix = trained(folder, gated)
-    result = run("export", "-c", prefix, "--input=x", "--output=y", "-o", folder / "m", "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.output[result.output.index("{\n") :]), result.output
-
-
 def test_an_export_says_what_left_the_loops(run, tmp_path):
     """The variables keep their names and values."""
-    made, output = exported(run, tmp_path)
+    made, output = exported(run, tmp_path, trained(tmp_path, gated))
     assert "\nrecurrent   1 loop: products with the inputs are computed before the steps\n" in output
     assert len(made["hoisted_loops"]) == 1 and made["parity"]["answers"]
     reader = tf.train.NewCheckpointReader(str(tmp_path / "m/1/variables/variables"))
@@ -357,7 +336,7 @@ def test_wrong_products_are_found_out(run, tmp_path, monkeypatch):
     """By the comparison with the graph before; then the loops stay, and people are told."""
     right = hoist_products.product_of_steps
     monkeypatch.setattr(hoist_products, "product_of_steps", lambda *given: [right(*given)[0] * 1.01])
-    made, output = exported(run, tmp_path)
+    made, output = exported(run, tmp_path, trained(tmp_path, gated))
     assert made["hoisted_loops"] == [] and made["parity"]["answers"], output
     assert "\nrecurrent   layers stay as they are: " in output and "\ndiffers     " in output
 

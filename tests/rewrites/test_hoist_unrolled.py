@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
@@ -14,7 +12,7 @@ from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.for_serving import FOR_SERVING
 from ckpt2saved.rewrites.hoist_unrolled import HoistUnrolled
 from ckpt2saved.rewrites.rewrite import apply
-from tests.support.recurrent import gru_step, keras_step, weights
+from tests.support.recurrent import exported, gru_step, keras_step, trained, weights
 
 OLD = pytest.mark.skipif(not tf.VERSION.startswith("1."), reason="today's TensorFlow refuses the cells")
 STEPS, DEPTH, HIDDEN = 4, 6, 5
@@ -266,17 +264,8 @@ def test_layers_of_keras(name, how, gates):
 # Exports.
 
 
-def exported(run, folder):
-    with graph_of(gated).as_default(), tf.Session() as session:
-        session.run(tf.global_variables_initializer())
-        prefix = tf.train.Saver().save(session, str(folder / "run" / "model.ckpt"))
-    result = run("export", "-c", prefix, "--input=x", "--output=y", "-o", folder / "m", "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.output[result.output.index("{\n") :]), result.output
-
-
 def test_an_export_says_what_left_the_steps(run, tmp_path):
-    made, output = exported(run, tmp_path)
+    made, output = exported(run, tmp_path, trained(tmp_path, graph_of(gated)))
     said = "2 kernels of unrolled layers: products with the inputs are computed before the steps"
     assert f"\nrecurrent   {said}\n" in output
     assert made["hoisted_loops"] == ["net/gates", "net/kernel"] and made["parity"]["answers"]
@@ -286,7 +275,7 @@ def test_wrong_products_are_found_out(run, tmp_path, monkeypatch):
     """By the comparison with the graph before; then the layers stay, and people are told."""
     right = hoist_unrolled.split_kernel
     monkeypatch.setattr(hoist_unrolled, "split_kernel", lambda *given: [right(*given)[0] * 1.01, right(*given)[1]])
-    made, output = exported(run, tmp_path)
+    made, output = exported(run, tmp_path, trained(tmp_path, graph_of(gated)))
     assert made["hoisted_loops"] == [] and made["parity"]["answers"], output
     assert "\nrecurrent   layers stay as they are: " in output and "\ndiffers     " in output
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
-import numpy as np
 import pytest
 
 from ckpt2saved.graph.graph_def import pruned
@@ -16,7 +13,7 @@ from ckpt2saved.rewrites.for_serving import FOR_SERVING
 from ckpt2saved.rewrites.hoist_products import HoistProducts
 from ckpt2saved.rewrites.move_biases import MoveBiases
 from ckpt2saved.rewrites.rewrite import apply
-from tests.support.recurrent import weights
+from tests.support.recurrent import check_answers, exported, trained, weights
 
 DEPTH, HIDDEN = 6, 5
 
@@ -62,14 +59,7 @@ def moved(build, rewrites=None):
         context = Context.of(pruned(graph.as_graph_def(), ["y"]), ["y:0"], ["x:0"])
         made = apply(rewrites or [HoistProducts(), MoveBiases()], context, "refused")
         found = made.graph_def()
-        shared = {f"{n.name}:0": graph.get_tensor_by_name(f"{n.name}:0") for n in found.node if n.op == "VariableV2"}
-        (other,) = tf.import_graph_def(found, {**shared, "x:0": x}, ["y:0"], name="other")
-        for batch in (1, 3):
-            given = np.random.RandomState(batch).uniform(-1, 1, (7, batch, DEPTH)).astype("float32")
-            # Not in one run: the loops of both have the same names.
-            wanted, answers = [session.run(tensor, {x: given}) for tensor in (y, other)]
-            assert np.abs(wanted).max() > 0.01
-            np.testing.assert_allclose(answers, wanted, rtol=0, atol=1e-6)
+        check_answers(session, found, DEPTH)
     products = {node.name for node in found.node if node.op == "MatMul" and made.graph.is_in_loop(node.name)}
     takers = [node.op for node in found.node if products & {parsed(name)[0] for name in node.input if name[0] != "^"}]
     return made.edits_of(move_biases.BiasMoved), takers
@@ -108,17 +98,13 @@ def test_both_products_in_the_loop():
 # Exports.
 
 
-def exported(run, folder):
-    with tf.Graph().as_default(), tf.Session() as session, v1_control_flow():
+def graph_of_layer():
+    with tf.Graph().as_default() as graph, v1_control_flow():
         x = tf.placeholder(tf.float32, [None, None, DEPTH], name="x")
         with tf.variable_scope("net", use_resource=False):
             y = as_keras()(x)
         tf.identity(y, name="y")
-        session.run(tf.global_variables_initializer())
-        prefix = tf.train.Saver().save(session, str(folder / "run" / "model.ckpt"))
-    result = run("export", "-c", prefix, "--input=x", "--output=y", "-o", folder / "m", "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.output[result.output.index("{\n") :]), result.output
+    return graph
 
 
 def test_a_wrong_sum_is_found_out(run, tmp_path, monkeypatch):
@@ -130,7 +116,7 @@ def test_a_wrong_sum_is_found_out(run, tmp_path, monkeypatch):
         return True
 
     monkeypatch.setattr(move_biases, "_move", doubled)
-    made, output = exported(run, tmp_path)
+    made, output = exported(run, tmp_path, trained(tmp_path, graph_of_layer()))
     assert made["parity"]["answers"] and "\nrecurrent   layers stay as they are: " in output, output
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
@@ -14,7 +12,7 @@ from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.for_serving import FOR_SERVING
 from ckpt2saved.rewrites.rewrite import apply
 from ckpt2saved.rewrites.trim_loops import TrimLoops
-from tests.support.recurrent import gru_step, weights
+from tests.support.recurrent import exported, gru_step, trained, weights
 
 OLD = pytest.mark.skipif(not tf.VERSION.startswith("1."), reason="today's TensorFlow refuses the cells")
 DEPTH, HIDDEN = 6, 5
@@ -239,28 +237,24 @@ def test_several_cells_in_a_loop():
 # Exports.
 
 
-def exported(run, folder):
-    with tf.Graph().as_default(), tf.Session() as session, v1_control_flow():
+def graph_of_layer():
+    with tf.Graph().as_default() as graph, v1_control_flow():
         x = tf.placeholder(tf.float32, [None, None, DEPTH], name="x")
         with tf.variable_scope("net", use_resource=False):
             y = layer()(x, tf.fill([tf.shape(x)[1]], tf.shape(x)[0] - 1))
         tf.identity(y, name="y")
-        session.run(tf.global_variables_initializer())
-        prefix = tf.train.Saver().save(session, str(folder / "run" / "model.ckpt"))
-    result = run("export", "-c", prefix, "--input=x", "--output=y", "-o", folder / "m", "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.output[result.output.index("{\n") :]), result.output
+    return graph
 
 
 def test_an_export_lists_trimmed_loops(run, tmp_path):
-    made, _ = exported(run, tmp_path)
+    made, _ = exported(run, tmp_path, trained(tmp_path, graph_of_layer()))
     assert len(made["trimmed_loops"]) == len(made["hoisted_loops"]) == 1 and made["parity"]["answers"]
 
 
 def test_wrong_masks_are_found_out(run, tmp_path, monkeypatch):
     """By the comparison with the graph before; then the loops stay, and people are told."""
     monkeypatch.setattr(trim_loops, "masked_steps", lambda steps, lengths: [steps * 1.01])
-    made, output = exported(run, tmp_path)
+    made, output = exported(run, tmp_path, trained(tmp_path, graph_of_layer()))
     assert made["trimmed_loops"] == made["hoisted_loops"] == [] and made["parity"]["answers"], output
     assert "\nrecurrent   layers stay as they are: " in output and "\ndiffers     " in output
 

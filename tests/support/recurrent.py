@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import Any, List, Optional, Sequence, Tuple
 
@@ -165,3 +166,32 @@ def keras_step(depth, hidden):
         return tf.sigmoid(one) * tf.tanh(two)
 
     return step
+
+
+def trained(folder, graph):
+    """The prefix of a checkpoint of a graph with its initial variables."""
+    with graph.as_default(), tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        return tf.train.Saver().save(session, str(folder / "run" / "model.ckpt"))
+
+
+def exported(run, folder, prefix):
+    """The content of --json and the output of the export of a training with the tensors x and y."""
+    result = run("export", "-c", prefix, "--input=x", "--output=y", "-o", folder / "m", "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.output[result.output.index("{\n") :]), result.output
+
+
+def check_answers(session, rewritten, depth):
+    """A rewritten GraphDef answers as the graph of a session, from x to y, to 1e-6, with the variables of the session."""
+    graph = session.graph
+    x, y = [graph.get_tensor_by_name(name) for name in ("x:0", "y:0")]
+    variables = [node.name for node in rewritten.node if node.op in ("VariableV2", "VarHandleOp")]
+    shared = {f"{name}:0": graph.get_tensor_by_name(f"{name}:0") for name in variables}
+    (other,) = tf.import_graph_def(rewritten, {**shared, "x:0": x}, ["y:0"], name="other")
+    for batch in (1, 3):
+        given = np.random.RandomState(batch).uniform(-1, 1, (7, batch, depth)).astype("float32")
+        # Not in one run: the loops of both have the same names.
+        wanted, answers = [session.run(tensor, {x: given}) for tensor in (y, other)]
+        assert np.abs(wanted).max() > 0.01
+        np.testing.assert_allclose(answers, wanted, rtol=0, atol=1e-6)

@@ -40,8 +40,7 @@ class LoaderTarget(Target):
         self.model = absolute.parent.name
         self.version = parse_version(absolute.name)
         self.signature = signature
-        recorded = (one for one in recorded_requests(directory) if one.signature == signature.name)
-        self.recorded = tuple(one for one in recorded if not is_marked(one.inputs))
+        self._directory = directory
         self._stack = contextlib.ExitStack()
         session = SessionSettings(settings.intra_op, settings.inter_op, settings.mixed_precision == BFLOAT16)
         self._process = self._stack.enter_context(timed_process(directory, session, settings.environment()))
@@ -67,6 +66,10 @@ class LoaderTarget(Target):
 
     def answers(self, request: Request) -> Answers:
         return self._process.answers(request)
+
+    def recorded(self) -> Sequence[Request]:
+        found = [one for one in recorded_requests(self._directory) if one.signature == self.signature.name]
+        return [one for one in found if not is_marked(one.inputs)]
 
     def profile(self, request: Request, runs: int) -> Profile:
         """Where the time of a request goes; raises InvalidRequest or NotServable."""

@@ -44,13 +44,11 @@ def measure_places(places: Sequence[Union[PathLike, ModelAddress]], plan: Plan, 
             raise UsageError(
                 "--profile: a server does not tell where its time goes; expected the directory of a version"
             )
-        recorded = next((target.recorded for target in targets if target.recorded), ())
-        given = replace(plan.given, recorded=tuple(recorded))  # the same for all: they are compared
         workloads = []
         for target in targets:
             say("target", title_of(target))
             begin(say, f"making requests for {target.name}")
-            workload = workload_for(target, given)
+            workload = workload_for(target, plan.given, targets)
             try_out(target, workload)
             workloads.append(workload)
         result = measure(targets, workloads, plan.points, plan.windows, say)

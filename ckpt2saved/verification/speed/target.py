@@ -34,7 +34,6 @@ class Target(ABC):
     version: Optional[int]  # None: unknown
     signature: Signature
     settings: ServerSettings = ServerSettings()  # None where unknown, as all of a server
-    recorded: Sequence[Request] = ()  # the warm-up requests of the version for this signature
 
     @abstractmethod
     def prepare(self, requests: Sequence[Request]) -> None:
@@ -50,6 +49,10 @@ class Target(ABC):
     @abstractmethod
     def answers(self, request: Request) -> Answers:
         """Run a request, not measured; returns arrays by output key. Raises Ckpt2SavedError if it fails."""
+
+    def recorded(self) -> Sequence[Request]:
+        """The warm-up requests of the version for this signature; () where they are not known."""
+        return ()
 
     @abstractmethod
     def close(self) -> None:

@@ -33,12 +33,11 @@ _DEFAULT_WIDTH = Widths((256,))  # of arrays, of which a request has one width
 
 @dataclass(frozen=True)
 class Given:
-    """What the requests are made of; without files made-up ones, or `recorded` ones for inputs other than pictures."""
+    """What the requests are made of; without files they are recorded or made up."""
 
     files: Tuple[PathLike, ...] = ()
     widths: Optional[Widths] = None
     height: int = HEIGHT
-    recorded: Tuple[Request, ...] = ()
 
 
 class Workload(ABC):
@@ -93,8 +92,12 @@ class ArrayWorkload(Workload):
         ]
 
 
-def workload_for(target: Target, given: Given) -> Workload:
-    """The requests to a target; raises UsageError for files that it does not take, or if none can be made up."""
+def workload_for(target: Target, given: Given, compared: Sequence[Target] = ()) -> Workload:
+    """The requests to a target; raises UsageError for files that it does not take, or if none can be made up.
+
+    For inputs other than pictures these are the warm-up requests of a version: of the first target in `compared` that
+    has some, so that all get the same.
+    """
     signature = target.signature
     random = np.random.RandomState(0)
     picture, image = picture_input(signature), image_input(signature)
@@ -123,8 +126,9 @@ def workload_for(target: Target, given: Given) -> Workload:
             f"--widths: signature {signature.name} of {target.name} has no input for pictures: expected bytes of"
             " pictures, strings [batch] under a name that ends in _bytes, or pixels [batch, height, width, channels]"
         )
-    recorded = [request.inputs for request in given.recorded if request.signature == signature.name]
-    return ArrayWorkload(signature, recorded or [maker.inputs({})])
+    recorded = next(filter(None, (one.recorded() for one in compared or [target])), ())
+    inputs = [request.inputs for request in recorded if request.signature == signature.name]
+    return ArrayWorkload(signature, inputs or [maker.inputs({})])
 
 
 def _read(paths: Sequence[PathLike], signature: Signature, takes_pictures: bool) -> List[GivenFile]:
