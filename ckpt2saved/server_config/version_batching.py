@@ -80,8 +80,8 @@ def check_warm_up(batching: VersionBatching, requests: Iterable[Request]) -> Non
     for request, size in _too_large(batching.max_batch_size, requests):
         raise WarmupError(
             f"{request.where}: {size} items, and max_batch_size of --batching-params {batching.path} is"
-            f" {batching.max_batch_size}: a server would not load the version; expected smaller requests (--warmup,"
-            " --no-warmup), or a larger max_batch_size"
+            f" {batching.max_batch_size}: a server would not load the version; expected a larger max_batch_size, or a"
+            " version that is exported with smaller requests (--warmup, --no-warmup)"
         )
 
 
@@ -100,8 +100,8 @@ def batching_problems(version_dir: PathLike) -> Tuple[Problem, ...]:
     try:
         most = _read(path).max_batch_size
     except _NotLoaded as error:
-        more = [f"{problem.where}: {problem.found}" for problem in error.problems]
-        found = f"{'; '.join([str(error), *more])}: {_DOES_NOT_LOAD}"
+        why = [f"{problem.where}: {problem.found}" for problem in error.problems] or [str(error)]
+        found = f"{'; '.join(why)}; {_DOES_NOT_LOAD}"
         return (Problem("damaged-file", BATCHING_FILE, found, _AGAIN),)
     try:
         requests = read_warm_up_requests(Path(version_dir))
@@ -111,7 +111,7 @@ def batching_problems(version_dir: PathLike) -> Tuple[Problem, ...]:
         Problem(
             "batch-limit",
             WARMUP_FILE,
-            f"signature {request.signature}: {size} items, and max_batch_size in {BATCHING_FILE} is {most}:"
+            f"signature {request.signature}: {size} items, and max_batch_size in {BATCHING_FILE} is {most};"
             f" {_DOES_NOT_LOAD}",
             _AGAIN,
         )
