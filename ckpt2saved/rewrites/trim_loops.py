@@ -14,6 +14,7 @@ from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref, full_name
 from ckpt2saved.graph.ops import EXITS
 from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.graph.traversal import reach, walk
 from ckpt2saved.rewrites.analyses.loop_states import State, is_by_row, is_counter, states_of
 from ckpt2saved.rewrites.analyses.loops import counts_from_0, entered, is_of_recurrent_layer, unchanged
 from ckpt2saved.rewrites.context import Context
@@ -163,19 +164,16 @@ class _Loop:
 
         `kept` are the Selects that keep the states. A line that has ended stays so, as the counter only grows.
         """
-        waiting = [ref[0] for state in kept.values() for ref in self.same(state.inside)]
-        switches, seen = {state.switch.name for state in kept.values()}, set(waiting)
-        while waiting:
-            source = waiting.pop()
-            users = self.users((source, 1)) if source in switches else self.takers(source)
-            for user in users:
-                if user in mask.selects:
-                    continue
-                if not is_by_row(self.graph, user, source):
-                    return False
-                if user.name not in seen:
-                    seen.add(user.name)
-                    waiting.append(user.name)
+        switches = {state.switch.name for state in kept.values()}
+
+        def takers(name: str) -> List[Node]:
+            users = self.users((name, 1)) if name in switches else self.takers(name)
+            return [user for user in users if user not in mask.selects]
+
+        starts = [ref[0] for state in kept.values() for ref in self.same(state.inside)]
+        seen = reach(starts, lambda name: [user.name for user in takers(name)])
+        if not all(is_by_row(self.graph, user, name) for name in seen for user in takers(name)):
+            return False
         return all(select.inputs[1][0] not in seen for select in mask.selects if select.name not in kept)
 
     def mask_behind(self, mask: _Mask, counter: State) -> bool:
@@ -246,10 +244,11 @@ class _Loop:
 
     def same(self, ref: Ref) -> List[Ref]:
         """A tensor, and what identities pass it on as."""
-        found = [ref]
-        for one in found:
-            found += [(user.name, 0) for user in self.users(one) if user.op == "Identity"]
-        return found
+
+        def passed_on(one: Ref) -> List[Ref]:
+            return [(user.name, 0) for user in self.users(one) if user.op == "Identity"]
+
+        return list(walk([ref], passed_on))
 
 
 def masked_steps(steps: Any, lengths: Any) -> Sequence[Any]:
