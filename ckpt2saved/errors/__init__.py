@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Sequence
+from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 if TYPE_CHECKING:  # slow to import
     from ckpt2saved.errors.problem import Problem
@@ -12,16 +12,21 @@ class Ckpt2SavedError(Exception):
     """Base of all errors; the message says where, what was found, what was expected and what to do.
 
     `message` is the text without the problems; `problems` holds every problem that was found. str() has a line for
-    each. `version` is the version that was published before the error; None: nothing was published.
+    each, or for the first `most_listed`. `version` is the version that was published before the error; None: nothing
+    was published.
     """
 
     exit_code = 1
+    most_listed: Optional[int] = None  # None: all
     version: Any = None  # Exported or Published
 
     def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
         self.message = message
         self.problems = tuple(problems)
-        super().__init__("\n  - ".join((message, *(problem.text for problem in self.problems))))
+        lines = [problem.text for problem in self.problems[: self.most_listed]]
+        if len(lines) < len(self.problems):
+            lines.append(f"and {len(self.problems) - len(lines)} more; --json lists all")
+        super().__init__("\n  - ".join((message, *lines)))
 
 
 class OutputError(Ckpt2SavedError):
@@ -74,6 +79,8 @@ class AlreadyPublished(VersionError):
 
 class NotDeleted(VersionError):
     """Some old versions could not be deleted; `deleted` are the directories, or URLs, of those that were."""
+
+    most_listed = 10  # where a file system or a server fails, it can be all of thousands
 
     def __init__(self, message: str, problems: Sequence[Problem] = (), deleted: Sequence[Any] = ()) -> None:
         super().__init__(message, problems)

@@ -263,18 +263,25 @@ def _check_writable(base: PathLike) -> None:
     existing = _absolute(base)
     while not os.path.lexists(os.fspath(existing)):
         existing = existing.parent
+    try:
+        _check_writable_there(base, existing)
+    except (OSError, VersionError):
+        if os.path.lexists(os.fspath(existing)):
+            raise
+        _check_writable(base)  # a failing exporter has removed it since it was found
+
+
+def _check_writable_there(base: PathLike, existing: Path) -> None:
+    """Raise OSError or VersionError if the base can't be created below, or written to at, a path that exists."""
     if _is_other_than_directory(existing):
         raise VersionError(f"{base}: can't be created, as {existing} is not a directory")
-    if os.path.isdir(existing) and os.statvfs(os.fspath(existing)).f_flag & os.ST_RDONLY:
+    if os.statvfs(os.fspath(existing)).f_flag & os.ST_RDONLY:
         raise VersionError(
             f"{base}: the file system of {existing} is mounted read-only; publish elsewhere, or have it mounted for"
             " writing"
         )
     refused = why_no_access(existing, os.R_OK | os.W_OK | os.X_OK)
     if refused is not None:
-        if not os.path.lexists(os.fspath(existing)):
-            _check_writable(base)  # a failing exporter has removed it
-            return
         if refused.errno not in NO_RIGHTS:
             raise refused  # os_errors_explained says it
         directory = "the directory" if existing == _absolute(base) else existing

@@ -295,3 +295,23 @@ def test_a_base_that_cannot_be_looked_at_is_said_so(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "statvfs", fail)
     with pytest.raises(VersionError, match=f"{tmp_path}: could not look at the base directory: Input/output error"):
         check_base(tmp_path)
+
+
+@pytest.mark.parametrize("call", ["statvfs", "access", "open"])
+def test_a_base_that_is_removed_while_it_is_looked_at(base, monkeypatch, call):
+    """By an exporter that has created it, and failed: it is created again, wherever that happens."""
+    base.mkdir()
+    real = getattr(os, call)
+
+    def removing(path, *arguments, **options):
+        if os.fspath(path) == str(base):
+            monkeypatch.undo()
+            base.rmdir()
+        return real(path, *arguments, **options)
+
+    if call == "open":
+        monkeypatch.setattr(os, "access", lambda path, *_, **__: os.fspath(path) != str(base))
+    monkeypatch.setattr(os, call, removing)
+    monkeypatch.setattr(os, "supports_effective_ids", {os.access})
+    check_base(base)
+    assert not base.exists()

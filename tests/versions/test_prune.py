@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -307,6 +308,25 @@ def test_a_deletion_that_fails_does_not_end_the_others(base, monkeypatch):
         "nested too deeply",
     ]
     assert names(base)[-1:] == ["4"]
+
+
+def test_a_message_lists_some_of_many(base, monkeypatch, run_apart):
+    """And how many more there are; JSON has all."""
+    for number in range(1, 15):
+        make_version(base, str(number))
+
+    def hide(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(deletion, "hide", hide)
+    result = run_apart("prune", base, "--keep", 1, "--json")
+    lines = [line for line in result.stderr.splitlines() if line.startswith("  - ")]
+    assert result.exit_code == 1 and "13 old versions could not be deleted" in result.stderr
+    assert [line.split(":")[0] for line in lines[:-1]] == [f"  - {number}" for number in range(13, 3, -1)]
+    assert lines[-1] == "  - and 3 more; --json lists all"
+    content = json.loads(result.stdout)
+    assert [one["where"] for one in content["problem_details"]] == [str(number) for number in range(13, 0, -1)]
+    assert len(content["problems"]) == 13
 
 
 def test_a_shared_file_survives_the_version_that_it_was_published_with(base):
