@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Optional, Tuple, Union
 
 from ckpt2saved.answers.server_answers import ServerReport
@@ -16,7 +17,8 @@ from ckpt2saved.server_config.version_batching import VersionBatching, check_war
 from ckpt2saved.verification.known_clients import KnownClients
 from ckpt2saved.verification.waiting import LiveCheck
 from ckpt2saved.versions import BumpOptions, Published
-from ckpt2saved.versions.bases import Base, local_version
+from ckpt2saved.versions.bases import Base
+from ckpt2saved.versions.object_stores.url import VersionPlace
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,16 @@ class Checks:
     clients: Optional[KnownClients]  # before publishing
     batching: Optional[VersionBatching] = None  # what the version gets: its warm-up requests are compared with it
 
+    def of_source(self, directory: Path, place: VersionPlace, options: BumpOptions, say: Say) -> None:
+        """Check the files of the source, which are in `directory`, before they are published."""
+        if self.live is not None and not options.dry_run and self.live.options.probe_signatures:
+            self.live.check_signatures_of(directory)
+        if self.clients is not None:
+            self.clients.check(directory, str(place), say)
+        if self.batching is not None:
+            with contextlib.suppress(ServingError):  # bump() refuses a damaged file
+                check_warm_up(self.batching, read_warm_up_requests(directory))
+
 
 def republish(
     base: Base,
@@ -52,18 +64,10 @@ def republish(
     Raises UsageError, VersionError, WarmupError or BreaksClients before publishing; NotLive or ServerError, with
     `version`, after it.
     """
-    check, clients = checks.live, checks.clients
-    probes = check.options.probe_signatures if check is not None and not options.dry_run else ()
-    if probes or clients is not None or checks.batching is not None:
-        place = base.bump(source, replace(options, dry_run=True)).source
-        with local_version(place, say) as directory:
-            if check is not None and probes:
-                check.check_signatures_of(directory)
-            if clients is not None:
-                clients.check(directory, str(place), say)
-            if checks.batching is not None:
-                with contextlib.suppress(ServingError):  # bump() refuses a damaged file
-                    check_warm_up(checks.batching, read_warm_up_requests(directory))
-    bumped = Republished(**vars(base.bump(source, options, say)))
+    check = checks.live
+    published = base.bump(
+        source, options, say, lambda directory, place: checks.of_source(directory, place, options, say)
+    )
+    bumped = Republished(**vars(published))
     on_published(say)(bumped)
     return bumped if check is None or options.dry_run else check.awaited(bumped, say)

@@ -19,7 +19,7 @@ from ckpt2saved.versions.base import (
     next_version,
     numbered_children,
 )
-from ckpt2saved.versions.bump import BumpOptions, Published, bump_version
+from ckpt2saved.versions.bump import BumpOptions, Published, SourceCheck, bump_version, unchecked
 from ckpt2saved.versions.content import refuse_unchanged
 from ckpt2saved.versions.deletion import prune_versions
 from ckpt2saved.versions.found import find_complete_version, find_version
@@ -80,7 +80,13 @@ class Base(ABC):
         """
 
     @abstractmethod
-    def bump(self, source: Union[int, PathLike, None], options: BumpOptions, say: Say = silent) -> Published:
+    def bump(
+        self,
+        source: Union[int, PathLike, None],
+        options: BumpOptions,
+        say: Say = silent,
+        check: SourceCheck = unchecked,
+    ) -> Published:
         """Publish an existing SavedModel as the next version, as bump_version() does."""
 
     @abstractmethod
@@ -134,8 +140,14 @@ class LocalBase(Base):
     def refuse_published(self, content: FrozenSet[str], *, dry_run: bool = False) -> None:
         refuse_published(self.path, content, dry_run=dry_run)
 
-    def bump(self, source: Union[int, PathLike, None], options: BumpOptions, say: Say = silent) -> Published:
-        return bump_version(self.path, source, options, say)
+    def bump(
+        self,
+        source: Union[int, PathLike, None],
+        options: BumpOptions,
+        say: Say = silent,
+        check: SourceCheck = unchecked,
+    ) -> Published:
+        return bump_version(self.path, source, options, say, check)
 
     def listing(self, *, deep: bool = False) -> Listing:
         return list_base(self.path, deep=deep)

@@ -7,11 +7,11 @@ import datetime
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
 
 from ckpt2saved.console.say import Say, begin, silent
-from ckpt2saved.errors import VersionError
-from ckpt2saved.files.reading import PathLike
+from ckpt2saved.errors import Ckpt2SavedError, VersionError
+from ckpt2saved.files.reading import PathLike, sha256_of
 from ckpt2saved.saved_model.judgement import EVERYTHING, READ
 from ckpt2saved.versions.base import (
     check_base,
@@ -21,7 +21,7 @@ from ckpt2saved.versions.base import (
     os_errors_explained,
     parse_version,
 )
-from ckpt2saved.versions.content import check_copy, content_sha256, recorded_content
+from ckpt2saved.versions.content import check_copy, content_of_files, file_hashes, recorded_content
 from ckpt2saved.versions.copying import copy_version
 from ckpt2saved.versions.health import content_problems
 from ckpt2saved.versions.object_stores.url import VersionPlace
@@ -66,23 +66,32 @@ class BumpOptions:
     now: Optional[datetime.datetime] = None  # None: the time at which it is published
 
 
+SourceCheck = Callable[[Path, VersionPlace], None]  # of the directory with the files, and of the place they are from
+
+
+def unchecked(directory: Path, place: VersionPlace) -> None:
+    """The check of a source that need not be checked."""
+
+
 def bump_version(
     base: PathLike,
     source: Union[int, PathLike, None] = None,
     options: BumpOptions = BumpOptions(),
     say: Say = silent,
+    check: SourceCheck = unchecked,
 ) -> Published:
     """Publish `source` as the next version of `base`: a number there, a directory, or by default the newest.
 
     A string of digits is a number; write `./7` for a directory of that name. Files of a version that ckpt2saved
-    published in the same base are hard-linked, not copied. `say` is called during a long wait for the lock. Raises
-    VersionError for a source that TF Serving could not load.
+    published in the same base are hard-linked, not copied. `say` is called during a long wait for the lock. `check` is
+    called with a complete source, also in a dry run; nothing is published if it raises an error. Raises VersionError
+    for a source that TF Serving could not load.
     """
     check_base(base)
     for _ in range(_ATTEMPTS):
         directory = _source_directory(base, source)
         try:
-            return _publish(base, directory, options, say)
+            return _publish(base, directory, options, say, check)
         except _Vanished:
             if source is not None:
                 break
@@ -96,7 +105,7 @@ class _Vanished(Exception):
     """The source was deleted or replaced meanwhile."""
 
 
-def _publish(base: PathLike, directory: Path, options: BumpOptions, say: Say) -> Published:
+def _publish(base: PathLike, directory: Path, options: BumpOptions, say: Say, check: SourceCheck) -> Published:
     number = _number_in(base, directory)
     origin = os.path.abspath(os.fspath(directory)) if number is None else number
     before = _identity(directory)
@@ -108,6 +117,7 @@ def _publish(base: PathLike, directory: Path, options: BumpOptions, say: Say) ->
             if recorded_content(directory) is not None:
                 with os_errors_explained(base, f"read {directory}"):
                     check_copy(directory, directory, _REFUSED, _ALTERED)
+            check(directory, directory)
             next_number = next_version(base, options.requested)
             return Published(next_number, Path(base) / str(next_number), directory, origin, dry_run=True)
         begin(say, f"publishing {directory}")
@@ -116,10 +126,11 @@ def _publish(base: PathLike, directory: Path, options: BumpOptions, say: Say) ->
             with os_errors_explained(base, f"copy {directory}"):
                 is_linked = number is not None and provenance is not None
                 recorded = fill_with_copy(stage.path, directory, origin, options, link=is_linked)
+            check(directory, directory)
             if _identity(directory) != before:
                 raise _Vanished  # some of its files may have been deleted before they were copied
             path = stage.publish()
-    except VersionError:
+    except Ckpt2SavedError:
         if stage is not None and stage.published is not None:
             raise  # to try again would publish it twice
         # The problems come from the deletion in progress.
@@ -135,14 +146,16 @@ def fill_with_copy(
     """Copy a SavedModel into a stage, and return the provenance that is written there; `link` as in copy_version()."""
     provenance = read_provenance(directory) or {"format": 1}
     copy_version(directory, stage, link=link)
-    content: Dict[str, Any] = {}
+    hashes: Optional[Dict[str, str]] = None
     if not link or recorded_content(directory) is not None:  # what an old export has not recorded is not read
-        content = {"content_sha256": check_copy(stage, directory, _REFUSED, _ALTERED)}
+        hashes = check_copy(stage, directory, _REFUSED, _ALTERED)
     if options.batching is not None:  # the file of the source may be hard-linked, and must stay as it is
+        hashes = file_hashes(stage) if hashes is None else hashes
         with contextlib.suppress(FileNotFoundError):
             (stage / BATCHING_FILE).unlink()
         (stage / BATCHING_FILE).write_text(options.batching, encoding="utf-8")
-        content = {"content_sha256": content_sha256(stage)}
+        hashes[BATCHING_FILE] = sha256_of(stage / BATCHING_FILE)  # the other files are not read again
+    content = {} if hashes is None else {"content_sha256": content_of_files(hashes)}
     time = (options.now or datetime.datetime.now(datetime.timezone.utc)).astimezone(datetime.timezone.utc)
     republished = {"from": origin, "time": time.isoformat(timespec="seconds")}
     recorded = {**provenance, **content, "republished": republished}

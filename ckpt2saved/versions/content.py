@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from typing import Any, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
 from ckpt2saved.errors import VersionError
 from ckpt2saved.errors.problem import Problem
@@ -30,12 +30,22 @@ def content_sha256(version_dir: PathLike) -> str:
     It is that of a line `SHA-256 of the file, two spaces, name` for each file, sorted by the bytes of the names, as
     `sha256sum` prints them. Symbolic links count as the files that they lead to.
     """
-    lines = []
-    for entry in walk(version_dir):
-        if stat.S_ISREG(entry.status.st_mode) and entry.name != os.fspath(PROVENANCE):
-            name = os.fsencode(entry.name.replace(os.sep, "/"))
-            lines.append((name, b"%s  %s\n" % (sha256_of(entry.path).encode(), name)))
-    return hashlib.sha256(b"".join(line for _, line in sorted(lines))).hexdigest()
+    return content_of_files(file_hashes(version_dir))
+
+
+def file_hashes(version_dir: PathLike) -> Dict[str, str]:
+    """Return the SHA-256 of each file but the provenance, by the name that it has in the version."""
+    return {
+        entry.name.replace(os.sep, "/"): sha256_of(entry.path)
+        for entry in walk(version_dir)
+        if stat.S_ISREG(entry.status.st_mode) and entry.name != os.fspath(PROVENANCE)
+    }
+
+
+def content_of_files(hashes: Mapping[str, str]) -> str:
+    """Return the content_sha256() of a version with these file_hashes()."""
+    lines = sorted((os.fsencode(name), sha256.encode()) for name, sha256 in hashes.items())
+    return hashlib.sha256(b"".join(b"%s  %s\n" % (sha256, name) for name, sha256 in lines)).hexdigest()
 
 
 def recorded_content(version_dir: PathLike) -> Optional[str]:
@@ -50,15 +60,15 @@ def is_altered(version_dir: PathLike) -> bool:
     return recorded is not None and content_sha256(version_dir) != recorded
 
 
-def check_copy(copy: PathLike, source: PathLike, refused: str, remedy: str) -> str:
-    """Return the SHA-256 of the files of a copied version; raises VersionError if it is not the recorded one."""
-    content = content_sha256(copy)
+def check_copy(copy: PathLike, source: PathLike, refused: str, remedy: str) -> Dict[str, str]:
+    """Return the file_hashes() of a copied version; raises VersionError if its files are not the recorded ones."""
+    hashes = file_hashes(copy)
     recorded = recorded_content(copy)
-    if recorded is not None and recorded != content:
+    if recorded is not None and recorded != content_of_files(hashes):
         found = "its files are not those that were published: they were copied incompletely, or changed"
         name = os.path.basename(os.fspath(source))
         raise VersionError(f"{source}: {refused}", [Problem("altered-files", name, found, remedy)])
-    return content
+    return hashes
 
 
 def refuse_unchanged(base: PathLike, content: str) -> None:

@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 
 from ckpt2saved.exporting.warm_up import write_warm_up
+from ckpt2saved.files.reading import sha256_of
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.requests.warm_up.file import warm_up_request
+from ckpt2saved.versions import content
+from ckpt2saved.versions.content import is_altered, recorded_content
+from ckpt2saved.versions.provenance import PROVENANCE
 from tests.support.published_models import CRNN, FIXED_LINES, publish, succeeded
 from tests.support.saved_models import write_version
+from tests.support.versions import record_content
 
 SCORES = {"score": ("float32", [-1])}
 GOOD = "max_batch_size { value: 8 }\nallowed_batch_sizes: 2\nallowed_batch_sizes: 8\n"
@@ -34,6 +39,26 @@ def test_a_version_gets_them_when_it_is_published(run, tmp_path, model):
     path.write_text("max_batch_size { value: 4 }\n")
     succeeded(run("bump-version", model, "--batching-params", path))
     assert [(model / number / "batching_params.pbtxt").read_text() == GOOD for number in "234"] == [True, True, False]
+
+
+def test_the_files_are_read_once(run, tmp_path, monkeypatch, model):
+    """For all checks together, as large ones take time; the version's hash is that with the new parameters."""
+    path = tmp_path / "batching.config"
+    path.write_text(GOOD)
+    (model / "1" / PROVENANCE).parent.mkdir()
+    (model / "1" / PROVENANCE).write_text("{}")
+    record_content(model / "1")
+    read = []
+
+    def counting(path):
+        read.append(os.path.basename(path))
+        return sha256_of(path)
+
+    monkeypatch.setattr(content, "sha256_of", counting)
+    succeeded(run("bump-version", model, "--batching-params", path, "--compatible-with", "newest"))
+    assert sorted(read) == sorted(one.name for one in model.glob("1/**/*") if one.is_file() and one.suffix != ".json")
+    monkeypatch.undo()
+    assert read and not is_altered(model / "2") and recorded_content(model / "2") != recorded_content(model / "1")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from ckpt2saved.files.reading import PathLike
 from ckpt2saved.saved_model.judgement import EVERYTHING, READ
 from ckpt2saved.versions.base import NumberedPlace, parse_version
 from ckpt2saved.versions.bases import Base
-from ckpt2saved.versions.bump import BumpOptions, Published, fill_with_copy
+from ckpt2saved.versions.bump import BumpOptions, Published, SourceCheck, fill_with_copy, unchecked
 from ckpt2saved.versions.content import Unchanged
 from ckpt2saved.versions.health import content_problems
 from ckpt2saved.versions.listing import Listing
@@ -90,7 +90,13 @@ class StoredBase(Base):
         if found:
             raise AlreadyPublished(f"{self}: {found}, has this checkpoint already; nothing is published")
 
-    def bump(self, source: Union[int, PathLike, None], options: BumpOptions, say: Say = silent) -> Published:
+    def bump(
+        self,
+        source: Union[int, PathLike, None],
+        options: BumpOptions,
+        say: Say = silent,
+        check: SourceCheck = unchecked,
+    ) -> Published:
         self.check()
         with self._source(source, say) as (place, origin, directory):
             begin(say, f"checking {place}")
@@ -98,10 +104,12 @@ class StoredBase(Base):
             if problems:
                 raise VersionError(f"{place}: not republished, since TF Serving could not load it", problems)
             if options.dry_run:
+                check(directory, place)
                 number = self.next_number(options.requested)
                 return Published(number, self.at(number), place, origin, dry_run=True)
             with self.staged(options.requested, say) as stage:
                 provenance = fill_with_copy(stage.path, directory, origin, options)
+                check(directory, place)
                 path = stage.publish()
         return Published(int(path.name), path, place, origin, provenance=provenance)
 
