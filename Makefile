@@ -51,3 +51,10 @@ $(VENV)/.documenting: $(VENV)/.installed
 $(VENV)/.releasing: $(VENV)/.installed
 	$(INSTALL) ".[cpu,test,release]"
 	touch $@
+
+# All of the above by one run of pip, for .ci/run.
+$(VENV)/.complete: setup.py pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) ".[cpu,test,lint,docs,release]"
+	sh tests/install_serving_api.sh $(BIN)/python
+	touch $(addprefix $(VENV)/.,installed linters documenting releasing complete)
