@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
+import sys
 import threading
 import uuid
 from pathlib import Path
@@ -35,6 +37,8 @@ def s3_server():
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         import s3fs
 
+        if sys.version_info < (3, 8):
+            patch.setattr(s3fs.S3FileSystem, "close_session", staticmethod(_close))
         s3fs.S3FileSystem(client_kwargs={"endpoint_url": endpoint}, skip_instance_cache=True).makedirs(
             "models", exist_ok=True
         )
@@ -44,6 +48,14 @@ def s3_server():
             server.shutdown()
             thread.join()
             server.server_close()
+
+
+def _close(loop, client):
+    """Close the connections of a file system that is garbage, without the wait of the last s3fs for Python 3.7.
+
+    Where the garbage is collected in the thread of the loop, the wait is for that thread itself, and ends after seconds.
+    """
+    asyncio.run_coroutine_threadsafe(client.__aexit__(None, None, None), loop)
 
 
 def memory_url():
