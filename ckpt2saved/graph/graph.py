@@ -288,6 +288,11 @@ class Graph:
                     self._consumers.setdefault(source, []).append(node)
         return self._consumers.get(name, [])
 
+    def only_consumer(self, name: str) -> Optional[Node]:
+        """The node that takes the tensors of this one; None where there are none or several."""
+        users = self.consumers(name)
+        return users[0] if len(users) == 1 else None
+
     def users(self, ref: Ref) -> List[Node]:
         """The nodes that take this very tensor."""
         return [node for node in self.consumers(ref[0]) if ref in node.inputs]

@@ -14,13 +14,14 @@ from ckpt2saved.rewrites.fold_batch_norm import BatchNormFolded, FoldBatchNorm
 from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.rewrites.hoist_products import PRODUCTS_IN_LOOP, HoistProducts, ProductsHoisted
 from ckpt2saved.rewrites.hoist_unrolled import HoistUnrolled
+from ckpt2saved.rewrites.merge_products import MergeProducts
 from ckpt2saved.rewrites.move_biases import MoveBiases
 from ckpt2saved.rewrites.replace_ctc_decoder import STAND_IN, DecoderReplaced, ReplaceCtcDecoder
 from ckpt2saved.rewrites.rewrite import Rewrite, apply
 from ckpt2saved.rewrites.trim_loops import LoopTrimmed, TrimLoops
 from ckpt2saved.saved_model.writing import ServingGraph, cut_down, with_values
 
-_OF_RECURRENT_LAYERS = (HoistProducts(), HoistUnrolled(), MoveBiases(), TrimLoops())
+_OF_RECURRENT_LAYERS = (MergeProducts(), HoistProducts(), HoistUnrolled(), MoveBiases(), TrimLoops())
 FOR_SERVING: Tuple[Rewrite, ...] = (ReplaceCtcDecoder("fast"), FoldBatchNorm(), *_OF_RECURRENT_LAYERS, ComputeOnce())
 
 

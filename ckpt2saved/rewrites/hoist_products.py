@@ -25,7 +25,7 @@ from ckpt2saved.rewrites.analyses.loops import (
 )
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
-from ckpt2saved.rewrites.insertion import insert
+from ckpt2saved.rewrites.insertion import insert, lead_in
 from ckpt2saved.rewrites.rewrite import Rewrite
 
 _FIXED = (*PARTS, *IDENTITIES, READS_VARIABLE, "Const")
@@ -91,6 +91,7 @@ class HoistProducts(Rewrite):
     def __call__(self, graph: Graph, context: Context) -> Found:
         within, hoist = graph.between(context.outputs, context.inputs), _Hoist(graph)
         loops = dict(graph.control.in_loops)
+        known = {frame for frames in context.original.control.in_loops.values() for frame in frames}
         products = [graph[name] for name in loops if name in within and graph[name].op == "MatMul"]
         frames: List[str] = []
         left: Dict[str, List[Node]] = {}
@@ -99,7 +100,7 @@ class HoistProducts(Rewrite):
                 continue
             if node.attr["T"].type == FLOAT and hoist.hoist(node):
                 frames += loops[node.name]
-            elif node.name in context.original:  # not of a decoder that was added
+            elif loops[node.name][0] in known:  # not of a decoder that was added
                 left.setdefault(loops[node.name][0], []).append(node)
         reasons: Dict[str, List[str]] = {}
         for frame, nodes in left.items():
@@ -245,11 +246,7 @@ class _Hoist:
         """The tensor in the loop that equals `ref`, from outside, at every step; `like` is an Enter of the loop."""
         key = (ref, like.frame)
         if key not in self.enters:
-            enter = self.graph.add(ref[0] + "/enter", "Enter", [ref], T=dtype)
-            enter.attr["frame_name"].s = like.attr["frame_name"].s
-            enter.attr["is_constant"].b = True
-            enter.attr["parallel_iterations"].i = like.attr["parallel_iterations"].i or 10
-            self.enters[key] = enter.name, 0
+            self.enters[key] = lead_in(self.graph, ref, like, dtype)
         return self.enters[key]
 
     def step(self, product: _Product, ahead: Ref) -> Ref:
@@ -278,8 +275,8 @@ def multiply_state(graph: Graph, node: Node, factors: Tuple[Ref, Ref], ahead: Re
 
 def biased(graph: Graph, node: Node) -> Node:
     """The BiasAdd behind a MatMul; the MatMul itself where something else takes its product."""
-    users = graph.consumers(node.name)
-    return users[0] if len(users) == 1 and users[0].op == "BiasAdd" else node
+    user = graph.only_consumer(node.name)
+    return user if user is not None and user.op == "BiasAdd" else node
 
 
 def split_kernel(sequence: tf.Tensor, weights: tf.Tensor) -> Sequence[tf.Tensor]:

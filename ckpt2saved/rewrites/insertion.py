@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
-from ckpt2saved.graph.graph import Graph
+from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref, parsed
 from ckpt2saved.graph.tf1 import tf, v1_control_flow
 
@@ -34,6 +34,15 @@ def insert(
             controls = [_source(name[1:], places)[0] for name in definition.input if name.startswith("^")]
             graph.adopt(definition, inputs, controls if definition.input else anchors)
     return [_source(tensor.name, places) for tensor in tensors]
+
+
+def lead_in(graph: Graph, ref: Ref, like: Node, dtype: int) -> Ref:
+    """The tensor in a loop that equals `ref`, from outside, at every step; `like` is an Enter of the loop."""
+    enter = graph.add(f"{ref[0]}/enter", "Enter", [ref], T=dtype)
+    enter.attr["frame_name"].s = like.attr["frame_name"].s
+    enter.attr["is_constant"].b = True
+    enter.attr["parallel_iterations"].i = like.attr["parallel_iterations"].i or 10
+    return enter.name, 0
 
 
 def _source(name: str, places: Dict[str, Ref]) -> Ref:

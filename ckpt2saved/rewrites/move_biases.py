@@ -49,10 +49,10 @@ class MoveBiases(Rewrite):
 
 def _move(graph: Graph, context: Context, product: Node) -> bool:
     """Add the bias of a sum to this product, which is a part of the sum; returns False if the graph stays as it is."""
-    total = _only_user(graph, product)
+    total = graph.only_consumer(product.name)
     if total is None or total.op not in ("Add", "AddV2") or product.attr["T"].type != FLOAT:
         return False
-    biased = _only_user(graph, total)
+    biased = graph.only_consumer(total.name)
     others = [ref for ref in total.inputs if ref != (product.name, 0)]
     if biased is None or biased.op != "BiasAdd" or biased.inputs[0] != (total.name, 0) or len(others) != 1:
         return False
@@ -65,12 +65,6 @@ def _move(graph: Graph, context: Context, product: Node) -> bool:
     total.inputs = [(added.name, 0), *others]
     graph.redirect({(biased.name, 0): (total.name, 0)})
     return True
-
-
-def _only_user(graph: Graph, node: Node) -> Optional[Node]:
-    """The node that takes what a node makes; None where there are others."""
-    users = graph.consumers(node.name)
-    return users[0] if len(users) == 1 else None
 
 
 def _width(context: Context, ref: Ref) -> Optional[int]:

@@ -19,7 +19,7 @@ from ckpt2saved.rewrites.analyses.loop_states import State, is_by_row, is_counte
 from ckpt2saved.rewrites.analyses.loops import counts_from_0, entered, is_of_recurrent_layer, unchanged
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
-from ckpt2saved.rewrites.insertion import insert
+from ckpt2saved.rewrites.insertion import insert, lead_in
 from ckpt2saved.rewrites.rewrite import Rewrite
 
 _INTEGER = tf.int32.as_datatype_enum
@@ -112,7 +112,7 @@ class _Loop:
         if condition.op == "LoopCond" and len(bounds) == 2:
             ends = [enter.inputs[0] for enter in bounds]
             steps = graph.add(f"{both.name}/steps", "Minimum", ends, T=_INTEGER)
-            compared[0].inputs[1] = self.inside(steps, bounds[0])
+            compared[0].inputs[1] = lead_in(graph, (steps.name, 0), bounds[0], _INTEGER)
             condition.inputs = [(compared[0].name, 0)]
             self.edited()
 
@@ -120,14 +120,6 @@ class _Loop:
         """Whether a node compares a counter with the number of steps, and nothing else takes the answer."""
         takes = node.op == "Less" and unchanged(self.graph, node.inputs[0]) == (counter.merge.name, 0)
         return takes and len(self.users((node.name, 0))) == 1
-
-    def inside(self, node: Node, like: Node) -> Ref:
-        """The tensor in the loop that equals that of `node`, from outside; `like` is an Enter of the loop."""
-        enter = self.graph.add(f"{node.name}/enter", "Enter", [(node.name, 0)], T=_INTEGER)
-        enter.attr["frame_name"].s = like.attr["frame_name"].s
-        enter.attr["is_constant"].b = True
-        enter.attr["parallel_iterations"].i = like.attr["parallel_iterations"].i or 10
-        return enter.name, 0
 
     # Masks.
 

@@ -25,6 +25,7 @@ from ckpt2saved.rewrites.compute_once import ComputedOnce, ComputeOnce
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.hoist_products import HoistProducts, ProductsHoisted
 from ckpt2saved.rewrites.hoist_unrolled import HoistUnrolled
+from ckpt2saved.rewrites.merge_products import MergeProducts
 from ckpt2saved.rewrites.move_biases import MoveBiases
 from ckpt2saved.rewrites.rewrite import apply
 from ckpt2saved.rewrites.to_signatures import in_cpu_ops
@@ -85,7 +86,7 @@ def sessions(layer, threads):
         tf.variables_initializer(tf.global_variables(), name="init")
     original = pruned(graph.as_graph_def(), ["y", "init"])
     context = Context.of(original, ["y:0", "init:0"], ["x:0"])
-    found = apply([HoistProducts(), HoistUnrolled(), MoveBiases(), TrimLoops()], context, "refused")
+    found = apply([MergeProducts(), HoistProducts(), HoistUnrolled(), MoveBiases(), TrimLoops()], context, "refused")
     assert len(found.edits_of(ProductsHoisted)) in (4, 8), found.edits  # loops, or kernels of unrolled layers
     made = []
     config = tf.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
@@ -238,6 +239,18 @@ def gru():
     return cell
 
 
+def of_keras(name, **how):
+    """A bidirectional layer of TensorFlow's own Keras."""
+
+    def layer(x):
+        if how.get("unroll"):
+            x.set_shape([None, STEPS, None])
+        made = getattr(tf.keras.layers, name)(HIDDEN, return_sequences=True, **how)
+        return tf.keras.layers.Bidirectional(made)(x)
+
+    return layer
+
+
 LAYERS = {
     "BasicLSTMCell": dynamic_rnn(basic_lstm, 2),
     "BasicLSTMCell, lengths": dynamic_rnn(basic_lstm, 2, with_lengths=True),
@@ -248,9 +261,10 @@ LAYERS = {
     "GRUCell, unrolled": static_rnn(gru, 1),
 }
 if tf.VERSION.startswith("1."):  # today's Keras makes no graphs by itself
-    LAYERS["Keras LSTM"] = lambda x: tf.keras.layers.Bidirectional(tf.keras.layers.LSTM(HIDDEN, return_sequences=True))(
-        x
-    )
+    LAYERS["Keras LSTM"] = of_keras("LSTM")
+    LAYERS["Keras GRU"] = of_keras("GRU")
+    LAYERS["Keras LSTM, unrolled"] = of_keras("LSTM", unroll=True)
+    LAYERS["Keras GRU, reset after"] = of_keras("GRU", reset_after=True)
 
 
 if __name__ == "__main__":
