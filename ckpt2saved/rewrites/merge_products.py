@@ -112,8 +112,7 @@ def _with_bias(graph: Graph, context: Context, gates: _Gates) -> _Gates:
     """The gates with their biases, where these are the parts of one bias."""
     users = [graph.only_consumer(node.name) for node in gates.parts]
     added = [user for user in users if user is not None and user.op == "BiasAdd" and data_format(user) != "NCHW"]
-    cuts = [cut_of(graph, context, user.inputs[1]) for user in added]
-    parts = [cut for cut in cuts if cut is not None and cut.width == gates.kernel.width // len(users)]
+    parts = [cut for cut in (cut_of(graph, context, user.inputs[1]) for user in added) if cut is not None]
     bias = joined(parts) if len(parts) == len(users) else None
     return gates if bias is None else replace(gates, parts=tuple(added), bias=bias)
 

@@ -52,6 +52,11 @@ def sliced(kernel):
     return [kernel[..., :HIDDEN], kernel[..., HIDDEN : 2 * HIDDEN], kernel[..., 2 * HIDDEN :]]
 
 
+def backwards(kernel):
+    """The last part is made first."""
+    return [kernel[..., HIDDEN * n : HIDDEN * (n + 1)] for n in (2, 1, 0)]
+
+
 def gates(
     x_parts=split,
     h_parts=sliced,
@@ -59,19 +64,20 @@ def gates(
     total=lambda one, other: one + other,
     made=lambda name, *shape: weights(name, *shape),
     run=loop,
+    widths=(3 * HIDDEN, 3 * HIDDEN),
     **how,
 ):
     """A cell of three gates that multiplies input and state by a part of the kernel for each, as Keras does."""
 
     def build(x):
-        kernel, recurrent = made("kernel", DEPTH, 3 * HIDDEN), made("recurrent", HIDDEN, 3 * HIDDEN)
+        kernel, recurrent = made("kernel", DEPTH, widths[0]), made("recurrent", HIDDEN, widths[1])
         bias = made("bias", 3 * HIDDEN)
 
         def step(x, h):
             one = [tf.nn.bias_add(tf.matmul(x, k), b) for k, b in zip(x_parts(kernel), bias_parts(bias))]
             other = [tf.matmul(h, r, **how) for r in h_parts(recurrent)]
             i, f, c = [total(*pair) for pair in zip(one, other)]
-            return tf.sigmoid(i) * tf.tanh(c) + tf.sigmoid(f) * h
+            return tf.tanh(tf.sigmoid(i) * tf.tanh(c) + tf.sigmoid(f) * h)
 
         return run(x, step)
 
@@ -109,6 +115,7 @@ MERGED = {
     "the other way round": gates(sliced, split, sliced, lambda one, other: other + one),
     "cut outside the loop": lambda x: gates(*[lambda _, parts=parts: parts for parts in cut(split)])(x),
     "sliced outside the loop": lambda x: gates(*[lambda _, parts=parts: parts for parts in cut(sliced)])(x),
+    "made backwards": gates(backwards, backwards, backwards),
     "constants": gates(made=lambda name, *shape: tf.constant(drawn(name, *shape))),
 }
 
@@ -175,6 +182,16 @@ def two_of_three(x):
     return loop(x, step)
 
 
+def three_biases(bias):
+    """Parts of vectors that are alike."""
+    return [split(weights(f"bias{n}", 3 * HIDDEN))[n] for n in range(3)]
+
+
+def one_multiplied(x):
+    totals = iter([tf.multiply, tf.add, tf.add])
+    return gates(total=lambda one, other: next(totals)(one, other))(x)
+
+
 def part_used_twice(x):
     return gates(total=lambda one, other: one + other * tf.sigmoid(other))(x)
 
@@ -197,7 +214,10 @@ ALONE = {
     "biases in another order": (gates(bias_parts=lambda bias: split(bias)[::-1]), ["6 products as 2"], 1),
     "a part of the bias twice": (gates(bias_parts=lambda bias: [split(bias)[0]] * 3), ["6 products as 2"], 1),
     "the inputs alone": (gates(h_parts=lambda whole: [p + 1 for p in split(whole)]), ["3 products as 1"], 3),
-    "other order": (gates(h_parts=lambda whole: sliced(whole)[::-1]), ["6 products as 2"], 1),
+    "other order": (gates(h_parts=backwards), ["6 products as 2"], 1),
+    "biases of their own": (gates(bias_parts=three_biases), ["6 products as 2"], 1),
+    "one pair is multiplied": (one_multiplied, ["6 products as 2"], 1),
+    "gates of one column": (gates(h_parts=split, widths=(3 * HIDDEN, 3)), ["6 products as 2"], 1),
 }
 
 
@@ -214,6 +234,31 @@ def overlapping(kernel):
 
 def stepping(kernel):
     return [kernel[:, number::3] for number in range(3)]
+
+
+def every_second(kernel):
+    return [kernel[:, 2 * HIDDEN * n : 2 * HIDDEN * (n + 1) : 2] for n in range(3)]
+
+
+def without_a_row(kernel):
+    whole = weights(f"higher{kernel.shape[0]}", int(kernel.shape[0]) + 1, 3 * HIDDEN)
+    return [whole[1:, HIDDEN * n : HIDDEN * (n + 1)] for n in range(3)]
+
+
+def of_two_widths(x):
+    kernel, recurrent = weights("kernel", DEPTH, 3 * HIDDEN), weights("recurrent", HIDDEN, HIDDEN)
+
+    def step(x, h):
+        one, two = tf.matmul(x, kernel[:, :HIDDEN]), tf.matmul(x, kernel[:, HIDDEN:])
+        return tf.tanh(one + tf.matmul(h, recurrent) + two[:, :HIDDEN] * two[:, HIDDEN:])
+
+    return loop(x, step)
+
+
+def without_state(x):
+    """As of tf.map_fn."""
+    kernel = weights("kernel", DEPTH, 3 * HIDDEN)
+    return loop(x, lambda x, _: tf.tanh(sum(tf.matmul(x, part) for part in split(kernel))))
 
 
 def of_rows(kernel):
@@ -234,7 +279,11 @@ def heads(x):
 LEFT = {
     "overlapping parts": both(overlapping),
     "every third column": both(stepping),
+    "every second column": both(every_second, widths=(6 * HIDDEN, 6 * HIDDEN)),
     "rows": both(of_rows),
+    "without a row": both(without_a_row),
+    "of two widths": of_two_widths,
+    "a loop that is no layer": without_state,
     "transposed": gates(
         lambda kernel: [part + 0 for part in split(kernel)],
         lambda kernel: [kernel[:, n * HIDDEN : (n + 1) * HIDDEN] for n in range(3)],
