@@ -130,7 +130,7 @@ def _sums(graph: Graph, found: Sequence[_Gates]) -> List[_Sum]:
         adds = tuple(user for user in users if user is not None and user.op in ("Add", "AddV2"))
         names = tuple(add.name for add in adds) if len(set(adds)) == len(users) else gates
         other = sums.get(names)
-        if other is None or len(other.terms) > 1 or other.terms[0].kernel.width != gates.kernel.width:
+        if other is None or other.terms[0].kernel.width != gates.kernel.width:
             sums[gates if other else names] = _Sum((gates,), gates.parts)
         else:
             sums[names] = _Sum((*other.terms, gates), adds)

@@ -187,6 +187,19 @@ def three_biases(bias):
     return [split(weights(f"bias{n}", 3 * HIDDEN))[n] for n in range(3)]
 
 
+def two_biases(x):
+    """The third gate has none."""
+    kernel, recurrent = weights("kernel", DEPTH, 3 * HIDDEN), weights("recurrent", HIDDEN, HIDDEN)
+    bias = weights("bias", 3 * HIDDEN)
+
+    def step(x, h):
+        one, two, three = [tf.matmul(x, part) for part in split(kernel)]
+        one, two = [tf.nn.bias_add(*pair) for pair in zip((one, two), split(bias))]
+        return tf.tanh(one + tf.matmul(h, recurrent) + two * three)
+
+    return loop(x, step)
+
+
 def one_multiplied(x):
     totals = iter([tf.multiply, tf.add, tf.add])
     return gates(total=lambda one, other: next(totals)(one, other))(x)
@@ -216,6 +229,7 @@ ALONE = {
     "the inputs alone": (gates(h_parts=lambda whole: [p + 1 for p in split(whole)]), ["3 products as 1"], 3),
     "other order": (gates(h_parts=backwards), ["6 products as 2"], 1),
     "biases of their own": (gates(bias_parts=three_biases), ["6 products as 2"], 1),
+    "two biases": (two_biases, ["3 products as 1"], 1),
     "one pair is multiplied": (one_multiplied, ["6 products as 2"], 1),
     "gates of one column": (gates(h_parts=split, widths=(3 * HIDDEN, 3)), ["6 products as 2"], 1),
 }
