@@ -199,12 +199,12 @@ def test_the_best_one_is_published_if_it_is_better_than_the_newest_version(watch
     assert watched.finish(*gate)[0] == 0 and watched.published() == [1]
     for step in (2, 3):
         watched.write(step)
-    code, events = watched.finish(*gate)
+    code, events = watched.finish(*gate, *QUICK)
     assert code == 0 and watched.published() == [1, 3]
     skipped, *_ = [event for event in events if event["event"] == "skipped"]
     assert skipped["checkpoint"].endswith("m-2") and skipped["reason"] == "not-best"
     watched.write(4)
-    code, events = watched.finish(*gate)
+    code, events = watched.finish(*gate, *QUICK)
     assert code == 3 and watched.published() == [1, 3]
     (refused,) = [event for event in events if event["event"] == "refused"]
     assert refused["problem_details"][0]["code"] == "cer-not-lower" and refused["accuracy"]["cer"] == 0
