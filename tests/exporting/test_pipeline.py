@@ -14,6 +14,8 @@ from ckpt2saved.signature.file import load_model
 from tests.support.checkpoints import crnn_shapes, filled, write_checkpoint
 from tests.support.command_line import exported
 
+QUICK = ("-q", "--no-parity", "--no-warmup")  # where answers have no part
+
 
 def children(base):
     return sorted(path.name for path in base.iterdir()) if base.exists() else []
@@ -21,10 +23,10 @@ def children(base):
 
 def test_numbers_go_up_from_the_one_asked_for(run, tmp_path, crnn_checkpoint):
     """The first is 1 or what --version says; then always the next."""
-    assert exported(run, tmp_path, crnn_checkpoint, "--version", "100001", "-q").exit_code == 0
-    assert exported(run, tmp_path, crnn_checkpoint, "-q").exit_code == 0
+    assert exported(run, tmp_path, crnn_checkpoint, "--version", "100001", *QUICK).exit_code == 0
+    assert exported(run, tmp_path, crnn_checkpoint, *QUICK).exit_code == 0
     assert children(tmp_path) == ["100001", "100002"]
-    result = exported(run, tmp_path, crnn_checkpoint, "--version", "100002", "-q")
+    result = exported(run, tmp_path, crnn_checkpoint, "--version", "100002", *QUICK)
     assert result.exit_code == 1
     assert "100002" in result.output and children(tmp_path) == ["100001", "100002"]
 
@@ -98,7 +100,7 @@ def test_without_parity_it_says_so(run, tmp_path, crnn_checkpoint):
 
 def test_options_go_before_those_of_the_file(run, tmp_path, crnn_checkpoint):
     """--option beam_width=3 reaches the graph and the provenance; a wrong one is a wrong command line."""
-    result = exported(run, tmp_path, crnn_checkpoint, "-q", "--json", "--option", "beam_width=3")
+    result = exported(run, tmp_path, crnn_checkpoint, *QUICK, "--json", "--option", "beam_width=3")
     options = json.loads(result.output)["graph"]["options"]
     assert options == {"scope": "shadow", "beam_width": 3, "merge_repeated": False}
     for option in ("beam_width", "beam_width=many", "width=3", "beam_width=2024-99-06", "beam_width=[1"):
