@@ -340,6 +340,24 @@ def test_layers_of_keras(name, how, texts):
     assert counts(merged(keras(name, **how))[0]) == texts
 
 
+def masked(x):
+    """The loop reads a mask at each step, and keeps states where it is False."""
+    x = tf.keras.layers.Masking()(tf.transpose(x, [1, 0, 2]))
+    return tf.keras.layers.LSTM(HIDDEN, return_sequences=True)(x)
+
+
+def two_cells(x):
+    """In one loop: the input of the second is the output of the first."""
+    cells = [tf.keras.layers.LSTMCell(HIDDEN) for _ in range(2)]
+    return tf.keras.layers.RNN(cells, return_sequences=True)(tf.transpose(x, [1, 0, 2]))
+
+
+@OLD
+@pytest.mark.parametrize("build, texts", [(masked, ["8 products as 2"]), (two_cells, ["16 products as 4"])])
+def test_other_loops_of_keras(build, texts):
+    assert counts(merged(build)[0]) == texts
+
+
 # Exports.
 
 
