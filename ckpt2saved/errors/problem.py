@@ -51,6 +51,11 @@ class Problem(Message):
 
 
 @dataclass(frozen=True)
+class Unread(Problem):
+    """A Problem that says nothing of a file, as this process could not read it: missing rights, a failing disk."""
+
+
+@dataclass(frozen=True)
 class Note(Message):
     """Information that does not prevent anything."""
 

@@ -24,6 +24,18 @@ _PIECE = 1 << 20  # bytes that are read together
 OPENED = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
+_NOT_OF_THE_FILE = (
+    *(errno.EACCES, errno.EPERM),  # of this user
+    *(errno.EIO, errno.ENXIO, errno.ESTALE, errno.ETIMEDOUT),  # of the disk, or of a server of files
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),  # of this process or machine
+)
+
+
+def is_of_environment(error: OSError) -> bool:
+    """Return whether an error of reading says nothing of the file: missing rights, a failing disk, or a limit."""
+    return error.errno in _NOT_OF_THE_FILE
+
+
 class TooLarge(OSError):
     """A directory tree or file exceeds a limit; `strerror` says which."""
 

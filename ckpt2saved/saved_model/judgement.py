@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import BinaryIO, Dict, List, Optional, Sequence, Set, Tuple
 
 from ckpt2saved.checkpoint.index import RESOURCE, STRING, VARIANT, Damaged, Entry, Index, NotRead, read_index
-from ckpt2saved.errors.problem import Problem, listed
+from ckpt2saved.errors.problem import Problem, Unread, listed
 from ckpt2saved.files.kinds import EMPTY, begins_as_lfs_pointer, kind_of
 from ckpt2saved.files.protobuf import text_format
 from ckpt2saved.files.protobuf.crc32c import crc32c, masked
 from ckpt2saved.files.protobuf.wire import Malformed, varint
-from ckpt2saved.files.reading import PathLike, kind, open_file, size_of
+from ckpt2saved.files.reading import PathLike, is_of_environment, kind, open_file, size_of
 from ckpt2saved.saved_model.graph_facts import (
     GraphFacts,
     lfs_problem,
@@ -76,7 +76,8 @@ def judge(directory: PathLike, data: int = READ) -> Tuple[Problem, ...]:
 
 
 def _unreadable(name: str, error: OSError) -> Problem:
-    return Problem("unreadable-file", name, str(error.strerror))
+    kind_of_problem = Unread if is_of_environment(error) else Problem
+    return kind_of_problem("unreadable-file", name, str(error.strerror))
 
 
 def _text_graph_problems(path: str) -> List[Problem]:

@@ -13,8 +13,8 @@ from ckpt2saved.answers.server_answers import as_content as server_content
 from ckpt2saved.answers.server_asker import Target
 from ckpt2saved.compatibility.fit import ops_for_its_gpu
 from ckpt2saved.console.say import Say, begin, silent
-from ckpt2saved.errors import NotServable, VerificationError
-from ckpt2saved.errors.problem import Note, Problem, details, listed, texts
+from ckpt2saved.errors import NotServable, VerificationError, VersionError
+from ckpt2saved.errors.problem import Note, Problem, Unread, details, listed, texts
 from ckpt2saved.graph.kernel_table import Device
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.requests.request import Answers, Request
@@ -63,7 +63,9 @@ class Verification:
         return tuple(dict.fromkeys(found))
 
     def raise_if_wrong(self) -> None:
-        """Raise VerificationError with all problems, if there are any."""
+        """Raise VerificationError with all problems, if there are any; VersionError if files could not be read."""
+        if any(isinstance(problem, Unread) for problem in self.problems):
+            raise VersionError(f"{self.path}: it could not be checked, as files of it can't be read", self.problems)
         if self.problems:
             raise VerificationError(f"{self.path}: {len(self.problems)} problem(s)", self.problems)
 

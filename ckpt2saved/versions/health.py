@@ -7,8 +7,8 @@ import stat
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Sequence, Tuple
 
-from ckpt2saved.errors.problem import Problem
-from ckpt2saved.files.reading import Entry, PathLike, TooLarge, printable, walk
+from ckpt2saved.errors.problem import Problem, Unread
+from ckpt2saved.files.reading import Entry, PathLike, TooLarge, is_of_environment, printable, walk
 from ckpt2saved.files.write_errors import NO_RIGHTS
 from ckpt2saved.saved_model.judgement import READ, instead_of_directory, judge, judge_warmup
 from ckpt2saved.versions.base import why_no_access
@@ -62,7 +62,8 @@ def _content(directory: Path, data: int, warmup: bool = True) -> Tuple[Tuple[Pro
     except TooLarge as error:
         return (Problem("too-large", _inside(directory, error.filename), str(error.strerror)),), entries
     except OSError as error:
-        unread = Problem("unreadable-file", printable(str(error.filename)), str(error.strerror))
+        kind_of_problem = Unread if is_of_environment(error) else Problem
+        unread = kind_of_problem("unreadable-file", printable(str(error.filename)), str(error.strerror))
         return _unreadable(entries) or (unread,), entries
 
 
@@ -84,7 +85,8 @@ def _unreadable(entries: Sequence[Entry]) -> Tuple[Problem, ...]:
         error = why_no_access(entry.path, os.R_OK | os.X_OK if is_directory else os.R_OK)
         if error is not None:
             found = "this user may not read it" if error.errno in NO_RIGHTS else str(error.strerror)
-            problems.append(Problem("unreadable-file", printable(entry.name), found))
+            kind_of_problem = Unread if is_of_environment(error) else Problem
+            problems.append(kind_of_problem("unreadable-file", printable(entry.name), found))
     return tuple(problems)
 
 

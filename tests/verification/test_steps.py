@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
 
 from ckpt2saved.errors.problem import texts
 from ckpt2saved.graph.tf1 import tf
+from ckpt2saved.saved_model import judgement
 from ckpt2saved.verification.servability import check_name, check_version
 from ckpt2saved.verification.steps import verify_version
+from ckpt2saved.versions import health
 from tests.support.checkpoints import crnn_shapes, filled, write_checkpoint
 from tests.support.command_line import call
 from tests.support.saved_models import as_text, changed, write_version
@@ -371,3 +375,22 @@ def test_verify_without_tensorflow_says_what_installs_it(version):
     """After the cheap checks."""
     done = call("verify", version)
     assert done.returncode == 1 and "pip install 'ckpt2saved[cpu]'" in done.stdout
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.EIO, 1), (errno.ESTALE, 1), (errno.EACCES, 1), (errno.EINVAL, 3)])
+@pytest.mark.parametrize("place", [(health, "why_no_access"), (judgement, "read_graph_facts"), (health, "walk")])
+def test_what_can_not_be_read_is_no_answer(run, version, monkeypatch, number, code, place):
+    """A disk that fails, or missing rights: exit code 1. A directory in a file's place, by EINVAL, is one."""
+    module, name = place
+
+    def fail(path, rights=0):
+        error = OSError(number, os.strerror(number), os.path.join(os.fspath(path), "saved_model.pb"))
+        if name == "why_no_access":
+            return error
+        raise error
+
+    monkeypatch.setattr(module, name, fail)
+    result = run("verify", version, "--json")
+    assert result.exit_code == code, result.output
+    assert "unreadable-file" in result.output and "Traceback" not in result.output
+    assert ("it could not be checked, as files of it can't be read" in result.output) == (code == 1)
