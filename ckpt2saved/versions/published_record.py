@@ -1,7 +1,7 @@
 """A record of the checkpoints that many versions have, so that a publication need not read the provenance of each.
 
 It is the file `.ckpt2saved-published.txt` of the base, whose name TF Serving ignores, and no more than a cache: a line
-counts only while the version's directory is the one that was read, by its inode and times. Any other version is read.
+counts only while the version's provenance is the file that was read, by its inode, size and times. Any other is read.
 Its first line is the SHA-256 of the others.
 """
 
@@ -16,11 +16,13 @@ from typing import Collection, Dict, FrozenSet
 
 from ckpt2saved.files.reading import read_file
 from ckpt2saved.files.replacing import replace_file
-from ckpt2saved.versions.provenance import content_of, read_provenance
+from ckpt2saved.versions.provenance import PROVENANCE, content_of, read_provenance
 
 PUBLISHED_RECORD = ".ckpt2saved-published.txt"
 
-_HEADING = "# written by ckpt2saved: name, inode, mtime and ctime of a version, SHA-256 of its checkpoint's files\n"
+_HEADING = (
+    "# written by ckpt2saved: version; inode, size, mtime, ctime of its record; SHA-256 of its checkpoint's files\n"
+)
 _MOST_BYTES = 1 << 26
 _MOST_UNRECORDED = 64  # versions that are read each time; to write the record for fewer would take as long
 _NAME = re.compile(r"-?[0-9]+\Z")
@@ -36,9 +38,9 @@ class PublishedRecord:
         self._added: Dict[str, str] = {}
 
     def may_have(self, name: str, content: FrozenSet[str]) -> bool:
-        """Return whether a version may have a checkpoint of this content; raises OSError if the version is gone."""
-        status = os.stat(os.path.join(os.fspath(self._base), name))
-        identity = f"{status.st_ino} {status.st_mtime_ns} {status.st_ctime_ns} "
+        """Return whether a version may have a checkpoint of this content; raises OSError if its provenance is gone."""
+        status = os.stat(os.path.join(os.fspath(self._base), name, os.fspath(PROVENANCE)))
+        identity = f"{status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} "
         line = self._lines.get(name, "")
         if not line.startswith(identity):
             hashes = _joined(content_of(read_provenance(self._base / name)))

@@ -112,6 +112,18 @@ def test_a_provenance_that_was_deleted_counts_no_more(recorded):
     assert is_published(recorded, "c") == "version 3"
 
 
+def test_a_provenance_that_was_changed_in_place_is_read(recorded, read):
+    """As by an editor or a copy over it, even if it is as long and as old as before."""
+    path = recorded / "4" / PROVENANCE
+    before = os.stat(str(path))
+    with path.open("r+", encoding="utf-8") as file:
+        file.write(json.dumps(provenance("9")))
+    os.utime(str(path), ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert os.stat(str(path)).st_size == before.st_size
+    assert is_published(recorded, "d") is None and is_published(recorded, "9") == "version 4"
+    assert set(read) == {"4"}
+
+
 def test_a_version_that_is_being_copied_is_looked_at_again(recorded, read):
     """Its provenance may come last, in a directory that is there already."""
     (recorded / "6" / PROVENANCE).parent.mkdir(parents=True)
@@ -176,7 +188,7 @@ def test_what_would_not_fit_into_a_line_is_read_each_time(recorded, read, value)
             refuse_published(recorded, frozenset([value]))
         assert is_published(recorded, "7") == "version  7"
     lines = (recorded / PUBLISHED_RECORD).read_text("ascii").splitlines()[2:]
-    assert all(len(line.split(" ")) == 5 and parse_version(line.split(" ")[0]) for line in lines)
+    assert all(len(line.split(" ")) == 6 and parse_version(line.split(" ")[0]) for line in lines)
 
 
 def test_what_a_killed_publication_left_of_it_is_removed(base):
