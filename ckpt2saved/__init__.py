@@ -344,6 +344,7 @@ def verify(
     parity_seconds: float = 60.0,
     parity_lines: Optional[int] = None,
     for_device: Optional[str] = None,
+    gpu: bool = False,
     progress: Optional[Progress] = None,
 ) -> Verification:
     """Check that a version can be served, that its answers are right, and that a server answers the same.
@@ -416,11 +417,16 @@ def verify(
         )
         plan = comparison_plan(of_graph, SearchLimits(parity_seconds, parity_lines), directory)
         begin(say, "starting TensorFlow")
+        from ckpt2saved.graph.devices import gpus
+        from ckpt2saved.graph.tf1 import check_gpus
         from ckpt2saved.verification.steps import Servers, verify_version
 
+        if gpu:
+            check_gpus()
         requests = None if request_file is None else Path(request_file)
         servers = Servers(device, with_onednn)
-        found = verify_version(directory, plan=plan, inputs=requests, target=target, servers=servers, say=say)
+        with gpus(gpu):
+            found = verify_version(directory, plan=plan, inputs=requests, target=target, servers=servers, say=say)
         return replace(found, path=place) if isinstance(place, VersionUrl) else found
 
 
@@ -440,6 +446,7 @@ def evaluate(
     model_name: Optional[str] = None,
     timeout: float = 60,
     retries: int = 3,
+    gpu: bool = False,
     progress: Optional[Progress] = None,
 ) -> ModelEvaluation:
     """Measure how much of the text of labelled pictures a version, or a model on a server, reads.
@@ -473,7 +480,8 @@ def evaluate(
         None if pages is None else Path(pages),
         LabelOptions(signature, allow_empty, nfc, batch_size),
     )
-    found = evaluation.of(model_at(place, PlaceOptions(model_name, timeout, retries), say), Limits(max_cer), say)
+    options = PlaceOptions(model_name=model_name, timeout=timeout, retries=retries, gpu=gpu)
+    found = evaluation.of(model_at(place, options, say), Limits(max_cer), say)
     if drawing is not None:
         from ckpt2saved.verification.accuracy.worst_picture import draw_worst
 
@@ -490,6 +498,7 @@ def predict(
     model_name: Optional[str] = None,
     timeout: float = 60,
     retries: int = 3,
+    gpu: bool = False,
     progress: Optional[Progress] = None,
 ) -> Predictions:
     """Send pictures, .npy and .npz files to a version, or to a model on a server; iterate the result for the answers.
@@ -507,7 +516,8 @@ def predict(
     from ckpt2saved.errors.values import check_values
 
     check_values(batch_size=batch_size, timeout=timeout, retries=retries)
-    model = model_at(place, PlaceOptions(model_name, timeout, retries), progress or silent)
+    options = PlaceOptions(model_name=model_name, timeout=timeout, retries=retries, gpu=gpu)
+    model = model_at(place, options, progress or silent)
     return Predictions(model, signature, files, batch_size)
 
 

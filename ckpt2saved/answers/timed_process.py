@@ -23,7 +23,7 @@ from ckpt2saved.answers.worker import Worker, WorkerEnded, sender, working
 from ckpt2saved.client.messages import CODES
 from ckpt2saved.errors import InvalidRequest, NotServable, TensorFlowError
 from ckpt2saved.files.plain_paths import as_plain_directory
-from ckpt2saved.graph.devices import uses_gpus
+from ckpt2saved.graph.devices import gpus
 from ckpt2saved.requests.request import Answers, Request
 from ckpt2saved.saved_model.reading import read_signatures
 from ckpt2saved.signature.tensors import Signature
@@ -45,6 +45,7 @@ class SessionSettings:
     intra_op: Optional[int] = None  # threads that compute one op
     inter_op: Optional[int] = None  # ops that run at the same time
     bfloat16: bool = False  # products and convolutions by oneDNN in bfloat16
+    gpu: bool = False  # computes on the GPUs of the machine, and not on the CPU alone
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class LoadedProcess:
 
     tensorflow: str  # version
     onednn: Optional[bool]  # None: this TensorFlow does not say
+    gpus: int  # that the session may use
 
 
 @dataclass(frozen=True)
@@ -176,10 +178,13 @@ def timed_process(
 ) -> Iterator[TimedProcess]:
     """Load the version in `directory` in a process with these settings and variables.
 
-    Raises NotServable if it does not load, TensorFlowError if TensorFlow is not installed or has no C++ loader.
+    Raises NotServable if it does not load, TensorFlowError if TensorFlow is not installed, has no C++ loader or, for
+    `settings.gpu`, finds no GPU.
     """
     # Without a value of the caller's own, TensorFlow decides about oneDNN as it does in a server's process.
-    with working(__name__, environment={_ONEDNN: "", **(environment or {})}) as worker:
+    with contextlib.ExitStack() as stack:
+        with gpus(settings.gpu):
+            worker = stack.enter_context(working(__name__, environment={_ONEDNN: "", **(environment or {})}))
         yield TimedProcess(directory, worker, settings)
 
 
@@ -188,12 +193,15 @@ def main() -> None:
     send = sender()
     try:
         from ckpt2saved.answers import cc_loader
-        from ckpt2saved.graph.tf1 import tf, uses_onednn
+        from ckpt2saved.graph.tf1 import check_gpus, count_gpus, tf, uses_onednn
+
+        path, settings = pickle.load(sys.stdin.buffer)
+        if settings.gpu:
+            check_gpus()
     except TensorFlowError as error:
         send((_NO_TENSORFLOW, str(error)))
         return
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    path, settings = pickle.load(sys.stdin.buffer)
     library = cc_loader.find_library()
     if library is None:
         send((_NO_TENSORFLOW, f"TensorFlow {tf.__version__} does not export the C++ loader, which is measured"))
@@ -207,11 +215,11 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         try:
             model = stack.enter_context(cc_loader.loaded(library, Path(path), _config(settings)))
-            work = _Work(model, read_signatures(Path(path)), stack)
+            work = _Work(model, read_signatures(Path(path)), stack, on_gpus=settings.gpu)
         except NotServable as error:
             send((_FAILED, str(error)))
             return
-        send((_DONE, LoadedProcess(tf.__version__, uses_onednn())))
+        send((_DONE, LoadedProcess(tf.__version__, uses_onednn(), gpus=count_gpus() if settings.gpu else 0)))
         with ThreadPoolExecutor(MOST_THREADS) as pool, contextlib.suppress(EOFError):  # the parent has ended
             while True:
                 number, what, content = pickle.load(sys.stdin.buffer)
@@ -222,7 +230,8 @@ def _config(settings: SessionSettings) -> tf.ConfigProto:
     """The configuration of a session as a server with these settings has it."""
     from ckpt2saved.graph.tf1 import session_config
 
-    config = session_config()
+    with gpus(settings.gpu):
+        config = session_config()
     config.intra_op_parallelism_threads = settings.intra_op or 0
     config.inter_op_parallelism_threads = settings.inter_op or 0
     if settings.bfloat16:
@@ -250,10 +259,13 @@ def _do(work: _Work, task: Tuple[int, int, Any], send: Callable[[Any], None]) ->
 class _Work:
     """What the process does."""
 
-    def __init__(self, model: LoadedModel, signatures: Mapping[str, Signature], stack: contextlib.ExitStack) -> None:
+    def __init__(
+        self, model: LoadedModel, signatures: Mapping[str, Signature], stack: contextlib.ExitStack, *, on_gpus: bool
+    ) -> None:
         self._model = model
         self._signatures = signatures
         self._stack = stack
+        self._on_gpus = on_gpus
         self._lock = threading.Lock()
         self._prepared: List[Tuple[PreparedRun, List[str]]] = []  # runs, and the keys of their outputs
 
@@ -294,7 +306,7 @@ class _Work:
         from ckpt2saved.graph.tf1 import tf
 
         prepared = self._prepared[number][0]
-        level = tf.RunOptions.FULL_TRACE if uses_gpus() else tf.RunOptions.SOFTWARE_TRACE  # the first one has kernels
+        level = tf.RunOptions.FULL_TRACE if self._on_gpus else tf.RunOptions.SOFTWARE_TRACE  # the first one has kernels
         # Writing the graphs down takes as long as a request: not in the runs that are measured.
         with prepared.running(tf.RunOptions(trace_level=level, output_partition_graphs=True)) as done:
             done.check()

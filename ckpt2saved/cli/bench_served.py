@@ -168,6 +168,12 @@ __all__ = ["bench"]
     help="Compute in bfloat16, as --mixed_precision of a server. Needs oneDNN.",
     topic=Topic.LOADER,
 )
+@option(
+    "--gpu",
+    is_flag=True,
+    help="Load the files on this machine's GPUs. Default: CPU only, as a training may be using them.",
+    topic=Topic.LOADER,
+)
 @name_option
 @option(
     "--timeout",
@@ -199,7 +205,7 @@ def bench_served(
 
     Do not run it against a server that clients use: it loads the server as much as it can.
     """
-    prepare_tensorflow(gpu=False)
+    prepare_tensorflow(options["gpu"])
     from ckpt2saved.verification.speed.opening import Opening, settings_of
     from ckpt2saved.verification.speed.report import as_content, print_result
     from ckpt2saved.verification.speed.run import Plan, measure_places
@@ -213,7 +219,7 @@ def bench_served(
     settings = settings_of(options["intra_op"], options["inter_op"], options["onednn"], options["mixed_precision"])
     concurrencies = options["concurrencies"] or ((1,) if options["profile"] and not options["rates"] else None)
     plan = Plan(
-        opening=Opening(options["signature"], options["model_name"], options["timeout"], settings),
+        opening=Opening(options["signature"], options["model_name"], options["timeout"], settings, gpu=options["gpu"]),
         given=Given(tuple(options["files"]), options["widths"], options["height"]),
         points=sweep_points(concurrencies, options["batches"], options["rates"]),
         windows=Windows(options["window"], most=options["most_windows"], tolerance=options["tolerance"]),

@@ -11,7 +11,7 @@ from ckpt2saved.cli.accuracy_options import accuracy_options, lines_option, page
 from ckpt2saved.cli.help import Purpose, Topic
 from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json, printed, reported
 from ckpt2saved.cli.model_place import place_argument, place_options
-from ckpt2saved.cli.options import PathType, called, json_option, option, quiet_option, report_option
+from ckpt2saved.cli.options import PathType, called, gpu_option, json_option, option, quiet_option, report_option
 
 if TYPE_CHECKING:  # slow to import
     from ckpt2saved.client.address import ModelAddress
@@ -61,6 +61,7 @@ if TYPE_CHECKING:  # slow to import
     topic=Topic.OUTPUT,
 )
 @place_options
+@gpu_option
 @report_option
 @json_option
 @quiet_option
@@ -77,7 +78,7 @@ def evaluate(
     """
     import ckpt2saved
 
-    prepare_tensorflow(gpu=False)
+    prepare_tensorflow(options["gpu"])
     with reported(report, "evaluate") as record:
         with narration("evaluate", quiet=quiet, on_step=record.add) as say:
             found = called(ckpt2saved.evaluate, place, progress=say, **options)

@@ -201,6 +201,12 @@ for_device_option = option(
     help="What the server computes on. Default: cpu, or gpu for a release such as 2.19-gpu.",
     topic=Topic.PROOF,
 )
+gpu_option = option(
+    "--gpu",
+    is_flag=True,
+    help="Run the files on this machine's GPUs. Default: CPU only, as a training may be using them.",
+    topic=Topic.PROOF,
+)
 batched_option = option(
     "--batched/--unbatched",
     "batched",

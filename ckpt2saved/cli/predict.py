@@ -12,7 +12,7 @@ import click
 from ckpt2saved.cli.help import Purpose
 from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json
 from ckpt2saved.cli.model_place import place_argument, place_options
-from ckpt2saved.cli.options import PathType, called, json_option, option, quiet_option
+from ckpt2saved.cli.options import PathType, called, gpu_option, json_option, option, quiet_option
 from ckpt2saved.errors import Ckpt2SavedError, NotAnswered, NotRead
 
 if TYPE_CHECKING:  # slow to import
@@ -52,6 +52,7 @@ _MOST_LISTED = 20  # problems in the message at the end
     help="Draw the boxes or lines of one picture on it. Needs Pillow.",
 )
 @place_options
+@gpu_option
 @json_option
 @quiet_option
 def predict(
@@ -76,7 +77,7 @@ def predict(
 
     Exit code 3: the model could not read some of the pictures. Exit code 1: some files got no answer.
     """
-    prepare_tensorflow(gpu=False)
+    prepare_tensorflow(options["gpu"])
     import ckpt2saved
     from ckpt2saved.requests.files import STDIN, given_paths
 

@@ -17,6 +17,7 @@ from ckpt2saved.cli.options import (
     batched_option,
     called,
     for_device_option,
+    gpu_option,
     json_option,
     model_name_option,
     option,
@@ -84,6 +85,7 @@ from ckpt2saved.cli.options import (
 @graph_options
 @search_options
 @for_device_option
+@gpu_option
 @report_option
 @json_option
 @quiet_option
@@ -96,7 +98,7 @@ def verify(version_dir: Union[Path, str], report: Optional[Path], as_json: bool,
     import ckpt2saved
 
     options.update(options=dict(options["options"]), pinned=dict(options["pinned"]))
-    prepare_tensorflow(gpu=False)
+    prepare_tensorflow(options["gpu"])
     with reported(report, "verify") as record:
         with narration("verify", quiet=quiet, on_step=record.add) as say:
             found = called(ckpt2saved.verify, version_dir, progress=say, **options)

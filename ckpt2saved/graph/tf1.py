@@ -53,8 +53,10 @@ __all__ = [
     "Defun",
     "SavedModel",
     "TrackableObjectGraph",
+    "check_gpus",
     "children_of",
     "contrib_directory",
+    "count_gpus",
     "fingerprint_of",
     "has_cpu_kernel",
     "inlined",
@@ -112,8 +114,28 @@ _v1_switch = _V1Switch()
 
 
 def session_config() -> tf.ConfigProto:
-    """The configuration of a session, without GPUs unless the call may use them."""
-    return tf.ConfigProto() if uses_gpus() else tf.ConfigProto(device_count={"GPU": 0})
+    """The configuration of a session, without GPUs unless the call may use them.
+
+    It takes memory of a GPU as it needs it: by default the first process takes nearly all, and others of the same call
+    find none.
+    """
+    if uses_gpus():
+        return tf.ConfigProto(gpu_options=tf.GPUOptions(allow_growth=True))
+    return tf.ConfigProto(device_count={"GPU": 0})
+
+
+def count_gpus() -> int:
+    """Return the number of GPUs that TensorFlow finds; no memory of a GPU is taken for it."""
+    return len(tf.config.experimental.list_physical_devices("GPU"))
+
+
+def check_gpus() -> None:
+    """Raise TensorFlowError if TensorFlow finds no GPU."""
+    if not count_gpus():
+        raise TensorFlowError(
+            f"--gpu: TensorFlow {tf.version.VERSION} finds no GPU; expected one that nvidia-smi lists, and a "
+            "TensorFlow for GPUs with the CUDA libraries of its release, as pip install 'ckpt2saved[gpu]' installs"
+        )
 
 
 def open_session(graph: Optional[tf.Graph] = None, config: Optional[tf.ConfigProto] = None) -> tf.Session:

@@ -1,10 +1,10 @@
 """Measures the first request for each signature after a load, in a new process with the C++ loader and TF Serving's settings.
 
-python -m tests.benchmarks.first_request [--rounds N]
+python -m tests.benchmarks.first_request [--rounds N] [--gpu]
 
 The networks are the crnn and the ctpn at their full size, as `export` writes them. Before the request the process ran nothing, the
 warm-up request of another signature, or all warm-up requests of the version. Then requests of sizes that no warm-up request has.
-With oneDNN off and, on TensorFlow 2, on.
+With oneDNN off and, on TensorFlow 2, on; or with --gpu on the GPU of this machine, whose times are seconds and not CPU time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Dict, List, Tuple
 
 import numpy as np
 
-from ckpt2saved.answers.timed_process import TimedProcess, timed_process
+from ckpt2saved.answers.timed_process import SessionSettings, TimedProcess, timed_process
 from ckpt2saved.requests.request import Request
 from ckpt2saved.requests.warm_up.file import read_warm_up_requests
 from ckpt2saved.sources.example_pictures import png
@@ -31,6 +31,7 @@ ROOT = HERE.parent.parent
 CLASSES = 37
 MOST_RATIO = 1.5  # CPU time of the first request by that of later ones
 LATER = 5  # requests, of which the median counts
+ONEDNN_OFF, ONEDNN_ON, GPU = "oneDNN off", "oneDNN on", "GPU"
 NOTHING, OTHER, ALL = "nothing", "another signature", "all requests"
 # Signature -> the one whose warm-up request is run for OTHER.
 SIGNATURES = {
@@ -45,6 +46,7 @@ Times = Dict[Tuple[str, ...], List[Tuple[float, float]]]  # CPU seconds of the f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured, in turns (3)")
+    parser.add_argument("--gpu", action="store_true", help="on the GPU of this machine")
     parser.add_argument("--model", choices=sorted(SIGNATURES), help="only this one")
     options = parser.parse_args()
     models = [options.model] if options.model else sorted(SIGNATURES)
@@ -52,9 +54,9 @@ def main() -> None:
         versions = exported(Path(folder), models)
         times: Times = defaultdict(list)
         for _ in range(options.rounds):
-            for onednn in ("0", "1"):
+            for device in (GPU,) if options.gpu else (ONEDNN_OFF, ONEDNN_ON):
                 for model, version in versions.items():
-                    measure(times, (onednn, model), version)
+                    measure(times, (device, model), version)
     sys.exit(1 if report(times, options.rounds) else 0)
 
 
@@ -73,13 +75,14 @@ def exported(folder: Path, models: List[str]) -> Dict[str, Path]:
 
 def measure(times: Times, key: Tuple[str, str], version: Path) -> None:
     """Add the times of one round, each of a new process; of none where oneDNN cannot be switched on."""
-    onednn, model = key
+    device, model = key
     recorded = read_warm_up_requests(version)
     for name, other in SIGNATURES[model].items():
         warmers = {NOTHING: [], OTHER: [one for one in recorded if one.signature == other], ALL: recorded}
         for warmed, requests in warmers.items():
-            with timed_process(version, environment={"TF_ENABLE_ONEDNN_OPTS": onednn}) as process:
-                if onednn == "1" and not process.loaded.onednn:
+            environment = {"TF_ENABLE_ONEDNN_OPTS": "1" if device == ONEDNN_ON else "0"}
+            with timed_process(version, SessionSettings(gpu=device == GPU), environment) as process:
+                if device == ONEDNN_ON and not process.loaded.onednn:
                     return
                 for request in requests:
                     seconds(process, request)
@@ -96,10 +99,10 @@ def first_and_later(process: TimedProcess, request: Request) -> Tuple[float, flo
 
 
 def seconds(process: TimedProcess, request: Request) -> float:
-    """CPU time of the process while the request runs."""
+    """CPU time of the process while the request runs; on a GPU the time that it takes."""
     timed = process.run(request)
     assert timed.failure is None, timed.failure
-    return timed.cpu_seconds
+    return timed.seconds if process.loaded.gpus else timed.cpu_seconds
 
 
 def request_of(model: str, signature: str, lines: int, width: int) -> Request:
@@ -121,14 +124,14 @@ def request_of(model: str, signature: str, lines: int, width: int) -> Request:
 def report(times: Times, rounds: int) -> bool:
     """Print the table; whether a limit is exceeded."""
     print(
-        f"CPU time, median of {rounds} rounds | first, ms | later, ms | ratio (after all requests at most {MOST_RATIO})"
+        f"CPU time (on a GPU: time), median of {rounds} rounds | first, ms | later, ms | ratio (after all requests at most {MOST_RATIO})"
     )
     failed = False
-    for (onednn, model, name, warmed), found in times.items():
+    for (device, model, name, warmed), found in times.items():
         first, later = (statistics.median(one) * 1e3 for one in zip(*found))
         ratio = statistics.median(one / other for one, other in found)
         what = f"after {warmed}" if warmed in (NOTHING, OTHER, ALL) else f"then {warmed}"
-        where = f"{model} {name}, oneDNN {'on' if onednn == '1' else 'off'}, {what}"
+        where = f"{model} {name}, {device}, {what}"
         print(f"{where} | {first:.0f} | {later:.0f} | {ratio:.2f}", flush=True)
         failed |= warmed not in (NOTHING, OTHER) and ratio > MOST_RATIO
     return failed

@@ -1,6 +1,6 @@
 """Measures lines of 40 to 400 pixels from 8 clients: a server that batches beside one that answers each request alone.
 
-python -m tests.benchmarks.mixed_widths [--small] [--windows N] [--batched URL --unbatched URL]
+python -m tests.benchmarks.mixed_widths [--small] [--gpu] [--windows N] [--batched URL --unbatched URL]
 
 Each request has the bytes of one picture, for the signature `text` of the full-size crnn, or with --small of the
 example's. The servers are those of the tests, in processes of their own, or at the URLs. The two are measured in turns,
@@ -45,6 +45,7 @@ with serving_rest({base!r}, "crnn") as model:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="the network of examples/crnn")
+    parser.add_argument("--gpu", action="store_true", help="servers on the GPU of this machine")
     parser.add_argument("--windows", type=int, default=5, help="windows of 3 s of each server, in turns (5)")
     parser.add_argument("--batched", metavar="URL", help="the model on a server with --enable_batching")
     parser.add_argument("--unbatched", metavar="URL", help="the model on a server without it")
@@ -53,7 +54,7 @@ def main() -> None:
         urls = [options.unbatched, options.batched]
         if None in urls:
             base = exported(Path(stack.enter_context(tempfile.TemporaryDirectory())), options.small)
-            urls = [stack.enter_context(served(base, batching)) for batching in (False, True)]
+            urls = [stack.enter_context(served(base, batching, options.gpu)) for batching in (False, True)]
         targets = [stack.enter_context(open_target(url, Opening("text"))) for url in urls]
         sys.exit(0 if measured(targets, options.windows) else 1)
 
@@ -74,10 +75,12 @@ def exported(folder: Path, small: bool) -> Path:
 
 
 @contextlib.contextmanager
-def served(base: Path, batching: bool) -> Iterator[str]:
+def served(base: Path, batching: bool, gpu: bool) -> Iterator[str]:
     """The address of the model on a server in a process of its own."""
     code = SERVER.format(base=str(base), batching=batching, wait=WAIT_SECONDS)
-    environment = dict(os.environ, PYTHONPATH=str(ROOT), CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
+    environment = dict(os.environ, PYTHONPATH=str(ROOT), TF_CPP_MIN_LOG_LEVEL="3")
+    # The two share a GPU.
+    environment.update({"TF_FORCE_GPU_ALLOW_GROWTH": "true"} if gpu else {"CUDA_VISIBLE_DEVICES": "-1"})
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "universal_newlines": True}
     with subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=str(ROOT), **pipes) as process:
         try:

@@ -29,8 +29,8 @@ class LoaderTarget(Target):
 
     driver = LOADER
 
-    def __init__(self, directory: Path, signature: Signature, settings: ServerSettings) -> None:
-        """Threads that are None are one for each CPU; raises NotServable and TensorFlowError."""
+    def __init__(self, directory: Path, signature: Signature, settings: ServerSettings, *, gpu: bool = False) -> None:
+        """Threads that are None are one for each CPU; raises NotServable, TensorFlowError."""
         absolute = Path(os.path.abspath(str(directory)))
         cpus = math.ceil(available_cpus())
         settings = replace(
@@ -42,8 +42,9 @@ class LoaderTarget(Target):
         self.signature = signature
         self._directory = directory
         self._stack = contextlib.ExitStack()
-        session = SessionSettings(settings.intra_op, settings.inter_op, settings.mixed_precision == BFLOAT16)
+        session = SessionSettings(settings.intra_op, settings.inter_op, settings.mixed_precision == BFLOAT16, gpu=gpu)
         self._process = self._stack.enter_context(timed_process(directory, session, settings.environment()))
+        self.gpus = self._process.loaded.gpus
         self.tensorflow = self._process.loaded.tensorflow
         self.settings = replace(settings, onednn=self._process.loaded.onednn)
 

@@ -30,6 +30,7 @@ class Opening:
     model_name: Optional[str] = None  # None: as in the address
     timeout: float = TIMEOUT_SECONDS  # of each request to a server
     settings: Tuple[ServerSettings, ...] = ()  # of processes with the files of a version; (): one without settings
+    gpu: bool = False  # these processes may use GPUs
 
 
 def settings_of(
@@ -92,7 +93,7 @@ def open_targets(place: Union[PathLike, ModelAddress], options: Opening, say: Sa
     targets: List[Target] = []
     try:
         for settings in options.settings or (ServerSettings(),):
-            targets.append(LoaderTarget(directory, signature, settings))
+            targets.append(LoaderTarget(directory, signature, settings, gpu=options.gpu))
     except BaseException:
         for target in targets:
             target.close()
@@ -102,8 +103,10 @@ def open_targets(place: Union[PathLike, ModelAddress], options: Opening, say: Sa
 
 def _served(address: ModelAddress, options: Opening) -> Target:
     """The target on a server."""
+    given = ["gpu"] if options.gpu else []
     if options.settings:
-        given = [name for name, value in options.settings[0].as_content().items() if value is not None]
+        given += [name for name, value in options.settings[0].as_content().items() if value is not None]
+    if given:
         raise StrayOptions(given, "the directory of a version: a server has its own settings")
     client = Client(address, options.model_name or "", timeout=options.timeout)
     version = client.version()

@@ -39,6 +39,7 @@ def _target_content(result: Result, number: int) -> Dict[str, Any]:
         "version": target.version,
         "signature": target.signature.name,
         "settings": target.settings.as_content(),
+        "gpus": target.gpus,
         "rows": [row.as_content() for row in measured.rows],
     }
     if result.profiles:
@@ -72,7 +73,8 @@ def title_of(target: Target) -> str:
     """What was measured, in one line."""
     version = "" if target.version is None else f" {target.version}"
     how = "a server" if target.driver == SERVER else "no server: the C++ loader in a process of its own"
-    settings = target.settings.text
+    gpus = {None: "", 0: "", 1: "1 GPU"}.get(target.gpus, f"{target.gpus} GPUs")
+    settings = ", ".join(filter(None, [gpus, target.settings.text]))
     return f"{target.name}: signature {target.signature.name} of {target.model}{version}, {how}" + (
         f" ({settings})" if settings else ""
     )

@@ -34,6 +34,7 @@ class Target(ABC):
     version: Optional[int]  # None: unknown
     signature: Signature
     settings: ServerSettings = ServerSettings()  # None where unknown, as all of a server
+    gpus: Optional[int] = None  # of the process; None: unknown, as of a server
 
     @abstractmethod
     def prepare(self, requests: Sequence[Request]) -> None:
