@@ -322,13 +322,12 @@ def _called(graph: Graph, network: _Network, weights: _Weights, context: Context
     # Not the sizes of the graph's own batch: a signature may have others.
     shapes = [[None, None, network.units * network.directions]]
     shapes += [[None, None, network.units]] * (2 if network.mode == "lstm" else 1)
-    types_of_op = [output.dtype for output in context.imported.get_operation_by_name(node.name).outputs]
     name = _free_name(graph, node)
     functions = {
         device: Defun(*types, func_name=f"{name}_on_{device.lower()}")(body)
         for device, body in (
             ("CPU", lambda *given: _loops_of(network, weights, dict(zip(keys, given)))),
-            ("GPU", lambda *given: _op_of(node, given, types_of_op)[: len(shapes)]),
+            ("GPU", lambda *given: _op_of(network, dict(zip(keys, given)))[: len(shapes)]),
         )
     }
 
@@ -367,11 +366,23 @@ def _loops_of(network: _Network, weights: _Weights, given: Dict[str, Any]) -> Se
     return _built(network, _from_buffer(network, weights, given.pop("params")), given)
 
 
-def _op_of(node: Node, given: Sequence[Any], types: Sequence[Any]) -> List[Any]:
-    """The body of the function for GPUs: the op itself; `types` are those of its outputs."""
-    attributes = {key: value for key, value in node.attr.items() if not key.startswith("_")}
+def _op_of(network: _Network, given: Mapping[str, Any]) -> List[Any]:
+    """The body of the function for GPUs: CudnnRNNV3, of whichever op it was.
+
+    CudnnRNN and CudnnRNNV2 know no lengths of sequences, and fail every request where TensorFlow was built with cuDNN
+    9, as the package of 2.21 is: "Sequence lengths for RNN are required from CUDNN 9.0+", cuda_dnn.cc of TensorFlow.
+    Every release from 1.14 on has kernels of CudnnRNNV3.
+    """
+    lengths = given.get("lengths")
+    if lengths is None:
+        shape = tf.shape(given["inputs"])
+        lengths = tf.fill(shape[1:2], shape[0])
+    kept = ("T", "rnn_mode", "input_mode", "direction", "num_proj", "time_major")
+    attributes = {key: value for key, value in network.node.attr.items() if key in kept}
     attributes["is_training"] = tf.AttrValue(b=False)  # which computes the same, and keeps nothing for a gradient
-    return list(tf.get_default_graph().create_op(node.op, list(given), types, attrs=attributes).outputs)
+    inputs = [given[key] for key in ("inputs", "h", "c", "params")] + [lengths]
+    types = [network.dtype] * 4 + [tf.int8]
+    return list(tf.get_default_graph().create_op("CudnnRNNV3", inputs, types, attrs=attributes).outputs)
 
 
 def _packed(graph: Graph, network: _Network, weights: _Weights) -> Ref:

@@ -1,9 +1,11 @@
 """Compare the loops that stand for cuDNN's recurrent networks, and the buffers made for it, with cuDNN itself.
 
+python -m tests.gpu.cudnn run                on a machine with a GPU, with TensorFlow; prints a line for each network
 python -m tests.gpu.cudnn write CASES.npz    on any machine, with TensorFlow
 python -m tests.gpu.cudnn check CASES.npz    on a machine with a GPU, with PyTorch; prints a line for each network
 
-PyTorch passes a buffer of parameters to cuDNN as TensorFlow's op does, and installs on more machines with GPUs. `check`
+`run` exports the networks for servers with a GPU, and compares what the GPU answers with what the CPU does. PyTorch passes
+a buffer of parameters to cuDNN as TensorFlow's op does, and installs on more machines with GPUs. `check`
 also has cuDNN lay out parameters that are all different, and compares the order.
 """
 
@@ -18,6 +20,44 @@ import numpy as np
 _TOLERANCE = 1e-5
 _SIZES = ((6, 3, 4, 5), (40, 4, 64, 96))  # steps, lines, inputs, units
 _MODES = {4: 2, 3: 3}  # gates -> cudnnRNNMode_t: CUDNN_LSTM, CUDNN_GRU
+
+
+def run() -> bool:
+    """Compare the op on a GPU with the loops on the CPU; returns whether all is as expected."""
+    from ckpt2saved.graph.tf1 import check_gpus, tf
+    from ckpt2saved.rewrites.to_signatures import in_cpu_ops
+    from tests.support.cudnn import network
+    from tests.support.recurrent import layers
+
+    check_gpus()
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # it has 10 bits of a float32's 23
+    found, ops = [], ("CudnnRNN", "CudnnRNNV2", "CudnnRNNV3")
+    for op, mode, count, directions in itertools.product(ops, ("lstm", "gru"), (1, 2), (1, 2)):
+        inputs = np.random.RandomState(1).uniform(-1, 1, [40, 4, 64]).astype("float32")
+        made = layers(mode, 64, 96, count, directions).scaled(0.1)
+        states, lengths = made.states(4), [40, 20, 39, 39] if op == "CudnnRNNV3" else None
+        graph_def, _ = in_cpu_ops(network(op, made, states, lengths=lengths), keeps_cudnn=True)
+        (_, on_cpu), (ran, on_gpu) = [_ran(graph_def, 1 + len(states), inputs, number) for number in (0, 1)]
+        found.append(max(float(np.abs(one - other).max()) for one, other in zip(on_cpu, on_gpu)))
+        print(f"{op} {mode} {count} {directions}: {found[-1]:.2g}, {'the op' if ran else 'LOOPS'} on the GPU")
+        if not ran:
+            found.append(float("inf"))
+    print(f"TensorFlow {tf.version.VERSION}, {len(found)} networks, largest difference {max(found):.2g}")
+    return max(found) <= _TOLERANCE
+
+
+def _ran(graph_def: Any, count: int, inputs: np.ndarray, gpus: int) -> Tuple[bool, List[np.ndarray]]:
+    """Whether cuDNN's op ran, and the outputs."""
+    from ckpt2saved.graph.tf1 import tf
+
+    config = tf.ConfigProto(device_count={"GPU": gpus}, gpu_options=tf.GPUOptions(allow_growth=True))
+    options, metadata = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE), tf.RunMetadata()
+    with tf.Graph().as_default(), tf.Session(config=config) as session:
+        tf.import_graph_def(graph_def, name="")
+        fetches = [f"output_{number}:0" for number in range(count)]
+        answers = session.run(fetches, {"x:0": inputs}, options=options, run_metadata=metadata)
+    nodes = {stats.node_name for device in metadata.step_stats.dev_stats for stats in device.node_stats}
+    return any("CudnnRNNV3" in name for name in nodes), answers
 
 
 def write(path: str) -> None:
@@ -125,6 +165,8 @@ def _of_part(rows: int, width: int, units: int) -> Tuple[Sequence[int], ...]:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["run"]:
+        sys.exit(not run())
     if len(sys.argv) != 3 or sys.argv[1] not in ("write", "check"):
         sys.exit(__doc__)
     if sys.argv[1] == "write":

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from tensorflow.core.protobuf.config_pb2 import ConfigProto
 from tensorflow.core.protobuf.device_properties_pb2 import DeviceProperties, NamedDevice
+from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 from tensorflow.python.grappler import tf_optimizer
 from tensorflow.python.grappler.cluster import Cluster
 
 from ckpt2saved.errors import NotServable
-from ckpt2saved.graph.graph_def import called_functions
+from ckpt2saved.graph.graph_def import called_functions, pruned
+from ckpt2saved.graph.ops import CUDNN_RNNS
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.inspection.saved import parse_saved_model
 from ckpt2saved.rewrites.to_signatures import in_cpu_ops
@@ -129,8 +131,22 @@ def test_an_op_that_is_kept_for_gpus(op, mode, count, directions):
     assert "kept for GPUs" in edit.text
     close(computed(graph_def, len(answers), INPUTS), answers)
     on_cpu, on_gpu = chosen(graph_def, "CPU"), chosen(graph_def, "GPU")
-    assert "Enter" in on_cpu and op not in on_cpu
-    assert op in on_gpu and "Enter" not in on_gpu
+    assert "Enter" in on_cpu and "CudnnRNNV3" not in on_cpu
+    assert "CudnnRNNV3" in on_gpu and "Enter" not in on_gpu
+
+
+@pytest.mark.parametrize("op", ["CudnnRNN", "CudnnRNNV2"])
+def test_an_op_without_lengths_gets_the_number_of_steps(op):
+    """CudnnRNN and CudnnRNNV2 fail where TensorFlow was built with cuDNN 9."""
+    graph_def, _, _ = converted(op, "lstm", 1, 1, keeps_cudnn=True)
+    (function,) = [f for f in graph_def.library.function if f.signature.name.endswith("_on_gpu")]
+    body = function_def_to_graph(function)
+    (kept,) = [operation for operation in body.get_operations() if operation.type in CUDNN_RNNS]
+    assert kept.type == "CudnnRNNV3"
+    lengths, inputs = kept.inputs[4].name, body.inputs[0].name
+    with tf.Graph().as_default(), tf.Session() as session:  # without the op itself, of which CPUs have no kernel
+        tf.import_graph_def(pruned(body.as_graph_def(), [kept.inputs[4].op.name]), name="")
+        assert session.run(lengths, {inputs: INPUTS}).tolist() == [6, 6, 6]
 
 
 def test_an_op_that_is_kept_takes_batches_of_other_sizes_than_in_the_training():
@@ -167,7 +183,7 @@ def test_two_ops_are_kept():
 def test_an_op_that_is_kept_computes_no_gradient():
     """Keras' CuDNNLSTM has is_training=True in inference too."""
     graph_def, _ = in_cpu_ops(network("CudnnRNN", LSTM, LSTM.states(3), is_training=True), keeps_cudnn=True)
-    (node,) = [node for f in graph_def.library.function for node in f.node_def if node.op == "CudnnRNN"]
+    (node,) = [node for f in graph_def.library.function for node in f.node_def if node.op == "CudnnRNNV3"]
     assert not node.attr["is_training"].b and node.attr["rnn_mode"].s == b"lstm"
 
 
@@ -230,7 +246,7 @@ def test_a_version_for_servers_with_a_gpu(run, tmp_path):
     close([np.swapaxes(found, 0, 1)], made.answers(INPUTS, states)[:1])
     (meta_graph,) = parse_saved_model(version).meta_graphs
     functions = {function.signature.name: function for function in meta_graph.graph_def.library.function}
-    assert {name: any(node.op == "CudnnRNN" for node in one.node_def) for name, one in functions.items()} == {
+    assert {name: any(node.op == "CudnnRNNV3" for node in one.node_def) for name, one in functions.items()} == {
         "CudnnRNN_0_on_cpu": False,
         "CudnnRNN_0_on_gpu": True,
     }
