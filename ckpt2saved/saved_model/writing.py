@@ -19,6 +19,7 @@ from ckpt2saved.errors.problem import Problem
 from ckpt2saved.files.write_errors import FULL, writing
 from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.names import node_name
+from ckpt2saved.graph.placement import place_decoder_on_cpu
 from ckpt2saved.graph.tf1 import SavedModel, open_session, tf
 from ckpt2saved.saved_model.fingerprint import write_fingerprint
 from ckpt2saved.signature.model import ServedModel
@@ -47,6 +48,7 @@ class ServingGraph:
     signatures: Mapping[str, Signature]
     init_op: str = ""  # fills the lookup tables, where there are some
     assets: Tuple[Asset, ...] = ()
+    is_for_gpu: bool = False  # what GPUs are slow at is placed on the CPU
 
     def kept_nodes(self) -> List[str]:
         """Return the nodes that serving needs besides those of signatures: restore, table and asset nodes."""
@@ -221,6 +223,8 @@ def write_graph(directory: Path, serving: ServingGraph) -> None:
         clear_devices=True,
         strip_default_attrs=True,
     )
+    if serving.is_for_gpu:
+        place_decoder_on_cpu(meta_graph.graph_def)
     meta_graph.meta_info_def.tags.append(tf.saved_model.SERVING)
     for name, signature in serving.signatures.items():
         _define(signature, meta_graph.signature_def[name])

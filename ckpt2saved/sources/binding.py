@@ -102,6 +102,7 @@ def bind(plan: GraphPlan, checkpoint: Checkpoint) -> BoundGraph:
             signatures=signatures,
             init_op=loaded.init_op,
             assets=loaded.assets,
+            is_for_gpu=loaded.model.surgery.keeps_cudnn,
         )
     )
     devices, graph = loaded.devices, loaded.graph
