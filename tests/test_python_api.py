@@ -126,6 +126,10 @@ def test_the_versions_of_a_model(version, tmp_path):
         (lambda base: ckpt2saved.export("x", base, inputs={"a": "b:c"}), "'b:c' is not a tensor's name"),
         (lambda base: ckpt2saved.export({"a": "x"}, base, model="crnn"), "--checkpoint: crnn takes one; found one for"),
         (lambda base: ckpt2saved.verify(base, pinned={"a": 1}), "--set: only with --checkpoint"),
+        (
+            lambda base: ckpt2saved.predict("http://h/v1/models/m", ["a"], gpu=True),
+            "--gpu: only with the files of a version",
+        ),
         (lambda base: ckpt2saved.evaluate(base), "found neither; expected labelled pictures"),
         (lambda base: ckpt2saved.evaluate(base, lines="a", pages="b"), "found both; expected labelled pictures"),
     ],

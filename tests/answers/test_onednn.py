@@ -11,6 +11,7 @@ import pytest
 from ckpt2saved.answers import onednn
 from ckpt2saved.answers.file_answers import run_on_files
 from ckpt2saved.answers.onednn import compare_with_onednn
+from ckpt2saved.graph.devices import gpus
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.requests.request import Request
 from tests.support import letters
@@ -57,6 +58,13 @@ def test_differences_and_a_request_of_the_wrong_rank(version, request_and_answer
     (note,) = found.notes
     assert note.code == "onednn-ends-server" and "x [8, 20, 3]" in note.text
     assert "ends with it, and with all the models that it serves" in note.text
+
+
+@needs_onednn
+def test_answers_of_a_gpu_are_not_compared(version, request_and_answer):
+    """What differs would be the GPU's doing."""
+    with gpus(True):
+        assert "answers are those of a GPU" in compare_with_onednn(version, *request_and_answer).skipped
 
 
 class Process:

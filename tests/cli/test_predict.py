@@ -224,6 +224,8 @@ def test_a_server_needs_no_tensorflow(base, pictures, scheme):
         (["URL", "a.png", "--model-name", "n"], 2, "this address is of the model m, and the name that is given is n"),
         (["nowhere", "a.png"], 1, "nowhere: there is no such directory; expected a version"),
         (["BASE", "a.png", "--timeout", "3"], 2, "--timeout: only with the address of a server"),
+        (["URL", "a.png", "--gpu"], 2, "--gpu: only with the files of a version"),
+        (["BASE", "a.png", "--gpu"], 1, "--gpu: TensorFlow"),
         (["BASE", "a.png", "--model-name", "m"], 2, "--model-name: only with the address of a server"),
         (["HOST/v1/models/n", "a.png"], 1, "v1/models/n: the server has no such model, or has not loaded it"),
         (["http://127.0.0.1:9/v1/models/m", "a.png", "--retries", "0"], 1, "connection refused"),

@@ -33,6 +33,7 @@ def test_gpus_are_used_only_where_that_is_asked_for():
     assert dict(session_config().device_count) == {"GPU": 0} and not uses_gpus()
     with gpus(True):
         assert dict(session_config().device_count) == {}
+        assert session_config().gpu_options.allow_growth  # which leaves memory to other processes of the call
         found = []
         thread = threading.Thread(target=lambda: found.append(uses_gpus()))
         thread.start()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 import ckpt2saved
-from ckpt2saved.errors import NotServable
+from ckpt2saved.errors import NotServable, TensorFlowError
 from ckpt2saved.graph.kernel_table import Device
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.lint import check_servable
@@ -60,6 +61,14 @@ def test_the_commands_have_the_option(run, version):
     assert "a server with a GPU has" in result.output
     content = json.loads(run("inspect", version, "--for-device", "gpu", "--json").output)
     assert content["served"]["problem_details"] == []
+
+
+def test_files_are_run_on_a_gpu_if_there_is_one(version, tmp_path):
+    """There is none in the tests: an error, and no silent run on the CPU."""
+    np.save(str(tmp_path / "x.npy"), np.zeros([1, 4], "float32"))
+    for call in (ckpt2saved.verify, lambda path, gpu: list(ckpt2saved.predict(path, [tmp_path / "x.npy"], gpu=gpu))):
+        with pytest.raises(TensorFlowError, match="--gpu: TensorFlow .* finds no GPU"):
+            call(version, gpu=True)
 
 
 def test_the_device_that_the_version_records_is_the_default(tmp_path):

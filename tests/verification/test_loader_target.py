@@ -46,6 +46,7 @@ def test_settings_are_measured_with_a_profile(base, run_apart):
     assert f"{base / '7'} (intra-op 1, inter-op 2, oneDNN off): concurrency 1, batch 2: p50" in result.stderr
     for number, target in enumerate(content["targets"]):
         assert (target["driver"], target["model"], target["version"]) == ("loader", "net", 7)
+        assert target["gpus"] == 0
         settings = target["settings"]
         assert (settings["intra_op"], settings["inter_op"], settings["onednn"]) == (1, number + 1, False)
         (row,) = target["rows"]
@@ -65,6 +66,10 @@ def test_what_only_a_version_or_a_server_has(base, run_apart, tmp_path):
     assert result.exit_code == 2 and "leave --onednn out" in result.stderr
     result = run_apart("bench", "served", "http://localhost:1/v1/models/m", "--onednn", "off")
     assert result.exit_code == 2 and "--onednn: only with the directory of a version" in result.stderr
+    result = run_apart("bench", "served", "http://localhost:1/v1/models/m", "--gpu")
+    assert result.exit_code == 2 and "--gpu: only with the directory of a version" in result.stderr
+    result = run_apart("bench", "served", base, "--gpu")
+    assert result.exit_code == 1 and "finds no GPU; expected one that nvidia-smi lists" in result.stderr
     result = run_apart("bench", "served", base, "--plot", tmp_path / "none" / "m.png")
     assert result.exit_code == 2 and "m.png: there is no directory" in result.stderr
     result = run_apart("bench", "served", tmp_path)

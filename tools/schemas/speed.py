@@ -139,6 +139,7 @@ def served_schema() -> Schema:
         "version": nullable(count("Version that answered; null: unknown.")),
         "signature": text("Signature that the requests were for."),
         "settings": _SETTINGS,
+        "gpus": nullable(count("GPUs that the process computes on; null: unknown, as of a server.")),
         "rows": rows("Each load.", _ROW),
     }
     profile = {"profile": rows("Where the time of one request at a time goes, with --profile.", _PROFILE)}
