@@ -5,9 +5,12 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
 
 from ckpt2saved.graph.groups import GROUPS
+
+if TYPE_CHECKING:  # slow to import
+    from ckpt2saved.graph.graph import Graph
 
 IDLE = "no op runs"  # TensorFlow passes tensors from op to op, and waits
 _MOST_OPS = 10  # of a profile
@@ -63,16 +66,13 @@ class _Interval:
     end: int
 
 
-def profiled(
-    partitions: Sequence[Any], step_stats: Sequence[Any], seconds: Sequence[float], traced: Sequence[float]
-) -> Profile:
-    """The profile of runs with their StepStats, and with the GraphDefs that the session runs on its devices.
+def profiled(graph: Graph, step_stats: Sequence[Any], seconds: Sequence[float], traced: Sequence[float]) -> Profile:
+    """The profile of runs with their StepStats, of the graph that the session runs.
 
     `traced` are the seconds of these runs, and `seconds` those of runs without statistics.
     """
-    from ckpt2saved.graph.node_groups import joined, node_groups  # TensorFlow
+    from ckpt2saved.graph.node_groups import node_groups  # TensorFlow
 
-    graph = joined(partitions)
     groups = node_groups(graph)
     of_group: Dict[str, int] = Counter()
     of_op: Dict[Tuple[str, str], int] = Counter()

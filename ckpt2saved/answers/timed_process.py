@@ -26,7 +26,6 @@ from ckpt2saved.files.plain_paths import as_plain_directory
 from ckpt2saved.graph.devices import gpus
 from ckpt2saved.requests.request import Answers, Request
 from ckpt2saved.saved_model.reading import read_signatures
-from ckpt2saved.signature.tensors import Signature
 
 if TYPE_CHECKING:
     from ckpt2saved.answers.cc_loader import LoadedModel, PreparedRun
@@ -215,7 +214,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         try:
             model = stack.enter_context(cc_loader.loaded(library, Path(path), _config(settings)))
-            work = _Work(model, read_signatures(Path(path)), stack, on_gpus=settings.gpu)
+            work = _Work(model, Path(path), stack, on_gpus=settings.gpu)
         except NotServable as error:
             send((_FAILED, str(error)))
             return
@@ -259,11 +258,10 @@ def _do(work: _Work, task: Tuple[int, int, Any], send: Callable[[Any], None]) ->
 class _Work:
     """What the process does."""
 
-    def __init__(
-        self, model: LoadedModel, signatures: Mapping[str, Signature], stack: contextlib.ExitStack, *, on_gpus: bool
-    ) -> None:
+    def __init__(self, model: LoadedModel, directory: Path, stack: contextlib.ExitStack, *, on_gpus: bool) -> None:
         self._model = model
-        self._signatures = signatures
+        self._directory = directory
+        self._signatures = read_signatures(directory)
         self._stack = stack
         self._on_gpus = on_gpus
         self._lock = threading.Lock()
@@ -303,7 +301,9 @@ class _Work:
             return dict(zip(keys, done.outputs.values))
 
     def _profile(self, number: int, runs: int) -> Profile:
+        from ckpt2saved.graph.node_groups import joined
         from ckpt2saved.graph.tf1 import tf
+        from ckpt2saved.saved_model.parsing import parse_saved_model
 
         prepared = self._prepared[number][0]
         level = tf.RunOptions.FULL_TRACE if self._on_gpus else tf.RunOptions.SOFTWARE_TRACE  # the first one has kernels
@@ -321,4 +321,6 @@ class _Work:
                     if turn >= _FIRST_RUNS:
                         seconds[is_traced].append(done.seconds)
                         step_stats += [done.metadata.step_stats] if is_traced else []
-        return profiled(partitions, step_stats, seconds[False], seconds[True])
+        graphs = parse_saved_model(self._directory).meta_graphs
+        graph = joined(partitions, [function for one in graphs for function in one.graph_def.library.function])
+        return profiled(graph, step_stats, seconds[False], seconds[True])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, Iterable, Mapping, Set
 
 from ckpt2saved.graph.graph import Graph, Node
+from ckpt2saved.graph.graph_def import functions_of
 from ckpt2saved.graph.groups import CONVOLUTIONS, DECODER, DENSE, OTHER, PICTURES, RECURRENT, TRANSFERS
 from ckpt2saved.graph.ops import (
     CTC_DECODERS,
@@ -20,14 +21,27 @@ from ckpt2saved.graph.ops import (
 )
 from ckpt2saved.graph.tf1 import tf
 
+# Between the name of a function and the rest of the name of its copy for one call, as TensorFlow's optimizer makes it:
+# function_optimizer.cc in tensorflow/core/grappler/optimizers.
+_SPECIALIZED = "_specialized_for_"
 
-def joined(partitions: Iterable[Any]) -> Graph:
-    """One graph of those that a session runs on its devices; a node that receives a tensor takes it from its sender."""
+
+def joined(partitions: Iterable[Any], functions: Iterable[Any] = ()) -> Graph:
+    """One graph of those that a session runs on its devices; a node that receives a tensor takes it from its sender.
+
+    The partitions have no library: `functions` are the FunctionDefs of the graph before TensorFlow's optimizer.
+    """
     definition = tf.GraphDef()
     for partition in partitions:
         definition.node.extend(partition.node)
-        known = {function.signature.name for function in definition.library.function}
-        definition.library.function.extend(f for f in partition.library.function if f.signature.name not in known)
+    known = {function.signature.name: function for function in functions}
+    for name in sorted({name for node in definition.node for name in functions_of(node)}):
+        if name.split(_SPECIALIZED)[0] in known:
+            function = definition.library.function.add()
+            function.CopyFrom(known[name.split(_SPECIALIZED)[0]])
+            function.signature.name = name
+    called = {function.signature.name for function in definition.library.function}
+    definition.library.function.extend(function for name, function in known.items() if name not in called)
     graph = Graph(definition, is_copied=False)
     senders = {_tensor_name(node): node.name for node in graph.nodes.values() if node.op.endswith("Send")}
     for node in graph.nodes.values():
@@ -69,7 +83,8 @@ class _Grouping:
         self._loops |= {
             name
             for name, node in graph.nodes.items()
-            if any(map(is_recurrent, ops[name])) or (node.op in LOOPS and any(map(is_product, ops[name])))
+            if any(map(is_recurrent, ops[name]))
+            or (not ops[name].isdisjoint((*LOOPS, "LoopCond")) and any(map(is_product, ops[name])))
         }
         of_loops = self._loops
         convolutions = {name for name, known in ops.items() if any(map(is_convolution, known))} - of_loops

@@ -6,25 +6,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from google.protobuf import text_format
-from google.protobuf.message import DecodeError
-
 from ckpt2saved.checkpoint import roles
 from ckpt2saved.checkpoint.contents import open_checkpoint
 from ckpt2saved.checkpoint.files import find_checkpoint
 from ckpt2saved.compatibility.fit import kernel_problems
 from ckpt2saved.errors import CheckpointError, NotServable
 from ckpt2saved.errors.problem import Note, Problem
-from ckpt2saved.files.reading import open_file, read_file
+from ckpt2saved.files.reading import open_file
 from ckpt2saved.graph.graph_def import called_functions, devices_of, nodes_of, pinned_text, pruned
 from ckpt2saved.graph.kernel_table import Device
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import CTC_DECODERS, TABLES
-from ckpt2saved.graph.tf1 import SavedModel, tf
+from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.inspection.decoders import settings_of, settings_text
 from ckpt2saved.requests.batching import keys_without_batch, without_batch_text
 from ckpt2saved.rewrites.lint import check_servable
-from ckpt2saved.saved_model.reading import LARGEST_PROTOBUF, signature_of
+from ckpt2saved.saved_model.parsing import parse_saved_model
+from ckpt2saved.saved_model.reading import signature_of
 from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.versions import read_provenance, recorded_without_batch
 from ckpt2saved.versions.health import content_problems
@@ -132,25 +130,6 @@ def _served_nodes(meta_graph: Any) -> List[Any]:
     functions = {function.signature.name: function for function in graph_def.library.function}
     found = list(pruned(graph_def, ends).node)
     return found + [inner for name in called_functions(found, functions) for inner in functions[name].node_def]
-
-
-def parse_saved_model(directory: Path) -> Any:
-    """Parse the SavedModel message of a directory; raises CheckpointError if it is missing or damaged."""
-    saved_model = SavedModel()
-    binary = directory / "saved_model.pb"
-    path = binary if binary.is_file() else directory / "saved_model.pbtxt"
-    try:
-        if path == binary:
-            saved_model.ParseFromString(read_file(path, LARGEST_PROTOBUF))
-        else:
-            text_format.Merge(read_file(path, LARGEST_PROTOBUF).decode("utf-8"), saved_model)
-    except (DecodeError, UnicodeDecodeError, text_format.ParseError) as error:
-        raise CheckpointError(f"{path}: this is no SavedModel, or it is damaged ({error})") from error
-    except OSError as error:
-        raise CheckpointError(f"{path}: can't be read: {error.strerror}") from error
-    if not saved_model.meta_graphs:
-        raise CheckpointError(f"{path}: there is no meta graph in it")
-    return saved_model
 
 
 def _told(signature: Signature) -> Signature:

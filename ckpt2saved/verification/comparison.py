@@ -15,10 +15,10 @@ from ckpt2saved.console.say import Say, silent
 from ckpt2saved.errors.problem import Note, Problem
 from ckpt2saved.graph.names import node_name
 from ckpt2saved.graph.ops import BEAM_SEARCH
-from ckpt2saved.inspection.saved import parse_saved_model
 from ckpt2saved.requests.gathering import served_signatures
 from ckpt2saved.requests.parity import parity_cases, parity_requests
 from ckpt2saved.requests.request import Answers, Request
+from ckpt2saved.saved_model.parsing import parse_saved_model
 from ckpt2saved.saved_model.reading import SavedModelFile
 from ckpt2saved.signature.tensors import Signature
 from ckpt2saved.sources.binding import bind

@@ -17,10 +17,11 @@ from ckpt2saved.graph.graph_def import nodes_of
 from ckpt2saved.graph.kernel_table import Device
 from ckpt2saved.graph.op_table import shipped_table
 from ckpt2saved.graph.tf1 import op_def, tf
-from ckpt2saved.inspection.saved import parse_saved_model, report_on
+from ckpt2saved.inspection.saved import report_on
 from ckpt2saved.requests.batching import keys_without_batch, without_batch_text
 from ckpt2saved.requests.warm_up.file import BrokenWarmUpFile, read_warm_up_requests
 from ckpt2saved.saved_model.judgement import MOST_RECORDS, WARMUP_FILE, judge_warmup
+from ckpt2saved.saved_model.parsing import parse_saved_model
 from ckpt2saved.saved_model.reading import GRAPH_FILE, read_signatures
 from ckpt2saved.server_config.version_batching import batching_problems
 from ckpt2saved.signature.tensors import DEFAULT_SIGNATURE

@@ -7,7 +7,7 @@ import pytest
 from ckpt2saved.ctc.search import beam_search
 from ckpt2saved.graph.graph import Graph
 from ckpt2saved.graph.node_groups import joined, node_groups
-from ckpt2saved.graph.tf1 import tf, v1_control_flow
+from ckpt2saved.graph.tf1 import Defun, tf, v1_control_flow
 
 
 def weights(*shape):
@@ -95,6 +95,28 @@ def test_a_node_that_receives_a_tensor_follows_its_sender():
         "r": "transfers",
         "p": "decoder",
     }
+
+
+def test_a_call_of_a_function_that_is_a_recurrent_layer():
+    """A session's graph calls a copy of the function that TensorFlow's optimizer made for one call, and has no library."""
+
+    @Defun(tf.float32, func_name="layer")
+    def layer(x):
+        x.set_shape([None, 3])
+        return tf.while_loop(lambda step, _: step < 4, lambda step, h: (step + 1, tf.matmul(h, h)), (0, x))[1]
+
+    with v1_control_flow(), tf.Graph().as_default() as made:
+        x = tf.placeholder(tf.float32, [3, 3], name="x")
+        (called,) = tf.raw_ops.PartitionedCall(args=[x], Tout=[tf.float32], f=layer, name="call")
+        tf.nn.softmax(tf.matmul(called, tf.ones([3, 3]), name="product"), name="y")
+    graph_def = made.as_graph_def()
+    functions = list(graph_def.library.function)
+    graph_def.ClearField("library")
+    (call,) = [node for node in graph_def.node if node.name == "call"]
+    for name in ("layer", "layer_specialized_for_call_at_tf_graph"):
+        call.attr["f"].func.name = name
+        groups = node_groups(joined([graph_def], functions))
+        assert (groups["call"], groups["product"], groups["y"]) == ("recurrent layers", "dense layers", "decoder")
 
 
 def test_what_is_fed_is_in_no_layer():

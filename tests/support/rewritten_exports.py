@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from ckpt2saved.graph.tf1 import tf
-from ckpt2saved.inspection.saved import parse_saved_model
+from ckpt2saved.saved_model.parsing import parse_saved_model
 
 
 def trained(folder, build, resources=False):
