@@ -115,7 +115,7 @@ def export(
 
     refuse_wait_in_dry_run()
     options.update(options=dict(options["options"]), pinned=dict(options["pinned"]))
-    prepare_tensorflow(options["gpu"])
+    prepare_tensorflow(options["gpu"], compares=True)
     with reported(report, "export") as record:
         with narration("export", quiet=quiet, on_step=record.add) as say, rare_collections():
             progress = Published(say, record, as_json)

@@ -133,8 +133,13 @@ class UntilInterrupted:
         self._say(step, text)
 
 
-def prepare_tensorflow(gpu: bool) -> None:
-    """Before TensorFlow is imported: hide the GPUs unless `gpu`, silence what it logs, and let the process end fast."""
+def prepare_tensorflow(gpu: bool, *, compares: bool = False) -> None:
+    """Before TensorFlow is imported: hide the GPUs unless `gpu`, silence what it logs, and let the process end fast.
+
+    Where a command `compares` answers, GPUs multiply in float32. From Ampere on they would take TensorFloat-32, whose
+    fraction has 10 bits, and a difference of 1e-3 would be no sign of a fault (NVIDIA_TF32_OVERRIDE in the
+    documentation of cuBLAS and cuDNN).
+    """
     import logging
 
     # Python's last collection visits all objects of TensorFlow's modules, 0.7 s, and frees nothing that outlives the
@@ -144,6 +149,8 @@ def prepare_tensorflow(gpu: bool) -> None:
 
     if not gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    elif compares:
+        os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
     # Keras imports matplotlib, which fails if this names a module of the Python of a notebook that runs the command.
     if os.environ.get("MPLBACKEND", "").startswith("module://"):
         del os.environ["MPLBACKEND"]

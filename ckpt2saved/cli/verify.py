@@ -98,7 +98,7 @@ def verify(version_dir: Union[Path, str], report: Optional[Path], as_json: bool,
     import ckpt2saved
 
     options.update(options=dict(options["options"]), pinned=dict(options["pinned"]))
-    prepare_tensorflow(options["gpu"])
+    prepare_tensorflow(options["gpu"], compares=True)
     with reported(report, "verify") as record:
         with narration("verify", quiet=quiet, on_step=record.add) as say:
             found = called(ckpt2saved.verify, version_dir, progress=say, **options)

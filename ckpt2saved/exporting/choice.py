@@ -21,7 +21,8 @@ from ckpt2saved.sources.binding import BoundGraph
 
 def rewritten_as_planned(plan: ExportPlan, network: BoundGraph) -> ServingRewritten:
     """The graph of `network` with the CTC decoder and the other rewrites that the plan asks for."""
-    return rewrite_serving(network.serving, network.weights, for_serving(plan.graph.ctc_decoder or "fast", plan.fold))
+    decoder, for_gpu = plan.graph.ctc_decoder or "fast", network.serving.is_for_gpu
+    return rewrite_serving(network.serving, network.weights, for_serving(decoder, fold=plan.fold, for_gpu=for_gpu))
 
 
 class Chooser:
@@ -69,9 +70,8 @@ class Chooser:
             for problem in problems:
                 self._say("differs", problem.text)
             network = self._network
-            rewritten = rewrite_serving(
-                network.serving, network.weights, for_serving(kind, fold=False, recurrent=recurrent)
-            )
+            rewrites = for_serving(kind, fold=False, recurrent=recurrent, for_gpu=network.serving.is_for_gpu)
+            rewritten = rewrite_serving(network.serving, network.weights, rewrites)
             if proof.searched and not rewritten.replaced:
                 proof = self._proof(rewritten)  # within the limits of the op
         return rewritten, proof

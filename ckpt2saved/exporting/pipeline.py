@@ -136,6 +136,9 @@ def _export(plan: ExportPlan, checkpoint: Checkpoint, say: _Narrated) -> Exporte
         say("computed", f"{tensors}, from variables alone: once, and not for each request")
     if rewritten.hoisted:
         say("recurrent", f"{_recurrent_text(rewritten)}: products with the inputs are computed before the steps")
+    if rewritten.in_cudnn:
+        count = len(rewritten.in_cudnn)
+        say("recurrent", f"{count} {'loops' if count > 1 else 'loop'}: GPUs compute the LSTM in cuDNN, CPUs the loop")
     say.note(*rewritten.loop_notes)
     begin(say, "making requests")
     cases, maker, warmup = _requests(plan, checkpoint, network)
@@ -439,6 +442,7 @@ def _provenance(
         "computed_once": sorted(name for edit in rewritten.computed_once for name in edit.values),
         "hoisted_loops": [edit.node for edit in rewritten.hoisted],
         "trimmed_loops": [edit.node for edit in rewritten.trimmed],
+        "cudnn_loops": [edit.node for edit in rewritten.in_cudnn],
         "bytes": {},  # filled in later
         "parity": None,
         "onednn": None,

@@ -442,14 +442,24 @@ def _from_buffer(network: _Network, weights: _Weights, buffer: Any) -> Dict[Tupl
 
 def _to_buffer(network: _Network, layers: Mapping[Tuple[int, int], LayerWeights]) -> Any:
     """The weights of each layer as cuDNN's buffer."""
+    return _laid_out([layers[part] for part in network.parts])
+
+
+def lstm_buffer(weights: LayerWeights) -> Any:
+    """The weights of an LSTM of one layer and direction as cuDNN's buffer."""
+    return _laid_out([weights])
+
+
+def _laid_out(layers: Sequence[LayerWeights]) -> Any:
     matrices, biases = [], []
-    for weights in (layers[part] for part in network.parts):
+    for weights in layers:
         given = (weights.kernel, weights.recurrent, weights.bias)
-        if network.mode == "lstm":
+        if weights.recurrent_bias is None:
             given = tuple(_reordered(one, weights.gates, "ifco") for one in given)
             second = tf.zeros_like(given[2])
         else:
-            second = tf.concat([tf.zeros([2 * network.units], network.dtype), weights.recurrent_bias], 0)
+            units = int(weights.recurrent.shape[0])
+            second = tf.concat([tf.zeros([2 * units], weights.bias.dtype), weights.recurrent_bias], 0)
         matrices += [tf.reshape(tf.transpose(one), [-1]) for one in given[:2]]
         biases += [given[2], second]
     return tf.concat(matrices + biases, 0)

@@ -14,6 +14,7 @@ from ckpt2saved.rewrites.fold_batch_norm import BatchNormFolded, FoldBatchNorm
 from ckpt2saved.rewrites.found import Edit
 from ckpt2saved.rewrites.hoist_products import PRODUCTS_IN_LOOP, HoistProducts, ProductsHoisted
 from ckpt2saved.rewrites.hoist_unrolled import HoistUnrolled
+from ckpt2saved.rewrites.loops_to_cudnn import LoopsToCudnn, LoopToCudnn
 from ckpt2saved.rewrites.merge_products import MergeProducts
 from ckpt2saved.rewrites.move_biases import MoveBiases
 from ckpt2saved.rewrites.replace_ctc_decoder import STAND_IN, DecoderReplaced, ReplaceCtcDecoder
@@ -25,16 +26,20 @@ _OF_RECURRENT_LAYERS = (MergeProducts(), HoistProducts(), HoistUnrolled(), MoveB
 FOR_SERVING: Tuple[Rewrite, ...] = (ReplaceCtcDecoder("fast"), FoldBatchNorm(), *_OF_RECURRENT_LAYERS, ComputeOnce())
 
 
-def for_serving(ctc_decoder: str = "fast", fold: bool = True, recurrent: bool = True) -> List[Rewrite]:
+def for_serving(
+    ctc_decoder: str = "fast", *, fold: bool = True, recurrent: bool = True, for_gpu: bool = False
+) -> List[Rewrite]:
     """FOR_SERVING with another decoder ("greedy", or "stock": the graph's own stays), or without other rewrites.
 
     Without `fold` variables have the checkpoint's values: batch norm stays as it is, and what is computed from them is
-    computed for each request. Without `recurrent` recurrent layers stay as they are.
+    computed for each request. Without `recurrent` recurrent layers stay as they are; `for_gpu` cuDNN computes them.
     """
     rewrites: List[Rewrite] = [] if ctc_decoder == "stock" else [ReplaceCtcDecoder(ctc_decoder)]
     rewrites += [rewrite for rewrite in FOR_SERVING if not isinstance(rewrite, ReplaceCtcDecoder)]
     left_out = () if fold else (FoldBatchNorm, ComputeOnce)
     kept = [rewrite for rewrite in rewrites if type(rewrite) not in left_out]
+    if for_gpu and recurrent:
+        kept.insert(1 + kept.index(_OF_RECURRENT_LAYERS[-1]), LoopsToCudnn())
     return [rewrite for rewrite in kept if recurrent or rewrite not in _OF_RECURRENT_LAYERS]
 
 
@@ -76,6 +81,11 @@ class ServingRewritten:
     def trimmed(self) -> Tuple[LoopTrimmed, ...]:
         """The loops of recurrent layers that do less at each step."""
         return tuple(edit for edit in self.edits if isinstance(edit, LoopTrimmed))
+
+    @property
+    def in_cudnn(self) -> Tuple[LoopToCudnn, ...]:
+        """The loops that cuDNN computes on GPUs."""
+        return tuple(edit for edit in self.edits if isinstance(edit, LoopToCudnn))
 
     @property
     def has_changed_layers(self) -> bool:

@@ -49,7 +49,7 @@ class TrimLoops(Rewrite):
         edits = []
         for frame, names in loops.items():
             if is_of_recurrent_layer(graph, [graph[name] for name in names if graph[name].op == "MatMul"]):
-                removed = _Loop(graph, context, states_of(graph, names)).trim()
+                removed = EditedLoop(graph, context, states_of(graph, names)).trim()
                 if removed:
                     text = f"{frame}: without {', '.join(removed)}"
                     edits.append(LoopTrimmed(frame, "recurrent", text, is_shown=False))
@@ -65,7 +65,7 @@ class _Mask:
     selects: Tuple[Node, ...]
 
 
-class _Loop:
+class EditedLoop:
     """The loop of one recurrent layer, which is edited."""
 
     def __init__(self, graph: Graph, context: Context, states: Sequence[State]) -> None:

@@ -57,7 +57,7 @@ class Session:
         self.asker = CheckpointAsker(self.session, "here", self.serving.signatures)
 
     def rewritten(self, kind="fast", fold=True):
-        rewritten = rewrite_serving(self.serving, self.weights, for_serving(kind, fold))
+        rewritten = rewrite_serving(self.serving, self.weights, for_serving(kind, fold=fold))
         assert rewritten.edits
         return rewritten
 

@@ -53,15 +53,16 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         urls = [options.unbatched, options.batched]
         if None in urls:
-            base = exported(Path(stack.enter_context(tempfile.TemporaryDirectory())), options.small)
+            base = exported(Path(stack.enter_context(tempfile.TemporaryDirectory())), options.small, options.gpu)
             urls = [stack.enter_context(served(base, batching, options.gpu)) for batching in (False, True)]
         targets = [stack.enter_context(open_target(url, Opening("text"))) for url in urls]
         sys.exit(0 if measured(targets, options.windows) else 1)
 
 
-def exported(folder: Path, small: bool) -> Path:
+def exported(folder: Path, small: bool, gpu: bool) -> Path:
     """The base directory of a crnn with `text`."""
     command = [sys.executable, "-m", "ckpt2saved", "export", "-q", "-m", "crnn", "--no-parity", "-o", str(folder / "m")]
+    command += ["--for-device", "gpu"] if gpu else []
     if small:
         charset = ROOT / "examples" / "crnn" / "charset.txt"
         command += ["-c", str(ROOT / "examples" / "crnn" / "checkpoint")]

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tensorflow.core.protobuf.config_pb2 import ConfigProto
-from tensorflow.core.protobuf.device_properties_pb2 import DeviceProperties, NamedDevice
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
-from tensorflow.python.grappler import tf_optimizer
-from tensorflow.python.grappler.cluster import Cluster
 
 from ckpt2saved.errors import NotServable
-from ckpt2saved.graph.graph_def import called_functions, pruned
+from ckpt2saved.graph.graph_def import pruned
 from ckpt2saved.graph.ops import CUDNN_RNNS
 from ckpt2saved.graph.tf1 import tf
-from ckpt2saved.inspection.saved import parse_saved_model
 from ckpt2saved.rewrites.to_signatures import in_cpu_ops
+from ckpt2saved.saved_model.parsing import parse_saved_model
 from tests.support.checkpoints import write_checkpoint
-from tests.support.cudnn import computed, computed_with_buffer, network, variable
+from tests.support.cudnn import chosen, computed, computed_with_buffer, network, variable
 from tests.support.recurrent import layers
 from tests.support.saved_models import asked
 
@@ -93,27 +89,6 @@ def test_parameters_under_the_names_of_contrib(mode, directions):
     names = {node.name for node in graph_def.node if node.op == "VariableV2"}
     assert names == set(saved) | {"net/cudnn_lstm/opaque_kernel"}
     close(computed(graph_def, 1 + len(states), INPUTS, variables=saved), made.answers(INPUTS, states))
-
-
-def chosen(graph_def, device):
-    """The ops that a session on a device would run, by TensorFlow's own optimizer; no such device is needed."""
-    with tf.Graph().as_default() as graph:
-        tf.import_graph_def(graph_def, name="")
-        meta_graph = tf.train.export_meta_graph(graph=graph)
-    meta_graph.collection_def["train_op"].node_list.value.append("output_0")
-    for node in meta_graph.graph_def.node:
-        node.device = f"/job:localhost/replica:0/task:0/device:{device}:0"
-    devices = []
-    for kind in ("CPU", "GPU"):
-        properties = DeviceProperties(type=kind, num_cores=4, frequency=1000, memory_size=1 << 30)
-        properties.environment["architecture"] = "8"
-        devices.append(NamedDevice(name=f"/job:localhost/replica:0/task:0/device:{kind}:0", properties=properties))
-    config = ConfigProto()
-    config.graph_options.rewrite_options.min_graph_nodes = -1
-    optimized = tf_optimizer.OptimizeGraph(config, meta_graph, cluster=Cluster(devices=devices))
-    functions = {function.signature.name: function for function in optimized.library.function}
-    called = called_functions(optimized.node, functions)
-    return {node.op for name in called for node in functions[name].node_def}
 
 
 @pytest.mark.parametrize(

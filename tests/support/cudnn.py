@@ -1,5 +1,11 @@
 """Networks of cuDNN's ops."""
 
+from tensorflow.core.protobuf.config_pb2 import ConfigProto
+from tensorflow.core.protobuf.device_properties_pb2 import DeviceProperties, NamedDevice
+from tensorflow.python.grappler import tf_optimizer
+from tensorflow.python.grappler.cluster import Cluster
+
+from ckpt2saved.graph.graph_def import called_functions
 from ckpt2saved.graph.tf1 import tf
 
 
@@ -47,3 +53,24 @@ def computed_with_buffer(graph_def, count, inputs, variables):
 def variable(name, shape=None):
     """A variable; without `shape`, as tf.contrib makes that of the buffer."""
     return lambda: tf.raw_ops.VariableV2(shape=tf.TensorShape(shape), dtype=tf.float32, name=name)
+
+
+def chosen(graph_def, device, output="output_0"):
+    """The ops that a session on a device would run, by TensorFlow's own optimizer; no such device is needed."""
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+        meta_graph = tf.train.export_meta_graph(graph=graph)
+    meta_graph.collection_def["train_op"].node_list.value.append(output)
+    for node in meta_graph.graph_def.node:
+        node.device = f"/job:localhost/replica:0/task:0/device:{device}:0"
+    devices = []
+    for kind in ("CPU", "GPU"):
+        properties = DeviceProperties(type=kind, num_cores=4, frequency=1000, memory_size=1 << 30)
+        properties.environment["architecture"] = "8"
+        devices.append(NamedDevice(name=f"/job:localhost/replica:0/task:0/device:{kind}:0", properties=properties))
+    config = ConfigProto()
+    config.graph_options.rewrite_options.min_graph_nodes = -1
+    optimized = tf_optimizer.OptimizeGraph(config, meta_graph, cluster=Cluster(devices=devices))
+    functions = {function.signature.name: function for function in optimized.library.function}
+    called = called_functions(optimized.node, functions)
+    return {node.op for name in called for node in functions[name].node_def}

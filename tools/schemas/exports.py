@@ -144,6 +144,7 @@ _EXPORT: Dict[str, Schema] = {
         "Loops of recurrent layers, and kernels of unrolled ones, whose products with the inputs are computed before."
     ),
     "trimmed_loops": texts("Loops of recurrent layers without a second counter, or with masks behind them."),
+    "cudnn_loops": texts("Loops of LSTMs that GPUs compute in cuDNN."),
     "bytes": record(
         "Sizes in bytes.",
         {"checkpoint": count("Of the checkpoint's files."), "version": count("Of the version's files.")},
