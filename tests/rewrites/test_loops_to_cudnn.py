@@ -54,7 +54,8 @@ def layer(has_lengths=False, ends=False, first=0.0, **how):
 
         array = tf.TensorArray(tf.float32, steps, element_shape=[None, HIDDEN])
         begin = (0, array, tf.fill([batch, HIDDEN], first), tf.fill([batch, HIDDEN], 2 * first))
-        _, outputs, h, _ = tf.while_loop(lambda time, *_: time < steps, body, begin)
+        # As dynamic_rnn does, which makes a second counter.
+        _, outputs, h, _ = tf.while_loop(lambda time, *_: time < steps, body, begin, maximum_iterations=steps)
         return outputs.stack() + h if ends else outputs.stack()
 
     return build

@@ -36,11 +36,12 @@ class State:
 
 
 def states_of(graph: Graph, names: Collection[str]) -> List[State]:
-    """The states of the loop that consists of the nodes `names`."""
-    found = []
+    """The states of the loop that consists of the nodes `names`; others, which do not run, are passed over."""
+    found, within = [], set(names)
     for name in names:
         merge = graph[name]
-        switches = [user for user in graph.users((name, 0)) if user.op in SWITCHES and user.inputs[0] == (name, 0)]
+        users = [user for user in graph.users((name, 0)) if user.name in within]
+        switches = [user for user in users if user.op in SWITCHES and user.inputs[0] == (name, 0)]
         if merge.op not in MERGES or len(merge.inputs) != 2 or len(switches) != 1:
             continue
         enter, iteration = (graph[source] for source in merge.sources)
