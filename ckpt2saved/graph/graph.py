@@ -135,6 +135,9 @@ class Node:
         definition = graph_def.node.add()
         definition.CopyFrom(self.definition)
         definition.op = self.op
+        # Reading an attribute that a node lacks adds it without a value, which TensorFlow refuses.
+        for key in [key for key, value in definition.attr.items() if value.WhichOneof("value") is None]:
+            del definition.attr[key]
         del definition.input[:]
         definition.input.extend(written(source) for source in self.inputs)
         definition.input.extend("^" + control for control in self.controls)
