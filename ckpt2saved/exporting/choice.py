@@ -59,9 +59,7 @@ class Chooser:
                 found = "with values that are computed at export, some answers differ by more than rounding"
                 self._say("computed", f"for each request: {found}")
             elif rewritten.has_changed_layers:
-                found = (
-                    "with products before the steps and masks behind them, some answers differ by more than rounding"
-                )
+                found = "computed in another order, some answers differ by more than rounding"
                 self._say("recurrent", f"layers stay as they are: {found}")
             else:
                 # docs/ctc-decoder.md: the fast decoder may choose otherwise among texts that float32 can't tell apart.

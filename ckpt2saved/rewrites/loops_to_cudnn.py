@@ -1,8 +1,8 @@
 """Loops that are LSTMs become calls of cuDNN, for servers with a GPU.
 
 A step of such a loop is some ten kernels on a GPU, and cuDNN computes all steps by one call. It covers the cells of
-tf.nn.dynamic_rnn (BasicLSTMCell, LSTMCell without peepholes) and of the built-in networks, once the products with their
-inputs are computed before the loop.
+tf.nn.dynamic_rnn (BasicLSTMCell, LSTMCell without peepholes), of Keras's LSTM with its default activations and of the
+built-in networks, once the products with their inputs are computed before the loop.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ class _Layer:
     kernel: Ref  # [inputs, 4 * units]
     recurrent: Ref  # [units, 4 * units]
     biases: Tuple[Ref, ...]  # [4 * units] each
+    gates: str  # their order in the columns
     forget_bias: float
     states: Tuple[Ref, Ref]  # h and c before the first step
     units: int
@@ -94,6 +95,7 @@ class _Cell:
     h: State
     c: State
     output: Node
+    gates: str
     forget_bias: float
 
 
@@ -123,9 +125,7 @@ class _Matching:
         ahead, biases = self.summands(split, product)
         step = None if ahead is None else self.step(ahead, counters[0])
         made = None if step is None else self.product_before(step)
-        written = self.loop.users((states.output.name, 0))
-        writes = [user for user in written if user.op == "TensorArrayWriteV3"]
-        gathered = self.loop.gathered(writes[0], counters[0]) if len(writes) == 1 else None
+        gathered = self.outputs(states.output, counters[0])
         if made is None or gathered is None or biases is None:
             return None
         sequence, kernel, before = made
@@ -138,6 +138,7 @@ class _Matching:
             kernel=kernel,
             recurrent=recurrent,
             biases=(*before, *biases),
+            gates=states.gates,
             forget_bias=states.forget_bias,
             states=(states.h.start, states.c.start),
             units=units,
@@ -153,18 +154,22 @@ class _Matching:
         return None if product.attr["transpose_a"].b or product.attr["transpose_b"].b else enter.inputs[0]
 
     def cell(self, split: Node) -> Optional[_Cell]:
-        """What an LSTM computes of its gates i, j, f and o; None where the loop computes something else."""
+        """What an LSTM computes of its gates; None where the loop computes something else.
+
+        The gates are i, c, f, o as in BasicLSTMCell, or i, f, c, o as in Keras.
+        """
         axis = self.graph.constant(split.inputs[0])
         if split.attr["num_split"].i != 4 or axis is None or int(axis) not in (1, -1):
             return None
-        gates = [self.only_user((split.name, number)) for number in range(4)]
-        forget_bias, forget = 0.0, gates[2]
-        if forget is not None and forget.op in _ADDS:
-            (by,) = [self.graph.constant(ref) for ref in forget.inputs if ref != (split.name, 2)] or [None]
+        users = [self.only_user((split.name, number)) for number in range(4)]
+        gates = "ifco" if users[2] is not None and users[2].op == "Tanh" else "icfo"
+        i, j, f, o = (users[gates.index(gate)] for gate in "icfo")
+        forget_bias = 0.0
+        if f is not None and f.op in _ADDS:
+            (by,) = [self.graph.constant(ref) for ref in f.inputs if ref[0] != split.name] or [None]
             if by is None or by.size != 1:
                 return None
-            forget_bias, gates[2] = float(by), self.only_user((forget.name, 0))
-        i, j, f, o = gates
+            forget_bias, f = float(by), self.only_user((f.name, 0))
         if i is None or j is None or f is None or o is None:
             return None
         if (i.op, j.op, f.op, o.op) != ("Sigmoid", "Tanh", "Sigmoid", "Sigmoid"):
@@ -183,7 +188,25 @@ class _Matching:
             return None
         if any(self.loop.users((user.name, 0)) for state in (h, c) for user in self.loop.users(state.last)):
             return None  # something takes the last states
-        return _Cell(h, c, output, forget_bias)
+        return _Cell(h=h, c=c, output=output, gates=gates, forget_bias=forget_bias)
+
+    def outputs(self, output: Node, counter: State) -> Optional[Node]:
+        """What takes the outputs of all steps, and nothing else of their array; None where there is no such node."""
+        users = self.loop.users((output.name, 0))
+        writes = [user for user in users if user.op in ("TensorArrayWriteV3", "TensorListSetItem")]
+        if len(writes) != 1:
+            return None
+        (write,) = writes
+        if write.op == "TensorArrayWriteV3":
+            return self.loop.gathered(write, counter)
+        array = self.state_that_becomes(write)
+        if array is None or unchanged(self.graph, write.inputs[1]) != counter.inside:
+            return None
+        readers = {user.name for ref in self.loop.same(array.inside) for user in self.loop.users(ref)}
+        ends = [user for end in self.loop.users(array.last) for user in self.loop.users((end.name, 0))]
+        if any(name != write.name and self.graph[name].op != "Identity" for name in readers):
+            return None
+        return ends[0] if [end.op for end in ends] == ["TensorListStack"] else None
 
     def times(self, node: Node) -> Optional[Node]:
         """The product of elements that alone takes what a node computes."""
@@ -274,10 +297,10 @@ def _put_cudnn_in(graph: Graph, frame: str, layer: _Layer) -> None:
     sources.update({f"bias_{number}": (ref, tf.float32, [4 * layer.units]) for number, ref in enumerate(layer.biases)})
 
     def build(sequence: Any, kernel: Any, recurrent: Any, h: Any, c: Any, **biases: Any) -> Sequence[Any]:
-        zeros = tf.zeros([layer.units])
-        bias = tf.add_n([tf.concat([zeros, zeros, zeros + layer.forget_bias, zeros], 0), *biases.values()])
+        forget = [layer.forget_bias if gate == "f" else 0.0 for gate in layer.gates for _ in range(layer.units)]
+        bias = tf.add_n([tf.constant(forget), *biases.values()])
         shape = tf.shape(sequence)
-        buffer = lstm_buffer(LayerWeights(kernel, recurrent, bias, gates="icfo"))
+        buffer = lstm_buffer(LayerWeights(kernel, recurrent, bias, gates=layer.gates))
         return [h[None], c[None], buffer, tf.fill(shape[1:2], shape[0])]
 
     h, c, buffer, lengths = insert(graph, f"{frame.rstrip('/')}/cudnn", sources, build)

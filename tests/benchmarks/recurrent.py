@@ -3,10 +3,10 @@
 Unrolled layers have 64 steps; their products are computed before the first one.
 The last rows are loops that a layer of cuDNN became, whose weights are cut out of its buffer before or for each request.
 
-python -m tests.benchmarks.recurrent [--rounds N] [--threads N] [--only TEXT]
+python -m tests.benchmarks.recurrent [--rounds N] [--threads N] [--only TEXT] [--gain-of REWRITE]
 
 Each network is run in turns in one process: a line of ratios of time, before / after, for each batch; ends with 1 where one
-is below its limit. TF_ENABLE_ONEDNN_OPTS=0 or 1 in the environment chooses the kernels.
+is below its limit. With --gain-of "before" is after all other rewrites. TF_ENABLE_ONEDNN_OPTS=0 or 1 in the environment chooses the kernels.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from ckpt2saved.rewrites.to_signatures import in_cpu_ops
 from ckpt2saved.rewrites.trim_loops import TrimLoops
 
 DEPTH, HIDDEN, STEPS = 512, 256, 64
+REWRITES = (MergeProducts(), HoistProducts(), HoistUnrolled(), MoveBiases(), TrimLoops())
 LIMITS = {1: 1.5, 16: 0.98}  # of the layers alone, by batch
 NEVER_BELOW = 0.98
 FILTERS = ((64, (2, 2)), (128, (2, 2)), (256, None), (256, (2, 1)), (512, None), (512, (2, 1)), (512, (2, 1)))
@@ -43,15 +44,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="how often each batch is measured (9)")
     parser.add_argument("--threads", type=int, default=0, help="intra-op and inter-op threads (TensorFlow's default)")
     parser.add_argument("--only", default="", help="measure only the layers with this in their name")
+    names = [rewrite.name for rewrite in REWRITES]
+    parser.add_argument("--gain-of", choices=names, metavar="REWRITE", help=f"what this one brings: {', '.join(names)}")
     arguments = parser.parse_args()
     print(f"TensorFlow {tf.VERSION}, TF_ENABLE_ONEDNN_OPTS={os.environ.get('TF_ENABLE_ONEDNN_OPTS', '')}")
     print("two bidirectional layers | part | batch | before, ms | after, ms | before / after (at least)")
     failed = False
     layers, network = ("layers", "features", [STEPS, DEPTH]), ("whole network", "x", [32, 256, 3])
-    rows = [*LAYERS.items(), ("cuDNN's buffer, 1 layer", None)]
+    rows = [*LAYERS.items(), *([] if arguments.gain_of else [("cuDNN's buffer, 1 layer", None)])]
     for name, layer in [row for row in rows if arguments.only in row[0]]:
         for part, given, shape in (layers, network) if layer else (layers,):
-            before, after = sessions(layer, arguments.threads) if layer else sessions_of_cudnn(arguments.threads)
+            threads, gain = arguments.threads, arguments.gain_of
+            before, after = sessions(layer, threads, gain) if layer else sessions_of_cudnn(threads)
             for batch, least in LIMITS.items():
                 value = np.random.RandomState(batch).uniform(-1, 1, [batch, *shape]).astype("float32")
                 calls = [session.make_callable("y:0", [given + ":0"]) for session in (before, after)]
@@ -72,8 +76,8 @@ def seconds(call, value):
     return time.perf_counter() - start
 
 
-def sessions(layer, threads):
-    """Sessions of a network as it is, and after the rewrite, with the same variables."""
+def sessions(layer, threads, gain_of=None):
+    """Sessions of a network as it is, or without one rewrite, and after all, with the same variables."""
     with tf.Graph().as_default() as graph, v1_control_flow():
         with tf.variable_scope(tf.get_variable_scope(), use_resource=False):
             x = tf.placeholder(tf.float32, [None, 32, None, 3], name="x")
@@ -86,11 +90,13 @@ def sessions(layer, threads):
         tf.variables_initializer(tf.global_variables(), name="init")
     original = pruned(graph.as_graph_def(), ["y", "init"])
     context = Context.of(original, ["y:0", "init:0"], ["x:0"])
-    found = apply([MergeProducts(), HoistProducts(), HoistUnrolled(), MoveBiases(), TrimLoops()], context, "refused")
+    found = apply(REWRITES, context, "refused")
     assert len(found.edits_of(ProductsHoisted)) in (4, 8), found.edits  # loops, or kernels of unrolled layers
     made = []
     config = tf.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
-    for graph_def in (original, found.graph_def()):
+    others = [rewrite for rewrite in REWRITES if rewrite.name != gain_of]
+    before = apply(others, context, "refused").graph_def() if gain_of else original
+    for graph_def in (before, found.graph_def()):
         with tf.Graph().as_default() as graph:
             tf.import_graph_def(graph_def, name="")
             made.append(tf.Session(graph=graph, config=config))

@@ -35,7 +35,21 @@ def cell(forget=1.0, activation=tf.tanh, peephole=0.0, count=4):
     return step
 
 
-def layer(has_lengths=False, ends=False, first=0.0, **how):
+def keras_cell():
+    """A step of an LSTM as Keras computes it: another order of gates, and two products."""
+    kernel, recurrent = weights("kernel", DEPTH, 4 * HIDDEN), weights("recurrent", HIDDEN, 4 * HIDDEN)
+    bias = weights("bias", 4 * HIDDEN)
+
+    def step(x, h, c):
+        made = tf.nn.bias_add(tf.matmul(x, kernel) + tf.matmul(h, recurrent), bias)
+        i, f, j, o = tf.split(made, 4, 1)
+        c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(j)
+        return tf.sigmoid(o) * tf.tanh(c), c
+
+    return step
+
+
+def layer(has_lengths=False, ends=False, first=0.0, cell=cell, **how):
     """A layer as tf.nn.dynamic_rnn makes it."""
 
     def build(x, lengths):
@@ -100,9 +114,10 @@ def rewritten(build):
         (layer(forget=0.5), 1),
         (layer(first=0.3), 1),
         (layer(has_lengths=True), 1),
+        (layer(cell=keras_cell), 1),
         (built_in, 2),
     ],
-    ids=["plain", "forget bias", "first states", "lengths", "built-in"],
+    ids=["plain", "forget bias", "first states", "lengths", "Keras", "built-in"],
 )
 def test_an_lstm_becomes_a_call_of_cudnn(build, count):
     """GPUs run CudnnRNNV3 and no step by itself, CPUs the loop."""
@@ -127,6 +142,20 @@ def test_what_is_no_lstm_of_cudnn_stays_a_loop(build):
 
 def test_servers_without_a_gpu_get_loops():
     assert not any(rewrite.name == "loops to cuDNN" for rewrite in for_serving())
+
+
+def test_a_file_of_keras(run, tmp_path):
+    """Its loops keep their steps in lists, as those of TensorFlow 2 do."""
+    if not tf.executing_eagerly():
+        pytest.skip("files of Keras need TensorFlow 2")
+    keras = tf.compat.v2.keras
+    layer = keras.layers.Bidirectional(keras.layers.LSTM(HIDDEN, return_sequences=True))
+    keras.Sequential([keras.layers.Input([None, DEPTH]), layer]).save(str(tmp_path / "model.keras"))
+    options = ["--graph", tmp_path / "model.keras", "--input", "x=x", "--output", "y=output"]
+    result = run("export", *options, "-o", tmp_path / "m", "--for-device", "gpu")
+    assert result.exit_code == 0, result.output
+    made = read_provenance(tmp_path / "m" / "1")
+    assert len(made["cudnn_loops"]) == 2 and made["parity"]["answers"]
 
 
 def test_an_export_for_servers_with_a_gpu(run, crnn_checkpoint, tmp_path):

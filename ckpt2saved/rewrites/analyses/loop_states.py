@@ -42,6 +42,7 @@ def states_of(graph: Graph, names: Collection[str]) -> List[State]:
         merge = graph[name]
         users = [user for user in graph.users((name, 0)) if user.name in within]
         switches = [user for user in users if user.op in SWITCHES and user.inputs[0] == (name, 0)]
+        switches = [switch for switch in switches if graph.consumers(switch.name)] if len(switches) > 1 else switches
         if merge.op not in MERGES or len(merge.inputs) != 2 or len(switches) != 1:
             continue
         enter, iteration = (graph[source] for source in merge.sources)
