@@ -25,7 +25,7 @@ from ckpt2saved.server_config.config_files import (
 )
 from ckpt2saved.server_config.cpus import available_cpus
 from ckpt2saved.server_config.devices import Gpus
-from ckpt2saved.server_config.models import MODELS_IN_SERVER, Model, find_models
+from ckpt2saved.server_config.models import MODELS_IN_SERVER, Model, find_models, not_for_gpus
 from ckpt2saved.server_config.mounts import Mount, absolute, check_mounts, find_mount
 from ckpt2saved.server_config.policy import LATEST, Label, Policy
 from ckpt2saved.server_config.pulling import SYNC_IMAGE, VOLUME, NamedUrl, Pulling, checked_sources, last_name, pulled
@@ -196,6 +196,8 @@ def _configured(
 def _further_reasons(server: Server, options: ConfigurationOptions) -> Iterator[str]:
     if options.speed.batching_per_model and server.settings.batching is not None:
         yield from without_parameters(server.models)
+    if server.gpus is not None:
+        yield from not_for_gpus(server.models)
     if KSERVE in options.starters:
         yield kserve.REASON
 

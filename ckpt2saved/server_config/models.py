@@ -11,10 +11,11 @@ from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 from ckpt2saved.errors import ServingError, UsageError, VersionError
 from ckpt2saved.errors.problem import Problem, texts
 from ckpt2saved.files.shell_words import for_shell
+from ckpt2saved.graph.kernel_table import Device
 from ckpt2saved.saved_model.judgement import READ
 from ckpt2saved.server_config.mounts import Mount, absolute, broken_link, find_mount
 from ckpt2saved.server_config.policy import SPECIFIC, Label, Policy
-from ckpt2saved.versions import LocalVersion, check_base, list_versions, numbered_children
+from ckpt2saved.versions import LocalVersion, check_base, list_versions, numbered_children, read_provenance
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 MODELS_IN_SERVER = "/models"
@@ -41,6 +42,17 @@ class Model:
     def base_path(self) -> str:
         """Return the model's base directory as the server sees it."""
         return self.mount.seen(self.directory)
+
+
+def not_for_gpus(models: Sequence[Model]) -> List[str]:
+    """Return a sentence for each loaded version that was exported for CPUs; of others nothing is known."""
+    return [
+        f"{model.name} {version.number} was exported for CPUs: export --for-device gpu computes LSTMs in cuDNN, and a"
+        " CTC decoder's loops on the server's CPU"
+        for model in models
+        for version in model.loaded
+        if (read_provenance(version.path) or {}).get("for_device") == Device.CPU.value
+    ]
 
 
 def find_models(

@@ -24,6 +24,7 @@ from ckpt2saved.server_config.cpus import available_cpus
 from ckpt2saved.server_config.devices import parse_gpus
 from ckpt2saved.server_config.mounts import parse_mount
 from ckpt2saved.server_config.policy import Policy, parse_label, parse_policy, read_policy
+from ckpt2saved.versions.provenance import write_provenance
 from tests.support.published_models import CRNN, DENSE, FIXED_LINES, LINES, publish, saved_model, succeeded
 from tests.support.schemas import against_schema
 
@@ -226,6 +227,16 @@ def test_gpus_and_images(configure, crnn, options, expected, image):
     at = words.index(expected[0])
     assert words[at : at + len(expected)] == expected
     assert image in words
+
+
+def test_versions_for_cpus_on_a_server_with_a_gpu(configure, crnn):
+    """What an export for GPUs would bring is said, of versions that record their device."""
+    told = "crnn 2 was exported for CPUs: export --for-device gpu"
+    assert told not in configure(crnn, "--gpus", "1").output
+    for device in ("gpu", "cpu"):
+        write_provenance(crnn / "2", {"for_device": device})
+        assert (told in configure(crnn, "--gpus", "1").output) == (device == "cpu")
+    assert told not in configure(crnn).output
 
 
 @pytest.mark.parametrize("image", known_images(), ids=lambda image: image.minor)
