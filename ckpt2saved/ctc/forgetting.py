@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ckpt2saved.ctc.beams import BeamSearch
 
 # Labels per beam that are examined before all of them are.
-_FIRST_LABELS = 32
+_FIRST_LABELS = 128
 
 
 class Forgetting:
@@ -40,10 +40,22 @@ class Forgetting:
         staying = _count(tf.gather(self.stays.total, self.item) > self.bar)
         lower = staying + self._lower_labels(logits) - self._miscounted()
         sure = lower >= width
-        unsure = tf.where(tf.logical_not(sure))
-        rest = self._only(unsure)
-        counted = tf.gather(lower, unsure[:, 0]), tf.gather(staying, unsure[:, 0])
-        return self._settle(sure, unsure, rest, rest._all_lower_labels(tf.cast(some, tf.int64), *counted))
+
+        def completed() -> tf.Tensor:
+            unsure = tf.where(tf.logical_not(sure))
+            rest = self._only(unsure)
+            counted = tf.gather(lower, unsure[:, 0]), tf.gather(staying, unsure[:, 0])
+            return self._settle(sure, unsure, rest, rest._all_lower_labels(tf.cast(some, tf.int64), *counted))
+
+        # With peaked logits all suspects are forgotten in most steps, and none is the parent of another.
+        found = self._at_suspects(tf.ones_like(sure))
+        plain = tf.logical_and(tf.reduce_all(sure), tf.logical_not(tf.reduce_any(tf.gather_nd(found, self.of_parent))))
+        return tf.cond(plain, lambda: tf.identity(found), completed)
+
+    def _at_suspects(self, values: tf.Tensor) -> tf.Tensor:
+        """Return bool [batch, beam_width] with `values` [suspects] at the suspects, False elsewhere."""
+        shape = tf.shape(self.stays.parent, out_type=tf.int64)
+        return tf.scatter_nd(self.places, tf.cast(values, tf.int32), shape) > 0
 
     def _only(self, which: tf.Tensor) -> Forgetting:
         return Forgetting(self.decoder, self.beams, self.now, self.stays, tf.gather(self.places, which[:, 0]))
@@ -118,7 +130,7 @@ class Forgetting:
             gained = gains * tf.gather(extended, rest.item) - children * tf.gather(parent_extended, rest.item)
             full = tf.cast(lower + tf.reduce_sum(gained, 1) >= decoder.width, tf.int32)
             full = tf.cast(sure, tf.int32) + tf.scatter_nd(unsure, full, tf.shape(sure, out_type=tf.int64))
-            wiped = tf.scatter_nd(self.places, full * tf.gather_nd(extended, self.of_parent), shape) > 0
+            wiped = self._at_suspects(full * tf.gather_nd(extended, self.of_parent))
             return tf.reduce_any(tf.not_equal(wiped, forgotten)), wiped
 
         start = tf.fill(shape, False)
