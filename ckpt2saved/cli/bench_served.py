@@ -15,6 +15,7 @@ from ckpt2saved.cli.options import (
     ParsedType,
     PathType,
     SecondsType,
+    gpu_option,
     json_option,
     option,
     place_type,
@@ -168,12 +169,7 @@ __all__ = ["bench"]
     help="Compute in bfloat16, as --mixed_precision of a server. Needs oneDNN.",
     topic=Topic.LOADER,
 )
-@option(
-    "--gpu",
-    is_flag=True,
-    help="Load the files on this machine's GPUs. Default: CPU only, as a training may be using them.",
-    topic=Topic.LOADER,
-)
+@gpu_option(Topic.LOADER)
 @name_option
 @option(
     "--timeout",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # slow to import
     Purpose.CHECKS,
     {
         Topic.LABELS: ["models/crnn/3 --lines lines.tsv --max-cer 0.05"],
+        Topic.LOADER: ["models/crnn --lines lines.tsv --gpu"],
         Topic.SERVER: ["http://localhost:8501/v1/models/crnn --lines lines.tsv --timeout 120"],
         Topic.OUTPUT: ["models/crnn --lines lines.tsv --worst worst.png --worst-count 10"],
         None: ["models/crnn --lines lines.tsv", "models/ocr --pages pages.json --json"],
@@ -60,8 +61,8 @@ if TYPE_CHECKING:  # slow to import
     help="Font for the texts of --worst. Default: DejaVu Sans if matplotlib or the system has it.",
     topic=Topic.OUTPUT,
 )
+@gpu_option(Topic.LOADER)
 @place_options
-@gpu_option
 @report_option
 @json_option
 @quiet_option

@@ -80,6 +80,12 @@ def option(name: str, *more: str, topic: Optional[Topic] = None, **keywords: Any
     return click.option(name, *more, cls=Option, topic=topic, envvar=variable, **keywords)
 
 
+def gpu_option(topic: Topic) -> Callable[[Decorated], Decorated]:
+    """Decorator that adds --gpu, of commands that run the files of a version."""
+    what = "Run the files on this machine's GPUs. Default: CPU only, as a training may be using them."
+    return option("--gpu", is_flag=True, help=what, topic=topic)
+
+
 def called(function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
     """Call a function of the Python API without the options of the environment that have no effect there.
 
@@ -199,12 +205,6 @@ for_device_option = option(
     "--for-device",
     type=click.Choice(["cpu", "gpu"]),
     help="What the server computes on. Default: cpu, or gpu for a release such as 2.19-gpu.",
-    topic=Topic.PROOF,
-)
-gpu_option = option(
-    "--gpu",
-    is_flag=True,
-    help="Run the files on this machine's GPUs. Default: CPU only, as a training may be using them.",
     topic=Topic.PROOF,
 )
 batched_option = option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Sequence, Tuple
 
 import click
 
-from ckpt2saved.cli.help import Purpose
+from ckpt2saved.cli.help import Purpose, Topic
 from ckpt2saved.cli.invocation import command, narration, prepare_tensorflow, print_json
 from ckpt2saved.cli.model_place import place_argument, place_options
 from ckpt2saved.cli.options import PathType, called, gpu_option, json_option, option, quiet_option
@@ -51,8 +51,8 @@ _MOST_LISTED = 20  # problems in the message at the end
     metavar="FILE.png",
     help="Draw the boxes or lines of one picture on it. Needs Pillow.",
 )
+@gpu_option(Topic.LOADER)
 @place_options
-@gpu_option
 @json_option
 @quiet_option
 def predict(

@@ -85,7 +85,7 @@ from ckpt2saved.cli.options import (
 @graph_options
 @search_options
 @for_device_option
-@gpu_option
+@gpu_option(Topic.PROOF)
 @report_option
 @json_option
 @quiet_option
