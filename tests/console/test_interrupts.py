@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+import weakref
 
 import pytest
 
@@ -61,6 +62,35 @@ def test_no_exception_is_lost_in_a_destructor(handler, capsys):
         Closing()
         time.sleep(30)
     assert capsys.readouterr().err == ""
+
+
+class Discarding(set):
+    """Ends with the signal when something is discarded."""
+
+    def discard(self, item):
+        terminate()
+        super().discard(item)
+
+
+class Referred:
+    """What weak references can be to."""
+
+
+def test_no_exception_is_lost_where_a_weak_reference_dies(handler, capsys):
+    """In the callback of a WeakSet, and in that of the lock of a module that was imported."""
+    names, named, locked = weakref.WeakSet(), Referred(), Referred()
+    names.data = Discarding()
+    names.add(named)
+    with pytest.raises(KeyboardInterrupt):
+        del named
+        time.sleep(30)
+    space = {"terminate": terminate}
+    exec(compile("def cb(reference): terminate()", "<frozen importlib._bootstrap>", "exec"), space)
+    reference = weakref.ref(locked, space["cb"])
+    with pytest.raises(KeyboardInterrupt):
+        del locked
+        time.sleep(30)
+    assert reference() is None and capsys.readouterr().err == ""
 
 
 def test_other_code_is_interrupted_at_once(handler):
