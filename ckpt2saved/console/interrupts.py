@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _weakrefset
-import importlib._bootstrap as importing
 import signal
 import time
 import weakref
@@ -14,7 +13,7 @@ _PAUSE = 0.01  # seconds between tries
 _LONGEST = 2.0  # seconds, after which the exception is raised wherever the program is
 # Functions of Python's modules that are called when an object that a weak reference is to is destroyed.
 _CALLED_BACK = {
-    ("cb", importing._get_module_lock.__code__.co_filename),  # type: ignore[attr-defined]
+    ("cb", "<frozen importlib._bootstrap>"),
     ("remove", weakref.WeakValueDictionary.copy.__code__.co_filename),
     ("_remove", _weakrefset.WeakSet.copy.__code__.co_filename),
 }
