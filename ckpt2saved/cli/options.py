@@ -81,8 +81,8 @@ def option(name: str, *more: str, topic: Optional[Topic] = None, **keywords: Any
 
 
 def gpu_option(topic: Topic) -> Callable[[Decorated], Decorated]:
-    """Decorator that adds --gpu, of commands that run the files of a version."""
-    what = "Run the files on this machine's GPUs. Default: CPU only, as a training may be using them."
+    """Decorator that adds --gpu."""
+    what = "Use this machine's GPUs. Default: CPU only, as a training may be using them."
     return option("--gpu", is_flag=True, help=what, topic=topic)
 
 

@@ -8,13 +8,13 @@ built-in networks, once the products with their inputs are computed before the l
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref, full_name
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.analyses.loop_states import State, is_counter, states_of
-from ckpt2saved.rewrites.analyses.loops import entered, step_of, unchanged
+from ckpt2saved.rewrites.analyses.loops import entered, outer_loops, products_of, step_of, unchanged
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.convert_cudnn_rnn import ConvertCudnnRnn, lstm_buffer
 from ckpt2saved.rewrites.found import Edit, Found
@@ -39,14 +39,10 @@ class LoopsToCudnn(Rewrite):
 
     def __call__(self, graph: Graph, context: Context) -> Found:
         within = graph.between(context.outputs, context.inputs)
-        loops: Dict[str, List[str]] = {}
-        for name, frames in graph.control.in_loops.items():
-            if name in within and len(frames) == 1:
-                loops.setdefault(frames[0], []).append(name)
         edits: List[Edit] = []
         shapes = _Shapes(graph)
-        for frame, names in loops.items():
-            layer = _Matching(graph, context, names, shapes).layer()
+        for frame, nodes in outer_loops(graph, within).items():
+            layer = _Matching(graph, context, nodes, shapes).layer()
             if layer is not None:
                 _put_cudnn_in(graph, frame, layer)
                 edits.append(LoopToCudnn(frame, "recurrent", f"{frame}: cuDNN's LSTM on GPUs", is_shown=False))
@@ -102,18 +98,18 @@ class _Cell:
 class _Matching:
     """Finds out whether a loop is an LSTM."""
 
-    def __init__(self, graph: Graph, context: Context, names: Sequence[str], shapes: _Shapes) -> None:
+    def __init__(self, graph: Graph, context: Context, nodes: Sequence[Node], shapes: _Shapes) -> None:
         self.graph = graph
-        self.names = names
+        self.nodes = nodes
         self.shapes = shapes
-        self.states = states_of(graph, names)
+        self.states = states_of(graph, [node.name for node in nodes])
         self.loop = EditedLoop(graph, context, self.states)
 
     def layer(self) -> Optional[_Layer]:
         """The LSTM that the loop is; None where it is none, or something takes its last states."""
         graph = self.graph
-        products = [graph[name] for name in self.names if graph[name].op == "MatMul"]
-        splits = [graph[name] for name in self.names if graph[name].op == "Split"]
+        products = products_of(self.nodes)
+        splits = [node for node in self.nodes if node.op == "Split"]
         counters = [state for state in self.states if is_counter(graph, state)]
         if len(products) != 1 or len(splits) != 1 or len(counters) != 1:
             return None
@@ -278,8 +274,10 @@ class _Matching:
                 return None
             biases.append(bias)
             node = graph[unchanged(graph, product)[0]]
-        flat = graph[unchanged(graph, node.inputs[0])[0]] if node.op == "MatMul" else node
-        if flat.op != "Reshape" or node.attr["transpose_a"].b or node.attr["transpose_b"].b:
+        if node.op != "MatMul" or node.attr["transpose_a"].b or node.attr["transpose_b"].b:
+            return None
+        flat = graph[unchanged(graph, node.inputs[0])[0]]
+        if flat.op != "Reshape":
             return None
         sequence = flat.inputs[0]
         return (sequence, node.inputs[1], biases) if len(self.shapes[sequence]) == 3 else None

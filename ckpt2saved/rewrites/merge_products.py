@@ -14,7 +14,7 @@ from ckpt2saved.graph.names import Ref
 from ckpt2saved.graph.ops import data_format
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.rewrites.analyses.cuts import Cut, cut_of, joined
-from ckpt2saved.rewrites.analyses.loops import is_of_recurrent_layer, step_of, unchanged
+from ckpt2saved.rewrites.analyses.loops import is_of_recurrent_layer, outer_loops, products_of, step_of, unchanged
 from ckpt2saved.rewrites.analyses.unrolled import StepProduct, is_chain, unrolled
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
@@ -77,10 +77,7 @@ class MergeProducts(Rewrite):
 
 def _layers(graph: Graph, within: Collection[str]) -> Dict[str, List[Node]]:
     """The MatMuls of recurrent layers: those of each loop, and those of all unrolled layers."""
-    loops: Dict[str, List[Node]] = {}
-    for name, frames in graph.control.in_loops.items():
-        if name in within and len(frames) == 1 and graph[name].op == "MatMul":
-            loops.setdefault(frames[0], []).append(graph[name])
+    loops = {frame: products_of(nodes) for frame, nodes in outer_loops(graph, within).items()}
     found = {frame: products for frame, products in loops.items() if is_of_recurrent_layer(graph, products)}
     steps = unrolled(graph, within)
     if any(is_chain(graph, [StepProduct(node, node.inputs[0], node.inputs[0]) for node in nodes]) for nodes in steps):

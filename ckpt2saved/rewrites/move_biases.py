@@ -8,12 +8,12 @@ input and the state, so that nothing is joined.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, List, Optional
+from typing import Optional
 
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref, full_name
 from ckpt2saved.graph.ops import data_format
-from ckpt2saved.rewrites.analyses.loops import is_of_recurrent_layer
+from ckpt2saved.rewrites.analyses.loops import is_of_recurrent_layer, outer_loops, products_of
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.hoist_products import FLOAT
@@ -35,12 +35,9 @@ class MoveBiases(Rewrite):
 
     def __call__(self, graph: Graph, context: Context) -> Found:
         within = graph.between(context.outputs, context.inputs)
-        loops: Dict[str, List[Node]] = {}
-        for name, frames in graph.control.in_loops.items():
-            if name in within and len(frames) == 1 and graph[name].op == "MatMul":
-                loops.setdefault(frames[0], []).append(graph[name])
         edits = []
-        for frame, products in loops.items():
+        for frame, nodes in outer_loops(graph, within).items():
+            products = products_of(nodes)
             moved = is_of_recurrent_layer(graph, products) and [_move(graph, context, node) for node in products]
             if moved and any(moved):
                 edits.append(BiasMoved(frame, "recurrent", f"{frame}: biases at products", is_shown=False))

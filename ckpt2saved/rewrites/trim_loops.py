@@ -16,7 +16,14 @@ from ckpt2saved.graph.ops import EXITS
 from ckpt2saved.graph.tf1 import tf
 from ckpt2saved.graph.traversal import reach, walk
 from ckpt2saved.rewrites.analyses.loop_states import State, is_by_row, is_counter, states_of
-from ckpt2saved.rewrites.analyses.loops import counts_from_0, entered, is_of_recurrent_layer, unchanged
+from ckpt2saved.rewrites.analyses.loops import (
+    counts_from_0,
+    entered,
+    is_of_recurrent_layer,
+    outer_loops,
+    products_of,
+    unchanged,
+)
 from ckpt2saved.rewrites.context import Context
 from ckpt2saved.rewrites.found import Edit, Found
 from ckpt2saved.rewrites.insertion import insert, lead_in
@@ -42,14 +49,10 @@ class TrimLoops(Rewrite):
 
     def __call__(self, graph: Graph, context: Context) -> Found:
         within = graph.between(context.outputs, context.inputs)
-        loops: Dict[str, List[str]] = {}
-        for name, frames in graph.control.in_loops.items():
-            if name in within and len(frames) == 1:
-                loops.setdefault(frames[0], []).append(name)
         edits = []
-        for frame, names in loops.items():
-            if is_of_recurrent_layer(graph, [graph[name] for name in names if graph[name].op == "MatMul"]):
-                removed = EditedLoop(graph, context, states_of(graph, names)).trim()
+        for frame, nodes in outer_loops(graph, within).items():
+            if is_of_recurrent_layer(graph, products_of(nodes)):
+                removed = EditedLoop(graph, context, states_of(graph, [node.name for node in nodes])).trim()
                 if removed:
                     text = f"{frame}: without {', '.join(removed)}"
                     edits.append(LoopTrimmed(frame, "recurrent", text, is_shown=False))

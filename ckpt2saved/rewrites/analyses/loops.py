@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterator, List, Optional, Sequence, Set
+from typing import Collection, Dict, Iterator, List, Optional, Sequence, Set
 
 from ckpt2saved.graph.graph import Graph, Node
 from ckpt2saved.graph.names import Ref
@@ -21,6 +21,20 @@ class Step:
     sequence: Ref  # outside
     index: Ref  # inside, int32
     enter: Node  # leads from outside into the loop
+
+
+def outer_loops(graph: Graph, within: Collection[str]) -> Dict[str, List[Node]]:
+    """Frame -> the nodes of `within` that are in this loop and in no other."""
+    found: Dict[str, List[Node]] = {}
+    for name, frames in graph.control.in_loops.items():
+        if name in within and len(frames) == 1:
+            found.setdefault(frames[0], []).append(graph[name])
+    return found
+
+
+def products_of(nodes: Sequence[Node]) -> List[Node]:
+    """The MatMuls among nodes."""
+    return [node for node in nodes if node.op == "MatMul"]
 
 
 def entered(graph: Graph, ref: Ref) -> Optional[Node]:
