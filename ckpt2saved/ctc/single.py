@@ -41,12 +41,10 @@ def decode_single(logits: tf.Tensor, best: Best, lengths: tf.Tensor) -> Tuple[tf
         kept = share * tf.exp(tf.gather(flat, offset + last) - greatest)
         stay = blank + kept
         # Repeating the last label starts a new one only after a blank.
-        repeats = tf.equal(first, last)
-        repeat = (one - share) * first_chance
-        other = tf.logical_and(repeats, second_chance > repeat)
-        extend = tf.where(repeats, tf.maximum(repeat, second_chance), first_chance)
+        first_chance = tf.where(tf.equal(first, last), (one - share) * first_chance, first_chance)
+        extend = tf.maximum(first_chance, second_chance)
         new = extend > stay
-        label = tf.where(other, second, first)
+        label = tf.where(second_chance > first_chance, second, first)
         return (
             tf.where(new, label, last),
             tf.where(new, one, kept / stay),
