@@ -61,7 +61,7 @@ class BigramSearch(PrefixSearch):
         pairs = np.pad(pairs, [(0, 0), (0, padding)], "constant", constant_values=ZERO).reshape(-1, self.block)
         self.pairs = tf.constant(pairs)
         self.best_pairs = tf.constant(pairs.max(1).reshape(-1, self.blocks))
-        self.inputs = [step_array(part) for part in (self.rows(), best.greatest, best.blank[:, :, None])]
+        self.inputs = [step_array(part) for part in (self.rows(), best.greatest, best.blank)]
 
     def begin(self) -> _State:
         """Return the state before the first step."""
@@ -69,17 +69,17 @@ class BigramSearch(PrefixSearch):
 
     def step(self, t: tf.Tensor, state: _State) -> Tuple[_State, Kept]:
         """Return the state after step t, and the parents and labels of its prefixes."""
-        row, greatest, blank = [part.read(t) for part in self.inputs]
+        row, greatest, blank = [part.read(t)[:, None] for part in self.inputs]
         stays = self.stay(state.beams, row, greatest, blank)
         ranked = self._keep(state, self._scores(t, greatest), stays)
         alive = ranked.rank > DEAD
-        source = ranked.source + self.beam_row
+        source = ranked.source + self.item_row
         before = pick(state.beams.last, source)
-        score = tf.maximum(tf.gather(self.flat, row[:, None] + ranked.last) - greatest[:, None], ZERO)
+        score = tf.maximum(tf.gather(self.flat, row + ranked.last) - greatest, ZERO)
         again = tf.equal(before, ranked.last)
         total = tf.where(again, pick(state.beams.blank, source), pick(state.beams.total, source)) + score
         total = tf.where(ranked.stayed, pick(stays.total, source), total)
-        kept = Kept(tf.where(alive, total, self.zeros), ranked.source, ranked.last, ranked.stayed)
+        kept = Kept(tf.where(alive, total, self.zeros), source, ranked.last, ranked.stayed)
         model = pick(state.model, source)
         longer = model + pick(self.pairs, before * (self.blocks * self.block) + ranked.last)
         model = tf.where(ranked.stayed, model, longer)
@@ -90,7 +90,7 @@ class BigramSearch(PrefixSearch):
         return state.beams.total + state.model + tf.gather(self.ends, state.beams.last)
 
     def _scores(self, t: tf.Tensor, greatest: tf.Tensor) -> _Scores:
-        scores = tf.concat([tf.maximum(self.logits[t] - greatest[:, None], ZERO), self.padding], 1)
+        scores = tf.concat([tf.maximum(self.logits[t] - greatest, ZERO), self.padding], 1)
         blocks = tf.reshape(scores, [self.batch, self.blocks, self.block])
         return _Scores(blocks, tf.reduce_max(blocks, 2))
 
@@ -123,7 +123,7 @@ class BigramSearch(PrefixSearch):
         """
         beams, count = state.beams, tf.shape(chosen)[1]
         place, block = chosen // self.blocks, chosen % self.blocks
-        row = place + self.beam_row
+        row = place + self.item_row
         last = pick(beams.last, row)
         labels = tf.cast(block * self.block, tf.int64)[:, :, None] + tf.range(self.block, dtype=tf.int64)
         extended = tf.gather(tf.reshape(scores.blocks, [-1, self.block]), block + self.item * self.blocks)
@@ -138,7 +138,7 @@ class BigramSearch(PrefixSearch):
         found = extension // self.block + self.item * count
         source = tf.where(stayed, index, pick(place, found))
         label = tf.cast(pick(block, found) * self.block + extension % self.block, tf.int64)
-        return _Ranked(rank, source, tf.where(stayed, pick(beams.last, source + self.beam_row), label), stayed)
+        return _Ranked(rank, source, tf.where(stayed, pick(beams.last, source + self.item_row), label), stayed)
 
     def _without_children(self, beams: Beams, stays: Stays, chosen: tf.Tensor, extended: tf.Tensor) -> tf.Tensor:
         """Return the ranks [batch, n * block + 1] of extensions, ZERO for those that are in the beam, and a ZERO."""
@@ -177,8 +177,8 @@ def decode_bigrams(decoder: BigramSearch, lengths: tf.Tensor, paths: int) -> Tup
     done = tf.while_loop(lambda t, *_: t < steps, step, [tf.constant(0), start] + arrays)
     totals, ranks, sources, labels = [array.stack() for array in done[2:]]
     totals = after_last_step(totals, lengths, start.beams.total)
-    ends = tf.nn.top_k(after_last_step(ranks, lengths, decoder.ranks(start)), paths)[1]
-    return checked_paths(trace_back(sources, labels, lengths, ends), pick(totals, ends + decoder.beam_row))
+    ends = tf.nn.top_k(after_last_step(ranks, lengths, decoder.ranks(start)), paths)[1] + decoder.item_row
+    return checked_paths(trace_back(sources, labels, lengths, ends), pick(totals, ends))
 
 
 def _entries(model: LanguageModel, dtype: Any) -> np.ndarray:

@@ -65,7 +65,7 @@ class Forgetting:
 
         `logits` [suspects, n] are those of the first n labels.
         """
-        scores = tf.maximum(logits - tf.gather(self.now.greatest, self.item)[:, None], ZERO)
+        scores = tf.maximum(logits - tf.gather_nd(self.now.greatest, self.places)[:, None], ZERO)
         below = tf.range(tf.shape(logits, out_type=tf.int64)[1])[None] < self.last
         return _count(tf.logical_and(self.parent_total + scores > self.bar, below))
 
@@ -95,7 +95,7 @@ class Forgetting:
         lower = tf.where(self.last[:, 0] <= some, lower, staying + _count(best) - self._miscounted())
         open_ = tf.where(tf.logical_and(self.last[:, 0] > some, tf.reduce_all(beating, 1)))
         rest = self._only(open_)
-        rows = tf.gather(self.now.row, rest.item) // self.decoder.classes
+        rows = tf.gather_nd(self.now.row, rest.places) // self.decoder.classes
         logits = tf.gather(tf.reshape(self.decoder.logits, [-1, self.decoder.classes]), rows)
         all_ = tf.gather(staying, open_[:, 0]) + rest._lower_labels(logits) - rest._miscounted()
         return tf.tensor_scatter_update(lower, open_, all_)

@@ -23,8 +23,9 @@ class PrefixSearch:
         self.steps, self.batch = tf.shape(logits)[0], tf.shape(logits)[1]
         self.classes = tf.shape(logits, out_type=tf.int64)[2]
         self.item = tf.range(self.batch)[:, None]
-        self.beam_row = self.item * width
+        self.item_row = self.item * width
         self.places = tf.range(width) + tf.zeros_like(self.item)
+        self.beam_row = self.item_row + tf.zeros_like(self.places)
         self.zeros = tf.fill([self.batch, width], self.number(ZERO))
 
     def number(self, value: float) -> tf.Tensor:
@@ -50,8 +51,11 @@ class PrefixSearch:
         )
 
     def stay(self, beams: Beams, row: tf.Tensor, greatest: tf.Tensor, blank: tf.Tensor) -> Stays:
-        """Return the scores of the prefixes without extension; the arguments are those of a Step."""
-        last_score = tf.maximum(tf.gather(self.flat, row[:, None] + beams.last) - greatest[:, None], ZERO)
+        """Return the scores of the prefixes without extension.
+
+        `row`, `greatest` and `blank` are those of a Step, or the same as [batch, 1].
+        """
+        last_score = tf.maximum(tf.gather(self.flat, row + beams.last) - greatest, ZERO)
         names, order = tf.nn.top_k(beams.name, self.width)
         parent_row = tf.minimum(search(-names, -beams.parent), self.width - 1) + self.beam_row
         has_parent = tf.equal(pick(names, parent_row), beams.parent)
@@ -75,7 +79,7 @@ class PrefixSearch:
 
     def move(self, beams: Beams, stays: Stays, kept: Kept) -> Beams:
         """Return the beams after a step that kept `kept`."""
-        row = kept.source + self.beam_row
+        row = kept.source
         name = pick(beams.name, row)
         longer = name * int64(_GROW) + (kept.last * int64(_SPREAD) + 1)
         parent = tf.where(kept.stayed, pick(beams.parent, row), name)
@@ -92,17 +96,16 @@ class PrefixSearch:
 
 
 def trace_back(sources: tf.Tensor, labels: tf.Tensor, lengths: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:
-    """Return the labels of the paths that end at the places `ends` [batch, paths], int64 [time, batch, paths].
+    """Return the labels of the paths that end at the beams `ends` [batch, paths], int64 [time, batch, paths].
 
     `sources` and `labels` [time, batch, beam_width] are where each beam came from and what it was extended by; -1 is no
-    label.
+    label. `ends` and `sources` are indices in [batch * beam_width].
     """
     steps, batch, width = tf.unstack(tf.shape(sources))
     sources, labels = tf.reshape(sources, [-1]), tf.reshape(labels, [-1])
-    item_row = tf.range(batch)[:, None] * width
 
     def step(t: tf.Tensor, place: tf.Tensor, places: tf.TensorArray) -> Tuple[Any, ...]:
-        row = place + item_row + t * (batch * width)
+        row = place + t * (batch * width)
         before = tf.where(t < lengths, tf.gather(sources, row), place)
         return t - 1, before, places.write(t, row)
 

@@ -23,12 +23,17 @@ class Beams(NamedTuple):
 
 
 class Step(NamedTuple):
-    """The label scores of a step, relative to the step's greatest logit."""
+    """The label scores of a step, relative to the step's greatest logit.
+
+    Those of an item are repeated for each of its prefixes: a sum of two shapes takes five times as long as of one.
+    """
 
     time: tf.Tensor  # int32
-    row: tf.Tensor  # int64 [batch], the place of the item's first logit
-    greatest: tf.Tensor  # [batch]
-    blank: tf.Tensor  # [batch, 1]
+    row: tf.Tensor  # int64 [batch, beam_width], the place of the item's first logit
+    greatest: tf.Tensor  # [batch, beam_width]
+    blank: tf.Tensor  # [batch, beam_width]
+    highest: tf.Tensor  # [batch, beam_width], the score of the best label
+    lowest: tf.Tensor  # [batch, beam_width], of the last one of `labels`
     labels: tf.Tensor  # int64 [batch, k], the best labels
     scores: tf.Tensor  # [batch, k], theirs
     ordered: tf.Tensor  # int64 [batch, k], the same labels, ascending
@@ -51,11 +56,24 @@ class Stays(NamedTuple):
     ranked: Optional[tf.Tensor] = None  # bool, it has one
 
 
+class Extended(NamedTuple):
+    """The prefixes in the order in which they are extended; all [batch, beam_width].
+
+    Those that are not extended come last.
+    """
+
+    total: tf.Tensor  # of the prefix at each position; ZERO if it is not extended
+    repeated: tf.Tensor  # of each prefix, the score of its last label once more; ZERO if it is not extended
+    position: tf.Tensor  # int32, of each prefix
+    parent: tf.Tensor  # int32, the position of each prefix's parent
+    source: tf.Tensor  # int32, the prefix at each position, by its index in the flattened tensors
+
+
 class Kept(NamedTuple):
     """The result of a step, all [batch, beam_width], best first."""
 
     total: tf.Tensor
-    source: tf.Tensor  # int32, the place of the prefix that stayed or was extended
+    source: tf.Tensor  # int32, the prefix that stayed or was extended, by its index in the flattened tensors
     last: tf.Tensor  # int64
     stayed: tf.Tensor  # bool
 
