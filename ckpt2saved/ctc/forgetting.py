@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Tuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Tuple
 
 from ckpt2saved.ctc.prefixes import ZERO, Beams, Stays, Step, pick, search
 from ckpt2saved.graph.tf1 import tf
@@ -10,47 +10,57 @@ from ckpt2saved.graph.tf1 import tf
 if TYPE_CHECKING:
     from ckpt2saved.ctc.beams import BeamSearch
 
-# Labels per beam that are examined before all of them are.
-_FIRST_LABELS = 128
+# Labels that are examined before all of them are.
+FIRST_LABELS = 256
+
+
+class FirstLabels(NamedTuple):
+    """Tables of the first labels, made once for all steps."""
+
+    scores: tf.Tensor  # [time * batch, n], relative to the step's greatest logit
+    below: tf.Tensor  # bool [n + 1, n], whether a label is below the number of the row
+
+    @classmethod
+    def of(cls, logits: tf.Tensor, greatest: tf.Tensor) -> FirstLabels:
+        """Return the tables for `logits` [time, batch, classes] and each step's `greatest` [time, batch]."""
+        some = tf.minimum(FIRST_LABELS, tf.shape(logits)[2])
+        scores = tf.maximum(logits[:, :, :some] - greatest[:, :, None], ZERO)
+        label = tf.range(some)
+        return cls(tf.reshape(scores, [-1, some]), label < tf.range(some + 1)[:, None])
 
 
 class Forgetting:
     """Determines which suspect prefixes the op forgets in a step.
 
-    A prefix is forgotten if, when its parent is extended by its label, at least beam_width candidates beat it: stays,
-    extensions of earlier prefixes, extensions of the parent by lower labels. `places`, int64 [suspects, 2], holds item
-    and beam position. All counts are int32 [suspects].
+    When the op extends a parent to a prefix that was in the beam but dropped out in this step, it clears that prefix's
+    previous probabilities and so does not extend it later. So a prefix is forgotten if, when its parent is extended by
+    its label, at least beam_width candidates beat it: stays, extensions of earlier prefixes, extensions of the parent by
+    lower labels. `suspects` follow their parents. All counts are int32 [suspects].
     """
 
-    def __init__(self, decoder: BeamSearch, beams: Beams, now: Step, stays: Stays, places: tf.Tensor) -> None:
-        self.decoder, self.beams, self.now, self.stays, self.places = decoder, beams, now, stays, places
-        self.item = places[:, 0]
-        self.parent = tf.gather_nd(stays.parent, places)
+    def __init__(self, decoder: BeamSearch, beams: Beams, now: Step, stays: Stays, suspects: tf.Tensor) -> None:
+        """Take `suspects`, int64 [suspects, 2]: item and beam position."""
+        self.decoder, self.beams, self.now, self.stays, self.places = decoder, beams, now, stays, suspects
+        self.item = suspects[:, 0]
+        self.row = self.item + tf.cast(now.time * decoder.batch, tf.int64)
+        self.parent = tf.gather_nd(stays.parent, suspects)
         self.of_parent = tf.stack([self.item, tf.cast(self.parent, tf.int64)], 1)
         self.parent_total = tf.gather_nd(beams.total, self.of_parent)[:, None]
-        self.last = tf.gather_nd(beams.last, places)[:, None]
-        self.bar = tf.gather_nd(stays.total, places)[:, None]
+        self.last = tf.gather_nd(beams.last, suspects)[:, None]
+        self.bar = tf.gather_nd(stays.total, suspects)[:, None]
 
-    def forgotten(self) -> tf.Tensor:
-        """Return a bool mask [batch, beam_width] of forgotten prefixes."""
+    def forgotten(self, known: tf.Tensor) -> tf.Tensor:
+        """Return a bool mask [batch, beam_width] of forgotten prefixes, and of those that are `known` to be."""
         width = self.decoder.width
         # The first labels suffice in most cases; complete rows of logits for each suspect are slow.
-        some = tf.minimum(_FIRST_LABELS * width, tf.shape(self.decoder.logits)[2])
-        logits = tf.gather(self.decoder.logits[self.now.time, :, :some], self.item)
+        scores = tf.gather(self.decoder.first_labels.scores, self.row)
         staying = _count(tf.gather(self.stays.total, self.item) > self.bar)
-        lower = staying + self._lower_labels(logits) - self._miscounted()
-        sure = lower >= width
-
-        def completed() -> tf.Tensor:
-            unsure = tf.where(tf.logical_not(sure))
-            rest = self._only(unsure)
-            counted = tf.gather(lower, unsure[:, 0]), tf.gather(staying, unsure[:, 0])
-            return self._settle(sure, unsure, rest, rest._all_lower_labels(tf.cast(some, tf.int64), *counted))
-
-        # With peaked logits all suspects are forgotten in most steps, and none is the parent of another.
-        found = self._at_suspects(tf.ones_like(sure))
-        plain = tf.logical_and(tf.reduce_all(sure), tf.logical_not(tf.reduce_any(tf.gather_nd(found, self.of_parent))))
-        return tf.cond(plain, lambda: tf.identity(found), completed)
+        lower = staying + self._lower_labels(scores) - self._miscounted()
+        unsure = tf.where(lower < width)
+        rest = self._only(unsure)
+        counted = tf.gather_nd(lower, unsure), tf.gather_nd(staying, unsure)
+        some = tf.shape(scores, out_type=tf.int64)[1]
+        return self._settle(known, lower >= width, unsure, rest, rest._all_lower_labels(some, *counted))
 
     def _at_suspects(self, values: tf.Tensor) -> tf.Tensor:
         """Return bool [batch, beam_width] with `values` [suspects] at the suspects, False elsewhere."""
@@ -60,13 +70,12 @@ class Forgetting:
     def _only(self, which: tf.Tensor) -> Forgetting:
         return Forgetting(self.decoder, self.beams, self.now, self.stays, tf.gather(self.places, which[:, 0]))
 
-    def _lower_labels(self, logits: tf.Tensor) -> tf.Tensor:
+    def _lower_labels(self, scores: tf.Tensor) -> tf.Tensor:
         """Count the parent's extensions by lower labels that beat the suspect, ignoring special cases.
 
-        `logits` [suspects, n] are those of the first n labels.
+        `scores` [suspects, n] are those of the first n labels.
         """
-        scores = tf.maximum(logits - tf.gather_nd(self.now.greatest, self.places)[:, None], ZERO)
-        below = tf.range(tf.shape(logits, out_type=tf.int64)[1])[None] < self.last
+        below = tf.range(tf.shape(scores, out_type=tf.int64)[1]) < self.last
         return _count(tf.logical_and(self.parent_total + scores > self.bar, below))
 
     def _miscounted(self) -> tf.Tensor:
@@ -95,9 +104,9 @@ class Forgetting:
         lower = tf.where(self.last[:, 0] <= some, lower, staying + _count(best) - self._miscounted())
         open_ = tf.where(tf.logical_and(self.last[:, 0] > some, tf.reduce_all(beating, 1)))
         rest = self._only(open_)
-        rows = tf.gather_nd(self.now.row, rest.places) // self.decoder.classes
-        logits = tf.gather(tf.reshape(self.decoder.logits, [-1, self.decoder.classes]), rows)
-        all_ = tf.gather(staying, open_[:, 0]) + rest._lower_labels(logits) - rest._miscounted()
+        greatest = tf.gather_nd(self.now.greatest, rest.places)[:, None]
+        scores = tf.maximum(tf.gather(self.decoder.by_row, rest.row) - greatest, ZERO)
+        all_ = tf.gather(staying, open_[:, 0]) + rest._lower_labels(scores) - rest._miscounted()
         return tf.tensor_scatter_update(lower, open_, all_)
 
     def _earlier(self) -> Tuple[tf.Tensor, tf.Tensor]:
@@ -118,10 +127,11 @@ class Forgetting:
         children = tf.logical_and(children, tf.gather(self.stays.parent, self.item) < self.parent[:, None])
         return tf.where(before, count, tf.zeros_like(count)), tf.cast(children, tf.int32)
 
-    def _settle(self, sure: tf.Tensor, unsure: tf.Tensor, rest: Forgetting, lower: tf.Tensor) -> tf.Tensor:
+    def _settle(
+        self, known: tf.Tensor, sure: tf.Tensor, unsure: tf.Tensor, rest: Forgetting, lower: tf.Tensor
+    ) -> tf.Tensor:
         """Resolve the dependencies: a forgotten prefix is not extended, so it displaces none."""
         decoder = self.decoder
-        shape = tf.shape(self.stays.parent, out_type=tf.int64)
         gains, children = rest._earlier()
 
         def step(_: tf.Tensor, forgotten: tf.Tensor) -> Tuple[Any, ...]:
@@ -130,11 +140,10 @@ class Forgetting:
             gained = gains * tf.gather(extended, rest.item) - children * tf.gather(parent_extended, rest.item)
             full = tf.cast(lower + tf.reduce_sum(gained, 1) >= decoder.width, tf.int32)
             full = tf.cast(sure, tf.int32) + tf.scatter_nd(unsure, full, tf.shape(sure, out_type=tf.int64))
-            wiped = self._at_suspects(full * tf.gather_nd(extended, self.of_parent))
+            wiped = tf.logical_or(known, self._at_suspects(full * tf.gather_nd(extended, self.of_parent)))
             return tf.reduce_any(tf.not_equal(wiped, forgotten)), wiped
 
-        start = tf.fill(shape, False)
-        return tf.while_loop(lambda changed, _: changed, step, [tf.constant(True), start])[1]
+        return tf.while_loop(lambda changed, _: changed, step, [tf.constant(True), known])[1]
 
 
 def _count(condition: tf.Tensor) -> tf.Tensor:

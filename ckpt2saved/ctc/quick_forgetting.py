@@ -1,4 +1,4 @@
-"""A quick rule for prefixes that TensorFlow's CTC beam search drops, which decides nearly all of them."""
+"""Quick rules for prefixes that TensorFlow's CTC beam search drops by a quirk of the op."""
 
 from __future__ import annotations
 
@@ -6,29 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple, Tuple
 
 import numpy as np
 
+from ckpt2saved.ctc.forgetting import FIRST_LABELS, Forgetting
 from ckpt2saved.ctc.prefixes import ZERO, Beams, Stays, Step, pick
 from ckpt2saved.graph.tf1 import tf
 
 if TYPE_CHECKING:
     from ckpt2saved.ctc.beams import BeamSearch
-
-# Labels that are examined before all of them are.
-_FIRST_LABELS = 256
-
-
-class FirstLabels(NamedTuple):
-    """Tables of the first labels, made once for all steps."""
-
-    scores: tf.Tensor  # [time * batch, n], relative to the step's greatest logit
-    below: tf.Tensor  # bool [n + 1, n], whether a label is below the number of the row
-
-    @classmethod
-    def of(cls, logits: tf.Tensor, greatest: tf.Tensor) -> FirstLabels:
-        """Return the tables for `logits` [time, batch, classes] and each step's `greatest` [time, batch]."""
-        some = tf.minimum(_FIRST_LABELS, tf.shape(logits)[2])
-        scores = tf.maximum(logits[:, :, :some] - greatest[:, :, None], ZERO)
-        label = tf.range(some)
-        return cls(tf.reshape(scores, [-1, some]), label < tf.range(some + 1)[:, None])
 
 
 class _Children(NamedTuple):
@@ -46,13 +29,13 @@ class _Children(NamedTuple):
 
 
 class QuickForgetting:
-    """Determines which prefixes the op forgets in a step, for nearly all of them.
+    """Determines which prefixes the op forgets in a step, by rules that decide most of them at once.
 
     A prefix is forgotten as described at Forgetting. The best prefix is extended before all others, and always. So the
     number of candidates that beat one of its children does not depend on what else is forgotten. Where the best prefix's
     extensions by all of the step's best labels beat a child of another prefix, there are beam_width of them (its own
     last label counts less, and an extension that is in the beam has a stay that is as good): the child is forgotten if
-    its parent is extended.
+    its parent is extended. The rest is left to Forgetting.
     """
 
     def __init__(self, decoder: BeamSearch, beams: Beams, now: Step, stays: Stays) -> None:
@@ -60,27 +43,37 @@ class QuickForgetting:
         self.first = pick(beams.total, decoder.beam_row)
 
     def suspects(self) -> tf.Tensor:
-        """Return the prefixes that follow their parents and have extensions that may be kept, bool [batch, beam_width]."""
-        # What ranks below all extensions of the best prefix is not kept.
-        reaching = self.beams.total + self.now.highest >= self.first + self.now.lowest
-        return tf.logical_and(reaching, tf.logical_and(self.stays.has_parent, self.stays.parent < self.decoder.places))
+        """Return the prefixes that may be forgotten where it matters, bool [batch, beam_width]."""
+        stays, now = self.stays, self.now
+        # It does not matter if all extensions of the best prefix beat those of the suspect.
+        reaching = self.beams.total + now.highest >= self.first + now.lowest
+        # All stays but one are less than beam_width candidates.
+        beaten = self.first + now.highest > stays.total
+        later = tf.logical_and(stays.has_parent, stays.parent < self.decoder.places)
+        return tf.logical_and(tf.logical_and(reaching, beaten), later)
 
-    def forgotten(self, suspects: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-        """Return which are forgotten, and which remain undecided, both bool [batch, beam_width]."""
+    def forgotten(self, suspects: tf.Tensor) -> tf.Tensor:
+        """Return which of the suspects are forgotten, bool [batch, beam_width]."""
         stays = self.stays
         of_first = self._of_first(tf.logical_and(suspects, tf.equal(stays.parent, 0)))
         others = tf.logical_and(suspects, stays.parent > 0)
         parent = stays.parent + self.decoder.beam_row
         sure = tf.logical_and(others, self.first + self.now.lowest > stays.total)
+        sure = tf.logical_and(sure, tf.logical_not(pick(others, parent)))
         forgotten = tf.logical_or(of_first, tf.logical_and(sure, tf.logical_not(pick(of_first, parent))))
-        return forgotten, tf.logical_and(others, tf.logical_or(tf.logical_not(sure), pick(others, parent)))
+        unsure = tf.logical_and(others, tf.logical_not(sure))
+
+        def examined() -> tf.Tensor:
+            return Forgetting(self.decoder, self.beams, self.now, stays, tf.where(unsure)).forgotten(forgotten)
+
+        return tf.cond(tf.reduce_any(unsure), examined, lambda: tf.identity(forgotten))
 
     def _of_first(self, suspects: tf.Tensor) -> tf.Tensor:
         """Return which of the suspect children of the best prefix are forgotten, bool [batch, beam_width]."""
         decoder, labels = self.decoder, self.decoder.first_labels
         children = self._children(tf.where(tf.reshape(suspects, [-1])))
         beating = children.first + tf.gather(labels.scores, children.row) > children.bar
-        below = tf.gather(labels.below, tf.minimum(children.last[:, 0], _FIRST_LABELS))
+        below = tf.gather(labels.below, tf.minimum(children.last[:, 0], FIRST_LABELS))
         # More lower labels than beam_width suffice: one may be the parent's own, and those in the beam are stays.
         sure = _count(tf.logical_and(beating, below)) > decoder.width
         unsure = tf.where(tf.logical_not(sure))
