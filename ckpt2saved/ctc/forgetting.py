@@ -34,8 +34,8 @@ class Forgetting:
 
     When the op extends a parent to a prefix that was in the beam but dropped out in this step, it clears that prefix's
     previous probabilities and so does not extend it later. So a prefix is forgotten if, when its parent is extended by
-    its label, at least beam_width candidates beat it: stays, extensions of earlier prefixes, extensions of the parent by
-    lower labels. `suspects` follow their parents. All counts are int32 [suspects].
+    its label, at least beam_width candidates beat it: stays, extensions of earlier prefixes, extensions of the parent
+    by lower labels. `suspects` follow their parents. All counts are int32 [suspects].
     """
 
     def __init__(self, decoder: BeamSearch, beams: Beams, now: Step, stays: Stays, suspects: tf.Tensor) -> None:

@@ -13,8 +13,8 @@ _AT_ONCE = 1 << 18
 def log_normalizers(logits: tf.Tensor, greatest: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     """Return the sum [batch] over each sequence's steps of log(sum(exp(logits - greatest))).
 
-    `logits` is [time, batch, classes], `greatest` [time, batch] each step's maximum, `lengths` int32 [batch]. Runs a few
-    steps at a time to avoid a copy of the logits.
+    `logits` is [time, batch, classes], `greatest` [time, batch] each step's maximum, `lengths` int32 [batch]. Runs a
+    few steps at a time to avoid a copy of the logits.
     """
     shape = tf.shape(logits)
     steps, size = shape[0], tf.reduce_prod(tf.cast(shape[1:], tf.float32))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Tuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -32,8 +32,8 @@ class QuickForgetting:
     """Determines which prefixes the op forgets in a step, by rules that decide most of them at once.
 
     A prefix is forgotten as described at Forgetting. The best prefix is extended before all others, and always. So the
-    number of candidates that beat one of its children does not depend on what else is forgotten. Where the best prefix's
-    extensions by all of the step's best labels beat a child of another prefix, there are beam_width of them (its own
+    number of candidates that beat one of its children does not depend on what else is forgotten. Where all of the
+    step's best labels, as extensions of the best prefix, beat a child of another prefix, those are beam_width (its own
     last label counts less, and an extension that is in the beam has a stay that is as good): the child is forgotten if
     its parent is extended. The rest is left to Forgetting.
     """

@@ -152,6 +152,12 @@ def make_logits(kind, rng, time, batch, classes, dtype=np.float32):
             label[t] = np.where(again[t], label[t - 1], label[t])
         label[rng.rand(time, batch) < 0.3] = classes - 1
         np.put_along_axis(logits, label[:, :, None], rng.uniform(4, 15), 2)
+    if kind == "doubtful":
+        best, height = rng.randint(classes - 1, size=[time, batch, 1]), rng.uniform(8, 15, [time, batch, 1])
+        best[rng.rand(time, batch, 1) < 0.7] = classes - 1
+        np.put_along_axis(logits, best, height, 2)
+        second = np.where(rng.rand(time, batch, 1) < 0.5, rng.randint(classes, size=[time, batch, 1]), best)
+        np.put_along_axis(logits, second, height - np.where(second == best, 0, rng.uniform(0, 3, second.shape)), 2)
     return logits.astype(dtype)
 
 
@@ -195,6 +201,17 @@ def test_many_classes(width):
         time = 8 if width == 10 else 3
         tally.compare(width, 1, False, make_logits(kind, rng, time, 1, 6000), np.array([time], np.int32))
     print(tally)
+
+
+@pytest.mark.parametrize("kind, width, classes", [("doubtful", 5, 20), ("doubtful", 10, 300), ("peaked", 5, 9)])
+def test_forgets_in_many_lines(kind, width, classes):
+    """Prefixes in the beam are each other's children, and the best label of a step pushes them out."""
+    rng = np.random.RandomState(width)
+    tally = Tally()
+    for paths in (1, width):
+        logits = make_logits(kind, rng, 14, 200, classes)
+        tally.compare(width, paths, False, logits, np.full(200, 14, np.int32))
+    assert not tally.excuses
 
 
 def test_ties_go_to_the_lower_label():
@@ -372,7 +389,11 @@ def test_twenty_thousand_decodes():
         width, paths = GRID[rng.randint(len(GRID))]
         few = rng.rand() < 0.5
         classes = int(rng.choice([2, 3, 4, 5, 6, 8] if few else [2, 10, 37, 100, 500, 3000]))
-        kind = "flat" if few else str(rng.choice(["flat", "blanks", "peaked", "equal"], p=[0.3, 0.35, 0.33, 0.02]))
+        kind = (
+            "flat"
+            if few
+            else str(rng.choice(["flat", "blanks", "peaked", "doubtful", "equal"], p=[0.3, 0.2, 0.2, 0.28, 0.02]))
+        )
         least = least_length(classes, width, paths)
         time = least + rng.randint(1, 30 if classes * width < 5000 else 5)
         batch = 40 if classes * width < 5000 else 8
