@@ -21,6 +21,8 @@ from tests.support.schemas import as_an_editor_reads, misfits, misfits_of_output
 
 # As ckpt2saved.graph.tf1 has it, for tests that import TensorFlow before that does.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+# As ckpt2saved.client.rpc has it, for tests that import grpc before that does: these processes start many others.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 # The process takes seconds. Tests of it turn it on.
 os.environ["CKPT2SAVED_WITH_ONEDNN"] = "0"
 

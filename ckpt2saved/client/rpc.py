@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from typing import Any, Callable, Dict, Optional, Tuple
 
@@ -36,6 +37,10 @@ from ckpt2saved.client.server import (
 from ckpt2saved.console.foreign_text import one_line
 from ckpt2saved.errors import ServerError
 from ckpt2saved.files.protobuf import wire
+
+# gRPC's handlers of a fork can end the process, in a check of its threads (grpc/grpc issues 31885, 39942, 40741). Only
+# a child that goes on with gRPC and without exec needs them; a process that starts others by subprocess does not.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
 try:
     import grpc

@@ -300,3 +300,14 @@ def test_the_import_has_no_effect():
     assert done.returncode == 0, done.stdout
     with pytest.raises(ImportError):
         from ckpt2saved.client import Other  # noqa: F401
+
+
+@pytest.mark.parametrize("of_user, found", [(None, "false"), ("true", "true")])
+def test_grpc_leaves_forks_alone(monkeypatch, of_user, found):
+    """Its handlers can end a process that starts another one; whoever wants them has them."""
+    pytest.importorskip("grpc")
+    monkeypatch.delenv("GRPC_ENABLE_FORK_SUPPORT", raising=False)
+    if of_user:
+        monkeypatch.setenv("GRPC_ENABLE_FORK_SUPPORT", of_user)
+    done = python("import os, ckpt2saved.client.rpc; print(os.environ['GRPC_ENABLE_FORK_SUPPORT'])")
+    assert done.stdout == found + "\n"
