@@ -44,9 +44,9 @@ class BeamSearch(PrefixSearch):
     def __init__(self, logits: tf.Tensor, best: Best, width: int) -> None:
         super().__init__(logits, width)
         self.k, self.pairs = width + 1, _Pairs(width)
-        self.here = self.places + self.beam_row
-        self.label_row = self.item * self.k + tf.zeros_like(self.places)
-        self.candidate_row = self.item * self.pairs.count + tf.zeros_like(tf.concat([self.places] * 2, 1))
+        self.indices = self.places + self.beam_row
+        self.label_row = tf.tile(self.item * self.k, [1, width])
+        self.candidate_row = tf.tile(self.item * self.pairs.count, [1, 2 * width])
         self.by_row = tf.reshape(logits, [-1, tf.shape(logits)[2]])
         self.first_labels = FirstLabels.of(logits, best.greatest)
         ordered, ranks = tf.nn.top_k(-best.labels, self.k)
@@ -69,6 +69,7 @@ class BeamSearch(PrefixSearch):
         )
 
     def _extended(self, beams: Beams, now: Step, stays: Stays) -> Extended:
+        """Return which prefixes are extended: all but those that the op forgets."""
         quick = QuickForgetting(self, beams, now, stays)
         suspects = quick.suspects()
 
@@ -81,9 +82,10 @@ class BeamSearch(PrefixSearch):
         return Extended(*tf.cond(tf.reduce_any(suspects), without, all_))
 
     def _all(self, beams: Beams, stays: Stays) -> Extended:
-        return Extended(beams.total, beams.blank + stays.last_score, self.places, stays.parent, self.here)
+        return Extended(beams.total, beams.blank + stays.last_score, self.places, stays.parent, self.indices)
 
     def _without(self, beams: Beams, stays: Stays, forgotten: tf.Tensor) -> Extended:
+        # What _Pairs says of positions counts only prefixes that are extended: the others go to the end.
         lost = tf.cumsum(tf.cast(forgotten, tf.int32), 1)
         behind = lost + (self.width - 1) - lost[:, -1:]
         position = tf.where(forgotten, behind, self.places - lost)
@@ -115,7 +117,7 @@ class BeamSearch(PrefixSearch):
         return Kept(total, source, tf.where(own, pick(beams.last, source), label), index < self.width)
 
     def _superfluous(self, beams: Beams, stays: Stays, extended: Extended) -> tf.Tensor:
-        """Return the places of duplicate candidates [batch, 2 * beam_width].
+        """Return the numbers, in _Pairs, of duplicate candidates [batch, 2 * beam_width].
 
         A beam that repeats its last label is counted in the stays, and a parent extended by a beam's last label is that
         beam. The empty prefix has no last label.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Tuple
 
-from ckpt2saved.ctc.prefixes import ZERO, Beams, Stays, Step, pick, search
+from ckpt2saved.ctc.prefixes import ZERO, Beams, Stays, Step, count, pick, search
 from ckpt2saved.graph.tf1 import tf
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Forgetting:
         width = self.decoder.width
         # The first labels suffice in most cases; complete rows of logits for each suspect are slow.
         scores = tf.gather(self.decoder.first_labels.scores, self.row)
-        staying = _count(tf.gather(self.stays.total, self.item) > self.bar)
+        staying = count(tf.gather(self.stays.total, self.item) > self.bar)
         lower = staying + self._lower_labels(scores) - self._miscounted()
         unsure = tf.where(lower < width)
         rest = self._only(unsure)
@@ -76,20 +76,20 @@ class Forgetting:
         `scores` [suspects, n] are those of the first n labels.
         """
         below = tf.range(tf.shape(scores, out_type=tf.int64)[1]) < self.last
-        return _count(tf.logical_and(self.parent_total + scores > self.bar, below))
+        return count(tf.logical_and(self.parent_total + scores > self.bar, below))
 
     def _miscounted(self) -> tf.Tensor:
         """Count those that do not exist: the parent's own label counts less, and some are in the beam."""
         stays = self.stays
         own = tf.gather_nd(stays.last_score, self.of_parent)[:, None]
         blank = tf.gather_nd(self.beams.blank, self.of_parent)[:, None]
-        own = _count(self.parent_total + own > self.bar) - _count(blank + own > self.bar)
+        own = count(self.parent_total + own > self.bar) - count(blank + own > self.bar)
         own = tf.where(tf.gather_nd(self.beams.last, self.of_parent) < self.last[:, 0], own, tf.zeros_like(own))
         sibling = tf.logical_and(
             tf.equal(tf.gather(stays.parent, self.item), self.parent[:, None]),
             tf.gather(self.beams.last, self.item) < self.last,
         )
-        return own + _count(tf.logical_and(sibling, self._beaten_by_children()))
+        return own + count(tf.logical_and(sibling, self._beaten_by_children()))
 
     def _beaten_by_children(self) -> tf.Tensor:
         """Return whether each beam, as an extension of its parent, beats the suspect [suspects, beam_width]."""
@@ -101,7 +101,7 @@ class Forgetting:
         beating = self.parent_total + tf.gather(self.now.scores, self.item) > self.bar
         best = tf.logical_and(beating, tf.gather(self.now.labels, self.item) < self.last)
         # If not all of the best labels beat the suspect, no other label does.
-        lower = tf.where(self.last[:, 0] <= some, lower, staying + _count(best) - self._miscounted())
+        lower = tf.where(self.last[:, 0] <= some, lower, staying + count(best) - self._miscounted())
         open_ = tf.where(tf.logical_and(self.last[:, 0] > some, tf.reduce_all(beating, 1)))
         rest = self._only(open_)
         greatest = tf.gather_nd(self.now.greatest, rest.places)[:, None]
@@ -116,16 +116,16 @@ class Forgetting:
         """
         scores = tf.gather(self.now.scores, self.item)
         totals = tf.gather(self.beams.total, self.item)
-        count = search(-scores, totals - self.bar)
+        beating = search(-scores, totals - self.bar)
         last_score = tf.gather(self.stays.last_score, self.item)
         own = tf.cast(totals + last_score > self.bar, tf.int32)
         own -= tf.cast(tf.gather(self.beams.blank, self.item) + last_score > self.bar, tf.int32)
         ranked = tf.gather(self.stays.ranked, self.item)
         before = self.decoder.places[:1] < self.parent[:, None]
-        count -= tf.where(ranked, own, tf.zeros_like(own))
+        beating -= tf.where(ranked, own, tf.zeros_like(own))
         children = tf.logical_and(self._beaten_by_children(), ranked)
         children = tf.logical_and(children, tf.gather(self.stays.parent, self.item) < self.parent[:, None])
-        return tf.where(before, count, tf.zeros_like(count)), tf.cast(children, tf.int32)
+        return tf.where(before, beating, tf.zeros_like(beating)), tf.cast(children, tf.int32)
 
     def _settle(
         self, known: tf.Tensor, sure: tf.Tensor, unsure: tf.Tensor, rest: Forgetting, lower: tf.Tensor
@@ -144,7 +144,3 @@ class Forgetting:
             return tf.reduce_any(tf.not_equal(wiped, forgotten)), wiped
 
         return tf.while_loop(lambda changed, _: changed, step, [tf.constant(True), known])[1]
-
-
-def _count(condition: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(tf.cast(condition, tf.int32), 1)

@@ -25,7 +25,7 @@ class PrefixSearch:
         self.item = tf.range(self.batch)[:, None]
         self.item_row = self.item * width
         self.places = tf.range(width) + tf.zeros_like(self.item)
-        self.beam_row = self.item_row + tf.zeros_like(self.places)
+        self.beam_row = tf.tile(self.item_row, [1, width])
         self.zeros = tf.fill([self.batch, width], self.number(ZERO))
 
     def number(self, value: float) -> tf.Tensor:

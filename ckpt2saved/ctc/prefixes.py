@@ -91,3 +91,8 @@ def step_array(values: tf.Tensor) -> tf.TensorArray:
 def pick(table: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
     """Return elements of `table` by their index in the flattened tensor."""
     return tf.gather(tf.reshape(table, [-1]), row)
+
+
+def count(conditions: tf.Tensor) -> tf.Tensor:
+    """Return how many of each row of bool [rows, n] are true, int32 [rows]."""
+    return tf.reduce_sum(tf.cast(conditions, tf.int32), 1)
