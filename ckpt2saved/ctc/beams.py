@@ -48,6 +48,7 @@ class BeamSearch(PrefixSearch):
         self.label_row = tf.tile(self.item * self.k, [1, width])
         self.candidate_row = tf.tile(self.item * self.pairs.count, [1, 2 * width])
         self.by_row = tf.reshape(logits, [-1, tf.shape(logits)[2]])
+        self.all_labels = tf.range(self.classes)
         self.first_labels = FirstLabels.of(logits, best.greatest)
         ordered, ranks = tf.nn.top_k(-best.labels, self.k)
         scores = tf.maximum(best.scores, ZERO)

@@ -99,7 +99,7 @@ class QuickForgetting:
         logits = tf.gather(self.decoder.by_row, children.row)
         greatest = tf.gather_nd(tf.reshape(self.now.greatest, [-1, 1]), children.place)
         beating = children.first + tf.maximum(logits - greatest, ZERO) > children.bar
-        return count(tf.logical_and(beating, tf.range(self.decoder.classes) < children.last))
+        return count(tf.logical_and(beating, self.decoder.all_labels < children.last))
 
     def _others(self, children: _Children) -> tf.Tensor:
         """Count the stays that beat each child, less the labels that do not count or stand for a prefix in the beam."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Sequence, Tuple
+from typing import NamedTuple, Optional, Sequence, Tuple
 
 from ckpt2saved.graph.tf1 import tf
 
 # With more classes than these, and than these for each label that is searched, block maxima are faster than one top_k
-# over the whole row. Blocks of blocks also need a row to be several of them wide.
-_CLASSES, _CLASSES_PER_LABEL = 1000, 100
+# over the whole row, and with more than the last number blocks of blocks. Both need a row to be several of them wide.
+_CLASSES, _CLASSES_PER_LABEL, _CLASSES_PER_LABEL_OF_BLOCKS = 1000, 100, 200
 
 
 class Best(NamedTuple):
@@ -28,12 +28,15 @@ def best_labels(logits: tf.Tensor, k: int) -> Best:
     rows = tf.reshape(logits, [-1, classes])
     known = logits.shape[2].value if hasattr(logits.shape[2], "value") else logits.shape[2]
     many = max(_CLASSES, k * _CLASSES_PER_LABEL)
+    sizes = _block_sizes(k, known)
     if known is None:
         values, labels, broken = tf.cond(
-            classes > many, lambda: _search_blocks(rows, classes, k), lambda: _search_rows(rows, classes, k)
+            classes > many, lambda: _search_blocks(rows, classes, k, sizes), lambda: _search_rows(rows, classes, k)
         )
+    elif known > many:
+        values, labels, broken = _search_blocks(rows, classes, k, sizes)
     else:
-        values, labels, broken = (_search_blocks if known > many else _search_rows)(rows, classes, k)
+        values, labels, broken = _search_rows(rows, classes, k)
     blank = _column(logits, rows, classes)
     greatest = tf.maximum(values[:, 0], tf.where(tf.is_nan(blank), tf.fill(tf.shape(blank), _inf(blank)), blank))
     usable = tf.logical_and(tf.is_finite(greatest), tf.logical_not(broken))
@@ -79,13 +82,21 @@ def _search_rows(rows: tf.Tensor, classes: tf.Tensor, k: int) -> Tuple[tf.Tensor
     return values, tf.cast(labels, tf.int64), broken
 
 
-def _search_blocks(rows: tf.Tensor, classes: tf.Tensor, k: int) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def _block_sizes(k: int, classes: Optional[int]) -> Sequence[int]:
+    """Return the sizes of blocks of labels, of blocks of these, and so on, that are the fastest."""
+    if k == 2:
+        return 32, 8
+    return (16, 8) if classes is not None and classes > k * _CLASSES_PER_LABEL_OF_BLOCKS else (16,)
+
+
+def _search_blocks(
+    rows: tf.Tensor, classes: tf.Tensor, k: int, sizes: Sequence[int]
+) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Return the same as _search_rows, for many classes."""
     classes = tf.cast(classes, tf.int64)
     first = tf.range(tf.shape(rows, out_type=tf.int64)[0]) * classes
-    blocks = (32, 8) if k == 2 else (16,)
     without_blank = _Ranges(first, first + classes - 1, classes - 1)
-    values, positions = _largest(tf.reshape(rows, [-1]), without_blank, k, blocks)
+    values, positions = _largest(tf.reshape(rows, [-1]), without_blank, k, sizes)
     labels = tf.where(values > -_inf(values), positions - first[:, None], tf.fill(tf.shape(positions), classes - 1))
     return values, labels, _hidden_nan(rows)
 
@@ -135,7 +146,13 @@ def _largest(values: tf.Tensor, ranges: _Ranges, k: int, blocks: Sequence[int]) 
     head = tf.where(step >= (first - (inner.first - 1) * size)[:, None], head, lowest)
     middle = _middle(table, chosen, k, size)
     tail = tf.where(step < (last % size)[:, None], _tail(values, table, inner.last, size), lowest)
-    found, index = _top(_nan_first(tf.concat([head, middle, tail], 1)), k)
+    candidates = _nan_first(tf.concat([head, middle, tail], 1))
+    if k > 2:
+        # The k best blocks have k values that reach the lowest of their maxima. The fewer of the others there are, the
+        # fewer top_k has to sort in.
+        lowest = tf.fill(tf.shape(candidates), -_inf(values))
+        candidates = tf.where(candidates < value[:, -1:], lowest, candidates)
+    found, index = _top(candidates, k)
     slots = tf.concat([inner.first[:, None] - 1, chosen, inner.last[:, None]], 1)
     slot = tf.range(tf.size(first))[:, None] * (k + 2) + index // size
     position = tf.gather(tf.reshape(slots, [-1]), slot) * size + tf.cast(index % size, tf.int64)
