@@ -25,7 +25,7 @@ def bench() -> None:
     type=click.IntRange(min=1),
     default=5,
     show_default=True,
-    help="Runs of each decoder; the median is printed.",
+    help="Least number of runs of each decoder; the median is printed.",
 )
 @option(
     "--case",

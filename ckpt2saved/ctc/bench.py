@@ -17,6 +17,7 @@ from ckpt2saved.errors import UsageError
 from ckpt2saved.graph.tf1 import open_session, tf, v1_control_flow
 
 DECODERS = ("stock", "fast", "greedy")
+_LEAST_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,13 @@ def parse_case(text: str) -> List[Case]:
     """Parse `128x50x3862:1` into two cases, flat and peaked logits; raises UsageError."""
     match = re.match(r"([0-9]+)x([0-9]+)x([0-9]+):([0-9]+)\Z", text)
     numbers = [int(number) for number in match.groups()] if match else []
-    if not numbers or min(numbers) < 1 or numbers[2] < 2:
+    if not numbers:
         raise UsageError(f"--case: {text!r} is not BATCHxSTEPSxCLASSES:WIDTH, as in 128x50x3862:1")
     batch, steps, classes, width = numbers
+    if min(numbers) < 1:
+        raise UsageError(f"--case: {text!r} has a 0; batch, steps, classes and width are at least 1")
+    if classes < 2:
+        raise UsageError(f"--case: {text!r} has 1 class; expected at least 2, a label and the blank")
     return [
         Case(batch=batch, steps=steps, classes=classes, beam_width=width, logits=logits)
         for logits in ("flat", "peaked")
@@ -91,7 +96,8 @@ def machine() -> Dict[str, str]:
 def time_decoders(cases: Sequence[Case], *, repeats: int, say: Say) -> List[Timing]:
     """Time every decoder on every case in one process, each `repeats` times after a first run.
 
-    The logits are variables, so that feeding is not timed; nothing is fetched.
+    Runs of milliseconds are repeated until they take half a second, before and while they are timed. The logits are
+    variables, so that feeding is not timed; nothing is fetched.
     """
     timings = []
     for case in cases:
@@ -128,13 +134,19 @@ def _targets(decoder: str, logits: tf.Tensor, lengths: tf.Tensor, case: Case) ->
 
 
 def _median_seconds(session: tf.Session, targets: List[tf.Operation], repeats: int) -> float:
-    session.run(targets)
-    seconds = []
-    for _ in range(repeats):
+    # TensorFlow gives an op to another thread until it has seen some 100 times that the op is short.
+    _run(session, targets, 1)
+    return statistics.median(_run(session, targets, repeats))
+
+
+def _run(session: tf.Session, targets: List[tf.Operation], least: int) -> List[float]:
+    """Run the operations at least so often, and for some time; returns the seconds of each run."""
+    seconds: List[float] = []
+    while len(seconds) < least or sum(seconds) < _LEAST_SECONDS:
         start = time.perf_counter()
         session.run(targets)
         seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    return seconds
 
 
 def make_logits(case: Case) -> np.ndarray:

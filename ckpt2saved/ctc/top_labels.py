@@ -8,7 +8,7 @@ from ckpt2saved.graph.tf1 import tf
 
 # With more classes than these, and than these for each label that is searched, block maxima are faster than one top_k
 # over the whole row, and with more than the last number blocks of blocks. Both need a row to be several of them wide.
-_CLASSES, _CLASSES_PER_LABEL, _CLASSES_PER_LABEL_OF_BLOCKS = 1000, 100, 200
+_CLASSES, _CLASSES_PER_LABEL, _CLASSES_PER_LABEL_OF_BLOCKS = 1000, 30, 200
 
 
 class Best(NamedTuple):

@@ -44,6 +44,9 @@ def test_the_originals_experiment_is_the_default():
 def test_cases_are_parsed():
     """BATCHxSTEPSxCLASSES:WIDTH, anything else is a wrong command line."""
     assert parse_case("128x50x37:1")[0] == Case(128, 50, 37, 1, "flat")
-    for text in ("128x50x37", "axbxc:1", "0x1x5:1", "1x1x1:1", "1x1x5:0", "1x1x5:1 "):
-        with pytest.raises(UsageError, match="is not BATCHxSTEPSxCLASSES:WIDTH"):
+    wrong = dict.fromkeys(("128x50x37", "axbxc:1", "1x1x5:1 "), "is not BATCHxSTEPSxCLASSES:WIDTH")
+    wrong.update(dict.fromkeys(("0x1x5:1", "1x0x5:1", "1x1x5:0"), "has a 0; .* are at least 1"))
+    wrong["4x20x1:10"] = "has 1 class; expected at least 2"
+    for text, message in wrong.items():
+        with pytest.raises(UsageError, match=message):
             parse_case(text)
