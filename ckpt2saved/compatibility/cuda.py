@@ -27,16 +27,15 @@ _OF_TENSORFLOW = (
     ("2.18", "12.5", "9.3"),
 )
 
-# The base images of tensorflow_serving/tools/docker/Dockerfile.gpu at each release; 2.15's was not at hand.
+# The base image and CUDNN_VERSION of tensorflow_serving/tools/docker/Dockerfile.gpu at the last tag of each release.
 _OF_IMAGES = (
-    ("1.13", "10.0"),
-    ("2.2", "10.1"),
-    ("2.4", "11.0"),
-    ("2.5", "11.2"),
-    ("2.12", "11.8"),
-    ("2.15", None),
-    ("2.16", "12.2"),
-    ("2.20", "12.5"),
+    ("1.13", "10.0", "7.4"),
+    ("2.2", "10.1", "7.6"),
+    ("2.4", "11.0", "8.0"),
+    ("2.5", "11.2", "8.1"),
+    ("2.12", "11.8", "8.6"),
+    ("2.15", "12.2", "8.9"),
+    ("2.20", "12.5", "9.3"),
 )
 
 # The oldest driver for Linux that runs programs built with it: CUDA Toolkit Release Notes and, from 11 on, where all of
@@ -73,10 +72,10 @@ def cuda_versions_of(tensorflow: str) -> Optional[CudaVersions]:
     return CudaVersions(row[1], row[2]) if row else None
 
 
-def in_image(serving: str) -> Optional[str]:
-    """Return the CUDA in the -gpu image of a TF Serving release; None if unknown."""
-    row = _row(_OF_IMAGES, serving)
-    return row[1] if row else None
+def in_image(serving: str) -> CudaVersions:
+    """Return the CUDA and cuDNN in the -gpu image of a TF Serving release, 1.13 or newer."""
+    row = _row(_OF_IMAGES, serving) or _OF_IMAGES[0]
+    return CudaVersions(row[1], row[2])
 
 
 def oldest_driver(cuda: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
+from typing import Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from ckpt2saved.errors import NotServable, ServingError
 from ckpt2saved.files.protobuf.messages import decode
@@ -13,7 +13,7 @@ from ckpt2saved.files.protobuf.wire import Part, entry_of, of_bytes
 from ckpt2saved.graph.registry import list_items
 from ckpt2saved.graph.traversal import walk
 from ckpt2saved.saved_model.loading import LEGACY_INIT_OP, MAIN_OP
-from ckpt2saved.saved_model.reading import MetaGraph, SavedModelFile, nodes_behind
+from ckpt2saved.saved_model.reading import Function, MetaGraph, SavedModelFile, nodes_behind
 
 _SMALL = 1 << 16  # bytes of an attribute that is looked up among those that were read: all but large constants
 _LONGEST_CHOICE = 64  # bytes; texts that an op definition lists as allowed are words
@@ -43,6 +43,7 @@ class Demands:
     tensorflow: str  # the version that wrote it; "" if not recorded
     nodes: int  # in the graph, and in the functions that it calls
     uses: Mapping[Use, Tuple[str, ...]]  # the nodes with this use; function/node for those in functions
+    on_gpus: Mapping[Use, Tuple[str, ...]]  # the same in functions that GPUs run in place of those that are called
     idle: FrozenSet[str]  # the nodes in functions that neither loading nor a request runs, such as those that save
 
 
@@ -69,11 +70,7 @@ def _demands(version_dir: Path, meta_graph: MetaGraph) -> Demands:
     }
     # Servers check the nodes of functions that the graph calls, and no others.
     called = _called(nodes, functions)
-    uses: Dict[Use, List[str]] = {}
-    for prefix, members in [("", nodes)] + [(name + "/", functions[name]) for name in called]:
-        for node in members:
-            if node.use.op not in functions:
-                uses.setdefault(node.use, []).append(prefix + node.name)
+    on_gpus = _called_on_gpus(called, meta_graph.functions, functions)
     needed = nodes_behind(meta_graph.nodes, _roots(meta_graph))
     busy = set(_called([node for node in nodes if node.name in needed], functions))
     idle = {name + "/" + node.name for name in called if name not in busy for node in functions[name]}
@@ -81,9 +78,22 @@ def _demands(version_dir: Path, meta_graph: MetaGraph) -> Demands:
         directory=version_dir,
         tensorflow=meta_graph.tensorflow,
         nodes=len(nodes) + sum(len(functions[name]) for name in called),
-        uses={use: tuple(names) for use, names in uses.items()},
+        uses=_uses([("", nodes), *[(name + "/", functions[name]) for name in called]], functions),
+        on_gpus=_uses([(name + "/", functions[name]) for name in on_gpus], functions),
         idle=frozenset(idle),
     )
+
+
+def _uses(
+    parts: Iterable[Tuple[str, Sequence[_Node]]], functions: Mapping[str, Sequence[_Node]]
+) -> Mapping[Use, Tuple[str, ...]]:
+    """Return the nodes of each use, without calls of functions; each of the `parts` has a prefix for its nodes."""
+    uses: Dict[Use, List[str]] = {}
+    for prefix, nodes in parts:
+        for node in nodes:
+            if node.use.op not in functions:
+                uses.setdefault(node.use, []).append(prefix + node.name)
+    return {use: tuple(names) for use, names in uses.items()}
 
 
 def _roots(meta_graph: MetaGraph) -> Set[str]:
@@ -102,6 +112,16 @@ def _called(nodes: Sequence[_Node], functions: Mapping[str, Sequence[_Node]]) ->
         return [name for node in callers for name in (*node.calls, node.use.op) if name in functions]
 
     return list(walk(called_by(nodes), lambda name: called_by(functions[name])))
+
+
+def _called_on_gpus(
+    called: Sequence[str], definitions: Mapping[str, Function], functions: Mapping[str, Sequence[_Node]]
+) -> List[str]:
+    """Return the names of the functions that GPUs run in place of those that are `called`, and which these call."""
+    implemented = {definitions[name].implements for name in called} - {""}
+    first = [name for name, one in definitions.items() if one.prefers_gpu and one.implements in implemented]
+    found = walk(first, lambda name: _called(functions[name], functions))
+    return [name for name in found if name not in called]
 
 
 class _Node(NamedTuple):

@@ -127,14 +127,15 @@ def _matching(environment: Environment) -> Tuple[Image, ...]:
 
 
 def _image_content(image: Image, diagnosis: Diagnosis) -> Dict[str, Any]:
-    cuda = in_image(image.version)
+    versions = in_image(image.version)
     return {
         "version": image.version,
         "tag": image.tag(gpu=False),
         "gpu_tag": image.tag(gpu=True),
-        "cuda": cuda,
-        "oldest_driver": cuda and oldest_driver(cuda),
-        "driver_suffices": diagnosis.driver.runs(cuda) if cuda and diagnosis.driver.version else None,
+        "cuda": versions.cuda,
+        "cudnn": versions.cudnn,
+        "oldest_driver": oldest_driver(versions.cuda),
+        "driver_suffices": diagnosis.driver.runs(versions.cuda) if diagnosis.driver.version else None,
     }
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from ckpt2saved.compatibility.cuda import in_image
 from ckpt2saved.compatibility.demands import Demands, choices_of_default
 from ckpt2saved.compatibility.image import ServerKind
+from ckpt2saved.compatibility.requirements import release
 from ckpt2saved.files.protobuf.data_types import name_of, number_of
 from ckpt2saved.graph.kernel_table import Device, KernelTable, Values
 from ckpt2saved.graph.op_table import OpTable, allows
 from ckpt2saved.graph.ops import PYTHON
 from ckpt2saved.graph.registry import Value
+
+# xla/stream_executor/cuda/cuda_dnn.cc: built with cuDNN 9, it returns "Sequence lengths for RNN are required from CUDNN
+# 9.0+" to ops that have none (also https://github.com/tensorflow/tensorflow/issues/105092).
+_WITHOUT_LENGTHS = ("CudnnRNN", "CudnnRNNV2")
 
 _Given = FrozenSet[Tuple[str, Tuple[Value, ...]]]  # attributes on which kernels depend, and the values of a node
 
@@ -34,20 +40,31 @@ def find_missing(
     when it is first called. A server with a GPU places on its CPU what has no kernel for GPUs.
     """
     search = _Search(ops, kernels)
-    uses = _condensed(demands, search.attributes)
-    return {server: search.missing(server, uses) for server in servers}
+    uses = {device: _condensed(demands, device, search.attributes) for device in Device}
+    return {server: search.missing(server, uses[server.device]) for server in servers}
 
 
-def _condensed(demands: Demands, attributes: Mapping[str, FrozenSet[str]]) -> Dict[Tuple[str, _Given], List[str]]:
+def _condensed(
+    demands: Demands, device: Device, attributes: Mapping[str, FrozenSet[str]]
+) -> Dict[Tuple[str, _Given], List[str]]:
     """Return the uses with those attributes alone on which kernels depend, without nodes that never run."""
     uses: Dict[Tuple[str, _Given], List[str]] = {}
-    for use, nodes in demands.uses.items():
+    for use, nodes in [*demands.uses.items(), *(demands.on_gpus.items() if device is Device.GPU else ())]:
         seen = attributes.get(use.op, frozenset())
         given = frozenset((one.name, one.choices) for one in use.attributes if one.name in seen)
         found = [node for node in nodes if node not in demands.idle]
         if found and use.op not in PYTHON:
             uses.setdefault((use.op, given), []).extend(found)
     return uses
+
+
+def _refused_by_cudnn(server: ServerKind, op: str) -> Optional[NoKernel]:
+    """Return why an op that has a kernel for GPUs fails there; None if it does not."""
+    cudnn = in_image(server.image.version).cudnn
+    if server.device is Device.CPU or op not in _WITHOUT_LENGTHS or release(cudnn) < release("9"):
+        return None
+    reason = f"its kernel fails every request with cuDNN {cudnn}, which {server.image.tag(gpu=True)} has"
+    return NoKernel(op, "", "", reason, "export it with --for-device gpu, which writes CudnnRNNV3")
 
 
 class _Search:
@@ -64,9 +81,12 @@ class _Search:
         found: Dict[NoKernel, List[str]] = {}
         for (op, given), nodes in uses.items():
             values = self._values(server.image.minor, op, given)
-            if values is None or self._kernels.runs(server.image.minor, op, values, server.device):
+            if values is None:
                 continue
-            found.setdefault(self._problem(server, op, values), []).extend(nodes)
+            runs = self._kernels.runs(server.image.minor, op, values, server.device)
+            problem = _refused_by_cudnn(server, op) if runs else self._problem(server, op, values)
+            if problem is not None:
+                found.setdefault(problem, []).extend(nodes)
         return found
 
     def _values(self, release: str, op: str, given: _Given) -> Optional[Values]:

@@ -73,18 +73,16 @@ def _cuda(tensorflow: TensorFlow) -> str:
 def _print_images(console: Console, diagnosis: Diagnosis) -> None:
     here, newest = diagnosis.environment.tensorflow, known_images()[-1]
     console.print()
-    table = _table(("TF Serving image", "with GPUs", "CUDA in it", "NVIDIA driver"))
-    for cuda, group in groupby(diagnosis.images, key=lambda image: in_image(image.version)):
+    table = _table(("TF Serving image", "with GPUs", "CUDA, cuDNN", "NVIDIA driver"))
+    for versions, group in groupby(diagnosis.images, key=lambda image: in_image(image.version)):
         images = list(group)
-        driver, style = "", ""
-        if cuda:
-            driver = f"{oldest_driver(cuda)} or newer"
-            if diagnosis.driver.version and not diagnosis.driver.runs(cuda):
-                driver, style = f"{driver}, not {diagnosis.driver.version}", "red"
+        driver, style = f"{oldest_driver(versions.cuda)} or newer", ""
+        if diagnosis.driver.version and not diagnosis.driver.runs(versions.cuda):
+            driver, style = f"{driver}, not {diagnosis.driver.version}", "red"
         table.add_row(
             Text(f"{REPOSITORY}:{_versions(images, '')}"),
             Text(_versions(images, "-gpu")),
-            Text(cuda or "not known"),
+            Text(f"{versions.cuda}, {versions.cudnn}"),
             Text(driver, style=style),
         )
     console.print(table)

@@ -23,6 +23,7 @@ from ckpt2saved.files.protobuf.tensorflow_messages import (
 from ckpt2saved.files.protobuf.wire import Malformed, Part
 from ckpt2saved.files.reading import PathLike, open_file, size_of
 from ckpt2saved.graph.names import node_name
+from ckpt2saved.graph.ops import IMPLEMENTS, PREFERS
 from ckpt2saved.graph.traversal import walk
 from ckpt2saved.signature.tensors import Signature, TensorSpec
 
@@ -131,6 +132,10 @@ class Function:
 
     arguments: Tuple[str, ...]
     nodes: Mapping[str, NodeDef]
+    # tensorflow/core/grappler/optimizers/implementation_selector.h: a session calls, of the functions that implement
+    # the same, the one that prefers its device.
+    implements: str = ""
+    prefers_gpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -261,7 +266,9 @@ def _add(graph: GraphDef, found: _Graph) -> None:
         signature = function.signature
         name = "" if signature is None else signature.name
         arguments = () if signature is None else tuple(argument.name for argument in signature.input_arg)
-        found.functions[name] = Function(arguments, nodes)
+        found.functions[name] = Function(
+            arguments, nodes, implements=function.text_of(IMPLEMENTS), prefers_gpu=function.text_of(PREFERS) == "GPU"
+        )
 
 
 def read_signatures(version_dir: PathLike) -> Dict[str, Signature]:

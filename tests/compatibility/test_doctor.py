@@ -216,9 +216,9 @@ def test_tables_of_cuda():
     assert cuda_versions_of("1.14.0") == cuda_versions_of("2.0.4") == ("10.0", "7.4")
     assert cuda_versions_of("2.17.1") == ("12.3", "8.9") and cuda_versions_of("2.21.0") == ("12.5", "9.3")
     assert cuda_versions_of("1.4.0") is None
-    assert in_image("2.1.4") == "10.0" and in_image("2.14.1") == "11.8" and in_image("2.15.1") is None
+    assert in_image("2.1.4") == ("10.0", "7.4") and in_image("2.14.1") == ("11.8", "8.6")
+    assert in_image("2.19.1") == ("12.2", "8.9") and in_image("2.20.0") == ("12.5", "9.3")
     assert {oldest_driver(cuda) for cuda in ("11.2", "11.8")} == {"450.80.02"}
-    assert all(in_image(image.version) or image.minor == "2.15" for image in known_images())
     assert Driver("470.57.02", (), "").runs("11.8") and not Driver("470.57.02", (), "").runs("12.2")
     assert not Driver(None, (), "none").runs("9.0")
 

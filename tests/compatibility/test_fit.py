@@ -565,3 +565,24 @@ def test_releases_as_people_say_them():
     assert releases_text([]) == ""
     assert nodes_text(["a"]) == "node a"
     assert nodes_text(["a", "b", "c", "d"]) == "4 nodes: a, b, c and 1 more"
+
+
+@pytest.mark.parametrize("op, newest", [("CudnnRNN", "2.19"), ("CudnnRNNV2", "2.19"), ("CudnnRNNV3", "2.20")])
+@pytest.mark.parametrize("is_chosen", [False, True], ids=["in the graph", "in a function for GPUs"])
+def test_what_cudnn_9_refuses(tmp_path, table, op, newest, is_chosen):
+    """Ops without lengths, which have kernels all the same; a GPU runs the function that is for it, as Keras makes one."""
+    nodes, functions = [X, node(op, "y", "x", T=tf.float32)], []
+    if is_chosen:
+        functions = [function("on_gpu", node(op, "inner", "x", T=tf.float32)), function("on_cpu", Y)]
+        for one, device in zip(functions, ("GPU", "CPU")):
+            one.attr["api_implements"].s, one.attr["api_preferred_device"].s = b"lstm", device.encode()
+        nodes = [X, node("PartitionedCall", "y", "x", **dict(CALL, f=functions[1]))]
+    directory = write(tmp_path / "1", nodes, functions)
+    demands = read_demands(directory)
+    found = find_misfits(demands, known_images(), table, Device.GPU)
+    assert [image.minor for image in fitting_images(found)][-1] == newest
+    if newest != "2.20":
+        (misfit,) = found[known_images()[-1]]
+        assert misfit.nodes == (("on_gpu/inner",) if is_chosen else ("y",))
+        assert misfit.reason == "its kernel fails every request with cuDNN 9.3, which tensorflow/serving:2.20.0-gpu has"
+    assert fits(directory, table) == ("1.14 or newer" if is_chosen else "")

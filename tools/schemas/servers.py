@@ -126,8 +126,9 @@ _IMAGE = {
     "version": text("Release of TF Serving."),
     "tag": text("Docker image for CPUs."),
     "gpu_tag": text("Docker image for GPUs."),
-    "cuda": _CUDA,
-    "oldest_driver": nullable(text("Oldest NVIDIA driver for the image for GPUs.")),
+    "cuda": text("Release of CUDA in the image for GPUs."),
+    "cudnn": text("Release of cuDNN in the image for GPUs."),
+    "oldest_driver": text("Oldest NVIDIA driver for the image for GPUs."),
     "driver_suffices": {
         "description": "Whether the driver of this machine runs the image for GPUs; null if that is not known.",
         "type": ["boolean", "null"],

@@ -205,6 +205,13 @@ class FunctionDef:
 
     signature: Optional[FunctionSignature] = nested(1, FunctionSignature)
     nodes: List[NodeDef] = each_nested(3, NodeDef)
+    part: Part = itself()
+
+    def text_of(self, attribute: str) -> str:
+        """Return the text that an attribute has; "" if it is missing, or has another type of value."""
+        found = dict(entries(self.part, _ATTR)).get(attribute)
+        value = None if found is None else decode(AttrValue, found).s
+        return "" if value is None else value.text()
 
 
 @dataclass
