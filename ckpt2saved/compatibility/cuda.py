@@ -52,6 +52,15 @@ class CudaVersions(NamedTuple):
     cuda: str
     cudnn: str
 
+    @property
+    def needs_lengths(self) -> bool:
+        """Return whether recurrent networks without lengths of their sequences fail.
+
+        xla/stream_executor/cuda/cuda_dnn.cc: with cuDNN 9 it is built to return "Sequence lengths for RNN are required
+        from CUDNN 9.0+" (also https://github.com/tensorflow/tensorflow/issues/105092).
+        """
+        return release(self.cudnn) >= release("9")
+
 
 @dataclass(frozen=True)
 class Driver:

@@ -7,16 +7,13 @@ from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequenc
 from ckpt2saved.compatibility.cuda import in_image
 from ckpt2saved.compatibility.demands import Demands, choices_of_default
 from ckpt2saved.compatibility.image import ServerKind
-from ckpt2saved.compatibility.requirements import release
 from ckpt2saved.files.protobuf.data_types import name_of, number_of
 from ckpt2saved.graph.kernel_table import Device, KernelTable, Values
 from ckpt2saved.graph.op_table import OpTable, allows
 from ckpt2saved.graph.ops import PYTHON
 from ckpt2saved.graph.registry import Value
 
-# xla/stream_executor/cuda/cuda_dnn.cc: built with cuDNN 9, it returns "Sequence lengths for RNN are required from CUDNN
-# 9.0+" to ops that have none (also https://github.com/tensorflow/tensorflow/issues/105092).
-_WITHOUT_LENGTHS = ("CudnnRNN", "CudnnRNNV2")
+_WITHOUT_LENGTHS = ("CudnnRNN", "CudnnRNNV2")  # cuDNN's recurrent networks without an input for lengths
 
 _Given = FrozenSet[Tuple[str, Tuple[Value, ...]]]  # attributes on which kernels depend, and the values of a node
 
@@ -40,7 +37,8 @@ def find_missing(
     when it is first called. A server with a GPU places on its CPU what has no kernel for GPUs.
     """
     search = _Search(ops, kernels)
-    uses = {device: _condensed(demands, device, search.attributes) for device in Device}
+    devices = {server.device for server in servers}
+    uses = {device: _condensed(demands, device, search.attributes) for device in devices}
     return {server: search.missing(server, uses[server.device]) for server in servers}
 
 
@@ -60,10 +58,10 @@ def _condensed(
 
 def _refused_by_cudnn(server: ServerKind, op: str) -> Optional[NoKernel]:
     """Return why an op that has a kernel for GPUs fails there; None if it does not."""
-    cudnn = in_image(server.image.version).cudnn
-    if server.device is Device.CPU or op not in _WITHOUT_LENGTHS or release(cudnn) < release("9"):
+    versions = in_image(server.image.version)
+    if server.device is Device.CPU or op not in _WITHOUT_LENGTHS or not versions.needs_lengths:
         return None
-    reason = f"its kernel fails every request with cuDNN {cudnn}, which {server.image.tag(gpu=True)} has"
+    reason = f"its kernel fails every request with cuDNN {versions.cudnn}, which {server.image.tag(gpu=True)} has"
     return NoKernel(op, "", "", reason, "export it with --for-device gpu, which writes CudnnRNNV3")
 
 

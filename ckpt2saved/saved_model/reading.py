@@ -14,6 +14,7 @@ from ckpt2saved.files.protobuf.messages import decode
 from ckpt2saved.files.protobuf.tensorflow_messages import (
     AssetFileDef,
     AttrValue,
+    FunctionDef,
     GraphDef,
     MetaGraphDef,
     NodeDef,
@@ -132,10 +133,20 @@ class Function:
 
     arguments: Tuple[str, ...]
     nodes: Mapping[str, NodeDef]
+    definition: FunctionDef
+
     # tensorflow/core/grappler/optimizers/implementation_selector.h: a session calls, of the functions that implement
     # the same, the one that prefers its device.
-    implements: str = ""
-    prefers_gpu: bool = False
+
+    @property
+    def implements(self) -> str:
+        """Return what it implements, as others do for other devices; "" where it stands alone."""
+        return self.definition.text_of(IMPLEMENTS)
+
+    @property
+    def prefers_gpu(self) -> bool:
+        """Return whether sessions with a GPU call it in place of others that implement the same."""
+        return self.definition.text_of(PREFERS) == "GPU"
 
 
 @dataclass(frozen=True)
@@ -266,9 +277,7 @@ def _add(graph: GraphDef, found: _Graph) -> None:
         signature = function.signature
         name = "" if signature is None else signature.name
         arguments = () if signature is None else tuple(argument.name for argument in signature.input_arg)
-        found.functions[name] = Function(
-            arguments, nodes, implements=function.text_of(IMPLEMENTS), prefers_gpu=function.text_of(PREFERS) == "GPU"
-        )
+        found.functions[name] = Function(arguments, nodes, function)
 
 
 def read_signatures(version_dir: PathLike) -> Dict[str, Signature]:
