@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -138,13 +138,19 @@ def _print_fit(console: Console, fit: SavedModelFit, diagnosis: Diagnosis) -> No
         print_labelled(console, "note", f"{op}: {servers}", "yellow")
     if fit.for_gpu:
         text = "{}: TensorFlow has kernels of it for GPUs only, so that the server needs a GPU and the image {}"
-        newest = (fit.fitting[Device.GPU] or known_images())[-1]
-        image = (diagnosis.asked.image if diagnosis.asked else newest).tag(gpu=True)
-        print_labelled(console, "note", text.format(", ".join(fit.for_gpu), image), "yellow")
+        print_labelled(console, "note", text.format(", ".join(fit.for_gpu), _gpu_image(fit, diagnosis.asked)), "yellow")
     if diagnosis.asked:
         _print_misfits(console, fit, diagnosis.asked)
     elif any(fit.misfits.values()):
         _print_releases(console, fit)
+
+
+def _gpu_image(fit: SavedModelFit, asked: Optional[ServerKind]) -> str:
+    """Return the image for GPUs of the release that was asked about; if that one does not fit, the newest that does."""
+    fitting = fit.fitting[Device.GPU]
+    if asked and (not fitting or asked.image.minor in {image.minor for image in fitting}):
+        return asked.image.tag(gpu=True)
+    return (fitting or known_images())[-1].tag(gpu=True)
 
 
 def _print_misfits(console: Console, fit: SavedModelFit, asked: ServerKind) -> None:

@@ -373,6 +373,9 @@ def test_doctor_says_what_needs_a_gpu(run, tmp_path):
         words = " ".join(run("doctor", tmp_path / "gpu", *options).output.split())
         assert "CudnnRNNParamsSize, CudnnRNNV3: TensorFlow has kernels of it for GPUs only" in words
         assert ("tensorflow/serving:2.19.1-gpu" in words) or not options
+    write(tmp_path / "old", [X, node("CudnnRNNV2", "rnn", T=tf.float32)])
+    words = " ".join(run("doctor", tmp_path / "old", "--serving", "2.20-gpu").output.split())
+    assert "needs a GPU and the image tensorflow/serving:2.19.1-gpu" in words  # 2.20's has cuDNN 9
     content = json.loads(run("doctor", tmp_path / "gpu", "--json").output.rpartition("}")[0] + "}")
     assert content["saved_model"]["gpu_ops"] == ["CudnnRNNParamsSize", "CudnnRNNV3"]
     write(tmp_path / "cpu", [X])
